@@ -1,0 +1,75 @@
+"""One seed's state on disk: enough to go on from the end of an epoch as if nothing had happened.
+
+Random streams are functions of (seed, task, epoch), so tensors and a position are all there is to keep. One
+file a seed: seeds that trained in one stack may go on in others.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lop_engine.errors import StoreError
+from lop_engine.training import Position
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of one seed (no seed axis) at `position`, and the documents its record files held then."""
+
+    position: Position
+    task_documents: int
+    epoch_documents: int
+    tensors: dict[str, Tensor]
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in one step: on the disk before it takes the old one's name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = {
+        "format": FORMAT,
+        "task": checkpoint.position.task,
+        "epoch": checkpoint.position.epoch,
+        "task_documents": checkpoint.task_documents,
+        "epoch_documents": checkpoint.epoch_documents,
+        "tensors": {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.tensors.items()},
+    }
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> Checkpoint | None:
+    """Read a checkpoint; None if there is none. Raises StoreError if it cannot be used."""
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT:
+            raise StoreError(f"{path}: written by another version (format {content['format']}, this one reads {FORMAT})")
+        return Checkpoint(
+            Position(content["task"], content["epoch"]),
+            content["task_documents"],
+            content["epoch_documents"],
+            content["tensors"],
+        )
+    except StoreError:
+        raise
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(f"{path}: damaged checkpoint ({reason}); remove it to start this run over") from None
+
+
+def stack_tensors(checkpoints: list[Checkpoint]) -> dict[str, Tensor]:
+    """Join the states of several seeds along a new leading seed axis."""
+    return {name: torch.stack([c.tensors[name] for c in checkpoints]) for name in checkpoints[0].tensors}

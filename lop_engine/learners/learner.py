@@ -1,0 +1,117 @@
+"""One learner: a network, its weights, an optimiser, and what the method adds to backprop.
+
+Dimensions: S seeds, B batch, C channels, H W image sides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lop_engine.nets import Activations, Net, Params
+from lop_engine.optimizers import Optimizer
+
+
+class Mechanism(Protocol):
+    """What a method adds to backprop: something done to the weights around each update."""
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        """Set the random streams for an epoch: functions of (seed, task, epoch) alone."""
+
+    def after_update(self, params: Params, hidden: list[Tensor]) -> None:
+        """Change `params` in place, given the activations of the batch just trained on."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that outlives a step, each with a leading seed axis."""
+
+
+class Plain:
+    """Adds nothing: backprop, and L2 regularisation through the optimiser's weight decay."""
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        pass
+
+    def after_update(self, params: Params, hidden: list[Tensor]) -> None:
+        pass
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of the batch just trained on, before its update: mean loss and accuracy a seed."""
+
+    loss_S: Tensor
+    accuracy_S: Tensor
+
+
+class Learner:
+    """Trains S independent copies of one network, one mini-batch a step.
+
+    The step has static shapes and never waits for the device.
+    """
+
+    def __init__(self, net: Net, params: Params, optimizer: Optimizer, mechanism: Mechanism, seeds: Sequence[int]) -> None:
+        self.net, self.params = net, params
+        self.optimizer, self.mechanism = optimizer, mechanism
+        self.seeds = list(seeds)
+        for weight in params.values():
+            weight.requires_grad_(True)
+
+    def step(self, images_SBCHW: Tensor, labels_SB: Tensor) -> StepResult:
+        """Forward, softmax cross-entropy, backward, update, and the method's mechanism."""
+        activations = self.net(self.params, images_SBCHW)
+        loss_S = cross_entropy(activations.logits_SBO, labels_SB)
+        # The sum over seeds gives every seed the gradient of its own mean loss.
+        grads = torch.autograd.grad(loss_S.sum(), list(self.params.values()))
+        with torch.no_grad():
+            self.optimizer.update(self.params, dict(zip(self.params, grads, strict=True)))
+            self.mechanism.after_update(self.params, activations.hidden)
+            return StepResult(loss_S.detach(), accuracy(activations.logits_SBO, labels_SB))
+
+    @torch.no_grad()
+    def evaluate(self, images_SBCHW: Tensor) -> Activations:
+        """A forward pass alone."""
+        return self.net(self.params, images_SBCHW)
+
+    @torch.no_grad()
+    def reset_head(self) -> None:
+        """Zero the last layer, as at the start of every task; all else carries over."""
+        head = self.net.layers[-1].name
+        self.params[f"{head}.weight"].zero_()
+        self.params[f"{head}.bias"].zero_()
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        self.mechanism.start_epoch(task, epoch)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that outlives a step, by name, each with a leading seed axis: views, not copies."""
+        return {
+            **{f"params.{name}": weight.detach() for name, weight in self.params.items()},
+            **{f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()},
+            **{f"mechanism.{name}": tensor for name, tensor in self.mechanism.state().items()},
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Copy a state of the same names and shapes in."""
+        own = self.state()
+        if own.keys() != state.keys():
+            raise ValueError(f"state holds other tensors: {sorted(own.keys() ^ state.keys())}")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def cross_entropy(logits_SBO: Tensor, labels_SB: Tensor) -> Tensor:
+    """Mean softmax cross-entropy a seed, shape (S,)."""
+    losses = F.cross_entropy(logits_SBO.flatten(0, 1), labels_SB.flatten(), reduction="none")
+    return losses.unflatten(0, labels_SB.shape).mean(1)
+
+
+def accuracy(logits_SBO: Tensor, labels_SB: Tensor) -> Tensor:
+    """Share of right answers a seed, shape (S,); ties go to the lower class, as in argmax."""
+    return (logits_SBO.argmax(2) == labels_SB).float().mean(1)

@@ -1,0 +1,38 @@
+"""Shrink and perturb (Ash & Adams 2020): weight decay shrinks, Gaussian noise perturbs.
+
+After every optimiser step N(0, perturb_scale^2) is added to every weight and bias, the head included.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lop_engine.nets import Params, seed_generators
+from lop_engine.streams import Stream, torch_seed
+
+
+class Perturbation:
+    """Noise of standard deviation `scale`, from a stream of each seed's own."""
+
+    def __init__(self, params: Params, seeds: Sequence[int], scale: float) -> None:
+        self.scale, self.seeds = scale, list(seeds)
+        weight = next(iter(params.values()))
+        self._noise_SN = torch.empty(len(seeds), sum(w[0].numel() for w in params.values()), device=weight.device)
+        self._generators = seed_generators(seeds, Stream.PERTURBATION, device=weight.device)
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        for seed, generator in zip(self.seeds, self._generators, strict=True):
+            generator.manual_seed(torch_seed(seed, Stream.PERTURBATION, task, epoch))
+
+    def after_update(self, params: Params, hidden: list[Tensor]) -> None:
+        for noise_N, generator in zip(self._noise_SN, self._generators, strict=True):
+            noise_N.normal_(generator=generator)
+        start = 0
+        for weight in params.values():
+            size = weight[0].numel()
+            weight.add_(self._noise_SN[:, start : start + size].view(weight.shape), alpha=self.scale)
+            start += size
+
+    def state(self) -> dict[str, Tensor]:
+        return {}

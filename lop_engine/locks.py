@@ -1,0 +1,30 @@
+"""One writer a run directory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from lop_engine.errors import LaunchError
+from lop_engine.rundir import RunDir
+
+
+@contextmanager
+def hold(run_dir: RunDir) -> Iterator[None]:
+    """Hold a run's lock. The system drops it with the process, so a dead worker leaves none behind.
+
+    Raises:
+        LaunchError: another process holds it; says which.
+    """
+    lock = FileLock(run_dir.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        status = run_dir.read_status()
+        raise LaunchError(
+            f"{run_dir.name}: already trained by process {status.pid} on {status.host}; stop that one first"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

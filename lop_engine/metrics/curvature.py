@@ -1,0 +1,64 @@
+"""Curvature of the loss in the input, by finite differences of its gradient."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lop_engine.learners.learner import cross_entropy
+from lop_engine.nets import Net, Params
+
+NUM_DIRECTIONS = 10
+STEP = 1e-3
+BATCH = 100
+
+
+def curvature(
+    net: Net,
+    params: Params,
+    images_SNCHW: Tensor,
+    labels_SN: Tensor,
+    directions: Iterable[Tensor],
+    step: float = STEP,
+) -> Tensor:
+    """Mean over images and directions of ||g(x + h v) - g(x)||_2, shape (S,).
+
+    g is the gradient of the *batch-mean* loss with respect to the image, over batches of 100; h = `step`; v has
+    entries -1 and +1. Not divided by h (the reference's definition).
+
+    Args:
+        images_SNCHW: the images, in the order in which they are batched.
+        labels_SN: their classes, int64.
+        directions: for each batch in turn, its directions (D, S, B, C, H, W); the gradient at x serves all D.
+    """
+    weights = {name: weight.detach() for name, weight in params.items()}
+    total_S = torch.zeros(images_SNCHW.shape[0], device=images_SNCHW.device)
+    num_terms = 0
+    for start, directions_DSBCHW in zip(range(0, images_SNCHW.shape[1], BATCH), directions, strict=False):
+        x = images_SNCHW[:, start : start + BATCH]
+        labels_SB = labels_SN[:, start : start + BATCH]
+        base = _image_gradient(net, weights, x, labels_SB)
+        for v_SBCHW in directions_DSBCHW:
+            change = _image_gradient(net, weights, x + step * v_SBCHW, labels_SB) - base
+            total_S += change.flatten(2).norm(dim=2).sum(1)
+            num_terms += x.shape[1]
+    return total_S / num_terms
+
+
+def random_directions(images_SNCHW: Tensor, generators: list[torch.Generator]) -> Iterable[Tensor]:
+    """Directions for each batch of `images_SNCHW`: entries -1 and +1, each seed from its own generator."""
+    num_seeds, num_images = images_SNCHW.shape[:2]
+    for start in range(0, num_images, BATCH):
+        size = min(BATCH, num_images - start)
+        # Laid out as the images are (channels last), so that the sum keeps their layout.
+        shape = (NUM_DIRECTIONS, size, *images_SNCHW.shape[3:], images_SNCHW.shape[2])
+        signs = torch.empty(num_seeds, *shape, device=images_SNCHW.device)
+        for sign, generator in zip(signs, generators, strict=True):
+            sign.random_(0, 2, generator=generator)
+        yield (signs * 2 - 1).permute(1, 0, 2, 5, 3, 4)
+
+
+def _image_gradient(net: Net, params: Params, images_SBCHW: Tensor, labels_SB: Tensor) -> Tensor:
+    images = images_SBCHW.detach().requires_grad_(True)
+    loss_S = cross_entropy(net(params, images).logits_SBO, labels_SB)
+    return torch.autograd.grad(loss_S.sum(), images)[0]

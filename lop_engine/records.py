@@ -1,0 +1,90 @@
+"""What crosses processes: one document per recorded epoch, one per task, and the status of a run.
+
+All three are JSON objects on disk (see `store` and `rundir`); a metric that is not finite is null there
+and NaN here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+#: The metrics of the reference, in its order; `lop_engine.metrics` defines each.
+METRICS = (
+    "train_accuracy",
+    "test_accuracy",
+    "curvature",
+    "weight_magnitude",
+    "dormant_proportion",
+    "effective_rank",
+    "stable_rank",
+)
+
+SIGNIFICANT_DIGITS = 6
+"""Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""
+
+State = Literal["queued", "running", "finished", "stopped", "failed", "diverged", "lost"]
+#: `lost` is never written: it is what a reader says of a `running` run whose worker is gone.
+ENDED: frozenset[State] = frozenset({"finished", "diverged"})
+
+
+def rounded(value: float) -> float | None:
+    """A metric as it is written: six significant digits, None when it is not finite."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
+
+
+def epoch_document(task: int, epoch: int, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A document of table `epochs`: task and epoch count from 0."""
+    return {"task": task, "epoch": epoch} | {name: rounded(value) for name, value in metrics.items()}
+
+
+def task_document(task: int, classes: list[int], seconds: float, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A document of table `tasks`: the metrics after the task's last epoch, its classes, its wall time."""
+    return {"task": task, "classes": classes, "seconds": round(seconds, 3)} | {
+        name: rounded(value) for name, value in metrics.items()
+    }
+
+
+@dataclass
+class RunStatus:
+    """Where a run stands, as its worker last said. Times are Unix seconds of the worker's clock."""
+
+    state: State = "queued"
+    num_tasks: int = 0
+    num_epochs: int = 0
+    tasks_done: int = 0
+    epochs_done: int = 0
+    """Epochs of the task in progress."""
+    pid: int | None = None
+    pid_started_at: float | None = None
+    host: str | None = None
+    device: str | None = None
+    started_at: float | None = None
+    heartbeat_at: float | None = None
+    heartbeat_every_s: float = 2.0
+    epochs_per_s: float | None = None
+    """Recent speed: epochs of this run (all its seeds advance together) per second."""
+    stack: list[int] = field(default_factory=list)
+    """Seeds that train in the same worker, this one included."""
+    error: str | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's epochs that are done, 0 .. 1."""
+        total = self.num_tasks * self.num_epochs
+        return (self.tasks_done * self.num_epochs + self.epochs_done) / total if total else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end at the recent speed; None when the speed is not known."""
+        if not self.epochs_per_s:
+            return None
+        return (1 - self.progress) * self.num_tasks * self.num_epochs / self.epochs_per_s
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "RunStatus":
+        """Read a status; keys of another version are passed over."""
+        return cls(**{key: value for key, value in raw.items() if key in cls.__dataclass_fields__})

@@ -1,0 +1,70 @@
+"""What a worker keeps of one run on disk: its status and its records."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lop_engine.records import RunStatus, epoch_document, task_document
+from lop_engine.rundir import RunDir
+from lop_engine.store import TableWriter
+
+
+class RunFiles:
+    """The files of one run, as their one writer (who holds the run's lock) sees them."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self.dir = run_dir
+        self.seed = run_dir.seed
+        self.status: RunStatus = run_dir.read_status()
+        self._tables: dict[str, TableWriter] = {}
+        self._status_lock = threading.Lock()
+
+    @property
+    def num_documents(self) -> tuple[int, int]:
+        """Documents in tables `tasks` and `epochs`."""
+        return self._tables["tasks"].num_documents, self._tables["epochs"].num_documents
+
+    def open_records(self, task_documents: int, epoch_documents: int) -> None:
+        """Open the record files, cut back to what the checkpoint covers."""
+        self._tables = {
+            "tasks": TableWriter(self.dir.tasks_json, "tasks", keep=task_documents),
+            "epochs": TableWriter(self.dir.epochs_json, "epochs", keep=epoch_documents),
+        }
+
+    def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._tables["epochs"].append(epoch_document(task, epoch, metrics))
+
+    def record_task(self, task: int, classes: list[int], seconds: float, metrics: Mapping[str, float]) -> None:
+        self._tables["tasks"].append(task_document(task, classes, seconds, metrics))
+
+    def sync(self) -> None:
+        """Return when all records are on the disk."""
+        for table in self._tables.values():
+            table.sync()
+
+    def set_status(self, durable: bool = False, **changes: object) -> None:
+        """Change fields of the status and write it."""
+        with self._status_lock:
+            self.status = replace(self.status, **changes)  # type: ignore[arg-type]
+            self.dir.write_status(self.status, durable)
+
+    def set_progress(self, tasks_done: int, epochs_done: int, epochs_per_s: float | None) -> None:
+        """Note the progress; the next heartbeat writes it."""
+        with self._status_lock:
+            self.status = replace(
+                self.status, tasks_done=tasks_done, epochs_done=epochs_done, epochs_per_s=epochs_per_s
+            )
+
+    def beat(self, now: float) -> None:
+        """Write a running run's status with a fresh heartbeat; a disk that refuses is left to the records."""
+        with self._status_lock, contextlib.suppress(OSError):
+            if self.status.state == "running":
+                self.status = replace(self.status, heartbeat_at=now)
+                self.dir.write_status(self.status)
+
+
+def is_diverged(metrics: Mapping[str, float]) -> bool:
+    """A seed whose weights or loss are no longer finite has no metrics at all."""
+    return all(math.isnan(value) for value in metrics.values())

@@ -1,0 +1,158 @@
+"""Every path of one run, and the two small JSON files that say what it is and where it stands."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lop_engine.errors import StoreError
+from lop_engine.records import RunStatus, State
+from lop_engine.spec import Run
+
+_SEED = re.compile(r"seed_(\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class RunDir:
+    """``<runs_dir>/<experiment>/<setting>/seed_<seed>``: the one owner of these names."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, runs_dir: Path, run: Run) -> "RunDir":
+        return cls(runs_dir / run.experiment / run.setting / f"seed_{run.seed:03d}")
+
+    @property
+    def experiment(self) -> str:
+        return self.path.parent.parent.name
+
+    @property
+    def setting(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def seed(self) -> int:
+        match = _SEED.fullmatch(self.path.name)
+        assert match, f"not a run directory: {self.path}"
+        return int(match[1])
+
+    @property
+    def name(self) -> str:
+        """How a person calls this run: ``cbp/default/seed_003``."""
+        return "/".join(self.path.parts[-3:])
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def status_json(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def tasks_json(self) -> Path:
+        return self.path / "tasks.json"
+
+    @property
+    def epochs_json(self) -> Path:
+        return self.path / "epochs.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    def read_config(self) -> dict[str, Any]:
+        """The content of run.json. Raises StoreError."""
+        return read_json(self.run_json)
+
+    def read_status(self) -> RunStatus:
+        """The content of status.json; a run that has none yet is queued. Raises StoreError."""
+        try:
+            return RunStatus.from_dict(read_json(self.status_json))
+        except FileNotFoundError:
+            return RunStatus()
+
+    def write_status(self, status: RunStatus, durable: bool = False) -> None:
+        write_json(self.status_json, status.to_dict(), durable)
+
+    def clear(self) -> None:
+        """Remove the run and all its records."""
+        shutil.rmtree(self.path)
+
+
+def find_runs(runs_dir: Path) -> Iterator[RunDir]:
+    """Every run directory under `runs_dir`, in the order of experiment, setting and seed."""
+    for path in sorted(runs_dir.glob("*/*/seed_*/run.json")):
+        if _SEED.fullmatch(path.parent.name):
+            yield RunDir(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object. Raises FileNotFoundError, or StoreError naming the file."""
+    try:
+        raw = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise StoreError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise StoreError(f"{path}: not a JSON object")
+    return raw
+
+
+def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) -> None:
+    """Replace `path` in one step: a reader sees the old content or the new, never a part.
+
+    With `durable` the content is on the disk before the name is (power may fail after).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def observed_state(status: RunStatus, now: float) -> State:
+    """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
+
+    On the worker's own host its process is looked at (pid and start time, for pids are reused).
+    Elsewhere only the heartbeat tells; clocks differ, so a stale one has to be well overdue.
+    """
+    if status.state != "running":
+        return status.state
+    if status.host == socket.gethostname():
+        return "running" if _is_alive(status.pid, status.pid_started_at) else "lost"
+    overdue_s = now - (status.heartbeat_at or 0) - status.heartbeat_every_s
+    return "lost" if overdue_s > 120 else "running"
+
+
+def _is_alive(pid: int | None, started_at: float | None) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - (started_at or 0)) < 2
+    except (psutil.Error, ValueError):
+        return False

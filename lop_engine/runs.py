@@ -1,0 +1,144 @@
+"""Every run under a directory as it stands now: what watch, plot and status look at.
+
+`RunsReader` keeps its place in each record file, so a refresh reads only what is new.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.errors import StoreError
+from lop_engine.records import METRICS, RunStatus, State
+from lop_engine.rundir import RunDir, find_runs, observed_state
+from lop_engine.store import TableTail
+
+Series = Mapping[str, np.ndarray]
+"""By metric: its value at the end of each task, float64; NaN where it is null."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run at one moment. Its arrays are never written again."""
+
+    dir: RunDir
+    spec: Mapping[str, Any]
+    """The spec as run.json holds it; empty if that cannot be read."""
+    status: RunStatus
+    state: State
+    series: Series
+    problem: str | None = None
+    """Why the run cannot be read (its state then reads `failed`)."""
+
+    @property
+    def experiment(self) -> str:
+        return self.dir.experiment
+
+    @property
+    def setting(self) -> str:
+        return self.dir.setting
+
+    @property
+    def seed(self) -> int:
+        return self.dir.seed
+
+    @property
+    def num_tasks(self) -> int:
+        return int(self.spec.get("num_tasks", 0))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All runs under `runs_dir`, in the order of experiment, setting, seed."""
+
+    runs_dir: Path
+    runs: tuple[RunView, ...] = ()
+    taken_at: float = 0.0
+    directory_exists: bool = True
+
+
+class RunsReader:
+    """Reads a runs directory again and again, each time only what is new."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._runs: dict[RunDir, _RunReader] = {}
+
+    def read(self) -> Snapshot:
+        """The state of all runs now. A run that cannot be read is in it, with its problem."""
+        now = time.time()
+        found = list(find_runs(self.runs_dir))
+        self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
+        views = tuple(reader.read(now) for reader in self._runs.values())
+        return Snapshot(self.runs_dir, views, now, self.runs_dir.is_dir())
+
+
+class _RunReader:
+    """Follows one run."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self.dir = run_dir
+        self._tail = TableTail(run_dir.tasks_json)
+        self._restarts = 0
+        self._columns = _Columns()
+        self._spec: dict[str, Any] = {}
+        self._inode: int | None = None
+        self._seen: Series = {}
+
+    def read(self, now: float) -> RunView:
+        try:
+            self._read_spec()
+            status = self.dir.read_status()
+            new = self._tail.read_new()
+        except FileNotFoundError:
+            return RunView(self.dir, self._spec, RunStatus(), "lost", self._seen, "the run directory is going away")
+        except StoreError as error:
+            return RunView(self.dir, self._spec, RunStatus(state="failed"), "failed", self._seen, str(error))
+        if self._tail.restarts != self._restarts:
+            self._restarts, self._columns = self._tail.restarts, _Columns()
+            self._seen = {}
+        if new:
+            self._columns.extend(new)
+            self._seen = self._columns.series()
+        return RunView(self.dir, self._spec, status, observed_state(status, now), self._seen)
+
+    def _read_spec(self) -> None:
+        inode = self.dir.run_json.stat().st_ino
+        if inode != self._inode:
+            spec = self.dir.read_config().get("spec")
+            if not isinstance(spec, dict):
+                raise StoreError(f"{self.dir.run_json}: holds no spec")
+            self._spec, self._inode = spec, inode
+
+
+@dataclass
+class _Columns:
+    """Growing arrays, one a metric."""
+
+    num_tasks: int = 0
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def extend(self, documents: list[dict[str, Any]]) -> None:
+        end = self.num_tasks + len(documents)
+        for name in METRICS:
+            values = [document.get(name) for document in documents]
+            if name not in self.arrays:
+                if all(value is None for value in values):
+                    continue
+                self.arrays[name] = np.full(max(64, end), np.nan)
+            if end > len(self.arrays[name]):
+                grown = np.full(2 * end, np.nan)
+                grown[: self.num_tasks] = self.arrays[name][: self.num_tasks]
+                self.arrays[name] = grown
+            self.arrays[name][self.num_tasks : end] = np.array(values, dtype=float)
+        self.num_tasks = end
+
+    def series(self) -> Series:
+        """Read-only views: what lies behind their end may grow, they do not change."""
+        views = {name: array[: self.num_tasks] for name, array in self.arrays.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return views

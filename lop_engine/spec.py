@@ -1,0 +1,241 @@
+"""One validated experiment: reads the JSON file, expands its sweep into runs.
+
+The keys are those of the reference's Continual ImageNet files, so that its files are read as they
+are, plus a few of our own (the last block of `Spec`). A key whose value is a list is swept.
+"""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lop_engine.errors import ConfigError, did_you_mean
+
+
+def _integral(value: Any) -> Any:
+    """JSON files write 5000 as 5e3 at times: an integral float is an int."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _flag(value: Any) -> Any:
+    """The reference writes true and 1 for the same thing."""
+    return bool(value) if type(value) is int and value in (0, 1) else value
+
+
+Int = Annotated[int, BeforeValidator(_integral)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Proportion = Annotated[float, Field(ge=0, le=1)]
+
+Method = Literal["bp", "l2", "snp", "cbp", "cbp2", "linear"]
+
+
+class Spec(BaseModel):
+    """Everything that decides a run's numbers, except its seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    # learner
+    agent: Literal["bp", "l2", "snp", "cbp", "linear"]
+    opt: Literal["sgd", "adam", "adamW"] = "sgd"
+    step_size: float = Field(gt=0)
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: float = Field(0.0, ge=0)
+    perturb_scale: float = Field(0.0, ge=0)
+    # continual backprop
+    replacement_rate: Proportion = 1e-4
+    decay_rate: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    util_type: Literal[
+        "contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"
+    ] = "contribution"
+    maturity_threshold: Int = Field(100, ge=0)
+    net_type: Literal[1, 2] = 1
+    # tasks
+    num_tasks: Int = Field(ge=1)
+    num_classes: Int = Field(2, ge=2)
+    num_showings: Int = Field(ge=1)
+    mini_batch_size: Int = Field(100, ge=1)
+    new_heads: Flag = True
+    # read for the reference's sake
+    num_runs: Int = Field(1, ge=1)
+    use_gpu: Flag = True
+    run_idx: Int = Field(0, ge=0)
+    data_dir: str = ""
+    data_file: str = ""
+    model_version: str | int | float = ""
+    # ours
+    dataset: str = "imagenet32"
+    dataset_classes: Int = Field(1000, ge=2)
+    dataset_seed: Int = Field(0, ge=0)
+    train_images: Int = Field(600, ge=1)
+    test_images: Int = Field(100, ge=1)
+    width: float = Field(1.0, gt=0, le=8)
+    metrics_every: Int = Field(1, ge=0)
+    curvature_images: Int = Field(0, ge=0)
+    budget_accrual: Literal["all", "eligible"] = "all"
+
+    @property
+    def method(self) -> Method:
+        """The algorithm: `l2` and `snp` may be spelled as `bp` with weight decay and perturbation."""
+        if self.agent == "cbp":
+            return "cbp2" if self.net_type == 2 else "cbp"
+        if self.agent == "bp" and self.perturb_scale > 0:
+            return "snp"
+        if self.agent == "bp" and self.weight_decay > 0:
+            return "l2"
+        return self.agent
+
+
+#: Keys that never change a run's numbers: they may differ between a run and its file.
+BOOKKEEPING_KEYS = frozenset({"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one setting of one experiment: the unit that has a run directory."""
+
+    experiment: str
+    setting: str
+    seed: int
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.setting}/{self.seed}"
+
+
+def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, Any] | None = None) -> list[Run]:
+    """Read an experiment file and expand it: every setting of the sweep, every seed.
+
+    Args:
+        path: the JSON file; its stem names the experiment.
+        seeds: seeds to run; by default 0 .. num_runs - 1.
+        overrides: values that replace the file's (a list sweeps here too).
+    Raises:
+        ConfigError: naming file, key, value and the nearest valid choice.
+    """
+    raw = read_config(path)
+    source = {key: str(path) for key in raw} | {key: "--set" for key in overrides or {}}
+    raw = raw | (overrides or {})
+    runs = []
+    for setting, values in expand_sweep(raw, str(path)):
+        spec = validate(values, str(path), source)
+        for seed in seeds if seeds is not None else range(spec.num_runs):
+            runs.append(Run(path.stem, setting, seed, spec))
+    return runs
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read one JSON object, without its comments. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.json")]) if path.parent.is_dir() else ""
+        raise ConfigError(f"{path}: no such file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    try:
+        raw = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply to be an experiment file") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: an experiment file is one JSON object, this is a {type(raw).__name__}")
+    return {key: value for key, value in raw.items() if not key.startswith("_comment")}
+
+
+def expand_sweep(raw: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return (setting name, values) for the Cartesian product of all list values, in file order."""
+    swept = [key for key, value in raw.items() if isinstance(value, list)]
+    for key in swept:
+        if not raw[key]:
+            raise ConfigError(f'{where}: key "{key}" sweeps over an empty list; give at least one value')
+        if len({json.dumps(value) for value in raw[key]}) < len(raw[key]):
+            raise ConfigError(f'{where}: key "{key}" sweeps over the same value twice: {json.dumps(raw[key])}')
+    settings = []
+    for values in itertools.product(*(raw[key] for key in swept)):
+        chosen = dict(zip(swept, values, strict=True))
+        name = ",".join(f"{key}={_plain(value)}" for key, value in chosen.items()) or "default"
+        settings.append((name, raw | chosen))
+    return settings
+
+
+def validate(values: dict[str, Any], where: str, source: dict[str, str] | None = None) -> Spec:
+    """Return the validated Spec. Raises ConfigError for the first mistake, and says how many more there are."""
+    try:
+        return Spec(**values)
+    except ValidationError as error:
+        first, more = error.errors()[0], error.error_count() - 1
+    key = str(first["loc"][0])
+    message = f"{(source or {}).get(key, where)}: {_explain(first['type'], key, first)}"
+    raise ConfigError(message + (f" (and {more} more)" if more else "")) from None
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read ``30`` (seeds 0-29), ``0,3,5-9`` or ``7,`` (seed 7 alone). Raises ConfigError."""
+    problem = f'--seeds "{text}": write a number of seeds (30), or a list such as 0,3,5-9'
+    if re.fullmatch(r"\d{1,7}", text) and int(text) > 0:
+        return list(range(int(text)))
+    seeds: list[int] = []
+    for part in text.rstrip(",").split(","):
+        match = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7}))?\s*", part)
+        if not match or ("," not in text and "-" not in text):
+            raise ConfigError(problem)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ConfigError(f'--seeds "{text}": {part.strip()} runs backwards')
+        seeds.extend(range(first, last + 1))
+    return sorted(set(seeds))
+
+
+def parse_overrides(assignments: list[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs; a value is JSON, or else a string. Raises ConfigError."""
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ConfigError(f'--set "{assignment}": write key=value, for example --set num_tasks=50')
+        try:
+            overrides[key.strip()] = json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            overrides[key.strip()] = text
+    return overrides
+
+
+def _explain(kind: str, key: str, error: Any) -> str:
+    """One line for one pydantic error."""
+    value = json.dumps(error["input"], default=str)
+    if kind == "extra_forbidden":
+        return f'unknown key "{key}" (value {value}){did_you_mean(key, Spec.model_fields)}'
+    if kind == "missing":
+        return f'key "{key}" is missing'
+    reason = error["msg"][0].lower() + error["msg"][1:]
+    if kind == "literal_error":
+        choices = re.findall(r"[^',\s]+", error["ctx"]["expected"].replace(" or ", ", "))
+        near = did_you_mean(str(error["input"]), choices)
+        return f'key "{key}": {value} is not one of {", ".join(choices)}{near}'
+    return f'key "{key}": {value}: {reason.replace("input ", "").replace("valid ", "")}'
+
+
+def _plain(value: Any) -> str:
+    """A value as it stands in a directory name."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^\w.+-]", "_", text)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1 and not key.startswith("_comment"):
+            raise ValueError(f'key "{key}" stands there twice')
+    return dict(pairs)
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number that can be used here")

@@ -1,0 +1,136 @@
+"""Train a stack of runs: from their checkpoints, into their records."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import groupby
+
+import torch
+
+from lop_engine import checkpoint
+from lop_engine.checkpoint import Checkpoint
+from lop_engine.datasets import open_images
+from lop_engine.learners import Learner, build_learner
+from lop_engine.run_files import RunFiles, is_diverged
+from lop_engine.spec import Spec
+from lop_engine.training import EpochReport, Position, train
+
+CHECKPOINT_EVERY_S = 60.0
+SPEED_WINDOW_S = 30.0
+
+
+class StopRequested(BaseException):
+    """Unwinds the training loop when the worker is told to stop."""
+
+
+class _AllDivergedError(Exception):
+    """No seed of the stack is left to train."""
+
+
+def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requested: Callable[[], bool]) -> None:
+    """Train `runs`, which share `spec` and differ in their seed, to the end.
+
+    Raises:
+        StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
+        StoreError: a checkpoint or a record file cannot be used.
+    """
+    saved = {run.seed: checkpoint.load(run.dir.checkpoint) for run in runs}
+
+    def position(run: RunFiles) -> Position:
+        kept = saved[run.seed]
+        return kept.position if kept else Position()
+
+    # Seeds that stand at different places cannot train in step: those places take turns.
+    for start, group in groupby(sorted(runs, key=position), key=position):
+        together = list(group)
+        _Stack(spec, together, [saved[run.seed] for run in together], device, stop_requested).train_from(start)
+
+
+class _Stack:
+    """Seeds at one position that train in step."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        runs: list[RunFiles],
+        saved: list[Checkpoint | None],
+        device: torch.device,
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        self.spec, self.runs, self.device, self.stop_requested = spec, runs, device, stop_requested
+        self.learner: Learner = build_learner(spec, [run.seed for run in runs], device)
+        self._speed: deque[tuple[float, int]] = deque()
+        self._checkpointed_at = time.monotonic()
+        found = [kept for kept in saved if kept is not None]
+        if found:
+            self.learner.load_state(checkpoint.stack_tensors(found))
+        for run, kept in zip(runs, saved, strict=True):
+            run.open_records(*((kept.task_documents, kept.epoch_documents) if kept else (0, 0)))
+
+    def train_from(self, start: Position) -> None:
+        print(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}", flush=True)
+        self._progress(start)
+        try:
+            train(self.spec, self.learner, open_images(self.spec), self.device, self._report, start)
+        except _AllDivergedError:
+            return
+        for run in self._sound_runs():
+            run.set_status(durable=True, state="finished", heartbeat_at=time.time())
+
+    def _report(self, report: EpochReport) -> None:
+        """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop."""
+        if report.metrics is not None:
+            self._record(report)
+        self._progress(report.position)
+        if not self._sound_runs():
+            raise _AllDivergedError
+        ended = report.position.task == self.spec.num_tasks
+        stop = self.stop_requested() and not ended
+        if ended or stop or time.monotonic() - self._checkpointed_at > CHECKPOINT_EVERY_S:
+            self._save(report.position)
+        if stop:
+            raise StopRequested
+
+    def _record(self, report: EpochReport) -> None:
+        assert report.metrics is not None
+        for index, run in enumerate(self.runs):
+            if run.status.state == "diverged":
+                continue
+            metrics = {name: values[index] for name, values in report.metrics.items()}
+            run.record_epoch(report.task, report.epoch, metrics)
+            if report.task_seconds is not None:
+                run.record_task(report.task, report.classes[index], report.task_seconds, metrics)
+                print(
+                    f"seed {run.seed}  task {report.task}  classes {report.classes[index]}  "
+                    f"train {metrics['train_accuracy']:.4f}  test {metrics['test_accuracy']:.4f}  "
+                    f"{report.task_seconds:.2f} s",
+                    flush=True,
+                )
+            if is_diverged(metrics):
+                run.sync()
+                error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
+                run.set_status(durable=True, state="diverged", error=error, heartbeat_at=time.time())
+                print(f"seed {run.seed}  diverged: {error}", flush=True)
+
+    def _progress(self, position: Position) -> None:
+        now, epochs = time.monotonic(), position.task * self.spec.num_showings + position.epoch
+        self._speed.append((now, epochs))
+        while len(self._speed) > 2 and now - self._speed[0][0] > SPEED_WINDOW_S:
+            self._speed.popleft()
+        began, first = self._speed[0]
+        speed = (epochs - first) / (now - began) if epochs > first else None
+        for run in self._sound_runs():
+            run.set_progress(position.task, position.epoch, speed)
+
+    def _save(self, position: Position) -> None:
+        state = self.learner.state()
+        for index, run in enumerate(self.runs):
+            if run.status.state == "diverged":
+                continue
+            run.sync()
+            tensors = {name: tensor[index] for name, tensor in state.items()}
+            checkpoint.save(run.dir.checkpoint, Checkpoint(position, *run.num_documents, tensors))
+        self._checkpointed_at = time.monotonic()
+
+    def _sound_runs(self) -> list[RunFiles]:
+        return [run for run in self.runs if run.status.state != "diverged"]

@@ -1,0 +1,141 @@
+"""Read a record file, all of it or only what is new, also while its writer is at work."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import StoreError
+from lop_engine.store.layout import parse_line, table_name
+
+Documents = list[dict[str, Any]]
+
+_ATTEMPTS = 3
+_PAUSE_S = 0.005
+
+
+class _OutOfStepError(Exception):
+    """What stands in the file does not follow what was read: caught mid-write, replaced, or damaged."""
+
+
+class TableTail:
+    """Follows one record file: each call to `read_new` returns the documents that came since the last.
+
+    A file that does not exist yet has no documents. A file that was replaced or cut back (a run started
+    afresh, or resumed from a checkpoint) is read again from its start; `restarts` counts these, so that a
+    caller can drop what it holds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.table: str | None = None
+        self.restarts = 0
+        self._forget()
+
+    def read_new(self) -> Documents:
+        """Return the new documents in order. Raises StoreError if the file is damaged before its end."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if self.num_documents:
+                self._restart()
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
+        try:
+            return self._read_open_file(fd)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    def _read_open_file(self, fd: int) -> Documents:
+        inode = os.fstat(fd).st_ino
+        if self.num_documents and inode != self._inode:
+            self._restart()
+        self._inode = inode
+        # A look in the middle of a write passes; what stays out of step was cut back: start over.
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._read_from_offset(fd)
+            except _OutOfStepError:
+                time.sleep(_PAUSE_S)
+        if self.num_documents:
+            self._restart()
+            self._inode = inode
+        try:
+            return self._read_from_offset(fd)
+        except _OutOfStepError as problem:
+            raise StoreError(f"{self.path}: {problem}") from None
+
+    def _read_from_offset(self, fd: int) -> Documents:
+        """Read on from the offset; it moves only if all that follows is in step."""
+        if os.fstat(fd).st_size < self._offset:
+            raise _OutOfStepError("shorter than before")
+        offset, block = self._offset, _pread_to_end(fd, self._offset - len(self._last_line))
+        if not block.startswith(self._last_line):
+            raise _OutOfStepError("its last document changed")
+        block = block[len(self._last_line) :]
+        if offset == 0:
+            newline = block.find(b"\n")
+            if newline < 0:
+                return []
+            self.table = table_name(block[:newline])
+            if self.table is None:
+                raise StoreError(f"{self.path}: line 1: not a record file (one document a line)")
+            offset, block = newline, block[newline:]
+        documents, read_bytes = _parse(block, self.num_documents)
+        if documents:
+            self._last_line = block[:read_bytes].rpartition(b"\n")[2]
+        self._offset = offset + read_bytes
+        self.num_documents += len(documents)
+        return documents
+
+    def _restart(self) -> None:
+        self.restarts += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        self.num_documents = 0
+        self._offset = 0
+        self._last_line = b""
+        self._inode: int | None = None
+
+
+def read_table(path: Path) -> Documents:
+    """All whole documents of a record file, in order. Raises StoreError."""
+    return TableTail(path).read_new()
+
+
+def _parse(block: bytes, number: int) -> tuple[Documents, int]:
+    r"""Parse what stands behind document `number`: ``\n}}\n``, or ``,\n`` and further documents.
+
+    Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
+    """
+    lines = block.split(b"\n")
+    if lines[0] not in (b"", b","):
+        raise _OutOfStepError(f"line {number + 1}: does not end where it did")
+    documents: Documents = []
+    read_bytes, separator = 0, len(lines[0])
+    for index, line in enumerate(lines[1:-1], start=1):
+        whole = line.removesuffix(b",")
+        parsed = parse_line(whole)
+        due = number + len(documents) + 1
+        if parsed is None:
+            if any(parse_line(later.removesuffix(b",")) for later in lines[index + 1 :]):
+                raise _OutOfStepError(f"line {due + 1}: not a whole document, yet others follow")
+            break
+        if parsed[0] != due:
+            raise _OutOfStepError(f"line {due + 1}: document {parsed[0]} where {due} is due")
+        documents.append(parsed[1])
+        read_bytes += separator + 1 + len(whole)
+        separator = len(line) - len(whole)
+    return documents, read_bytes
+
+
+def _pread_to_end(fd: int, offset: int) -> bytes:
+    parts = []
+    while part := os.pread(fd, 1 << 20, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)

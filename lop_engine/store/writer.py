@@ -1,0 +1,137 @@
+"""Append to a record file: one positional write a call, however long the file."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lop_engine.errors import StoreError
+from lop_engine.store.layout import TAIL, document_line, header, parse_line, table_name
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class TableWriter:
+    """The one writer of a record file (the run's lock sees to that).
+
+    Opening an existing file cuts a torn tail back to the last whole document; a new file is made under a
+    temporary name and appears complete.
+
+    Args:
+        path: the file.
+        table: name of its TinyDB table.
+        keep: cut the file back to this many documents first (a resumed run's checkpoint covers no more).
+    Raises:
+        StoreError: the file is not a record file of this table, or holds fewer than `keep` documents.
+        OSError: the disk refuses.
+    """
+
+    def __init__(self, path: Path, table: str, keep: int | None = None) -> None:
+        self.path = path
+        self._header = header(table)
+        if not path.exists():
+            self._create()
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._check_header(table)
+            self.num_documents, self._end = self._last_whole_document()
+            if keep is not None:
+                self._cut_to(keep)
+            self._write_at(self._end, TAIL)
+            os.ftruncate(self._fd, self._end + len(TAIL))
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def append(self, document: Mapping[str, Any]) -> int:
+        """Append one document and return its number (from 1). Readers see it when this returns."""
+        return self.extend([document])
+
+    def extend(self, documents: Iterable[Mapping[str, Any]]) -> int:
+        """Append several documents in one write; return the number of the last."""
+        number, parts = self.num_documents, []
+        for document in documents:
+            number += 1
+            parts.append((b"\n" if number == 1 else b",\n") + document_line(number, dict(document)))
+        block = b"".join(parts)
+        if block:
+            self._write_at(self._end, block + TAIL)
+            self._end += len(block)
+            self.num_documents = number
+        return self.num_documents
+
+    def sync(self) -> None:
+        """Return when what was appended is on the disk."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _create(self) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(self._header + TAIL)
+            os.replace(temporary, self.path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _check_header(self, table: str) -> None:
+        start = os.pread(self._fd, len(self._header) + 1, 0)
+        if start != self._header + b"\n":
+            found = table_name(start.split(b"\n")[0])
+            what = f'holds table "{found}"' if found else "is not a record file (one document a line)"
+            raise StoreError(f'{self.path}: {what}, expected table "{table}"; move it away to start a new one')
+
+    def _last_whole_document(self) -> tuple[int, int]:
+        """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
+        for start, line in self._lines_backwards():
+            parsed = parse_line(line.removesuffix(b","))
+            if parsed:
+                return parsed[0], start + len(line.removesuffix(b","))
+        return 0, len(self._header)
+
+    def _cut_to(self, keep: int) -> None:
+        if keep > self.num_documents:
+            raise StoreError(f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}")
+        if keep == self.num_documents:
+            return
+        self.num_documents, self._end = 0, len(self._header)
+        if keep == 0:
+            return
+        for start, line in self._lines_backwards():
+            parsed = parse_line(line.removesuffix(b","))
+            if parsed and parsed[0] == keep:
+                self.num_documents, self._end = keep, start + len(line.removesuffix(b","))
+                return
+        raise StoreError(f"{self.path}: document {keep} is missing")
+
+    def _lines_backwards(self) -> Iterable[tuple[int, bytes]]:
+        """Yield (offset, line) from the end of the file to the header's end, reading only what is asked for."""
+        end = os.fstat(self._fd).st_size
+        first = len(self._header) + 1
+        rest = b""
+        while end > first:
+            start = max(first, end - _CHUNK_BYTES)
+            block = os.pread(self._fd, end - start, start) + rest
+            lines = block.split(b"\n")
+            offset = start + len(block)
+            for line in reversed(lines[1:]):
+                offset -= len(line)
+                yield offset, line
+                offset -= 1
+            rest, end = lines[0], start
+        yield first, rest
+
+    def _write_at(self, offset: int, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written

@@ -1,0 +1,39 @@
+"""Every random stream of the project, each a function of (seed, stream, counters) and of nothing else.
+
+A seed's numbers therefore do not depend on which seeds share its worker, and a run that is resumed at an
+epoch needs no saved generator state. Built on PCG64's raw output (a fixed algorithm), so orders are the
+same on every machine and numpy version.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a stream is for. The numbers are part of every result: never change one."""
+
+    CLASS_ORDER = 1
+    INITIALISATION = 2
+    BATCH_ORDER = 3
+    PERTURBATION = 4
+    REPLACEMENT = 5
+    CURVATURE = 6
+    DATASET = 7
+    CLASS_IMAGES = 8
+
+
+def bits(num_words: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
+    """`num_words` random 64-bit words, shape (num_words,), uint64."""
+    generator = np.random.PCG64(np.random.SeedSequence([seed, int(stream), *counters]))
+    return np.asarray(generator.random_raw(num_words))
+
+
+def order(length: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
+    """A uniform random permutation of 0 .. length - 1, shape (length,), int64."""
+    return np.argsort(bits(length, seed, stream, *counters), kind="stable")
+
+
+def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
+    """A 63-bit seed for a torch generator."""
+    return int(bits(1, seed, stream, *counters)[0] >> 1)

@@ -1,0 +1,137 @@
+"""``python -m lop_engine.worker RUN_DIR...``: the child process that trains a stack of seeds.
+
+A run directory is the whole order: run.json says what to train, the checkpoint where to go on. The worker
+holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM lets the epoch
+in progress end, for `GRACE_S` at most; what no checkpoint covers then is trained again on resume.
+"""
+
+import argparse
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from lop_engine.errors import LaunchError, UserError
+from lop_engine.locks import hold
+from lop_engine.records import State
+from lop_engine.run_files import RunFiles
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec, validate
+
+GRACE_S = 3
+
+
+class Worker:
+    """Process, signals and heartbeat of one stack; the training is `lop_engine.stack`."""
+
+    def __init__(self, run_dirs: list[RunDir], device: str, threads: int) -> None:
+        self.spec = _common_spec(run_dirs)
+        self.runs = [RunFiles(run_dir) for run_dir in run_dirs]
+        self.device, self.threads = device, threads
+        self._stop_requested = False
+        self._ended = threading.Event()
+
+    def run(self) -> int:
+        """Train to the end, or to a stop; return the exit status."""
+        self._start()
+        import torch  # takes seconds: the status says "running" before
+
+        from lop_engine.stack import StopRequested, train_runs
+
+        def unwind(number: int, frame: FrameType | None) -> None:
+            raise StopRequested
+
+        signal.signal(signal.SIGALRM, unwind)
+        try:
+            torch.set_num_threads(self.threads)
+            train_runs(self.spec, self.runs, torch.device(self.device), lambda: self._stop_requested)
+        except StopRequested:
+            self._end("stopped")
+            print("stopped", flush=True)
+        except Exception as error:
+            traceback.print_exc()
+            lines = (str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}").splitlines()
+            self._end("failed", lines[0])
+            return 1
+        else:
+            self._end("finished")
+        return 0
+
+    def _start(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
+        signal.signal(signal.SIGTERM, self._request_stop)
+        signal.signal(signal.SIGUSR2, self._request_stop)
+        process = psutil.Process()
+        for run in self.runs:
+            run.set_status(
+                durable=True,
+                state="running",
+                num_tasks=self.spec.num_tasks,
+                num_epochs=self.spec.num_showings,
+                pid=process.pid,
+                pid_started_at=process.create_time(),
+                host=socket.gethostname(),
+                device=self.device,
+                started_at=time.time(),
+                heartbeat_at=time.time(),
+                epochs_per_s=None,
+                stack=[run.seed for run in self.runs],
+                error=None,
+            )
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        """Write the status of running runs, also in the middle of a long epoch."""
+        while not self._ended.wait(self.runs[0].status.heartbeat_every_s):
+            for run in self.runs:
+                run.beat(time.time())
+
+    def _end(self, state: State, error: str | None = None) -> None:
+        """Write the last status of every run that has not ended on its own."""
+        signal.alarm(0)
+        self._ended.set()
+        for run in self.runs:
+            if run.status.state == "running":
+                run.sync()
+                run.set_status(durable=True, state=state, error=error, heartbeat_at=time.time())
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if not self._stop_requested:
+            self._stop_requested = True
+            signal.alarm(GRACE_S)
+
+
+def _common_spec(run_dirs: list[RunDir]) -> Spec:
+    specs = [validate(run_dir.read_config()["spec"], str(run_dir.run_json)) for run_dir in run_dirs]
+    for run_dir, spec in zip(run_dirs, specs, strict=True):
+        if spec != specs[0]:
+            raise LaunchError(f"{run_dir.name}: configured otherwise than {run_dirs[0].name}; they cannot share a worker")
+    return specs[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lop_engine.worker", description="Train a stack of seeds.")
+    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
+    try:
+        with ExitStack() as locks:
+            for run_dir in run_dirs:
+                locks.enter_context(hold(run_dir))
+            return Worker(run_dirs, args.device, args.threads).run()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The screen of lop: command line and dashboard. It knows no torch."""
