@@ -118,7 +118,8 @@ def average(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> Curv
     mean = np.where(present, table, 0).sum(0) / count
     variance = (np.where(present, table - mean, 0) ** 2).sum(0) / count
     start = np.arange(num_bins) * bin_size
-    middle = (start + 1 + np.minimum(start + bin_size, max(num_tasks, bin_size))) / 2
+    last_task = max([num_tasks, *map(len, series)])
+    middle = (start + 1 + np.minimum(start + bin_size, last_task)) / 2
     return Curve(middle[shown], mean[shown], np.sqrt(variance / count)[shown], num_seeds[shown], bin_size)
 
 

@@ -56,7 +56,9 @@ def load(path: Path) -> Checkpoint | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
-            raise StoreError(f"{path}: written by another version (format {content['format']}, this one reads {FORMAT})")
+            raise StoreError(
+                f"{path}: written by another version (format {content['format']}, this one reads {FORMAT})"
+            )
         return Checkpoint(
             Position(content["task"], content["epoch"]),
             content["task_documents"],

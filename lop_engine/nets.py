@@ -119,7 +119,9 @@ def build_net(spec: Spec) -> Net:
     return Linear(spec.num_classes) if spec.method == "linear" else ConvNet(spec.num_classes, spec.width)
 
 
-def seed_generators(seeds: Sequence[int], stream: Stream, *counters: int, device: torch.device) -> list[torch.Generator]:
+def seed_generators(
+    seeds: Sequence[int], stream: Stream, *counters: int, device: torch.device
+) -> list[torch.Generator]:
     """One generator a seed, which depends on (seed, stream, counters) alone."""
     return [torch.Generator(device).manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]
 

@@ -1,5 +1,6 @@
 """Every path of one run, and the two small JSON files that say what it is and where it stands."""
 
+import glob
 import os
 import re
 import shutil
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import StoreError
 from lop_engine.records import RunStatus, State
 from lop_engine.spec import Run
 
-_SEED = re.compile(r"seed_(\d+)")
+_SEED = re.compile(r"seed_([0-9]+)")
+_STATUS = TypeAdapter(RunStatus)
 
 
 @dataclass(frozen=True, order=True)
@@ -71,6 +74,11 @@ class RunDir:
     def log(self) -> Path:
         return self.path / "worker.log"
 
+    def worker_log(self, status: RunStatus) -> Path:
+        """The log of the worker that trains this run: it lies with the first seed of its stack."""
+        first = status.stack[0] if status.stack else self.seed
+        return self.path.with_name(f"seed_{first:03d}") / self.log.name
+
     @property
     def lock(self) -> Path:
         return self.path / "run.lock"
@@ -82,9 +90,11 @@ class RunDir:
     def read_status(self) -> RunStatus:
         """The content of status.json; a run that has none yet is queued. Raises StoreError."""
         try:
-            return RunStatus.from_dict(read_json(self.status_json))
+            return _STATUS.validate_python(read_json(self.status_json))
         except FileNotFoundError:
             return RunStatus()
+        except ValidationError as error:
+            raise StoreError(f'{self.status_json}: "{error.errors()[0]["loc"][0]}" is not what it should be') from None
 
     def write_status(self, status: RunStatus, durable: bool = False) -> None:
         write_json(self.status_json, status.to_dict(), durable)
@@ -96,9 +106,10 @@ class RunDir:
 
 def find_runs(runs_dir: Path) -> Iterator[RunDir]:
     """Every run directory under `runs_dir`, in the order of experiment, setting and seed."""
-    for path in sorted(runs_dir.glob("*/*/seed_*/run.json")):
-        if _SEED.fullmatch(path.parent.name):
-            yield RunDir(path.parent)
+    # Unlike Path.glob, glob.glob is not upset by a directory that is being removed.
+    paths = [runs_dir / path for path in glob.glob("*/*/seed_*/run.json", root_dir=runs_dir)]
+    found = [RunDir(path.parent) for path in paths if _SEED.fullmatch(path.parent.name)]
+    yield from sorted(found, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
 
 
 def read_json(path: Path) -> dict[str, Any]:

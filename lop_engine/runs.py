@@ -85,7 +85,7 @@ class _RunReader:
         self._restarts = 0
         self._columns = _Columns()
         self._spec: dict[str, Any] = {}
-        self._inode: int | None = None
+        self._spec_stamp: tuple[int, ...] = ()
         self._seen: Series = {}
 
     def read(self, now: float) -> RunView:
@@ -95,23 +95,29 @@ class _RunReader:
             new = self._tail.read_new()
         except FileNotFoundError:
             return RunView(self.dir, self._spec, RunStatus(), "lost", self._seen, "the run directory is going away")
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             return RunView(self.dir, self._spec, RunStatus(state="failed"), "failed", self._seen, str(error))
         if self._tail.restarts != self._restarts:
             self._restarts, self._columns = self._tail.restarts, _Columns()
             self._seen = {}
-        if new:
-            self._columns.extend(new)
-            self._seen = self._columns.series()
+        try:
+            if new:
+                self._columns.extend(new)
+                self._seen = self._columns.series()
+        except (TypeError, ValueError):
+            self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
+            problem = f"{self.dir.tasks_json}: a metric is not a number"
+            return RunView(self.dir, self._spec, status, "failed", self._seen, problem)
         return RunView(self.dir, self._spec, status, observed_state(status, now), self._seen)
 
     def _read_spec(self) -> None:
-        inode = self.dir.run_json.stat().st_ino
-        if inode != self._inode:
+        stat = self.dir.run_json.stat()
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)  # inode numbers alone are soon used again
+        if stamp != self._spec_stamp:
             spec = self.dir.read_config().get("spec")
-            if not isinstance(spec, dict):
+            if not isinstance(spec, dict) or not isinstance(spec.get("num_tasks", 0), int):
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
-            self._spec, self._inode = spec, inode
+            self._spec, self._spec_stamp = spec, stamp
 
 
 @dataclass

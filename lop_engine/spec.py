@@ -48,9 +48,9 @@ class Spec(BaseModel):
     # continual backprop
     replacement_rate: Proportion = 1e-4
     decay_rate: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    util_type: Literal[
-        "contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"
-    ] = "contribution"
+    util_type: Literal["contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"] = (
+        "contribution"
+    )
     maturity_threshold: Int = Field(100, ge=0)
     net_type: Literal[1, 2] = 1
     # tasks
@@ -93,6 +93,13 @@ class Spec(BaseModel):
 BOOKKEEPING_KEYS = frozenset({"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version"})
 
 
+#: Methods that can be described and not yet trained: said plainly, rather than running something else.
+NOT_YET = {
+    "cbp2": 'agent "cbp" with "net_type": 2 (continual backprop as layers) cannot be trained by this version yet; '
+    'use "net_type": 1, the algorithm of the paper',
+}
+
+
 @dataclass(frozen=True)
 class Run:
     """One seed of one setting of one experiment: the unit that has a run directory."""
@@ -123,6 +130,8 @@ def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, A
     runs = []
     for setting, values in expand_sweep(raw, str(path)):
         spec = validate(values, str(path), source)
+        if spec.method in NOT_YET:
+            raise ConfigError(f"{path}: {NOT_YET[spec.method]}")
         for seed in seeds if seeds is not None else range(spec.num_runs):
             runs.append(Run(path.stem, setting, seed, spec))
     return runs

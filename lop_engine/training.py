@@ -150,9 +150,9 @@ def test_accuracy(learner: Learner, task: Task) -> Tensor:
     """Mean over test batches of 100 of the batch accuracy, (S,)."""
     images = task.test_SNCHW.split(TEST_BATCH, dim=1)
     labels = task.test_labels_SN.split(TEST_BATCH, dim=1)
-    return torch.stack(
-        [accuracy(learner.evaluate(x).logits_SBO, y) for x, y in zip(images, labels, strict=True)]
-    ).mean(0)
+    return torch.stack([accuracy(learner.evaluate(x).logits_SBO, y) for x, y in zip(images, labels, strict=True)]).mean(
+        0
+    )
 
 
 def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, device: torch.device) -> Tensor:
@@ -161,9 +161,7 @@ def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, de
     return torch.from_numpy(np.stack(rows)).to(device)
 
 
-def tasks(
-    spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.device, start: int = 0
-) -> Iterator[Task]:
+def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.device, start: int = 0) -> Iterator[Task]:
     """The tasks from `start` on. The next one is read while the present one trains."""
 
     def load(index: int) -> list[TaskImages]:

@@ -112,7 +112,9 @@ def _common_spec(run_dirs: list[RunDir]) -> Spec:
     specs = [validate(run_dir.read_config()["spec"], str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
         if spec != specs[0]:
-            raise LaunchError(f"{run_dir.name}: configured otherwise than {run_dirs[0].name}; they cannot share a worker")
+            raise LaunchError(
+                f"{run_dir.name}: configured otherwise than {run_dirs[0].name}; they cannot share a worker"
+            )
     return specs[0]
 
 

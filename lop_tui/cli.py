@@ -1,1 +1,156 @@
-def main() -> None: ...
+"""The `lop` command line: options and help. The work is in `lop_tui.commands`, imported when it is needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lop_engine.errors import UserError
+
+app = typer.Typer(
+    help="Watch neural networks lose, or keep, the ability to learn.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
+DEFAULT_RUNS_DIR = Path("runs")
+
+
+@app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
+def run(
+    configs: Annotated[list[Path], typer.Argument(metavar="CFG...", help="Experiment files.", show_default=False)],
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="How many (30), or which (0,3,5-9). By default num_runs of the file.", show_default=False),
+    ] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|synthetic", help="Images to train on, in place of the file's.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
+    ] = None,
+    seeds_per_worker: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Seeds a worker trains at once; 1 on a CPU, all that fit on a GPU by default.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and change nothing.")] = False,
+) -> None:
+    """Train every setting and seed of one or more experiments; go on with what was begun."""
+    from lop_tui.commands.run import Request, run_experiments
+
+    request = Request(
+        configs,
+        seeds,
+        runs_dir,
+        data,
+        device,
+        workers,
+        seeds_per_worker,
+        overrides or [],
+        watch,
+        detach,
+        fresh,
+        yes,
+        dry_run,
+    )
+    raise typer.Exit(run_experiments(request))
+
+
+@app.command(epilog="Example: [b]lop watch runs/demo[/b]")
+def watch(
+    directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and return.")] = False,
+    refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
+) -> None:
+    """Show accuracy, curvature, dormancy and ranks of all runs, live."""
+    from lop_tui.commands.watch import watch_runs
+
+    raise typer.Exit(watch_runs(directory or runs_dir, once, refresh))
+
+
+@app.command(epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]")
+def plot(
+    metrics: Annotated[
+        list[str] | None, typer.Argument(metavar="[METRIC]...", help="A panel each; test_accuracy by default.")
+    ] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF.", show_default=False)
+    ] = None,
+    bin_size: Annotated[
+        int | None,
+        typer.Option(
+            "--bin", min=1, help="Tasks a bin; the paper's 50 by default, fewer in short runs.", show_default=False
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title of the figure.", show_default=False)] = "",
+) -> None:
+    """Draw metrics over tasks: mean over seeds and a band of one standard error."""
+    from lop_tui.commands.plot import plot_runs
+
+    raise typer.Exit(plot_runs(runs_dir, metrics or ["test_accuracy"], output, bin_size, title))
+
+
+@app.command(epilog="Example: [b]lop status --json[/b]")
+def status(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """List every run: its state, tasks done, last accuracies."""
+    from lop_tui.commands.status import show_status
+
+    raise typer.Exit(show_status(runs_dir, as_json))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and return.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from lop_engine import __version__
+
+        typer.echo(f"lop {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        _complain(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone (lop status | head): that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(message: str) -> None:
+    print(f"lop: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -33,7 +33,9 @@ class NpyFolder:
             raise DataError(f"{path}: holds no class files (classes/0.npy, classes/1.npy, ...)")
         if numbers != list(range(len(numbers))):
             gap = next(i for i, number in enumerate(numbers) if i != number)
-            raise DataError(f"{folder}: class file {gap}.npy is missing ({len(numbers)} files, up to {numbers[-1]}.npy)")
+            raise DataError(
+                f"{folder}: class file {gap}.npy is missing ({len(numbers)} files, up to {numbers[-1]}.npy)"
+            )
         opened = cls(folder, num_images, len(numbers))
         opened.images(0)
         return opened
@@ -46,10 +48,10 @@ class NpyFolder:
         """The images of class `index`, shape (num_images, 3, 32, 32), in the file's own type."""
         path = self.path / f"{index}.npy"
         try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            stored = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: not a whole .npy array: {error}") from None
-        if stored.shape[1:] != IMAGE_SHAPE or not np.issubdtype(stored.dtype, np.number):
+        if stored.shape[1:] != IMAGE_SHAPE or stored.dtype.kind not in "uif":
             raise DataError(f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers")
         if len(stored) < self.num_images:
             raise DataError(

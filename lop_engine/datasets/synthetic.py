@@ -1,9 +1,9 @@
 """Synthetic Continual ImageNet: procedural 32x32 colour classes for those who hold no ImageNet.
 
-A class is a few "views", smooth colour patterns larger than the image. An image shows one view through a
-window at a random place, at a random contrast that may be negative, over a background of its own, with
+A class is a few "textures": small colour tiles that repeat. An image shows one of its class's textures, at a
+random phase and contrast, through a soft patch of random shape, over a smooth background of its own, with
 pixel noise. A class also leans to a colour of its own. A linear model can use little but that colour; the
-pattern takes features that do not mind where it stands.
+texture takes features that do not mind where it stands, as a convolution's do.
 
 Integer arithmetic on raw random bits throughout: the same bytes on every machine.
 """
@@ -16,17 +16,21 @@ import numpy as np
 from lop_engine.datasets.base import IMAGE_SHAPE, SIDE
 from lop_engine.streams import Stream, bits
 
-NUM_VIEWS = 3
-VIEW_GRID = 8
-"""Colour values a side from which a view is interpolated: sets how fine its pattern is."""
-VIEW_SIDE = 40
-"""Pixels a side; the window of 32 moves over the rest."""
-BACKGROUND_GRID = 4
-PATTERN_AMPLITUDE = 56
-BACKGROUND_AMPLITUDE = 40
-NOISE_AMPLITUDE = 48
-COLOUR_AMPLITUDE = 10
+NUM_TEXTURES = 2
+TILE_GRID = 4
+"""Colour values a side of a tile: sets how fine a texture is."""
+TILE_SIDE = 8
+"""Pixels after which a texture repeats."""
+FIELD_GRID = 4
+"""Values a side from which an image's patch and background are interpolated."""
+TEXTURE_AMPLITUDE = 70
+BACKGROUND_AMPLITUDE = 50
+NOISE_AMPLITUDE = 40
+COLOUR_AMPLITUDE = 12
 """Grey levels by which a class's mean colour leans."""
+
+_BLOCK = 100
+"""Images are drawn in blocks of this many, so that the first ones do not depend on how many are asked for."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class SyntheticImages:
         return f"synthetic (dataset seed {self.seed})"
 
     def images(self, index: int) -> np.ndarray:
-        """The images of class `index`, shape (num_images, 3, 32, 32), uint8."""
+        """The images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
         if not 0 <= index < self.num_classes:
             raise IndexError(f"class {index} of {self.num_classes}")
         return _class_images(self.seed, index, self.num_images)
@@ -53,45 +57,50 @@ class SyntheticImages:
 
 @lru_cache(maxsize=128)
 def _class_images(seed: int, index: int, num_images: int) -> np.ndarray:
-    windows, lean = _class_patterns(seed, index)
-    images = np.stack([_image_block(windows, lean, seed, index, block) for block in range(-(-num_images // 100))])
-    images = images.reshape(-1, *IMAGE_SHAPE)[:num_images]
+    windows, lean = _class_textures(seed, index)
+    blocks = [_image_block(windows, lean, seed, index, block) for block in range(-(-num_images // _BLOCK))]
+    images = np.concatenate(blocks)[:num_images]
     images.flags.writeable = False
     return images
 
 
-def _class_patterns(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (windows, shape (views, 3, places, places, 32, 32), -127..127; lean, shape (3,))."""
-    raw = bits((NUM_VIEWS * 3 * VIEW_GRID**2 + 3) // 8 + 1, seed, Stream.DATASET, index).view(np.uint8).astype(np.int32)
-    lean = (raw[:3] - 127) * COLOUR_AMPLITUDE // 127
-    grid = raw[3 : 3 + NUM_VIEWS * 3 * VIEW_GRID**2].reshape(NUM_VIEWS, 3, VIEW_GRID, VIEW_GRID) - 128
-    views = _enlarge(grid, VIEW_SIDE)
-    return np.lib.stride_tricks.sliding_window_view(views, (SIDE, SIDE), axis=(2, 3)), lean
+def _class_textures(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A class's textures in every phase, (textures, 3, phases, phases, 32, 32), -128..127; its lean, (3,)."""
+    num_values = NUM_TEXTURES * 3 * TILE_GRID**2
+    raw = _random_bytes(3 + num_values, seed, Stream.DATASET, index)
+    lean = (raw[:3] - 128) * COLOUR_AMPLITUDE // 128
+    grid = raw[3:].reshape(NUM_TEXTURES, 3, TILE_GRID, TILE_GRID) - 128
+    grid -= grid.mean((2, 3), keepdims=True, dtype=np.int32).astype(np.int32)
+    tile = _enlarge(np.pad(grid, ((0, 0), (0, 0), (0, 1), (0, 1)), mode="wrap"), TILE_SIDE)
+    repeats = SIDE // TILE_SIDE + 1
+    sheet = np.tile(tile, (1, 1, repeats, repeats))[..., : SIDE + TILE_SIDE - 1, : SIDE + TILE_SIDE - 1]
+    return np.lib.stride_tricks.sliding_window_view(sheet, (SIDE, SIDE), axis=(2, 3)), lean
 
 
 def _image_block(windows: np.ndarray, lean: np.ndarray, seed: int, index: int, block: int) -> np.ndarray:
-    """100 images, shape (100, 3, 32, 32), uint8."""
-    num = 100
-    pixels = num * 3 * SIDE * SIDE
-    num_grid = num * 3 * BACKGROUND_GRID**2
-    raw = bits((4 * num + num_grid + pixels) // 8 + 1, seed, Stream.CLASS_IMAGES, index, block).view(np.uint8)
-    view, row, column, contrast = raw[: 4 * num].reshape(4, num).astype(np.int32)
-    grid = raw[4 * num : 4 * num + num_grid].reshape(num, 3, BACKGROUND_GRID, BACKGROUND_GRID).astype(np.int32) - 128
-    noise = raw[4 * num + num_grid : 4 * num + num_grid + pixels].reshape(num, *IMAGE_SHAPE)
+    """A block of images, (100, 3, 32, 32), uint8."""
+    pixels, field = 3 * SIDE * SIDE, FIELD_GRID**2
+    raw = _random_bytes(_BLOCK * (4 + 4 * field + pixels), seed, Stream.CLASS_IMAGES, index, block)
+    choice, fields, noise = np.split(raw, [_BLOCK * 4, _BLOCK * (4 + 4 * field)])
+    texture, row, column, contrast = choice.reshape(4, _BLOCK)
+    patch, background = np.split(_enlarge(fields.reshape(_BLOCK, 4, FIELD_GRID, FIELD_GRID), SIDE), [1], axis=1)
 
-    places = VIEW_SIDE - SIDE + 1
-    pattern = windows[view * NUM_VIEWS >> 8, :, row * places >> 8, column * places >> 8]
-    # Contrast +-(1/2 .. 1): the sign takes the pattern away from a linear model.
-    strength = (64 + (contrast & 127) // 2) * np.where(contrast & 128, 1, -1)
-    images = pattern * (strength * PATTERN_AMPLITUDE)[:, None, None, None] // (128 * 128)
-    images += _enlarge(grid, SIDE) * BACKGROUND_AMPLITUDE // 128
-    images += (noise.astype(np.int32) - 128) * NOISE_AMPLITUDE // 128
+    images = windows[texture * NUM_TEXTURES >> 8, :, row * TILE_SIDE >> 8, column * TILE_SIDE >> 8]
+    images = images * patch * (16 + contrast)[:, None, None, None] // 256 * TEXTURE_AMPLITUDE // (128 * 128)
+    images += (background - 128) * BACKGROUND_AMPLITUDE // 128
+    images += (noise.reshape(_BLOCK, *IMAGE_SHAPE) - 128) * NOISE_AMPLITUDE // 128
     images += 128 + lean[:, None, None]
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
+def _random_bytes(num_bytes: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
+    """Random bytes as int32, little-endian on every machine."""
+    words = bits(-(-num_bytes // 8), seed, stream, *counters)
+    return words.astype("<u8").view(np.uint8)[:num_bytes].astype(np.int32)
+
+
 def _enlarge(grid: np.ndarray, side: int) -> np.ndarray:
-    """Bilinear enlargement of the last two axes to `side`, in integers."""
+    """Bilinear enlargement of the last two axes to `side`, in integers; the last values are the far border."""
     cells = grid.shape[-1] - 1
     position = np.arange(side) * (cells * 64) // side
     low, part = position // 64, (position % 64).astype(grid.dtype)

@@ -45,7 +45,9 @@ class GenerateAndTest:
         self.hidden_layers, self.next_layers = net.layers[:-1], net.layers[1:]
         self.device = next(iter(params.values())).device
         self.layer_states = [self._new_state(layer.outputs) for layer in self.hidden_layers]
-        self.max_replaced = [min(layer.outputs, int(1 + spec.replacement_rate * layer.outputs)) for layer in self.hidden_layers]
+        self.max_replaced = [
+            min(layer.outputs, int(1 + spec.replacement_rate * layer.outputs)) for layer in self.hidden_layers
+        ]
         num_drawn = sum(r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True))
         if spec.util_type == "random":
             num_drawn += sum(layer.outputs for layer in self.hidden_layers)
@@ -152,7 +154,9 @@ class GenerateAndTest:
         self.optimizer.forget(f"{layer.name}.bias", replaced_SF)
         columns_SI = replaced_SF.repeat_interleave(next_layer.positions, dim=1)
         next_weight = params[f"{next_layer.name}.weight"]
-        self.optimizer.forget(f"{next_layer.name}.weight", columns_SI.view(len(columns_SI), 1, -1, *[1] * (next_weight.dim() - 3)))
+        self.optimizer.forget(
+            f"{next_layer.name}.weight", columns_SI.view(len(columns_SI), 1, -1, *[1] * (next_weight.dim() - 3))
+        )
 
 
 def _outgoing(params: Params, next_layer: Layer) -> Tensor:

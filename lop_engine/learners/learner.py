@@ -55,7 +55,9 @@ class Learner:
     The step has static shapes and never waits for the device.
     """
 
-    def __init__(self, net: Net, params: Params, optimizer: Optimizer, mechanism: Mechanism, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, net: Net, params: Params, optimizer: Optimizer, mechanism: Mechanism, seeds: Sequence[int]
+    ) -> None:
         self.net, self.params = net, params
         self.optimizer, self.mechanism = optimizer, mechanism
         self.seeds = list(seeds)

@@ -25,6 +25,11 @@ def document_line(number: int, document: dict) -> bytes:  # type: ignore[type-ar
     return b'"%d": %b' % (number, orjson.dumps(document))
 
 
+def without_separator(line: bytes) -> bytes:
+    """A line without what stands between documents: a comma, or one that an append tore off just behind it."""
+    return line[:-3] if line.endswith(b",}}") else line.removesuffix(b",")
+
+
 def parse_line(line: bytes) -> tuple[int, dict] | None:  # type: ignore[type-arg]
     """Return (document number, document) of a line without its comma, or None if it is not whole."""
     match = _LINE.fullmatch(line)

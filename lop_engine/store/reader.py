@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import StoreError
-from lop_engine.store.layout import parse_line, table_name
+from lop_engine.store.layout import parse_line, table_name, without_separator
 
 Documents = list[dict[str, Any]]
 
@@ -28,8 +28,9 @@ class TableTail:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.table: str | None = None
         self.restarts = 0
+        self.table: str | None = None
+        self._inode: int | None = None
         self._forget()
 
     def read_new(self) -> Documents:
@@ -37,8 +38,7 @@ class TableTail:
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            if self.num_documents:
-                self._restart()
+            self._restart()
             return []
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
@@ -51,7 +51,7 @@ class TableTail:
 
     def _read_open_file(self, fd: int) -> Documents:
         inode = os.fstat(fd).st_ino
-        if self.num_documents and inode != self._inode:
+        if inode != self._inode:
             self._restart()
         self._inode = inode
         # A look in the middle of a write passes; what stays out of step was cut back: start over.
@@ -60,9 +60,8 @@ class TableTail:
                 return self._read_from_offset(fd)
             except _OutOfStepError:
                 time.sleep(_PAUSE_S)
-        if self.num_documents:
-            self._restart()
-            self._inode = inode
+        self._restart()
+        self._inode = inode
         try:
             return self._read_from_offset(fd)
         except _OutOfStepError as problem:
@@ -92,14 +91,17 @@ class TableTail:
         return documents
 
     def _restart(self) -> None:
-        self.restarts += 1
+        """Start over from the top of the file, if anything was read of it."""
+        if self._offset:
+            self.restarts += 1
         self._forget()
 
     def _forget(self) -> None:
+        self.table = None
         self.num_documents = 0
         self._offset = 0
         self._last_line = b""
-        self._inode: int | None = None
+        self._inode = None
 
 
 def read_table(path: Path) -> Documents:
@@ -113,16 +115,16 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
     """
     lines = block.split(b"\n")
-    if lines[0] not in (b"", b","):
+    if without_separator(lines[0]):
         raise _OutOfStepError(f"line {number + 1}: does not end where it did")
     documents: Documents = []
     read_bytes, separator = 0, len(lines[0])
     for index, line in enumerate(lines[1:-1], start=1):
-        whole = line.removesuffix(b",")
+        whole = without_separator(line)
         parsed = parse_line(whole)
         due = number + len(documents) + 1
         if parsed is None:
-            if any(parse_line(later.removesuffix(b",")) for later in lines[index + 1 :]):
+            if any(parse_line(without_separator(later)) for later in lines[index + 1 :]):
                 raise _OutOfStepError(f"line {due + 1}: not a whole document, yet others follow")
             break
         if parsed[0] != due:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tinydb import Storage, TinyDB
+from tinydb.table import Table
 
 from lop_engine.errors import StoreError
 from lop_engine.store.reader import TableTail
@@ -33,6 +34,16 @@ class TailStorage(Storage):
         raise StoreError(f"{self._tail.path}: records are read here, never changed")
 
 
+class _UncachedTable(Table):
+    """A table that keeps no query results: the file grows without TinyDB knowing."""
+
+    default_query_cache_capacity = 0
+
+
+class _ReadOnlyTinyDB(TinyDB):
+    table_class = _UncachedTable
+
+
 def open_readonly(path: Path | str) -> TinyDB:
     """Open a record file for queries: ``open_readonly(p).table("tasks").search(where("task") < 50)``."""
-    return TinyDB(path, storage=TailStorage)
+    return _ReadOnlyTinyDB(path, storage=TailStorage)

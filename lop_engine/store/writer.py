@@ -1,5 +1,6 @@
 """Append to a record file: one positional write a call, however long the file."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from lop_engine.errors import StoreError
-from lop_engine.store.layout import TAIL, document_line, header, parse_line, table_name
+from lop_engine.store.layout import TAIL, document_line, header, parse_line, table_name, without_separator
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -38,8 +39,7 @@ class TableWriter:
             self.num_documents, self._end = self._last_whole_document()
             if keep is not None:
                 self._cut_to(keep)
-            self._write_at(self._end, TAIL)
-            os.ftruncate(self._fd, self._end + len(TAIL))
+            self._close_table()
         except BaseException:
             os.close(self._fd)
             raise
@@ -49,14 +49,22 @@ class TableWriter:
         return self.extend([document])
 
     def extend(self, documents: Iterable[Mapping[str, Any]]) -> int:
-        """Append several documents in one write; return the number of the last."""
+        """Append several documents in one write; return the number of the last.
+
+        An append that fails (a full disk, a document that JSON cannot hold) leaves the file as it was.
+        """
         number, parts = self.num_documents, []
         for document in documents:
             number += 1
             parts.append((b"\n" if number == 1 else b",\n") + document_line(number, dict(document)))
         block = b"".join(parts)
         if block:
-            self._write_at(self._end, block + TAIL)
+            try:
+                self._write_at(self._end, block + TAIL)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._close_table()
+                raise
             self._end += len(block)
             self.num_documents = number
         return self.num_documents
@@ -71,7 +79,9 @@ class TableWriter:
     def __enter__(self) -> "TableWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _create(self) -> None:
@@ -85,17 +95,26 @@ class TableWriter:
 
     def _check_header(self, table: str) -> None:
         start = os.pread(self._fd, len(self._header) + 1, 0)
-        if start != self._header + b"\n":
+        if self._header.startswith(start):  # torn in its first line: the power failed early
+            self._write_at(0, self._header)
+        elif start != self._header + b"\n":
             found = table_name(start.split(b"\n")[0])
             what = f'holds table "{found}"' if found else "is not a record file (one document a line)"
             raise StoreError(f'{self.path}: {what}, expected table "{table}"; move it away to start a new one')
 
+    def _close_table(self) -> None:
+        """Make the file end behind the last document."""
+        if os.pread(self._fd, len(TAIL) + 1, self._end) != TAIL:
+            # Shorten it first: if we die in between, what is left is a torn tail and nothing worse.
+            os.ftruncate(self._fd, self._end)
+            self._write_at(self._end, TAIL)
+
     def _last_whole_document(self) -> tuple[int, int]:
         """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
         for start, line in self._lines_backwards():
-            parsed = parse_line(line.removesuffix(b","))
-            if parsed:
-                return parsed[0], start + len(line.removesuffix(b","))
+            whole = without_separator(line)
+            if parsed := parse_line(whole):
+                return parsed[0], start + len(whole)
         return 0, len(self._header)
 
     def _cut_to(self, keep: int) -> None:
@@ -107,9 +126,10 @@ class TableWriter:
         if keep == 0:
             return
         for start, line in self._lines_backwards():
-            parsed = parse_line(line.removesuffix(b","))
+            whole = without_separator(line)
+            parsed = parse_line(whole)
             if parsed and parsed[0] == keep:
-                self.num_documents, self._end = keep, start + len(line.removesuffix(b","))
+                self.num_documents, self._end = keep, start + len(whole)
                 return
         raise StoreError(f"{self.path}: document {keep} is missing")
 

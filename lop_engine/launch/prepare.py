@@ -1,0 +1,106 @@
+"""Make run directories ready for their workers: the only place where run.json is written."""
+
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lop_engine
+from lop_engine.errors import LaunchError
+from lop_engine.records import ENDED, RunStatus
+from lop_engine.rundir import RunDir, observed_state, write_json
+from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What there is to do: runs to train (new or unfinished), and those already done."""
+
+    to_train: list[RunDir]
+    resumed: list[RunDir]
+    """The part of `to_train` that was begun before."""
+    done: list[RunDir]
+
+
+def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -> Prepared:
+    """Create or take up the directory of every run; all are looked at before the first is changed.
+
+    Args:
+        fresh: remove what there is of these runs, and start over.
+    Raises:
+        LaunchError: a run is being trained now, or was begun with another configuration.
+    """
+    dirs = [RunDir.of(runs_dir, run) for run in runs]
+    existing = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir.run_json.exists()]
+    statuses = {run_dir: run_dir.read_status() for run_dir, _ in existing}
+    for run_dir, run in existing:
+        _refuse_if_running(run_dir, statuses[run_dir])
+        if not fresh:
+            _refuse_if_changed(run_dir, run.spec)
+    if fresh:
+        for run_dir, _ in existing:
+            run_dir.clear()
+        statuses = {}
+    done = [run_dir for run_dir, status in statuses.items() if status.state in ENDED]
+    to_train = [run_dir for run_dir in dirs if run_dir not in done]
+    for run_dir, run in zip(dirs, runs, strict=True):
+        if run_dir in done:
+            continue
+        status = statuses.get(run_dir) or _create(run_dir, run)
+        run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None))
+    return Prepared(to_train, [run_dir for run_dir in to_train if run_dir in statuses], done)
+
+
+def _create(run_dir: RunDir, run: Run) -> RunStatus:
+    try:
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir.run_json, _run_config(run), durable=True)
+    except OSError as error:
+        raise LaunchError(f"{run_dir.path}: cannot be created: {error.strerror}") from None
+    return RunStatus(num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings)
+
+
+def _run_config(run: Run) -> dict[str, Any]:
+    """The content of run.json: all that decides the run's numbers, and where and with what they came about."""
+    return {
+        "experiment": run.experiment,
+        "setting": run.setting,
+        "seed": run.seed,
+        "method": run.spec.method,
+        "spec": run.spec.model_dump(),
+        "created_at": time.time(),
+        "host": socket.gethostname(),
+        "versions": {"lop": lop_engine.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "numpy")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise LaunchError(f"{package} is not installed; install lop again (pip install -e .)") from None
+
+
+def _refuse_if_running(run_dir: RunDir, status: RunStatus) -> None:
+    if observed_state(status, time.time()) == "running":
+        raise LaunchError(
+            f"{run_dir.name}: is being trained now by process {status.pid} on {status.host}; "
+            "follow it with lop watch, or stop that process first"
+        )
+
+
+def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
+    """Two configurations under one name would mix their results."""
+    old, new = run_dir.read_config().get("spec", {}), spec.model_dump()
+    changed = [key for key in new if key not in BOOKKEEPING_KEYS and old.get(key) != new[key]]
+    if changed:
+        what = ", ".join(f"{key} {old.get(key)!r} -> {new[key]!r}" for key in changed)
+        raise LaunchError(
+            f"{run_dir.name}: was begun with another configuration ({what}); "
+            "rename the file, choose another --runs-dir, or start over with --fresh"
+        )

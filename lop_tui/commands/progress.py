@@ -1,0 +1,103 @@
+"""What `lop run` shows while it trains: bars in a terminal, plain lines elsewhere."""
+
+import time
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lop_engine.runs import Snapshot
+from lop_tui.dashboard import formats
+from lop_tui.dashboard.model import Row, build_view
+
+PLAIN_EVERY_S = 10.0
+
+
+class Display(Protocol):
+    """Shows a snapshot after another."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None: ...
+
+
+def open_display(console: Console) -> Display:
+    """Bars where there is a terminal, lines where there is none."""
+    return BarDisplay(console) if console.is_terminal else LineDisplay(console)
+
+
+class BarDisplay:
+    """A live table, a row a method and setting."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None:
+        self._live.update(_frame(snapshot, stopping))
+
+
+class LineDisplay:
+    """A line a method and setting every ten seconds, when something has changed."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_at = 0.0
+        self._last: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None:
+        view = build_view(snapshot)
+        if time.monotonic() - self._last_at < PLAIN_EVERY_S and not view.all_ended:
+            return
+        lines = tuple(_line(row) for row in view.rows)
+        if lines != self._last:
+            self._console.print("\n".join(lines), highlight=False, soft_wrap=True)
+            self._last_at, self._last = time.monotonic(), lines
+
+
+def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for row in build_view(snapshot).rows:
+        table.add_row(
+            Text(row.label, style=f"bold {row.colour}"),
+            ProgressBar(total=1.0, completed=row.progress, width=24),
+            f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks",
+            f"{row.accuracy} %" if row.accuracy else "",
+            formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
+            f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
+            _states(row),
+        )
+    hint = "stopping: the workers save what they have; Ctrl-C again kills them" if stopping else "Ctrl-C stops"
+    return Group(table, Text(hint, style="dim"))
+
+
+def _line(row: Row) -> str:
+    parts = [
+        row.label,
+        f"{row.tasks_done}/{row.tasks_total} tasks",
+        f"test accuracy {row.accuracy} %" if row.accuracy else "",
+        formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
+        f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
+        _states(row),
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _states(row: Row) -> str:
+    return ", ".join(f"{number} {state}" for state, number in row.states)

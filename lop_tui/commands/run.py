@@ -1,0 +1,206 @@
+"""`lop run`: from experiment files to finished runs."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.prompt import Confirm
+from rich.table import Table
+
+from lop_engine.datasets import open_images
+from lop_engine.errors import ConfigError, LaunchError
+from lop_engine.launch import LocalLauncher, Plan, decide_resources, plan_runs, prepare_run_dirs
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
+from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
+from lop_tui.commands.progress import Display, open_display
+from lop_tui.commands.summary import summary_table
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed after `lop run`."""
+
+    configs: list[Path]
+    seeds: str | None
+    runs_dir: Path
+    data: str | None
+    device: str
+    workers: int | None
+    seeds_per_worker: int | None
+    overrides: list[str]
+    watch: bool
+    detach: bool
+    fresh: bool
+    yes: bool
+    dry_run: bool
+
+
+def run_experiments(request: Request) -> int:
+    """Carry out a request; return the exit status: 0 done, 1 a run failed, 130 stopped. Raises UserError."""
+    console = Console()
+    runs = _load(request)
+    images = {open_images(spec).name for spec in {run.spec for run in runs}}
+    use_gpu = all(run.spec.use_gpu for run in runs)
+    resources = decide_resources(request.device, request.workers, request.seeds_per_worker, use_gpu)
+    if request.dry_run:
+        plan = plan_runs([RunDir.of(request.runs_dir, run) for run in runs], resources)
+        console.print(_plan_table(plan, runs, sorted(images)))
+        return 0
+    if request.fresh and not request.yes:
+        _confirm_fresh(console, request.runs_dir, runs)
+    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh)
+    if prepared.done:
+        console.print(f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
+    if prepared.resumed:
+        console.print(f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
+    if request.detach and prepared.to_train:
+        return _detach(console, request)
+    if prepared.to_train:
+        code = _supervise(console, request, plan_runs(prepared.to_train, resources))
+        if code:
+            return code
+    return _conclude(console, request, runs)
+
+
+def _load(request: Request) -> list[Run]:
+    """All runs of all files. Raises ConfigError."""
+    overrides = parse_overrides(request.overrides)
+    if request.data is not None:
+        overrides["dataset"] = "synthetic" if request.data == "synthetic" else str(Path(request.data).absolute())
+    seeds = parse_seeds(request.seeds) if request.seeds is not None else None
+    by_name: dict[str, Path] = {}
+    for path in request.configs:
+        if path.stem in by_name:
+            raise ConfigError(
+                f"{by_name[path.stem]} and {path} would both keep their runs under {request.runs_dir / path.stem}; "
+                "run them with different --runs-dir"
+            )
+        by_name[path.stem] = path
+    return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
+
+
+def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:
+    existing = [run for run in runs if RunDir.of(runs_dir, run).run_json.exists()]
+    if not existing:
+        return
+    question = f"--fresh removes {len(existing)} runs and their records under {runs_dir}. Remove them?"
+    if not sys.stdin.isatty():
+        raise LaunchError(f"{question} Say so with --yes")
+    if not Confirm.ask(question, console=console, default=False):
+        raise LaunchError("nothing removed, nothing started")
+
+
+def _detach(console: Console, request: Request) -> int:
+    """Start the same command in a session of its own; it takes up the runs just prepared."""
+    arguments = [word for word in sys.argv[1:] if word not in ("--detach", "--fresh", "--watch")]
+    log_path = request.runs_dir / "launcher.log"
+    with open(log_path, "ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "lop_tui", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    console.print(f"training in the background (process {child.pid}, log {log_path})", highlight=False)
+    console.print(f"follow it: lop watch {request.runs_dir}    stop it: kill {child.pid}", highlight=False)
+    return 0
+
+
+class _Supervisor(threading.Thread):
+    """Drives the launcher, so that whatever shows on the screen cannot hold the workers up."""
+
+    def __init__(self, launcher: LocalLauncher) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._launcher = launcher
+        self._signals = 0
+
+    def run(self) -> None:
+        asked = 0
+        while self._launcher.active:
+            if self._signals != asked:
+                asked = self._signals
+                self._launcher.stop(at_once=asked > 1)
+            self._launcher.poll()
+            time.sleep(POLL_S)
+
+    @property
+    def stopping(self) -> bool:
+        return self._signals > 0
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """First: workers save and stop. Second: they are killed."""
+        self._signals += 1
+
+
+def _supervise(console: Console, request: Request, plan: Plan) -> int:
+    """Train a plan and show its progress; return 130 if it was stopped, else 0."""
+    supervisor = _Supervisor(LocalLauncher(plan))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, supervisor.on_signal)
+    resources = plan.resources
+    console.print(
+        f"{sum(map(len, plan.stacks))} runs on {', '.join(dict.fromkeys(resources.devices))}: {resources.workers} "
+        f"workers, {resources.threads} threads each; records in {request.runs_dir}",
+        highlight=False,
+    )
+    supervisor.start()
+    if request.watch and console.is_terminal:
+        from lop_tui.dashboard import run_dashboard
+
+        if not run_dashboard(request.runs_dir, exit_when_done=True):
+            console.print("dashboard closed, training goes on; Ctrl-C stops it", highlight=False)
+    with open_display(console) as display:
+        _show_until_done(display, supervisor, RunsReader(request.runs_dir))
+    if not supervisor.stopping:
+        return 0
+    console.print("stopped; the same lop run goes on from the last checkpoints", highlight=False)
+    return 130
+
+
+def _show_until_done(display: Display, supervisor: _Supervisor, reader: RunsReader) -> None:
+    while supervisor.is_alive():
+        display.update(reader.read(), supervisor.stopping)
+        supervisor.join(0.5)
+    display.update(reader.read(), supervisor.stopping)
+
+
+def _conclude(console: Console, request: Request, runs: Sequence[Run]) -> int:
+    """Say how the runs ended; return 1 if one failed."""
+    dirs = {RunDir.of(request.runs_dir, run) for run in runs}
+    views = [view for view in RunsReader(request.runs_dir).read().runs if view.dir in dirs]
+    console.print(summary_table(views))
+    failed = [view for view in views if view.state in ("failed", "lost")]
+    for view in failed:
+        error = view.problem or view.status.error or "its worker is gone"
+        console.print(f"{view.dir.name} {view.state}: {error}", highlight=False, style="red", soft_wrap=True)
+    if failed:
+        console.print(f"log: {failed[0].dir.worker_log(failed[0].status)}", highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str]) -> Table:
+    resources = plan.resources
+    table = Table(
+        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {resources.workers} workers "
+        f"({', '.join(dict.fromkeys(resources.devices))}, {resources.threads} threads each)",
+        caption=f"images: {', '.join(images)}",
+    )
+    for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
+        table.add_column(heading)
+    for experiment, setting in dict.fromkeys((run.experiment, run.setting) for run in runs):
+        same = [run for run in runs if (run.experiment, run.setting) == (experiment, setting)]
+        spec = same[0].spec
+        seeds = ", ".join(str(run.seed) for run in same)
+        table.add_row(experiment, setting, spec.method, seeds, str(spec.num_tasks), str(spec.num_showings))
+    return table

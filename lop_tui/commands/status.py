@@ -1,0 +1,85 @@
+"""`lop status`: every run, for people and for programs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from lop_engine.records import METRICS
+from lop_engine.runs import RunsReader, RunView
+from lop_tui.dashboard import formats
+
+_STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
+
+
+def show_status(runs_dir: Path, as_json: bool) -> int:
+    """Print the state of every run; return 0 also when there is none."""
+    snapshot = RunsReader(runs_dir).read()
+    if as_json:
+        rows = [_as_dict(view) for view in snapshot.runs]
+        sys.stdout.buffer.write(orjson.dumps({"runs_dir": str(runs_dir), "runs": rows}, option=orjson.OPT_INDENT_2))
+        sys.stdout.buffer.write(b"\n")
+        return 0
+    console = Console()
+    if not snapshot.runs:
+        console.print(
+            f"no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir", highlight=False
+        )
+        return 0
+    console.print(_table(snapshot.runs))
+    for view in snapshot.runs:
+        error = view.problem or view.status.error
+        if error:
+            console.print(f"{view.dir.name}: {error}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _table(views: tuple[RunView, ...]) -> Table:
+    table = Table()
+    for heading in ("run", "state"):
+        table.add_column(heading)
+    for heading in ("tasks", "train %", "test %", "left"):
+        table.add_column(heading, justify="right")
+    for view in views:
+        running = view.state == "running" and view.status.eta_s is not None
+        table.add_row(
+            view.dir.name,
+            f"[{_STYLES.get(view.state, 'default')}]{view.state}[/]",
+            f"{_tasks_recorded(view)}/{view.num_tasks}",
+            _percent(view, "train_accuracy"),
+            _percent(view, "test_accuracy"),
+            formats.duration(view.status.eta_s) if running and view.status.eta_s is not None else "",
+        )
+    return table
+
+
+def _tasks_recorded(view: RunView) -> int:
+    return max((len(values) for values in view.series.values()), default=0)
+
+
+def _percent(view: RunView, metric: str) -> str:
+    values = view.series.get(metric)
+    return f"{100 * values[-1]:.1f}" if values is not None and len(values) else "-"
+
+
+def _as_dict(view: RunView) -> dict[str, Any]:
+    return {
+        "run": view.dir.name,
+        "experiment": view.experiment,
+        "setting": view.setting,
+        "seed": view.seed,
+        "state": view.state,
+        "tasks_done": _tasks_recorded(view),
+        "num_tasks": view.num_tasks,
+        "progress": view.status.progress,
+        "eta_s": view.status.eta_s if view.state == "running" else None,
+        "device": view.status.device,
+        "host": view.status.host,
+        "pid": view.status.pid,
+        "heartbeat_at": view.status.heartbeat_at,
+        "error": view.problem or view.status.error,
+        "last": {name: float(view.series[name][-1]) for name in METRICS if name in view.series},
+    }
