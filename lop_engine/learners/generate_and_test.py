@@ -85,8 +85,10 @@ class GenerateAndTest:
         }
 
     def _new_state(self, num_units: int) -> LayerState:
-        zeros = (torch.zeros(len(self.seeds), num_units, device=self.device) for _ in range(3))
-        return LayerState(*zeros, torch.zeros(len(self.seeds), device=self.device))
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(len(self.seeds), *shape, device=self.device)
+
+        return LayerState(zeros(num_units), zeros(num_units), zeros(num_units), zeros())
 
     def _test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
         """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""

@@ -1,5 +1,6 @@
 """Size of the weights."""
 
+import torch
 from torch import Tensor
 
 from lop_engine.nets import Params
@@ -10,5 +11,5 @@ def weight_magnitude(params: Params) -> Tensor:
 
     sum |w| / number of parameters (Dohare et al., Nature 2024).
     """
-    total_S = sum(weight.detach().abs().flatten(1).sum(1) for weight in params.values())
-    return total_S / sum(weight[0].numel() for weight in params.values())  # type: ignore[operator, return-value]
+    totals = [weight.detach().abs().flatten(1).sum(1) for weight in params.values()]
+    return torch.stack(totals).sum(0) / sum(weight[0].numel() for weight in params.values())
