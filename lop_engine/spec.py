@@ -6,18 +6,28 @@ are, plus a few of our own (the last block of `Spec`). A key whose value is a li
 
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.mistakes import explain, kind_of, shown, unknown_key
+
+#: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
+MAX_RUNS = 100_000
+MAX_INT = 10**9
 
 
 def _integral(value: Any) -> Any:
-    """JSON files write 5000 as 5e3 at times: an integral float is an int."""
+    """JSON files write 5000 as 5e3 at times: an integral float is an int. A bool is none, whatever Python says."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a bool")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -26,7 +36,7 @@ def _flag(value: Any) -> Any:
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
-Int = Annotated[int, BeforeValidator(_integral)]
+Int = Annotated[int, BeforeValidator(_integral), Field(le=MAX_INT)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
@@ -52,7 +62,7 @@ class Spec(BaseModel):
         "contribution"
     )
     maturity_threshold: Int = Field(100, ge=0)
-    net_type: Literal[1, 2] = 1
+    net_type: Annotated[Literal[1, 2], BeforeValidator(_integral)] = 1
     # tasks
     num_tasks: Int = Field(ge=1)
     num_classes: Int = Field(2, ge=2)
@@ -65,7 +75,7 @@ class Spec(BaseModel):
     run_idx: Int = Field(0, ge=0)
     data_dir: str = ""
     data_file: str = ""
-    model_version: str | int | float = ""
+    model_version: str | float = ""
     # ours
     dataset: str = "imagenet32"
     dataset_classes: Int = Field(1000, ge=2)
@@ -127,50 +137,72 @@ def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, A
     raw = read_config(path)
     source = {key: str(path) for key in raw} | {key: "--set" for key in overrides or {}}
     raw = raw | (overrides or {})
-    runs = []
-    for setting, values in expand_sweep(raw, str(path)):
+    for key, value in raw.items():
+        _check_entry(key, value, source[key])
+    runs: list[Run] = []
+    for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
         if spec.method in NOT_YET:
             raise ConfigError(f"{path}: {NOT_YET[spec.method]}")
-        for seed in seeds if seeds is not None else range(spec.num_runs):
-            runs.append(Run(path.stem, setting, seed, spec))
+        chosen = seeds if seeds is not None else range(spec.num_runs)
+        if len(runs) + len(chosen) > MAX_RUNS:
+            raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
+        runs += [Run(path.stem, setting, seed, spec) for seed in chosen]
     return runs
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read one JSON object, without its comments. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.json")]) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: is empty; an experiment file is one JSON object")
     try:
-        raw = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        raw = json.loads(text, object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply to be an experiment file") from None
-    except ValueError as error:
+    except ValueError:
+        raise ConfigError(f"{path}: holds a number of thousands of digits") from None
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: an experiment file is one JSON object, this is a {type(raw).__name__}")
+        raise ConfigError(f"{path}: an experiment file is one JSON object, this is {kind_of(raw)}")
     return {key: value for key, value in raw.items() if not key.startswith("_comment")}
 
 
-def expand_sweep(raw: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return (setting name, values) for the Cartesian product of all list values, in file order."""
+def expand_sweep(
+    raw: dict[str, Any], where: str, source: dict[str, str] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return (setting name, values) for the Cartesian product of all list values, in file order.
+
+    Args:
+        where: what errors name as the place, unless `source` says where the key came from.
+    Raises:
+        ConfigError: a list is empty, holds a value twice, or the settings are too many.
+    """
     swept = [key for key, value in raw.items() if isinstance(value, list)]
     for key in swept:
+        place = (source or {}).get(key, where)
         if not raw[key]:
-            raise ConfigError(f'{where}: key "{key}" sweeps over an empty list; give at least one value')
-        if len({json.dumps(value) for value in raw[key]}) < len(raw[key]):
-            raise ConfigError(f'{where}: key "{key}" sweeps over the same value twice: {json.dumps(raw[key])}')
+            raise ConfigError(f'{place}: key "{key}" sweeps over an empty list; give at least one value')
+        again = [name for name, times in Counter(map(_plain, raw[key])).items() if times > 1]
+        if again:
+            raise ConfigError(f'{place}: key "{key}" sweeps over {again[0]} twice: {shown(raw[key])}')
+    if math.prod(len(raw[key]) for key in swept) > MAX_RUNS:
+        raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes more than {MAX_RUNS} settings")
     settings = []
     for values in itertools.product(*(raw[key] for key in swept)):
         chosen = dict(zip(swept, values, strict=True))
         name = ",".join(f"{key}={_plain(value)}" for key, value in chosen.items()) or "default"
+        if len(name.encode()) > 255:
+            raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes names too long for a directory")
         settings.append((name, raw | chosen))
     return settings
 
@@ -180,27 +212,34 @@ def validate(values: dict[str, Any], where: str, source: dict[str, str] | None =
     try:
         return Spec(**values)
     except ValidationError as error:
-        first, more = error.errors()[0], error.error_count() - 1
+        # An unknown key goes first: it is often the misspelling of one that is missing.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        more = len({one["loc"][0] for one in error.errors()}) - 1
     key = str(first["loc"][0])
-    message = f"{(source or {}).get(key, where)}: {_explain(first['type'], key, first)}"
+    message = f"{(source or {}).get(key, where)}: {explain(first, Spec.model_fields)}"
     raise ConfigError(message + (f" (and {more} more)" if more else "")) from None
 
 
 def parse_seeds(text: str) -> list[int]:
     """Read ``30`` (seeds 0-29), ``0,3,5-9`` or ``7,`` (seed 7 alone). Raises ConfigError."""
     problem = f'--seeds "{text}": write a number of seeds (30), or a list such as 0,3,5-9'
-    if re.fullmatch(r"\d{1,7}", text) and int(text) > 0:
+    too_many = f'--seeds "{text}": more than {MAX_RUNS} seeds'
+    if re.fullmatch(r"[0-9]{1,7}", text) and int(text) > 0:
+        if int(text) > MAX_RUNS:
+            raise ConfigError(too_many)
         return list(range(int(text)))
-    seeds: list[int] = []
+    seeds: set[int] = set()
     for part in text.rstrip(",").split(","):
-        match = re.fullmatch(r"\s*(\d{1,7})(?:-(\d{1,7}))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,7})(?:-([0-9]{1,7}))?\s*", part)
         if not match or ("," not in text and "-" not in text):
             raise ConfigError(problem)
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ConfigError(f'--seeds "{text}": {part.strip()} runs backwards')
-        seeds.extend(range(first, last + 1))
-    return sorted(set(seeds))
+        if len(seeds) + last - first >= MAX_RUNS:
+            raise ConfigError(too_many)
+        seeds.update(range(first, last + 1))
+    return sorted(seeds)
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
@@ -208,43 +247,36 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
+        key = key.strip()
         if not equals or not key:
             raise ConfigError(f'--set "{assignment}": write key=value, for example --set num_tasks=50')
         try:
-            overrides[key.strip()] = json.loads(text, parse_constant=_no_constant)
-        except ValueError:
-            overrides[key.strip()] = text
+            overrides[key] = json.loads(text)
+        except (ValueError, RecursionError):
+            overrides[key] = text
     return overrides
 
 
-def _explain(kind: str, key: str, error: Any) -> str:
-    """One line for one pydantic error."""
-    value = json.dumps(error["input"], default=str)
-    if kind == "extra_forbidden":
-        return f'unknown key "{key}" (value {value}){did_you_mean(key, Spec.model_fields)}'
-    if kind == "missing":
-        return f'key "{key}" is missing'
-    reason = error["msg"][0].lower() + error["msg"][1:]
-    if kind == "literal_error":
-        choices = re.findall(r"[^',\s]+", error["ctx"]["expected"].replace(" or ", ", "))
-        near = did_you_mean(str(error["input"]), choices)
-        return f'key "{key}": {value} is not one of {", ".join(choices)}{near}'
-    return f'key "{key}": {value}: {reason.replace("input ", "").replace("valid ", "")}'
+def _check_entry(key: str, value: Any, where: str) -> None:
+    """Refuse what no key of any name could hold."""
+    if key not in Spec.model_fields:
+        raise ConfigError(f"{where}: {unknown_key(key, value, Spec.model_fields)}")
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict | list):
+            raise ConfigError(f'{where}: key "{key}": {shown(one)}: should be one value, or one list to sweep over')
+        if isinstance(one, str) and not one.isprintable():
+            raise ConfigError(f'{where}: key "{key}": {shown(one)}: holds a character that cannot be printed')
 
 
 def _plain(value: Any) -> str:
-    """A value as it stands in a directory name."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return re.sub(r"[^\w.+-]", "_", text)
+    """A value as it stands in a directory name; different numbers differ there."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value) if value.is_integer() and abs(value) < MAX_INT else value
+    return re.sub(r"[^\w.+-]", "_", str(value))
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1 and not key.startswith("_comment"):
-            raise ValueError(f'key "{key}" stands there twice')
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1 and not key.startswith("_comment"):
+            raise ConfigError(f"key {shown(key)} stands there twice")
     return dict(pairs)
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number that can be used here")

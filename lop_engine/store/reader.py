@@ -30,8 +30,10 @@ class TableTail:
         self.path = path
         self.restarts = 0
         self.table: str | None = None
+        self.num_documents = 0
+        self._offset = 0
+        self._last_line = b""
         self._inode: int | None = None
-        self._forget()
 
     def read_new(self) -> Documents:
         """Return the new documents in order. Raises StoreError if the file is damaged before its end."""
