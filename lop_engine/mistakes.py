@@ -60,7 +60,9 @@ def kind_of(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    return {list: "a list", str: "a string"}.get(type(value), "a number")
+    if isinstance(value, list):
+        return "a list"
+    return "a string" if isinstance(value, str) else "a number"
 
 
 def _is_quoted(text: str) -> bool:

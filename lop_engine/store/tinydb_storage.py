@@ -37,11 +37,12 @@ class TailStorage(Storage):
 class _UncachedTable(Table):
     """A table that keeps no query results: the file grows without TinyDB knowing."""
 
-    default_query_cache_capacity = 0
+    def __init__(self, storage: Storage, name: str) -> None:
+        super().__init__(storage, name, cache_size=0)
 
 
 class _ReadOnlyTinyDB(TinyDB):
-    table_class = _UncachedTable
+    table_class = _UncachedTable  # type: ignore[assignment]
 
 
 def open_readonly(path: Path | str) -> TinyDB:
