@@ -1,0 +1,248 @@
+"""Class sequences, the synthetic images, and folders of .npy files."""
+
+import hashlib
+import os
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lop_engine.datasets import NpyFolder, SyntheticImages, load_task, open_images, task_classes
+from lop_engine.errors import DataError
+from lop_engine.spec import Spec
+
+#: sha256 of 250 images of classes 0, 1 and 999 under dataset seeds 0 and 7. It changes with the constants of
+#: `synthetic.py`, and with it every result on these images; print the new one with
+#: python -c "from tests.test_datasets import synthetic_digest; print(synthetic_digest())"
+SYNTHETIC_SHA256 = "690fd35c8cba539735d4a25033c796bef28b1e09905bb6a58667850acb76a199"
+
+
+def synthetic_digest():
+    images = [SyntheticImages(1000, 250, seed).images(index) for seed in (0, 7) for index in (0, 1, 999)]
+    return hashlib.sha256(b"".join(one.tobytes() for one in images)).hexdigest()
+
+
+def test_synthetic_images_are_the_same_bytes_on_every_machine():
+    assert synthetic_digest() == SYNTHETIC_SHA256
+
+
+@settings(max_examples=60, derandomize=True)
+@given(st.integers(0, 1000), st.integers(4, 60), st.integers(2, 4), st.integers(0, 20))
+def test_a_pass_is_a_fresh_permutation_cut_into_tasks(seed, total, num_classes, this_pass):
+    tasks_a_pass = total // num_classes
+    tasks = range(this_pass * tasks_a_pass, (this_pass + 1) * tasks_a_pass)
+    drawn = [task_classes(seed, task, total, num_classes) for task in tasks]
+    assert all(len(classes) == num_classes for classes in drawn)
+    flat = [index for classes in drawn for index in classes]
+    assert len(set(flat)) == len(flat)
+    assert set(flat) <= set(range(total))
+    assert all(type(index) is int for index in flat)
+
+
+def test_passes_and_seeds_draw_independently():
+    passes = [[task_classes(seed, task, 1000, 2) for task in range(500 * p, 500 * (p + 1))] for seed, p in
+              [(0, 0), (0, 1), (0, 2), (1, 0)]]  # fmt: skip
+    for one in range(4):
+        for other in range(one):
+            assert sum(a == b for a, b in zip(passes[one], passes[other], strict=True)) <= 2
+    # Every class comes once a pass; where one comes first says nothing of where it comes next.
+    places = [np.argsort(np.concatenate(drawn)) for drawn in passes]
+    assert abs(np.corrcoef(places)[np.triu_indices(4, 1)]).max() < 0.1
+
+
+def test_classes_left_over_sit_the_pass_out():
+    first = [task_classes(0, task, 5, 2) for task in range(2)]
+    assert len({index for classes in first for index in classes}) == 4
+    assert {index for task in range(40) for index in task_classes(0, task, 5, 2)} == set(range(5))
+
+
+def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
+    common = {"num_tasks": 3, "num_showings": 1, "dataset": "synthetic", "dataset_classes": 6, "train_images": 3}
+    tasks = []
+    for keys in [{"agent": "bp", "step_size": 0.1}, {"agent": "cbp", "step_size": 0.01, "opt": "adam", "width": 2.0}]:
+        spec = Spec(**common, **keys, test_images=2)
+        images = open_images(spec)
+        tasks.append([load_task(images, task_classes(5, t, images.num_classes, 2), 3, 2) for t in range(3)])
+    for one, other in zip(*tasks, strict=True):
+        assert one.classes == other.classes
+        assert (one.train == other.train).all()
+
+
+@pytest.mark.parametrize("num_images", [1, 99, 100, 101, 250])
+def test_the_first_images_are_the_same_however_many_are_asked_for(num_images):
+    few, many = SyntheticImages(10, num_images).images(3), SyntheticImages(50, 300).images(3)
+    assert few.shape == (num_images, 3, 32, 32)
+    assert few.dtype == np.uint8
+    assert (few == many[:num_images]).all()
+
+
+def test_classes_and_dataset_seeds_differ():
+    images = [SyntheticImages(3, 2, seed).images(index) for seed in range(3) for index in range(3)]
+    assert len({one.tobytes() for one in images}) == 9
+    assert len({image.tobytes() for image in SyntheticImages(3, 200).images(0)}) == 200
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_class_that_does_not_exist(index):
+    with pytest.raises(IndexError, match=f"class {index} of 3"):
+        SyntheticImages(3, 1).images(index)
+
+
+def test_what_a_caller_does_to_images_stays_with_the_caller(folder):
+    shared = SyntheticImages(4, 5).images(0)
+    with pytest.raises(ValueError, match="read-only"):
+        shared[:] = 0
+    for images in (SyntheticImages(4, 5), NpyFolder.open(folder, 5)):
+        before = images.images(0).copy()
+        task = load_task(images, [0, 1], 3, 2)
+        for array in (task.train, task.test, task.train_labels, task.test_labels):
+            array[:] = 0
+        assert (images.images(0) == before).all()
+    own = NpyFolder.open(folder, 5)
+    own.images(0)[:] = 0
+    assert own.images(0).any()
+
+
+def test_a_task_holds_its_classes_in_blocks(folder):
+    task = load_task(NpyFolder.open(folder, 5), [2, 0], 3, 2)
+    stored = [np.load(folder / "classes" / f"{index}.npy") for index in (2, 0)]
+    assert task.classes == [2, 0]
+    assert task.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert task.test_labels.tolist() == [0, 0, 1, 1]
+    assert (task.train == np.concatenate([one[:3] for one in stored])).all()
+    assert (task.test == np.concatenate([one[3:5] for one in stored])).all()
+    assert task.train.dtype == task.test.dtype == np.float32
+
+
+def test_bytes_are_scaled_and_floats_are_not(tmp_path):
+    write_class(tmp_path, 0, np.full((1, 3, 32, 32), 255, np.uint8))
+    write_class(tmp_path, 1, np.zeros((1, 3, 32, 32), np.uint8))
+    write_class(tmp_path, 2, np.full((1, 3, 32, 32), 255, ">f8"))
+    task = load_task(NpyFolder.open(tmp_path, 1), [0, 1, 2], 1, 0)
+    assert [image.mean() for image in task.train] == [1, -1, 255]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four classes of six images, as the reference keeps them."""
+    for index in range(4):
+        images = np.random.default_rng(index).normal(size=(6, 3, 32, 32)).astype(np.float32)
+        write_class(tmp_path, index, images)
+    return tmp_path
+
+
+def write_class(folder, index, images):
+    (folder / "classes").mkdir(exist_ok=True)
+    np.save(folder / "classes" / f"{index}.npy", images)
+
+
+def test_a_folder_is_opened_from_above_or_within(folder):
+    (folder / "classes" / "notes.npy").write_bytes(b"")
+    for path in (folder, folder / "classes"):
+        images = NpyFolder.open(path, 5)
+        assert images.num_classes == 4
+        assert images.images(3).shape == (5, 3, 32, 32)
+
+
+def refusal(folder, num_images=5, index=0):
+    with pytest.raises(DataError) as error:
+        NpyFolder.open(folder, num_images).images(index)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+def test_a_class_file_missing_in_the_middle(folder):
+    (folder / "classes" / "2.npy").unlink()
+    assert refusal(folder).endswith("class file 2.npy is missing (3 files, up to 3.npy)")
+
+
+def test_no_class_files(tmp_path):
+    assert refusal(tmp_path).endswith("holds no class files (classes/0.npy, classes/1.npy, ...)")
+
+
+@pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((6, 32, 32, 3)),
+        np.zeros((6, 3, 32, 31)),
+        np.zeros((3, 32, 32)),
+        np.float32(1),
+        np.zeros((6, 3, 32, 32), bool),
+        np.zeros((6, 3, 32, 32), complex),
+        np.zeros((6, 3, 32, 32), "S1"),
+    ],
+    ids=lambda images: f"{images.shape} {images.dtype}",
+)
+def test_arrays_that_are_no_images(folder, images, index):
+    write_class(folder, index, images)
+    message = refusal(folder, index=index)
+    assert f"{index}.npy: shape {images.shape} of {images.dtype}, expected (images, 3, 32, 32) numbers" in message
+
+
+def test_too_few_images(folder):
+    assert refusal(folder, 7).endswith("0.npy: 6 images, 7 are wanted; lower train_images or test_images")
+
+
+class Bomb:
+    """A pickle that leaves a mark where it is loaded."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_pickles_are_refused_and_never_run(folder):
+    path, mark = folder / "classes" / "0.npy", folder / "mark"
+    np.save(path, np.array([Bomb(mark)], dtype=object), allow_pickle=True)
+    assert "0.npy: not a whole .npy array" in refusal(folder)
+    path.write_bytes(pickle.dumps(Bomb(mark)))
+    assert "0.npy: not a whole .npy array" in refusal(folder)
+    assert not mark.exists()
+
+
+def test_files_that_are_not_whole(folder):
+    path = folder / "classes" / "0.npy"
+    content = path.read_bytes()
+    for length in [0, 1, 5, 8, 11, 60, 128, 129, 5000, len(content) - 1]:
+        path.write_bytes(content[:length])
+        assert "0.npy: not a whole .npy array" in refusal(folder)
+    np.savez(folder / "archive.npz", content)
+    os.replace(folder / "archive.npz", path)
+    assert "0.npy: not a whole .npy array" in refusal(folder)
+    path.unlink()
+    path.mkdir()
+    assert "0.npy: not a whole .npy array" in refusal(folder)
+
+
+def test_a_file_that_goes_while_training(folder):
+    images = NpyFolder.open(folder, 5)
+    (folder / "classes" / "3.npy").unlink()
+    with pytest.raises(DataError, match=r"3\.npy"):
+        images.images(3)
+
+
+def spec(**keys):
+    return Spec(agent="bp", step_size=0.1, num_tasks=1, num_showings=1, **keys)
+
+
+def test_open_images_by_name_and_path(folder, monkeypatch):
+    assert open_images(spec(dataset="synthetic", dataset_classes=7, train_images=3)).num_classes == 7
+    assert open_images(spec(dataset=str(folder), train_images=4, test_images=2)).num_classes == 4
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match=r"data/imagenet32: no images there\. .* --data synthetic"):
+        open_images(spec())
+    (folder / "data").mkdir()
+    os.rename(folder / "classes", folder / "data" / "imagenet32")
+    assert open_images(spec(train_images=4, test_images=2)).images(1).shape == (6, 3, 32, 32)
+
+
+def test_fewer_classes_than_a_task_needs(folder):
+    with pytest.raises(DataError, match="4 classes, a task needs 5"):
+        open_images(spec(dataset=str(folder), train_images=4, test_images=2, num_classes=5))

@@ -1,0 +1,386 @@
+"""Experiment files: what is read, how a sweep expands, and what every mistake says."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lop_engine.errors import ConfigError
+from lop_engine.spec import Spec, expand_sweep, load_runs, parse_overrides, parse_seeds, read_config, validate
+
+SMALL = {"agent": "bp", "step_size": 0.01, "num_tasks": 10, "num_showings": 2}
+
+REFERENCE = {
+    "_comment": "as the reference writes it",
+    "_comment_runs": ["30 runs", {"in": "the paper"}],
+    "agent": "cbp",
+    "opt": "sgd",
+    "step_size": [0.01, 0.001, 1e-4],
+    "momentum": 0.9,
+    "weight_decay": 0,
+    "perturb_scale": 0,
+    "replacement_rate": 3e-4,
+    "decay_rate": 0.99,
+    "util_type": "adaptable_contribution",
+    "maturity_threshold": 100,
+    "net_type": 1,
+    "num_tasks": 5e3,
+    "num_classes": 2,
+    "num_showings": 250,
+    "mini_batch_size": 100,
+    "new_heads": 1,
+    "num_runs": 30,
+    "use_gpu": 1,
+    "run_idx": 0,
+    "data_dir": "data/cbp/",
+    "data_file": "output.pkl",
+    "model_version": 1,
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "bp.json"
+
+
+@pytest.fixture
+def load(path):
+    def load(content, **kwargs):
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return load_runs(path, **kwargs)
+
+    return load
+
+
+@pytest.fixture
+def mistake(load, path):
+    """The message for a file's content, without the path that it must begin with."""
+
+    def mistake(content, **kwargs):
+        with pytest.raises(ConfigError) as error:
+            load(content, **kwargs)
+        message = str(error.value)
+        assert "\n" not in message
+        assert len(message) < 250 + len(str(path))
+        assert message.startswith(f"{path}: ")
+        return message.removeprefix(f"{path}: ")
+
+    return mistake
+
+
+def test_a_file_of_the_reference_is_read_as_it_is(load):
+    runs = load(REFERENCE)
+    assert len(runs) == 3 * 30
+    assert [run.setting for run in runs[::30]] == ["step_size=0.01", "step_size=0.001", "step_size=0.0001"]
+    assert [run.seed for run in runs[:30]] == list(range(30))
+    assert {run.experiment for run in runs} == {"bp"}
+    spec = runs[30].spec
+    stated = {key: value for key, value in REFERENCE.items() if not key.startswith("_comment")}
+    assert {key: getattr(spec, key) for key in stated} == stated | {"step_size": 0.001}
+    assert type(spec.num_tasks) is int
+    assert spec.new_heads is True
+
+
+def test_the_defaults_are_those_of_the_reference(load):
+    spec = load(SMALL)[0].spec
+    defaults = {
+        "opt": "sgd", "momentum": 0, "weight_decay": 0, "perturb_scale": 0, "replacement_rate": 1e-4,
+        "decay_rate": 0.99, "util_type": "contribution", "maturity_threshold": 100, "net_type": 1, "num_classes": 2,
+        "mini_batch_size": 100, "new_heads": True, "num_runs": 1, "train_images": 600, "test_images": 100,
+    }  # fmt: skip
+    assert {key: getattr(spec, key) for key in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    ("keys", "method"),
+    [
+        ({"agent": "bp"}, "bp"),
+        ({"agent": "l2", "weight_decay": 3e-6}, "l2"),
+        ({"agent": "bp", "weight_decay": 3e-6}, "l2"),
+        ({"agent": "snp", "weight_decay": 1e-5, "perturb_scale": 1e-5}, "snp"),
+        ({"agent": "bp", "weight_decay": 1e-5, "perturb_scale": 1e-5}, "snp"),
+        ({"agent": "bp", "perturb_scale": 1e-5}, "snp"),
+        ({"agent": "cbp"}, "cbp"),
+        ({"agent": "cbp", "net_type": 2}, "cbp2"),
+        ({"agent": "cbp", "net_type": 2.0, "weight_decay": 1e-5}, "cbp2"),
+        ({"agent": "linear"}, "linear"),
+    ],
+)
+def test_the_method_has_two_spellings(keys, method):
+    assert validate(SMALL | keys, "here").method == method
+
+
+def test_a_sweep_is_the_cartesian_product_in_file_order(load):
+    runs = load({"opt": ["sgd", "adam"]} | SMALL | {"step_size": [0.1, 1e-05], "momentum": [0.9]}, seeds=[4, 2])
+    assert [run.name for run in runs[::2]] == [
+        "bp/opt=sgd,step_size=0.1,momentum=0.9/4",
+        "bp/opt=sgd,step_size=1e-05,momentum=0.9/4",
+        "bp/opt=adam,step_size=0.1,momentum=0.9/4",
+        "bp/opt=adam,step_size=1e-05,momentum=0.9/4",
+    ]
+    assert [run.seed for run in runs[:2]] == [4, 2]
+    assert [(run.spec.opt, run.spec.step_size) for run in runs[2:6:2]] == [("sgd", 1e-05), ("adam", 0.1)]
+
+
+def test_without_a_list_the_setting_is_default(load):
+    assert [run.name for run in load(SMALL)] == ["bp/default/0"]
+
+
+def test_settings_that_differ_have_names_that_differ(load, mistake):
+    runs = load(SMALL | {"step_size": [0.1, 0.10000001]})
+    assert [run.setting for run in runs] == ["step_size=0.1", "step_size=0.10000001"]
+    message = mistake(SMALL | {"step_size": [0.5, 1, 1.0]})
+    assert message == 'key "step_size" sweeps over 1 twice: [0.5, 1, 1.0]'
+    assert mistake(SMALL | {"data_dir": ["a/b", "a b"]}) == 'key "data_dir" sweeps over a_b twice: ["a/b", "a b"]'
+
+
+def test_names_are_safe_as_directories(load):
+    (run,) = load(SMALL | {"data_dir": ["../a b/c"]})
+    assert run.setting == "data_dir=.._a_b_c"
+
+
+def test_an_override_replaces_and_sweeps(load):
+    runs = load(SMALL | {"step_size": [1, 2]}, overrides={"step_size": 0.5, "num_tasks": [3, 4]})
+    assert [(run.setting, run.spec.step_size) for run in runs] == [("num_tasks=3", 0.5), ("num_tasks=4", 0.5)]
+
+
+def test_a_mistake_in_an_override_does_not_blame_the_file(load):
+    for overrides, message in [
+        ({"num_task": 3}, '--set: unknown key "num_task" (value 3); did you mean "num_tasks"?'),
+        ({"num_tasks": "x"}, '--set: key "num_tasks": "x": should be a whole number'),
+        ({"num_tasks": []}, '--set: key "num_tasks" sweeps over an empty list; give at least one value'),
+    ]:
+        with pytest.raises(ConfigError) as error:
+            load(SMALL, overrides=overrides)
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"stepsize": 1}, 'unknown key "stepsize" (value 1); did you mean "step_size"?'),
+        ({"Momentum": 1}, 'unknown key "Momentum" (value 1); did you mean "momentum"?'),
+        ({"zzz": [1, 2]}, 'unknown key "zzz" (value [1, 2])'),
+        ({"a\nb\ud800": 1}, r'unknown key "a\nb\ud800" (value 1)'),
+        ({"step_size": -1}, 'key "step_size": -1: should be greater than 0'),
+        ({"step_size": [0.1, -1]}, 'key "step_size": -1: should be greater than 0'),
+        ({"step_size": "0.1"}, 'key "step_size": "0.1": should be a number; write it without the quotes'),
+        ({"step_size": "big"}, 'key "step_size": "big": should be a number'),
+        ({"step_size": True}, 'key "step_size": true: should be a number'),
+        ({"step_size": None}, 'key "step_size": null: should be a number'),
+        ({"step_size": {"a": 1}}, 'key "step_size": {"a": 1}: should be one value, or one list to sweep over'),
+        ({"step_size": [[1]]}, 'key "step_size": [1]: should be one value, or one list to sweep over'),
+        ({"step_size": []}, 'key "step_size" sweeps over an empty list; give at least one value'),
+        ({"step_size": float("nan")}, 'key "step_size": NaN: should be a finite number'),
+        ({"step_size": float("inf")}, 'key "step_size": Infinity: should be a finite number'),
+        ({"step_size": 10**400}, f'key "step_size": {"1" + "0" * 56}...: should be a number'),
+        ({"num_tasks": 2.5}, 'key "num_tasks": 2.5: should be a whole number'),
+        ({"num_tasks": "5"}, 'key "num_tasks": "5": should be a whole number; write it without the quotes'),
+        ({"num_tasks": True}, 'key "num_tasks": true: should be a whole number'),
+        ({"num_tasks": 0}, 'key "num_tasks": 0: should be at least 1'),
+        ({"num_tasks": 10**10}, 'key "num_tasks": 10000000000: should be at most 1000000000'),
+        ({"num_tasks": 1e300}, 'key "num_tasks": 1e+300: should be at most 1000000000'),
+        ({"momentum": 1}, 'key "momentum": 1: should be less than 1'),
+        ({"replacement_rate": 1.5}, 'key "replacement_rate": 1.5: should be at most 1'),
+        ({"agent": "bpp"}, 'key "agent": "bpp": should be one of bp, l2, snp, cbp, linear; did you mean "bp"?'),
+        ({"opt": "ADAM"}, 'key "opt": "ADAM": should be one of sgd, adam, adamW; did you mean "adam"?'),
+        ({"opt": 3}, 'key "opt": 3: should be one of sgd, adam, adamW'),
+        ({"net_type": 3}, 'key "net_type": 3: should be one of 1, 2'),
+        ({"net_type": "2"}, 'key "net_type": "2": should be one of 1, 2; write it without the quotes'),
+        ({"net_type": True}, 'key "net_type": true: should be a whole number'),
+        ({"new_heads": 2}, 'key "new_heads": 2: should be true or false'),
+        ({"new_heads": "true"}, 'key "new_heads": "true": should be true or false; write it without the quotes'),
+        ({"data_dir": 5}, 'key "data_dir": 5: should be a string'),
+        ({"dataset": "\ud800"}, r'key "dataset": "\ud800": holds a character that cannot be printed'),
+        ({"model_version": None}, 'key "model_version": null: should be a string'),
+        ({"num_tasks": 0, "momentum": -1, "width": 0}, 'key "momentum": -1: should be at least 0 (and 2 more)'),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_key_value_and_what_it_should_be(mistake, keys, message):
+    assert mistake(SMALL | keys) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; an experiment file is one JSON object"),
+        (" \n", "is empty; an experiment file is one JSON object"),
+        ("{}", 'key "agent" is missing (and 3 more)'),
+        ("[1]", "an experiment file is one JSON object, this is a list"),
+        ("null", "an experiment file is one JSON object, this is null"),
+        ('"bp"', "an experiment file is one JSON object, this is a string"),
+        ("true", "an experiment file is one JSON object, this is true or false"),
+        ("1.5", "an experiment file is one JSON object, this is a number"),
+        ('{"a": 1,\n "a": 2}', 'key "a" stands there twice'),
+        ('{\n  "a": 1,\n}', "line 3, column 1: not valid JSON: Expecting property name enclosed in double quotes"),
+        ('{"a": 1 "b": 2}', "line 1, column 9: not valid JSON: Expecting ',' delimiter"),
+        ('{"a": 1} x', "line 1, column 10: not valid JSON: Extra data"),
+        ("[" * 100_000, "nested too deeply to be an experiment file"),
+        ('{"step_size":' * 100_000, "nested too deeply to be an experiment file"),
+        ('{"step_size": ' + "1" * 5000 + "}", "holds a number of thousands of digits"),
+        ("\0\0\0", "line 1, column 1: not valid JSON: Expecting value"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_file_that_is_no_json_object(mistake, text, message):
+    assert mistake(text) == message
+
+
+def test_a_comment_may_stand_there_twice_and_hold_anything(load):
+    text = '{"_comment": 1, "_comment": NaN, "_comment2": {"a": [[]]}, ' + json.dumps(SMALL)[1:]
+    assert load(text)[0].spec == Spec(**SMALL)
+
+
+def test_a_byte_order_mark_is_passed_over(load):
+    assert len(load("\ufeff" + json.dumps(SMALL))) == 1
+
+
+def test_a_misspelt_key_is_named_before_the_one_that_is_missing(mistake):
+    content = {key: value for key, value in SMALL.items() if key != "num_showings"} | {"num_showing": 2}
+    assert mistake(content) == 'unknown key "num_showing" (value 2); did you mean "num_showings"?'
+    with pytest.raises(ConfigError, match=r'^here: unknown key "num_showing"'):
+        validate(content, "here")
+
+
+def test_files_that_cannot_be_read(path, tmp_path):
+    path.write_text("{}")
+    for name, message in [
+        ("pb.json", 'no such file; did you mean "bp.json"?'),
+        ("nowhere/x.json", "no such file"),
+        ("", "cannot be read: Is a directory"),
+        ("bp.json/x.json", "cannot be read: Not a directory"),
+    ]:
+        with pytest.raises(ConfigError) as error:
+            load_runs(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name}: {message}"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ConfigError, match="cannot be read: not UTF-8 text"):
+        load_runs(path)
+
+
+def test_a_sweep_that_never_ends_is_refused_at_once(mistake):
+    values = [n / 1000 + 0.001 for n in range(50)]
+    keys = ["step_size", "momentum", "weight_decay", "perturb_scale", "replacement_rate", "decay_rate"]
+    assert "makes more than 100000 settings" in mistake(SMALL | dict.fromkeys(keys, values))
+    assert "more than 100000 runs" in mistake(SMALL | {"num_runs": 10**9})
+    assert "more than 100000 runs" in mistake(SMALL | {"num_runs": 99_999, "momentum": [0, 0.9]})
+    assert "too long for a directory" in mistake(SMALL | {"data_dir": ["x" * 300]})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+any_key = st.sampled_from(sorted(Spec.model_fields)) | st.text(st.characters(), max_size=5)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(json_values | st.dictionaries(any_key, json_values, max_size=5).map(lambda keys: SMALL | keys))
+@example(SMALL | {"num_runs": 2**63})
+def test_any_json_is_read_or_refused(content):
+    read_or_refused(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize("depth", range(50, 1000, 50))
+def test_any_depth_is_refused(mistake, depth):
+    for key in ["step_size", "stepsize"]:
+        text = json.dumps(SMALL | {"step_size": 1, key: "HERE"}).replace('"HERE"', "[" * depth + "]" * depth)
+        assert mistake(text)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text() | st.binary() | st.text('{}[]",:0123.eE-+ntfNI\\u'))
+def test_any_text_is_read_or_refused(content):
+    read_or_refused(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+
+
+def read_or_refused(content):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "x.json"
+        path.write_bytes(content)
+        try:
+            runs = load_runs(path)
+        except ConfigError as error:
+            message = str(error)
+            assert message.startswith(f"{path}: ")
+            assert message.isprintable()
+            return
+        # What is accepted can be written and read again.
+        for run in runs[:3]:
+            again = json.loads(json.dumps(run.spec.model_dump()))
+            assert validate(again, "again") == run.spec
+            run.setting.encode()
+
+
+def test_expand_sweep_leaves_its_argument_alone():
+    raw = {"a": [1, 2], "b": "x"}
+    assert expand_sweep(raw, "here") == [("a=1", {"a": 1, "b": "x"}), ("a=2", {"a": 2, "b": "x"})]
+    assert raw == {"a": [1, 2], "b": "x"}
+
+
+def test_read_config_drops_comments_and_keeps_the_order(path):
+    path.write_text('{"b": [1], "_comment": 0, "_commentary": 1, "a": 2}')
+    assert list(read_config(path).items()) == [("b", [1]), ("a", 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("3", [0, 1, 2]),
+        ("1", [0]),
+        ("7,", [7]),
+        ("0,3,5-9", [0, 3, 5, 6, 7, 8, 9]),
+        ("9,2-3, 3", [2, 3, 9]),
+        ("4-4", [4]),
+        ("1000000,", [1_000_000]),
+    ],
+)
+def test_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+    assert parse_seeds("100000") == list(range(100_000))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "a", "-1", "1-", "5-3", ",", "1,,2", "1.5", "3 ", "1-2-3", "1e3", "٣", "0-9999999", "9999999"]
+)  # fmt: skip
+def test_seeds_that_are_refused(text):
+    with pytest.raises(ConfigError) as error:
+        parse_seeds(text)
+    assert str(error.value).startswith(f'--seeds "{text}": ')
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.text("0123456789,- ", max_size=12) | st.text())
+def test_any_seeds_are_read_or_refused(text):
+    try:
+        seeds = parse_seeds(text)
+    except ConfigError:
+        return
+    assert seeds == sorted(set(seeds))
+    assert seeds
+
+
+def test_overrides():
+    assert parse_overrides(
+        ["num_tasks=50", "step_size=[0.1, 0.2]", "agent=cbp", " data_dir =a=b", "new_heads=false", "dataset="]
+    ) == {
+        "num_tasks": 50,
+        "step_size": [0.1, 0.2],
+        "agent": "cbp",
+        "data_dir": "a=b",
+        "new_heads": False,
+        "dataset": "",
+    }
+    deep = "[" * 100_000
+    assert parse_overrides([f"dataset={deep}"]) == {"dataset": deep}
+
+
+@pytest.mark.parametrize("assignment", ["num_tasks", "=5", " =5", ""])
+def test_overrides_that_are_refused(assignment):
+    with pytest.raises(ConfigError) as error:
+        parse_overrides([assignment])
+    assert str(error.value) == f'--set "{assignment}": write key=value, for example --set num_tasks=50'
