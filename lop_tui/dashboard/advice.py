@@ -1,0 +1,36 @@
+"""What stands where charts have nothing to show: what is the case, and what to do about it."""
+
+from lop_tui.dashboard.model import View
+
+DEMO = "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2"
+
+
+def advice(view: View) -> tuple[str, tuple[str, ...], str] | None:
+    """What is the case, commands that help, and a remark; None when there is something to draw."""
+    where = str(view.runs_dir)
+    if view.phase in ("no directory", "no runs") and view.nested:
+        commands = tuple(f"lop watch {path}" for path in view.nested[:4])
+        return f"No runs lie directly under {where}/, but there are some below it:", commands, ""
+    start = DEMO if where == "runs" else f"{DEMO} --runs-dir {where}"
+    remark = "They will show up here as soon as they start."
+    if view.phase == "no directory":
+        return f"There is no directory {where}/ yet. Start the first runs in another terminal:", (start,), remark
+    if view.phase == "no runs":
+        return f"There are no runs in {where}/ yet. Start some in another terminal:", (start,), remark
+    if any(chart.has_points for chart in view.charts):
+        return None
+    if view.phase == "no tasks":
+        return "No task is finished yet.", (), "Each chart gets its first point when the first task ends."
+    if view.phase == "ended":
+        return (
+            "No run recorded a single task.",
+            (),
+            "The lines above say why, worker.log in the run's directory says more.",
+        )
+    return None
+
+
+def closing_hint(view: View) -> str:
+    """What to do with runs that have all ended."""
+    option = "" if str(view.runs_dir) == "runs" else f" --runs-dir {view.runs_dir}"
+    return f"All runs have ended. Figures: lop plot{option}"

@@ -1,0 +1,50 @@
+"""Numbers as people read them, in few characters."""
+
+import math
+
+
+def duration(seconds: float) -> str:
+    """``45s``, ``12m``, ``1h05m``, ``2d03h``; at most six characters below a hundred days."""
+    minutes = round(seconds / 60)
+    if seconds < 59.5:
+        return f"{seconds:.0f}s"
+    if minutes < 60:
+        return f"{minutes}m"
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    hours = round(seconds / 3600)
+    return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def count(number: int) -> str:
+    """``950``, ``12345``, ``150k``, ``2.4M``."""
+    if number < 100_000:
+        return str(number)
+    return f"{number / 1e3:.0f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
+
+
+def rate(tasks_per_min: float) -> str:
+    """``12/min``, ``3.4/min``, ``8.1/h``: tasks in a unit of time that gives a readable number."""
+    if tasks_per_min >= 1:
+        return f"{significant(tasks_per_min, 2)}/min"
+    return f"{significant(tasks_per_min * 60, 2)}/h"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """A number to so many significant digits, never in exponent form between 1e-4 and a million."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(number)))
+    if not 1e-4 <= abs(number) < 1e6:
+        return f"{number:.{digits - 1}e}"
+    return f"{number:.{max(0, decimals)}f}"
+
+
+def with_error(mean: float, error: float) -> str:
+    """``83.2 ± 0.4``: the error to two significant digits at most, the mean to the same place."""
+    if not error or not math.isfinite(error):
+        return significant(mean)
+    decimals = min(max(0, -math.floor(math.log10(error))), 6)
+    if abs(mean) >= 1:
+        decimals = min(decimals, 2)
+    return f"{mean:.{decimals}f} ± {error:.{decimals}f}"

@@ -1,0 +1,109 @@
+"""The run table as text cells, fitted to a width: full words where there is room, short ones where not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from lop_engine.records import State
+from lop_tui.dashboard.formats import count, duration, rate
+from lop_tui.dashboard.model import Row
+from lop_tui.dashboard.plots import sample
+
+STATE_COLOURS: dict[State, str] = {
+    "failed": "#e5534b",
+    "lost": "#e5534b",
+    "diverged": "#CC79A7",
+    "stopped": "#E69F00",
+    "running": "",
+    "queued": "#888888",
+    "finished": "#3fa66b",
+}
+_SHORT: dict[State, str] = {
+    "failed": "fail",
+    "lost": "lost",
+    "diverged": "div",
+    "stopped": "stop",
+    "running": "run",
+    "queued": "wait",
+    "finished": "done",
+}
+_MOST_BAR_WIDTH = 40
+COLUMNS = ("method", "seeds", "progress", "tasks", "test acc. %", "rate", "ETA")
+#: Full label, full states, number of seeds in the accuracy: from the widest form to the narrowest.
+_FORMS = ((True, True, True), (True, False, True), (True, False, False), (False, False, False))
+#: What goes first when the narrowest form is still too wide.
+_EXPENDABLE = ("progress", "rate", "tasks")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by column, with the width of each column decided by its widest cell."""
+
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[Text, ...]]
+    """By the label of the row."""
+
+
+def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int = 2) -> Table:
+    """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column."""
+    columns = list(COLUMNS)
+    for form in _FORMS:
+        cells = {row.label: _cells(row, *form, coloured) for row in rows}
+        if _total(cells, columns, gap) <= width:
+            break
+    else:
+        for column in _EXPENDABLE:
+            if _total(cells, columns, gap) <= width:
+                break
+            columns.remove(column)
+    if "progress" in columns:
+        bar_width = min(width - _total(cells, columns, gap) + len("progress"), _MOST_BAR_WIDTH)
+        for row in rows:
+            cells[row.label]["progress"] = progress_bar(row.progress, bar_width, row.colour if coloured else "")
+    return Table(tuple(columns), {label: tuple(row[c] for c in columns) for label, row in cells.items()})
+
+
+def _total(cells: dict[str, dict[str, Text]], columns: Sequence[str], gap: int) -> int:
+    return sum(_width(cells, column) + gap for column in columns)
+
+
+def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
+    return max(len(column), *(row[column].cell_len for row in cells.values())) if cells else len(column)
+
+
+def _cells(row: Row, full_label: bool, full_states: bool, with_num_seeds: bool, coloured: bool) -> dict[str, Text]:
+    label = row.label if full_label else row.short_label
+    return {
+        "method": sample(row.colour, row.marker, coloured).append(f" {label}", style="default"),
+        "seeds": describe_states(row.states, full_states, coloured),
+        "progress": Text(),
+        "tasks": Text(f"{count(row.tasks_done)}/{count(row.tasks_total)}", justify="right"),
+        "test acc. %": Text(f"{row.accuracy} {row.accuracy_seeds if with_num_seeds else ''}".strip() or "-"),
+        "rate": Text(_or_dash(rate, row.tasks_per_min), justify="right"),
+        "ETA": Text(_or_dash(duration, row.eta_s), justify="right"),
+    }
+
+
+def _or_dash(format_value: Callable[[float], str], value: float | None) -> str:
+    return "-" if value is None else format_value(value)
+
+
+def describe_states(states: Sequence[tuple[State, int]], full: bool = True, coloured: bool = True) -> Text:
+    """``2 running``, ``1/2 finished``, ``1 failed, 3 finished``; in short ``2 run``, ``1/2 done``."""
+    words = _SHORT if not full else {state: state for state in _SHORT}
+    counts = dict(states)
+    if set(counts) == {"running", "finished"}:
+        return Text(f"{counts['finished']}/{sum(counts.values())} {words['finished']}")
+    separator = ", " if full else " "
+    parts = [Text(f"{n} {words[state]}", style=STATE_COLOURS[state] if coloured else "") for state, n in states]
+    return Text(separator).join(parts)
+
+
+def progress_bar(progress: float, width: int, colour: str) -> Text:
+    """A thin bar, and what is missing as a faint one."""
+    done = round(min(max(progress, 0), 1) * width)
+    done -= done == width and progress < 1
+    if not colour:
+        return Text("#" * done + "." * (width - done))
+    return Text("━" * done, style=colour).append("─" * (width - done), style="#555555")

@@ -1,0 +1,103 @@
+"""Frames to show, and an app that shows them without a disk or a clock."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from lop_engine.records import RunStatus
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader, RunView, Snapshot
+from lop_tui.dashboard.app import Dashboard
+from tests.helpers import make_run
+
+NEVER_S = 3600.0
+FAR_FUTURE = 4e9
+"""A heartbeat that no clock finds overdue."""
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def eleven_runs(tmp_path: Path) -> Snapshot:
+    """Four settings: bp has two finished seeds, l2 a failed one."""
+    for method, num_seeds in (("bp", 3), ("cbp", 3), ("l2", 3)):
+        for seed in range(num_seeds):
+            finished = method == "bp" and seed < 2
+            make_run(
+                tmp_path,
+                method,
+                seed,
+                num_tasks=120,
+                tasks_done=120 if finished else 20 if (method, seed) == ("l2", 2) else 84,
+                state="finished" if finished else "failed" if (method, seed) == ("l2", 2) else "running",
+                error="Traceback (most recent call last):\nRuntimeError: out of memory" if method == "l2" else None,
+                heartbeat_at=FAR_FUTURE,
+            )
+    for seed in range(2):
+        make_run(tmp_path, "snp", seed, setting="step_size=0.001", num_tasks=120, state="queued", tasks_done=0)
+    return read(tmp_path)
+
+
+def read(path: Path) -> Snapshot:
+    """The runs under `path`, which calls itself ``runs``."""
+    return replace(RunsReader(path).read(), runs_dir=Path("runs"))
+
+
+def unreadable(snapshot: Snapshot) -> Snapshot:
+    """The same with the first run damaged."""
+    first = replace(snapshot.runs[0], state="failed", series={}, problem="tasks.json: document 3 is damaged")
+    return replace(snapshot, runs=(first, *snapshot.runs[1:]))
+
+
+def waiting(num_seeds: int = 2) -> Snapshot:
+    """Runs that have not finished a task."""
+    status = RunStatus(state="running", num_tasks=50, num_epochs=10, epochs_done=3)
+    spec = {"num_tasks": 50}
+    dirs = [RunDir(Path(f"runs/cbp/default/seed_{seed:03d}")) for seed in range(num_seeds)]
+    return Snapshot(Path("runs"), tuple(RunView(run_dir, spec, status, "running", {}) for run_dir in dirs))
+
+
+def ended(snapshot: Snapshot) -> Snapshot:
+    """The same, all finished."""
+    runs = tuple(replace(run, state="finished", status=replace(run.status, error=None)) for run in snapshot.runs)
+    return replace(snapshot, runs=runs)
+
+
+def app_showing(snapshot: Snapshot, **options: bool) -> Dashboard:
+    """An app that reads `snapshot` once; further frames are posted by hand."""
+    return Dashboard(lambda: snapshot, refresh_s=NEVER_S, **options)
+
+
+async def until(pilot: Pilot[bool], condition: Callable[[], bool]) -> None:
+    """Wait for what a thread or a timer brings about."""
+    for _ in range(500):
+        if condition():
+            await pilot.pause()
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it never came")
+
+
+async def first_frame(pilot: Pilot[bool]) -> Dashboard:
+    """Wait for the first frame."""
+    app = pilot.app
+    assert isinstance(app, Dashboard)
+    await until(pilot, lambda: app.view is not None)
+    return app
+
+
+def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
+    """For `snap_compare`: wait for the first frame, then press keys."""
+
+    async def run(pilot: Pilot[bool]) -> None:
+        await first_frame(pilot)
+        await pilot.press(*keys)
+        await pilot.pause()
+
+    return run

@@ -1,0 +1,261 @@
+"""Every binding and every designed state, with frames posted by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Static
+
+from lop_engine.runs import Snapshot
+from lop_tui.dashboard import app as app_module
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.reader import SnapshotFetched
+from lop_tui.dashboard.widgets import ChartGrid, HelpScreen, Notices, RunsTable, StatusLine
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.chart_grid import grid_shape
+from tests.dashboard.conftest import app_showing, ended, first_frame, unreadable, until, waiting
+
+
+def text_of(app: Dashboard, selector: Any) -> str:
+    return str(app.screen.query_one(selector, Static).render())
+
+
+def visible(app: Dashboard) -> list[int]:
+    return [chart.place + 1 for chart in app.query(ChartView) if chart.display]
+
+
+def labels(table: RunsTable) -> list[str | None]:
+    return [row.key.value for row in table.ordered_rows]
+
+
+async def test_a_small_terminal_shows_two_charts_and_turns_pages(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        assert visible(app) == [1, 2]
+        assert "charts 1-2 of 6" in text_of(app, StatusLine)
+        await pilot.press("]")
+        assert visible(app) == [3, 4]
+        await pilot.press("]", "]")
+        assert visible(app) == [1, 2]
+        await pilot.press("[")
+        assert visible(app) == [5, 6]
+
+
+async def test_a_large_terminal_shows_all_charts_and_offers_no_pages(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        assert visible(app) == [1, 2, 3, 4, 5, 6]
+        assert app.check_action("turn", (1,)) is False
+
+
+async def test_resizing_arranges_anew(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert visible(app) == [1, 2]
+        assert "0/2" not in text_of(app, StatusLine)
+
+
+@pytest.mark.parametrize(("size", "shape"), [((80, 15), (2, 1)), ((100, 22), (2, 2)), ((160, 40), (3, 2))])
+def test_grid_shape(size: tuple[int, int], shape: tuple[int, int]) -> None:
+    assert grid_shape(*size) == shape
+
+
+async def test_enter_enlarges_the_focused_chart_and_escape_returns(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("tab", "enter")
+        assert visible(app) == [2]
+        assert not app.query_one(RunsTable).display
+        assert "cbp" in text_of(app, "#legend")
+        await pilot.press("]")
+        assert visible(app) == [3]
+        await pilot.press("escape")
+        assert visible(app) == [1, 2]
+        assert app.query_one(RunsTable).display
+
+
+async def test_a_click_and_a_digit_enlarge(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.click(ChartView)
+        assert visible(app) == [1]
+        await pilot.press("enter", "6")
+        assert visible(app) == [6]
+        await pilot.press("6")
+        assert visible(app) == [1, 2]
+
+
+async def test_s_toggles_band_and_seeds(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        chart = app.query(ChartView).first()
+        band = chart.render().plain
+        await pilot.press("s")
+        assert chart.render().plain != band
+        await pilot.press("s")
+        assert chart.render().plain == band
+
+
+async def test_space_pauses_and_goes_on(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test() as pilot:
+        app = await first_frame(pilot)
+        before = app.view
+        await pilot.press("space")
+        assert "PAUSED" in text_of(app, StatusLine)
+        app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
+        await pilot.pause()
+        assert app.view is before
+        await pilot.press("space")
+        assert "PAUSED" not in text_of(app, StatusLine)
+        await until(pilot, lambda: app.view is not before)
+
+
+async def test_question_mark_lists_every_binding_and_frames_go_on_behind_it(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 30)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("question_mark")
+        screen = app.screen
+        assert isinstance(screen, HelpScreen)
+        described = {description for _, description in screen.keys}
+        assert described >= {binding.description for binding in app.BINDINGS}  # type: ignore[union-attr]
+        app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
+        await until(pilot, lambda: app.view is not None and app.view.all_ended)
+        await pilot.press("escape")
+        assert not isinstance(app.screen, HelpScreen)
+
+
+@pytest.mark.parametrize("all_ended", [False, True])
+async def test_q_quits_and_tells_whether_all_had_ended(eleven_runs: Snapshot, all_ended: bool) -> None:
+    app = app_showing(ended(eleven_runs) if all_ended else eleven_runs)
+    async with app.run_test() as pilot:
+        await first_frame(pilot)
+        await pilot.press("q")
+    assert app.return_value is all_ended
+
+
+async def test_it_leaves_by_itself_when_all_is_done(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "FINAL_FRAME_S", 0.01)
+    app = app_showing(eleven_runs, exit_when_done=True)
+    async with app.run_test() as pilot:
+        await first_frame(pilot)
+        assert app.return_value is None
+        app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
+        await until(pilot, lambda: app.return_value is not None)
+    assert app.return_value is True
+
+
+async def test_without_that_wish_it_stays_and_says_what_to_do(eleven_runs: Snapshot) -> None:
+    async with app_showing(ended(eleven_runs)).run_test(size=(130, 40)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.pause()
+        assert app.return_value is None
+        assert "11 finished" in text_of(app, StatusLine)
+        assert "lop plot" in text_of(app, StatusLine)
+
+
+async def test_no_directory() -> None:
+    async with app_showing(Snapshot(Path("nowhere"), directory_exists=False)).run_test() as pilot:
+        app = await first_frame(pilot)
+        assert "There is no directory nowhere/ yet" in text_of(app, "#advice Static")
+        assert "--seeds 2 --runs-dir nowhere" in text_of(app, "#advice Static")
+        assert not app.query_one(ChartGrid).display
+
+
+async def test_no_runs() -> None:
+    async with app_showing(Snapshot(Path("runs"))).run_test() as pilot:
+        app = await first_frame(pilot)
+        assert "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2\n" in text_of(app, "#advice Static")
+
+
+async def test_runs_lie_one_level_deeper(tmp_path: Path, eleven_runs: Snapshot) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "bp").rename(tmp_path / "tree" / "bp")
+    for other in ("cbp", "l2", "snp"):
+        (tmp_path / other).rename(tmp_path / "tree" / other)
+    async with app_showing(Snapshot(tmp_path)).run_test(size=(160, 30)) as pilot:
+        app = await first_frame(pilot)
+        assert f"lop watch {tmp_path / 'tree'}" in text_of(app, "#advice Static")
+
+
+async def test_no_finished_task_yet_and_then_the_first() -> None:
+    first = waiting()
+    async with app_showing(first).run_test() as pilot:
+        app = await first_frame(pilot)
+        assert "No task is finished yet" in text_of(app, "#advice Static")
+        assert labels(app.query_one(RunsTable)) == ["cbp"]
+
+
+async def test_a_failed_run_shows_its_error(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test() as pilot:
+        app = await first_frame(pilot)
+        assert "l2/default/seed_002  failed: RuntimeError: out of memory" in text_of(app, Notices)
+
+
+async def test_an_unreadable_run_shows_its_problem(eleven_runs: Snapshot) -> None:
+    async with app_showing(unreadable(eleven_runs)).run_test(size=(80, 40)) as pilot:
+        app = await first_frame(pilot)
+        assert "bp/default/seed_000  tasks.json: document 3 is damaged" in text_of(app, Notices)
+
+
+async def test_a_reader_that_raises_is_shown_and_tried_again(eleven_runs: Snapshot) -> None:
+    answers: list[Snapshot | Exception] = [OSError("stale file handle"), eleven_runs]
+
+    def read() -> Snapshot:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    app = Dashboard(read, refresh_s=3600)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "stale file handle" in text_of(app, StatusLine))
+        await pilot.press("space", "space")
+        await first_frame(pilot)
+        assert "stale" not in text_of(app, StatusLine)
+
+
+async def test_rows_change_in_place(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        table = app.query_one(RunsTable)
+        assert labels(table) == ["bp", "cbp", "l2", "snp step_size=0.001"]
+        keys = [row.key for row in table.ordered_rows]
+        app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
+        await until(pilot, lambda: app.view is not None and app.view.all_ended)
+        assert str(table.get_cell("bp", "seeds")) == "3 finished"
+        assert all(one is other for one, other in zip(keys, (row.key for row in table.ordered_rows), strict=True))
+
+
+async def test_rows_come_and_go_in_order(eleven_runs: Snapshot) -> None:
+    without_cbp = replace(eleven_runs, runs=tuple(run for run in eleven_runs.runs if run.experiment != "cbp"))
+    async with app_showing(without_cbp).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        table = app.query_one(RunsTable)
+        for frame, expected in ((eleven_runs, ["bp", "cbp", "l2"]), (without_cbp, ["bp", "l2"])):
+            app.post_message(SnapshotFetched(build_view(frame)))
+            await until(pilot, lambda frame=frame: len(app.view.rows) == len(build_view(frame).rows))  # type: ignore[union-attr, misc]
+            assert labels(table) == [*expected, "snp step_size=0.001"]
+
+
+async def test_only_changed_and_visible_charts_are_drawn(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.pause()
+        drawn = [chart.num_drawn for chart in app.query(ChartView)]
+        assert drawn[2:] == [0, 0, 0, 0]
+        before, frame = app.view, build_view(eleven_runs, app.view)
+        app.post_message(SnapshotFetched(frame))
+        await until(pilot, lambda: app.view is frame is not before)
+        assert [chart.num_drawn for chart in app.query(ChartView)] == drawn
+
+
+async def test_no_color_tells_lines_apart_by_markers(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        assert "ooo" in app.query(ChartView).first().render().plain
+        assert str(app.query_one(RunsTable).get_cell("cbp", "method")) == "xx cbp"
