@@ -36,32 +36,42 @@ class SGD:
 class Adam:
     """torch.optim.Adam; with `decoupled` weight decay, torch.optim.AdamW. beta 0.9, 0.999; epsilon 1e-8.
 
-    Every weight has a step count of its own, so that CBP can let the new weights of a replaced unit start
-    over; `forget` does that.
+    With `step_per_weight` every weight counts its own steps, so that CBP can let the new weights of a replaced
+    unit start over (`forget`); otherwise a seed has one count a tensor.
     """
 
     betas = (0.9, 0.999)
     epsilon = 1e-8
 
-    def __init__(self, params: Params, step_size: float, weight_decay: float, decoupled: bool) -> None:
+    def __init__(
+        self, params: Params, step_size: float, weight_decay: float, decoupled: bool, step_per_weight: bool
+    ) -> None:
         self.step_size, self.weight_decay, self.decoupled = step_size, weight_decay, decoupled
         self.first = {n: torch.zeros_like(w) for n, w in params.items()}
         self.second = {n: torch.zeros_like(w) for n, w in params.items()}
-        self.steps = {n: torch.zeros_like(w) for n, w in params.items()}
+        self.steps = {
+            n: torch.zeros_like(w) if step_per_weight else w.new_zeros(len(w), *[1] * (w.dim() - 1))
+            for n, w in params.items()
+        }
 
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
         beta1, beta2 = self.betas
         for name, weight in params.items():
-            grad, step = grads[name], self.steps[name].add_(1)
+            grad = grads[name]
+            # Corrections in double precision, and torch's order of operations: Adam's first steps divide tiny
+            # gradients by their own size, so that a rounding error there soon shows in the losses.
+            step = self.steps[name].add_(1).double()
+            step_size = (self.step_size / (1 - beta1**step)).float()
+            correction = (1 - beta2**step).sqrt_().float()
             if self.decoupled:
                 weight.mul_(1 - self.step_size * self.weight_decay)
             elif self.weight_decay:
                 grad = grad.add(weight, alpha=self.weight_decay)
             first = self.first[name].lerp_(grad, 1 - beta1)
             second = self.second[name].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            denominator = (second / (1 - beta2**step)).sqrt_().add_(self.epsilon)
-            weight.sub_(first / (1 - beta1**step) / denominator, alpha=self.step_size)
+            denominator = second.sqrt().div_(correction).add_(self.epsilon)
+            weight.sub_(first.mul(step_size).div_(denominator))
 
     def forget(self, name: str, mask: Tensor) -> None:
         """Reset moments and step counts where `mask` (broadcast over the weight) is true."""
@@ -80,4 +90,4 @@ def build_optimizer(spec: Spec, params: Params) -> Optimizer:
     """The optimiser of a spec, with fresh state for `params`."""
     if spec.opt == "sgd":
         return SGD(params, spec.step_size, spec.momentum, spec.weight_decay)
-    return Adam(params, spec.step_size, spec.weight_decay, decoupled=spec.opt == "adamW")
+    return Adam(params, spec.step_size, spec.weight_decay, spec.opt == "adamW", step_per_weight=spec.agent == "cbp")

@@ -67,7 +67,7 @@ def train(
     images: ImageSet,
     device: torch.device,
     report: Callable[[EpochReport], None],
-    start: Position = Position(),  # noqa: B008 (frozen)
+    start: Position = Position(),
 ) -> None:
     """Train a stack of seeds from `start` to the end of the spec's last task.
 

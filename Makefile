@@ -1,0 +1,49 @@
+# Set-up happens by itself: `make demo` and `make test` are all a fresh machine needs (Python 3.11+).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_ARGS ?=
+RUNS := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+# constraints.txt pins the whole tree, so that today's install is tomorrow's.
+$(VENV)/.user: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lop needs Python 3.11 or newer; name one with make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.user ## install lop into .venv
+
+demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
+	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch
+	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank curvature --runs-dir $(RUNS) -o $(RUNS)/demo.png
+
+test: $(VENV)/.dev ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo || $(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code in house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.user ## measure the training step, the metrics, the store and the dashboard on this machine
+	$(BIN)/python -m bench
+
+clean: ## remove the environment and caches, never runs or data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build

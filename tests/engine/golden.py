@@ -1,0 +1,61 @@
+"""Access to the reference's figures in tests/golden."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lop_engine.learners import MECHANISMS, Learner
+from lop_engine.nets import build_net
+from lop_engine.optimizers import build_optimizer
+from lop_engine.spec import Spec
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
+
+
+@cache
+def load(name: str) -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+@cache
+def training_batches() -> tuple[np.ndarray, np.ndarray]:
+    """Images (20, 100, 3, 32, 32) and labels (20, 100) of the training runs."""
+    rng = np.random.default_rng(2024)
+    images = rng.standard_normal((20, 100, 3, 32, 32), dtype=np.float32)
+    labels = rng.integers(0, 2, (20, 100))
+    images[:, :, 0, :16, :16] += (labels * 0.3 - 0.15)[:, :, None, None].astype(np.float32)
+    assert (
+        hashlib.sha256(images.tobytes() + labels.astype(np.int64).tobytes()).hexdigest() == EXPECTED["batches_sha256"]
+    )
+    return images, labels
+
+
+def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
+    """Weights of a golden file behind a seed axis, contiguous as the reference holds them."""
+    stored = load(name)
+    names = [key for key in stored if key.endswith((".weight", ".bias"))]
+    return {key: torch.from_numpy(stored[key])[None].repeat(num_seeds, *[1] * stored[key].ndim) for key in names}
+
+
+def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
+    """A learner at the golden start."""
+    net, weights, seeds = build_net(spec), params("init", num_seeds), list(range(num_seeds))
+    optimizer = build_optimizer(spec, weights)
+    return Learner(net, weights, optimizer, MECHANISMS[spec.method](spec, net, weights, optimizer, seeds), seeds)
+
+
+def train_20_steps(learner: Learner) -> np.ndarray:
+    """Train on the golden batches, the same for every seed; return the losses, (20, S)."""
+    images, labels = training_batches()
+    losses = []
+    for image_batch, label_batch in zip(images, labels, strict=True):
+        num_seeds = len(learner.seeds)
+        x = torch.from_numpy(image_batch)[None].expand(num_seeds, -1, -1, -1, -1)
+        y = torch.from_numpy(label_batch)[None].expand(num_seeds, -1)
+        losses.append(learner.step(x, y).loss_S.numpy())
+    return np.stack(losses)

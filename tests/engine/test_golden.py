@@ -1,0 +1,113 @@
+"""The learners against the reference implementation, number by number."""
+
+import numpy as np
+import pytest
+import torch
+
+from lop_engine.spec import Spec
+from tests.engine.golden import EXPECTED, golden_learner, load, params, train_20_steps
+
+
+def make_spec(agent="bp", **settings) -> Spec:
+    return Spec(agent=agent, num_tasks=1, num_showings=1, **settings)
+
+
+def largest_weight_difference(learner, stored) -> float:
+    return max(float((learner.params[n][0].detach() - torch.from_numpy(stored[n])).abs().max()) for n in params("init"))
+
+
+@pytest.mark.parametrize("name", ["bp", "l2", "adam"])
+def test_twenty_steps_give_the_reference_losses_and_weights(name):
+    learner = golden_learner(make_spec(**EXPECTED[name]))
+    losses = train_20_steps(learner)
+    stored = load(f"{name}_20_steps")
+    assert np.abs(losses[:, 0] - stored["losses"]).max() < 1e-5
+    assert largest_weight_difference(learner, stored) < 2e-5
+
+
+def test_a_seed_in_a_stack_follows_the_reference_too():
+    learner = golden_learner(make_spec(**EXPECTED["bp"]), num_seeds=3)
+    losses = train_20_steps(learner)
+    stored = load("bp_20_steps")
+    assert np.abs(losses - stored["losses"][:, None]).max() < 1e-5
+
+
+class RecordedReplacements:
+    """Feeds the reference's draws and choices to a learner, and checks that each choice was due.
+
+    Dead units tie at utility 0, and the reference lets the order of its partial sort decide between them; ours
+    takes the lowest index. So the number of units that fall due must be the reference's exactly, and each of its
+    units must be one of least utility; then its choice is followed.
+    """
+
+    def __init__(self, learner, stored):
+        self.mechanism, self.stored = learner.mechanism, stored
+        names = [layer.name for layer in self.mechanism.hidden_layers]
+        sizes = [params("init")[f"{names[layer]}.weight"][0, 0].numel() for layer in stored["event_layer"]]
+        self.offsets = np.cumsum([0, *sizes])
+        self.step, self.num_checked = 0, 0
+        self.fall_due = self.mechanism._fall_due
+        self.mechanism._fall_due = self.follow
+        self.mechanism.drawn_incoming = self.drawn_incoming
+
+    def events(self, layer: int) -> list[int]:
+        """Recorded events of this step and layer."""
+        same = (self.stored["event_step"] == self.step) & (self.stored["event_layer"] == layer)
+        return np.flatnonzero(same).tolist()
+
+    def follow(self, layer, corrected_utility_SF):
+        units_SR, due_SR = self.fall_due(layer, corrected_utility_SF)
+        recorded = [int(self.stored["event_unit"][event]) for event in self.events(layer)]
+        assert int(due_SR.sum()) == len(recorded), f"step {self.step}, layer {layer}"
+        eligible = self.mechanism.layer_states[layer].age_SF[0] > self.mechanism.spec.maturity_threshold
+        ours = sorted(corrected_utility_SF[0, units_SR[due_SR]].tolist())
+        theirs = sorted(corrected_utility_SF[0, recorded].tolist())
+        assert all(eligible[recorded])
+        assert theirs == pytest.approx(ours, rel=1e-4, abs=1e-9)
+        units_SR[0, : len(recorded)] = torch.tensor(recorded, dtype=torch.long)
+        self.num_checked += len(recorded)
+        return units_SR, due_SR
+
+    def drawn_incoming(self, layer):
+        shape = (1, self.mechanism.max_replaced[layer], self.mechanism.hidden_layers[layer].fan_in)
+        drawn = torch.zeros(shape)
+        for row, event in enumerate(self.events(layer)):
+            weights = self.stored["event_incoming"][self.offsets[event] : self.offsets[event + 1]]
+            drawn[0, row] = torch.from_numpy(weights)
+        return drawn
+
+
+@pytest.mark.parametrize(("utility", "decay"), [("contribution", 0.99), ("adaptable_contribution", 0.9)])
+def test_continual_backprop_replaces_the_reference_units(utility, decay):
+    learner = golden_learner(
+        make_spec(
+            "cbp",
+            step_size=0.01,
+            momentum=0.9,
+            replacement_rate=0.01,
+            maturity_threshold=4,
+            util_type=utility,
+            decay_rate=decay,
+        )
+    )
+    stored = load(f"cbp_{utility}_20_steps")
+    recorded = RecordedReplacements(learner, stored)
+    one_step = learner.step
+
+    def counted_step(images, labels):
+        result = one_step(images, labels)
+        recorded.step += 1
+        return result
+
+    learner.step = counted_step
+    losses = train_20_steps(learner)
+    assert recorded.num_checked == len(stored["event_step"]) == 75
+    assert np.abs(losses[:, 0] - stored["losses"]).max() < 1e-5
+    for name, weight in params("init").items():
+        assert weight.shape == learner.params[name].shape
+        np.testing.assert_allclose(learner.params[name][0].detach(), stored[name], rtol=1e-4, atol=2e-6)
+    for layer, state in enumerate(learner.mechanism.layer_states):
+        np.testing.assert_array_equal(state.age_SF[0], stored[f"age{layer}"])
+        np.testing.assert_allclose(state.utility_SF[0], stored[f"utility{layer}"], rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(state.mean_activation_SF[0], stored[f"mean_act{layer}"], rtol=1e-4, atol=1e-7)
+        assert float(state.budget_S) == pytest.approx(stored["accumulated"][layer], abs=1e-5)

@@ -1,0 +1,227 @@
+"""What each method does to the weights, and that seeds never mix."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lop_engine.learners import build_learner
+from lop_engine.optimizers import Adam
+from lop_engine.spec import Spec
+from lop_engine.training import batch_order
+
+CPU = torch.device("cpu")
+
+METHODS = {
+    "bp": {"agent": "bp", "momentum": 0.9},
+    "l2": {"agent": "bp", "momentum": 0.9, "weight_decay": 1e-3},
+    "snp": {"agent": "bp", "momentum": 0.9, "weight_decay": 1e-3, "perturb_scale": 1e-3},
+    "cbp": {
+        "agent": "cbp",
+        "momentum": 0.9,
+        "replacement_rate": 0.05,
+        "maturity_threshold": 2,
+        "util_type": "adaptable_contribution",
+    },
+    "adam cbp": {"agent": "cbp", "opt": "adam", "replacement_rate": 0.05, "maturity_threshold": 2},
+    "adamW": {"agent": "bp", "opt": "adamW", "weight_decay": 1e-2},
+    "linear": {"agent": "linear", "momentum": 0.9},
+}
+
+
+def make_spec(method="bp", **changes) -> Spec:
+    base = {"step_size": 0.01, "num_tasks": 1, "num_showings": 1, "width": 0.125}
+    return Spec(**(base | METHODS[method] | changes))
+
+
+def batches(seed: int, num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Mini-batches of one seed: images (20, 3, 32, 32) and labels (20,)."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for _ in range(num):
+        labels = torch.randint(0, 2, (20,), generator=generator)
+        images = torch.randn(20, 3, 32, 32, generator=generator)
+        images[:, 0] += (labels * 2.0 - 1)[:, None, None]
+        drawn.append((images, labels))
+    return drawn
+
+
+def train(learner, num_steps: int) -> torch.Tensor:
+    """Each seed on batches of its own; return the losses, (steps, S)."""
+    streams = [batches(seed, num_steps) for seed in learner.seeds]
+    losses = []
+    for step in zip(*streams, strict=True):
+        if len(losses) % 10 == 0:
+            learner.start_epoch(0, len(losses) // 10)
+        images, labels = (torch.stack(part) for part in zip(*step, strict=True))
+        losses.append(learner.step(images, labels).loss_S)
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_alone_and_in_a_stack_is_the_same_experiment(method):
+    spec = make_spec(method)
+    stack = build_learner(spec, [3, 7, 1, 4], CPU)
+    alone = build_learner(spec, [7], CPU)
+    for name, weight in alone.params.items():
+        assert torch.equal(stack.params[name][1], weight[0]), name
+    assert torch.equal(batch_order([3, 7], 50, 2, 1, CPU)[1], batch_order([7], 50, 2, 1, CPU)[0])
+    together, single = train(stack, 50), train(alone, 50)
+    torch.testing.assert_close(together[:, 1], single[:, 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["snp", "cbp"])
+def test_a_seed_draws_the_same_numbers_in_any_stack(method):
+    spec = make_spec(method)
+    drawn = []
+    for seeds in ([7], [2, 7, 5]):
+        learner = build_learner(spec, seeds, CPU)
+        train(learner, 3)
+        mechanism = learner.mechanism
+        numbers = mechanism._noise_SN if method == "snp" else mechanism._uniform_SN
+        drawn.append(numbers[seeds.index(7)].clone())
+    assert torch.equal(*drawn)
+
+
+def test_different_seeds_differ_from_the_first_weight_on():
+    params = build_learner(make_spec(), [0, 1], CPU).params
+    assert all(not torch.equal(weight[0], weight[1]) for weight in params.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_lowers_the_loss(method):
+    learner = build_learner(make_spec(method, step_size=0.003 if "adam" in method else 0.02), [0, 1], CPU)
+    losses = train(learner, 40)
+    assert (losses[-10:].mean(0) < losses[:10].mean(0)).all()
+
+
+def test_a_new_head_is_zero_and_nothing_else_is_touched():
+    learner = build_learner(make_spec("cbp"), [0], CPU)
+    train(learner, 5)
+    before = {name: tensor.clone() for name, tensor in learner.state().items()}
+    learner.reset_head()
+    for name, tensor in learner.state().items():
+        if name in ("params.fc3.weight", "params.fc3.bias"):
+            assert not tensor.any()
+        else:
+            assert torch.equal(tensor, before[name]), name
+
+
+def test_perturbation_has_mean_zero_and_the_stated_deviation_on_every_tensor():
+    spec = make_spec("snp", perturb_scale=0.01)
+    learner = build_learner(spec, [5], CPU)
+    zeros = {name: torch.zeros_like(weight) for name, weight in learner.params.items()}
+    draws = {name: [] for name in zeros}
+    learner.start_epoch(0, 0)
+    for _ in range(400):
+        perturbed = {name: weight.clone() for name, weight in zeros.items()}
+        learner.mechanism.after_update(perturbed, [])
+        for name, weight in perturbed.items():
+            draws[name].append(weight.flatten())
+    for name, values in draws.items():
+        noise = torch.cat(values)
+        error = 0.01 / len(noise) ** 0.5
+        assert abs(noise.mean()) < 5 * error, name
+        assert noise.std().item() == pytest.approx(0.01, abs=5 * error), name
+
+
+@given(
+    rate=st.sampled_from([0.001, 0.02, 0.3, 1.0]),
+    maturity=st.integers(0, 6),
+    accrual=st.sampled_from(["all", "eligible"]),
+    utility=st.sampled_from(["contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"]),
+)
+@settings(max_examples=15, deadline=None)
+def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
+    """No immature unit is replaced, budgets balance, and a replaced unit starts anew while all else stays."""
+    spec = make_spec(
+        "cbp", replacement_rate=rate, maturity_threshold=maturity, budget_accrual=accrual, util_type=utility
+    )
+    learner = build_learner(spec, [0, 1], CPU)
+    mechanism, layers = learner.mechanism, learner.mechanism.hidden_layers
+    learner.start_epoch(0, 0)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(8):
+        hidden = learner.evaluate(torch.randn(2, 10, 3, 32, 32, generator=generator)).hidden
+        params = {name: weight.detach().clone() for name, weight in learner.params.items()}
+        before = {name: weight.clone() for name, weight in params.items()}
+        ages = [state.age_SF + 1 for state in mechanism.layer_states]
+        budgets = [state.budget_S.clone() for state in mechanism.layer_states]
+        mechanism.after_update(params, hidden)
+        allowed = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in params.items()}
+        for i, (layer, following) in enumerate(zip(layers, mechanism.next_layers, strict=True)):
+            state = mechanism.layer_states[i]
+            replaced_SF = state.age_SF == 0
+            assert (ages[i][replaced_SF] > maturity).all()
+            eligible_SF = ages[i] > maturity
+            accrued_S = rate * (eligible_SF.sum(1) if accrual == "eligible" else layer.outputs) * eligible_SF.any(1)
+            torch.testing.assert_close(state.budget_S + replaced_SF.sum(1), budgets[i] + accrued_S)
+            assert (replaced_SF.sum(1) <= (budgets[i] + accrued_S + 1e-5).floor()).all()
+            assert not state.utility_SF[replaced_SF].any()
+            assert not state.mean_activation_SF[replaced_SF].any()
+            assert not params[f"{layer.name}.bias"][replaced_SF].any()
+            incoming = params[f"{layer.name}.weight"][replaced_SF]
+            assert (incoming.abs() <= layer.fan_in**-0.5).all()
+            outgoing = params[f"{following.name}.weight"]
+            columns = replaced_SF.repeat_interleave(following.positions, 1)
+            into_old = torch.ones(outgoing.shape[:2], dtype=torch.bool)
+            if i + 1 < len(layers):  # a unit made new in the same step draws all its incoming weights
+                into_old = mechanism.layer_states[i + 1].age_SF != 0
+            silenced = columns[:, None, :] & into_old[:, :, None]
+            assert not outgoing[silenced].any()
+            allowed[f"{layer.name}.weight"][replaced_SF] = True
+            allowed[f"{layer.name}.bias"][replaced_SF] = True
+            allowed[f"{following.name}.weight"].transpose(1, 2)[columns] = True
+        for name, weight in params.items():
+            assert torch.equal(weight[~allowed[name]], before[name][~allowed[name]]), name
+
+
+def test_replaced_units_start_over_under_adam():
+    learner = build_learner(make_spec("adam cbp", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
+    optimizer = learner.optimizer
+    assert isinstance(optimizer, Adam)
+    train(learner, 4)
+    replaced = learner.mechanism.layer_states[3].age_SF[0] == 0
+    assert replaced.any()
+    for kept in (optimizer.first, optimizer.second, optimizer.steps):
+        assert not kept["fc1.weight"][0][replaced].any()
+        assert not kept["fc1.bias"][0][replaced].any()
+        assert not kept["fc2.weight"][0][:, replaced].any()
+    assert (optimizer.steps["fc3.bias"] == 4).all()
+
+
+@pytest.mark.parametrize(("opt", "torch_optimizer"), [("adam", torch.optim.Adam), ("adamW", torch.optim.AdamW)])
+def test_adam_is_torch_s(opt, torch_optimizer):
+    learner = build_learner(make_spec(opt=opt, weight_decay=1e-2, momentum=0.0), [0], CPU)
+    theirs = {name: weight.detach().clone().requires_grad_() for name, weight in learner.params.items()}
+    reference = torch_optimizer(theirs.values(), lr=0.01, weight_decay=1e-2)
+    for step in range(5):
+        generator = torch.Generator().manual_seed(step)
+        grads = {name: torch.randn(weight.shape, generator=generator) for name, weight in theirs.items()}
+        for name, weight in theirs.items():
+            weight.grad = grads[name]
+        reference.step()
+        learner.optimizer.update(learner.params, grads)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(learner.params[name].detach(), weight.detach(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_state_holds_all_that_outlives_a_step(method):
+    spec = make_spec(method)
+    first, second = build_learner(spec, [0, 1], CPU), build_learner(spec, [0, 1], CPU)
+    train(first, 4)
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    x, y = torch.randn(2, 20, 3, 32, 32), torch.randint(0, 2, (2, 20))
+    for learner in (first, second):
+        learner.start_epoch(1, 0)
+        for _ in range(3):
+            learner.step(x, y)
+    for name, tensor in first.state().items():
+        assert torch.equal(tensor, second.state()[name]), name
+
+
+def test_a_state_of_another_method_is_refused():
+    bp, cbp = build_learner(make_spec("bp"), [0], CPU), build_learner(make_spec("cbp"), [0], CPU)
+    with pytest.raises(ValueError, match="mechanism"):
+        cbp.load_state(bp.state())

@@ -1,0 +1,103 @@
+"""The metrics against the reference, and at their edges."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lop_engine.metrics import curvature, dormant_proportion, effective_rank, stable_rank, weight_magnitude
+from lop_engine.metrics.curvature import random_directions
+from lop_engine.metrics.ranks import singular_values
+from lop_engine.nets import ConvNet
+from tests.engine.golden import EXPECTED, params
+
+
+@pytest.fixture(scope="module")
+def images_and_labels():
+    rng = np.random.default_rng(7)
+    prototypes = rng.standard_normal((2, 3, 32, 32)).astype(np.float32) * 0.5
+    images = np.repeat(prototypes, 600, 0) + rng.standard_normal((1200, 3, 32, 32)).astype(np.float32)
+    labels = np.repeat(np.arange(2), 600)
+    order = rng.permutation(1200)
+    images, labels = images[order], labels[order]
+    assert hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() == EXPECTED["metric_data_sha256"]
+    return torch.from_numpy(images)[None], torch.from_numpy(labels)[None]
+
+
+@pytest.mark.parametrize("state", ["init", "metrics_state"])
+def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
+    expected, weights = EXPECTED["expected_metrics"][state], params(state)
+    hidden = ConvNet(2)(weights, images_and_labels[0][:, :100]).hidden
+    spectrum = singular_values(hidden[-1])
+    assert weight_magnitude(weights).item() == pytest.approx(expected["weight_magnitude"], rel=1e-4)
+    assert dormant_proportion(hidden).item() == pytest.approx(expected["dormant_proportion"], rel=1e-6)
+    assert effective_rank(spectrum).item() == pytest.approx(expected["effective_rank"], rel=1e-4)
+    assert stable_rank(spectrum).item() == expected["stable_rank"]
+
+
+@pytest.mark.parametrize("state", ["init", "metrics_state"])
+def test_curvature_is_the_reference_s_along_the_same_directions(state, images_and_labels):
+    images, labels = images_and_labels
+    directions = np.random.default_rng(11).integers(0, 2, size=(12, 10, 100, 3, 32, 32), dtype=np.int8) * 2 - 1
+    assert hashlib.sha256(directions.astype(np.int8).tobytes()).hexdigest() == EXPECTED["direction_sha256"]
+    batches = (torch.from_numpy(batch).float().unsqueeze(1) for batch in directions)
+    value = curvature(ConvNet(2), params(state), images, labels, batches).item()
+    assert value == pytest.approx(EXPECTED["expected_metrics"][state]["curvature"], rel=1e-3)
+
+
+def test_curvature_along_random_directions_lies_in_the_reference_s_spread(images_and_labels):
+    images, labels = images_and_labels
+    directions = random_directions(images[:, :600], [torch.Generator().manual_seed(3)])
+    value = curvature(ConvNet(2), params("metrics_state"), images[:, :600], labels[:, :600], directions).item()
+    runs = EXPECTED["expected_metrics"]["metrics_state"]["curvature_random_direction_runs"]
+    assert value == pytest.approx(np.mean(runs), rel=0.15)
+
+
+def test_curvature_weighs_a_short_last_batch_by_its_images():
+    torch.manual_seed(0)
+    images, labels = torch.randn(1, 130, 3, 32, 32), torch.randint(0, 2, (1, 130))
+    weights = params("metrics_state")
+    generator = torch.Generator().manual_seed(5)
+    batches = list(random_directions(images, [generator]))
+    assert [batch.shape[2] for batch in batches] == [100, 30]
+    whole = curvature(ConvNet(2), weights, images, labels, batches).item()
+    first = curvature(ConvNet(2), weights, images[:, :100], labels[:, :100], batches[:1]).item()
+    rest = curvature(ConvNet(2), weights, images[:, 100:], labels[:, 100:], batches[1:]).item()
+    assert whole == pytest.approx((100 * first + 30 * rest) / 130, rel=1e-5)
+
+
+def test_directions_are_signs_and_depend_on_the_seed_s_generator_alone():
+    images = torch.zeros(2, 4, 3, 32, 32)
+    stack = next(iter(random_directions(images, [torch.Generator().manual_seed(s) for s in (1, 2)])))
+    alone = next(iter(random_directions(images[:1], [torch.Generator().manual_seed(2)])))
+    assert stack.shape == (10, 2, 4, 3, 32, 32)
+    assert set(stack.unique().tolist()) == {-1.0, 1.0}
+    assert abs(stack.mean().item()) < 0.01
+    assert torch.equal(stack[:, 1], alone[:, 0])
+
+
+def test_ranks_of_matrices_whose_ranks_are_known():
+    flat, single = torch.eye(20)[None], torch.ones(1, 20, 20)
+    assert effective_rank(singular_values(flat)).item() == pytest.approx(20, rel=1e-5)
+    assert stable_rank(singular_values(flat)).item() == 20
+    assert effective_rank(singular_values(single)).item() == pytest.approx(1, rel=1e-3)
+    assert stable_rank(singular_values(single)).item() == 1
+
+
+def test_a_dead_layer_has_rank_zero_and_a_diverged_seed_has_none():
+    activations = torch.stack([torch.zeros(10, 5), torch.full((10, 5), torch.nan), torch.ones(10, 5)])
+    spectrum = singular_values(activations)
+    assert effective_rank(spectrum)[0] == stable_rank(spectrum)[0] == 0
+    assert math.isnan(effective_rank(spectrum)[1])
+    assert math.isnan(stable_rank(spectrum)[1])
+    assert stable_rank(spectrum)[2] == 1
+
+
+def test_dormant_units_are_counted_over_all_layers_and_by_seed():
+    convolution = torch.zeros(2, 4, 3, 2, 2)
+    convolution[0, :, 1] = 0.02
+    convolution[0, 0, 2, 0, 0] = 0.15  # 0.15 / 16 positions and images: dormant, though not dead
+    linear = torch.full((2, 4, 2), 0.5)
+    assert dormant_proportion([convolution, linear]).tolist() == pytest.approx([2 / 5, 3 / 5])

@@ -1,0 +1,135 @@
+"""The loop: what it reports, and that stopping and going on changes nothing."""
+
+import contextlib
+import math
+
+import pytest
+import torch
+
+from lop_engine.datasets import SyntheticImages, task_classes
+from lop_engine.learners import build_learner
+from lop_engine.spec import Spec
+from lop_engine.stack import StopRequested
+from lop_engine.training import EpochReport, Position, tasks, train
+
+CPU = torch.device("cpu")
+START = Position()
+
+
+def make_spec(**changes) -> Spec:
+    base = {
+        "agent": "cbp",
+        "step_size": 0.02,
+        "momentum": 0.9,
+        "replacement_rate": 0.05,
+        "maturity_threshold": 3,
+        "dataset": "synthetic",
+        "dataset_classes": 6,
+        "train_images": 15,
+        "test_images": 6,
+        "width": 0.125,
+        "num_tasks": 3,
+        "num_showings": 2,
+        "mini_batch_size": 8,
+    }
+    return Spec(**(base | changes))
+
+
+def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tuple[list[EpochReport], object]:
+    images = SyntheticImages(spec.dataset_classes, spec.train_images + spec.test_images)
+    learner = learner or build_learner(spec, list(seeds), CPU)
+    reports: list[EpochReport] = []
+
+    def report(epoch: EpochReport) -> None:
+        reports.append(epoch)
+        if epoch.position == stop_at:
+            raise StopRequested
+
+    with contextlib.suppress(StopRequested):
+        train(spec, learner, images, CPU, report, start)
+    return reports, learner
+
+
+def test_every_epoch_is_reported_in_order_with_the_task_s_end():
+    reports, _ = run(make_spec())
+    assert [(r.task, r.epoch) for r in reports] == [(t, e) for t in range(3) for e in range(2)]
+    places = [(0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
+    assert [r.position for r in reports] == [Position(*place) for place in places]
+    assert [r.task_seconds is not None for r in reports] == [False, True] * 3
+    assert reports[0].classes == [task_classes(seed, 0, 6, 2) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(("every", "recorded"), [(0, [4]), (1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
+def test_metrics_every_so_many_epochs_and_after_the_last(every, recorded):
+    reports, _ = run(make_spec(num_tasks=1, num_showings=5, metrics_every=every))
+    assert [r.epoch for r in reports if r.metrics is not None] == recorded
+
+
+def test_all_seven_metrics_are_measured_and_a_linear_net_has_four():
+    reports, _ = run(make_spec(num_tasks=1))
+    assert list(reports[0].metrics) == [
+        "train_accuracy",
+        "test_accuracy",
+        "curvature",
+        "weight_magnitude",
+        "dormant_proportion",
+        "effective_rank",
+        "stable_rank",
+    ]
+    assert all(len(values) == 2 and all(map(math.isfinite, values)) for values in reports[0].metrics.values())
+    reports, _ = run(make_spec(agent="linear", num_tasks=1))
+    assert list(reports[0].metrics) == ["train_accuracy", "test_accuracy", "curvature", "weight_magnitude"]
+
+
+@pytest.mark.parametrize("agent", ["bp", "snp", "cbp"])
+@pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0), Position(2, 1)])
+def test_going_on_from_a_state_gives_the_same_numbers(agent, stop):
+    extra = {"perturb_scale": 1e-3} if agent == "snp" else {}
+    spec = make_spec(agent=agent, **extra)
+    whole, _ = run(spec)
+    begun, learner = run(spec, stop_at=stop)
+    fresh = build_learner(spec, [0, 1], CPU)
+    fresh.load_state({name: tensor.clone() for name, tensor in learner.state().items()})
+    rest, _ = run(spec, start=stop, learner=fresh)
+    assert [r.metrics for r in begun + rest] == [r.metrics for r in whole]
+
+
+def test_weights_carry_over_from_task_to_task_but_for_the_head():
+    spec = make_spec(agent="bp", num_tasks=2, num_showings=1)
+    _, stopped = run(spec, stop_at=Position(1, 0))
+    carried = stopped.params["conv1.weight"].clone()
+    head = stopped.params["fc3.weight"].clone()
+    assert head.any()
+    seen = []
+    step = stopped.step
+    stopped.step = lambda x, y: (seen.append({n: w.detach().clone() for n, w in stopped.params.items()}), step(x, y))[1]
+    run(spec, start=Position(1, 0), learner=stopped)
+    assert torch.equal(seen[0]["conv1.weight"], carried)
+    assert not seen[0]["fc3.weight"].any()
+
+
+def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():
+    spec = make_spec(agent="bp", num_tasks=1)
+    learner = build_learner(spec, [0, 1], CPU)
+    with torch.no_grad():
+        learner.params["conv1.weight"][0].fill_(torch.nan)
+    broken, _ = run(spec, learner=learner)
+    whole, _ = run(spec)
+    for report, sound in zip(broken, whole, strict=True):
+        assert all(math.isnan(values[0]) for values in report.metrics.values())
+        assert [values[1] for values in report.metrics.values()] == [values[1] for values in sound.metrics.values()]
+
+
+def test_a_task_holds_each_class_s_images_in_their_split():
+    spec = make_spec()
+    images = SyntheticImages(6, 21)
+    task = next(tasks(spec, [0], images, CPU))
+    first, second = task.classes[0]
+    assert task.train_SNCHW.shape == (1, 30, 3, 32, 32)
+    assert task.test_SNCHW.shape == (1, 12, 3, 32, 32)
+    assert task.train_labels_SN[0].tolist() == [0] * 15 + [1] * 15
+    shown = ((task.train_SNCHW[0] + 1) * 127.5).round().byte().numpy()
+    assert (shown[:15] == images.images(first)[:15]).all()
+    assert (shown[15:] == images.images(second)[:15]).all()
+    tested = ((task.test_SNCHW[0] + 1) * 127.5).round().byte().numpy()
+    assert (tested[6:] == images.images(second)[15:]).all()
