@@ -1,6 +1,7 @@
 """ImageNet at 32x32 as the reference keeps it: ``classes/<k>.npy``, one array a class."""
 
 import re
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class NpyFolder:
         path = self.path / f"{index}.npy"
         try:
             stored = np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError, tokenize.TokenError) as error:
             raise DataError(f"{path}: not a whole .npy array: {error}") from None
         if stored.shape[1:] != IMAGE_SHAPE or stored.dtype.kind not in "uif":
             raise DataError(f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers")

@@ -1,0 +1,147 @@
+"""The one aggregation, against the same sums in plain Python."""
+
+import math
+from pathlib import Path
+from statistics import fmean, pstdev
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lop_engine.analysis import Group, average, bin_means, default_bin, group_runs, summarise
+from lop_engine.records import RunStatus
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView
+
+values = st.floats(-100, 100) | st.just(math.nan)
+
+
+@st.composite
+def experiments(draw):
+    """(series of some seeds, bin size, num_tasks); a seed may be behind the others, or diverged."""
+    num_tasks = draw(st.integers(1, 30))
+    bin_size = draw(st.integers(1, 12))
+    series = draw(st.lists(st.lists(values, max_size=num_tasks), max_size=5))
+    if draw(st.booleans()):
+        series.append(draw(st.lists(values, min_size=num_tasks, max_size=num_tasks)))
+    return series, bin_size, num_tasks
+
+
+def plain_average(series, bin_size, num_tasks):
+    """[(middle task, mean, standard error, number of seeds), ...]"""
+    points = []
+    for start in range(0, num_tasks, bin_size):
+        end = min(start + bin_size, num_tasks)
+        means = [fmean(one[start:end]) for one in series if len(one) >= end]
+        means = [mean for mean in means if math.isfinite(mean)]
+        if means:
+            tasks = range(start + 1, end + 1)
+            points.append((fmean(tasks), fmean(means), pstdev(means) / math.sqrt(len(means)), len(means)))
+    return points
+
+
+@settings(max_examples=300, derandomize=True)
+@given(experiments())
+def test_average_is_the_plain_average(experiment):
+    series, bin_size, num_tasks = experiment
+    curve = average([np.array(one, dtype=float) for one in series], bin_size, num_tasks)
+    points = plain_average(series, bin_size, num_tasks)
+    found = list(zip(curve.task, curve.mean, curve.standard_error, curve.num_seeds, strict=True))
+    assert len(found) == len(points)
+    for one, other in zip(found, points, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+    assert (curve.low <= curve.mean).all()
+    assert (curve.high - curve.mean == pytest.approx(curve.standard_error)) if points else curve.high.size == 0
+
+
+def test_three_seeds_by_hand():
+    curve = average([np.array([1.0, 3, 5, 7, 9]), np.array([3.0, 5, 1, 1]), np.array([2.0, 4])], 2, 5)
+    assert curve.task.tolist() == [1.5, 3.5, 5]
+    assert curve.mean.tolist() == [3, 3.5, 9]
+    assert curve.num_seeds.tolist() == [3, 2, 1]
+    assert curve.standard_error == pytest.approx([math.sqrt(2 / 3) / math.sqrt(3), 2.5 / math.sqrt(2), 0])
+    assert curve.bin_size == 2
+
+
+def test_a_bin_is_shown_when_it_is_whole():
+    series = np.arange(7.0)
+    assert bin_means(series[:5], 3, 7).tolist() == [1]
+    assert bin_means(series[:6], 3, 7).tolist() == [1, 4]
+    assert bin_means(series, 3, 7).tolist() == [1, 4, 6]
+    assert bin_means(series, 3, 8).tolist() == [1, 4]
+    assert bin_means(series[:0], 3, 7).tolist() == []
+    assert bin_means(series, 50, 7).tolist() == [3]
+
+
+def test_a_bin_longer_than_the_run_stands_in_the_run_s_middle():
+    assert average([np.ones(10)], 50, 10).task.tolist() == [5.5]
+
+
+def test_a_diverged_seed_leaves_the_mean_where_it_diverged():
+    curve = average([np.array([1.0, 1, 1, 1]), np.array([3.0, 3, np.nan, np.nan])], 2, 4)
+    assert curve.mean.tolist() == [2, 1]
+    assert curve.num_seeds.tolist() == [2, 1]
+
+
+def test_nothing_yet():
+    for series in ([], [np.array([])], [np.full(4, np.nan)]):
+        curve = average(series, 2, 4)
+        assert curve.task.size == curve.mean.size == curve.low.size == 0
+
+
+@pytest.mark.parametrize(
+    ("num_tasks", "size"), [(0, 1), (1, 1), (59, 1), (60, 2), (300, 10), (1499, 49), (1500, 50), (2000, 50), (5000, 50)]
+)
+def test_default_bin(num_tasks, size):
+    assert default_bin(num_tasks) == size
+
+
+def view(experiment, setting, seed, num_tasks=20, **series):
+    directory = RunDir(Path("runs") / experiment / setting / f"seed_{seed:03d}")
+    arrays = {name: np.array(array, dtype=float) for name, array in series.items()}
+    return RunView(directory, {"num_tasks": num_tasks}, RunStatus(), "running", arrays)
+
+
+def test_groups_are_the_settings_of_an_experiment():
+    runs = [view("cbp", "default", 0), view("bp", "step_size=0.1", 1), view("bp", "step_size=0.1", 0)]
+    groups = group_runs(runs)
+    assert [group.label for group in groups] == ["bp step_size=0.1", "cbp"]
+    assert [run.seed for run in groups[0].runs] == [0, 1]
+    assert groups[0].num_tasks == 20
+    assert Group("x", "default", ()).num_tasks == 0
+
+
+def test_a_group_s_curve_takes_the_default_bin_and_the_seeds_that_have_the_metric():
+    series = np.linspace(0, 1, 90)
+    group = Group(
+        "bp",
+        "default",
+        (view("bp", "default", 0, 90, curvature=series), view("bp", "default", 1, 90, curvature=series), view("bp", "default", 2, 90)),
+    )  # fmt: skip
+    curve = group.curve("curvature")
+    assert curve.bin_size == 3
+    assert curve.mean == pytest.approx(series.reshape(30, 3).mean(1))
+    assert set(curve.num_seeds) == {2}
+    assert group.curve("curvature", 45).mean == pytest.approx(series.reshape(2, 45).mean(1))
+    assert group.curve("test_accuracy").mean.size == 0
+
+
+def test_summary_of_first_best_and_last_tenth():
+    accuracy = np.array([[0.5, 0.7, 0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.6, 0.4]] * 2).repeat(2, axis=1)
+    accuracy[1] += 0.02
+    group = Group("bp", "default", tuple(view("bp", "default", s, test_accuracy=accuracy[s]) for s in range(2)))
+    summary = summarise(group)
+    assert (summary.num_seeds, summary.tasks_done) == (2, 20)
+    assert [summary.first, summary.best, summary.last] == pytest.approx([0.51, 0.91, 0.41])
+    assert summary.last_standard_error == pytest.approx(0.01 / math.sqrt(2))
+    assert summary.lost == pytest.approx(0.5)
+
+
+def test_no_summary_before_the_first_tenth_is_done():
+    assert summarise(Group("bp", "default", (view("bp", "default", 0),))) is None
+    assert summarise(Group("bp", "default", (view("bp", "default", 0, test_accuracy=[0.5]),))) is None
+    assert summarise(Group("bp", "default", (view("bp", "default", 0, test_accuracy=[math.nan] * 20),))) is None
+    runs = (view("bp", "default", 0, test_accuracy=[0.5, 0.7, 0.9]), view("bp", "default", 1, test_accuracy=[0.1]))
+    summary = summarise(Group("bp", "default", runs))
+    assert (summary.first, summary.num_seeds, summary.tasks_done) == (pytest.approx(0.6), 2, 1)
