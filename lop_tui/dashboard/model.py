@@ -52,7 +52,6 @@ class Line:
     """One setting of one method in one chart."""
 
     label: str
-    short_label: str
     colour: str
     marker: str
     curve: Curve
@@ -297,4 +296,4 @@ def _line(metric: str, group: Group, colour: str, marker: str, bin_size: int) ->
     series = [run.series[metric] for run in group.runs if metric in run.series]
     seeds = tuple(average([one], bin_size, group.num_tasks) for one in series)
     curve = group.curve(metric, bin_size)
-    return Line(group.label, short_label(group), colour, marker, curve, seeds, len(group.runs))
+    return Line(group.label, colour, marker, curve, seeds, len(group.runs))

@@ -106,4 +106,4 @@ def progress_bar(progress: float, width: int, colour: str) -> Text:
     done -= done == width and progress < 1
     if not colour:
         return Text("#" * done + "." * (width - done))
-    return Text("━" * done, style=colour).append("─" * (width - done), style="#555555")
+    return Text("━" * done, style=colour).append("─" * (width - done), style="#777777")

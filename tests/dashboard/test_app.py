@@ -149,7 +149,7 @@ async def test_it_leaves_by_itself_when_all_is_done(eleven_runs: Snapshot, monke
 
 
 async def test_without_that_wish_it_stays_and_says_what_to_do(eleven_runs: Snapshot) -> None:
-    async with app_showing(ended(eleven_runs)).run_test(size=(130, 40)) as pilot:
+    async with app_showing(ended(eleven_runs)).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.pause()
         assert app.return_value is None
@@ -169,6 +169,16 @@ async def test_no_runs() -> None:
     async with app_showing(Snapshot(Path("runs"))).run_test() as pilot:
         app = await first_frame(pilot)
         assert "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2\n" in text_of(app, "#advice Static")
+
+
+async def test_a_directory_that_disappears_and_comes_back(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test() as pilot:
+        app = await first_frame(pilot)
+        gone = build_view(Snapshot(Path("runs"), directory_exists=False), app.view)
+        for frame, has_charts in ((gone, False), (build_view(eleven_runs, gone), True)):
+            app.post_message(SnapshotFetched(frame))
+            await until(pilot, lambda frame=frame: app.view is frame)  # type: ignore[misc]
+            assert app.query_one(ChartGrid).display is app.query_one(RunsTable).display is has_charts
 
 
 async def test_runs_lie_one_level_deeper(tmp_path: Path, eleven_runs: Snapshot) -> None:

@@ -27,7 +27,8 @@ class StatusLine(Static):
         self._redraw()
 
     def _redraw(self) -> None:
-        left, right, width = self._left(), self._right(), self.content_size.width
+        left, width = self._left(), self.content_size.width
+        right = self._right(width - left.cell_len - 1)
         if left.cell_len + right.cell_len + 2 > width and not (self._paused or self._error):
             right = Text()
         left.truncate(max(0, width - right.cell_len - bool(right.cell_len)), overflow="ellipsis")
@@ -43,13 +44,13 @@ class StatusLine(Static):
             line.append(describe_states(self._view.states, coloured=not self.app.no_color))
         return line
 
-    def _right(self) -> Text:
+    def _right(self, room: int) -> Text:
         if self._error:
             return Text(f" cannot read, trying again: {_short(self._error)} ", style="reverse")
         if self._paused:
             return Text(" PAUSED: space goes on ", style="reverse")
-        if self._view and self._view.all_ended and self.content_size.width >= 120:
-            return Text(closing_hint(self._view), style="italic")
+        if self._view and self._view.all_ended and len(hint := closing_hint(self._view)) < room:
+            return Text(hint, style="italic")
         return Text(self._page, style="dim")
 
 
