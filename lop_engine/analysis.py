@@ -86,7 +86,7 @@ def default_bin(num_tasks: int) -> int:
 
 
 def group_runs(runs: Iterable[RunView]) -> list[Group]:
-    """Group runs by experiment and setting, in the order in which they come."""
+    """Group runs by experiment and setting, in the order of their names; seeds in order."""
     ordered = sorted(runs, key=lambda run: (run.experiment, run.setting, run.seed))
     grouped = groupby(ordered, key=lambda run: (run.experiment, run.setting))
     return [Group(experiment, setting, tuple(members)) for (experiment, setting), members in grouped]

@@ -83,8 +83,3 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> "RunStatus":
-        """Read a status; keys of another version are passed over."""
-        return cls(**{key: value for key, value in raw.items() if key in cls.__dataclass_fields__})

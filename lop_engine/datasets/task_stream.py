@@ -10,7 +10,7 @@ from lop_engine.streams import Stream, order
 
 @dataclass(frozen=True)
 class TaskImages:
-    """One task of one seed: images in 0..1 steps as the network sees them.
+    """One task of one seed: images as the network sees them.
 
     ``train`` (N, 3, 32, 32) and ``test`` float32; labels int64, 0 .. classes a task - 1, in blocks by class.
     """

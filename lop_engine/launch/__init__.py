@@ -1,7 +1,15 @@
 """Start and follow worker processes. `Launcher` is what `lop run` speaks to; `local` is the first kind."""
 
-from lop_engine.launch.local import LocalLauncher
+from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs
 
-__all__ = ["LocalLauncher", "Plan", "Resources", "decide_resources", "plan_runs", "prepare_run_dirs"]
+__all__ = [
+    "LocalLauncher",
+    "Plan",
+    "Resources",
+    "decide_resources",
+    "plan_runs",
+    "prepare_run_dirs",
+    "worker_environment",
+]

@@ -71,8 +71,12 @@ class LocalLauncher:
                 slot.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
 
 
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment of a process that trains on `threads` threads."""
+    return {**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+
 def _start_worker(stack: Sequence[RunDir], device: str, threads: int) -> subprocess.Popen[bytes]:
-    environment = {**_ALLOCATOR, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
@@ -80,7 +84,7 @@ def _start_worker(stack: Sequence[RunDir], device: str, threads: int) -> subproc
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=worker_environment(threads),
             start_new_session=True,
         )
 

@@ -25,9 +25,8 @@ def show_status(runs_dir: Path, as_json: bool) -> int:
         return 0
     console = Console()
     if not snapshot.runs:
-        console.print(
-            f"no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir", highlight=False
-        )
+        hint = "start some with lop run CFG, or name another --runs-dir"
+        console.print(f"no runs in {runs_dir}; {hint}", highlight=False, soft_wrap=True)
         return 0
     console.print(_table(snapshot.runs))
     for view in snapshot.runs:

@@ -1,0 +1,151 @@
+"""``make bench``: the costs that matter, on this machine, in one run.
+
+What is compared is measured in turn, round after round, and given as a median: machines are shared and noisy, ratios
+within a run hold where single times do not. One thread, and the environment of a worker.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from bench.baseline import PlainStep
+from lop_engine.datasets import SyntheticImages
+from lop_engine.launch import worker_environment
+from lop_engine.learners import build_learner
+from lop_engine.records import METRICS, epoch_document
+from lop_engine.spec import Spec
+from lop_engine.store import TableWriter
+from lop_engine.training import Task, batch_order, measure, tasks, test_accuracy, train_epoch
+
+CPU = torch.device("cpu")
+GFLOP_A_STEP = 3.1
+"""Of the paper's network on 100 images, forward and backward."""
+
+METHODS = {
+    "bp": {"agent": "bp"},
+    "l2": {"agent": "bp", "weight_decay": 1e-5},
+    "snp": {"agent": "bp", "weight_decay": 1e-5, "perturb_scale": 1e-5},
+    "cbp": {"agent": "cbp", "util_type": "adaptable_contribution", "replacement_rate": 3e-4},
+}
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each call, taken in turn after one warm-up each."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - began))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def paper_spec(**changes: object) -> Spec:
+    base = {"step_size": 0.01, "momentum": 0.9, "num_tasks": 3, "num_showings": 250, "dataset": "synthetic"}
+    return Spec(**(base | changes))  # type: ignore[arg-type]
+
+
+def our_step(method: str, num_seeds: int) -> Callable[[], object]:
+    learner = build_learner(paper_spec(**METHODS[method]), list(range(num_seeds)), CPU)
+    learner.start_epoch(0, 0)
+    images = torch.randn(num_seeds, 100, 32, 32, 3).permute(0, 1, 4, 2, 3)
+    labels = torch.randint(0, 2, (num_seeds, 100))
+    return lambda: learner.step(images, labels)
+
+
+def plain_step() -> Callable[[], object]:
+    step, images, labels = PlainStep(), torch.randn(100, 3, 32, 32), torch.randint(0, 2, (100,))
+    return lambda: step(images, labels)
+
+
+def matrix_product() -> Callable[[], object]:
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return lambda: a @ b
+
+
+def bench_steps(console: Console) -> None:
+    calls = {"plain torch modules": plain_step(), "1024^3 matrix product": matrix_product()}
+    calls |= {f"{method}, 1 seed": our_step(method, 1) for method in METHODS}
+    calls |= {f"{method}, 4 seeds": our_step(method, 4) for method in ("bp", "cbp")}
+    medians = interleaved(calls, rounds=15)
+    product_rate = 2 * 1024**3 / 1e6 / medians.pop("1024^3 matrix product")
+    table = Table(title=f"training step, 100 images, one thread; matrix product {product_rate:.0f} GFLOP/s")
+    for heading in ("", "ms a seed", "GFLOP/s", "% of product", "speed / plain"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, median in medians.items():
+        a_seed = median / (4 if "4 seeds" in name else 1)
+        rate = GFLOP_A_STEP / a_seed * 1000
+        speed = medians["plain torch modules"] / a_seed
+        table.add_row(name, f"{a_seed:.1f}", f"{rate:.0f}", f"{100 * rate / product_rate:.0f}", f"{speed:.2f}")
+    console.print(table)
+
+
+def bench_task(console: Console) -> None:
+    spec = paper_spec(**METHODS["cbp"])
+    images = SyntheticImages(1000, 700)
+    began = time.perf_counter()
+    stream = tasks(spec, [0], images, CPU)
+    task: Task = next(stream)
+    first_s = time.perf_counter() - began
+    learner = build_learner(spec, [0], CPU)
+    learner.start_epoch(0, 0)
+    order_SN = batch_order([0], 1200, 0, 0, CPU)
+    zeros = torch.zeros(1)
+    medians = interleaved(
+        {
+            "training epoch (12 steps)": lambda: train_epoch(spec, learner, task, order_SN),
+            "test accuracy (200 images)": lambda: test_accuracy(learner, task),
+            "all metrics, curvature on 100 images": lambda: measure(
+                spec.model_copy(update={"curvature_images": 100}), learner, task, order_SN, 0, 0, zeros, zeros
+            ),
+        },
+        rounds=3,
+    )
+    medians |= interleaved(
+        {"all metrics, curvature on 1200 images": lambda: measure(spec, learner, task, order_SN, 0, 0, zeros, zeros)}, 1
+    )
+    table = Table(title="parts of a task of the paper's protocol, cbp, one seed, one thread")
+    table.add_column("")
+    table.add_column("ms", justify="right")
+    table.add_row("two classes made and on the device", f"{1000 * first_s:.0f}")
+    for name, median in medians.items():
+        table.add_row(name, f"{median:.0f}")
+    console.print(table)
+
+
+def bench_store(console: Console) -> None:
+    document = epoch_document(4999, 249, dict.fromkeys(METRICS, 0.123456))
+    table = Table(title="append one epoch document")
+    for heading in ("documents in the file", "us an append", "bytes a document"):
+        table.add_column(heading, justify="right")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "epochs.json"
+        with TableWriter(path, "epochs") as writer:
+            for size in (0, 10_000, 100_000, 1_000_000):
+                writer.extend([document] * (size - writer.num_documents))
+                micros = 1000 * interleaved({"": lambda: writer.append(document)}, rounds=500)[""]
+                bytes_a_document = path.stat().st_size / max(1, writer.num_documents)
+                table.add_row(f"{size:,}", f"{micros:.1f}", f"{bytes_a_document:.0f}")
+    console.print(table)
+
+
+def main() -> None:
+    if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator's settings count from a process's start
+        os.execve(sys.executable, [sys.executable, "-m", "bench"], worker_environment(threads=1))
+    console = Console()
+    torch.set_num_threads(1)
+    for bench in (bench_steps, bench_task, bench_store):
+        bench(console)
+
+
+main()

@@ -1,0 +1,208 @@
+"""`lop run`, from the command line to records on disk."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from lop_engine.rundir import find_runs
+from lop_engine.store import read_table
+from lop_tui import cli
+
+TINY = {
+    "_comment": "as small as it gets",
+    "agent": "cbp",
+    "step_size": 0.02,
+    "replacement_rate": 0.05,
+    "maturity_threshold": 3,
+    "dataset": "synthetic",
+    "dataset_classes": 6,
+    "train_images": 12,
+    "test_images": 6,
+    "width": 0.125,
+    "num_tasks": 3,
+    "num_showings": 1,
+    "mini_batch_size": 8,
+    "metrics_every": 0,
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_config(path, **changes) -> str:
+    path.write_text(json.dumps(TINY | changes))
+    return path.name
+
+
+def lop(*arguments: str, timeout_s: float = 90, **options) -> subprocess.CompletedProcess:
+    """Run the real command in a process of its own, without a terminal."""
+    command = [sys.executable, "-m", "lop_tui", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
+
+
+def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
+    write_config(here / "bp.json", agent="bp", step_size=[0.02, 0.01])
+    write_config(here / "cbp.json")
+    done = lop("run", "bp.json", "cbp.json", "--seeds", "0,3")
+    assert done.returncode == 0, done.stderr
+    names = [run.name for run in find_runs(here / "runs")]
+    assert names == [
+        f"{setting}/seed_00{seed}"
+        for setting in ("bp/step_size=0.01", "bp/step_size=0.02", "cbp/default")
+        for seed in (0, 3)
+    ]
+    assert all(len(read_table(run.tasks_json)) == 3 for run in find_runs(here / "runs"))
+    assert "best - last" in done.stdout
+    assert "\x1b" not in done.stdout
+    again = lop("run", "bp.json", "cbp.json", "--seeds", "0,3")
+    assert again.returncode == 0
+    assert "6 of 6 runs are finished already" in again.stdout
+
+
+def test_a_seed_sees_the_same_classes_under_every_method(here):
+    write_config(here / "bp.json", agent="bp")
+    write_config(here / "cbp.json")
+    assert lop("run", "bp.json", "cbp.json", "--seeds", "1").returncode == 0
+    bp, cbp = ([task["classes"] for task in read_table(run.tasks_json)] for run in find_runs(here / "runs"))
+    assert bp == cbp
+
+
+def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
+    write_config(here / "snp.json", agent="bp", dataset="imagenet32")
+    refused = lop("run", "snp.json", "--seeds", "30")
+    assert refused.returncode == 2
+    assert "data/imagenet32" in refused.stderr
+    assert "--data synthetic" in refused.stderr
+    assert "data/README.md" in refused.stderr
+    assert refused.stdout == ""
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.json"], "missing.json: no such file"),
+        (["tiny.json", "--set", "step_szie=0.1"], 'did you mean "step_size"?'),
+        (["tiny.json", "--set", "step_size=-1"], "step_size"),
+        (["tiny.json", "--set", "agent=cpb"], 'did you mean "cbp"?'),
+        (["tiny.json", "--set", "net_type=2"], "cannot be trained by this version yet"),
+        (["tiny.json", "--seeds", "many"], '--seeds "many"'),
+        (["tiny.json", "--set", "nonsense"], "write key=value"),
+        (["tiny.json", "--device", "cuda:7"], "no such GPU here"),
+        (["tiny.json", "--device", "abacus"], "choose auto, cpu, cuda"),
+        (["tiny.json", "--data", "nowhere"], "nowhere: no images there"),
+        (["tiny.json", "tiny.json"], "would both keep their runs"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, arguments, message):
+    write_config(here / "tiny.json")
+    monkeypatch.setattr(sys, "argv", ["lop", "run", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+def test_dry_run_says_what_would_run_and_changes_nothing(here):
+    write_config(here / "cbp.json", step_size=[0.02, 0.01])
+    result = CliRunner().invoke(cli.app, ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"])
+    assert result.exit_code == 0
+    assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
+    assert list(here.iterdir()) == [here / "cbp.json"]
+
+
+def test_fresh_asks_before_it_removes(here):
+    write_config(here / "cbp.json")
+    assert lop("run", "cbp.json").returncode == 0
+    refused = lop("run", "cbp.json", "--fresh", stdin=subprocess.DEVNULL)
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert len(list(find_runs(here / "runs"))) == 1
+    accepted = lop("run", "cbp.json", "--fresh", "--yes", "--set", "num_tasks=2")
+    assert accepted.returncode == 0
+    [run] = find_runs(here / "runs")
+    assert len(read_table(run.tasks_json)) == 2
+
+
+def test_a_failed_run_shows_the_worker_s_error_and_exits_1(here):
+    write_config(here / "cbp.json")
+    assert lop("run", "cbp.json").returncode == 0
+    [run] = find_runs(here / "runs")
+    run.checkpoint.write_bytes(b"rubbish")
+    run.status_json.unlink()
+    failed = lop("run", "cbp.json")
+    assert failed.returncode == 1
+    assert "damaged checkpoint" in failed.stdout
+    assert "worker.log" in failed.stdout
+    assert "Traceback" not in failed.stdout + failed.stderr
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lop_tui", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def is_training(here) -> bool:
+    return any(run.tasks_json.exists() and read_table(run.tasks_json) for run in find_runs(here / "runs"))
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
+    write_config(here / "cbp.json", num_tasks=40)
+    process = start("run", "cbp.json", "--seeds", "3", "--workers", "1")
+    wait_for(lambda: is_training(here))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "goes on from the last checkpoints" in out
+    assert "Traceback" not in out + err
+    assert {run.read_status().state for run in find_runs(here / "runs")} == {"stopped"}
+    done = lop("run", "cbp.json", "--seeds", "3", "--set", "num_tasks=40")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 runs go on" in done.stdout
+    assert [len(read_table(run.tasks_json)) for run in find_runs(here / "runs")] == [40, 40, 40]
+
+
+def test_detach_returns_at_once_and_trains_on(here):
+    write_config(here / "cbp.json")
+    begun = lop("run", "cbp.json", "--detach")
+    assert begun.returncode == 0
+    assert "training in the background" in begun.stdout
+    wait_for(lambda: all(run.read_status().state == "finished" for run in find_runs(here / "runs")))
+    pid = int(re.search(r"process (\d+)", begun.stdout)[1])
+
+    def is_gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_for(is_gone)
+
+
+def test_a_closed_pipe_is_no_traceback(here):
+    write_config(here / "cbp.json")
+    piped = f"{sys.executable} -m lop_tui run cbp.json | head -1"
+    result = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=90, check=False)
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,135 @@
+"""`lop status`, `lop plot` and `lop watch --once` over runs made for them."""
+
+import hashlib
+import json
+import sys
+import time
+
+import pytest
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from lop_engine.analysis import group_runs
+from lop_engine.records import METRICS
+from lop_engine.runs import RunsReader
+from lop_tui import cli, figures
+from lop_tui.palette import METHOD_COLOURS, assign_colours
+from tests.helpers import make_run
+
+
+def lop(*arguments) -> str:
+    result = CliRunner().invoke(cli.app, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(monkeypatch, capsys, *arguments) -> str:
+    monkeypatch.setattr(sys, "argv", ["lop", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    for method in ("bp", "cbp"):
+        for seed in range(3):
+            make_run(tmp_path / "runs", method, seed, num_tasks=90)
+    return tmp_path / "runs"
+
+
+def test_status_lists_every_run_with_its_state(runs_dir):
+    make_run(runs_dir, "l2", 0, state="running", tasks_done=5, heartbeat_at=time.time())
+    make_run(runs_dir, "snp", 4, state="failed", tasks_done=0, error="out of luck")
+    shown = lop("status", "--runs-dir", runs_dir)
+    assert shown.count("finished") == 6
+    assert "5/40" in shown
+    assert "snp/default/seed_004: out of luck" in shown
+
+
+def test_status_as_json_is_json_alone_with_the_last_values(runs_dir):
+    rows = json.loads(lop("status", "--json", "--runs-dir", runs_dir))["runs"]
+    assert rows[0]["run"] == "bp/default/seed_000"
+    assert {row["state"] for row in rows} == {"finished"}
+    view = RunsReader(runs_dir).read().runs[0]
+    assert rows[0]["last"] == {name: view.series[name][-1] for name in METRICS}
+    assert rows[0]["tasks_done"] == rows[0]["num_tasks"] == 90
+
+
+def test_status_of_an_empty_directory_says_what_to_do(tmp_path):
+    assert "start some with lop run" in lop("status", "--runs-dir", tmp_path)
+    assert json.loads(lop("status", "--json", "--runs-dir", tmp_path))["runs"] == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_plot_writes_each_format_the_same_each_time(runs_dir, tmp_path, suffix):
+    digests = set()
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.{suffix}"
+        assert str(path) in lop("plot", "all", "--runs-dir", runs_dir, "-o", path)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_plot_draws_each_method_in_its_colour(runs_dir, tmp_path):
+    lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.png")
+    pixels = (imread(tmp_path / "figure.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)
+    for method in ("bp", "cbp"):
+        colour = METHOD_COLOURS[method].lstrip("#")
+        wanted = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
+        assert (abs(pixels - wanted).max(1) < 3).sum() > 300, method
+
+
+def test_a_figure_holds_the_analysis_s_numbers(runs_dir):
+    groups = group_runs(RunsReader(runs_dir).read().runs)
+    panel = figures.draw(groups, ["test_accuracy"]).axes[0]
+    for group, line in zip(groups, panel.lines, strict=True):
+        curve = group.curve("test_accuracy")
+        assert list(line.get_xdata()) == list(curve.task)
+        assert list(line.get_ydata()) == list(curve.mean * 100)
+
+
+def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_path):
+    make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=1, state="stopped")
+    assert "left out: snp" in lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.svg")
+    assert "cbp (n=3/3)" in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["test_acuracy"], 'did you mean "test_accuracy"?'),
+        (["-o", "figure.gif"], "choose one of .png, .svg, .pdf"),
+        (["--runs-dir", "nowhere"], "no runs in nowhere"),
+        (["-o", "/proc/figure.png"], "/proc/figure.png"),
+        (["--bin", "500"], None),
+    ],
+)
+def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if message is None:  # one bin longer than the run is the run's whole mean
+        lop("plot", *arguments)
+        return
+    error = refused(monkeypatch, capsys, "plot", *arguments)
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):
+    frame = lop("watch", runs_dir, "--once")
+    assert "cbp" in frame
+    assert "test accuracy" in frame
+    assert "\x1b" not in frame
+
+
+def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
+    assert "--once" in refused(monkeypatch, capsys, "watch", runs_dir)
+
+
+def test_methods_keep_their_colours_whatever_else_ran():
+    assert assign_colours(["bp", "cbp"]) == {name: METHOD_COLOURS[name] for name in ("bp", "cbp")}
+    many = [f"bp step_size={10.0**-i:g}" for i in range(3)] + ["mine", "cbp"]
+    colours = assign_colours(many)
+    assert colours["cbp"] == METHOD_COLOURS["cbp"]
+    assert len(set(colours.values())) == len(many)

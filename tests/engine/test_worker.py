@@ -1,0 +1,182 @@
+"""Real worker processes, driven as `lop run` drives them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tinydb import TinyDB
+
+from lop_engine.errors import LaunchError
+from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
+from lop_engine.spec import Run, Spec
+from lop_engine.store import read_table
+
+
+def make_runs(experiment="cbp", seeds=(0,), **changes) -> list[Run]:
+    base = {
+        "agent": "cbp",
+        "step_size": 0.02,
+        "replacement_rate": 0.05,
+        "maturity_threshold": 3,
+        "dataset": "synthetic",
+        "dataset_classes": 6,
+        "train_images": 12,
+        "test_images": 6,
+        "width": 0.125,
+        "num_tasks": 3,
+        "num_showings": 2,
+        "mini_batch_size": 8,
+    }
+    spec = Spec(**(base | changes))
+    return [Run(experiment, "default", seed, spec) for seed in seeds]
+
+
+def launch(run_dirs, workers=2, seeds_per_worker=1) -> LocalLauncher:
+    return LocalLauncher(plan_runs(run_dirs, Resources(["cpu"] * workers, 1, seeds_per_worker)))
+
+
+def finish(launcher: LocalLauncher, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while launcher.active:
+        launcher.poll()
+        assert time.monotonic() < deadline, "workers did not end"
+        time.sleep(0.05)
+
+
+def wait_for(condition, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def without_times(documents: list[dict]) -> list[dict]:
+    return [{key: value for key, value in document.items() if key != "seconds"} for document in documents]
+
+
+def test_two_methods_train_side_by_side_into_tinydb_files(tmp_path):
+    runs = make_runs("bp", (0, 1), agent="bp") + make_runs("cbp", (0, 1))
+    prepared = prepare_run_dirs(tmp_path, runs)
+    assert len(prepared.to_train) == 4
+    finish(launch(prepared.to_train, seeds_per_worker=2))
+    for view in RunsReader(tmp_path).read().runs:
+        assert view.state == "finished", view.status.error
+        assert view.status.tasks_done == 3
+        assert view.status.stack == [0, 1]
+        assert len(view.series["test_accuracy"]) == 3
+        with TinyDB(view.dir.tasks_json) as tasks_db, TinyDB(view.dir.epochs_json) as epochs_db:
+            tasks, epochs = tasks_db.table("tasks").all(), epochs_db.table("epochs").all()
+        assert [task["task"] for task in tasks] == [0, 1, 2]
+        assert [(e["task"], e["epoch"]) for e in epochs] == [(t, e) for t in range(3) for e in range(2)]
+        assert epochs[-1]["test_accuracy"] == tasks[-1]["test_accuracy"]
+        assert view.dir.checkpoint.exists()
+        config = view.dir.read_config()
+        assert config["versions"].keys() >= {"lop", "torch", "numpy", "python"}
+    again = prepare_run_dirs(tmp_path, runs)
+    assert again.to_train == []
+    assert len(again.done) == 4
+
+
+def test_a_stack_records_what_each_seed_records_alone(tmp_path):
+    alone = prepare_run_dirs(tmp_path / "alone", make_runs(seeds=(1,))).to_train
+    together = prepare_run_dirs(tmp_path / "together", make_runs(seeds=(0, 1))).to_train
+    finish(launch(alone))
+    finish(launch(together, seeds_per_worker=2))
+    for mine, theirs in zip(read_table(alone[0].tasks_json), read_table(together[1].tasks_json), strict=True):
+        assert mine["classes"] == theirs["classes"]
+        for name in ("train_accuracy", "test_accuracy", "weight_magnitude", "effective_rank"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-3)
+
+
+def test_a_stopped_run_goes_on_without_a_gap(tmp_path):
+    changes = {"num_tasks": 60, "num_showings": 1}
+    [whole] = prepare_run_dirs(tmp_path / "whole", make_runs(**changes)).to_train
+    [broken] = prepare_run_dirs(tmp_path / "broken", make_runs(**changes)).to_train
+    launcher = launch([broken])
+    launcher.poll()
+    wait_for(lambda: broken.tasks_json.exists() and len(read_table(broken.tasks_json)) > 2)
+    launcher.stop()
+    finish(launcher, 15)
+    status = broken.read_status()
+    assert status.state == "stopped"
+    assert 0 < status.tasks_done < 60
+    prepared = prepare_run_dirs(tmp_path / "broken", make_runs(**changes))
+    assert prepared.resumed == [broken]
+    finish(launch([broken, whole]))
+    assert broken.read_status().state == "finished"
+    for path in ("tasks.json", "epochs.json"):
+        assert without_times(read_table(broken.path / path)) == without_times(read_table(whole.path / path))
+
+
+def test_a_killed_worker_is_a_failed_run_that_says_why_and_can_go_on(tmp_path):
+    runs = make_runs(num_tasks=400)
+    [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
+    launcher = launch([run_dir])
+    launcher.poll()
+    wait_for(lambda: run_dir.tasks_json.exists() and read_table(run_dir.tasks_json))
+    os.kill(run_dir.read_status().pid, signal.SIGKILL)
+    finish(launcher)
+    status = run_dir.read_status()
+    assert status.state == "failed"
+    assert "SIGKILL" in status.error
+    assert prepare_run_dirs(tmp_path, runs).resumed == [run_dir]
+
+
+def test_a_run_is_not_trained_twice_at_once(tmp_path):
+    runs = make_runs(num_tasks=4000)
+    [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
+    launcher = launch([run_dir])
+    launcher.poll()
+    wait_for(lambda: run_dir.read_status().state == "running")
+    with pytest.raises(LaunchError, match="is being trained now by process"):
+        prepare_run_dirs(tmp_path, runs)
+    with pytest.raises(LaunchError, match="is being trained now"):
+        prepare_run_dirs(tmp_path, runs, fresh=True)
+    second = subprocess.run(
+        [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, text=True, timeout=60
+    )
+    assert second.returncode == 2
+    assert "already trained by process" in second.stderr
+    assert "Traceback" not in second.stderr
+    launcher.stop(at_once=True)
+    finish(launcher)
+    assert run_dir.read_status().state == "stopped"
+
+
+def test_another_configuration_under_the_same_name_is_refused(tmp_path):
+    prepare_run_dirs(tmp_path, make_runs())
+    with pytest.raises(LaunchError, match=r"step_size 0\.02 -> 0\.5"):
+        prepare_run_dirs(tmp_path, make_runs(step_size=0.5))
+    prepare_run_dirs(tmp_path, make_runs(num_runs=30))  # bookkeeping may differ
+    fresh = prepare_run_dirs(tmp_path, make_runs(step_size=0.5), fresh=True)
+    assert fresh.resumed == []
+    assert RunDir.of(tmp_path, make_runs()[0]).read_config()["spec"]["step_size"] == 0.5
+
+
+def test_a_worker_s_own_error_is_in_the_status(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
+    run_dir.checkpoint.write_bytes(b"not a checkpoint")
+    finish(launch([run_dir]))
+    status = run_dir.read_status()
+    assert status.state == "failed"
+    assert "damaged checkpoint" in status.error
+    assert str(run_dir.checkpoint) in status.error
+
+
+def test_a_diverging_run_ends_as_diverged_with_null_in_its_records(tmp_path):
+    runs = make_runs("bp", agent="bp", step_size=1e30, num_tasks=50)
+    [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
+    finish(launch([run_dir]))
+    status = run_dir.read_status()
+    assert status.state == "diverged"
+    documents = read_table(run_dir.tasks_json) or read_table(run_dir.epochs_json)
+    assert documents[-1]["test_accuracy"] is None
+    assert len(documents) < 50
+    json.loads(run_dir.epochs_json.read_text())
+    assert prepare_run_dirs(tmp_path, runs).done == [run_dir]
