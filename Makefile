@@ -27,7 +27,7 @@ install: $(VENV)/.user ## install lop into .venv
 
 demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
 	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch
-	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank curvature --runs-dir $(RUNS) -o $(RUNS)/demo.png
+	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest -n 2

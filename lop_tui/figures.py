@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 
@@ -66,49 +67,59 @@ def _draw_panel(
     panel: Axes, groups: Sequence[Group], metric: str, bin_size: int | None, colours: dict[str, str]
 ) -> None:
     label, factor, log = AXES[metric]
-    ends: list[tuple[float, float, str]] = []
-    for group in groups:
-        curve = group.curve(metric, bin_size)
-        if not len(curve.task):
-            continue
+    curves = [(group, group.curve(metric, bin_size)) for group in groups]
+    curves = [(group, curve) for group, curve in curves if len(curve.task)]
+    if log:
+        _set_log_scale(panel, [float(value) for _, curve in curves for value in curve.mean * factor])
+    ends: list[tuple[float, str, str]] = []
+    for group, curve in curves:
         colour, mean = colours[group.label], curve.mean * factor
         panel.plot(curve.task, mean, color=colour, linewidth=1.6, marker="o" if len(mean) == 1 else None, markersize=3)
         panel.fill_between(curve.task, curve.low * factor, curve.high * factor, color=colour, alpha=0.2, linewidth=0)
-        num_seeds = int(curve.num_seeds[-1])
-        ends.append((float(mean[-1]), float(curve.task[-1]), f"{group.label} (n={num_seeds}/{len(group.runs)})"))
-    if log and ends:
-        panel.set_yscale("log", nonpositive="clip")
-    panel.set_xlim(left=0)
-    panel.set_xlabel(f"task (bins of {_bin_sizes(groups, metric, bin_size)})")
+        ends.append((float(mean[-1]), f"{group.label} (n={curve.num_seeds[-1]}/{len(group.runs)})", colour))
+    panel.set_xlim(0, max((float(curve.task[-1]) + curve.bin_size / 2 for _, curve in curves), default=1))
+    panel.set_xlabel(f"task (bins of {' and '.join(map(str, sorted({curve.bin_size for _, curve in curves})))})")
     panel.set_ylabel(label)
     panel.grid(axis="y", alpha=0.25, linewidth=0.6)
-    _label_ends(panel, ends, colours)
+    _label_ends(panel, ends)
 
 
-def _label_ends(panel: Axes, ends: Sequence[tuple[float, float, str]], colours: dict[str, str]) -> None:
+def _set_log_scale(panel: Axes, means: Sequence[float]) -> None:
+    """A log scale from the least positive mean up: a mean of zero, and a band that reaches below, lie on its floor."""
+    positive = [mean for mean in means if mean > 0]
+    if positive:
+        panel.set_yscale("log", nonpositive="clip")
+        panel.set_ylim(min(positive) / 1.5, max(positive) * 3)
+
+
+def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Write each line's name at its end, pushed apart where ends lie close together."""
-    if not ends:
-        return
-    right = panel.get_xlim()[1]
-    to_axes = panel.transAxes.inverted()
-    placed: list[float] = []
-    for value, _, text in sorted(ends):
-        height = float(to_axes.transform(panel.transData.transform((right, value)))[1])
-        height = max(height, placed[-1] + 0.07) if placed else height
-        placed.append(height)
+    place = panel.transData + panel.transAxes.inverted()
+    heights = [float(np.clip(np.nan_to_num(place.transform((1, value))[1]), 0, 1)) for value, _, _ in ends]
+    in_order = sorted(zip(heights, ends, strict=True))
+    for height, (_, text, colour) in zip(
+        _spread([height for height, _ in in_order], gap=0.07), [end for _, end in in_order], strict=True
+    ):
         panel.annotate(
             text,
             (1.0, height),
             xycoords="axes fraction",
             xytext=(4, 0),
             textcoords="offset points",
-            color=colours[text.rpartition(" (n=")[0]],
+            color=colour,
             va="center",
             fontsize=8,
             annotation_clip=False,
         )
 
 
-def _bin_sizes(groups: Sequence[Group], metric: str, bin_size: int | None) -> str:
-    sizes = sorted({group.curve(metric, bin_size).bin_size for group in groups})
-    return " and ".join(map(str, sizes))
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Rising heights moved up, then down from 1 where they overflow, until each is `gap` above the one before."""
+    spread: list[float] = []
+    for height in heights:
+        spread.append(max(height, spread[-1] + gap) if spread else height)
+    ceiling = 1.0
+    for i in reversed(range(len(spread))):
+        spread[i] = min(spread[i], ceiling)
+        ceiling = spread[i] - gap
+    return spread

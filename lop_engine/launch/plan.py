@@ -1,6 +1,7 @@
 """How the runs are spread: which device, how many workers, which seeds share one."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,34 +37,44 @@ class Plan:
     resources: Resources
 
 
-def decide_resources(device: str, workers: int | None, seeds_per_worker: int | None, use_gpu: bool = True) -> Resources:
-    """Choose devices: one worker a GPU with the largest stack that fits, else one worker a core with single seeds.
+def decide_resources(
+    num_runs: int, device: str, workers: int | None, seeds_per_worker: int | None, use_gpu: bool = True
+) -> Resources:
+    """Choose devices: one worker a GPU with the largest stack that fits, else one worker a core with small stacks.
 
     Args:
+        num_runs: how many there are to train.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         use_gpu: what the experiment file says; it counts for ``auto`` only.
     Raises:
         LaunchError: the device does not exist.
     """
-    wants_gpu = device.startswith("cuda") or (device == "auto" and use_gpu)
-    memory = gpu_memory_bytes() if wants_gpu else []
-    if device.startswith("cuda"):
-        number = device.partition(":")[2]
-        if not memory or (number and not (number.isdecimal() and int(number) < len(memory))):
-            have = ", ".join(f"cuda:{i}" for i in range(len(memory))) or "none"
-            raise LaunchError(f"--device {device}: no such GPU here (found: {have}); try --device auto")
-        gpus = [int(number)] if number else list(range(len(memory)))
-    elif device in ("auto", "cpu"):
-        gpus = list(range(len(memory)))
-    else:
-        raise LaunchError(f'--device "{device}": choose auto, cpu, cuda or cuda:<number>')
+    gpus = _choose_gpus(device, use_gpu)
     if gpus:
-        count = workers or len(gpus)
-        fit = max(1, min(MAX_SEEDS_ON_GPU, min(memory[gpu] for gpu in gpus) // SEED_BYTES_ON_GPU))
-        return Resources([f"cuda:{gpus[i % len(gpus)]}" for i in range(count)], 2, seeds_per_worker or fit)
+        names, free = list(gpus), min(gpus.values())
+        count = workers or len(names)
+        fit = max(1, min(MAX_SEEDS_ON_GPU, free // SEED_BYTES_ON_GPU))
+        return Resources([names[i % len(names)] for i in range(count)], 2, seeds_per_worker or fit)
     cores = num_cores()
-    count = workers or cores
-    return Resources(["cpu"] * count, max(1, cores // count), seeds_per_worker or 1)
+    # A stack of two costs hardly more than two single seeds: worth it where all runs can then start at once.
+    size = seeds_per_worker or (2 if (workers or cores) < num_runs <= 2 * (workers or cores) else 1)
+    count = workers or max(1, min(cores, -(-num_runs // size)))
+    return Resources(["cpu"] * count, max(1, cores // count), size)
+
+
+def _choose_gpus(device: str, use_gpu: bool) -> dict[str, int]:
+    """The GPUs to train on, by torch's name, and their free bytes; none for the CPU. Raises LaunchError."""
+    if device == "cpu" or (device == "auto" and not use_gpu):
+        return {}
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+        raise LaunchError(f'--device "{device}": choose auto, cpu, cuda or cuda:<number>')
+    found = {f"cuda:{number}": free for number, free in enumerate(gpu_memory_bytes())}
+    chosen = {device: found[device]} if device in found else found if ":" not in device else {}
+    if device != "auto" and not chosen:
+        raise LaunchError(
+            f"--device {device}: no such GPU here (found: {', '.join(found) or 'none'}); try --device auto"
+        )
+    return chosen
 
 
 def plan_runs(run_dirs: Sequence[RunDir], resources: Resources) -> Plan:

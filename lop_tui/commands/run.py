@@ -50,14 +50,13 @@ def run_experiments(request: Request) -> int:
     console = Console()
     runs = _load(request)
     images = {open_images(spec).name for spec in {run.spec for run in runs}}
-    use_gpu = all(run.spec.use_gpu for run in runs)
-    resources = decide_resources(request.device, request.workers, request.seeds_per_worker, use_gpu)
     if request.dry_run:
-        plan = plan_runs([RunDir.of(request.runs_dir, run) for run in runs], resources)
+        plan = _plan(request, runs, [RunDir.of(request.runs_dir, run) for run in runs])
         console.print(_plan_table(plan, runs, sorted(images)))
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
+    _plan(request, runs, [])  # a device that does not exist is refused before anything is changed
     prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh)
     if prepared.done:
         console.print(f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
@@ -66,7 +65,7 @@ def run_experiments(request: Request) -> int:
     if request.detach and prepared.to_train:
         return _detach(console, request)
     if prepared.to_train:
-        code = _supervise(console, request, plan_runs(prepared.to_train, resources))
+        code = _supervise(console, request, _plan(request, runs, prepared.to_train))
         if code:
             return code
     return _conclude(console, request, runs)
@@ -87,6 +86,12 @@ def _load(request: Request) -> list[Run]:
             )
         by_name[path.stem] = path
     return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
+
+
+def _plan(request: Request, runs: Sequence[Run], to_train: Sequence[RunDir]) -> Plan:
+    use_gpu = all(run.spec.use_gpu for run in runs)
+    resources = decide_resources(len(to_train), request.device, request.workers, request.seeds_per_worker, use_gpu)
+    return plan_runs(to_train, resources)
 
 
 def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:
@@ -148,10 +153,8 @@ def _supervise(console: Console, request: Request, plan: Plan) -> int:
     supervisor = _Supervisor(LocalLauncher(plan))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, supervisor.on_signal)
-    resources = plan.resources
     console.print(
-        f"{sum(map(len, plan.stacks))} runs on {', '.join(dict.fromkeys(resources.devices))}: {resources.workers} "
-        f"workers, {resources.threads} threads each; records in {request.runs_dir}",
+        f"{sum(map(len, plan.stacks))} runs on {_describe(plan)}; records in {request.runs_dir}",
         highlight=False,
     )
     supervisor.start()
@@ -189,11 +192,17 @@ def _conclude(console: Console, request: Request, runs: Sequence[Run]) -> int:
     return 1 if failed else 0
 
 
+def _describe(plan: Plan) -> str:
+    """``2 workers (cpu, 1 thread each)``."""
+    devices, threads = plan.resources.devices, plan.resources.threads
+    workers = f"{len(devices)} worker{'s' if len(devices) > 1 else ''}"
+    each = f"{threads} thread{'s' if threads > 1 else ''} each"
+    return f"{workers} ({', '.join(dict.fromkeys(devices))}, {each})"
+
+
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str]) -> Table:
-    resources = plan.resources
     table = Table(
-        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {resources.workers} workers "
-        f"({', '.join(dict.fromkeys(resources.devices))}, {resources.threads} threads each)",
+        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {_describe(plan)}",
         caption=f"images: {', '.join(images)}",
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
