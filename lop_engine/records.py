@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-#: The metrics of the reference, in its order; `lop_engine.metrics` defines each.
+#: The metrics of the reference, in its order: recorded by default. `lop_engine.metrics` defines each.
 METRICS = (
     "train_accuracy",
     "test_accuracy",
@@ -19,6 +19,19 @@ METRICS = (
     "effective_rank",
     "stable_rank",
 )
+
+#: Companions that a spec's `metrics` may name besides.
+COMPANIONS = (
+    "nuclear_frobenius_ratio",
+    "frobenius_spectral_ratio",
+    "srank",
+    "tau_dormant_proportion",
+    "dead_proportion",
+    "gradient_norm",
+    *(f"dormant_proportion_{layer}" for layer in range(1, 6)),
+)
+
+ALL_METRICS = METRICS + COMPANIONS
 
 SIGNIFICANT_DIGITS = 6
 """Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import StoreError
-from lop_engine.records import METRICS, RunStatus, State
+from lop_engine.records import ALL_METRICS, RunStatus, State
 from lop_engine.rundir import RunDir, find_runs, observed_state
 from lop_engine.store import TableTail
 
@@ -129,7 +129,7 @@ class _Columns:
 
     def extend(self, documents: list[dict[str, Any]]) -> None:
         end = self.num_tasks + len(documents)
-        for name in METRICS:
+        for name in ALL_METRICS:
             values = [document.get(name) for document in documents]
             if name not in self.arrays:
                 if all(value is None for value in values):

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.methods import METHODS
 from lop_engine.mistakes import explain, kind_of, shown, unknown_key
+from lop_engine.records import ALL_METRICS, METRICS
 
 #: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
 MAX_RUNS = 100_000
@@ -40,7 +42,21 @@ Int = Annotated[int, BeforeValidator(_integral), Field(le=MAX_INT)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
-Method = Literal["bp", "l2", "snp", "cbp", "cbp2", "linear"]
+
+def _metrics(value: Any) -> Any:
+    names = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not names or len(set(map(str, names))) < len(names):
+        raise PydanticCustomError("metrics", "should be a list of different metrics")
+    for name in names:
+        if name not in ALL_METRICS:
+            raise PydanticCustomError("literal_error", "a metric", {"expected": ", ".join(ALL_METRICS)})
+    return tuple(names)
+
+
+def _method(value: Any) -> Any:
+    if value not in METHODS:
+        raise PydanticCustomError("literal_error", "a method", {"expected": ", ".join(METHODS)})
+    return value
 
 
 class Spec(BaseModel):
@@ -49,7 +65,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     # learner
-    agent: Literal["bp", "l2", "snp", "cbp", "linear"]
+    agent: Annotated[str, AfterValidator(_method)]
     opt: Literal["sgd", "adam", "adamW"] = "sgd"
     step_size: float = Field(gt=0)
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -83,12 +99,13 @@ class Spec(BaseModel):
     train_images: Int = Field(600, ge=1)
     test_images: Int = Field(100, ge=1)
     width: float = Field(1.0, gt=0, le=8)
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = METRICS
     metrics_every: Int = Field(1, ge=0)
     curvature_images: Int = Field(0, ge=0)
-    budget_accrual: Literal["all", "eligible"] = "all"
+    budget_accrual: Literal["all", "eligible"] | None = None
 
     @property
-    def method(self) -> Method:
+    def method(self) -> str:
         """The algorithm: `l2` and `snp` may be spelled as `bp` with weight decay and perturbation."""
         if self.agent == "cbp":
             return "cbp2" if self.net_type == 2 else "cbp"
@@ -98,16 +115,17 @@ class Spec(BaseModel):
             return "l2"
         return self.agent
 
+    @property
+    def accrual(self) -> Literal["all", "eligible"]:
+        """The units on which CBP's budget accrues: all in the published results, the eligible in CBP as layers."""
+        return self.budget_accrual or ("eligible" if self.method == "cbp2" else "all")
+
+
+#: Keys whose value is a list in itself, and so not swept.
+LIST_KEYS = frozenset({"metrics"})
 
 #: Keys that never change a run's numbers: they may differ between a run and its file.
 BOOKKEEPING_KEYS = frozenset({"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version"})
-
-
-#: Methods that can be described and not yet trained: said plainly, rather than running something else.
-NOT_YET = {
-    "cbp2": 'agent "cbp" with "net_type": 2 (continual backprop as layers) cannot be trained by this version yet; '
-    'use "net_type": 1, the algorithm of the paper',
-}
 
 
 @dataclass(frozen=True)
@@ -142,8 +160,6 @@ def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, A
     runs: list[Run] = []
     for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
-        if spec.method in NOT_YET:
-            raise ConfigError(f"{path}: {NOT_YET[spec.method]}")
         chosen = seeds if seeds is not None else range(spec.num_runs)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
@@ -187,7 +203,7 @@ def expand_sweep(
     Raises:
         ConfigError: a list is empty, holds a value twice, or the settings are too many.
     """
-    swept = [key for key, value in raw.items() if isinstance(value, list)]
+    swept = [key for key, value in raw.items() if isinstance(value, list) and key not in LIST_KEYS]
     for key in swept:
         place = (source or {}).get(key, where)
         if not raw[key]:

@@ -14,14 +14,10 @@ from torch import Tensor
 
 from lop_engine import metrics
 from lop_engine.datasets import ImageSet, TaskImages, load_task, task_classes
-from lop_engine.learners import Learner, accuracy
-from lop_engine.metrics.curvature import random_directions
-from lop_engine.metrics.ranks import singular_values
+from lop_engine.learners import Learner
 from lop_engine.nets import seed_generators
 from lop_engine.spec import Spec
 from lop_engine.streams import Stream, order
-
-TEST_BATCH = 100
 
 Metrics = dict[str, list[float]]
 """One value a seed, by metric name."""
@@ -82,77 +78,56 @@ def train(
         for epoch in range(first_epoch, spec.num_showings):
             learner.start_epoch(index, epoch)
             order_SN = batch_order(learner.seeds, task.train_labels_SN.shape[1], index, epoch, device)
-            train_accuracy_S, loss_S = train_epoch(spec, learner, task, order_SN)
+            batch_accuracies, loss_S = train_epoch(spec, learner, task, order_SN)
             last = epoch + 1 == spec.num_showings
             measured = None
             if last or (spec.metrics_every and (epoch + 1) % spec.metrics_every == 0):
-                measured = measure(spec, learner, task, order_SN, index, epoch, train_accuracy_S, loss_S)
+                measured = measure_epoch(spec, learner, task, order_SN, (index, epoch), batch_accuracies, loss_S)
             seconds = time.perf_counter() - began if last else None
             position = Position(index + 1, 0) if last else Position(index, epoch + 1)
             report(EpochReport(index, epoch, task.classes, measured, seconds, position))
         first_epoch = 0
 
 
-def train_epoch(spec: Spec, learner: Learner, task: Task, order_SN: Tensor) -> tuple[Tensor, Tensor]:
-    """One pass over the task's training set; return mean batch accuracy before each update, and mean loss, (S,)."""
+def train_epoch(spec: Spec, learner: Learner, task: Task, order_SN: Tensor) -> tuple[list[Tensor], Tensor]:
+    """One pass over the task's training set; return each step's batch accuracy before its update, and the mean loss."""
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
     accuracies, losses = [], []
     for index_SB in order_SN.split(spec.mini_batch_size, dim=1):
         result = learner.step(task.train_SNCHW[rows_S1, index_SB], task.train_labels_SN[rows_S1, index_SB])
         accuracies.append(result.accuracy_S)
         losses.append(result.loss_S)
-    return torch.stack(accuracies).mean(0), torch.stack(losses).mean(0)
+    return accuracies, torch.stack(losses).mean(0)
 
 
-def measure(
+def measure_epoch(
     spec: Spec,
     learner: Learner,
     task: Task,
     order_SN: Tensor,
-    task_index: int,
-    epoch: int,
-    train_accuracy_S: Tensor,
+    place: tuple[int, int],
+    batch_accuracies: list[Tensor],
     loss_S: Tensor,
 ) -> Metrics:
-    """Every metric of the network as it stands after an epoch; all NaN for a seed that has diverged.
-
-    A network without hidden layers has no dormant units and no ranks: those are left out.
-    """
+    """The spec's metrics of the networks as they stand after epoch `place`; all NaN for a seed that has diverged."""
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
-    curved_SN = order_SN[:, : spec.curvature_images or None]
-    generators = seed_generators(learner.seeds, Stream.CURVATURE, task_index, epoch, device=order_SN.device)
-    curved_SNCHW = task.train_SNCHW[rows_S1, curved_SN]
-    values = {
-        "train_accuracy": train_accuracy_S,
-        "test_accuracy": test_accuracy(learner, task),
-        "curvature": metrics.curvature(
-            learner.net,
-            learner.params,
-            curved_SNCHW,
-            task.train_labels_SN[rows_S1, curved_SN],
-            random_directions(curved_SNCHW, generators),
-        ),
-        "weight_magnitude": metrics.weight_magnitude(learner.params),
-    }
-    hidden = learner.evaluate(task.train_SNCHW[rows_S1, order_SN[:, : spec.mini_batch_size]]).hidden
-    if hidden:
-        spectrum_SF = singular_values(hidden[-1])
-        values["dormant_proportion"] = metrics.dormant_proportion(hidden)
-        values["effective_rank"] = metrics.effective_rank(spectrum_SF)
-        values["stable_rank"] = metrics.stable_rank(spectrum_SF)
-    sound_S = loss_S.isfinite() & values["weight_magnitude"].isfinite()
+    probe = metrics.Probe(
+        learner.net,
+        {name: weight.detach() for name, weight in learner.params.items()},
+        batch_accuracies,
+        task.train_SNCHW[rows_S1, order_SN],
+        task.train_labels_SN[rows_S1, order_SN],
+        task.test_SNCHW,
+        task.test_labels_SN,
+        spec.mini_batch_size,
+        spec.curvature_images,
+        seed_generators(learner.seeds, Stream.CURVATURE, *place, device=order_SN.device),
+    )
+    values = metrics.measure(spec.metrics, probe)
+    sound_S = loss_S.isfinite() & metrics.weight_magnitude(learner.params).isfinite()
     # One transfer for all metrics: the only place where an epoch waits for the device.
     table = torch.stack([torch.where(sound_S, v, torch.nan) for v in values.values()]).cpu()
     return dict(zip(values, table.tolist(), strict=True))
-
-
-def test_accuracy(learner: Learner, task: Task) -> Tensor:
-    """Mean over test batches of 100 of the batch accuracy, (S,)."""
-    images = task.test_SNCHW.split(TEST_BATCH, dim=1)
-    labels = task.test_labels_SN.split(TEST_BATCH, dim=1)
-    return torch.stack([accuracy(learner.evaluate(x).logits_SBO, y) for x, y in zip(images, labels, strict=True)]).mean(
-        0
-    )
 
 
 def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, device: torch.device) -> Tensor:

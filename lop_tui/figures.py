@@ -27,6 +27,13 @@ AXES = {
     "dormant_proportion": ("dormant units (%)", 100, False),
     "effective_rank": ("effective rank", 1, False),
     "stable_rank": ("stable rank", 1, False),
+    "nuclear_frobenius_ratio": ("nuclear / Frobenius norm", 1, False),
+    "frobenius_spectral_ratio": ("squared Frobenius / spectral norm", 1, False),
+    "srank": ("srank", 1, False),
+    "tau_dormant_proportion": ("tau-dormant units (%)", 100, False),
+    "dead_proportion": ("dead units (%)", 100, False),
+    "gradient_norm": ("gradient norm", 1, True),
+    **{f"dormant_proportion_{n}": (f"dormant units, layer {n} (%)", 100, False) for n in range(1, 6)},
 }
 
 _STYLE: Any = {

@@ -185,7 +185,7 @@ def test_a_mistake_in_an_override_does_not_blame_the_file(load):
         ({"num_tasks": 1e300}, 'key "num_tasks": 1e+300: should be at most 1000000000'),
         ({"momentum": 1}, 'key "momentum": 1: should be less than 1'),
         ({"replacement_rate": 1.5}, 'key "replacement_rate": 1.5: should be at most 1'),
-        ({"agent": "bpp"}, 'key "agent": "bpp": should be one of bp, l2, snp, cbp, linear; did you mean "bp"?'),
+        ({"agent": "bpp"}, 'key "agent": "bpp": should be one of bp, l2, snp, cbp, cbp2, linear; did you mean "bp"?'),
         ({"opt": "ADAM"}, 'key "opt": "ADAM": should be one of sgd, adam, adamW; did you mean "adam"?'),
         ({"opt": 3}, 'key "opt": 3: should be one of sgd, adam, adamW'),
         ({"net_type": 3}, 'key "net_type": 3: should be one of 1, 2'),

@@ -13,7 +13,7 @@ import lop_engine
 from lop_engine.errors import LaunchError
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir, observed_state, write_json
-from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec
+from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ def _refuse_if_running(run_dir: RunDir, status: RunStatus) -> None:
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results."""
-    old, new = run_dir.read_config().get("spec", {}), spec.model_dump()
-    changed = [key for key in new if key not in BOOKKEEPING_KEYS and old.get(key) != new[key]]
+    old = validate(run_dir.read_config().get("spec", {}), str(run_dir.run_json)).model_dump()
+    new = spec.model_dump()
+    changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]
     if changed:
-        what = ", ".join(f"{key} {old.get(key)!r} -> {new[key]!r}" for key in changed)
+        what = ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in changed)
         raise LaunchError(
             f"{run_dir.name}: was begun with another configuration ({what}); "
             "rename the file, choose another --runs-dir, or start over with --fresh"

@@ -1,35 +1,33 @@
-"""The methods. One algorithm a file; `MECHANISMS` is the registry."""
+"""Learners: one algorithm a file, by name in `lop_engine.methods`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 import torch
 
-from lop_engine.learners.generate_and_test import GenerateAndTest
-from lop_engine.learners.learner import Learner, Mechanism, Plain, StepResult, accuracy, cross_entropy
-from lop_engine.learners.perturbation import Perturbation
-from lop_engine.nets import Net, Params, build_net, channels_last
+from lop_engine.learners.learner import Learner, Mechanism, StepResult, accuracy, cross_entropy
+from lop_engine.methods import METHODS
+from lop_engine.nets import Net, Params, build_net
 from lop_engine.optimizers import Optimizer, build_optimizer
 from lop_engine.spec import Spec
 
-__all__ = ["Learner", "Mechanism", "StepResult", "accuracy", "build_learner", "cross_entropy"]
-
-Build = Callable[[Spec, Net, Params, Optimizer, Sequence[int]], Mechanism]
-
-MECHANISMS: dict[str, Build] = {
-    "bp": lambda spec, net, params, optimizer, seeds: Plain(),
-    "l2": lambda spec, net, params, optimizer, seeds: Plain(),
-    "linear": lambda spec, net, params, optimizer, seeds: Plain(),
-    "snp": lambda spec, net, params, optimizer, seeds: Perturbation(params, seeds, spec.perturb_scale),
-    "cbp": GenerateAndTest,  # type: ignore[dict-item]
-}
+__all__ = ["Learner", "Mechanism", "StepResult", "accuracy", "build_learner", "build_mechanism", "cross_entropy"]
 
 
 def build_learner(spec: Spec, seeds: Sequence[int], device: torch.device, params: Params | None = None) -> Learner:
-    """A learner for a stack of seeds; `params` (with the seed axis) replaces the seeds' own initialisation."""
+    """A learner for a stack of seeds.
+
+    Args:
+        params: weights with a leading seed axis, taken as they are (their memory layout, too) in place of the seeds'
+            own initialisation.
+    """
     net = build_net(spec)
-    if params is None:
-        params = net.init(seeds, device)
-    else:
-        params = {name: channels_last(weight.detach().clone().to(device)) for name, weight in params.items()}
+    params = net.init(seeds, device) if params is None else params
     optimizer = build_optimizer(spec, params)
-    return Learner(net, params, optimizer, MECHANISMS[spec.method](spec, net, params, optimizer, seeds), seeds)
+    return Learner(net, params, optimizer, build_mechanism(spec, net, params, optimizer, seeds), seeds)
+
+
+def build_mechanism(spec: Spec, net: Net, params: Params, optimizer: Optimizer, seeds: Sequence[int]) -> Mechanism:
+    """What the spec's method adds to backprop."""
+    mechanism: Mechanism = import_module(METHODS[spec.method]).build(spec, net, params, optimizer, seeds)
+    return mechanism

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lop_engine.nets import Activations, Net, Params
+from lop_engine.nets import Net, Params
 from lop_engine.optimizers import Optimizer
 
 
@@ -21,24 +21,14 @@ class Mechanism(Protocol):
     def start_epoch(self, task: int, epoch: int) -> None:
         """Set the random streams for an epoch: functions of (seed, task, epoch) alone."""
 
+    def before_update(self, params: Params, hidden: list[Tensor]) -> None:
+        """Change `params` in place between the backward pass and the optimiser's step."""
+
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
         """Change `params` in place, given the activations of the batch just trained on."""
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that outlives a step, each with a leading seed axis."""
-
-
-class Plain:
-    """Adds nothing: backprop, and L2 regularisation through the optimiser's weight decay."""
-
-    def start_epoch(self, task: int, epoch: int) -> None:
-        pass
-
-    def after_update(self, params: Params, hidden: list[Tensor]) -> None:
-        pass
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
 
 
 @dataclass(frozen=True)
@@ -71,14 +61,10 @@ class Learner:
         # The sum over seeds gives every seed the gradient of its own mean loss.
         grads = torch.autograd.grad(loss_S.sum(), list(self.params.values()))
         with torch.no_grad():
+            self.mechanism.before_update(self.params, activations.hidden)
             self.optimizer.update(self.params, dict(zip(self.params, grads, strict=True)))
             self.mechanism.after_update(self.params, activations.hidden)
             return StepResult(loss_S.detach(), accuracy(activations.logits_SBO, labels_SB))
-
-    @torch.no_grad()
-    def evaluate(self, images_SBCHW: Tensor) -> Activations:
-        """A forward pass alone."""
-        return self.net(self.params, images_SBCHW)
 
     @torch.no_grad()
     def reset_head(self) -> None:

@@ -21,10 +21,10 @@ def curvature(
     directions: Iterable[Tensor],
     step: float = STEP,
 ) -> Tensor:
-    """Mean over images and directions of ||g(x + h v) - g(x)||_2, shape (S,).
+    """How much the loss gradient in the image changes over a small step in a random direction, shape (S,).
 
-    g is the gradient of the *batch-mean* loss with respect to the image, over batches of 100; h = `step`; v has
-    entries -1 and +1. Not divided by h (the reference's definition).
+    Mean over images and 10 directions v in {-1, +1}^3072 of || g(x + h v) - g(x) ||_2, h = 1e-3, g the gradient of the
+    *batch-mean* loss in the image, batches of 100; not divided by h. Source: the reference's recording variant.
 
     Args:
         images_SNCHW: the images, in the order in which they are batched.

@@ -1,4 +1,7 @@
-"""Ranks of the last hidden layer's activations on one batch."""
+"""Ranks of the last hidden layer's activations on one batch, from their singular values s_1 >= s_2 >= ...
+
+An all-zero matrix has rank 0 by every measure; a seed that has diverged has none (NaN).
+"""
 
 import torch
 from torch import Tensor
@@ -6,28 +9,61 @@ from torch import Tensor
 STABLE_RANK_SHARE = 0.99
 
 
-def effective_rank(singular_values_SF: Tensor) -> Tensor:
-    """exp(entropy of s / sum(s)), shape (S,) (Roy & Vetterli 2007). An all-zero matrix has rank 0."""
-    total_S1 = singular_values_SF.sum(1, keepdim=True)
-    share_SF = singular_values_SF / total_S1
-    entropy_S = -torch.special.xlogy(share_SF, share_SF).sum(1)
-    return torch.where(total_S1.squeeze(1) == 0, 0.0, entropy_S.exp())
-
-
-def stable_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) -> Tensor:
-    """The least k with (s_1 + ... + s_k) / sum(s) >= `share`, shape (S,).
-
-    The definition of Dohare et al. (Nature 2024); other work calls other things stable rank. An all-zero
-    matrix has rank 0.
-    """
-    total_S1 = singular_values_SF.sum(1, keepdim=True)
-    reached_SF = singular_values_SF.cumsum(1) / total_S1 >= share
-    rank_S = (~reached_SF).sum(1).float() + 1
-    return torch.where(total_S1.squeeze(1) == 0, 0.0, torch.where(total_S1.squeeze(1).isnan(), torch.nan, rank_S))
-
-
 def singular_values(activations_SBF: Tensor) -> Tensor:
     """Singular values of each seed's B x F activations, falling, (S, min(B, F)); NaN for a diverged seed."""
     finite_S = activations_SBF.isfinite().flatten(1).all(1)
     usable_SBF = torch.where(finite_S[:, None, None], activations_SBF, 0.0)
     return torch.where(finite_S[:, None], torch.linalg.svdvals(usable_SBF), torch.nan)
+
+
+def effective_rank(singular_values_SF: Tensor) -> Tensor:
+    """exp of the entropy of the normalised singular values, shape (S,), 1 .. min(B, F).
+
+    exp(-sum_i p_i log p_i), p = s / sum(s). Source: Roy & Vetterli (2007).
+    """
+    share_SF = singular_values_SF / singular_values_SF.sum(1, keepdim=True)
+    return _zero_if_all_zero(singular_values_SF, (-torch.special.xlogy(share_SF, share_SF).sum(1)).exp())
+
+
+def stable_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) -> Tensor:
+    """How many singular values make up 99 % of their sum, shape (S,), a whole number.
+
+    The least k with (s_1 + ... + s_k) / sum(s) >= 0.99. Source: Dohare et al. (Nature 2024); other work calls other
+    things stable rank, see frobenius_spectral_ratio.
+    """
+    total_S1 = singular_values_SF.sum(1, keepdim=True)
+    reached_SF = singular_values_SF.cumsum(1) / total_S1 >= share
+    rank_S = (~reached_SF).sum(1).float() + 1
+    return _zero_if_all_zero(singular_values_SF, torch.where(total_S1.squeeze(1).isnan(), torch.nan, rank_S))
+
+
+def srank(singular_values_SF: Tensor) -> Tensor:
+    """The feature rank of Kumar et al., shape (S,), a whole number: equal to stable_rank by definition.
+
+    The least k with (s_1 + ... + s_k) / sum(s) >= 1 - delta, delta = 0.01.
+    Source: Kumar et al., "Implicit under-parameterization inhibits data-efficient deep RL" (ICLR 2021).
+    """
+    return stable_rank(singular_values_SF, share=1 - 0.01)
+
+
+def nuclear_frobenius_ratio(singular_values_SF: Tensor) -> Tensor:
+    """Nuclear norm over Frobenius norm, shape (S,), 1 .. sqrt(min(B, F)).
+
+    sum(s) / sqrt(sum(s^2)). Source: the description of the reference's recording variant, which calls it stable rank.
+    """
+    ratio_S = singular_values_SF.sum(1) / singular_values_SF.norm(dim=1)
+    return _zero_if_all_zero(singular_values_SF, ratio_S)
+
+
+def frobenius_spectral_ratio(singular_values_SF: Tensor) -> Tensor:
+    """Squared Frobenius norm over squared spectral norm, shape (S,), 1 .. min(B, F).
+
+    ||A||_F^2 / ||A||_2^2 = sum(s^2) / s_1^2, the stable rank of numerical linear algebra.
+    Source: Rudelson & Vershynin (2007).
+    """
+    ratio_S = singular_values_SF.square().sum(1) / singular_values_SF[:, 0].square()
+    return _zero_if_all_zero(singular_values_SF, ratio_S)
+
+
+def _zero_if_all_zero(singular_values_SF: Tensor, rank_S: Tensor) -> Tensor:
+    return torch.where(singular_values_SF[:, 0] == 0, 0.0, rank_S)

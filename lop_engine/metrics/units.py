@@ -1,21 +1,51 @@
-"""Units that have gone quiet."""
+"""Units that have gone quiet.
+
+Activations are those of each hidden layer on one batch, after pooling and ReLU: (S, B, F) or (S, B, F, H, W).
+"""
 
 import torch
 from torch import Tensor
 
 DORMANCY_THRESHOLD = 0.01
-"""The reference's; units are compared with it as they are, not with their layer's mean."""
+TAU = 0.025
 
 
 def dormant_proportion(hidden: list[Tensor], threshold: float = DORMANCY_THRESHOLD) -> Tensor:
-    """Share of hidden units whose mean |activation| over the batch (and space) is below `threshold`, shape (S,).
+    """Share of hidden units whose mean activation is below a threshold, shape (S,), 0 .. 1.
 
-    Args:
-        hidden: activations of each hidden layer, (S, B, F) or (S, B, F, H, W); none for a linear network.
-    Returns:
-        0 .. 1 a seed, over the units of all layers together; NaN where there is no hidden layer.
+    |{units : mean |h| < 0.01}| / |units|, the mean over the batch (and space), the units of all layers together.
+    Source: the reference's recording variant, after Sokar et al. (2023), who compare with the layer's mean instead.
     """
-    if not hidden:
-        return torch.tensor(float("nan"))
-    mean_SF = torch.cat([h.abs().mean((1, *range(3, h.dim()))) for h in hidden], dim=1)
-    return (mean_SF < threshold).float().mean(1)
+    return (torch.cat([_mean_activation(h) for h in hidden], dim=1) < threshold).float().mean(1)
+
+
+def tau_dormant_proportion(hidden: list[Tensor], tau: float = TAU) -> Tensor:
+    """Share of hidden units that are tau-dormant, shape (S,), 0 .. 1.
+
+    A unit is tau-dormant if mean |h| <= tau x (mean over its layer of mean |h|), tau = 0.025.
+    Source: Sokar et al., "The dormant neuron phenomenon in deep reinforcement learning" (ICML 2023).
+    """
+    means = [_mean_activation(h) for h in hidden]
+    return torch.cat([m <= tau * m.mean(1, keepdim=True) for m in means], dim=1).float().mean(1)
+
+
+def dead_proportion(hidden: list[Tensor]) -> Tensor:
+    """Share of hidden units that are zero on every image of the batch, at every position, shape (S,), 0 .. 1.
+
+    |{units : max |h| = 0}| / |units|, the units of all layers together.
+    Source: the usual definition of a dead ReLU; Lyle et al. (ICML 2023) among many.
+    """
+    return torch.cat([_mean_activation(h) == 0 for h in hidden], dim=1).float().mean(1)
+
+
+def layer_dormant_proportion(hidden: list[Tensor], layer: int) -> Tensor:
+    """dormant_proportion of one hidden layer alone, shape (S,), 0 .. 1.
+
+    Layers 1 to 3 are the convolutions' pooled maps, 4 and 5 the linear layers. Source: as dormant_proportion.
+    """
+    return dormant_proportion([hidden[layer - 1]])
+
+
+def _mean_activation(activation: Tensor) -> Tensor:
+    """Mean |h| over the batch, and over space for a convolution, (S, F)."""
+    return activation.abs().mean((1, *range(3, activation.dim())))

@@ -9,7 +9,7 @@ from lop_engine.nets import Params
 def weight_magnitude(params: Params) -> Tensor:
     """Mean absolute value over all weights and biases, shape (S,).
 
-    sum |w| / number of parameters (Dohare et al., Nature 2024).
+    sum |w| / number of parameters. Source: Dohare et al. (Nature 2024).
     """
     totals = [weight.detach().abs().flatten(1).sum(1) for weight in params.values()]
     return torch.stack(totals).sum(0) / sum(weight[0].numel() for weight in params.values())

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from lop_engine.analysis import group_runs
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.records import METRICS
+from lop_engine.records import ALL_METRICS, METRICS
 from lop_engine.runs import RunsReader
 
 
@@ -15,8 +15,9 @@ def plot_runs(runs_dir: Path, metrics: Sequence[str], output: Path | None, bin_s
     """Draw `metrics` (``all`` for every one) and say where the figure is. Raises UserError."""
     metrics = list(METRICS) if list(metrics) == ["all"] else list(dict.fromkeys(metrics))
     for metric in metrics:
-        if metric not in METRICS:
-            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, METRICS)} (all: {", ".join(METRICS)})')
+        if metric not in ALL_METRICS:
+            known = ", ".join(ALL_METRICS)
+            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
     path = output or runs_dir / f"{'_'.join(metrics) if len(metrics) < 3 else 'metrics'}.png"
 
     from lop_tui import figures  # matplotlib takes its time

@@ -8,7 +8,6 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from lop_engine.records import METRICS
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.dashboard import formats
 
@@ -80,5 +79,5 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "pid": view.status.pid,
         "heartbeat_at": view.status.heartbeat_at,
         "error": view.problem or view.status.error,
-        "last": {name: float(view.series[name][-1]) for name in METRICS if name in view.series},
+        "last": {name: float(values[-1]) for name, values in view.series.items() if len(values)},
     }

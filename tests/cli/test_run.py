@@ -95,7 +95,7 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
         (["tiny.json", "--set", "step_szie=0.1"], 'did you mean "step_size"?'),
         (["tiny.json", "--set", "step_size=-1"], "step_size"),
         (["tiny.json", "--set", "agent=cpb"], 'did you mean "cbp"?'),
-        (["tiny.json", "--set", "net_type=2"], "cannot be trained by this version yet"),
+        (["tiny.json", "--set", "net_type=3"], "net_type"),
         (["tiny.json", "--seeds", "many"], '--seeds "many"'),
         (["tiny.json", "--set", "nonsense"], "write key=value"),
         (["tiny.json", "--device", "cuda:7"], "no such GPU here"),

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lop_engine.learners import MECHANISMS, Learner
-from lop_engine.nets import build_net
-from lop_engine.optimizers import build_optimizer
+from lop_engine.learners import Learner, build_learner
 from lop_engine.spec import Spec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -44,9 +42,7 @@ def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
 
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
     """A learner at the golden start."""
-    net, weights, seeds = build_net(spec), params("init", num_seeds), list(range(num_seeds))
-    optimizer = build_optimizer(spec, weights)
-    return Learner(net, weights, optimizer, MECHANISMS[spec.method](spec, net, weights, optimizer, seeds), seeds)
+    return build_learner(spec, list(range(num_seeds)), torch.device("cpu"), params("init", num_seeds))
 
 
 def train_20_steps(learner: Learner) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lop_engine.spec import Spec
-from tests.engine.golden import EXPECTED, golden_learner, load, params, train_20_steps
+from tests.engine.golden import EXPECTED, golden_learner, load, params, train_20_steps, training_batches
 
 
 def make_spec(agent="bp", **settings) -> Spec:
@@ -110,3 +110,29 @@ def test_continual_backprop_replaces_the_reference_units(utility, decay):
         np.testing.assert_allclose(state.utility_SF[0], stored[f"utility{layer}"], rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(state.mean_activation_SF[0], stored[f"mean_act{layer}"], rtol=1e-4, atol=1e-7)
         assert float(state.budget_S) == pytest.approx(stored["accumulated"][layer], abs=1e-5)
+
+
+def test_continual_backprop_as_layers_replaces_the_reference_units_of_the_first_due_step():
+    """Later steps may differ: the reference replaces within the backward pass, whose lower gradients then see it."""
+    stored = load("cbp2_20_steps")
+    first = int(stored["event_step"].min())
+    learner = golden_learner(
+        make_spec(
+            "cbp",
+            net_type=2,
+            step_size=0.01,
+            momentum=0.9,
+            replacement_rate=0.01,
+            maturity_threshold=4,
+            decay_rate=0.0,
+        )
+    )
+    replacements = ReferenceReplacements(learner, stored)
+    images, labels = training_batches()
+    for step in range(first + 1):
+        replacements.step = step
+        loss = learner.step(torch.from_numpy(images[step])[None], torch.from_numpy(labels[step])[None]).loss_S
+        assert float(loss) == pytest.approx(float(stored["losses"][step]), abs=1e-5)
+    recorded = zip(stored["event_step"], stored["event_layer"], stored["event_unit"], strict=True)
+    assert sorted(replacements.events) == sorted(tuple(map(int, event)) for event in recorded if event[0] == first)
+    assert replacements.events

@@ -23,6 +23,7 @@ METHODS = {
         "maturity_threshold": 2,
         "util_type": "adaptable_contribution",
     },
+    "cbp2": {"agent": "cbp", "net_type": 2, "momentum": 0.9, "replacement_rate": 0.05, "maturity_threshold": 2},
     "adam cbp": {"agent": "cbp", "opt": "adam", "replacement_rate": 0.05, "maturity_threshold": 2},
     "adamW": {"agent": "bp", "opt": "adamW", "weight_decay": 1e-2},
     "linear": {"agent": "linear", "momentum": 0.9},
@@ -142,7 +143,8 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
     learner.start_epoch(0, 0)
     generator = torch.Generator().manual_seed(0)
     for _ in range(8):
-        hidden = learner.evaluate(torch.randn(2, 10, 3, 32, 32, generator=generator)).hidden
+        with torch.no_grad():
+            hidden = learner.net(learner.params, torch.randn(2, 10, 3, 32, 32, generator=generator)).hidden
         params = {name: weight.detach().clone() for name, weight in learner.params.items()}
         before = {name: weight.clone() for name, weight in params.items()}
         ages = [state.age_SF + 1 for state in mechanism.layer_states]

@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from lop_engine.metrics import curvature, dormant_proportion, effective_rank, stable_rank, weight_magnitude
-from lop_engine.metrics.curvature import random_directions
-from lop_engine.metrics.ranks import singular_values
+from lop_engine.metrics import REGISTRY, Probe, measure
+from lop_engine.metrics.curvature import curvature, random_directions
+from lop_engine.metrics.gradients import gradient_norm
+from lop_engine.metrics.ranks import (
+    effective_rank,
+    frobenius_spectral_ratio,
+    nuclear_frobenius_ratio,
+    singular_values,
+    srank,
+    stable_rank,
+)
+from lop_engine.metrics.units import dead_proportion, dormant_proportion, tau_dormant_proportion
+from lop_engine.metrics.weights import weight_magnitude
 from lop_engine.nets import ConvNet
+from lop_engine.records import ALL_METRICS
 from tests.engine.golden import EXPECTED, params
 
 
@@ -35,6 +46,9 @@ def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
     assert dormant_proportion(hidden).item() == pytest.approx(expected["dormant_proportion"], rel=1e-6)
     assert effective_rank(spectrum).item() == pytest.approx(expected["effective_rank"], rel=1e-4)
     assert stable_rank(spectrum).item() == expected["stable_rank"]
+    assert nuclear_frobenius_ratio(spectrum).item() == pytest.approx(expected["nuclear_over_frobenius"], rel=1e-4)
+    ratio = expected["frobenius_over_spectral_squared"]
+    assert frobenius_spectral_ratio(spectrum).item() == pytest.approx(ratio, rel=1e-4)
 
 
 @pytest.mark.parametrize("state", ["init", "metrics_state"])
@@ -89,10 +103,10 @@ def test_ranks_of_matrices_whose_ranks_are_known():
 def test_a_dead_layer_has_rank_zero_and_a_diverged_seed_has_none():
     activations = torch.stack([torch.zeros(10, 5), torch.full((10, 5), torch.nan), torch.ones(10, 5)])
     spectrum = singular_values(activations)
-    assert effective_rank(spectrum)[0] == stable_rank(spectrum)[0] == 0
-    assert math.isnan(effective_rank(spectrum)[1])
-    assert math.isnan(stable_rank(spectrum)[1])
-    assert stable_rank(spectrum)[2] == 1
+    for rank in (effective_rank, stable_rank, srank, nuclear_frobenius_ratio, frobenius_spectral_ratio):
+        assert rank(spectrum)[0] == 0
+        assert math.isnan(rank(spectrum)[1])
+        assert rank(spectrum)[2].item() == pytest.approx(1, abs=1e-3)
 
 
 def test_dormant_units_are_counted_over_all_layers_and_by_seed():
@@ -101,3 +115,53 @@ def test_dormant_units_are_counted_over_all_layers_and_by_seed():
     convolution[0, 0, 2, 0, 0] = 0.15  # 0.15 / 16 positions and images: dormant, though not dead
     linear = torch.full((2, 4, 2), 0.5)
     assert dormant_proportion([convolution, linear]).tolist() == pytest.approx([2 / 5, 3 / 5])
+
+
+def test_dead_and_tau_dormant_units():
+    activations = torch.zeros(1, 4, 5)
+    activations[0, :, 1] = 1e-9
+    activations[0, :, 2:] = 0.01
+    # mean over the layer 0.006: a unit is tau-dormant up to 0.025 of it
+    assert dead_proportion([activations]).item() == pytest.approx(1 / 5)
+    assert tau_dormant_proportion([activations]).item() == pytest.approx(2 / 5)
+    assert dormant_proportion([activations * 0.99]).item() == 1
+    assert tau_dormant_proportion([torch.zeros(1, 4, 5)]).item() == 1
+
+
+def test_gradient_norm_is_that_of_the_batch_mean_loss():
+    torch.manual_seed(1)
+    weights, images, labels = params("metrics_state"), torch.randn(1, 30, 3, 32, 32), torch.randint(0, 2, (1, 30))
+    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+    logits = ConvNet(2)(leaves, images).logits_SBO[0]
+    torch.nn.functional.cross_entropy(logits, labels[0]).backward()
+    expected = torch.cat([leaf.grad.flatten() for leaf in leaves.values()]).norm()
+    assert gradient_norm(ConvNet(2), weights, images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
+    torch.manual_seed(2)
+    images, labels = torch.randn(2, 30, 3, 32, 32), torch.randint(0, 2, (2, 30))
+
+    def probe(seeds):
+        stacked = {name: weight[: len(seeds)] for name, weight in params("metrics_state", 2).items()}
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return Probe(
+            ConvNet(2),
+            stacked,
+            [torch.rand(len(seeds))],
+            images[seeds],
+            labels[seeds],
+            images[seeds],
+            labels[seeds],
+            20,
+            10,
+            generators,
+        )
+
+    together, alone = measure(ALL_METRICS, probe([0, 1])), measure(ALL_METRICS, probe([1]))
+    assert tuple(together) == ALL_METRICS == tuple(REGISTRY)
+    for name, value in together.items():
+        assert value.shape == (2,)
+        assert value.isfinite().all()
+        if name != "train_accuracy":
+            assert value[1].item() == pytest.approx(alone[name][0].item(), rel=1e-4), name

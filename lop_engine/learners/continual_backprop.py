@@ -1,4 +1,4 @@
-"""Continual backprop's generate-and-test (Dohare et al., Nature 2024, Algorithm 1).
+"""Continual backprop (Dohare et al., Nature 2024, Algorithm 1): backprop with generate-and-test.
 
 After every optimiser step each hidden layer's units age, their utilities are updated, and the few mature
 units of lowest utility are replaced by new ones whose outgoing weights are zero.
@@ -14,7 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from lop_engine.nets import ConvNet, Layer, Params, seed_generators
+from lop_engine.nets import ConvNet, Layer, Net, Params, seed_generators
 from lop_engine.optimizers import Optimizer
 from lop_engine.spec import Spec
 from lop_engine.streams import Stream, torch_seed
@@ -59,11 +59,14 @@ class GenerateAndTest:
         for seed, generator in zip(self.seeds, self._generators, strict=True):
             generator.manual_seed(torch_seed(seed, Stream.REPLACEMENT, task, epoch))
 
+    def before_update(self, params: Params, hidden: list[Tensor]) -> None:
+        pass
+
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
         self.draw()
-        due = [self._test(i, params, activation) for i, activation in enumerate(hidden)]
+        due = [self.test(i, params, activation) for i, activation in enumerate(hidden)]
         for i, (units_SR, replaced_SR) in enumerate(due):
-            self._replace(i, params, units_SR, replaced_SR)
+            self.replace(i, params, units_SR, replaced_SR)
 
     def draw(self) -> None:
         """Draw this step's uniform numbers in [0, 1), each seed from its own stream."""
@@ -90,7 +93,7 @@ class GenerateAndTest:
 
         return LayerState(zeros(num_units), zeros(num_units), zeros(num_units), zeros())
 
-    def _test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
+    def test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
         """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
         kept, decay = self.layer_states[index], self.spec.decay_rate
         kept.age_SF.add_(1)
@@ -107,7 +110,7 @@ class GenerateAndTest:
         kept, max_replaced = self.layer_states[index], self.max_replaced[index]
         eligible_SF = kept.age_SF > self.spec.maturity_threshold
         num_eligible_S = eligible_SF.sum(1)
-        accrue_on = num_eligible_S if self.spec.budget_accrual == "eligible" else eligible_SF.shape[1]
+        accrue_on = num_eligible_S if self.spec.accrual == "eligible" else eligible_SF.shape[1]
         kept.budget_S.add_(self.spec.replacement_rate * accrue_on * (num_eligible_S > 0))
         num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S).clamp(max=max_replaced)
         kept.budget_S.sub_(num_replaced_S)
@@ -136,7 +139,7 @@ class GenerateAndTest:
         utility_SF = (outgoing_SFP * _columns(activation, next_layer.positions)).mean(2)
         return utility_SF / incoming_SF if util_type == "adaptable_contribution" else utility_SF
 
-    def _replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
+    def replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
         """Give the masked units new incoming weights, zero bias, zero outgoing weights and a fresh start."""
         layer, next_layer = self.hidden_layers[index], self.next_layers[index]
         weight, bias = params[f"{layer.name}.weight"], params[f"{layer.name}.bias"]
@@ -179,3 +182,8 @@ def _columns(activation: Tensor, positions: int) -> Tensor:
 def _over_batch_and_space(activation: Tensor) -> Tensor:
     """Mean over the batch, and over space for a convolution: (S, F)."""
     return activation.mean((1, *range(3, activation.dim())))
+
+
+def build(spec: Spec, net: Net, params: Params, optimizer: Optimizer, seeds: Sequence[int]) -> GenerateAndTest:
+    assert isinstance(net, ConvNet)
+    return GenerateAndTest(spec, net, params, optimizer, seeds)

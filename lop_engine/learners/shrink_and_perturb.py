@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lop_engine.nets import Params, seed_generators
+from lop_engine.nets import Net, Params, seed_generators
+from lop_engine.optimizers import Optimizer
+from lop_engine.spec import Spec
 from lop_engine.streams import Stream, torch_seed
 
 
@@ -25,6 +27,9 @@ class Perturbation:
         for seed, generator in zip(self.seeds, self._generators, strict=True):
             generator.manual_seed(torch_seed(seed, Stream.PERTURBATION, task, epoch))
 
+    def before_update(self, params: Params, hidden: list[Tensor]) -> None:
+        pass
+
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
         for noise_N, generator in zip(self._noise_SN, self._generators, strict=True):
             noise_N.normal_(generator=generator)
@@ -36,3 +41,7 @@ class Perturbation:
 
     def state(self) -> dict[str, Tensor]:
         return {}
+
+
+def build(spec: Spec, net: Net, params: Params, optimizer: Optimizer, seeds: Sequence[int]) -> Perturbation:
+    return Perturbation(params, seeds, spec.perturb_scale)

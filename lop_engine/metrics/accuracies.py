@@ -1,0 +1,28 @@
+"""Shares of right answers."""
+
+import torch
+from torch import Tensor
+
+from lop_engine.learners.learner import accuracy
+from lop_engine.nets import Net, Params
+
+TEST_BATCH = 100
+
+
+def train_accuracy(batch_accuracies: list[Tensor]) -> Tensor:
+    """Mean over an epoch's steps of the batch accuracy before that step's update, shape (S,), 0 .. 1.
+
+    (1 / steps) sum_t accuracy(theta_t, batch_t). Source: the reference's recording variant.
+    """
+    return torch.stack(batch_accuracies).mean(0)
+
+
+@torch.no_grad()
+def test_accuracy(net: Net, params: Params, images_SNCHW: Tensor, labels_SN: Tensor) -> Tensor:
+    """Mean over test batches of 100 of the batch accuracy, shape (S,), 0 .. 1.
+
+    (1 / batches) sum_b accuracy(theta, batch_b); a shorter last batch counts as one. Source: Dohare et al. (Nature
+    2024), whose figures show this after each task's last epoch.
+    """
+    batches = zip(images_SNCHW.split(TEST_BATCH, dim=1), labels_SN.split(TEST_BATCH, dim=1), strict=True)
+    return torch.stack([accuracy(net(params, images).logits_SBO, labels) for images, labels in batches]).mean(0)
