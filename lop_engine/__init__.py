@@ -1,7 +1,7 @@
 """The engine of lop: experiments, training, records. It knows no screen.
 
 Modules above the line need no torch and start fast; those below do the training:
-errors, spec, records, rundir, store, runs, analysis, datasets, launch
+errors, methods, spec, records, streams, rundir, store, datasets, runs, analysis, launch
 ---
 nets, optimizers, learners, metrics, training, checkpoint, worker
 """

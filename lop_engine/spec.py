@@ -96,6 +96,7 @@ class Spec(BaseModel):
     dataset: str = "imagenet32"
     dataset_classes: Int = Field(1000, ge=2)
     dataset_seed: Int = Field(0, ge=0)
+    class_order: str = ""
     train_images: Int = Field(600, ge=1)
     test_images: Int = Field(100, ge=1)
     width: float = Field(1.0, gt=0, le=8)

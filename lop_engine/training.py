@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lop_engine import metrics
-from lop_engine.datasets import ImageSet, TaskImages, load_task, task_classes
+from lop_engine.datasets import ClassSequence, ImageSet, TaskImages, load_task
 from lop_engine.learners import Learner
 from lop_engine.nets import seed_generators
 from lop_engine.spec import Spec
@@ -139,9 +139,11 @@ def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, de
 def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.device, start: int = 0) -> Iterator[Task]:
     """The tasks from `start` on. The next one is read while the present one trains."""
 
+    sequence = ClassSequence.open(spec, images.num_classes)
+
     def load(index: int) -> list[TaskImages]:
-        pairs = [task_classes(seed, index, images.num_classes, spec.num_classes) for seed in seeds]
-        return [load_task(images, pair, spec.train_images, spec.test_images) for pair in pairs]
+        chosen = [sequence.classes(seed, index) for seed in seeds]
+        return [load_task(images, classes, spec.train_images, spec.test_images) for classes in chosen]
 
     with ThreadPoolExecutor(1, thread_name_prefix="next-task") as pool:
         coming: Future[list[TaskImages]] = pool.submit(load, start)

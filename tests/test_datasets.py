@@ -1,6 +1,7 @@
 """Class sequences, the synthetic images, and folders of .npy files."""
 
 import hashlib
+import json
 import os
 import pickle
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.datasets import NpyFolder, SyntheticImages, load_task, open_images, task_classes
+from lop_engine.datasets import ClassSequence, NpyFolder, SyntheticImages, load_task, open_images
 from lop_engine.errors import DataError
 from lop_engine.spec import Spec
 
@@ -33,7 +34,7 @@ def test_synthetic_images_are_the_same_bytes_on_every_machine():
 def test_a_pass_is_a_fresh_permutation_cut_into_tasks(seed, total, num_classes, this_pass):
     tasks_a_pass = total // num_classes
     tasks = range(this_pass * tasks_a_pass, (this_pass + 1) * tasks_a_pass)
-    drawn = [task_classes(seed, task, total, num_classes) for task in tasks]
+    drawn = [ClassSequence(total, num_classes).classes(seed, task) for task in tasks]
     assert all(len(classes) == num_classes for classes in drawn)
     flat = [index for classes in drawn for index in classes]
     assert len(set(flat)) == len(flat)
@@ -42,7 +43,7 @@ def test_a_pass_is_a_fresh_permutation_cut_into_tasks(seed, total, num_classes, 
 
 
 def test_passes_and_seeds_draw_independently():
-    passes = [[task_classes(seed, task, 1000, 2) for task in range(500 * p, 500 * (p + 1))] for seed, p in
+    passes = [[ClassSequence(1000, 2).classes(seed, task) for task in range(500 * p, 500 * (p + 1))] for seed, p in
               [(0, 0), (0, 1), (0, 2), (1, 0)]]  # fmt: skip
     for one in range(4):
         for other in range(one):
@@ -53,9 +54,9 @@ def test_passes_and_seeds_draw_independently():
 
 
 def test_classes_left_over_sit_the_pass_out():
-    first = [task_classes(0, task, 5, 2) for task in range(2)]
+    first = [ClassSequence(5, 2).classes(0, task) for task in range(2)]
     assert len({index for classes in first for index in classes}) == 4
-    assert {index for task in range(40) for index in task_classes(0, task, 5, 2)} == set(range(5))
+    assert {index for task in range(40) for index in ClassSequence(5, 2).classes(0, task)} == set(range(5))
 
 
 def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
@@ -64,7 +65,7 @@ def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
     for keys in [{"agent": "bp", "step_size": 0.1}, {"agent": "cbp", "step_size": 0.01, "opt": "adam", "width": 2.0}]:
         spec = Spec(**common, **keys, test_images=2)
         images = open_images(spec)
-        tasks.append([load_task(images, task_classes(5, t, images.num_classes, 2), 3, 2) for t in range(3)])
+        tasks.append([load_task(images, ClassSequence(images.num_classes, 2).classes(5, t), 3, 2) for t in range(3)])
     for one, other in zip(*tasks, strict=True):
         assert one.classes == other.classes
         assert (one.train == other.train).all()
@@ -248,3 +249,55 @@ def test_open_images_by_name_and_path(folder, monkeypatch):
 def test_fewer_classes_than_a_task_needs(folder):
     with pytest.raises(DataError, match="4 classes, a task needs 5"):
         open_images(spec(dataset=str(folder), train_images=4, test_images=2, num_classes=5))
+
+
+def make_order(path, table, **changes):
+    """A spec whose class order is `table`, written to `path`."""
+    if path.suffix == ".npy":
+        np.save(path, np.array(table))
+    else:
+        path.write_text(json.dumps(table))
+    base = {"agent": "bp", "step_size": 0.1, "num_tasks": 5, "num_showings": 1, "class_order": str(path)}
+    return Spec(**(base | changes))
+
+
+@pytest.mark.parametrize("name", ["order.npy", "order.json"])
+def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
+    spec = make_order(tmp_path / name, [[3, 1, 0, 2, 5, 4], [0, 1, 2, 3, 4, 5]])
+    sequence = ClassSequence.open(spec, total_classes=6)
+    assert sequence.tasks_a_pass == 3
+    assert [sequence.classes(0, task) for task in range(5)] == [[3, 1], [0, 2], [5, 4], [3, 1], [0, 2]]
+    assert sequence.classes(1, 4) == [2, 3]
+    sequence.check_seeds([0, 1])
+    with pytest.raises(DataError, match="holds 2 rows, seed 2 has none"):
+        sequence.check_seeds([0, 2])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([[0, 1, 2, 6]], "classes 0 to 6, the images have 0 to 5"),
+        ([[0, -1]], "classes -1 to 0"),
+        ([[0, 1, 2, 2]], "row 0: task 1 holds the same class twice"),
+        ([[0]], "expected whole numbers"),
+        ([0, 1], "expected whole numbers"),
+        ([[0.5, 1.5]], "expected whole numbers"),
+        ([], "expected whole numbers"),
+        ([[0, 1], [2]], "not a class order"),
+        ("text", "expected whole numbers"),
+    ],
+)
+def test_a_class_order_that_cannot_be_used_is_refused_by_name(tmp_path, table, message):
+    with pytest.raises(DataError, match=message) as refused:
+        ClassSequence.open(make_order(tmp_path / "order.json", table), total_classes=6)
+    assert "order.json" in str(refused.value)
+
+
+def test_a_missing_or_pickled_class_order_is_refused(tmp_path):
+    spec = make_order(tmp_path / "order.npy", [[0, 1]])
+    np.save(tmp_path / "order.npy", np.array([[print]], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="not a class order"):
+        ClassSequence.open(spec, 6)
+    (tmp_path / "order.npy").unlink()
+    with pytest.raises(DataError, match="no such class order"):
+        ClassSequence.open(spec, 6)

@@ -1,13 +1,19 @@
 """Documents and example files that cannot rot."""
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
+import torch
 from typer.main import get_command
 
-from lop_engine.spec import load_runs
+from lop_engine.learners import build_learner
+from lop_engine.methods import METHODS
+from lop_engine.spec import Spec, load_runs
 from lop_tui.cli import app
+from tests.metrics_document import build
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -65,3 +71,27 @@ def test_every_link_in_the_documents_leads_somewhere():
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "data/README.md", ROOT / "runs/README.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
+
+
+def test_the_example_of_adding_a_method_works(monkeypatch):
+    module_code, registry_line = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/adding-a-method.md").read_text(), re.DOTALL
+    )
+    module = types.ModuleType("lop_engine.learners.weight_clipping")
+    exec(module_code, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(METHODS, "weight_clipping", "")
+    exec(registry_line, {"METHODS": METHODS})
+    spec = Spec(agent="weight_clipping", step_size=3.0, num_tasks=1, num_showings=1, width=0.125)
+    learner = build_learner(spec, [0, 1], torch.device("cpu"))
+    for _ in range(3):
+        learner.step(torch.randn(2, 10, 3, 32, 32), torch.randint(0, 2, (2, 10)))
+    for layer in learner.net.layers:
+        assert learner.params[f"{layer.name}.weight"].detach().abs().max() <= 2 / layer.fan_in**0.5 + 1e-6
+    assert float(learner.params["fc3.bias"].detach().abs().max()) == pytest.approx(
+        2 / learner.net.layers[-1].fan_in ** 0.5
+    )
+
+
+def test_the_page_of_metrics_is_the_docstrings():
+    assert (ROOT / "docs/metrics.md").read_text() == build(), "python -m tests.metrics_document > docs/metrics.md"

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from lop_engine.datasets.base import ImageSet
+from lop_engine.datasets.class_sequence import ClassSequence
 from lop_engine.datasets.imagenet32 import NpyFolder
 from lop_engine.datasets.synthetic import SyntheticImages
-from lop_engine.datasets.task_stream import TaskImages, load_task, task_classes
+from lop_engine.datasets.task_stream import TaskImages, load_task
 from lop_engine.errors import DataError
 from lop_engine.spec import Spec
 
-__all__ = ["ImageSet", "NpyFolder", "SyntheticImages", "TaskImages", "load_task", "open_images", "task_classes"]
+__all__ = ["ClassSequence", "ImageSet", "NpyFolder", "SyntheticImages", "TaskImages", "load_task", "open_images"]
 
 #: Where ``"dataset": "imagenet32"`` is looked for.
 IMAGENET32_DIR = Path("data/imagenet32")

@@ -1,11 +1,10 @@
-"""Which classes make up which task, and the images of one task."""
+"""The images of one task."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from lop_engine.datasets.base import ImageSet
-from lop_engine.streams import Stream, order
 
 
 @dataclass(frozen=True)
@@ -20,18 +19,6 @@ class TaskImages:
     train_labels: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
-
-
-def task_classes(seed: int, task: int, total_classes: int, num_classes: int) -> list[int]:
-    """The classes of task `task` for `seed`: the same under every method.
-
-    Each pass over the data set is a fresh permutation of its classes, from (seed, pass); consecutive classes
-    make a task, and classes left over at the end of a pass sit that pass out.
-    """
-    tasks_a_pass = total_classes // num_classes
-    this_pass, place = divmod(task, tasks_a_pass)
-    permutation = order(total_classes, seed, Stream.CLASS_ORDER, this_pass)
-    return [int(c) for c in permutation[place * num_classes : (place + 1) * num_classes]]
 
 
 def load_task(images: ImageSet, classes: list[int], train_images: int, test_images: int) -> TaskImages:

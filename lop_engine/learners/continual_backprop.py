@@ -30,7 +30,7 @@ class LayerState:
     mean_activation_SF: Tensor
     """Running mean of the unit's activation, not yet corrected for its start at zero."""
     budget_S: Tensor
-    """Units that may be replaced, accrued in fractions."""
+    """Units that may be replaced, accrued in fractions; in double precision, as the reference's Python numbers."""
 
 
 class GenerateAndTest:
@@ -88,30 +88,30 @@ class GenerateAndTest:
         }
 
     def _new_state(self, num_units: int) -> LayerState:
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(len(self.seeds), *shape, device=self.device)
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(len(self.seeds), *shape, dtype=dtype, device=self.device)
 
-        return LayerState(zeros(num_units), zeros(num_units), zeros(num_units), zeros())
+        return LayerState(zeros(num_units), zeros(num_units), zeros(num_units), zeros(dtype=torch.float64))
 
     def test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
         """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
         kept, decay = self.layer_states[index], self.spec.decay_rate
         kept.age_SF.add_(1)
         correction_SF = 1 - decay**kept.age_SF
-        new_utility_SF = self._utility(index, params, activation, correction_SF)
+        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), 1 - decay)
         if self.spec.util_type == "random":
-            kept.utility_SF.copy_(new_utility_SF)
-        else:
-            kept.utility_SF.lerp_(new_utility_SF, 1 - decay)
+            return self._fall_due(index, self._random_utility(index))
+        kept.utility_SF.lerp_(self._utility(index, params, activation, correction_SF), 1 - decay)
         return self._fall_due(index, kept.utility_SF / correction_SF)
 
     def _fall_due(self, index: int, corrected_utility_SF: Tensor) -> tuple[Tensor, Tensor]:
         """Accrue the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
         kept, max_replaced = self.layer_states[index], self.max_replaced[index]
         eligible_SF = kept.age_SF > self.spec.maturity_threshold
-        num_eligible_S = eligible_SF.sum(1)
-        accrue_on = num_eligible_S if self.spec.accrual == "eligible" else eligible_SF.shape[1]
-        kept.budget_S.add_(self.spec.replacement_rate * accrue_on * (num_eligible_S > 0))
+        num_eligible_S = eligible_SF.sum(1).double()
+        all_or_none_S = (num_eligible_S > 0) * float(eligible_SF.shape[1])
+        accrue_on_S = num_eligible_S if self.spec.accrual == "eligible" else all_or_none_S.double()
+        kept.budget_S.add_(accrue_on_S * self.spec.replacement_rate)
         num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S).clamp(max=max_replaced)
         kept.budget_S.sub_(num_replaced_S)
         # Dead units tie at utility 0: a stable sort takes the lowest index, on every device.
@@ -120,14 +120,14 @@ class GenerateAndTest:
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
         return units_SR, due_SR
 
+    def _random_utility(self, index: int) -> Tensor:
+        """This step's uniform utilities of layer `index`, (S, F): drawn behind the candidate weights."""
+        widths = [layer.outputs for layer in self.hidden_layers]
+        return self._uniform_SN[:, -sum(widths) :].split(widths, dim=1)[index]
+
     def _utility(self, index: int, params: Params, activation: Tensor, correction_SF: Tensor) -> Tensor:
-        """The instantaneous utility of every unit of a layer, (S, F); also updates the mean activation."""
+        """The instantaneous utility of every unit of a layer, (S, F)."""
         util_type, kept = self.spec.util_type, self.layer_states[index]
-        if util_type == "random":
-            widths = [layer.outputs for layer in self.hidden_layers]
-            start = self._uniform_SN.shape[1] - sum(widths[index:])
-            return self._uniform_SN[:, start : start + widths[index]]
-        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), 1 - self.spec.decay_rate)
         incoming_SF = params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
         if util_type == "adaptation":
             return 1 / incoming_SF

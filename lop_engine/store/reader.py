@@ -71,9 +71,11 @@ class TableTail:
 
     def _read_from_offset(self, fd: int) -> Documents:
         """Read on from the offset; it moves only if all that follows is in step."""
-        if os.fstat(fd).st_size < self._offset:
+        # Only up to this size: what a writer appends while we read would not fit to the old end of the file.
+        size = os.fstat(fd).st_size
+        if size < self._offset:
             raise _OutOfStepError("shorter than before")
-        offset, block = self._offset, _pread_to_end(fd, self._offset - len(self._last_line))
+        offset, block = self._offset, _pread(fd, self._offset - len(self._last_line), size)
         if not block.startswith(self._last_line):
             raise _OutOfStepError("its last document changed")
         block = block[len(self._last_line) :]
@@ -137,9 +139,9 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     return documents, read_bytes
 
 
-def _pread_to_end(fd: int, offset: int) -> bytes:
+def _pread(fd: int, start: int, end: int) -> bytes:
     parts = []
-    while part := os.pread(fd, 1 << 20, offset):
+    while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
         parts.append(part)
-        offset += len(part)
+        start += len(part)
     return b"".join(parts)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.prompt import Confirm
 from rich.table import Table
 
-from lop_engine.datasets import open_images
+from lop_engine.datasets import ClassSequence, open_images
 from lop_engine.errors import ConfigError, LaunchError
 from lop_engine.launch import LocalLauncher, Plan, decide_resources, plan_runs, prepare_run_dirs
 from lop_engine.rundir import RunDir
@@ -49,7 +49,7 @@ def run_experiments(request: Request) -> int:
     """Carry out a request; return the exit status: 0 done, 1 a run failed, 130 stopped. Raises UserError."""
     console = Console()
     runs = _load(request)
-    images = {open_images(spec).name for spec in {run.spec for run in runs}}
+    images = _check_data(console, runs)
     if request.dry_run:
         plan = _plan(request, runs, [RunDir.of(request.runs_dir, run) for run in runs])
         console.print(_plan_table(plan, runs, sorted(images)))
@@ -86,6 +86,24 @@ def _load(request: Request) -> list[Run]:
             )
         by_name[path.stem] = path
     return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
+
+
+def _check_data(console: Console, runs: Sequence[Run]) -> set[str]:
+    """Open the images and class orders of all runs, as their workers will; return the images' names."""
+    names = set()
+    for spec in dict.fromkeys(run.spec for run in runs):
+        images = open_images(spec)
+        names.add(images.name)
+        sequence = ClassSequence.open(spec, images.num_classes)
+        sequence.check_seeds([run.seed for run in runs if run.spec == spec])
+        if sequence.table is not None and sequence.tasks_a_pass < spec.num_tasks:
+            console.print(
+                f"note: {spec.class_order} orders {sequence.tasks_a_pass} tasks, the runs have {spec.num_tasks}: "
+                "the same tasks come back",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return names
 
 
 def _plan(request: Request, runs: Sequence[Run], to_train: Sequence[RunDir]) -> Plan:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lop_engine.learners import build_learner
 from lop_engine.optimizers import Adam
@@ -227,3 +228,15 @@ def test_a_state_of_another_method_is_refused():
     bp, cbp = build_learner(make_spec("bp"), [0], CPU), build_learner(make_spec("cbp"), [0], CPU)
     with pytest.raises(ValueError, match="mechanism"):
         cbp.load_state(bp.state())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_has_static_shapes_and_never_asks_for_a_value(method):
+    """Under FakeTensorMode there are no values: what synchronises with the device, or depends on data, raises."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        learner = build_learner(make_spec(method), [0, 1], CPU)
+        for _ in range(2):
+            result = learner.step(torch.empty(2, 20, 3, 32, 32), torch.zeros(2, 20, dtype=torch.long))
+        assert result.loss_S.shape == (2,)
+        with pytest.raises(DataDependentOutputException):
+            result.loss_S[0].item()

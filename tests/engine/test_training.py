@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lop_engine.datasets import SyntheticImages, task_classes
+from lop_engine.datasets import ClassSequence, SyntheticImages
 from lop_engine.learners import build_learner
 from lop_engine.spec import Spec
 from lop_engine.stack import StopRequested
@@ -56,7 +56,7 @@ def test_every_epoch_is_reported_in_order_with_the_task_s_end():
     places = [(0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
     assert [r.position for r in reports] == [Position(*place) for place in places]
     assert [r.task_seconds is not None for r in reports] == [False, True] * 3
-    assert reports[0].classes == [task_classes(seed, 0, 6, 2) for seed in (0, 1)]
+    assert reports[0].classes == [ClassSequence(6, 2).classes(seed, 0) for seed in (0, 1)]
 
 
 @pytest.mark.parametrize(("every", "recorded"), [(0, [4]), (1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
