@@ -82,8 +82,9 @@ def test_the_example_of_adding_a_method_works(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(METHODS, "weight_clipping", "")
     exec(registry_line, {"METHODS": METHODS})
-    spec = Spec(agent="weight_clipping", step_size=3.0, num_tasks=1, num_showings=1, width=0.125)
+    spec = Spec(agent="weight_clipping", step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
     learner = build_learner(spec, [0, 1], torch.device("cpu"))
+    torch.manual_seed(0)
     for _ in range(3):
         learner.step(torch.randn(2, 10, 3, 32, 32), torch.randint(0, 2, (2, 10)))
     for layer in learner.net.layers:
