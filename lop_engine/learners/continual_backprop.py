@@ -14,6 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from lop_engine.learners.least_useful import least_useful
 from lop_engine.nets import ConvNet, Layer, Net, Params, seed_generators
 from lop_engine.optimizers import Optimizer
 from lop_engine.spec import Spec
@@ -114,9 +115,7 @@ class GenerateAndTest:
         kept.budget_S.add_(accrue_on_S * self.spec.replacement_rate)
         num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S).clamp(max=max_replaced)
         kept.budget_S.sub_(num_replaced_S)
-        # Dead units tie at utility 0: a stable sort takes the lowest index, on every device.
-        ranked_SF = torch.where(eligible_SF, corrected_utility_SF, torch.inf)
-        units_SR = ranked_SF.argsort(dim=1, stable=True)[:, :max_replaced]
+        units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
         return units_SR, due_SR
 

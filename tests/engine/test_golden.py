@@ -32,13 +32,8 @@ def test_a_seed_in_a_stack_follows_the_reference_too():
     assert np.abs(losses - stored["losses"][:, None]).max() < 1e-5
 
 
-class ReferenceReplacements:
-    """Feeds the reference's draws to a learner, breaks ties as the reference does, and notes every replacement.
-
-    Dead units tie at utility 0. The reference leaves the choice between them to torch.topk over the eligible units,
-    whose order among equals is an accident of its partial sort; ours takes the lowest index, on every device. With
-    the reference's call in that one place, all else must give its events.
-    """
+class WithReferenceDraws:
+    """Feeds the reference's draws to a learner, and notes every replacement."""
 
     def __init__(self, learner, stored):
         self.mechanism, self.stored = learner.mechanism, stored
@@ -46,23 +41,13 @@ class ReferenceReplacements:
         sizes = [params("init")[f"{names[layer]}.weight"][0, 0].numel() for layer in stored["event_layer"]]
         self.offsets = np.cumsum([0, *sizes])
         self.step, self.events = 0, []
-        self.fall_due = self.mechanism._fall_due
-        self.mechanism._fall_due = self.choose_as_the_reference
+        self.replace = self.mechanism.replace
+        self.mechanism.replace = self.noted_replace
         self.mechanism.drawn_incoming = self.drawn_incoming
 
-    def choose_as_the_reference(self, layer, corrected_utility_SF):
-        units_SR, due_SR = self.fall_due(layer, corrected_utility_SF)
-        num_due = int(due_SR.sum())
-        eligible = (self.mechanism.layer_states[layer].age_SF[0] > self.mechanism.spec.maturity_threshold).nonzero()[
-            :, 0
-        ]
-        if num_due:
-            chosen = eligible[torch.topk(-corrected_utility_SF[0, eligible], num_due).indices]
-            ours, theirs = units_SR[0, :num_due], corrected_utility_SF[0, chosen]
-            assert corrected_utility_SF[0, ours].tolist() == theirs.sort().values.tolist()
-            units_SR[0, :num_due] = chosen
-            self.events += [(self.step, layer, unit) for unit in chosen.tolist()]
-        return units_SR, due_SR
+    def noted_replace(self, layer, weights, units_SR, replaced_SR):
+        self.events += [(self.step, layer, unit) for unit in units_SR[replaced_SR].tolist()]
+        self.replace(layer, weights, units_SR, replaced_SR)
 
     def drawn_incoming(self, layer):
         mechanism = self.mechanism
@@ -88,7 +73,7 @@ def test_continual_backprop_replaces_the_reference_units(utility, decay):
         )
     )
     stored = load(f"cbp_{utility}_20_steps")
-    replacements = ReferenceReplacements(learner, stored)
+    replacements = WithReferenceDraws(learner, stored)
     one_step = learner.step
 
     def counted_step(images, labels):
@@ -127,7 +112,7 @@ def test_continual_backprop_as_layers_replaces_the_reference_units_of_the_first_
             decay_rate=0.0,
         )
     )
-    replacements = ReferenceReplacements(learner, stored)
+    replacements = WithReferenceDraws(learner, stored)
     images, labels = training_batches()
     for step in range(first + 1):
         replacements.step = step

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lop_engine.learners import build_learner
+from lop_engine.learners.least_useful import least_useful
 from lop_engine.optimizers import Adam
 from lop_engine.spec import Spec
 from lop_engine.training import batch_order
@@ -107,24 +108,6 @@ def test_a_new_head_is_zero_and_nothing_else_is_touched():
             assert not tensor.any()
         else:
             assert torch.equal(tensor, before[name]), name
-
-
-def test_perturbation_has_mean_zero_and_the_stated_deviation_on_every_tensor():
-    spec = make_spec("snp", perturb_scale=0.01)
-    learner = build_learner(spec, [5], CPU)
-    zeros = {name: torch.zeros_like(weight) for name, weight in learner.params.items()}
-    draws = {name: [] for name in zeros}
-    learner.start_epoch(0, 0)
-    for _ in range(400):
-        perturbed = {name: weight.clone() for name, weight in zeros.items()}
-        learner.mechanism.after_update(perturbed, [])
-        for name, weight in perturbed.items():
-            draws[name].append(weight.flatten())
-    for name, values in draws.items():
-        noise = torch.cat(values)
-        error = 0.01 / len(noise) ** 0.5
-        assert abs(noise.mean()) < 5 * error, name
-        assert noise.std().item() == pytest.approx(0.01, abs=5 * error), name
 
 
 @given(
@@ -240,3 +223,49 @@ def test_a_step_has_static_shapes_and_never_asks_for_a_value(method):
         assert result.loss_S.shape == (2,)
         with pytest.raises(DataDependentOutputException):
             result.loss_S[0].item()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
+    """On the CPU, where ties go as in the reference, and by the rule of other devices, where the lowest index wins."""
+    num_units = data.draw(st.integers(1, 40))
+    utility_SF = torch.tensor(
+        [data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.5]), min_size=num_units, max_size=num_units))]
+    )
+    eligible_SF = torch.tensor([data.draw(st.lists(st.booleans(), min_size=num_units, max_size=num_units))])
+    max_due = data.draw(st.integers(1, num_units))
+    num_due = data.draw(st.integers(0, min(max_due, int(eligible_SF.sum()))))
+    on_cpu = least_useful(utility_SF, eligible_SF, torch.tensor([num_due]), max_due)
+    elsewhere = least_useful._init_fn(utility_SF, eligible_SF, torch.tensor([num_due]), max_due)
+    for units_SR in (on_cpu, elsewhere):
+        assert units_SR.shape == (1, max_due)
+        assert len(set(units_SR[0].tolist())) == max_due
+        due = units_SR[0, :num_due]
+        assert eligible_SF[0, due].all()
+        kept = eligible_SF[0].index_fill(0, due, False)
+        if num_due and kept.any():
+            assert utility_SF[0, due].max() <= utility_SF[0, kept].min()
+    due = elsewhere[0, :num_due].tolist()
+    assert due == sorted(due, key=lambda unit: (utility_SF[0, unit].item(), unit))
+
+
+def test_snp_is_l2_and_noise():
+    """Over many draws: the difference of a step has mean 0 and the stated deviation on every tensor, head included."""
+    snp = make_spec("snp", perturb_scale=0.01)
+    l2 = snp.model_copy(update={"perturb_scale": 0.0})
+    images, labels = batches(0, 1)[0]
+    differences = {}
+    for draw in range(150):
+        learners = [build_learner(spec, [5], CPU) for spec in (snp, l2)]
+        for learner in learners:
+            learner.start_epoch(0, draw)
+            learner.step(images[None], labels[None])
+        for name in learners[0].params:
+            change = learners[0].params[name] - learners[1].params[name]
+            differences.setdefault(name, []).append(change.detach().flatten())
+    for name, values in differences.items():
+        noise = torch.cat(values)
+        error = 0.01 / len(noise) ** 0.5
+        assert abs(noise.mean()) < 5 * error, name
+        assert noise.std().item() == pytest.approx(0.01, abs=5 * error), name

@@ -63,10 +63,11 @@ def test_curvature_is_the_reference_s_along_the_same_directions(state, images_an
 
 def test_curvature_along_random_directions_lies_in_the_reference_s_spread(images_and_labels):
     images, labels = images_and_labels
-    directions = random_directions(images[:, :600], [torch.Generator().manual_seed(3)])
-    value = curvature(ConvNet(2), params("metrics_state"), images[:, :600], labels[:, :600], directions).item()
+    directions = random_directions(images, [torch.Generator().manual_seed(3)])
+    value = curvature(ConvNet(2), params("metrics_state"), images, labels, directions).item()
     runs = EXPECTED["expected_metrics"]["metrics_state"]["curvature_random_direction_runs"]
-    assert value == pytest.approx(np.mean(runs), rel=0.15)
+    spread = max(runs) - min(runs)
+    assert min(runs) - spread < value < max(runs) + spread
 
 
 def test_curvature_weighs_a_short_last_batch_by_its_images():
