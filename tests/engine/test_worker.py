@@ -8,10 +8,14 @@ import sys
 import time
 
 import pytest
+import torch
 from tinydb import TinyDB
 
+from lop_engine import stack
 from lop_engine.errors import LaunchError
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
+from lop_engine.learners import Learner
+from lop_engine.run_files import RunFiles
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, Spec
@@ -170,7 +174,7 @@ def test_a_worker_s_own_error_is_in_the_status(tmp_path):
 
 
 def test_a_diverging_run_ends_as_diverged_with_null_in_its_records(tmp_path):
-    runs = make_runs("bp", agent="bp", step_size=1e30, num_tasks=50)
+    runs = make_runs("bp", agent="bp", step_size=1e3, num_tasks=50)
     [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
     finish(launch([run_dir]))
     status = run_dir.read_status()
@@ -180,3 +184,40 @@ def test_a_diverging_run_ends_as_diverged_with_null_in_its_records(tmp_path):
     assert len(documents) < 50
     json.loads(run_dir.epochs_json.read_text())
     assert prepare_run_dirs(tmp_path, runs).done == [run_dir]
+
+
+def test_a_diverged_seed_stops_recording_and_its_neighbour_goes_on_untouched(tmp_path, monkeypatch):
+    runs = make_runs(seeds=(0, 1), mini_batch_size=7)
+    whole = prepare_run_dirs(tmp_path / "whole", runs).to_train
+    broken = prepare_run_dirs(tmp_path / "broken", runs).to_train
+
+    def train(run_dirs) -> None:
+        files = [RunFiles(run_dir) for run_dir in run_dirs]
+        for run in files:
+            run.set_status(state="running", num_tasks=3, num_epochs=2)
+        stack.train_runs(runs[0].spec, files, torch.device("cpu"), lambda: False)
+
+    train(whole)
+    step = Learner.step
+
+    def step_and_spoil(learner, images, labels):
+        result = step(learner, images, labels)
+        if images.shape[1] < 7:  # an epoch's last and shorter batch
+            with torch.no_grad():
+                learner.params["conv1.weight"][0].fill_(torch.inf)
+        return result
+
+    monkeypatch.setattr(Learner, "step", step_and_spoil)
+    with monkeypatch.context() as later:
+        later.setattr(stack, "CHECKPOINT_EVERY_S", 0.0)
+        train(broken)
+    status = broken[0].read_status()
+    assert status.state == "diverged"
+    assert "no longer finite" in status.error
+    assert read_table(broken[0].epochs_json)[-1]["test_accuracy"] is None
+    assert len(read_table(broken[0].epochs_json)) == 1
+    assert broken[1].read_status().state == "finished"
+    for name in ("tasks.json", "epochs.json"):
+        assert without_times(read_table(broken[1].path / name)) == without_times(read_table(whole[1].path / name))
+    prepared = prepare_run_dirs(tmp_path / "broken", runs)
+    assert prepared.done == broken
