@@ -4,7 +4,6 @@ Random streams are functions of (seed, task, epoch), so tensors and a position a
 file a seed: seeds that trained in one stack may go on in others.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.errors import StoreError
+from lop_engine.files import replacing
 from lop_engine.training import Position
 
 FORMAT = 1
@@ -29,7 +29,6 @@ class Checkpoint:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in one step: on the disk before it takes the old one's name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     content = {
         "format": FORMAT,
         "task": checkpoint.position.task,
@@ -38,15 +37,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "epoch_documents": checkpoint.epoch_documents,
         "tensors": {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.tensors.items()},
     }
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, durable=True) as file:
+        torch.save(content, file)
 
 
 def load(path: Path) -> Checkpoint | None:

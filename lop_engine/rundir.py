@@ -1,7 +1,6 @@
 """Every path of one run, and the two small JSON files that say what it is and where it stands."""
 
 import glob
-import os
 import re
 import shutil
 import socket
@@ -14,6 +13,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import StoreError
+from lop_engine.files import replacing
 from lop_engine.records import RunStatus, State
 from lop_engine.spec import Run
 
@@ -128,21 +128,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) -> None:
-    """Replace `path` in one step: a reader sees the old content or the new, never a part.
-
-    With `durable` the content is on the disk before the name is (power may fail after).
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace `path` in one step, see `files.replacing`."""
+    with replacing(path, durable) as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def observed_state(status: RunStatus, now: float) -> State:

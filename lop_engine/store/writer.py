@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from lop_engine.errors import StoreError
+from lop_engine.files import replacing
 from lop_engine.store.layout import TAIL, document_line, header, parse_line, table_name, without_separator
 
 _CHUNK_BYTES = 64 * 1024
@@ -32,7 +33,8 @@ class TableWriter:
         self.path = path
         self._header = header(table)
         if not path.exists():
-            self._create()
+            with replacing(path) as file:
+                file.write(self._header + TAIL)
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._check_header(table)
@@ -83,15 +85,6 @@ class TableWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _create(self) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(self._header + TAIL)
-            os.replace(temporary, self.path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def _check_header(self, table: str) -> None:
         start = os.pread(self._fd, len(self._header) + 1, 0)
