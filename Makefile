@@ -42,7 +42,7 @@ format: $(VENV)/.dev ## put the code in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.user ## measure the training step, the metrics, the store and the dashboard on this machine
+bench: $(VENV)/.user ## measure the training step, the metrics and the store on this machine
 	$(BIN)/python -m bench
 
 clean: ## remove the environment and caches, never runs or data

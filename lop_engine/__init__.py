@@ -1,9 +1,7 @@
 """The engine of lop: experiments, training, records. It knows no screen.
 
-Modules above the line need no torch and start fast; those below do the training:
-errors, methods, spec, records, streams, rundir, store, datasets, runs, analysis, launch
----
-nets, optimizers, learners, metrics, training, checkpoint, worker
+docs/architecture.md says what is where. Modules that need torch: nets, optimizers, learners, metrics, training,
+checkpoint, stack, and worker once it runs; the others start fast.
 """
 
 __version__ = "0.1.0"

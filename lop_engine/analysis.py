@@ -73,6 +73,8 @@ class Summary:
     best: float
     last: float
     last_standard_error: float
+    num_seeds_last: int
+    """Seeds that `last` is the mean of: those that have got as far."""
 
     @property
     def lost(self) -> float:
@@ -137,4 +139,5 @@ def summarise(group: Group, metric: str = "test_accuracy") -> Summary | None:
         float(curve.mean.max()),
         float(curve.mean[-1]),
         float(curve.standard_error[-1]),
+        int(curve.num_seeds[-1]),
     )

@@ -60,8 +60,7 @@ def load(path: Path) -> Checkpoint | None:
     except StoreError:
         raise
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"{path}: damaged checkpoint ({reason}); remove it to start this run over") from None
+        raise StoreError(f"{path}: damaged checkpoint; start this run over with --fresh") from error
 
 
 def stack_tensors(checkpoints: list[Checkpoint]) -> dict[str, Tensor]:

@@ -8,20 +8,27 @@ from filelock import FileLock, Timeout
 from lop_engine.errors import LaunchError
 from lop_engine.rundir import RunDir
 
+LOCKED = 3
+"""Exit status of a worker whose runs another one trains."""
+
+
+class LockedError(LaunchError):
+    """Another process trains this run."""
+
 
 @contextmanager
 def hold(run_dir: RunDir) -> Iterator[None]:
     """Hold a run's lock. The system drops it with the process, so a dead worker leaves none behind.
 
     Raises:
-        LaunchError: another process holds it; says which.
+        LockedError: another process holds it; says which.
     """
     lock = FileLock(run_dir.lock)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         status = run_dir.read_status()
-        raise LaunchError(
+        raise LockedError(
             f"{run_dir.name}: already trained by process {status.pid} on {status.host}; stop that one first"
         ) from None
     try:

@@ -36,23 +36,18 @@ class SGD:
 class Adam:
     """torch.optim.Adam; with `decoupled` weight decay, torch.optim.AdamW. beta 0.9, 0.999; epsilon 1e-8.
 
-    With `step_per_weight` every weight counts its own steps, so that CBP can let the new weights of a replaced
-    unit start over (`forget`); otherwise a seed has one count a tensor.
+    Every weight counts its own steps, so that CBP can let the new weights of a replaced unit start over (`forget`).
+    This is torch's Adam with resets; the reference's own Adam for CBP leaves out a division by the second correction.
     """
 
     betas = (0.9, 0.999)
     epsilon = 1e-8
 
-    def __init__(
-        self, params: Params, step_size: float, weight_decay: float, decoupled: bool, step_per_weight: bool
-    ) -> None:
+    def __init__(self, params: Params, step_size: float, weight_decay: float, decoupled: bool) -> None:
         self.step_size, self.weight_decay, self.decoupled = step_size, weight_decay, decoupled
         self.first = {n: torch.zeros_like(w) for n, w in params.items()}
         self.second = {n: torch.zeros_like(w) for n, w in params.items()}
-        self.steps = {
-            n: torch.zeros_like(w) if step_per_weight else w.new_zeros(len(w), *[1] * (w.dim() - 1))
-            for n, w in params.items()
-        }
+        self.steps = {n: torch.zeros_like(w) for n, w in params.items()}
 
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
@@ -90,4 +85,4 @@ def build_optimizer(spec: Spec, params: Params) -> Optimizer:
     """The optimiser of a spec, with fresh state for `params`."""
     if spec.opt == "sgd":
         return SGD(params, spec.step_size, spec.momentum, spec.weight_decay)
-    return Adam(params, spec.step_size, spec.weight_decay, spec.opt == "adamW", step_per_weight=spec.agent == "cbp")
+    return Adam(params, spec.step_size, spec.weight_decay, spec.opt == "adamW")

@@ -33,6 +33,15 @@ COMPANIONS = (
 
 ALL_METRICS = METRICS + COMPANIONS
 
+#: Metrics of hidden units: a linear network has none of them.
+NEED_HIDDEN = frozenset(ALL_METRICS) - {
+    "train_accuracy",
+    "test_accuracy",
+    "curvature",
+    "weight_magnitude",
+    "gradient_norm",
+}
+
 SIGNIFICANT_DIGITS = 6
 """Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""
 

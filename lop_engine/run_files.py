@@ -11,6 +11,10 @@ from lop_engine.rundir import RunDir
 from lop_engine.store import TableWriter
 
 
+class StopRequested(BaseException):
+    """Unwinds the training when the worker is told to stop."""
+
+
 class RunFiles:
     """The files of one run, as their one writer (who holds the run's lock) sees them."""
 

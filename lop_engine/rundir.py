@@ -1,6 +1,7 @@
 """Every path of one run, and the two small JSON files that say what it is and where it stands."""
 
 import glob
+import os
 import re
 import shutil
 import socket
@@ -100,8 +101,10 @@ class RunDir:
         write_json(self.status_json, status.to_dict(), durable)
 
     def clear(self) -> None:
-        """Remove the run and all its records."""
-        shutil.rmtree(self.path)
+        """Remove the run and all its records: in one step as far as anybody can see."""
+        leaving = self.path.with_name(f".{self.path.name}.{os.getpid()}.removed")
+        self.path.rename(leaving)
+        shutil.rmtree(leaving)
 
 
 def find_runs(runs_dir: Path) -> Iterator[RunDir]:

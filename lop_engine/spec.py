@@ -19,7 +19,10 @@ from pydantic_core import PydanticCustomError
 from lop_engine.errors import ConfigError, did_you_mean
 from lop_engine.methods import METHODS
 from lop_engine.mistakes import explain, kind_of, shown, unknown_key
-from lop_engine.records import ALL_METRICS, METRICS
+from lop_engine.records import ALL_METRICS, METRICS, NEED_HIDDEN
+
+#: An experiment's name is a directory's and a label's.
+_EXPERIMENT = re.compile(r"\w[\w .+=-]*")
 
 #: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
 MAX_RUNS = 100_000
@@ -110,7 +113,7 @@ class Spec(BaseModel):
         """The algorithm: `l2` and `snp` may be spelled as `bp` with weight decay and perturbation."""
         if self.agent == "cbp":
             return "cbp2" if self.net_type == 2 else "cbp"
-        if self.agent == "bp" and self.perturb_scale > 0:
+        if self.agent in ("bp", "l2") and self.perturb_scale > 0:
             return "snp"
         if self.agent == "bp" and self.weight_decay > 0:
             return "l2"
@@ -153,14 +156,21 @@ def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, A
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
     """
+    if not _EXPERIMENT.fullmatch(path.stem):
+        raise ConfigError(
+            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
+        )
     raw = read_config(path)
     source = {key: str(path) for key in raw} | {key: "--set" for key in overrides or {}}
     raw = raw | (overrides or {})
     for key, value in raw.items():
         _check_entry(key, value, source[key])
     runs: list[Run] = []
+    if isinstance(raw.get("class_order"), str) and raw["class_order"]:
+        raw["class_order"] = str(Path(raw["class_order"]).absolute())  # a worker may run elsewhere
     for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
+        _check_combination(spec, values, str(path))
         chosen = seeds if seeds is not None else range(spec.num_runs)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
@@ -283,6 +293,24 @@ def _check_entry(key: str, value: Any, where: str) -> None:
             raise ConfigError(f'{where}: key "{key}": {shown(one)}: should be one value, or one list to sweep over')
         if isinstance(one, str) and not one.isprintable():
             raise ConfigError(f'{where}: key "{key}": {shown(one)}: holds a character that cannot be printed')
+
+
+def _check_combination(spec: Spec, values: dict[str, Any], where: str) -> None:
+    """Refuse what was asked for and would be passed over in silence."""
+    unused = {
+        "perturb_scale": spec.method not in ("snp", "bp", "l2") and spec.perturb_scale > 0,
+        "util_type": spec.method == "cbp2" and values.get("util_type", "contribution") != "contribution",
+        "decay_rate": spec.method == "cbp2" and values.get("decay_rate", 0) != 0,
+    }
+    for key, is_unused in unused.items():
+        if is_unused:
+            raise ConfigError(
+                f'{where}: key "{key}": {shown(values[key])}: has no part in method {spec.method}; leave it out'
+            )
+    if spec.method == "linear" and not set(spec.metrics) - NEED_HIDDEN:
+        raise ConfigError(
+            f'{where}: key "metrics": a linear network has no hidden units, so none of these can be measured'
+        )
 
 
 def _plain(value: Any) -> str:

@@ -11,16 +11,12 @@ from lop_engine import checkpoint
 from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import open_images
 from lop_engine.learners import Learner, build_learner
-from lop_engine.run_files import RunFiles, is_diverged
+from lop_engine.run_files import RunFiles, StopRequested, is_diverged
 from lop_engine.spec import Spec
 from lop_engine.training import EpochReport, Position, train
 
 CHECKPOINT_EVERY_S = 60.0
 SPEED_WINDOW_S = 30.0
-
-
-class StopRequested(BaseException):
-    """Unwinds the training loop when the worker is told to stop."""
 
 
 class _AllDivergedError(Exception):
@@ -100,12 +96,9 @@ class _Stack:
             run.record_epoch(report.task, report.epoch, metrics)
             if report.task_seconds is not None:
                 run.record_task(report.task, report.classes[index], report.task_seconds, metrics)
-                print(
-                    f"seed {run.seed}  task {report.task}  classes {report.classes[index]}  "
-                    f"train {metrics['train_accuracy']:.4f}  test {metrics['test_accuracy']:.4f}  "
-                    f"{report.task_seconds:.2f} s",
-                    flush=True,
-                )
+                values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+                place = f"seed {run.seed}  task {report.task}  classes {report.classes[index]}"
+                print(f"{place}  {report.task_seconds:.2f} s  {values}", flush=True)
             if is_diverged(metrics):
                 run.sync()
                 error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"

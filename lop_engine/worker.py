@@ -1,7 +1,7 @@
 """``python -m lop_engine.worker RUN_DIR...``: the child process that trains a stack of seeds.
 
 A run directory is the whole order: run.json says what to train, the checkpoint where to go on. The worker
-holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM lets the epoch
+holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM, and SIGUSR2, let the epoch
 in progress end, for `GRACE_S` at most; what no checkpoint covers then is trained again on resume.
 """
 
@@ -19,9 +19,9 @@ from types import FrameType
 import psutil
 
 from lop_engine.errors import LaunchError, UserError
-from lop_engine.locks import hold
+from lop_engine.locks import LOCKED, LockedError, hold
 from lop_engine.records import State
-from lop_engine.run_files import RunFiles
+from lop_engine.run_files import RunFiles, StopRequested
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec, validate
 
@@ -40,17 +40,15 @@ class Worker:
 
     def run(self) -> int:
         """Train to the end, or to a stop; return the exit status."""
-        self._start()
-        import torch  # takes seconds: the status says "running" before
-
-        from lop_engine.stack import StopRequested, train_runs
-
-        def unwind(number: int, frame: FrameType | None) -> None:
-            raise StopRequested
-
-        signal.signal(signal.SIGALRM, unwind)
         try:
+            self._start()
+            import torch  # takes seconds: the status says "running" before
+
+            from lop_engine.stack import train_runs
+
             torch.set_num_threads(self.threads)
+            # Convolutions on a GPU would otherwise round to TF32, which shows in the curvature.
+            torch.backends.cudnn.allow_tf32 = False
             train_runs(self.spec, self.runs, torch.device(self.device), lambda: self._stop_requested)
         except StopRequested:
             self._end("stopped")
@@ -67,7 +65,8 @@ class Worker:
     def _start(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
         signal.signal(signal.SIGTERM, self._request_stop)
-        signal.signal(signal.SIGUSR2, self._request_stop)
+        signal.signal(signal.SIGUSR2, self._request_stop)  # what Slurm sends ahead of a time limit
+        signal.signal(signal.SIGALRM, self._give_up_epoch)
         process = psutil.Process()
         for run in self.runs:
             run.set_status(
@@ -107,6 +106,9 @@ class Worker:
             self._stop_requested = True
             signal.alarm(GRACE_S)
 
+    def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
+        raise StopRequested
+
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
     specs = [validate(run_dir.read_config()["spec"], str(run_dir.run_json)) for run_dir in run_dirs]
@@ -132,7 +134,7 @@ def main() -> int:
             return Worker(run_dirs, args.device, args.threads).run()
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return LOCKED if isinstance(error, LockedError) else 2
 
 
 if __name__ == "__main__":

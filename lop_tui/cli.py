@@ -1,5 +1,6 @@
 """The `lop` command line: options and help. The work is in `lop_tui.commands`, imported when it is needed."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Seeds a worker trains at once; 1 on a CPU, all that fit on a GPU by default.",
+            help="Seeds a worker trains at once; 1 or 2 on a CPU, all that fit on a GPU by default.",
             show_default=False,
         ),
     ] = None,
@@ -136,6 +137,9 @@ def _version(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a character shows ? in its place
     try:
         app()
     except UserError as error:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lop_engine.analysis import Group
+from lop_engine.errors import UserError
 from lop_tui.palette import assign_colours
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -67,7 +68,10 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format its suffix names; the same figure gives the same bytes."""
     metadata = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[path.suffix.lower()]
     with rc_context(_STYLE):
-        figure.savefig(path, dpi=200, metadata=metadata)
+        try:
+            figure.savefig(path, dpi=200, metadata=metadata)
+        except ValueError as error:  # a title with a lone $ is taken for mathematics
+            raise UserError(f"plot: {path}: cannot be drawn: {str(error).splitlines()[0]}") from None
 
 
 def _draw_panel(

@@ -117,12 +117,14 @@ def test_a_task_holds_its_classes_in_blocks(folder):
     assert task.train.dtype == task.test.dtype == np.float32
 
 
-def test_bytes_are_scaled_and_floats_are_not(tmp_path):
+def test_stored_values_are_taken_as_they_come_and_synthetic_grey_levels_are_scaled(tmp_path):
     write_class(tmp_path, 0, np.full((1, 3, 32, 32), 255, np.uint8))
-    write_class(tmp_path, 1, np.zeros((1, 3, 32, 32), np.uint8))
-    write_class(tmp_path, 2, np.full((1, 3, 32, 32), 255, ">f8"))
-    task = load_task(NpyFolder.open(tmp_path, 1), [0, 1, 2], 1, 0)
-    assert [image.mean() for image in task.train] == [1, -1, 255]
+    write_class(tmp_path, 1, np.full((1, 3, 32, 32), -2.5, ">f8"))
+    task = load_task(NpyFolder.open(tmp_path, 1), [0, 1], 1, 0)
+    assert [image.mean() for image in task.train] == [255, -2.5]
+    images = SyntheticImages(2, 1)
+    seen = load_task(images, [0, 1], 1, 0).train
+    np.testing.assert_allclose(seen[1], images.images(1)[0] / 127.5 - 1, atol=1e-6)
 
 
 @pytest.fixture
@@ -265,9 +267,10 @@ def make_order(path, table, **changes):
 def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
     spec = make_order(tmp_path / name, [[3, 1, 0, 2, 5, 4], [0, 1, 2, 3, 4, 5]])
     sequence = ClassSequence.open(spec, total_classes=6)
-    assert sequence.tasks_a_pass == 3
     assert [sequence.classes(0, task) for task in range(5)] == [[3, 1], [0, 2], [5, 4], [3, 1], [0, 2]]
     assert sequence.classes(1, 4) == [2, 3]
+    odd = ClassSequence.open(make_order(tmp_path / name, [[0, 1, 2, 3, 4]]), total_classes=6)
+    assert [odd.classes(0, task) for task in range(4)] == [[0, 1], [2, 3], [4, 0], [1, 2]]
     sequence.check_seeds([0, 1])
     with pytest.raises(DataError, match="holds 2 rows, seed 2 has none"):
         sequence.check_seeds([0, 2])
@@ -279,6 +282,7 @@ def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
         ([[0, 1, 2, 6]], "classes 0 to 6, the images have 0 to 5"),
         ([[0, -1]], "classes -1 to 0"),
         ([[0, 1, 2, 2]], "row 0: task 1 holds the same class twice"),
+        ([[0, 1, 2, 3, 0]], "row 0: task 2 holds the same class twice"),
         ([[0]], "expected whole numbers"),
         ([0, 1], "expected whole numbers"),
         ([[0.5, 1.5]], "expected whole numbers"),

@@ -1,5 +1,6 @@
 """Documents and example files that cannot rot."""
 
+import ast
 import re
 import sys
 import types
@@ -80,8 +81,8 @@ def test_the_example_of_adding_a_method_works(monkeypatch):
     module = types.ModuleType("lop_engine.learners.weight_clipping")
     exec(module_code, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(METHODS, "weight_clipping", "")
-    exec(registry_line, {"METHODS": METHODS})
+    for name, path in ast.literal_eval(f"{{{registry_line.strip()}}}").items():
+        monkeypatch.setitem(METHODS, name, path)
     spec = Spec(agent="weight_clipping", step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
     learner = build_learner(spec, [0, 1], torch.device("cpu"))
     torch.manual_seed(0)

@@ -51,7 +51,11 @@ def test_a_gpu_takes_the_largest_stack_that_fits(machine):
     machine(80 * GIB, 40 * GIB)
     resources = decide_resources(30, "auto", None, None)
     assert resources.devices == ["cuda:0", "cuda:1"]
-    assert resources.seeds_per_worker >= 30
+    assert resources.seeds_per_worker == 15
+    assert decide_resources(30, "cuda:0", None, None).seeds_per_worker == 30
+    machine(2 * GIB)
+    alone = decide_resources(30, "auto", None, None).seeds_per_worker
+    assert decide_resources(30, "auto", 2, None).seeds_per_worker == alone // 2
 
 
 def test_the_device_can_be_chosen(machine):

@@ -18,5 +18,9 @@ class ImageSet(Protocol):
     @property
     def num_classes(self) -> int: ...
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether grey levels 0 .. 255 become -1 .. 1; else values are taken as they come, as the reference does."""
+
     def images(self, index: int) -> np.ndarray:
         """The images of class `index`, shape (num_images, 3, 32, 32), uint8 or a float type."""

@@ -17,7 +17,7 @@ class ClassSequence:
 
     By default each pass over the data set is a fresh permutation of its classes, from (seed, pass); consecutive
     classes make a task, and classes left over at the end of a pass sit that pass out. With a `table` (seeds, classes)
-    a seed's row is the order, again and again: the reference's way, in which the same pairs come back.
+    a seed's row is the order, end to end again and again: the reference's way, in which the same pairs come back.
     """
 
     total_classes: int
@@ -27,17 +27,12 @@ class ClassSequence:
 
     def classes(self, seed: int, task: int) -> list[int]:
         """The classes of a task, as indices into the data set."""
-        this_pass, place = divmod(task, self.tasks_a_pass)
-        row = self._permutation(seed, this_pass) if self.table is None else self.table[seed]
-        return [int(c) for c in row[place * self.num_classes : (place + 1) * self.num_classes]]
-
-    def _permutation(self, seed: int, this_pass: int) -> np.ndarray:
-        return order(self.total_classes, seed, Stream.CLASS_ORDER, this_pass)
-
-    @property
-    def tasks_a_pass(self) -> int:
-        """Tasks until the permutation is a new one, or the table's row starts over."""
-        return (self.total_classes if self.table is None else self.table.shape[1]) // self.num_classes
+        if self.table is not None:
+            row = self.table[seed]
+            return [int(row[(task * self.num_classes + k) % len(row)]) for k in range(self.num_classes)]
+        this_pass, place = divmod(task, self.total_classes // self.num_classes)
+        permutation = order(self.total_classes, seed, Stream.CLASS_ORDER, this_pass)
+        return [int(c) for c in permutation[place * self.num_classes : (place + 1) * self.num_classes]]
 
     @classmethod
     def open(cls, spec: Spec, total_classes: int) -> "ClassSequence":
@@ -65,8 +60,8 @@ def _read_table(path: Path, total_classes: int, num_classes: int) -> np.ndarray:
         raise DataError(f"{path}: shape {raw.shape} of {raw.dtype}, expected whole numbers (seeds, classes)")
     if raw.min() < 0 or raw.max() >= total_classes:
         raise DataError(f"{path}: classes {raw.min()} to {raw.max()}, the images have 0 to {total_classes - 1}")
-    whole = raw.shape[1] // num_classes * num_classes
-    groups = np.sort(raw[:, :whole].reshape(len(raw), -1, num_classes), axis=2)
+    places = np.arange(raw.shape[1] * num_classes).reshape(-1, num_classes) % raw.shape[1]
+    groups = np.sort(raw[:, places], axis=2)
     repeated = np.argwhere((groups[:, :, 1:] == groups[:, :, :-1]).any(2))
     if len(repeated):
         seed, task = repeated[0]

@@ -45,6 +45,10 @@ class NpyFolder:
     def name(self) -> str:
         return str(self.path)
 
+    @property
+    def is_scaled(self) -> bool:
+        return False
+
     def images(self, index: int) -> np.ndarray:
         """The images of class `index`, shape (num_images, 3, 32, 32), in the file's own type."""
         path = self.path / f"{index}.npy"

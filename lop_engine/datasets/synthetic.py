@@ -48,6 +48,10 @@ class SyntheticImages:
     def name(self) -> str:
         return f"synthetic (dataset seed {self.seed})"
 
+    @property
+    def is_scaled(self) -> bool:
+        return True
+
     def images(self, index: int) -> np.ndarray:
         """The images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
         if not 0 <= index < self.num_classes:
@@ -55,7 +59,7 @@ class SyntheticImages:
         return _class_images(self.seed, index, self.num_images)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def _class_images(seed: int, index: int, num_images: int) -> np.ndarray:
     windows, lean = _class_textures(seed, index)
     blocks = [_image_block(windows, lean, seed, index, block) for block in range(-(-num_images // _BLOCK))]

@@ -23,7 +23,7 @@ class TaskImages:
 
 def load_task(images: ImageSet, classes: list[int], train_images: int, test_images: int) -> TaskImages:
     """The images of a task: the first `train_images` of each class train, the next `test_images` test."""
-    stacks = [scale(images.images(c)[: train_images + test_images]) for c in classes]
+    stacks = [_as_seen(images, c)[: train_images + test_images] for c in classes]
     labels = np.arange(len(classes), dtype=np.int64)
     return TaskImages(
         classes,
@@ -34,8 +34,7 @@ def load_task(images: ImageSet, classes: list[int], train_images: int, test_imag
     )
 
 
-def scale(images: np.ndarray) -> np.ndarray:
-    """uint8 to float32 in [-1, 1]; other types as they come (the reference scales nothing), as float32."""
-    if images.dtype == np.uint8:
-        return images * np.float32(2 / 255) - np.float32(1)
-    return images.astype(np.float32)
+def _as_seen(images: ImageSet, index: int) -> np.ndarray:
+    """The images of a class as float32, scaled if the set says so."""
+    values = images.images(index)
+    return values * np.float32(2 / 255) - np.float32(1) if images.is_scaled else values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Start and follow worker processes. `Launcher` is what `lop run` speaks to; `local` is the first kind."""
+"""From runs to worker processes: make their directories ready, plan who trains what where, start and reap workers."""
 
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 _PROBE = """
@@ -12,6 +13,7 @@ print(json.dumps([torch.cuda.mem_get_info(i)[0] for i in range(count)]))
 """
 
 
+@cache
 def gpu_memory_bytes() -> list[int]:
     """Free memory of each CUDA GPU, in bytes; empty where there is none.
 
@@ -20,7 +22,9 @@ def gpu_memory_bytes() -> list[int]:
     if not (Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
         return []
     try:
-        answer = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True)
+        answer = subprocess.run(
+            [sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True
+        )
         return [int(free) for free in json.loads(answer.stdout)]
     except (subprocess.SubprocessError, OSError, ValueError):
         return []

@@ -51,9 +51,10 @@ def decide_resources(
     """
     gpus = _choose_gpus(device, use_gpu)
     if gpus:
-        names, free = list(gpus), min(gpus.values())
+        names = list(gpus)
         count = workers or len(names)
-        fit = max(1, min(MAX_SEEDS_ON_GPU, free // SEED_BYTES_ON_GPU))
+        free = min(gpus.values()) // -(-count // len(names))  # workers on one GPU share its memory
+        fit = max(1, min(MAX_SEEDS_ON_GPU, free // SEED_BYTES_ON_GPU, -(-num_runs // count)))
         return Resources([names[i % len(names)] for i in range(count)], 2, seeds_per_worker or fit)
     cores = num_cores()
     # A stack of two costs hardly more than two single seeds: worth it where all runs can then start at once.

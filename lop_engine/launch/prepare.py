@@ -3,14 +3,15 @@
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import lop_engine
-from lop_engine.errors import LaunchError
+from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir, observed_state, write_json
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
@@ -22,7 +23,7 @@ class Prepared:
 
     to_train: list[RunDir]
     resumed: list[RunDir]
-    """The part of `to_train` that was begun before."""
+    """The part of `to_train` that has a checkpoint to go on from."""
     done: list[RunDir]
 
 
@@ -36,28 +37,52 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -
     """
     dirs = [RunDir.of(runs_dir, run) for run in runs]
     existing = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir.run_json.exists()]
-    statuses = {run_dir: run_dir.read_status() for run_dir, _ in existing}
+    statuses = {run_dir: _read_status(run_dir, fresh) for run_dir, _ in existing}
     for run_dir, run in existing:
         _refuse_if_running(run_dir, statuses[run_dir])
         if not fresh:
-            _refuse_if_changed(run_dir, run.spec)
+            with _advice(run_dir):
+                _refuse_if_changed(run_dir, run.spec)
     if fresh:
         for run_dir, _ in existing:
             run_dir.clear()
         statuses = {}
-    done = [run_dir for run_dir, status in statuses.items() if status.state in ENDED]
-    to_train = [run_dir for run_dir in dirs if run_dir not in done]
-    for run_dir, run in zip(dirs, runs, strict=True):
-        if run_dir in done:
-            continue
+    done = {run_dir for run_dir, status in statuses.items() if status.state in ENDED}
+    to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done]
+    for run_dir, run in to_train:
         status = statuses.get(run_dir) or _create(run_dir, run)
         run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None))
-    return Prepared(to_train, [run_dir for run_dir in to_train if run_dir in statuses], done)
+    return Prepared(
+        [run_dir for run_dir, _ in to_train],
+        [run_dir for run_dir, _ in to_train if run_dir.checkpoint.exists()],
+        [run_dir for run_dir in dirs if run_dir in done],
+    )
+
+
+def _read_status(run_dir: RunDir, fresh: bool) -> RunStatus:
+    try:
+        with _advice(run_dir):
+            return run_dir.read_status()
+    except LaunchError:
+        if fresh:
+            return RunStatus()
+        raise
+
+
+@contextmanager
+def _advice(run_dir: RunDir) -> Iterator[None]:
+    """What cannot be read can be started over."""
+    try:
+        yield
+    except (StoreError, ConfigError) as error:
+        raise LaunchError(f"{error}; start {run_dir.name} over with --fresh") from None
 
 
 def _create(run_dir: RunDir, run: Run) -> RunStatus:
     try:
-        run_dir.path.mkdir(parents=True, exist_ok=True)
+        if run_dir.path.exists():
+            run_dir.clear()  # what has no run.json is the rest of a run that was removed
+        run_dir.path.mkdir(parents=True)
         write_json(run_dir.run_json, _run_config(run), durable=True)
     except OSError as error:
         raise LaunchError(f"{run_dir.path}: cannot be created: {error.strerror}") from None
@@ -96,7 +121,10 @@ def _refuse_if_running(run_dir: RunDir, status: RunStatus) -> None:
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results."""
-    old = validate(run_dir.read_config().get("spec", {}), str(run_dir.run_json)).model_dump()
+    stored = run_dir.read_config().get("spec")
+    if not isinstance(stored, dict):
+        raise StoreError(f"{run_dir.run_json}: holds no spec")
+    old = validate(stored, str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
     changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]
     if changed:

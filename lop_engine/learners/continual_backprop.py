@@ -117,7 +117,8 @@ class GenerateAndTest:
         kept.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
-        return units_SR, due_SR
+        # A diverged seed's utilities are no order: what is not eligible is never replaced.
+        return units_SR, due_SR & eligible_SF.gather(1, units_SR)
 
     def _random_utility(self, index: int) -> Tensor:
         """This step's uniform utilities of layer `index`, (S, F): drawn behind the candidate weights."""

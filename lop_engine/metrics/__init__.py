@@ -12,6 +12,7 @@ from lop_engine.metrics import accuracies, gradients, ranks, units, weights
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.probe import Probe
 from lop_engine.metrics.weights import weight_magnitude
+from lop_engine.records import NEED_HIDDEN
 
 __all__ = ["REGISTRY", "Metric", "Probe", "measure", "weight_magnitude"]
 
@@ -22,8 +23,6 @@ class Metric:
 
     function: Callable[..., Tensor]
     on_probe: Callable[[Probe], Tensor]
-    needs_hidden: bool = False
-    """Left out for a network without hidden layers."""
 
 
 def _curvature(probe: Probe) -> Tensor:
@@ -33,11 +32,11 @@ def _curvature(probe: Probe) -> Tensor:
 
 
 def _of_units(function: Callable[..., Tensor], *settings: int) -> Metric:
-    return Metric(function, lambda probe: function(probe.hidden, *settings), needs_hidden=True)
+    return Metric(function, lambda probe: function(probe.hidden, *settings))
 
 
 def _of_spectrum(function: Callable[..., Tensor]) -> Metric:
-    return Metric(function, lambda probe: function(probe.spectrum), needs_hidden=True)
+    return Metric(function, lambda probe: function(probe.spectrum))
 
 
 REGISTRY: dict[str, Metric] = {
@@ -66,4 +65,4 @@ REGISTRY: dict[str, Metric] = {
 def measure(names: Iterable[str], probe: Probe) -> dict[str, Tensor]:
     """The named metrics of a probe, each (S,); those that need hidden layers are left out where there are none."""
     chosen = {name: REGISTRY[name] for name in names}
-    return {name: m.on_probe(probe) for name, m in chosen.items() if probe.hidden or not m.needs_hidden}
+    return {name: m.on_probe(probe) for name, m in chosen.items() if probe.hidden or name not in NEED_HIDDEN}

@@ -93,7 +93,7 @@ class TableWriter:
         elif start != self._header + b"\n":
             found = table_name(start.split(b"\n")[0])
             what = f'holds table "{found}"' if found else "is not a record file (one document a line)"
-            raise StoreError(f'{self.path}: {what}, expected table "{table}"; move it away to start a new one')
+            raise StoreError(f'{self.path}: {what}, expected table "{table}"; start this run over with --fresh')
 
     def _close_table(self) -> None:
         """Make the file end behind the last document."""
@@ -112,7 +112,10 @@ class TableWriter:
 
     def _cut_to(self, keep: int) -> None:
         if keep > self.num_documents:
-            raise StoreError(f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}")
+            raise StoreError(
+                f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}; "
+                "start this run over with --fresh"
+            )
         if keep == self.num_documents:
             return
         self.num_documents, self._end = 0, len(self._header)

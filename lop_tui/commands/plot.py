@@ -9,6 +9,7 @@ from lop_engine.analysis import group_runs
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.records import ALL_METRICS, METRICS
 from lop_engine.runs import RunsReader
+from lop_tui.commands.console import say
 
 
 def plot_runs(runs_dir: Path, metrics: Sequence[str], output: Path | None, bin_size: int | None, title: str) -> int:
@@ -35,6 +36,6 @@ def plot_runs(runs_dir: Path, metrics: Sequence[str], output: Path | None, bin_s
     console = Console()
     for group in groups:
         if group not in drawable:
-            console.print(f"left out: {group.label}, which has no whole bin yet", highlight=False)
-    console.print(f"figure: {path}", highlight=False, soft_wrap=True)
+            say(console, f"left out: {group.label}, which has no whole bin yet")
+    say(console, f"figure: {path}")
     return 0

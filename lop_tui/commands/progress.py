@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.runs import Snapshot
+from lop_tui.commands.console import say
 from lop_tui.dashboard import formats
 from lop_tui.dashboard.model import Row, build_view
 
@@ -67,7 +68,7 @@ class LineDisplay:
             return
         lines = tuple(_line(row) for row in view.rows)
         if lines != self._last:
-            self._console.print("\n".join(lines), highlight=False, soft_wrap=True)
+            say(self._console, "\n".join(lines))
             self._last_at, self._last = time.monotonic(), lines
 
 

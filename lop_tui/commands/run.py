@@ -1,14 +1,10 @@
 """`lop run`: from experiment files to finished runs."""
 
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.prompt import Confirm
@@ -16,14 +12,14 @@ from rich.table import Table
 
 from lop_engine.datasets import ClassSequence, open_images
 from lop_engine.errors import ConfigError, LaunchError
-from lop_engine.launch import LocalLauncher, Plan, decide_resources, plan_runs, prepare_run_dirs
+from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs
+from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
-from lop_tui.commands.progress import Display, open_display
+from lop_tui.commands.console import say
 from lop_tui.commands.summary import summary_table
-
-POLL_S = 0.2
+from lop_tui.commands.supervise import supervise
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,18 @@ def run_experiments(request: Request) -> int:
     _plan(request, runs, [])  # a device that does not exist is refused before anything is changed
     prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh)
     if prepared.done:
-        console.print(f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
+        say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
-        console.print(f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
+        say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
     if request.detach and prepared.to_train:
         return _detach(console, request)
     if prepared.to_train:
-        code = _supervise(console, request, _plan(request, runs, prepared.to_train))
-        if code:
-            return code
+        plan = _plan(request, runs, prepared.to_train)
+        say(console, f"{_plural(len(prepared.to_train), 'run')} on {_describe(plan)}; records in {request.runs_dir}")
+        dirs = {RunDir.of(request.runs_dir, run) for run in runs}
+        if not supervise(console, plan, dirs, request.runs_dir, request.watch):
+            say(console, "stopped; the same lop run goes on from the last checkpoints")
+            return 130
     return _conclude(console, request, runs)
 
 
@@ -96,12 +95,11 @@ def _check_data(console: Console, runs: Sequence[Run]) -> set[str]:
         names.add(images.name)
         sequence = ClassSequence.open(spec, images.num_classes)
         sequence.check_seeds([run.seed for run in runs if run.spec == spec])
-        if sequence.table is not None and sequence.tasks_a_pass < spec.num_tasks:
-            console.print(
-                f"note: {spec.class_order} orders {sequence.tasks_a_pass} tasks, the runs have {spec.num_tasks}: "
-                "the same tasks come back",
-                highlight=False,
-                soft_wrap=True,
+        if sequence.table is not None and sequence.table.shape[1] < spec.num_tasks * spec.num_classes:
+            say(
+                console,
+                f"note: the rows of {spec.class_order} hold {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "
+                f"take {spec.num_tasks * spec.num_classes}: the same classes come back",
             )
     return names
 
@@ -129,93 +127,52 @@ def _detach(console: Console, request: Request) -> int:
     log_path = request.runs_dir / "launcher.log"
     with open(log_path, "ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "lop_tui", *arguments],
+            [sys.executable, "-P", "-m", "lop_tui", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    console.print(f"training in the background (process {child.pid}, log {log_path})", highlight=False)
-    console.print(f"follow it: lop watch {request.runs_dir}    stop it: kill {child.pid}", highlight=False)
+    say(console, f"training in the background (process {child.pid}, log {log_path})")
+    say(console, f"follow it: lop watch {request.runs_dir}    stop it: kill {child.pid}")
     return 0
 
 
-class _Supervisor(threading.Thread):
-    """Drives the launcher, so that whatever shows on the screen cannot hold the workers up."""
-
-    def __init__(self, launcher: LocalLauncher) -> None:
-        super().__init__(name="supervisor", daemon=True)
-        self._launcher = launcher
-        self._signals = 0
-
-    def run(self) -> None:
-        asked = 0
-        while self._launcher.active:
-            if self._signals != asked:
-                asked = self._signals
-                self._launcher.stop(at_once=asked > 1)
-            self._launcher.poll()
-            time.sleep(POLL_S)
-
-    @property
-    def stopping(self) -> bool:
-        return self._signals > 0
-
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """First: workers save and stop. Second: they are killed."""
-        self._signals += 1
-
-
-def _supervise(console: Console, request: Request, plan: Plan) -> int:
-    """Train a plan and show its progress; return 130 if it was stopped, else 0."""
-    supervisor = _Supervisor(LocalLauncher(plan))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, supervisor.on_signal)
-    console.print(
-        f"{sum(map(len, plan.stacks))} runs on {_describe(plan)}; records in {request.runs_dir}",
-        highlight=False,
-    )
-    supervisor.start()
-    if request.watch and console.is_terminal:
-        from lop_tui.dashboard import run_dashboard
-
-        if not run_dashboard(request.runs_dir, exit_when_done=True):
-            console.print("dashboard closed, training goes on; Ctrl-C stops it", highlight=False)
-    with open_display(console) as display:
-        _show_until_done(display, supervisor, RunsReader(request.runs_dir))
-    if not supervisor.stopping:
-        return 0
-    console.print("stopped; the same lop run goes on from the last checkpoints", highlight=False)
-    return 130
-
-
-def _show_until_done(display: Display, supervisor: _Supervisor, reader: RunsReader) -> None:
-    while supervisor.is_alive():
-        display.update(reader.read(), supervisor.stopping)
-        supervisor.join(0.5)
-    display.update(reader.read(), supervisor.stopping)
-
-
 def _conclude(console: Console, request: Request, runs: Sequence[Run]) -> int:
-    """Say how the runs ended; return 1 if one failed."""
+    """Say how the runs ended; return 1 unless all of them did."""
     dirs = {RunDir.of(request.runs_dir, run) for run in runs}
     views = [view for view in RunsReader(request.runs_dir).read().runs if view.dir in dirs]
     console.print(summary_table(views))
-    failed = [view for view in views if view.state in ("failed", "lost")]
-    for view in failed:
-        error = view.problem or view.status.error or "its worker is gone"
-        console.print(f"{view.dir.name} {view.state}: {error}", highlight=False, style="red", soft_wrap=True)
+    for gone in sorted(dirs - {view.dir for view in views}):
+        say(console, f"{gone.name}: its directory is gone")
+    unended = [view for view in views if view.state not in ENDED]
+    for view in unended:
+        why = view.problem or view.status.error or _HINTS.get(view.state, "")
+        line = f"{view.dir.name} {view.state}: {why}"
+        say(console, line, style="red")
+    failed = [view for view in unended if view.state == "failed" and not view.problem]
     if failed:
-        console.print(f"log: {failed[0].dir.worker_log(failed[0].status)}", highlight=False, soft_wrap=True)
-    return 1 if failed else 0
+        log = failed[0].dir.worker_log(failed[0].status)
+        say(console, f"log: {log}")
+    return 1 if unended or len(views) < len(dirs) else 0
+
+
+_HINTS = {
+    "lost": "its worker is gone; the same lop run goes on from its checkpoint",
+    "stopped": "from outside; the same lop run goes on from its checkpoint",
+    "running": "by another lop run",
+    "queued": "by another lop run, or left behind by one; the same lop run takes it up",
+}
 
 
 def _describe(plan: Plan) -> str:
     """``2 workers (cpu, 1 thread each)``."""
     devices, threads = plan.resources.devices, plan.resources.threads
-    workers = f"{len(devices)} worker{'s' if len(devices) > 1 else ''}"
-    each = f"{threads} thread{'s' if threads > 1 else ''} each"
-    return f"{workers} ({', '.join(dict.fromkeys(devices))}, {each})"
+    return f"{_plural(len(devices), 'worker')} ({', '.join(dict.fromkeys(devices))}, {_plural(threads, 'thread')} each)"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str]) -> Table:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lop_engine.runs import RunsReader, RunView
+from lop_tui.commands.console import say
 from lop_tui.dashboard import formats
 
 _STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
@@ -25,13 +26,13 @@ def show_status(runs_dir: Path, as_json: bool) -> int:
     console = Console()
     if not snapshot.runs:
         hint = "start some with lop run CFG, or name another --runs-dir"
-        console.print(f"no runs in {runs_dir}; {hint}", highlight=False, soft_wrap=True)
+        say(console, f"no runs in {runs_dir}; {hint}")
         return 0
     console.print(_table(snapshot.runs))
     for view in snapshot.runs:
         error = view.problem or view.status.error
         if error:
-            console.print(f"{view.dir.name}: {error}", highlight=False, soft_wrap=True)
+            say(console, f"{view.dir.name}: {error}")
     return 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from lop_engine.analysis import group_runs, summarise
+from lop_engine.analysis import Summary, group_runs, summarise
 from lop_engine.runs import RunView
 from lop_tui.palette import assign_colours
 
@@ -30,7 +30,13 @@ def summary_table(views: Sequence[RunView]) -> Table:
             str(summary.tasks_done),
             f"{100 * summary.first:.1f}",
             f"{100 * summary.best:.1f}",
-            f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}",
+            f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}{_only(summary)}",
             f"{100 * summary.lost:.1f}",
         )
     return table
+
+
+def _only(summary: Summary) -> str:
+    """Says so where the last tenth is not the mean of all seeds."""
+    num_last, num_all = summary.num_seeds_last, len(summary.group.runs)
+    return "" if num_last == num_all else f" n={num_last}/{num_all}"

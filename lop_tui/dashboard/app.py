@@ -27,7 +27,7 @@ class Dashboard(App[bool]):
     Args:
         read: returns the state of all runs now; called in a thread of its own.
         refresh_s: seconds between two reads.
-        exit_when_done: leave by itself when all runs have ended.
+        until: leave by itself after a frame of which this is true.
     """
 
     CSS_PATH = "styles.tcss"
@@ -44,10 +44,12 @@ class Dashboard(App[bool]):
         Binding("question_mark", "help", "Help", key_display="?"),
     ]
 
-    def __init__(self, read: Callable[[], Snapshot], refresh_s: float = 1.0, exit_when_done: bool = False) -> None:
+    def __init__(
+        self, read: Callable[[], Snapshot], refresh_s: float = 1.0, until: Callable[[View], bool] | None = None
+    ) -> None:
         super().__init__()
         self._reader = SnapshotReader(read, self.post_message, refresh_s)
-        self._exit_when_done = exit_when_done
+        self._until = until
         self.view: View | None = None
         """The frame on the screen."""
         self._error: Exception | None = None
@@ -80,7 +82,7 @@ class Dashboard(App[bool]):
             return
         self.view, self._error = message.view, None
         self._show()
-        if self._exit_when_done and self.view.all_ended:
+        if self._until and self._until(self.view):
             self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
     def on_snapshot_failed(self, message: SnapshotFailed) -> None:
@@ -158,7 +160,7 @@ class Dashboard(App[bool]):
         self._status.show(self.view, paused=self.paused, error=self._error, page=self._grid.page)
 
     def _exit_if_still_done(self) -> None:
-        if self.view and self.view.all_ended and not self.paused:
+        if self.view and self._until and self._until(self.view) and not self.paused:
             self.exit(True)
 
 

@@ -3,15 +3,20 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from lop_engine.launch import prepare_run_dirs
 from lop_engine.rundir import find_runs
+from lop_engine.spec import load_runs
 from lop_engine.store import read_table
 from lop_tui import cli
 
@@ -96,6 +101,11 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
         (["tiny.json", "--set", "step_size=-1"], "step_size"),
         (["tiny.json", "--set", "agent=cpb"], 'did you mean "cbp"?'),
         (["tiny.json", "--set", "net_type=3"], "net_type"),
+        (["tiny.json", "--set", "perturb_scale=0.1"], "has no part in method cbp"),
+        (["tiny.json", "--set", "net_type=2", "--set", "util_type=random"], "has no part in method cbp2"),
+        (["tiny.json", "--set", "agent=linear", "--set", 'metrics=["srank"]'], "no hidden units"),
+        (["tiny.json", "--set", 'metrics=["sranc"]'], 'did you mean "srank"?'),
+        (["tiny.json", "--set", "class_order=nowhere.npy"], "nowhere.npy: no such class order"),
         (["tiny.json", "--seeds", "many"], '--seeds "many"'),
         (["tiny.json", "--set", "nonsense"], "write key=value"),
         (["tiny.json", "--device", "cuda:7"], "no such GPU here"),
@@ -124,22 +134,66 @@ def test_dry_run_says_what_would_run_and_changes_nothing(here):
     assert list(here.iterdir()) == [here / "cbp.json"]
 
 
-def test_fresh_asks_before_it_removes(here):
-    write_config(here / "cbp.json")
-    assert lop("run", "cbp.json").returncode == 0
+def test_fresh_asks_before_it_removes(here, finished):
+    shutil.copytree(finished, here, dirs_exist_ok=True)
     refused = lop("run", "cbp.json", "--fresh", stdin=subprocess.DEVNULL)
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
-    assert len(list(find_runs(here / "runs"))) == 1
-    accepted = lop("run", "cbp.json", "--fresh", "--yes", "--set", "num_tasks=2")
-    assert accepted.returncode == 0
     [run] = find_runs(here / "runs")
     assert len(read_table(run.tasks_json)) == 2
+    accepted = lop("run", "cbp.json", "--fresh", "--yes", "--set", "num_tasks=3")
+    assert accepted.returncode == 0
+    assert len(read_table(run.tasks_json)) == 3
 
 
-def test_a_failed_run_shows_the_worker_s_error_and_exits_1(here):
-    write_config(here / "cbp.json")
-    assert lop("run", "cbp.json").returncode == 0
+@pytest.mark.parametrize("name", [".json", "..json", ".hidden.json", "[red]x.json", "a$b$.json", "a;b.json", "-x.json"])
+def test_a_name_that_could_hide_or_lead_astray_is_refused(here, monkeypatch, capsys, name):
+    write_config(here / name)
+    monkeypatch.setattr(sys, "argv", ["lop", "run", "--", name])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "its name may hold letters, digits" in capsys.readouterr().err
+    assert list(here.iterdir()) == [here / name]
+
+
+def test_modules_of_the_working_directory_stay_out_of_the_workers(here):
+    (here / "random.py").write_text("raise SystemExit('my own random.py')")
+    write_config(here / "my run.json", num_tasks=1)
+    command = [str(Path(sys.executable).with_name("lop")), "run", "my run.json", "--runs-dir", "[b]runs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "records in [b]runs" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A directory with cbp.json and its one finished run."""
+    path = tmp_path_factory.mktemp("finished")
+    write_config(path / "cbp.json", num_tasks=2)
+    assert lop("run", "cbp.json", cwd=path).returncode == 0
+    return path
+
+
+@pytest.mark.parametrize("file", ["run.json", "status.json", "tasks.json", "epochs.json", "checkpoint.pt"])
+def test_a_damaged_file_is_named_with_a_way_on_and_fresh_is_that_way(here, finished, file):
+    shutil.copytree(finished, here, dirs_exist_ok=True)
+    [run] = find_runs(here / "runs")
+    run.write_status(replace(run.read_status(), state="stopped"))
+    (run.path / file).write_text('{"spec": 5, "state": []}')
+    refused = lop("run", "cbp.json")
+    said = refused.stdout + refused.stderr
+    assert refused.returncode in (1, 2)
+    assert file in said
+    assert "--fresh" in said
+    assert "Traceback" not in said
+    prepared = prepare_run_dirs(here / "runs", load_runs(here / "cbp.json"), fresh=True)
+    assert prepared.to_train == [run]
+    assert prepared.resumed == []
+
+
+def test_a_failed_run_shows_the_worker_s_error_and_exits_1(here, finished):
+    shutil.copytree(finished, here, dirs_exist_ok=True)
     [run] = find_runs(here / "runs")
     run.checkpoint.write_bytes(b"rubbish")
     run.status_json.unlink()
@@ -179,7 +233,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
     assert {run.read_status().state for run in find_runs(here / "runs")} == {"stopped"}
     done = lop("run", "cbp.json", "--seeds", "3", "--set", "num_tasks=40")
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 runs go on" in done.stdout
+    assert "1 of 3 runs go on" in done.stdout
     assert [len(read_table(run.tasks_json)) for run in find_runs(here / "runs")] == [40, 40, 40]
 
 
@@ -201,8 +255,34 @@ def test_detach_returns_at_once_and_trains_on(here):
     wait_for(is_gone)
 
 
-def test_a_closed_pipe_is_no_traceback(here):
-    write_config(here / "cbp.json")
+def test_a_closed_pipe_stops_the_training_without_a_traceback(here):
+    write_config(here / "cbp.json", num_tasks=4000)
     piped = f"{sys.executable} -m lop_tui run cbp.json | head -1"
     result = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=90, check=False)
     assert "Traceback" not in result.stderr
+    [run] = find_runs(here / "runs")
+    assert run.read_status().state == "stopped"
+
+
+def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here):
+    write_config(here / "cbp.json", num_tasks=10)
+    process = start("run", "cbp.json", "--seeds", "3", "--workers", "1", "--seeds-per-worker", "1")
+    wait_for(lambda: is_training(here))
+    shutil.rmtree(here / "runs/cbp/default/seed_002")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "cbp/default/seed_002: its directory is gone" in out
+    assert "Traceback" not in out + err
+    assert [run.read_status().state for run in find_runs(here / "runs")] == ["finished", "finished"]
+
+
+def test_a_worker_stopped_from_outside_is_not_success(here):
+    write_config(here / "cbp.json", num_tasks=4000)
+    process = start("run", "cbp.json")
+    wait_for(lambda: is_training(here))
+    [run] = find_runs(here / "runs")
+    os.kill(run.read_status().pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "stopped: from outside" in out
+    assert "Traceback" not in out + err

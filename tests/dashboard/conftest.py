@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -69,7 +70,7 @@ def ended(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, runs=runs)
 
 
-def app_showing(snapshot: Snapshot, **options: bool) -> Dashboard:
+def app_showing(snapshot: Snapshot, **options: Any) -> Dashboard:
     """An app that reads `snapshot` once; further frames are posted by hand."""
     return Dashboard(lambda: snapshot, refresh_s=NEVER_S, **options)
 

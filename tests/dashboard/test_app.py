@@ -139,7 +139,7 @@ async def test_q_quits_and_tells_whether_all_had_ended(eleven_runs: Snapshot, al
 
 async def test_it_leaves_by_itself_when_all_is_done(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "FINAL_FRAME_S", 0.01)
-    app = app_showing(eleven_runs, exit_when_done=True)
+    app = app_showing(eleven_runs, until=lambda view: view.all_ended)
     async with app.run_test() as pilot:
         await first_frame(pilot)
         assert app.return_value is None

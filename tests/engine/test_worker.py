@@ -15,6 +15,7 @@ from lop_engine import stack
 from lop_engine.errors import LaunchError
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
 from lop_engine.learners import Learner
+from lop_engine.locks import LOCKED
 from lop_engine.run_files import RunFiles
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
@@ -41,8 +42,20 @@ def make_runs(experiment="cbp", seeds=(0,), **changes) -> list[Run]:
     return [Run(experiment, "default", seed, spec) for seed in seeds]
 
 
+LAUNCHED: list[LocalLauncher] = []
+
+
 def launch(run_dirs, workers=2, seeds_per_worker=1) -> LocalLauncher:
-    return LocalLauncher(plan_runs(run_dirs, Resources(["cpu"] * workers, 1, seeds_per_worker)))
+    LAUNCHED.append(LocalLauncher(plan_runs(run_dirs, Resources(["cpu"] * workers, 1, seeds_per_worker))))
+    return LAUNCHED[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_worker_outlives_its_test():
+    yield
+    while LAUNCHED:
+        LAUNCHED[-1].stop(at_once=True)
+        finish(LAUNCHED.pop())
 
 
 def finish(launcher: LocalLauncher, limit_s: float = 60) -> None:
@@ -129,7 +142,46 @@ def test_a_killed_worker_is_a_failed_run_that_says_why_and_can_go_on(tmp_path):
     status = run_dir.read_status()
     assert status.state == "failed"
     assert "SIGKILL" in status.error
-    assert prepare_run_dirs(tmp_path, runs).resumed == [run_dir]
+    assert prepare_run_dirs(tmp_path, runs).to_train == [run_dir]
+
+
+def test_a_stop_before_the_worker_can_handle_it_is_a_stop(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
+    launcher = launch([run_dir])
+    launcher.poll()
+    launcher.stop()
+    finish(launcher)
+    assert run_dir.read_status().state == "stopped"
+
+
+def test_a_worker_that_cannot_end_its_epoch_gives_it_up(tmp_path, monkeypatch):
+    """The grace of three seconds ends in the middle of what the worker does, torch's import included."""
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=2, num_showings=10_000_000, metrics_every=0)).to_train
+    launcher = launch([run_dir])
+    launcher.poll()
+    wait_for(lambda: run_dir.read_status().state == "running")
+    launcher.stop()
+    finish(launcher, 20)
+    assert run_dir.read_status().state == "stopped"
+
+
+def test_what_is_left_of_a_removed_run_is_not_taken_up(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
+    finish(launch([run_dir]))
+    run_dir.run_json.unlink()
+    prepared = prepare_run_dirs(tmp_path, make_runs(step_size=0.5))
+    assert prepared.to_train == [run_dir]
+    assert prepared.resumed == []
+    assert sorted(path.name for path in run_dir.path.iterdir()) == ["run.json", "status.json"]
+
+
+def test_chosen_metrics_are_recorded_and_no_others(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs(metrics=["dead_proportion", "curvature"])).to_train
+    finish(launch([run_dir]))
+    assert run_dir.read_status().error is None
+    document = read_table(run_dir.tasks_json)[-1]
+    assert list(document) == ["task", "classes", "seconds", "dead_proportion", "curvature"]
+    assert set(RunsReader(tmp_path).read().runs[0].series) == {"dead_proportion", "curvature"}
 
 
 def test_a_run_is_not_trained_twice_at_once(tmp_path):
@@ -145,7 +197,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
     second = subprocess.run(
         [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, text=True, timeout=60
     )
-    assert second.returncode == 2
+    assert second.returncode == LOCKED
     assert "already trained by process" in second.stderr
     assert "Traceback" not in second.stderr
     launcher.stop(at_once=True)

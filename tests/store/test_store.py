@@ -187,7 +187,7 @@ def test_what_is_no_record_file_of_this_table_is_left_alone(path):
         db.table("tasks").insert({"task": 0})
     path.write_bytes(path.read_bytes() + b"\n")
     content = path.read_bytes()
-    with pytest.raises(StoreError, match=r"is not a record file .* expected table \"tasks\"; move it away"):
+    with pytest.raises(StoreError, match=r"is not a record file .* expected table \"tasks\"; start this run over"):
         TableWriter(path, "tasks")
     with pytest.raises(StoreError, match="line 1: not a record file"):
         read_table(path)

@@ -1,0 +1,8 @@
+"""Plain sentences on the console."""
+
+from rich.console import Console
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print a line as it is: paths and error texts are no markup, and are not broken where a pipe may read them."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,98 @@
+"""Drive the workers of a plan, and show how they get on."""
+
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from lop_engine.launch import LocalLauncher, Plan
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader, Snapshot
+from lop_tui.commands.console import say
+from lop_tui.commands.progress import open_display
+
+POLL_S = 0.2
+REFRESH_S = 0.5
+
+
+class Supervisor(threading.Thread):
+    """Drives the launcher, so that whatever shows on the screen cannot hold the workers up."""
+
+    def __init__(self, launcher: LocalLauncher) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._launcher = launcher
+        self._stops_asked = 0
+        self.error: Exception | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self._stops_asked > 0
+
+    def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Once: workers save and stop. Twice: they are killed. A signal handler, too."""
+        self._stops_asked += 1
+
+    def run(self) -> None:
+        try:
+            obeyed = 0
+            while self._launcher.active:
+                if self._stops_asked > obeyed:
+                    obeyed = self._stops_asked
+                    self._launcher.stop(at_once=obeyed > 1)
+                self._launcher.poll()
+                time.sleep(POLL_S)
+        except Exception as error:  # whoever waits for this thread raises it
+            self.error = error
+            self._launcher.stop()
+
+
+def supervise(console: Console, plan: Plan, dirs: set[RunDir], runs_dir: Path, watch: bool) -> bool:
+    """Train a plan and show the progress of `dirs`; return False if it was stopped on the way.
+
+    Args:
+        watch: show the dashboard (of all `runs_dir`) first, where there is a terminal.
+
+    Raises:
+        OSError: a worker could not be started; those that run are told to stop.
+    """
+    supervisor = Supervisor(LocalLauncher(plan))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(number, supervisor.ask_to_stop)
+    supervisor.start()
+    try:
+        if watch and console.is_terminal:
+            _show_dashboard(console, supervisor, runs_dir)
+        _show_progress(console, supervisor, dirs, runs_dir)
+    except BaseException:  # nobody is left to look after the workers
+        supervisor.ask_to_stop()
+        supervisor.join()
+        raise
+    if supervisor.error:
+        raise supervisor.error
+    return not supervisor.stopping
+
+
+def _show_dashboard(console: Console, supervisor: Supervisor, runs_dir: Path) -> None:
+    from lop_tui.dashboard import run_dashboard
+
+    if not run_dashboard(runs_dir, until=lambda view: not supervisor.is_alive()):
+        say(console, "dashboard closed, training goes on; Ctrl-C stops it")
+
+
+def _show_progress(console: Console, supervisor: Supervisor, dirs: set[RunDir], runs_dir: Path) -> None:
+    reader = RunsReader(runs_dir)
+
+    def read() -> Snapshot:
+        snapshot = reader.read()
+        return replace(snapshot, runs=tuple(view for view in snapshot.runs if view.dir in dirs))
+
+    with open_display(console) as display:
+        while supervisor.is_alive():
+            display.update(read(), supervisor.stopping)
+            supervisor.join(REFRESH_S)
+        display.update(read(), supervisor.stopping)
