@@ -1,5 +1,6 @@
 """Drive the workers of a plan, and show how they get on."""
 
+import os
 import signal
 import threading
 import time
@@ -17,6 +18,7 @@ from lop_tui.commands.progress import open_display
 
 POLL_S = 0.2
 REFRESH_S = 0.5
+HUNG_UP = 128 + signal.SIGHUP
 
 
 class Supervisor(threading.Thread):
@@ -26,6 +28,7 @@ class Supervisor(threading.Thread):
         super().__init__(name="supervisor", daemon=True)
         self._launcher = launcher
         self._stops_asked = 0
+        self._terminal_is_gone = False
         self.error: Exception | None = None
 
     @property
@@ -35,6 +38,7 @@ class Supervisor(threading.Thread):
     def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
         """Once: workers save and stop. Twice: they are killed. A signal handler, too."""
         self._stops_asked += 1
+        self._terminal_is_gone = self._terminal_is_gone or number == signal.SIGHUP
 
     def run(self) -> None:
         try:
@@ -48,6 +52,9 @@ class Supervisor(threading.Thread):
         except Exception as error:  # whoever waits for this thread raises it
             self.error = error
             self._launcher.stop()
+        if self._terminal_is_gone:
+            # A screen without its terminal cannot be left in order, and there is nobody to tell anything.
+            os._exit(HUNG_UP)
 
 
 def supervise(console: Console, plan: Plan, dirs: set[RunDir], runs_dir: Path, watch: bool) -> bool:

@@ -1,12 +1,16 @@
 """`lop run`, from the command line to records on disk."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +239,34 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
     assert done.returncode == 0, done.stderr
     assert "1 of 3 runs go on" in done.stdout
     assert [len(read_table(run.tasks_json)) for run in find_runs(here / "runs")] == [40, 40, 40]
+
+
+@pytest.mark.parametrize("options", [["--watch"], []])
+def test_a_closed_terminal_stops_the_training_and_leaves_nothing_behind(here, options):
+    write_config(here / "cbp.json", num_tasks=4000)
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lop_tui", "run", "cbp.json", *options],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+
+    def is_training_and_read() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ours, 1 << 20)  # a terminal that nobody reads would hold the screen up
+        return is_training(here)
+
+    wait_for(is_training_and_read)
+    os.close(ours)
+    assert process.wait(timeout=20) == 129
+    [run] = find_runs(here / "runs")
+    assert run.read_status().state == "stopped"
 
 
 def test_detach_returns_at_once_and_trains_on(here):
