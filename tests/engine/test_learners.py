@@ -162,6 +162,27 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
             assert torch.equal(weight[~allowed[name]], before[name][~allowed[name]]), name
 
 
+@pytest.mark.parametrize("method", ["cbp", "cbp2"])
+def test_one_seed_s_replacements_never_touch_another_seed(method):
+    spec = make_spec(method, replacement_rate=0.3, maturity_threshold=0)
+    stack, alone = build_learner(spec, [4, 9], CPU), build_learner(spec, [9], CPU)
+    generator = torch.Generator().manual_seed(1)
+    for learner in (stack, alone):
+        learner.start_epoch(0, 0)
+    for _ in range(5):
+        images = torch.randn(2, 10, 3, 32, 32, generator=generator)
+        with torch.no_grad():
+            hidden = [torch.rand(h.shape, generator=generator) for h in stack.net(stack.params, images).hidden]
+            for learner, rows in ((stack, slice(0, 2)), (alone, slice(1, 2))):
+                seen = [h[rows] for h in hidden]
+                learner.mechanism.before_update(learner.params, seen)
+                learner.mechanism.after_update(learner.params, seen)
+    assert any((state.age_SF[0] < 5).any() for state in stack.mechanism.layer_states)
+    together = stack.state()
+    for name, tensor in alone.state().items():
+        torch.testing.assert_close(together[name][1], tensor[0], rtol=1e-6, atol=0, msg=name)
+
+
 def test_replaced_units_start_over_under_adam():
     learner = build_learner(make_spec("adam cbp", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
     optimizer = learner.optimizer

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lop_engine.metrics import REGISTRY, Probe, measure
+from lop_engine.metrics.accuracies import test_accuracy as accuracy_on_test_batches
+from lop_engine.metrics.accuracies import train_accuracy
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.gradients import gradient_norm
 from lop_engine.metrics.ranks import (
@@ -166,3 +168,13 @@ def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
         assert value.isfinite().all()
         if name != "train_accuracy":
             assert value[1].item() == pytest.approx(alone[name][0].item(), rel=1e-4), name
+
+
+def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():
+    torch.manual_seed(3)
+    weights, images = params("metrics_state"), torch.randn(1, 130, 3, 32, 32)
+    answers = ConvNet(2)(weights, images).logits_SBO.argmax(2)
+    labels = answers.clone()
+    labels[:, 100:110] = 1 - labels[:, 100:110]
+    assert accuracy_on_test_batches(ConvNet(2), weights, images, labels).item() == pytest.approx((1 + 20 / 30) / 2)
+    assert train_accuracy([torch.tensor([1.0]), torch.tensor([0.5])]).item() == 0.75

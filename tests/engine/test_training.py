@@ -120,6 +120,12 @@ def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():
         assert [values[1] for values in report.metrics.values()] == [values[1] for values in sound.metrics.values()]
 
 
+def test_train_accuracy_is_that_before_each_update():
+    """At a new head all answers are the first class: the first batch's accuracy is its share of that class."""
+    whole = make_spec(agent="bp", num_tasks=1, num_showings=1, mini_batch_size=30)
+    assert run(whole)[0][0].metrics["train_accuracy"] == [0.5, 0.5]
+
+
 def test_a_task_holds_each_class_s_images_in_their_split():
     spec = make_spec()
     images = SyntheticImages(6, 21)
