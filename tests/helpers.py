@@ -1,4 +1,4 @@
-"""Makers of what a training run leaves behind, without the training."""
+"""The smallest experiment, and makers of what a training run leaves behind without the training."""
 
 from pathlib import Path
 
@@ -7,6 +7,23 @@ import numpy as np
 from lop_engine.records import METRICS, RunStatus, State, task_document
 from lop_engine.rundir import RunDir, write_json
 from lop_engine.store import TableWriter
+
+#: The smallest experiment that trains: a few tasks in a second.
+TINY = {
+    "agent": "cbp",
+    "step_size": 0.02,
+    "replacement_rate": 0.05,
+    "maturity_threshold": 3,
+    "dataset": "synthetic",
+    "dataset_classes": 6,
+    "train_images": 12,
+    "test_images": 6,
+    "width": 0.125,
+    "num_tasks": 3,
+    "num_showings": 1,
+    "mini_batch_size": 8,
+    "metrics_every": 0,
+}
 
 #: By method: start and end of each metric over a run, in the order of METRICS.
 _COURSES = {

@@ -23,23 +23,7 @@ from lop_engine.rundir import find_runs
 from lop_engine.spec import load_runs
 from lop_engine.store import read_table
 from lop_tui import cli
-
-TINY = {
-    "_comment": "as small as it gets",
-    "agent": "cbp",
-    "step_size": 0.02,
-    "replacement_rate": 0.05,
-    "maturity_threshold": 3,
-    "dataset": "synthetic",
-    "dataset_classes": 6,
-    "train_images": 12,
-    "test_images": 6,
-    "width": 0.125,
-    "num_tasks": 3,
-    "num_showings": 1,
-    "mini_batch_size": 8,
-    "metrics_every": 0,
-}
+from tests.helpers import TINY
 
 
 @pytest.fixture
@@ -49,7 +33,7 @@ def here(tmp_path, monkeypatch):
 
 
 def write_config(path, **changes) -> str:
-    path.write_text(json.dumps(TINY | changes))
+    path.write_text(json.dumps(TINY | {"_comment": "as small as it gets"} | changes))
     return path.name
 
 

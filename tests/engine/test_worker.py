@@ -21,24 +21,11 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, Spec
 from lop_engine.store import read_table
+from tests.helpers import TINY
 
 
 def make_runs(experiment="cbp", seeds=(0,), **changes) -> list[Run]:
-    base = {
-        "agent": "cbp",
-        "step_size": 0.02,
-        "replacement_rate": 0.05,
-        "maturity_threshold": 3,
-        "dataset": "synthetic",
-        "dataset_classes": 6,
-        "train_images": 12,
-        "test_images": 6,
-        "width": 0.125,
-        "num_tasks": 3,
-        "num_showings": 2,
-        "mini_batch_size": 8,
-    }
-    spec = Spec(**(base | changes))
+    spec = Spec(**(TINY | {"num_showings": 2, "metrics_every": 1} | changes))
     return [Run(experiment, "default", seed, spec) for seed in seeds]
 
 
