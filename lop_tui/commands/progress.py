@@ -74,7 +74,8 @@ class LineDisplay:
 
 def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    for row in build_view(snapshot).rows:
+    view = build_view(snapshot)
+    for row in view.rows:
         table.add_row(
             Text(row.label, style=f"bold {row.colour}"),
             ProgressBar(total=1.0, completed=row.progress, width=24),
@@ -84,6 +85,8 @@ def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
             f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
             _states(row),
         )
+    if view.all_ended:
+        return table
     hint = "stopping: the workers save what they have; Ctrl-C again kills them" if stopping else "Ctrl-C stops"
     return Group(table, Text(hint, style="dim"))
 
