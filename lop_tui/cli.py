@@ -93,7 +93,8 @@ def watch(
 @app.command(epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]")
 def plot(
     metrics: Annotated[
-        list[str] | None, typer.Argument(metavar="[METRIC]...", help="A panel each; test_accuracy by default.")
+        list[str] | None,
+        typer.Argument(metavar="[METRIC]...", help="A panel each; test_accuracy by default, all for the seven."),
     ] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     output: Annotated[

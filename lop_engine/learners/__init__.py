@@ -7,11 +7,11 @@ import torch
 
 from lop_engine.learners.learner import Learner, Mechanism, StepResult, accuracy, cross_entropy
 from lop_engine.methods import METHODS
-from lop_engine.nets import Net, Params, build_net
-from lop_engine.optimizers import Optimizer, build_optimizer
+from lop_engine.nets import Params, build_net
+from lop_engine.optimizers import build_optimizer
 from lop_engine.spec import Spec
 
-__all__ = ["Learner", "Mechanism", "StepResult", "accuracy", "build_learner", "build_mechanism", "cross_entropy"]
+__all__ = ["Learner", "Mechanism", "StepResult", "accuracy", "build_learner", "cross_entropy"]
 
 
 def build_learner(spec: Spec, seeds: Sequence[int], device: torch.device, params: Params | None = None) -> Learner:
@@ -24,10 +24,5 @@ def build_learner(spec: Spec, seeds: Sequence[int], device: torch.device, params
     net = build_net(spec)
     params = net.init(seeds, device) if params is None else params
     optimizer = build_optimizer(spec, params)
-    return Learner(net, params, optimizer, build_mechanism(spec, net, params, optimizer, seeds), seeds)
-
-
-def build_mechanism(spec: Spec, net: Net, params: Params, optimizer: Optimizer, seeds: Sequence[int]) -> Mechanism:
-    """What the spec's method adds to backprop."""
     mechanism: Mechanism = import_module(METHODS[spec.method]).build(spec, net, params, optimizer, seeds)
-    return mechanism
+    return Learner(net, params, optimizer, mechanism, seeds)

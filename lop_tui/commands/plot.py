@@ -13,7 +13,7 @@ from lop_tui.commands.console import say
 
 
 def plot_runs(runs_dir: Path, metrics: Sequence[str], output: Path | None, bin_size: int | None, title: str) -> int:
-    """Draw `metrics` (``all`` for every one) and say where the figure is. Raises UserError."""
+    """Draw `metrics` (``all`` for the seven) and say where the figure is. Raises UserError."""
     metrics = list(METRICS) if list(metrics) == ["all"] else list(dict.fromkeys(metrics))
     for metric in metrics:
         if metric not in ALL_METRICS:
