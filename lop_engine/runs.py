@@ -56,7 +56,6 @@ class Snapshot:
 
     runs_dir: Path
     runs: tuple[RunView, ...] = ()
-    taken_at: float = 0.0
     directory_exists: bool = True
 
 
@@ -73,7 +72,7 @@ class RunsReader:
         found = list(find_runs(self.runs_dir))
         self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
         views = tuple(reader.read(now) for reader in self._runs.values())
-        return Snapshot(self.runs_dir, views, now, self.runs_dir.is_dir())
+        return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
 
 
 class _RunReader:
