@@ -92,7 +92,7 @@ def bench_steps(console: Console) -> None:
 
 def bench_task(console: Console) -> None:
     spec = paper_spec(**METHODS["cbp"])
-    images = SyntheticImages(1000, 700)
+    images = SyntheticImages(1000)
     began = time.perf_counter()
     stream = tasks(spec, [0], images, CPU)
     task: Task = next(stream)

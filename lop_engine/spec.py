@@ -63,7 +63,11 @@ def _method(value: Any) -> Any:
 
 
 class Spec(BaseModel):
-    """Everything that decides a run's numbers, except its seed."""
+    """Everything that decides a run's numbers, except its seed.
+
+    What a file may leave to its images (0 images, "auto", no checksum) is filled in before a run begins:
+    `datasets.resolve`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -99,9 +103,12 @@ class Spec(BaseModel):
     dataset: str = "imagenet32"
     dataset_classes: Int = Field(1000, ge=2)
     dataset_seed: Int = Field(0, ge=0)
+    dataset_sha256: str = ""
     class_order: str = ""
-    train_images: Int = Field(600, ge=1)
-    test_images: Int = Field(100, ge=1)
+    class_order_sha256: str = ""
+    train_images: Int = Field(0, ge=0)
+    test_images: Int = Field(0, ge=0)
+    normalisation: Literal["auto", "none", "scaled"] = "auto"
     width: float = Field(1.0, gt=0, le=8)
     metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = METRICS
     metrics_every: Int = Field(1, ge=0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lop_engine import metrics
-from lop_engine.datasets import ClassSequence, ImageSet, TaskImages, load_task
+from lop_engine.datasets import ClassSequence, ImageSet, resolve, stack_images
 from lop_engine.learners import Learner
 from lop_engine.nets import seed_generators
 from lop_engine.spec import Spec
@@ -138,29 +138,33 @@ def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, de
 
 def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.device, start: int = 0) -> Iterator[Task]:
     """The tasks from `start` on. The next one is read while the present one trains."""
-
+    spec = resolve(spec, images)
     sequence = ClassSequence.open(spec, images.num_classes)
 
-    def load(index: int) -> list[TaskImages]:
-        chosen = [sequence.classes(seed, index) for seed in seeds]
-        return [load_task(images, classes, spec.train_images, spec.test_images) for classes in chosen]
+    def load(index: int) -> tuple[list[list[int]], Tensor]:
+        classes = [sequence.classes(seed, index) for seed in seeds]
+        stored = torch.from_numpy(stack_images(images, classes, spec.train_images + spec.test_images))
+        return classes, stored.pin_memory() if device.type == "cuda" else stored
 
     with ThreadPoolExecutor(1, thread_name_prefix="next-task") as pool:
-        coming: Future[list[TaskImages]] = pool.submit(load, start)
+        coming: Future[tuple[list[list[int]], Tensor]] = pool.submit(load, start)
         for index in range(start, spec.num_tasks):
-            loaded = coming.result()
+            classes, stored = coming.result()
             if index + 1 < spec.num_tasks:
                 coming = pool.submit(load, index + 1)
-            yield Task(
-                [task.classes for task in loaded],
-                _to_device([task.train for task in loaded], device),
-                torch.from_numpy(np.stack([task.train_labels for task in loaded])).to(device),
-                _to_device([task.test for task in loaded], device),
-                torch.from_numpy(np.stack([task.test_labels for task in loaded])).to(device),
-            )
+            yield _task(spec, classes, stored.to(device, non_blocking=True))
 
 
-def _to_device(images: list[np.ndarray], device: torch.device) -> Tensor:
-    """Stack (N, C, H, W) arrays into (S, N, C, H, W) on the device, channels last in memory."""
-    stacked = np.stack([np.ascontiguousarray(array.transpose(0, 2, 3, 1)) for array in images])
-    return torch.from_numpy(stacked).to(device).permute(0, 1, 4, 2, 3)
+def _task(spec: Spec, classes: list[list[int]], stored_SKNCHW: Tensor) -> Task:
+    """A task from its images as stored, already on the device: K classes of N images, in blocks by class."""
+    seen_SKNHWC = stored_SKNCHW.permute(0, 1, 2, 4, 5, 3).to(torch.float32, memory_format=torch.contiguous_format)
+    if spec.normalisation == "scaled":
+        seen_SKNHWC.mul_(2 / 255).sub_(1)
+
+    def part(images_SKNHWC: Tensor) -> tuple[Tensor, Tensor]:
+        num_seeds, num_classes, num_images = images_SKNHWC.shape[:3]
+        labels_N = torch.arange(num_classes, device=images_SKNHWC.device).repeat_interleave(num_images)
+        return images_SKNHWC.flatten(1, 2).permute(0, 1, 4, 2, 3), labels_N.repeat(num_seeds, 1)
+
+    train, test = seen_SKNHWC.split([spec.train_images, spec.test_images], dim=2)
+    return Task(classes, *part(train), *part(test))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lop_engine.errors import UserError
+from lop_tui import cli_data
 
 app = typer.Typer(
     help="Watch neural networks lose, or keep, the ability to learn.",
@@ -123,6 +124,9 @@ def status(
     from lop_tui.commands.status import show_status
 
     raise typer.Exit(show_status(runs_dir, as_json))
+
+
+app.add_typer(cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]")
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.datasets import ClassSequence, NpyFolder, SyntheticImages, load_task, open_images
+from lop_engine.datasets import (
+    ClassFolder,
+    ClassSequence,
+    SyntheticImages,
+    open_images,
+    read_class_order,
+    resolve,
+    stack_images,
+)
 from lop_engine.errors import DataError
 from lop_engine.spec import Spec
 
@@ -21,7 +29,7 @@ SYNTHETIC_SHA256 = "690fd35c8cba539735d4a25033c796bef28b1e09905bb6a58667850acb76
 
 
 def synthetic_digest():
-    images = [SyntheticImages(1000, 250, seed).images(index) for seed in (0, 7) for index in (0, 1, 999)]
+    images = [SyntheticImages(1000, seed).images(index, 250) for seed in (0, 7) for index in (0, 1, 999)]
     return hashlib.sha256(b"".join(one.tobytes() for one in images)).hexdigest()
 
 
@@ -65,66 +73,87 @@ def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
     for keys in [{"agent": "bp", "step_size": 0.1}, {"agent": "cbp", "step_size": 0.01, "opt": "adam", "width": 2.0}]:
         spec = Spec(**common, **keys, test_images=2)
         images = open_images(spec)
-        tasks.append([load_task(images, ClassSequence(images.num_classes, 2).classes(5, t), 3, 2) for t in range(3)])
-    for one, other in zip(*tasks, strict=True):
-        assert one.classes == other.classes
-        assert (one.train == other.train).all()
+        classes = [ClassSequence(images.num_classes, 2).classes(5, task) for task in range(3)]
+        tasks.append((classes, stack_images(images, classes, 5)))
+    assert tasks[0][0] == tasks[1][0]
+    assert (tasks[0][1] == tasks[1][1]).all()
 
 
 @pytest.mark.parametrize("num_images", [1, 99, 100, 101, 250])
 def test_the_first_images_are_the_same_however_many_are_asked_for(num_images):
-    few, many = SyntheticImages(10, num_images).images(3), SyntheticImages(50, 300).images(3)
+    few, many = SyntheticImages(10).images(3, num_images), SyntheticImages(50).images(3, 300)
     assert few.shape == (num_images, 3, 32, 32)
     assert few.dtype == np.uint8
     assert (few == many[:num_images]).all()
 
 
 def test_classes_and_dataset_seeds_differ():
-    images = [SyntheticImages(3, 2, seed).images(index) for seed in range(3) for index in range(3)]
+    images = [SyntheticImages(3, seed).images(index, 2) for seed in range(3) for index in range(3)]
     assert len({one.tobytes() for one in images}) == 9
-    assert len({image.tobytes() for image in SyntheticImages(3, 200).images(0)}) == 200
+    assert len({image.tobytes() for image in SyntheticImages(3).images(0, 200)}) == 200
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_a_class_that_does_not_exist(index):
     with pytest.raises(IndexError, match=f"class {index} of 3"):
-        SyntheticImages(3, 1).images(index)
+        SyntheticImages(3).images(index, 1)
 
 
 def test_what_a_caller_does_to_images_stays_with_the_caller(folder):
-    shared = SyntheticImages(4, 5).images(0)
+    shared = SyntheticImages(4).images(0, 5)
     with pytest.raises(ValueError, match="read-only"):
         shared[:] = 0
-    for images in (SyntheticImages(4, 5), NpyFolder.open(folder, 5)):
-        before = images.images(0).copy()
-        task = load_task(images, [0, 1], 3, 2)
-        for array in (task.train, task.test, task.train_labels, task.test_labels):
-            array[:] = 0
-        assert (images.images(0) == before).all()
-    own = NpyFolder.open(folder, 5)
-    own.images(0)[:] = 0
-    assert own.images(0).any()
+    for images in (SyntheticImages(4), ClassFolder.open(folder)):
+        before = images.images(0, 5).copy()
+        stack_images(images, [[0, 1]], 5)[:] = 0
+        assert (images.images(0, 5) == before).all()
+    own = ClassFolder.open(folder)
+    own.images(0, 5)[:] = 0
+    assert own.images(0, 5).any()
 
 
 def test_a_task_holds_its_classes_in_blocks(folder):
-    task = load_task(NpyFolder.open(folder, 5), [2, 0], 3, 2)
-    stored = [np.load(folder / "classes" / f"{index}.npy") for index in (2, 0)]
-    assert task.classes == [2, 0]
-    assert task.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert task.test_labels.tolist() == [0, 0, 1, 1]
-    assert (task.train == np.concatenate([one[:3] for one in stored])).all()
-    assert (task.test == np.concatenate([one[3:5] for one in stored])).all()
-    assert task.train.dtype == task.test.dtype == np.float32
+    stacked = stack_images(ClassFolder.open(folder), [[2, 0], [1, 3]], 5)
+    assert stacked.shape == (2, 2, 5, 3, 32, 32)
+    assert stacked.dtype == np.float32
+    for seed, classes in enumerate([[2, 0], [1, 3]]):
+        for place, index in enumerate(classes):
+            assert (stacked[seed, place] == np.load(folder / "classes" / f"{index}.npy")[:5]).all()
 
 
-def test_stored_values_are_taken_as_they_come_and_synthetic_grey_levels_are_scaled(tmp_path):
-    write_class(tmp_path, 0, np.full((1, 3, 32, 32), 255, np.uint8))
-    write_class(tmp_path, 1, np.full((1, 3, 32, 32), -2.5, ">f8"))
-    task = load_task(NpyFolder.open(tmp_path, 1), [0, 1], 1, 0)
-    assert [image.mean() for image in task.train] == [255, -2.5]
-    images = SyntheticImages(2, 1)
-    seen = load_task(images, [0, 1], 1, 0).train
-    np.testing.assert_allclose(seen[1], images.images(1)[0] / 127.5 - 1, atol=1e-6)
+@pytest.mark.parametrize(
+    ("stored", "stacked"), [("u1", "u1"), ("<f2", "f2"), ("<f4", "f4"), (">f8", "f4"), ("<i4", "f4"), ("<u2", "f4")]
+)
+def test_values_travel_as_stored_or_as_float32(tmp_path, stored, stacked):
+    values = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 200
+    for index in range(2):
+        write_class(tmp_path, index, (values + index).astype(stored))
+    seen = stack_images(ClassFolder.open(tmp_path), [[1, 0]], 2)
+    assert seen.dtype == np.dtype(stacked)
+    assert (seen[0] == np.stack([values + 1, values])).all()
+
+
+def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
+    grey = SyntheticImages(3)
+    found = resolve(spec(), grey)
+    assert (found.train_images, found.test_images, found.normalisation) == (600, 100, "scaled")
+    assert found.dataset_sha256 == grey.sha256
+    assert resolve(found, grey) == found
+    floats = resolve(spec(), ClassFolder.open(folder))
+    assert (floats.train_images, floats.test_images, floats.normalisation) == (5, 1, "none")
+    assert resolve(spec(normalisation="none"), grey).normalisation == "none"
+    assert resolve(spec(train_images=3), ClassFolder.open(folder)).test_images == 1
+    with pytest.raises(DataError, match=r"a class holds 6 images, 7 are wanted .* lower train_images or test_images"):
+        resolve(spec(train_images=6), ClassFolder.open(folder))
+    with pytest.raises(DataError, match=r'normalisation "scaled" is for grey levels .* these are float32'):
+        resolve(spec(normalisation="scaled"), ClassFolder.open(folder))
+
+
+def test_images_other_than_a_spec_was_resolved_with_are_refused():
+    found = resolve(spec(dataset="synthetic"), SyntheticImages(1000))
+    assert open_images(found).name == "synthetic (dataset seed 0)"
+    with pytest.raises(DataError, match="not the images that dataset_sha256 asks for"):
+        open_images(found.model_copy(update={"dataset_seed": 1}))
 
 
 @pytest.fixture
@@ -144,14 +173,15 @@ def write_class(folder, index, images):
 def test_a_folder_is_opened_from_above_or_within(folder):
     (folder / "classes" / "notes.npy").write_bytes(b"")
     for path in (folder, folder / "classes"):
-        images = NpyFolder.open(path, 5)
+        images = ClassFolder.open(path)
         assert images.num_classes == 4
-        assert images.images(3).shape == (5, 3, 32, 32)
+        assert images.counts == (6,) * 4
+        assert images.images(3, 5).shape == (5, 3, 32, 32)
 
 
-def refusal(folder, num_images=5, index=0):
+def refusal(folder):
     with pytest.raises(DataError) as error:
-        NpyFolder.open(folder, num_images).images(index)
+        ClassFolder.open(folder)
     message = str(error.value)
     assert "\n" not in message
     assert str(folder) in message
@@ -183,12 +213,20 @@ def test_no_class_files(tmp_path):
 )
 def test_arrays_that_are_no_images(folder, images, index):
     write_class(folder, index, images)
-    message = refusal(folder, index=index)
+    message = refusal(folder)
     assert f"{index}.npy: shape {images.shape} of {images.dtype}, expected (images, 3, 32, 32) numbers" in message
 
 
 def test_too_few_images(folder):
-    assert refusal(folder, 7).endswith("0.npy: 6 images, 7 are wanted; lower train_images or test_images")
+    with pytest.raises(DataError, match=r"0\.npy: 6 images, 7 are wanted"):
+        ClassFolder.open(folder).images(0, 7)
+    write_class(folder, 3, np.zeros((1, 3, 32, 32), np.float32))
+    assert refusal(folder).endswith("3.npy: 1 images, a class needs at least 2 (one to train, one to test)")
+
+
+def test_classes_of_different_types(folder):
+    write_class(folder, 2, np.zeros((6, 3, 32, 32)))
+    assert refusal(folder).endswith("2.npy: float64 values, 0.npy has float32")
 
 
 class Bomb:
@@ -227,10 +265,10 @@ def test_files_that_are_not_whole(folder):
 
 
 def test_a_file_that_goes_while_training(folder):
-    images = NpyFolder.open(folder, 5)
+    images = ClassFolder.open(folder)
     (folder / "classes" / "3.npy").unlink()
     with pytest.raises(DataError, match=r"3\.npy"):
-        images.images(3)
+        images.images(3, 5)
 
 
 def spec(**keys):
@@ -238,32 +276,41 @@ def spec(**keys):
 
 
 def test_open_images_by_name_and_path(folder, monkeypatch):
-    assert open_images(spec(dataset="synthetic", dataset_classes=7, train_images=3)).num_classes == 7
-    assert open_images(spec(dataset=str(folder), train_images=4, test_images=2)).num_classes == 4
+    assert open_images(spec(dataset="synthetic", dataset_classes=7)).num_classes == 7
+    assert open_images(spec(dataset=str(folder))).num_classes == 4
     monkeypatch.chdir(folder)
-    with pytest.raises(DataError, match=r"data/imagenet32: no images there\. .* --data synthetic"):
+    with pytest.raises(DataError, match=r"data/imagenet32: no images there\. .* lop data import .* --data synthetic"):
         open_images(spec())
     (folder / "data").mkdir()
     os.rename(folder / "classes", folder / "data" / "imagenet32")
-    assert open_images(spec(train_images=4, test_images=2)).images(1).shape == (6, 3, 32, 32)
+    assert open_images(spec()).images(1, 6).shape == (6, 3, 32, 32)
 
 
 def test_fewer_classes_than_a_task_needs(folder):
     with pytest.raises(DataError, match="4 classes, a task needs 5"):
-        open_images(spec(dataset=str(folder), train_images=4, test_images=2, num_classes=5))
+        open_images(spec(dataset=str(folder), num_classes=5))
 
 
 def make_order(path, table, **changes):
-    """A spec whose class order is `table`, written to `path`."""
-    if path.suffix == ".npy":
-        np.save(path, np.array(table))
-    else:
-        path.write_text(json.dumps(table))
+    """A spec whose class order is `table`, written to `path` in the form that its name says."""
+    match path.name:
+        case "order.npy":
+            np.save(path, np.array(table))
+        case "order.json":
+            path.write_text(json.dumps(table))
+        case "order.csv":
+            path.write_text("".join(",".join(map(str, row)) + "\n" for row in table))
+        case "class_order":
+            path.write_bytes(pickle.dumps(np.array(table)))
+        case "rows.pkl":
+            path.write_bytes(pickle.dumps([np.array(row, np.int32) for row in table], protocol=2))
+        case "lists.pkl":
+            path.write_bytes(pickle.dumps(table))
     base = {"agent": "bp", "step_size": 0.1, "num_tasks": 5, "num_showings": 1, "class_order": str(path)}
     return Spec(**(base | changes))
 
 
-@pytest.mark.parametrize("name", ["order.npy", "order.json"])
+@pytest.mark.parametrize("name", ["order.npy", "order.json", "order.csv", "class_order", "rows.pkl", "lists.pkl"])
 def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
     spec = make_order(tmp_path / name, [[3, 1, 0, 2, 5, 4], [0, 1, 2, 3, 4, 5]])
     sequence = ClassSequence.open(spec, total_classes=6)
@@ -283,7 +330,7 @@ def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
         ([[0, -1]], "classes -1 to 0"),
         ([[0, 1, 2, 2]], "row 0: task 1 holds the same class twice"),
         ([[0, 1, 2, 3, 0]], "row 0: task 2 holds the same class twice"),
-        ([[0]], "expected whole numbers"),
+        ([[0]], "rows of 1 classes, a task needs 2"),
         ([0, 1], "expected whole numbers"),
         ([[0.5, 1.5]], "expected whole numbers"),
         ([], "expected whole numbers"),
@@ -297,11 +344,26 @@ def test_a_class_order_that_cannot_be_used_is_refused_by_name(tmp_path, table, m
     assert "order.json" in str(refused.value)
 
 
-def test_a_missing_or_pickled_class_order_is_refused(tmp_path):
+def test_a_missing_or_dangerous_class_order_is_refused(tmp_path):
     spec = make_order(tmp_path / "order.npy", [[0, 1]])
-    np.save(tmp_path / "order.npy", np.array([[print]], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "order.npy", np.array([[Bomb(tmp_path / "mark")]], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="not a class order"):
         ClassSequence.open(spec, 6)
     (tmp_path / "order.npy").unlink()
     with pytest.raises(DataError, match="no such class order"):
         ClassSequence.open(spec, 6)
+    path = tmp_path / "class_order"
+    path.write_bytes(pickle.dumps([Bomb(tmp_path / "mark")]))
+    with pytest.raises(DataError, match=r"class_order: calls posix\.mkdir.* nothing was run"):
+        read_class_order(path)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_class_order_that_was_edited_under_a_run_is_noticed(tmp_path):
+    first = resolve(make_order(tmp_path / "order.csv", [[0, 1, 2, 3]]), SyntheticImages(4))
+    ClassSequence.open(first, 4)
+    same = make_order(tmp_path / "order.json", [[0, 1, 2, 3]])
+    assert resolve(same, SyntheticImages(4)).class_order_sha256 == first.class_order_sha256
+    make_order(tmp_path / "order.csv", [[0, 1, 3, 2]])
+    with pytest.raises(DataError, match="it has been changed"):
+        ClassSequence.open(first, 4)

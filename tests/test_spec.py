@@ -89,7 +89,7 @@ def test_the_defaults_are_those_of_the_reference(load):
     defaults = {
         "opt": "sgd", "momentum": 0, "weight_decay": 0, "perturb_scale": 0, "replacement_rate": 1e-4,
         "decay_rate": 0.99, "util_type": "contribution", "maturity_threshold": 100, "net_type": 1, "num_classes": 2,
-        "mini_batch_size": 100, "new_heads": True, "num_runs": 1, "train_images": 600, "test_images": 100,
+        "mini_batch_size": 100, "new_heads": True, "num_runs": 1, "normalisation": "auto",
     }  # fmt: skip
     assert {key: getattr(spec, key) for key in defaults} == defaults
 

@@ -2,34 +2,85 @@
 
 from pathlib import Path
 
-from lop_engine.datasets.base import ImageSet
+import numpy as np
+
+from lop_engine.datasets.base import PAPER_SPLIT, ImageSet, Split
+from lop_engine.datasets.class_folder import ClassFolder
+from lop_engine.datasets.class_order import ClassOrder, read_class_order
 from lop_engine.datasets.class_sequence import ClassSequence
-from lop_engine.datasets.imagenet32 import NpyFolder
 from lop_engine.datasets.synthetic import SyntheticImages
-from lop_engine.datasets.task_stream import TaskImages, load_task
+from lop_engine.datasets.task_stream import stack_images
 from lop_engine.errors import DataError
 from lop_engine.spec import Spec
 
-__all__ = ["ClassSequence", "ImageSet", "NpyFolder", "SyntheticImages", "TaskImages", "load_task", "open_images"]
+__all__ = [
+    "PAPER_SPLIT",
+    "ClassFolder",
+    "ClassOrder",
+    "ClassSequence",
+    "ImageSet",
+    "Split",
+    "SyntheticImages",
+    "open_images",
+    "read_class_order",
+    "resolve",
+    "stack_images",
+]
 
 #: Where ``"dataset": "imagenet32"`` is looked for.
 IMAGENET32_DIR = Path("data/imagenet32")
 
 
 def open_images(spec: Spec) -> ImageSet:
-    """Open the images that a spec names: ``synthetic``, ``imagenet32`` or a path. Raises DataError."""
-    num_images = spec.train_images + spec.test_images
+    """Open the images that a spec names: ``synthetic``, ``imagenet32`` or a path.
+
+    Raises:
+        DataError: there are none, or not those that the spec was resolved with.
+    """
     if spec.dataset == "synthetic":
-        images: ImageSet = SyntheticImages(spec.dataset_classes, num_images, spec.dataset_seed)
+        images: ImageSet = SyntheticImages(spec.dataset_classes, spec.dataset_seed)
     else:
         path = IMAGENET32_DIR if spec.dataset == "imagenet32" else Path(spec.dataset).expanduser()
         if not path.is_dir():
             raise DataError(
-                f"{path}: no images there. Either put ImageNet-32 there as classes/0.npy, classes/1.npy, ... "
-                "(data/README.md says where to get it; --data PATH names another place), "
-                "or train on the built-in stand-in with --data synthetic"
+                f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of ImageNet "
+                "at 32x32: data/README.md), or train on the built-in stand-in with --data synthetic"
             )
-        images = NpyFolder.open(path, num_images)
+        images = ClassFolder.open(path)
     if images.num_classes < spec.num_classes:
         raise DataError(f"{images.name}: {images.num_classes} classes, a task needs {spec.num_classes}")
+    if spec.dataset_sha256 and spec.dataset_sha256 != images.sha256:
+        raise DataError(
+            f"{images.name}: not the images that dataset_sha256 asks for ({spec.dataset_sha256[:12]}...; "
+            f"these are {images.sha256[:12] or 'without a checksum'})"
+        )
     return images
+
+
+def resolve(spec: Spec, images: ImageSet) -> Spec:
+    """Return `spec` with what it leaves to its images filled in: split, normalisation, checksums.
+
+    Raises:
+        DataError: the images are fewer, or of another kind, than the spec asks for.
+    """
+    train, test = spec.train_images, spec.test_images
+    split = Split(train or images.split.train, test or images.split.test)
+    if images.num_images is not None and split.total > images.num_images:
+        raise DataError(
+            f"{images.name}: a class holds {images.num_images} images, {split.total} are wanted ({split}); "
+            "lower train_images or test_images"
+        )
+    normalisation = spec.normalisation
+    is_grey_levels = images.dtype == np.uint8
+    if normalisation == "auto":
+        normalisation = "scaled" if is_grey_levels else "none"
+    elif normalisation == "scaled" and not is_grey_levels:
+        raise DataError(
+            f'{images.name}: normalisation "scaled" is for grey levels 0 to 255 (uint8), these are {images.dtype}; '
+            'use "none"'
+        )
+    found: dict[str, object] = {"train_images": split.train, "test_images": split.test, "normalisation": normalisation}
+    found["dataset_sha256"] = images.sha256
+    if spec.class_order:
+        found["class_order_sha256"] = read_class_order(Path(spec.class_order)).sha256
+    return spec.model_copy(update=found)

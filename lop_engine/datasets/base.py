@@ -1,5 +1,6 @@
 """What the engine asks of a set of images."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,8 +9,34 @@ SIDE = 32
 IMAGE_SHAPE = (3, SIDE, SIDE)
 
 
+@dataclass(frozen=True)
+class Split:
+    """The first `train` images of a class are for training, the next `test` for testing."""
+
+    train: int
+    test: int
+
+    @property
+    def total(self) -> int:
+        return self.train + self.test
+
+    def fitting(self, num_images: int) -> "Split":
+        """This split, or where a class holds fewer images (at least 2) one in about the same proportions."""
+        if self.total <= num_images:
+            return self
+        test = max(1, num_images * self.test // self.total)
+        return Split(num_images - test, test)
+
+    def __str__(self) -> str:
+        return f"{self.train} train, {self.test} test"
+
+
+#: Images of a class in the paper.
+PAPER_SPLIT = Split(600, 100)
+
+
 class ImageSet(Protocol):
-    """Images by class: the first `train_images` of a class are for training, the next for testing."""
+    """Images by class."""
 
     @property
     def name(self) -> str:
@@ -19,8 +46,20 @@ class ImageSet(Protocol):
     def num_classes(self) -> int: ...
 
     @property
-    def is_scaled(self) -> bool:
-        """Whether grey levels 0 .. 255 become -1 .. 1; else values are taken as they come, as the reference does."""
+    def dtype(self) -> np.dtype:
+        """Of the stored values: uint8 grey levels, or numbers of any other kind."""
 
-    def images(self, index: int) -> np.ndarray:
-        """The images of class `index`, shape (num_images, 3, 32, 32), uint8 or a float type."""
+    @property
+    def split(self) -> Split:
+        """The set's own split, for specs that name none."""
+
+    @property
+    def num_images(self) -> int | None:
+        """Images in the smallest class; None if there is no end to them."""
+
+    @property
+    def sha256(self) -> str:
+        """Stands for the images themselves, whatever they are called; empty if nobody has computed it."""
+
+    def images(self, index: int, num_images: int) -> np.ndarray:
+        """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32). Raises DataError."""

@@ -8,12 +8,13 @@ texture takes features that do not mind where it stands, as a convolution's do.
 Integer arithmetic on raw random bits throughout: the same bytes on every machine.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from lop_engine.datasets.base import IMAGE_SHAPE, SIDE
+from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, SIDE
 from lop_engine.streams import Stream, bits
 
 NUM_TEXTURES = 2
@@ -35,28 +36,31 @@ _BLOCK = 100
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """`num_classes` classes of `num_images` images, made when they are asked for.
+    """`num_classes` classes of images without end, made when they are asked for.
 
     Deterministic in (dataset seed, class); the first images of a class are the same however many are asked for.
     """
 
     num_classes: int
-    num_images: int
     seed: int = 0
+    dtype = np.dtype(np.uint8)
+    split = PAPER_SPLIT
+    num_images = None
 
     @property
     def name(self) -> str:
         return f"synthetic (dataset seed {self.seed})"
 
     @property
-    def is_scaled(self) -> bool:
-        return True
+    def sha256(self) -> str:
+        """Of the first hundred images: changes with the seed, and with a version of `lop` that draws others."""
+        return hashlib.sha256(_class_images(self.seed, 0, _BLOCK).tobytes()).hexdigest()
 
-    def images(self, index: int) -> np.ndarray:
-        """The images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
+    def images(self, index: int, num_images: int) -> np.ndarray:
+        """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
         if not 0 <= index < self.num_classes:
             raise IndexError(f"class {index} of {self.num_classes}")
-        return _class_images(self.seed, index, self.num_images)
+        return _class_images(self.seed, index, num_images)
 
 
 @lru_cache(maxsize=64)

@@ -1,40 +1,24 @@
-"""The images of one task."""
+"""The images of one task of every seed."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from lop_engine.datasets.base import ImageSet
+from lop_engine.datasets.base import IMAGE_SHAPE, ImageSet
+
+#: Value types that cross to the device as they are stored.
+_PASSED_ON = (np.uint8, np.float16, np.float32)
 
 
-@dataclass(frozen=True)
-class TaskImages:
-    """One task of one seed: images as the network sees them.
+def stack_images(images: ImageSet, classes: Sequence[Sequence[int]], num_images: int) -> np.ndarray:
+    """The first `num_images` images of `classes` (a list a seed) in one array.
 
-    ``train`` (N, 3, 32, 32) and ``test`` float32; labels int64, 0 .. classes a task - 1, in blocks by class.
+    Returns:
+        (seeds, classes, num_images, 3, 32, 32): uint8 or float16 where the images are, else float32.
     """
-
-    classes: list[int]
-    train: np.ndarray
-    train_labels: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
-
-
-def load_task(images: ImageSet, classes: list[int], train_images: int, test_images: int) -> TaskImages:
-    """The images of a task: the first `train_images` of each class train, the next `test_images` test."""
-    stacks = [_as_seen(images, c)[: train_images + test_images] for c in classes]
-    labels = np.arange(len(classes), dtype=np.int64)
-    return TaskImages(
-        classes,
-        np.concatenate([stack[:train_images] for stack in stacks]),
-        np.repeat(labels, train_images),
-        np.concatenate([stack[train_images:] for stack in stacks]),
-        np.repeat(labels, test_images),
-    )
-
-
-def _as_seen(images: ImageSet, index: int) -> np.ndarray:
-    """The images of a class as float32, scaled if the set says so."""
-    values = images.images(index)
-    return values * np.float32(2 / 255) - np.float32(1) if images.is_scaled else values.astype(np.float32)
+    dtype = images.dtype if images.dtype in _PASSED_ON else np.dtype(np.float32)
+    stacked = np.empty((len(classes), len(classes[0]), num_images, *IMAGE_SHAPE), dtype)
+    for seed, chosen in enumerate(classes):
+        for place, index in enumerate(chosen):
+            stacked[seed, place] = images.images(index, num_images)
+    return stacked

@@ -1,5 +1,6 @@
 """From runs to worker processes: make their directories ready, plan who trains what where, start and reap workers."""
 
+from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs
@@ -7,9 +8,11 @@ from lop_engine.launch.prepare import prepare_run_dirs
 __all__ = [
     "LocalLauncher",
     "Plan",
+    "Resolved",
     "Resources",
     "decide_resources",
     "plan_runs",
     "prepare_run_dirs",
+    "resolve_runs",
     "worker_environment",
 ]

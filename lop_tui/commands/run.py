@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.prompt import Confirm
 from rich.table import Table
 
-from lop_engine.datasets import ClassSequence, open_images
 from lop_engine.errors import ConfigError, LaunchError
-from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs
+from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
@@ -44,11 +43,13 @@ class Request:
 def run_experiments(request: Request) -> int:
     """Carry out a request; return the exit status: 0 done, 1 a run failed, 130 stopped. Raises UserError."""
     console = Console()
-    runs = _load(request)
-    images = _check_data(console, runs)
+    resolved = resolve_runs(_load(request))
+    runs = resolved.runs
+    for note in resolved.notes:
+        say(console, f"note: {note}")
     if request.dry_run:
         plan = _plan(request, runs, [RunDir.of(request.runs_dir, run) for run in runs])
-        console.print(_plan_table(plan, runs, sorted(images)))
+        console.print(_plan_table(plan, runs, resolved.images))
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
@@ -85,23 +86,6 @@ def _load(request: Request) -> list[Run]:
             )
         by_name[path.stem] = path
     return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
-
-
-def _check_data(console: Console, runs: Sequence[Run]) -> set[str]:
-    """Open the images and class orders of all runs, as their workers will; return the images' names."""
-    names = set()
-    for spec in dict.fromkeys(run.spec for run in runs):
-        images = open_images(spec)
-        names.add(images.name)
-        sequence = ClassSequence.open(spec, images.num_classes)
-        sequence.check_seeds([run.seed for run in runs if run.spec == spec])
-        if sequence.table is not None and sequence.table.shape[1] < spec.num_tasks * spec.num_classes:
-            say(
-                console,
-                f"note: the rows of {spec.class_order} hold {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "
-                f"take {spec.num_tasks * spec.num_classes}: the same classes come back",
-            )
-    return names
 
 
 def _plan(request: Request, runs: Sequence[Run], to_train: Sequence[RunDir]) -> Plan:

@@ -36,7 +36,7 @@ def make_spec(**changes) -> Spec:
 
 
 def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tuple[list[EpochReport], object]:
-    images = SyntheticImages(spec.dataset_classes, spec.train_images + spec.test_images)
+    images = SyntheticImages(spec.dataset_classes)
     learner = learner or build_learner(spec, list(seeds), CPU)
     reports: list[EpochReport] = []
 
@@ -128,14 +128,14 @@ def test_train_accuracy_is_that_before_each_update():
 
 def test_a_task_holds_each_class_s_images_in_their_split():
     spec = make_spec()
-    images = SyntheticImages(6, 21)
+    images = SyntheticImages(6)
     task = next(tasks(spec, [0], images, CPU))
     first, second = task.classes[0]
     assert task.train_SNCHW.shape == (1, 30, 3, 32, 32)
     assert task.test_SNCHW.shape == (1, 12, 3, 32, 32)
     assert task.train_labels_SN[0].tolist() == [0] * 15 + [1] * 15
     shown = ((task.train_SNCHW[0] + 1) * 127.5).round().byte().numpy()
-    assert (shown[:15] == images.images(first)[:15]).all()
-    assert (shown[15:] == images.images(second)[:15]).all()
+    assert (shown[:15] == images.images(first, 15)).all()
+    assert (shown[15:] == images.images(second, 15)).all()
     tested = ((task.test_SNCHW[0] + 1) * 127.5).round().byte().numpy()
-    assert (tested[6:] == images.images(second)[15:]).all()
+    assert (tested[6:] == images.images(second, 21)[15:]).all()

@@ -1,0 +1,92 @@
+"""Tables of class orders, one row a seed: the reference's pickle, .npy, CSV or JSON."""
+
+import csv
+import hashlib
+import json
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.datasets import safe_pickle
+from lop_engine.errors import DataError
+
+#: A table of 30 seeds and 5,000 tasks is 2.4 MB; more than this is something else.
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class ClassOrder:
+    """Row s is the order of classes of seed s: consecutive ones make a task."""
+
+    path: Path
+    rows: np.ndarray
+    """(seeds, classes), int64."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the numbers, whatever file they stand in."""
+        return hashlib.sha256(repr(self.rows.shape).encode() + self.rows.astype("<i8").tobytes()).hexdigest()
+
+    def check(self, total_classes: int, num_classes: int) -> None:
+        """Raise DataError unless every task of `num_classes` classes has different ones, below `total_classes`."""
+        if self.rows.shape[1] < num_classes:
+            raise DataError(f"{self.path}: rows of {self.rows.shape[1]} classes, a task needs {num_classes}")
+        if self.rows.min() < 0 or self.rows.max() >= total_classes:
+            raise DataError(
+                f"{self.path}: classes {self.rows.min()} to {self.rows.max()}, the images have 0 to {total_classes - 1}"
+            )
+        places = np.arange(self.rows.shape[1] * num_classes).reshape(-1, num_classes) % self.rows.shape[1]
+        groups = np.sort(self.rows[:, places], axis=2)
+        repeated = np.argwhere((groups[:, :, 1:] == groups[:, :, :-1]).any(2))
+        if len(repeated):
+            seed, task = repeated[0]
+            raise DataError(f"{self.path}: row {seed}: task {task} holds the same class twice")
+
+
+def read_class_order(path: Path) -> ClassOrder:
+    """Read a table, by its suffix; a file of any other is taken for the reference's pickle. Raises DataError."""
+    readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".txt": _read_csv}
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: {path.stat().st_size / 2**20:.0f} MB is too large for a class order")
+        rows = _as_table(readers.get(path.suffix.lower(), _read_pickle)(path))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such class order") from None
+    except (OSError, ValueError, TypeError, EOFError, RecursionError, csv.Error, SyntaxError, tokenize.TokenError) as e:
+        reason = (str(e) or type(e).__name__).splitlines()[0]
+        raise DataError(f"{path}: not a class order (.npy, .csv, .json or the reference's pickle): {reason}") from None
+    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer) or not rows.size:
+        raise DataError(f"{path}: shape {rows.shape} of {rows.dtype}, expected whole numbers (seeds, classes)")
+    return ClassOrder(path, rows.astype(np.int64))
+
+
+def _read_npy(path: Path) -> Any:
+    return np.load(path, allow_pickle=False)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _read_csv(path: Path) -> Any:
+    """A row a line, without headings; commas, semicolons, tabs or spaces between numbers."""
+    text = path.read_text(encoding="utf-8-sig")
+    for separator in ";\t ":
+        text = text.replace(separator, ",")
+    lines = [[cell for cell in line if cell] for line in csv.reader(text.splitlines())]
+    return [[int(cell) for cell in line] for line in lines if line]
+
+
+def _read_pickle(path: Path) -> Any:
+    return safe_pickle.load(path)
+
+
+def _as_table(raw: Any) -> np.ndarray:
+    if isinstance(raw, safe_pickle.StoredArray):
+        return raw.whole()
+    if isinstance(raw, list | tuple) and any(isinstance(row, safe_pickle.StoredArray) for row in raw):
+        raw = [row.whole() if isinstance(row, safe_pickle.StoredArray) else row for row in raw]
+    return np.array(raw)

@@ -1,0 +1,182 @@
+"""Bring images of any form into the one local form: ``classes/<k>.npy`` and ``dataset.json``.
+
+A source yields blocks of labelled images; a writer sorts them into one file a class; the manifest comes last, and the
+whole folder takes its name in one step. What is interrupted before that leaves nothing but a folder with a hidden name,
+which the next import clears away.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
+from lop_engine.datasets.class_folder import ClassFolder
+from lop_engine.datasets.importing import batches, class_files, image_folder, parquet
+from lop_engine.datasets.importing.names import class_names
+from lop_engine.datasets.importing.source import ImportOptions, Source
+from lop_engine.datasets.importing.writer import ClassWriter
+from lop_engine.datasets.manifest import NAME as MANIFEST_NAME
+from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
+from lop_engine.datasets.survey import ClassSurvey, channel_statistics, survey_class
+from lop_engine.errors import DataError, did_you_mean
+from lop_engine.files import sync_directory
+
+__all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source", "write_dataset"]
+
+#: By name: the module that knows the form. The first that recognises a source gets it.
+FORMATS = {"npy": class_files, "batches": batches, "parquet": parquet, "folder": image_folder}
+
+Report = Callable[[str, int, int], None]
+"""What is being done, units done, units in all."""
+
+
+def import_images(path: Path, target: Path, options: ImportOptions, report: Report) -> tuple[Manifest, list[str]]:
+    """Read the images at `path` into the new folder `target`.
+
+    Returns:
+        What `target` holds now, and notes for people.
+    Raises:
+        DataError: naming the file and what is wrong with it; `target` is then as it was.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    source, inside = path.resolve(), target.resolve()
+    if source == inside or source in inside.parents or inside in source.parents:
+        raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
+    return write_dataset(open_source(path, options), str(path), target, options, report)
+
+
+def open_source(path: Path, options: ImportOptions) -> Source:
+    """The source at `path`, by the format asked for or the first that recognises it. Raises DataError."""
+    if options.format is not None:
+        if options.format not in FORMATS:
+            hint = did_you_mean(options.format, FORMATS)
+            raise DataError(f'--format "{options.format}": choose one of {", ".join(FORMATS)}{hint}')
+        return FORMATS[options.format].open_source(path, options)
+    for module in FORMATS.values():
+        if module.recognises(path):
+            return module.open_source(path, options)
+    raise DataError(
+        f"{path}: no form of images that is known: classes/0.npy ... (npy), train_data_batch_1 ... (batches), "
+        "*.parquet (parquet) or one folder of image files a class (folder)"
+    )
+
+
+def write_dataset(
+    source: Source, origin: str, target: Path, options: ImportOptions, report: Report
+) -> tuple[Manifest, list[str]]:
+    """Write what `source` yields as the new folder `target`; see `import_images`."""
+    wanted = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
+    with _staging(target, options.replace) as staging:
+        try:
+            folder = staging / "classes"
+            folder.mkdir()
+            writer = ClassWriter(folder, wanted.total)
+            for block, done in source.blocks(wanted.total):
+                writer.add(block)
+                report("reading", done, source.total)
+            classes = _order(writer, source, options)
+            split, notes = _split({name: writer.counts[label] for name, label in classes}, wanted, options)
+            writer.finish([label for _, label in classes])
+            manifest = _describe(
+                folder, [name for name, _ in classes], split, {"path": origin, "format": source.format}, report
+            )
+            manifest.write(staging)
+        except OSError as error:
+            where = error.filename or target
+            raise DataError(f"{where}: {error.strerror or error}; nothing was imported") from None
+    return manifest, notes
+
+
+@contextmanager
+def _staging(target: Path, replace: bool) -> Iterator[Path]:
+    """An empty folder that takes the name `target` if all goes well, and vanishes if not."""
+    _refuse_if_taken(target, replace)
+    staging = target.with_name(f".{target.name}.importing")
+    old = target.with_name(f".{target.name}.replaced")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        with lock.acquire(timeout=0):
+            for rest in (staging, old):
+                shutil.rmtree(rest, ignore_errors=True)
+            staging.mkdir()
+            try:
+                yield staging
+                if target.exists():
+                    target.rename(old)
+                staging.rename(target)
+                sync_directory(target.parent)
+            finally:
+                for rest in (staging, old):
+                    shutil.rmtree(rest, ignore_errors=True)
+                Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout:
+        raise DataError(f"{target}: another import is writing it now") from None
+    except OSError as error:
+        raise DataError(f"{error.filename or target}: {error.strerror or error}; nothing was imported") from None
+
+
+def _refuse_if_taken(target: Path, replace: bool) -> None:
+    """Only an empty folder, or with `replace` a data set, may give way: never anything else a person keeps."""
+    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MANIFEST_NAME).is_file():
+        raise DataError(f"{target}: is there already, and no data set of lop's; name another place with --to DIR")
+    if not replace:
+        raise DataError(f"{target}: is there already; name another place with --to DIR, or say --replace")
+
+
+def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:
+    """Names and labels in the order of the names (WNIDs); in the order of the labels where they have no names."""
+    if len(writer.counts) < 2:
+        raise DataError(f"{len(writer.counts)} class found; a task needs at least 2")
+    labels = sorted(writer.counts)
+    names = class_names(labels, source.names(), options.names)
+    return sorted(zip(names, labels, strict=True)) if names else [(str(label), label) for label in labels]
+
+
+def _split(counts: dict[str, int], wanted: Split, options: ImportOptions) -> tuple[Split, list[str]]:
+    """The split that the smallest class can bear, and a note if it is not the one wanted."""
+    smallest = min(counts, key=lambda name: counts[name])
+    fewest = counts[smallest]
+    if fewest < 2:
+        raise DataError(f'class "{smallest}" holds {fewest} image; it needs at least 2, one to train and one to test')
+    if wanted.total <= fewest:
+        return wanted, []
+    if options.train_images or options.test_images:
+        raise DataError(f'class "{smallest}" holds {fewest} images, {wanted.total} are asked for ({wanted})')
+    split = wanted.fitting(fewest)
+    few = sum(count < wanted.total for count in counts.values())
+    note = f"{few} of {len(counts)} classes hold fewer than {wanted.total} images, the smallest {fewest}"
+    return split, [f"{note}: the split is {split} a class, in place of {wanted}"]
+
+
+def _describe(folder: Path, names: list[str], split: Split, source: dict[str, str], report: Report) -> Manifest:
+    written = ClassFolder.open(folder)
+    surveys: list[ClassSurvey] = []
+    for index in range(written.num_classes):
+        surveys.append(survey_class(written.file(index), written.mapped(index)))
+        report("checking", index + 1, written.num_classes)
+    means, stds = channel_statistics(surveys, SIDE * SIDE)
+    entries = [
+        ClassEntry(name=name, images=one.num_images, sha256=one.sha256)
+        for name, one in zip(names, surveys, strict=True)
+    ]
+    return Manifest(
+        source=source,
+        dtype=str(written.dtype),
+        train_images=split.train,
+        test_images=split.test,
+        normalisation="scaled" if written.dtype == "uint8" else "none",
+        minimum=min(one.minimum for one in surveys),
+        maximum=max(one.maximum for one in surveys),
+        channel_means=means,
+        channel_stds=stds,
+        classes=entries,
+        sha256=combined_sha256([one.sha256 for one in surveys]),
+    )

@@ -1,0 +1,174 @@
+"""Downsampled ImageNet at 32x32 (Chrabaszcz et al. 2017): ``train_data_batch_1`` ... as pickles or ``.npz``.
+
+A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in an order
+of their own. CIFAR's batches have the same form. ``map_clsloc.txt``, if it lies beside, says what the labels mean.
+"""
+
+import lzma
+import re
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.datasets import safe_pickle
+from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.datasets.importing.names import read_names
+from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.errors import DataError
+
+_TRAIN = re.compile(r"(?:train_)?data_batch_?([0-9]{0,4})(?:\.npz|\.pickle|\.pkl)?")
+_VAL = re.compile(r"(?:val_data|test_batch)(?:\.npz|\.pickle|\.pkl)?")
+_MAP = "map_clsloc.txt"
+_PIXELS = int(np.prod(IMAGE_SHAPE))
+#: Images read in one piece: 12 MB.
+_BLOCK = 4096
+#: Images do not compress much; what does by more than this is no images.
+_MAX_RATIO, _MIN_BOMB = 100, 16 * 2**20
+
+
+def recognises(path: Path) -> bool:
+    return bool(_batch_files(path, _TRAIN))
+
+
+def open_source(path: Path, options: ImportOptions) -> "Batches":
+    files = _batch_files(path, _TRAIN)
+    if not files:
+        raise DataError(f"{path}: holds no batches (train_data_batch_1, ...)")
+    numbers = [int(match[1] or 1) for file in files if (match := _TRAIN.fullmatch(file.name))]
+    if path.is_dir() and numbers != list(range(1, len(numbers) + 1)):
+        gap = next(i for i, number in enumerate(numbers, start=1) if i != number)
+        raise DataError(f"{path}: batch {gap} is missing or stands there twice ({len(files)} files)")
+    if options.with_val:
+        val = _batch_files(path if path.is_dir() else path.parent, _VAL)
+        if not val:
+            raise DataError(f"{path}: holds no val_data; leave out --with-val")
+        files += val
+    return Batches(files)
+
+
+def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """The batches at `path` (a folder, or one of them), in the order of their numbers."""
+    if not path.is_dir():
+        return [path] if pattern.fullmatch(path.name) else []
+    found = [file for file in path.iterdir() if pattern.fullmatch(file.name) and file.is_file()]
+    return sorted(found, key=lambda file: (int(re.sub(r"[^0-9]", "", file.stem) or 1), file.name))
+
+
+class Batches:
+    """Batch files, one after the other."""
+
+    format = "batches"
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+        self.total = sum(file.stat().st_size for file in files)
+        self._labels: set[int] = set()
+
+    def names(self) -> dict[int, str]:
+        path = self._files[0].with_name(_MAP)
+        return read_names(path, sorted(self._labels)) if path.exists() else {}
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        done = 0
+        for path in self._files:
+            size = path.stat().st_size
+            for block, share in self._read(path):
+                self._labels.update(np.unique(block.labels).tolist())
+                yield block, done + int(share * size)
+            done += size
+
+    def _read(self, path: Path) -> Iterator[tuple[Block, float]]:
+        """The blocks of one file, and the share of it that is read."""
+        read = _read_npz if zipfile.is_zipfile(path) else _read_pickle
+        with read(path) as (labels, num_images, pieces):
+            if labels.shape != (num_images,) or labels.dtype.kind not in "ui" or not num_images:
+                raise DataError(f"{path}: {labels.shape} labels of {labels.dtype} for {num_images} images")
+            start = 0
+            for piece in pieces:
+                end = start + len(piece)
+                images = piece.reshape(-1, *IMAGE_SHAPE)
+                yield Block(str(path), labels[start:end].astype(np.int64), images), end / num_images
+                start = end
+
+
+#: Labels, the number of images, and the images in pieces of shape (n, 3072).
+_Content = tuple[np.ndarray, int, Iterator[np.ndarray]]
+
+
+@contextmanager
+def _read_pickle(path: Path) -> Iterator[_Content]:
+    raw = safe_pickle.load(path)
+    if not isinstance(raw, dict):
+        raise DataError(f"{path}: holds no dictionary with data and labels")
+    content = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in raw.items()}
+    data = content.get("data")
+    if not isinstance(data, safe_pickle.StoredArray):
+        raise DataError(f'{path}: holds no array "data"')
+    _check_rows(path, data.shape, data.dtype)
+    try:
+        yield _labels(content.get("labels", content.get("fine_labels"))), data.shape[0], data.blocks(_BLOCK)
+    except (ValueError, TypeError, OverflowError, EOFError) as error:
+        raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _labels(raw: Any) -> np.ndarray:
+    if isinstance(raw, safe_pickle.StoredArray):
+        return raw.whole()
+    if not isinstance(raw, list) or not all(type(label) is int for label in raw):
+        raise ValueError('holds no list of whole numbers "labels"')
+    return np.array(raw, dtype=np.int64)
+
+
+@contextmanager
+def _read_npz(path: Path) -> Iterator[_Content]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            with _open_member(archive, "labels.npy") as (file, shape, dtype):
+                if len(shape) != 1 or dtype.itemsize * shape[0] > _MIN_BOMB * 4:
+                    raise ValueError(f"labels of shape {shape}")
+                labels = next(safe_pickle.read_blocks(file, dtype, shape, shape[0]), np.empty(0, dtype))
+            with _open_member(archive, "data.npy") as (file, shape, dtype):
+                _check_rows(path, shape, dtype)
+                yield labels, shape[0], safe_pickle.read_blocks(file, dtype, shape, _BLOCK)
+    except DataError:
+        raise
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0] if error.args else 'not a whole archive'}") from None
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError, SyntaxError, EOFError),
+        *(ValueError, TypeError, OverflowError, NotImplementedError, RuntimeError, MemoryError, IndexError),
+    ) as error:
+        raise DataError(f"{path}: not a whole .npz archive: {(str(error).splitlines() or [''])[0][:200]}") from None
+
+
+@contextmanager
+def _open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
+    """An array of an archive: the file where its values begin, its shape and type."""
+    info = archive.getinfo(name)
+    if info.file_size > max(_MIN_BOMB, _MAX_RATIO * info.compress_size):
+        raise ValueError(f"{name} would grow from {info.compress_size} to {info.file_size} bytes: no images do that")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        with warnings.catch_warnings(action="ignore"):  # Python's, of odd characters in a damaged head
+            shape, is_fortran, dtype = read_header(file)
+        if dtype.kind not in "uif" or (is_fortran and len(shape) > 1):
+            raise ValueError(
+                f"{name} holds {dtype} {'in Fortran order' if is_fortran else ''}; save numbers in C order"
+            )
+        if any(length < 0 for length in shape):
+            raise ValueError(f"{name} declares the shape {shape}")
+        yield file, shape, dtype
+
+
+def _check_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if shape[1:] not in ((_PIXELS,), IMAGE_SHAPE) or dtype.kind not in "uif":
+        other = " (another size than 32x32)" if len(shape) == 2 and shape[1] in (192, 768, 12288, 49152) else ""
+        raise DataError(f"{path}: data of shape {shape} and type {dtype}{other}, expected (images, 3072) numbers")

@@ -1,0 +1,40 @@
+"""The reference's folder: ``classes/<k>.npy``, and with it every data set of our own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lop_engine.datasets.class_folder import ClassFolder
+from lop_engine.datasets.importing.source import Block, ImportOptions
+
+#: Images copied in one piece.
+_BLOCK = 1024
+
+
+def recognises(path: Path) -> bool:
+    return any((folder / "0.npy").exists() for folder in (path, path / "classes"))
+
+
+def open_source(path: Path, options: ImportOptions) -> "ClassFiles":
+    return ClassFiles(ClassFolder.open(path))
+
+
+class ClassFiles:
+    """Classes keep their numbers, and their names where they have some."""
+
+    format = "npy"
+
+    def __init__(self, folder: ClassFolder) -> None:
+        self._folder = folder
+        self.total = folder.num_classes
+
+    def names(self) -> dict[int, str]:
+        return dict(enumerate(self._folder.class_names)) if self._folder.manifest else {}
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        for index in range(self.total):
+            stored = self._folder.mapped(index)[:limit]
+            for start in range(0, len(stored), _BLOCK):
+                images = np.array(stored[start : start + _BLOCK])
+                yield Block(str(self._folder.file(index)), np.full(len(images), index), images), index + 1

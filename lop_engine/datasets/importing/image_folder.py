@@ -1,0 +1,88 @@
+"""One folder of image files a class, the folder's name its WNID; the folders may lie in ``train/`` (and ``val/``)."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lop_engine.datasets.importing import pixels
+from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.errors import DataError
+
+_BLOCK = 256
+_VAL = ("val", "validation")
+
+
+def recognises(path: Path) -> bool:
+    return path.is_dir() and any(_classes(_train_folder(path)))
+
+
+def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
+    if not path.is_dir():
+        raise DataError(f"{path}: no folder")
+    pixels.check_filter(options.resize)
+    folders = [_train_folder(path)]
+    if options.with_val:
+        found = [path / name for name in _VAL if (path / name).is_dir()]
+        if not found or folders[0] == path:
+            raise DataError(f"{path}: holds no train/ and val/; leave out --with-val")
+        folders.append(found[0])
+    return ImageFolder(folders, options.resize)
+
+
+def _train_folder(path: Path) -> Path:
+    return path / "train" if (path / "train").is_dir() else path
+
+
+def _classes(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+class ImageFolder:
+    """Classes in the order of their names, a class's files in the order of theirs."""
+
+    format = "folder"
+
+    def __init__(self, folders: list[Path], resize: str) -> None:
+        classes = _classes(folders[0])
+        if not classes:
+            raise DataError(f"{folders[0]}: holds no folders, one a class")
+        self._resize = resize
+        self._names = {label: entry.name for label, entry in enumerate(classes)}
+        self._parts = [[folder / entry.name for folder in folders] for entry in classes]
+        self.total = len(classes)
+
+    def names(self) -> dict[int, str]:
+        return self._names
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        """Pictures are decoded by as many threads as there are cores: Pillow lets go of Python while it works."""
+        with pixels.quiet(), ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
+            for label, parts in enumerate(self._parts):
+                files = [file for part in parts if part.is_dir() for file in _files(part)][:limit]
+                if not files:
+                    raise DataError(f"{parts[0]}: holds no pictures ({', '.join(pixels.SUFFIXES)})")
+                for start in range(0, len(files), _BLOCK):
+                    chunk = files[start : start + _BLOCK]
+                    images = np.stack(list(pool.map(lambda file: pixels.decode(file, str(file), self._resize), chunk)))
+                    yield Block(str(parts[0]), np.full(len(images), label), images), label + 1
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The pictures in `folder` and the folders within it, in the order of their names. Raises DataError."""
+    here = folder.resolve()
+    if here in above:
+        raise DataError(f"{folder}: leads back to a folder that it lies in")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(entry, (*above, here))
+        elif entry.suffix.lower() in pixels.SUFFIXES:
+            yield entry

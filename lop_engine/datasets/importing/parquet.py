@@ -1,0 +1,176 @@
+"""Parquet shards with an image column and a label column, as dataset hubs hand them out. Needs the extra `parquet`."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.datasets.importing import pixels
+from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.errors import DataError
+
+_IMAGE_NAMES = ("image", "img", "images", "data", "picture")
+_LABEL_NAMES = ("label", "labels", "wnid", "class", "fine_label", "target", "y")
+_VAL = re.compile(r"(val|validation|valid)[^a-z].*", re.IGNORECASE)
+_TEST = re.compile(r"test[^a-z].*", re.IGNORECASE)
+_BLOCK = 256
+_BUFFER = 2**20
+_MAX_RATIO, _MIN_BOMB = 100, 64 * 2**20
+
+
+def recognises(path: Path) -> bool:
+    return bool(_shards(path))
+
+
+def open_source(path: Path, options: ImportOptions) -> "Shards":
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise DataError(f"{path}: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+    pixels.check_filter(options.resize)
+    shards = _shards(path)
+    chosen = [shard for shard in shards if not _VAL.fullmatch(shard.name) and not _TEST.fullmatch(shard.name)]
+    if options.with_val:
+        val = [shard for shard in shards if _VAL.fullmatch(shard.name)]
+        if not val:
+            raise DataError(f"{path}: holds no validation shards; leave out --with-val")
+        chosen += val
+    if not chosen:
+        raise DataError(f"{path}: holds no training shards (*.parquet)")
+    return Shards(chosen, options.resize)
+
+
+def _shards(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.suffix.lower() == ".parquet" else []
+    return sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
+
+
+class Shards:
+    """Shards, one after the other; a label is a number, or a name (a WNID)."""
+
+    format = "parquet"
+
+    def __init__(self, paths: list[Path], resize: str) -> None:
+        self._resize = resize
+        self._shards = [_Shard(path) for path in paths]
+        self.total = sum(shard.num_rows for shard in self._shards)
+        self._names: dict[int, str] = {}
+        self._labels: dict[str, int] = {}
+        for shard in self._shards:
+            if shard.label_kind is not self._shards[0].label_kind:
+                raise DataError(f"{shard.path}: labels of another kind than in {self._shards[0].path}")
+            self._names |= dict(enumerate(shard.label_names))
+
+    def names(self) -> dict[int, str]:
+        return self._names | {label: name for name, label in self._labels.items()}
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        done = 0
+        counts: dict[int, int] = {}
+        with pixels.quiet():
+            for shard in self._shards:
+                for row, images, labels in shard.rows():
+                    keep = []
+                    for place, label in enumerate(map(self._number, labels)):
+                        counts[label] = counts.get(label, 0) + 1
+                        if counts[label] <= limit:
+                            where = f"{shard.path}, row {row + place}"
+                            keep.append((label, _pixels(images[place], where, self._resize)))
+                    done += len(labels)
+                    if keep:
+                        kept_labels, kept_images = zip(*keep, strict=True)
+                        block = Block(str(shard.path), np.array(kept_labels, np.int64), np.stack(kept_images))
+                        yield block, done
+
+    def _number(self, label: int | str) -> int:
+        """A label as a number; names are numbered as they come."""
+        return label if isinstance(label, int) else self._labels.setdefault(label, len(self._labels))
+
+
+class _Shard:
+    """One file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _blamed(path):
+            file = self._open()
+            self.num_rows = file.metadata.num_rows
+            schema = file.schema_arrow
+            self.image = self._column(schema.names, _IMAGE_NAMES, "image")
+            self.label = self._column(schema.names, _LABEL_NAMES, "label")
+            self.label_kind: type = int if "int" in str(schema.field(self.label).type).split("<")[0] else str
+            self.label_names = _label_names(schema.metadata or {}, self.label)
+            for group in range(file.metadata.num_row_groups):
+                self._refuse_bomb(file.metadata.row_group(group))
+
+    def rows(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
+        """The number of the first row, and the images and labels of some rows."""
+        start = 0
+        with _blamed(self.path):
+            for batch in self._open().iter_batches(_BLOCK, columns=[self.image, self.label], use_threads=False):
+                labels = batch.column(self.label).to_pylist()
+                for place, label in enumerate(labels):
+                    if type(label) is not self.label_kind or (type(label) is int and not 0 <= label < 2**31):
+                        raise DataError(f"{self.path}, row {start + place}: no label: {ascii(label)[:40]}")
+                yield start, batch.column(self.image).to_pylist(), labels
+                start += len(labels)
+
+    def _open(self) -> Any:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False, memory_map=False)
+
+    def _column(self, there: list[str], known: tuple[str, ...], what: str) -> str:
+        for name in known:
+            if name in there:
+                return name
+        raise DataError(f"{self.path}: no {what} column; it is looked for as {', '.join(known)}, there are {there}")
+
+    def _refuse_bomb(self, group: Any) -> None:
+        for index in range(group.num_columns):
+            column = group.column(index)
+            full, packed = column.total_uncompressed_size, column.total_compressed_size
+            if full > max(_MIN_BOMB, _MAX_RATIO * packed):
+                raise DataError(f"{self.path}: a column would grow from {packed} to {full} bytes: no images do that")
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Whatever goes wrong within, the file is named."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # whatever a decoder makes of damaged bytes: the file is at fault
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(f"{path}: not a whole parquet file of images: {reason}") from None
+
+
+def _label_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
+    """The names that dataset hubs keep beside the columns."""
+    try:
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _pixels(cell: Any, where: str, resize: str) -> np.ndarray:
+    """A cell's image: encoded bytes, a record that holds them, or 3072 numbers."""
+    if isinstance(cell, dict):
+        cell = cell.get("bytes")
+    if isinstance(cell, bytes):
+        return pixels.decode(cell, where, resize)
+    if isinstance(cell, list) and len(cell) == int(np.prod(IMAGE_SHAPE)):
+        values = np.array(cell)
+        if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 255:
+            return values.astype(np.uint8).reshape(IMAGE_SHAPE)
+        if values.dtype.kind == "f":
+            return values.astype(np.float32).reshape(IMAGE_SHAPE)
+    raise DataError(f"{where}: no image: neither encoded bytes nor 3072 numbers")

@@ -1,0 +1,56 @@
+"""What an importer asks of a source of images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images of one file, in the source's order."""
+
+    where: str
+    """The file, for error messages."""
+    labels: np.ndarray
+    """(N,) int64: the source's own."""
+    images: np.ndarray
+    """(N, 3, 32, 32)"""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person may choose of an import."""
+
+    format: str | None = None
+    """A name of `importing.FORMATS`; None looks."""
+    train_images: int | None = None
+    """Images a class to train on; None: 600, or fewer in proportion where a class holds fewer."""
+    test_images: int | None = None
+    names: Path | None = None
+    """A file that says what the labels are called."""
+    with_val: bool = False
+    """Whether validation images follow the training images of their class."""
+    resize: str = "box"
+    """Pillow's filter for image files that are not 32x32."""
+    replace: bool = False
+    """Whether a data set that is there already gives way."""
+
+
+class Source(Protocol):
+    """Images in somebody else's form."""
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def total(self) -> int:
+        """Units of work, for a progress bar: those that `blocks` counts."""
+
+    def names(self) -> dict[int, str]:
+        """What the labels are called where the source says so; asked after `blocks` is through."""
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        """Blocks, with the work done so far. More than `limit` images of a class are not wanted. Raises DataError."""

@@ -1,0 +1,78 @@
+"""Sample images of a data set: a grid for a PNG, half-block art for a terminal."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.text import Text
+
+from lop_engine.datasets import ClassFolder
+from lop_engine.datasets.base import SIDE
+from lop_engine.files import replacing
+
+_GAP = 2
+_ZOOM = 2
+#: Characters a side of an image in the terminal; a character shows two pixels, one above the other.
+_COLUMNS = 16
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """Up to `wanted` numbers from 0 .. total - 1, evenly spaced."""
+    return [total * place // min(total, wanted) for place in range(min(total, wanted))]
+
+
+def grid(folder: ClassFolder, classes: Sequence[int], images: int) -> np.ndarray:
+    """A row of images for each class, twice their size: (height, width, 3) uint8."""
+    cell = SIDE * _ZOOM + _GAP
+    canvas = np.full((cell * len(classes) + _GAP, cell * images + _GAP, 3), 255, np.uint8)
+    for row, index in enumerate(classes):
+        for column, shown in enumerate(_shown(folder, index, images)):
+            top, left = row * cell + _GAP, column * cell + _GAP
+            canvas[top : top + cell - _GAP, left : left + cell - _GAP] = shown.repeat(_ZOOM, 0).repeat(_ZOOM, 1)
+    return canvas
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(content.getvalue())
+
+
+def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Text:
+    """Images at half their size; the upper pixel of a character is its colour, the lower one its background."""
+    text = Text()
+    for index in classes:
+        text.append(f"{index}  {folder.class_names[index]}\n" if folder.manifest else f"{index}\n")
+        small = [_halved(shown) for shown in _shown(folder, index, images)]
+        for line in range(0, _COLUMNS, 2):
+            for picture in small:
+                for upper, lower in zip(picture[line], picture[line + 1], strict=True):
+                    text.append("▀", style=f"rgb({_rgb(upper)}) on rgb({_rgb(lower)})")
+                text.append(" ")
+            text.append("\n")
+    return text
+
+
+def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
+    """The first images of a class as grey levels, (N, 32, 32, 3) uint8; other numbers are stretched to fit."""
+    values = np.array(folder.mapped(index)[:images]).transpose(0, 2, 3, 1)
+    if values.dtype == np.uint8:
+        return values
+    values = np.nan_to_num(values.astype(np.float64))
+    low, high = values.min(), values.max()
+    return ((values - low) * (255 / (high - low or 1))).astype(np.uint8)
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    """(32, 32, 3) to (16, 16, 3), means of 2x2 pixels."""
+    return picture.reshape(_COLUMNS, 2, _COLUMNS, 2, 3).mean((1, 3)).astype(np.uint8)
+
+
+def _rgb(pixel: np.ndarray) -> str:
+    return ",".join(map(str, pixel.tolist()))

@@ -1,0 +1,381 @@
+"""Images in every form become one and the same data set, or nothing at all."""
+
+import errno
+import io
+import os
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lop_engine.datasets import ClassFolder
+from lop_engine.datasets.importing import ImportOptions, import_images
+from lop_engine.datasets.manifest import Manifest
+from lop_engine.datasets.verify import verify
+from lop_engine.errors import DataError
+from tests.data.makers import FORMATS, WNIDS, make_images, make_source, png, zip_with
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+def bring_in(source, target, **options) -> tuple[Manifest, list[str]]:
+    return import_images(source, target, ImportOptions(**options), quiet)
+
+
+def refusal(source, target, **options) -> str:
+    """The one line that is said, and nothing is left."""
+    before = sorted(target.parent.rglob("*")) if target.parent.exists() else []
+    with pytest.raises(DataError) as refused:
+        bring_in(source, target, **options)
+    assert "\n" not in str(refused.value)
+    assert sorted(target.parent.rglob("*")) == before if before else not target.exists()
+    return str(refused.value)
+
+
+@pytest.fixture
+def target(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "set"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_round_trip_is_byte_identical_and_classes_keep_their_names(tmp_path, target, form):
+    images = make_images()
+    manifest, notes = bring_in(make_source(tmp_path, form, images), target)
+    folder = ClassFolder.open(target)
+    assert folder.class_names == list(WNIDS) if form != "npy" else ["0", "1", "2", "3"]
+    assert folder.dtype == np.uint8
+    for index, one in enumerate(images):
+        assert (folder.mapped(index) == one).all()
+    assert manifest == folder.manifest
+    assert (manifest.train_images, manifest.test_images, manifest.normalisation) == (8, 1, "scaled")
+    assert "4 of 4 classes hold fewer than 700 images, the smallest 9: the split is 8 train, 1 test" in notes[0]
+    np.testing.assert_allclose(manifest.channel_means, images.mean((0, 1, 3, 4)))
+    np.testing.assert_allclose(manifest.channel_stds, images.std((0, 1, 3, 4)))
+    assert verify(target, quiet).problems == []
+    assert sorted(path.name for path in target.parent.iterdir()) == ["set"]
+
+
+def test_the_same_wnid_from_any_form_gives_the_same_images(tmp_path, target):
+    images = make_images()
+    sha256 = set()
+    for form in FORMATS[1:]:
+        manifest, _ = bring_in(make_source(tmp_path, form, images), target.with_name(form))
+        sha256.add((manifest.sha256, tuple((entry.name, entry.sha256) for entry in manifest.classes)))
+    assert len(sha256) == 1
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_batches_in_every_pickle_protocol(tmp_path, target, protocol):
+    images = make_images(30)
+    bring_in(make_source(tmp_path, "batches", images, protocol=protocol), target)
+    assert (ClassFolder.open(target).mapped(2) == images[2]).all()
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8", "<i4", "<u2"])
+def test_numbers_of_other_kinds_stay_as_they_came(tmp_path, target, dtype):
+    images = (make_images().astype(np.float64) - 100).clip(0).astype(dtype)
+    manifest, _ = bring_in(make_source(tmp_path, "npy", images), target)
+    assert manifest.normalisation == "none"
+    assert manifest.dtype == np.dtype(dtype).newbyteorder("=").name
+    assert (ClassFolder.open(target).mapped(1) == images[1]).all()
+
+
+def test_the_first_images_of_a_class_are_taken_and_the_split_is_as_asked(tmp_path, target):
+    images = make_images()
+    for form in FORMATS:
+        manifest, notes = bring_in(
+            make_source(tmp_path, form, images), target.with_name(form), train_images=4, test_images=2
+        )
+        folder = ClassFolder.open(target.with_name(form))
+        assert folder.counts == (6,) * 4
+        assert (folder.mapped(3) == images[3, :6]).all()
+        assert (manifest.train_images, manifest.test_images, notes) == (4, 2, [])
+    source = tmp_path / "npy"
+    assert 'class "0" holds 9 images, 110 are asked for' in refusal(source, target, train_images=10)
+
+
+def test_a_data_set_of_lop_s_own_is_a_source_too(tmp_path, target):
+    first, _ = bring_in(make_source(tmp_path, "folder", make_images()), target)
+    again, _ = bring_in(target, target.with_name("again"))
+    assert again.sha256 == first.sha256
+    assert [entry.name for entry in again.classes] == list(WNIDS)
+
+
+def test_validation_images_follow_by_choice(tmp_path, target):
+    images = make_images()
+    later = make_images()[:, ::-1]
+    batches = make_source(tmp_path, "batches", images)
+    flat = {"data": later[:, 0].reshape(4, -1), "labels": [1, 2, 3, 4]}
+    (batches / "val_data").write_bytes(pickle.dumps(flat))
+    folder = make_source(tmp_path, "folder", images)
+    for wnid, one in zip(WNIDS, later, strict=True):
+        (folder / "val" / wnid).mkdir(parents=True)
+        (folder / "val" / wnid / "0.png").write_bytes(png(one[0]))
+    for source in (batches, folder):
+        bring_in(source, target.with_name(source.name))
+        assert ClassFolder.open(target.with_name(source.name)).counts == (9,) * 4
+        bring_in(source, target.with_name(f"{source.name} with"), with_val=True)
+        assert ClassFolder.open(target.with_name(f"{source.name} with")).counts == (10,) * 4
+    assert (ClassFolder.open(target.with_name("folder with")).mapped(0)[9] == later[0, 0]).all()
+    for form in ("npz", "parquet"):
+        assert "leave out --with-val" in refusal(make_source(tmp_path, form, images), target, with_val=True)
+
+
+def test_larger_pictures_are_resized_whole_by_the_box_filter(tmp_path, target):
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(0, 256, (2, 2, 64, 96, 3), dtype=np.uint8)
+    for index, one in enumerate(pictures):
+        (tmp_path / "big" / f"class {index}").mkdir(parents=True)
+        for place, picture in enumerate(one):
+            Image.fromarray(picture).save(tmp_path / "big" / f"class {index}" / f"{place}.bmp")
+    bring_in(tmp_path / "big", target)
+    expected = pictures[1, 1].reshape(32, 2, 32, 3, 3).mean((1, 3)).transpose(2, 0, 1)
+    assert abs(ClassFolder.open(target).mapped(1)[1] - expected).max() <= 1
+    bring_in(tmp_path / "big", target.with_name("other"), resize="lanczos")
+    assert (ClassFolder.open(target.with_name("other")).mapped(1) != ClassFolder.open(target).mapped(1)).any()
+    assert 'did you mean "bicubic"' in refusal(tmp_path / "big", target.with_name("none"), resize="bicubik")
+
+
+def test_grey_and_transparent_pictures_become_colour(tmp_path, target):
+    for name, mode, colour in [("a", "L", 77), ("b", "RGBA", (1, 2, 3, 128))]:
+        (tmp_path / "odd" / name).mkdir(parents=True)
+        for place in range(2):
+            Image.new(mode, (32, 32), colour).save(tmp_path / "odd" / name / f"{place}.png")
+    (tmp_path / "odd" / "a" / "notes.txt").write_text("not a picture")
+    (tmp_path / "odd" / "a" / ".hidden.png").write_text("not a picture")
+    bring_in(tmp_path / "odd", target)
+    assert (ClassFolder.open(target).mapped(0) == 77).all()
+    assert (ClassFolder.open(target).mapped(1)[0, :, 0, 0] == [1, 2, 3]).all()
+
+
+def test_labels_may_be_names_and_images_plain_numbers_in_parquet(tmp_path, target):
+    images = make_images(3)
+    rows = [one.reshape(-1).tolist() for one in images.reshape(-1, 3, 32, 32)]
+    labels = [wnid for wnid in WNIDS for _ in range(3)]
+    (tmp_path / "plain").mkdir()
+    pq.write_table(pa.table({"img": rows, "wnid": labels}), tmp_path / "plain" / "all.parquet")
+    bring_in(tmp_path / "plain" / "all.parquet", target)
+    assert ClassFolder.open(target).class_names == list(WNIDS)
+    assert (ClassFolder.open(target).mapped(3) == images[3]).all()
+
+
+def test_a_file_of_names(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    names = tmp_path / "names.txt"
+    names.write_text("zebra\nyak\nfox, red\nant\n")
+    bring_in(source, target, names=names)
+    folder = ClassFolder.open(target)
+    assert folder.class_names == ["ant", "fox, red", "yak", "zebra"]
+    assert (folder.mapped(0) == make_images()[3]).all()
+    for text, message in [
+        ("one\ntwo\n", "2 names for 4 classes"),
+        ("a 0 x\nb 1 x\nc 2 x\nd 7 x\n", "names no class 3"),
+        ("a\nb\na\nd\n", 'classes 0 and 2 are both called "a"'),
+        ("a\nb\n\x1b[31m\nd\n", "no name that can be printed"),
+    ]:
+        names.write_text(text)
+        assert message in refusal(source, target.with_name("none"), names=names)
+    assert "cannot be read" in refusal(source, target.with_name("none"), names=tmp_path / "nowhere")
+
+
+def test_what_is_there_is_never_lost(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    bring_in(source, target)
+    before = (target / "dataset.json").read_bytes()
+    assert "is there already; name another place with --to DIR, or say --replace" in refusal(source, target)
+    broken = make_source(tmp_path, "batches", make_images())
+    (broken / "train_data_batch_2").write_bytes(b"\x80\x04")
+    assert "train_data_batch_2: not a whole pickle" in refusal(broken, target, replace=True)
+    assert (target / "dataset.json").read_bytes() == before
+    bring_in(make_source(tmp_path, "folder", make_images()), target, replace=True)
+    assert ClassFolder.open(target).class_names == list(WNIDS)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    assert "no data set of lop's" in refusal(source, precious, replace=True)
+    assert (precious / "thesis.tex").read_text() == "years of work"
+
+
+def test_source_and_target_do_not_lie_in_each_other(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    for inside in (source, source / "new", tmp_path):
+        with pytest.raises(DataError, match="lie in each other"):
+            bring_in(source, inside)
+    assert "no such file or folder" in refusal(tmp_path / "nowhere", target)
+
+
+def test_the_rest_of_an_interrupted_import_is_cleared_away(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    rest = target.with_name(".set.importing")
+    (rest / "classes").mkdir(parents=True)
+    (rest / "classes" / "0.npy").write_bytes(b"half")
+    assert not target.exists()
+    bring_in(source, target)
+    assert not rest.exists()
+    assert verify(target, quiet).problems == []
+
+
+def test_an_import_stopped_anywhere_leaves_nothing(tmp_path, target):
+    source = make_source(tmp_path, "batches", make_images())
+    steps = []
+    import_images(source, target, ImportOptions(), lambda *step: steps.append(step))
+    shutil.rmtree(target)
+
+    for stop_at in range(len(steps)):
+        seen = []
+
+        def report(what, done, total, seen=seen, stop_at=stop_at):
+            seen.append(what)
+            if len(seen) > stop_at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            import_images(source, target, ImportOptions(), report)
+        assert list(target.parent.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, target, monkeypatch):
+    source = make_source(tmp_path, "npy", make_images())
+
+    def full(fd):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left on device; nothing was imported" in refusal(source, target)
+
+
+def test_two_imports_into_one_place(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    answers = []
+
+    def report(what, done, total):
+        if not answers:
+            try:
+                bring_in(source, target)
+            except DataError as error:
+                answers.append(str(error))
+
+    thread = threading.Thread(target=import_images, args=(source, target, ImportOptions(), report))
+    thread.start()
+    thread.join()
+    assert "another import is writing it now" in answers[0]
+    assert verify(target, quiet).problems == []
+
+
+def spoil(path, **changes) -> None:
+    batch = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(batch | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": np.zeros((18, 12288), np.uint8)}, "another size than 32x32"),
+        ({"data": np.zeros((18, 3071), np.uint8)}, "expected (images, 3072) numbers"),
+        ({"data": np.zeros((17, 3072), np.uint8)}, "(18,) labels of int64 for 17 images"),
+        ({"data": [1, 2]}, 'holds no array "data"'),
+        ({"data": np.zeros((18, 3072), bool)}, "type bool"),
+        ({"labels": None}, 'no list of whole numbers "labels"'),
+        ({"labels": ["a"] * 18}, 'no list of whole numbers "labels"'),
+        ({"labels": [2**70] * 18}, "train_data_batch_1"),
+        ({"data": np.full((18, 3072), np.nan)}, "image 0 holds values that are not finite numbers"),
+        ({"data": np.full((18, 3072), 1e300)}, "image 0 holds values that are not finite numbers"),
+    ],
+)
+def test_a_batch_that_is_none(tmp_path, target, changes, message):
+    source = make_source(tmp_path, "batches", make_images())
+    spoil(source / "train_data_batch_1", **changes)
+    answer = refusal(source, target)
+    assert message in answer
+    assert "train_data_batch_1" in answer
+
+
+def test_a_missing_batch(tmp_path, target):
+    source = make_source(tmp_path, "batches", make_images())
+    (source / "train_data_batch_1").rename(source / "train_data_batch_3")
+    assert "batch 1 is missing" in refusal(source, target)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_cut_off_anywhere_is_named(tmp_path, target, form):
+    source = make_source(tmp_path, form, make_images())
+    victim = sorted(p for p in source.rglob("*") if p.is_file() and p.suffix != ".txt")[-1]
+    whole = victim.read_bytes()
+    for length in sorted({0, 1, 9, 100, len(whole) // 2, len(whole) - 40}):
+        victim.write_bytes(whole[:length])
+        assert victim.name in refusal(source, target), length
+
+
+def test_archives_that_would_fill_the_disk(tmp_path, target):
+    source = make_source(tmp_path, "npz", make_images())
+    labels = io.BytesIO()
+    np.save(labels, np.zeros(10, np.int64))
+    zip_with(source / "train_data_batch_1.npz", {"labels.npy": labels.getvalue(), "data.npy": bytes(80 * 2**20)})
+    assert "no images do that" in refusal(source, target)
+    zip_with(source / "train_data_batch_1.npz", {"../../escape.npy": b"x"})
+    assert "train_data_batch_1.npz" in refusal(source, target)
+    assert not (tmp_path / "escape.npy").exists()
+
+
+def test_a_picture_of_too_many_pixels(tmp_path, target):
+    source = make_source(tmp_path, "folder", make_images())
+    victim = source / "train" / WNIDS[0] / f"{WNIDS[0]}_000.png"
+    Image.new("1", (12_000, 10_000)).save(victim)
+    assert victim.name in refusal(source, target)
+
+
+def test_links_that_lead_in_circles(tmp_path, target):
+    source = make_source(tmp_path, "folder", make_images())
+    (source / "train" / WNIDS[0] / "loop").symlink_to(source / "train")
+    assert "leads back" in refusal(source, target)
+    (source / "train" / WNIDS[0] / "loop").unlink()
+    (source / "train" / WNIDS[0] / "self.png").symlink_to("self.png")
+    assert "self.png" in refusal(source, target)
+    (source / "train" / WNIDS[0] / "self.png").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    (source / "train" / WNIDS[1]).rename(elsewhere)
+    (source / "train" / WNIDS[1]).symlink_to(elsewhere)
+    bring_in(source, target)
+    assert ClassFolder.open(target).counts == (9,) * 4
+
+
+def test_classes_without_pictures_and_classes_of_one(tmp_path, target):
+    source = make_source(tmp_path, "folder", make_images())
+    (source / "train" / "n09999999").mkdir()
+    assert "n09999999: holds no pictures" in refusal(source, target)
+    (source / "train" / "n09999999" / "only.png").write_bytes(png(make_images()[0, 0]))
+    assert 'class "n09999999" holds 1 image' in refusal(source, target)
+    for wnid in (*WNIDS[1:], "n09999999"):
+        shutil.rmtree(source / "train" / wnid)
+    assert "a task needs at least 2" in refusal(source, target)
+
+
+def test_what_is_no_form_at_all(tmp_path, target):
+    (tmp_path / "empty").mkdir()
+    assert "no form of images that is known" in refusal(tmp_path / "empty", target)
+    for form in ("npy", "batches", "folder", "parquet"):
+        assert "empty" in refusal(tmp_path / "empty", target, format=form)
+    assert 'did you mean "parquet"' in refusal(tmp_path / "empty", target, format="parket")
+
+
+def test_labels_in_parquet_that_are_none(tmp_path, target):
+    cells = [png(one) for one in make_images(2)[:, 0]]
+    for labels, message in [
+        ([0, 1, -1, 1], "row 2: no label: -1"),
+        ([0, 1, None, 1], "row 2: no label: None"),
+        ([0.5, 1.0, 2.0, 3.0], "row 0: no label"),
+    ]:
+        pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / "x.parquet")
+        assert message in refusal(tmp_path / "x.parquet", target)
+    pq.write_table(pa.table({"image": [b"x", b"y"], "label": [0, 1]}), tmp_path / "x.parquet")
+    assert "x.parquet, row 0: not a picture" in refusal(tmp_path / "x.parquet", target)
+    pq.write_table(pa.table({"foto": cells, "label": [0, 1, 2, 3]}), tmp_path / "x.parquet")
+    assert "no image column; it is looked for as image" in refusal(tmp_path / "x.parquet", target)
