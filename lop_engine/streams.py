@@ -21,6 +21,7 @@ class Stream(IntEnum):
     CURVATURE = 6
     DATASET = 7
     CLASS_IMAGES = 8
+    SHARED_TEXTURES = 9
 
 
 def bits(num_words: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:

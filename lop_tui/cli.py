@@ -33,7 +33,9 @@ def run(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     data: Annotated[
         str | None,
-        typer.Option(metavar="PATH|synthetic", help="Images to train on, in place of the file's (lop data).", show_default=False),
+        typer.Option(
+            metavar="PATH|synthetic", help="Images to train on, in place of the file's (lop data).", show_default=False
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
     workers: Annotated[

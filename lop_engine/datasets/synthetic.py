@@ -1,11 +1,13 @@
 """Synthetic Continual ImageNet: procedural 32x32 colour classes for those who hold no ImageNet.
 
-A class is a few "textures": small colour tiles that repeat. An image shows one of its class's textures, at a
-random phase and contrast, through a soft patch of random shape, over a smooth background of its own, with
-pixel noise. A class also leans to a colour of its own. A linear model can use little but that colour; the
-texture takes features that do not mind where it stands, as a convolution's do.
+A class is a few "textures": small colour tiles that repeat. An image shows one of its class's textures, or one that all
+classes share (a picture in which the thing itself is hard to make out), at a random phase and contrast, through a soft
+patch of random shape, over a smooth background of its own, with pixel noise. A class also leans to a colour of its own.
+A linear model can use little but that colour; the texture takes features that do not mind where it stands, as a
+convolution's do; what shows a shared texture can only be told by its colour, or learnt by heart.
 
-Integer arithmetic on raw random bits throughout: the same bytes on every machine.
+Integer arithmetic on raw random bits throughout: the same bytes on every machine. The constants were chosen so that a
+linear model and the paper's network come to about what they reach on ImageNet: docs/data.md has the figures.
 """
 
 import hashlib
@@ -18,17 +20,28 @@ from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, SIDE
 from lop_engine.streams import Stream, bits
 
 NUM_TEXTURES = 2
+"""Textures of a class's own."""
+NUM_SHARED_TEXTURES = 8
+SHARED_SHARE = 118
+"""Of 256 images, those that show a shared texture: what lies between the paper's network and all correct."""
 TILE_GRID = 4
 """Colour values a side of a tile: sets how fine a texture is."""
 TILE_SIDE = 8
 """Pixels after which a texture repeats."""
 FIELD_GRID = 4
 """Values a side from which an image's patch and background are interpolated."""
-TEXTURE_AMPLITUDE = 70
-BACKGROUND_AMPLITUDE = 50
+TEXTURE_AMPLITUDE = 140
+BACKGROUND_AMPLITUDE = 40
 NOISE_AMPLITUDE = 40
-COLOUR_AMPLITUDE = 12
-"""Grey levels by which a class's mean colour leans."""
+COLOUR_AMPLITUDE = 10
+"""Grey levels by which a class's mean colour leans: all that a linear model has to go by."""
+
+_TEXTURE_OF_BYTE = np.concatenate(
+    [
+        np.arange(256 - SHARED_SHARE) * NUM_TEXTURES // (256 - SHARED_SHARE),
+        NUM_TEXTURES + np.arange(SHARED_SHARE) * NUM_SHARED_TEXTURES // SHARED_SHARE,
+    ]
+)
 
 _BLOCK = 100
 """Images are drawn in blocks of this many, so that the first ones do not depend on how many are asked for."""
@@ -73,11 +86,16 @@ def _class_images(seed: int, index: int, num_images: int) -> np.ndarray:
 
 
 def _class_textures(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """A class's textures in every phase, (textures, 3, phases, phases, 32, 32), -128..127; its lean, (3,)."""
-    num_values = NUM_TEXTURES * 3 * TILE_GRID**2
-    raw = _random_bytes(3 + num_values, seed, Stream.DATASET, index)
+    """A class's textures and the shared ones, in every phase, and the class's lean.
+
+    Returns:
+        (textures, 3, phases, phases, 32, 32), -128..127; (3,).
+    """
+    a_texture = 3 * TILE_GRID**2
+    raw = _random_bytes(3 + NUM_TEXTURES * a_texture, seed, Stream.DATASET, index)
     lean = (raw[:3] - 128) * COLOUR_AMPLITUDE // 128
-    grid = raw[3:].reshape(NUM_TEXTURES, 3, TILE_GRID, TILE_GRID) - 128
+    shared = _random_bytes(NUM_SHARED_TEXTURES * a_texture, seed, Stream.SHARED_TEXTURES)
+    grid = np.concatenate([raw[3:], shared]).reshape(-1, 3, TILE_GRID, TILE_GRID) - 128
     grid -= grid.mean((2, 3), keepdims=True, dtype=np.int32).astype(np.int32)
     tile = _enlarge(np.pad(grid, ((0, 0), (0, 0), (0, 1), (0, 1)), mode="wrap"), TILE_SIDE)
     repeats = SIDE // TILE_SIDE + 1
@@ -93,7 +111,7 @@ def _image_block(windows: np.ndarray, lean: np.ndarray, seed: int, index: int, b
     texture, row, column, contrast = choice.reshape(4, _BLOCK)
     patch, background = np.split(_enlarge(fields.reshape(_BLOCK, 4, FIELD_GRID, FIELD_GRID), SIDE), [1], axis=1)
 
-    images = windows[texture * NUM_TEXTURES >> 8, :, row * TILE_SIDE >> 8, column * TILE_SIDE >> 8]
+    images = windows[_TEXTURE_OF_BYTE[texture], :, row * TILE_SIDE >> 8, column * TILE_SIDE >> 8]
     images = images * patch * (16 + contrast)[:, None, None, None] // 256 * TEXTURE_AMPLITUDE // (128 * 128)
     images += (background - 128) * BACKGROUND_AMPLITUDE // 128
     images += (noise.reshape(_BLOCK, *IMAGE_SHAPE) - 128) * NOISE_AMPLITUDE // 128
