@@ -4,6 +4,8 @@ Random streams are functions of (seed, task, epoch), so tensors and a position a
 file a seed: seeds that trained in one stack may go on in others.
 """
 
+import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from lop_engine.errors import StoreError
 from lop_engine.files import replacing
+from lop_engine.rundir import RunDir
 from lop_engine.training import Position
 
 FORMAT = 1
@@ -27,8 +30,8 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in one step: on the disk before it takes the old one's name."""
+def save(run_dir: RunDir, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in one step: on the disk before it takes the old one's name. The old one is kept, too."""
     content = {
         "format": FORMAT,
         "task": checkpoint.position.task,
@@ -37,8 +40,28 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "epoch_documents": checkpoint.epoch_documents,
         "tensors": {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.tensors.items()},
     }
-    with replacing(path, durable=True) as file:
-        torch.save(content, file)
+    encoded = io.BytesIO()  # torch makes a puzzle of a disk's own errors
+    torch.save(content, encoded)
+    with replacing(run_dir.checkpoint, durable=True, keep_old_as=run_dir.previous_checkpoint) as file:
+        file.write(encoded.getvalue())
+
+
+def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
+    """The newest checkpoint that can be used, None if there is none; what to say if it is not the newest of all.
+
+    Raises:
+        StoreError: neither the newest nor the one before it can be used.
+    """
+    try:
+        newest = load(run_dir.checkpoint)
+    except StoreError as error:
+        with contextlib.suppress(StoreError):
+            older = load(run_dir.previous_checkpoint)
+            if older:
+                where = f"task {older.position.task}, epoch {older.position.epoch}"
+                return older, f"{run_dir.checkpoint} is damaged; went on from the one before it ({where})"
+        raise error from None
+    return newest or load(run_dir.previous_checkpoint), None
 
 
 def load(path: Path) -> Checkpoint | None:

@@ -8,8 +8,9 @@ from filelock import FileLock, Timeout
 from lop_engine.errors import LaunchError
 from lop_engine.rundir import RunDir
 
-LOCKED = 3
-"""Exit status of a worker whose runs another one trains."""
+#: Exit statuses of a worker: it failed and may be tried again; what it was given cannot be trained; another one
+#: trains its runs.
+FAILED, REFUSED, LOCKED = 1, 2, 3
 
 
 class LockedError(LaunchError):
@@ -29,7 +30,7 @@ def hold(run_dir: RunDir) -> Iterator[None]:
     except Timeout:
         status = run_dir.read_status()
         raise LockedError(
-            f"{run_dir.name}: already trained by process {status.pid} on {status.host}; stop that one first"
+            f"{run_dir.name}: already trained by {status.holder}; stop that one first (lop stop {run_dir.name})"
         ) from None
     try:
         yield

@@ -5,6 +5,7 @@ and NaN here.
 """
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -89,6 +90,8 @@ class RunStatus:
     stack: list[int] = field(default_factory=list)
     """Seeds that train in the same worker, this one included."""
     error: str | None = None
+    note: str | None = None
+    """What a person should know of a run that goes on all the same."""
 
     @property
     def progress(self) -> float:
@@ -102,6 +105,12 @@ class RunStatus:
         if not self.epochs_per_s:
             return None
         return (1 - self.progress) * self.num_tasks * self.num_epochs / self.epochs_per_s
+
+    @property
+    def holder(self) -> str:
+        """The worker, for people: ``process 123 on this-host since 2026-01-31 14:05``."""
+        since = f" since {time.strftime('%Y-%m-%d %H:%M', time.localtime(self.started_at))}" if self.started_at else ""
+        return f"process {self.pid} on {self.host}{since}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

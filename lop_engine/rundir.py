@@ -1,10 +1,13 @@
 """Every path of one run, and the two small JSON files that say what it is and where it stands."""
 
+import errno
 import glob
 import os
 import re
 import shutil
 import socket
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +17,12 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import StoreError
-from lop_engine.files import replacing
+from lop_engine.files import overwrite, replacing
 from lop_engine.records import RunStatus, State
 from lop_engine.spec import Run
+
+#: A heartbeat this much later than it should be is none: file servers show a change with some delay.
+OVERDUE_S = 120
 
 _SEED = re.compile(r"seed_([0-9]+)")
 _STATUS = TypeAdapter(RunStatus)
@@ -72,6 +78,15 @@ class RunDir:
         return self.path / "checkpoint.pt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The one before, for the case that the newest is damaged."""
+        return self.path / "checkpoint.previous.pt"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    @property
     def log(self) -> Path:
         return self.path / "worker.log"
 
@@ -98,7 +113,13 @@ class RunDir:
             raise StoreError(f'{self.status_json}: "{error.errors()[0]["loc"][0]}" is not what it should be') from None
 
     def write_status(self, status: RunStatus, durable: bool = False) -> None:
-        write_json(self.status_json, status.to_dict(), durable)
+        """Replace the status in one step; on a full disk, write over the old one in its place."""
+        try:
+            write_json(self.status_json, status.to_dict(), durable)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.status_json.exists():
+                raise
+            overwrite(self.status_json, orjson.dumps(status.to_dict()))
 
     def clear(self) -> None:
         """Remove the run and all its records: in one step as far as anybody can see."""
@@ -136,25 +157,55 @@ def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) ->
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-def observed_state(status: RunStatus, now: float) -> State:
+class FileClock:
+    """The clock that stamps files under a directory: a file server's own, where hosts' clocks may differ."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._offset_s: float | None = None
+        self._looked_at = 0.0
+
+    def now(self) -> float:
+        """Unix seconds; this host's where nothing can be written."""
+        if self._offset_s is None or time.monotonic() - self._looked_at > 60:
+            self._looked_at = time.monotonic()
+            self._offset_s = self._stamp() - self._looked_at
+        return time.monotonic() + self._offset_s
+
+    def _stamp(self) -> float:
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".clock.") as file:
+                return os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return time.time()
+
+
+def observe(run_dir: RunDir, status: RunStatus, clock: FileClock) -> State:
     """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
 
-    On the worker's own host its process is looked at (pid and start time, for pids are reused).
-    Elsewhere only the heartbeat tells; clocks differ, so a stale one has to be well overdue.
+    On the worker's own host its process is looked at (pid and start time, for pids are reused). Elsewhere the age of
+    the status file tells, by the clock that stamped it.
     """
     if status.state != "running":
         return status.state
     if status.host == socket.gethostname():
-        return "running" if _is_alive(status.pid, status.pid_started_at) else "lost"
-    overdue_s = now - (status.heartbeat_at or 0) - status.heartbeat_every_s
-    return "lost" if overdue_s > 120 else "running"
+        return "running" if is_alive(status) else "lost"
+    try:
+        written_at = run_dir.status_json.stat().st_mtime
+    except OSError:
+        return "lost"
+    overdue_s = clock.now() - written_at - status.heartbeat_every_s
+    return "lost" if overdue_s > OVERDUE_S else "running"
 
 
-def _is_alive(pid: int | None, started_at: float | None) -> bool:
+def is_alive(status: RunStatus) -> bool:
+    """Whether the worker of a run on this host still runs, and is not another process that got its number."""
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - (started_at or 0)) < 2
-    except (psutil.Error, ValueError):
+        process = psutil.Process(status.pid)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - (status.pid_started_at or 0)) < 2
+        )
+    except (psutil.Error, ValueError, OverflowError, TypeError):
         return False

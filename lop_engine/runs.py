@@ -3,7 +3,6 @@
 `RunsReader` keeps its place in each record file, so a refresh reads only what is new.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from lop_engine.errors import StoreError
 from lop_engine.records import ALL_METRICS, RunStatus, State
-from lop_engine.rundir import RunDir, find_runs, observed_state
+from lop_engine.rundir import FileClock, RunDir, find_runs, observe
 from lop_engine.store import TableTail
 
 Series = Mapping[str, np.ndarray]
@@ -65,13 +64,13 @@ class RunsReader:
     def __init__(self, runs_dir: Path) -> None:
         self.runs_dir = runs_dir
         self._runs: dict[RunDir, _RunReader] = {}
+        self._clock = FileClock(runs_dir)
 
     def read(self) -> Snapshot:
         """The state of all runs now. A run that cannot be read is in it, with its problem."""
-        now = time.time()
         found = list(find_runs(self.runs_dir))
         self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
-        views = tuple(reader.read(now) for reader in self._runs.values())
+        views = tuple(reader.read(self._clock) for reader in self._runs.values())
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
 
 
@@ -87,7 +86,7 @@ class _RunReader:
         self._spec_stamp: tuple[int, ...] = ()
         self._seen: Series = {}
 
-    def read(self, now: float) -> RunView:
+    def read(self, clock: FileClock) -> RunView:
         try:
             self._read_spec()
             status = self.dir.read_status()
@@ -107,7 +106,7 @@ class _RunReader:
             self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
             problem = f"{self.dir.tasks_json}: a metric is not a number"
             return RunView(self.dir, self._spec, status, "failed", self._seen, problem)
-        return RunView(self.dir, self._spec, status, observed_state(status, now), self._seen)
+        return RunView(self.dir, self._spec, status, observe(self.dir, status, clock), self._seen)
 
     def _read_spec(self) -> None:
         stat = self.dir.run_json.stat()

@@ -100,6 +100,7 @@ class Spec(BaseModel):
     data_file: str = ""
     model_version: str | float = ""
     # ours
+    checkpoint_every_s: float = Field(60.0, ge=0)
     dataset: str = "imagenet32"
     dataset_classes: Int = Field(1000, ge=2)
     dataset_seed: Int = Field(0, ge=0)
@@ -136,7 +137,9 @@ class Spec(BaseModel):
 LIST_KEYS = frozenset({"metrics"})
 
 #: Keys that never change a run's numbers: they may differ between a run and its file.
-BOOKKEEPING_KEYS = frozenset({"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version"})
+BOOKKEEPING_KEYS = frozenset(
+    {"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version", "checkpoint_every_s"}
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from lop_engine.run_files import RunFiles, StopRequested, is_diverged
 from lop_engine.spec import Spec
 from lop_engine.training import EpochReport, Position, train
 
-CHECKPOINT_EVERY_S = 60.0
+#: A checkpoint may cost this share of the time.
+CHECKPOINT_SHARE = 0.01
+CHECKPOINT_AT_MOST_EVERY_S = 3.0
 SPEED_WINDOW_S = 30.0
 
 
@@ -30,7 +32,7 @@ def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requ
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
         StoreError: a checkpoint or a record file cannot be used.
     """
-    saved = {run.seed: checkpoint.load(run.dir.checkpoint) for run in runs}
+    saved = {run.seed: _load(run) for run in runs}
 
     def position(run: RunFiles) -> Position:
         kept = saved[run.seed]
@@ -40,6 +42,14 @@ def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requ
     for start, group in groupby(sorted(runs, key=position), key=position):
         together = list(group)
         _Stack(spec, together, [saved[run.seed] for run in together], device, stop_requested).train_from(start)
+
+
+def _load(run: RunFiles) -> Checkpoint | None:
+    kept, note = checkpoint.load_newest(run.dir)
+    if note:
+        print(f"seed {run.seed}  {note}", flush=True)
+        run.set_status(note=note)
+    return kept
 
 
 class _Stack:
@@ -56,7 +66,7 @@ class _Stack:
         self.spec, self.runs, self.device, self.stop_requested = spec, runs, device, stop_requested
         self.learner: Learner = build_learner(spec, [run.seed for run in runs], device)
         self._speed: deque[tuple[float, int]] = deque()
-        self._checkpointed_at = time.monotonic()
+        self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
         found = [kept for kept in saved if kept is not None]
         if found:
             self.learner.load_state(checkpoint.stack_tensors(found))
@@ -82,7 +92,7 @@ class _Stack:
             raise _AllDivergedError
         ended = report.position.task == self.spec.num_tasks
         stop = self.stop_requested() and not ended
-        if ended or stop or time.monotonic() - self._checkpointed_at > CHECKPOINT_EVERY_S:
+        if ended or stop or self._checkpoint_is_due():
             self._save(report.position)
         if stop:
             raise StopRequested
@@ -115,15 +125,22 @@ class _Stack:
         for run in self._sound_runs():
             run.set_progress(position.task, position.epoch, speed)
 
+    def _checkpoint_is_due(self) -> bool:
+        """As often as costs little, so that a kill costs seconds; at least every `checkpoint_every_s`."""
+        cheap_s = max(CHECKPOINT_AT_MOST_EVERY_S, self._checkpoint_took_s / CHECKPOINT_SHARE)
+        return time.monotonic() - self._checkpointed_at > min(self.spec.checkpoint_every_s, cheap_s)
+
     def _save(self, position: Position) -> None:
+        began = time.monotonic()
         state = self.learner.state()
         for index, run in enumerate(self.runs):
             if run.status.state == "diverged":
                 continue
             run.sync()
             tensors = {name: tensor[index] for name, tensor in state.items()}
-            checkpoint.save(run.dir.checkpoint, Checkpoint(position, *run.num_documents, tensors))
+            checkpoint.save(run.dir, Checkpoint(position, *run.num_documents, tensors))
         self._checkpointed_at = time.monotonic()
+        self._checkpoint_took_s = self._checkpointed_at - began
 
     def _sound_runs(self) -> list[RunFiles]:
         return [run for run in self.runs if run.status.state != "diverged"]

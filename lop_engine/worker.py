@@ -2,24 +2,26 @@
 
 A run directory is the whole order: run.json says what to train, the checkpoint where to go on. The worker
 holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM, and SIGUSR2, let the epoch
-in progress end, for `GRACE_S` at most; what no checkpoint covers then is trained again on resume.
+in progress end, for `GRACE_S` at most; SIGALRM does not wait for it. What no checkpoint covers then is trained again on
+resume.
 """
 
 import argparse
+import errno
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from lop_engine.errors import LaunchError, UserError
-from lop_engine.locks import LOCKED, LockedError, hold
+from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested
 from lop_engine.rundir import RunDir
@@ -53,11 +55,14 @@ class Worker:
         except StopRequested:
             self._end("stopped")
             print("stopped", flush=True)
+        except UserError as error:
+            print(f"failed: {error}", flush=True)
+            self._end("failed", str(error).splitlines()[0])
+            return REFUSED
         except Exception as error:
             traceback.print_exc()
-            lines = (str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}").splitlines()
-            self._end("failed", lines[0])
-            return 1
+            self._end("failed", _in_one_line(error))
+            return FAILED
         else:
             self._end("finished")
         return 0
@@ -83,6 +88,7 @@ class Worker:
                 epochs_per_s=None,
                 stack=[run.seed for run in self.runs],
                 error=None,
+                note=None,
             )
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
@@ -98,7 +104,8 @@ class Worker:
         self._ended.set()
         for run in self.runs:
             if run.status.state == "running":
-                run.sync()
+                with suppress(OSError):  # a disk that is full or gone: the checkpoint says what is sure
+                    run.sync()
                 run.set_status(durable=True, state=state, error=error, heartbeat_at=time.time())
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
@@ -108,6 +115,14 @@ class Worker:
 
     def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
         raise StopRequested
+
+
+def _in_one_line(error: Exception) -> str:
+    """The last line of a traceback; for a disk that is full, what to do."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}the disk is full; make room, then lop resume goes on from the last checkpoint"
+    return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]
 
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
@@ -134,7 +149,7 @@ def main() -> int:
             return Worker(run_dirs, args.device, args.threads).run()
     except UserError as error:
         print(error, file=sys.stderr)
-        return LOCKED if isinstance(error, LockedError) else 2
+        return LOCKED if isinstance(error, LockedError) else REFUSED
 
 
 if __name__ == "__main__":

@@ -21,6 +21,25 @@ app = typer.Typer(
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
 DEFAULT_RUNS_DIR = Path("runs")
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
+]
+SeedsPerWorker = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Seeds a worker trains at once; 1 or 2 on a CPU, all that fit on a GPU by default.",
+        show_default=False,
+    ),
+]
+Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
+Selectors = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...", help="A method, method/setting, seed (3, 0-9), method/setting/seed or a pattern (cbp*)."
+    ),
+]
 
 
 @app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
@@ -37,18 +56,10 @@ def run(
             metavar="PATH|synthetic", help="Images to train on, in place of the file's (lop data).", show_default=False
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
-    ] = None,
-    seeds_per_worker: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Seeds a worker trains at once; 1 or 2 on a CPU, all that fit on a GPU by default.",
-            show_default=False,
-        ),
-    ] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    seeds_per_worker: SeedsPerWorker = None,
+    retries: Retries = 1,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
@@ -70,6 +81,7 @@ def run(
         device,
         workers,
         seeds_per_worker,
+        retries,
         overrides or [],
         watch,
         detach,
@@ -129,6 +141,62 @@ def status(
 
 
 app.add_typer(cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]")
+
+
+@app.command(epilog="Example: [b]lop stop cbp[/b]")
+def stop(
+    runs: Selectors = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not let them end their epoch; it is trained again on resume.")
+    ] = False,
+) -> None:
+    """Let running runs save and stop, and take waiting ones off the queue; all of them by default."""
+    from lop_tui.commands import lifecycle
+
+    raise typer.Exit(lifecycle.stop(runs_dir, runs or [], now))
+
+
+@app.command(epilog="Example: [b]lop resume cbp/default[/b]")
+def resume(
+    runs: Selectors = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    device: Device = "auto",
+    workers: Workers = None,
+    seeds_per_worker: SeedsPerWorker = None,
+    retries: Retries = 1,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
+) -> None:
+    """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
+    from lop_tui.commands import lifecycle
+
+    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch)
+    raise typer.Exit(lifecycle.resume(runs_dir, runs or [], means))
+
+
+@app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]")
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: method/setting/seed, or less if that is one.")],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 40,
+) -> None:
+    """Show what the worker of a run has said."""
+    from lop_tui.commands.logs import show_log
+
+    raise typer.Exit(show_log(runs_dir, run, lines, follow))
+
+
+@app.command(epilog="Example: [b]lop rm bp/step_size=0.01[/b]")
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Which runs, as of lop stop.")],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs and their records, after asking; never one that is being trained."""
+    from lop_tui.commands import lifecycle
+
+    raise typer.Exit(lifecycle.remove(runs_dir, runs, yes))
 
 
 @app.callback(invoke_without_command=True)

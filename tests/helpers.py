@@ -1,5 +1,6 @@
 """The smallest experiment, and makers of what a training run leaves behind without the training."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def make_run(
             error=error,
         )
     )
+    os.utime(run_dir.status_json, (heartbeat_at, heartbeat_at))
     return run_dir
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lop_engine.errors import StoreError
 from lop_engine.records import RunStatus, task_document
-from lop_engine.rundir import RunDir, find_runs, observed_state, read_json, write_json
+from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe, read_json, write_json
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, Spec
 from lop_engine.store import TableWriter
@@ -261,11 +261,23 @@ def test_json_that_cannot_be_written_leaves_the_old_file_alone(tmp_path):
         read_json(tmp_path)
 
 
-NOW = 1_000_000.0
+@pytest.fixture
+def observed(tmp_path):
+    """What a reader takes a status for."""
+    run_dir = RunDir(tmp_path / "bp" / "default" / "seed_000")
+    run_dir.path.mkdir(parents=True)
+
+    def look(status: RunStatus, age_s: float = 0.0) -> str:
+        run_dir.write_status(status)
+        written_at = time.time() - age_s
+        os.utime(run_dir.status_json, (written_at, written_at))
+        return observe(run_dir, status, FileClock(tmp_path))
+
+    return look
 
 
 def running(**changes):
-    return RunStatus("running", host=socket.gethostname(), heartbeat_at=NOW, **changes)
+    return RunStatus("running", **({"host": socket.gethostname(), "heartbeat_at": time.time()} | changes))
 
 
 @pytest.fixture
@@ -275,20 +287,20 @@ def dead_pid():
     return process.pid
 
 
-def test_a_worker_on_this_host_is_looked_up(dead_pid):
+def test_a_worker_on_this_host_is_looked_up(dead_pid, observed):
     started_at = psutil.Process().create_time()
-    assert observed_state(running(pid=os.getpid(), pid_started_at=started_at), NOW) == "running"
-    assert observed_state(running(pid=os.getpid(), pid_started_at=started_at), NOW + 1e6) == "running"
-    assert observed_state(running(pid=os.getpid(), pid_started_at=started_at - 60), NOW) == "lost"
-    assert observed_state(running(pid=dead_pid, pid_started_at=time.time()), NOW) == "lost"
+    assert observed(running(pid=os.getpid(), pid_started_at=started_at)) == "running"
+    assert observed(running(pid=os.getpid(), pid_started_at=started_at), age_s=1e6) == "running"
+    assert observed(running(pid=os.getpid(), pid_started_at=started_at - 60)) == "lost"
+    assert observed(running(pid=dead_pid, pid_started_at=time.time())) == "lost"
 
 
 @pytest.mark.parametrize("pid", [None, -1, 2**22 + 1, 2**70])
 def test_a_pid_that_is_none(pid):
-    assert observed_state(running(pid=pid), NOW) == "lost"
+    assert not is_alive(running(pid=pid))
 
 
-def test_a_worker_nobody_waited_for_is_lost():
+def test_a_worker_nobody_waited_for_is_lost(observed):
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     started_at = psutil.Process(process.pid).create_time()
     process.stdout.read()
@@ -296,7 +308,7 @@ def test_a_worker_nobody_waited_for_is_lost():
         give_up = time.monotonic() + 20
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < give_up:
             time.sleep(0.01)
-        assert observed_state(running(pid=process.pid, pid_started_at=started_at), NOW) == "lost"
+        assert observed(running(pid=process.pid, pid_started_at=started_at)) == "lost"
     finally:
         process.communicate()
 
@@ -307,17 +319,25 @@ def test_a_worker_nobody_waited_for_is_lost():
         (0, 2, "running"),
         (100, 2, "running"),
         (-500, 2, "running"),
-        (123, 2, "lost"),
+        (125, 2, "lost"),
         (300, 200, "running"),
-        (321, 200, "lost"),
+        (325, 200, "lost"),
     ],
 )
-def test_elsewhere_only_the_heartbeat_tells(age_s, every_s, state):
-    status = RunStatus("running", pid=os.getpid(), host="elsewhere", heartbeat_at=NOW, heartbeat_every_s=every_s)
-    assert observed_state(status, NOW + age_s) == state
-    assert observed_state(RunStatus("running", host="elsewhere"), NOW) == "lost"
+@pytest.mark.parametrize("skew_s", [0, -86_400, 86_400])
+def test_elsewhere_the_age_of_the_status_file_tells_whatever_the_clocks_say(observed, age_s, every_s, state, skew_s):
+    status = running(
+        pid=os.getpid(), host="elsewhere", heartbeat_at=time.time() - age_s + skew_s, heartbeat_every_s=every_s
+    )
+    assert observed(status, age_s) == state
+
+
+def test_the_file_clock_where_nothing_can_be_written(tmp_path):
+    assert abs(FileClock(tmp_path / "nowhere").now() - time.time()) < 2
+    assert abs(FileClock(tmp_path).now() - time.time()) < 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("state", ["queued", "finished", "stopped", "failed", "diverged"])
-def test_other_states_are_as_they_are_written(state):
-    assert observed_state(RunStatus(state, pid=1, host="elsewhere"), NOW) == state
+def test_other_states_are_as_they_are_written(observed, state):
+    assert observed(RunStatus(state, pid=1, host="elsewhere"), age_s=1e6) == state

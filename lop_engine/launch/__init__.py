@@ -3,7 +3,8 @@
 from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
-from lop_engine.launch.prepare import prepare_run_dirs
+from lop_engine.launch.prepare import prepare_run_dirs, take_up
+from lop_engine.launch.stop import stop_runs, wait_until_stopped
 
 __all__ = [
     "LocalLauncher",
@@ -14,5 +15,8 @@ __all__ = [
     "plan_runs",
     "prepare_run_dirs",
     "resolve_runs",
+    "stop_runs",
+    "take_up",
+    "wait_until_stopped",
     "worker_environment",
 ]

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lop_engine.errors import StoreError
 from lop_engine.launch.plan import Plan
-from lop_engine.locks import LOCKED
+from lop_engine.locks import FAILED, LOCKED, REFUSED
 from lop_engine.rundir import RunDir
 
 #: A worker frees and takes the same megabytes at every step. glibc would hand them back to the system each
@@ -37,10 +38,16 @@ class LocalLauncher:
     """Runs a plan. Call `poll` until `active` is false; a worker outlives a launcher that dies.
 
     Each worker leads a session of its own: the terminal's Ctrl-C reaches the launcher alone, which decides.
+
+    Args:
+        retries: how often a run whose worker died is given to another, from its checkpoint.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, retries: int = 0) -> None:
         self._queue = list(plan.stacks)
+        self._retries = retries
+        self._tries: Counter[RunDir] = Counter()
+        self._reports: list[str] = []
         self._threads = plan.resources.threads
         self._slots = [_Slot(device) for device in plan.resources.devices]
         self._stopping = False
@@ -54,13 +61,32 @@ class LocalLauncher:
         """Reap workers that have ended, and start the next."""
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
-                _settle(slot.stack, slot.process, self._stopping)
+                failed = _settle(slot.stack, slot.process, self._stopping)
                 slot.process = None
+                if failed and not self._stopping:
+                    self._try_again(failed)
             while self._queue and not slot.process:
-                # A directory that somebody has removed meanwhile is no longer wanted.
-                slot.stack = [run_dir for run_dir in self._queue.pop(0) if run_dir.path.is_dir()]
+                slot.stack = [run_dir for run_dir in self._queue.pop(0) if _is_wanted(run_dir)]
                 if slot.stack:
                     slot.process = _start_worker(slot.stack, slot.device, self._threads)
+
+    def take_reports(self) -> list[str]:
+        """What has happened to workers since the last call, for people."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _try_again(self, failed: dict[RunDir, str]) -> None:
+        """Put runs back on the queue, at its end, that may be tried again."""
+        again = [run_dir for run_dir in failed if self._tries[run_dir] < self._retries]
+        for run_dir, why in failed.items():
+            then = f"; trying again ({self._tries[run_dir] + 1} of {self._retries})" if run_dir in again else ""
+            self._reports.append(f"{run_dir.name} failed: {why}{then}")
+        for run_dir in again:
+            self._tries[run_dir] += 1
+            with suppress(OSError, StoreError):
+                run_dir.write_status(replace(run_dir.read_status(), state="queued", epochs_per_s=None))
+        if again:
+            self._queue.append(again)
 
     def stop(self, at_once: bool = False) -> None:
         """Ask the workers to save and stop, or kill them `at_once`; start nothing more."""
@@ -92,22 +118,40 @@ def _start_worker(stack: Sequence[RunDir], device: str, threads: int) -> subproc
         )
 
 
-def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping: bool) -> None:
+def _is_wanted(run_dir: RunDir) -> bool:
+    """Whether a run still waits for a worker: somebody may have stopped or removed it meanwhile."""
+    try:
+        return run_dir.path.is_dir() and run_dir.read_status().state == "queued"
+    except (OSError, StoreError):
+        return run_dir.path.is_dir()
+
+
+def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping: bool) -> dict[RunDir, str]:
     """Give an ending to runs that a worker left without one: it was killed, or could not start.
 
     What cannot be written stays as it is: the worker is gone, so readers take the run for lost.
+
+    Returns:
+        The runs that failed by no fault of their configuration, and why.
     """
     code = process.returncode
+    failed = {}
     for run_dir in stack:
         with suppress(OSError, StoreError):
             status = run_dir.read_status()
+            if status.state == "failed" and status.pid == process.pid and code == FAILED:
+                failed[run_dir] = status.error or ""
             of_another = code == LOCKED or (status.state == "running" and status.pid != process.pid)
             if status.state not in ("running", "queued") or of_another or not run_dir.path.is_dir():
                 continue
             if stopping and code < 0:  # our signal came before the worker could handle it, or was SIGKILL
                 run_dir.write_status(replace(status, state="stopped"), durable=True)
             else:
-                run_dir.write_status(replace(status, state="failed", error=_why(stack[0], code)), durable=True)
+                why = _why(stack[0], code)
+                run_dir.write_status(replace(status, state="failed", error=why), durable=True)
+                if code != REFUSED:
+                    failed[run_dir] = why
+    return failed
 
 
 def _why(run_dir: RunDir, code: int) -> str:

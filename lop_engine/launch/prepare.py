@@ -13,7 +13,7 @@ from typing import Any
 import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.records import ENDED, RunStatus
-from lop_engine.rundir import RunDir, observed_state, write_json
+from lop_engine.rundir import FileClock, RunDir, observe, write_json
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
 
@@ -36,10 +36,11 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -
         LaunchError: a run is being trained now, or was begun with another configuration.
     """
     dirs = [RunDir.of(runs_dir, run) for run in runs]
+    clock = FileClock(runs_dir)
     existing = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir.run_json.exists()]
     statuses = {run_dir: _read_status(run_dir, fresh) for run_dir, _ in existing}
     for run_dir, run in existing:
-        _refuse_if_running(run_dir, statuses[run_dir])
+        _refuse_if_running(run_dir, statuses[run_dir], clock)
         if not fresh:
             with _advice(run_dir):
                 _refuse_if_changed(run_dir, run.spec)
@@ -54,9 +55,19 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -
         run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None))
     return Prepared(
         [run_dir for run_dir, _ in to_train],
-        [run_dir for run_dir, _ in to_train if run_dir.checkpoint.exists()],
+        [run_dir for run_dir, _ in to_train if run_dir.has_checkpoint],
         [run_dir for run_dir in dirs if run_dir in done],
     )
+
+
+def take_up(run_dirs: Sequence[RunDir]) -> Prepared:
+    """Put runs that were begun before, and are not ended or being trained, back on the queue. Raises LaunchError."""
+    for run_dir in run_dirs:
+        with _advice(run_dir):
+            validate(_stored_spec(run_dir), str(run_dir.run_json))
+    for run_dir in run_dirs:
+        run_dir.write_status(replace(_read_status(run_dir, False), state="queued", error=None, epochs_per_s=None))
+    return Prepared(list(run_dirs), [run_dir for run_dir in run_dirs if run_dir.has_checkpoint], [])
 
 
 def _read_status(run_dir: RunDir, fresh: bool) -> RunStatus:
@@ -111,20 +122,17 @@ def _version(package: str) -> str:
         raise LaunchError(f"{package} is not installed; install lop again (pip install -e .)") from None
 
 
-def _refuse_if_running(run_dir: RunDir, status: RunStatus) -> None:
-    if observed_state(status, time.time()) == "running":
+def _refuse_if_running(run_dir: RunDir, status: RunStatus, clock: FileClock) -> None:
+    if observe(run_dir, status, clock) == "running":
         raise LaunchError(
-            f"{run_dir.name}: is being trained now by process {status.pid} on {status.host}; "
-            "follow it with lop watch, or stop that process first"
+            f"{run_dir.name}: is being trained now by {status.holder}; "
+            f"follow it with lop watch, or stop it with lop stop {run_dir.name}"
         )
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results."""
-    stored = run_dir.read_config().get("spec")
-    if not isinstance(stored, dict):
-        raise StoreError(f"{run_dir.run_json}: holds no spec")
-    old = validate(stored, str(run_dir.run_json)).model_dump()
+    old = validate(_stored_spec(run_dir), str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
     changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]
     if changed:
@@ -133,3 +141,10 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"{run_dir.name}: was begun with another configuration ({what}); "
             "rename the file, choose another --runs-dir, or start over with --fresh"
         )
+
+
+def _stored_spec(run_dir: RunDir) -> dict[str, Any]:
+    stored = run_dir.read_config().get("spec")
+    if not isinstance(stored, dict):
+        raise StoreError(f"{run_dir.run_json}: holds no spec")
+    return stored

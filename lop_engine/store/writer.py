@@ -149,5 +149,9 @@ class TableWriter:
     def _write_at(self, offset: int, content: bytes) -> None:
         view = memoryview(content)
         while view:
-            written = os.pwrite(self._fd, view, offset)
+            try:
+                written = os.pwrite(self._fd, view, offset)
+            except OSError as error:
+                error.filename = str(self.path)
+                raise
             view, offset = view[written:], offset + written

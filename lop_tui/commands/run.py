@@ -16,7 +16,7 @@ from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
-from lop_tui.commands.console import say
+from lop_tui.commands.console import plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
 
@@ -32,6 +32,7 @@ class Request:
     device: str
     workers: int | None
     seeds_per_worker: int | None
+    retries: int
     overrides: list[str]
     watch: bool
     detach: bool
@@ -63,12 +64,13 @@ def run_experiments(request: Request) -> int:
         return _detach(console, request)
     if prepared.to_train:
         plan = _plan(request, runs, prepared.to_train)
-        say(console, f"{_plural(len(prepared.to_train), 'run')} on {_describe(plan)}; records in {request.runs_dir}")
+        say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         dirs = {RunDir.of(request.runs_dir, run) for run in runs}
-        if not supervise(console, plan, dirs, request.runs_dir, request.watch):
-            say(console, "stopped; the same lop run goes on from the last checkpoints")
+        if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
+            where = "" if request.runs_dir == Path("runs") else f" --runs-dir {request.runs_dir}"
+            say(console, f"stopped; the same lop run, or lop resume{where}, goes on from the last checkpoints")
             return 130
-    return _conclude(console, request, runs)
+    return conclude(console, request.runs_dir, {RunDir.of(request.runs_dir, run) for run in runs})
 
 
 def _load(request: Request) -> list[Run]:
@@ -117,15 +119,15 @@ def _detach(console: Console, request: Request) -> int:
             stderr=log,
             start_new_session=True,
         )
+    where = "" if request.runs_dir == Path("runs") else f" --runs-dir {request.runs_dir}"
     say(console, f"training in the background (process {child.pid}, log {log_path})")
-    say(console, f"follow it: lop watch {request.runs_dir}    stop it: kill {child.pid}")
+    say(console, f"follow it: lop watch {request.runs_dir}    stop it: lop stop{where}")
     return 0
 
 
-def _conclude(console: Console, request: Request, runs: Sequence[Run]) -> int:
-    """Say how the runs ended; return 1 unless all of them did."""
-    dirs = {RunDir.of(request.runs_dir, run) for run in runs}
-    views = [view for view in RunsReader(request.runs_dir).read().runs if view.dir in dirs]
+def conclude(console: Console, runs_dir: Path, dirs: set[RunDir]) -> int:
+    """Say how runs ended; return 1 unless all of them did."""
+    views = [view for view in RunsReader(runs_dir).read().runs if view.dir in dirs]
     console.print(summary_table(views))
     for gone in sorted(dirs - {view.dir for view in views}):
         say(console, f"{gone.name}: its directory is gone")
@@ -149,19 +151,15 @@ _HINTS = {
 }
 
 
-def _describe(plan: Plan) -> str:
+def describe(plan: Plan) -> str:
     """``2 workers (cpu, 1 thread each)``."""
     devices, threads = plan.resources.devices, plan.resources.threads
-    return f"{_plural(len(devices), 'worker')} ({', '.join(dict.fromkeys(devices))}, {_plural(threads, 'thread')} each)"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{plural(len(devices), 'worker')} ({', '.join(dict.fromkeys(devices))}, {plural(threads, 'thread')} each)"
 
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str]) -> Table:
     table = Table(
-        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {_describe(plan)}",
+        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {describe(plan)}",
         caption=f"images: {', '.join(images)}",
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):

@@ -31,6 +31,10 @@ class Supervisor(threading.Thread):
         self._terminal_is_gone = False
         self.error: Exception | None = None
 
+    def take_reports(self) -> list[str]:
+        """What has happened to workers since the last call."""
+        return self._launcher.take_reports()
+
     @property
     def stopping(self) -> bool:
         return self._stops_asked > 0
@@ -57,16 +61,16 @@ class Supervisor(threading.Thread):
             os._exit(HUNG_UP)
 
 
-def supervise(console: Console, plan: Plan, dirs: set[RunDir], runs_dir: Path, watch: bool) -> bool:
+def supervise(console: Console, plan: Plan, dirs: set[RunDir], runs_dir: Path, watch: bool, retries: int = 1) -> bool:
     """Train a plan and show the progress of `dirs`; return False if it was stopped on the way.
 
     Args:
         watch: show the dashboard (of all `runs_dir`) first, where there is a terminal.
-
+        retries: how often a run whose worker died is given to another.
     Raises:
         OSError: a worker could not be started; those that run are told to stop.
     """
-    supervisor = Supervisor(LocalLauncher(plan))
+    supervisor = Supervisor(LocalLauncher(plan, retries))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, supervisor.ask_to_stop)
@@ -99,7 +103,10 @@ def _show_progress(console: Console, supervisor: Supervisor, dirs: set[RunDir], 
         return replace(snapshot, runs=tuple(view for view in snapshot.runs if view.dir in dirs))
 
     with open_display(console) as display:
-        while supervisor.is_alive():
+        alive = True
+        while alive:
+            alive = supervisor.is_alive()
+            for report in supervisor.take_reports():
+                say(console, report, style="red")
             display.update(read(), supervisor.stopping)
             supervisor.join(REFRESH_S)
-        display.update(read(), supervisor.stopping)

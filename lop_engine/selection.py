@@ -1,0 +1,71 @@
+"""Which runs a person means: a method, ``method/setting``, a seed, a run's whole name, a pattern, a path."""
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lop_engine.errors import LaunchError, did_you_mean
+from lop_engine.runs import RunView, Snapshot
+
+
+def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
+    """The runs that any of `selectors` names; all of them where there is no selector.
+
+    Raises:
+        LaunchError: a selector names no run; says which names there are.
+    """
+    if not selectors:
+        return list(snapshot.runs)
+    chosen: dict[int, RunView] = {}
+    for selector in selectors:
+        parts = _parts(selector, snapshot)
+        found = {index: view for index, view in enumerate(snapshot.runs) if _matches(view, parts)}
+        if not found:
+            raise LaunchError(_nothing(selector, snapshot))
+        chosen |= found
+    return [chosen[index] for index in sorted(chosen)]
+
+
+def _parts(selector: str, snapshot: Snapshot) -> list[str]:
+    """A selector cut at its slashes; of a path, as a shell completes it, what lies below the runs directory."""
+    path, runs_dir = Path(selector).absolute(), snapshot.runs_dir.absolute()
+    if path != runs_dir and path.is_relative_to(runs_dir):
+        return list(path.relative_to(runs_dir).parts)
+    return selector.split("/")
+
+
+def _matches(view: RunView, parts: Sequence[str]) -> bool:
+    experiment = {view.experiment, str(view.spec.get("agent", view.experiment))}
+    seed = {str(view.seed), view.dir.path.name}
+    match parts:
+        case [one]:
+            return _is_one_of(one, experiment | seed)
+        case [one, two]:
+            return _is_one_of(one, experiment) and _is_one_of(two, {view.setting} | seed)
+        case [one, two, three]:
+            return _is_one_of(one, experiment) and _is_one_of(two, {view.setting}) and _is_one_of(three, seed)
+    return False
+
+
+def _is_one_of(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names) or _is_seed_range(pattern, names)
+
+
+def _is_seed_range(pattern: str, names: Iterable[str]) -> bool:
+    """``3-7`` means the seeds 3 to 7."""
+    match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", pattern)
+    if not match:
+        return False
+    seeds = range(int(match[1]), int(match[2]) + 1)
+    return any(name.isdecimal() and int(name) in seeds for name in names)
+
+
+def _nothing(selector: str, snapshot: Snapshot) -> str:
+    names = dict.fromkeys(
+        name for view in snapshot.runs for name in (view.experiment, f"{view.experiment}/{view.setting}")
+    )
+    if not names:
+        return f"no runs in {snapshot.runs_dir}; name another --runs-dir"
+    shown = ", ".join(list(names)[:8]) + (", ..." if len(names) > 8 else "")
+    return f'"{selector}" names no run in {snapshot.runs_dir}{did_you_mean(selector, names)} (there are {shown})'

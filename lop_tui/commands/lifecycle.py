@@ -1,0 +1,122 @@
+"""`lop stop`, `lop resume` and `lop rm`: what is done to runs that exist."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.prompt import Confirm
+
+from lop_engine.errors import LaunchError
+from lop_engine.launch import decide_resources, plan_runs, stop_runs, take_up, wait_until_stopped
+from lop_engine.locks import hold
+from lop_engine.records import ENDED
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.selection import select
+from lop_engine.spec import validate
+from lop_tui.commands.console import plural, say
+from lop_tui.commands.run import conclude, describe
+from lop_tui.commands.supervise import supervise
+
+
+def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
+    """Stop running and waiting runs; return 0 if none of them is left running. Raises LaunchError."""
+    console = Console()
+    snapshot = RunsReader(runs_dir).read()
+    chosen = [view for view in select(snapshot, selectors) if view.state in ("running", "queued")]
+    if not chosen:
+        say(console, "nothing to stop: none of these runs is running or queued")
+        return 0
+    stopped = stop_runs(chosen, snapshot.runs, at_once)
+    named = {view.dir for view in chosen}
+    along = [run_dir.name for run_dir in stopped.asked if run_dir not in named]
+    if along:
+        say(console, f"in the same worker, and so stopped with it: {', '.join(along)}")
+    for run_dir, host in stopped.elsewhere:
+        say(console, f"{run_dir.name} runs on {host}: stop it there", style="red")
+    left = wait_until_stopped(stopped.asked)
+    for run_dir in left:
+        pid = run_dir.read_status().pid
+        say(console, f"{run_dir.name}: its worker (process {pid}) has not ended yet", style="red")
+    done = len(stopped.asked) - len(left) + len(stopped.dequeued)
+    say(console, f"{plural(done, 'run')} stopped; go on with {_resume_command(runs_dir, selectors)}")
+    return 1 if left or stopped.elsewhere else 0
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where and how runs are trained."""
+
+    device: str
+    workers: int | None
+    seeds_per_worker: int | None
+    retries: int
+    watch: bool
+
+
+def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
+    """Train what is stopped, failed, lost or left queued to its end; exit status as of `lop run`. Raises UserError."""
+    console = Console()
+    chosen = select(RunsReader(runs_dir).read(), selectors)
+    for view in chosen:
+        if view.problem:
+            raise LaunchError(view.problem)
+    waiting = [view for view in chosen if view.state not in (*ENDED, "running")]
+    for state in ("running", *sorted(ENDED)):
+        count = sum(view.state == state for view in chosen)
+        if count:
+            say(console, f"{count} of {len(chosen)} runs {'is' if count == 1 else 'are'} {state} already")
+    if not waiting:
+        say(console, "nothing to resume")
+        return 0
+    use_gpu = all(validate(dict(view.spec), str(view.dir.run_json)).use_gpu for view in waiting)
+    resources = decide_resources(len(waiting), means.device, means.workers, means.seeds_per_worker, use_gpu)
+    prepared = take_up([view.dir for view in waiting])
+    plan = plan_runs(prepared.to_train, resources)
+    say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
+    dirs = {view.dir for view in waiting}
+    if not supervise(console, plan, dirs, runs_dir, means.watch, means.retries):
+        say(console, f"stopped; go on with {_resume_command(runs_dir, selectors)}")
+        return 130
+    return conclude(console, runs_dir, dirs)
+
+
+def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
+    """Remove runs and their records, after asking; never one that is being trained. Raises LaunchError."""
+    console = Console()
+    chosen = select(RunsReader(runs_dir).read(), selectors)
+    running = [view.dir.name for view in chosen if view.state == "running"]
+    if running:
+        raise LaunchError(
+            f"{running[0]} is running{f' and {len(running) - 1} more' * (len(running) > 1)}; lop stop first"
+        )
+    if not yes:
+        _confirm(console, chosen, runs_dir)
+    for view in chosen:
+        with hold(view.dir):
+            view.dir.clear()
+        _remove_empty(view.dir.path.parent, runs_dir)
+    say(console, f"{plural(len(chosen), 'run')} removed")
+    return 0
+
+
+def _confirm(console: Console, chosen: Sequence[RunView], runs_dir: Path) -> None:
+    names = ", ".join(view.dir.name for view in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
+    question = f"this removes {plural(len(chosen), 'run')} and all records under {runs_dir} ({names}). Remove?"
+    if not sys.stdin.isatty():
+        raise LaunchError(f"{question} Say so with --yes")
+    if not Confirm.ask(question, console=console, default=False):
+        raise LaunchError("nothing removed")
+
+
+def _remove_empty(directory: Path, runs_dir: Path) -> None:
+    """Remove directories that a removed run leaves empty, up to the runs directory itself."""
+    while directory != runs_dir and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
+
+
+def _resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
+    where = "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
+    return " ".join(["lop resume", *selectors]) + where

@@ -1,0 +1,60 @@
+"""`lop logs`: what a worker has said."""
+
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from lop_engine.errors import LaunchError
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.selection import select
+from lop_tui.commands.console import say
+
+POLL_S = 0.3
+_CHUNK = 2**16
+
+
+def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
+    """Print the end of a run's log, and with `follow` what comes until the run ends. Raises UserError."""
+    reader = RunsReader(runs_dir)
+    chosen = select(reader.read(), [selector])
+    logs = list(dict.fromkeys(view.dir.worker_log(view.status) for view in chosen))
+    if len(logs) > 1:
+        names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
+        raise LaunchError(f'"{selector}" names {len(chosen)} runs with {len(logs)} logs; choose one of {names}')
+    [log] = logs
+    if not log.exists():
+        say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
+        return 0
+    with open(log, "rb") as file:
+        file.seek(_start_of_last(log, lines))
+        while True:
+            for block in iter(lambda: file.read(_CHUNK), b""):
+                sys.stdout.write(block.decode(errors="replace"))
+            sys.stdout.flush()
+            if not follow or not _may_go_on(reader, chosen[0]):
+                return 0
+            time.sleep(POLL_S)
+
+
+def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:
+    return any(view.dir == chosen.dir and view.state in ("running", "queued") for view in reader.read().runs)
+
+
+def _start_of_last(log: Path, lines: int) -> int:
+    """Where the last `lines` lines begin; reads the end of the file only."""
+    size = log.stat().st_size
+    with open(log, "rb") as file:
+        start, found = size, 0
+        while start > 0:
+            length = min(_CHUNK, start)
+            start -= length
+            file.seek(start)
+            block = file.read(length)
+            end = len(block) - 1 if start + length == size else len(block)  # the last line's own end is no start
+            while (end := block.rfind(b"\n", 0, end)) >= 0:
+                found += 1
+                if found == lines:
+                    return start + end + 1
+    return 0
