@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from lop_engine import checkpoint
 from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import open_images
+from lop_engine.errors import StoreError
 from lop_engine.learners import Learner, build_learner
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged
 from lop_engine.spec import Spec
@@ -32,16 +34,32 @@ def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requ
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
         StoreError: a checkpoint or a record file cannot be used.
     """
-    saved = {run.seed: _load(run) for run in runs}
+    saved = _load_together(runs)
 
     def position(run: RunFiles) -> Position:
-        kept = saved[run.seed]
-        return kept.position if kept else Position()
+        return _position(saved[run.seed])
 
     # Seeds that stand at different places cannot train in step: those places take turns.
     for start, group in groupby(sorted(runs, key=position), key=position):
         together = list(group)
         _Stack(spec, together, [saved[run.seed] for run in together], device, stop_requested).train_from(start)
+
+
+def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
+    """Each seed's checkpoint.
+
+    A kill between the checkpoints of a stack leaves some seeds one checkpoint ahead. Those go back to the one before,
+    so that the stack stays together: numbers differ in their last digits by the seeds that are computed at once.
+    """
+    saved = {run.seed: _load(run) for run in runs}
+    behind = min(map(_position, saved.values()))
+    for run in runs:
+        if _position(saved[run.seed]) > behind:
+            with suppress(StoreError):
+                before = checkpoint.load(run.dir.previous_checkpoint)
+                if before and before.position == behind:
+                    saved[run.seed] = before
+    return saved
 
 
 def _load(run: RunFiles) -> Checkpoint | None:
@@ -50,6 +68,10 @@ def _load(run: RunFiles) -> Checkpoint | None:
         print(f"seed {run.seed}  {note}", flush=True)
         run.set_status(note=note)
     return kept
+
+
+def _position(kept: Checkpoint | None) -> Position:
+    return kept.position if kept else Position()
 
 
 class _Stack:
@@ -76,6 +98,8 @@ class _Stack:
     def train_from(self, start: Position) -> None:
         print(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}", flush=True)
         self._progress(start)
+        if start == Position():
+            self._save(start)  # what the seeds go back to if the first checkpoints are not all written
         try:
             train(self.spec, self.learner, open_images(self.spec), self.device, self._report, start)
         except _AllDivergedError:

@@ -199,6 +199,19 @@ def rm(
     raise typer.Exit(lifecycle.remove(runs_dir, runs, yes))
 
 
+@app.command(epilog="Example: [b]lop doctor --repair[/b]")
+def doctor(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rewrite damaged record files with their whole documents; keep the old.")
+    ] = False,
+) -> None:
+    """Check installation, devices, disk, images and every run directory. Exit status 1 if anything is wrong."""
+    from lop_tui.commands.doctor import consult
+
+    raise typer.Exit(consult(runs_dir, repair))
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and return.", is_eager=True)] = False,

@@ -14,6 +14,7 @@ from lop_engine.errors import DataError
 from lop_engine.spec import Spec
 
 __all__ = [
+    "IMAGENET32_DIR",
     "PAPER_SPLIT",
     "ClassFolder",
     "ClassOrder",

@@ -1,0 +1,158 @@
+"""Is everything as it should be? Installation, devices, disk, images, and every run directory."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
+from lop_engine.errors import StoreError, UserError
+from lop_engine.launch.devices import gpu_memory_bytes
+from lop_engine.launch.plan import num_cores
+from lop_engine.locks import LockedError, hold
+from lop_engine.records import ENDED, RunStatus
+from lop_engine.rundir import FileClock, RunDir, find_runs, observe
+from lop_engine.spec import validate
+from lop_engine.store import read_table, repair_table
+
+Level = Literal["ok", "note", "wrong"]
+
+#: Less room than this and a run of 5,000 tasks with its metrics may not end.
+_ROOM_BYTES = 2 * 2**30
+_NEEDED = ("torch", "numpy", "textual", "plotext", "tinydb", "typer", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    what: str
+
+
+def examine_machine(runs_dir: Path) -> Iterator[Finding]:
+    """Look at the installation, the devices, the disk and the images."""
+    yield from _installation()
+    gpus = [f"GPU {number} with {free / 2**30:.0f} GiB free" for number, free in enumerate(gpu_memory_bytes())]
+    yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or ["no GPU"])]))
+    yield _disk(runs_dir)
+    yield _images()
+
+
+def examine_runs(runs_dir: Path, repair: bool) -> Iterator[Finding]:
+    """Look at every run directory: configuration, status, each line of its records, its checkpoints.
+
+    Args:
+        repair: rewrite damaged record files with the documents that are whole; the old file is kept beside it.
+    """
+    clock = FileClock(runs_dir)
+    for run_dir in find_runs(runs_dir):
+        findings = list(_examine_run(run_dir, clock, repair))
+        yield from findings or [Finding("ok", run_dir.name, "sound")]
+
+
+def _installation() -> Iterator[Finding]:
+    versions = []
+    for name in _NEEDED:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding("wrong", "installation", f"{name} is missing: install lop again (pip install -e .)")
+    yield Finding("ok", "installation", f"Python {sys.version.split()[0]}, {', '.join(versions)}")
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", "import lop_engine.worker, lop_engine.stack"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        last = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        yield Finding("wrong", "installation", f"a worker cannot start: {last}")
+
+
+def _disk(runs_dir: Path) -> Finding:
+    place = runs_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < _ROOM_BYTES:
+        return Finding("wrong", "disk", f"{text}: a run of 5,000 tasks with all metrics takes some 300 MB; make room")
+    return Finding("ok", "disk", text)
+
+
+def _images() -> Finding:
+    if not IMAGENET32_DIR.is_dir():
+        return Finding("note", "images", f"no {IMAGENET32_DIR}: lop data import SOURCE, or train with --data synthetic")
+    try:
+        folder = ClassFolder.open(IMAGENET32_DIR)
+    except UserError as error:
+        return Finding("wrong", "images", str(error))
+    return Finding("ok", "images", f"{folder.name}: {folder.num_classes} classes, {sum(folder.counts)} images")
+
+
+def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Finding]:
+    try:
+        status = run_dir.read_status()
+        config = run_dir.read_config()
+        spec = config.get("spec")
+        if not isinstance(spec, dict):
+            raise StoreError(f"{run_dir.run_json}: holds no spec")
+        validate(spec, str(run_dir.run_json))
+    except (UserError, OSError) as error:
+        yield Finding("wrong", run_dir.name, str(error))
+        return
+    state = observe(run_dir, status, clock)
+    if state == "lost":
+        yield Finding("note", run_dir.name, f"its worker is gone ({status.holder}); lop resume goes on")
+    if state == "failed":
+        yield Finding("note", run_dir.name, f"failed: {status.error}")
+    for path, table in ((run_dir.tasks_json, "tasks"), (run_dir.epochs_json, "epochs")):
+        try:
+            read_table(path)
+        except StoreError as error:
+            yield (
+                _repaired(run_dir, path, table, status)
+                if repair
+                else Finding("wrong", run_dir.name, f"{error}; lop doctor --repair keeps all whole documents")
+            )
+    if state not in ENDED:
+        yield from _checkpoints(run_dir)
+
+
+def _repaired(run_dir: RunDir, path: Path, table: str, status: RunStatus) -> Finding:
+    try:
+        with hold(run_dir):
+            done = repair_table(path, table)
+    except (LockedError, StoreError, OSError) as error:
+        return Finding("wrong", run_dir.name, str(error))
+    lines = ", ".join(map(str, done.dropped[:5])) + (", ..." if len(done.dropped) > 5 else "")
+    what = f"{path}: kept {done.kept} documents, left out line {lines}; as it was: {done.backup.name}"
+    if status.state not in ENDED:
+        what += "; the run cannot go on without a gap: start it over with lop run --fresh"
+    return Finding("note", run_dir.name, what)
+
+
+def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
+    """A checkpoint is an archive with checksums: no torch is needed to see whether it is whole."""
+    found = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
+    for path, whole in found.items():
+        if not whole:
+            other = "the one before it serves" if any(found.values()) else "start over with lop run --fresh"
+            yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {other}")
+
+
+def _is_whole(path: Path) -> bool:
+    with (
+        suppress(zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError),
+        zipfile.ZipFile(path) as file,
+    ):
+        return file.testzip() is None
+    return False

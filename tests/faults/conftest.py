@@ -1,0 +1,10 @@
+"""Faults produced for real. `make test-faults` runs the long form, the ordinary suite a short one."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def is_long() -> bool:
+    return os.environ.get("LOP_FAULTS") == "long"

@@ -1,0 +1,123 @@
+"""kill -9 at random moments: nothing is lost, doubled or different."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
+from lop_engine.spec import Run, Spec
+from lop_engine.store import read_table
+from tests.helpers import TINY
+
+METHODS = {
+    "bp": {"agent": "bp"},
+    "snp": {"agent": "bp", "weight_decay": 1e-5, "perturb_scale": 1e-4},
+    "cbp": {"agent": "cbp"},
+}
+CHANGES = {"num_tasks": 40, "num_showings": 6, "metrics_every": 1, "curvature_images": 4, "checkpoint_every_s": 0.2}
+
+
+def make_runs(method: str, seeds, **changes) -> list[Run]:
+    spec = Spec(**(TINY | METHODS[method] | CHANGES | changes))
+    return [Run(method, "default", seed, spec) for seed in seeds]
+
+
+def documents(run_dir: RunDir) -> dict[str, list[dict]]:
+    """All records of a run, without the times."""
+    return {
+        path.name: [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(path)]
+        for path in (run_dir.tasks_json, run_dir.epochs_json)
+    }
+
+
+def finish(launcher: LocalLauncher, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while launcher.active:
+        launcher.poll()
+        assert time.monotonic() < deadline, "workers did not end"
+        time.sleep(0.02)
+
+
+def train(runs_dir, runs) -> list[RunDir]:
+    prepared = prepare_run_dirs(runs_dir, runs)
+    finish(LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"], 1, len(runs)))), 100)
+    return [RunDir.of(runs_dir, run) for run in runs]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_killed_and_goes_on_records_what_an_uninterrupted_run_does(tmp_path, method, is_long):
+    rng = random.Random(method)
+    runs = make_runs(method, range(3))
+    whole = train(tmp_path / "whole", runs)
+    kills, wanted = 0, 12 if is_long else 2
+    attempt = 0
+    while kills < wanted:
+        attempt += 1
+        assert attempt < 4 * wanted
+        runs_dir = tmp_path / f"broken_{attempt}"
+        kills += killed_now_and_then(runs_dir, runs, rng, wanted - kills)
+        for mine, other in zip(runs, whole, strict=True):
+            assert documents(RunDir.of(runs_dir, mine)) == documents(other)
+
+
+def killed_now_and_then(runs_dir, runs, rng: random.Random, most: int) -> int:
+    """Train `runs` to their end, killing their worker at random moments; return how often it was killed."""
+    kills = 0
+    while True:
+        prepared = prepare_run_dirs(runs_dir, runs)
+        if not prepared.to_train:
+            return kills
+        launcher = LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"], 1, len(runs))))
+        launcher.poll()
+        if kills < most:
+            kills += kill_in_training(prepared.to_train[0], launcher, rng.uniform(0, 1.2))
+        finish(launcher, 100)
+
+
+def kill_in_training(run_dir: RunDir, launcher: LocalLauncher, after_s: float) -> bool:
+    """Kill the worker `after_s` seconds after it began to train; False if it was done before."""
+    size = run_dir.log.stat().st_size if run_dir.log.exists() else 0
+    deadline = time.monotonic() + 60
+    while launcher.active and b"from task" not in run_dir.log.read_bytes()[size - 200 if size > 200 else 0 :][-4000:]:
+        launcher.poll()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(after_s)
+    status = run_dir.read_status()
+    if status.state != "running" or not launcher.active:
+        return False
+    try:
+        os.kill(status.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_thirty_seeds_of_two_methods_whose_workers_are_killed_finish_complete(tmp_path, is_long):
+    rng = random.Random(0)
+    seeds = range(30 if is_long else 4)
+    runs = [run for method in ("bp", "cbp") for run in make_runs(method, seeds, num_tasks=12, num_showings=2)]
+    prepared = prepare_run_dirs(tmp_path, runs)
+    launcher = LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"] * 2, 1, 5 if is_long else 2)), retries=50)
+    kills, wanted = 0, 10 if is_long else 2
+    deadline = time.monotonic() + 300
+    while launcher.active:
+        launcher.poll()
+        assert time.monotonic() < deadline
+        running = {view.status.pid for view in RunsReader(tmp_path).read().runs if view.state == "running"}
+        if kills < wanted and running and rng.random() < 0.1:
+            os.kill(rng.choice(sorted(running)), signal.SIGKILL)
+            kills += 1
+        time.sleep(0.05)
+    assert kills == wanted
+    assert len([report for report in launcher.take_reports() if "trying again" in report]) >= wanted
+    for view in RunsReader(tmp_path).read().runs:
+        assert view.state == "finished", view.status.error
+        assert [task["task"] for task in read_table(view.dir.tasks_json)] == list(range(12))
+        places = [(one["task"], one["epoch"]) for one in read_table(view.dir.epochs_json)]
+        assert places == [(task, epoch) for task in range(12) for epoch in range(2)]
