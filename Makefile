@@ -6,7 +6,7 @@ PIP_ARGS ?=
 RUNS := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test test-faults check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -31,6 +31,9 @@ demo: $(VENV)/.user ## watch backprop forget how to learn while continual backpr
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest -n 2
+
+test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (10 minutes)
+	LOP_FAULTS=long $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
 
 check: $(VENV)/.dev ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -69,6 +69,12 @@ class RunFiles:
                 self.dir.write_status(self.status)
 
 
+def log(text: str) -> None:
+    """Say something in worker.log; what a full disk does not take is not worth a run."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
 def is_diverged(metrics: Mapping[str, float]) -> bool:
     """A seed whose weights or loss are no longer finite has no metrics at all."""
     return all(math.isnan(value) for value in metrics.values())

@@ -13,7 +13,7 @@ from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import open_images
 from lop_engine.errors import StoreError
 from lop_engine.learners import Learner, build_learner
-from lop_engine.run_files import RunFiles, StopRequested, is_diverged
+from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log
 from lop_engine.spec import Spec
 from lop_engine.training import EpochReport, Position, train
 
@@ -65,7 +65,7 @@ def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
 def _load(run: RunFiles) -> Checkpoint | None:
     kept, note = checkpoint.load_newest(run.dir)
     if note:
-        print(f"seed {run.seed}  {note}", flush=True)
+        log(f"seed {run.seed}  {note}")
         run.set_status(note=note)
     return kept
 
@@ -96,7 +96,7 @@ class _Stack:
             run.open_records(*((kept.task_documents, kept.epoch_documents) if kept else (0, 0)))
 
     def train_from(self, start: Position) -> None:
-        print(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}", flush=True)
+        log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")
         self._progress(start)
         if start == Position():
             self._save(start)  # what the seeds go back to if the first checkpoints are not all written
@@ -132,12 +132,12 @@ class _Stack:
                 run.record_task(report.task, report.classes[index], report.task_seconds, metrics)
                 values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
                 place = f"seed {run.seed}  task {report.task}  classes {report.classes[index]}"
-                print(f"{place}  {report.task_seconds:.2f} s  {values}", flush=True)
+                log(f"{place}  {report.task_seconds:.2f} s  {values}")
             if is_diverged(metrics):
                 run.sync()
                 error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
                 run.set_status(durable=True, state="diverged", error=error, heartbeat_at=time.time())
-                print(f"seed {run.seed}  diverged: {error}", flush=True)
+                log(f"seed {run.seed}  diverged: {error}")
 
     def _progress(self, position: Position) -> None:
         now, epochs = time.monotonic(), position.task * self.spec.num_showings + position.epoch

@@ -23,7 +23,7 @@ import psutil
 from lop_engine.errors import LaunchError, UserError
 from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
 from lop_engine.records import State
-from lop_engine.run_files import RunFiles, StopRequested
+from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec, validate
 
@@ -54,13 +54,13 @@ class Worker:
             train_runs(self.spec, self.runs, torch.device(self.device), lambda: self._stop_requested)
         except StopRequested:
             self._end("stopped")
-            print("stopped", flush=True)
+            log("stopped")
         except UserError as error:
-            print(f"failed: {error}", flush=True)
+            log(f"failed: {error}")
             self._end("failed", str(error).splitlines()[0])
             return REFUSED
         except Exception as error:
-            traceback.print_exc()
+            log(traceback.format_exc())
             self._end("failed", _in_one_line(error))
             return FAILED
         else:

@@ -30,7 +30,7 @@ def show_status(runs_dir: Path, as_json: bool) -> int:
         return 0
     console.print(_table(snapshot.runs))
     for view in snapshot.runs:
-        error = view.problem or view.status.error
+        error = view.problem or view.status.error or view.status.note
         if error:
             say(console, f"{view.dir.name}: {error}")
     return 0
