@@ -1,6 +1,8 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +30,27 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError unless `path` is a file: a pipe would keep its reader waiting, a device never ends."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_small(path: Path, most_bytes: int) -> bytes:
+    """The content of a file of at most `most_bytes`. Raises OSError."""
+    require_regular(path)
+    with open(path, "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes / 2**20:.0f} MB", str(path))
+    return content
 
 
 def overwrite(path: Path, content: bytes) -> None:

@@ -244,5 +244,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    print(f"lop: {message}", file=sys.stderr)
+    # What a file is called may hold a line's end, or worse.
+    plain = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in message)
+    print(f"lop: {plain}", file=sys.stderr)
     sys.exit(2)

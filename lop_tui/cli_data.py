@@ -21,12 +21,13 @@ TrainImages = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=100_000,
         help="Images a class to train on; 600, or fewer in proportion where a class is small.",
         show_default=False,
     ),
 ]
 TestImages = Annotated[
-    int | None, typer.Option(min=1, help="Images a class to test on; 100 by default.", show_default=False)
+    int | None, typer.Option(min=1, max=100_000, help="Images a class to test on; 100 by default.", show_default=False)
 ]
 
 

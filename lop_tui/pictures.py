@@ -14,7 +14,7 @@ from lop_engine.files import replacing
 _GAP = 2
 _ZOOM = 2
 #: Characters a side of an image in the terminal; a character shows two pixels, one above the other.
-_COLUMNS = 16
+COLUMNS = 16
 
 
 def spread(total: int, wanted: int) -> list[int]:
@@ -50,7 +50,7 @@ def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Tex
     for index in classes:
         text.append(f"{index}  {folder.class_names[index]}\n" if folder.manifest else f"{index}\n")
         small = [_halved(shown) for shown in _shown(folder, index, images)]
-        for line in range(0, _COLUMNS, 2):
+        for line in range(0, COLUMNS, 2):
             for picture in small:
                 for upper, lower in zip(picture[line], picture[line + 1], strict=True):
                     text.append("▀", style=f"rgb({_rgb(upper)}) on rgb({_rgb(lower)})")
@@ -71,7 +71,7 @@ def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
 
 def _halved(picture: np.ndarray) -> np.ndarray:
     """(32, 32, 3) to (16, 16, 3), means of 2x2 pixels."""
-    return picture.reshape(_COLUMNS, 2, _COLUMNS, 2, 3).mean((1, 3)).astype(np.uint8)
+    return picture.reshape(COLUMNS, 2, COLUMNS, 2, 3).mean((1, 3)).astype(np.uint8)
 
 
 def _rgb(pixel: np.ndarray) -> str:

@@ -22,6 +22,7 @@ def test_the_numbers_of_the_streams_never_change():
         "CURVATURE": 6,
         "DATASET": 7,
         "CLASS_IMAGES": 8,
+        "SHARED_TEXTURES": 9,
     }
 
 

@@ -1,17 +1,20 @@
 """Images on disk: ``classes/<k>.npy``, one array a class, as the reference keeps them and as `lop data import` does."""
 
+import os
 import re
-import tokenize
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from lop_engine.datasets.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, Split
 from lop_engine.datasets.manifest import NAME, Manifest
 from lop_engine.errors import DataError
+from lop_engine.files import require_regular
 
 _CLASS_FILE = re.compile(r"(0|[1-9][0-9]{0,6})\.npy")
 
@@ -32,6 +35,8 @@ class ClassFolder:
     """Images of each class."""
     dtype: np.dtype
     manifest: Manifest | None
+    identity: tuple[int, int]
+    """Of the folder, in the file system: another one under its name is another data set."""
 
     @classmethod
     def open(cls, path: Path) -> "ClassFolder":
@@ -40,16 +45,16 @@ class ClassFolder:
             raise DataError(f"{path}: no such folder; lop data import SOURCE makes one")
         folder = path / "classes" if (path / "classes").is_dir() else path
         num_classes = _count_files(folder, path)
-        with warnings.catch_warnings(action="ignore"):  # Python's, of odd characters in a damaged head
-            heads = [_map(folder / f"{index}.npy") for index in range(num_classes)]
+        heads = [_head(folder / f"{index}.npy") for index in range(num_classes)]
+        dtype = heads[0][1]
         for index, head in enumerate(heads):
-            if head.dtype != heads[0].dtype:
-                raise DataError(f"{folder / f'{index}.npy'}: {head.dtype} values, 0.npy has {heads[0].dtype}")
-        counts = tuple(len(head) for head in heads)
-        manifest = Manifest.read(folder.parent)
-        if manifest and tuple(entry.images for entry in manifest.classes) != counts:
+            if head[1] != dtype:
+                raise DataError(f"{folder / f'{index}.npy'}: {head[1]} values, 0.npy has {dtype}")
+        counts = tuple(count for count, _ in heads)
+        manifest = Manifest.read(folder.parent) if folder.name == "classes" else None
+        if manifest and (tuple(entry.images for entry in manifest.classes) != counts or manifest.dtype != str(dtype)):
             raise DataError(f"{folder}: the class files are not those that {folder.parent / NAME} lists")
-        return cls(folder, counts, heads[0].dtype, manifest)
+        return cls(folder, counts, dtype, manifest, _identity(folder))
 
     @property
     def name(self) -> str:
@@ -83,7 +88,25 @@ class ClassFolder:
 
     def mapped(self, index: int) -> np.ndarray:
         """All images of class `index`, (images, 3, 32, 32), memory-mapped and read-only."""
-        return _map(self.file(index))
+        stored = _map(self.file(index))
+        if (len(stored), stored.dtype) != (self.counts[index], self.dtype) or _identity(self.path) != self.identity:
+            raise DataError(f"{self.file(index)}: the images have been replaced since they were opened")
+        return stored
+
+    def blocks(self, index: int, num_images: int) -> Iterator[np.ndarray]:
+        """The images of class `index`, at most `num_images` at a time, read and not mapped."""
+        stored = self.mapped(index)
+        if not stored.flags.c_contiguous:
+            yield from (np.array(stored[start : start + num_images]) for start in range(0, len(stored), num_images))
+            return
+        offset, shape, dtype = stored.offset, stored.shape, stored.dtype  # type: ignore[attr-defined]
+        del stored
+        try:
+            with open(self.file(index), "rb") as file:
+                file.seek(offset)
+                yield from read_blocks(file, dtype, shape, num_images)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self.file(index)}: {getattr(error, 'strerror', None) or error}") from None
 
     def images(self, index: int, num_images: int) -> np.ndarray:
         """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32), in the file's own type."""
@@ -104,13 +127,33 @@ def _count_files(folder: Path, path: Path) -> int:
     return len(numbers)
 
 
+def _head(path: Path) -> tuple[int, np.dtype]:
+    """The number and type of a file's images; nothing is kept open."""
+    stored = _map(path)
+    return len(stored), stored.dtype
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
+    return status.st_dev, status.st_ino
+
+
 def _map(path: Path) -> np.ndarray:
     try:
-        stored = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, SyntaxError, tokenize.TokenError, OverflowError) as error:
-        raise DataError(f"{path}: not a whole .npy array: {str(error).splitlines()[0]}") from None
+        require_regular(path)
+        with warnings.catch_warnings(action="ignore"):  # Python's and numpy's, of odd characters in a head
+            stored = np.lib.format.open_memmap(path, mode="r")
+        size = os.stat(path).st_size
+    except Exception as error:  # numpy has many words for a file that is damaged
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"{path}: not a whole .npy array: {(reason.splitlines() or ['damaged'])[0][:200]}") from None
     if stored.shape[1:] != IMAGE_SHAPE or stored.dtype.kind not in "uif":
         raise DataError(f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers")
     if len(stored) < 2:
         raise DataError(f"{path}: {len(stored)} images, a class needs at least 2 (one to train, one to test)")
+    if size != stored.offset + stored.nbytes:
+        raise DataError(f"{path}: not a whole .npy array: {size - stored.offset - stored.nbytes} bytes too many")
     return stored

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-import tokenize
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from lop_engine.datasets import safe_pickle
 from lop_engine.errors import DataError
+from lop_engine.files import require_regular
 
 #: A table of 30 seeds and 5,000 tasks is 2.4 MB; more than this is something else.
 MAX_BYTES = 256 * 2**20
+MAX_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -50,43 +52,59 @@ def read_class_order(path: Path) -> ClassOrder:
     """Read a table, by its suffix; a file of any other is taken for the reference's pickle. Raises DataError."""
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".txt": _read_csv}
     try:
+        require_regular(path)
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size / 2**20:.0f} MB is too large for a class order")
-        rows = _as_table(readers.get(path.suffix.lower(), _read_pickle)(path))
+            raise ValueError(f"{path.stat().st_size / 2**20:.0f} MB is too large")
+        rows = readers.get(path.suffix.lower(), _read_pickle)(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such class order") from None
-    except (OSError, ValueError, TypeError, EOFError, RecursionError, csv.Error, SyntaxError, tokenize.TokenError) as e:
-        reason = (str(e) or type(e).__name__).splitlines()[0]
+    except DataError:
+        raise
+    except Exception as error:  # json, csv and numpy have many words for a file that is damaged
+        reason = ((str(error) or type(error).__name__).splitlines() or [""])[0][:200]
         raise DataError(f"{path}: not a class order (.npy, .csv, .json or the reference's pickle): {reason}") from None
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer) or not rows.size:
         raise DataError(f"{path}: shape {rows.shape} of {rows.dtype}, expected whole numbers (seeds, classes)")
+    if rows.size > MAX_NUMBERS:
+        raise DataError(f"{path}: {rows.size} numbers, more than any class order holds")
     return ClassOrder(path, rows.astype(np.int64))
 
 
-def _read_npy(path: Path) -> Any:
-    return np.load(path, allow_pickle=False)
+def _read_npy(path: Path) -> np.ndarray:
+    with warnings.catch_warnings(action="ignore"):  # Python's and numpy's, of odd characters in a head
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+def _read_json(path: Path) -> np.ndarray:
+    return _table(json.loads(path.read_text()))
 
 
-def _read_csv(path: Path) -> Any:
+def _read_csv(path: Path) -> np.ndarray:
     """A row a line, without headings; commas, semicolons, tabs or spaces between numbers."""
     text = path.read_text(encoding="utf-8-sig")
     for separator in ";\t ":
         text = text.replace(separator, ",")
     lines = [[cell for cell in line if cell] for line in csv.reader(text.splitlines())]
-    return [[int(cell) for cell in line] for line in lines if line]
+    return _table([[int(cell) for cell in line] for line in lines if line])
 
 
-def _read_pickle(path: Path) -> Any:
-    return safe_pickle.load(path)
-
-
-def _as_table(raw: Any) -> np.ndarray:
+def _read_pickle(path: Path) -> np.ndarray:
+    """An array, or a list of arrays or of lists of numbers."""
+    raw = safe_pickle.load(path)
     if isinstance(raw, safe_pickle.StoredArray):
         return raw.whole()
-    if isinstance(raw, list | tuple) and any(isinstance(row, safe_pickle.StoredArray) for row in raw):
-        raw = [row.whole() if isinstance(row, safe_pickle.StoredArray) else row for row in raw]
-    return np.array(raw)
+    if not isinstance(raw, list | tuple):
+        raise ValueError("holds no table")
+    return _table([row.whole().tolist() if isinstance(row, safe_pickle.StoredArray) else row for row in raw])
+
+
+def _table(raw: Any) -> np.ndarray:
+    """Rows of whole numbers as an array; anything else in them is refused before numpy makes something of it."""
+    if not isinstance(raw, list | tuple) or sum(len(row) for row in raw if isinstance(row, list | tuple)) > MAX_NUMBERS:
+        raise ValueError("expected whole numbers (seeds, classes)")
+    for row in raw:
+        if not isinstance(row, list | tuple) or not all(type(number) is int for number in row):
+            raise ValueError("expected whole numbers (seeds, classes)")
+        if len(row) != len(raw[0]):
+            raise ValueError(f"rows of {len(raw[0])} and of {len(row)} classes")
+    return np.array(raw, dtype=np.int64)

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lop_engine.datasets.base import Split
 from lop_engine.errors import DataError
-from lop_engine.files import replacing
+from lop_engine.files import read_small, replacing
 from lop_engine.mistakes import explain
 
 NAME = "dataset.json"
+MAX_BYTES = 64 * 2**20
 
 
 class ClassEntry(BaseModel):
@@ -48,7 +49,7 @@ class Manifest(BaseModel):
     channel_stds: list[float]
     classes: list[ClassEntry] = Field(min_length=2)
     sha256: str
-    """Of the classes' checksums in their order."""
+    """See `combined_sha256`."""
 
     @property
     def split(self) -> Split:
@@ -64,7 +65,7 @@ class Manifest(BaseModel):
         """Read ``folder/dataset.json``; None if there is none. Raises DataError."""
         path = folder / NAME
         try:
-            return cls.model_validate(orjson.loads(path.read_bytes()))
+            return cls.model_validate(orjson.loads(read_small(path, MAX_BYTES)))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -79,6 +80,6 @@ class Manifest(BaseModel):
             ) from None
 
 
-def combined_sha256(checksums: Sequence[str]) -> str:
-    """One checksum for classes in their order."""
-    return hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+def combined_sha256(dtype: str, checksums: Sequence[str]) -> str:
+    """One checksum for classes in their order, and for the type that their bytes are to be read as."""
+    return hashlib.sha256("\n".join([dtype, *checksums]).encode()).hexdigest()

@@ -16,14 +16,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lop_engine.datasets.arrays import read_blocks
 from lop_engine.errors import DataError
+from lop_engine.files import require_regular
 
 #: Bytes strings from this size on stay in the file.
 _LARGE = 64 * 2**10
-_MAX_TEXT = 256 * 2**20
-#: A batch of downsampled ImageNet has 400,000 instructions.
-_MAX_INSTRUCTIONS = 20_000_000
-_MAX_IN_MEMORY = 512 * 2**20
+_MAX_TEXT = 64 * 2**20
+_MAX_IN_MEMORY = 256 * 2**20
+#: What all that is read may take: each instruction makes an object, text may take four bytes a character.
+_BUDGET = 512 * 2**20
+_OBJECT_BYTES = 80
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class StoredArray:
         self._fill(shape, stored_type, is_fortran, payload)
 
     def _fill(self, shape: Any, stored_type: Any, is_fortran: Any, payload: Any) -> None:
-        sound_shape = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
+        sound_shape = isinstance(shape, tuple) and len(shape) <= 8 and all(_is_length(n) for n in shape)
         if not sound_shape or not isinstance(stored_type, _StoredType) or not isinstance(payload, bytes | _Span):
             raise ValueError("holds a damaged array, or one of objects; only arrays of numbers are read")
         num_bytes = payload.length if isinstance(payload, _Span) else len(payload)
@@ -107,17 +110,6 @@ class StoredArray:
             yield from read_blocks(file, self.dtype, self.shape, num_rows)
 
 
-def read_blocks(file: Any, dtype: np.dtype, shape: tuple[int, ...], num_rows: int) -> Iterator[np.ndarray]:
-    """Read an array in C order from where `file` stands, `num_rows` of its first axis at a time. Raises EOFError."""
-    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-    for start in range(0, shape[0], num_rows):
-        rows = min(num_rows, shape[0] - start)
-        data = file.read(rows * row_bytes)
-        if len(data) != rows * row_bytes:
-            raise EOFError("ends in the middle of its images")
-        yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
-
-
 def load(path: Path) -> Any:
     """Read one pickle: plain Python data, with `StoredArray` where an array was.
 
@@ -125,6 +117,7 @@ def load(path: Path) -> Any:
         DataError: the file cannot be read, is no pickle, is cut off, or wants more than data.
     """
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             return _Machine(file, path).run()
     except OSError as error:
@@ -185,14 +178,20 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.left = _BUDGET
 
     def run(self) -> Any:
-        for _ in range(_MAX_INSTRUCTIONS):
+        while True:
+            self.charge(_OBJECT_BYTES)
             instruction = _INSTRUCTIONS[self.file.read(1).decode("latin1")]
             if instruction.name == "STOP":
                 return self.stack.pop()
             self.step(instruction.name, self.argument(instruction))
-        raise ValueError("holds more pieces than any batch of images")
+
+    def charge(self, num_bytes: int) -> None:
+        self.left -= num_bytes
+        if self.left < 0:
+            raise ValueError("holds more than any batch of images does")
 
     def argument(self, instruction: Any) -> Any:
         """The instruction's argument; a large string of bytes is left where it is."""
@@ -202,14 +201,22 @@ class _Machine:
             return tuple(self.file.readline().rstrip(b"\n").decode("latin1") for _ in range(2))
         if instruction.name == "STRING":
             return _unquoted(self.file.readline())
+        if instruction.name == "LONG4":
+            raise ValueError("holds a number of more than 255 bytes: not read")
         if instruction.name not in _LENGTH_BYTES:
             return instruction.arg.reader(self.file)
         length = int.from_bytes(self.file.read(_LENGTH_BYTES[instruction.name]), "little")
+        if length > self.file.left:
+            raise EOFError
         if "UNICODE" in instruction.name:
-            if _MAX_TEXT < length <= self.file.left:
+            if length > _MAX_TEXT:
                 raise ValueError("keeps its images as text (protocol 2): load it and pickle it again with protocol 4")
+            self.charge(5 * length)
             return self.file.read(length).decode("utf-8", "surrogatepass")
-        return self.file.read(length) if length < _LARGE else self.file.skip(length)
+        if length >= _LARGE:
+            return self.file.skip(length)
+        self.charge(length)
+        return self.file.read(length)
 
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
@@ -254,7 +261,9 @@ class _Machine:
                 stack.append(_Name(*argument))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
-                stack.append(_Name(str(_text(module)), str(_text(attribute))))
+                if not isinstance(module, str | bytes) or not isinstance(attribute, str | bytes):
+                    raise ValueError("not a whole pickle")
+                stack.append(_Name(_text(module), _text(attribute)))
             case "REDUCE":
                 arguments, called = stack.pop(), stack.pop()
                 stack.append(self.build(called, arguments))
@@ -289,6 +298,7 @@ class _Machine:
             case ("__builtin__" | "builtins", "bytes"):
                 return b""
             case ("_codecs", "encode", str() as text, "latin1" | "latin-1"):
+                self.charge(len(text))
                 return text.encode("latin1")
             case _:
                 name = _cut(f"{called.module}.{called.name}")
@@ -312,6 +322,10 @@ class _Machine:
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**48
 
 
 def _unquoted(line: bytes) -> bytes:

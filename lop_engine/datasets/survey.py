@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.errors import DataError
 
 _BLOCK = 256
@@ -29,21 +29,24 @@ class ClassSurvey:
     """Whether all images are one and the same."""
 
 
-def survey_class(path: Path, images: np.ndarray) -> ClassSurvey:
-    """Look at every value of `images` (N, 3, 32, 32), which lie in `path`. Raises DataError for NaN or infinity."""
+def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
+    """Look at every value of a class. Raises DataError for a file that is not whole, for NaN or infinity."""
     sums, squares = np.zeros(3), np.zeros(3)
     digest = hashlib.sha256()
     minimum, maximum = np.inf, -np.inf
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK]
-        check_finite(block, str(path), start)
+    first: np.ndarray | None = None
+    seen, is_constant = 0, True
+    for block in folder.blocks(index, _BLOCK):
+        check_finite(block, str(folder.file(index)), seen)
         digest.update(np.ascontiguousarray(block).data)
         minimum, maximum = min(minimum, float(block.min())), max(maximum, float(block.max()))
         values = block.astype(np.float64)
         sums += values.sum((0, 2, 3))
         squares += np.square(values, out=values).sum((0, 2, 3))
-    is_constant = bool((images == images[:1]).all())
-    return ClassSurvey(len(images), digest.hexdigest(), minimum, maximum, sums, squares, is_constant)
+        first = block[:1].copy() if first is None else first
+        is_constant = is_constant and bool((block == first).all())
+        seen += len(block)
+    return ClassSurvey(seen, digest.hexdigest(), minimum, maximum, sums, squares, is_constant)
 
 
 def channel_statistics(surveys: Sequence[ClassSurvey], pixels: int) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ linear model and the paper's network come to about what they reach on ImageNet: 
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,14 +76,22 @@ class SyntheticImages:
             raise IndexError(f"class {index} of {self.num_classes}")
         return _class_images(self.seed, index, num_images)
 
+    def blocks(self, index: int, num_images: int) -> Iterator[np.ndarray]:
+        """The same images, some at a time, and none kept."""
+        return _class_blocks(self.seed, index, num_images)
+
 
 @lru_cache(maxsize=64)
 def _class_images(seed: int, index: int, num_images: int) -> np.ndarray:
-    windows, lean = _class_textures(seed, index)
-    blocks = [_image_block(windows, lean, seed, index, block) for block in range(-(-num_images // _BLOCK))]
-    images = np.concatenate(blocks)[:num_images]
+    images = np.concatenate(list(_class_blocks(seed, index, num_images)))
     images.flags.writeable = False
     return images
+
+
+def _class_blocks(seed: int, index: int, num_images: int) -> Iterator[np.ndarray]:
+    windows, lean = _class_textures(seed, index)
+    for start in range(0, num_images, _BLOCK):
+        yield _image_block(windows, lean, seed, index, start // _BLOCK)[: num_images - start]
 
 
 def _class_textures(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:

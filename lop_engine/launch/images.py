@@ -40,6 +40,8 @@ def _notes(spec: Spec, resolved: Spec, images: ImageSet, sequence: ClassSequence
             f"{images.name}: {images.num_images} images in the smallest class: {images.split} images a class, "
             f"the paper has {PAPER_SPLIT}"
         )
+    if not images.sha256:
+        notes.append(f"{images.name} was not imported: nobody notices if its images change (lop data import)")
     if sequence.table is not None and sequence.table.shape[1] < spec.num_tasks * spec.num_classes:
         notes.append(
             f"the rows of {spec.class_order} hold {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "

@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from lop_engine.datasets import ClassFolder, ClassOrder, SyntheticImages, read_class_order
 from lop_engine.datasets.importing import ImportOptions, Report, import_images, write_dataset
@@ -25,7 +26,7 @@ from lop_tui.commands.console import say
 
 def import_data(source: Path, target: Path, options: ImportOptions) -> int:
     """Import `source` as the data set `target`. Raises DataError."""
-    return _write(lambda report: import_images(source.expanduser(), target, options, report), target)
+    return _write(lambda report: import_images(source, target, options, report), target)
 
 
 def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
@@ -40,7 +41,7 @@ def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -
         with _bars(console) as report:
             manifest, notes = work(report)
     except KeyboardInterrupt:
-        say(console, f"interrupted; {target} is as it was before")
+        say(console, f"interrupted; nothing half done is left at {target}")
         return 130
     for note in notes:
         say(console, f"note: {note}")
@@ -59,8 +60,10 @@ def import_class_order(
     order.check(ClassFolder.open(data).num_classes if data else 1000, num_classes)
     if target.suffix != ".npy":
         raise DataError(f"{target}: the table is kept as .npy; name it so")
-    if target.exists() and not replace:
-        raise DataError(f"{target}: is there already; name another place with --to FILE, or say --replace")
+    if target.exists():
+        read_class_order(target)  # what is no table does not give way to one
+        if not replace:
+            raise DataError(f"{target}: is there already; name another place with --to FILE, or say --replace")
     content = io.BytesIO()
     np.save(content, order.rows)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +116,8 @@ def show_info(path: Path, output: Path | None, classes: str | None, images: int 
         if not as_json:
             say(console, f"picture: {output}")
     elif not as_json and console.is_terminal and not console.no_color:
-        console.print(pictures.half_blocks(folder, chosen or pictures.spread(folder.num_classes, 3), images or 4))
+        across = min(images or 4, max(1, console.width // (pictures.COLUMNS + 1)))
+        console.print(pictures.half_blocks(folder, chosen or pictures.spread(folder.num_classes, 3), across))
     return 0
 
 
@@ -124,7 +128,7 @@ def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:
     for word in filter(None, (text or "").split(",")):
         if word in by_name:
             chosen.append(by_name[word])
-        elif word.isdecimal() and int(word) < folder.num_classes:
+        elif word.isdecimal() and len(word) < 9 and int(word) < folder.num_classes:
             chosen.append(int(word))
         else:
             raise DataError(f'--classes "{word}": no such class; there are 0 to {folder.num_classes - 1}')
@@ -136,7 +140,9 @@ def _facts(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, obje
     manifest = folder.manifest
     facts: dict[str, object] = {
         "path": folder.name,
-        "source": f"{manifest.source['path']} ({manifest.source['format']})" if manifest else "not imported by lop",
+        "source": f"{manifest.source.get('path', '?')} ({manifest.source.get('format', '?')})"
+        if manifest
+        else "not imported by lop",
         "num_classes": folder.num_classes,
         "num_images": sum(folder.counts),
         "smallest_class": folder.num_images,
@@ -161,7 +167,7 @@ def _table(facts: dict[str, object]) -> Table:
     table = Table(show_header=False)
     for key, value in facts.items():
         shown = "  ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else str(value)
-        table.add_row(key.replace("_", " "), shown or "-")
+        table.add_row(key.replace("_", " "), Text(shown or "-", overflow="fold"))
     return table
 
 

@@ -77,7 +77,8 @@ def _load(request: Request) -> list[Run]:
     """All runs of all files. Raises ConfigError."""
     overrides = parse_overrides(request.overrides)
     if request.data is not None:
-        overrides["dataset"] = "synthetic" if request.data == "synthetic" else str(Path(request.data).absolute())
+        is_name = request.data in ("synthetic", "imagenet32")
+        overrides["dataset"] = request.data if is_name else str(Path(request.data).absolute())
     seeds = parse_seeds(request.seeds) if request.seeds is not None else None
     by_name: dict[str, Path] = {}
     for path in request.configs:

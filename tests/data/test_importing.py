@@ -4,8 +4,10 @@ import errno
 import io
 import os
 import pickle
+import resource
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -177,7 +179,7 @@ def test_a_file_of_names(tmp_path, target):
     assert (folder.mapped(0) == make_images()[3]).all()
     for text, message in [
         ("one\ntwo\n", "2 names for 4 classes"),
-        ("a 0 x\nb 1 x\nc 2 x\nd 7 x\n", "names no class 3"),
+        ("a 0 x\nb 1 x\nc 2 x\nd 7 x\ne 8\n", "names no class 3"),
         ("a\nb\na\nd\n", 'classes 0 and 2 are both called "a"'),
         ("a\nb\n\x1b[31m\nd\n", "no name that can be printed"),
     ]:
@@ -379,3 +381,194 @@ def test_labels_in_parquet_that_are_none(tmp_path, target):
     assert "x.parquet, row 0: not a picture" in refusal(tmp_path / "x.parquet", target)
     pq.write_table(pa.table({"foto": cells, "label": [0, 1, 2, 3]}), tmp_path / "x.parquet")
     assert "no image column; it is looked for as image" in refusal(tmp_path / "x.parquet", target)
+
+
+def test_a_folder_that_is_not_quite_a_data_set_never_gives_way(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    target.mkdir()
+    (target / "dataset.json").write_text('{"title": "kaggle"}')
+    (target / "thesis.docx").write_text("years of work")
+    assert "its dataset.json is not one of lop's" in refusal(source, target, replace=True)
+    shutil.rmtree(target)
+    bring_in(source, target)
+    (target / "notes.txt").write_text("mine")
+    assert "holds notes.txt besides a data set" in refusal(source, target, replace=True)
+    (target / "notes.txt").rename(target / "classes" / "notes.txt")
+    assert "holds classes/notes.txt besides a data set" in refusal(source, target, replace=True)
+
+
+@pytest.mark.parametrize("kind", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_in_the_last_moment_puts_the_old_data_set_back(tmp_path, target, monkeypatch, kind):
+    source = make_source(tmp_path, "npy", make_images())
+    before, _ = bring_in(source, target)
+    rename = Path.rename
+
+    def fail(path, other):
+        if path.name.endswith(".importing"):
+            raise kind
+        return rename(path, other)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((DataError, KeyboardInterrupt)):
+        bring_in(make_source(tmp_path, "folder", make_images()), target, replace=True)
+    assert ClassFolder.open(target).sha256 == before.sha256
+    assert [path.name for path in target.parent.iterdir()] == ["set"]
+
+
+def test_an_import_killed_while_it_swapped_is_put_right_by_the_next_even_one_that_fails(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    bring_in(source, target)
+    target.rename(target.with_name(".set.replaced"))
+    with pytest.raises(DataError, match="is there already"):
+        bring_in(source, target)
+    assert verify(target, quiet).problems == []
+
+
+def test_a_folder_that_comes_meanwhile_stays(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+
+    def report(what, done, total):
+        target.mkdir(exist_ok=True)
+        (target / "precious").write_text("mine")
+
+    with pytest.raises(DataError, match="is there already"):
+        import_images(source, target, ImportOptions(), report)
+    assert (target / "precious").read_text() == "mine"
+
+
+def test_a_link_as_target_stays_a_link(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    real = tmp_path / "real"
+    bring_in(source, real)
+    target.symlink_to(real)
+    for _ in range(2):
+        bring_in(
+            make_source(tmp_path, "folder", make_images())
+            if not (tmp_path / "folder").exists()
+            else tmp_path / "folder",
+            target,
+            replace=True,
+        )
+    assert target.is_symlink()
+    assert ClassFolder.open(real).class_names == list(WNIDS)
+
+
+@pytest.mark.parametrize("name", [".", "..", ""])
+def test_targets_that_are_no_place(tmp_path, name, monkeypatch):
+    source = make_source(tmp_path, "npy", make_images())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DataError):
+        import_images(source, Path(name), ImportOptions(), quiet)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_images_replaced_under_an_open_data_set_are_noticed(tmp_path, target):
+    source = make_source(tmp_path, "npy", make_images())
+    bring_in(source, target)
+    opened = ClassFolder.open(target)
+    opened.images(0, 9)
+    bring_in(make_source(tmp_path, "folder", make_images()[::-1]), target, replace=True)
+    with pytest.raises(DataError, match="replaced since they were opened"):
+        opened.images(0, 9)
+
+
+@pytest.mark.parametrize(
+    ("form", "victim"),
+    [
+        ("npy", "classes/1.npy"),
+        ("npy", "dataset.json"),
+        ("batches", "train_data_batch_2"),
+        ("batches", "map_clsloc.txt"),
+        ("npz", "train_data_batch_1.npz"),
+        ("folder", f"train/{WNIDS[1]}/{WNIDS[1]}_004.png"),
+        ("parquet", "data/train-00001-of-00002.parquet"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pipe", "device", "dangling"])
+@pytest.mark.timeout(20)
+def test_pipes_devices_and_dangling_links_are_refused(tmp_path, target, form, victim, kind):
+    source = make_source(tmp_path, form, make_images())
+    path = source / victim
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    if (kind, path.name) == ("dangling", "dataset.json"):
+        return  # no manifest is no mistake
+    assert path.name in refusal(source, target)
+
+
+@pytest.mark.timeout(20)
+def test_links_that_multiply(tmp_path, target):
+    source = make_source(tmp_path, "folder", make_images())
+    here = source / "train" / WNIDS[0]
+    for depth in range(15):
+        (here / f"d{depth}").mkdir()
+        (here / "l1").symlink_to(here / f"d{depth}")
+        here = here / f"d{depth}"
+    assert "looked at already" in refusal(source, target)
+
+
+def test_more_than_eight_bits_a_value_are_refused_not_cut(tmp_path, target):
+    source = make_source(tmp_path, "folder", make_images())
+    victim = source / "train" / WNIDS[0] / f"{WNIDS[0]}_000.png"
+    Image.fromarray(np.full((32, 32), 32768, np.uint16)).save(victim)
+    assert "more than 8 bits a value" in refusal(source, target)
+
+
+def test_shards_whose_labels_mean_different_things(tmp_path, target):
+    source = make_source(tmp_path, "parquet", make_images())
+    path = source / "data" / "train-00001-of-00002.parquet"
+    table = pq.read_table(path)
+    meta = table.schema.metadata[b"huggingface"]
+    path.unlink()
+    other = meta.replace(WNIDS[0].encode(), b"n0").replace(WNIDS[1].encode(), WNIDS[0].encode())
+    pq.write_table(table.replace_schema_metadata({b"huggingface": other}), path)
+    assert "labels have other names" in refusal(source, target)
+
+
+def test_parquet_that_would_fill_the_memory(tmp_path, target):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": [[0] * 1_000_000, [0] * 1_000_000], "label": [0, 1]}), path)
+    assert "2000000 values in 2 rows: no images" in refusal(path, target)
+
+
+def test_many_classes_need_no_more_open_files_than_few(tmp_path):
+    images = np.zeros((2, 3, 32, 32), np.uint8)
+    (tmp_path / "classes").mkdir()
+    for index in range(300):
+        np.save(tmp_path / "classes" / f"{index}.npy", images + np.uint8(index % 250))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        assert ClassFolder.open(tmp_path).num_classes == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_verify_names_the_first_of_equal_classes_and_what_was_edited(tmp_path, target):
+    bring_in(make_source(tmp_path, "npy", make_images()), target)
+    manifest = (target / "dataset.json").read_text()
+    (target / "dataset.json").write_text(manifest.replace('"test_images": 1', '"test_images": 5'))
+    assert "train_images and test_images is not that of the images" in verify(target, quiet).problems[0]
+    (target / "dataset.json").write_text(manifest)
+    content = bytearray((target / "classes" / "1.npy").read_bytes())
+    (target / "classes" / "1.npy").write_bytes(content.replace(b"|u1", b"|i1"))
+    assert "int8 values, 0.npy has uint8" in verify(target, quiet).problems[0]
+    (target / "classes" / "1.npy").write_bytes(bytes(content) + b"x")
+    assert "1 bytes too many" in verify(target, quiet).problems[0]
+    np.save(target / "classes" / "0.npy", np.full((9, 3, 32, 32), 7, np.uint8))
+    (target / "classes" / "1.npy").write_bytes(bytes(content))
+    (target / "classes" / "3.npy").write_bytes(bytes(content))
+    assert any("3.npy: holds the same images as 1.npy" in problem for problem in verify(target, quiet).problems)
+
+
+def test_a_note_where_nobody_would_notice_other_images(tmp_path):
+    from lop_engine.launch import resolve_runs
+    from lop_engine.spec import Run, Spec
+
+    source = make_source(tmp_path, "npy", make_images())
+    spec = Spec(agent="bp", step_size=0.1, num_tasks=1, num_showings=1, dataset=str(source))
+    assert any("was not imported" in note for note in resolve_runs([Run("bp", "default", 0, spec)]).notes)

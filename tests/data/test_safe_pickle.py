@@ -5,11 +5,12 @@ import os
 import pickle
 import struct
 import subprocess
+import time
 
 import numpy as np
 import pytest
 
-from lop_engine.datasets import safe_pickle
+from lop_engine.datasets import read_class_order, safe_pickle
 from lop_engine.errors import DataError
 
 
@@ -119,8 +120,8 @@ ARRAY = (
         (b"N\x85\x86.", "not a whole pickle"),
         (b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.", "not a whole pickle"),
         (b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b"x.", "not a whole pickle"),
-        (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"x.", "not a whole pickle"),
-        (b"\x80\x02\x8b" + struct.pack("<i", -5) + b"x.", "byte count < 0"),
+        (b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"x.", "a number of more than 255 bytes"),
+        (b"\x80\x02\x8b" + struct.pack("<i", -5) + b"x.", "a number of more than 255 bytes"),
         (b"Nr" + struct.pack("<I", 2**32 - 1) + b"j" + struct.pack("<I", 5) + b".", "not a whole pickle"),
         (b"I" + b"9" * 10_000 + b"\n.", "x"),
         (b"})Ns.", "keys are neither names nor numbers"),
@@ -145,6 +146,47 @@ def test_damaged_and_malicious_files(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as refused:
         safe_pickle.load(path)
     assert "\n" not in str(refused.value)
+
+
+def doubled(times: int) -> bytes:
+    """A list that holds itself-before twice, again and again: 2 ** times pieces for whoever walks through it."""
+    return b"]\x94" + b"".join(b"]\x94(h%ch%ce" % (n, n) for n in range(times))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x04" + doubled(60) + b"\x8c\x01x\x93.", "not a whole pickle"),
+        (b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"\x8c\x01x\x93.", "not a whole pickle"),
+        (
+            b"\x80\x04X"
+            + struct.pack("<I", 1_000_000)
+            + b"x" * 1_000_000
+            + b"\x94"
+            + b"c_codecs\nencode\nh\x00\x8c\x06latin1\x86R" * 4000
+            + b".",
+            "holds more than any batch",
+        ),
+        (b"\x80\x04" + b"}" * 19_000_000 + b".", "holds more than any batch"),
+        (b"\x80\x04" + (b"B" + struct.pack("<I", 65_000) + bytes(65_000)) * 9_000 + b".", "holds more than any batch"),
+    ],
+    ids=["doubled", "nested", "encoded", "dicts", "bytes"],
+)
+def test_small_files_that_would_fill_the_memory_or_never_end(tmp_path, content, message):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(DataError, match=message):
+        safe_pickle.load(path)
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04" + doubled(60) + b".", b"\x80\x04]\x94(h\x00h\x00e."])
+def test_a_class_order_that_never_ends(tmp_path, content):
+    path = tmp_path / "class_order"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="expected whole numbers"):
+        read_class_order(path)
 
 
 def test_a_deep_nest_does_no_harm(tmp_path):

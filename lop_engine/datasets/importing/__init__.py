@@ -6,24 +6,19 @@ which the next import clears away.
 """
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
 from lop_engine.datasets.class_folder import ClassFolder
-from lop_engine.datasets.importing import batches, class_files, image_folder, parquet
-from lop_engine.datasets.importing.names import class_names
+from lop_engine.datasets.importing import batches, class_files, image_folder, parquet, pixels
+from lop_engine.datasets.importing.names import check_names_file, class_names
 from lop_engine.datasets.importing.source import ImportOptions, Source
+from lop_engine.datasets.importing.staging import new_folder
 from lop_engine.datasets.importing.writer import ClassWriter
-from lop_engine.datasets.manifest import NAME as MANIFEST_NAME
 from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
 from lop_engine.datasets.survey import ClassSurvey, channel_statistics, survey_class
 from lop_engine.errors import DataError, did_you_mean
-from lop_engine.files import sync_directory
 
 __all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source", "write_dataset"]
 
@@ -42,12 +37,23 @@ def import_images(path: Path, target: Path, options: ImportOptions, report: Repo
     Raises:
         DataError: naming the file and what is wrong with it; `target` is then as it was.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    source, inside = path.resolve(), target.resolve()
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        source, inside = path.resolve(), target.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
     if source == inside or source in inside.parents or inside in source.parents:
         raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
-    return write_dataset(open_source(path, options), str(path), target, options, report)
+    pixels.check_filter(options.resize)
+    if options.names:
+        check_names_file(options.names)
+    return write_dataset(open_source(path, options), in_text(path), target, options, report)
+
+
+def in_text(path: Path) -> str:
+    """A path as UTF-8 text, whatever bytes it is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def open_source(path: Path, options: ImportOptions) -> Source:
@@ -71,64 +77,23 @@ def write_dataset(
 ) -> tuple[Manifest, list[str]]:
     """Write what `source` yields as the new folder `target`; see `import_images`."""
     wanted = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
-    with _staging(target, options.replace) as staging:
+    with new_folder(target, options.replace) as staging:
+        folder = staging / "classes"
+        folder.mkdir()
+        writer = ClassWriter(folder, wanted.total)
+        for block, done in source.blocks(wanted.total):
+            writer.add(block)
+            report("reading", done, source.total)
         try:
-            folder = staging / "classes"
-            folder.mkdir()
-            writer = ClassWriter(folder, wanted.total)
-            for block, done in source.blocks(wanted.total):
-                writer.add(block)
-                report("reading", done, source.total)
             classes = _order(writer, source, options)
             split, notes = _split({name: writer.counts[label] for name, label in classes}, wanted, options)
-            writer.finish([label for _, label in classes])
-            manifest = _describe(
-                folder, [name for name, _ in classes], split, {"path": origin, "format": source.format}, report
-            )
-            manifest.write(staging)
-        except OSError as error:
-            where = error.filename or target
-            raise DataError(f"{where}: {error.strerror or error}; nothing was imported") from None
+        except DataError as error:
+            raise DataError(f"{origin}: {error}") from None
+        writer.finish([label for _, label in classes])
+        source_facts = {"path": origin, "format": source.format}
+        manifest = _describe(folder, [name for name, _ in classes], split, source_facts, report)
+        manifest.write(staging)
     return manifest, notes
-
-
-@contextmanager
-def _staging(target: Path, replace: bool) -> Iterator[Path]:
-    """An empty folder that takes the name `target` if all goes well, and vanishes if not."""
-    _refuse_if_taken(target, replace)
-    staging = target.with_name(f".{target.name}.importing")
-    old = target.with_name(f".{target.name}.replaced")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        with lock.acquire(timeout=0):
-            for rest in (staging, old):
-                shutil.rmtree(rest, ignore_errors=True)
-            staging.mkdir()
-            try:
-                yield staging
-                if target.exists():
-                    target.rename(old)
-                staging.rename(target)
-                sync_directory(target.parent)
-            finally:
-                for rest in (staging, old):
-                    shutil.rmtree(rest, ignore_errors=True)
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise DataError(f"{target}: another import is writing it now") from None
-    except OSError as error:
-        raise DataError(f"{error.filename or target}: {error.strerror or error}; nothing was imported") from None
-
-
-def _refuse_if_taken(target: Path, replace: bool) -> None:
-    """Only an empty folder, or with `replace` a data set, may give way: never anything else a person keeps."""
-    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not (target / MANIFEST_NAME).is_file():
-        raise DataError(f"{target}: is there already, and no data set of lop's; name another place with --to DIR")
-    if not replace:
-        raise DataError(f"{target}: is there already; name another place with --to DIR, or say --replace")
 
 
 def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:
@@ -148,6 +113,8 @@ def _split(counts: dict[str, int], wanted: Split, options: ImportOptions) -> tup
         raise DataError(f'class "{smallest}" holds {fewest} image; it needs at least 2, one to train and one to test')
     if wanted.total <= fewest:
         return wanted, []
+    if options.train_images and not options.test_images and fewest > options.train_images:
+        return Split(options.train_images, fewest - options.train_images), []
     if options.train_images or options.test_images:
         raise DataError(f'class "{smallest}" holds {fewest} images, {wanted.total} are asked for ({wanted})')
     split = wanted.fitting(fewest)
@@ -160,7 +127,7 @@ def _describe(folder: Path, names: list[str], split: Split, source: dict[str, st
     written = ClassFolder.open(folder)
     surveys: list[ClassSurvey] = []
     for index in range(written.num_classes):
-        surveys.append(survey_class(written.file(index), written.mapped(index)))
+        surveys.append(survey_class(written, index))
         report("checking", index + 1, written.num_classes)
     means, stds = channel_statistics(surveys, SIDE * SIDE)
     entries = [
@@ -178,5 +145,5 @@ def _describe(folder: Path, names: list[str], split: Split, source: dict[str, st
         channel_means=means,
         channel_stds=stds,
         classes=entries,
-        sha256=combined_sha256([one.sha256 for one in surveys]),
+        sha256=combined_sha256(str(written.dtype), [one.sha256 for one in surveys]),
     )

@@ -1,11 +1,13 @@
 """Downsampled ImageNet at 32x32 (Chrabaszcz et al. 2017): ``train_data_batch_1`` ... as pickles or ``.npz``.
 
 A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in an order
-of their own. CIFAR's batches have the same form. ``map_clsloc.txt``, if it lies beside, says what the labels mean.
+of their own. CIFAR-10's batches have the same form. ``map_clsloc.txt``, if it lies beside, says what the labels mean.
 """
 
 import lzma
+import os
 import re
+import struct
 import tokenize
 import warnings
 import zipfile
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.datasets import safe_pickle
+from lop_engine.datasets.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE
 from lop_engine.datasets.importing.names import read_names
 from lop_engine.datasets.importing.source import Block, ImportOptions
@@ -31,6 +34,7 @@ _PIXELS = int(np.prod(IMAGE_SHAPE))
 _BLOCK = 4096
 #: Images do not compress much; what does by more than this is no images.
 _MAX_RATIO, _MIN_BOMB = 100, 16 * 2**20
+_MAX_DIRECTORY = 2**20
 
 
 def recognises(path: Path) -> bool:
@@ -57,7 +61,10 @@ def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
     """The batches at `path` (a folder, or one of them), in the order of their numbers."""
     if not path.is_dir():
         return [path] if pattern.fullmatch(path.name) else []
-    found = [file for file in path.iterdir() if pattern.fullmatch(file.name) and file.is_file()]
+    found = [file for file in path.iterdir() if pattern.fullmatch(file.name)]
+    for file in found:
+        if not file.is_file():
+            raise DataError(f"{file}: not a file that can be read")
     return sorted(found, key=lambda file: (int(re.sub(r"[^0-9]", "", file.stem) or 1), file.name))
 
 
@@ -73,7 +80,7 @@ class Batches:
 
     def names(self) -> dict[int, str]:
         path = self._files[0].with_name(_MAP)
-        return read_names(path, sorted(self._labels)) if path.exists() else {}
+        return read_names(path, sorted(self._labels)) if os.path.lexists(path) else {}
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         done = 0
@@ -113,7 +120,7 @@ def _read_pickle(path: Path) -> Iterator[_Content]:
         raise DataError(f'{path}: holds no array "data"')
     _check_rows(path, data.shape, data.dtype)
     try:
-        yield _labels(content.get("labels", content.get("fine_labels"))), data.shape[0], data.blocks(_BLOCK)
+        yield _labels(content.get("labels")), data.shape[0], data.blocks(_BLOCK)
     except (ValueError, TypeError, OverflowError, EOFError) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
 
@@ -129,14 +136,15 @@ def _labels(raw: Any) -> np.ndarray:
 @contextmanager
 def _read_npz(path: Path) -> Iterator[_Content]:
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             with _open_member(archive, "labels.npy") as (file, shape, dtype):
                 if len(shape) != 1 or dtype.itemsize * shape[0] > _MIN_BOMB * 4:
                     raise ValueError(f"labels of shape {shape}")
-                labels = next(safe_pickle.read_blocks(file, dtype, shape, shape[0]), np.empty(0, dtype))
+                labels = next(read_blocks(file, dtype, shape, shape[0]), np.empty(0, dtype))
             with _open_member(archive, "data.npy") as (file, shape, dtype):
                 _check_rows(path, shape, dtype)
-                yield labels, shape[0], safe_pickle.read_blocks(file, dtype, shape, _BLOCK)
+                yield labels, shape[0], read_blocks(file, dtype, shape, _BLOCK)
     except DataError:
         raise
     except KeyError as error:
@@ -144,8 +152,22 @@ def _read_npz(path: Path) -> Iterator[_Content]:
     except (
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError, SyntaxError, EOFError),
         *(ValueError, TypeError, OverflowError, NotImplementedError, RuntimeError, MemoryError, IndexError),
+        *(OSError, struct.error, AttributeError),
     ) as error:
         raise DataError(f"{path}: not a whole .npz archive: {(str(error).splitlines() or [''])[0][:200]}") from None
+
+
+def _check_directory(path: Path) -> None:
+    """An archive of a few arrays has a short list of contents; Python would read a long one whole."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**17))
+        end = file.read()
+    plain, long = end.rfind(b"PK\x05\x06"), end.rfind(b"PK\x06\x06")
+    sizes = [int.from_bytes(end[plain + 12 : plain + 16], "little")] if plain >= 0 else []
+    if long >= 0:
+        sizes = [int.from_bytes(end[long + 40 : long + 48], "little")]
+    if any(size > _MAX_DIRECTORY for size in sizes):
+        raise ValueError("a list of contents that is too long for an archive of arrays")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.errors import DataError
 
 #: Images copied in one piece.
 _BLOCK = 1024
@@ -17,6 +18,8 @@ def recognises(path: Path) -> bool:
 
 
 def open_source(path: Path, options: ImportOptions) -> "ClassFiles":
+    if options.with_val:
+        raise DataError(f"{path}: this form has no validation images apart; leave out --with-val")
     return ClassFiles(ClassFolder.open(path))
 
 
@@ -34,7 +37,9 @@ class ClassFiles:
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         for index in range(self.total):
-            stored = self._folder.mapped(index)[:limit]
-            for start in range(0, len(stored), _BLOCK):
-                images = np.array(stored[start : start + _BLOCK])
-                yield Block(str(self._folder.file(index)), np.full(len(images), index), images), index + 1
+            start = 0
+            for images in self._folder.blocks(index, min(_BLOCK, limit)):
+                yield Block(str(self._folder.file(index)), np.full(len(images), index), images, start), index + 1
+                start += len(images)
+                if start >= limit:
+                    break

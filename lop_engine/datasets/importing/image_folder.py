@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lop_engine.errors import DataError
 
 _BLOCK = 256
 _VAL = ("val", "validation")
+_MAX_DEPTH = 20
 
 
 def recognises(path: Path) -> bool:
@@ -22,13 +24,14 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
     if not path.is_dir():
         raise DataError(f"{path}: no folder")
-    pixels.check_filter(options.resize)
     folders = [_train_folder(path)]
     if options.with_val:
         found = [path / name for name in _VAL if (path / name).is_dir()]
         if not found or folders[0] == path:
             raise DataError(f"{path}: holds no train/ and val/; leave out --with-val")
         folders.append(found[0])
+        if not {entry.name for entry in _classes(found[0])} & {entry.name for entry in _classes(folders[0])}:
+            raise DataError(f"{found[0]}: holds no folders named like those of {folders[0]}; leave out --with-val")
     return ImageFolder(folders, options.resize)
 
 
@@ -61,7 +64,8 @@ class ImageFolder:
         """Pictures are decoded by as many threads as there are cores: Pillow lets go of Python while it works."""
         with pixels.quiet(), ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
             for label, parts in enumerate(self._parts):
-                files = [file for part in parts if part.is_dir() for file in _files(part)][:limit]
+                found = (file for part in parts if part.is_dir() for file in _files(part, set()))
+                files = list(islice(found, limit))
                 if not files:
                     raise DataError(f"{parts[0]}: holds no pictures ({', '.join(pixels.SUFFIXES)})")
                 for start in range(0, len(files), _BLOCK):
@@ -70,11 +74,18 @@ class ImageFolder:
                     yield Block(str(parts[0]), np.full(len(images), label), images), label + 1
 
 
-def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The pictures in `folder` and the folders within it, in the order of their names. Raises DataError."""
+def _files(folder: Path, seen: set[Path], depth: int = 0) -> Iterator[Path]:
+    """The pictures in `folder` and the folders within it, in the order of their names. Raises DataError.
+
+    Args:
+        seen: folders that were looked at already, links followed.
+    """
     here = folder.resolve()
-    if here in above:
-        raise DataError(f"{folder}: leads back to a folder that it lies in")
+    if here in seen:
+        raise DataError(f"{folder}: leads back to a folder that was looked at already")
+    seen.add(here)
+    if depth > _MAX_DEPTH:
+        raise DataError(f"{folder}: lies too deep for a folder of pictures")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -83,6 +94,6 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _files(entry, (*above, here))
+            yield from _files(entry, seen, depth + 1)
         elif entry.suffix.lower() in pixels.SUFFIXES:
             yield entry

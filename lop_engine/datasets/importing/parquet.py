@@ -13,6 +13,7 @@ from lop_engine.datasets.base import IMAGE_SHAPE
 from lop_engine.datasets.importing import pixels
 from lop_engine.datasets.importing.source import Block, ImportOptions
 from lop_engine.errors import DataError
+from lop_engine.files import require_regular
 
 _IMAGE_NAMES = ("image", "img", "images", "data", "picture")
 _LABEL_NAMES = ("label", "labels", "wnid", "class", "fine_label", "target", "y")
@@ -21,6 +22,7 @@ _TEST = re.compile(r"test[^a-z].*", re.IGNORECASE)
 _BLOCK = 256
 _BUFFER = 2**20
 _MAX_RATIO, _MIN_BOMB = 100, 64 * 2**20
+_PIXELS = int(np.prod(IMAGE_SHAPE))
 
 
 def recognises(path: Path) -> bool:
@@ -32,7 +34,6 @@ def open_source(path: Path, options: ImportOptions) -> "Shards":
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise DataError(f"{path}: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
-    pixels.check_filter(options.resize)
     shards = _shards(path)
     chosen = [shard for shard in shards if not _VAL.fullmatch(shard.name) and not _TEST.fullmatch(shard.name)]
     if options.with_val:
@@ -42,7 +43,10 @@ def open_source(path: Path, options: ImportOptions) -> "Shards":
         chosen += val
     if not chosen:
         raise DataError(f"{path}: holds no training shards (*.parquet)")
-    return Shards(chosen, options.resize)
+    opened = Shards(chosen, options.resize)
+    if options.names and opened.has_names:
+        raise DataError(f"{path}: the labels are names already; leave out --names")
+    return opened
 
 
 def _shards(path: Path) -> list[Path]:
@@ -65,7 +69,10 @@ class Shards:
         for shard in self._shards:
             if shard.label_kind is not self._shards[0].label_kind:
                 raise DataError(f"{shard.path}: labels of another kind than in {self._shards[0].path}")
-            self._names |= dict(enumerate(shard.label_names))
+            if self._names and shard.label_names and self._names != dict(enumerate(shard.label_names)):
+                raise DataError(f"{shard.path}: its labels have other names than those of the shards before it")
+            self._names = self._names or dict(enumerate(shard.label_names))
+        self.has_names = self._shards[0].label_kind is str
 
     def names(self) -> dict[int, str]:
         return self._names | {label: name for name, label in self._labels.items()}
@@ -81,7 +88,7 @@ class Shards:
                         counts[label] = counts.get(label, 0) + 1
                         if counts[label] <= limit:
                             where = f"{shard.path}, row {row + place}"
-                            keep.append((label, _pixels(images[place], where, self._resize)))
+                            keep.append((label, _pixels(images[place].as_py(), where, self._resize)))
                     done += len(labels)
                     if keep:
                         kept_labels, kept_images = zip(*keep, strict=True)
@@ -98,18 +105,21 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.repeated: list[str] = []
         with _blamed(path):
+            require_regular(path)
             file = self._open()
             self.num_rows = file.metadata.num_rows
             schema = file.schema_arrow
             self.image = self._column(schema.names, _IMAGE_NAMES, "image")
             self.label = self._column(schema.names, _LABEL_NAMES, "label")
             self.label_kind: type = int if "int" in str(schema.field(self.label).type).split("<")[0] else str
+            self.repeated = _binary_leaves(schema.field(self.image))
             self.label_names = _label_names(schema.metadata or {}, self.label)
             for group in range(file.metadata.num_row_groups):
                 self._refuse_bomb(file.metadata.row_group(group))
 
-    def rows(self) -> Iterator[tuple[int, list[Any], list[Any]]]:
+    def rows(self) -> Iterator[tuple[int, Any, list[Any]]]:
         """The number of the first row, and the images and labels of some rows."""
         start = 0
         with _blamed(self.path):
@@ -118,13 +128,16 @@ class _Shard:
                 for place, label in enumerate(labels):
                     if type(label) is not self.label_kind or (type(label) is int and not 0 <= label < 2**31):
                         raise DataError(f"{self.path}, row {start + place}: no label: {ascii(label)[:40]}")
-                yield start, batch.column(self.image).to_pylist(), labels
+                yield start, batch.column(self.image), labels
                 start += len(labels)
 
     def _open(self) -> Any:
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetFile(self.path, buffer_size=_BUFFER, pre_buffer=False, memory_map=False)
+        # Bytes that stand there many times are read once: repeated they might fill the memory.
+        return pyarrow.parquet.ParquetFile(
+            self.path, buffer_size=_BUFFER, pre_buffer=False, memory_map=False, read_dictionary=self.repeated
+        )
 
     def _column(self, there: list[str], known: tuple[str, ...], what: str) -> str:
         for name in known:
@@ -135,6 +148,8 @@ class _Shard:
     def _refuse_bomb(self, group: Any) -> None:
         for index in range(group.num_columns):
             column = group.column(index)
+            if column.num_values > _PIXELS * group.num_rows:
+                raise DataError(f"{self.path}: {column.num_values} values in {group.num_rows} rows: no images")
             full, packed = column.total_uncompressed_size, column.total_compressed_size
             if full > max(_MIN_BOMB, _MAX_RATIO * packed):
                 raise DataError(f"{self.path}: a column would grow from {packed} to {full} bytes: no images do that")
@@ -152,6 +167,15 @@ def _blamed(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a whole parquet file of images: {reason}") from None
 
 
+def _binary_leaves(field: Any) -> list[str]:
+    """The parts of an image column that hold bytes, as parquet calls them."""
+    if "binary" in str(field.type) and "<" not in str(field.type):
+        return [field.name]
+    if str(field.type).startswith("struct"):
+        return [f"{field.name}.{part.name}" for part in field.type if "binary" in str(part.type)]
+    return []
+
+
 def _label_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
     """The names that dataset hubs keep beside the columns."""
     try:
@@ -167,7 +191,7 @@ def _pixels(cell: Any, where: str, resize: str) -> np.ndarray:
         cell = cell.get("bytes")
     if isinstance(cell, bytes):
         return pixels.decode(cell, where, resize)
-    if isinstance(cell, list) and len(cell) == int(np.prod(IMAGE_SHAPE)):
+    if isinstance(cell, list) and len(cell) == _PIXELS:
         values = np.array(cell)
         if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 255:
             return values.astype(np.uint8).reshape(IMAGE_SHAPE)

@@ -18,6 +18,8 @@ class Block:
     """(N,) int64: the source's own."""
     images: np.ndarray
     """(N, 3, 32, 32)"""
+    first: int = 0
+    """The number of the first image in its file."""
 
 
 @dataclass(frozen=True)

@@ -22,5 +22,5 @@ class StandIn:
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         for index in range(self.total):
-            images = self._images.images(index, limit)
-            yield Block(self._images.name, np.full(limit, index), images), index + 1
+            for images in self._images.blocks(index, limit):
+                yield Block(self._images.name, np.full(len(images), index), images), index + 1

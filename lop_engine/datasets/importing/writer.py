@@ -42,9 +42,11 @@ class ClassWriter:
         if images.dtype != (self._dtype or images.dtype):
             raise DataError(f"{block.where}: {images.dtype} values, those before are {self._dtype}")
         self._dtype = images.dtype
-        check_finite(images, block.where)
-        for label in np.unique(block.labels):
-            self._add_class(int(label), images[block.labels == label], block.where)
+        check_finite(images, block.where, block.first)
+        order = np.argsort(block.labels, kind="stable")
+        labels, starts = np.unique(block.labels[order], return_index=True)
+        for label, places in zip(labels.tolist(), np.split(order, starts[1:]), strict=True):
+            self._add_class(label, images[places], block.where)
         if self._pending_bytes > _BUFFER:
             self._flush()
 
