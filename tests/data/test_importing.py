@@ -111,6 +111,18 @@ def test_a_data_set_of_lop_s_own_is_a_source_too(tmp_path, target):
     assert [entry.name for entry in again.classes] == list(WNIDS)
 
 
+def test_classes_that_are_called_by_numbers_stand_in_the_order_of_the_numbers(tmp_path, target):
+    images = np.random.default_rng(0).integers(0, 256, (12, 2, 3, 32, 32), dtype=np.uint8)
+    for index, one in enumerate(images):
+        (tmp_path / "digits" / str(index)).mkdir(parents=True)
+        for place, image in enumerate(one):
+            (tmp_path / "digits" / str(index) / f"{place}.png").write_bytes(png(image))
+    first, _ = bring_in(tmp_path / "digits", target)
+    assert [entry.name for entry in first.classes] == [str(index) for index in range(12)]
+    again, _ = bring_in(target / "classes", target.with_name("again"))
+    assert again.sha256 == first.sha256
+
+
 def test_validation_images_follow_by_choice(tmp_path, target):
     images = make_images()
     later = make_images()[:, ::-1]

@@ -6,6 +6,7 @@ which the next import clears away.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,14 @@ def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[
         raise DataError(f"{len(writer.counts)} class found; a task needs at least 2")
     labels = sorted(writer.counts)
     names = class_names(labels, source.names(), options.names)
-    return sorted(zip(names, labels, strict=True)) if names else [(str(label), label) for label in labels]
+    if names is None:
+        return [(str(label), label) for label in labels]
+    return sorted(zip(names, labels, strict=True), key=lambda pair: _in_order(pair[0]))
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    """Numbers by their value, and before words."""
+    return (int(name), "") if name.isdecimal() else (sys.maxsize, name)
 
 
 def _split(counts: dict[str, int], wanted: Split, options: ImportOptions) -> tuple[Split, list[str]]:
