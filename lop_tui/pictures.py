@@ -48,7 +48,7 @@ def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Tex
     """Images at half their size; the upper pixel of a character is its colour, the lower one its background."""
     text = Text()
     for index in classes:
-        text.append(f"{index}  {folder.class_names[index]}\n" if folder.manifest else f"{index}\n")
+        text.append("  ".join(dict.fromkeys((str(index), folder.class_names[index]))) + "\n")
         small = [_halved(shown) for shown in _shown(folder, index, images)]
         for line in range(0, COLUMNS, 2):
             for picture in small:

@@ -123,3 +123,22 @@ def test_thirty_seeds_of_two_methods_whose_workers_are_killed_finish_complete(tm
         assert [task["task"] for task in read_table(view.dir.tasks_json)] == list(range(12))
         places = [(one["task"], one["epoch"]) for one in read_table(view.dir.epochs_json)]
         assert places == [(task, epoch) for task in range(12) for epoch in range(2)]
+
+
+def test_seeds_begun_in_one_worker_go_on_in_others(tmp_path):
+    runs = make_runs("cbp", range(4), num_tasks=30, num_showings=2)
+    prepared = prepare_run_dirs(tmp_path, runs)
+    launcher = LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"], 1, 4)))
+    launcher.poll()
+    assert kill_in_training(prepared.to_train[0], launcher, 0.5)
+    finish(launcher, 30)
+    before = [documents(run_dir)["epochs.json"] for run_dir in prepared.to_train]
+    again = prepare_run_dirs(tmp_path, runs)
+    finish(LocalLauncher(plan_runs(again.to_train, Resources(["cpu"] * 2, 1, 2))), 60)
+    for run_dir, early in zip(prepared.to_train, before, strict=True):
+        assert run_dir.read_status().state == "finished"
+        assert run_dir.read_status().stack in ([0, 1], [2, 3])
+        epochs = documents(run_dir)["epochs.json"]
+        assert [(one["task"], one["epoch"]) for one in epochs] == [(t, e) for t in range(30) for e in range(2)]
+        kept = [one for one, other in zip(epochs, early, strict=False) if one == other]
+        assert kept == epochs[: len(kept)]
