@@ -169,6 +169,7 @@ def test_a_damaged_file_is_named_with_a_way_on_and_fresh_is_that_way(here, finis
     [run] = find_runs(here / "runs")
     run.write_status(replace(run.read_status(), state="stopped"))
     (run.path / file).write_text('{"spec": 5, "state": []}')
+    run.previous_checkpoint.unlink()
     refused = lop("run", "cbp.json")
     said = refused.stdout + refused.stderr
     assert refused.returncode in (1, 2)
@@ -184,6 +185,7 @@ def test_a_failed_run_shows_the_worker_s_error_and_exits_1(here, finished):
     shutil.copytree(finished, here, dirs_exist_ok=True)
     [run] = find_runs(here / "runs")
     run.checkpoint.write_bytes(b"rubbish")
+    run.previous_checkpoint.unlink()
     run.status_json.unlink()
     failed = lop("run", "cbp.json")
     assert failed.returncode == 1

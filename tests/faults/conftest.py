@@ -4,7 +4,9 @@ import os
 
 import pytest
 
+IS_LONG = os.environ.get("LOP_FAULTS") == "long"
+
 
 @pytest.fixture
 def is_long() -> bool:
-    return os.environ.get("LOP_FAULTS") == "long"
+    return IS_LONG

@@ -56,7 +56,7 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
 
 
 def test_a_worker_s_memory_is_flat(tmp_path, is_long):
-    num_tasks, most = (1000, 1.02) if is_long else (120, 1.05)
+    num_tasks, most = (1000, 1.02) if is_long else (60, 1.05)
     [run_dir] = prepare_run_dirs(tmp_path, make_runs("cbp", [0], num_tasks=num_tasks, num_showings=2)).to_train
     launcher = LocalLauncher(plan_runs([run_dir], Resources(["cpu"], 1, 1)))
     launcher.poll()

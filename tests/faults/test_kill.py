@@ -12,6 +12,7 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, Spec
 from lop_engine.store import read_table
+from tests.faults.conftest import IS_LONG
 from tests.helpers import TINY
 
 METHODS = {
@@ -49,7 +50,7 @@ def train(runs_dir, runs) -> list[RunDir]:
     return [RunDir.of(runs_dir, run) for run in runs]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS if IS_LONG else ["cbp"])
 def test_what_is_killed_and_goes_on_records_what_an_uninterrupted_run_does(tmp_path, method, is_long):
     rng = random.Random(method)
     runs = make_runs(method, range(3), num_tasks=40 if is_long else 10)
