@@ -116,7 +116,9 @@ def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Fi
         yield Finding("note", run_dir.name, f"failed: {status.error}")
     for path, table in ((run_dir.tasks_json, "tasks"), (run_dir.epochs_json, "epochs")):
         try:
-            read_table(path)
+            found = len(read_table(path))
+            if table == "tasks" and state in ENDED and found < status.tasks_done:
+                yield Finding("wrong", run_dir.name, f"{path}: holds {found} tasks, {status.tasks_done} were recorded")
         except StoreError as error:
             yield (
                 _repaired(run_dir, path, table, status)

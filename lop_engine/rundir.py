@@ -74,6 +74,10 @@ class RunDir:
         return self.path / "epochs.json"
 
     @property
+    def records(self) -> tuple[Path, Path]:
+        return self.tasks_json, self.epochs_json
+
+    @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
 

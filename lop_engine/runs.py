@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class _RunReader:
         except FileNotFoundError:
             return RunView(self.dir, self._spec, RunStatus(), "lost", self._seen, "the run directory is going away")
         except (StoreError, OSError) as error:
-            return RunView(self.dir, self._spec, RunStatus(state="failed"), "failed", self._seen, str(error))
+            return self._unreadable(str(error), clock)
         if self._tail.restarts != self._restarts:
             self._restarts, self._columns = self._tail.restarts, _Columns()
             self._seen = {}
@@ -107,6 +108,15 @@ class _RunReader:
             problem = f"{self.dir.tasks_json}: a metric is not a number"
             return RunView(self.dir, self._spec, status, "failed", self._seen, problem)
         return RunView(self.dir, self._spec, status, observe(self.dir, status, clock), self._seen)
+
+    def _unreadable(self, problem: str, clock: FileClock) -> RunView:
+        """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
+        status, state = RunStatus(state="failed"), "failed"
+        with suppress(StoreError, OSError):
+            found = self.dir.read_status()
+            if observe(self.dir, found, clock) == "running":
+                status, state = found, "running"
+        return RunView(self.dir, self._spec, status, state, self._seen, problem)  # type: ignore[arg-type]
 
     def _read_spec(self) -> None:
         stat = self.dir.run_json.stat()

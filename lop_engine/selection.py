@@ -19,32 +19,43 @@ def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
         return list(snapshot.runs)
     chosen: dict[int, RunView] = {}
     for selector in selectors:
-        parts = _parts(selector, snapshot)
-        found = {index: view for index, view in enumerate(snapshot.runs) if _matches(view, parts)}
+        found = _named_by(selector, snapshot)
         if not found:
             raise LaunchError(_nothing(selector, snapshot))
         chosen |= found
     return [chosen[index] for index in sorted(chosen)]
 
 
-def _parts(selector: str, snapshot: Snapshot) -> list[str]:
-    """A selector cut at its slashes; of a path, as a shell completes it, what lies below the runs directory."""
-    path, runs_dir = Path(selector).absolute(), snapshot.runs_dir.absolute()
-    if path != runs_dir and path.is_relative_to(runs_dir):
-        return list(path.relative_to(runs_dir).parts)
-    return selector.split("/")
+def _named_by(selector: str, snapshot: Snapshot) -> dict[int, RunView]:
+    views = dict(enumerate(snapshot.runs))
+    if not selector.strip("/ "):
+        return {}
+    below = _below(selector, snapshot.runs_dir)
+    if below:  # a path, as a shell completes it, means itself alone
+        return {index: view for index, view in views.items() if view.dir.path.parts[-3:][: len(below)] == below}
+    parts = selector.split("/")
+    found = {index: view for index, view in views.items() if _matches(view, parts)}
+    if found or len(parts) > 1:
+        return found
+    # A method's name, where no experiment is called so.
+    return {index: view for index, view in views.items() if _is_one_of(selector, {str(view.spec.get("agent"))})}
+
+
+def _below(selector: str, runs_dir: Path) -> tuple[str, ...]:
+    """What of a path lies below the runs directory; nothing for what is no path into it."""
+    path = Path(selector).absolute()
+    return path.relative_to(runs_dir.absolute()).parts if path.is_relative_to(runs_dir.absolute()) else ()
 
 
 def _matches(view: RunView, parts: Sequence[str]) -> bool:
-    experiment = {view.experiment, str(view.spec.get("agent", view.experiment))}
     seed = {str(view.seed), view.dir.path.name}
     match parts:
         case [one]:
-            return _is_one_of(one, experiment | seed)
+            return _is_one_of(one, {view.experiment} | seed)
         case [one, two]:
-            return _is_one_of(one, experiment) and _is_one_of(two, {view.setting} | seed)
+            return _is_one_of(one, {view.experiment}) and _is_one_of(two, {view.setting} | seed)
         case [one, two, three]:
-            return _is_one_of(one, experiment) and _is_one_of(two, {view.setting}) and _is_one_of(three, seed)
+            return _is_one_of(one, {view.experiment}) and _is_one_of(two, {view.setting}) and _is_one_of(three, seed)
     return False
 
 

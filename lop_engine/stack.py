@@ -19,6 +19,8 @@ from lop_engine.training import EpochReport, Position, train
 
 #: A checkpoint may cost this share of the time.
 CHECKPOINT_SHARE = 0.01
+_EMPTY = 64
+"""Bytes that a record file without documents stays below."""
 CHECKPOINT_AT_MOST_EVERY_S = 3.0
 SPEED_WINDOW_S = 30.0
 
@@ -64,6 +66,8 @@ def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
 
 def _load(run: RunFiles) -> Checkpoint | None:
     kept, note = checkpoint.load_newest(run.dir)
+    if kept is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
+        raise StoreError(f"{run.dir.checkpoint}: is gone, but there are records; start this run over with --fresh")
     if note:
         log(f"seed {run.seed}  {note}")
         run.set_status(note=note)

@@ -72,6 +72,10 @@ class Worker:
         signal.signal(signal.SIGTERM, self._request_stop)
         signal.signal(signal.SIGUSR2, self._request_stop)  # what Slurm sends ahead of a time limit
         signal.signal(signal.SIGALRM, self._give_up_epoch)
+        if any(run.dir.read_status().state == "stopped" for run in self.runs):  # while this process began
+            for run in self.runs:
+                run.set_status(state="stopped")
+            raise StopRequested
         process = psutil.Process()
         for run in self.runs:
             run.set_status(
@@ -100,7 +104,7 @@ class Worker:
 
     def _end(self, state: State, error: str | None = None) -> None:
         """Write the last status of every run that has not ended on its own."""
-        signal.alarm(0)
+        _ignore_signals()
         self._ended.set()
         for run in self.runs:
             if run.status.state == "running":
@@ -114,7 +118,14 @@ class Worker:
             signal.alarm(GRACE_S)
 
     def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
+        _ignore_signals()  # one is enough: a second would break the ending
         raise StopRequested
+
+
+def _ignore_signals() -> None:
+    signal.alarm(0)
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -97,7 +97,9 @@ class LocalLauncher:
         waiting, self._queue = self._queue, []
         for run_dir in (run_dir for stack in waiting for run_dir in stack):
             with suppress(OSError, StoreError):
-                run_dir.write_status(replace(run_dir.read_status(), state="stopped"))
+                status = run_dir.read_status()
+                if status.state == "queued":  # another launcher may have taken it meanwhile
+                    run_dir.write_status(replace(status, state="stopped"))
 
 
 def worker_environment(threads: int) -> dict[str, str]:

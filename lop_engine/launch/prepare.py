@@ -27,11 +27,12 @@ class Prepared:
     done: list[RunDir]
 
 
-def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -> Prepared:
+def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, queued_only: bool = False) -> Prepared:
     """Create or take up the directory of every run; all are looked at before the first is changed.
 
     Args:
         fresh: remove what there is of these runs, and start over.
+        queued_only: take up runs that are queued, and no others.
     Raises:
         LaunchError: a run is being trained now, or was begun with another configuration.
     """
@@ -49,7 +50,8 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False) -
             run_dir.clear()
         statuses = {}
     done = {run_dir for run_dir, status in statuses.items() if status.state in ENDED}
-    to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done]
+    left_out = {run_dir for run_dir, status in statuses.items() if queued_only and status.state != "queued"}
+    to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done | left_out]
     for run_dir, run in to_train:
         status = statuses.get(run_dir) or _create(run_dir, run)
         run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None))

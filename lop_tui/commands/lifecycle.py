@@ -60,8 +60,11 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     console = Console()
     chosen = select(RunsReader(runs_dir).read(), selectors)
     for view in chosen:
-        if view.problem:
+        if view.problem and selectors:
             raise LaunchError(view.problem)
+        if view.problem:
+            say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
+    chosen = [view for view in chosen if not view.problem]
     waiting = [view for view in chosen if view.state not in (*ENDED, "running")]
     for state in ("running", *sorted(ENDED)):
         count = sum(view.state == state for view in chosen)
@@ -91,6 +94,10 @@ def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
         raise LaunchError(
             f"{running[0]} is running{f' and {len(running) - 1} more' * (len(running) > 1)}; lop stop first"
         )
+    inside = runs_dir.resolve()
+    for view in chosen:
+        if view.dir.path.resolve() != inside / view.dir.name:
+            raise LaunchError(f"{view.dir.path}: leads elsewhere by a link; remove it by hand")
     if not yes:
         _confirm(console, chosen, runs_dir)
     for view in chosen:
@@ -112,8 +119,11 @@ def _confirm(console: Console, chosen: Sequence[RunView], runs_dir: Path) -> Non
 
 def _remove_empty(directory: Path, runs_dir: Path) -> None:
     """Remove directories that a removed run leaves empty, up to the runs directory itself."""
-    while directory != runs_dir and not any(directory.iterdir()):
-        directory.rmdir()
+    while directory != runs_dir:
+        try:
+            directory.rmdir()
+        except OSError:  # not empty
+            return
         directory = directory.parent
 
 

@@ -1,5 +1,6 @@
 """`lop logs`: what a worker has said."""
 
+import codecs
 import sys
 import time
 from pathlib import Path
@@ -29,13 +30,17 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
         return 0
     with open(log, "rb") as file:
         file.seek(_start_of_last(log, lines))
-        while True:
+        text = codecs.getincrementaldecoder("utf-8")("replace")
+        goes_on = True
+        while goes_on:
+            goes_on = follow and _may_go_on(reader, chosen[0])
+            if follow and not goes_on:
+                time.sleep(POLL_S)  # a worker's last words come after its last status
             for block in iter(lambda: file.read(_CHUNK), b""):
-                sys.stdout.write(block.decode(errors="replace"))
+                sys.stdout.write(text.decode(block))
             sys.stdout.flush()
-            if not follow or not _may_go_on(reader, chosen[0]):
-                return 0
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if goes_on else 0)
+    return 0
 
 
 def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:

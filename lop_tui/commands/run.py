@@ -1,5 +1,6 @@
 """`lop run`: from experiment files to finished runs."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.console import plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
+
+#: Tells a launcher in the background that its runs are queued already; what is not has been stopped meanwhile.
+_DETACHED = "LOP_DETACHED"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def run_experiments(request: Request) -> int:
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
     _plan(request, runs, [])  # a device that does not exist is refused before anything is changed
-    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh)
+    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=_DETACHED in os.environ)
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
@@ -119,6 +123,7 @@ def _detach(console: Console, request: Request) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=os.environ | {_DETACHED: "1"},
         )
     where = "" if request.runs_dir == Path("runs") else f" --runs-dir {request.runs_dir}"
     say(console, f"training in the background (process {child.pid}, log {log_path})")

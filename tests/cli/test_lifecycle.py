@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from lop_engine.rundir import RunDir, find_runs
@@ -75,7 +76,7 @@ def test_stop_and_resume_lose_nothing(here, start):
     assert "stopped: from outside" in out
     assert set(states(here).values()) == {"stopped"}
     assert lop("stop").stdout.startswith("nothing to stop")
-    resumed = lop("resume", "--workers", "2")
+    resumed = lop("resume", "--workers", "2", "--seeds-per-worker", "1")
     assert resumed.returncode == 0, resumed.stderr + resumed.stdout
     assert re.search(r"4 runs on 2 workers .*, 2 from checkpoints", resumed.stdout)
     assert set(states(here).values()) == {"finished"}
@@ -166,6 +167,7 @@ def test_rm_asks(here):
     [
         ([], ["a0", "a1", "a10", "b0", "c0"]),
         (["bp"], ["a0", "a1", "a10", "b0"]),
+        (["runs/bp/step_size=0.1"], ["a0", "a1", "a10"]),
         (["bp/step_size=0.1"], ["a0", "a1", "a10"]),
         (["bp/*=0.1"], ["a0", "a1", "a10"]),
         (["0"], ["a0", "b0", "c0"]),
@@ -206,3 +208,119 @@ def test_resume_of_what_cannot_be_read(here):
     assert refused.returncode == 2
     assert 'did you mean "step_size"' in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_path_and_a_name_mean_their_own_experiment_and_no_other_of_the_same_method(here):
+    write_config(here / "cbp.json", num_tasks=1)
+    write_config(here / "cbp_slow.json", num_tasks=1)
+    assert lop("run", "cbp.json", "cbp_slow.json", "--seeds", "1").returncode == 0
+    assert lop("rm", "runs/cbp/default/seed_000", "--yes").stdout == "1 run removed\n"
+    assert list(states(here)) == ["cbp_slow/default/seed_000"]
+    refused = lop("rm", "", "--yes")
+    assert refused.returncode == 2
+    assert lop("rm", "cbp", "--yes").stdout == "1 run removed\n"  # no experiment is called so: the method
+
+
+def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
+    write_config(here / "cbp.json", num_tasks=300)
+    for pause_s in (0, 0.6):
+        assert (
+            lop(
+                "run",
+                "cbp.json",
+                "--seeds",
+                "2",
+                "--workers",
+                "1",
+                "--seeds-per-worker",
+                "1",
+                "--detach",
+                "--fresh",
+                "--yes",
+            ).returncode
+            == 0
+        )
+        time.sleep(pause_s)
+        assert lop("stop").returncode == 0
+        wait_for(lambda: not workers_of(here))
+        time.sleep(1.5)
+        assert set(states(here).values()) == {"stopped"}
+        assert not workers_of(here)
+
+
+def workers_of(here) -> list[int]:
+    """Processes of lop that stand in this directory: launchers and workers."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if any(word in ("lop_tui", "lop_engine.worker") for word in command) and process.cwd() == str(here):
+                found.append(process.pid)
+    return found
+
+
+def test_a_second_signal_does_not_break_the_ending(here, start):
+    write_config(here / "cbp.json", num_tasks=2000)
+    process = start("cbp.json", "--seeds", "2", "--workers", "1", "--seeds-per-worker", "2")
+    [pid] = {run.read_status().pid for run in find_runs(here / "runs")}
+    for _ in range(3):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGALRM)
+        time.sleep(0.004)
+    out, _ = process.communicate(timeout=30)
+    assert "trying again" not in out
+    assert set(states(here).values()) == {"stopped"}
+
+
+def test_a_running_run_with_damaged_records_can_be_stopped(here, start):
+    write_config(here / "cbp.json", num_tasks=2000)
+    start("cbp.json", "--seeds", "1")
+    [run] = find_runs(here / "runs")
+    wait_for(lambda: len(read_table(run.tasks_json)) > 3)
+    with open(run.tasks_json, "r+b") as file:
+        file.seek(30)
+        file.write(b"\x00" * 20)
+    stopped = lop("stop", "cbp")
+    assert "1 run stopped" in stopped.stdout
+    assert run.read_status().state == "stopped"
+
+
+def test_rm_follows_no_links_out_of_the_runs_directory(here):
+    outside = make_run(here / "elsewhere", "bp")
+    (here / "runs").mkdir()
+    (here / "runs" / "bp").symlink_to(here / "elsewhere" / "bp")
+    refused = lop("rm", "bp", "--yes")
+    assert refused.returncode == 2
+    assert "leads elsewhere by a link" in refused.stderr
+    assert outside.run_json.exists()
+
+
+def test_one_unreadable_run_does_not_hold_up_the_others(here):
+    write_config(here / "cbp.json", num_tasks=2)
+    assert lop("run", "cbp.json", "--seeds", "2").returncode == 0
+    first, second = find_runs(here / "runs")
+    first.status_json.write_text("{")
+    status = json.loads(second.status_json.read_text())
+    second.status_json.write_text(json.dumps(status | {"state": "stopped"}))
+    resumed = lop("resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "left out: cbp/default/seed_000" in resumed.stdout
+    assert second.read_status().state == "finished"
+
+
+def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
+    write_config(here / "cbp.json", num_tasks=2)
+    assert lop("run", "cbp.json", "--seeds", "1").returncode == 0
+    [run] = find_runs(here / "runs")
+    records = run.tasks_json.read_bytes()
+    run.tasks_json.unlink()
+    assert "tasks.json: holds 0 tasks, 2 were recorded" in lop("doctor").stdout
+    run.tasks_json.write_bytes(records)
+    run.checkpoint.unlink()
+    run.previous_checkpoint.unlink()
+    status = json.loads(run.status_json.read_text())
+    run.status_json.write_text(json.dumps(status | {"state": "stopped"}))
+    ended = lop("resume")
+    assert ended.returncode == 1
+    assert "checkpoint.pt: is gone, but there are records" in ended.stdout
+    assert run.tasks_json.read_bytes() == records
