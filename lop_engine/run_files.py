@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lop_engine.errors import StoreError
 from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir
 from lop_engine.store import TableWriter
@@ -60,6 +61,12 @@ class RunFiles:
             self.status = replace(
                 self.status, tasks_done=tasks_done, epochs_done=epochs_done, epochs_per_s=epochs_per_s
             )
+
+    def was_stopped_from_outside(self) -> bool:
+        """Whether somebody took this run off the queue in the moment in which its worker began."""
+        with contextlib.suppress(OSError, StoreError):
+            return self.status.state == "running" and self.dir.read_status().state == "stopped"
+        return False
 
     def beat(self, now: float) -> None:
         """Write a running run's status with a fresh heartbeat; a disk that refuses is left to the records."""

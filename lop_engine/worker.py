@@ -8,6 +8,7 @@ resume.
 
 import argparse
 import errno
+import os
 import signal
 import socket
 import sys
@@ -100,6 +101,8 @@ class Worker:
         """Write the status of running runs, also in the middle of a long epoch."""
         while not self._ended.wait(self.runs[0].status.heartbeat_every_s):
             for run in self.runs:
+                if run.was_stopped_from_outside():
+                    os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
                 run.beat(time.time())
 
     def _end(self, state: State, error: str | None = None) -> None:

@@ -222,7 +222,7 @@ def test_a_path_and_a_name_mean_their_own_experiment_and_no_other_of_the_same_me
 
 
 def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
-    write_config(here / "cbp.json", num_tasks=300)
+    write_config(here / "cbp.json", num_tasks=4000)
     for pause_s in (0, 0.6):
         assert (
             lop(
