@@ -18,15 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.baseline import PlainStep
+from lop_engine import checkpoint
+from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import ClassFolder, ImageSet, SyntheticImages
 from lop_engine.datasets.importing import ImportOptions, write_dataset
 from lop_engine.datasets.importing.stand_in import StandIn
 from lop_engine.launch import worker_environment
-from lop_engine.learners import build_learner
+from lop_engine.learners import Learner, build_learner
 from lop_engine.records import METRICS, epoch_document
+from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec
 from lop_engine.store import TableTail, TableWriter
-from lop_engine.training import Task, batch_order, measure_epoch, tasks, train_epoch
+from lop_engine.training import Position, Task, batch_order, measure_epoch, tasks, train_epoch
 
 CPU = torch.device("cpu")
 GFLOP_A_STEP = 3.1
@@ -114,6 +117,7 @@ def bench_task(console: Console) -> None:
         rounds=3,
     )
     medians |= interleaved({"seven metrics, curvature on 1200 images": metrics}, rounds=1)
+    medians["checkpoint on the disk"] = bench_checkpoint(learner)
     table = Table(title="parts of a task of the paper's protocol, cbp, one seed, one thread")
     table.add_column("")
     table.add_column("ms", justify="right")
@@ -123,6 +127,18 @@ def bench_task(console: Console) -> None:
     for name, median in bench_switch(spec).items():
         table.add_row(f"next task, {name} ({100 * median / task_ms:.2g} % of a task's training)", f"{median:.0f}")
     console.print(table)
+
+
+def bench_checkpoint(learner: Learner) -> float:
+    """Milliseconds to write one seed's state."""
+    with tempfile.TemporaryDirectory() as directory:
+        run_dir = RunDir(Path(directory))
+
+        def save() -> None:
+            tensors = {name: tensor[0] for name, tensor in learner.state().items()}
+            checkpoint.save(run_dir, Checkpoint(Position(), 0, 0, tensors))
+
+        return interleaved({"": save}, rounds=20)[""]
 
 
 def bench_switch(spec: Spec) -> dict[str, float]:

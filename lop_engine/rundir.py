@@ -107,6 +107,13 @@ class RunDir:
         """The content of run.json. Raises StoreError."""
         return read_json(self.run_json)
 
+    def read_spec(self) -> dict[str, Any]:
+        """The spec in run.json, not yet validated. Raises StoreError."""
+        spec = self.read_config().get("spec")
+        if not isinstance(spec, dict):
+            raise StoreError(f"{self.run_json}: holds no spec")
+        return spec
+
     def read_status(self) -> RunStatus:
         """The content of status.json; a run that has none yet is queued. Raises StoreError."""
         try:

@@ -19,10 +19,10 @@ from lop_engine.training import EpochReport, Position, train
 
 #: A checkpoint may cost this share of the time.
 CHECKPOINT_SHARE = 0.01
-_EMPTY = 64
-"""Bytes that a record file without documents stays below."""
 CHECKPOINT_AT_MOST_EVERY_S = 3.0
 SPEED_WINDOW_S = 30.0
+_EMPTY = 64
+"""Bytes that a record file without documents stays below."""
 
 
 class _AllDivergedError(Exception):

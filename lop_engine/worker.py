@@ -140,7 +140,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
-    specs = [validate(run_dir.read_config()["spec"], str(run_dir.run_json)) for run_dir in run_dirs]
+    specs = [validate(run_dir.read_spec(), str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
         if spec != specs[0]:
             raise LaunchError(

@@ -66,7 +66,7 @@ def take_up(run_dirs: Sequence[RunDir]) -> Prepared:
     """Put runs that were begun before, and are not ended or being trained, back on the queue. Raises LaunchError."""
     for run_dir in run_dirs:
         with _advice(run_dir):
-            validate(_stored_spec(run_dir), str(run_dir.run_json))
+            validate(run_dir.read_spec(), str(run_dir.run_json))
     for run_dir in run_dirs:
         run_dir.write_status(replace(_read_status(run_dir, False), state="queued", error=None, epochs_per_s=None))
     return Prepared(list(run_dirs), [run_dir for run_dir in run_dirs if run_dir.has_checkpoint], [])
@@ -134,7 +134,7 @@ def _refuse_if_running(run_dir: RunDir, status: RunStatus, clock: FileClock) -> 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results."""
-    old = validate(_stored_spec(run_dir), str(run_dir.run_json)).model_dump()
+    old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
     changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]
     if changed:
@@ -143,10 +143,3 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"{run_dir.name}: was begun with another configuration ({what}); "
             "rename the file, choose another --runs-dir, or start over with --fresh"
         )
-
-
-def _stored_spec(run_dir: RunDir) -> dict[str, Any]:
-    stored = run_dir.read_config().get("spec")
-    if not isinstance(stored, dict):
-        raise StoreError(f"{run_dir.run_json}: holds no spec")
-    return stored

@@ -1,11 +1,30 @@
 """Plain sentences on the console."""
 
+import sys
+from pathlib import Path
+
 from rich.console import Console
+from rich.prompt import Confirm
+
+from lop_engine.errors import LaunchError
 
 
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a line as it is: paths and error texts are no markup, and are not broken where a pipe may read them."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def in_runs_dir(runs_dir: Path) -> str:
+    """What a command needs besides to mean `runs_dir`: nothing for ``runs``."""
+    return "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
+
+
+def confirm(console: Console, question: str, refusal: str) -> None:
+    """Raise LaunchError with `refusal` unless the question is answered with yes."""
+    if not sys.stdin.isatty():
+        raise LaunchError(f"{question} Say so with --yes")
+    if not Confirm.ask(question, console=console, default=False):
+        raise LaunchError(refusal)
 
 
 def plural(number: int, noun: str) -> str:

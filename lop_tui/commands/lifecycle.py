@@ -1,12 +1,10 @@
 """`lop stop`, `lop resume` and `lop rm`: what is done to runs that exist."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.prompt import Confirm
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch import decide_resources, plan_runs, stop_runs, take_up, wait_until_stopped
@@ -15,7 +13,7 @@ from lop_engine.records import ENDED
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_engine.spec import validate
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.run import conclude, describe
 from lop_tui.commands.supervise import supervise
 
@@ -111,10 +109,7 @@ def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
 def _confirm(console: Console, chosen: Sequence[RunView], runs_dir: Path) -> None:
     names = ", ".join(view.dir.name for view in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
     question = f"this removes {plural(len(chosen), 'run')} and all records under {runs_dir} ({names}). Remove?"
-    if not sys.stdin.isatty():
-        raise LaunchError(f"{question} Say so with --yes")
-    if not Confirm.ask(question, console=console, default=False):
-        raise LaunchError("nothing removed")
+    confirm(console, question, "nothing removed")
 
 
 def _remove_empty(directory: Path, runs_dir: Path) -> None:
@@ -128,5 +123,4 @@ def _remove_empty(directory: Path, runs_dir: Path) -> None:
 
 
 def _resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
-    where = "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
-    return " ".join(["lop resume", *selectors]) + where
+    return " ".join(["lop resume", *selectors]) + in_runs_dir(runs_dir)

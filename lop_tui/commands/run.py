@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.prompt import Confirm
 from rich.table import Table
 
-from lop_engine.errors import ConfigError, LaunchError
+from lop_engine.errors import ConfigError
 from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
 
@@ -71,8 +70,8 @@ def run_experiments(request: Request) -> int:
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         dirs = {RunDir.of(request.runs_dir, run) for run in runs}
         if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
-            where = "" if request.runs_dir == Path("runs") else f" --runs-dir {request.runs_dir}"
-            say(console, f"stopped; the same lop run, or lop resume{where}, goes on from the last checkpoints")
+            again = f"lop resume{in_runs_dir(request.runs_dir)}"
+            say(console, f"stopped; the same lop run, or {again}, goes on from the last checkpoints")
             return 130
     return conclude(console, request.runs_dir, {RunDir.of(request.runs_dir, run) for run in runs})
 
@@ -106,10 +105,7 @@ def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> Non
     if not existing:
         return
     question = f"--fresh removes {len(existing)} runs and their records under {runs_dir}. Remove them?"
-    if not sys.stdin.isatty():
-        raise LaunchError(f"{question} Say so with --yes")
-    if not Confirm.ask(question, console=console, default=False):
-        raise LaunchError("nothing removed, nothing started")
+    confirm(console, question, "nothing removed, nothing started")
 
 
 def _detach(console: Console, request: Request) -> int:
@@ -125,9 +121,8 @@ def _detach(console: Console, request: Request) -> int:
             start_new_session=True,
             env=os.environ | {_DETACHED: "1"},
         )
-    where = "" if request.runs_dir == Path("runs") else f" --runs-dir {request.runs_dir}"
     say(console, f"training in the background (process {child.pid}, log {log_path})")
-    say(console, f"follow it: lop watch {request.runs_dir}    stop it: lop stop{where}")
+    say(console, f"follow it: lop watch {request.runs_dir}    stop it: lop stop{in_runs_dir(request.runs_dir)}")
     return 0
 
 

@@ -39,8 +39,7 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
             if path.exists():
                 try:
                     with TinyDB(path, access_mode="r") as db:
-                        assert len(db.table("epochs")) >= 0
-                    whole_reads += 1
+                        whole_reads += len(db.table("epochs")) > 0
                 except json.JSONDecodeError:  # stock TinyDB may look in the middle of a write; ours may not
                     torn_reads += 1
     finally:
