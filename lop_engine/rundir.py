@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,24 +191,6 @@ class FileClock:
             return time.time()
 
 
-def observe(run_dir: RunDir, status: RunStatus, clock: FileClock) -> State:
-    """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
-
-    On the worker's own host its process is looked at (pid and start time, for pids are reused). Elsewhere the age of
-    the status file tells, by the clock that stamped it.
-    """
-    if status.state != "running":
-        return status.state
-    if status.host == socket.gethostname():
-        return "running" if is_alive(status) else "lost"
-    try:
-        written_at = run_dir.status_json.stat().st_mtime
-    except OSError:
-        return "lost"
-    overdue_s = clock.now() - written_at - status.heartbeat_every_s
-    return "lost" if overdue_s > OVERDUE_S else "running"
-
-
 def is_alive(status: RunStatus) -> bool:
     """Whether the worker of a run on this host still runs, and is not another process that got its number."""
     import psutil
@@ -220,3 +202,26 @@ def is_alive(status: RunStatus) -> bool:
         )
     except (psutil.Error, ValueError, OverflowError, TypeError):
         return False
+
+
+def observe(
+    run_dir: RunDir, status: RunStatus, clock: FileClock, asked: Callable[[RunStatus], bool] = is_alive
+) -> State:
+    """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
+
+    On the worker's own host its process is looked at (pid and start time, for pids are reused). Elsewhere the age of
+    the status file tells, by the clock that stamped it.
+
+    Args:
+        asked: whether a worker on this host lives; those who look at many runs of a few workers remember the answers.
+    """
+    if status.state != "running":
+        return status.state
+    if status.host == socket.gethostname():
+        return "running" if asked(status) else "lost"
+    try:
+        written_at = run_dir.status_json.stat().st_mtime
+    except OSError:
+        return "lost"
+    overdue_s = clock.now() - written_at - status.heartbeat_every_s
+    return "lost" if overdue_s > OVERDUE_S else "running"

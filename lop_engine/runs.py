@@ -3,9 +3,12 @@
 `RunsReader` keeps its place in each record file, so a refresh reads only what is new.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 
 from lop_engine.errors import StoreError
 from lop_engine.records import ALL_METRICS, RunStatus, State
-from lop_engine.rundir import FileClock, RunDir, find_runs, observe
+from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.store import TableTail
 
 Series = Mapping[str, np.ndarray]
@@ -32,6 +35,8 @@ class RunView:
     series: Series
     problem: str | None = None
     """Why the run cannot be read (its state then reads `failed`)."""
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
 
     @property
     def experiment(self) -> str:
@@ -71,8 +76,22 @@ class RunsReader:
         """The state of all runs now. A run that cannot be read is in it, with its problem."""
         found = list(find_runs(self.runs_dir))
         self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
-        views = tuple(reader.read(self._clock) for reader in self._runs.values())
+        look = _Look(self._clock)
+        with _without_garbage_collection():
+            views = tuple(reader.read(look) for reader in self._runs.values())
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Python's collector walks every new document, and all that lives besides; documents have no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _RunReader:
@@ -80,79 +99,122 @@ class _RunReader:
 
     def __init__(self, run_dir: RunDir) -> None:
         self.dir = run_dir
+        self._paths = run_dir.run_json, run_dir.status_json
+        self._stamps: list[tuple[int, ...] | None] = [None, None]
+        self._spec: dict[str, Any] = {}
+        self._status = RunStatus()
         self._tail = TableTail(run_dir.tasks_json)
         self._restarts = 0
         self._columns = _Columns()
-        self._spec: dict[str, Any] = {}
-        self._spec_stamp: tuple[int, ...] = ()
-        self._seen: Series = {}
+        self._series, self._seconds = self._columns.views()
 
-    def read(self, clock: FileClock) -> RunView:
+    def read(self, look: "_Look") -> RunView:
         try:
-            self._read_spec()
-            status = self.dir.read_status()
+            self._read_spec_and_status()
             new = self._tail.read_new()
         except FileNotFoundError:
-            return RunView(self.dir, self._spec, RunStatus(), "lost", self._seen, "the run directory is going away")
+            return self._view(RunStatus(), "lost", "the run directory is going away")
         except (StoreError, OSError) as error:
-            return self._unreadable(str(error), clock)
+            return self._unreadable(str(error), look)
         if self._tail.restarts != self._restarts:
             self._restarts, self._columns = self._tail.restarts, _Columns()
-            self._seen = {}
+            self._series, self._seconds = self._columns.views()
         try:
             if new:
                 self._columns.extend(new)
-                self._seen = self._columns.series()
+                self._series, self._seconds = self._columns.views()
         except (TypeError, ValueError):
             self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
-            problem = f"{self.dir.tasks_json}: a metric is not a number"
-            return RunView(self.dir, self._spec, status, "failed", self._seen, problem)
-        return RunView(self.dir, self._spec, status, observe(self.dir, status, clock), self._seen)
+            return self._view(self._status, "failed", f"{self.dir.tasks_json}: a metric or a time is not a number")
+        return self._view(self._status, look.state(self.dir, self._status))
 
-    def _unreadable(self, problem: str, clock: FileClock) -> RunView:
+    def _view(self, status: RunStatus, state: State, problem: str | None = None) -> RunView:
+        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds)
+
+    def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
-        status, state = RunStatus(state="failed"), "failed"
         with suppress(StoreError, OSError):
-            found = self.dir.read_status()
-            if observe(self.dir, found, clock) == "running":
-                status, state = found, "running"
-        return RunView(self.dir, self._spec, status, state, self._seen, problem)  # type: ignore[arg-type]
+            status = self.dir.read_status()
+            if look.state(self.dir, status) == "running":
+                return self._view(status, "running", problem)
+        return self._view(RunStatus(state="failed"), "failed", problem)
 
-    def _read_spec(self) -> None:
-        stat = self.dir.run_json.stat()
-        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)  # inode numbers alone are soon used again
-        if stamp != self._spec_stamp:
-            spec = self.dir.read_config().get("spec")
-            if not isinstance(spec, dict) or not isinstance(spec.get("num_tasks", 0), int):
+    def _read_spec_and_status(self) -> None:
+        """Read run.json and status.json if they are not those read before. Raises FileNotFoundError or StoreError."""
+        stamps = [_stamp(path) for path in self._paths]
+        if stamps[0] != self._stamps[0]:
+            spec = self.dir.read_spec()
+            if not isinstance(spec.get("num_tasks", 0), int):
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
-            self._spec, self._spec_stamp = spec, stamp
+            self._spec, self._stamps[0] = spec, stamps[0]
+        if stamps[1] != self._stamps[1]:
+            self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Tells a file from the one that stood there before; empty if there is none to be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size  # inode numbers alone are soon used again
+
+
+class _Look:
+    """One look at all runs: a worker that trains several of them is asked once whether it lives."""
+
+    def __init__(self, clock: FileClock) -> None:
+        self._clock = clock
+        self._alive: dict[tuple[int | None, float | None], bool] = {}
+
+    def state(self, run_dir: RunDir, status: RunStatus) -> State:
+        return observe(run_dir, status, self._clock, self._is_alive)
+
+    def _is_alive(self, status: RunStatus) -> bool:
+        worker = (status.pid, status.pid_started_at)
+        if worker not in self._alive:
+            self._alive[worker] = is_alive(status)
+        return self._alive[worker]
 
 
 @dataclass
 class _Columns:
-    """Growing arrays, one a metric."""
+    """Growing arrays, one a metric, and one of the seconds."""
 
     num_tasks: int = 0
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def extend(self, documents: list[dict[str, Any]]) -> None:
-        end = self.num_tasks + len(documents)
-        for name in ALL_METRICS:
-            values = [document.get(name) for document in documents]
-            if name not in self.arrays:
-                if all(value is None for value in values):
-                    continue
+        start, end = self.num_tasks, self.num_tasks + len(documents)
+        found: set[str] = set().union(*documents)
+        names = [name for name in (*ALL_METRICS, "seconds") if name in found]
+        new = dict(zip(names, _numbers(documents, names), strict=True))
+        for name, values in new.items():
+            if name not in self.arrays and not np.isnan(values).all():
                 self.arrays[name] = np.full(max(64, end), np.nan)
-            if end > len(self.arrays[name]):
-                grown = np.full(2 * end, np.nan)
-                grown[: self.num_tasks] = self.arrays[name][: self.num_tasks]
-                self.arrays[name] = grown
-            self.arrays[name][self.num_tasks : end] = np.array(values, dtype=float)
+        for name, array in self.arrays.items():
+            if end > len(array):
+                self.arrays[name] = np.full(2 * end, np.nan)
+                self.arrays[name][:start] = array[:start]
+            self.arrays[name][start:end] = new.get(name, np.nan)
         self.num_tasks = end
 
-    def series(self) -> Series:
-        """Read-only views: what lies behind their end may grow, they do not change."""
+    def views(self) -> tuple[Series, np.ndarray]:
+        """Series and seconds, read-only: what lies behind their end may grow, they do not change."""
         views = {name: array[: self.num_tasks] for name, array in self.arrays.items()}
-        for view in views.values():
+        seconds = views.pop("seconds", np.full(self.num_tasks, np.nan))
+        for view in (*views.values(), seconds):
             view.flags.writeable = False
-        return views
+        return views, seconds
+
+
+def _numbers(documents: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """Values by name, (names, documents); NaN for null and for what is not there. Raises TypeError or ValueError."""
+    try:
+        if len(names) > 1:  # of one name an itemgetter makes no row
+            rows = map(itemgetter(*names), documents)
+            flat = np.fromiter(chain.from_iterable(rows), float, len(names) * len(documents))
+            return flat.reshape(-1, len(names)).T
+    except (KeyError, TypeError):
+        pass  # some are null or not there: the same with more care, in twice the time
+    return np.array([[document.get(name) for document in documents] for name in names], dtype=float)

@@ -1,5 +1,6 @@
 """What a reader of a runs directory sees while runs come, grow, start over, go and break."""
 
+import gc
 import json
 import os
 import socket
@@ -118,6 +119,98 @@ def test_a_metric_that_is_null_is_nan_and_comes_late(runs_dir):
     assert np.isnan(series["curvature"][:70]).all()
     assert series["curvature"][70] == 2
     assert np.isnan(series["test_accuracy"][70])
+
+
+def test_the_seconds_of_each_task(runs_dir):
+    run_dir = start(runs_dir, num_tasks=2)
+    reader = RunsReader(runs_dir)
+    (old,) = reader.read().runs
+    assert old.seconds.tolist() == [1, 1]
+    assert "seconds" not in old.series
+    with TableWriter(run_dir.tasks_json, "tasks") as writer:
+        writer.extend([{"task": 2, "seconds": None}, {"task": 3}, {"task": 4, "seconds": 7}])
+    (view,) = reader.read().runs
+    assert np.array_equal(view.seconds, [1, 1, np.nan, np.nan, 7], equal_nan=True)
+    assert len(view.series["test_accuracy"]) == len(view.seconds)
+    assert old.seconds.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        view.seconds[0] = 2
+
+
+def test_records_that_know_no_seconds(runs_dir):
+    run_dir = start(runs_dir)
+    with TableWriter(run_dir.tasks_json, "tasks") as writer:
+        writer.extend({"task": task, "test_accuracy": 0.5, "curvature": None} for task in range(3))
+    (view,) = RunsReader(runs_dir).read().runs
+    assert np.isnan(view.seconds).tolist() == [True] * 3
+
+
+def test_metrics_that_come_and_go(runs_dir):
+    run_dir = start(runs_dir)
+    reader = RunsReader(runs_dir)
+    values = {"test_accuracy": [0.5, None, None, 0.6], "srank": [None, 3, 4, None], "curvature": [None] * 4}
+    for _ in range(40):
+        with TableWriter(run_dir.tasks_json, "tasks") as writer:
+            for task in range(4):
+                one = {name: column[task] for name, column in values.items() if column[task] or task == 1}
+                writer.append({"task": task} | one)
+        (view,) = reader.read().runs
+    assert set(view.series) == {"test_accuracy", "srank"}
+    for name, series in view.series.items():
+        assert np.array_equal(series, np.tile(np.array(values[name], dtype=float), 40), equal_nan=True)
+
+
+def test_a_run_without_news_hands_out_the_very_same_arrays(runs_dir):
+    start(runs_dir, "bp", num_tasks=3)
+    growing = start(runs_dir, "cbp", num_tasks=3)
+    start(runs_dir, "l2")
+    reader = RunsReader(runs_dir)
+    old = reader.read().runs
+    grow(growing, 3, 1)
+    new = reader.read().runs
+    assert [now.series is before.series for before, now in zip(old, new, strict=True)] == [True, False, True]
+    assert [now.seconds is before.seconds for before, now in zip(old, new, strict=True)] == [True, False, True]
+
+
+def test_one_worker_of_many_runs_is_looked_up_once_a_read(runs_dir, monkeypatch):
+    here = running(pid=os.getpid(), pid_started_at=psutil.Process().create_time())
+    for seed in range(5):
+        start(runs_dir, seed=seed, status=here)
+    start(runs_dir, "cbp", status=running(pid=os.getpid(), pid_started_at=1.0))
+    asked = []
+
+    def counting(status):
+        asked.append(status.pid_started_at)
+        return is_alive(status)
+
+    monkeypatch.setattr("lop_engine.runs.is_alive", counting)
+    reader = RunsReader(runs_dir)
+    for _ in range(2):
+        asked.clear()
+        assert [view.state for view in reader.read().runs] == ["running"] * 5 + ["lost"]
+        assert asked == [here.pid_started_at, 1.0]
+
+
+def test_a_status_is_read_again_when_it_changes(runs_dir, monkeypatch):
+    run_dir = start(runs_dir, status=RunStatus("stopped", tasks_done=1))
+    reader = RunsReader(runs_dir)
+    reader.read()
+    run_dir.write_status(RunStatus("stopped", tasks_done=2))
+    assert reader.read().runs[0].status.tasks_done == 2
+    monkeypatch.setattr(RunDir, "read_status", None)
+    assert reader.read().runs[0].status.tasks_done == 2
+    monkeypatch.undo()
+    run_dir.status_json.unlink()
+    assert reader.read().runs[0].state == "queued"
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(runs_dir):
+    start(runs_dir, num_tasks=1)
+    for switch in (gc.disable, gc.enable):
+        switch()
+        was_enabled = gc.isenabled()
+        RunsReader(runs_dir).read()
+        assert gc.isenabled() == was_enabled
 
 
 def test_a_run_that_is_resumed_from_its_checkpoint(runs_dir):

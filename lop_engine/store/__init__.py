@@ -12,9 +12,20 @@ place, one small positional write; `TableTail` remembers its byte offset and rea
 while a writer is at work: a torn last line is not an error, it is not there yet.
 """
 
+from lop_engine.store.by_task import read_task, tail_task
 from lop_engine.store.reader import TableTail, read_table
 from lop_engine.store.repair import Repaired, repair_table
 from lop_engine.store.tinydb_storage import TailStorage, open_readonly
 from lop_engine.store.writer import TableWriter
 
-__all__ = ["Repaired", "TableTail", "TableWriter", "TailStorage", "open_readonly", "read_table", "repair_table"]
+__all__ = [
+    "Repaired",
+    "TableTail",
+    "TableWriter",
+    "TailStorage",
+    "open_readonly",
+    "read_table",
+    "read_task",
+    "repair_table",
+    "tail_task",
+]

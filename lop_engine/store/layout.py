@@ -1,11 +1,15 @@
 """The bytes of a record file: what writer and reader agree on."""
 
+import os
 import re
+from collections.abc import Iterator
 
 import orjson
 
 #: Closes the table and the file; every append overwrites it and writes it anew.
 TAIL = b"\n}}\n"
+
+_CHUNK_BYTES = 64 * 1024
 
 _LINE = re.compile(rb'"([1-9][0-9]*)": (\{.*\})', re.DOTALL)
 _HEADER = re.compile(rb'\{"([A-Za-z_][A-Za-z0-9_]*)": \{')
@@ -39,3 +43,35 @@ def parse_line(line: bytes) -> tuple[int, dict] | None:  # type: ignore[type-arg
         return int(match[1]), orjson.loads(match[2])
     except orjson.JSONDecodeError:
         return None
+
+
+def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line) from the end of an open file back to the line at `first`, reading only what is asked for.
+
+    What stands behind the last end of line comes first, though it be nothing.
+    """
+    end = os.fstat(fd).st_size
+    rest = b""
+    while end > first:
+        start = max(first, end - _CHUNK_BYTES)
+        block = os.pread(fd, end - start, start) + rest
+        lines = block.split(b"\n")
+        offset = start + len(block)
+        for line in reversed(lines[1:]):
+            offset -= len(line)
+            yield offset, line
+            offset -= 1
+        rest, end = lines[0], start
+    yield first, rest
+
+
+def lines_forwards(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line) from `start` on up to the last end of line before `end`, reading only what is asked for."""
+    rest = b""
+    position = start
+    while position < end and (block := os.pread(fd, min(end - position, _CHUNK_BYTES), position)):
+        position += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield start, line
+            start += len(line) + 1

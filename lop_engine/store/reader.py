@@ -2,11 +2,14 @@
 
 import os
 import time
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from lop_engine.errors import StoreError
-from lop_engine.store.layout import parse_line, table_name, without_separator
+from lop_engine.store.layout import TAIL, parse_line, table_name, without_separator
 
 Documents = list[dict[str, Any]]
 
@@ -14,7 +17,7 @@ _ATTEMPTS = 3
 _PAUSE_S = 0.005
 
 
-class _OutOfStepError(Exception):
+class OutOfStepError(Exception):
     """What stands in the file does not follow what was read: caught mid-write, replaced, or damaged."""
 
 
@@ -60,13 +63,13 @@ class TableTail:
         for _ in range(_ATTEMPTS):
             try:
                 return self._read_from_offset(fd)
-            except _OutOfStepError:
+            except OutOfStepError:
                 time.sleep(_PAUSE_S)
         self._restart()
         self._inode = inode
         try:
             return self._read_from_offset(fd)
-        except _OutOfStepError as problem:
+        except OutOfStepError as problem:
             raise StoreError(f"{self.path}: {problem}") from None
 
     def _read_from_offset(self, fd: int) -> Documents:
@@ -74,10 +77,10 @@ class TableTail:
         # Only up to this size: what a writer appends while we read would not fit to the old end of the file.
         size = os.fstat(fd).st_size
         if size < self._offset:
-            raise _OutOfStepError("shorter than before")
+            raise OutOfStepError("shorter than before")
         offset, block = self._offset, _pread(fd, self._offset - len(self._last_line), size)
         if not block.startswith(self._last_line):
-            raise _OutOfStepError("its last document changed")
+            raise OutOfStepError("its last document changed")
         block = block[len(self._last_line) :]
         if offset == 0:
             newline = block.find(b"\n")
@@ -89,7 +92,7 @@ class TableTail:
             offset, block = newline, block[newline:]
         documents, read_bytes = _parse(block, self.num_documents)
         if documents:
-            self._last_line = block[:read_bytes].rpartition(b"\n")[2]
+            self._last_line = block[block.rfind(b"\n", 0, read_bytes) + 1 : read_bytes]
         self._offset = offset + read_bytes
         self.num_documents += len(documents)
         return documents
@@ -120,7 +123,10 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     """
     lines = block.split(b"\n")
     if without_separator(lines[0]):
-        raise _OutOfStepError(f"line {number + 1}: does not end where it did")
+        raise OutOfStepError(f"line {number + 1}: does not end where it did")
+    at_once = _parse_at_once(block, lines, number)
+    if at_once is not None:
+        return at_once, len(block) - len(TAIL)
     documents: Documents = []
     read_bytes, separator = 0, len(lines[0])
     for index, line in enumerate(lines[1:-1], start=1):
@@ -129,14 +135,35 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
         due = number + len(documents) + 1
         if parsed is None:
             if any(parse_line(without_separator(later)) for later in lines[index + 1 :]):
-                raise _OutOfStepError(f"line {due + 1}: not a whole document, yet others follow")
+                raise OutOfStepError(f"line {due + 1}: not a whole document, yet others follow")
             break
         if parsed[0] != due:
-            raise _OutOfStepError(f"line {due + 1}: document {parsed[0]} where {due} is due")
+            raise OutOfStepError(f"line {due + 1}: document {parsed[0]} where {due} is due")
         documents.append(parsed[1])
         read_bytes += separator + 1 + len(whole)
         separator = len(line) - len(whole)
     return documents, read_bytes
+
+
+def _parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | None:
+    """All documents of a block in one go, four times as fast as line by line; None if anything is odd about it.
+
+    Taken are flat documents that fill a line each and end with the table. One brace a document, each of them where
+    a line begins: no document and no text can then hold what looks like another.
+    """
+    num_documents = len(lines) - 3  # without the separator, and the two ends of lines of the closing brackets
+    if num_documents < 1 or not block.endswith(TAIL) or block.count(b"{") != num_documents:
+        return None
+    starts = map(b'"%d": {'.__mod__, count(number + 1))
+    ends = chain(repeat(b"},", num_documents - 1), [b"}"])
+    if not all(map(bytes.startswith, lines[1:-2], starts)) or not all(map(bytes.endswith, lines[1:-2], ends)):
+        return None
+    try:
+        table = orjson.loads(b"{" + memoryview(block)[len(lines[0]) + 1 : -2])
+    except orjson.JSONDecodeError:
+        return None
+    documents = list(table.values())
+    return documents if len(documents) == num_documents and set(map(type, documents)) == {dict} else None
 
 
 def _pread(fd: int, start: int, end: int) -> bytes:

@@ -9,9 +9,15 @@ from typing import Any
 
 from lop_engine.errors import StoreError
 from lop_engine.files import replacing
-from lop_engine.store.layout import TAIL, document_line, header, parse_line, table_name, without_separator
-
-_CHUNK_BYTES = 64 * 1024
+from lop_engine.store.layout import (
+    TAIL,
+    document_line,
+    header,
+    lines_backwards,
+    parse_line,
+    table_name,
+    without_separator,
+)
 
 
 class TableWriter:
@@ -104,7 +110,7 @@ class TableWriter:
 
     def _last_whole_document(self) -> tuple[int, int]:
         """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
-        for start, line in self._lines_backwards():
+        for start, line in lines_backwards(self._fd, len(self._header) + 1):
             whole = without_separator(line)
             if parsed := parse_line(whole):
                 return parsed[0], start + len(whole)
@@ -121,30 +127,13 @@ class TableWriter:
         self.num_documents, self._end = 0, len(self._header)
         if keep == 0:
             return
-        for start, line in self._lines_backwards():
+        for start, line in lines_backwards(self._fd, len(self._header) + 1):
             whole = without_separator(line)
             parsed = parse_line(whole)
             if parsed and parsed[0] == keep:
                 self.num_documents, self._end = keep, start + len(whole)
                 return
         raise StoreError(f"{self.path}: document {keep} is missing")
-
-    def _lines_backwards(self) -> Iterable[tuple[int, bytes]]:
-        """Yield (offset, line) from the end of the file to the header's end, reading only what is asked for."""
-        end = os.fstat(self._fd).st_size
-        first = len(self._header) + 1
-        rest = b""
-        while end > first:
-            start = max(first, end - _CHUNK_BYTES)
-            block = os.pread(self._fd, end - start, start) + rest
-            lines = block.split(b"\n")
-            offset = start + len(block)
-            for line in reversed(lines[1:]):
-                offset -= len(line)
-                yield offset, line
-                offset -= 1
-            rest, end = lines[0], start
-        yield first, rest
 
     def _write_at(self, offset: int, content: bytes) -> None:
         view = memoryview(content)
