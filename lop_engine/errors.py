@@ -24,6 +24,10 @@ class LaunchError(UserError):
     """A run that cannot be started."""
 
 
+class QueryError(UserError):
+    """A filter that cannot be understood."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the choice nearest to `word`, or ``''`` if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)

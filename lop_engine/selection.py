@@ -60,16 +60,18 @@ def _matches(view: RunView, parts: Sequence[str]) -> bool:
 
 
 def _is_one_of(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names) or _is_seed_range(pattern, names)
+    return any(fnmatchcase(name, pattern) for name in names) or _is_in_range(pattern, names)
 
 
-def _is_seed_range(pattern: str, names: Iterable[str]) -> bool:
-    """``3-7`` means the seeds 3 to 7."""
-    match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", pattern)
-    if not match:
-        return False
-    seeds = range(int(match[1]), int(match[2]) + 1)
-    return any(name.isdecimal() and int(name) in seeds for name in names)
+def _is_in_range(pattern: str, names: Iterable[str]) -> bool:
+    seeds = seed_range(pattern)
+    return seeds is not None and any(name.isdecimal() and int(name) in seeds for name in names)
+
+
+def seed_range(text: str) -> range | None:
+    """``3-7`` means the seeds 3 to 7; None for what is no range."""
+    match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", text)
+    return range(int(match[1]), int(match[2]) + 1) if match else None
 
 
 def _nothing(selector: str, snapshot: Snapshot) -> str:

@@ -1,6 +1,8 @@
 """Figures for papers and talks, drawn with matplotlib from `lop_engine.analysis`."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +15,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lop_engine.analysis import Group
+from lop_engine.analysis import Curve, Group
 from lop_engine.errors import UserError
+from lop_tui.measures import MEASURES
 from lop_tui.palette import assign_colours
 
 FORMATS = (".png", ".svg", ".pdf")
-
-#: Axis label, factor, log scale.
-AXES = {
-    "train_accuracy": ("train accuracy (%)", 100, False),
-    "test_accuracy": ("test accuracy (%)", 100, False),
-    "curvature": ("curvature", 1, True),
-    "weight_magnitude": ("weight magnitude", 1, False),
-    "dormant_proportion": ("dormant units (%)", 100, False),
-    "effective_rank": ("effective rank", 1, False),
-    "stable_rank": ("stable rank", 1, False),
-    "nuclear_frobenius_ratio": ("nuclear / Frobenius norm", 1, False),
-    "frobenius_spectral_ratio": ("squared Frobenius / spectral norm", 1, False),
-    "srank": ("srank", 1, False),
-    "tau_dormant_proportion": ("tau-dormant units (%)", 100, False),
-    "dead_proportion": ("dead units (%)", 100, False),
-    "gradient_norm": ("gradient norm", 1, True),
-    **{f"dormant_proportion_{n}": (f"dormant units, layer {n} (%)", 100, False) for n in range(1, 6)},
-}
 
 _STYLE: Any = {
     "font.size": 9,
@@ -47,7 +32,27 @@ _STYLE: Any = {
 }
 
 
-def draw(groups: Sequence[Group], metrics: Sequence[str], bin_size: int | None = None, title: str = "") -> Figure:
+@dataclass(frozen=True)
+class Look:
+    """What of the records a figure shows, and how."""
+
+    bin_size: int | None = None
+    """Tasks a bin; by default what suits a group's length."""
+    tasks: tuple[float, float] = (1, math.inf)
+    """The first and last task drawn: bins whose middle lies between; they are the same bins whatever is drawn."""
+    log: bool | None = None
+    """Log scale in every panel, or in none; by default in those whose metric asks for it."""
+
+    def curve(self, group: Group, metric: str) -> Curve:
+        """The points of `group` that are drawn."""
+        curve = group.curve(metric, self.bin_size)
+        shown = (curve.task >= self.tasks[0]) & (curve.task <= self.tasks[1])
+        return Curve(
+            curve.task[shown], curve.mean[shown], curve.standard_error[shown], curve.num_seeds[shown], curve.bin_size
+        )
+
+
+def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = Look(), title: str = "") -> Figure:
     """One panel a metric: mean over seeds of task bins, and a band of one standard error."""
     colours = assign_colours([group.label for group in groups])
     num_columns = min(len(metrics), 3 if len(metrics) > 4 else 2)
@@ -56,7 +61,7 @@ def draw(groups: Sequence[Group], metrics: Sequence[str], bin_size: int | None =
         figure = Figure(figsize=(4.8 * num_columns + 0.6, 3.2 * num_rows), layout="constrained")
         panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
         for panel, metric in zip(panels, metrics, strict=False):
-            _draw_panel(panel, groups, metric, bin_size, colours)
+            _draw_panel(panel, groups, metric, look, colours)
         for unused in panels[len(metrics) :]:
             unused.set_visible(False)
         if title:
@@ -74,33 +79,35 @@ def save(figure: Figure, path: Path) -> None:
             raise UserError(f"plot: {path}: cannot be drawn: {str(error).splitlines()[0]}") from None
 
 
-def _draw_panel(
-    panel: Axes, groups: Sequence[Group], metric: str, bin_size: int | None, colours: dict[str, str]
-) -> None:
-    label, factor, log = AXES[metric]
-    curves = [(group, group.curve(metric, bin_size)) for group in groups]
+def _draw_panel(panel: Axes, groups: Sequence[Group], metric: str, look: Look, colours: dict[str, str]) -> None:
+    measure = MEASURES[metric]
+    factor = measure.factor
+    curves = [(group, look.curve(group, metric)) for group in groups]
     curves = [(group, curve) for group, curve in curves if len(curve.task)]
-    if log:
-        _set_log_scale(panel, [float(value) for _, curve in curves for value in curve.mean * factor])
+    if measure.scale == "log" if look.log is None else look.log:
+        means = [float(value) for _, curve in curves for value in curve.mean * factor]
+        _set_log_scale(panel, means, highest=100 if measure.unit == "%" else math.inf)
     ends: list[tuple[float, str, str]] = []
     for group, curve in curves:
         colour, mean = colours[group.label], curve.mean * factor
         panel.plot(curve.task, mean, color=colour, linewidth=1.6, marker="o" if len(mean) == 1 else None, markersize=3)
         panel.fill_between(curve.task, curve.low * factor, curve.high * factor, color=colour, alpha=0.2, linewidth=0)
         ends.append((float(mean[-1]), f"{group.label} (n={curve.num_seeds[-1]}/{len(group.runs)})", colour))
-    panel.set_xlim(0, max((float(curve.task[-1]) + curve.bin_size / 2 for _, curve in curves), default=1))
+    first, last = look.tasks
+    end = max((float(curve.task[-1]) + curve.bin_size / 2 for _, curve in curves), default=first)
+    panel.set_xlim(first - 1, end if math.isinf(last) else last)
     panel.set_xlabel(f"task (bins of {' and '.join(map(str, sorted({curve.bin_size for _, curve in curves})))})")
-    panel.set_ylabel(label)
+    panel.set_ylabel(measure.label)
     panel.grid(axis="y", alpha=0.25, linewidth=0.6)
     _label_ends(panel, ends)
 
 
-def _set_log_scale(panel: Axes, means: Sequence[float]) -> None:
+def _set_log_scale(panel: Axes, means: Sequence[float], highest: float) -> None:
     """A log scale from the least positive mean up: a mean of zero, and a band that reaches below, lie on its floor."""
     positive = [mean for mean in means if mean > 0]
     if positive:
         panel.set_yscale("log", nonpositive="clip")
-        panel.set_ylim(min(positive) / 1.5, max(positive) * 3)
+        panel.set_ylim(min(positive) / 1.5, min(max(positive) * 3, highest))
 
 
 def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.analysis import Group, average, bin_means, default_bin, group_runs, summarise
+from lop_engine.analysis import (
+    Group,
+    average,
+    bin_means,
+    default_bin,
+    group_runs,
+    seed_table,
+    smooth,
+    summarise,
+    summarise_seed,
+)
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
@@ -97,10 +107,11 @@ def test_default_bin(num_tasks, size):
     assert default_bin(num_tasks) == size
 
 
-def view(experiment, setting, seed, num_tasks=20, **series):
+def view(experiment, setting, seed, num_tasks=20, seconds=(), spec=None, **series):
     directory = RunDir(Path("runs") / experiment / setting / f"seed_{seed:03d}")
     arrays = {name: np.array(array, dtype=float) for name, array in series.items()}
-    return RunView(directory, {"num_tasks": num_tasks}, RunStatus(), "running", arrays)
+    spec = {"num_tasks": num_tasks} | (spec or {})
+    return RunView(directory, spec, RunStatus(), "running", arrays, seconds=np.array(seconds, dtype=float))
 
 
 def test_groups_are_the_settings_of_an_experiment():
@@ -142,3 +153,105 @@ def test_no_summary_before_the_first_tenth_is_done():
     runs = (view("bp", "default", 0, test_accuracy=[0.5, 0.7, 0.9]), view("bp", "default", 1, test_accuracy=[0.1]))
     summary = summarise(Group("bp", "default", runs))
     assert (summary.first, summary.num_seeds, summary.tasks_done) == (pytest.approx(0.6), 2, 1)
+
+
+def plain_smooth(values, width):
+    """Weighted means, point by point."""
+    smoothed = []
+    for i in range(len(values)):
+        reach = min(width // 2, i, len(values) - 1 - i)
+        thin = width % 2 == 0 and reach == width // 2
+        window = [(values[j], 0.5 if thin and abs(i - j) == reach else 1) for j in range(i - reach, i + reach + 1)]
+        window = [(value, weight) for value, weight in window if math.isfinite(value)]
+        total = sum(weight for _, weight in window)
+        smoothed.append(sum(value * weight for value, weight in window) / total if total else math.nan)
+    return smoothed
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(values, max_size=30), st.integers(2, 40))
+def test_smoothing_is_the_plain_centred_mean(points, width):
+    found = smooth(np.array(points, dtype=float), width)
+    assert found.tolist() == pytest.approx(plain_smooth(points, width), abs=1e-9, nan_ok=True)
+
+
+def test_a_width_of_one_changes_nothing():
+    values = np.array([0.1, np.nan, 1e300, -np.inf])
+    assert np.array_equal(smooth(values, 1), values, equal_nan=True)
+    assert smooth(values, 1) is not values
+
+
+def test_smoothing_keeps_a_straight_line_up_to_its_ends():
+    line = 3 + 0.5 * np.arange(20)
+    for width in (2, 3, 8, 9, 50):
+        assert smooth(line, width) == pytest.approx(line)
+
+
+def test_smoothing_bridges_a_hole_and_leaves_a_wide_one():
+    values = np.array([1, 2, np.nan, 4, np.nan, np.nan, np.nan, 8, 9])
+    assert smooth(values, 3).tolist() == pytest.approx([1, 1.5, 3, 4, 4, math.nan, 8, 8.5, 9], nan_ok=True)
+
+
+def test_elapsed_hours_are_the_sum_of_the_seeds_mean_task_times():
+    runs = (view("bp", "default", 0, seconds=[3600, 7200, 3600]), view("bp", "default", 1, seconds=[7200, math.nan]))
+    assert Group("bp", "default", runs).elapsed_hours() == pytest.approx([0, 1.5, 3.5, 4.5])
+
+
+def test_a_task_of_unknown_length_counts_as_the_others_do():
+    group = Group("bp", "default", (view("bp", "default", 0, seconds=[3600, math.nan, 7200]),))
+    assert group.elapsed_hours() == pytest.approx([0, 1, 2.5, 4.5])
+    nothing = Group("bp", "default", (view("bp", "default", 0, seconds=[math.nan] * 2),))
+    assert nothing.elapsed_hours().tolist() == [0, 0, 0]
+    assert Group("bp", "default", ()).elapsed_hours().tolist() == [0]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.lists(st.floats(0, 1e6) | st.just(math.nan), max_size=12), max_size=4))
+def test_elapsed_hours_never_fall(seconds):
+    runs = tuple(view("bp", "default", seed, seconds=one) for seed, one in enumerate(seconds))
+    elapsed = Group("bp", "default", runs).elapsed_hours()
+    assert len(elapsed) == 1 + max(map(len, seconds), default=0)
+    assert (np.diff(elapsed) >= 0).all()
+
+
+def test_steps_of_a_task_are_the_paper_s_3000():
+    paper = {"num_showings": 250, "num_classes": 2, "train_images": 600, "mini_batch_size": 100}
+    assert Group("bp", "default", (view("bp", "default", 0, spec=paper),)).steps_per_task == 3000
+    odd = paper | {"train_images": 601}
+    assert Group("bp", "default", (view("bp", "default", 0, spec=odd),)).steps_per_task == 250 * 13
+
+
+@pytest.mark.parametrize("spec", [{}, {"train_images": 0}, {"num_classes": "2"}, {"mini_batch_size": None}])
+def test_steps_of_a_task_may_be_unknown(spec):
+    known = {"num_showings": 250, "num_classes": 2, "train_images": 600, "mini_batch_size": 100}
+    assert Group("bp", "default", (view("bp", "default", 0, spec=spec and known | spec),)).steps_per_task is None
+
+
+def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():
+    runs = (
+        view("bp", "default", 0, 5, srank=[1, 3, 5, 7, 9]),
+        view("bp", "default", 4, 5, srank=[2, 4, math.inf]),
+        view("bp", "default", 7, 5),
+    )
+    table = seed_table(Group("bp", "default", runs), "srank", 2)
+    assert table.seeds.tolist() == [0, 4, 7]
+    assert table.task.tolist() == [1.5, 3.5, 5]
+    assert table.values == pytest.approx(np.array([[2, 6, 9], [3, math.nan, math.nan], [math.nan] * 3]), nan_ok=True)
+    assert seed_table(Group("bp", "default", runs[2:]), "srank").values.shape == (1, 0)
+
+
+def test_summary_of_a_seed_says_what_it_lost():
+    run = view("bp", "default", 3, 6, test_accuracy=[0.5, 0.7, 0.9, 0.9, 0.5], dormant_proportion=[0, 0, 0.1, 0.3])
+    summary = summarise_seed(run, bin_size=2)
+    assert (summary.seed, summary.tasks_done) == (3, 5)
+    assert [summary.last, summary.best, summary.dormant] == pytest.approx([0.9, 0.9, 0.2])
+    fallen = summarise_seed(run, bin_size=1)
+    assert [fallen.last, fallen.best, fallen.drop] == pytest.approx([0.5, 0.9, 0.4])
+
+
+def test_summary_of_a_seed_without_a_finite_bin_or_dormancy():
+    assert summarise_seed(view("bp", "default", 0)) is None
+    assert summarise_seed(view("bp", "default", 0, test_accuracy=[math.nan] * 3), bin_size=1) is None
+    diverged = summarise_seed(view("bp", "default", 0, test_accuracy=[0.8, 0.6, math.nan]), bin_size=1)
+    assert (diverged.last, diverged.best) == (0.6, 0.8)
+    assert math.isnan(diverged.dormant)

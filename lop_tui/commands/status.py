@@ -8,6 +8,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.commands.console import say
 from lop_tui.dashboard import formats
@@ -15,11 +16,12 @@ from lop_tui.dashboard import formats
 _STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
 
 
-def show_status(runs_dir: Path, as_json: bool) -> int:
-    """Print the state of every run; return 0 also when there is none."""
+def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
+    """Print the state of every run that matches `where`; return 0 also when there is none. Raises QueryError."""
     snapshot = RunsReader(runs_dir).read()
+    views = filter_runs(snapshot.runs, where)
     if as_json:
-        rows = [_as_dict(view) for view in snapshot.runs]
+        rows = [_as_dict(view) for view in views]
         sys.stdout.buffer.write(orjson.dumps({"runs_dir": str(runs_dir), "runs": rows}, option=orjson.OPT_INDENT_2))
         sys.stdout.buffer.write(b"\n")
         return 0
@@ -28,8 +30,11 @@ def show_status(runs_dir: Path, as_json: bool) -> int:
         hint = "start some with lop run CFG, or name another --runs-dir"
         say(console, f"no runs in {runs_dir}; {hint}")
         return 0
-    console.print(_table(snapshot.runs))
-    for view in snapshot.runs:
+    if not views:
+        say(console, f'none of the {len(snapshot.runs)} runs in {runs_dir} matches --where "{where}"')
+        return 0
+    console.print(_table(views))
+    for view in views:
         error = view.problem or view.status.error or view.status.note
         if error:
             say(console, f"{view.dir.name}: {error}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 import time
 
@@ -10,9 +11,10 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from lop_engine.analysis import group_runs
-from lop_engine.records import METRICS
+from lop_engine.records import ALL_METRICS, METRICS
 from lop_engine.runs import RunsReader
 from lop_tui import cli, figures
+from lop_tui.measures import DEFAULT_METRICS, MEASURES
 from lop_tui.palette import METHOD_COLOURS, assign_colours
 from tests.helpers import make_run
 
@@ -62,6 +64,22 @@ def test_status_of_an_empty_directory_says_what_to_do(tmp_path):
     assert json.loads(lop("status", "--json", "--runs-dir", tmp_path))["runs"] == []
 
 
+def test_status_of_some_runs_only(runs_dir):
+    rows = json.loads(lop("status", "--json", "--where", "method:cbp -seed:<2", "--runs-dir", runs_dir))["runs"]
+    assert [row["run"] for row in rows] == ["cbp/default/seed_002"]
+    shown = lop("status", "--where", "-cbp", "--runs-dir", runs_dir)
+    assert "bp/default/seed_001" in shown
+    assert "cbp/default" not in shown
+    assert "none of the 6 runs" in lop("status", "--where", "state:failed", "--runs-dir", runs_dir)
+    assert json.loads(lop("status", "--json", "--where", "snp", "--runs-dir", runs_dir))["runs"] == []
+
+
+def test_status_explains_a_filter_it_cannot_read(runs_dir, monkeypatch, capsys):
+    error = refused(monkeypatch, capsys, "status", "--where", "sed:3", "--runs-dir", runs_dir)
+    assert 'unknown key "sed"; did you mean "seed"?' in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_plot_writes_each_format_the_same_each_time(runs_dir, tmp_path, suffix):
     digests = set()
@@ -90,6 +108,39 @@ def test_a_figure_holds_the_analysis_s_numbers(runs_dir):
         assert list(line.get_ydata()) == list(curve.mean * 100)
 
 
+@pytest.mark.parametrize(("tasks", "limits"), [((1, 60), (0, 60)), ((31, math.inf), (30, 90.5)), ((31, 60), (30, 60))])
+def test_a_figure_of_some_tasks_shows_the_same_bins(runs_dir, tasks, limits):
+    groups = group_runs(RunsReader(runs_dir).read().runs)
+    panel = figures.draw(groups, ["curvature"], figures.Look(tasks=tasks)).axes[0]
+    assert panel.get_xlim() == limits
+    for group, line in zip(groups, panel.lines, strict=True):
+        curve = group.curve("curvature")
+        shown = (curve.task > limits[0]) & (curve.task < limits[1])
+        assert list(line.get_xdata()) == list(curve.task[shown])
+        assert list(line.get_ydata()) == list(curve.mean[shown])
+
+
+@pytest.mark.parametrize(
+    ("log", "scales"), [(None, ["log", "linear"]), (True, ["log", "log"]), (False, ["linear"] * 2)]
+)
+def test_a_figure_has_the_scale_asked_for(runs_dir, log, scales):
+    groups = group_runs(RunsReader(runs_dir).read().runs)
+    panels = figures.draw(groups, ["curvature", "test_accuracy"], figures.Look(log=log)).axes
+    assert [panel.get_yscale() for panel in panels] == scales
+    assert panels[1].get_ylim()[1] <= 100
+
+
+def test_plot_of_some_runs_and_tasks(runs_dir, tmp_path):
+    figure = tmp_path / "figure.svg"
+    chosen = ["--where", "method:cbp seed:0-1", "--tasks", "-60", "--log"]
+    lop("plot", *chosen, "--runs-dir", runs_dir, "-o", figure)
+    assert "cbp (n=2/2)" in figure.read_text()
+    assert "bp (n=3/3)" not in figure.read_text()
+    make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=9, state="stopped")
+    said = lop("plot", "--tasks", "30-", "--runs-dir", runs_dir, "-o", figure)
+    assert "left out: snp, which has no whole bin among these tasks" in said
+
+
 def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_path):
     make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=1, state="stopped")
     assert "left out: snp" in lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.svg")
@@ -103,6 +154,12 @@ def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_p
         (["-o", "figure.gif"], "choose one of .png, .svg, .pdf"),
         (["--runs-dir", "nowhere"], "no runs in nowhere"),
         (["-o", "/proc/figure.png"], "/proc/figure.png"),
+        (["--where", "state:failed"], "matches none of the 6 runs"),
+        (["--where", "state:failde"], 'did you mean "failed"?'),
+        (["--tasks", "some"], '--tasks "some": write the first and last task'),
+        (["--tasks", "60-30"], "to a later one"),
+        (["--tasks", "0-30"], "from a task of 1 or more"),
+        (["--tasks", "500-"], "no whole bin has its middle there"),
         (["--bin", "500"], None),
     ],
 )
@@ -114,6 +171,15 @@ def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, argum
     error = refused(monkeypatch, capsys, "plot", *arguments)
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_every_metric_has_a_measure_in_the_order_of_the_records():
+    assert tuple(MEASURES) == ALL_METRICS
+    assert set(DEFAULT_METRICS) <= set(METRICS)
+    accuracy, curvature, rank = (MEASURES[name] for name in ("test_accuracy", "curvature", "effective_rank"))
+    assert (accuracy.title, accuracy.label, accuracy.factor) == ("test accuracy, %", "test accuracy (%)", 100)
+    assert (curvature.title, curvature.label, curvature.factor) == ("curvature, log scale", "curvature", 1)
+    assert (rank.title, rank.label) == ("effective rank", "effective rank")
 
 
 def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):

@@ -1,0 +1,101 @@
+"""Bins of tasks, and the mean and band over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PAPER_BIN = 50
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over seeds of a metric's bins, a point a bin in which at least one seed is whole.
+
+    All arrays have shape (points,).
+    """
+
+    task: np.ndarray
+    """Middle of the bin, tasks counted from 1."""
+    mean: np.ndarray
+    standard_error: np.ndarray
+    """Population standard deviation over seeds / sqrt(number of seeds)."""
+    num_seeds: np.ndarray
+    """Seeds that entered the point."""
+    bin_size: int
+
+    @property
+    def low(self) -> np.ndarray:
+        return self.mean - self.standard_error
+
+    @property
+    def high(self) -> np.ndarray:
+        return self.mean + self.standard_error
+
+
+def default_bin(num_tasks: int) -> int:
+    """Tasks a bin: the paper's 50, fewer when there are few tasks (some 30 points then)."""
+    return max(1, min(PAPER_BIN, num_tasks // 30))
+
+
+def bin_means(series: np.ndarray, bin_size: int, num_tasks: int) -> np.ndarray:
+    """Means of one seed's whole bins, shape (number of whole bins,).
+
+    The last bin of a run may be shorter than the others. NaN where a bin holds a value that is not finite.
+    """
+    num_whole = len(series) // bin_size
+    means = series[: num_whole * bin_size].reshape(num_whole, bin_size).mean(1)
+    if len(series) == num_tasks and num_whole * bin_size < num_tasks:
+        means = np.append(means, series[num_whole * bin_size :].mean())
+    return means
+
+
+def bin_table(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of each bin, tasks counted from 1, shape (bins,), and the seeds' means, shape (seeds, bins).
+
+    There are as many bins as the furthest seed has whole; NaN where another has it not.
+    """
+    binned = [bin_means(one, bin_size, num_tasks) for one in series]
+    num_bins = max((len(one) for one in binned), default=0)
+    table = np.full((len(binned), num_bins), np.nan)
+    for row, one in zip(table, binned, strict=True):
+        row[: len(one)] = one
+    start = np.arange(num_bins) * bin_size
+    last_task = max([num_tasks, *map(len, series)])
+    return (start + 1 + np.minimum(start + bin_size, last_task)) / 2, table
+
+
+def average(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> Curve:
+    """Bin each seed's series, then average over seeds, each bin over the seeds that have it whole and finite."""
+    middle, table = bin_table(series, bin_size, num_tasks)
+    present = np.isfinite(table)
+    num_seeds = present.sum(0)
+    shown = num_seeds > 0
+    count = np.maximum(num_seeds, 1)
+    mean = np.where(present, table, 0).sum(0) / count
+    variance = (np.where(present, table - mean, 0) ** 2).sum(0) / count
+    return Curve(middle[shown], mean[shown], np.sqrt(variance / count)[shown], num_seeds[shown], bin_size)
+
+
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred running mean over `width` points, shape (points,) as of `values`; a width of 1 changes nothing.
+
+    Towards both ends the window shrinks evenly on its two sides, so that it stays centred: nothing is invented,
+    and a straight line stays itself. An even width counts its two outermost points half. Values that are not finite
+    are left out; NaN where a window holds nothing else.
+    """
+    if width <= 1:
+        return values.copy()
+    known = np.isfinite(values)
+    place = np.arange(len(values))
+    reach = np.minimum(width // 2, np.minimum(place, place[::-1]))
+    first, end = place - reach, place + reach + 1
+    # Of an even width, the mean of the windows that lean to the left and to the right; else one window twice.
+    lean = ((reach == width // 2) & (width % 2 == 0)).astype(int)
+
+    def window_sum(terms: np.ndarray) -> np.ndarray:
+        upto = np.concatenate([[0], np.cumsum(terms)])
+        return (upto[end - lean] - upto[first] + upto[end] - upto[first + lean]) / 2
+
+    weight = window_sum(known)
+    return np.divide(window_sum(np.where(known, values, 0)), weight, out=np.full(len(values), np.nan), where=weight > 0)

@@ -1,0 +1,112 @@
+"""The seeds of one setting as one: what a line in a chart and a row in a table stand for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from lop_engine.analysis.curves import Curve, average, default_bin
+from lop_engine.runs import RunView
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one setting of one experiment: a line in a chart."""
+
+    experiment: str
+    setting: str
+    runs: tuple[RunView, ...]
+
+    @property
+    def label(self) -> str:
+        return self.experiment if self.setting == "default" else f"{self.experiment} {self.setting}"
+
+    @property
+    def num_tasks(self) -> int:
+        return max((run.num_tasks for run in self.runs), default=0)
+
+    @property
+    def steps_per_task(self) -> int | None:
+        """Updates of a task: epochs times batches an epoch, the last one perhaps short; the paper's are 3,000.
+
+        None where no run's spec says how many images there are.
+        """
+        return next((steps for steps in map(_steps_per_task, self.runs) if steps), None)
+
+    def curve(self, metric: str, bin_size: int | None = None) -> Curve:
+        """Mean and standard error over the seeds' bins of `metric`."""
+        series = [run.series[metric] for run in self.runs if metric in run.series]
+        return average(series, bin_size or default_bin(self.num_tasks), self.num_tasks)
+
+    def elapsed_hours(self) -> np.ndarray:
+        """Hours of wall time after 0, 1, ... tasks, shape (tasks + 1,), as far as the furthest seed has got.
+
+        A task takes the mean over the seeds that know how long it took, a task of which none does the mean of the
+        others; all are zero where nothing is known. So it never falls, also where seeds end early.
+        """
+        num_tasks = max((len(run.seconds) for run in self.runs), default=0)
+        table = np.full((len(self.runs), num_tasks), np.nan)
+        for row, run in zip(table, self.runs, strict=True):
+            row[: len(run.seconds)] = run.seconds
+        known = np.isfinite(table)
+        count = known.sum(0)
+        seconds = np.where(known, table, 0).sum(0) / np.maximum(count, 1)
+        if count.any():
+            seconds[count == 0] = seconds[count > 0].mean()
+        return np.concatenate([[0.0], np.cumsum(seconds)]) / 3600
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a group fared in one metric: means over seeds, first and last tenth of its tasks, and the best tenth."""
+
+    group: Group
+    num_seeds: int
+    tasks_done: int
+    """Tasks that every seed has done."""
+    first: float
+    best: float
+    last: float
+    last_standard_error: float
+    num_seeds_last: int
+    """Seeds that `last` is the mean of: those that have got as far."""
+
+    @property
+    def lost(self) -> float:
+        """best - last, in the metric's units."""
+        return self.best - self.last
+
+
+def group_runs(runs: Iterable[RunView]) -> list[Group]:
+    """Group runs by experiment and setting, in the order of their names; seeds in order."""
+    ordered = sorted(runs, key=lambda run: (run.experiment, run.setting, run.seed))
+    grouped = groupby(ordered, key=lambda run: (run.experiment, run.setting))
+    return [Group(experiment, setting, tuple(members)) for (experiment, setting), members in grouped]
+
+
+def summarise(group: Group, metric: str = "test_accuracy") -> Summary | None:
+    """First, best and last tenth of a group's run in `metric`; None before the first tenth is done."""
+    series = [run.series[metric] for run in group.runs if metric in run.series and len(run.series[metric])]
+    curve = average(series, max(1, group.num_tasks // 10), group.num_tasks)
+    if not len(curve.mean):
+        return None
+    return Summary(
+        group,
+        len(series),
+        min(len(one) for one in series),
+        float(curve.mean[0]),
+        float(curve.mean.max()),
+        float(curve.mean[-1]),
+        float(curve.standard_error[-1]),
+        int(curve.num_seeds[-1]),
+    )
+
+
+def _steps_per_task(run: RunView) -> int | None:
+    keys = ("num_showings", "num_classes", "train_images", "mini_batch_size")
+    values = [value for key in keys if isinstance(value := run.spec.get(key), int) and value > 0]
+    if len(values) < len(keys):
+        return None
+    epochs, classes, images, batch = values
+    return epochs * -(-classes * images // batch)
