@@ -23,7 +23,7 @@ Series = Mapping[str, np.ndarray]
 """By metric: its value at the end of each task, float64; NaN where it is null."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunView:
     """One run at one moment. Its arrays are never written again."""
 

@@ -40,6 +40,15 @@ Selectors = Annotated[
         metavar="[RUN]...", help="A method, method/setting, seed (3, 0-9), method/setting/seed or a pattern (cbp*)."
     ),
 ]
+Where = Annotated[
+    str,
+    typer.Option(
+        metavar="QUERY",
+        help="Only these runs: words that must all hold. A part of the name; method, experiment, setting, seed, state, "
+        'device or progress with a value; commas mean or, a leading - not: "method:cbp,l2 seed:0-9 -state:failed".',
+        show_default=False,
+    ),
+]
 
 
 @app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
@@ -96,13 +105,17 @@ def run(
 def watch(
     directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame and return.")] = False,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="FILTER", help="Only these runs: method:cbp seed:<5 state:failed")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
 ) -> None:
     """Show accuracy, curvature, dormancy and ranks of all runs, live."""
     from lop_tui.commands.watch import watch_runs
 
-    raise typer.Exit(watch_runs(directory or runs_dir, once, refresh))
+    raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where))
 
 
 @app.command(epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]")
@@ -122,22 +135,34 @@ def plot(
         ),
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the figure.", show_default=False)] = "",
+    where: Where = "",
+    tasks: Annotated[
+        str, typer.Option(metavar="A-B", help="Draw these tasks only; A- or -B leave one end open.", show_default=False)
+    ] = "",
+    log: Annotated[
+        bool | None,
+        typer.Option(
+            "--log/--no-log", help="Log scale; by default for curvature and gradient norm.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Draw metrics over tasks: mean over seeds and a band of one standard error."""
-    from lop_tui.commands.plot import plot_runs
+    from lop_tui.commands.plot import Request, plot_runs
 
-    raise typer.Exit(plot_runs(runs_dir, metrics or ["test_accuracy"], output, bin_size, title))
+    request = Request(runs_dir, metrics or ["test_accuracy"], output, bin_size, title, where, tasks, log)
+    raise typer.Exit(plot_runs(request))
 
 
 @app.command(epilog="Example: [b]lop status --json[/b]")
 def status(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """List every run: its state, tasks done, last accuracies."""
     from lop_tui.commands.status import show_status
 
-    raise typer.Exit(show_status(runs_dir, as_json))
+    raise typer.Exit(show_status(runs_dir, where, as_json))
 
 
 app.add_typer(cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]")
@@ -166,11 +191,12 @@ def resume(
     seeds_per_worker: SeedsPerWorker = None,
     retries: Retries = 1,
     watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
 ) -> None:
     """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
     from lop_tui.commands import lifecycle
 
-    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch)
+    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch, detach)
     raise typer.Exit(lifecycle.resume(runs_dir, runs or [], means))
 
 

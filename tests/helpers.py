@@ -1,7 +1,9 @@
 """The smallest experiment, and makers of what a training run leaves behind without the training."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +60,7 @@ def make_run(
     num_epochs: int = 10,
     error: str | None = None,
     heartbeat_at: float = 0.0,
+    spec: Mapping[str, Any] | None = None,
 ) -> RunDir:
     """Write a run directory in `state` with `tasks_done` recorded tasks (all of them by default).
 
@@ -65,8 +68,8 @@ def make_run(
     """
     run_dir = RunDir(runs_dir / method / setting / f"seed_{seed:03d}")
     run_dir.path.mkdir(parents=True)
-    spec = {"agent": method, "step_size": 0.01, "num_tasks": num_tasks, "num_showings": num_epochs, "num_classes": 2}
-    write_json(run_dir.run_json, {"spec": spec, "seed": seed})
+    whole = {"agent": method, "step_size": 0.01, "num_tasks": num_tasks, "num_showings": num_epochs, "num_classes": 2}
+    write_json(run_dir.run_json, {"spec": whole | dict(spec or {}), "seed": seed})
     tasks_done = num_tasks if tasks_done is None else tasks_done
     append_tasks(run_dir, make_metrics(method, num_tasks, seed), 0, tasks_done)
     run_dir.write_status(

@@ -4,15 +4,18 @@ from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs, take_up
-from lop_engine.launch.stop import stop_runs, wait_until_stopped
+from lop_engine.launch.stop import Stopping, look_at, plan_stop, stop_runs, wait_until_stopped
 
 __all__ = [
     "LocalLauncher",
     "Plan",
     "Resolved",
     "Resources",
+    "Stopping",
     "decide_resources",
+    "look_at",
     "plan_runs",
+    "plan_stop",
     "prepare_run_dirs",
     "resolve_runs",
     "stop_runs",

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lop_engine.errors import StoreError
 from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir, is_alive
+from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.runs import RunView
 
 #: What a worker takes as: stop now.
@@ -21,35 +22,67 @@ PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """What became of the wish."""
+class Stopping:
+    """What a wish to stop some runs comes to."""
 
     asked: list[RunDir]
-    """Runs whose worker was told; seeds of one stack stop together, so these may be more than were named."""
+    """Runs whose worker is told; seeds of one stack stop together, so these may be more than were named."""
+    along: list[RunDir]
+    """Those of them that were not named."""
     dequeued: list[RunDir]
-    """Runs that waited for a worker and will not get one."""
+    """Runs that wait for a worker and will not get one."""
     elsewhere: list[tuple[RunDir, str]]
     """Runs on other hosts, and those hosts."""
 
 
-def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> Stopped:
+def look_at(runs_dir: Path) -> list[RunView]:
+    """Every run with its status and state, but not its records: what it takes to stop or resume runs."""
+    clock = FileClock(runs_dir)
+    views = []
+    for run_dir in find_runs(runs_dir):
+        with suppress(OSError, StoreError):
+            status = run_dir.read_status()
+            views.append(RunView(run_dir, {}, status, observe(run_dir, status, clock), {}))
+    return views
+
+
+def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stopping:
+    """What `stop_runs` would do; it minds only those of `views` that run or wait."""
+    views = list(views)
+    running = [view for view in views if view.state == "running"]
+    workers = {_worker(view) for view in running if _is_here(view)}
+    asked = [view.dir for view in all_views if view.state == "running" and _is_here(view) and _worker(view) in workers]
+    named = {view.dir for view in views}
+    return Stopping(
+        asked=asked,
+        along=[run_dir for run_dir in asked if run_dir not in named],
+        dequeued=[view.dir for view in views if view.state == "queued"],
+        elsewhere=[(view.dir, str(view.status.host)) for view in running if not _is_here(view)],
+    )
+
+
+def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> Stopping:
     """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
-    by_worker: dict[tuple[int | None, float | None], list[RunDir]] = {}
-    for view in all_views:
-        if view.state == "running" and view.status.host == socket.gethostname():
-            by_worker.setdefault((view.status.pid, view.status.pid_started_at), []).append(view.dir)
-    stopped = Stopped([], [], [])
+    views = list(views)
+    plan = plan_stop(views, all_views)
+    dequeued = []
     for view in views:
         if view.state == "queued":
             with suppress(OSError, StoreError):
                 view.dir.write_status(replace(view.status, state="stopped"))
-                stopped.dequeued.append(view.dir)
-        elif view.state == "running" and view.status.host != socket.gethostname():
-            stopped.elsewhere.append((view.dir, str(view.status.host)))
-        elif view.state == "running" and view.dir not in stopped.asked:
-            _signal(view.status, GIVE_UP if at_once else signal.SIGTERM)
-            stopped.asked.extend(by_worker[view.status.pid, view.status.pid_started_at])
-    return stopped
+                dequeued.append(view.dir)
+    workers = {_worker(view): view.status for view in views if view.state == "running" and _is_here(view)}
+    for status in workers.values():
+        _signal(status, GIVE_UP if at_once else signal.SIGTERM)
+    return replace(plan, dequeued=dequeued)
+
+
+def _is_here(view: RunView) -> bool:
+    return view.status.host == socket.gethostname()
+
+
+def _worker(view: RunView) -> tuple[int | None, float | None]:
+    return view.status.pid, view.status.pid_started_at
 
 
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:

@@ -1,5 +1,6 @@
 """`lop stop`, `lop resume` and `lop rm`: what is done to runs that exist."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_engine.spec import validate
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
-from lop_tui.commands.run import conclude, describe
+from lop_tui.commands.run import DETACHED, conclude, describe, detach
 from lop_tui.commands.supervise import supervise
 
 
@@ -27,10 +28,9 @@ def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
         say(console, "nothing to stop: none of these runs is running or queued")
         return 0
     stopped = stop_runs(chosen, snapshot.runs, at_once)
-    named = {view.dir for view in chosen}
-    along = [run_dir.name for run_dir in stopped.asked if run_dir not in named]
-    if along:
-        say(console, f"in the same worker, and so stopped with it: {', '.join(along)}")
+    if stopped.along:
+        along = ", ".join(run_dir.name for run_dir in stopped.along)
+        say(console, f"in the same worker, and so stopped with it: {along}")
     for run_dir, host in stopped.elsewhere:
         say(console, f"{run_dir.name} runs on {host}: stop it there", style="red")
     left = wait_until_stopped(stopped.asked)
@@ -51,10 +51,14 @@ class Means:
     seeds_per_worker: int | None
     retries: int
     watch: bool
+    detach: bool
 
 
 def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
-    """Train what is stopped, failed, lost or left queued to its end; exit status as of `lop run`. Raises UserError."""
+    """Train what is stopped, failed, lost or left queued to its end; exit status as of `lop run`. Raises UserError.
+
+    With `means.detach` it is queued, and a launcher in the background trains it.
+    """
     console = Console()
     chosen = select(RunsReader(runs_dir).read(), selectors)
     for view in chosen:
@@ -64,6 +68,8 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
             say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
     chosen = [view for view in chosen if not view.problem]
     waiting = [view for view in chosen if view.state not in (*ENDED, "running")]
+    if DETACHED in os.environ:  # these were queued for us; what is not any more has been stopped meanwhile
+        waiting = [view for view in waiting if view.state == "queued"]
     for state in ("running", *sorted(ENDED)):
         count = sum(view.state == state for view in chosen)
         if count:
@@ -74,6 +80,9 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     use_gpu = all(validate(dict(view.spec), str(view.dir.run_json)).use_gpu for view in waiting)
     resources = decide_resources(len(waiting), means.device, means.workers, means.seeds_per_worker, use_gpu)
     prepared = take_up([view.dir for view in waiting])
+    if means.detach:
+        say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
+        return detach(console, runs_dir)
     plan = plan_runs(prepared.to_train, resources)
     say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
     dirs = {view.dir for view in waiting}

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
+from lop_engine.logs import start_of_last
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_tui.commands.console import say
@@ -29,7 +30,7 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
         say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
         return 0
     with open(log, "rb") as file:
-        file.seek(_start_of_last(log, lines))
+        file.seek(start_of_last(log, lines))
         text = codecs.getincrementaldecoder("utf-8")("replace")
         goes_on = True
         while goes_on:
@@ -45,21 +46,3 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
 
 def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:
     return any(view.dir == chosen.dir and view.state in ("running", "queued") for view in reader.read().runs)
-
-
-def _start_of_last(log: Path, lines: int) -> int:
-    """Where the last `lines` lines begin; reads the end of the file only."""
-    size = log.stat().st_size
-    with open(log, "rb") as file:
-        start, found = size, 0
-        while start > 0:
-            length = min(_CHUNK, start)
-            start -= length
-            file.seek(start)
-            block = file.read(length)
-            end = len(block) - 1 if start + length == size else len(block)  # the last line's own end is no start
-            while (end := block.rfind(b"\n", 0, end)) >= 0:
-                found += 1
-                if found == lines:
-                    return start + end + 1
-    return 0

@@ -12,7 +12,8 @@ from rich.text import Text
 from lop_engine.runs import Snapshot
 from lop_tui.commands.console import say
 from lop_tui.dashboard import formats
-from lop_tui.dashboard.model import Row, build_view
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.rows import Row
 
 PLAIN_EVERY_S = 10.0
 
@@ -77,7 +78,7 @@ def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
     view = build_view(snapshot)
     for row in view.rows:
         table.add_row(
-            Text(row.label, style=f"bold {row.colour}"),
+            Text(row.label, style=f"bold {row.style.colour}"),
             ProgressBar(total=1.0, completed=row.progress, width=24),
             f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks",
             f"{row.accuracy} %" if row.accuracy else "",

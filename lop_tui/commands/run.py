@@ -21,7 +21,7 @@ from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
 
 #: Tells a launcher in the background that its runs are queued already; what is not has been stopped meanwhile.
-_DETACHED = "LOP_DETACHED"
+DETACHED = "LOP_DETACHED"
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def run_experiments(request: Request) -> int:
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
     _plan(request, runs, [])  # a device that does not exist is refused before anything is changed
-    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=_DETACHED in os.environ)
+    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=DETACHED in os.environ)
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
     if request.detach and prepared.to_train:
-        return _detach(console, request)
+        return detach(console, request.runs_dir)
     if prepared.to_train:
         plan = _plan(request, runs, prepared.to_train)
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
@@ -108,10 +108,10 @@ def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> Non
     confirm(console, question, "nothing removed, nothing started")
 
 
-def _detach(console: Console, request: Request) -> int:
-    """Start the same command in a session of its own; it takes up the runs just prepared."""
+def detach(console: Console, runs_dir: Path) -> int:
+    """Start the command that was typed in a session of its own; it takes up the runs just queued. Return 0."""
     arguments = [word for word in sys.argv[1:] if word not in ("--detach", "--fresh", "--watch")]
-    log_path = request.runs_dir / "launcher.log"
+    log_path = runs_dir / "launcher.log"
     with open(log_path, "ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "lop_tui", *arguments],
@@ -119,10 +119,10 @@ def _detach(console: Console, request: Request) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {_DETACHED: "1"},
+            env=os.environ | {DETACHED: "1"},
         )
     say(console, f"training in the background (process {child.pid}, log {log_path})")
-    say(console, f"follow it: lop watch {request.runs_dir}    stop it: lop stop{in_runs_dir(request.runs_dir)}")
+    say(console, f"follow it: lop watch {runs_dir}    stop it: lop stop{in_runs_dir(runs_dir)}")
     return 0
 
 

@@ -1,20 +1,25 @@
-"""`lop watch`: the dashboard, or one frame of it."""
+"""`lop watch`: the dashboard, or one frame of it as text or numbers."""
 
 import shutil
 import sys
 from pathlib import Path
 
+import orjson
+
 from lop_engine.errors import UserError
-from lop_tui.dashboard import render_once, run_dashboard
+from lop_tui.dashboard import numbers, render_once, run_dashboard
 
 
-def watch_runs(runs_dir: Path, once: bool, refresh_s: float) -> int:
-    """Show the dashboard until it is closed; with `once`, print one frame. Raises UserError without a terminal."""
+def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None) -> int:
+    """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(numbers(runs_dir, query or ""), option=orjson.OPT_INDENT_2) + b"\n")
+        return 0
     if once:
         size = shutil.get_terminal_size((120, 40))
-        print(render_once(runs_dir, size.columns, size.lines - 1))
+        print(render_once(runs_dir, size.columns, size.lines - 1, query=query or ""))
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("watch: the dashboard needs a terminal; lop watch --once prints one frame anywhere")
-    run_dashboard(runs_dir, refresh_s)
+    run_dashboard(runs_dir, refresh_s, query=query)
     return 0

@@ -2,29 +2,53 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lop_tui.dashboard.model import View
 
 
-def run_dashboard(runs_dir: Path, refresh_s: float = 1.0, until: "Callable[[View], bool] | None" = None) -> bool:
+def run_dashboard(
+    runs_dir: Path, refresh_s: float = 1.0, until: "Callable[[View], bool] | None" = None, query: str | None = None
+) -> bool:
     """Show the dashboard until the user quits, or until a frame of which `until` is true.
 
-    Returns whether it left by itself, or all runs had ended; False means that the user left before.
+    Args:
+        query: the filter to begin with; by default the last one used with this directory. Raises QueryError.
+    Returns:
+        Whether it left by itself, or all runs had ended; False means that the user left before.
     """
+    from dataclasses import replace
+    from functools import partial
+
+    from lop_engine.query import parse_query
     from lop_engine.runs import RunsReader
     from lop_tui.dashboard.app import Dashboard
+    from lop_tui.dashboard.settings import load_settings, save_settings
 
-    return bool(Dashboard(RunsReader(runs_dir).read, refresh_s, until).run())
+    settings = load_settings(runs_dir)
+    if query is not None:
+        parse_query(query)
+        settings = replace(settings, query=query)
+    app = Dashboard(RunsReader(runs_dir).read, refresh_s, until, settings, partial(save_settings, runs_dir))
+    return bool(app.run())
 
 
-def render_once(runs_dir: Path, width: int, height: int, coloured: bool | None = None) -> str:
+def render_once(runs_dir: Path, width: int, height: int, coloured: bool | None = None, query: str = "") -> str:
     """One frame as text of at most `width` columns; about `height` lines, more if the table needs them.
 
     Args:
         coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
+        query: the filter. Raises QueryError.
     """
     from lop_tui.dashboard.text import render
 
-    return render(runs_dir, width, height, coloured)
+    return render(runs_dir, width, height, coloured, query)
+
+
+def numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:
+    """One frame as numbers, for programs: see `numbers.as_dict`. Raises QueryError."""
+    from lop_tui.dashboard.numbers import as_dict
+    from lop_tui.dashboard.text import read_view
+
+    return as_dict(read_view(runs_dir, query))

@@ -2,11 +2,14 @@
 
 from lop_tui.dashboard.model import View
 
+Advice = tuple[str, tuple[str, ...], str]
+"""What is the case, commands that help, and a remark."""
+
 DEMO = "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2"
 
 
-def advice(view: View) -> tuple[str, tuple[str, ...], str] | None:
-    """What is the case, commands that help, and a remark; None when there is something to draw."""
+def advice(view: View) -> Advice | None:
+    """What to say; None when there is something to draw."""
     where = str(view.runs_dir)
     if view.phase in ("no directory", "no runs") and view.nested:
         commands = tuple(f"lop watch {path}" for path in view.nested[:4])
@@ -17,6 +20,9 @@ def advice(view: View) -> tuple[str, tuple[str, ...], str] | None:
         return f"There is no directory {where}/ yet. Start the first runs in another terminal:", (start,), remark
     if view.phase == "no runs":
         return f"There are no runs in {where}/ yet. Start some in another terminal:", (start,), remark
+    if view.phase == "none match":
+        query = view.request.settings.query
+        return f"None of the {view.num_hidden} runs matches the filter: {query}", (), "/ changes it; empty shows all."
     if any(chart.has_points for chart in view.charts):
         return None
     if view.phase == "no tasks":

@@ -1,24 +1,30 @@
-"""The dashboard's App: composes the screen, and routes frames and keys to its parts."""
+"""The dashboard's App: owns what is shown and how, and routes frames and keys to its screens."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
 
-from rich.text import Text
-from textual.app import App, ComposeResult
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.containers import Container
-from textual.widgets import Footer, Static
+from textual.screen import Screen
+from textual.widget import Widget
 
+from lop_engine.query import parse_query
 from lop_engine.runs import Snapshot
-from lop_tui.dashboard.advice import advice
+from lop_tui.dashboard import control
+from lop_tui.dashboard.ink import usual_markers
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
-from lop_tui.dashboard.widgets import ChartGrid, HelpScreen, Notices, RunsTable, StatusLine
-from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.chart_grid import NUM_CHARTS
+from lop_tui.dashboard.replay import Replay
+from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.settings import MARKERS, Markers, Request, Settings, after
+from lop_tui.dashboard.widgets.status_line import Status
 
 FINAL_FRAME_S = 1.5
 """How long the last frame stays before the app leaves by itself."""
+DARK, LIGHT = "textual-dark", "textual-light"
 
 
 class Dashboard(App[bool]):
@@ -28,60 +34,92 @@ class Dashboard(App[bool]):
         read: returns the state of all runs now; called in a thread of its own.
         refresh_s: seconds between two reads.
         until: leave by itself after a frame of which this is true.
+        settings: how it looks at first.
+        keep: is given the settings whenever they change.
     """
 
-    CSS_PATH = "styles.tcss"
+    CSS_PATH = Path(__file__).with_name("styles.tcss")
     TITLE = "lop watch"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
-        Binding("space", "pause", "Pause"),
-        Binding("s", "seeds", "Band/seeds"),
-        Binding("left_square_bracket", "turn(-1)", "Previous page", key_display="[", show=False),
-        Binding("right_square_bracket", "turn(1)", "More charts", key_display="]"),
-        *(Binding(str(n), f"enlarge({n - 1})", "Enlarge a chart", show=False) for n in range(1, NUM_CHARTS + 1)),
-        Binding("escape", "shrink", "Back", show=False),
-        Binding("ctrl+p", "command_palette", "Themes, screenshot and more", show=False),
+        Binding("space", "pause", "Pause", show=False),
+        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("l", "log", "Log of its worker", show=False),
+        Binding("S", "stop", "Stop runs", show=False),
+        Binding("R", "resume", "Resume or retry runs", show=False),
+        Binding("p", "plot", "Figure to a file (lop plot)", show=False),
+        Binding("P", "picture", "Screenshot to a file (SVG)", show=False),
+        Binding("y", "replay", "Replay from the first task", show=False),
+        Binding("greater_than_sign", "speed(2)", "Replay faster", key_display=">", show=False),
+        Binding("less_than_sign", "speed(0.5)", "Replay slower", key_display="<", show=False),
+        Binding("m", "markers", "Braille, blocks or ASCII", show=False),
+        Binding("d", "dark", "Dark or light", show=False),
+        Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
     ]
 
     def __init__(
-        self, read: Callable[[], Snapshot], refresh_s: float = 1.0, until: Callable[[View], bool] | None = None
+        self,
+        read: Callable[[], Snapshot],
+        refresh_s: float = 1.0,
+        until: Callable[[View], bool] | None = None,
+        settings: Settings | None = None,
+        keep: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
         super().__init__()
-        self._reader = SnapshotReader(read, self.post_message, refresh_s)
+        self.settings = settings or Settings()
+        self._keep = keep
+        self._request = Request(self.settings)
+        self.reader = SnapshotReader(read, self.post_message, refresh_s, self._request)
         self._until = until
         self.view: View | None = None
         """The frame on the screen."""
         self._error: Exception | None = None
         self.paused = False
-        self._show_seeds = False
-        # Held rather than queried: a frame may come while another screen (help, command palette) is on top.
-        self._status = StatusLine()
-        self._table = RunsTable()
-        self._notices = Notices()
-        self._advice = Static()
-        self._advice_box = Container(self._advice, id="advice")
-        self._grid = ChartGrid()
+        self._replay: Replay | None = None
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
 
-    def compose(self) -> ComposeResult:
-        yield self._status
-        yield self._table
-        yield self._notices
-        yield self._advice_box
-        yield self._grid
-        yield Footer(show_command_palette=False)
+    @property
+    def markers(self) -> Markers:
+        """What charts are drawn with."""
+        return self.settings.markers or usual_markers()
+
+    def get_default_screen(self) -> Screen[None]:
+        return OverviewScreen()
 
     def on_mount(self) -> None:
-        self._reader.start()
+        self.theme_changed_signal.subscribe(self, lambda theme: self.change(theme=theme.name))
+        self._show_markers()
+        self.reader.start()
 
     def on_unmount(self) -> None:
-        self._reader.stop()
+        self.reader.stop()
+
+    def change(self, **settings: Any) -> None:
+        """Change settings; the frame that follows them comes as soon as it is computed."""
+        changed = replace(self.settings, **settings)
+        if changed != self.settings:
+            self.settings = changed
+            self.ask(settings=changed)
+            self._keep(changed)
+
+    def ask(self, **fields: Any) -> None:
+        """Have other things in the frames from now on, see `Request`."""
+        self._request = replace(self._request, **fields)
+        self.reader.ask(self._request)
+
+    def status(self) -> Status:
+        """What the line on top of each screen tells."""
+        replay = self._replay.describe(self.paused) if self._replay else ""
+        return Status(self.view, self.paused, self._error, replay)
 
     def on_snapshot_fetched(self, message: SnapshotFetched) -> None:
-        if self.paused:
+        if self.paused and self.view and message.view.request == self.view.request:
             return
         self.view, self._error = message.view, None
-        self._show()
+        for screen in self._visible():
+            screen.show(self.view)
         if self._until and self._until(self.view):
             self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
@@ -89,81 +127,166 @@ class Dashboard(App[bool]):
         self._error = message.error
         self._show_status()
 
-    def on_chart_grid_arranged(self) -> None:
-        self._show_status()
-        self.refresh_bindings()
-
-    def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
-        self.action_enlarge(message.place)
-
-    def on_resize(self) -> None:
-        if self.view:
-            self._show()
-
     async def action_quit(self) -> None:
         self.exit(bool(self.view and self.view.all_ended))
 
     def action_pause(self) -> None:
         self.paused = not self.paused
-        self._reader.pause(self.paused)
+        if not self._replay:
+            self.reader.pause(self.paused)
         self._show_status()
 
-    def action_seeds(self) -> None:
-        self._show_seeds = not self._show_seeds
-        if self.view:
-            self._show()
+    async def action_back(self) -> None:
+        """Undo the nearest thing on this screen, or leave it for the one below."""
+        screen = self.screen
+        if not (isinstance(screen, FrameScreen) and screen.back()) and len(self.screen_stack) > 1:
+            self.pop_screen()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that would do nothing now are not offered."""
-        possible = {"turn": self._grid.has_more, "shrink": self._grid.enlarged is not None, "enlarge": True}
-        return self._grid.display and possible[action] if action in possible else True
+    def action_filter(self) -> None:
+        if isinstance(self.screen, FrameScreen):
+            hint = "method:cbp seed:<5 state:failed"
+            self.screen.prompt.ask("filter:", self.settings.query, self._filter, hint)
 
-    def action_turn(self, direction: int) -> None:
-        self._grid.turn(direction)
-
-    def action_enlarge(self, place: int) -> None:
-        self._grid.enlarge(place)
-        self._show()
-
-    def action_shrink(self) -> None:
-        self._grid.enlarge(None)
-        self._show()
+    def _filter(self, text: str) -> None:
+        parse_query(text)  # raises, and the prompt says why
+        self.change(query=text.strip())
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen(self._keys()))
+        self.push_screen(HelpScreen(self.key_table()))
 
-    def _keys(self) -> list[tuple[str, str]]:
-        """What each binding does, with all its keys."""
+    def key_table(self) -> list[tuple[str, Mapping[str, str]]]:
+        """For each part of the dashboard, here first: what its keys do, by key."""
+        here = self.screen if isinstance(self.screen, FrameScreen) else None
+        screens: list[type[FrameScreen]] = [OverviewScreen, SeedsScreen, CompareScreen, LogScreen]
+        screens.sort(key=lambda screen: not isinstance(here, screen))
+        tables = [(screen.NAME, self._keys(screen.BINDINGS)) for screen in screens]
+        return [tables[0], ("Everywhere", self._keys([*FrameScreen.BINDINGS, *self.BINDINGS])), *tables[1:]]
+
+    def _keys(self, bindings: Iterable[BindingType]) -> dict[str, str]:
         keys: dict[str, list[str]] = {}
-        for binding in Binding.make_bindings([*ChartView.BINDINGS, *self.BINDINGS]):
+        for binding in Binding.make_bindings(bindings):
             keys.setdefault(binding.description, []).append(self.get_key_display(binding))
-        return [(" ".join(shown), description) for description, shown in keys.items()]
+        return {" ".join(shown): description for description, shown in keys.items()}
 
-    def _show(self) -> None:
-        """Hand the present frame to all parts."""
-        view = self.view
-        if view is None:
+    def action_show_seeds(self) -> None:
+        if self._may_open(SeedsScreen):
+            self.push_screen(SeedsScreen(self._selected_label()))
+
+    def action_show_compare(self) -> None:
+        if not self._may_open(CompareScreen) or not self.view:
             return
-        said = advice(view)
-        if said:
-            self._advice.update(_advice_text(*said))
-        self._advice_box.display = bool(said)
-        self._grid.display = not said
-        self._table.display = bool(view.rows) and self._grid.enlarged is None
-        self._table.styles.height = min(len(view.rows) + 1, max(3, self.size.height // 3))
-        self._table.show(view.rows)
-        self._notices.show(view.notices, most=max(1, self.size.height // 12))
-        self._grid.show(view, self._show_seeds)
+        if len(self.view.groups) < 2:
+            self.notify("a comparison takes two methods or settings; there is one", severity="warning")
+        else:
+            self.push_screen(CompareScreen(self._selected_label()))
+
+    def action_log(self) -> None:
+        runs = self._selected_runs()
+        if runs and self._may_open(LogScreen):
+            self.push_screen(LogScreen(runs))
+
+    def _may_open(self, kind: type[FrameScreen]) -> bool:
+        """A view opens on another one, not on itself nor on a question."""
+        return bool(isinstance(self.screen, FrameScreen) and not isinstance(self.screen, kind) and self.view)
+
+    def _selected_runs(self) -> list[Any]:
+        return list(self.screen.selected()) if isinstance(self.screen, FrameScreen) else []
+
+    def _selected_label(self) -> str | None:
+        runs = self._selected_runs()
+        groups = self.view.groups if self.view else ()
+        return next((group.label for group in groups if runs and runs[0] in group.runs), None)
+
+    def action_stop(self) -> None:
+        if self.view and (runs := self._selected_runs()):
+            control.ask_to_stop(self, runs)
+
+    def action_resume(self) -> None:
+        if self.view and (runs := self._selected_runs()):
+            control.ask_to_resume(self, runs)
+
+    def action_plot(self) -> None:
+        if self.view:
+            self.run_worker(control.plot(self, self._plot_arguments()), exclusive=True, group="plot")
+
+    def _plot_arguments(self) -> list[str]:
+        """The present view in the words of `lop plot`."""
+        screen, settings = self.screen, self.settings
+        metric = screen.grid.shown_metric if isinstance(screen, OverviewScreen) else settings.metric
+        arguments = [metric]
+        if self.view and self.view.charts:
+            arguments += ["--bin", str(self.view.charts[0].bin_size)]
+        if settings.query:
+            arguments += ["--where", settings.query]
+        window = self._request.window
+        if window and settings.x_unit == "tasks":
+            arguments += ["--tasks", f"{window[0]:.0f}-{window[1]:.0f}"]
+        return arguments
+
+    def action_picture(self) -> None:
+        name = f"lop-watch-{datetime.now():%Y-%m-%d-%H%M%S}.svg"
+        try:
+            self.notify(f"picture: {self.save_screenshot(name, path='.')}", markup=False)
+        except OSError as error:
+            self.notify(f"{name}: {error.strerror}", severity="error")
+
+    def action_replay(self) -> None:
+        if self._replay:
+            self._replay.stop()
+            self._replay = None
+            self.ask(replay_at=None)
+        elif self.view and self.view.last_task > 1:
+            self._replay = Replay(self, self.view.last_task)
+        self.paused = False
+        self.reader.pause(False)
         self._show_status()
 
+    def action_speed(self, factor: float) -> None:
+        if self._replay:
+            self._replay.change_speed(factor)
+            self._show_status()
+
+    def action_markers(self) -> None:
+        self.change(markers=after(MARKERS, self.markers))
+        self._show_markers()
+        self.notify(f"drawn with {self.markers}", timeout=2)
+
+    def action_dark(self) -> None:
+        self.theme = LIGHT if self.current_theme.dark else DARK
+
+    def _show_markers(self) -> None:
+        self.set_class(self.markers == "ascii", "-ascii")
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+            for widget in screen.query(Widget):
+                widget.refresh()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every key's action, by name, and what Textual brings."""
+        yield from super().get_system_commands(screen)
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.description and not binding.system:
+                yield SystemCommand(
+                    binding.description,
+                    f"key {self.get_key_display(binding)}",
+                    lambda action=binding.action, node=active.node: self.call_later(self.run_action, action, node),
+                )
+
+    def _visible(self) -> list[FrameScreen]:
+        """The screen on top, and what shows behind it if it is a question or the help."""
+        visible = []
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, FrameScreen):
+                visible.append(screen)
+            if not screen.is_modal:
+                break
+        return visible
+
     def _show_status(self) -> None:
-        self._status.show(self.view, paused=self.paused, error=self._error, page=self._grid.page)
+        for screen in self._visible():
+            screen.show_status()
 
     def _exit_if_still_done(self) -> None:
         if self.view and self._until and self._until(self.view) and not self.paused:
             self.exit(True)
-
-
-def _advice_text(what: str, commands: tuple[str, ...], remark: str) -> Text:
-    lines = [Text(what), *(Text(f"    {command}", style="bold") for command in commands), Text(remark)]
-    return Text("\n\n").join(line for line in lines if line)

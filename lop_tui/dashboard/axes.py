@@ -3,11 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Scale = Literal["linear", "percent", "log"]
+from lop_tui.measures import Scale
+
+LABEL_WIDTH = 6
+"""No tick label is longer. Every y axis is as wide, so that the x axes of all charts stand in line."""
+HUGE = 1e300
+"""Greater numbers count as this one, so that nothing overflows."""
+_FACTORS = (1, 2, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -21,26 +26,30 @@ class Axis:
     def place(self, values: np.ndarray) -> np.ndarray:
         """Values of the metric in the units of the axis, clipped to its limits."""
         if self.scale == "percent":
-            values = 100 * values
+            values = 100 * np.clip(values, -HUGE, HUGE)
         elif self.scale == "log":
             values = np.log10(np.maximum(values, 10.0**self.low))
         placed: np.ndarray = np.clip(values, self.low, self.high)
         return placed
 
-    def ticks(self, most: int) -> list[tuple[float, str]]:
-        """At most `most` round ticks (two at least): position in the units of the axis, and label."""
+    def ticks(self, most: int, least_step: float = 0.0) -> list[tuple[float, str]]:
+        """At most `most` round ticks (two at least, if labels allow): position in the units of the axis, and label.
+
+        No two are closer than `least_step`. There are fewer where labels of so fine a step would be too long, and a
+        single one with a rounded label where no round number lies within the limits.
+        """
         if self.scale == "log":
-            return _log_ticks(self.low, self.high, most)
-        step = nice_step(self.high - self.low, max(1, most - 1))
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [(i * step, f"{i * step:.{decimals}f}") for i in range(first, last + 1)]
+            ticks = _log_ticks(self.low, self.high, most)
+        else:
+            ticks = _linear_ticks(self.low, self.high, most, least_step)
+        middle = (self.low + self.high) / 2
+        return ticks or [(middle, _rounded(10.0**middle if self.scale == "log" else middle))]
 
 
 def nice_step(span: float, most: int) -> float:
     """The least of 1, 2, 5 times a power of ten that divides `span` into at most `most` parts."""
     power = 10.0 ** math.floor(math.log10(span / most))
-    return next(factor * power for factor in (1, 2, 5, 10) if span <= most * factor * power * (1 + 1e-9))
+    return next(factor * power for factor in _FACTORS if span <= most * factor * power * (1 + 1e-9))
 
 
 def task_axis(tasks_done: int, num_tasks: int) -> Axis:
@@ -48,58 +57,111 @@ def task_axis(tasks_done: int, num_tasks: int) -> Axis:
     if tasks_done <= 0:
         return Axis(0, max(1, num_tasks))
     power = 10 ** math.floor(math.log10(tasks_done))
-    high = next(factor * power for factor in (1, 2, 5, 10) if tasks_done <= factor * power)
+    high = next(factor * power for factor in _FACTORS if tasks_done <= factor * power)
     return Axis(0, max(2, min(high, num_tasks) if num_tasks >= tasks_done else high))
 
 
-def value_axis(values: Sequence[np.ndarray], scale: Scale, from_zero: bool, least_span: float) -> Axis:
+def value_axis(
+    values: Sequence[np.ndarray], scale: Scale, from_zero: bool, least_span: float, bounded: bool = True
+) -> Axis:
     """Round limits around all finite `values` (in the metric's units); of log scales, around the positive ones.
 
     Args:
         from_zero: start at 0, where 0 is a natural limit.
         least_span: shorter than this (in the units of the axis) it never gets: noise shall not look like a trend.
+        bounded: percent lie within 0 .. 100, as those of a difference do not.
     """
-    joined = np.concatenate([np.empty(0), *values])
+    joined = np.concatenate([np.empty(0), *(one.ravel() for one in values)])
     joined = joined[np.isfinite(joined) & ((joined > 0) | (scale != "log"))]
     if scale == "log":
         return _log_axis(joined)
+    joined = np.clip(joined, -HUGE, HUGE) * (100 if scale == "percent" else 1)
     low, high = (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 0.0)
-    if scale == "percent":
-        low, high = 100 * low, 100 * high
     low = min(0.0, low) if from_zero else low
+    # Limits that are told apart only by their last digits have no ticks between them.
+    size = max(abs(low), abs(high))
+    least_span = max(least_span, 1e-9 * size) if size > 1e-90 else least_span or 1.0
     if high - low < least_span:
         middle = (low + high) / 2
         low, high = (low, low + least_span) if from_zero else (middle - least_span / 2, middle + least_span / 2)
     step = nice_step(high - low, 5)
     low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
-    if scale == "percent":
+    if scale == "percent" and bounded:
         low, high = max(low, 0.0), min(high, 100.0)
+        low, high = (low, high) if low < high else (0.0, 100.0)
     return Axis(low, high, scale)
+
+
+def _linear_ticks(low: float, high: float, most: int, least_step: float) -> list[tuple[float, str]]:
+    """The multiples of the finest round step whose labels fit."""
+    for parts in range(max(1, most - 1), 0, -1):
+        step = max(nice_step(high - low, parts), least_step)
+        multiples = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        labels = _labels(multiples, step)
+        if labels:
+            return [(i * step, label) for i, label in zip(multiples, labels, strict=True)]
+    return []
+
+
+def _labels(multiples: range, step: float) -> list[str]:
+    """All multiples of `step` written exactly and alike: ``0.25``, ``1.5M`` or ``2e-7``; none where they do not fit."""
+    exponent = math.floor(math.log10(step) + 1e-9)
+    largest = step * max((abs(i) for i in multiples), default=0)
+    power, suffix = (6, "M") if largest >= 1e6 else (3, "k")
+    factor = round(step / 10.0**exponent)
+    ways = [
+        [f"{i * step:.{max(0, -exponent)}f}" for i in multiples],
+        [f"{i * step / 10**power:.{max(0, power - exponent)}f}{suffix}" if i else "0" for i in multiples],
+        [_with_exponent(i * factor, exponent) for i in multiples],
+    ]
+    if largest < 1e3:
+        del ways[1]
+    elif largest >= 1e5:
+        ways[:2] = ways[1::-1]
+    return next((labels for labels in ways if all(len(label) <= LABEL_WIDTH for label in labels)), [])
+
+
+def _with_exponent(mantissa: int, exponent: int) -> str:
+    """``12e-7``, ``1e9``; 0 is ``0``."""
+    while mantissa and mantissa % 10 == 0:
+        mantissa, exponent = mantissa // 10, exponent + 1
+    return f"{mantissa}e{exponent}" if mantissa else "0"
+
+
+def _rounded(value: float) -> str:
+    """A number to as many significant digits, at most four, as there is room for."""
+    texts = (
+        f"{value:.{digits}g}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-") for digits in (4, 3, 2, 1)
+    )
+    return next((text for text in texts if len(text) <= LABEL_WIDTH), "")
 
 
 def _log_axis(positive: np.ndarray) -> Axis:
     """Limits at 1, 2 or 5 times a power of ten, at least half a decade apart."""
     if not len(positive):
         return Axis(-3, 0, "log")
-    marks = [exponent + math.log10(factor) for exponent in range(-30, 31) for factor in (1, 2, 5)]
-    lowest, highest = math.log10(positive.min()), math.log10(positive.max())
-    low = max((mark for mark in marks if mark <= lowest + 1e-9), default=marks[0])
-    high = min((mark for mark in marks if mark >= highest - 1e-9), default=marks[-1])
-    while high - low < 0.5:
-        high = min(mark for mark in marks if mark > high + 1e-9)
+    lowest, highest = np.log10(np.clip([positive.min(), positive.max()], 1 / HUGE, HUGE))
+    low = max(mark for mark in _log_marks(lowest, lowest) if mark <= lowest + 1e-9)
+    high = min(mark for mark in _log_marks(highest, highest + 1) if mark >= max(highest - 1e-9, low + 0.5))
     return Axis(low, high, "log")
+
+
+def _log_marks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times each power of ten, from the power below `low` to that above `high`."""
+    powers = range(math.floor(low + 1e-9), math.ceil(high) + 1)
+    return [power + math.log10(factor) for power in powers for factor in (1, 2, 5)]
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
     """Powers of ten, with 2 and 5 times them where there is room; fewer where there is not."""
-    powers: list[float] = [float(power) for power in range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)]
-    between = [
-        power + math.log10(factor) for power in range(math.floor(low), math.ceil(high) + 1) for factor in (1, 2, 5)
-    ]
-    between = [mark for mark in between if low - 1e-9 <= mark <= high + 1e-9]
+    between = [mark for mark in _log_marks(low, high) if low - 1e-9 <= mark <= high + 1e-9]
+    powers = [mark for mark in between if mark == round(mark)]
     marks = between if len(between) <= most or len(powers) < 2 else powers
-    return [(mark, _power_label(10.0**mark)) for mark in marks[:: math.ceil(len(marks) / most)]]
+    return [(mark, _power_label(mark)) for mark in marks[:: max(1, math.ceil(len(marks) / most))]]
 
 
-def _power_label(value: float) -> str:
-    return f"{value:.1g}" if value >= 0.99e-3 else f"{value:.0e}".replace("e-0", "e-")
+def _power_label(mark: float) -> str:
+    """``0.002``, ``500``, ``2e-7``: 1, 2 or 5 times a power of ten from its logarithm."""
+    exponent = math.floor(mark + 1e-9)
+    factor = round(10.0 ** (mark - exponent))
+    return f"{factor * 10.0**exponent:.{max(0, -exponent)}f}" if -3 <= exponent < 5 else f"{factor}e{exponent}"

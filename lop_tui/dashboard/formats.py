@@ -2,6 +2,8 @@
 
 import math
 
+from lop_tui.measures import Scale
+
 
 def duration(seconds: float) -> str:
     """``45s``, ``12m``, ``1h05m``, ``2d03h``; at most six characters below a hundred days."""
@@ -48,3 +50,21 @@ def with_error(mean: float, error: float) -> str:
     if abs(mean) >= 1:
         decimals = min(decimals, 2)
     return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def short_value(value: float, scale: Scale) -> str:
+    """A metric in few characters: percent with one decimal, others to three digits."""
+    return f"{100 * value:.1f}" if scale == "percent" else significant(value)
+
+
+def quantity(x: float, unit: str) -> str:
+    """A place on an x axis: ``1250`` tasks, ``3.8M`` steps, ``0.52`` hours."""
+    if unit == "hours":
+        return significant(x)
+    return count(round(x)) if unit == "steps" else f"{x:.0f}"
+
+
+def memory(num_bytes: float) -> str:
+    """``512 MiB``, ``3.4 GiB``."""
+    gib = num_bytes / 2**30
+    return f"{num_bytes / 2**20:.0f} MiB" if gib < 1 else f"{gib:.{0 if gib >= 10 else 1}f} GiB"

@@ -1,152 +1,172 @@
-"""What the dashboard shows at one moment, computed from a Snapshot: no screen, no plotting library.
+"""What the dashboard shows at one moment, computed from a Snapshot and a Request: no screen, no plotting library.
 
-`build_view` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
+`ViewBuilder.build` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
+from lop_engine.usage import Usage
 
-from lop_engine.analysis import Curve, Group, average, default_bin, group_runs
+from lop_engine.analysis import (
+    Difference,
+    Group,
+    SeedSummary,
+    compare,
+    default_bin,
+    group_runs,
+    seed_table,
+    summarise_seed,
+)
+from lop_engine.errors import StoreError
+from lop_engine.query import parse_query
 from lop_engine.records import State
-from lop_engine.runs import RunView, Series, Snapshot
-from lop_tui.dashboard.axes import Axis, Scale, task_axis, value_axis
-from lop_tui.dashboard.formats import with_error
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView, Snapshot
+from lop_engine.store import read_task, tail_task
+from lop_tui.dashboard.chart import Chart, Heat
+from lop_tui.dashboard.charts import ChartMaker, scaled
+from lop_tui.dashboard.rows import (
+    Notice,
+    Row,
+    Style,
+    build_row,
+    count_states,
+    find_notices,
+    tasks_recorded,
+)
+from lop_tui.dashboard.settings import Request
+from lop_tui.measures import MEASURES
 from lop_tui.palette import assign_colours
 
-#: In the order in which they are told: what needs attention comes first.
-STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
 MARKERS = "ox+*#%@&"
 """Told apart without colour: a line's marker where there is none."""
 
-Phase = Literal["no directory", "no runs", "no tasks", "running", "ended"]
+Phase = Literal["no directory", "no runs", "none match", "no tasks", "running", "ended"]
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A metric, as a chart shows it."""
+@dataclass(frozen=True, eq=False)
+class SeedRow:
+    """One seed in the view of single seeds."""
 
-    metric: str
-    title: str
-    scale: Scale = "linear"
-    from_zero: bool = True
-    least_span: float = 0.0
+    run: RunView
+    summary: SeedSummary | None
+    """In the metric that is shown; None before the first whole bin."""
 
 
-MEASURES = (
-    Measure("test_accuracy", "test accuracy, %", "percent", from_zero=False, least_span=10),
-    Measure("curvature", "curvature, log scale", "log"),
-    Measure("dormant_proportion", "dormant units, %", "percent", least_span=1),
-    Measure("effective_rank", "effective rank", least_span=5),
-    Measure("stable_rank", "stable rank", least_span=5),
-    Measure("weight_magnitude", "weight magnitude", least_span=0.01),
-)
+@dataclass(frozen=True, eq=False)
+class Seeds:
+    """The seeds of one setting, one by one."""
+
+    group: Group
+    style: Style
+    heat: Heat
+    rows: tuple[SeedRow, ...]
+    """In the order of `heat.seeds`."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One setting of one method in one chart."""
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Inside one task of one seed."""
 
-    label: str
-    colour: str
-    marker: str
-    curve: Curve
-    seeds: tuple[Curve, ...]
-    """Each seed's own bins."""
-    num_seeds: int
-    """Seeds there are; `curve.num_seeds` says how many entered each point."""
+    run_dir: RunDir
+    task: int
+    documents: tuple[dict[str, object], ...]
+    """The task's documents of epochs.json, in order."""
+    problem: str | None = None
+    """Why there are none."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A metric over tasks. The same object as before where nothing has changed."""
-
-    measure: Measure
-    lines: tuple[Line, ...]
-    x: Axis
-    y: Axis
-    y_of_seeds: Axis
-    bin_size: int
-
-    @property
-    def has_points(self) -> bool:
-        return any(len(line.curve.task) for line in self.lines)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting of one method in the table."""
-
-    label: str
-    short_label: str
-    colour: str
-    marker: str
-    states: tuple[tuple[State, int], ...]
-    tasks_done: int
-    """Over all seeds, as are `tasks_total` and `tasks_per_min`."""
-    tasks_total: int
-    progress: float
-    accuracy: str
-    """Test accuracy in the last bin, percent, mean +- standard error over seeds; empty if there is none."""
-    accuracy_seeds: str
-    """``n=1/4`` where that does not hold every seed."""
-    tasks_per_min: float | None
-    eta_s: float | None
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something a person should know about one run."""
-
-    run: str
-    text: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """One frame."""
 
     runs_dir: Path
     phase: Phase
+    request: Request = field(default_factory=Request)
+    """What it was made for."""
+    runs: tuple[RunView, ...] = ()
+    """Those that the filter lets through."""
+    num_hidden: int = 0
+    """Runs that it does not."""
+    groups: tuple[Group, ...] = ()
     states: tuple[tuple[State, int], ...] = ()
     rows: tuple[Row, ...] = ()
     charts: tuple[Chart, ...] = ()
     notices: tuple[Notice, ...] = ()
     nested: tuple[Path, ...] = ()
     """Directories below that hold runs, when `runs_dir` itself holds none."""
-    series: tuple[Series, ...] = ()
-    """What the charts were made from."""
+    seeds: Seeds | None = None
+    epochs: Epochs | None = None
+    difference: Difference | None = None
+    usage: Usage | None = None
+    last_task: int = 0
+    """The most tasks that a run has done (in a replay: will have done)."""
 
     @property
     def num_runs(self) -> int:
-        return sum(number for _, number in self.states)
+        return len(self.runs)
 
     @property
     def all_ended(self) -> bool:
-        return self.phase == "ended"
+        return self.phase == "ended" and self.request.replay_at is None
+
+    def row(self, label: str | None) -> Row | None:
+        """The row of that label."""
+        return next((row for row in self.rows if row.label == label), None)
+
+    def group(self, label: str | None) -> Group | None:
+        """The seeds of the setting of that label."""
+        return next((group for group in self.groups if group.label == label), None)
 
 
-def build_view(snapshot: Snapshot, previous: View | None = None, nested: Sequence[Path] = ()) -> View:
-    """Compute the frame that shows `snapshot`; charts that have not changed are taken from `previous`."""
-    groups = group_runs(snapshot.runs)
-    labels = [group.label for group in groups]
-    colours = assign_colours(labels)
-    styles = {label: (colours[label], MARKERS[i % len(MARKERS)]) for i, label in enumerate(labels)}
-    series = tuple(run.series for run in snapshot.runs)
-    return View(
-        runs_dir=snapshot.runs_dir,
-        phase=_phase(snapshot),
-        states=_count_states(snapshot.runs),
-        rows=tuple(_row(group, *styles[group.label]) for group in groups),
-        charts=_charts(groups, styles, series, previous),
-        notices=tuple(_notices(snapshot.runs)),
-        nested=tuple(nested),
-        series=series,
-    )
+class ViewBuilder:
+    """Builds frame after frame; what has not changed is the same object as before."""
+
+    def __init__(self) -> None:
+        self._charts = ChartMaker()
+
+    def build(
+        self,
+        snapshot: Snapshot,
+        request: Request | None = None,
+        nested: Sequence[Path] = (),
+        usage: Usage | None = None,
+    ) -> View:
+        """The frame that shows `snapshot` as `request` wants it."""
+        request = request or Request()
+        styles = _styles(snapshot.runs)  # of all runs: a filter changes no colour
+        query = parse_query(request.settings.query)
+        runs = tuple(run for run in snapshot.runs if query.matches(run))
+        last_task = max(map(tasks_recorded, runs), default=0)
+        if request.replay_at is not None:
+            runs = tuple(_until(run, request.replay_at) for run in runs)
+        groups = tuple(group_runs(runs))
+        return View(
+            runs_dir=snapshot.runs_dir,
+            phase=_phase(snapshot, runs),
+            request=request,
+            runs=runs,
+            num_hidden=len(snapshot.runs) - len(runs),
+            groups=groups,
+            states=count_states(runs),
+            rows=tuple(build_row(group, styles[group.label]) for group in groups),
+            charts=self._charts.make(groups, styles, request),
+            notices=find_notices(runs),
+            nested=tuple(nested),
+            seeds=_seeds(groups, styles, request),
+            epochs=_epochs(request),
+            difference=_difference(groups, request),
+            usage=usage,
+            last_task=last_task,
+        )
+
+
+def build_view(snapshot: Snapshot, request: Request | None = None) -> View:
+    """A single frame."""
+    return ViewBuilder().build(snapshot, request)
 
 
 def find_nested(runs_dir: Path) -> list[Path]:
@@ -154,146 +174,64 @@ def find_nested(runs_dir: Path) -> list[Path]:
     return sorted({path.parents[3] for path in runs_dir.glob("*/*/*/seed_*/run.json")})
 
 
-def _phase(snapshot: Snapshot) -> Phase:
+def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
+    labels = [group.label for group in group_runs(runs)]
+    colours = assign_colours(labels)
+    return {label: Style(colours[label], MARKERS[i % len(MARKERS)]) for i, label in enumerate(labels)}
+
+
+def _until(run: RunView, task: int) -> RunView:
+    """The run as it stood after so many tasks."""
+    done = tasks_recorded(run)
+    if done <= task:
+        return run
+    series = {metric: values[:task] for metric, values in run.series.items()}
+    status = replace(run.status, tasks_done=task, epochs_done=0, epochs_per_s=None, error=None)
+    return replace(run, series=series, seconds=run.seconds[:task], status=status, state="running")
+
+
+def _phase(snapshot: Snapshot, runs: Sequence[RunView]) -> Phase:
     if not snapshot.runs:
         return "no runs" if snapshot.directory_exists else "no directory"
-    if all(run.state not in ("queued", "running") for run in snapshot.runs):
+    if not runs:
+        return "none match"
+    if all(run.state not in ("queued", "running") for run in runs):
         return "ended"
-    return "running" if any(_tasks_recorded(run) for run in snapshot.runs) else "no tasks"
+    return "running" if any(map(tasks_recorded, runs)) else "no tasks"
 
 
-def _tasks_recorded(run: RunView) -> int:
-    return max((len(values) for values in run.series.values()), default=0)
-
-
-def _count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
-    counts = Counter(run.state for run in runs)
-    return tuple((state, counts[state]) for state in STATES if counts[state])
-
-
-def short_label(group: Group) -> str:
-    """The setting by its values alone: ``bp 0.01`` for ``bp step_size=0.01``."""
-    if group.setting == "default":
-        return group.experiment
-    values = " ".join(part.partition("=")[2] or part for part in group.setting.split(","))
-    return f"{group.experiment} {values}"
-
-
-def _row(group: Group, colour: str, marker: str) -> Row:
-    accuracy, accuracy_seeds = _last_accuracy(group)
-    done = sum(run.status.tasks_done for run in group.runs)
-    tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
-    return Row(
-        label=group.label,
-        short_label=short_label(group),
-        colour=colour,
-        marker=marker,
-        states=_count_states(group.runs),
-        tasks_done=done,
-        tasks_total=sum(run.num_tasks for run in group.runs),
-        progress=float(np.mean([_progress(run) for run in group.runs])),
-        accuracy=accuracy,
-        accuracy_seeds=accuracy_seeds,
-        tasks_per_min=tasks_per_min or None,
-        eta_s=_eta_s(group, tasks_per_min),
-    )
-
-
-def _progress(run: RunView) -> float:
-    return 1.0 if run.state == "finished" else run.status.progress
-
-
-def _tasks_per_min(run: RunView) -> float:
-    return 60 * (run.status.epochs_per_s or 0) / max(1, run.status.num_epochs)
-
-
-def _eta_s(group: Group, tasks_per_min: float) -> float | None:
-    """Seconds until all seeds have ended: the slowest running one, or all work left at the present rate."""
-    running = [run.status.eta_s for run in group.runs if run.state == "running"]
-    known = [eta_s for eta_s in running if eta_s is not None]
-    if not tasks_per_min or len(known) < len(running):
+def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) -> Seeds | None:
+    group = next((group for group in groups if group.label == request.heat_of), None)
+    if group is None:
         return None
-    unfinished = [run for run in group.runs if run.state in ("queued", "running")]
-    tasks_left = sum(run.num_tasks * (1 - run.status.progress) for run in unfinished)
-    return max(*known, 60 * tasks_left / tasks_per_min)
+    settings = request.settings
+    bin_size = settings.bin_size or default_bin(max(map(tasks_recorded, group.runs)))
+    table = seed_table(group, settings.metric, bin_size)
+    measure = scaled(MEASURES[settings.metric], settings)
+    heat = Heat(measure, group.label, tuple(table.seeds.tolist()), table.task, table.values, bin_size, group.num_tasks)
+    by_seed = {run.seed: run for run in group.runs}
+    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], settings.metric, bin_size)) for seed in table.seeds]
+    return Seeds(group, styles[group.label], heat, tuple(rows))
 
 
-def _last_accuracy(group: Group) -> tuple[str, str]:
-    curve = group.curve("test_accuracy")
-    if not len(curve.mean):
-        curve = group.curve("test_accuracy", bin_size=1)
-    return last_value(curve, len(group.runs), "percent")
+def _epochs(request: Request) -> Epochs | None:
+    if request.epochs_of is None:
+        return None
+    run_dir, task = request.epochs_of
+    try:
+        shown = tail_task(run_dir.epochs_json) if task is None else task
+        if shown is None:
+            return Epochs(run_dir, 0, (), "no epoch is recorded yet")
+        return Epochs(run_dir, shown, tuple(read_task(run_dir.epochs_json, shown)))
+    except (StoreError, OSError) as error:
+        return Epochs(run_dir, task or 0, (), str(error))
 
 
-def last_value(curve: Curve, num_seeds: int, scale: Scale) -> tuple[str, str]:
-    """Mean +- standard error at the last point, and ``n=1/4`` where it lacks seeds; empty without points."""
-    if not len(curve.mean):
-        return "", ""
-    factor = 100 if scale == "percent" else 1
-    mean, error, num_present = curve.mean[-1] * factor, curve.standard_error[-1] * factor, curve.num_seeds[-1]
-    value = f"{mean:.1f} ± {error:.1f}" if scale == "percent" else with_error(mean, error)
-    return value, "" if num_present == num_seeds else f"n={num_present}/{num_seeds}"
-
-
-def _notices(runs: Sequence[RunView]) -> list[Notice]:
-    """What is wrong with which run, unreadable ones first."""
-    unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
-    failed = [
-        Notice(run.dir.name, f"{run.state}: {_last_line(run.status.error)}")
-        for run in runs
-        if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
-    ]
-    lost = [
-        Notice(run.dir.name, "lost: its worker is gone; start it again with the same lop run, it goes on where it was")
-        for run in runs
-        if not run.problem and run.state == "lost"
-    ]
-    return unreadable + failed + lost
-
-
-def _last_line(error: str | None) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "it left no error; its worker.log may say more"
-
-
-def _charts(
-    groups: Sequence[Group],
-    styles: Mapping[str, tuple[str, str]],
-    series: tuple[Series, ...],
-    previous: View | None,
-) -> tuple[Chart, ...]:
-    """All charts over one x axis with one bin size."""
-    if previous and len(series) == len(previous.series) and all(map(_is_same, series, previous.series)):
-        lines = [(line.label, line.colour, line.num_seeds) for line in previous.charts[0].lines]
-        if lines == [(group.label, styles[group.label][0], len(group.runs)) for group in groups]:
-            return previous.charts
-    tasks_done = max((_tasks_recorded(run) for group in groups for run in group.runs), default=0)
-    x = task_axis(tasks_done, max((group.num_tasks for group in groups), default=1))
-    bin_size = default_bin(round(x.high))
-    return tuple(_chart(measure, groups, styles, x, bin_size) for measure in MEASURES)
-
-
-def _is_same(one: Series, other: Series) -> bool:
-    """The reader hands out the same object as long as nothing is new."""
-    return one is other or (not one and not other)
-
-
-def _chart(
-    measure: Measure, groups: Sequence[Group], styles: Mapping[str, tuple[str, str]], x: Axis, bin_size: int
-) -> Chart:
-    lines = tuple(_line(measure.metric, group, *styles[group.label], bin_size) for group in groups)
-    bands = [values for line in lines for values in (line.curve.low, line.curve.high)]
-    if measure.scale == "log":
-        # A band that reaches below zero has no place on a log scale; the means decide.
-        bands = [values for line in lines for values in (line.curve.mean, line.curve.high)]
-    seeds = [seed.mean for line in lines for seed in line.seeds]
-    y, y_of_seeds = (value_axis(v, measure.scale, measure.from_zero, measure.least_span) for v in (bands, seeds))
-    return Chart(measure, lines, x, y, y_of_seeds, bin_size)
-
-
-def _line(metric: str, group: Group, colour: str, marker: str, bin_size: int) -> Line:
-    series = [run.series[metric] for run in group.runs if metric in run.series]
-    seeds = tuple(average([one], bin_size, group.num_tasks) for one in series)
-    curve = group.curve(metric, bin_size)
-    return Line(group.label, colour, marker, curve, seeds, len(group.runs))
+def _difference(groups: Sequence[Group], request: Request) -> Difference | None:
+    found = {group.label: group for group in groups}
+    if request.compare is None or not all(label in found for label in request.compare):
+        return None
+    one, other = (found[label] for label in request.compare)
+    settings = request.settings
+    num_tasks = max(one.num_tasks, other.num_tasks)
+    return compare(one, other, settings.metric, settings.bin_size or default_bin(num_tasks))

@@ -1,60 +1,119 @@
 """The one place that knows plotext: a chart as coloured text.
 
-The mean of each setting is a line of braille dots; its band tints the background of the cells that it covers, the
-more of a cell the stronger, so that line and band never hide each other. Without colour each line has
-a letter-like marker of its own.
+plotext draws the axes and the strong line of each setting. Everything else is laid over its cells: bands tint their
+background, the more of a cell they cover the stronger; seeds, raw means and published levels take only cells that
+the strong lines left blank. So nothing hides a mean. Without colour each line has a letter-like marker of its own.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import plotext
-from rich.color import Color
-from rich.style import Style
 from rich.text import Text
 
-from lop_tui.dashboard.axes import Axis
-from lop_tui.dashboard.model import Chart, Line
+from lop_tui.dashboard.axes import LABEL_WIDTH, Axis
+from lop_tui.dashboard.canvas import Canvas, Ink, PlotArea, Rgb, rgb
+from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.layers import (
+    Frame,
+    Stroke,
+    dots_of,
+    fitted_axis,
+    put_cursor,
+    put_faint,
+    put_marks,
+    put_zero_line,
+    strokes_of,
+    tint_bands,
+)
 
-Rgb = tuple[int, int, int]
+__all__ = ["Ink", "Painting", "PlotArea", "Rgb", "draw", "paint", "plot_area", "sample"]
 
-LABEL_WIDTH = 5
-"""Every y axis is as wide, so that the x axes of all charts stand in line."""
-_BAND_OPACITY = 0.4
-_LEAST_SHARE = 0.05
-_SEED_OPACITY = 0.45
+_AXES_IN_ASCII = str.maketrans("┤├┼└┘┬┴─│", "+++++++-|")
+
+
+def plot_area(width: int, height: int) -> PlotArea:
+    """Where the data are in a chart of that size: the same for every chart."""
+    left = LABEL_WIDTH + 1
+    return PlotArea(left, 0, max(0, width - left), max(0, height - 2))
+
+
+def draw(
+    chart: Chart,
+    width: int,
+    height: int,
+    ink: Ink,
+    *,
+    show_seeds: bool = False,
+    window: tuple[float, float] | None = None,
+    cursor: float | None = None,
+) -> Text:
+    """Draw a chart as `height` lines of `width` characters; a blank where that is too small.
+
+    Args:
+        show_seeds: every seed as a faint line, in place of the bands.
+        window: the range of x that is shown, None: all; the y axis is fitted to what is visible in it.
+        cursor: x of a vertical line.
+    """
+    return paint(chart, width, height, ink, show_seeds=show_seeds, window=window).with_cursor(cursor)
 
 
 @dataclass(frozen=True)
-class Ink:
-    """Colours of all that is not a line; without `coloured` only characters tell lines apart."""
+class Painting:
+    """A chart without its cursor, which moves over it at little cost."""
 
-    background: Rgb = (0, 0, 0)
-    axes: Rgb = (128, 128, 128)
-    coloured: bool = True
+    canvas: Canvas
+    area: PlotArea
+    window: tuple[float, float]
+    ink: Ink
 
-
-def draw(chart: Chart, width: int, height: int, ink: Ink, show_seeds: bool = False) -> Text:
-    """Draw a chart as `height` lines of `width` characters."""
-    y = chart.y_of_seeds if show_seeds else chart.y
-    figure = _figure(chart.x, y, width, height)
-    for line in chart.lines:
-        if show_seeds:
-            faint = _blend(_rgb(line.colour), ink.background, _SEED_OPACITY)
-            for seed in line.seeds:
-                _plot(seed.task, seed.mean, y, line.marker if not ink.coloured else "braille", faint)
-    for line in chart.lines:
-        _plot(line.curve.task, line.curve.mean, y, "braille" if ink.coloured else line.marker, _rgb(line.colour))
-    text = Text.from_ansi(figure.build().rstrip("\n"), style=Style(color=Color.from_rgb(*ink.axes)), no_wrap=True)
-    if not ink.coloured:
-        return Text(text.plain, no_wrap=True)
-    if not show_seeds:
-        _tint_bands(text, chart, y, ink.background)
-    return text
+    def with_cursor(self, cursor: float | None) -> Text:
+        """The chart as text, with a vertical line at x = `cursor` if that is visible."""
+        column = self.area.column_of(cursor, self.window) if cursor is not None and self.area.fits else None
+        if column is None:
+            return self.canvas.to_text(self.ink)
+        canvas = self.canvas.copy()
+        put_cursor(canvas.part(self.area), column - self.area.left, self.ink)
+        return canvas.to_text(self.ink)
 
 
-def _figure(x: Axis, y: Axis, width: int, height: int) -> plotext:
-    """An empty figure: a left and a lower axis with our own limits and ticks."""
+def paint(
+    chart: Chart,
+    width: int,
+    height: int,
+    ink: Ink,
+    *,
+    show_seeds: bool = False,
+    window: tuple[float, float] | None = None,
+) -> Painting:
+    """All of a chart but its cursor, see `draw`."""
+    area = plot_area(width, height)
+    window = window if window and window[0] < window[1] else (chart.x.low, chart.x.high)
+    if not area.fits or area.rows < 2:
+        return Painting(Canvas.blank(width, height), PlotArea(0, 0, 0, 0), window, ink)
+    strokes = strokes_of(chart, window, show_seeds)
+    y = fitted_axis(chart, strokes, window, show_seeds)
+    frame = Frame(area, Axis(*window), y, dots_of(ink))
+    canvas = Canvas.from_ansi(_with_plotext(chart, frame, strokes, width, height, ink), width, height)
+    data = canvas.part(area)
+    if ink.coloured and not show_seeds:
+        tint_bands(data, chart, frame, ink)
+    free = data.is_blank
+    put_faint(data, chart, frame, [stroke for stroke in strokes if not stroke.strong], ink)
+    put_marks(data, chart, frame, free, ink)
+    if chart.zero_line:
+        put_zero_line(data, frame, ink)
+    return Painting(canvas, area, frame.window, ink)
+
+
+def sample(colour: str, marker: str, coloured: bool = True) -> Text:
+    """Two characters that stand for a line in a legend."""
+    return Text("━━", style=colour) if coloured else Text(marker * 2)
+
+
+def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int, height: int, ink: Ink) -> str:
+    """Axes and strong lines, as text with ANSI colours."""
+    x, y = frame.x, frame.y
     plotext.clear_figure()
     plotext.limit_size(False, False)
     plotext.plotsize(width, height)
@@ -63,70 +122,31 @@ def _figure(x: Axis, y: Axis, width: int, height: int) -> plotext:
     plotext.yaxes(True, False)
     plotext.xlim(x.low, x.high)
     plotext.ylim(y.low, y.high)
-    for axis, most, set_ticks, align in (
-        (x, max(4, width // 10), plotext.xticks, 0),
-        (y, max(3, 2 * height // 5), plotext.yticks, LABEL_WIDTH),
-    ):
-        ticks = axis.ticks(most)
-        set_ticks([position for position, _ in ticks], [label.rjust(align) for _, label in ticks])
-    return plotext
+    ticks = x.ticks(max(4, width // 10), least_step=1 if chart.x_unit == "tasks" else 0)
+    plotext.xticks(*map(list, zip(*ticks, strict=True)))
+    ticks = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
+    plotext.yticks(*map(list, zip(*ticks, strict=True)))
+    # Without data there would be no axes.
+    plotext.plot([x.low], [y.low], marker=" ")
+    for stroke in strokes:
+        line = chart.lines[stroke.number]
+        if stroke.strong and stroke.pieces.size:
+            across, values = (np.append(stroke.pieces[i, :1], stroke.pieces[i + 2]) for i in (0, 1))
+            plotext.plot(
+                np.clip(across, x.low, x.high).tolist(),
+                np.clip(values, y.low, y.high).tolist(),
+                marker=_marker(line, ink),
+                color=rgb(line.colour),
+            )
+    text: str = plotext.build()
+    return text.translate(_AXES_IN_ASCII) if ink.ascii else text
 
 
-def _plot(task: np.ndarray, values: np.ndarray, y: Axis, marker: str, colour: Rgb) -> None:
-    finite = np.isfinite(values)
-    if finite.any():
-        plotext.plot(task[finite].tolist(), y.place(values[finite]).tolist(), marker=marker, color=colour)
+def _marker(line: Line, ink: Ink) -> str:
+    """plotext's name of what a line is made of.
 
-
-def _tint_bands(text: Text, chart: Chart, y: Axis, background: Rgb) -> None:
-    """Tint the background of each cell by the share of it that lies within a band."""
-    lines = text.plain.split("\n")
-    rows = next((row for row, line in enumerate(lines) if "└" in line), 0)
-    left = lines[rows].find("└") + 1
-    columns = len(lines[rows]) - left
-    if rows < 2 or columns < 2:
-        return
-    tint = np.tile(np.array(background, dtype=float), (rows, columns, 1))
-    touched = np.zeros((rows, columns), dtype=bool)
-    for line in chart.lines:
-        share = _share_in_band(line, chart.x, y, rows, columns)
-        tint += _BAND_OPACITY * share[:, :, None] * (np.array(_rgb(line.colour)) - tint)
-        touched |= share > _LEAST_SHARE
-    starts = np.cumsum([0, *(len(line) + 1 for line in lines)]) + left
-    for row, column in np.argwhere(touched):
-        start = int(starts[row] + column)
-        text.stylize(Style(bgcolor=Color.from_rgb(*tint[row, column])), start, start + 1)
-
-
-def _share_in_band(line: Line, x: Axis, y: Axis, rows: int, columns: int) -> np.ndarray:
-    """How much of each cell lies within the line's band, 0 .. 1, shape (rows, columns)."""
-    curve = line.curve
-    if len(curve.task) < 2:
-        return np.zeros((rows, columns))
-    task = x.low + (np.arange(columns) + 0.5) / columns * (x.high - x.low)
-    # In rows from the top, as cells are counted.
-    low, high = (
-        np.interp(task, curve.task, (y.high - y.place(values)) / (y.high - y.low) * rows, np.nan, np.nan)
-        for values in (curve.low, curve.high)
-    )
-    top = np.arange(rows)[:, None]
-    share: np.ndarray = np.nan_to_num(np.minimum(low, top + 1) - np.maximum(high, top))
-    return np.clip(share, 0, 1)
-
-
-def _rgb(colour: str) -> Rgb:
-    """The three parts of ``#rrggbb``."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
-
-
-def _blend(colour: Rgb, background: Rgb, opacity: float) -> Rgb:
-    red, green, blue = (
-        round(opacity * over + (1 - opacity) * under) for over, under in zip(colour, background, strict=True)
-    )
-    return red, green, blue
-
-
-def sample(colour: str, marker: str, coloured: bool = True) -> Text:
-    """Two characters that stand for a line in a legend."""
-    return Text("━━", style=colour) if coloured else Text(marker * 2)
+    Its `hd`, quadrants, are block elements that nearly every font has; the finer `fhd`, sextants, came with Unicode 13.
+    """
+    if ink.ascii or not ink.coloured:
+        return line.marker
+    return "braille" if ink.markers == "braille" else "hd"

@@ -1,12 +1,17 @@
 """The thread that reads the runs and computes frames, so that the screen never waits for a disk."""
 
+import socket
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+from lop_engine.usage import Usage, UsageReader
 from textual.message import Message
 
 from lop_engine.runs import Snapshot
-from lop_tui.dashboard.model import View, build_view, find_nested
+from lop_tui.dashboard.model import View, ViewBuilder, find_nested
+from lop_tui.dashboard.settings import Request
 
 
 class SnapshotFetched(Message):
@@ -26,9 +31,21 @@ class SnapshotFailed(Message):
 
 
 class SnapshotReader(threading.Thread):
-    """Calls `read` every `refresh_s` seconds and delivers what came of it, until stopped."""
+    """Calls `read` every `refresh_s` seconds, or as soon as something else is wanted of what was read last.
 
-    def __init__(self, read: Callable[[], Snapshot], deliver: Callable[[Message], object], refresh_s: float) -> None:
+    Args:
+        read: returns the state of all runs now.
+        deliver: takes a SnapshotFetched or a SnapshotFailed, from this thread.
+        request: what the first frame shows.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Snapshot],
+        deliver: Callable[[Message], object],
+        refresh_s: float,
+        request: Request | None = None,
+    ) -> None:
         super().__init__(name="snapshot-reader", daemon=True)
         self._read = read
         self._deliver = deliver
@@ -36,20 +53,42 @@ class SnapshotReader(threading.Thread):
         self._wake = threading.Event()
         self._stopped = False
         self._paused = False
-        self._view: View | None = None
+        self._read_now = True
+        self._request = request or Request()
+        self._builder = ViewBuilder()
+        self._usage = UsageReader()
+        self._snapshot: Snapshot | None = None
+        self._last: tuple[Usage | None, list[Path]] = (None, [])
 
     def run(self) -> None:
+        due_at = 0.0
         while not self._stopped:
             self._wake.clear()
-            if not self._paused:
-                message = self._fetch()
-                if not self._stopped:
-                    self._deliver(message)
-            self._wake.wait(None if self._paused else self._refresh_s)
+            fresh = self._read_now or (not self._paused and time.monotonic() >= due_at)
+            if fresh:
+                self._read_now = False
+            message = self._fetch(fresh)
+            if fresh:
+                due_at = time.monotonic() + self._refresh_s
+            if not self._stopped:
+                self._deliver(message)
+            self._wake.wait(None if self._paused else max(0.0, due_at - time.monotonic()))
+
+    def ask(self, request: Request) -> None:
+        """Show something else from now on; the frame comes at once, from what was read last."""
+        if request != self._request:
+            self._request = request
+            self._wake.set()
 
     def pause(self, paused: bool) -> None:
         """Stop reading for a while; on the way back read at once."""
         self._paused = paused
+        self._read_now |= not paused
+        self._wake.set()
+
+    def read_soon(self) -> None:
+        """Do not wait for the next turn: something was done to the runs."""
+        self._read_now = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -57,12 +96,24 @@ class SnapshotReader(threading.Thread):
         self._stopped = True
         self._wake.set()
 
-    def _fetch(self) -> Message:
+    def _fetch(self, fresh: bool) -> Message:
         try:
-            snapshot = self._read()
-            nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
-            self._view = build_view(snapshot, self._view, nested)
+            if fresh or self._snapshot is None:
+                snapshot = self._read()
+                nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
+                self._snapshot, self._last = snapshot, (self._usage.read(_workers(snapshot)), nested)
+            usage, nested = self._last
+            return SnapshotFetched(self._builder.build(self._snapshot, self._request, nested, usage))
         except Exception as error:
             # Whatever it is, a dashboard left open overnight must say so and go on.
             return SnapshotFailed(error)
-        return SnapshotFetched(self._view)
+
+
+def _workers(snapshot: Snapshot) -> set[int]:
+    """The workers of this host."""
+    here = socket.gethostname()
+    return {
+        run.status.pid
+        for run in snapshot.runs
+        if run.state == "running" and run.status.host == here and run.status.pid is not None
+    }

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from lop_engine.records import State
 from lop_tui.dashboard.formats import count, duration, rate
-from lop_tui.dashboard.model import Row
 from lop_tui.dashboard.plots import sample
+from lop_tui.dashboard.rows import Row
 
 STATE_COLOURS: dict[State, str] = {
     "failed": "#e5534b",
@@ -29,11 +29,11 @@ _SHORT: dict[State, str] = {
     "finished": "done",
 }
 _MOST_BAR_WIDTH = 40
-COLUMNS = ("method", "seeds", "progress", "tasks", "test acc. %", "rate", "ETA")
-#: Full label, full states, number of seeds in the accuracy: from the widest form to the narrowest.
-_FORMS = ((True, True, True), (True, False, True), (True, False, False), (False, False, False))
-#: What goes first when the narrowest form is still too wide.
-_EXPENDABLE = ("progress", "rate", "tasks")
+COLUMNS = ("method", "seeds", "progress", "tasks", "test acc. %", "rate", "ETA", "device")
+#: Full label, full states: from the widest form to the narrowest.
+_FORMS = ((True, True), (True, False), (False, False))
+#: What goes first when the narrowest form is still too wide. How many seeds a mean holds always stays.
+_EXPENDABLE = ("device", "progress", "rate", "tasks", "ETA")
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,24 @@ class Table:
 
 def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int = 2) -> Table:
     """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column."""
-    columns = list(COLUMNS)
+    columns = [column for column in COLUMNS if column != "device" or any(row.device for row in rows)]
     for form in _FORMS:
         cells = {row.label: _cells(row, *form, coloured) for row in rows}
         if _total(cells, columns, gap) <= width:
+            break
+        if "device" in columns and _total(cells, columns[:-1], gap) <= width:
+            columns.remove("device")
             break
     else:
         for column in _EXPENDABLE:
             if _total(cells, columns, gap) <= width:
                 break
-            columns.remove(column)
+            if column in columns:
+                columns.remove(column)
     if "progress" in columns:
         bar_width = min(width - _total(cells, columns, gap) + len("progress"), _MOST_BAR_WIDTH)
         for row in rows:
-            cells[row.label]["progress"] = progress_bar(row.progress, bar_width, row.colour if coloured else "")
+            cells[row.label]["progress"] = progress_bar(row.progress, bar_width, row.style.colour if coloured else "")
     return Table(tuple(columns), {label: tuple(row[c] for c in columns) for label, row in cells.items()})
 
 
@@ -72,16 +76,17 @@ def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
     return max(len(column), *(row[column].cell_len for row in cells.values())) if cells else len(column)
 
 
-def _cells(row: Row, full_label: bool, full_states: bool, with_num_seeds: bool, coloured: bool) -> dict[str, Text]:
+def _cells(row: Row, full_label: bool, full_states: bool, coloured: bool) -> dict[str, Text]:
     label = row.label if full_label else row.short_label
     return {
-        "method": sample(row.colour, row.marker, coloured).append(f" {label}", style="default"),
+        "method": sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default"),
         "seeds": describe_states(row.states, full_states, coloured),
         "progress": Text(),
         "tasks": Text(f"{count(row.tasks_done)}/{count(row.tasks_total)}", justify="right"),
-        "test acc. %": Text(f"{row.accuracy} {row.accuracy_seeds if with_num_seeds else ''}".strip() or "-"),
+        "test acc. %": Text(f"{row.accuracy} {row.accuracy_seeds}".strip() or "-"),
         "rate": Text(_or_dash(rate, row.tasks_per_min), justify="right"),
         "ETA": Text(_or_dash(duration, row.eta_s), justify="right"),
+        "device": Text(row.device or "-"),
     }
 
 

@@ -8,21 +8,30 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from lop_engine.query import parse_query
 from lop_engine.runs import RunsReader
 from lop_tui.dashboard.advice import advice, closing_hint
-from lop_tui.dashboard.model import View, build_view, find_nested
+from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.plots import Ink, draw
+from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import describe_states, fit_table
 
 _LEAST_CHART_HEIGHT = 8
 
 
-def render(runs_dir: Path, width: int, height: int, coloured: bool | None = None) -> str:
-    """The runs under `runs_dir` now: table, notices and a chart of the test accuracy."""
+def read_view(runs_dir: Path, query: str = "") -> View:
+    """The runs under `runs_dir` now, those that the filter lets through. Raises QueryError."""
+    parse_query(query)
+    snapshot = RunsReader(runs_dir).read()
+    nested = [] if snapshot.runs else find_nested(runs_dir)
+    return ViewBuilder().build(snapshot, Request(Settings(query=query)), nested)
+
+
+def render(runs_dir: Path, width: int, height: int, coloured: bool | None = None, query: str = "") -> str:
+    """The runs under `runs_dir` now: table, notices and a chart of the test accuracy. Raises QueryError."""
     if coloured is None:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    snapshot = RunsReader(runs_dir).read()
-    view = build_view(snapshot, nested=[] if snapshot.runs else find_nested(runs_dir))
+    view = read_view(runs_dir, query)
     console = Console(
         file=io.StringIO(), width=width, force_terminal=coloured, color_system="truecolor" if coloured else None
     )

@@ -248,6 +248,24 @@ def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
         assert not workers_of(here)
 
 
+def test_resume_in_the_background_queues_what_it_names_and_returns(here):
+    write_config(here / "cbp.json", num_tasks=3)
+    assert lop("run", "cbp.json", "--seeds", "3").returncode == 0
+    for run in find_runs(here / "runs"):
+        status = json.loads(run.status_json.read_text())
+        run.status_json.write_text(json.dumps(status | {"state": "stopped"}))
+    refused = lop("resume", "--detach", "--device", "cuda:7")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert set(states(here).values()) == {"stopped"}
+    resumed = lop("resume", "cbp/default/0", "cbp/default/1", "--detach")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.startswith("2 runs, 2 from checkpoints\ntraining in the background (process ")
+    assert not set(list(states(here).values())[:2]) & {"stopped", "lost", "failed"}
+    wait_for(lambda: not workers_of(here))
+    assert list(states(here).values()) == ["finished", "finished", "stopped"]
+    assert lop("resume", "cbp/default/0", "--detach").stdout.endswith("nothing to resume\n")
+
+
 def workers_of(here) -> list[int]:
     """Processes of lop that stand in this directory: launchers and workers."""
     found = []

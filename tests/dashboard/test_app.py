@@ -12,9 +12,12 @@ from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.widgets import ChartGrid, HelpScreen, Notices, RunsTable, StatusLine
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.chart_grid import grid_shape
+from lop_tui.dashboard.screens import HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.widgets.chart_grid import ChartGrid, grid_shape
+from lop_tui.dashboard.widgets.notices import Notices
+from lop_tui.dashboard.widgets.runs_table import RunsTable
+from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, ended, first_frame, unreadable, until, waiting
 
 
@@ -34,20 +37,28 @@ async def test_a_small_terminal_shows_two_charts_and_turns_pages(eleven_runs: Sn
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         assert visible(app) == [1, 2]
-        assert "charts 1-2 of 6" in text_of(app, StatusLine)
+        assert "charts 1-2 of 7" in text_of(app, StatusLine)
         await pilot.press("]")
         assert visible(app) == [3, 4]
         await pilot.press("]", "]")
+        assert visible(app) == [7]
+        await pilot.press("]", "]", "[")
         assert visible(app) == [1, 2]
-        await pilot.press("[")
-        assert visible(app) == [5, 6]
 
 
-async def test_a_large_terminal_shows_all_charts_and_offers_no_pages(eleven_runs: Snapshot) -> None:
+async def test_a_large_terminal_shows_the_usual_charts_at_once(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
         assert visible(app) == [1, 2, 3, 4, 5, 6]
-        assert app.check_action("turn", (1,)) is False
+        await pilot.press("]")
+        assert visible(app) == [7]
+
+
+async def test_where_all_charts_fit_no_pages_are_offered(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(250, 70)) as pilot:
+        app = await first_frame(pilot)
+        assert visible(app) == [1, 2, 3, 4, 5, 6, 7]
+        assert app.screen.check_action("turn", (1,)) is False
 
 
 async def test_resizing_arranges_anew(eleven_runs: Snapshot) -> None:
@@ -120,8 +131,11 @@ async def test_question_mark_lists_every_binding_and_frames_go_on_behind_it(elev
         await pilot.press("question_mark")
         screen = app.screen
         assert isinstance(screen, HelpScreen)
-        described = {description for _, description in screen.keys}
-        assert described >= {binding.description for binding in app.BINDINGS}  # type: ignore[union-attr]
+        parts = [part for part, _ in screen.keys]
+        assert parts[:2] == ["Charts", "Everywhere"]
+        described = {description for _, keys in screen.keys for description in keys.values()}
+        for bindings in (app.BINDINGS, OverviewScreen.BINDINGS, SeedsScreen.BINDINGS, LogScreen.BINDINGS):
+            assert described >= {binding.description for binding in bindings}  # type: ignore[union-attr]
         app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
         await until(pilot, lambda: app.view is not None and app.view.all_ended)
         await pilot.press("escape")
@@ -174,11 +188,11 @@ async def test_no_runs() -> None:
 async def test_a_directory_that_disappears_and_comes_back(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test() as pilot:
         app = await first_frame(pilot)
-        gone = build_view(Snapshot(Path("runs"), directory_exists=False), app.view)
-        for frame, has_charts in ((gone, False), (build_view(eleven_runs, gone), True)):
+        gone = build_view(Snapshot(Path("runs"), directory_exists=False))
+        for frame, has_charts in ((gone, False), (build_view(eleven_runs), True)):
             app.post_message(SnapshotFetched(frame))
             await until(pilot, lambda frame=frame: app.view is frame)  # type: ignore[misc]
-            assert app.query_one(ChartGrid).display is app.query_one(RunsTable).display is has_charts
+            assert app.query_one(ChartGrid).display is app.query_one("#parts").display is has_charts
 
 
 async def test_runs_lie_one_level_deeper(tmp_path: Path, eleven_runs: Snapshot) -> None:
@@ -256,8 +270,8 @@ async def test_only_changed_and_visible_charts_are_drawn(eleven_runs: Snapshot) 
         app = await first_frame(pilot)
         await pilot.pause()
         drawn = [chart.num_drawn for chart in app.query(ChartView)]
-        assert drawn[2:] == [0, 0, 0, 0]
-        before, frame = app.view, build_view(eleven_runs, app.view)
+        assert sum(drawn) == sum(drawn[:2])
+        before, frame = app.view, app.reader._builder.build(eleven_runs)
         app.post_message(SnapshotFetched(frame))
         await until(pilot, lambda: app.view is frame is not before)
         assert [chart.num_drawn for chart in app.query(ChartView)] == drawn

@@ -3,17 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import orjson
 import pytest
 
 from lop_engine.analysis import default_bin, group_runs
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard import render_once
-from lop_tui.dashboard.axes import nice_step, task_axis, value_axis
 from lop_tui.dashboard.formats import count, duration, rate, significant, with_error
-from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.model import ViewBuilder, build_view
+from lop_tui.dashboard.numbers import as_dict
 from lop_tui.dashboard.plots import Ink, draw
+from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import describe_states, fit_table
+from lop_tui.measures import DEFAULT_METRICS
 from tests.dashboard.conftest import FAR_FUTURE, ended, unreadable, waiting
 from tests.helpers import append_tasks, make_metrics, make_run
 
@@ -44,22 +46,98 @@ def test_a_queued_seed_waits_for_the_same_workers(eleven_runs: Snapshot) -> None
 
 
 def test_charts_share_axis_and_bin_and_are_kept_when_nothing_is_new(eleven_runs: Snapshot) -> None:
-    view = build_view(eleven_runs)
+    builder = ViewBuilder()
+    view = builder.build(eleven_runs)
     assert {(chart.x.low, chart.x.high, chart.bin_size) for chart in view.charts} == {(0, 120, default_bin(120))}
-    assert build_view(ended(eleven_runs), view).charts is view.charts
-    fewer = replace(eleven_runs, runs=eleven_runs.runs[1:])
-    assert build_view(fewer, view).charts is not view.charts
+    again = builder.build(ended(eleven_runs))
+    assert all(one is other for one, other in zip(again.charts, view.charts, strict=True))
+    fewer = builder.build(replace(eleven_runs, runs=eleven_runs.runs[1:]))
+    assert all(one is not other for one, other in zip(fewer.charts, view.charts, strict=True))
 
 
-def test_a_new_task_makes_new_charts(tmp_path: Path) -> None:
+def test_a_new_task_makes_new_charts_of_the_lines_that_it_is_in(tmp_path: Path) -> None:
     run = make_run(tmp_path, "bp", num_tasks=40, tasks_done=10, state="running", heartbeat_at=FAR_FUTURE)
-    reader = RunsReader(tmp_path)
-    before = build_view(reader.read())
-    assert build_view(reader.read(), before).charts is before.charts
+    make_run(tmp_path, "cbp", num_tasks=40, tasks_done=10, state="running", heartbeat_at=FAR_FUTURE)
+    reader, builder = RunsReader(tmp_path), ViewBuilder()
+    before = builder.build(reader.read()).charts[0]
+    assert builder.build(reader.read()).charts[0] is before
     append_tasks(run, make_metrics("bp", 40, 0), 10, 12)
-    after = build_view(reader.read(), before)
-    assert after.charts is not before.charts
-    assert len(after.charts[0].lines[0].curve.task) == 12
+    after = builder.build(reader.read(), Request(Settings(bin_size=1))).charts[0]
+    assert after is not before
+    assert after.lines[1] is before.lines[1]
+    assert len(after.lines[0].curve.task) == 12
+
+
+def test_every_recorded_metric_has_a_chart_after_the_usual_ones(eleven_runs: Snapshot) -> None:
+    metrics = [chart.measure.metric for chart in build_view(eleven_runs).charts]
+    assert metrics == [*DEFAULT_METRICS, "train_accuracy"]
+    assert [chart.measure.metric for chart in build_view(waiting()).charts] == list(DEFAULT_METRICS)
+
+
+def test_a_filter_hides_runs_and_changes_no_colour(eleven_runs: Snapshot) -> None:
+    everything = build_view(eleven_runs)
+    view = build_view(eleven_runs, Request(Settings(query="method:cbp,l2 -state:failed")))
+    assert [row.label for row in view.rows] == ["cbp", "l2"]
+    assert (view.num_runs, view.num_hidden) == (5, 6)
+    assert [row.style for row in view.rows] == [everything.rows[1].style, everything.rows[2].style]
+    assert build_view(eleven_runs, Request(Settings(query="seed:77"))).phase == "none match"
+
+
+def test_the_x_axis_in_tasks_steps_and_hours(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", num_tasks=40, spec={"train_images": 600, "mini_batch_size": 100})
+    snapshot = RunsReader(tmp_path).read()
+    x = {
+        unit: build_view(snapshot, Request(Settings(x_unit=unit, bin_size=10))).charts[0].lines[0].x  # type: ignore[arg-type]
+        for unit in ("tasks", "steps", "hours")
+    }
+    assert x["tasks"].tolist() == [5.5, 15.5, 25.5, 35.5]
+    assert x["steps"].tolist() == (x["tasks"] * 10 * 12).tolist()  # 10 epochs of 1,200 images
+    assert x["hours"] == pytest.approx(x["tasks"] * 1.5 / 3600)
+
+
+def test_bins_suit_the_range_that_is_shown(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", num_tasks=2000)
+    snapshot = RunsReader(tmp_path).read()
+    assert build_view(snapshot).charts[0].bin_size == 50
+    assert build_view(snapshot, Request(window=(100.0, 200.0))).charts[0].bin_size == 3
+    assert build_view(snapshot, Request(Settings(bin_size=25), (100.0, 200.0))).charts[0].bin_size == 25
+
+
+def test_smoothing_leaves_the_raw_line(eleven_runs: Snapshot) -> None:
+    plain = build_view(eleven_runs).charts[0].lines[0]
+    smoothed = build_view(eleven_runs, Request(Settings(smoothing=5))).charts[0].lines[0]
+    assert plain.smooth is None
+    assert smoothed.smooth is not None
+    assert smoothed.curve.mean.tolist() == plain.curve.mean.tolist()
+    assert smoothed.smooth.std() < plain.curve.mean.std()
+
+
+def test_published_levels_stand_where_the_protocol_is_the_paper_s(tmp_path: Path) -> None:
+    paper = {"momentum": 0.9, "num_showings": 250, "mini_batch_size": 100, "dataset": "imagenet32"}
+    make_run(tmp_path, "bp", num_tasks=2000, num_epochs=250, spec=paper)
+    make_run(tmp_path, "cbp", num_tasks=2000)
+    snapshot = RunsReader(tmp_path).read()
+    bp, cbp = build_view(snapshot).charts[0].lines
+    assert bp.marks == ((25.5, 0.843), (1975.5, 0.74))
+    assert cbp.marks == ()
+    assert build_view(snapshot).charts[1].lines[0].marks == ()
+    assert build_view(snapshot, Request(Settings(show_published=False))).charts[0].lines[0].marks == ()
+
+
+def test_a_replay_shows_the_runs_as_they_stood(eleven_runs: Snapshot) -> None:
+    view = build_view(ended(eleven_runs), Request(replay_at=30))
+    assert max(int(line.curve.task[-1]) for line in view.charts[0].lines if len(line.x)) <= 30
+    assert view.rows[0].states == (("running", 3),)
+    assert not view.all_ended
+    assert view.last_task == 120
+
+
+def test_the_numbers_are_the_charts_to_the_last_digit(eleven_runs: Snapshot) -> None:
+    view = build_view(eleven_runs)
+    found = orjson.loads(orjson.dumps(as_dict(view)))["settings"]
+    assert found[1]["metrics"]["test_accuracy"]["mean"] == view.charts[0].lines[1].curve.mean.tolist()
+    assert found[2]["metrics"]["test_accuracy"]["num_seeds"][-1] == 2
+    assert found[3]["metrics"] == {}
 
 
 def test_notices_are_short_and_the_unreadable_come_first(eleven_runs: Snapshot) -> None:
@@ -100,31 +178,12 @@ def test_numbers_in_words() -> None:
     assert [with_error(0.0213, 0.0004), with_error(61.27, 0.4)] == ["0.0213 ± 0.0004", "61.3 ± 0.4"]
 
 
-def test_axes_have_round_limits() -> None:
-    assert [nice_step(span, 5) for span in (1, 7, 30, 100)] == [0.2, 2, 10, 20]
-    assert [task_axis(done, 300).high for done in (0, 1, 7, 40, 120, 250)] == [300, 2, 10, 50, 200, 300]
-    accuracy = value_axis([np.array([0.52, 0.893])], "percent", from_zero=False, least_span=10)
-    assert (accuracy.low, accuracy.high) == (50, 90)
-    assert accuracy.ticks(5) == [(50, "50"), (60, "60"), (70, "70"), (80, "80"), (90, "90")]
-    curvature = value_axis([np.array([0.0, 3e-4, np.nan, 0.04])], "log", from_zero=False, least_span=0)
-    assert [label for _, label in curvature.ticks(4)] == ["0.001", "0.01"]
-
-
-@pytest.mark.parametrize("scale", ["linear", "percent", "log"])
-@pytest.mark.parametrize("values", [[], [np.nan], [0.0], [0.0, 0.0], [1e-12, np.inf], [0.3, 0.3]])
-def test_every_axis_has_room(scale: str, values: list[float]) -> None:
-    axis = value_axis([np.array(values)], scale, from_zero=True, least_span=1e-3)  # type: ignore[arg-type]
-    assert axis.low < axis.high
-    assert len(axis.ticks(3)) >= 1
-    assert np.isfinite(axis.place(np.array([0.0, 1.0]))).all()
-
-
 @pytest.mark.parametrize("size", [(20, 6), (36, 9), (66, 26), (200, 55)])
 def test_a_chart_has_the_size_it_is_given(eleven_runs: Snapshot, size: tuple[int, int]) -> None:
     width, height = size
     for chart in build_view(eleven_runs).charts:
         for show_seeds in (False, True):
-            lines = draw(chart, width, height, Ink(), show_seeds).plain.split("\n")
+            lines = draw(chart, width, height, Ink(), show_seeds=show_seeds).plain.split("\n")
             assert len(lines) == height
             assert {len(line) for line in lines} == {width}
 

@@ -5,22 +5,20 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.message import Message
 from textual.widget import Widget
 
-from lop_tui.dashboard.model import Chart
-from lop_tui.dashboard.plots import Ink, Rgb, draw
+from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.formats import quantity, short_value
+from lop_tui.dashboard.ink import ink_of
+from lop_tui.dashboard.plots import Painting, paint, plot_area
+from lop_tui.dashboard.viewport import Viewport, point_at
 
 
 class ChartView(Widget, can_focus=True):
-    """Draws its chart anew only if that, its size, the theme or the kind of lines has changed."""
+    """Draws its chart anew only if that, its size, the viewport, the theme or the kind of lines has changed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "enlarge", "Enlarge / back"),
-        Binding("tab", "app.focus_next", "Next chart", show=False),
-        Binding("shift+tab", "app.focus_previous", "Previous chart", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "enlarge", "Enlarge")]
 
     class Chosen(Message):
         """The user asked for this chart to be enlarged, or put back."""
@@ -29,45 +27,136 @@ class ChartView(Widget, can_focus=True):
             super().__init__()
             self.place = place
 
+    class Pointed(Message):
+        """The mouse points at a place on the x axis, or at none."""
+
+        def __init__(self, x: float | None) -> None:
+            super().__init__()
+            self.x = x
+
+    class Zoomed(Message):
+        """The wheel turned at a place on the x axis; above 1 the range grows."""
+
+        def __init__(self, factor: float, x: float) -> None:
+            super().__init__()
+            self.factor = factor
+            self.x = x
+
+    class Panned(Message):
+        """The mouse dragged the range by so much of the x axis."""
+
+        def __init__(self, by: float) -> None:
+            super().__init__()
+            self.by = by
+
     def __init__(self, place: int) -> None:
         super().__init__()
         self.place = place
         self.num_drawn = 0
         self._chart: Chart | None = None
         self._show_seeds = False
+        self._viewport = Viewport()
         self._drawn: Text | None = None
-        self._drawn_for: tuple[object, ...] = ()
+        self._painting: Painting | None = None
+        self._of: tuple[object, ...] = ()
+        """What the painting shows."""
+        self._held_at: int | None = None
+        self._dragged = False
 
-    def show(self, chart: Chart, show_seeds: bool) -> None:
-        """Show `chart`; nothing happens if it is the one that is shown."""
-        if chart is self._chart and show_seeds == self._show_seeds:
+    def show(self, chart: Chart, viewport: Viewport, show_seeds: bool) -> None:
+        """Show `chart`; nothing happens if it is what is shown."""
+        shown = (chart, viewport, show_seeds)
+        if chart is self._chart and (self._viewport, self._show_seeds) == shown[1:]:
             return
-        self._chart, self._show_seeds, self._drawn = chart, show_seeds, None
+        self._chart, self._viewport, self._show_seeds = shown
+        self._drawn = None
         self.border_title = f"{self.place + 1} {chart.measure.title}"
-        self.border_subtitle = "task"
+        self.border_subtitle = self._subtitle()
         self.refresh()
 
     def render(self) -> Text:
         width, height = self.content_size
         if self._chart is None or width < 12 or height < 4:
             return Text()
-        now = (width, height, ink := self._ink())
-        if not self._drawn or now != self._drawn_for:
-            self._drawn, self._drawn_for = draw(self._chart, width, height, ink, self._show_seeds), now
+        ink, window = ink_of(self), self._viewport.window
+        of = (self._chart, width, height, ink, self._show_seeds, window)
+        if not self._painting or of != self._of:
+            self._painting = paint(self._chart, width, height, ink, show_seeds=self._show_seeds, window=window)
+            self._of, self._drawn = of, None
             self.num_drawn += 1
+        if self._drawn is None:
+            self._drawn = self._painting.with_cursor(self._viewport.cursor)
         return self._drawn
 
     def action_enlarge(self) -> None:
         self.post_message(self.Chosen(self.place))
 
+    def on_resize(self) -> None:
+        if self._chart:
+            self.border_subtitle = self._subtitle()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        x = self._x_at(event)
+        if self._held_at is not None and self._chart and event.x != self._held_at:
+            area, window = plot_area(*self.content_size), self._viewport.window_of(self._chart)
+            self.post_message(self.Panned((self._held_at - event.x) * (window[1] - window[0]) / max(1, area.columns - 1)))
+            self._held_at, self._dragged = event.x, True
+        elif x != self._viewport.cursor:
+            self.post_message(self.Pointed(x))
+
+    def on_leave(self, event: events.Leave) -> None:
+        if self._held_at is None:
+            self.post_message(self.Pointed(None))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        if event.button == 1:
+            self._held_at, self._dragged = event.x, False
+            self.capture_mouse()
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        self._held_at = None
+        self.release_mouse()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._zoom(0.8, event)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._zoom(1.25, event)
+
     def on_click(self, event: events.Click) -> None:
-        self.action_enlarge()
+        if not self._dragged:
+            self.action_enlarge()
 
-    def _ink(self) -> Ink:
-        _, background = self.background_colors
-        foreground = Color.parse(self.app.theme_variables["foreground"])
-        return Ink(_rgb(background), _rgb(background.blend(foreground, 0.55)), not self.app.no_color)
+    def _zoom(self, factor: float, event: events.MouseEvent) -> None:
+        x = self._x_at(event)
+        if x is not None:
+            event.stop()
+            self.post_message(self.Zoomed(factor, x))
 
+    def _x_at(self, event: events.MouseEvent) -> float | None:
+        """Where on the x axis the mouse is; None outside the data area."""
+        offset = event.get_content_offset(self)
+        if self._chart is None or offset is None:
+            return None
+        area = plot_area(*self.content_size)
+        if not area.left <= offset.x < area.left + area.columns:
+            return None
+        return area.x_at(offset.x, self._viewport.window_of(self._chart))
 
-def _rgb(colour: Color) -> Rgb:
-    return colour.r, colour.g, colour.b
+    def _subtitle(self) -> str:
+        """The x axis; with a cursor the place, and every line's value there, as many as fit."""
+        chart, cursor = self._chart, self._viewport.cursor
+        if chart is None or cursor is None:
+            return chart.x_unit if chart else ""
+        words, room = f"{chart.x_unit} {quantity(cursor, chart.x_unit)}", self.size.width - 8
+        length = len(words)
+        for line in chart.lines:
+            point = point_at(line, cursor)
+            if point is None:
+                continue
+            value = short_value(float(line.curve.mean[point]), chart.measure.scale)
+            length += len(value) + 1
+            if length > room:
+                break
+            words += f" {value}" if self.app.no_color else f" [{line.colour}]{value}[/]"
+        return words

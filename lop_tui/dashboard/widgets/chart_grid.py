@@ -7,18 +7,22 @@ from textual.containers import Container, Grid
 from textual.message import Message
 from textual.widgets import Static
 
-from lop_tui.dashboard.model import MEASURES, Chart, View, last_value
+from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.formats import quantity
+from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plots import sample
+from lop_tui.dashboard.rows import value_at
+from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.measures import DEFAULT_METRICS, MEASURES
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
-NUM_CHARTS = len(MEASURES)
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
-    """Columns and rows of charts that a screen area holds readably."""
-    columns = max(1, min(3, width // LEAST_WIDTH))
-    return columns, max(1, min(height // LEAST_HEIGHT, -(-NUM_CHARTS // columns)))
+    """Columns and rows of charts that a screen area holds readably; no more rows than the usual metrics take."""
+    columns = max(1, min(4 if width >= 4 * 55 else 3, width // LEAST_WIDTH))
+    return columns, max(1, min(height // LEAST_HEIGHT, -(-len(DEFAULT_METRICS) // columns)))
 
 
 class ChartGrid(Container):
@@ -30,13 +34,13 @@ class ChartGrid(Container):
     def __init__(self) -> None:
         super().__init__()
         self.enlarged: int | None = None
-        self._charts = [ChartView(place) for place in range(NUM_CHARTS)]
+        self._charts = [ChartView(place) for place in range(len(MEASURES))]
         self._legend = Static(id="legend")
         self._grid = Grid(*self._charts)
         self._view: View | None = None
-        self._show_seeds = False
+        self._viewport = Viewport()
         self._first = 0
-        self._page_size = NUM_CHARTS
+        self._page_size = len(DEFAULT_METRICS)
 
     def compose(self) -> ComposeResult:
         yield self._legend
@@ -47,32 +51,49 @@ class ChartGrid(Container):
         """What is on the screen, in words."""
         if self.enlarged is not None:
             return "Escape goes back"
-        last = min(self._first + self._page_size, NUM_CHARTS)
-        return f"charts {self._first + 1}-{last} of {NUM_CHARTS}" if self.has_more else ""
+        last = min(self._first + self._page_size, self.num_charts)
+        return f"charts {self._first + 1}-{last} of {self.num_charts}" if self.has_more else ""
 
-    def show(self, view: View, show_seeds: bool) -> None:
-        """Hand the charts on to their widgets; those that have not changed stay as they are."""
-        self._view, self._show_seeds = view, show_seeds
-        for widget, chart in zip(self._charts, view.charts, strict=True):
-            widget.show(chart, show_seeds)
-        self._update_legend()
+    @property
+    def num_charts(self) -> int:
+        return len(self._view.charts) if self._view else len(DEFAULT_METRICS)
 
     @property
     def has_more(self) -> bool:
         """Whether there are charts that the screen does not show."""
-        return self.enlarged is not None or self._page_size < NUM_CHARTS
+        return self.enlarged is not None or self._page_size < self.num_charts
+
+    @property
+    def shown_metric(self) -> str:
+        """The metric of the chart that is enlarged, or has the focus."""
+        if not self._view or not self._view.charts:
+            return DEFAULT_METRICS[0]
+        focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
+        place = focused if self.enlarged is None else self.enlarged
+        return self._view.charts[min(place, self.num_charts - 1)].measure.metric
+
+    def show(self, view: View, viewport: Viewport) -> None:
+        """Hand the charts on to their widgets; those that have not changed stay as they are."""
+        before, self._view, self._viewport = self.num_charts, view, viewport
+        if before != len(view.charts):
+            self._arrange()
+        for widget, chart in zip(self._charts, view.charts, strict=False):
+            widget.show(chart, viewport, view.request.settings.show_seeds)
+        self._update_legend()
 
     def enlarge(self, place: int | None) -> None:
         """Give all room to one chart; None, or the same again, gives it back."""
+        if place is not None and place >= self.num_charts:
+            return
         self.enlarged = None if place == self.enlarged else place
         self._arrange()
 
     def turn(self, direction: int) -> None:
         """Go to the next (1) or previous (-1) page, or chart if one is enlarged; after the last comes the first."""
         if self.enlarged is not None:
-            self.enlarged = (self.enlarged + direction) % NUM_CHARTS
+            self.enlarged = (self.enlarged + direction) % self.num_charts
         else:
-            starts = range(0, NUM_CHARTS, self._page_size)
+            starts = range(0, self.num_charts, self._page_size)
             self._first = starts[(self._first // self._page_size + direction) % len(starts)]
         self._arrange()
 
@@ -83,11 +104,14 @@ class ChartGrid(Container):
         self._legend.display = False
 
     def _arrange(self) -> None:
+        if self.enlarged is not None and self.enlarged >= self.num_charts:
+            self.enlarged = None
         if self.enlarged is None:
             columns, rows = grid_shape(*self.size)
             self._page_size = columns * rows
+            self._first = min(self._first, self.num_charts - 1)
             self._first -= self._first % self._page_size
-            shown = list(range(NUM_CHARTS))[self._first : self._first + self._page_size]
+            shown = list(range(self.num_charts))[self._first : self._first + self._page_size]
             self._grid.styles.grid_size_columns = min(columns, len(shown))
             self._grid.styles.grid_size_rows = -(-len(shown) // columns)
         else:
@@ -96,23 +120,26 @@ class ChartGrid(Container):
         for widget in self._charts:
             widget.display = widget.place in shown
         self._legend.display = self.enlarged is not None
-        if not any(widget.has_focus for widget in self._charts if widget.display):
+        focused = self.screen.focused
+        if focused is None or (isinstance(focused, ChartView) and not focused.display):
             self._charts[shown[0]].focus()
         self._update_legend()
         self.post_message(self.Arranged())
 
     def _update_legend(self) -> None:
         if self.enlarged is not None and self._view and self._view.charts:
-            self._legend.update(legend(self._view.charts[self.enlarged], self.size.width - 2, not self.app.no_color))
+            chart = self._view.charts[self.enlarged]
+            self._legend.update(legend(chart, self.size.width - 2, self._viewport.cursor, not self.app.no_color))
 
 
-def legend(chart: Chart, width: int, coloured: bool = True) -> Text:
-    """Sample, name and last value of each line, as many to a row of `width` as fit."""
-    entries = []
+def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool = True) -> Text:
+    """Sample, name and value of each line at the cursor, or the last; as many to a row of `width` as fit."""
+    entries = [Text(f"{chart.x_unit} {quantity(cursor, chart.x_unit)}", style="bold")] if cursor is not None else []
     for line in chart.lines:
         entry = sample(line.colour, line.marker, coloured).append(f" {line.label}", style="default bold")
-        value = " ".join(last_value(line.curve, line.num_seeds, chart.measure.scale))
-        entry.append(f" {value}".rstrip(), style="default")
+        point = -1 if cursor is None else point_at(line, cursor)
+        value = "" if point is None else " ".join(value_at(line.curve, point, line.num_seeds, chart.measure.scale))
+        entry.append(f" {value or '-'}".rstrip(), style="default")
         entries.append(entry)
     rows: list[list[Text]] = [[]]
     for entry in entries:

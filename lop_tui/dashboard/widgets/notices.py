@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.widgets import Static
 
-from lop_tui.dashboard.model import Notice
+from lop_tui.dashboard.rows import Notice
 
 
 class Notices(Static):

@@ -1,5 +1,7 @@
 """The line on top: what is watched, how far it is, and whether the picture is live."""
 
+from dataclasses import dataclass
+
 from rich.text import Text
 from textual.widgets import Static
 
@@ -8,20 +10,30 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
 
 
+@dataclass(frozen=True)
+class Status:
+    """What the line tells."""
+
+    view: View | None = None
+    paused: bool = False
+    error: Exception | None = None
+    replay: str = ""
+    """Speed of the replay that is on."""
+
+
 class StatusLine(Static):
     """Left: directory and runs; right: what the charts show, or why they stand still."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._view: View | None = None
-        self._paused = False
-        self._error: Exception | None = None
+        self._status = Status()
         self._page = ""
 
-    def show(self, view: View | None, *, paused: bool, error: Exception | None, page: str) -> None:
-        """Bring the line up to date; `page` says which charts are on the screen."""
-        self._view, self._paused, self._error, self._page = view, paused, error, page
-        self._redraw()
+    def show(self, status: Status, page: str) -> None:
+        """Bring the line up to date; `page` says which part of the view is on the screen."""
+        if (status, page) != (self._status, self._page):
+            self._status, self._page = status, page
+            self._redraw()
 
     def on_resize(self) -> None:
         self._redraw()
@@ -29,27 +41,35 @@ class StatusLine(Static):
     def _redraw(self) -> None:
         left, width = self._left(), self.content_size.width
         right = self._right(width - left.cell_len - 1)
-        if left.cell_len + right.cell_len + 2 > width and not (self._paused or self._error):
+        urgent = self._status.paused or self._status.error or self._status.replay
+        if left.cell_len + right.cell_len + 2 > width and not urgent:
             right = Text()
         left.truncate(max(0, width - right.cell_len - bool(right.cell_len)), overflow="ellipsis")
         self.update(left.append(" " * (width - left.cell_len - right.cell_len)).append(right))
 
     def _left(self) -> Text:
-        if self._view is None:
+        view = self._status.view
+        if view is None:
             return Text("reading the runs …")
-        line = Text().append(str(self._view.runs_dir), style="bold")
-        if self._view.num_runs:
-            runs = "run" if self._view.num_runs == 1 else "runs"
-            line.append(f"  {self._view.num_runs} {runs}: ")
-            line.append(describe_states(self._view.states, coloured=not self.app.no_color))
+        line = Text().append(str(view.runs_dir), style="bold")
+        if view.num_runs:
+            runs = "run" if view.num_runs == 1 else "runs"
+            line.append(f"  {view.num_runs} {runs}: ")
+            line.append(describe_states(view.states, coloured=not self.app.no_color))
+        if view.request.settings.query:
+            line.append("  filter: ").append(view.request.settings.query, style="bold")
+            line.append(f" ({view.num_hidden} hidden)")
         return line
 
     def _right(self, room: int) -> Text:
-        if self._error:
-            return Text(f" cannot read, trying again: {_short(self._error)} ", style="reverse")
-        if self._paused:
+        status = self._status
+        if status.error:
+            return Text(f" cannot read, trying again: {_short(status.error)} ", style="reverse")
+        if status.replay:
+            return Text(f" REPLAY {status.replay} ", style="reverse")
+        if status.paused:
             return Text(" PAUSED: space goes on ", style="reverse")
-        if self._view and self._view.all_ended and len(hint := closing_hint(self._view)) < room:
+        if status.view and status.view.all_ended and len(hint := closing_hint(status.view)) < room:
             return Text(hint, style="italic")
         return Text(self._page, style="dim")
 

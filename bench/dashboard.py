@@ -1,0 +1,199 @@
+"""``python -m bench.dashboard``: what the dashboard costs on a runs directory as large as the paper's.
+
+A real `lop watch` in a pseudo-terminal of 160 x 48, on 4 methods x 30 seeds x 5,000 tasks. Each figure is a median over
+rounds; a key's time runs from the key to the last byte of the screen that it brings.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import select
+import statistics
+import struct
+import sys
+import tempfile
+import termios
+import threading
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from bench.make_runs import METHODS, append_tasks, made_up, write_tree
+from lop_engine.rundir import RunDir
+from lop_engine.store import TableWriter
+
+NUM_TASKS = 5000
+IDLE_S = 10.0
+QUIET_S = 0.12
+KEYS = {"cursor": b"\x1b[D", "band/seeds": b"s", "zoom": b"+", "next charts": b"]", "enlarge": b"1"}
+
+
+class Terminal:
+    """A program in a pseudo-terminal."""
+
+    def __init__(self, command: list[str], columns: int = 160, rows: int = 48, **environment: str) -> None:
+        self.started_at = time.perf_counter()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(environment, TERM="xterm-256color", COLORTERM="truecolor")
+            os.execvp(command[0], command)
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, key: bytes) -> None:
+        os.write(self._fd, key)
+
+    def read(self, timeout_s: float) -> bytes:
+        """What it writes next; nothing if that takes longer, or it has ended."""
+        ready, _, _ = select.select([self._fd], [], [], timeout_s)
+        try:
+            return os.read(self._fd, 1 << 20) if ready else b""
+        except OSError:
+            return b""
+
+    def wait_for(self, what: bytes, timeout_s: float = 60) -> float:
+        """Seconds from the start until `what` was written."""
+        seen = b""
+        while time.perf_counter() - self.started_at < timeout_s:
+            seen = seen[-4096:] + self.read(1)
+            if what in seen:
+                return time.perf_counter() - self.started_at
+        raise TimeoutError(f"{what!r} never came")
+
+    def drain(self, for_s: float) -> None:
+        """Read on for a while."""
+        until = time.perf_counter() + for_s
+        while (left := until - time.perf_counter()) > 0:
+            self.read(left)
+
+    def last_byte_after(self, key: bytes) -> float:
+        """Seconds from a key to the last byte of what it brings."""
+        self.press(key)
+        began = last = time.perf_counter()
+        while time.perf_counter() - last < QUIET_S:
+            if self.read(QUIET_S):
+                last = time.perf_counter()
+        return last - began
+
+
+class Trainer(threading.Thread):
+    """Records a task in every run each second, as 120 workers would."""
+
+    def __init__(self, runs_dir: Path, num_seeds: int, first_task: int) -> None:
+        super().__init__(daemon=True)
+        self._tables = [
+            (TableWriter(RunDir(runs_dir / method / "default" / f"seed_{seed:03d}").tasks_json, "tasks"), metrics)
+            for method in METHODS
+            for seed in range(num_seeds)
+            if (metrics := made_up(method, seed, NUM_TASKS))
+        ]
+        self._task = first_task
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(1.0):
+            for table, metrics in self._tables:
+                append_tasks(table, metrics, range(self._task, self._task + 1))
+            self._task += 1
+
+
+def measure(runs_dir: Path, num_seeds: int, done: int) -> dict[str, float]:
+    """All figures: seconds, bytes, shares of a core."""
+    blocks_path = runs_dir.parent / "blocks.json"
+    state = str(runs_dir.parent / "state")
+    terminal = Terminal(
+        [sys.executable, "-m", "bench.dashboard", "--watch", str(runs_dir), "--blocks", str(blocks_path)],
+        XDG_STATE_HOME=state,
+    )
+    found = {"first frame, s": terminal.wait_for(b"1 test accuracy")}
+    process = psutil.Process(terminal.pid)
+    terminal.drain(3)
+    before = sum(process.cpu_times()[:2])
+    terminal.drain(IDLE_S)
+    found["idle, % of a core"] = 100 * (sum(process.cpu_times()[:2]) - before) / IDLE_S
+    for name, key in KEYS.items():
+        times = []
+        for _ in range(10):
+            times.append(terminal.last_byte_after(key))
+            terminal.drain(0.3)
+        found[f"key to screen, {name}, ms"] = 1000 * statistics.median(times)
+        terminal.press(b"0")
+        terminal.drain(0.5)
+    terminal.press(b"\x1b")
+    terminal.drain(1)
+    blocks_path.with_suffix(".begin").touch()
+    trainer = Trainer(runs_dir, num_seeds, done)
+    trainer.start()
+    before = sum(process.cpu_times()[:2])
+    terminal.drain(15)
+    found["live (120 new tasks a second), % of a core"] = 100 * (sum(process.cpu_times()[:2]) - before) / 15
+    trainer.stopping.set()
+    found["memory, MiB"] = process.memory_info().rss / 2**20
+    terminal.press(b"q")
+    while not blocks_path.exists() and process.is_running():
+        terminal.drain(0.5)
+    blocks = json.loads(blocks_path.read_text())
+    found["longest block of a refresh, ms"] = 1000 * statistics.median(blocks)
+    found["... at worst, ms"] = 1000 * max(blocks)
+    return found
+
+
+def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
+    """The dashboard with a clock beside it: for each second, the longest time in which nothing else had a turn."""
+    from lop_engine.runs import RunsReader
+    from lop_tui.dashboard.app import Dashboard
+
+    blocks: list[float] = []
+
+    async def tick() -> None:
+        began, longest = time.perf_counter(), 0.0
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.002)
+            now = time.perf_counter()
+            longest = max(longest, now - before - 0.002)
+            if now - began > 1:
+                if blocks_path.with_suffix(".begin").exists():
+                    blocks.append(longest)
+                began, longest = now, 0.0
+
+    class Timed(Dashboard):
+        async def on_load(self) -> None:
+            self.clock = asyncio.create_task(tick())
+
+    Timed(RunsReader(runs_dir).read).run()
+    blocks_path.write_text(json.dumps(blocks))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--blocks", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.watch:
+        watch_and_time(given.watch, given.blocks)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        runs_dir, done = Path(directory) / "runs", NUM_TASKS - 100
+        write_tree(runs_dir, given.seeds, NUM_TASKS, done, running=True)
+        found = measure(runs_dir, given.seeds, done)
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    table = Table(title=f"lop watch, 4 methods x {given.seeds} seeds x {NUM_TASKS} tasks, 160 x 48")
+    table.add_column("")
+    table.add_column("", justify="right")
+    for name, value in found.items():
+        table.add_row(name, f"{value:.3g}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a chart and a heat map show, as numbers: no screen, no plotting library.
+
+They are equal only if they are the same object: a frame takes over from the last what has not changed.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lop_engine.analysis import Curve
+from lop_engine.runs import Series
+from lop_tui.dashboard.axes import Axis
+from lop_tui.measures import Measure
+
+XUnit = Literal["tasks", "steps", "hours"]
+
+Points = tuple[np.ndarray, np.ndarray]
+"""x and values, both of shape (points,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One setting of one method in one chart."""
+
+    label: str
+    colour: str
+    """``#rrggbb``"""
+    marker: str
+    """A letter-like character that stands for the line where there is no colour."""
+    curve: Curve
+    """Mean and standard error over seeds, a point a bin; values in the metric's units."""
+    x: np.ndarray
+    """Where the points lie, in the chart's `x_unit`, rising; shape (points,) as of `curve.task`."""
+    num_seeds: int
+    """Seeds there are; `curve.num_seeds` says how many entered each point."""
+    smooth: np.ndarray | None = None
+    """The mean after smoothing, shape (points,); the raw one then stays as a faint line."""
+    seeds: tuple[Points, ...] = ()
+    """Each seed's own bins."""
+    marks: tuple[tuple[float, float], ...] = ()
+    """Published levels: x and value."""
+    source: tuple[Series, ...] = ()
+    """What it was made from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A metric over tasks. The same object as before where nothing has changed."""
+
+    measure: Measure
+    """Name, unit, scale, and how the y axis is fitted."""
+    lines: tuple[Line, ...]
+    x: Axis
+    """The whole x axis, in `x_unit`."""
+    bin_size: int
+    x_unit: XUnit | Literal["epochs"] = "tasks"
+    zero_line: bool = False
+    """Draw a faint line at zero (for differences)."""
+
+    @property
+    def has_points(self) -> bool:
+        return any(len(line.x) for line in self.lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """A metric of every seed of one setting over tasks."""
+
+    measure: Measure
+    label: str
+    seeds: tuple[int, ...]
+    task: np.ndarray
+    """Middle of each bin, tasks counted from 1, shape (bins,)."""
+    values: np.ndarray
+    """Shape (seeds, bins) in the metric's units; NaN where a seed has no whole bin."""
+    bin_size: int
+    num_tasks: int
+    """The x axis goes from 0 to this."""

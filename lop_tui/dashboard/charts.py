@@ -1,0 +1,152 @@
+"""From groups of seeds to the charts of a frame. Averages over tasks and seeds are `lop_engine.analysis`'s."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
+from lop_engine.published import published_levels
+from lop_tui.dashboard.axes import Axis, task_axis
+from lop_tui.dashboard.chart import Chart, Line, Points, XUnit
+from lop_tui.dashboard.rows import Style, tasks_recorded
+from lop_tui.dashboard.settings import Request, Settings
+from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What all charts of a frame share: one x axis, one bin size."""
+
+    x: Axis
+    bin_size: int
+
+
+class Ruler:
+    """Where tasks of a group stand on an x axis."""
+
+    def __init__(self, group: Group, unit: XUnit) -> None:
+        self._group = group
+        self._unit = unit
+
+    def __call__(self, task: np.ndarray) -> np.ndarray:
+        """Points at `task` (counted from 1) in the unit of the axis; empty where that is not known."""
+        if self._unit == "tasks":
+            return task
+        if self._unit == "steps":
+            steps = self._group.steps_per_task
+            return task * steps if steps else np.empty(0)
+        return np.interp(task, np.arange(len(self._elapsed_hours)), self._elapsed_hours)
+
+    @cached_property
+    def _elapsed_hours(self) -> np.ndarray:
+        return self._group.elapsed_hours()
+
+
+@dataclass
+class ChartMaker:
+    """Makes the charts of frame after frame; what has not changed is the same object as before."""
+
+    _lines: dict[tuple[object, ...], Line] = field(default_factory=dict)
+    _charts: dict[tuple[object, ...], Chart] = field(default_factory=dict)
+
+    def make(self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request) -> tuple[Chart, ...]:
+        """A chart for each metric that was recorded, and for the usual ones; those first."""
+        scope = find_scope(groups, request)
+        rulers = {group.label: Ruler(group, request.settings.x_unit) for group in groups}
+        lines, charts = self._lines, self._charts
+        self._lines, self._charts = {}, {}
+        made = []
+        for measure in measures(groups, request.settings):
+            members = tuple(
+                self._line(lines, group, styles[group.label], measure.metric, scope.bin_size, request.settings, rulers)
+                for group in groups
+            )
+            key = (measure, scope, request.settings.x_unit, *map(id, members))
+            chart = charts.get(key) or Chart(measure, members, scope.x, scope.bin_size, request.settings.x_unit)
+            self._charts[key] = chart
+            made.append(chart)
+        return tuple(made)
+
+    def _line(
+        self,
+        known: dict[tuple[object, ...], Line],
+        group: Group,
+        style: Style,
+        metric: str,
+        bin_size: int,
+        settings: Settings,
+        rulers: Mapping[str, Ruler],
+    ) -> Line:
+        chosen = (settings.x_unit, settings.smoothing, settings.show_seeds, settings.show_published)
+        # The reader hands out the same series as long as nothing is new. A line keeps its own alive, so no id returns.
+        key = (group.label, style, metric, bin_size, group.num_tasks, *chosen, *(id(run.series) for run in group.runs))
+        line = known.get(key) or make_line(group, style, metric, bin_size, settings, rulers[group.label])
+        self._lines[key] = line
+        return line
+
+
+def measures(groups: Sequence[Group], settings: Settings) -> list[Measure]:
+    """What there are charts of, each on the scale that was chosen for it."""
+    recorded = {metric for group in groups for run in group.runs for metric in run.series}
+    shown = [*DEFAULT_METRICS, *(metric for metric in MEASURES if metric in recorded and metric not in DEFAULT_METRICS)]
+    return [scaled(MEASURES[metric], settings) for metric in shown]
+
+
+def scaled(measure: Measure, settings: Settings) -> Measure:
+    """The measure on the scale that was chosen for it."""
+    if measure.metric not in settings.other_scale:
+        return measure
+    return replace(measure, scale="linear" if measure.scale == "log" else "log")
+
+
+def find_scope(groups: Sequence[Group], request: Request) -> Scope:
+    """The x axis that holds all groups, and bins that suit the part of it that is shown."""
+    unit = request.settings.x_unit
+    done = [max(map(tasks_recorded, group.runs)) for group in groups]
+    tasks = task_axis(max(done, default=0), max((group.num_tasks for group in groups), default=1))
+    x = tasks
+    if unit != "tasks":
+        ends = [Ruler(group, unit)(np.array([float(last)])) for group, last in zip(groups, done, strict=True)]
+        x = Axis(0, _round_up(max((float(end[0]) for end in ends if len(end)), default=0.0)))
+    low, high = request.window or (x.low, x.high)
+    tasks_shown = round((high - low) / (x.high - x.low) * tasks.high)
+    return Scope(x, request.settings.bin_size or default_bin(min(tasks_shown, round(tasks.high))))
+
+
+def _round_up(value: float) -> float:
+    """1, 2 or 5 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(value)) if value > 0 else 1.0
+    return float(next(factor * power for factor in (1, 2, 5, 10) if value <= factor * power * (1 + 1e-9)))
+
+
+def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: Settings, ruler: Ruler) -> Line:
+    """One group's line in the chart of `metric`."""
+    curve = group.curve(metric, bin_size)
+    x = ruler(curve.task)
+    if len(x) < len(curve.task):
+        curve = average([], bin_size, group.num_tasks)
+    seeds: tuple[Points, ...] = ()
+    if settings.show_seeds:
+        table = seed_table(group, metric, bin_size)
+        places = ruler(table.task)
+        seeds = tuple((places[there], seed[there]) for seed in table.values if (there := np.isfinite(seed)).any())
+    return Line(
+        label=group.label,
+        colour=style.colour,
+        marker=style.marker,
+        curve=curve,
+        x=x,
+        num_seeds=len(group.runs),
+        smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
+        seeds=seeds,
+        marks=_published(group, ruler) if metric == "test_accuracy" and settings.show_published else (),
+        source=tuple(run.series for run in group.runs),
+    )
+
+
+def _published(group: Group, ruler: Ruler) -> tuple[tuple[float, float], ...]:
+    levels = published_levels(group.runs[0].spec)
+    x = ruler(np.array([float(level.task) for level in levels]))
+    return tuple(zip(x.tolist(), (level.accuracy for level in levels), strict=False))

@@ -1,0 +1,203 @@
+"""What is done to runs from the dashboard: stop, resume, plot. It asks first, and never holds the screen up."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_until_stopped
+from lop_engine.launch.stop import PATIENCE_S
+from lop_engine.logs import clean
+from lop_engine.records import ENDED
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView
+from lop_tui.dashboard.screens.question import Question
+
+if TYPE_CHECKING:
+    from lop_tui.dashboard.app import Dashboard
+
+POLL_S = 0.2
+_MOST_LINES = 8
+"""Of what a command says, the last ones."""
+_LONG_S = 15.0
+
+
+def ask_to_stop(app: "Dashboard", runs: Sequence[RunView]) -> None:
+    """Stop those of `runs` that run or wait, and all that train in the same workers, after asking."""
+    app.run_worker(_ask_to_stop(app, {run.dir for run in runs}), group="ask", exclusive=True)
+
+
+def ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
+    """Train those of `runs` to their end that have not come to it and do not run, after asking."""
+    app.run_worker(_ask_to_resume(app, runs), group="ask", exclusive=True)
+
+
+async def plot(app: "Dashboard", arguments: list[str]) -> None:
+    """Draw a figure with `lop plot`, and say where it is."""
+    if app.view:
+        await _run_and_tell(app, "plot", *arguments, "--runs-dir", str(app.view.runs_dir))
+
+
+async def _ask_to_stop(app: "Dashboard", chosen: Collection[RunDir]) -> None:
+    # The frame may be old, of a replay or filtered: what there is to stop is looked up.
+    runs_dir = _runs_dir(chosen)
+    views = await asyncio.to_thread(look_at, runs_dir)
+    plan = plan_stop([view for view in views if view.dir in chosen], views)
+    if not plan.asked and not plan.dequeued:
+        app.notify(_nothing_to_stop(plan, views, chosen), severity="warning", markup=False)
+    elif await app.push_screen_wait(Question("Stop runs", describe_stop(plan), "Stop")):
+        app.run_worker(_stop(app, runs_dir, {*plan.asked, *plan.dequeued}), group="stop")
+
+
+async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) -> None:
+    def begin() -> Stopping:
+        views = look_at(runs_dir)
+        return stop_runs([view for view in views if view.dir in chosen], views)
+
+    stopping = await asyncio.to_thread(begin)
+    app.reader.read_soon()
+    left = stopping.asked
+    for _ in range(round(PATIENCE_S / POLL_S)):  # by and by: whoever leaves meanwhile need not wait
+        if not left:
+            break
+        left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
+    app.reader.read_soon()
+    done = [run_dir for run_dir in stopping.asked if run_dir not in left] + stopping.dequeued
+    if done:
+        app.notify(f"stopped (R resumes):\n{_names(done)}", markup=False)
+    if left:
+        app.notify(f"not ended yet, their workers are at it:\n{_names(left)}", severity="warning", markup=False)
+
+
+async def _ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
+    chosen = {run.dir for run in runs}
+    unreadable = {run.dir for run in runs if run.problem}
+    runs_dir = _runs_dir(chosen)
+    views = [view for view in await asyncio.to_thread(look_at, runs_dir) if view.dir in chosen]
+    waiting = [view for view in views if view.state not in (*ENDED, "running") and view.dir not in unreadable]
+    others: list[tuple[str, RunDir]] = [
+        (view.state, view.dir) for view in views if view not in waiting and view.dir not in unreadable
+    ]
+    others += [("unreadable", run_dir) for run_dir in unreadable]
+    if not waiting:
+        app.notify(f"nothing to resume:\n{_by_word(others)}", severity="warning", markup=False)
+        return
+    question = Question("Resume runs", await asyncio.to_thread(describe_resume, waiting, others), "Resume")
+    if await app.push_screen_wait(question):
+        names = [str(view.dir.path.absolute()) for view in waiting]
+        command = _run_and_tell(app, "resume", *names, "--runs-dir", str(runs_dir.absolute()), "--detach")
+        app.run_worker(command, group="resume")
+
+
+def describe_stop(plan: Stopping) -> str:
+    """What a stop would do, by name."""
+    named = [run_dir for run_dir in plan.asked if run_dir not in plan.along]
+    hosts = sorted({host for _, host in plan.elsewhere})
+    parts = (
+        ("To be stopped:", named),
+        ("In the same worker, and so stopped with them:", plan.along),
+        ("Waiting, and so taken off the queue:", plan.dequeued),
+        *((f"Not stopped, for they train on {host}; stop them there:", _on(host, plan)) for host in hosts),
+    )
+    said = [f"{what}\n{_names(dirs)}" for what, dirs in parts if dirs]
+    return "\n\n".join([*said, "Workers save first: all can be resumed (R)."])
+
+
+def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunDir]]) -> str:
+    """What a resume would do, by name. It looks for the checkpoints."""
+    dirs = [view.dir for view in waiting]
+    kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
+    queued = [view.dir for view in waiting if view.state == "queued"]
+    parts = (
+        (f"{len(kept)} to go on from a checkpoint:", kept),
+        (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
+        ("Of these, still waiting for the lop run that queued them; if that is alive, it starts them itself:", queued),
+    )
+    said = [f"{what}\n{_names(found)}" for what, found in parts if found]
+    if others:
+        said.append(f"Left as they are:\n{_by_word(others)}")
+    return "\n\n".join([*said, "They train on this machine, in the background."])
+
+
+def name_runs(dirs: Iterable[RunDir]) -> list[str]:
+    """A line for each setting: ``cbp: seeds 0-4, 7``."""
+    lines = []
+    for (experiment, setting), found in groupby(sorted(dirs), key=lambda one: (one.experiment, one.setting)):
+        seeds = sorted(run_dir.seed for run_dir in found)
+        label = experiment if setting == "default" else f"{experiment} {setting}"
+        lines.append(f"{label}: seed{'s' * (len(seeds) > 1)} {_ranges(seeds)}")
+    return lines
+
+
+async def run_lop(*arguments: str) -> tuple[int, str]:
+    """Run a `lop` command in a child process; return its exit status and the last lines of what it said.
+
+    It goes on when the dashboard is left. Raises OSError if it cannot be started.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {"NO_COLOR": "1"}
+    with tempfile.TemporaryFile() as output:  # not a pipe, which what it leaves in the background would hold open
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lop_tui", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+        while child.poll() is None:
+            await asyncio.sleep(POLL_S / 4)
+        output.seek(0)
+        lines = [clean(line) for line in output.read().decode("utf-8", "replace").split("\n")]
+    return child.returncode, "\n".join([line for line in lines if line.strip()][-_MOST_LINES:])
+
+
+async def _run_and_tell(app: "Dashboard", command: str, *arguments: str) -> None:
+    try:
+        status, said = await run_lop(command, *arguments)
+    except OSError as error:
+        status, said = 1, f"lop {command} cannot be started: {error.strerror}"
+    app.reader.read_soon()
+    if status:
+        said = said or f"lop {command} ended with exit status {status}"
+        app.notify(said, severity="error", timeout=_LONG_S, markup=False)
+    else:
+        app.notify(said or f"lop {command}: done", markup=False)
+
+
+def _runs_dir(dirs: Collection[RunDir]) -> Path:
+    return next(iter(dirs)).path.parents[2]
+
+
+def _nothing_to_stop(plan: Stopping, views: Sequence[RunView], chosen: Collection[RunDir]) -> str:
+    if plan.elsewhere:
+        hosts = ", ".join(sorted({host for _, host in plan.elsewhere}))
+        return f"nothing to stop here: these train on {hosts}; stop them there"
+    return f"nothing to stop:\n{_by_word([(view.state, view.dir) for view in views if view.dir in chosen])}"
+
+
+def _on(host: str, plan: Stopping) -> list[RunDir]:
+    return [run_dir for run_dir, where in plan.elsewhere if where == host]
+
+
+def _by_word(found: Sequence[tuple[str, RunDir]]) -> str:
+    """``  finished: cbp: seeds 0-3``: a line for each word and setting."""
+    words = sorted({word for word, _ in found})
+    return "\n".join(
+        f"  {word}: {name}" for word in words for name in name_runs(run_dir for one, run_dir in found if one == word)
+    )
+
+
+def _names(dirs: Iterable[RunDir]) -> str:
+    return "\n".join(f"  {line}" for line in name_runs(dirs))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0-4, 7`` for sorted numbers."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ends = [(found[0][1], found[-1][1]) for found in (list(run) for _, run in runs)]
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ends)

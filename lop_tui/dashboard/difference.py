@@ -1,0 +1,114 @@
+"""The difference of two settings, seed by seed, as a chart and in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lop_engine.analysis import Curve, Difference
+from lop_tui.dashboard.axes import task_axis
+from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.formats import significant
+from lop_tui.dashboard.rows import Style
+from lop_tui.measures import MEASURES
+
+_MOST_SEEDS_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings and a metric; the difference is that of the second minus the first."""
+
+    first: str
+    second: str
+    metric: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.second} - {self.first}"
+
+    @property
+    def unit(self) -> str:
+        """A share is told in percent, the difference of two shares in points."""
+        return "percentage points" if MEASURES[self.metric].unit == "%" else ""
+
+    @property
+    def title(self) -> str:
+        name = MEASURES[self.metric].name
+        return f"{self.name}: {name}, {self.unit}" if self.unit else f"{self.name}: {name}"
+
+
+def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks: int) -> Chart:
+    """Mean over pairs with its 95 % interval as the band, and a mark on the zero line where it leaves that for good."""
+    # A band reaches as far to either side as a standard error does elsewhere; here that is the interval.
+    curve = Curve(
+        difference.task, difference.mean, difference.high - difference.mean, difference.num_pairs, difference.bin_size
+    )
+    parts_at = difference.parts_at
+    line = Line(
+        pair.name,
+        style.colour,
+        style.marker,
+        curve,
+        difference.task,
+        num_seeds=len(difference.pairs),
+        marks=() if parts_at is None else ((parts_at, 0.0),),
+    )
+    measure = MEASURES[pair.metric]
+    # A difference may be negative: no logarithm.
+    measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
+    last = float(difference.task[-1]) if len(difference.task) else 0.0
+    return Chart(measure, (line,), task_axis(int(np.ceil(last)), num_tasks), difference.bin_size, zero_line=True)
+
+
+def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> list[str]:
+    """What the difference is in the last bin, or in the one at `cursor`; from where on it is one; which seeds it is of.
+
+    One sentence each, honest about how little a few pairs say.
+    """
+    if not difference.pairs:
+        return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
+    if not len(difference.task):
+        missing = f"no bin of {difference.bin_size} tasks with {MEASURES[pair.metric].name} is whole in both yet"
+        return [missing, *_left_over(difference, pair)]
+    point = -1 if cursor is None else int(np.abs(difference.task - cursor).argmin())
+    return [_reading(difference, pair, point), _parting(difference), *_left_over(difference, pair)]
+
+
+def _reading(difference: Difference, pair: Pair, point: int) -> str:
+    mean, low, high = (_value(getattr(difference, part)[point], pair) for part in ("mean", "low", "high"))
+    first = max(1, difference.task[point] - (difference.bin_size - 1) / 2)
+    last = first + 2 * (difference.task[point] - first)
+    where = f"task {first:.0f}" if first == last else f"tasks {first:.0f}-{last:.0f}"
+    value = f"{mean} {pair.unit}".rstrip()
+    num_pairs = int(difference.num_pairs[point])
+    if num_pairs == 1:
+        return f"{where}: {value}; a single pair of seeds, so no interval"
+    return f"{where}: {value}, 95 % interval {low} to {high}, {num_pairs} pairs of seeds"
+
+
+def _parting(difference: Difference) -> str:
+    if not (difference.num_pairs > 1).any():
+        return "whether they differ takes two pairs at least"
+    if difference.parts_at is None:
+        return "not apart: zero lies within the last interval"
+    return f"apart since task {difference.parts_at:.0f}"
+
+
+def _left_over(difference: Difference, pair: Pair) -> list[str]:
+    """Seeds that only one of the two has."""
+    sides = ((pair.first, difference.only_a), (pair.second, difference.only_b))
+    return [f"only in {label}: {_name_seeds(seeds)}" for label, seeds in sides if seeds]
+
+
+def _name_seeds(seeds: Sequence[int]) -> str:
+    named = ", ".join(map(str, seeds[:_MOST_SEEDS_NAMED]))
+    more = len(seeds) - _MOST_SEEDS_NAMED
+    return f"seed{'s' * (len(seeds) > 1)} {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _value(value: float, pair: Pair) -> str:
+    """With its sign."""
+    if MEASURES[pair.metric].unit == "%":
+        return f"{100 * value:+.1f}"
+    return ("+" if value >= 0 else "") + significant(value)

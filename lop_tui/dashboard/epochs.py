@@ -1,0 +1,47 @@
+"""Inside one task: charts over its epochs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lop_engine.analysis import Curve
+from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.rows import Style
+from lop_tui.measures import MEASURES
+
+MUTED = Style("#888888", ".")
+"""The accuracy on the training images, beside that on the test images in the setting's own colour."""
+
+Documents = Sequence[dict[str, object]]
+
+
+def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: int) -> tuple[Chart, ...]:
+    """Train and test accuracy over the epochs of a task; then `metric`, or the curvature if that is an accuracy.
+
+    Args:
+        documents: one task's of epochs.json, at least one.
+        num_epochs: how far the x axis goes at least.
+    """
+    other = "curvature" if metric.endswith("accuracy") else metric
+    parts = [("test_accuracy", (("train_accuracy", MUTED), ("test_accuracy", style))), (other, ((other, style),))]
+    charts = []
+    for name, members in parts:
+        lines = tuple(_line(documents, one, look) for one, look in members if any(one in row for row in documents))
+        if lines:
+            last = max(int(line.x[-1]) for line in lines)
+            charts.append(Chart(MEASURES[name], lines, Axis(0, max(2, num_epochs, last)), 1, "epochs"))
+    return tuple(charts)
+
+
+def _line(documents: Documents, metric: str, style: Style) -> Line:
+    x = np.array([_number(document.get("epoch")) + 1 for document in documents])
+    values = np.array([_number(document.get(metric)) for document in documents])
+    curve = Curve(x, values, np.zeros(len(x)), np.ones(len(x), dtype=int), 1)
+    name = MEASURES[metric].name.removesuffix(" accuracy")
+    return Line(name, style.colour, style.marker, curve, x, num_seeds=1)
+
+
+def _number(value: object) -> float:
+    """NaN for what was not finite, and so is null."""
+    return float(value) if isinstance(value, int | float) else float("nan")

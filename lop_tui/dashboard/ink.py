@@ -1,0 +1,32 @@
+"""The ink that suits a widget: its theme's colours, and the markers that the terminal and its owner like."""
+
+import locale
+import os
+import sys
+
+from textual.color import Color
+from textual.widget import Widget
+
+from lop_tui.dashboard.plots import Ink, Rgb
+from lop_tui.dashboard.settings import Markers
+
+
+def ink_of(widget: Widget) -> Ink:
+    """Colours of the widget's theme and background; none where NO_COLOR asks for that."""
+    app = widget.app
+    _, background = widget.background_colors
+    foreground = Color.parse(app.theme_variables["foreground"])
+    markers: Markers = getattr(app, "markers", "braille")
+    return Ink(_rgb(background), _rgb(background.blend(foreground, 0.55)), not app.no_color, markers)
+
+
+def usual_markers() -> Markers:
+    """What this terminal can surely show: the console of a machine has no braille, some have ASCII alone."""
+    encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
+    if "utf" not in encoding.lower():
+        return "ascii"
+    return "blocks" if os.environ.get("TERM") == "linux" else "braille"
+
+
+def _rgb(colour: Color) -> Rgb:
+    return colour.r, colour.g, colour.b

@@ -1,0 +1,209 @@
+"""What is laid over the axes and lines of a chart: bands, seeds, published levels, a cursor. numpy only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lop_tui.dashboard.axes import HUGE, Axis, value_axis
+from lop_tui.dashboard.canvas import NONE, Canvas, Ink, PlotArea, Rgb, blend, pack, rgb, unpack
+from lop_tui.dashboard.chart import Chart, Line, Points
+from lop_tui.dashboard.raster import (
+    BRAILLE,
+    QUADRANTS,
+    SINGLE,
+    SINGLE_ASCII,
+    Dots,
+    by_cell,
+    characters,
+    cut,
+    dot_of,
+    light,
+)
+from lop_tui.measures import Scale
+
+_BAND_OPACITY = 0.4
+_BAND_STEPS = 4
+"""Shades of a band at its edge; more would cost many short runs of cells and show nothing."""
+_FAINT_OPACITY = 0.45
+_MARK_OPACITY = 0.75
+_ZERO_OPACITY = 0.6
+_CURSOR_OPACITY = 0.35
+_NOT_POSITIVE = -1e9
+"""Stands for the logarithm of what has none: so far down that what is interpolated from it is no value either."""
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line's pieces, or those of all its seeds, within the window: as of `cut`, values in the units of the y axis."""
+
+    number: int
+    """Of the line."""
+    pieces: np.ndarray
+    strong: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where things are in one drawing."""
+
+    area: PlotArea
+    x: Axis
+    y: Axis
+    dots: Dots
+
+    @property
+    def window(self) -> tuple[float, float]:
+        return self.x.low, self.x.high
+
+    def height_of(self, values: np.ndarray) -> np.ndarray:
+        """Share 0 .. 1 of the y axis at which values, in its units, stand."""
+        return (np.clip(values, self.y.low, self.y.high) - self.y.low) / (self.y.high - self.y.low)
+
+    def rows_of(self, values: np.ndarray) -> np.ndarray:
+        """The row, counted from the top, of values in the units of the y axis."""
+        from_below = dot_of(self.height_of(values), self.area.rows * self.dots.high) // self.dots.high
+        return self.area.rows - 1 - from_below
+
+
+def dots_of(ink: Ink) -> Dots:
+    if ink.ascii:
+        return SINGLE_ASCII
+    if not ink.coloured:
+        return SINGLE
+    return BRAILLE if ink.markers == "braille" else QUADRANTS
+
+
+def in_units(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Values of the metric in the units of its axis, on a log scale `_NOT_POSITIVE` where there is no logarithm."""
+    values = np.clip(np.asarray(values, dtype=float), -HUGE, HUGE)
+    if scale == "log":
+        without = np.where(np.isnan(values), np.nan, _NOT_POSITIVE)
+        return np.log10(values, out=without, where=values > 0)
+    return 100 * values if scale == "percent" else values
+
+
+def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool) -> list[Stroke]:
+    """Everything that is drawn as a line, the strong one of each setting and the faint ones."""
+    strokes = []
+    for number, line in enumerate(chart.lines):
+        strong = line.curve.mean if line.smooth is None else line.smooth
+        faint = [] if line.smooth is None else [(line.x, line.curve.mean)]
+        faint += line.seeds if show_seeds else ()
+        strokes.append(Stroke(number, _cut_all([(line.x, strong)], chart.measure.scale, window), strong=True))
+        strokes.append(Stroke(number, _cut_all(faint, chart.measure.scale, window), strong=False))
+    return strokes
+
+
+def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float], show_seeds: bool) -> Axis:
+    """A y axis around all that is visible."""
+    measure = chart.measure
+    visible = [stroke.pieces[[1, 3]] for stroke in strokes]
+    visible += [
+        in_units(np.array([value]), measure.scale)
+        for line in chart.lines
+        for x, value in line.marks
+        if window[0] <= x <= window[1]
+    ]
+    # A band that reaches below zero has no place on a log scale; the means decide.
+    edges = [] if show_seeds else [(line.x, line.curve.high) for line in chart.lines]
+    edges += [] if show_seeds or measure.scale == "log" else [(line.x, line.curve.low) for line in chart.lines]
+    visible.append(_cut_all(edges, measure.scale, window)[[1, 3]])
+    values = [_metric(one, measure.scale) for one in visible]
+    return value_axis(values, measure.scale, measure.from_zero, measure.least_span, bounded=not chart.zero_line)
+
+
+def _cut_all(lines: Sequence[Points], scale: Scale, window: tuple[float, float]) -> np.ndarray:
+    """Pieces of several lines at once, as of `cut`, values in the units of the y axis."""
+    if not lines:
+        return np.empty((4, 0))
+    x, values = (np.concatenate(parts) for parts in zip(*lines, strict=True))
+    series = np.repeat(np.arange(len(lines)), [len(one) for one, _ in lines])
+    return cut(x, in_units(values, scale), window, series)
+
+
+def _metric(units: np.ndarray, scale: Scale) -> np.ndarray:
+    """`in_units` undone; NaN where there was no logarithm."""
+    if scale == "log":
+        return np.where(units > -310, 10.0 ** np.maximum(units, -310), np.nan)
+    return units / 100 if scale == "percent" else units
+
+
+def tint_bands(data: Canvas, chart: Chart, frame: Frame, ink: Ink) -> None:
+    """Tint the background of each cell by the share of it that lies within a band."""
+    tint = np.tile(np.array(ink.background, dtype=float), (*data.chars.shape, 1))
+    touched = np.zeros(data.chars.shape, dtype=bool)
+    for line in chart.lines:
+        if len(line.x) > 1:
+            share = np.rint(_share_in_band(line, frame) * _BAND_STEPS) / _BAND_STEPS
+            tint += _BAND_OPACITY * share[:, :, None] * (np.array(rgb(line.colour)) - tint)
+            touched |= share > 0
+    data.background[touched] = pack(tint[touched])
+
+
+def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
+    """How much of each cell lies within the line's band, 0 .. 1, shape (rows, columns)."""
+    area, dots_high = frame.area, frame.dots.high
+    x = np.linspace(frame.x.low, frame.x.high, area.columns)
+    # In rows from the top, as cells are counted; dots have a height of their own.
+    low, high = (
+        area.rows - (0.5 + frame.height_of(in_units(band, frame.y.scale)) * (area.rows * dots_high - 1)) / dots_high
+        for band in (line.curve.low, line.curve.high)
+    )
+    low, high = (np.interp(x, line.x, edge, np.nan, np.nan) for edge in (low, high))
+    top = np.arange(area.rows)[:, None]
+    share: np.ndarray = np.nan_to_num(np.minimum(low, top + 1) - np.maximum(high, top))
+    return np.clip(share, 0, 1)
+
+
+def put_faint(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
+    """Draw faint lines into blank cells; where several meet, in the colour of the one with the most dots there."""
+    if not strokes:
+        return
+    dots, area = frame.dots, frame.area
+    pieces = np.concatenate([stroke.pieces for stroke in strokes], axis=1)
+    layer = np.repeat([stroke.number for stroke in strokes], [stroke.pieces.shape[1] for stroke in strokes])
+    high, wide = area.rows * dots.high, area.columns * dots.wide
+    columns = dot_of(np.clip((pieces[[0, 2]] - frame.x.low) / (frame.x.high - frame.x.low), 0, 1), wide)
+    rows = high - 1 - dot_of(frame.height_of(pieces[[1, 3]]), high)
+    ends = np.stack([rows[0], columns[0], rows[1], columns[1]])
+    cells = by_cell(light(ends, layer, (len(chart.lines), high, wide)), dots)
+    faint = np.array([_over(rgb(line.colour), ink, _FAINT_OPACITY) for line in chart.lines])
+    most = cells.sum((-1, -2)).argmax(0)
+    data.put(data.is_blank, characters(np.any(cells, axis=0), dots), faint[most])
+
+
+def put_marks(data: Canvas, chart: Chart, frame: Frame, where: np.ndarray, ink: Ink) -> None:
+    """Draw published levels into the cells of the mask `where`."""
+    for line in chart.lines:
+        for x, value in line.marks:
+            column = frame.area.column_of(x, frame.window)
+            (units,) = in_units(np.array([value]), frame.y.scale)
+            if column is None or not frame.y.low <= units <= frame.y.high:
+                continue
+            cell = np.zeros_like(where)
+            cell[frame.rows_of(units), column - frame.area.left] = True
+            data.put(cell & where, "o" if ink.ascii else "◇", _over(rgb(line.colour), ink, _MARK_OPACITY))
+
+
+def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
+    """Draw a horizontal line at zero, where that is visible, into blank cells."""
+    if frame.y.scale == "log" or not frame.y.low <= 0 <= frame.y.high:
+        return
+    row = np.arange(frame.area.rows) == frame.rows_of(np.zeros(1))
+    data.put(data.is_blank & row[:, None], "-" if ink.ascii else "─", _over(ink.axes, ink, _ZERO_OPACITY))
+
+
+def put_cursor(data: Canvas, column: int, ink: Ink) -> None:
+    """A vertical line that hides nothing: a character in blank cells, a tint in the others."""
+    line = np.arange(data.chars.shape[1]) == column
+    blank = data.is_blank & line
+    tinted = ~data.is_blank & line
+    data.put(blank, "|" if ink.ascii else "│", pack(ink.axes))
+    under = data.background[tinted]
+    under = np.where(under == NONE, pack(ink.background), under)
+    data.background[tinted] = pack(unpack(under) + _CURSOR_OPACITY * (np.array(ink.axes) - unpack(under)))
+
+
+def _over(colour: Rgb, ink: Ink, opacity: float) -> int:
+    return pack(blend(colour, ink.background, opacity))

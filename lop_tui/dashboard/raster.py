@@ -1,0 +1,105 @@
+"""Lines as dots, many at once: pure numpy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Into how many dots a cell is divided, and the character for each pattern of lit ones."""
+
+    weights: np.ndarray
+    """What each dot adds to a pattern's number, shape (dot rows, dot columns) of a cell."""
+    characters: np.ndarray
+    """By pattern, the first is blank."""
+
+    @property
+    def high(self) -> int:
+        return int(self.weights.shape[0])
+
+    @property
+    def wide(self) -> int:
+        return int(self.weights.shape[1])
+
+
+BRAILLE = Dots(np.array([[1, 8], [2, 16], [4, 32], [64, 128]]), np.array([" ", *map(chr, range(0x2801, 0x2900))]))
+QUADRANTS = Dots(np.array([[1, 2], [4, 8]]), np.array(list(" ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█")))
+SINGLE = Dots(np.array([[1]]), np.array([" ", "·"]))
+SINGLE_ASCII = Dots(np.array([[1]]), np.array([" ", "."]))
+
+
+def cut(x: np.ndarray, values: np.ndarray, window: tuple[float, float], series: np.ndarray | None = None) -> np.ndarray:
+    """The straight pieces of lines within a range of x, cut off at its ends.
+
+    Points that are not finite are left out and their neighbours joined; a lone point is a piece without length.
+
+    Args:
+        x: shape (points,), rising within each line.
+        values: shape (points,).
+        series: number of the line that each point belongs to, shape (points,); None: all to one.
+
+    Returns:
+        x and value at the start, x and value at the end; shape (4, pieces).
+    """
+    shown = np.isfinite(x) & np.isfinite(values)
+    x, values = x[shown], values[shown]
+    joined = np.ones(max(0, len(x) - 1), dtype=bool)
+    if series is not None:
+        joined = np.diff(series[shown]) == 0
+    alone = np.ones(len(x), dtype=bool)
+    alone[1:] &= ~joined
+    alone[:-1] &= ~joined
+    start = np.concatenate([np.flatnonzero(joined), np.flatnonzero(alone)])
+    end = np.concatenate([np.flatnonzero(joined) + 1, np.flatnonzero(alone)])
+    inside = (x[end] >= window[0]) & (x[start] <= window[1])
+    start, end = start[inside], end[inside]
+    run, rise = x[end] - x[start], values[end] - values[start]
+    first, last = (
+        np.divide(np.clip(edge, x[start], x[end]) - x[start], run, out=np.full(len(run), share), where=run > 0)
+        for edge, share in zip(window, (0.0, 1.0), strict=True)
+    )
+    return np.stack(
+        [x[start] + first * run, values[start] + first * rise, x[start] + last * run, values[start] + last * rise]
+    )
+
+
+def dot_of(share: np.ndarray, num_dots: int) -> np.ndarray:
+    """The dot, of so many in a row, at a share 0 .. 1 of an axis: its ends are the middles of the outermost dots."""
+    return np.floor(np.round(0.5 + share * (num_dots - 1), 8)).astype(np.int64)
+
+
+def light(pieces: np.ndarray, layer: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Light all dots along straight pieces.
+
+    Args:
+        pieces: row and column of the dot at the start and at the end, shape (4, pieces), within `shape`.
+        layer: shape (pieces,), the layer that each one is drawn on.
+        shape: (layers, dot rows, dot columns)
+
+    Returns:
+        Lit dots, shape `shape`.
+    """
+    lit = np.zeros(shape, dtype=bool)
+    row, column, end_row, end_column = pieces
+    rise, run = end_row - row, end_column - column
+    steps = np.maximum(np.abs(rise), np.abs(run))
+    of = np.repeat(np.arange(len(steps)), steps + 1)
+    step = np.arange(len(of)) - np.repeat(np.cumsum(steps + 1) - (steps + 1), steps + 1)
+    along = step / np.maximum(steps, 1)[of]
+    rows = np.rint(row[of] + along * rise[of]).astype(np.int64)
+    columns = np.rint(column[of] + along * run[of]).astype(np.int64)
+    lit[layer[of], rows, columns] = True
+    return lit
+
+
+def by_cell(lit: np.ndarray, dots: Dots) -> np.ndarray:
+    """Dots of shape (..., dot rows, dot columns), by cell: (..., rows, columns, dots high, dots wide)."""
+    *layers, high, wide = lit.shape
+    split = lit.reshape(*layers, high // dots.high, dots.high, wide // dots.wide, dots.wide)
+    return np.moveaxis(split, -3, -2)
+
+
+def characters(cells: np.ndarray, dots: Dots) -> np.ndarray:
+    """The character for the lit dots of each cell; shape (..., rows, columns) for `cells` as of `by_cell`."""
+    return dots.characters[(cells * dots.weights).sum((-1, -2))]

@@ -1,0 +1,45 @@
+"""Showing again how it came about: frames of the runs as they stood after ever more tasks."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lop_tui.dashboard.app import Dashboard
+
+TICK_S = 0.2
+DURATION_S = 30.0
+"""Of a whole replay, at first."""
+
+
+class Replay:
+    """Moves the task up to which runs are shown, until the last; pausing the dashboard holds it.
+
+    Args:
+        dashboard: the app that shows it.
+        last_task: where it ends.
+    """
+
+    def __init__(self, dashboard: "Dashboard", last_task: int) -> None:
+        self._dashboard = dashboard
+        self._last_task = last_task
+        self._tasks_per_s = last_task / DURATION_S
+        self._at = 1.0
+        self._timer = dashboard.set_interval(TICK_S, self._tick)
+        self._tick()
+
+    def describe(self, paused: bool) -> str:
+        """``task 120 of 5000, 167 a second: < > speed, y ends``."""
+        pace = "paused" if paused else f"{self._tasks_per_s:.3g} a second"
+        return f"task {int(self._at)} of {self._last_task}, {pace}: < > speed, y ends"
+
+    def change_speed(self, factor: float) -> None:
+        """Faster or slower, within reason."""
+        self._tasks_per_s = min(max(self._tasks_per_s * factor, 0.2), 10.0 * self._last_task)
+
+    def stop(self) -> None:
+        """Move no more."""
+        self._timer.stop()
+
+    def _tick(self) -> None:
+        if not self._dashboard.paused:
+            self._at = min(self._at + self._tasks_per_s * TICK_S, self._last_task)
+            self._dashboard.ask(replay_at=int(self._at))

@@ -1,0 +1,162 @@
+"""The run table and the notices of a frame, as numbers and words."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lop_engine.analysis import Curve, Group
+from lop_engine.logs import clean
+from lop_engine.records import State
+from lop_engine.runs import RunView
+from lop_tui.dashboard.formats import with_error
+from lop_tui.measures import Scale
+
+#: In the order in which they are told: what needs attention comes first.
+STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a setting of a method looks, in every view."""
+
+    colour: str
+    """``#rrggbb``"""
+    marker: str
+    """Stands for it where there is no colour."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of one method in the table."""
+
+    label: str
+    short_label: str
+    style: Style
+    states: tuple[tuple[State, int], ...]
+    tasks_done: int
+    """Over all seeds, as are `tasks_total` and `tasks_per_min`."""
+    tasks_total: int
+    progress: float
+    accuracy: str
+    """Test accuracy in the last bin, percent, mean +- standard error over seeds; empty if there is none."""
+    accuracy_seeds: str
+    """``n=1/4`` where that does not hold every seed."""
+    tasks_per_min: float | None
+    eta_s: float | None
+    device: str
+    """Devices of its running seeds, else those it last ran on: ``cpu``, ``cuda:0 cuda:1``."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know about one run."""
+
+    run: str
+    text: str
+
+
+def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
+    """How many runs are in each state that occurs, in the order of STATES."""
+    counts = Counter(run.state for run in runs)
+    return tuple((state, counts[state]) for state in STATES if counts[state])
+
+
+def tasks_recorded(run: RunView) -> int:
+    """Finished tasks whose records were read."""
+    return max((len(values) for values in run.series.values()), default=0)
+
+
+def short_label(group: Group) -> str:
+    """The setting by its values alone: ``bp 0.01`` for ``bp step_size=0.01``."""
+    if group.setting == "default":
+        return group.experiment
+    values = " ".join(part.partition("=")[2] or part for part in group.setting.split(","))
+    return f"{group.experiment} {values}"
+
+
+def build_row(group: Group, style: Style) -> Row:
+    """How far a group is, and how well it does."""
+    accuracy, accuracy_seeds = _last_accuracy(group)
+    tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
+    return Row(
+        label=group.label,
+        short_label=short_label(group),
+        style=style,
+        states=count_states(group.runs),
+        tasks_done=sum(run.status.tasks_done for run in group.runs),
+        tasks_total=sum(run.num_tasks for run in group.runs),
+        progress=float(np.mean([_progress(run) for run in group.runs])),
+        accuracy=accuracy,
+        accuracy_seeds=accuracy_seeds,
+        tasks_per_min=tasks_per_min or None,
+        eta_s=_eta_s(group, tasks_per_min),
+        device=_devices(group),
+    )
+
+
+def _progress(run: RunView) -> float:
+    return 1.0 if run.state == "finished" else run.status.progress
+
+
+def _tasks_per_min(run: RunView) -> float:
+    return 60 * (run.status.epochs_per_s or 0) / max(1, run.status.num_epochs)
+
+
+def _eta_s(group: Group, tasks_per_min: float) -> float | None:
+    """Seconds until all seeds have ended: the slowest running one, or all work left at the present rate."""
+    running = [run.status.eta_s for run in group.runs if run.state == "running"]
+    known = [eta_s for eta_s in running if eta_s is not None]
+    if not tasks_per_min or len(known) < len(running):
+        return None
+    unfinished = [run for run in group.runs if run.state in ("queued", "running")]
+    tasks_left = sum(run.num_tasks * (1 - run.status.progress) for run in unfinished)
+    return max(*known, 60 * tasks_left / tasks_per_min)
+
+
+def _devices(group: Group) -> str:
+    devices = [(run.state, run.status.device) for run in group.runs if run.status.device]
+    running = [device for state, device in devices if state == "running"]
+    return " ".join(sorted(set(running or [device for _, device in devices])))
+
+
+def _last_accuracy(group: Group) -> tuple[str, str]:
+    curve = group.curve("test_accuracy")
+    if not len(curve.mean):
+        curve = group.curve("test_accuracy", bin_size=1)
+    return value_at(curve, -1, len(group.runs), "percent")
+
+
+def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:
+    """Mean +- standard error at a point, and ``n=1/4`` where it lacks seeds; empty without points."""
+    if not len(curve.mean):
+        return "", ""
+    factor = 100 if scale == "percent" else 1
+    mean, error = curve.mean[point] * factor, curve.standard_error[point] * factor
+    num_present = curve.num_seeds[point]
+    value = f"{mean:.1f} ± {error:.1f}" if scale == "percent" else with_error(mean, error)
+    return value, "" if num_present == num_seeds else f"n={num_present}/{num_seeds}"
+
+
+def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
+    """What is wrong with which run, unreadable ones first; then what else was noted."""
+    unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
+    failed = [
+        Notice(run.dir.name, f"{run.state}: {_last_line(run.status.error)}")
+        for run in runs
+        if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
+    ]
+    lost = [
+        Notice(run.dir.name, "lost: its worker is gone; R takes it up again where it was")
+        for run in runs
+        if not run.problem and run.state == "lost"
+    ]
+    noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.state != "finished"]
+    return tuple(unreadable + failed + lost + noted)
+
+
+def _last_line(error: str | None) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [clean(line).strip() for line in (error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "it left no error; its worker.log may say more (l)"

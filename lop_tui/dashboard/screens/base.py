@@ -1,0 +1,88 @@
+"""What all screens that show frames have in common."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from lop_engine.runs import RunView
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.widgets.prompt import Prompt
+from lop_tui.dashboard.widgets.status_line import StatusLine
+from lop_tui.dashboard.widgets.system_line import SystemLine
+
+if TYPE_CHECKING:
+    from lop_tui.dashboard.app import Dashboard
+
+
+class FrameScreen(Screen[None]):
+    """Status line, body, prompt and footer. Subclasses give the body and show frames in it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.back", "Back", show=False),
+        Binding("tab", "app.focus_next", "Next part", show=False),
+        Binding("shift+tab", "app.focus_previous", "Previous part", show=False),
+    ]
+    NAME: ClassVar[str] = ""
+    """Heads its keys in the help."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = StatusLine()
+        self.prompt = Prompt()
+        self.system = SystemLine()
+
+    @property
+    def dashboard(self) -> "Dashboard":
+        return cast("Dashboard", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield self.status
+        yield from self.body()
+        yield self.prompt
+        yield self.system
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> Sequence[Widget]:
+        """What stands between status line and footer."""
+        raise NotImplementedError
+
+    def wanted(self) -> dict[str, Any]:
+        """Fields of the Request that this screen needs."""
+        return {}
+
+    def selected(self) -> Sequence[RunView]:
+        """The runs that stop, resume and the log are about."""
+        raise NotImplementedError
+
+    @property
+    def page(self) -> str:
+        """Where in the view one is, in words."""
+        return ""
+
+    def back(self) -> bool:
+        """Undo the nearest thing on this screen; False if there is nothing to undo."""
+        return False
+
+    def show(self, view: View) -> None:
+        """Show a frame in the body; subclasses extend this."""
+        self.system.show(view.usage)
+        self.system.display = self.size.height >= 30
+        self.show_status()
+
+    def show_status(self) -> None:
+        """Bring the line on top up to date."""
+        self.status.show(self.dashboard.status(), self.page)
+
+    def on_screen_resume(self) -> None:
+        self.dashboard.ask(**{"heat_of": None, "epochs_of": None, "compare": None} | self.wanted())
+        if self.dashboard.view:
+            self.show(self.dashboard.view)
+
+    def on_resize(self) -> None:
+        if self.dashboard.view:
+            self.show(self.dashboard.view)

@@ -1,0 +1,232 @@
+"""Two settings against each other, seed by seed."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from lop_engine.analysis import Difference
+from lop_engine.runs import RunView, Series
+from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.difference import Pair, difference_chart, verdict
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.plots import sample
+from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
+from lop_tui.dashboard.settings import after
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.titled_chart import TitledChart
+
+STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
+
+
+class Name(Static):
+    """The name of a setting; a click asks for the next one."""
+
+    class Clicked(Message):
+        """The user clicked on it."""
+
+        def __init__(self, name: "Name") -> None:
+            super().__init__()
+            self.clicked = name
+
+    def on_click(self, event: events.Click) -> None:
+        self.post_message(self.Clicked(self))
+
+
+class CompareScreen(OneMetricScreen):
+    """The difference of two settings over their common seeds, with its interval, in a chart and in words."""
+
+    NAME = "Comparison"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "second(1)", "Other method"),
+        Binding("N", "second(-1)", "Previous other method", show=False),
+        Binding("a", "first(1)", "Baseline"),
+        Binding("A", "first(-1)", "Previous baseline", show=False),
+        Binding("o", "swap", "Swap"),
+        *METRIC_KEYS,
+        Binding("left", f"cursor({-STEP_SHARE})", "Cursor: the difference at a task", show=False),
+        Binding("right", f"cursor({STEP_SHARE})", "Cursor: the difference at a task", show=False),
+        Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False),
+        Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False),
+        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in (wheel)", key_display="+", show=False),
+        Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False),
+        Binding("comma", "pan(-1)", "Range to the left (drag)", key_display=",", show=False),
+        Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False),
+        Binding("0", "whole", "Whole range, no cursor", show=False),
+    ]
+
+    def __init__(self, label: str | None) -> None:
+        super().__init__()
+        self.first = label
+        self.second: str | None = None
+        self.viewport = Viewport()
+        self.chart_view = TitledChart()
+        self.words = Static(id="verdict", markup=False)
+        self.names = Name(id="second"), Name(id="first")
+        self._difference: Difference | None = None
+        self._pair: Pair | None = None
+        self._chart: Chart | None = None
+        self._made_for: tuple[object, ...] = ()
+        self._series: list[Series] = []
+
+    def body(self) -> Sequence[Widget]:
+        second, first = self.names
+        return Horizontal(second, Static("-", id="minus"), first, id="names"), self.words, self.chart_view
+
+    @property
+    def page(self) -> str:
+        return "differences of paired seeds"
+
+    def wanted(self) -> dict[str, Any]:
+        labels = self.labels
+        if self.first is None and labels:
+            self.first = labels[0]
+        if self.second is None and len(labels) > 1:
+            self.second = after(labels, self.first)
+        return {"compare": self._wanted_pair}
+
+    @property
+    def _wanted_pair(self) -> tuple[str, str] | None:
+        return (self.first, self.second) if self.first and self.second else None
+
+    def selected(self) -> Sequence[RunView]:
+        view = self.dashboard.view
+        groups = [view.group(label) for label in (self.first, self.second)] if view else []
+        return [run for group in groups if group for run in group.runs]
+
+    def back(self) -> bool:
+        """Undo the nearest thing: a range, a cursor. False if there is neither."""
+        undone = self.viewport != Viewport()
+        self.action_whole()
+        return undone
+
+    def show(self, view: View) -> None:
+        super().show(view)
+        self._show_names(view)
+        missing = [label for label in self._wanted_pair or () if label not in self.labels]
+        if missing or self._wanted_pair is None:
+            self._difference, self._made_for = None, ()
+            self.chart_view.display = False
+            self._tell([_why_nothing(missing, view)])
+        elif view.request.compare == self._wanted_pair and view.difference:
+            self._take(view, view.difference)
+            self._look()
+
+    def _take(self, view: View, difference: Difference) -> None:
+        """Make the chart, unless it is of the same runs as before."""
+        first, second = self._wanted_pair or ("", "")
+        groups, row = [view.group(label) for label in (first, second)], view.row(second)
+        runs = [run for group in groups if group for run in group.runs]
+        self._pair = Pair(first, second, view.request.settings.metric)
+        # The reader hands out the same series as long as nothing is new.
+        made_for = (self._pair, row and row.style, difference.bin_size, *(id(run.series) for run in runs))
+        if made_for != self._made_for and row:
+            num_tasks = min(group.num_tasks for group in groups if group)
+            self._difference, self._made_for = difference, made_for
+            self._series = [run.series for run in runs]  # kept alive, so that no id returns
+            self._chart = difference_chart(difference, self._pair, row.style, num_tasks)
+
+    def _look(self) -> None:
+        """Show the chart and the words; without a cursor, where the two part is marked."""
+        difference, pair, chart = self._difference, self._pair, self._chart
+        if difference is None or pair is None or chart is None:
+            return
+        self.chart_view.display = bool(len(difference.task))
+        self._tell(verdict(difference, pair, self.viewport.cursor))
+        marked = difference.parts_at if self.viewport.cursor is None else self.viewport.cursor
+        self.chart_view.show_titled(chart, Viewport(self.viewport.window, marked), pair.title)
+
+    def _tell(self, sentences: Sequence[str]) -> None:
+        self.words.update("; ".join(sentences))
+        self.words.set_class(not self.chart_view.display, "-alone")
+
+    def _show_names(self, view: View) -> None:
+        for name, label in zip(self.names, (self.second, self.first), strict=True):
+            row = view.row(label)
+            text = sample(row.style.colour, row.style.marker, not self.app.no_color) if row else Text()
+            name.update(text.append(f" {label or '?'}", style="default bold"))
+
+    def on_name_clicked(self, message: Name.Clicked) -> None:
+        if message.clicked is self.names[0]:
+            self.action_second(1)
+        else:
+            self.action_first(1)
+
+    def on_chart_view_pointed(self, message: ChartView.Pointed) -> None:
+        self._move(Viewport(self.viewport.window, message.x))
+
+    def on_chart_view_zoomed(self, message: ChartView.Zoomed) -> None:
+        if self._chart:
+            self._move(self.viewport.zoomed(message.factor, message.x, self._chart.x))
+
+    def on_chart_view_panned(self, message: ChartView.Panned) -> None:
+        if self._chart:
+            self._move(self.viewport.panned(message.by, self._chart.x))
+
+    def action_second(self, direction: int) -> None:
+        self.second = _next_but(self.labels, self.second, self.first, direction)
+        self._ask()
+
+    def action_first(self, direction: int) -> None:
+        self.first = _next_but(self.labels, self.first, self.second, direction)
+        self._ask()
+
+    def action_swap(self) -> None:
+        self.first, self.second = self.second, self.first
+        self._ask()
+
+    def action_cursor(self, by: float) -> None:
+        if self._chart and len(reached := self._chart.lines[0].x):
+            # From the last bin on: right of it there is nothing to read.
+            at = float(reached[-1]) if self.viewport.cursor is None else self.viewport.cursor
+            self._move(Viewport(self.viewport.window, at).with_cursor_moved(by, self._chart.x))
+
+    def action_zoom(self, factor: float) -> None:
+        if whole := self._whole:
+            self._move(self.viewport.zoomed(factor, self.viewport.cursor, whole))
+
+    def action_pan(self, direction: int) -> None:
+        if whole := self._whole:
+            low, high = self.viewport.window or (whole.low, whole.high)
+            self._move(self.viewport.panned(direction * (high - low) / 4, whole))
+
+    def action_whole(self) -> None:
+        self._move(Viewport())
+
+    @property
+    def _whole(self) -> Axis | None:
+        return self._chart.x if self._chart else None
+
+    def _move(self, viewport: Viewport) -> None:
+        if viewport != self.viewport:
+            self.viewport = viewport
+            self._look()
+
+    def _ask(self) -> None:
+        self.dashboard.ask(**self.wanted())
+        if self.dashboard.view:
+            self._show_names(self.dashboard.view)
+
+
+def _next_but(labels: Sequence[str], present: str | None, other: str | None, direction: int) -> str | None:
+    """The next of `labels` that is not `other`; the present one if there is none."""
+    free = [label for label in labels if label != other]
+    return after(free, present, direction) if free else present
+
+
+def _why_nothing(missing: Sequence[str], view: View) -> str:
+    if not view.groups:
+        return "no run matches the filter" if view.num_hidden else "no runs to compare"
+    if not missing:
+        return "a comparison takes two methods or settings"
+    hidden = "hidden by the filter" if view.request.settings.query else "gone"
+    verb = "is" if len(missing) == 1 else "are"
+    return f"{' and '.join(missing)} {verb} {hidden}; n and a choose others"

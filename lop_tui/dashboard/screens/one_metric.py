@@ -1,0 +1,41 @@
+"""What the views of a single metric have in common: which metric, and in which bins."""
+
+from typing import ClassVar
+
+from textual.binding import Binding
+
+from lop_tui.dashboard.screens.base import FrameScreen
+from lop_tui.dashboard.settings import BIN_SIZES, after
+from lop_tui.measures import MEASURES
+
+METRIC_KEYS = [
+    Binding("right_square_bracket", "metric(1)", "Metric", key_display="]"),
+    Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False),
+    Binding("b", "bins(1)", "Larger bins", show=False),
+    Binding("B", "bins(-1)", "Smaller bins", show=False),
+]
+
+
+class OneMetricScreen(FrameScreen):
+    """A view of one metric of all that were recorded."""
+
+    AUTO_FOCUS: ClassVar[str | None] = ""
+    """Keys go to the view itself: nothing in it needs the focus."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Every setting that the filter lets through."""
+        view = self.dashboard.view
+        return [group.label for group in view.groups] if view else []
+
+    def action_metric(self, direction: int) -> None:
+        view = self.dashboard.view
+        recorded = {metric for run in view.runs for metric in run.series} if view else set()
+        metrics = [metric for metric in MEASURES if metric in recorded]
+        if metrics:
+            self.dashboard.change(metric=after(metrics, self.dashboard.settings.metric, direction))
+
+    def action_bins(self, direction: int) -> None:
+        self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
+        chosen = self.dashboard.settings.bin_size
+        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)

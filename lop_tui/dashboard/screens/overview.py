@@ -1,0 +1,244 @@
+"""The first screen: the run table, and a chart of each metric."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widget import Widget
+from textual.widgets import Static
+
+from lop_engine.errors import UserError
+from lop_engine.runs import RunView
+from lop_tui.dashboard.advice import Advice, advice
+from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.screens.base import FrameScreen
+from lop_tui.dashboard.settings import BIN_SIZES, SMOOTHINGS, X_UNITS, after
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.chart_grid import ChartGrid
+from lop_tui.dashboard.widgets.notices import Notices
+from lop_tui.dashboard.widgets.runs_table import RunsTable
+
+WIDE = 200
+"""From here on the table may stand beside the charts."""
+MANY_ROWS = 10
+STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
+"""How far the cursor goes, as a share of what is shown."""
+
+
+class OverviewScreen(FrameScreen):
+    """Accuracy, curvature, dormancy and ranks of all methods, with one x range and one cursor for all charts."""
+
+    NAME = "Charts"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "seeds", "Seeds"),
+        Binding("e", "app.show_seeds", "Each seed"),
+        Binding("c", "app.show_compare", "Compare"),
+        Binding("right_square_bracket", "turn(1)", "More", key_display="]"),
+        Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False),
+        *(Binding(str(n), f"enlarge({n - 1})", "Enlarge a chart", show=False) for n in range(1, 10)),
+        Binding("up", "row(-1)", "Previous method", show=False),
+        Binding("down", "row(1)", "Next method", show=False),
+        Binding("left", f"cursor({-STEP_SHARE})", "Cursor: values at a task", show=False),
+        Binding("right", f"cursor({STEP_SHARE})", "Cursor: values at a task", show=False),
+        Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False),
+        Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False),
+        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in (wheel)", key_display="+", show=False),
+        Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False),
+        Binding("comma", "pan(-1)", "Range to the left (drag)", key_display=",", show=False),
+        Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False),
+        Binding("0", "whole", "Whole range, no cursor", show=False),
+        Binding("t", "range", "Type a range", show=False),
+        Binding("b", "bins(1)", "Larger bins", show=False),
+        Binding("B", "bins(-1)", "Smaller bins", show=False),
+        Binding("w", "smoothing", "Smoothing", show=False),
+        Binding("g", "log", "Log scale", show=False),
+        Binding("x", "x_unit", "X axis: tasks, steps, hours", show=False),
+        Binding("r", "published", "Published levels", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Held rather than queried: a frame may come while another screen (help, command palette) is on top.
+        self.table = RunsTable()
+        self.notices = Notices()
+        self._advice = Static()
+        self._advice_box = Container(self._advice, id="advice")
+        self.grid = ChartGrid()
+        self._parts = Container(self.table, self.grid, id="parts")
+        self.viewport = Viewport()
+
+    def body(self) -> Sequence[Widget]:
+        return (self._parts, self.notices, self._advice_box)
+
+    @property
+    def page(self) -> str:
+        return self.grid.page
+
+    def selected(self) -> Sequence[RunView]:
+        view = self.dashboard.view
+        group = view.group(self.table.selected) if view else None
+        return group.runs if group else ()
+
+    def show(self, view: View) -> None:
+        said = advice(view)
+        if said:
+            self._advice.update(_advice_text(said))
+        self._advice_box.display = bool(said)
+        self.grid.display = not said
+        self._parts.display = bool(view.rows)
+        self._parts.set_class(bool(said), "-no-charts")
+        self._lay_out(view)
+        self.table.show(view.rows)
+        self.notices.show(view.notices, most=max(1, self.size.height // 12))
+        self.grid.show(view, self.viewport)
+        super().show(view)
+
+    def _lay_out(self, view: View) -> None:
+        """The table above the charts; beside them where there is room for both and many methods."""
+        beside = self.size.width >= WIDE and len(view.rows) > MANY_ROWS
+        self._parts.set_class(beside, "-beside")
+        self.table.display = self.grid.enlarged is None or not self.grid.display
+        self.table.styles.height = "1fr" if beside else min(len(view.rows) + 1, max(3, self.size.height // 3))
+
+    def on_chart_grid_arranged(self) -> None:
+        self.show_status()
+        self.refresh_bindings()
+
+    def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
+        self.action_enlarge(message.place)
+
+    def on_chart_view_pointed(self, message: ChartView.Pointed) -> None:
+        self._look(Viewport(self.viewport.window, message.x))
+
+    def on_chart_view_zoomed(self, message: ChartView.Zoomed) -> None:
+        if whole := self._whole():
+            self._look(self.viewport.zoomed(message.factor, message.x, whole))
+
+    def on_chart_view_panned(self, message: ChartView.Panned) -> None:
+        if whole := self._whole():
+            self._look(self.viewport.panned(message.by, whole))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing now are not offered."""
+        if not self.grid.display and action in _OF_CHARTS:
+            return False
+        return self.grid.has_more if action == "turn" else True
+
+    def back(self) -> bool:
+        """Undo the nearest thing: a large chart, a range, a cursor. False if there is none."""
+        if self.grid.enlarged is not None:
+            self.action_enlarge(self.grid.enlarged)
+        elif self.viewport != Viewport():
+            self.action_whole()
+        else:
+            return False
+        return True
+
+    def action_turn(self, direction: int) -> None:
+        self.grid.turn(direction)
+
+    def action_enlarge(self, place: int) -> None:
+        self.grid.enlarge(place)
+        if self.dashboard.view:
+            self.show(self.dashboard.view)
+
+    def action_row(self, by: int) -> None:
+        self.table.move_cursor(row=self.table.cursor_row + by)
+
+    def action_seeds(self) -> None:
+        self.dashboard.change(show_seeds=not self.dashboard.settings.show_seeds)
+
+    def action_cursor(self, by: float) -> None:
+        if whole := self._whole():
+            self._look(self.viewport.with_cursor_moved(by, whole))
+
+    def action_zoom(self, factor: float) -> None:
+        if whole := self._whole():
+            self._look(self.viewport.zoomed(factor, self.viewport.cursor, whole))
+
+    def action_pan(self, direction: int) -> None:
+        if whole := self._whole():
+            low, high = self.viewport.window or (whole.low, whole.high)
+            self._look(self.viewport.panned(direction * (high - low) / 4, whole))
+
+    def action_whole(self) -> None:
+        self._look(Viewport())
+
+    def action_range(self) -> None:
+        unit = self.dashboard.settings.x_unit
+        window = self.viewport.window
+        value = f"{window[0]:g}-{window[1]:g}" if window else ""
+        self.prompt.ask(
+            f"{unit}, from-to:", value, self._look_at_range, placeholder="100-500, or 100-, or nothing for all"
+        )
+
+    def action_bins(self, direction: int) -> None:
+        self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
+        chosen = self.dashboard.settings.bin_size
+        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)
+
+    def action_smoothing(self) -> None:
+        self.dashboard.change(smoothing=after(SMOOTHINGS, self.dashboard.settings.smoothing))
+        chosen = self.dashboard.settings.smoothing
+        self.notify(f"running mean over {chosen} bins" if chosen > 1 else "no smoothing", timeout=2)
+
+    def action_log(self) -> None:
+        metric, other = self.grid.shown_metric, self.dashboard.settings.other_scale
+        changed = tuple(one for one in other if one != metric) if metric in other else (*other, metric)
+        self.dashboard.change(other_scale=changed)
+
+    def action_x_unit(self) -> None:
+        self._look(Viewport())
+        self.dashboard.change(x_unit=after(X_UNITS, self.dashboard.settings.x_unit))
+
+    def action_published(self) -> None:
+        self.dashboard.change(show_published=not self.dashboard.settings.show_published)
+        shown = "shown" if self.dashboard.settings.show_published else "hidden"
+        self.notify(f"published levels {shown} (where the protocol is the paper's)", timeout=2)
+
+    def _whole(self) -> Axis | None:
+        view = self.dashboard.view
+        return view.charts[0].x if view and view.charts else None
+
+    def _look(self, viewport: Viewport) -> None:
+        """Show another range or cursor at once; finer bins follow with the next frame."""
+        if viewport == self.viewport:
+            return
+        self.viewport = viewport
+        self.dashboard.ask(window=viewport.window)
+        if self.dashboard.view:
+            self.grid.show(self.dashboard.view, viewport)
+
+    def _look_at_range(self, text: str) -> None:
+        if whole := self._whole():
+            self._look(Viewport(parse_range(text, whole), self.viewport.cursor))
+
+
+_OF_CHARTS = frozenset({"turn", "enlarge", "cursor", "zoom", "pan", "whole", "range", "log"})
+
+
+def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:
+    """``100-500``, ``100-``, ``-500`` within `whole`; None for no text. Raises UserError."""
+    if not text.strip():
+        return None
+    first, dash, last = text.replace(" ", "").partition("-")
+    try:
+        low, high = float(first or whole.low), float(last or whole.high)
+    except ValueError:
+        dash, low, high = "", 0.0, 0.0
+    if not dash:
+        raise UserError("a range reads 100-500, 100- or -500")
+    low, high = max(low, whole.low), min(high, whole.high)
+    if not low < high:
+        raise UserError(f"there is nothing in {text.strip()}: what there is goes from {whole.low:g} to {whole.high:g}")
+    return low, high
+
+
+def _advice_text(said: Advice) -> Text:
+    what, commands, remark = said
+    lines = [Text(what), *(Text(f"    {command}", style="bold") for command in commands), Text(remark)]
+    return Text("\n\n").join(line for line in lines if line)

@@ -1,0 +1,107 @@
+"""What a person chose to see, kept for each runs directory; and what the present screen needs of the next frame."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from platformdirs import user_state_path
+from pydantic import TypeAdapter, ValidationError
+
+from lop_engine.errors import UserError
+from lop_engine.files import read_small, replacing
+from lop_engine.query import parse_query
+from lop_engine.rundir import RunDir
+from lop_tui.dashboard.chart import XUnit
+from lop_tui.measures import MEASURES
+
+Markers = Literal["braille", "blocks", "ascii"]
+Sort = Literal["seed", "state", "tasks", "last", "best", "drop", "dormant"]
+
+BIN_SIZES = (None, 1, 2, 5, 10, 25, 50, 100, 250)
+"""None: fitted to the range that is shown, the paper's 50 at most."""
+SMOOTHINGS = (1, 3, 5, 9, 15)
+X_UNITS: tuple[XUnit, ...] = ("tasks", "steps", "hours")
+MARKERS: tuple[Markers, ...] = ("braille", "blocks", "ascii")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices that outlive the dashboard."""
+
+    show_seeds: bool = False
+    bin_size: int | None = None
+    smoothing: int = 1
+    """Bins in the running mean; 1 is none."""
+    x_unit: XUnit = "tasks"
+    other_scale: tuple[str, ...] = ()
+    """Metrics drawn linearly instead of on their log scale, or the other way round."""
+    show_published: bool = True
+    markers: Markers | None = None
+    """None: the best that the terminal can show."""
+    theme: str = "textual-dark"
+    query: str = ""
+    """The filter, in the words of `lop_engine.query`."""
+    metric: str = "test_accuracy"
+    """What the views of seeds and of differences show."""
+    sort: Sort = "seed"
+    """Column by which the seed table is ordered, and whether from high to low."""
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides what a frame holds, besides the runs."""
+
+    settings: Settings = field(default_factory=Settings)
+    window: tuple[float, float] | None = None
+    """Range of the x axis that is shown, in its unit; None: all."""
+    heat_of: str | None = None
+    """Label of the setting whose seeds are looked at one by one."""
+    epochs_of: tuple[RunDir, int | None] | None = None
+    """Run and task (None: the newest) whose epochs are looked at."""
+    compare: tuple[str, str] | None = None
+    """Labels of the two settings whose difference is shown."""
+    replay_at: int | None = None
+    """Show the runs as they stood after this task."""
+
+
+_SETTINGS = TypeAdapter(Settings)
+
+
+def settings_path(runs_dir: Path) -> Path:
+    """The file of one runs directory, in the user's own state directory: runs may be shared, views are not."""
+    resolved = runs_dir.resolve()
+    digest = hashlib.sha256(str(resolved).encode(errors="surrogateescape")).hexdigest()[:12]
+    return user_state_path("lop") / "watch" / f"{resolved.name or 'root'}-{digest}.json"
+
+
+def load_settings(runs_dir: Path) -> Settings:
+    """What was chosen last; the defaults where nothing, or nothing sensible, is kept."""
+    with suppress(OSError, ValidationError, UserError):
+        settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
+        parse_query(settings.query)
+        if settings.metric in MEASURES:
+            return settings
+    return Settings()
+
+
+def save_settings(runs_dir: Path, settings: Settings) -> None:
+    """Keep `settings`; a place that cannot be written to is no reason to disturb anyone."""
+    path = settings_path(runs_dir)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(_SETTINGS.dump_json(settings, indent=2))
+
+
+T = TypeVar("T")
+
+
+def after(choices: Sequence[T], present: T, direction: int = 1) -> T:
+    """The next choice (or the one before); after the last comes the first, and so after what is none of them."""
+    if present not in choices:
+        return choices[0]
+    return choices[(choices.index(present) + direction) % len(choices)]

@@ -1,0 +1,81 @@
+"""Inside a task of one seed, on the screen."""
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widgets import Static
+
+from lop_engine.runs import RunView
+from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.epochs import epoch_charts
+from lop_tui.dashboard.formats import short_value
+from lop_tui.dashboard.model import Epochs
+from lop_tui.dashboard.rows import Style
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.widgets.titled_chart import TitledChart
+
+LEAST_HEIGHT = 9
+"""A second chart is shown from twice this height on."""
+_NOT_RECORDED = "no epochs are recorded (with metrics_every=0 only its last one is)"
+
+
+class EpochsView(Container):
+    """Accuracies over the epochs of one task, and a second metric where there is room; or why there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remark = Static(id="remark", markup=False)
+        self._charts = [EpochChart(), EpochChart()]
+        self._shown: tuple[object, ...] = ()
+        self._num_charts = 0
+
+    def compose(self) -> ComposeResult:
+        yield self._remark
+        yield from self._charts
+
+    def on_mount(self) -> None:
+        self._arrange()
+
+    def show(self, epochs: Epochs, run: RunView, style: Style, metric: str) -> None:
+        """Bring the charts up to date; `run` is the one whose epochs they are."""
+        shown = (epochs, style, metric, run.status.num_epochs)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        name = f"seed {run.seed}, task {epochs.task + 1}"
+        charts: tuple[Chart, ...] = ()
+        if epochs.documents:
+            charts = epoch_charts(epochs.documents, style, metric, run.status.num_epochs)
+            for widget, chart in zip(self._charts, charts, strict=False):
+                widget.show_titled(chart, Viewport(), f"{name}: {_title(chart)}")
+        else:
+            said = f"seed {run.seed}: {epochs.problem}" if epochs.problem else f"{name}: {_NOT_RECORDED}"
+            self._remark.update(said)
+        self._num_charts = len(charts)
+        self._arrange()
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        room = 2 if self.size.height >= 2 * LEAST_HEIGHT else 1
+        for i, widget in enumerate(self._charts):
+            widget.display = i < min(room, self._num_charts)
+        self._remark.display = not self._num_charts
+
+
+class EpochChart(TitledChart):
+    """Says beneath which line is which, and where it stands."""
+
+    def _subtitle(self) -> str:
+        if self._chart is None:
+            return ""
+        scale = self._chart.measure.scale
+        parts = []
+        for line in self._chart.lines:
+            words = f"{line.label} {short_value(float(line.curve.mean[-1]), scale)}"
+            parts.append(f"{line.marker} {words}" if self.app.no_color else f"[{line.colour}]{words}[/]")
+        return ", ".join([*parts, f"{len(self._chart.lines[0].x)} epochs"])
+
+
+def _title(chart: Chart) -> str:
+    return "accuracy, %" if chart.measure.metric.endswith("accuracy") else chart.measure.title

@@ -1,0 +1,86 @@
+"""A line to type into, at the foot of the screen: filter, range, search."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Input, Label
+
+from lop_engine.errors import UserError
+
+Apply = Callable[[str], None]
+"""Takes what was typed; raises UserError if it makes no sense."""
+
+
+class Prompt(Horizontal):
+    """Applies what is typed as soon as it makes sense; Enter keeps it, Escape puts back what was."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", show=True),
+        Binding("enter", "keep", "Keep", show=True),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._label = Label(id="prompt-label")
+        self._input = Input(compact=True, select_on_focus=False)
+        self._error = Label(id="prompt-error", markup=False)
+        self._apply: Apply | None = None
+        self._before = ""
+        self.display = False
+
+    def compose(self) -> ComposeResult:
+        yield self._label
+        yield self._input
+        yield self._error
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.display)
+
+    def ask(self, label: str, value: str, apply: Apply, placeholder: str = "") -> None:
+        """Open the line with `value` in it."""
+        self._apply, self._before = None, value
+        self._label.update(f"{label} ")
+        self._input.placeholder = placeholder
+        self._input.value = value
+        self._input.cursor_position = len(value)
+        self._error.update("")
+        self._apply = apply
+        self.display = True
+        self._input.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.display:
+            self._try(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        if self._try(self._input.value):
+            self._close()
+
+    def action_cancel(self) -> None:
+        self._try(self._before)
+        self._close()
+
+    def _try(self, value: str) -> bool:
+        if self._apply is None:
+            return False
+        try:
+            self._apply(value)
+        except UserError as error:
+            self._error.update(f" {error}")
+            return False
+        self._error.update("")
+        return True
+
+    def _close(self) -> None:
+        self._apply = None
+        self.display = False
+        self.screen.focus_next()

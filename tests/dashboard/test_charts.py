@@ -1,0 +1,292 @@
+"""Range, cursor, filter, bins and the other habits of the first screen, by key and by mouse."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Label
+
+from lop_engine.errors import UserError
+from lop_engine.runs import RunsReader, Snapshot
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.reader import SnapshotFetched
+from lop_tui.dashboard.screens import OverviewScreen
+from lop_tui.dashboard.screens.overview import parse_range
+from lop_tui.dashboard.settings import Settings, load_settings, save_settings, settings_path
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.prompt import Prompt
+from lop_tui.dashboard.widgets.status_line import StatusLine
+from tests.dashboard.conftest import app_showing, ended, first_frame, until
+from tests.helpers import make_run
+
+WHOLE = Axis(0, 100)
+
+
+def overview(app: Dashboard) -> OverviewScreen:
+    assert isinstance(app.screen, OverviewScreen)
+    return app.screen
+
+
+def drawn(app: Dashboard, place: int = 0) -> str:
+    return list(app.query(ChartView))[place].render().plain
+
+
+async def frame_for(pilot: Pilot[bool], app: Dashboard, **settings: Any) -> None:
+    """Wait for the frame that was made for these settings."""
+    wanted = replace(app.settings, **settings)
+    await until(pilot, lambda: app.view is not None and app.view.request.settings == wanted)
+
+
+def test_zooming_keeps_what_is_pointed_at_in_its_place() -> None:
+    near = Viewport().zoomed(0.5, 80.0, WHOLE)
+    assert near.window == (40, 90)
+    assert near.zoomed(2, 80.0, WHOLE).window is None
+    assert Viewport((90, 100)).zoomed(0.5, 100.0, WHOLE).window == (95, 100)
+    closest = Viewport((50, 50.1)).zoomed(1e-9, None, WHOLE).window
+    assert closest is not None
+    assert closest[1] - closest[0] == pytest.approx(0.2)
+
+
+def test_a_range_stays_within_the_axis() -> None:
+    assert Viewport((20, 40)).panned(-50, WHOLE).window == (0, 20)
+    assert Viewport((20, 40)).panned(500, WHOLE).window == (80, 100)
+    assert Viewport().panned(30, WHOLE).window is None
+
+
+def test_the_cursor_begins_at_the_end_and_takes_the_range_along() -> None:
+    assert Viewport().with_cursor_moved(-0.1, WHOLE).cursor == 90
+    assert Viewport((40, 60), 41).with_cursor_moved(-0.1, WHOLE) == Viewport((39, 59), 39)
+    assert Viewport(None, 2.0).with_cursor_moved(-0.5, WHOLE).cursor == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "window"), [("20-40", (20, 40)), ("20-", (20, 100)), ("-40", (0, 40)), (" ", None), ("90-999", (90, 100))]
+)
+def test_a_typed_range(text: str, window: tuple[float, float] | None) -> None:
+    assert parse_range(text, WHOLE) == window
+
+
+@pytest.mark.parametrize("text", ["x", "40", "40-20", "300-400", "1-2-3", "nan-nan", "-"])
+def test_a_range_that_makes_no_sense_says_so(text: str) -> None:
+    if text == "-":
+        assert parse_range(text, WHOLE) == (0, 100)
+    else:
+        with pytest.raises(UserError):
+            parse_range(text, WHOLE)
+
+
+async def test_zoom_pan_cursor_and_back_are_those_of_all_charts(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        before = drawn(app), drawn(app, 1)
+        await pilot.press("plus")
+        assert overview(app).viewport.window == (30, 90)
+        assert drawn(app) != before[0]
+        assert drawn(app, 1) != before[1]
+        await until(pilot, lambda: app.view is not None and app.view.request.window == (30, 90))
+        await pilot.press("full_stop")
+        assert overview(app).viewport.window == (45, 105)
+        await pilot.press("left", "left", "shift+left")
+        assert overview(app).viewport.cursor == pytest.approx(105 - 2 * 1 - 10)
+        assert "tasks 93" in str(app.query(ChartView).first().border_subtitle)
+        await pilot.press("escape")
+        assert overview(app).viewport == Viewport()
+        await pilot.press("left", "0")
+        assert overview(app).viewport == Viewport()
+
+
+async def test_the_mouse_points_zooms_drags_and_enlarges(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.hover(ChartView, offset=(20, 3))
+        cursor = overview(app).viewport.cursor
+        assert cursor is not None
+        assert 30 < cursor < 80
+        await pilot._post_mouse_events([_wheel()], ChartView, offset=(20, 3), button=0)
+        window = overview(app).viewport.window
+        assert window is not None
+        await pilot.mouse_down(ChartView, offset=(20, 3))
+        await pilot.hover(ChartView, offset=(25, 3))
+        await pilot.mouse_up(ChartView, offset=(25, 3))
+        moved = overview(app).viewport.window
+        assert moved is not None
+        assert moved[0] < window[0]
+        assert overview(app).grid.enlarged is None
+        await pilot.click(ChartView, offset=(20, 3))
+        assert overview(app).grid.enlarged == 0
+
+
+def _wheel() -> Any:
+    from textual.events import MouseScrollUp
+
+    return MouseScrollUp
+
+
+async def test_the_enlarged_chart_tells_every_method_s_value_at_the_cursor(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(100, 30)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("enter", *["left"] * 20)
+        legend = str(app.screen.query_one("#legend").render())
+        curve = app.view.charts[0].lines[1].curve  # type: ignore[union-attr]
+        point = abs(curve.task - 80).argmin()
+        assert legend.startswith("tasks 80")
+        assert f"cbp {100 * curve.mean[point]:.1f} ± {100 * curve.standard_error[point]:.1f}" in legend
+        assert "n=2/3" in legend
+        assert "snp step_size=0.001 -" in legend
+
+
+async def test_bins_smoothing_scale_axis_and_levels(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("b", "b")
+        await frame_for(pilot, app, bin_size=2)
+        assert app.view.charts[0].bin_size == 2  # type: ignore[union-attr]
+        await pilot.press("B", "B", "w")
+        await frame_for(pilot, app, bin_size=None, smoothing=3)
+        await pilot.press("g")
+        await frame_for(pilot, app, other_scale=("test_accuracy",))
+        assert "log scale" in str(app.query(ChartView).first().border_title)
+        await pilot.press("g", "x")
+        await frame_for(pilot, app, other_scale=(), x_unit="steps")
+        await pilot.press("x")
+        await frame_for(pilot, app, x_unit="hours")
+        assert "hours" in str(app.query(ChartView).first().border_subtitle)
+        await pilot.press("r")
+        await frame_for(pilot, app, show_published=False)
+
+
+async def test_a_filter_is_tried_while_it_is_typed_and_says_what_is_wrong(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("slash", *"method:cbp")
+        await until(pilot, lambda: app.view is not None and app.view.num_runs == 3)
+        await pilot.press(*" sed:3")
+        error = str(app.screen.query_one("#prompt-error", Label).render())
+        assert 'did you mean "seed"?' in error
+        await pilot.press("enter")
+        assert app.screen.query_one(Prompt).is_open
+        await pilot.press(*["backspace"] * 6, "enter")
+        assert not app.screen.query_one(Prompt).is_open
+        assert app.settings.query == "method:cbp"
+        assert "filter: method:cbp (8 hidden)" in str(app.screen.query_one(StatusLine).render())
+        await pilot.press("slash", *" seed:<1")
+        await until(pilot, lambda: app.view is not None and app.view.num_runs == 1)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.view is not None and app.view.num_runs == 3)
+
+
+async def test_a_filter_that_lets_nothing_through_says_so(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs, settings=Settings(query="seed:77")).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        assert "None of the 11 runs matches the filter: seed:77" in str(app.screen.query_one("#advice Static").render())
+        await pilot.press("slash")
+        assert app.screen.query_one(Input).value == "seed:77"
+
+
+async def test_a_range_is_typed(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("t", *"20-60", "enter")
+        assert overview(app).viewport.window == (20, 60)
+
+
+async def test_themes_and_markers(eleven_runs: Snapshot) -> None:
+    kept: list[Settings] = []
+    app = app_showing(eleven_runs, settings=Settings(markers="braille"), keep=kept.append)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await first_frame(pilot)
+        await pilot.press("d", "m", "m")
+        assert app.theme == "textual-light"
+        assert (kept[-1].theme, kept[-1].markers) == ("textual-light", "ascii")
+        await pilot.pause()
+        assert drawn(app).isascii()
+
+
+async def test_a_replay_runs_to_the_end_and_can_be_held(eleven_runs: Snapshot) -> None:
+    async with app_showing(ended(eleven_runs)).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("y", *["greater_than_sign"] * 2)
+        await until(pilot, lambda: app.view is not None and app.view.request.replay_at is not None)
+        assert "REPLAY task" in str(app.screen.query_one(StatusLine).render())
+        await pilot.press("space")
+        assert "paused" in str(app.screen.query_one(StatusLine).render())
+        held = app._request.replay_at
+        await pilot.pause(0.25)
+        assert app._request.replay_at == held
+        await pilot.press("space", *["greater_than_sign"] * 9)
+        await until(pilot, lambda: app.view is not None and app.view.request.replay_at == 120)
+        await pilot.press("y")
+        await until(pilot, lambda: app.view is not None and app.view.all_ended)
+
+
+async def test_a_picture_of_the_screen_is_saved(
+    eleven_runs: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        await first_frame(pilot)
+        await pilot.press("P")
+        [picture] = tmp_path.glob("lop-watch-*.svg")
+        assert "test accuracy" in picture.read_text().replace("&#160;", " ")
+
+
+async def test_every_command_of_the_palette_can_be_found(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        assert titles >= {"Filter", "Stop runs", "Resume or retry runs", "Smoothing", "Compare", "Theme"}
+
+
+async def test_the_row_under_the_cursor_is_what_keys_are_about(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        assert {run.experiment for run in overview(app).selected()} == {"bp"}
+        await pilot.press("down", "down", "down", "up")
+        assert {run.experiment for run in overview(app).selected()} == {"l2"}
+        without_bp = replace(eleven_runs, runs=tuple(run for run in eleven_runs.runs if run.experiment != "bp"))
+        app.post_message(SnapshotFetched(build_view(without_bp)))
+        await until(pilot, lambda: app.view is not None and len(app.view.rows) == 3)
+        assert {run.experiment for run in overview(app).selected()} == {"l2"}
+
+
+async def test_many_settings_stand_beside_the_charts_of_a_wide_terminal(tmp_path: Path) -> None:
+    for setting in range(12):
+        make_run(tmp_path, "bp", setting=f"step_size=0.{setting:02d}", num_tasks=20)
+    async with app_showing(RunsReader(tmp_path).read()).run_test(size=(220, 50)) as pilot:
+        app = await first_frame(pilot)
+        screen = overview(app)
+        assert screen.table.region.right <= screen.grid.region.x
+        await pilot.resize_terminal(100, 40)
+        await until(pilot, lambda: screen.table.region.bottom <= screen.grid.region.y)
+
+
+def test_settings_are_kept_for_each_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    one, other = tmp_path / "one" / "runs", tmp_path / "other" / "runs"
+    chosen = Settings(show_seeds=True, bin_size=10, x_unit="hours", query="method:cbp", other_scale=("curvature",))
+    save_settings(one, chosen)
+    assert load_settings(one) == chosen
+    assert load_settings(other) == Settings()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"bin_size": "ten"}', '{"query": "sed:3"}', '{"metric": "x"}', "\0"])
+def test_settings_that_make_no_sense_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = settings_path(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert load_settings(tmp_path) == Settings()
+
+
+def test_a_place_that_cannot_be_written_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    save_settings(tmp_path, Settings())
+    assert load_settings(tmp_path) == Settings()
