@@ -152,20 +152,20 @@ class Dashboard(App[bool]):
         self.change(query=text.strip())
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen(self.key_table()))
+        self.push_screen(HelpScreen(self.key_table(type(self.screen))))
 
-    def key_table(self) -> list[tuple[str, Mapping[str, str]]]:
-        """For each part of the dashboard, here first: what its keys do, by key."""
-        here = self.screen if isinstance(self.screen, FrameScreen) else None
+    def key_table(self, here: type[Screen[Any]] = OverviewScreen) -> list[tuple[str, Mapping[str, str]]]:
+        """What the keys do, by key: those of the present screen, those that work everywhere, and the others."""
         screens: list[type[FrameScreen]] = [OverviewScreen, SeedsScreen, CompareScreen, LogScreen]
-        screens.sort(key=lambda screen: not isinstance(here, screen))
+        screens.sort(key=lambda screen: screen is not here)
         tables = [(screen.NAME, self._keys(screen.BINDINGS)) for screen in screens]
         return [tables[0], ("Everywhere", self._keys([*FrameScreen.BINDINGS, *self.BINDINGS])), *tables[1:]]
 
     def _keys(self, bindings: Iterable[BindingType]) -> dict[str, str]:
         keys: dict[str, list[str]] = {}
         for binding in Binding.make_bindings(bindings):
-            keys.setdefault(binding.description, []).append(self.get_key_display(binding))
+            shown = keys.setdefault(binding.description, [])
+            shown += [key for key in [self.get_key_display(binding)] if key not in shown]
         return {" ".join(shown): description for description, shown in keys.items()}
 
     def action_show_seeds(self) -> None:
@@ -211,9 +211,8 @@ class Dashboard(App[bool]):
 
     def _plot_arguments(self) -> list[str]:
         """The present view in the words of `lop plot`."""
-        screen, settings = self.screen, self.settings
-        metric = screen.grid.shown_metric if isinstance(screen, OverviewScreen) else settings.metric
-        arguments = [metric]
+        settings = self.settings
+        arguments = [self.screen.metric if isinstance(self.screen, FrameScreen) else settings.metric]
         if self.view and self.view.charts:
             arguments += ["--bin", str(self.view.charts[0].bin_size)]
         if settings.query:
@@ -277,7 +276,7 @@ class Dashboard(App[bool]):
         """The screen on top, and what shows behind it if it is a question or the help."""
         visible = []
         for screen in reversed(self.screen_stack):
-            if isinstance(screen, FrameScreen):
+            if isinstance(screen, FrameScreen) and screen.is_mounted:
                 visible.append(screen)
             if not screen.is_modal:
                 break

@@ -110,6 +110,7 @@ def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float]
     edges += [] if show_seeds or measure.scale == "log" else [(line.x, line.curve.low) for line in chart.lines]
     visible.append(_cut_all(edges, measure.scale, window)[[1, 3]])
     values = [_metric(one, measure.scale) for one in visible]
+    values += [np.zeros(1)] if chart.zero_line else []
     return value_axis(values, measure.scale, measure.from_zero, measure.least_span, bounded=not chart.zero_line)
 
 

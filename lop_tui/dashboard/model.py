@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from lop_engine.usage import Usage
-
 from lop_engine.analysis import (
     Difference,
     Group,
@@ -26,6 +24,8 @@ from lop_engine.records import State
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView, Snapshot
 from lop_engine.store import read_task, tail_task
+from lop_engine.usage import Usage
+from lop_tui.dashboard.axes import task_axis
 from lop_tui.dashboard.chart import Chart, Heat
 from lop_tui.dashboard.charts import ChartMaker, scaled
 from lop_tui.dashboard.rows import (
@@ -205,10 +205,11 @@ def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) 
     if group is None:
         return None
     settings = request.settings
-    bin_size = settings.bin_size or default_bin(max(map(tasks_recorded, group.runs)))
+    shown = round(task_axis(max(map(tasks_recorded, group.runs)), group.num_tasks).high)
+    bin_size = settings.bin_size or default_bin(shown)
     table = seed_table(group, settings.metric, bin_size)
     measure = scaled(MEASURES[settings.metric], settings)
-    heat = Heat(measure, group.label, tuple(table.seeds.tolist()), table.task, table.values, bin_size, group.num_tasks)
+    heat = Heat(measure, group.label, tuple(table.seeds.tolist()), table.task, table.values, bin_size, shown)
     by_seed = {run.seed: run for run in group.runs}
     rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], settings.metric, bin_size)) for seed in table.seeds]
     return Seeds(group, styles[group.label], heat, tuple(rows))
@@ -218,6 +219,8 @@ def _epochs(request: Request) -> Epochs | None:
     if request.epochs_of is None:
         return None
     run_dir, task = request.epochs_of
+    if task is None and request.replay_at is not None:
+        task = request.replay_at - 1
     try:
         shown = tail_task(run_dir.epochs_json) if task is None else task
         if shown is None:
@@ -233,5 +236,6 @@ def _difference(groups: Sequence[Group], request: Request) -> Difference | None:
         return None
     one, other = (found[label] for label in request.compare)
     settings = request.settings
-    num_tasks = max(one.num_tasks, other.num_tasks)
-    return compare(one, other, settings.metric, settings.bin_size or default_bin(num_tasks))
+    done = min(max(map(tasks_recorded, group.runs)) for group in (one, other))
+    shown = round(task_axis(done, min(one.num_tasks, other.num_tasks)).high)
+    return compare(one, other, settings.metric, settings.bin_size or default_bin(shown))

@@ -12,8 +12,8 @@ from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.screens import HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.chart_grid import ChartGrid, grid_shape
 from lop_tui.dashboard.widgets.notices import Notices
 from lop_tui.dashboard.widgets.runs_table import RunsTable

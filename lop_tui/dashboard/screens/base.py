@@ -11,12 +11,20 @@ from textual.widgets import Footer
 
 from lop_engine.runs import RunView
 from lop_tui.dashboard.model import View
+from lop_tui.dashboard.settings import BIN_SIZES, after
 from lop_tui.dashboard.widgets.prompt import Prompt
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from lop_tui.dashboard.widgets.system_line import SystemLine
 
 if TYPE_CHECKING:
     from lop_tui.dashboard.app import Dashboard
+
+BIN_KEYS = [
+    Binding("b", "bins(1)", "Larger bins", show=False),
+    Binding("B", "bins(-1)", "Smaller bins", show=False),
+    Binding("g", "log", "Log scale", show=False),
+]
+"""Of all views that show binned metrics."""
 
 
 class FrameScreen(Screen[None]):
@@ -27,6 +35,8 @@ class FrameScreen(Screen[None]):
         Binding("tab", "app.focus_next", "Next part", show=False),
         Binding("shift+tab", "app.focus_previous", "Previous part", show=False),
     ]
+    AUTO_FOCUS: ClassVar[str | None] = ""
+    """Keys go to the view itself; what takes them says so."""
     NAME: ClassVar[str] = ""
     """Heads its keys in the help."""
 
@@ -60,6 +70,21 @@ class FrameScreen(Screen[None]):
         raise NotImplementedError
 
     @property
+    def metric(self) -> str:
+        """The metric that one looks at: figures, and the log scale, are about it."""
+        return self.dashboard.settings.metric
+
+    def action_bins(self, direction: int) -> None:
+        self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
+        chosen = self.dashboard.settings.bin_size
+        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)
+
+    def action_log(self) -> None:
+        metric, other = self.metric, self.dashboard.settings.other_scale
+        changed = tuple(one for one in other if one != metric) if metric in other else (*other, metric)
+        self.dashboard.change(other_scale=changed)
+
+    @property
     def page(self) -> str:
         """Where in the view one is, in words."""
         return ""
@@ -77,6 +102,13 @@ class FrameScreen(Screen[None]):
     def show_status(self) -> None:
         """Bring the line on top up to date."""
         self.status.show(self.dashboard.status(), self.page)
+
+    def on_mount(self) -> None:
+        # What came before there was a screen to show it on.
+        if self.dashboard.view:
+            self.show(self.dashboard.view)
+        else:
+            self.show_status()
 
     def on_screen_resume(self) -> None:
         self.dashboard.ask(**{"heat_of": None, "epochs_of": None, "compare": None} | self.wanted())

@@ -18,13 +18,12 @@ from lop_tui.dashboard.chart import Chart
 from lop_tui.dashboard.difference import Pair, difference_chart, verdict
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plots import sample
+from lop_tui.dashboard.screens.base import BIN_KEYS
 from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
+from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
 from lop_tui.dashboard.settings import after
 from lop_tui.dashboard.viewport import Viewport
-from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.titled_chart import TitledChart
-
-STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
 
 
 class Name(Static):
@@ -41,7 +40,7 @@ class Name(Static):
         self.post_message(self.Clicked(self))
 
 
-class CompareScreen(OneMetricScreen):
+class CompareScreen(Ranged, OneMetricScreen):
     """The difference of two settings over their common seeds, with its interval, in a chart and in words."""
 
     NAME = "Comparison"
@@ -52,22 +51,14 @@ class CompareScreen(OneMetricScreen):
         Binding("A", "first(-1)", "Previous baseline", show=False),
         Binding("o", "swap", "Swap"),
         *METRIC_KEYS,
-        Binding("left", f"cursor({-STEP_SHARE})", "Cursor: the difference at a task", show=False),
-        Binding("right", f"cursor({STEP_SHARE})", "Cursor: the difference at a task", show=False),
-        Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False),
-        Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False),
-        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in (wheel)", key_display="+", show=False),
-        Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False),
-        Binding("comma", "pan(-1)", "Range to the left (drag)", key_display=",", show=False),
-        Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False),
-        Binding("0", "whole", "Whole range, no cursor", show=False),
+        *BIN_KEYS[:2],
+        *RANGE_KEYS,
     ]
 
     def __init__(self, label: str | None) -> None:
         super().__init__()
         self.first = label
         self.second: str | None = None
-        self.viewport = Viewport()
         self.chart_view = TitledChart()
         self.words = Static(id="verdict", markup=False)
         self.names = Name(id="second"), Name(id="first")
@@ -118,7 +109,7 @@ class CompareScreen(OneMetricScreen):
             self._tell([_why_nothing(missing, view)])
         elif view.request.compare == self._wanted_pair and view.difference:
             self._take(view, view.difference)
-            self._look()
+            self.look()
 
     def _take(self, view: View, difference: Difference) -> None:
         """Make the chart, unless it is of the same runs as before."""
@@ -134,7 +125,7 @@ class CompareScreen(OneMetricScreen):
             self._series = [run.series for run in runs]  # kept alive, so that no id returns
             self._chart = difference_chart(difference, self._pair, row.style, num_tasks)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Show the chart and the words; without a cursor, where the two part is marked."""
         difference, pair, chart = self._difference, self._pair, self._chart
         if difference is None or pair is None or chart is None:
@@ -160,17 +151,6 @@ class CompareScreen(OneMetricScreen):
         else:
             self.action_first(1)
 
-    def on_chart_view_pointed(self, message: ChartView.Pointed) -> None:
-        self._move(Viewport(self.viewport.window, message.x))
-
-    def on_chart_view_zoomed(self, message: ChartView.Zoomed) -> None:
-        if self._chart:
-            self._move(self.viewport.zoomed(message.factor, message.x, self._chart.x))
-
-    def on_chart_view_panned(self, message: ChartView.Panned) -> None:
-        if self._chart:
-            self._move(self.viewport.panned(message.by, self._chart.x))
-
     def action_second(self, direction: int) -> None:
         self.second = _next_but(self.labels, self.second, self.first, direction)
         self._ask()
@@ -184,31 +164,14 @@ class CompareScreen(OneMetricScreen):
         self._ask()
 
     def action_cursor(self, by: float) -> None:
-        if self._chart and len(reached := self._chart.lines[0].x):
+        if self._chart and self.viewport.cursor is None and len(reached := self._chart.lines[0].x):
             # From the last bin on: right of it there is nothing to read.
-            at = float(reached[-1]) if self.viewport.cursor is None else self.viewport.cursor
-            self._move(Viewport(self.viewport.window, at).with_cursor_moved(by, self._chart.x))
-
-    def action_zoom(self, factor: float) -> None:
-        if whole := self._whole:
-            self._move(self.viewport.zoomed(factor, self.viewport.cursor, whole))
-
-    def action_pan(self, direction: int) -> None:
-        if whole := self._whole:
-            low, high = self.viewport.window or (whole.low, whole.high)
-            self._move(self.viewport.panned(direction * (high - low) / 4, whole))
-
-    def action_whole(self) -> None:
-        self._move(Viewport())
+            self.viewport = Viewport(self.viewport.window, float(reached[-1]))
+        super().action_cursor(by)
 
     @property
-    def _whole(self) -> Axis | None:
+    def whole(self) -> Axis | None:
         return self._chart.x if self._chart else None
-
-    def _move(self, viewport: Viewport) -> None:
-        if viewport != self.viewport:
-            self.viewport = viewport
-            self._look()
 
     def _ask(self) -> None:
         self.dashboard.ask(**self.wanted())

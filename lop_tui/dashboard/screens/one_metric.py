@@ -1,26 +1,19 @@
-"""What the views of a single metric have in common: which metric, and in which bins."""
-
-from typing import ClassVar
+"""What the views of a single metric have in common: which metric that is."""
 
 from textual.binding import Binding
 
 from lop_tui.dashboard.screens.base import FrameScreen
-from lop_tui.dashboard.settings import BIN_SIZES, after
+from lop_tui.dashboard.settings import after
 from lop_tui.measures import MEASURES
 
 METRIC_KEYS = [
     Binding("right_square_bracket", "metric(1)", "Metric", key_display="]"),
     Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False),
-    Binding("b", "bins(1)", "Larger bins", show=False),
-    Binding("B", "bins(-1)", "Smaller bins", show=False),
 ]
 
 
 class OneMetricScreen(FrameScreen):
     """A view of one metric of all that were recorded."""
-
-    AUTO_FOCUS: ClassVar[str | None] = ""
-    """Keys go to the view itself: nothing in it needs the focus."""
 
     @property
     def labels(self) -> list[str]:
@@ -34,8 +27,3 @@ class OneMetricScreen(FrameScreen):
         metrics = [metric for metric in MEASURES if metric in recorded]
         if metrics:
             self.dashboard.change(metric=after(metrics, self.dashboard.settings.metric, direction))
-
-    def action_bins(self, direction: int) -> None:
-        self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
-        chosen = self.dashboard.settings.bin_size
-        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)

@@ -14,8 +14,9 @@ from lop_engine.runs import RunView
 from lop_tui.dashboard.advice import Advice, advice
 from lop_tui.dashboard.axes import Axis
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.screens.base import FrameScreen
-from lop_tui.dashboard.settings import BIN_SIZES, SMOOTHINGS, X_UNITS, after
+from lop_tui.dashboard.screens.base import BIN_KEYS, FrameScreen
+from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
+from lop_tui.dashboard.settings import SMOOTHINGS, X_UNITS, after
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.chart_grid import ChartGrid
@@ -25,11 +26,9 @@ from lop_tui.dashboard.widgets.runs_table import RunsTable
 WIDE = 200
 """From here on the table may stand beside the charts."""
 MANY_ROWS = 10
-STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
-"""How far the cursor goes, as a share of what is shown."""
 
 
-class OverviewScreen(FrameScreen):
+class OverviewScreen(Ranged, FrameScreen):
     """Accuracy, curvature, dormancy and ranks of all methods, with one x range and one cursor for all charts."""
 
     NAME = "Charts"
@@ -42,20 +41,10 @@ class OverviewScreen(FrameScreen):
         *(Binding(str(n), f"enlarge({n - 1})", "Enlarge a chart", show=False) for n in range(1, 10)),
         Binding("up", "row(-1)", "Previous method", show=False),
         Binding("down", "row(1)", "Next method", show=False),
-        Binding("left", f"cursor({-STEP_SHARE})", "Cursor: values at a task", show=False),
-        Binding("right", f"cursor({STEP_SHARE})", "Cursor: values at a task", show=False),
-        Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False),
-        Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False),
-        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in (wheel)", key_display="+", show=False),
-        Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False),
-        Binding("comma", "pan(-1)", "Range to the left (drag)", key_display=",", show=False),
-        Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False),
-        Binding("0", "whole", "Whole range, no cursor", show=False),
+        *RANGE_KEYS,
         Binding("t", "range", "Type a range", show=False),
-        Binding("b", "bins(1)", "Larger bins", show=False),
-        Binding("B", "bins(-1)", "Smaller bins", show=False),
+        *BIN_KEYS,
         Binding("w", "smoothing", "Smoothing", show=False),
-        Binding("g", "log", "Log scale", show=False),
         Binding("x", "x_unit", "X axis: tasks, steps, hours", show=False),
         Binding("r", "published", "Published levels", show=False),
     ]
@@ -69,7 +58,6 @@ class OverviewScreen(FrameScreen):
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
         self._parts = Container(self.table, self.grid, id="parts")
-        self.viewport = Viewport()
 
     def body(self) -> Sequence[Widget]:
         return (self._parts, self.notices, self._advice_box)
@@ -77,6 +65,10 @@ class OverviewScreen(FrameScreen):
     @property
     def page(self) -> str:
         return self.grid.page
+
+    @property
+    def metric(self) -> str:
+        return self.grid.shown_metric
 
     def selected(self) -> Sequence[RunView]:
         view = self.dashboard.view
@@ -111,17 +103,6 @@ class OverviewScreen(FrameScreen):
     def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
         self.action_enlarge(message.place)
 
-    def on_chart_view_pointed(self, message: ChartView.Pointed) -> None:
-        self._look(Viewport(self.viewport.window, message.x))
-
-    def on_chart_view_zoomed(self, message: ChartView.Zoomed) -> None:
-        if whole := self._whole():
-            self._look(self.viewport.zoomed(message.factor, message.x, whole))
-
-    def on_chart_view_panned(self, message: ChartView.Panned) -> None:
-        if whole := self._whole():
-            self._look(self.viewport.panned(message.by, whole))
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that would do nothing now are not offered."""
         if not self.grid.display and action in _OF_CHARTS:
@@ -152,22 +133,6 @@ class OverviewScreen(FrameScreen):
     def action_seeds(self) -> None:
         self.dashboard.change(show_seeds=not self.dashboard.settings.show_seeds)
 
-    def action_cursor(self, by: float) -> None:
-        if whole := self._whole():
-            self._look(self.viewport.with_cursor_moved(by, whole))
-
-    def action_zoom(self, factor: float) -> None:
-        if whole := self._whole():
-            self._look(self.viewport.zoomed(factor, self.viewport.cursor, whole))
-
-    def action_pan(self, direction: int) -> None:
-        if whole := self._whole():
-            low, high = self.viewport.window or (whole.low, whole.high)
-            self._look(self.viewport.panned(direction * (high - low) / 4, whole))
-
-    def action_whole(self) -> None:
-        self._look(Viewport())
-
     def action_range(self) -> None:
         unit = self.dashboard.settings.x_unit
         window = self.viewport.window
@@ -176,23 +141,13 @@ class OverviewScreen(FrameScreen):
             f"{unit}, from-to:", value, self._look_at_range, placeholder="100-500, or 100-, or nothing for all"
         )
 
-    def action_bins(self, direction: int) -> None:
-        self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
-        chosen = self.dashboard.settings.bin_size
-        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)
-
     def action_smoothing(self) -> None:
         self.dashboard.change(smoothing=after(SMOOTHINGS, self.dashboard.settings.smoothing))
         chosen = self.dashboard.settings.smoothing
         self.notify(f"running mean over {chosen} bins" if chosen > 1 else "no smoothing", timeout=2)
 
-    def action_log(self) -> None:
-        metric, other = self.grid.shown_metric, self.dashboard.settings.other_scale
-        changed = tuple(one for one in other if one != metric) if metric in other else (*other, metric)
-        self.dashboard.change(other_scale=changed)
-
     def action_x_unit(self) -> None:
-        self._look(Viewport())
+        self.move(Viewport())
         self.dashboard.change(x_unit=after(X_UNITS, self.dashboard.settings.x_unit))
 
     def action_published(self) -> None:
@@ -200,22 +155,20 @@ class OverviewScreen(FrameScreen):
         shown = "shown" if self.dashboard.settings.show_published else "hidden"
         self.notify(f"published levels {shown} (where the protocol is the paper's)", timeout=2)
 
-    def _whole(self) -> Axis | None:
+    @property
+    def whole(self) -> Axis | None:
         view = self.dashboard.view
         return view.charts[0].x if view and view.charts else None
 
-    def _look(self, viewport: Viewport) -> None:
-        """Show another range or cursor at once; finer bins follow with the next frame."""
-        if viewport == self.viewport:
-            return
-        self.viewport = viewport
-        self.dashboard.ask(window=viewport.window)
+    def look(self) -> None:
+        """The charts as they are; finer bins follow with the next frame."""
+        self.dashboard.ask(window=self.viewport.window)
         if self.dashboard.view:
-            self.grid.show(self.dashboard.view, viewport)
+            self.grid.show(self.dashboard.view, self.viewport)
 
     def _look_at_range(self, text: str) -> None:
-        if whole := self._whole():
-            self._look(Viewport(parse_range(text, whole), self.viewport.cursor))
+        if whole := self.whole:
+            self.move(Viewport(parse_range(text, whole), self.viewport.cursor))
 
 
 _OF_CHARTS = frozenset({"turn", "enlarge", "cursor", "zoom", "pan", "whole", "range", "log"})

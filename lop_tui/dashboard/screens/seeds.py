@@ -11,6 +11,7 @@ from textual.widgets import DataTable, Static
 
 from lop_engine.runs import RunView
 from lop_tui.dashboard.model import Seeds, View
+from lop_tui.dashboard.screens.base import BIN_KEYS
 from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
 from lop_tui.dashboard.seeds import SORTS, in_order
 from lop_tui.dashboard.settings import after
@@ -36,7 +37,7 @@ class SeedsScreen(OneMetricScreen):
         Binding("n", "setting(1)", "Method"),
         Binding("N", "setting(-1)", "Previous method", show=False),
         *METRIC_KEYS,
-        Binding("g", "log", "Log scale", show=False),
+        *BIN_KEYS,
         Binding("o", "sort", "Order"),
         Binding("O", "reverse", "Order the other way round", show=False),
         Binding("up", "seed(-1)", "Previous seed", show=False),
@@ -78,7 +79,7 @@ class SeedsScreen(OneMetricScreen):
     def run(self) -> RunView | None:
         """The run under the cursor of the table."""
         rows = self._seeds.rows if self._seeds else ()
-        return next((row.run for row in rows if row.run.seed == self.table.selected), None)
+        return next((row.run for row in rows if row.run.seed == self.table.seed), None)
 
     def wanted(self) -> dict[str, Any]:
         if self.label is None and self.labels:
@@ -139,7 +140,7 @@ class SeedsScreen(OneMetricScreen):
             self.dashboard.change(sort=column)
 
     def on_heat_map_chosen(self, message: HeatMap.Chosen) -> None:
-        self.table.select(message.seed)
+        self.table.select(str(message.seed))
         if message.task is not None:
             self._put_cursor(message.task)
         self._look()
@@ -153,11 +154,6 @@ class SeedsScreen(OneMetricScreen):
             self.label = after(self.labels, self.label, direction)
             self._ask()
             self.show_status()
-
-    def action_log(self) -> None:
-        metric, other = self.dashboard.settings.metric, self.dashboard.settings.other_scale
-        changed = tuple(one for one in other if one != metric) if metric in other else (*other, metric)
-        self.dashboard.change(other_scale=changed)
 
     def action_sort(self) -> None:
         self.dashboard.change(sort=after(SORTS, self.dashboard.settings.sort))
@@ -207,7 +203,7 @@ class SeedsScreen(OneMetricScreen):
     def _look(self) -> None:
         """Show what is selected at once; its epochs follow with the next frame."""
         if self._seeds:
-            self.heat.show(self._seeds.heat, self.table.selected, self.cursor)
+            self.heat.show(self._seeds.heat, self.table.seed, self.cursor)
             self._ask()
 
     def _ask(self) -> None:
@@ -215,7 +211,7 @@ class SeedsScreen(OneMetricScreen):
             self.dashboard.ask(**self.wanted())
 
     def _lay_out(self, num_seeds: int) -> None:
-        """The heat map takes two rows, one or half a one for each seed, as half of the screen allows."""
+        """The heat map has two rows, one, or half of one for each seed: what half of the screen allows."""
         room = self._below.outer_size.height + self.heat.outer_size.height or self.size.height - 2
         most = min(max(HEAT_EXTRA + 1, room // 2), max(1, room - TABLE_HEIGHT))
         half_rows = not self.app.no_color and self.dashboard.markers != "ascii"

@@ -98,8 +98,9 @@ class ChartView(Widget, can_focus=True):
     def on_mouse_move(self, event: events.MouseMove) -> None:
         x = self._x_at(event)
         if self._held_at is not None and self._chart and event.x != self._held_at:
-            area, window = plot_area(*self.content_size), self._viewport.window_of(self._chart)
-            self.post_message(self.Panned((self._held_at - event.x) * (window[1] - window[0]) / max(1, area.columns - 1)))
+            low, high = self._viewport.window_of(self._chart)
+            a_column = (high - low) / max(1, plot_area(*self.content_size).columns - 1)
+            self.post_message(self.Panned((self._held_at - event.x) * a_column))
             self._held_at, self._dragged = event.x, True
         elif x != self._viewport.cursor:
             self.post_message(self.Pointed(x))

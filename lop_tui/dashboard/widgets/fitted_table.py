@@ -1,0 +1,52 @@
+"""A table whose cells change in place."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+from textual.widgets import DataTable
+
+
+class FittedTable(DataTable[Text], can_focus=False):
+    """Rows are known by a key; the cursor stays on its row wherever that goes."""
+
+    def __init__(self) -> None:
+        super().__init__(cursor_type="row", cursor_foreground_priority="renderable")
+        self._headers: tuple[str, ...] = ()
+        self._cells: dict[str, tuple[Text, ...]] = {}
+
+    @property
+    def selected(self) -> str | None:
+        """The key of the row under the cursor."""
+        keys = list(self._cells)
+        return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
+
+    def select(self, key: str | None) -> None:
+        """Put the cursor on a row, if there is such a one."""
+        if key in self._cells and key != self.selected:
+            self.move_cursor(row=list(self._cells).index(key), animate=False)
+
+    def fill(self, columns: Sequence[str], headers: Sequence[str], rows: Mapping[str, tuple[Text, ...]]) -> None:
+        """Bring the table up to date; `columns` are keys, `headers` what stands above them."""
+        selected, known = self.selected, [key for key in self._cells if key in rows]
+        for key in self._cells.keys() - rows.keys():
+            self.remove_row(key)
+        if tuple(headers) != self._headers or len(self.columns) != len(headers):
+            self.clear(columns=True)
+            for column, header in zip(columns, headers, strict=True):
+                self.add_column(header, key=column)
+            known = []
+        for key, cells in rows.items():
+            if key not in known:
+                self.add_row(*cells, key=key)
+                continue
+            for column, cell, old in zip(columns, cells, self._cells[key], strict=True):
+                if cell != old:
+                    self.update_cell(key, column, cell, update_width=True)
+        if [*known, *(key for key in rows if key not in known)] != list(rows):
+            self._put_in_order(list(rows))
+        self._headers, self._cells = tuple(headers), dict(rows)
+        self.select(selected)
+
+    def _put_in_order(self, keys: list[str]) -> None:
+        place = {id(self.get_row(key)[0]): i for i, key in enumerate(keys)}
+        self.sort(next(iter(self.columns)), key=lambda cell: place[id(cell)])
