@@ -69,8 +69,9 @@ class Dashboard(App[bool]):
         super().__init__()
         self.settings = settings or Settings()
         self._keep = keep
-        self._request = Request(self.settings)
-        self.reader = SnapshotReader(read, self.post_message, refresh_s, self._request)
+        self.wants = Request(self.settings)
+        """What the next frame is to hold."""
+        self.reader = SnapshotReader(read, self.post_message, refresh_s, self.wants)
         self._until = until
         self.view: View | None = None
         """The frame on the screen."""
@@ -106,8 +107,8 @@ class Dashboard(App[bool]):
 
     def ask(self, **fields: Any) -> None:
         """Have other things in the frames from now on, see `Request`."""
-        self._request = replace(self._request, **fields)
-        self.reader.ask(self._request)
+        self.wants = replace(self.wants, **fields)
+        self.reader.ask(self.wants)
 
     def status(self) -> Status:
         """What the line on top of each screen tells."""
@@ -217,7 +218,7 @@ class Dashboard(App[bool]):
             arguments += ["--bin", str(self.view.charts[0].bin_size)]
         if settings.query:
             arguments += ["--where", settings.query]
-        window = self._request.window
+        window = self.wants.window
         if window and settings.x_unit == "tasks":
             arguments += ["--tasks", f"{window[0]:.0f}-{window[1]:.0f}"]
         return arguments

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from lop_engine.analysis import Curve
-from lop_engine.runs import Series
 from lop_tui.dashboard.axes import Axis
 from lop_tui.measures import Measure
 
@@ -40,8 +39,6 @@ class Line:
     """Each seed's own bins."""
     marks: tuple[tuple[float, float], ...] = ()
     """Published levels: x and value."""
-    source: tuple[Series, ...] = ()
-    """What it was made from."""
 
 
 @dataclass(frozen=True, eq=False)

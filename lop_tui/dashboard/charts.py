@@ -1,8 +1,9 @@
 """From groups of seeds to the charts of a frame. Averages over tasks and seeds are `lop_engine.analysis`'s."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain
 
 import numpy as np
 
@@ -44,47 +45,65 @@ class Ruler:
         return self._group.elapsed_hours()
 
 
-@dataclass
 class ChartMaker:
-    """Makes the charts of frame after frame; what has not changed is the same object as before."""
+    """Makes the charts of frame after frame; what looks the same as before is the same object as before."""
 
-    _lines: dict[tuple[object, ...], Line] = field(default_factory=dict)
-    _charts: dict[tuple[object, ...], Chart] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str], tuple[tuple[object, ...], Line]] = {}
+        self._charts: dict[str, Chart] = {}
+        self._groups: Sequence[Group] = ()
+        """What the lines were made from: kept alive, so that no id of theirs returns."""
 
     def make(self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request) -> tuple[Chart, ...]:
         """A chart for each metric that was recorded, and for the usual ones; those first."""
-        scope = find_scope(groups, request)
-        rulers = {group.label: Ruler(group, request.settings.x_unit) for group in groups}
-        lines, charts = self._lines, self._charts
-        self._lines, self._charts = {}, {}
-        made = []
-        for measure in measures(groups, request.settings):
-            members = tuple(
-                self._line(lines, group, styles[group.label], measure.metric, scope.bin_size, request.settings, rulers)
-                for group in groups
-            )
-            key = (measure, scope, request.settings.x_unit, *map(id, members))
-            chart = charts.get(key) or Chart(measure, members, scope.x, scope.bin_size, request.settings.x_unit)
-            self._charts[key] = chart
-            made.append(chart)
-        return tuple(made)
+        scope, settings = find_scope(groups, request), request.settings
+        rulers = {group.label: Ruler(group, settings.x_unit) for group in groups}
+        lines, charts = {}, {}
+        for measure in measures(groups, settings):
+            metric = measure.metric
+            for group in groups:
+                make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
+                lines[group.label, metric] = self._line(make, rulers[group.label])
+            members = tuple(lines[group.label, metric][1] for group in groups)
+            chart = Chart(measure, members, scope.x, scope.bin_size, settings.x_unit)
+            known = self._charts.get(metric)
+            charts[metric] = known if known and _is_same_chart(chart, known) else chart
+        self._lines, self._charts, self._groups = lines, charts, groups
+        return tuple(charts.values())
 
-    def _line(
-        self,
-        known: dict[tuple[object, ...], Line],
-        group: Group,
-        style: Style,
-        metric: str,
-        bin_size: int,
-        settings: Settings,
-        rulers: Mapping[str, Ruler],
-    ) -> Line:
+    def _line(self, make: "partial[Line]", ruler: "Ruler") -> tuple[tuple[object, ...], Line]:
+        """The line that `make` makes, or the one before if that is the same; and what it depends on."""
+        group, style, metric, bin_size, settings = make.args
         chosen = (settings.x_unit, settings.smoothing, settings.show_seeds, settings.show_published)
-        # The reader hands out the same series as long as nothing is new. A line keeps its own alive, so no id returns.
-        key = (group.label, style, metric, bin_size, group.num_tasks, *chosen, *(id(run.series) for run in group.runs))
-        line = known.get(key) or make_line(group, style, metric, bin_size, settings, rulers[group.label])
-        self._lines[key] = line
-        return line
+        # The reader hands out the same series as long as nothing is new.
+        key = (style, bin_size, group.num_tasks, *chosen, *(id(run.series) for run in group.runs))
+        known = self._lines.get((group.label, metric))
+        if known and known[0] == key:
+            return known
+        line = make(ruler)
+        return key, known[1] if known and _is_same_line(line, known[1]) else line
+
+
+def _is_same_chart(one: Chart, other: Chart) -> bool:
+    return one.lines == other.lines and all(
+        getattr(one, name) == getattr(other, name) for name in ("measure", "x", "bin_size", "x_unit")
+    )
+
+
+def _is_same_line(one: Line, other: Line) -> bool:
+    """Whether nobody could tell them apart: new tasks that fill no bin change nothing."""
+    return (
+        (one.label, one.colour, one.marker, one.num_seeds, one.marks)
+        == (other.label, other.colour, other.marker, other.num_seeds, other.marks)
+        and len(one.seeds) == len(other.seeds)
+        and all(np.array_equal(*pair, equal_nan=True) for pair in zip(_arrays(one), _arrays(other), strict=True))
+    )
+
+
+def _arrays(line: Line) -> list[np.ndarray]:
+    curve = line.curve
+    smooth = np.empty(0) if line.smooth is None else line.smooth
+    return [line.x, curve.mean, curve.standard_error, curve.num_seeds, smooth, *chain.from_iterable(line.seeds)]
 
 
 def measures(groups: Sequence[Group], settings: Settings) -> list[Measure]:
@@ -142,7 +161,6 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
         smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
         seeds=seeds,
         marks=_published(group, ruler) if metric == "test_accuracy" and settings.show_published else (),
-        source=tuple(run.series for run in group.runs),
     )
 
 

@@ -19,6 +19,7 @@ from lop_tui.dashboard.raster import (
     cut,
     dot_of,
     light,
+    thin,
 )
 from lop_tui.measures import Scale
 
@@ -83,15 +84,16 @@ def in_units(values: np.ndarray, scale: Scale) -> np.ndarray:
     return 100 * values if scale == "percent" else values
 
 
-def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool) -> list[Stroke]:
-    """Everything that is drawn as a line, the strong one of each setting and the faint ones."""
+def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool, columns: int) -> list[Stroke]:
+    """Everything that is drawn as a line, the strong one of each setting and the faint ones, on `columns` of dots."""
     strokes = []
     for number, line in enumerate(chart.lines):
         strong = line.curve.mean if line.smooth is None else line.smooth
         faint = [] if line.smooth is None else [(line.x, line.curve.mean)]
         faint += line.seeds if show_seeds else ()
-        strokes.append(Stroke(number, _cut_all([(line.x, strong)], chart.measure.scale, window), strong=True))
-        strokes.append(Stroke(number, _cut_all(faint, chart.measure.scale, window), strong=False))
+        for lines, is_strong in (([(line.x, strong)], True), (faint, False)):
+            thinned = [thin(*points, window, columns) for points in lines]
+            strokes.append(Stroke(number, _cut_all(thinned, chart.measure.scale, window), is_strong))
     return strokes
 
 

@@ -91,9 +91,10 @@ def paint(
     window = window if window and window[0] < window[1] else (chart.x.low, chart.x.high)
     if not area.fits or area.rows < 2:
         return Painting(Canvas.blank(width, height), PlotArea(0, 0, 0, 0), window, ink)
-    strokes = strokes_of(chart, window, show_seeds)
+    dots = dots_of(ink)
+    strokes = strokes_of(chart, window, show_seeds, area.columns * dots.wide)
     y = fitted_axis(chart, strokes, window, show_seeds)
-    frame = Frame(area, Axis(*window), y, dots_of(ink))
+    frame = Frame(area, Axis(*window), y, dots)
     canvas = Canvas.from_ansi(_with_plotext(chart, frame, strokes, width, height, ink), width, height)
     data = canvas.part(area)
     if ink.coloured and not show_seeds:

@@ -64,6 +64,29 @@ def cut(x: np.ndarray, values: np.ndarray, window: tuple[float, float], series: 
     )
 
 
+def thin(x: np.ndarray, values: np.ndarray, window: tuple[float, float], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """As few points as look the same: of each column of dots the first, the lowest, the highest and the last.
+
+    Args:
+        x: shape (points,), rising.
+        values: shape (points,); those that are not finite are left out.
+        window: range of x that is shown; a point on either side of it is kept.
+        columns: of dots, in the window.
+    """
+    shown = np.isfinite(x) & np.isfinite(values)
+    x, values = x[shown], values[shown]
+    first, last = max(0, np.searchsorted(x, window[0]) - 1), np.searchsorted(x, window[1], "right") + 1
+    x, values = x[first:last], values[first:last]
+    if len(x) <= 4 * columns:
+        return x, values
+    column = dot_of((x - window[0]) / (window[1] - window[0]), columns)
+    by_value = np.lexsort((values, column))
+    starts = np.flatnonzero(np.diff(column, prepend=column[0] - 1))
+    ends = np.append(starts[1:], len(x)) - 1
+    kept = np.unique(np.concatenate([starts, ends, by_value[starts], by_value[ends]]))
+    return x[kept], values[kept]
+
+
 def dot_of(share: np.ndarray, num_dots: int) -> np.ndarray:
     """The dot, of so many in a row, at a share 0 .. 1 of an axis: its ends are the middles of the outermost dots."""
     return np.floor(np.round(0.5 + share * (num_dots - 1), 8)).astype(np.int64)

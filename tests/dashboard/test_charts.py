@@ -215,9 +215,9 @@ async def test_a_replay_runs_to_the_end_and_can_be_held(eleven_runs: Snapshot) -
         assert "REPLAY task" in str(app.screen.query_one(StatusLine).render())
         await pilot.press("space")
         assert "paused" in str(app.screen.query_one(StatusLine).render())
-        held = app._request.replay_at
+        held = app.wants.replay_at
         await pilot.pause(0.25)
-        assert app._request.replay_at == held
+        assert app.wants.replay_at == held
         await pilot.press("space", *["greater_than_sign"] * 9)
         await until(pilot, lambda: app.view is not None and app.view.request.replay_at == 120)
         await pilot.press("y")

@@ -14,7 +14,7 @@ from lop_tui.dashboard.axes import LABEL_WIDTH, Axis
 from lop_tui.dashboard.canvas import Canvas, Ink, PlotArea, pack, rgb
 from lop_tui.dashboard.chart import Chart, Line
 from lop_tui.dashboard.plots import draw, plot_area
-from lop_tui.dashboard.raster import BRAILLE, QUADRANTS, characters, cut
+from lop_tui.dashboard.raster import BRAILLE, QUADRANTS, characters, cut, dot_of, light, thin
 from lop_tui.measures import MEASURES, Measure, Scale
 
 ASCII = Ink(markers="ascii")
@@ -212,3 +212,19 @@ def test_a_canvas_has_few_spans() -> None:
     assert [(span.start, span.end) for span in canvas.to_text(Ink()).spans] == [(2, 9)]
     canvas.part(PlotArea(1, 1, 2, 1)).background[:] = pack((9, 9, 9))
     assert [(span.start, span.end) for span in canvas.to_text(Ink()).spans] == [(2, 9), (10, 12)]
+
+
+def test_thinning_leaves_the_picture_as_it_is() -> None:
+    rng = np.random.default_rng(3)
+    x, values = np.sort(rng.uniform(0, 100, 3000)), rng.normal(0, 1, 3000).cumsum()
+    values[rng.integers(0, 3000, 50)] = np.nan
+    few_x, few_values = thin(x, values, (20.0, 80.0), 40)
+    assert len(few_x) <= 4 * 42
+    pictures = []
+    for points in ((x, values), (few_x, few_values)):
+        pieces = cut(*points, (20.0, 80.0))
+        columns = [dot_of((pieces[i] - 20) / 60, 40) for i in (0, 2)]
+        rows = [dot_of((pieces[i] + 200) / 400, 60) for i in (1, 3)]
+        ends = np.stack([rows[0], columns[0], rows[1], columns[1]])
+        pictures.append(light(ends, np.zeros(pieces.shape[1], dtype=int), (1, 60, 40)))
+    assert (pictures[0] == pictures[1]).all()

@@ -6,6 +6,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -26,6 +27,7 @@ from lop_tui.dashboard.widgets.runs_table import RunsTable
 WIDE = 200
 """From here on the table may stand beside the charts."""
 MANY_ROWS = 10
+PATIENCE_S = 0.1
 
 
 class OverviewScreen(Ranged, FrameScreen):
@@ -57,6 +59,10 @@ class OverviewScreen(Ranged, FrameScreen):
         self._advice = Static()
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
+        self._offered = (True, False)
+        """What the footer knows: are there charts, and more than the screen shows?"""
+        self._patience: Timer | None = None
+        """Runs out when the frame for a new range does not come."""
         self._parts = Container(self.table, self.grid, id="parts")
 
     def body(self) -> Sequence[Widget]:
@@ -86,7 +92,8 @@ class OverviewScreen(Ranged, FrameScreen):
         self._lay_out(view)
         self.table.show(view.rows)
         self.notices.show(view.notices, most=max(1, self.size.height // 12))
-        self.grid.show(view, self.viewport)
+        if not self._patience or view.request.window == self.viewport.window:
+            self._show_charts()
         super().show(view)
 
     def _lay_out(self, view: View) -> None:
@@ -98,7 +105,9 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def on_chart_grid_arranged(self) -> None:
         self.show_status()
-        self.refresh_bindings()
+        if self._offered != (offered := (self.grid.display, self.grid.has_more)):
+            self._offered = offered
+            self.refresh_bindings()
 
     def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
         self.action_enlarge(message.place)
@@ -161,8 +170,19 @@ class OverviewScreen(Ranged, FrameScreen):
         return view.charts[0].x if view and view.charts else None
 
     def look(self) -> None:
-        """The charts as they are; finer bins follow with the next frame."""
-        self.dashboard.ask(window=self.viewport.window)
+        """A cursor moves at once; another range waits a moment for the frame with the bins that suit it."""
+        window = self.viewport.window
+        if window == self.dashboard.wants.window:
+            self._show_charts()
+            return
+        self.dashboard.ask(window=window)
+        if not self._patience:
+            self._patience = self.set_timer(PATIENCE_S, self._show_charts)
+
+    def _show_charts(self) -> None:
+        if self._patience:
+            self._patience.stop()
+            self._patience = None
         if self.dashboard.view:
             self.grid.show(self.dashboard.view, self.viewport)
 

@@ -63,16 +63,17 @@ class ChartView(Widget, can_focus=True):
         self._held_at: int | None = None
         self._dragged = False
 
-    def show(self, chart: Chart, viewport: Viewport, show_seeds: bool) -> None:
-        """Show `chart`; nothing happens if it is what is shown."""
+    def show(self, chart: Chart, viewport: Viewport, show_seeds: bool) -> bool:
+        """Show `chart`; nothing happens, and False is returned, if it is what is shown."""
         shown = (chart, viewport, show_seeds)
-        if chart is self._chart and (self._viewport, self._show_seeds) == shown[1:]:
-            return
+        if shown == (self._chart, self._viewport, self._show_seeds):
+            return False
         self._chart, self._viewport, self._show_seeds = shown
         self._drawn = None
         self.border_title = f"{self.place + 1} {chart.measure.title}"
         self.border_subtitle = self._subtitle()
         self.refresh()
+        return True
 
     def render(self) -> Text:
         width, height = self.content_size

@@ -39,6 +39,8 @@ class ChartGrid(Container):
         self._grid = Grid(*self._charts)
         self._view: View | None = None
         self._viewport = Viewport()
+        self._waiting: list[int] = []
+        """Charts that are to be shown next."""
         self._first = 0
         self._page_size = len(DEFAULT_METRICS)
 
@@ -73,13 +75,39 @@ class ChartGrid(Container):
         return self._view.charts[min(place, self.num_charts - 1)].measure.metric
 
     def show(self, view: View, viewport: Viewport) -> None:
-        """Hand the charts on to their widgets; those that have not changed stay as they are."""
-        before, self._view, self._viewport = self.num_charts, view, viewport
-        if before != len(view.charts):
+        """Hand the charts on to their widgets; those that have not changed stay as they are.
+
+        A cursor moves in all charts at once; charts to be drawn anew follow each other, with time for keys between.
+        """
+        num_charts, before = self.num_charts, self._viewport
+        self._view, self._viewport = view, viewport
+        if num_charts != self.num_charts:
             self._arrange()
-        for widget, chart in zip(self._charts, view.charts, strict=False):
-            widget.show(chart, viewport, view.request.settings.show_seeds)
+        self._waiting = list(range(self.num_charts))
+        if viewport.window == before.window and viewport.cursor != before.cursor:
+            while self._waiting:
+                self._show_one()
+        self._show_next()
         self._update_legend()
+
+    @property
+    def _shows_seeds(self) -> bool:
+        return bool(self._view and self._view.request.settings.show_seeds)
+
+    def _show_next(self) -> None:
+        """Show charts up to the first that has to be drawn anew; the others follow when that is on the screen."""
+        while self._waiting:
+            if self._show_one():
+                self.call_after_refresh(self._show_next)
+                return
+
+    def _show_one(self) -> bool:
+        """Show the next chart that waits; whether it has to be drawn."""
+        place = self._waiting.pop(0)
+        if not self._view or place >= len(self._view.charts):
+            return False
+        widget = self._charts[place]
+        return widget.show(self._view.charts[place], self._viewport, self._shows_seeds) and bool(widget.display)
 
     def enlarge(self, place: int | None) -> None:
         """Give all room to one chart; None, or the same again, gives it back."""
