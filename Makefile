@@ -45,8 +45,9 @@ format: $(VENV)/.dev ## put the code in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.user ## measure the training step, the metrics and the store on this machine
+bench: $(VENV)/.user ## measure training step, metrics, store and dashboard on this machine
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.dashboard
 
 clean: ## remove the environment and caches, never runs or data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build

@@ -14,7 +14,8 @@ from lop_engine.learners import build_learner
 from lop_engine.methods import METHODS
 from lop_engine.spec import Spec, load_runs
 from lop_tui.cli import app
-from tests.metrics_document import build
+from tests.dashboard_document import build as dashboard_page
+from tests.metrics_document import build as metrics_page
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,4 +112,9 @@ def test_the_example_of_adding_a_method_works(monkeypatch):
 
 
 def test_the_page_of_metrics_is_the_docstrings():
-    assert (ROOT / "docs/metrics.md").read_text() == build(), "python -m tests.metrics_document > docs/metrics.md"
+    assert (ROOT / "docs/metrics.md").read_text() == metrics_page(), "python -m tests.metrics_document > docs/metrics.md"
+
+
+def test_the_page_of_the_dashboard_tells_every_key():
+    page = (ROOT / "docs/dashboard.md").read_text()
+    assert page == dashboard_page(), "python -m tests.dashboard_document > docs/dashboard.md"

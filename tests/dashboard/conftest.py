@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView, Snapshot
+from lop_engine.usage import Usage
+from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.widgets.chart_grid import ChartGrid
 from tests.helpers import make_run
 
 NEVER_S = 3600.0
@@ -19,9 +23,17 @@ FAR_FUTURE = 4e9
 """A heartbeat that no clock finds overdue."""
 
 
+class Idle:
+    """A machine that is always as busy."""
+
+    def read(self, pids: object) -> Usage:
+        return Usage(0.5, 3 * 2**30, 16 * 2**30, 2, 1.9, 700 * 2**20)
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(reader, "UsageReader", Idle)
 
 
 @pytest.fixture
@@ -93,12 +105,24 @@ async def first_frame(pilot: Pilot[bool]) -> Dashboard:
     return app
 
 
+async def settled(pilot: Pilot[bool]) -> None:
+    """Wait for the frame that was asked for last, and for its charts."""
+    app = await first_frame(pilot)
+    await until(pilot, lambda: app.view is not None and app.view.request == app.wants)
+    for line in app.screen.query(Input):
+        line.cursor_blink = False
+    for grid in app.screen.query(ChartGrid):
+        await until(pilot, lambda grid=grid: not grid._waiting)  # type: ignore[misc]
+    await pilot.pause()
+
+
 def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
     """For `snap_compare`: wait for the first frame, then press keys."""
 
     async def run(pilot: Pilot[bool]) -> None:
-        await first_frame(pilot)
-        await pilot.press(*keys)
-        await pilot.pause()
+        await settled(pilot)
+        for key in keys:
+            await pilot.press(key)
+            await settled(pilot)
 
     return run

@@ -6,26 +6,42 @@ from typing import Any
 import pytest
 
 from lop_engine.runs import Snapshot
+from lop_tui.dashboard.settings import Settings
 from tests.dashboard.conftest import app_showing, pressing, unreadable
 
-SIZES = [(80, 24), (160, 48)]
+SIZES = [(80, 24), (120, 40), (200, 60)]
+THEMES = ["textual-dark", "textual-light"]
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-def test_overview(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int]) -> None:
-    assert snap_compare(app_showing(eleven_runs), terminal_size=size, run_before=pressing())
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+def test_overview(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int], theme: str) -> None:
+    app = app_showing(unreadable(eleven_runs), settings=Settings(theme=theme, markers="braille"))
+    assert snap_compare(app, terminal_size=size, run_before=pressing("down", "left", "left"))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-def test_enlarged_chart_with_seeds(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int]) -> None:
-    assert snap_compare(app_showing(unreadable(eleven_runs)), terminal_size=size, run_before=pressing("4", "s"))
+VIEWS = {
+    "enlarged": ["4", "s", "plus"],
+    "seeds": ["down", "e", "down", "left"],
+    "comparison": ["c"],
+    "help": ["question_mark"],
+    "filter": ["slash", *"sed:3"],
+}
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-def test_help(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int]) -> None:
-    assert snap_compare(app_showing(eleven_runs), terminal_size=size, run_before=pressing("question_mark"))
+@pytest.mark.parametrize(("size", "theme"), zip(SIZES, ["textual-light", "textual-dark", "textual-light"], strict=True))
+@pytest.mark.parametrize("view", VIEWS)
+def test_views(snap_compare: Any, eleven_runs: Snapshot, view: str, size: tuple[int, int], theme: str) -> None:
+    app = app_showing(eleven_runs, settings=Settings(theme=theme, markers="braille", smoothing=3))
+    assert snap_compare(app, terminal_size=size, run_before=pressing(*VIEWS[view]))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
-def test_no_runs(snap_compare: Any, size: tuple[int, int]) -> None:
-    assert snap_compare(app_showing(Snapshot(Path("runs"))), terminal_size=size, run_before=pressing())
+@pytest.mark.parametrize("markers", ["blocks", "ascii"])
+def test_markers(snap_compare: Any, eleven_runs: Snapshot, markers: Any) -> None:
+    app = app_showing(eleven_runs, settings=Settings(markers=markers))
+    assert snap_compare(app, terminal_size=(80, 24), run_before=pressing())
+
+
+def test_no_runs(snap_compare: Any) -> None:
+    app = app_showing(Snapshot(Path("runs")))
+    assert snap_compare(app, terminal_size=(80, 24), run_before=pressing())
