@@ -40,15 +40,14 @@ Selectors = Annotated[
         metavar="[RUN]...", help="A method, method/setting, seed (3, 0-9), method/setting/seed or a pattern (cbp*)."
     ),
 ]
-Where = Annotated[
-    str,
-    typer.Option(
-        metavar="QUERY",
-        help="Only these runs: words that must all hold. A part of the name; method, experiment, setting, seed, state, "
-        'device or progress with a value; commas mean or, a leading - not: "method:cbp,l2 seed:0-9 -state:failed".',
-        show_default=False,
-    ),
-]
+_where = typer.Option(
+    "--where",
+    metavar="QUERY",
+    help="Only these runs: words that must all hold. A part of the name; method, experiment, setting, seed, state, "
+    'device or progress with a value; commas mean or, a leading - not: "method:cbp,l2 seed:0-9 -state:failed".',
+    show_default=False,
+)
+Where = Annotated[str, _where]
 
 
 @app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
@@ -105,9 +104,7 @@ def run(
 def watch(
     directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    where: Annotated[
-        str | None, typer.Option("--where", metavar="FILTER", help="Only these runs: method:cbp seed:<5 state:failed")
-    ] = None,
+    where: Annotated[str | None, _where] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,

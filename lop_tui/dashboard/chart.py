@@ -54,6 +54,8 @@ class Chart:
     x_unit: XUnit | Literal["epochs"] = "tasks"
     zero_line: bool = False
     """Draw a faint line at zero (for differences)."""
+    remark: str = ""
+    """Why there is nothing to see."""
 
     @property
     def has_points(self) -> bool:

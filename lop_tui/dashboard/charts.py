@@ -9,6 +9,7 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.published import published_levels
+from lop_engine.records import NEED_HIDDEN
 from lop_tui.dashboard.axes import Axis, task_axis
 from lop_tui.dashboard.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style, tasks_recorded
@@ -65,7 +66,8 @@ class ChartMaker:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
                 lines[group.label, metric] = self._line(make, rulers[group.label])
             members = tuple(lines[group.label, metric][1] for group in groups)
-            chart = Chart(measure, members, scope.x, scope.bin_size, settings.x_unit)
+            remark = "" if any(len(line.x) for line in members) else _why_empty(groups, metric, scope.bin_size)
+            chart = Chart(measure, members, scope.x, scope.bin_size, settings.x_unit, remark=remark)
             known = self._charts.get(metric)
             charts[metric] = known if known and _is_same_chart(chart, known) else chart
         self._lines, self._charts, self._groups = lines, charts, groups
@@ -84,9 +86,18 @@ class ChartMaker:
         return key, known[1] if known and _is_same_line(line, known[1]) else line
 
 
+def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
+    runs = [run for group in groups for run in group.runs]
+    if any(metric in run.series for run in runs):
+        return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"
+    if metric in NEED_HIDDEN and runs and all(run.spec.get("agent") == "linear" for run in runs):
+        return "a linear network has no hidden units"
+    return "not recorded" if any(map(tasks_recorded, runs)) else ""
+
+
 def _is_same_chart(one: Chart, other: Chart) -> bool:
     return one.lines == other.lines and all(
-        getattr(one, name) == getattr(other, name) for name in ("measure", "x", "bin_size", "x_unit")
+        getattr(one, name) == getattr(other, name) for name in ("measure", "x", "bin_size", "x_unit", "remark")
     )
 
 
@@ -150,7 +161,8 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
     if settings.show_seeds:
         table = seed_table(group, metric, bin_size)
         places = ruler(table.task)
-        seeds = tuple((places[there], seed[there]) for seed in table.values if (there := np.isfinite(seed)).any())
+        placed = table.values if len(places) else ()
+        seeds = tuple((places[there], seed[there]) for seed in placed if (there := np.isfinite(seed)).any())
     return Line(
         label=group.label,
         colour=style.colour,

@@ -189,6 +189,24 @@ def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):
     assert "\x1b" not in frame
 
 
+def test_watch_takes_a_filter_and_says_what_is_wrong_with_it(runs_dir, monkeypatch, capsys):
+    frame = lop("watch", runs_dir, "--once", "--where", "method:cbp")
+    assert "cbp" in frame
+    assert "bp " not in frame.replace("cbp", "")
+    assert 'did you mean "method"?' in refused(monkeypatch, capsys, "watch", runs_dir, "--json", "--where", "methd:cbp")
+
+
+def test_watch_prints_the_numbers_that_it_shows(runs_dir):
+    found = json.loads(lop("watch", runs_dir, "--json"))
+    by_label = {setting["label"]: setting for setting in found["settings"]}
+    groups = {group.label: group for group in group_runs(RunsReader(runs_dir).read().runs)}
+    assert by_label.keys() == groups.keys()
+    for label, group in groups.items():
+        curve = by_label[label]["metrics"]["test_accuracy"]
+        expected = group.curve("test_accuracy", curve["bin_size"])
+        assert (curve["task"], curve["mean"]) == (expected.task.tolist(), expected.mean.tolist())
+
+
 def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
     assert "--once" in refused(monkeypatch, capsys, "watch", runs_dir)
 

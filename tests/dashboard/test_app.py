@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from textual.widgets import Static
 
-from lop_engine.runs import Snapshot
+from lop_engine.records import task_document
+from lop_engine.runs import RunsReader, Snapshot
+from lop_engine.store import TableWriter
 from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
@@ -19,6 +21,7 @@ from lop_tui.dashboard.widgets.notices import Notices
 from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, ended, first_frame, unreadable, until, waiting
+from tests.helpers import make_run
 
 
 def text_of(app: Dashboard, selector: Any) -> str:
@@ -211,6 +214,19 @@ async def test_no_finished_task_yet_and_then_the_first() -> None:
         app = await first_frame(pilot)
         assert "No task is finished yet" in text_of(app, "#advice Static")
         assert labels(app.query_one(RunsTable)) == ["cbp"]
+
+
+async def test_an_empty_chart_says_why(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "linear", num_tasks=0)
+    with TableWriter(run.tasks_json, "tasks") as table:
+        for task in range(4):
+            table.append(task_document(task, [0, 1], 1.0, {"test_accuracy": 0.7, "curvature": 0.1}))
+    async with app_showing(RunsReader(tmp_path).read()).run_test(size=(160, 40)) as pilot:
+        app = await first_frame(pilot)
+        charts = [chart.render().plain for chart in app.query(ChartView)]
+        assert "a linear network has no hidden units" in charts[2]
+        assert "not recorded" in charts[5]
+        assert "no" not in charts[0]
 
 
 async def test_a_failed_run_shows_its_error(eleven_runs: Snapshot) -> None:

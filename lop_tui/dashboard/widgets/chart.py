@@ -79,6 +79,8 @@ class ChartView(Widget, can_focus=True):
         width, height = self.content_size
         if self._chart is None or width < 12 or height < 4:
             return Text()
+        if self._chart.remark:
+            return Text("\n" * (height // 2) + self._chart.remark, style="dim", justify="center")
         ink, window = ink_of(self), self._viewport.window
         of = (self._chart, width, height, ink, self._show_seeds, window)
         if not self._painting or of != self._of:
