@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 
 from lop_engine.errors import UserError
-from lop_tui.dashboard import numbers, render_once, run_dashboard
+from lop_tui.dashboard import read_numbers, render_once, run_dashboard
 
 
 def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None) -> int:
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal."""
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(numbers(runs_dir, query or ""), option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.write(orjson.dumps(read_numbers(runs_dir, query or ""), option=orjson.OPT_INDENT_2) + b"\n")
         return 0
     if once:
         size = shutil.get_terminal_size((120, 40))

@@ -46,7 +46,7 @@ def render_once(runs_dir: Path, width: int, height: int, coloured: bool | None =
     return render(runs_dir, width, height, coloured, query)
 
 
-def numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:
+def read_numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:
     """One frame as numbers, for programs: see `numbers.as_dict`. Raises QueryError."""
     from lop_tui.dashboard.numbers import as_dict
     from lop_tui.dashboard.text import read_view

@@ -129,13 +129,19 @@ def _last_accuracy(group: Group) -> tuple[str, str]:
 
 
 def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:
-    """Mean +- standard error at a point, and ``n=1/4`` where it lacks seeds; empty without points."""
+    """Mean +- standard error at a point, and ``n=1/4`` where it lacks seeds; empty without points.
+
+    A single seed has no standard error.
+    """
     if not len(curve.mean):
         return "", ""
     factor = 100 if scale == "percent" else 1
     mean, error = curve.mean[point] * factor, curve.standard_error[point] * factor
     num_present = curve.num_seeds[point]
-    value = f"{mean:.1f} ± {error:.1f}" if scale == "percent" else with_error(mean, error)
+    if scale == "percent":
+        value = f"{mean:.1f} ± {error:.1f}" if num_present > 1 else f"{mean:.1f}"
+    else:
+        value = with_error(mean, error)
     return value, "" if num_present == num_seeds else f"n={num_present}/{num_seeds}"
 
 

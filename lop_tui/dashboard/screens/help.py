@@ -31,7 +31,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         table = Table.grid(padding=(0, 2))
         for i, (part, keys) in enumerate(self.keys):
-            table.add_row(Text("\n" * bool(i) + part, style="underline"), "")
+            table.add_row(Text("\n" * bool(i)).append(part, style="underline"), "")
             for key, description in keys.items():
                 table.add_row(Text(key, style="bold"), description)
         with VerticalScroll(id="keys") as box:

@@ -27,13 +27,13 @@ class FittedTable(DataTable[Text], can_focus=False):
 
     def fill(self, columns: Sequence[str], headers: Sequence[str], rows: Mapping[str, tuple[Text, ...]]) -> None:
         """Bring the table up to date; `columns` are keys, `headers` what stands above them."""
-        selected, known = self.selected, [key for key in self._cells if key in rows]
-        for key in self._cells.keys() - rows.keys():
-            self.remove_row(key)
-        if tuple(headers) != self._headers or len(self.columns) != len(headers):
+        selected, known = self.selected, list(self._cells)
+        # A column that has lost its widest cell with its row would stay as wide: then all is made anew.
+        if tuple(headers) != self._headers or not self._cells.keys() <= rows.keys():
             self.clear(columns=True)
-            for column, header in zip(columns, headers, strict=True):
-                self.add_column(header, key=column)
+            cells = next(iter(rows.values()), (Text(),) * len(headers))
+            for column, header, cell in zip(columns, headers, cells, strict=True):
+                self.add_column(Text(header, justify=cell.justify), key=column)
             known = []
         for key, cells in rows.items():
             if key not in known:

@@ -49,7 +49,8 @@ class HeatMap(Widget):
         if self._heat is None:
             return Text()
         if not self._heat.values.size:
-            return Text(f"no bin of {self._heat.bin_size} tasks is whole yet", style="italic")
+            bins = f"bin of {self._heat.bin_size} tasks" if self._heat.bin_size > 1 else "task"
+            return Text(f"no {bins} is finished yet", style="italic")
         now = (width, height, ink := ink_of(self))
         if self._drawn is None or now != self._drawn_for:
             self._drawn = draw_heat(self._heat, width, height, ink, selected=self._seed, cursor=self._cursor)

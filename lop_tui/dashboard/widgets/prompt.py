@@ -14,18 +14,27 @@ Apply = Callable[[str], None]
 """Takes what was typed; raises UserError if it makes no sense."""
 
 
+class PromptInput(Input):
+    """Says what Enter does; what it takes for itself, the footer does not offer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Keep")]
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        # Textual does not know that the key called slash is a character.
+        return key == "slash" or super().check_consume_key(key, character)
+
+
 class Prompt(Horizontal):
     """Applies what is typed as soon as it makes sense; Enter keeps it, Escape puts back what was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", show=True),
-        Binding("enter", "keep", "Keep", show=True),
+        Binding("escape", "cancel", "Cancel"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._label = Label(id="prompt-label")
-        self._input = Input(compact=True, select_on_focus=False)
+        self._input = PromptInput(compact=True, select_on_focus=False)
         self._error = Label(id="prompt-error", markup=False)
         self._apply: Apply | None = None
         self._before = ""
