@@ -24,7 +24,7 @@ from lop_engine.spec import Run
 #: A heartbeat this much later than it should be is none: file servers show a change with some delay.
 OVERDUE_S = 120
 
-_SEED = re.compile(r"seed_([0-9]+)")
+_SEED = re.compile(r"seed_([0-9]{1,9})")
 _STATUS = TypeAdapter(RunStatus)
 
 

@@ -112,6 +112,8 @@ def watch(
     """Show accuracy, curvature, dormancy and ranks of all runs, live."""
     from lop_tui.commands.watch import watch_runs
 
+    if directory and runs_dir not in (DEFAULT_RUNS_DIR, directory):
+        raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
     raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where))
 
 
@@ -248,6 +250,8 @@ def _version(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
+    # What was closed from outside (>&-) swallows what it is given.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows ? in its place

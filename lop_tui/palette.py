@@ -10,7 +10,8 @@ METHOD_COLOURS = {
     "cbp2": "#56B4E9",
     "linear": "#999999",
 }
-OTHER_COLOURS = ("#CC79A7", "#F0E442", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999")
+#: Yellow comes last: it can hardly be seen on paper and on a light screen.
+OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
 
 
 def assign_colours(labels: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,9 @@ import numpy as np
 from lop_engine.analysis.curves import Curve, average, default_bin
 from lop_engine.runs import RunView
 
+_LONGEST_S = 1e8
+"""Three years: no task takes longer."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -49,7 +52,7 @@ class Group:
         table = np.full((len(self.runs), num_tasks), np.nan)
         for row, run in zip(table, self.runs, strict=True):
             row[: len(run.seconds)] = run.seconds
-        known = np.isfinite(table)
+        known = (table >= 0) & (table < _LONGEST_S)
         count = known.sum(0)
         seconds = np.where(known, table, 0).sum(0) / np.maximum(count, 1)
         if count.any():

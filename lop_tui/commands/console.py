@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.prompt import Confirm
 
 from lop_engine.errors import LaunchError
+from lop_engine.logs import clean
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print a line as it is: paths and error texts are no markup, and are not broken where a pipe may read them."""
+    """Print lines as they are: paths and error texts are no markup, and are not broken where a pipe may read them."""
+    text = "\n".join(map(clean, text.split("\n")))
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 import orjson
 
 from lop_engine.errors import UserError
+from lop_engine.query import parse_query
 from lop_tui.dashboard import read_numbers, render_once, run_dashboard
 
 
 def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None) -> int:
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal."""
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
+    parse_query(query or "")
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(read_numbers(runs_dir, query or ""), option=orjson.OPT_INDENT_2) + b"\n")
         return 0
@@ -19,7 +23,7 @@ def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, quer
         size = shutil.get_terminal_size((120, 40))
         print(render_once(runs_dir, size.columns, size.lines - 1, query=query or ""))
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("watch: the dashboard needs a terminal; lop watch --once prints one frame anywhere")
     run_dashboard(runs_dir, refresh_s, query=query)
     return 0

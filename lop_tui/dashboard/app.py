@@ -1,8 +1,10 @@
 """The dashboard's App: owns what is shown and how, and routes frames and keys to its screens."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,17 +45,22 @@ class Dashboard(App[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
         Binding("space", "pause", "Pause", show=False),
-        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
         Binding("l", "log", "Log of its worker", show=False),
-        Binding("S", "stop", "Stop runs", show=False),
-        Binding("R", "resume", "Resume or retry runs", show=False),
+        Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
+        Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),
         Binding("p", "plot", "Figure to a file (lop plot)", show=False),
         Binding("P", "picture", "Screenshot to a file (SVG)", show=False),
         Binding("y", "replay", "Replay from the first task", show=False),
-        Binding("greater_than_sign", "speed(2)", "Replay faster", key_display=">", show=False),
-        Binding("less_than_sign", "speed(0.5)", "Replay slower", key_display="<", show=False),
+        Binding(
+            "greater_than_sign", "speed(2)", "Replay faster", key_display=">", show=False, tooltip="Speed of the replay"
+        ),
+        Binding(
+            "less_than_sign", "speed(0.5)", "Replay slower", key_display="<", show=False, tooltip="Speed of the replay"
+        ),
         Binding("m", "markers", "Braille, blocks or ASCII", show=False),
         Binding("d", "dark", "Dark or light", show=False),
+        Binding("ctrl+z", "suspend_process", "To the shell", show=False, tooltip="To the shell; fg comes back"),
         Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
     ]
@@ -77,6 +84,7 @@ class Dashboard(App[bool]):
         """The frame on the screen."""
         self._error: Exception | None = None
         self.paused = False
+        self._loop_here: asyncio.AbstractEventLoop | None = None
         self._replay: Replay | None = None
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
@@ -93,6 +101,15 @@ class Dashboard(App[bool]):
         self.theme_changed_signal.subscribe(self, lambda theme: self.change(theme=theme.name))
         self._show_markers()
         self.reader.start()
+
+        self.app_resume_signal.subscribe(self, lambda app: self.refresh(layout=True))
+
+        self._loop_here = asyncio.get_running_loop()
+
+    def leave(self) -> None:
+        """Quit soon; for signal handlers and other threads."""
+        if self._loop_here:
+            self._loop_here.call_soon_threadsafe(self.exit, False)
 
     def on_unmount(self) -> None:
         self.reader.stop()
@@ -120,7 +137,11 @@ class Dashboard(App[bool]):
             return
         self.view, self._error = message.view, None
         for screen in self._visible():
-            screen.show(self.view)
+            try:
+                screen.show(self.view)
+            except Exception as error:  # records may hold anything; what cannot be shown must not end the dashboard
+                self._error = error
+                screen.show_status()
         if self._until and self._until(self.view):
             self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
@@ -130,6 +151,10 @@ class Dashboard(App[bool]):
 
     async def action_quit(self) -> None:
         self.exit(bool(self.view and self.view.all_ended))
+
+    def action_help_quit(self) -> None:
+        """What Ctrl-C does here."""
+        self.notify("q quits; training goes on", timeout=3)
 
     def action_pause(self) -> None:
         self.paused = not self.paused
@@ -165,9 +190,20 @@ class Dashboard(App[bool]):
     def _keys(self, bindings: Iterable[BindingType]) -> dict[str, str]:
         keys: dict[str, list[str]] = {}
         for binding in Binding.make_bindings(bindings):
-            shown = keys.setdefault(binding.description, [])
+            shown = keys.setdefault(binding.tooltip or binding.description, [])
             shown += [key for key in [self.get_key_display(binding)] if key not in shown]
-        return {" ".join(shown): description for description, shown in keys.items()}
+        return {_together(shown): text for text, shown in keys.items()}
+
+    def get_key_display(self, binding: Binding) -> str:
+        """How a key is called; without signs in ASCII mode."""
+        return binding.key_display or binding.key if self.markers == "ascii" else super().get_key_display(binding)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Views that would be empty are not offered; a slash is one where it is typed."""
+        if action == "filter":
+            return isinstance(self.screen, FrameScreen) and self.screen.FILTERS and not self.screen.prompt.is_open
+        least = {"show_seeds": 1, "show_compare": 2}.get(action, 0)
+        return len(self.view.groups if self.view else ()) >= least
 
     def action_show_seeds(self) -> None:
         if self._may_open(SeedsScreen):
@@ -213,7 +249,9 @@ class Dashboard(App[bool]):
     def _plot_arguments(self) -> list[str]:
         """The present view in the words of `lop plot`."""
         settings = self.settings
-        arguments = [self.screen.metric if isinstance(self.screen, FrameScreen) else settings.metric]
+        metric = self.screen.metric if isinstance(self.screen, FrameScreen) else settings.metric
+        runs_dir = self.view.runs_dir if self.view else Path()
+        arguments = [metric, "--output", str(runs_dir / f"{metric}-{datetime.now():%Y-%m-%d-%H%M%S}.png")]
         if self.view and self.view.charts:
             arguments += ["--bin", str(self.view.charts[0].bin_size)]
         if settings.query:
@@ -232,14 +270,20 @@ class Dashboard(App[bool]):
 
     def action_replay(self) -> None:
         if self._replay:
-            self._replay.stop()
-            self._replay = None
-            self.ask(replay_at=None)
+            self.end_replay()
         elif self.view and self.view.last_task > 1:
             self._replay = Replay(self, self.view.last_task)
         self.paused = False
         self.reader.pause(False)
         self._show_status()
+
+    def end_replay(self) -> None:
+        """Show the runs as they stand."""
+        if self._replay:
+            self._replay.stop()
+            self._replay = None
+            self.ask(replay_at=None)
+            self._show_status()
 
     def action_speed(self, factor: float) -> None:
         if self._replay:
@@ -264,14 +308,17 @@ class Dashboard(App[bool]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every key's action, by name, and what Textual brings."""
         yield from super().get_system_commands(screen)
+        known = {"Move focus", ""}
         for active in screen.active_bindings.values():
             binding = active.binding
-            if binding.description and not binding.system:
-                yield SystemCommand(
-                    binding.description,
-                    f"key {self.get_key_display(binding)}",
-                    lambda action=binding.action, node=active.node: self.call_later(self.run_action, action, node),
-                )
+            if binding.description in known or binding.action in ("command_palette",) or "cursor" in binding.action:
+                continue
+            known.add(binding.description)
+            yield SystemCommand(
+                binding.description,
+                f"{binding.tooltip or ''} (key {self.get_key_display(binding)})".strip(),
+                partial(self.call_later, self.run_action, binding.action, active.node),
+            )
 
     def _visible(self) -> list[FrameScreen]:
         """The screen on top, and what shows behind it if it is a question or the help."""
@@ -290,3 +337,9 @@ class Dashboard(App[bool]):
     def _exit_if_still_done(self) -> None:
         if self.view and self._until and self._until(self.view) and not self.paused:
             self.exit(True)
+
+
+def _together(keys: list[str]) -> str:
+    """``1-9`` for nine digits, else the keys one after another."""
+    digits = keys == [str(digit) for digit in range(1, 10)]
+    return "1-9" if digits else " ".join(keys)

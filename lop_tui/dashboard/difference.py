@@ -69,8 +69,11 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
     if not difference.pairs:
         return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
     if not len(difference.task):
-        missing = f"no bin of {difference.bin_size} tasks with {MEASURES[pair.metric].name} is whole in both yet"
-        return [missing, *_left_over(difference, pair)]
+        name, bin_size = MEASURES[pair.metric].name, difference.bin_size
+        missing = (
+            f"no bin of {bin_size} tasks with {name} is full" if bin_size > 1 else f"no task with {name} is finished"
+        )
+        return [f"{missing} in both yet", *_left_over(difference, pair)]
     point = -1 if cursor is None else int(np.abs(difference.task - cursor).argmin())
     return [_reading(difference, pair, point), _parting(difference), *_left_over(difference, pair)]
 

@@ -28,8 +28,8 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
     charts = []
     for name, members in parts:
         lines = tuple(_line(documents, one, look) for one, look in members if any(one in row for row in documents))
-        if lines:
-            last = max(int(line.x[-1]) for line in lines)
+        if any(len(line.x) for line in lines):
+            last = max(int(line.x.max()) for line in lines if len(line.x))
             charts.append(Chart(MEASURES[name], lines, Axis(0, max(2, num_epochs, last)), 1, "epochs"))
     return tuple(charts)
 
@@ -37,6 +37,7 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
 def _line(documents: Documents, metric: str, style: Style) -> Line:
     x = np.array([_number(document.get("epoch")) + 1 for document in documents])
     values = np.array([_number(document.get(metric)) for document in documents])
+    x, values = x[known := np.isfinite(x) & (x < 1e9)], values[known]
     curve = Curve(x, values, np.zeros(len(x)), np.ones(len(x), dtype=int), 1)
     name = MEASURES[metric].name.removesuffix(" accuracy")
     return Line(name, style.colour, style.marker, curve, x, num_seeds=1)

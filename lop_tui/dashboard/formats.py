@@ -6,7 +6,9 @@ from lop_tui.measures import Scale
 
 
 def duration(seconds: float) -> str:
-    """``45s``, ``12m``, ``1h05m``, ``2d03h``; at most six characters below a hundred days."""
+    """``45s``, ``12m``, ``1h05m``, ``2d03h``; at most six characters below a hundred days, ``-`` past ten thousand."""
+    if not 0 <= seconds < 10_000 * 86_400:
+        return "-"
     minutes = round(seconds / 60)
     if seconds < 59.5:
         return f"{seconds:.0f}s"
@@ -64,7 +66,23 @@ def quantity(x: float, unit: str) -> str:
     return count(round(x)) if unit == "steps" else f"{x:.0f}"
 
 
+def place(x: float, unit: str) -> str:
+    """A place on an x axis with its unit: ``task 1250``, ``3.8M steps``, ``0.52 hours``."""
+    return (
+        f"{unit.removesuffix('s')} {quantity(x, unit)}"
+        if unit in ("tasks", "epochs")
+        else f"{quantity(x, unit)} {unit}"
+    )
+
+
 def memory(num_bytes: float) -> str:
     """``512 MiB``, ``3.4 GiB``."""
     gib = num_bytes / 2**30
     return f"{num_bytes / 2**20:.0f} MiB" if gib < 1 else f"{gib:.{0 if gib >= 10 else 1}f} GiB"
+
+
+def shortened(name: str, most: int) -> str:
+    """A long name without its middle: its beginning says what it is, its end what is special about it."""
+    if len(name) <= most:
+        return name
+    return f"{name[: (most - 1) // 2]}…{name[len(name) - most // 2 :]}"

@@ -16,8 +16,17 @@ def ink_of(widget: Widget) -> Ink:
     app = widget.app
     _, background = widget.background_colors
     foreground = Color.parse(app.theme_variables["foreground"])
-    markers: Markers = getattr(app, "markers", "braille")
-    return Ink(_rgb(background), _rgb(background.blend(foreground, 0.55)), not app.no_color, markers)
+    return Ink(_rgb(background), _rgb(background.blend(foreground, 0.55)), not app.no_color, _markers(widget))
+
+
+def has_colour_samples(widget: Widget) -> bool:
+    """Whether a name stands beside its line's colour; else, without colours or in ASCII, beside its marker."""
+    return not widget.app.no_color and _markers(widget) != "ascii"
+
+
+def _markers(widget: Widget) -> Markers:
+    markers: Markers = getattr(widget.app, "markers", "braille")
+    return markers
 
 
 def usual_markers() -> Markers:

@@ -110,8 +110,10 @@ def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float]
     # A band that reaches below zero has no place on a log scale; the means decide.
     edges = [] if show_seeds else [(line.x, line.curve.high) for line in chart.lines]
     edges += [] if show_seeds or measure.scale == "log" else [(line.x, line.curve.low) for line in chart.lines]
-    visible.append(_cut_all(edges, measure.scale, window)[[1, 3]])
-    values = [_metric(one, measure.scale) for one in visible]
+    band = _cut_all(edges, measure.scale, window)[[1, 3]]
+    if chart.zero_line and band.size:  # the few widest intervals of early bins would flatten all the rest
+        band = np.quantile(band, [0.05, 0.95])
+    values = [_metric(one, measure.scale) for one in (*visible, band)]
     values += [np.zeros(1)] if chart.zero_line else []
     return value_axis(values, measure.scale, measure.from_zero, measure.least_span, bounded=not chart.zero_line)
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lop_engine.usage import Usage, UsageReader
 from textual.message import Message
 
 from lop_engine.runs import Snapshot
+from lop_engine.usage import Usage, UsageReader
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request
 
@@ -23,7 +23,7 @@ class SnapshotFetched(Message):
 
 
 class SnapshotFailed(Message):
-    """The runs could not be read this time; the reader goes on trying."""
+    """The runs could not be read, or not be made a frame of, this time; the reader goes on trying."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from lop_tui.dashboard.formats import rate
+
 if TYPE_CHECKING:
     from lop_tui.dashboard.app import Dashboard
 
@@ -28,7 +30,7 @@ class Replay:
 
     def describe(self, paused: bool) -> str:
         """``task 120 of 5000, 167 a second: < > speed, y ends``."""
-        pace = "paused" if paused else f"{self._tasks_per_s:.3g} a second"
+        pace = "paused" if paused else rate(60 * self._tasks_per_s)
         return f"task {int(self._at)} of {self._last_task}, {pace}: < > speed, y ends"
 
     def change_speed(self, factor: float) -> None:
@@ -43,3 +45,5 @@ class Replay:
         if not self._dashboard.paused:
             self._at = min(self._at + self._tasks_per_s * TICK_S, self._last_task)
             self._dashboard.ask(replay_at=int(self._at))
+            if self._at == self._last_task:
+                self._dashboard.end_replay()

@@ -158,8 +158,10 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
         for run in runs
         if not run.problem and run.state == "lost"
     ]
-    noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.state != "finished"]
-    return tuple(unreadable + failed + lost + noted)
+    wrong = unreadable + failed + lost
+    named = {notice.run for notice in wrong} | {run.dir.name for run in runs if run.state == "finished"}
+    noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.dir.name not in named]
+    return tuple(wrong + noted)
 
 
 def _last_line(error: str | None) -> str:

@@ -83,7 +83,7 @@ def load_settings(runs_dir: Path) -> Settings:
     with suppress(OSError, ValidationError, UserError):
         settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
         parse_query(settings.query)
-        if settings.metric in MEASURES:
+        if settings.metric in MEASURES and settings.bin_size in BIN_SIZES and settings.smoothing in SMOOTHINGS:
             return settings
     return Settings()
 

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from lop_engine.logs import clean
 from lop_engine.records import State
-from lop_tui.dashboard.formats import count, duration, rate
+from lop_tui.dashboard.formats import count, duration, rate, shortened
 from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.rows import Row
 
+#: Readable on the dark and on the light theme.
 STATE_COLOURS: dict[State, str] = {
-    "failed": "#e5534b",
-    "lost": "#e5534b",
-    "diverged": "#CC79A7",
-    "stopped": "#E69F00",
+    "failed": "#d6453d",
+    "lost": "#d6453d",
+    "diverged": "#b3588d",
+    "stopped": "#a36f00",
     "running": "",
-    "queued": "#888888",
-    "finished": "#3fa66b",
+    "queued": "#7d7d7d",
+    "finished": "#2c8a56",
 }
 _SHORT: dict[State, str] = {
     "failed": "fail",
@@ -47,9 +49,10 @@ class Table:
 
 def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int = 2) -> Table:
     """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column."""
+    most = max(16, width // 3)
     columns = [column for column in COLUMNS if column != "device" or any(row.device for row in rows)]
     for form in _FORMS:
-        cells = {row.label: _cells(row, *form, coloured) for row in rows}
+        cells = {row.label: _cells(row, *form, coloured, most) for row in rows}
         if _total(cells, columns, gap) <= width:
             break
         if "device" in columns and _total(cells, columns[:-1], gap) <= width:
@@ -76,8 +79,8 @@ def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
     return max(len(column), *(row[column].cell_len for row in cells.values())) if cells else len(column)
 
 
-def _cells(row: Row, full_label: bool, full_states: bool, coloured: bool) -> dict[str, Text]:
-    label = row.label if full_label else row.short_label
+def _cells(row: Row, full_label: bool, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
+    label = shortened(clean(row.label if full_label else row.short_label), most)
     return {
         "method": sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default"),
         "seeds": describe_states(row.states, full_states, coloured),

@@ -15,12 +15,13 @@ from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.screens import HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.settings import Settings
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.chart_grid import ChartGrid, grid_shape
 from lop_tui.dashboard.widgets.notices import Notices
 from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
-from tests.dashboard.conftest import app_showing, ended, first_frame, unreadable, until, waiting
+from tests.dashboard.conftest import FAR_FUTURE, app_showing, ended, first_frame, read, unreadable, until, waiting
 from tests.helpers import make_run
 
 
@@ -138,7 +139,7 @@ async def test_question_mark_lists_every_binding_and_frames_go_on_behind_it(elev
         assert parts[:2] == ["Charts", "Everywhere"]
         described = {description for _, keys in screen.keys for description in keys.values()}
         for bindings in (app.BINDINGS, OverviewScreen.BINDINGS, SeedsScreen.BINDINGS, LogScreen.BINDINGS):
-            assert described >= {binding.description for binding in bindings}  # type: ignore[union-attr]
+            assert described >= {binding.tooltip or binding.description for binding in bindings}  # type: ignore[union-attr]
         app.post_message(SnapshotFetched(build_view(ended(eleven_runs))))
         await until(pilot, lambda: app.view is not None and app.view.all_ended)
         await pilot.press("escape")
@@ -299,3 +300,52 @@ async def test_no_color_tells_lines_apart_by_markers(eleven_runs: Snapshot, monk
         app = await first_frame(pilot)
         assert "ooo" in app.query(ChartView).first().render().plain
         assert str(app.query_one(RunsTable).get_cell("cbp", "method")) == "xx cbp"
+
+
+async def test_a_filter_leaves_the_table_no_wider_than_the_screen(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", 0, state="running", heartbeat_at=FAR_FUTURE)
+    make_run(tmp_path, "bp", 1, state="failed", heartbeat_at=FAR_FUTURE)
+    make_run(tmp_path, "cbp", 0, state="running", heartbeat_at=FAR_FUTURE)
+    async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        table = app.query_one(RunsTable)
+        app.change(query="method:cbp")
+        await until(pilot, lambda: labels(table) == ["cbp"])
+        assert table.virtual_size.width <= 80
+        assert not table.show_vertical_scrollbar
+
+
+async def test_a_notice_takes_one_line_however_long_the_error_is(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", 0, state="failed", error="RuntimeError: " + "out of memory " * 30)
+    async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await until(pilot, lambda: bool(app.screen.query_one(Notices).display))
+        await pilot.pause()
+        assert app.screen.query_one(Notices).size.height == 1
+
+
+async def test_while_one_types_the_footer_offers_what_ends_that(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("slash")
+        await pilot.pause()
+        offered = [one.binding.description for one in app.screen.active_bindings.values() if one.binding.show]
+        assert offered == ["Keep", "Cancel"]
+        await pilot.press("slash", "enter")
+        assert app.settings.query == "/"
+
+
+async def test_a_status_line_without_room_for_the_states_tells_them_in_short(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(50, 24)) as pilot:
+        app = await first_frame(pilot)
+        assert "1 fail 6 run 2 wait 2 done" in text_of(app, StatusLine)
+
+
+async def test_in_ascii_a_method_stands_beside_its_marker(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs, settings=Settings(markers="ascii")).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        table = app.query_one(RunsTable)
+        assert str(table.get_cell("cbp", "method")) == "xx cbp"
+        assert str(table.get_cell("cbp", "progress")).isascii()
+        await pilot.press("enter")
+        await until(pilot, lambda: "xx cbp" in str(app.screen.query_one("#legend", Static).render()))

@@ -1,10 +1,13 @@
 """Range, cursor, filter, bins and the other habits of the first screen, by key and by mouse."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Label
 
@@ -12,6 +15,7 @@ from lop_engine.errors import UserError
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.ending import leaving_on_signals
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.screens import OverviewScreen
@@ -93,7 +97,7 @@ async def test_zoom_pan_cursor_and_back_are_those_of_all_charts(eleven_runs: Sna
         assert overview(app).viewport.window == (45, 105)
         await pilot.press("left", "left", "shift+left")
         assert overview(app).viewport.cursor == pytest.approx(105 - 2 * 1 - 10)
-        assert "tasks 93" in str(app.query(ChartView).first().border_subtitle)
+        assert "task 93" in str(app.query(ChartView).first().border_subtitle)
         await pilot.press("escape")
         assert overview(app).viewport == Viewport()
         await pilot.press("left", "0")
@@ -134,7 +138,7 @@ async def test_the_enlarged_chart_tells_every_method_s_value_at_the_cursor(eleve
         legend = str(app.screen.query_one("#legend").render())
         curve = app.view.charts[0].lines[1].curve  # type: ignore[union-attr]
         point = abs(curve.task - 80).argmin()
-        assert legend.startswith("tasks 80")
+        assert legend.startswith("task 80")
         assert f"cbp {100 * curve.mean[point]:.1f} ± {100 * curve.standard_error[point]:.1f}" in legend
         assert "n=2/3" in legend
         assert "snp step_size=0.001 -" in legend
@@ -220,10 +224,11 @@ async def test_a_replay_runs_to_the_end_and_can_be_held(eleven_runs: Snapshot) -
         held = app.wants.replay_at
         await pilot.pause(0.25)
         assert app.wants.replay_at == held
-        await pilot.press("space", *["greater_than_sign"] * 9)
-        await until(pilot, lambda: app.view is not None and app.view.request.replay_at == 120)
-        await pilot.press("y")
+        await pilot.press("y", "y")
+        await until(pilot, lambda: app.view is not None and app.view.request.replay_at is not None)
+        await pilot.press(*["greater_than_sign"] * 9)
         await until(pilot, lambda: app.view is not None and app.view.all_ended)
+        assert "REPLAY" not in str(app.screen.query_one(StatusLine).render())
 
 
 async def test_a_picture_of_the_screen_is_saved(
@@ -241,7 +246,7 @@ async def test_every_command_of_the_palette_can_be_found(eleven_runs: Snapshot) 
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         titles = {command.title for command in app.get_system_commands(app.screen)}
-        assert titles >= {"Filter", "Stop runs", "Resume or retry runs", "Smoothing", "Compare", "Theme"}
+        assert titles >= {"Filter", "Stop runs", "Resume runs", "Smoothing", "Compare", "Theme"}
 
 
 async def test_the_row_under_the_cursor_is_what_keys_are_about(eleven_runs: Snapshot) -> None:
@@ -292,3 +297,38 @@ def test_a_place_that_cannot_be_written_disturbs_nobody(tmp_path: Path, monkeypa
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     save_settings(tmp_path, Settings())
     assert load_settings(tmp_path) == Settings()
+
+
+async def test_what_cannot_be_shown_is_told_and_ends_nothing(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        monkeypatch.setattr(overview(app).table, "show", lambda rows: 1 / 0)
+        app.post_message(SnapshotFetched(build_view(eleven_runs)))
+        await until(pilot, lambda: "division by zero" in str(app.screen.query_one(StatusLine).render()))
+        monkeypatch.undo()
+        app.post_message(SnapshotFetched(build_view(eleven_runs)))
+        await until(pilot, lambda: "division by zero" not in str(app.screen.query_one(StatusLine).render()))
+
+
+async def test_keys_typed_at_once_after_the_slash_are_the_filter_s(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        for key in ("slash", "s", "q", "b", "p", "enter"):
+            app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else "\r"))
+        await until(pilot, lambda: app.settings.query == "sqbp")
+        assert not app.settings.show_seeds
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_q_does_and_then_does_what_it_always_did(number: signal.Signals) -> None:
+    left: list[str] = []
+    before = signal.signal(number, lambda *_: left.append("before"))
+    try:
+        with leaving_on_signals(lambda: left.append("left")):
+            os.kill(os.getpid(), number)
+        assert left == ["before", "left"]
+        assert signal.getsignal(number) is not None
+    finally:
+        signal.signal(number, before)

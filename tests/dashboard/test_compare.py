@@ -154,6 +154,6 @@ async def test_before_the_first_bin_it_says_so() -> None:
     other = replace(run, dir=type(run.dir)(run.dir.path.parents[2] / "bp" / "default" / "seed_000"))
     async with app_showing(replace(waiting_runs, runs=(other, run))).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot, None)
-        assert said(screen) == "no bin of 1 tasks with test accuracy is whole in both yet"
+        assert said(screen) == "no task with test accuracy is finished in both yet"
         assert not screen.chart_view.display
         await pilot.press("left", "+", "0", "]")

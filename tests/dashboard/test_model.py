@@ -5,18 +5,19 @@ from pathlib import Path
 
 import orjson
 import pytest
+from textual.color import Color
 
 from lop_engine.analysis import default_bin, group_runs
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard import render_once
-from lop_tui.dashboard.formats import count, duration, rate, significant, with_error
+from lop_tui.dashboard.formats import count, duration, place, rate, significant, with_error
 from lop_tui.dashboard.model import ViewBuilder, build_view
 from lop_tui.dashboard.numbers import as_dict
 from lop_tui.dashboard.plots import Ink, draw
 from lop_tui.dashboard.settings import Request, Settings
-from lop_tui.dashboard.table import describe_states, fit_table
+from lop_tui.dashboard.table import STATE_COLOURS, describe_states, fit_table
 from lop_tui.measures import DEFAULT_METRICS
-from tests.dashboard.conftest import FAR_FUTURE, ended, unreadable, waiting
+from tests.dashboard.conftest import FAR_FUTURE, ended, read, unreadable, waiting
 from tests.helpers import append_tasks, make_metrics, make_run
 
 
@@ -175,6 +176,11 @@ def test_numbers_in_words() -> None:
     assert [count(n) for n in (950, 99_999, 150_000, 2_400_000)] == ["950", "99999", "150k", "2.4M"]
     assert [rate(r) for r in (12, 3.42, 0.135)] == ["12/min", "3.4/min", "8.1/h"]
     assert [significant(x) for x in (0, 0.01234, 61.27, 1234.5, 3e-7)] == ["0", "0.0123", "61.3", "1234", "3.00e-07"]
+    assert [place(93.4, "tasks"), place(3.8e6, "steps"), place(0.52, "hours")] == [
+        "task 93",
+        "3.8M steps",
+        "0.520 hours",
+    ]
     assert [with_error(0.0213, 0.0004), with_error(61.27, 0.4)] == ["0.0213 ± 0.0004", "61.3 ± 0.4"]
 
 
@@ -199,3 +205,53 @@ def test_once_is_plain_text_of_that_width(tmp_path: Path, eleven_runs: Snapshot)
 def test_once_has_advice_for_an_empty_directory(tmp_path: Path) -> None:
     assert "lop run cfg/demo/bp.json" in render_once(tmp_path, 200, 24)
     assert "There is no directory" in render_once(tmp_path / "missing", 80, 24)
+
+
+def test_a_single_seed_has_no_standard_error(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", 0, tasks_done=40)
+    make_run(tmp_path, "bp", 1, tasks_done=20)
+    (row,) = build_view(read(tmp_path)).rows
+    assert "±" not in row.accuracy
+    assert row.accuracy_seeds == "n=1/2"
+
+
+@pytest.mark.parametrize("background", ["#121212", "#E0E0E0", "#242F38", "#D0D0D0"])
+def test_states_can_be_read_on_dark_and_on_light(background: str) -> None:
+    for colour in filter(None, STATE_COLOURS.values()):
+        low, high = sorted((luminance(colour), luminance(background)))
+        assert (high + 0.05) / (low + 0.05) > 2.6
+
+
+def luminance(colour: str) -> float:
+    """Relative, as the contrast of the web guidelines (WCAG) takes it."""
+    parts = [
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in Color.parse(colour).normalized
+    ]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_records_that_hold_anything_make_a_frame_all_the_same(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "bp", num_tasks=40)
+    lines = (
+        run.tasks_json.read_text()
+        .replace('"seconds":1.5', '"seconds":1e308', 9)
+        .replace('"seconds":1.5', '"seconds":-3', 9)
+    )
+    run.tasks_json.write_text(lines)
+    run.write_status(replace(run.read_status(), state="running", epochs_per_s=1e-320, num_epochs=9))
+    (tmp_path / "bp" / "default" / f"seed_{'9' * 30}").mkdir()
+    snapshot = RunsReader(tmp_path).read()
+    for unit in ("tasks", "steps", "hours"):
+        view = build_view(snapshot, Request(Settings(x_unit=unit, show_seeds=True), heat_of="bp"))  # type: ignore[arg-type]
+        assert len(view.charts) == 7
+        assert fit_table(view.rows, 160).rows.keys() == {"bp"}
+
+
+def test_long_names_lose_their_middle(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", setting="step_size=0.01," + "x" * 100 + "=7")
+    table = fit_table(build_view(RunsReader(tmp_path).read()).rows, 100)
+    assert "test acc. %" in table.columns
+    [(name, *_)] = table.rows.values()
+    assert name.plain.startswith("━━ bp step_size")
+    assert name.plain.endswith("x=7")

@@ -240,7 +240,7 @@ async def test_a_setting_that_vanishes_says_so_and_comes_back(eleven_runs: Snaps
 async def test_before_the_first_bin_the_rows_are_there_without_values() -> None:
     async with app_showing(waiting(1)).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot)
-        assert "no bin of 1 tasks is whole yet" in str(screen.heat.render())
+        assert "no task is finished yet" in str(screen.heat.render())
         assert [str(screen.table.get_cell("0", column)) for column in ("tasks", "last", "drop")] == ["0/50", "-", "-"]
         await pilot.press("left", "down", "o", "enter")
         assert screen.cursor is None

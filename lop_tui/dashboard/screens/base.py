@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lop_tui.dashboard.app import Dashboard
 
 BIN_KEYS = [
-    Binding("b", "bins(1)", "Larger bins", show=False),
-    Binding("B", "bins(-1)", "Smaller bins", show=False),
+    Binding("b", "bins(1)", "Larger bins", show=False, tooltip="Bin size"),
+    Binding("B", "bins(-1)", "Smaller bins", show=False, tooltip="Bin size"),
     Binding("g", "log", "Log scale", show=False),
 ]
 """Of all views that show binned metrics."""
@@ -32,11 +32,13 @@ class FrameScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.back", "Back", show=False),
-        Binding("tab", "app.focus_next", "Next part", show=False),
-        Binding("shift+tab", "app.focus_previous", "Previous part", show=False),
+        Binding("tab", "app.focus_next", "Next chart", show=False, tooltip="Next and previous chart"),
+        Binding("shift+tab", "app.focus_previous", "Previous chart", show=False, tooltip="Next and previous chart"),
     ]
     AUTO_FOCUS: ClassVar[str | None] = ""
     """Keys go to the view itself; what takes them says so."""
+    FILTERS: ClassVar[bool] = True
+    """Whether the slash opens the filter here."""
     NAME: ClassVar[str] = ""
     """Heads its keys in the help."""
 

@@ -16,6 +16,7 @@ from lop_engine.runs import RunView, Series
 from lop_tui.dashboard.axes import Axis
 from lop_tui.dashboard.chart import Chart
 from lop_tui.dashboard.difference import Pair, difference_chart, verdict
+from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.screens.base import BIN_KEYS
@@ -45,10 +46,10 @@ class CompareScreen(Ranged, OneMetricScreen):
 
     NAME = "Comparison"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "second(1)", "Other method"),
-        Binding("N", "second(-1)", "Previous other method", show=False),
-        Binding("a", "first(1)", "Baseline"),
-        Binding("A", "first(-1)", "Previous baseline", show=False),
+        Binding("n", "second(1)", "Other method", tooltip="Other method"),
+        Binding("N", "second(-1)", "Previous other method", show=False, tooltip="Other method"),
+        Binding("a", "first(1)", "Baseline", tooltip="Baseline"),
+        Binding("A", "first(-1)", "Previous baseline", show=False, tooltip="Baseline"),
         Binding("o", "swap", "Swap"),
         *METRIC_KEYS,
         *BIN_KEYS[:2],
@@ -142,7 +143,7 @@ class CompareScreen(Ranged, OneMetricScreen):
     def _show_names(self, view: View) -> None:
         for name, label in zip(self.names, (self.second, self.first), strict=True):
             row = view.row(label)
-            text = sample(row.style.colour, row.style.marker, not self.app.no_color) if row else Text()
+            text = sample(row.style.colour, row.style.marker, has_colour_samples(self)) if row else Text()
             name.update(text.append(f" {label or '?'}", style="default bold"))
 
     def on_name_clicked(self, message: Name.Clicked) -> None:

@@ -28,10 +28,11 @@ class LogScreen(FrameScreen):
     """
 
     NAME = "Log"
+    FILTERS = False
     AUTO_FOCUS = "LogView"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow"),
-        Binding("slash", "search", "Search", key_display="/"),
+        Binding("slash", "search", "Search", key_display="/", priority=True),
         Binding("n", "match(1)", "Next match"),
         Binding("N", "match(-1)", "Previous match", show=False),
         Binding("right_square_bracket", "turn(1)", "Next run", key_display="]"),
@@ -104,6 +105,8 @@ class LogScreen(FrameScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that would do nothing now are not offered."""
+        if action == "search":
+            return not self.prompt.is_open
         if action == "match":
             return bool(self._query)
         return len(self.runs) > 1 if action == "turn" else True

@@ -7,8 +7,8 @@ from lop_tui.dashboard.settings import after
 from lop_tui.measures import MEASURES
 
 METRIC_KEYS = [
-    Binding("right_square_bracket", "metric(1)", "Metric", key_display="]"),
-    Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False),
+    Binding("right_square_bracket", "metric(1)", "Metric", key_display="]", tooltip="Metric"),
+    Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False, tooltip="Metric"),
 ]
 
 

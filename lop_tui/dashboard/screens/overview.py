@@ -28,6 +28,7 @@ WIDE = 200
 """From here on the table may stand beside the charts."""
 MANY_ROWS = 10
 PATIENCE_S = 0.1
+PAGES = "Next and previous charts"
 
 
 class OverviewScreen(Ranged, FrameScreen):
@@ -35,14 +36,14 @@ class OverviewScreen(Ranged, FrameScreen):
 
     NAME = "Charts"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "seeds", "Seeds"),
-        Binding("e", "app.show_seeds", "Each seed"),
-        Binding("c", "app.show_compare", "Compare"),
-        Binding("right_square_bracket", "turn(1)", "More", key_display="]"),
-        Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False),
+        Binding("s", "seeds", "Seeds", tooltip="Every seed as a line of its own, or the band"),
+        Binding("e", "app.show_seeds", "Each seed", tooltip="View of each seed: heat map, table, epochs"),
+        Binding("c", "app.show_compare", "Compare", tooltip="View of two methods' difference"),
+        Binding("right_square_bracket", "turn(1)", "More", key_display="]", tooltip=PAGES),
+        Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False, tooltip=PAGES),
         *(Binding(str(n), f"enlarge({n - 1})", "Enlarge a chart", show=False) for n in range(1, 10)),
-        Binding("up", "row(-1)", "Previous method", show=False),
-        Binding("down", "row(1)", "Next method", show=False),
+        Binding("up", "row(-1)", "Previous method", show=False, tooltip="Choose a method"),
+        Binding("down", "row(1)", "Next method", show=False, tooltip="Choose a method"),
         *RANGE_KEYS,
         Binding("t", "range", "Type a range", show=False),
         *BIN_KEYS,
@@ -59,8 +60,8 @@ class OverviewScreen(Ranged, FrameScreen):
         self._advice = Static()
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
-        self._offered = (True, False)
-        """What the footer knows: are there charts, and more than the screen shows?"""
+        self._offered = (True, False, 0)
+        """What the footer knows: are there charts, more than the screen shows, one method or two?"""
         self._patience: Timer | None = None
         """Runs out when the frame for a new range does not come."""
         self._parts = Container(self.table, self.grid, id="parts")
@@ -70,7 +71,7 @@ class OverviewScreen(Ranged, FrameScreen):
 
     @property
     def page(self) -> str:
-        return self.grid.page
+        return self.grid.page if self.grid.display else ""
 
     @property
     def metric(self) -> str:
@@ -94,6 +95,7 @@ class OverviewScreen(Ranged, FrameScreen):
         self.notices.show(view.notices, most=max(1, self.size.height // 12))
         if not self._patience or view.request.window == self.viewport.window:
             self._show_charts()
+        self._offer()
         super().show(view)
 
     def _lay_out(self, view: View) -> None:
@@ -105,7 +107,13 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def on_chart_grid_arranged(self) -> None:
         self.show_status()
-        if self._offered != (offered := (self.grid.display, self.grid.has_more)):
+        self._offer()
+
+    def _offer(self) -> None:
+        """Bring the footer up to date, if that has to change: it is costly."""
+        view = self.dashboard.view
+        offered = (self.grid.display, self.grid.has_more, min(len(view.groups), 2) if view else 0)
+        if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
 
@@ -191,7 +199,7 @@ class OverviewScreen(Ranged, FrameScreen):
             self.move(Viewport(parse_range(text, whole), self.viewport.cursor))
 
 
-_OF_CHARTS = frozenset({"turn", "enlarge", "cursor", "zoom", "pan", "whole", "range", "log"})
+_OF_CHARTS = frozenset({"turn", "enlarge", "seeds", "cursor", "zoom", "pan", "whole", "range", "log"})
 
 
 def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:

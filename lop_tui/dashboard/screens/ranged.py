@@ -12,14 +12,14 @@ STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
 """How far the cursor goes, as a share of what is shown."""
 
 RANGE_KEYS = [
-    Binding("left", f"cursor({-STEP_SHARE})", "Cursor: values at a task", show=False),
-    Binding("right", f"cursor({STEP_SHARE})", "Cursor: values at a task", show=False),
-    Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False),
-    Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False),
-    Binding("plus,equals_sign", "zoom(0.5)", "Zoom in (wheel)", key_display="+", show=False),
-    Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False),
-    Binding("comma", "pan(-1)", "Range to the left (drag)", key_display=",", show=False),
-    Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False),
+    Binding("left", f"cursor({-STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
+    Binding("right", f"cursor({STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
+    Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
+    Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
+    Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+", show=False, tooltip="Zoom (wheel)"),
+    Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False, tooltip="Zoom (wheel)"),
+    Binding("comma", "pan(-1)", "Range to the left", key_display=",", show=False, tooltip="Move the range (drag)"),
+    Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False, tooltip="Move the range (drag)"),
     Binding("0", "whole", "Whole range, no cursor", show=False),
 ]
 

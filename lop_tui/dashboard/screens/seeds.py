@@ -34,14 +34,14 @@ class SeedsScreen(OneMetricScreen):
 
     NAME = "Each seed"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "setting(1)", "Method"),
-        Binding("N", "setting(-1)", "Previous method", show=False),
+        Binding("n", "setting(1)", "Method", tooltip="Method"),
+        Binding("N", "setting(-1)", "Previous method", show=False, tooltip="Method"),
         *METRIC_KEYS,
         *BIN_KEYS,
         Binding("o", "sort", "Order"),
         Binding("O", "reverse", "Order the other way round", show=False),
-        Binding("up", "seed(-1)", "Previous seed", show=False),
-        Binding("down", "seed(1)", "Next seed", show=False),
+        Binding("up", "seed(-1)", "Previous seed", show=False, tooltip="Choose a seed"),
+        Binding("down", "seed(1)", "Next seed", show=False, tooltip="Choose a seed"),
         Binding("left", "bin(-1)", "Cursor: a task's value and epochs", show=False),
         Binding("right", "bin(1)", "Cursor: a task's value and epochs", show=False),
         Binding("shift+left", f"leap({-LEAP_SHARE})", "Cursor, far", show=False),

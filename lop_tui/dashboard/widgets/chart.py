@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from lop_tui.dashboard.chart import Chart
-from lop_tui.dashboard.formats import quantity, short_value
+from lop_tui.dashboard.formats import place, short_value
 from lop_tui.dashboard.ink import ink_of
 from lop_tui.dashboard.plots import Painting, paint, plot_area
 from lop_tui.dashboard.viewport import Viewport, point_at
@@ -18,7 +18,9 @@ from lop_tui.dashboard.viewport import Viewport, point_at
 class ChartView(Widget, can_focus=True):
     """Draws its chart anew only if that, its size, the viewport, the theme or the kind of lines has changed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "enlarge", "Enlarge")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "enlarge", "Enlarge", tooltip="One chart alone, and back"),
+    ]
 
     class Chosen(Message):
         """The user asked for this chart to be enlarged, or put back."""
@@ -152,7 +154,7 @@ class ChartView(Widget, can_focus=True):
         chart, cursor = self._chart, self._viewport.cursor
         if chart is None or cursor is None:
             return chart.x_unit if chart else ""
-        words, room = f"{chart.x_unit} {quantity(cursor, chart.x_unit)}", self.size.width - 8
+        words, room = place(cursor, chart.x_unit), self.size.width - 8
         length = len(words)
         for line in chart.lines:
             point = point_at(line, cursor)

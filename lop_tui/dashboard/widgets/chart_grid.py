@@ -8,7 +8,8 @@ from textual.message import Message
 from textual.widgets import Static
 
 from lop_tui.dashboard.chart import Chart
-from lop_tui.dashboard.formats import quantity
+from lop_tui.dashboard.formats import place
+from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.rows import value_at
@@ -157,12 +158,12 @@ class ChartGrid(Container):
     def _update_legend(self) -> None:
         if self.enlarged is not None and self._view and self._view.charts:
             chart = self._view.charts[self.enlarged]
-            self._legend.update(legend(chart, self.size.width - 2, self._viewport.cursor, not self.app.no_color))
+            self._legend.update(legend(chart, self.size.width - 2, self._viewport.cursor, has_colour_samples(self)))
 
 
 def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool = True) -> Text:
     """Sample, name and value of each line at the cursor, or the last; as many to a row of `width` as fit."""
-    entries = [Text(f"{chart.x_unit} {quantity(cursor, chart.x_unit)}", style="bold")] if cursor is not None else []
+    entries = [Text(place(cursor, chart.x_unit), style="bold")] if cursor is not None else []
     for line in chart.lines:
         entry = sample(line.colour, line.marker, coloured).append(f" {line.label}", style="default bold")
         point = -1 if cursor is None else point_at(line, cursor)

@@ -5,6 +5,7 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from lop_engine.runs import RunView
+from lop_tui.commands.console import plural
 from lop_tui.dashboard.chart import Chart
 from lop_tui.dashboard.epochs import epoch_charts
 from lop_tui.dashboard.formats import short_value
@@ -74,7 +75,7 @@ class EpochChart(TitledChart):
         for line in self._chart.lines:
             words = f"{line.label} {short_value(float(line.curve.mean[-1]), scale)}"
             parts.append(f"{line.marker} {words}" if self.app.no_color else f"[{line.colour}]{words}[/]")
-        return ", ".join([*parts, f"{len(self._chart.lines[0].x)} epochs"])
+        return ", ".join([*parts, plural(len(self._chart.lines[0].x), "epoch")])
 
 
 def _title(chart: Chart) -> str:

@@ -40,7 +40,7 @@ class HeatMap(Widget):
             return
         self._heat, self._seed, self._cursor = heat, seed, cursor
         self._drawn = None
-        self.border_title = f"{escape(heat.label)}: seed by seed"
+        self.border_title = f"{escape(heat.label)}: seed by task"
         self.border_subtitle = reading(heat, seed, cursor)
         self.refresh()
 
@@ -49,9 +49,13 @@ class HeatMap(Widget):
         if self._heat is None:
             return Text()
         if not self._heat.values.size:
-            bins = f"bin of {self._heat.bin_size} tasks" if self._heat.bin_size > 1 else "task"
-            return Text(f"no {bins} is finished yet", style="italic")
+            bin_size = self._heat.bin_size
+            said = f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no task is finished yet"
+            return Text(said, style="italic")
         now = (width, height, ink := ink_of(self))
+        shown = heat_area(self._heat, width, height, ink, self._seed).seeds
+        if 0 < len(shown) < len(self._heat.seeds):
+            self.border_title = f"{escape(self._heat.label)}: {len(shown)} of {len(self._heat.seeds)} seeds by task"
         if self._drawn is None or now != self._drawn_for:
             self._drawn = draw_heat(self._heat, width, height, ink, selected=self._seed, cursor=self._cursor)
             self._drawn_for = now

@@ -59,7 +59,7 @@ class Prompt(Horizontal):
         self._error.update("")
         self._apply = apply
         self.display = True
-        self._input.focus()
+        self.screen.set_focus(self._input)  # now, not soon: the next keys are typed into it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

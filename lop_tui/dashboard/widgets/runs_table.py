@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from textual import events
 
+from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.rows import Row
 from lop_tui.dashboard.table import fit_table
 from lop_tui.dashboard.widgets.fitted_table import FittedTable
@@ -26,5 +27,5 @@ class RunsTable(FittedTable):
         self._update()
 
     def _update(self) -> None:
-        table = fit_table(self._rows, self.scrollable_content_region.width, not self.app.no_color)
+        table = fit_table(self._rows, self.scrollable_content_region.width, has_colour_samples(self))
         self.fill(table.columns, table.columns, table.rows)

@@ -40,6 +40,8 @@ class StatusLine(Static):
 
     def _redraw(self) -> None:
         left, width = self._left(), self.content_size.width
+        if left.cell_len > width:
+            left = self._left(full_states=False)
         right = self._right(width - left.cell_len - 1)
         urgent = self._status.paused or self._status.error or self._status.replay
         if left.cell_len + right.cell_len + 2 > width and not urgent:
@@ -47,7 +49,7 @@ class StatusLine(Static):
         left.truncate(max(0, width - right.cell_len - bool(right.cell_len)), overflow="ellipsis")
         self.update(left.append(" " * (width - left.cell_len - right.cell_len)).append(right))
 
-    def _left(self) -> Text:
+    def _left(self, full_states: bool = True) -> Text:
         view = self._status.view
         if view is None:
             return Text("reading the runs …")
@@ -55,7 +57,7 @@ class StatusLine(Static):
         if view.num_runs:
             runs = "run" if view.num_runs == 1 else "runs"
             line.append(f"  {view.num_runs} {runs}: ")
-            line.append(describe_states(view.states, coloured=not self.app.no_color))
+            line.append(describe_states(view.states, full_states, coloured=not self.app.no_color))
         if view.request.settings.query:
             line.append("  filter: ").append(view.request.settings.query, style="bold")
             line.append(f" ({view.num_hidden} hidden)")
@@ -64,14 +66,16 @@ class StatusLine(Static):
     def _right(self, room: int) -> Text:
         status = self._status
         if status.error:
-            return Text(f" cannot read, trying again: {_short(status.error)} ", style="reverse")
+            return Text(f" cannot show the runs, trying again: {_short(status.error)} ", style="reverse")
         if status.replay:
             return Text(f" REPLAY {status.replay} ", style="reverse")
         if status.paused:
             return Text(" PAUSED: space goes on ", style="reverse")
+        page = Text(self._page, style="dim")
         if status.view and status.view.all_ended and len(hint := closing_hint(status.view)) < room:
-            return Text(hint, style="italic")
-        return Text(self._page, style="dim")
+            both = Text().append(hint, style="italic").append("   ").append_text(page)
+            return both if self._page and both.cell_len < room else both[: len(hint)]
+        return page
 
 
 def _short(error: Exception, width: int = 40) -> str:
