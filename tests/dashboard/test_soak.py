@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -60,7 +60,9 @@ class World(threading.Thread):
     """Does to a runs directory all that workers, people and disks do, one thing after the other."""
 
     #: What happens, and how often beside the others.
-    DEEDS = dict(appear=4, record=20, say=4, end=2, lose=1, cut_back=2, tear=1, damage=1, vanish=3, go_away=1)
+    DEEDS: ClassVar[dict[str, int]] = dict(
+        appear=4, record=20, say=4, end=2, lose=1, cut_back=2, tear=1, damage=1, vanish=3, go_away=1
+    )
 
     def __init__(self, runs_dir: Path, seed: int) -> None:
         super().__init__(daemon=True)
