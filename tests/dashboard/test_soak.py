@@ -38,7 +38,7 @@ from tests.dashboard.conftest import first_frame, until
 from tests.helpers import make_metrics, make_run
 
 IS_LONG = os.environ.get("LOP_SOAK") == "long"
-SECONDS = int(os.environ.get("SOAKS", 600 if IS_LONG else 6))
+SECONDS = 600 if IS_LONG else 6
 SEED = int(os.environ.get("LOP_SOAK_SEED", "0"))
 MOST_RUNS = 24
 NUM_EPOCHS = 5
@@ -233,6 +233,8 @@ async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, p
         assert app.is_running
         if app.failures:
             raise app.failures[0]
+        if (error := app.status().error) and not isinstance(error, OSError):
+            raise error
         seen[type(app.screen).__name__] += 1
         if passed_s > len(used) * SECONDS / 60:
             gc.collect()
