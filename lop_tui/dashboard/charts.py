@@ -10,8 +10,8 @@ import numpy as np
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.published import published_levels
 from lop_engine.records import NEED_HIDDEN
-from lop_tui.dashboard.axes import Axis, task_axis
-from lop_tui.dashboard.chart import Chart, Line, Points, XUnit
+from lop_tui.dashboard.drawing.axes import Axis, task_axis
+from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style, tasks_recorded
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure

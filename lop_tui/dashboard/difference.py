@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lop_engine.analysis import Curve, Difference
-from lop_tui.dashboard.axes import task_axis
-from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.drawing.axes import task_axis
+from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.formats import significant
 from lop_tui.dashboard.rows import Style
 from lop_tui.measures import MEASURES

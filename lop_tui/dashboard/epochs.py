@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lop_engine.analysis import Curve
-from lop_tui.dashboard.axes import Axis
-from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.rows import Style
 from lop_tui.measures import MEASURES
 

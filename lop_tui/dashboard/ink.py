@@ -7,7 +7,7 @@ import sys
 from textual.color import Color
 from textual.widget import Widget
 
-from lop_tui.dashboard.plots import Ink, Rgb
+from lop_tui.dashboard.drawing.plots import Ink, Rgb
 from lop_tui.dashboard.settings import Markers
 
 

@@ -25,9 +25,9 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView, Snapshot
 from lop_engine.store import read_task, tail_task
 from lop_engine.usage import Usage
-from lop_tui.dashboard.axes import task_axis
-from lop_tui.dashboard.chart import Chart, Heat
 from lop_tui.dashboard.charts import ChartMaker, scaled
+from lop_tui.dashboard.drawing.axes import task_axis
+from lop_tui.dashboard.drawing.chart import Chart, Heat
 from lop_tui.dashboard.rows import (
     Notice,
     Row,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_tui.dashboard.chart import Line
+from lop_tui.dashboard.drawing.chart import Line
 from lop_tui.dashboard.model import View
 
 

@@ -14,7 +14,7 @@ from lop_engine.errors import UserError
 from lop_engine.files import read_small, replacing
 from lop_engine.query import parse_query
 from lop_engine.rundir import RunDir
-from lop_tui.dashboard.chart import XUnit
+from lop_tui.dashboard.drawing.chart import XUnit
 from lop_tui.measures import MEASURES
 
 Markers = Literal["braille", "blocks", "ascii"]

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from lop_engine.logs import clean
 from lop_engine.records import State
+from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.formats import count, duration, rate, shortened
-from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.rows import Row
 
 #: Readable on the dark and on the light theme.

@@ -11,8 +11,8 @@ from rich.text import Text
 from lop_engine.query import parse_query
 from lop_engine.runs import RunsReader
 from lop_tui.dashboard.advice import advice, closing_hint
+from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
-from lop_tui.dashboard.plots import Ink, draw
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import describe_states, fit_table
 

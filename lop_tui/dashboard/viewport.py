@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lop_tui.dashboard.axes import Axis
-from lop_tui.dashboard.chart import Chart, Line
+from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.drawing.chart import Chart, Line
 
 _LEAST_SHARE = 1 / 500
 """Of the whole axis: nearer it does not go."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_tui.dashboard.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
+from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
 from lop_tui.measures import Scale
 
 

@@ -14,7 +14,7 @@ from textual.widgets import Input, Label
 from lop_engine.errors import UserError
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard.app import Dashboard
-from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.ending import leaving_on_signals
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_tui.dashboard.canvas import Ink
-from lop_tui.dashboard.chart import Heat
-from lop_tui.dashboard.heatmap import draw_heat, heat_area
+from lop_tui.dashboard.drawing.canvas import Ink
+from lop_tui.dashboard.drawing.chart import Heat
+from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
 from lop_tui.measures import MEASURES
 
 ASCII = Ink(markers="ascii")

@@ -10,10 +10,10 @@ from textual.color import Color
 from lop_engine.analysis import default_bin, group_runs
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard import render_once
+from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.formats import count, duration, place, rate, significant, with_error
 from lop_tui.dashboard.model import ViewBuilder, build_view
 from lop_tui.dashboard.numbers import as_dict
-from lop_tui.dashboard.plots import Ink, draw
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import STATE_COLOURS, describe_states, fit_table
 from lop_tui.measures import DEFAULT_METRICS

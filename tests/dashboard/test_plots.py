@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from lop_engine.analysis import Curve
-from lop_tui.dashboard.axes import LABEL_WIDTH, Axis
-from lop_tui.dashboard.canvas import Canvas, Ink, PlotArea, pack, rgb
-from lop_tui.dashboard.chart import Chart, Line
-from lop_tui.dashboard.plots import draw, plot_area
-from lop_tui.dashboard.raster import BRAILLE, QUADRANTS, characters, cut, dot_of, light, thin
+from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
+from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, pack, rgb
+from lop_tui.dashboard.drawing.chart import Chart, Line
+from lop_tui.dashboard.drawing.plots import draw, plot_area
+from lop_tui.dashboard.drawing.raster import BRAILLE, QUADRANTS, characters, cut, dot_of, light, thin
 from lop_tui.measures import MEASURES, Measure, Scale
 
 ASCII = Ink(markers="ascii")

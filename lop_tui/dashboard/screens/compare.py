@@ -13,12 +13,12 @@ from textual.widgets import Static
 
 from lop_engine.analysis import Difference
 from lop_engine.runs import RunView, Series
-from lop_tui.dashboard.axes import Axis
-from lop_tui.dashboard.chart import Chart
 from lop_tui.dashboard.difference import Pair, difference_chart, verdict
+from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.screens.base import BIN_KEYS
 from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
 from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged

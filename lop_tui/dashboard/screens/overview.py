@@ -13,7 +13,7 @@ from textual.widgets import Static
 from lop_engine.errors import UserError
 from lop_engine.runs import RunView
 from lop_tui.dashboard.advice import Advice, advice
-from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens.base import BIN_KEYS, FrameScreen
 from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged

@@ -4,7 +4,7 @@ from typing import Any
 
 from textual.binding import Binding
 
-from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.widgets.chart import ChartView
 

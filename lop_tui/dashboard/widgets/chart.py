@@ -8,10 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widget import Widget
 
-from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.drawing.plots import Painting, paint, plot_area
 from lop_tui.dashboard.formats import place, short_value
 from lop_tui.dashboard.ink import ink_of
-from lop_tui.dashboard.plots import Painting, paint, plot_area
 from lop_tui.dashboard.viewport import Viewport, point_at
 
 

@@ -7,11 +7,11 @@ from textual.containers import Container, Grid
 from textual.message import Message
 from textual.widgets import Static
 
-from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.formats import place
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.plots import sample
 from lop_tui.dashboard.rows import value_at
 from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView

@@ -6,7 +6,7 @@ from textual.widgets import Static
 
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
-from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.epochs import epoch_charts
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import Epochs

@@ -7,9 +7,9 @@ from textual.markup import escape
 from textual.message import Message
 from textual.widget import Widget
 
-from lop_tui.dashboard.chart import Heat
+from lop_tui.dashboard.drawing.chart import Heat
+from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
 from lop_tui.dashboard.formats import short_value
-from lop_tui.dashboard.heatmap import draw_heat, heat_area
 from lop_tui.dashboard.ink import ink_of
 from lop_tui.measures import MEASURES
 

@@ -2,7 +2,7 @@
 
 from textual.markup import escape
 
-from lop_tui.dashboard.chart import Chart
+from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.widgets.chart import ChartView
 

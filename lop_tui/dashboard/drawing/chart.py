@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lop_engine.analysis import Curve
-from lop_tui.dashboard.axes import Axis
+from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.measures import Measure
 
 XUnit = Literal["tasks", "steps", "hours"]

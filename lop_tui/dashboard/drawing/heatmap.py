@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.text import Text
 
-from lop_tui.dashboard.axes import HUGE, Axis
-from lop_tui.dashboard.canvas import NONE, Canvas, Ink, PlotArea, blend, pack
-from lop_tui.dashboard.chart import Heat
+from lop_tui.dashboard.drawing.axes import HUGE, Axis
+from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, blend, pack
+from lop_tui.dashboard.drawing.chart import Heat
+from lop_tui.dashboard.drawing.layers import in_units
+from lop_tui.dashboard.drawing.raster import dot_of
 from lop_tui.dashboard.formats import significant
-from lop_tui.dashboard.layers import in_units
-from lop_tui.dashboard.raster import dot_of
 
 _VIRIDIS = np.array(
     [

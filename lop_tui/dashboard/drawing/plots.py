@@ -11,10 +11,10 @@ import numpy as np
 import plotext
 from rich.text import Text
 
-from lop_tui.dashboard.axes import LABEL_WIDTH, Axis
-from lop_tui.dashboard.canvas import Canvas, Ink, PlotArea, Rgb, rgb
-from lop_tui.dashboard.chart import Chart, Line
-from lop_tui.dashboard.layers import (
+from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
+from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, Rgb, rgb
+from lop_tui.dashboard.drawing.chart import Chart, Line
+from lop_tui.dashboard.drawing.layers import (
     Frame,
     Stroke,
     dots_of,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lop_tui.dashboard.axes import HUGE, Axis, value_axis
-from lop_tui.dashboard.canvas import NONE, Canvas, Ink, PlotArea, Rgb, blend, pack, rgb, unpack
-from lop_tui.dashboard.chart import Chart, Line, Points
-from lop_tui.dashboard.raster import (
+from lop_tui.dashboard.drawing.axes import HUGE, Axis, value_axis
+from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, Rgb, blend, pack, rgb, unpack
+from lop_tui.dashboard.drawing.chart import Chart, Line, Points
+from lop_tui.dashboard.drawing.raster import (
     BRAILLE,
     QUADRANTS,
     SINGLE,
