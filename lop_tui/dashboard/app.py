@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -26,6 +28,8 @@ from lop_tui.dashboard.widgets.status_line import Status
 
 FINAL_FRAME_S = 1.5
 """How long the last frame stays before the app leaves by itself."""
+LEAST_PALETTE_WIDTH = 24
+"""Textual's palette cannot be laid out in a narrower terminal."""
 DARK, LIGHT = "textual-dark", "textual-light"
 
 
@@ -304,6 +308,14 @@ class Dashboard(App[bool]):
             screen.refresh(layout=True)
             for widget in screen.query(Widget):
                 widget.refresh()
+
+    def action_command_palette(self) -> None:
+        if self.size.width >= LEAST_PALETTE_WIDTH:
+            super().action_command_palette()
+
+    def on_resize(self, event: events.Resize) -> None:
+        if event.size.width < LEAST_PALETTE_WIDTH and isinstance(self.screen, CommandPalette):
+            self.pop_screen()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every key's action, by name, and what Textual brings."""

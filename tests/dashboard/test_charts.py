@@ -18,12 +18,13 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.ending import leaving_on_signals
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import OverviewScreen
+from lop_tui.dashboard.screens import OverviewScreen, SeedsScreen
 from lop_tui.dashboard.screens.overview import parse_range
 from lop_tui.dashboard.settings import Settings, load_settings, save_settings, settings_path
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.prompt import Prompt
+from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, ended, first_frame, until
 from tests.helpers import make_run
@@ -255,6 +256,11 @@ async def test_the_row_under_the_cursor_is_what_keys_are_about(eleven_runs: Snap
         assert {run.experiment for run in overview(app).selected()} == {"bp"}
         await pilot.press("down", "down", "down", "up")
         assert {run.experiment for run in overview(app).selected()} == {"l2"}
+        await pilot.click(RunsTable, offset=(10, 1))
+        assert {run.experiment for run in overview(app).selected()} == {"bp"}
+        await pilot.click(RunsTable, offset=(10, 1))
+        assert isinstance(app.screen, SeedsScreen)
+        await pilot.press("escape", "down", "down")
         without_bp = replace(eleven_runs, runs=tuple(run for run in eleven_runs.runs if run.experiment != "bp"))
         app.post_message(SnapshotFetched(build_view(without_bp)))
         await until(pilot, lambda: app.view is not None and len(app.view.rows) == 3)

@@ -37,7 +37,7 @@ class OverviewScreen(Ranged, FrameScreen):
     NAME = "Charts"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "seeds", "Seeds", tooltip="Every seed as a line of its own, or the band"),
-        Binding("e", "app.show_seeds", "Each seed", tooltip="View of each seed: heat map, table, epochs"),
+        Binding("e", "app.show_seeds", "Each seed", tooltip="View of each seed (click on the selected row)"),
         Binding("c", "app.show_compare", "Compare", tooltip="View of two methods' difference"),
         Binding("right_square_bracket", "turn(1)", "More", key_display="]", tooltip=PAGES),
         Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False, tooltip=PAGES),
@@ -116,6 +116,10 @@ class OverviewScreen(Ranged, FrameScreen):
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+
+    def on_data_table_row_selected(self) -> None:
+        """A click on the row that is selected already."""
+        self.dashboard.action_show_seeds()
 
     def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
         self.action_enlarge(message.place)
