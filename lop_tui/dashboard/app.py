@@ -19,6 +19,7 @@ from lop_engine.query import parse_query
 from lop_engine.runs import Snapshot
 from lop_tui.dashboard import control
 from lop_tui.dashboard.ink import usual_markers
+from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.replay import Replay
@@ -46,28 +47,7 @@ class Dashboard(App[bool]):
 
     CSS_PATH = Path(__file__).with_name("styles.tcss")
     TITLE = "lop watch"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit"),
-        Binding("space", "pause", "Pause", show=False),
-        Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
-        Binding("l", "log", "Log of its worker", show=False),
-        Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
-        Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),
-        Binding("p", "plot", "Figure to a file (lop plot)", show=False),
-        Binding("P", "picture", "Screenshot to a file (SVG)", show=False),
-        Binding("y", "replay", "Replay from the first task", show=False),
-        Binding(
-            "greater_than_sign", "speed(2)", "Replay faster", key_display=">", show=False, tooltip="Speed of the replay"
-        ),
-        Binding(
-            "less_than_sign", "speed(0.5)", "Replay slower", key_display="<", show=False, tooltip="Speed of the replay"
-        ),
-        Binding("m", "markers", "Braille, blocks or ASCII", show=False),
-        Binding("d", "dark", "Dark or light", show=False),
-        Binding("ctrl+z", "suspend_process", "To the shell", show=False, tooltip="To the shell; fg comes back"),
-        Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
-        Binding("question_mark", "help", "Help", key_display="?"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = EVERYWHERE
 
     def __init__(
         self,
@@ -188,15 +168,9 @@ class Dashboard(App[bool]):
         """What the keys do, by key: those of the present screen, those that work everywhere, and the others."""
         screens: list[type[FrameScreen]] = [OverviewScreen, SeedsScreen, CompareScreen, LogScreen]
         screens.sort(key=lambda screen: screen is not here)
-        tables = [(screen.NAME, self._keys(screen.BINDINGS)) for screen in screens]
-        return [tables[0], ("Everywhere", self._keys([*FrameScreen.BINDINGS, *self.BINDINGS])), *tables[1:]]
-
-    def _keys(self, bindings: Iterable[BindingType]) -> dict[str, str]:
-        keys: dict[str, list[str]] = {}
-        for binding in Binding.make_bindings(bindings):
-            shown = keys.setdefault(binding.tooltip or binding.description, [])
-            shown += [key for key in [self.get_key_display(binding)] if key not in shown]
-        return {_together(shown): text for text, shown in keys.items()}
+        tables = [(screen.NAME, describe_keys(screen.BINDINGS, self.get_key_display)) for screen in screens]
+        everywhere = describe_keys([*FrameScreen.BINDINGS, *self.BINDINGS], self.get_key_display)
+        return [tables[0], ("Everywhere", everywhere), *tables[1:]]
 
     def get_key_display(self, binding: Binding) -> str:
         """How a key is called; without signs in ASCII mode."""
@@ -320,17 +294,10 @@ class Dashboard(App[bool]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every key's action, by name, and what Textual brings."""
         yield from super().get_system_commands(screen)
-        known = {"Move focus", ""}
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if binding.description in known or binding.action in ("command_palette",) or "cursor" in binding.action:
-                continue
-            known.add(binding.description)
-            yield SystemCommand(
-                binding.description,
-                f"{binding.tooltip or ''} (key {self.get_key_display(binding)})".strip(),
-                partial(self.call_later, self.run_action, binding.action, active.node),
-            )
+        for node, binding in worth_a_command(screen):
+            help_text = f"{binding.tooltip} (key {self.get_key_display(binding)})".strip()
+            run = partial(self.call_later, self.run_action, binding.action, node)
+            yield SystemCommand(binding.description, help_text, run)
 
     def _visible(self) -> list[FrameScreen]:
         """The screen on top, and what shows behind it if it is a question or the help."""
@@ -349,9 +316,3 @@ class Dashboard(App[bool]):
     def _exit_if_still_done(self) -> None:
         if self.view and self._until and self._until(self.view) and not self.paused:
             self.exit(True)
-
-
-def _together(keys: list[str]) -> str:
-    """``1-9`` for nine digits, else the keys one after another."""
-    digits = keys == [str(digit) for digit in range(1, 10)]
-    return "1-9" if digits else " ".join(keys)

@@ -1,0 +1,61 @@
+"""The keys that work everywhere, and all keys in words. Those of a view stand with its screen.
+
+A binding's description is short, for the footer and the palette; its tooltip, where there is one, is what the help
+says, and keys with the same tooltip share a row there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
+from textual.screen import Screen
+
+EVERYWHERE: list[BindingType] = [
+    Binding("q", "quit", "Quit"),
+    Binding("space", "pause", "Pause", show=False),
+    Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
+    Binding("l", "log", "Log of its worker", show=False),
+    Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
+    Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),
+    Binding("p", "plot", "Figure to a file (lop plot)", show=False),
+    Binding("P", "picture", "Screenshot to a file (SVG)", show=False),
+    Binding("y", "replay", "Replay from the first task", show=False),
+    Binding(
+        "greater_than_sign", "speed(2)", "Replay faster", key_display=">", show=False, tooltip="Speed of the replay"
+    ),
+    Binding(
+        "less_than_sign", "speed(0.5)", "Replay slower", key_display="<", show=False, tooltip="Speed of the replay"
+    ),
+    Binding("m", "markers", "Braille, blocks or ASCII", show=False),
+    Binding("d", "dark", "Dark or light", show=False),
+    Binding("ctrl+z", "suspend_process", "To the shell", show=False, tooltip="To the shell; fg comes back"),
+    Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
+    Binding("question_mark", "help", "Help", key_display="?"),
+]
+
+
+def describe_keys(bindings: Iterable[BindingType], display: Callable[[Binding], str]) -> dict[str, str]:
+    """What bindings do, by their keys: ``{"+ -": "Zoom (wheel)", "1-9": "Enlarge a chart"}``."""
+    keys: dict[str, list[str]] = {}
+    for binding in Binding.make_bindings(bindings):
+        shown = keys.setdefault(binding.tooltip or binding.description, [])
+        shown += [key for key in [display(binding)] if key not in shown]
+    return {_together(shown): text for text, shown in keys.items()}
+
+
+def worth_a_command(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
+    """The bindings that a person may look for by name on a screen; moving a cursor and the palette itself are none."""
+    known = {"Move focus", ""}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.description in known or "cursor" in binding.action or binding.action == "command_palette":
+            continue
+        known.add(binding.description)
+        yield active.node, binding
+
+
+def _together(keys: list[str]) -> str:
+    """``1-9`` for nine digits, else the keys one after another."""
+    digits = keys == [str(digit) for digit in range(1, 10)]
+    return "1-9" if digits else " ".join(keys)
