@@ -224,6 +224,7 @@ async def test_an_empty_chart_says_why(tmp_path: Path) -> None:
             table.append(task_document(task, [0, 1], 1.0, {"test_accuracy": 0.7, "curvature": 0.1}))
     async with app_showing(RunsReader(tmp_path).read()).run_test(size=(160, 40)) as pilot:
         app = await first_frame(pilot)
+        await settled(pilot)
         charts = [chart.render().plain for chart in app.query(ChartView)]
         assert "a linear network has no hidden units" in charts[2]
         assert "not recorded" in charts[5]

@@ -1,5 +1,8 @@
 """As many charts as the screen holds, the others a page away; or one, enlarged."""
 
+import math
+import time
+
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -18,6 +21,7 @@ from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.measures import DEFAULT_METRICS, MEASURES
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
+NEWS_EVERY_S = 1.8
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
@@ -42,6 +46,7 @@ class ChartGrid(Container):
         self._viewport = Viewport()
         self._waiting: list[int] = []
         """Charts that are to be shown next."""
+        self._drawn_at = -math.inf
         self._first = 0
         self._page_size = len(DEFAULT_METRICS)
 
@@ -81,6 +86,7 @@ class ChartGrid(Container):
         A cursor moves in all charts at once; charts to be drawn anew follow each other, with time for keys between.
         """
         num_charts, before = self.num_charts, self._viewport
+        is_news = self._view is not None and view.request == self._view.request and viewport == before
         self._view, self._viewport = view, viewport
         if num_charts != self.num_charts:
             self._arrange()
@@ -88,8 +94,22 @@ class ChartGrid(Container):
         if viewport.window == before.window and viewport.cursor != before.cursor:
             while self._waiting:
                 self._show_one()
+        if is_news and self._news_again_s > 0:
+            self._news.resume()
+            return
         self._show_next()
         self._update_legend()
+
+    @property
+    def _news_again_s(self) -> float:
+        """How long the charts stay as they are, unless a person wants it otherwise: drawing takes time off training."""
+        return self._drawn_at + NEWS_EVERY_S - time.monotonic()
+
+    def _show_news(self) -> None:
+        if self._news_again_s <= 0:
+            self._news.pause()
+            self._show_next()
+            self._update_legend()
 
     @property
     def _shows_seeds(self) -> bool:
@@ -99,6 +119,7 @@ class ChartGrid(Container):
         """Show charts up to the first that has to be drawn anew; the others follow when that is on the screen."""
         while self._waiting:
             if self._show_one():
+                self._drawn_at = time.monotonic()
                 self.call_after_refresh(self._show_next)
                 return
 
@@ -131,6 +152,7 @@ class ChartGrid(Container):
 
     def on_mount(self) -> None:
         self._legend.display = False
+        self._news = self.set_interval(0.1, self._show_news, pause=True)
 
     def _arrange(self) -> None:
         if self.enlarged is not None and self.enlarged >= self.num_charts:

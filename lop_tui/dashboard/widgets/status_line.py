@@ -28,6 +28,7 @@ class StatusLine(Static):
         super().__init__()
         self._status = Status()
         self._page = ""
+        self._drawn = Text()
 
     def show(self, status: Status, page: str) -> None:
         """Bring the line up to date; `page` says which part of the view is on the screen."""
@@ -47,7 +48,10 @@ class StatusLine(Static):
         if left.cell_len + right.cell_len + 2 > width and not urgent:
             right = Text()
         left.truncate(max(0, width - right.cell_len - bool(right.cell_len)), overflow="ellipsis")
-        self.update(left.append(" " * (width - left.cell_len - right.cell_len)).append(right))
+        line = left.append(" " * (width - left.cell_len - right.cell_len)).append(right)
+        if line != self._drawn:
+            self._drawn = line
+            self.update(line)
 
     def _left(self, full_states: bool = True) -> Text:
         view = self._status.view
