@@ -21,7 +21,17 @@ from lop_tui.dashboard.widgets.chart_grid import ChartGrid, grid_shape
 from lop_tui.dashboard.widgets.notices import Notices
 from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
-from tests.dashboard.conftest import FAR_FUTURE, app_showing, ended, first_frame, read, unreadable, until, waiting
+from tests.dashboard.conftest import (
+    FAR_FUTURE,
+    app_showing,
+    ended,
+    first_frame,
+    read,
+    settled,
+    unreadable,
+    until,
+    waiting,
+)
 from tests.helpers import make_run
 
 
