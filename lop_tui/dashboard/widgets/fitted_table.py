@@ -41,7 +41,7 @@ class FittedTable(DataTable[Text], can_focus=False):
                 continue
             for column, cell, old in zip(columns, cells, self._cells[key], strict=True):
                 if cell != old:
-                    self.update_cell(key, column, cell, update_width=True)
+                    self.update_cell(key, column, cell, update_width=cell.cell_len != old.cell_len)
         if [*known, *(key for key in rows if key not in known)] != list(rows):
             self._put_in_order(list(rows))
         self._headers, self._cells = tuple(headers), dict(rows)

@@ -51,7 +51,7 @@ class StatusLine(Static):
         line = left.append(" " * (width - left.cell_len - right.cell_len)).append(right)
         if line != self._drawn:
             self._drawn = line
-            self.update(line)
+            self.update(line, layout=False)
 
     def _left(self, full_states: bool = True) -> Text:
         view = self._status.view

@@ -1,9 +1,9 @@
 """What the machine and the workers use."""
 
-from lop_engine.usage import Usage
 from rich.text import Text
 from textual.widgets import Static
 
+from lop_engine.usage import Usage
 from lop_tui.dashboard.formats import memory
 
 
@@ -27,7 +27,7 @@ class SystemLine(Static):
         parts = describe_usage(self._usage) if self._usage else []
         while parts and len("   ".join(parts)) > self.content_size.width:
             parts.pop()
-        self.update(Text("   ".join(parts), style="dim"))
+        self.update(Text("   ".join(parts), style="dim"), layout=False)
 
 
 def describe_usage(usage: Usage) -> list[str]:
