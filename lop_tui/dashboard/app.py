@@ -168,9 +168,11 @@ class Dashboard(App[bool]):
         """What the keys do, by key: those of the present screen, those that work everywhere, and the others."""
         screens: list[type[FrameScreen]] = [OverviewScreen, SeedsScreen, CompareScreen, LogScreen]
         screens.sort(key=lambda screen: screen is not here)
-        tables = [(screen.NAME, describe_keys(screen.BINDINGS, self.get_key_display)) for screen in screens]
-        everywhere = describe_keys([*FrameScreen.BINDINGS, *self.BINDINGS], self.get_key_display)
-        return [tables[0], ("Everywhere", everywhere), *tables[1:]]
+        tables = [(screen.NAME, self._describe(*screen.KEYS_OF_PARTS, *screen.BINDINGS)) for screen in screens]
+        return [tables[0], ("Everywhere", self._describe(*FrameScreen.BINDINGS, *self.BINDINGS)), *tables[1:]]
+
+    def _describe(self, *bindings: BindingType) -> dict[str, str]:
+        return describe_keys(bindings, self.get_key_display)
 
     def get_key_display(self, binding: Binding) -> str:
         """How a key is called; without signs in ASCII mode."""

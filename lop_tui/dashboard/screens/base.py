@@ -39,6 +39,8 @@ class FrameScreen(Screen[None]):
     """Keys go to the view itself; what takes them says so."""
     FILTERS: ClassVar[bool] = True
     """Whether the slash opens the filter here."""
+    KEYS_OF_PARTS: ClassVar[list[BindingType]] = []
+    """What its widgets bind."""
     NAME: ClassVar[str] = ""
     """Heads its keys in the help."""
 

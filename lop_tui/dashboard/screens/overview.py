@@ -35,6 +35,7 @@ class OverviewScreen(Ranged, FrameScreen):
     """Accuracy, curvature, dormancy and ranks of all methods, with one x range and one cursor for all charts."""
 
     NAME = "Charts"
+    KEYS_OF_PARTS = ChartView.BINDINGS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "seeds", "Seeds", tooltip="Every seed as a line of its own, or the band"),
         Binding("e", "app.show_seeds", "Each seed", tooltip="View of each seed (click on the selected row)"),
@@ -60,8 +61,8 @@ class OverviewScreen(Ranged, FrameScreen):
         self._advice = Static()
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
-        self._offered = (True, False, 0)
-        """What the footer knows: are there charts, more than the screen shows, one method or two?"""
+        self._offered = (True, False, False, 0)
+        """What the footer knows: are there charts, more than the screen shows, a large one, one method or two?"""
         self._patience: Timer | None = None
         """Runs out when the frame for a new range does not come."""
         self._parts = Container(self.table, self.grid, id="parts")
@@ -112,7 +113,8 @@ class OverviewScreen(Ranged, FrameScreen):
     def _offer(self) -> None:
         """Bring the footer up to date, if that has to change: it is costly."""
         view = self.dashboard.view
-        offered = (self.grid.display, self.grid.has_more, min(len(view.groups), 2) if view else 0)
+        is_large = self.grid.enlarged is not None
+        offered = (self.grid.display, self.grid.has_more, is_large, min(len(view.groups), 2) if view else 0)
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()

@@ -20,6 +20,7 @@ class ChartView(Widget, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "enlarge", "Enlarge", tooltip="One chart alone, and back"),
+        Binding("enter", "shrink", "All charts", tooltip="One chart alone, and back"),
     ]
 
     class Chosen(Message):
@@ -54,6 +55,8 @@ class ChartView(Widget, can_focus=True):
     def __init__(self, place: int) -> None:
         super().__init__()
         self.place = place
+        self.is_large = False
+        """Whether it has all room for itself."""
         self.num_drawn = 0
         self._chart: Chart | None = None
         self._show_seeds = False
@@ -95,6 +98,13 @@ class ChartView(Widget, can_focus=True):
 
     def action_enlarge(self) -> None:
         self.post_message(self.Chosen(self.place))
+
+    def action_shrink(self) -> None:
+        self.action_enlarge()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The same key, there and back."""
+        return {"enlarge": not self.is_large, "shrink": self.is_large}.get(action, True)
 
     def on_resize(self) -> None:
         if self._chart:

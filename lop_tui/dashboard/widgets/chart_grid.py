@@ -170,6 +170,7 @@ class ChartGrid(Container):
             self._grid.styles.grid_size_columns = self._grid.styles.grid_size_rows = 1
         for widget in self._charts:
             widget.display = widget.place in shown
+            widget.is_large = self.enlarged is not None
         self._legend.display = self.enlarged is not None
         focused = self.screen.focused
         if focused is None or (isinstance(focused, ChartView) and not focused.display):
