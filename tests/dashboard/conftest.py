@@ -1,5 +1,6 @@
 """Frames to show, and an app that shows them without a disk or a clock."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,8 @@ def app_showing(snapshot: Snapshot, **options: Any) -> Dashboard:
 
 async def until(pilot: Pilot[bool], condition: Callable[[], bool]) -> None:
     """Wait for what a thread or a timer brings about."""
-    for _ in range(500):
+    patience = time.monotonic() + 30
+    while time.monotonic() < patience:
         if condition():
             await pilot.pause()
             return

@@ -229,6 +229,8 @@ async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, p
         if isinstance(app.screen, CommandPalette) and "page" in pressed[-1]:
             pressed[-1] = "escape"  # Textual's own palette cannot be paged before it is laid out
         await pilot.press(pressed[-1])
+        if rng.random() < 0.01:
+            app.change(query="")  # else a filter that lets nothing through would keep it on the first screen
         if rng.random() < 0.05:
             pressed.append(f"{rng.randint(1, 250)} x {rng.randint(1, 80)}")
             width, _, height = pressed[-1].split()
