@@ -9,27 +9,23 @@ from types import FrameType
 
 @contextmanager
 def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` on SIGTERM and SIGHUP, and have them do what they did before when that has put the terminal right.
+    """Call `leave` on SIGTERM and SIGHUP, and die of them as ever when that has put the terminal right.
 
-    A handler that was there before, such as that of `lop run`, is called at once.
+    Whoever handles them already, such as `lop run`, goes on to do so alone.
     """
     caught: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
 
     def handle(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        previous = before[signal.Signals(number)]
-        if callable(previous):
-            previous(number, frame)
         leave()
 
-    for number, previous in before.items():
-        if previous is not signal.SIG_IGN:  # nohup has it ignored
-            signal.signal(number, handle)
+    for number in ours:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-    if caught and not callable(before[signal.Signals(caught[0])]):
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+    if caught:
         os.kill(os.getpid(), caught[0])
