@@ -122,7 +122,7 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
     """
     lines = block.split(b"\n")
-    if without_separator(lines[0]):
+    if without_separator(lines[0]) or len(lines) == 1:
         raise OutOfStepError(f"line {number + 1}: does not end where it did")
     at_once = _parse_at_once(block, lines, number)
     if at_once is not None:

@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tinydb import TinyDB
 
@@ -32,6 +32,8 @@ steps = st.one_of(
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(steps, max_size=12))
+@example([("append", {}), ("tear", 4)])
+@example([("extend", [{}, {}]), ("tear", 12)])
 def test_a_reader_sees_exactly_the_whole_documents(history):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "tasks.json"
