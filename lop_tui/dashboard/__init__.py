@@ -24,7 +24,7 @@ def run_dashboard(
     from lop_engine.query import parse_query
     from lop_engine.runs import RunsReader
     from lop_tui.dashboard.app import Dashboard
-    from lop_tui.dashboard.ending import leaving_on_signals
+    from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
     from lop_tui.dashboard.settings import load_settings, save_settings
 
     settings = load_settings(runs_dir)
@@ -32,7 +32,7 @@ def run_dashboard(
         parse_query(query)
         settings = replace(settings, query=query)
     app = Dashboard(RunsReader(runs_dir).read, refresh_s, until, settings, partial(save_settings, runs_dir))
-    with leaving_on_signals(app.leave):
+    with leaving_on_signals(app.leave), leaving_with_the_terminal(app.leave):
         return bool(app.run())
 
 

@@ -1,10 +1,16 @@
 """A terminal that is as it was, however the dashboard is ended."""
 
 import os
+import select
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
+
+_LOOK_EVERY_S = 0.5
 
 
 @contextmanager
@@ -29,3 +35,30 @@ def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
     if caught:
         os.kill(os.getpid(), caught[0])
+
+
+@contextmanager
+def leaving_with_the_terminal(leave: Callable[[], None]) -> Iterator[None]:
+    """Call `leave` when the terminal is closed, also where SIGHUP is ignored (nohup).
+
+    Textual would go on to read the end of its input, again and again, on a whole core.
+    """
+    ended = threading.Event()
+    watcher = threading.Thread(target=_wait_for_hang_up, args=(sys.__stdin__, ended, leave), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _wait_for_hang_up(terminal: TextIO | None, ended: threading.Event, leave: Callable[[], None]) -> None:
+    if not terminal or not terminal.isatty():
+        return
+    poll = select.poll()
+    poll.register(terminal, 0)  # nothing but errors and hang-ups
+    while not ended.wait(_LOOK_EVERY_S):
+        if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
+            leave()
+            return

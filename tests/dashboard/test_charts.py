@@ -1,6 +1,11 @@
 """Range, cursor, filter, bins and the other habits of the first screen, by key and by mouse."""
 
+import gc
+import os
+import pty
 import signal
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +14,13 @@ import pytest
 from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Label
+from textual.widgets._footer import FooterKey
 
 from lop_engine.errors import UserError
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.drawing.axes import Axis
-from lop_tui.dashboard.ending import leaving_on_signals
+from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.screens import OverviewScreen, SeedsScreen
@@ -334,3 +340,25 @@ def test_signals_that_somebody_handles_are_left_to_him() -> None:
         assert signal.getsignal(signal.SIGHUP) is handler
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_ends_it_though_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    left = threading.Event()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "__stdin__", terminal)
+        with leaving_with_the_terminal(left.set):
+            assert not left.wait(1.2)
+            os.close(ours)
+            assert left.wait(10)
+
+
+async def test_keys_of_views_that_are_gone_are_let_go(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        for _ in range(3):
+            await pilot.press("question_mark", "escape")
+        await pilot.pause()
+        gc.collect()
+        held = [key for key in gc.get_objects() if isinstance(key, FooterKey) and key.parent is None]
+        assert len(held) <= len(app.screen.query(FooterKey))

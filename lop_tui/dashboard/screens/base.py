@@ -7,11 +7,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from lop_engine.runs import RunView
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
+from lop_tui.dashboard.widgets.key_line import KeyLine
 from lop_tui.dashboard.widgets.prompt import Prompt
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from lop_tui.dashboard.widgets.system_line import SystemLine
@@ -59,7 +59,7 @@ class FrameScreen(Screen[None]):
         yield from self.body()
         yield self.prompt
         yield self.system
-        yield Footer(show_command_palette=False)
+        yield KeyLine(show_command_palette=False)
 
     def body(self) -> Sequence[Widget]:
         """What stands between status line and footer."""
