@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from lop_engine.errors import UserError
-from lop_tui import cli_data
+from lop_tui import cli_data, cli_results
+from lop_tui.cli_options import (
+    DEFAULT_RUNS_DIR,
+    WHERE,
+    Device,
+    Retries,
+    RunsDir,
+    SeedsPerWorker,
+    Selectors,
+    Where,
+    Workers,
+)
 
 app = typer.Typer(
     help="Watch neural networks lose, or keep, the ability to learn.",
@@ -18,36 +29,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
-DEFAULT_RUNS_DIR = Path("runs")
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
-]
-SeedsPerWorker = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Seeds a worker trains at once; 1 or 2 on a CPU, all that fit on a GPU by default.",
-        show_default=False,
-    ),
-]
-Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
-Selectors = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN]...", help="A method, method/setting, seed (3, 0-9), method/setting/seed or a pattern (cbp*)."
-    ),
-]
-_where = typer.Option(
-    "--where",
-    metavar="QUERY",
-    help="Only these runs: words that must all hold. A part of the name; method, experiment, setting, seed, state, "
-    'device or progress with a value; commas mean or, a leading - not: "method:cbp,l2 seed:0-9 -state:failed".',
-    show_default=False,
-)
-Where = Annotated[str, _where]
 
 
 @app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
@@ -104,7 +85,7 @@ def run(
 def watch(
     directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    where: Annotated[str | None, _where] = None,
+    where: Annotated[str | None, WHERE] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
@@ -115,41 +96,6 @@ def watch(
     if directory and runs_dir not in (DEFAULT_RUNS_DIR, directory):
         raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
     raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where))
-
-
-@app.command(epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]")
-def plot(
-    metrics: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[METRIC]...", help="A panel each; test_accuracy by default, all for the seven."),
-    ] = None,
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF.", show_default=False)
-    ] = None,
-    bin_size: Annotated[
-        int | None,
-        typer.Option(
-            "--bin", min=1, help="Tasks a bin; the paper's 50 by default, fewer in short runs.", show_default=False
-        ),
-    ] = None,
-    title: Annotated[str, typer.Option(help="Title of the figure.", show_default=False)] = "",
-    where: Where = "",
-    tasks: Annotated[
-        str, typer.Option(metavar="A-B", help="Draw these tasks only; A- or -B leave one end open.", show_default=False)
-    ] = "",
-    log: Annotated[
-        bool | None,
-        typer.Option(
-            "--log/--no-log", help="Log scale; by default for curvature and gradient norm.", show_default=False
-        ),
-    ] = None,
-) -> None:
-    """Draw metrics over tasks: mean over seeds and a band of one standard error."""
-    from lop_tui.commands.plot import Request, plot_runs
-
-    request = Request(runs_dir, metrics or ["test_accuracy"], output, bin_size, title, where, tasks, log)
-    raise typer.Exit(plot_runs(request))
 
 
 @app.command(epilog="Example: [b]lop status --json[/b]")
@@ -164,6 +110,7 @@ def status(
     raise typer.Exit(show_status(runs_dir, where, as_json))
 
 
+app.add_typer(cli_results.app)
 app.add_typer(cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]")
 
 
