@@ -2,10 +2,12 @@
 
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.strip import Strip
 from textual.widget import Widget
 
 from lop_tui.dashboard.drawing.chart import Chart
@@ -62,6 +64,8 @@ class ChartView(Widget, can_focus=True):
         self._show_seeds = False
         self._viewport = Viewport()
         self._drawn: Text | None = None
+        self._strips: list[Strip] | None = None
+        """What is drawn, by line."""
         self._painting: Painting | None = None
         self._of: tuple[object, ...] = ()
         """What the painting shows."""
@@ -93,8 +97,17 @@ class ChartView(Widget, can_focus=True):
             self._of, self._drawn = of, None
             self.num_drawn += 1
         if self._drawn is None:
-            self._drawn = self._painting.with_cursor(self._viewport.cursor)
+            self._drawn, self._strips = self._painting.with_cursor(self._viewport.cursor), None
         return self._drawn
+
+    def render_line(self, y: int) -> Strip:
+        """A line of the drawing as it is: what Textual does with any text takes as long as to draw it."""
+        if (text := self.render()) is not self._drawn:
+            return super().render_line(y)
+        if self._strips is None:
+            lines, style = Segment.split_lines(text.render(self.app.console)), self.rich_style
+            self._strips = [Strip(line, self.content_size.width).apply_style(style) for line in lines]
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.content_size.width, self.rich_style)
 
     def action_enlarge(self) -> None:
         self.post_message(self.Chosen(self.place))

@@ -21,7 +21,10 @@ from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.measures import DEFAULT_METRICS, MEASURES
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
-NEWS_EVERY_S = 1.8
+NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
+"""How long charts stay as they are, unless a person wants it otherwise: drawing them takes time off the training."""
+BUSY = 0.9
+"""From this share of all cores on, nothing is left over for drawing."""
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
@@ -102,8 +105,9 @@ class ChartGrid(Container):
 
     @property
     def _news_again_s(self) -> float:
-        """How long the charts stay as they are, unless a person wants it otherwise: drawing takes time off training."""
-        return self._drawn_at + NEWS_EVERY_S - time.monotonic()
+        usage = self._view.usage if self._view else None
+        is_dear = usage is not None and usage.num_workers > 0 and usage.cpu > BUSY
+        return self._drawn_at + (NEWS_BESIDE_BUSY_WORKERS_S if is_dear else NEWS_EVERY_S) - time.monotonic()
 
     def _show_news(self) -> None:
         if self._news_again_s <= 0:
