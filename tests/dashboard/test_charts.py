@@ -23,7 +23,7 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import OverviewScreen, SeedsScreen
+from lop_tui.dashboard.screens import HelpScreen, OverviewScreen, SeedsScreen
 from lop_tui.dashboard.screens.overview import parse_range
 from lop_tui.dashboard.settings import Settings, load_settings, save_settings, settings_path
 from lop_tui.dashboard.viewport import Viewport
@@ -362,3 +362,14 @@ async def test_keys_of_views_that_are_gone_are_let_go(eleven_runs: Snapshot) -> 
         gc.collect()
         held = [key for key in gc.get_objects() if isinstance(key, FooterKey) and key.parent is None]
         assert len(held) <= len(app.screen.query(FooterKey))
+
+
+async def test_a_prompt_that_is_closed_takes_no_keys_where_nothing_else_does(tmp_path: Path) -> None:
+    app = Dashboard(RunsReader(tmp_path).read, refresh_s=100)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await first_frame(pilot)
+        app.screen.query_one(Prompt).ask("filter:", "", lambda _: None)
+        app.screen.query_one(Prompt).action_keep()
+        assert app.focused is None
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)

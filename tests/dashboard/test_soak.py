@@ -32,7 +32,7 @@ from lop_tui.dashboard.rows import count_states
 from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
 from lop_tui.dashboard.screens.question import Question
 from lop_tui.dashboard.table import describe_states
-from lop_tui.dashboard.widgets.prompt import Prompt
+from lop_tui.dashboard.widgets.prompt import Prompt, PromptInput
 from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import first_frame, until
@@ -220,6 +220,11 @@ def all_keys() -> list[str]:
     return [*sorted(keys), *["escape", "e", "c", "l"] * 4, *["enter", "S", "R"] * 2]
 
 
+def is_typing_unseen(app: Dashboard) -> bool:
+    """Whether a closed prompt has the focus: all keys then go to what nobody can see."""
+    return isinstance(app.focused, PromptInput) and not app.screen.query_one(Prompt).is_open
+
+
 async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, pressed: list[str]) -> list[float]:
     """Press and resize until the time is over; return what memory (MiB) was used every sixtieth of it."""
     keys, process, seen = all_keys(), psutil.Process(), Counter[str]()
@@ -236,6 +241,7 @@ async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, p
             width, _, height = pressed[-1].split()
             await pilot.resize_terminal(int(width), int(height))
         assert app.is_running
+        assert not is_typing_unseen(app)
         if app.failures:
             raise app.failures[0]
         if (error := app.status().error) and not isinstance(error, OSError):

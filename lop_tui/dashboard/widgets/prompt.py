@@ -93,3 +93,5 @@ class Prompt(Horizontal):
         self._apply = None
         self.display = False
         self.screen.focus_next()
+        if self.screen.focused is self._input:  # nothing else on the screen takes it
+            self.screen.set_focus(None)
