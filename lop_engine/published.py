@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lop_engine.spec import Spec
 
 #: Where the levels lie: by name of the bin, its middle, tasks counted from 1.
-_BINS = {"tasks 1-50": 25.5, "about task 2000": 1975.5, "about task 5000": 4975.5}
+BINS = {"tasks 1-50": 25.5, "about task 2000": 1975.5, "about task 5000": 4975.5}
 
 #: What all published runs share.
 _PROTOCOL = {
@@ -33,15 +33,34 @@ _CBP = {
     "accrual": "all",
 }
 
-#: A row a published setting: method, step size, weight decay, perturbation, what else, and the levels of `_BINS`.
-_PUBLISHED: tuple[tuple[str, float, float, float, Mapping[str, Any], tuple[float | None, ...]], ...] = (
-    ("bp", 0.01, 0, 0, {}, (84.3, 74.0, None)),
-    ("bp", 0.001, 0, 0, {}, (83.3, 78.7, None)),
-    ("bp", 0.0001, 0, 0, {}, (None, 78.4, None)),
-    ("linear", 0.01, 0, 0, {}, (77.1, 77.1, None)),
-    ("l2", 0.03, 3e-6, 0, {}, (85.2, 88.0, 89.15)),
-    ("snp", 0.01, 1e-5, 1e-5, {}, (84.4, 87.9, 89.2)),
-    ("cbp", 0.01, 0, 0, _CBP, (84.5, 88.8, 90.45)),
+
+@dataclass(frozen=True)
+class Published:
+    """A published setting."""
+
+    name: str
+    learner: Mapping[str, Any]
+    """What a spec must have to be it; keys and properties of `Spec`."""
+    accuracies: tuple[float | None, ...]
+    """In the bins of `BINS`, in percent; None where none is published."""
+
+
+def _published(
+    name: str, step_size: float, accuracies: tuple[float | None, ...], decay: float = 0, noise: float = 0
+) -> Published:
+    method = name.split()[0]
+    learner = {"method": method, "step_size": step_size, "weight_decay": decay, "perturb_scale": noise}
+    return Published(name, {**learner, **(_CBP if method == "cbp" else {})}, accuracies)
+
+
+PUBLISHED = (
+    _published("bp 0.01", 0.01, (84.3, 74.0, None)),
+    _published("bp 0.001", 0.001, (83.3, 78.7, None)),
+    _published("bp 0.0001", 0.0001, (None, 78.4, None)),
+    _published("linear", 0.01, (77.1, 77.1, None)),
+    _published("l2", 0.03, (85.2, 88.0, 89.15), 3e-6),
+    _published("snp", 0.01, (84.4, 87.9, 89.2), 1e-5, 1e-5),
+    _published("cbp", 0.01, (84.5, 88.8, 90.45)),
 )
 
 
@@ -67,29 +86,31 @@ def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
         run = Spec(**spec)
     except (ValidationError, TypeError):
         return ()
-    if not _is_protocol(run):
+    if unlike_paper(run):
         return ()
-    for method, step_size, weight_decay, perturb_scale, rest, accuracies in _PUBLISHED:
-        learner = {
-            "method": method,
-            "step_size": step_size,
-            "weight_decay": weight_decay,
-            "perturb_scale": perturb_scale,
-        }
-        if _has(run, learner | dict(rest)):
+    for published in PUBLISHED:
+        if not unlike(run, published.learner):
             return tuple(
                 Level(task, accuracy / 100, f"Dohare et al. 2024, {name}: {accuracy:g} %")
-                for (name, task), accuracy in zip(_BINS.items(), accuracies, strict=True)
+                for (name, task), accuracy in zip(BINS.items(), published.accuracies, strict=True)
                 if accuracy is not None and task <= run.num_tasks
             )
     return ()
 
 
-def _is_protocol(run: Spec) -> bool:
-    """Whether tasks, images and network are the paper's; a split of 0/0 is the data set's, the paper's if it can."""
-    split = (run.train_images, run.test_images)
-    return _has(run, _PROTOCOL) and run.dataset != "synthetic" and split in ((600, 100), (0, 0))
+def unlike_paper(run: Spec) -> list[str]:
+    """How a run's tasks, images and network are not the paper's, a phrase a key; empty where they are.
+
+    A split of 0/0 is the data set's, the paper's if it can.
+    """
+    found = unlike(run, _PROTOCOL)
+    if run.dataset == "synthetic":
+        found.append("dataset is synthetic, not ImageNet")
+    if (run.train_images, run.test_images) not in ((600, 100), (0, 0)):
+        found.append(f"train_images and test_images are {run.train_images} and {run.test_images}, not 600 and 100")
+    return found
 
 
-def _has(run: Spec, values: Mapping[str, Any]) -> bool:
-    return all(getattr(run, key) == value for key, value in values.items())
+def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
+    """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``."""
+    return [f"{key} is {getattr(run, key)}, not {value}" for key, value in values.items() if getattr(run, key) != value]

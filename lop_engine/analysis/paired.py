@@ -7,8 +7,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
-
-CONFIDENCE = 0.95
+from lop_engine.analysis.statistics import t_quantile
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Difference:
     """Seeds that both groups have."""
     only_a: tuple[int, ...]
     only_b: tuple[int, ...]
+    values: np.ndarray
+    """b - a of each pair, shape (pairs, points), in the order of `pairs`; NaN where either seed has no such bin."""
 
     @property
     def parts_at(self) -> float | None:
@@ -74,9 +75,10 @@ def compare(a: Group, b: Group, metric: str, bin_size: int | None = None) -> Dif
     squares = (np.where(present, difference - mean, 0) ** 2).sum(0)
     degrees = np.where(num_pairs > 1, num_pairs - 1, np.nan)  # one pair has no spread
     error = np.sqrt(squares / degrees / num_pairs)
-    reach = _t_quantile(degrees) * error
+    reach = t_quantile(degrees) * error
     only_a, only_b = (tuple(sorted(one.keys() - set(pairs))) for one in (runs_a, runs_b))
-    return Difference(task, mean, error, mean - reach, mean + reach, num_pairs, bin_size, pairs, only_a, only_b)
+    low, high = mean - reach, mean + reach
+    return Difference(task, mean, error, low, high, num_pairs, bin_size, pairs, only_a, only_b, difference)
 
 
 def _differences(
@@ -86,9 +88,3 @@ def _differences(
     task, table = bin_table([one[:num_tasks] for one in (*series_a, *series_b)], bin_size, num_tasks)
     table = np.where(np.isfinite(table), table, np.nan)
     return task, table[len(series_a) :] - table[: len(series_a)]
-
-
-def _t_quantile(degrees: np.ndarray) -> np.ndarray:
-    from scipy.special import stdtrit  # takes longer to load than everything else that lop --help needs
-
-    return np.asarray(stdtrit(degrees, (1 + CONFIDENCE) / 2))

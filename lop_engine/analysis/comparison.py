@@ -1,0 +1,135 @@
+"""Groups against the first of them, seed by seed: at the end, over the last bins, over the whole run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from lop_engine.analysis.groups import Group
+from lop_engine.analysis.paired import Difference, compare
+from lop_engine.analysis.protocol import EXTENT_KEYS
+from lop_engine.analysis.statistics import PairedTest, holm, paired_test
+from lop_engine.spec import BOOKKEEPING_KEYS, Spec
+
+#: What makes a method, and so may differ between two that are compared.
+LEARNER_KEYS = frozenset(
+    {
+        "agent",
+        "opt",
+        "step_size",
+        "momentum",
+        "weight_decay",
+        "perturb_scale",
+        "replacement_rate",
+        "decay_rate",
+        "util_type",
+        "maturity_threshold",
+        "net_type",
+        "budget_accrual",
+    }
+)
+
+StretchName = Literal["end", "last", "area"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The mean difference over some of the compared bins; each pair counts as one value, its mean over them."""
+
+    name: StretchName
+    """The last bin; the last few; all of them, which is the area between the curves over the number of bins."""
+    num_bins: int
+    test: PairedTest
+    p_holm: float | None = None
+    """The p value corrected for the other groups that stand against the same first one; None where there are none."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One group minus another in one metric, over the bins up to the last that half of the begun pairs have."""
+
+    a: Group
+    b: Group
+    metric: str
+    difference: Difference
+    stretches: tuple[Stretch, ...]
+    """End, last, area; none where no pair has a bin."""
+    pairs: tuple[int, ...]
+    """Seeds that entered: those that have all the bins, finite."""
+    left_out: tuple[int, ...]
+    """Seeds of both groups that lack one of them."""
+    last_task: int
+    """Where the last bin ends, tasks counted from 1; 0 where there is none."""
+
+
+def compare_to_first(
+    groups: Sequence[Group], metric: str, num_last: int = 10, bin_size: int | None = None
+) -> tuple[Comparison, ...]:
+    """Each of the other groups minus the first; with several others, their p values are Holm-corrected too.
+
+    A family is the comparisons of one stretch in one metric: whoever reads several stretches or metrics tests more.
+    """
+    found = [_compared(groups[0], other, metric, num_last, bin_size) for other in groups[1:]]
+    return tuple(found) if len(found) == 1 else _corrected(found)
+
+
+def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
+    """By key, the values of `a` and of `b` where tasks, images or network differ: what is no method's own.
+
+    Such groups were not given the same to learn, so their difference is not one of methods alone.
+    """
+    spec_a, spec_b = (next((run.spec for run in group.runs if run.spec), {}) for group in (a, b))
+    keys = Spec.model_fields.keys() - LEARNER_KEYS - BOOKKEEPING_KEYS - EXTENT_KEYS
+    values = {key: (_value(spec_a, key), _value(spec_b, key)) for key in Spec.model_fields if key in keys}
+    return {key: pair for key, pair in values.items() if pair[0] != pair[1]}
+
+
+def _compared(a: Group, b: Group, metric: str, num_last: int, bin_size: int | None) -> Comparison:
+    difference = compare(a, b, metric, bin_size)
+    present = np.isfinite(difference.values)
+    begun = present.any(1).sum()
+    reached = np.flatnonzero(2 * difference.num_pairs >= begun)
+    num_bins = int(reached[-1]) + 1 if len(reached) else 0
+    whole = present[:, :num_bins].all(1) & bool(num_bins)
+    values = difference.values[whole, :num_bins]
+    stretches: tuple[tuple[StretchName, int], ...] = ("end", 1), ("last", min(num_last, num_bins)), ("area", num_bins)
+    return Comparison(
+        a,
+        b,
+        metric,
+        difference,
+        tuple(Stretch(name, num, paired_test(values[:, -num:].mean(1))) for name, num in stretches if len(values)),
+        tuple(np.array(difference.pairs, dtype=int)[whole].tolist()),
+        tuple(np.array(difference.pairs, dtype=int)[~whole].tolist()),
+        _last_task(difference, num_bins, min(a.num_tasks, b.num_tasks)),
+    )
+
+
+def _corrected(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with their p values corrected, each stretch a family."""
+    told = [comparison for comparison in found if comparison.stretches]
+    families = zip(*(comparison.stretches for comparison in told), strict=True)
+    by_family = [holm([stretch.test.p_value for stretch in family]) for family in families]
+    corrected = iter(zip(*by_family, strict=True))  # by comparison
+    return tuple(
+        replace(one, stretches=tuple(map(_with_holm, one.stretches, next(corrected)))) if one.stretches else one
+        for one in found
+    )
+
+
+def _with_holm(stretch: Stretch, p_value: float) -> Stretch:
+    return replace(stretch, p_holm=p_value)
+
+
+def _last_task(difference: Difference, num_bins: int, num_tasks: int) -> int:
+    """Where the last of the compared bins ends; the last bin of a run may be shorter than the others."""
+    if not num_bins:
+        return 0
+    bins_before = int((difference.task[num_bins - 1] - 1) // difference.bin_size)
+    return min((bins_before + 1) * difference.bin_size, num_tasks)
+
+
+def _value(spec: Mapping[str, Any], key: str) -> Any:
+    value = spec.get(key, Spec.model_fields[key].default)
+    return list(value) if isinstance(value, tuple) else value

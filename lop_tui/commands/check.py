@@ -1,0 +1,133 @@
+"""`lop check`: one's own runs held against the paper's claims, or the demo's."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lop_engine.analysis import group_runs
+from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.errors import UserError
+from lop_engine.query import filter_runs
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.verdicts import Finding, Outcome, Verdict, judge
+from lop_tui.commands.console import plural, say
+
+_STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
+NOTHING_JUDGED = 3
+"""Exit status where no claim has enough data."""
+
+
+def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
+    """Print each claim beside what was measured.
+
+    Returns:
+        0 if all claims that could be judged are reproduced, 1 if one is not, 3 if none could be judged.
+    Raises:
+        UserError: there are no such runs, or one name holds different experiments.
+    """
+    runs = _runs(runs_dir, where)
+    groups = group_runs(runs)
+    refuse_mixed(groups)
+    findings, notes = judge(groups)
+    notes = (*(f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem), *notes)
+    if as_json:
+        answer = {"runs_dir": str(runs_dir), "protocols": [_as_dict(finding) for finding in findings], "notes": notes}
+        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        _print(findings, notes)
+    outcomes = {verdict.outcome for finding in findings for verdict in finding.verdicts}
+    if "not reproduced" in outcomes:
+        return 1
+    return 0 if "reproduced" in outcomes else NOTHING_JUDGED
+
+
+def _runs(runs_dir: Path, where: str) -> Sequence[RunView]:
+    runs = RunsReader(runs_dir).read().runs
+    if not runs:
+        raise UserError(f"check: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
+    chosen = filter_runs(runs, where)
+    if not chosen:
+        raise UserError(f'check: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
+    return chosen
+
+
+def _print(findings: Sequence[Finding], notes: Sequence[str]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe has no width that lines would have to fit
+    for finding in findings:
+        console.print(_table(finding))
+        outcomes = [verdict.outcome for verdict in finding.verdicts]
+        say(console, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in _STYLES))
+        missing = dict.fromkeys(name for verdict in finding.verdicts for name in verdict.missing)
+        if missing:
+            number = sum(bool(verdict.missing) for verdict in finding.verdicts)
+            say(console, f"{plural(number, 'claim')} not shown: there are no runs of {', '.join(missing)}")
+    if not findings:
+        say(console, "no runs of the paper's protocol, nor of the demo's")
+    for note in notes:
+        say(console, note)
+
+
+def _table(finding: Finding) -> Table:
+    title = f"claims of {finding.protocol.name}: test accuracy in %, differences in points"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("claim")
+    for heading in ("measured", "95 % interval", "seeds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for verdict in (verdict for verdict in finding.verdicts if not verdict.missing):
+        said = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
+        table.add_row(verdict.claim.text, *measured(verdict), said)
+    return table
+
+
+def measured(verdict: Verdict) -> tuple[str, str, str]:
+    """Mean in percent (a difference in points, with its sign), its interval, and how many seeds it is of."""
+    found = verdict.measured
+    return _percent(found.mean, verdict), _interval(verdict), str(found.num_values)
+
+
+def _interval(verdict: Verdict) -> str:
+    low, high = (_percent(limit, verdict) for limit in (verdict.measured.low, verdict.measured.high))
+    return "-" if low == "-" else f"{low} to {high}"
+
+
+def _percent(value: float, verdict: Verdict) -> str:
+    """A difference shows its sign."""
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:+.2f}" if verdict.claim.minus else f"{100 * value:.2f}"
+
+
+def _as_dict(finding: Finding) -> dict[str, Any]:
+    """Shares are 0 .. 1; what cannot be told is null."""
+    return {"protocol": finding.protocol.name, "claims": [_verdict_as_dict(verdict) for verdict in finding.verdicts]}
+
+
+def _verdict_as_dict(verdict: Verdict) -> dict[str, Any]:
+    claim, measured = verdict.claim, verdict.measured
+    parts = [part for part in (claim.of, claim.minus) if part]
+    return {
+        "claim": claim.text,
+        "verdict": verdict.outcome,
+        "why": verdict.why,
+        "missing": verdict.missing,
+        "published": claim.level,
+        "above": claim.low if math.isfinite(claim.low) else None,
+        "below": claim.high if math.isfinite(claim.high) else None,
+        "of": [
+            {"setting": part.setting, "first_task": part.window.first, "last_task": part.window.last} for part in parts
+        ],
+        "mean": measured.mean,
+        "interval": (measured.low, measured.high),
+        "num_seeds": measured.num_values,
+    }

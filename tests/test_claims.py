@@ -1,0 +1,173 @@
+"""What the paper and the demo claim, held against runs made for it."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lop_engine.analysis import Group
+from lop_engine.claims import DEMO, PAPER, PROTOCOLS
+from lop_engine.published import BINS, PUBLISHED
+from lop_engine.records import RunStatus
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView
+from lop_engine.spec import load_runs
+from lop_engine.verdicts import judge
+
+CFG = Path(__file__).parents[1] / "cfg"
+
+
+def spec_of(setting, folder=CFG):
+    """The spec of ``bp 0.001``, as a file of `cfg` has it."""
+    method, _, step_size = setting.partition(" ")
+    overrides = {"step_size": float(step_size)} if step_size else {}
+    return load_runs(folder / f"{method}.json", seeds=[0], overrides=overrides)[0].spec.model_dump()
+
+
+def seeds(name, spec, rows):
+    """A group whose seeds have these test accuracies, a row each."""
+    runs = [
+        RunView(RunDir(Path("runs") / name / "default" / f"seed_{seed:03d}"), spec, RunStatus(), "finished", series)
+        for seed, series in enumerate({"test_accuracy": np.array(row, dtype=float)} for row in rows)
+    ]
+    return Group(name, "default", tuple(runs))
+
+
+def course(setting, num_seeds=6, shift=0.0, spread=0.002, **changes):
+    """Seeds of a published setting that have the published levels, all `shift` away from them."""
+    spec = spec_of(setting) | changes
+    accuracies = next(one.accuracies for one in PUBLISHED if one.name == setting)
+    known = [(task, level / 100) for task, level in zip(BINS.values(), accuracies, strict=True) if level]
+    known = [(25.5, 0.65), *known] if setting == "bp 0.0001" else known
+    tasks = np.arange(1, spec["num_tasks"] + 1)
+    # Flat within a bin, so that a bin's mean is its level.
+    nearest = np.abs(tasks[:, None] - np.array([task for task, _ in known])).argmin(1)
+    level = np.array([level for _, level in known])[nearest] + shift
+    return seeds(setting, spec, level + spread * np.linspace(-1, 1, num_seeds)[:, None])
+
+
+def outcomes(*groups):
+    findings, notes = judge(groups)
+    return {verdict.claim.text: verdict for finding in findings for verdict in finding.verdicts}, notes
+
+
+def test_the_published_levels_reproduce_all_claims_of_the_paper():
+    found, notes = outcomes(*(course(one.name) for one in PUBLISHED))
+    assert {text: one.outcome for text, one in found.items() if one.outcome != "reproduced"} == {}
+    assert len(found) == len(PAPER.claims)
+    assert notes == ()
+
+
+def test_every_published_level_is_a_claim():
+    told = [claim for claim in PAPER.claims if claim.level is not None]
+    assert len(told) == sum(level is not None for one in PUBLISHED for level in one.accuracies)
+    assert {(claim.of.window.first, claim.of.window.last) for claim in told} == {(1, 50), (1951, 2000), (4951, 5000)}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_claims_are_about_settings_of_their_protocol(protocol):
+    parts = [part for claim in protocol.claims for part in (claim.of, claim.minus) if part]
+    assert {part.setting for part in parts} <= protocol.settings.keys()
+    assert len({claim.text for claim in protocol.claims}) == len(protocol.claims)
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "num_seeds", "expected"),
+    [
+        (0.004, 0.001, 30, "reproduced"),  # within half a point
+        (0.008, 0.001, 30, "not reproduced"),
+        (0.008, 0.02, 6, "reproduced"),  # six seeds that vary so much may lie there
+        (0, 0.05, 6, "not enough data"),  # they say little, wherever they lie
+        (0.2, 0.05, 6, "not reproduced"),
+        (0, 0.001, 4, "not enough data"),
+    ],
+)
+def test_a_level_is_reproduced_within_its_margin(shift, spread, num_seeds, expected):
+    found, _ = outcomes(course("linear", num_seeds, shift, spread))
+    assert found["linear has 77.1 %, about task 2000"].outcome == expected
+
+
+def test_equal_truths_agree_nineteen_times_of_twenty():
+    rng = np.random.default_rng(0)
+    spread, agreed = 0.04, 0
+    for _ in range(300):
+        truth = 0.771 - rng.normal(0, spread, 30).mean()  # the paper's seeds are a sample too
+        rows = truth + rng.normal(0, spread, (30, 1)) + np.zeros((30, 50))
+        found, _ = outcomes(seeds("linear", spec_of("linear") | {"num_tasks": 50}, rows))
+        agreed += found["linear has 77.1 %, tasks 1-50"].outcome != "not reproduced"
+    assert 0.93 < agreed / 300 <= 1
+
+
+def test_what_a_claim_lacks_is_said():
+    short = seeds("bp", spec_of("bp 0.01"), [[0.843] * 60] * 7)
+    found, _ = outcomes(short, course("linear", 3))
+    assert found["bp 0.01 has 84.3 %, tasks 1-50"].outcome == "reproduced"
+    assert found["bp 0.01 has 74 %, about task 2000"].why == "0 seeds to task 2000, of 5 at least"
+    assert found["linear has 77.1 %, tasks 1-50"].why == "3 seeds to task 50, of 5 at least"
+    assert found["cbp is above bp 0.001 at task 2000"].missing == ("cbp", "bp 0.001")
+
+
+def test_an_order_is_not_reproduced_where_the_interval_says_the_opposite():
+    above = seeds("bp", spec_of("bp 0.01"), np.full((6, 2000), 0.8) + 0.001 * np.arange(6)[:, None] ** 2)
+    found, _ = outcomes(above, course("linear"))
+    assert found["linear is above bp 0.01 at task 2000"].outcome == "not reproduced"
+    unsure = seeds("bp", spec_of("bp 0.01"), np.full((6, 2000), 0.771) + 0.1 * np.linspace(-1, 1, 6)[:, None])
+    found, _ = outcomes(unsure, course("linear"))
+    assert found["linear is above bp 0.01 at task 2000"].outcome == "not enough data"
+
+
+def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
+    misnamed = course("cbp")
+    findings, notes = judge([Group("mine", "default", misnamed.runs)])
+    assert findings[0].protocol is PAPER
+    assert Counter(one.outcome for one in findings[0].verdicts)["reproduced"] == 5  # three levels, kept twice
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_showings": 100}, "not the protocol of Dohare et al. 2024: num_showings is 100, not 250"),
+        ({"dataset": "synthetic"}, "dataset is synthetic, not ImageNet"),
+        ({"step_size": 0.02}, "nothing is claimed of it by Dohare et al. 2024; unlike cbp: step_size is 0.02"),
+        ({"net_type": 2}, "nothing is claimed of it"),
+        ({"num_tasks": "many"}, "its run.json holds no spec"),
+    ],
+    ids=str,
+)
+def test_other_runs_are_told_which_key_differs(change, said):
+    findings, notes = judge([seeds("cbp", spec_of("cbp") | change, [[0.8]])])
+    assert said in notes[0]
+    assert not any(one.outcome != "not enough data" for finding in findings for one in finding.verdicts)
+
+
+def test_of_two_groups_of_one_setting_the_larger_is_judged():
+    small, large = course("linear", 2), course("linear", 8)
+    found, notes = outcomes(Group("few", "default", small.runs), Group("many", "default", large.runs))
+    assert found["linear has 77.1 %, tasks 1-50"].measured.num_values == 8
+    assert notes == ("few: the same setting as many, which is judged",)
+
+
+def demo(name, first, last):
+    rows = [np.linspace(start, end, 150) for start, end in zip(first, last, strict=True)]
+    return seeds(name, spec_of(name, CFG / "demo"), rows)
+
+
+def test_the_demo_s_claims_hold_of_each_seed():
+    found, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.6)), demo("cbp", (0.8, 0.8), (0.81, 0.76)))
+    assert {one.outcome for one in found.values()} == {"reproduced"}
+    assert len(found) == len(DEMO.claims)
+    found, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.78)), demo("cbp", (0.8, 0.8), (0.6, 0.5)))
+    assert [one.outcome for one in found.values()] == ["not enough data", "not reproduced", "not reproduced"]
+    assert found["cbp is above bp in the last tenth"].why == "1 of 2 seeds"
+    found, _ = outcomes(demo("bp", [0.8], [0.5]))
+    assert {one.outcome for one in found.values()} == {"not enough data"}
+
+
+def test_a_seed_that_diverged_is_not_counted():
+    broken = demo("cbp", (0.8, 0.8, 0.8), (0.8, 0.8, 0.8))
+    broken.runs[2].series["test_accuracy"][140:] = math.nan
+    found, _ = outcomes(broken)
+    assert found["cbp keeps: no 10 points lost from the first tenth to the last"].measured.num_values == 2
