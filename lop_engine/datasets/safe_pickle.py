@@ -3,13 +3,14 @@
 A pickle is a program. This reader knows only the instructions that build plain data: numbers, text, bytes, lists,
 tuples, dicts, and numpy arrays of numbers. The few names such files call (``numpy.dtype`` and the like) stand for what
 this module does itself; nothing is imported and nothing is called, so any other name is an error. Large payloads are
-not read: an array says where in the file its values lie.
+not read: an array says where in the file its values lie. A caller may say what further names stand for (`Builders`).
 """
 
+import io
 import pickletools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,11 +31,15 @@ _OBJECT_BYTES = 80
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
     """A global name, which is only ever compared."""
 
     module: str
     name: str
+
+
+Builders = Mapping[tuple[str, str], Callable[..., Any]]
+"""By module and name: what stands for the call of a name. It is given plain data, bytes read, and raises ValueError."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +115,36 @@ class StoredArray:
             yield from read_blocks(file, self.dtype, self.shape, num_rows)
 
 
-def load(path: Path) -> Any:
+def load(path: Path, builders: Builders | None = None) -> Any:
     """Read one pickle: plain Python data, with `StoredArray` where an array was.
 
+    Args:
+        builders: what stands for further names, besides those of numpy.
     Raises:
         DataError: the file cannot be read, is no pickle, is cut off, or wants more than data.
     """
     try:
         require_regular(path)
         with open(path, "rb") as file:
-            return _Machine(file, path).run()
+            return _Machine(file, path, path.stat().st_size, builders).run()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError, struct.error) as error:
         reason = str(error) if isinstance(error, ValueError) else "not a whole pickle"
         raise DataError(f"{path}: {(reason.splitlines() or ['not a whole pickle'])[0][:200]}") from None
+
+
+def loads_several(content: bytes, number: int, pointer: Callable[[Any], Any]) -> list[Any]:
+    """So many small pickles that follow each other in memory, and the offset behind the last.
+
+    Args:
+        pointer: what stands for a persistent id.
+    Raises:
+        ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError: not such pickles.
+    """
+    file = io.BytesIO(content)
+    found = [_Machine(file, Path(), len(content) - file.tell(), None, pointer).run() for _ in range(number)]
+    return [*found, file.tell()]
 
 
 class _File:
@@ -173,8 +193,16 @@ _LENGTH_BYTES = {
 class _Machine:
     """The pickle machine, without the instructions that call."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.file, self.path = _File(file, path.stat().st_size), path
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: Path,
+        size: int,
+        builders: Builders | None = None,
+        pointer: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.file, self.path = _File(file, size), path
+        self.builders, self.pointer = builders or {}, pointer
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -258,15 +286,17 @@ class _Machine:
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL":
-                stack.append(_Name(*argument))
+                stack.append(Name(*argument))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
                 if not isinstance(module, str | bytes) or not isinstance(attribute, str | bytes):
                     raise ValueError("not a whole pickle")
-                stack.append(_Name(_text(module), _text(attribute)))
+                stack.append(Name(_text(module), _text(attribute)))
             case "REDUCE":
                 arguments, called = stack.pop(), stack.pop()
                 stack.append(self.build(called, arguments))
+            case "BINPERSID" if self.pointer:
+                stack.append(self.pointer(stack.pop()))
             case "BUILD":
                 state = stack.pop()
                 if not isinstance(stack[-1], StoredArray | _StoredType):
@@ -279,11 +309,13 @@ class _Machine:
 
     def build(self, called: Any, arguments: Any) -> Any:
         """What the few names that such files call stand for."""
-        if not isinstance(called, _Name) or not isinstance(arguments, tuple):
+        if not isinstance(called, Name) or not isinstance(arguments, tuple):
             raise ValueError("calls something that is no name: not read")
+        if builder := self.builders.get((called.module, called.name)):
+            return builder(*map(self.in_memory, arguments))
         module = called.module.replace("numpy._core", "numpy.core")
         match (module, called.name, *arguments):
-            case ("numpy.core.multiarray", "_reconstruct", _Name("numpy", "ndarray"), (0,), _):
+            case ("numpy.core.multiarray", "_reconstruct", Name("numpy", "ndarray"), (0,), _):
                 return StoredArray(self.path)
             case ("numpy", "dtype", str() | bytes() as code, *_):
                 return _StoredType(str(_text(code)))
@@ -303,6 +335,15 @@ class _Machine:
             case _:
                 name = _cut(f"{called.module}.{called.name}")
                 raise ValueError(f"calls {name}; only plain data and arrays of numbers are read, so nothing was run")
+
+    def in_memory(self, argument: Any) -> Any:
+        """The argument itself, read where it is a string of bytes that was left in the file."""
+        if not isinstance(argument, _Span):
+            return argument
+        self.charge(argument.length)
+        with open(self.path, "rb") as file:
+            file.seek(argument.offset)
+            return file.read(argument.length)
 
     def top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):

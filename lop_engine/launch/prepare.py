@@ -133,7 +133,12 @@ def _refuse_if_running(run_dir: RunDir, status: RunStatus, clock: FileClock) -> 
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
-    """Two configurations under one name would mix their results."""
+    """Two configurations under one name would mix their results; what was imported has no weights to go on from."""
+    if "imported" in run_dir.read_config():
+        raise LaunchError(
+            f"{run_dir.name}: was imported, so there is nothing to train on from; "
+            "name other seeds, rename the file, choose another --runs-dir, or start over with --fresh"
+        )
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
     changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]

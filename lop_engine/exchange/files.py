@@ -1,0 +1,93 @@
+"""Files of all runs together: csv, parquet and npz."""
+
+import csv
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from lop_engine.analysis import Group, group_runs
+from lop_engine.errors import UserError
+from lop_engine.exchange.tables import Block, epoch_blocks, epoch_table, extent, recorded_metrics, task_blocks
+from lop_engine.runs import RunView
+
+
+def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
+    """One tidy table with a heading: a row a task, or with `epochs` a row an epoch; NaN for what is not finite."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        for number, block in enumerate(_blocks(runs, epochs)):
+            if number == 0:
+                table.writerow(block)
+            for row in zip(*block.values(), strict=True):
+                table.writerow("NaN" if value != value else value for value in row)
+
+
+def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
+    """The same table as `write_csv` makes, in columns. Raises UserError without pyarrow."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError("export: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+    words, counts = {"experiment", "setting"}, {"seed", "task", "epoch"}
+    kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
+    with open(path, "wb") as file:
+        writer: Any = None
+        for block in _blocks(runs, epochs):
+            if writer is None:
+                schema = arrow.schema([(name, kind.get(name, arrow.float64())) for name in block])
+                writer = parquet.ParquetWriter(file, schema)
+            writer.write_table(arrow.table(dict(block), schema))
+        if writer is not None:
+            writer.close()
+
+
+def write_npz(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
+    """Arrays by ``experiment/setting/metric``, (seeds, tasks), float64, and ``experiment/setting/seeds``.
+
+    With `epochs` also ``experiment/setting/epochs/metric``, (seeds, tasks, epochs), float32. NaN where nothing
+    finite was recorded.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for group in group_runs(runs):
+            name = f"{group.experiment}/{group.setting}"
+            _add(archive, f"{name}/seeds", np.array([run.seed for run in group.runs]))
+            for metric in recorded_metrics(group.runs):
+                _add(archive, f"{name}/{metric}", _seeds_by_tasks(group, metric))
+            if epochs:
+                _add_epochs(archive, f"{name}/epochs", group)
+
+
+def _blocks(runs: Sequence[RunView], epochs: bool) -> Iterable[Block]:
+    return epoch_blocks(runs) if epochs else task_blocks(runs)
+
+
+def _seeds_by_tasks(group: Group, metric: str) -> np.ndarray:
+    table = np.full((len(group.runs), extent(group.runs)[0]), np.nan)
+    for row, run in zip(table, group.runs, strict=True):
+        values = run.series.get(metric, np.empty(0))
+        row[: len(values)] = np.where(np.isfinite(values), values, np.nan)
+    return table
+
+
+def _add_epochs(archive: zipfile.ZipFile, name: str, group: Group) -> None:
+    """Every metric's (seeds, tasks, epochs), put together on disk, a run in memory at a time."""
+    metrics = recorded_metrics(group.runs)
+    if not metrics:
+        return
+    shape = (len(metrics), len(group.runs), *extent(group.runs))
+    with TemporaryDirectory(dir=Path(str(archive.filename)).parent, prefix=".export.") as directory:
+        table = np.memmap(Path(directory) / "epochs", np.float32, "w+", shape=shape)
+        for number, run in enumerate(group.runs):
+            table[:, number] = epoch_table(run, metrics, *shape[2:])
+        for metric, values in zip(metrics, table, strict=True):
+            _add(archive, f"{name}/{metric}", values)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)

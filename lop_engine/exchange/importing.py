@@ -1,0 +1,257 @@
+"""From a directory of the reference's result files to runs."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lop_engine
+from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
+from lop_engine.exchange import tensors
+from lop_engine.exchange.reference import KEYS, SETTINGS
+from lop_engine.methods import METHODS
+from lop_engine.records import RunStatus, rounded
+from lop_engine.rundir import RunDir, read_json, write_json
+from lop_engine.spec import Spec, load_runs
+from lop_engine.store import TableWriter
+
+_LARGEST_BYTES = 2**30
+_MOST_VALUES = 10**8
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One pickle of the reference, and the run that it becomes."""
+
+    path: Path
+    experiment: str
+    index: int
+    """Number of the setting."""
+    seed: int
+    setting: str = "default"
+    spec: Mapping[str, Any] | None = None
+    """None where nobody says what it was."""
+
+    def run_dir(self, runs_dir: Path) -> RunDir:
+        return RunDir(runs_dir / self.experiment / self.setting / f"seed_{self.seed:03d}")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A run that was made of a result file."""
+
+    run_dir: RunDir
+    tasks_done: int
+    num_tasks: int
+    unknown_keys: tuple[str, ...]
+
+
+def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
+    """The result files of ``directory/<setting>/<seed>``, or of ``directory/<name>/<setting>/<seed>``.
+
+    A name's settings are told by the experiment file of that name among `configs` (a single one is for a single
+    name whatever it is called), else by the file that `lop export` leaves beside them, else they are just numbers.
+
+    Raises:
+        UserError: no results there, or an experiment file that does not fit.
+    """
+    if not directory.is_dir():
+        raise UserError(f"import-results: {directory}: no such directory")
+    found = _number_files(directory.absolute(), directory.absolute().name)
+    if not found:
+        for below in sorted(path for path in directory.absolute().iterdir() if path.is_dir() and path.name[0] != "."):
+            found += _number_files(below, below.name)
+    if not found:
+        raise UserError(
+            f"import-results: {directory}: no results there; they are looked for as {directory}/<setting>/<seed> or "
+            f"{directory}/<name>/<setting>/<seed>, with numbers for setting and seed"
+        )
+    names = list(dict.fromkeys(file.experiment for file in found))
+    told = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
+    renamed = {name: name for name in names}
+    for config in configs:
+        name = names[0] if len(names) == len(configs) == 1 else config.stem
+        if name not in told:
+            raise UserError(
+                f"import-results: --cfg {config}: there are no results of that name{did_you_mean(name, names)} "
+                f"(there are {', '.join(names)})"
+            )
+        told[name], renamed[name] = _settings_of(config), config.stem
+    return [replace(_told(file, told[file.experiment]), experiment=renamed[file.experiment]) for file in found]
+
+
+def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Imported]:
+    """Make a run of each file, one in memory at a time; yields each as it is done. If one fails, none is left.
+
+    An imported run has ended, however many of its tasks were done: without weights there is nothing to go on from.
+
+    Raises:
+        UserError: a run of that name is there already (looked at before the first is made), a file is no such
+            result, or it does not fit its experiment file.
+    """
+    for file in files:
+        if file.run_dir(runs_dir).path.exists():
+            raise UserError(
+                f"import-results: {file.run_dir(runs_dir).path}: stands there already; choose another --runs-dir, "
+                f"or remove it (lop rm {file.run_dir(runs_dir).name})"
+            )
+    made: list[RunDir] = []
+    try:
+        for file in files:
+            imported = _import_one(file, runs_dir)
+            made.append(imported.run_dir)
+            yield imported
+    except BaseException:
+        for run_dir in made:
+            run_dir.clear()
+        raise
+
+
+def _number_files(directory: Path, name: str) -> list[ResultFile]:
+    """The files below `directory` whose path is two numbers, in their order."""
+    files = [
+        ResultFile(path, name, int(path.parent.name), int(path.name))
+        for path in directory.glob("*/*")
+        if _is_number(path.name) and _is_number(path.parent.name) and path.is_file()
+    ]
+    ordered = sorted(files, key=lambda file: (file.index, file.seed))
+    is_single = len({file.index for file in files}) == 1
+    return ordered if is_single else [replace(file, setting=f"setting={file.index}") for file in ordered]
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) < 7 and str(int(name)) == name
+
+
+Settings = list[tuple[str, dict[str, Any]]]
+"""Name and spec of each setting of an experiment, in the order of their numbers."""
+
+
+def _settings_of(config: Path) -> Settings:
+    """The settings of an experiment file. Raises ConfigError."""
+    return [(run.setting, run.spec.model_dump()) for run in load_runs(config, seeds=[0])]
+
+
+def _exported_settings(result: Path) -> Settings | None:
+    """What `lop export` left beside the settings; None where there is nothing of the kind."""
+    try:
+        listed = read_json(result.parents[1] / SETTINGS).get("settings")
+        settings = [(str(one["setting"]), dict(one["spec"])) for one in listed or ()]
+    except (OSError, StoreError, KeyError, TypeError, ValueError):
+        return None
+    is_sound = all(name and name not in (".", "..") and "/" not in name and name.isprintable() for name, _ in settings)
+    return settings if settings and is_sound else None
+
+
+def _told(file: ResultFile, settings: Settings | None) -> ResultFile:
+    if settings is None:
+        return file
+    if file.index >= len(settings):
+        raise UserError(
+            f"import-results: {file.path}: is of setting {file.index}, but its experiment file has only "
+            f"{len(settings)} (numbered from 0)"
+        )
+    setting, spec = settings[file.index]
+    return replace(file, setting=setting, spec=spec)
+
+
+def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
+    tables, unknown, digest = _read(file.path)
+    num_tasks, num_epochs = next(iter(tables.values())).shape
+    spec = _spec(file, num_tasks, num_epochs)
+    run_dir = file.run_dir(runs_dir)
+    try:
+        run_dir.path.mkdir(parents=True)
+        tasks_done = _write_records(run_dir, tables)
+        note = f"imported; ends after {tasks_done} of {num_tasks} tasks" if tasks_done < num_tasks else None
+        status = RunStatus("finished", num_tasks, num_epochs, tasks_done, note=note)
+        run_dir.write_status(status)
+        write_json(run_dir.run_json, _run_config(file, spec, digest), durable=True)  # last: now it is a run
+    except BaseException:
+        if run_dir.path.exists():
+            run_dir.clear()
+        raise
+    return Imported(run_dir, tasks_done, num_tasks, unknown)
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
+    """A file's tables by metric, (tasks, epochs) each; keys that are not known; its sha256. Raises DataError."""
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise DataError(f"{path}: larger than {_LARGEST_BYTES / 2**30:.0f} GiB: no result file")
+    raw = tensors.load(path)
+    if not isinstance(raw, dict):
+        raise DataError(f"{path}: holds no dictionary of results ({', '.join(KEYS.values())})")
+    found = {metric: _array(raw[key]) for metric, key in KEYS.items() if key in raw}
+    if not found:
+        raise DataError(f"{path}: holds none of {', '.join(KEYS.values())}")
+    shapes = {array.shape if array is not None else None for array in found.values()}
+    shape = next(iter(shapes))
+    if len(shapes) > 1 or shape is None or len(shape) != 2 or not 0 < shape[0] * shape[1] < _MOST_VALUES:
+        raise DataError(f"{path}: its tables should all be numbers of one shape (tasks, epochs)")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    tables = {metric: array for metric, array in found.items() if array is not None}
+    return tables, tuple(str(key) for key in raw if key not in KEYS.values()), digest
+
+
+def _array(value: Any) -> np.ndarray | None:
+    array = value.whole() if hasattr(value, "whole") else value
+    return array if isinstance(array, np.ndarray) else None
+
+
+def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
+    """The spec that was told, or the little that the file itself says. Raises UserError if they do not agree."""
+    if file.spec is None:
+        agent = {"agent": file.experiment} if file.experiment in METHODS else {}
+        return agent | {"num_tasks": num_tasks, "num_showings": num_epochs}
+    said = file.spec.get("num_tasks"), file.spec.get("num_showings")
+    if said != (num_tasks, num_epochs):
+        raise UserError(
+            f"import-results: {file.path}: holds {num_tasks} tasks of {num_epochs} epochs, its experiment file says "
+            f"{said[0]} of {said[1]}; give the --cfg that it was made with"
+        )
+    return dict(file.spec)
+
+
+def _write_records(run_dir: RunDir, tables: Mapping[str, np.ndarray]) -> int:
+    """Write epochs and tasks; return how many tasks were done.
+
+    The reference lays out its tables beforehand, so rows of zeros, like NaN, are what was never reached.
+    """
+    stacked = np.stack([np.asarray(table, float) for table in tables.values()], axis=2)
+    reached = (np.isfinite(stacked) & (stacked != 0)).any(axis=2)
+    tasks_done = int(np.flatnonzero(reached[:, -1]).max(initial=-1)) + 1
+    with TableWriter(run_dir.epochs_json, "epochs") as epochs, TableWriter(run_dir.tasks_json, "tasks") as tasks:
+        for task, rows in enumerate(stacked):
+            epochs.extend(
+                {"task": task, "epoch": int(epoch)} | _values(tables, rows[epoch])
+                for epoch in np.flatnonzero(reached[task])
+            )
+        tasks.extend({"task": task} | _values(tables, stacked[task, -1]) for task in range(tasks_done))
+    return tasks_done
+
+
+def _values(names: Mapping[str, Any], values: np.ndarray) -> dict[str, float | None]:
+    return {name: rounded(value) for name, value in zip(names, values.tolist(), strict=True)}
+
+
+def _run_config(file: ResultFile, spec: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """The content of run.json: what is known of the run, and where it comes from."""
+    try:
+        method = Spec(**spec).method
+    except ValueError:
+        method = str(spec.get("agent", "unknown"))
+    return {
+        "experiment": file.experiment,
+        "setting": file.setting,
+        "seed": file.seed,
+        "method": method,
+        "spec": dict(spec),
+        "created_at": time.time(),
+        "versions": {"lop": lop_engine.__version__},
+        "imported": {"source": str(file.path), "sha256": digest},
+    }

@@ -1,0 +1,67 @@
+"""The reference's result files: ``<name>/<setting>/<seed>``, settings and seeds as numbers, a pickle each.
+
+A pickle is a dict of tensors (tasks, epochs), float32. The public code keeps the first two keys, its recording variant
+all seven. Beside the settings lies `SETTINGS`, which the reference does not look at: what each number stands for.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lop_engine.analysis import Group, group_runs
+from lop_engine.errors import StoreError
+from lop_engine.exchange import tensors
+from lop_engine.exchange.tables import epoch_table, extent
+from lop_engine.records import METRICS
+from lop_engine.rundir import write_json
+from lop_engine.runs import RunView
+
+#: By metric, in the order of `METRICS`: its key in the pickle.
+KEYS = dict(
+    zip(
+        METRICS,
+        (
+            "train_accuracies",
+            "test_accuracies",
+            "curvatures",
+            "weight_magnitudes",
+            "dormant_proportions",
+            "effective_ranks",
+            "stable_ranks",
+        ),
+        strict=True,
+    )
+)
+
+SETTINGS = "settings.json"
+
+
+def write_pickles(runs: Sequence[RunView], directory: Path) -> None:
+    """One pickle a run, one run in memory at a time; NaN where nothing was recorded.
+
+    Settings are numbered as they were begun, which is the order of the experiment file.
+    """
+    groups = sorted(group_runs(runs), key=lambda group: group.experiment)
+    for experiment in dict.fromkeys(group.experiment for group in groups):
+        settings = sorted((group for group in groups if group.experiment == experiment), key=_begun_at)
+        for index, group in enumerate(settings):
+            (directory / experiment / str(index)).mkdir(parents=True)
+            for run in group.runs:
+                table = epoch_table(run, METRICS, *extent(group.runs))
+                content = tensors.dump(dict(zip(KEYS.values(), table, strict=True)))
+                (directory / experiment / str(index) / str(run.seed)).write_bytes(content)
+        known = [{"setting": group.setting, "spec": dict(group.runs[0].spec)} for group in settings]
+        write_json(directory / experiment / SETTINGS, {"settings": known})
+
+
+def _begun_at(group: Group) -> float:
+    """When the first of a setting's runs was made, Unix seconds; 0 where that is not known."""
+    return min(map(_created_at, group.runs))
+
+
+def _created_at(run: RunView) -> float:
+    try:
+        said: Any = run.dir.read_config().get("created_at")
+    except (StoreError, OSError):
+        return 0.0
+    return float(said) if isinstance(said, int | float) else 0.0

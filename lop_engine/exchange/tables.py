@@ -1,0 +1,99 @@
+"""Runs as tables of plain columns: what csv and parquet files hold, a block of rows at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lop_engine.errors import StoreError
+from lop_engine.records import ALL_METRICS
+from lop_engine.runs import RunView
+from lop_engine.store import read_task, tail_task
+
+Block = Mapping[str, Sequence[Any]]
+"""Columns of equal length by name: experiment, setting, seed, task (and epoch), then numbers."""
+
+_TASKS_A_BLOCK = 40
+
+
+def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
+    """The metrics that any of `runs` has recorded, in the order of `ALL_METRICS`."""
+    return [metric for metric in ALL_METRICS if any(metric in run.series for run in runs)]
+
+
+def tasks_recorded(run: RunView) -> int:
+    return max((len(values) for values in run.series.values()), default=0)
+
+
+def task_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
+    """The recorded tasks of each run, a block a run: its metrics at the task's end, and wall time in seconds."""
+    metrics = recorded_metrics(runs)
+    for run in runs:
+        count = tasks_recorded(run)
+        nothing = np.full(count, np.nan)
+        numbers = {metric: run.series.get(metric, nothing).tolist() for metric in metrics}
+        yield _keys(run, count) | {"task": range(count), "seconds": run.seconds[:count].tolist()} | numbers
+
+
+def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
+    """The recorded epochs of each run, some tasks a block, so that a long record is never in memory whole."""
+    metrics = recorded_metrics(runs)
+    for run in runs:
+        for start in range(0, max(1, _tasks_with_epochs(run)), _TASKS_A_BLOCK):
+            tasks: list[int] = []
+            epochs: list[int] = []
+            tables = []
+            for task in range(start, start + _TASKS_A_BLOCK):
+                found, table = _epochs_of(run, task, metrics)
+                tasks += [task] * len(found)
+                epochs += found
+                tables.append(table)
+            numbers = dict(zip(metrics, np.concatenate(tables).T.tolist(), strict=True))
+            yield _keys(run, len(tasks)) | {"task": tasks, "epoch": epochs} | numbers
+
+
+def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs: int) -> np.ndarray:
+    """Metrics after every epoch, (metrics, tasks, epochs), float32; NaN where nothing finite was recorded.
+
+    What only the record of tasks has is taken from there, for the last epoch.
+    """
+    table = np.full((len(metrics), num_tasks, num_epochs), np.nan, np.float32)
+    for task in range(min(num_tasks, _tasks_with_epochs(run))):
+        epochs, values = _epochs_of(run, task, metrics)
+        inside = [row for row, epoch in enumerate(epochs) if 0 <= epoch < num_epochs]
+        table[:, task, [epochs[row] for row in inside]] = values[inside].T
+    for rows, metric in zip(table, metrics, strict=True):
+        values = run.series.get(metric, np.empty(0))[:num_tasks]
+        last = rows[: len(values), -1]
+        last[np.isnan(last)] = values[np.isnan(last)]
+    return table
+
+
+def extent(runs: Sequence[RunView]) -> tuple[int, int]:
+    """Tasks, and epochs a task, that the longest of `runs` was meant to have."""
+    num_tasks = max(max(run.num_tasks, tasks_recorded(run)) for run in runs)
+    return num_tasks, max(_epochs_a_task(run) for run in runs)
+
+
+def _epochs_a_task(run: RunView) -> int:
+    said = run.spec.get("num_showings")
+    return said if isinstance(said, int) and said > 0 else max(1, run.status.num_epochs)
+
+
+def _tasks_with_epochs(run: RunView) -> int:
+    last = tail_task(run.dir.epochs_json)
+    return 0 if last is None else last + 1
+
+
+def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[int], np.ndarray]:
+    """The recorded epochs of a task, and their metrics, (epochs, metrics); NaN for null. Raises StoreError."""
+    documents = read_task(run.dir.epochs_json, task)
+    try:
+        values = np.array([[one.get(name) for name in metrics] for one in documents], dtype=float)
+        return [int(one["epoch"]) for one in documents], values.reshape(-1, len(metrics))
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{run.dir.epochs_json}: task {task}: an epoch or a metric is not a number") from None
+
+
+def _keys(run: RunView, count: int) -> dict[str, Sequence[Any]]:
+    return {"experiment": [run.experiment] * count, "setting": [run.setting] * count, "seed": [run.seed] * count}

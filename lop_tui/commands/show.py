@@ -1,0 +1,132 @@
+"""`lop show`: all there is to know of one run."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lop_engine.analysis import bin_means
+from lop_engine.errors import LaunchError, StoreError
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.selection import select
+from lop_engine.spec import Spec
+from lop_tui.commands.console import say
+from lop_tui.dashboard import formats
+from lop_tui.measures import MEASURES
+
+_POINTS = 22
+_LAST_TASKS = 3
+_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
+
+
+def show_run(runs_dir: Path, selector: str, as_json: bool) -> int:
+    """Print one run: what it is, where it stands, its last tasks. Raises UserError."""
+    chosen = select(RunsReader(runs_dir).read(), [selector])
+    if len(chosen) > 1:
+        names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
+        raise LaunchError(f'"{selector}" names {len(chosen)} runs; choose one of {names}')
+    [view] = chosen
+    config: dict[str, Any] = {}
+    with suppress(StoreError, FileNotFoundError):  # its problem is told below
+        config = view.dir.read_config()
+    if as_json:
+        content = orjson.dumps(_as_dict(view, config), option=orjson.OPT_INDENT_2)
+        sys.stdout.buffer.write(content + b"\n")
+        return 0
+    console = Console()
+    for line in _facts(view, config):
+        say(console, line)
+    if tasks := _tasks_recorded(view):
+        console.print(_table(view, tasks, _ASCII_BARS if console.options.ascii_only else _BARS))
+    if error := view.problem or view.status.error:
+        say(console, f"error: {error}", style="red")
+    return 0
+
+
+def sparkline(values: np.ndarray, bars: str = _BARS) -> str:
+    """A character a value, lowest to highest; a blank for what is not finite, the middle for what never changes."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return " " * len(values)
+    low, span = finite.min(), np.ptp(finite)
+    heights = [(value - low) / span if span else 0.5 for value in values]
+    return "".join(bars[min(int(h * len(bars)), len(bars) - 1)] if np.isfinite(h) else " " for h in heights)
+
+
+def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
+    """The run in words, a line a matter."""
+    status = view.status
+    where = [one for one in (status.device, status.host or config.get("host")) if one]
+    progress = f"{_tasks_recorded(view)} of {view.num_tasks} tasks"
+    if view.state == "running" and status.eta_s is not None:
+        progress += f", {formats.duration(status.eta_s)} left"
+    facts = {
+        "run": view.dir.name,
+        "state": f"{view.state}, {progress}",
+        "trained": " on ".join(map(str, where)),
+        "with": ", ".join(f"{name} {version}" for name, version in _mapping(config.get("versions")).items()),
+        "imported": _mapping(config.get("imported")).get("source", ""),
+        "spec": ", ".join(f"{key} {value}" for key, value in _chosen(view.spec).items()),
+        "note": status.note or "",
+        "records": str(view.dir.path),
+    }
+    return [f"{name:<9} {fact}" for name, fact in facts.items() if fact]
+
+
+def _chosen(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a spec is not the default."""
+    fields = Spec.model_fields
+    return {
+        key: value
+        for key, value in spec.items()
+        if key not in fields or (tuple(value) if isinstance(value, list) else value) != fields[key].default
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _table(view: RunView, tasks: int, bars: str) -> Table:
+    """A row a metric: its course over the whole run, and its last tasks."""
+    bin_size = -(-max(tasks, view.num_tasks) // _POINTS)
+    last = range(max(0, tasks - _LAST_TASKS), tasks)
+    table = Table()
+    table.add_column("metric")
+    table.add_column(f"course, {bin_size} tasks a point" if bin_size > 1 else "course", no_wrap=True)
+    for task in last:
+        table.add_column(f"task {task + 1}", justify="right")
+    for metric, values in view.series.items():
+        measure = MEASURES[metric]
+        line = sparkline(bin_means(values, bin_size, view.num_tasks), bars)
+        cells = [formats.short_value(float(values[task]), measure.scale) for task in last]
+        table.add_row(measure.label, escape(line), *("-" if cell == "nan" else cell for cell in cells))
+    return table
+
+
+def _tasks_recorded(view: RunView) -> int:
+    return max((len(values) for values in view.series.values()), default=0)
+
+
+def _as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
+    tasks = _tasks_recorded(view)
+    last = range(max(0, tasks - _LAST_TASKS), tasks)
+    return {
+        "run": view.dir.name,
+        "path": str(view.dir.path),
+        "state": view.state,
+        "tasks_done": tasks,
+        "num_tasks": view.num_tasks,
+        "progress": view.status.progress,
+        "error": view.problem or view.status.error,
+        "config": dict(config),
+        "status": view.status.to_dict(),
+        "last": [{"task": task} | {name: float(values[task]) for name, values in view.series.items()} for task in last],
+    }

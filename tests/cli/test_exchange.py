@@ -1,0 +1,93 @@
+"""`lop export` and `lop import-results` as they are typed."""
+
+import builtins
+import json
+import pickle
+
+import pytest
+import torch
+
+from tests.cli.test_views import lop, refused
+from tests.helpers import TINY, make_run
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / "runs", "cbp", seed, num_tasks=4, num_epochs=2)
+    make_run(tmp_path / "runs", "bp", 0, num_tasks=4, num_epochs=2, tasks_done=1, state="stopped")
+    return tmp_path / "runs"
+
+
+def export(runs_dir, form, path, *more):
+    return "export", "--runs-dir", runs_dir, "--format", form, "-o", path, *more
+
+
+def test_export_says_what_is_written_and_what_is_not_whole(runs_dir, tmp_path):
+    said = lop(*export(runs_dir, "csv", tmp_path / "x.csv"))
+    assert f"csv: {tmp_path / 'x.csv'} (3 runs)" in said
+    assert "not all tasks done, it has only what is there: 1 run (bp/default/seed_000)" in said
+    lop(*export(runs_dir, "csv", tmp_path / "y.csv", "--where", "method:cbp"))
+    assert len((tmp_path / "y.csv").read_text().splitlines()) == 1 + 2 * 4
+
+
+def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
+    def said(*arguments):
+        line = refused(monkeypatch, capsys, *arguments)
+        assert line.count("\n") == 1
+        return line
+
+    target = tmp_path / "x.csv"
+    lop(*export(runs_dir, "csv", target))
+    assert "stands there already; --force" in said(*export(runs_dir, "csv", target))
+    lop(*export(runs_dir, "csv", target, "--force"))
+    assert 'did you mean "csv"' in said(*export(runs_dir, "cvs", tmp_path / "z"))
+    assert "matches none of the 3 runs" in said(*export(runs_dir, "csv", tmp_path / "z", "--where", "l2"))
+    assert "no runs in" in said(*export(tmp_path / "none", "csv", tmp_path / "z"))
+    make_run(tmp_path / "new", "bp", tasks_done=0, state="queued")
+    assert "nothing to export" in said(*export(tmp_path / "new", "csv", tmp_path / "z"))
+    assert str(target) in said(*export(runs_dir, "csv", target / "below"))
+    assert "no such directory" in said("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
+    assert "no results there" in said("import-results", runs_dir, "--runs-dir", runs_dir)
+    assert not (tmp_path / "z").exists()
+
+
+@pytest.mark.parametrize(("form", "package"), [("parquet", "pyarrow"), ("tensorboard", "tensorboardX")])
+def test_a_missing_package_is_named_with_what_installs_it(runs_dir, tmp_path, monkeypatch, capsys, form, package):
+    find = builtins.__import__
+
+    def without(name, *rest):
+        if name.split(".")[0] == package:
+            raise ImportError(name)
+        return find(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    said = refused(monkeypatch, capsys, *export(runs_dir, form, tmp_path / "x"))
+    assert f"lop[{form}]" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_imported_runs_are_listed_and_not_resumed(tmp_path):
+    path = tmp_path / "old/cbp/0/0"
+    path.parent.mkdir(parents=True)
+    table = torch.zeros(4, 2)
+    table[:2] = 0.75
+    path.write_bytes(pickle.dumps({"test_accuracies": table, "losses": table}))
+    runs_dir = ("--runs-dir", tmp_path / "runs")
+    said = lop("import-results", tmp_path / "old", *runs_dir)
+    assert "cbp/default: 1 run, 2 of 4 tasks" in said
+    assert "not known here: losses" in said
+    assert "configuration unknown: cbp" in said
+    assert "nothing to resume" in lop("resume", *runs_dir)
+    assert "ends after 2 of 4 tasks" in lop("status", *runs_dir)
+    assert str(path) in lop("show", "cbp", *runs_dir)
+
+
+def test_imported_runs_are_not_trained_on(runs_dir, tmp_path, monkeypatch, capsys):
+    lop(*export(runs_dir, "pickle", tmp_path / "old"))
+    lop("import-results", tmp_path / "old", "--runs-dir", tmp_path / "new")
+    config = tmp_path / "bp.json"
+    config.write_text(json.dumps(TINY | {"agent": "bp"}))
+    said = refused(monkeypatch, capsys, "run", config, "--seeds", "2", "--runs-dir", tmp_path / "new")
+    assert "bp/default/seed_000: was imported" in said
+    assert "--fresh" in said
