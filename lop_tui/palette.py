@@ -27,3 +27,31 @@ def assign_colours(labels: Sequence[str]) -> dict[str, str]:
         if label not in colours:
             colours[label] = free.pop(0) if free else OTHER_COLOURS[len(colours) % len(OTHER_COLOURS)]
     return colours
+
+
+def ink(colour: str) -> str:
+    """`colour`, darkened until words in it can be read on white paper."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    while _luminance(red, green, blue) > _READABLE:
+        red, green, blue = (int(0.95 * channel) for channel in (red, green, blue))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def tint(colour: str, strength: float) -> str:
+    """From pale to dark about `colour`: its own at 2/3, whiter below, blacker above. `strength` is in 0 .. 1."""
+    towards, share = (255, 1 - 1.5 * strength) if strength <= 2 / 3 else (0, 1.5 * (strength - 2 / 3))
+    channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(channel + share * (towards - channel)):02x}" for channel in channels)
+
+
+#: Relative luminance of a contrast of 4.5 to 1 on white.
+_READABLE = 0.183
+
+
+def _luminance(*channels: int) -> float:
+    """Relative luminance of an sRGB colour, 0 .. 1 (WCAG)."""
+    linear = [
+        value / 12.92 if (value := channel / 255) <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for channel in channels
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

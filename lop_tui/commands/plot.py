@@ -1,95 +1,290 @@
 """`lop plot`: from runs to a figure."""
 
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lop_engine.analysis import Group, group_runs
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.analysis import Group, Summary, group_runs
+from lop_engine.analysis.epochs import epoch_curves, late_task
+from lop_engine.analysis.levels import best_at_the_end, mean_level
+from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.errors import UserError
+from lop_engine.published import published_levels
 from lop_engine.query import filter_runs
 from lop_engine.records import ALL_METRICS, METRICS
 from lop_engine.runs import RunsReader
-from lop_tui.commands.console import say
+from lop_tui.commands.console import plural, say
+from lop_tui.commands.plot_request import Request, experiment_among, metrics_among, task_list, task_range
+from lop_tui.measures import MEASURES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lop_tui.figures import Look
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asked to see."""
+@dataclass
+class _Plan:
+    """What is to be drawn, and what a person should know of it."""
 
-    runs_dir: Path
-    metrics: Sequence[str]
-    """``all`` for the seven."""
-    output: Path | None
-    bin_size: int | None
-    title: str
-    where: str
-    tasks: str
-    log: bool | None
+    groups: list[Group]
+    metrics: list[str]
+    every_group: list[Group]
+    """Also those that were not asked for: they keep their colours, and linear runs are a baseline."""
+    notes: list[str]
 
 
 def plot_runs(request: Request) -> int:
-    """Draw the metrics and say where the figure is. Raises UserError."""
-    metrics = _metrics(request.metrics)
-    tasks = _tasks(request.tasks)
-    path = request.output or request.runs_dir / f"{'_'.join(metrics) if len(metrics) < 3 else 'metrics'}.png"
+    """Draw a figure and say where it is. Raises UserError and OSError."""
+    request.check()
+    task_range(request.tasks)  # what can be refused before the records are read
 
     from lop_tui import figures  # matplotlib takes its time
 
+    plan = _planned(request)
+    path = request.output or request.runs_dir / f"{_stem(request, plan.metrics)}.png"
     if path.suffix.lower() not in figures.FORMATS:
         raise UserError(f"plot: {path}: choose one of {', '.join(figures.FORMATS)}")
-    groups = _groups(request.runs_dir, request.where)
-    look = figures.Look(request.bin_size, tasks, request.log)
-    drawable = [group for group in groups if any(len(look.curve(group, metric).task) for metric in metrics)]
-    if not drawable and request.tasks:
-        raise UserError(f"plot: --tasks {request.tasks}: no whole bin has its middle there; name more tasks")
-    if not drawable:
-        raise UserError(
-            f"plot: no run in {request.runs_dir} has finished enough tasks for one bin yet; try a smaller --bin"
-        )
+    figure, look = _DRAWERS[request.kind](request, plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures.save(figures.draw(drawable, metrics, look, request.title), path)
+    figures.save(figure, path, look)
     console = Console()
-    for group in groups:
-        if group not in drawable:
-            say(
-                console,
-                f"left out: {group.label}, which has no whole bin {'among these tasks' if request.tasks else 'yet'}",
-            )
+    for note in plan.notes:
+        say(console, note)
     say(console, f"figure: {path}")
     return 0
 
 
-def _metrics(names: Sequence[str]) -> list[str]:
-    metrics = list(METRICS) if list(names) == ["all"] else list(dict.fromkeys(names))
-    for metric in metrics:
-        if metric not in ALL_METRICS:
-            known = ", ".join(ALL_METRICS)
-            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
-    return metrics
-
-
-def _groups(runs_dir: Path, where: str) -> list[Group]:
-    runs = RunsReader(runs_dir).read().runs
+def _planned(request: Request) -> _Plan:
+    experiment, words = experiment_among(request.words) if request.kind == "sweep" else ("", request.words)
+    metrics = metrics_among(words, by_default=["all"] if request.kind == "metrics" else [])
+    runs = RunsReader(request.runs_dir).read().runs
     if not runs:
-        raise UserError(f"plot: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    chosen = filter_runs(runs, where)
+        raise UserError(f"plot: no runs in {request.runs_dir}; start some with lop run CFG, or name another --runs-dir")
+    chosen = filter_runs(runs, request.where)
     if not chosen:
-        raise UserError(f'plot: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
-    return group_runs(chosen)
+        raise UserError(f'plot: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}')
+    groups = group_runs(chosen)
+    notes = [f"cannot be read: {run.problem}" for run in chosen if run.problem]
+    if request.kind == "sweep":
+        groups = _one_experiment(groups, experiment)
+    refuse_mixed(groups)
+    by_default = ["test_accuracy", "train_accuracy"] if request.kind == "within-task" else ["test_accuracy"]
+    plan = _Plan(groups, metrics or by_default, group_runs(runs), notes)
+    _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
+    if request.kind in ("seeds", "within-task") and len(metrics) > 1:
+        raise UserError(f"plot: --kind {request.kind}: a panel is a method here, so name one metric")
+    return plan
 
 
-def _tasks(text: str) -> tuple[float, float]:
-    """The first and last task of ``A-B``, ``A-`` or ``-B``; all where nothing is said."""
-    match = re.fullmatch(r"([0-9]{0,9})-([0-9]{0,9})", text or "-")
-    if not match or text == "-":
+def _one_experiment(groups: list[Group], name: str) -> list[Group]:
+    """The settings of the experiment called `name`, or of the only one that is swept."""
+    if not name:
+        swept = sorted({group.experiment for group in groups if group.setting != "default"})
+        if len(swept) != 1:
+            which = f"{', '.join(swept)} are" if swept else "no experiment here is"
+            raise UserError(f"plot: --kind sweep: {which} swept; name one: lop plot --kind sweep bp")
+        name = swept[0]
+    there_are = sorted({group.experiment for group in groups})
+    found = [name] if name in there_are else _experiments_of_method(groups, name)
+    if len(found) != 1:
+        which = f"{len(found)} experiments are" if found else "no runs are"
+        raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(found or there_are)}')
+    return sorted((group for group in groups if group.experiment == found[0]), key=_by_size)
+
+
+def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
+    """Those whose file says that method."""
+    return sorted({group.experiment for group in groups for run in group.runs if run.spec.get("agent") == method})
+
+
+def _by_size(group: Group) -> tuple[str, list[tuple[float, str]]]:
+    """Settings in the order of their numbers, the greatest first."""
+    order = []
+    for part in group.setting.split(","):
+        value = part.rpartition("=")[2]
+        try:
+            order.append((-float(value), ""))
+        except ValueError:
+            order.append((0.0, value))
+    return group.experiment, order
+
+
+def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
+    """Refuse a metric that no run has, if it was named; pass over it among the seven."""
+    recorded = {metric for group in plan.groups for run in group.runs for metric in run.series}
+    missing = [metric for metric in plan.metrics if metric not in recorded]
+    if not recorded or not missing:  # without any task there is nothing to tell
+        return
+    if explicit or len(missing) == len(plan.metrics):
+        have = ", ".join(metric for metric in ALL_METRICS if metric in recorded)
+        raise UserError(f"plot: {missing[0]} was not recorded in these runs (they have {have})")
+    plan.notes.append(f"not recorded, so left out: {', '.join(missing)}")
+    plan.metrics = [metric for metric in plan.metrics if metric in recorded]
+
+
+def _look(request: Request, plan: _Plan, colours: Mapping[str, str] | None = None) -> "Look":
+    from lop_tui.figures import Look
+    from lop_tui.palette import assign_colours
+
+    return Look(
+        request.bin_size,
+        task_range(request.tasks),
+        request.log,
+        request.band,
+        request.style,
+        request.inches,
+        request.dpi,
+        request.title,
+        request.reference,
+        colours or assign_colours([group.label for group in plan.every_group]),
+    )
+
+
+def _drawable(request: Request, plan: _Plan, look: "Look") -> list[Group]:
+    """The groups that have a point to show. Raises UserError if none has."""
+    groups = [group for group in plan.groups if any(len(look.curve(group, metric).task) for metric in plan.metrics)]
+    if not groups and request.tasks:
+        raise UserError(f"plot: --tasks {request.tasks}: no whole bin has its middle there; name more tasks")
+    if not groups:
         raise UserError(
-            f'plot: --tasks "{text}": write the first and last task, 1000-2000, or one of them, 1000- or -2000'
+            f"plot: no run in {request.runs_dir} has finished enough tasks for one bin yet; try a smaller --bin"
         )
-    first, last = int(match[1] or 1), int(match[2] or 0) or math.inf
-    if not 1 <= first <= last:
-        raise UserError(f'plot: --tasks "{text}": should run from a task of 1 or more to a later one')
-    return first, last
+    for group in plan.groups:
+        if group not in groups:
+            where = "among these tasks" if request.tasks else "yet"
+            plan.notes.append(f"left out: {group.label}, which has no whole bin {where}")
+    for group in groups:
+        plan.notes += _seeds_of(group, look, plan.metrics[0])
+    return groups
+
+
+def _seeds_of(group: Group, look: "Look", metric: str) -> list[str]:
+    """What the seeds of a line mean for how it is to be read."""
+    curve = look.curve(group, metric)
+    if not len(curve.task):
+        return []
+    if curve.num_seeds.max() == 1:
+        return [f"one seed: {group.label} has no band"] if look.band != "none" else []
+    most = int(curve.num_seeds.max())
+    last_whole = int((curve.num_seeds == most).nonzero()[0][-1])
+    if last_whole == len(curve.task) - 1:
+        return []
+    start = int(curve.task[last_whole + 1] - (curve.bin_size - 1) / 2)
+    return [
+        f"{group.label}: {most} seeds up to task {start - 1}, then fewer, {curve.num_seeds[-1]} at the end (dotted)"
+    ]
+
+
+def _tasks(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import draw
+
+    look = _look(request, plan)
+    return draw(_drawable(request, plan, look), plan.metrics, look), look
+
+
+def _sweep(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import draw_sweep
+
+    look = _look(request, plan)
+    groups = _drawable(request, plan, look)
+    return draw_sweep(groups, plan.metrics, look, _linear_level(request, plan, groups[0])), look
+
+
+def _linear_level(request: Request, plan: _Plan, group: Group) -> tuple[float, str] | None:
+    """The linear baseline's test accuracy, mean over tasks and seeds; else the published one, if it was asked for."""
+    from lop_engine.analysis import protocol_differences
+
+    linear = [one for one in plan.every_group if any(run.spec.get("agent") == "linear" for run in one.runs)]
+    for one in (one for one in linear if one.experiment != group.experiment):
+        refuse_mixed([one])
+        differing = protocol_differences(group, one)
+        differing.pop("width", None)  # a linear network has none
+        if differing:
+            plan.notes.append(f"left out: the level of {one.label}, whose {next(iter(differing))} is another")
+        elif (level := mean_level(one, "test_accuracy")) == level:
+            return level, f"{one.label} (n={sum(bool(len(run.seconds)) for run in one.runs)}/{len(one.runs)})"
+    if request.reference:
+        spec = next((run.spec for run in group.runs if run.spec), {})
+        learner = {"agent": "linear", "step_size": 0.01, "weight_decay": 0.0, "perturb_scale": 0.0, "net_type": 1}
+        for published in published_levels({**spec, **learner})[:1]:
+            return published.accuracy, "linear, published"
+    return None
+
+
+def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    """One line a method: of one with several settings, the best at the end."""
+    from lop_tui.figures import draw
+    from lop_tui.palette import assign_colours
+
+    by_experiment: dict[str, list[Group]] = {}
+    for group in plan.groups:
+        by_experiment.setdefault(group.experiment, []).append(group)
+    colours = assign_colours(sorted({group.experiment for group in plan.every_group}))
+    plan.groups = []
+    for groups in by_experiment.values():
+        best = best_at_the_end(groups)
+        if best and len(groups) > 1:
+            plan.notes.append(_why(best, len(groups)))
+        plan.groups.append(best.group if best else groups[0])
+    look = _look(request, plan, {group.label: colours[group.experiment] for group in plan.groups})
+    return draw(_drawable(request, plan, look), plan.metrics, look), look
+
+
+def _why(best: Summary, num_settings: int) -> str:
+    accuracy = f"{best.last * MEASURES['test_accuracy'].factor:.1f} %"
+    return (
+        f"{best.group.experiment}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
+        f"with a test accuracy of {accuracy} over the last tenth of its tasks"
+    )
+
+
+def _seeds(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import draw_heatmap, draw_seeds
+
+    look = _look(request, plan)
+    groups = _drawable(request, plan, look)
+    draw_them = draw_heatmap if request.heatmap else draw_seeds
+    return draw_them(groups, plan.metrics[0], look), look
+
+
+def _within_task(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import TaskEpochs, draw_epochs
+
+    look = _look(request, plan)
+    named = task_list(request.at)
+    shown = []
+    for group in plan.groups:
+        last = late_task(group)
+        tasks = named or sorted({1, (last + 1) // 2, last} - {0})
+        by_task = {task: epoch_curves(group, task, plan.metrics) for task in tasks}
+        by_task = {task: curves for task, curves in by_task.items() if len(curves[0].task)}
+        if by_task:
+            shown.append(TaskEpochs(group, by_task))
+        missing = [str(task) for task in tasks if task not in by_task]
+        if missing:
+            plan.notes.append(f"left out: {group.label}, which has no recorded epochs of task {', '.join(missing)}")
+    if not shown:
+        raise UserError("plot: --kind within-task: no epochs of these tasks are recorded; name others with --at 1,100")
+    if all(len(curves[0].task) == 1 for one in shown for curves in one.by_task.values()):
+        plan.notes.append("one epoch a task is recorded (metrics_every): points, no curves")
+    return draw_epochs(shown, plan.metrics, look), look
+
+
+_DRAWERS: Mapping[str, Callable[[Request, _Plan], tuple["Figure", "Look"]]] = {
+    "tasks": _tasks,
+    "metrics": _tasks,
+    "sweep": _sweep,
+    "methods": _methods,
+    "seeds": _seeds,
+    "within-task": _within_task,
+}
+
+
+def _stem(request: Request, metrics: list[str]) -> str:
+    """What a figure is called when nobody says."""
+    if request.kind in ("tasks", "metrics"):
+        return "_".join(metrics) if len(metrics) < 3 and metrics != list(METRICS) else "metrics"
+    return request.kind.replace("-", "_")

@@ -1,0 +1,117 @@
+"""What a person asks of `lop plot`, and what is wrong with it."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from lop_engine.analysis.bands import BANDS, Band
+from lop_engine.errors import UserError, did_you_mean
+from lop_engine.records import ALL_METRICS, METRICS
+
+KINDS = ("tasks", "sweep", "methods", "metrics", "seeds", "within-task")
+STYLES = ("paper", "screen")
+
+#: Of a PNG, either way: more is a slip of the keyboard and fills the memory.
+MOST_DOTS = 20_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked to see."""
+
+    runs_dir: Path
+    words: Sequence[str] = ()
+    """Metrics, ``all`` for the seven; of a sweep also the experiment or its file."""
+    kind: str = "tasks"
+    output: Path | None = None
+    bin_size: int | None = None
+    title: str = ""
+    where: str = ""
+    tasks: str = ""
+    log: bool | None = None
+    band_name: str = "se"
+    size: str = ""
+    dpi: int | None = None
+    style: str = "paper"
+    reference: bool = False
+    heatmap: bool = False
+    at: str = ""
+
+    @property
+    def band(self) -> Band:
+        return cast(Band, self.band_name)
+
+    @property
+    def inches(self) -> tuple[float, float] | None:
+        """Width and height; None where nothing is said. Raises UserError."""
+        if not self.size:
+            return None
+        match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)x([0-9]{1,3}(?:\.[0-9]{1,3})?)", self.size)
+        if not match or not all(1 <= float(side) <= 100 for side in match.groups()):
+            raise UserError(f'plot: --size "{self.size}": write width and height in inches, 1 to 100: 6.5x4')
+        return float(match[1]), float(match[2])
+
+    def check(self) -> None:
+        """Refuse words that mean nothing, and options that do not go together. Raises UserError."""
+        for option, word, choices in (
+            ("--kind", self.kind, KINDS),
+            ("--band", self.band_name, BANDS),
+            ("--style", self.style, STYLES),
+        ):
+            if word not in choices:
+                raise UserError(
+                    f'plot: {option} "{word}"{did_you_mean(word, choices)} (there are {", ".join(choices)})'
+                )
+        if self.dpi is not None and not 10 <= self.dpi <= 2400:
+            raise UserError(f"plot: --dpi {self.dpi}: dots an inch, 10 to 2400")
+        if self.inches and max(self.inches) * (self.dpi or 300) > MOST_DOTS:
+            raise UserError(f"plot: --size {self.size}: more than {MOST_DOTS} dots; choose a smaller size or --dpi")
+        if self.heatmap and self.kind != "seeds":
+            raise UserError("plot: --heatmap shows single seeds; add --kind seeds")
+        if self.at and self.kind != "within-task":
+            raise UserError("plot: --at names the tasks to look into; add --kind within-task")
+
+
+def experiment_among(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The experiment that one of `words` names, by itself or by its file, and the other words; '' for none."""
+    others = [word for word in words if word != "all" and word not in ALL_METRICS]
+    if len(others) > 1:
+        raise UserError(f"plot: --kind sweep: shows one experiment, these are {len(others)}: {', '.join(others)}")
+    name = others[0] if others else ""
+    if name.endswith(".json"):
+        name = Path(name).stem
+    return name, [word for word in words if word not in others]
+
+
+def metrics_among(words: Sequence[str], by_default: Sequence[str] = ()) -> list[str]:
+    """The metrics that `words` name, each once. Raises UserError."""
+    words = list(words) or by_default
+    metrics = list(METRICS) if list(words) == ["all"] else list(dict.fromkeys(words))
+    for metric in metrics:
+        if metric not in ALL_METRICS:
+            known = ", ".join(ALL_METRICS)
+            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
+    return metrics
+
+
+def task_range(text: str) -> tuple[float, float]:
+    """The first and last task of ``A-B``, ``A-`` or ``-B``; all where nothing is said. Raises UserError."""
+    match = re.fullmatch(r"([0-9]{0,9})-([0-9]{0,9})", text or "-")
+    if not match or text == "-":
+        raise UserError(
+            f'plot: --tasks "{text}": write the first and last task, 1000-2000, or one of them, 1000- or -2000'
+        )
+    first, last = int(match[1] or 1), int(match[2] or 0) or math.inf
+    if not 1 <= first <= last:
+        raise UserError(f'plot: --tasks "{text}": should run from a task of 1 or more to a later one')
+    return first, last
+
+
+def task_list(text: str) -> list[int]:
+    """The tasks of ``1,1000,2000``, rising; none where nothing is said. Raises UserError."""
+    if not re.fullmatch(r"([1-9][0-9]{0,8}(,[1-9][0-9]{0,8}){0,5})?", text):
+        raise UserError(f'plot: --at "{text}": write one to six tasks, counted from 1: 1,1000,2000')
+    return sorted({int(task) for task in text.split(",") if task})

@@ -1,0 +1,23 @@
+"""Figures for papers and talks, drawn with matplotlib from `lop_engine.analysis`.
+
+The same records give the same bytes.
+"""
+
+from lop_tui.figures.look import FORMATS, STYLES, Look, as_svg, save
+from lop_tui.figures.over_tasks import draw, draw_sweep
+from lop_tui.figures.single_seeds import draw_heatmap, draw_seeds
+from lop_tui.figures.within_task import TaskEpochs, draw_epochs
+
+__all__ = [
+    "FORMATS",
+    "STYLES",
+    "Look",
+    "TaskEpochs",
+    "as_svg",
+    "draw",
+    "draw_epochs",
+    "draw_heatmap",
+    "draw_seeds",
+    "draw_sweep",
+    "save",
+]

@@ -1,0 +1,166 @@
+"""How figures look: sizes, type and colours; the empty sheet, and the finished one on disk."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lop_engine.analysis import Curve, Group
+from lop_engine.analysis.bands import Band
+from lop_engine.errors import UserError
+from lop_engine.files import replacing
+from lop_tui.palette import assign_colours
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True)
+class Style:
+    """What differs between a page and a screen at the far end of a room."""
+
+    font_size: float
+    """Points."""
+    line_width: float
+    """Points."""
+    dpi: int
+    panel: tuple[float, float]
+    """Inches."""
+    num_columns: int
+    """Of five panels or more."""
+
+
+STYLES = {"paper": Style(9, 1.5, 300, (4.8, 3.2), 2), "screen": Style(13, 2.4, 160, (7.2, 4.6), 3)}
+
+#: With no date, a fixed salt and a font that matplotlib brings along, the same records give the same bytes.
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "svg.hashsalt": "lop",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+_METADATA: Mapping[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of the records a figure shows, and how."""
+
+    bin_size: int | None = None
+    """Tasks a bin; by default what suits a group's length."""
+    tasks: tuple[float, float] = (1, math.inf)
+    """The first and last task drawn: bins whose middle lies between; they are the same bins whatever is drawn."""
+    log: bool | None = None
+    """Log scale in every panel, or in none; by default in those whose metric asks for it."""
+    band: Band = "se"
+    style: str = "paper"
+    """One of `STYLES`."""
+    size: tuple[float, float] | None = None
+    """Width and height in inches; by default what the style gives each panel."""
+    dpi: int | None = None
+    """Dots an inch of a PNG; by default the style's."""
+    title: str = ""
+    reference: bool = False
+    """Show the published levels beside published settings."""
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """By label; what is not there gets a colour from the groups that are drawn."""
+
+    @property
+    def looks(self) -> Style:
+        return STYLES[self.style]
+
+    def curve(self, group: Group, metric: str) -> Curve:
+        """The points of `group` that are drawn."""
+        curve = group.curve(metric, self.bin_size)
+        shown = (curve.task >= self.tasks[0]) & (curve.task <= self.tasks[1])
+        return Curve(
+            curve.task[shown], curve.mean[shown], curve.standard_error[shown], curve.num_seeds[shown], curve.bin_size
+        )
+
+    def colours_of(self, groups: Sequence[Group]) -> dict[str, str]:
+        """A colour for each group's label."""
+        return assign_colours([group.label for group in groups]) | dict(self.colours)
+
+
+DEFAULT = Look()
+
+
+@contextmanager
+def drawing(look: Look) -> Iterator[None]:
+    """Within it matplotlib draws as `look` says, whatever a person's own matplotlibrc does."""
+    with rc_context():
+        rcdefaults()
+        size = look.looks.font_size
+        rcParams.update(_SETTINGS | {"font.size": size, "axes.titlesize": size, "legend.fontsize": 0.85 * size})
+        yield
+
+
+def sheet(num_panels: int, look: Look, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """An empty figure of `num_panels` panels in rows, and those panels.
+
+    Args:
+        shared: `sharey` and the like, for matplotlib's `subplots`.
+    """
+    num_columns = min(num_panels, look.looks.num_columns if num_panels > 4 else 2)
+    num_rows = -(-num_panels // num_columns)
+    width, height = look.looks.panel
+    figure = Figure(figsize=look.size or (width * num_columns + 0.6, height * num_rows), layout="constrained")
+    panels = list(figure.subplots(num_rows, num_columns, squeeze=False, **shared).ravel())
+    for unused in panels[num_panels:]:
+        unused.set_visible(False)
+    if look.title:
+        figure.suptitle(look.title)
+    return figure, panels[:num_panels]
+
+
+def label_outer(panels: Sequence[Axes]) -> None:
+    """Name the axes of panels that share them once a row and once a column: at the left and at the lowest in use."""
+    grid = panels[0].get_gridspec()
+    num_columns = grid.ncols if grid else 1
+    for place, panel in enumerate(panels):
+        is_left, is_lowest = place % num_columns == 0, place + num_columns >= len(panels)
+        panel.tick_params(labelleft=is_left, labelbottom=is_lowest)
+        panel.set_xlabel(panel.get_xlabel() if is_lowest else "")
+        panel.set_ylabel(panel.get_ylabel() if is_left else "")
+
+
+def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Say what marks mean once a figure, above all panels, where nothing is drawn over."""
+    figure = panel.get_figure(root=True)
+    if figure and not figure.legends:
+        figure.legend(
+            handles, names, loc="outside upper right", ncols=len(names), frameon=False, handletextpad=0.4, borderpad=0.1
+        )
+
+
+def save(figure: Figure, path: Path, look: Look = DEFAULT) -> None:
+    """Write a figure in the format its suffix names, as a whole or not at all. Raises UserError and OSError."""
+    suffix = path.suffix.lower()
+    with drawing(look), replacing(path) as file:
+        try:
+            figure.savefig(file, format=suffix[1:], dpi=look.dpi or look.looks.dpi, metadata=_METADATA[suffix])
+        except ValueError as error:  # a title with a lone $ is taken for mathematics
+            raise UserError(f"plot: {path}: cannot be drawn: {str(error).strip().splitlines()[-1]}") from None
+
+
+def as_svg(figure: Figure, look: Look = DEFAULT) -> bytes:
+    """The figure as an SVG file."""
+    file = io.BytesIO()
+    with drawing(look):
+        figure.savefig(file, format="svg", metadata=_METADATA[".svg"])
+    return file.getvalue()

@@ -1,0 +1,112 @@
+"""Metrics over tasks: a line a group, a panel a metric; and the step-size figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lop_engine.analysis import Curve, Group
+from lop_engine.published import published_levels
+from lop_tui.figures.ends import End, label_ends
+from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
+from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
+from lop_tui.measures import MEASURES
+from lop_tui.palette import METHOD_COLOURS, ink
+
+Baseline = tuple[float, str]
+"""A level in the metric's units, and its name."""
+
+
+def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
+    """One panel a metric: mean over seeds of task bins, and a band."""
+    names = {group.label: group.label for group in groups}
+    with drawing(look):
+        figure, panels = sheet(len(metrics), look)
+        for panel, metric in zip(panels, metrics, strict=True):
+            _draw_panel(panel, groups, metric, look, names)
+    return figure
+
+
+def draw_sweep(
+    groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT, baseline: Baseline | None = None
+) -> Figure:
+    """Like `draw`, the settings of one experiment; `baseline` is a level across the panels of test accuracy."""
+    names = {group.label: _in_words(group) for group in groups}
+    with drawing(look):
+        figure, panels = sheet(len(metrics), look)
+        for panel, metric in zip(panels, metrics, strict=True):
+            panel.set_title(groups[0].experiment)
+            _draw_panel(panel, groups, metric, look, names, baseline if metric == "test_accuracy" else None)
+    return figure
+
+
+def _in_words(group: Group) -> str:
+    """``step size 0.01``"""
+    if group.setting == "default":
+        return group.experiment
+    return group.setting.replace("_", " ").replace("=", " ").replace(",", ", ")
+
+
+def name_task_axis(panel: Axes, curves: Sequence[Curve], look: Look) -> None:
+    """Set the x axis's limits, from the first task drawn to the last, and say how many tasks a bin has."""
+    first, last = look.tasks
+    end = max((float(curve.task[-1]) + curve.bin_size / 2 for curve in curves), default=first)
+    panel.set_xlim(first - 1, end if math.isinf(last) else last)
+    sizes = sorted({curve.bin_size for curve in curves})
+    panel.set_xlabel("task" if sizes in ([], [1]) else f"task (bins of {' and '.join(map(str, sizes))})")
+
+
+def _draw_panel(
+    panel: Axes,
+    groups: Sequence[Group],
+    metric: str,
+    look: Look,
+    names: Mapping[str, str],
+    baseline: Baseline | None = None,
+) -> None:
+    measure = MEASURES[metric]
+    factor, colours = measure.factor, look.colours_of(groups)
+    curves = [(group, curve) for group in groups if len((curve := look.curve(group, metric)).task)]
+    is_log = measure.scale == "log" if look.log is None else look.log
+    if is_log:
+        is_log = set_log_scale(panel, measure, [float(mean) for _, curve in curves for mean in curve.mean * factor])
+    ends: list[End] = []
+    for group, curve in curves:
+        draw_curve(panel, curve, factor, colours[group.label], look)
+        text = f"{names[group.label]} (n={curve.num_seeds[-1]}/{len(group.runs)})"
+        ends.append(End(float(curve.task[-1]), float(curve.mean[-1]) * factor, text, colours[group.label]))
+    if baseline:
+        ends.append(_draw_baseline(panel, baseline, factor, look))
+    name_task_axis(panel, [curve for _, curve in curves], look)
+    if look.reference and metric == "test_accuracy":
+        _draw_reference(panel, [group for group, _ in curves], colours, look)
+    finish_axes(panel, measure, is_log)
+    label_ends(panel, ends, look)
+
+
+def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -> End:
+    level, name = baseline
+    colour = METHOD_COLOURS["linear"]
+    panel.axhline(level * factor, color=colour, linestyle="--", linewidth=0.8 * look.looks.line_width, zorder=1)
+    return End(np.inf, level * factor, name, colour)
+
+
+def _draw_reference(panel: Axes, groups: Sequence[Group], colours: Mapping[str, str], look: Look) -> None:
+    """A diamond where the paper has a mean, in the colour of the setting it is of."""
+    first, last = look.tasks
+    shown = [
+        (level.task, 100 * level.accuracy, colours[group.label])
+        for group in groups
+        for level in published_levels(next((run.spec for run in group.runs if run.spec), {}))
+        if first <= level.task <= last
+    ]
+    size = 14 * look.looks.line_width
+    for task, accuracy, colour in shown:
+        panel.scatter(
+            [task], [accuracy], size, marker="D", facecolors="white", edgecolors=colour, zorder=4, clip_on=False
+        )
+    if shown:
+        diamond = panel.scatter([], [], size, marker="D", facecolors="white", edgecolors=ink("#666666"))
+        legend_above(panel, [diamond], ["Dohare et al. 2024"])

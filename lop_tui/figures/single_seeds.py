@@ -1,0 +1,101 @@
+"""Every seed of each group: thin lines, or a heat map of seeds by tasks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lop_engine.analysis import Group, SeedTable, seed_table
+from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
+from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, sheet
+from lop_tui.figures.over_tasks import name_task_axis
+from lop_tui.measures import MEASURES, Measure
+
+_MISSING = "#d9d9d9"
+"""What a seed has not done yet, in a heat map."""
+
+
+def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
+    """One panel a group: a thin line a seed, and their mean."""
+    measure, colours = MEASURES[metric], look.colours_of(groups)
+    with drawing(look):
+        figure, panels = sheet(len(groups), look, sharey=True, sharex=True)
+        tables = [_shown(group, metric, look) for group in groups]
+        is_log = _set_scale(panels[0], measure, look, [table.values for table in tables])
+        for panel, group, table in zip(panels, groups, tables, strict=True):
+            for values in table.values:
+                panel.plot(table.task, values * measure.factor, color=colours[group.label], linewidth=0.5, alpha=0.45)
+            curve = look.curve(group, metric)
+            draw_curve(panel, curve, measure.factor, colours[group.label], Look(style=look.style, band="none"))
+            panel.set_title(_heading(group))
+        for panel in panels:
+            name_task_axis(panel, [look.curve(group, metric) for group in groups], look)
+            finish_axes(panel, measure, is_log)
+        label_outer(panels)
+    return figure
+
+
+def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
+    """One panel a group: a row a seed, a cell a bin, on one scale of colours."""
+    measure = MEASURES[metric]
+    with drawing(look):
+        figure, panels = sheet(len(groups), look)
+        tables = [_shown(group, metric, look) for group in groups]
+        scale = _colour_scale(measure, look, [table.values * measure.factor for table in tables])
+        image = None
+        for panel, group, table in zip(panels, groups, tables, strict=True):
+            image = _draw_cells(panel, table, measure.factor, scale)
+            panel.set_title(_heading(group))
+            name_task_axis(panel, [look.curve(group, metric)], look)
+            panel.set_ylabel("seed")
+        if image is not None:
+            figure.colorbar(image, ax=panels, label=measure.label, shrink=0.9, pad=0.02)
+    return figure
+
+
+def _heading(group: Group) -> str:
+    begun = sum(bool(len(run.seconds)) for run in group.runs)
+    return f"{group.label} (n={begun}/{len(group.runs)})"
+
+
+def _shown(group: Group, metric: str, look: Look) -> SeedTable:
+    table = seed_table(group, metric, look.bin_size)
+    shown = (table.task >= look.tasks[0]) & (table.task <= look.tasks[1])
+    return SeedTable(table.seeds, table.task[shown], table.values[:, shown], table.bin_size)
+
+
+def _set_scale(panel: Axes, measure: Measure, look: Look, values: Sequence[np.ndarray]) -> bool:
+    """A log scale where one is due, the same in all panels; whether it is."""
+    is_log = measure.scale == "log" if look.log is None else look.log
+    return is_log and set_log_scale(
+        panel, measure, [float(one) * measure.factor for table in values for one in table.flat]
+    )
+
+
+def _colour_scale(measure: Measure, look: Look, values: Sequence[np.ndarray]) -> Normalize:
+    known = np.concatenate([table[np.isfinite(table)] for table in values])
+    is_log = measure.scale == "log" if look.log is None else look.log
+    if is_log and (known > 0).any():
+        return LogNorm(known[known > 0].min(), known.max(), clip=True)
+    middle, half = (known.max() + known.min()) / 2, max(np.ptp(known), measure.least_span, 1e-12) / 2
+    return Normalize(middle - half, middle + half)
+
+
+def _draw_cells(panel: Axes, table: SeedTable, factor: float, scale: Normalize) -> Any:
+    edges = np.append(table.task - table.bin_size / 2, table.task[-1] + table.bin_size / 2)
+    rows = np.arange(len(table.seeds) + 1) - 0.5
+    panel.set_facecolor(_MISSING)
+    cells = np.ma.masked_invalid(table.values * factor)
+    image = panel.pcolormesh(edges, rows, cells, norm=scale, cmap="viridis", rasterized=True)
+    panel.invert_yaxis()
+    panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.yaxis.set_major_formatter(lambda row, _: _seed_at(table.seeds, row))
+    return image
+
+
+def _seed_at(seeds: np.ndarray, row: float) -> str:
+    return str(seeds[int(row)]) if 0 <= row < len(seeds) else ""

@@ -1,0 +1,103 @@
+"""Inside tasks: metrics over the epochs of an early task against those of later ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from lop_engine.analysis import Curve, Group
+from lop_tui.figures.ends import End, label_ends
+from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
+from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
+from lop_tui.measures import MEASURES
+from lop_tui.palette import ink, tint
+
+_DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
+
+
+@dataclass(frozen=True)
+class TaskEpochs:
+    """One group's epochs of some tasks."""
+
+    group: Group
+    by_task: Mapping[int, Sequence[Curve]]
+    """By task, counted from 1 and rising: a curve a metric, over epochs."""
+
+
+def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
+    """One panel a group: a line a task, the later the darker; a metric has its dashes, the first also name and band.
+
+    Args:
+        metrics: those of the curves; they share an axis.
+    """
+    colours, factor = look.colours_of([one.group for one in shown]), MEASURES[metrics[0]].factor
+    bare = replace(look, band="none")  # bands of all metrics would lie upon each other
+    with drawing(look):
+        figure, panels = sheet(len(shown), look, sharex=True, sharey=True)
+        is_log = _set_scale(panels[0], shown, metrics, look)
+        for panel, one in zip(panels, shown, strict=True):
+            panel.set_title(one.group.label)
+            for number, curves in enumerate(one.by_task.values(), 1):
+                for curve, dashes in zip(curves, _DASHES, strict=False):
+                    if len(curve.task):
+                        shade = _shade(colours[one.group.label], number, one)
+                        draw_curve(panel, curve, factor, shade, look if curve is curves[0] else bare, dashes)
+        for panel, one in zip(panels, shown, strict=True):
+            _finish(panel, one, metrics, look, is_log, colours[one.group.label])
+        label_outer(panels)
+        if len(metrics) > 1:
+            _name_dashes(panels[0], metrics, look)
+    return figure
+
+
+def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look) -> bool:
+    """A log scale where one is due, the same in all panels; whether it is."""
+    measure = MEASURES[metrics[0]]
+    is_log = measure.scale == "log" if look.log is None else look.log
+    curves = [curve for one in shown for curves in one.by_task.values() for curve in curves]
+    return is_log and set_log_scale(
+        panel, measure, [float(mean) * measure.factor for curve in curves for mean in curve.mean]
+    )
+
+
+def _finish(panel: Axes, one: TaskEpochs, metrics: Sequence[str], look: Look, is_log: bool, colour: str) -> None:
+    measure = MEASURES[metrics[0]]
+    finish_axes(panel, measure, is_log)
+    if len(metrics) > 1:
+        panel.set_ylabel("accuracy (%)")
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.margins(x=0.02)
+    label_ends(
+        panel,
+        [
+            End(
+                np.inf,
+                float(curves[0].mean[-1]) * measure.factor,
+                f"task {task} (n={curves[0].num_seeds[-1]}/{len(one.group.runs)})",
+                _shade(colour, number, one),
+            )
+            for number, (task, curves) in enumerate(one.by_task.items(), 1)
+            if len(curves[0].task)
+        ],
+        look,
+    )
+
+
+def _shade(colour: str, number: int, one: TaskEpochs) -> str:
+    """Of the line of the task of that number, counted from 1."""
+    return tint(colour, number / len(one.by_task)) if len(one.by_task) > 1 else colour
+
+
+def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
+    names = [MEASURES[metric].name.removesuffix(" accuracy") for metric in metrics]
+    lines = [
+        Line2D([], [], color=ink("#666666"), linestyle=dashes, linewidth=look.looks.line_width)
+        for dashes, _ in zip(_DASHES, names, strict=False)
+    ]
+    legend_above(panel, lines, names)

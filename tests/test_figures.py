@@ -1,0 +1,309 @@
+"""`lop plot`: a picture a kind, held against the one of before; what it says and what it refuses.
+
+``LOP_DRAW=1 pytest tests/test_figures.py`` draws the pictures of `tests/figures` anew: look at each.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.testing.compare import compare_images
+from typer.testing import CliRunner
+
+from lop_engine.analysis import Curve, group_runs
+from lop_engine.analysis.bands import BANDS, reach
+from lop_engine.analysis.epochs import epoch_curves, late_task
+from lop_engine.analysis.levels import best_at_the_end, mean_level
+from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.errors import UserError
+from lop_engine.records import epoch_document
+from lop_engine.runs import RunsReader
+from lop_engine.spec import load_runs
+from lop_engine.store import TableWriter
+from lop_tui import cli
+from lop_tui.figures.ends import spread
+from lop_tui.palette import METHOD_COLOURS, OTHER_COLOURS, ink, tint
+from tests.helpers import append_tasks, make_metrics, make_run
+
+PICTURES = Path(__file__).parent / "figures"
+CFG = Path(__file__).parents[1] / "cfg"
+SMALL = ("--size", "4x2.6", "--dpi", "60")
+
+#: Another one sets type a little differently.
+drawn_with_this_matplotlib = pytest.mark.skipif(
+    not matplotlib.__version__.startswith("3.11."), reason="the pictures were drawn with matplotlib 3.11"
+)
+
+
+def lop(*arguments) -> str:
+    result = CliRunner().invoke(cli.app, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(monkeypatch, capsys, *arguments) -> str:
+    monkeypatch.setattr(sys, "argv", ["lop", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    return error
+
+
+def groups_in(runs_dir):
+    return group_runs(RunsReader(runs_dir).read().runs)
+
+
+def record_epochs(run, tasks, num_epochs=8):
+    with TableWriter(run.epochs_json, "epochs") as table:
+        for task in tasks:
+            for epoch in range(num_epochs):
+                learned = 1 - 0.5 * np.exp(-epoch / (2 + task / 20)) + 0.01 * run.seed
+                table.append(epoch_document(task, epoch, {"train_accuracy": learned, "test_accuracy": 0.9 * learned}))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Three methods of three seeds, one of them behind; a sweep of three step sizes; the linear baseline."""
+    runs_dir = tmp_path_factory.mktemp("made") / "runs"
+    for method in ("l2", "cbp"):
+        for seed in range(3):
+            behind = (method, seed) == ("l2", 2)
+            run = make_run(runs_dir, method, seed, num_tasks=60, tasks_done=30 if behind else 60)
+            record_epochs(run, (0, 29) if behind else (0, 29, 59))
+    for step_size, method in ((0.01, "bp"), (0.001, "l2"), (0.0001, "snp")):  # the methods lend their courses
+        for seed in range(3):
+            spec = {"step_size": step_size, "agent": "bp"}
+            setting = f"step_size={step_size}"
+            run = make_run(runs_dir, "bp", seed, setting=setting, num_tasks=60, tasks_done=0, spec=spec)
+            append_tasks(run, make_metrics(method, 60, seed), 0, 60)
+    for seed in range(2):
+        make_run(runs_dir, "linear", seed, num_tasks=60)
+    return runs_dir
+
+
+def paper_runs(runs_dir, *names):
+    """The first 100 tasks of two seeds of the paper's files."""
+    for run in (run for name in names for run in load_runs(CFG / f"{name}.json", seeds=[0, 1])):
+        spec = run.spec.model_dump(mode="json")
+        made = make_run(runs_dir, run.experiment, run.seed, setting=run.setting, tasks_done=0, spec=spec)
+        append_tasks(made, make_metrics(run.experiment, 150, run.seed), 0, 100)
+
+
+@drawn_with_this_matplotlib
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("tasks", ["--where", "method:cbp,l2"]),
+        ("tasks-ci95-log", ["curvature", "--band", "ci95", "--where", "method:cbp,l2", "--tasks", "10-50"]),
+        ("sweep", ["--kind", "sweep", "bp"]),
+        ("methods", ["--kind", "methods", "--style", "screen", "--size", "6x4"]),
+        ("metrics", ["--kind", "metrics", "--where", "cbp", "--size", "6x8"]),
+        ("seeds", ["--kind", "seeds", "--where", "method:cbp,l2", "--title", "Seeds"]),
+        ("heatmap", ["--kind", "seeds", "--heatmap", "--where", "method:cbp,l2"]),
+        ("within-task", ["--kind", "within-task", "--where", "method:cbp,l2", "--size", "6x2.6"]),
+    ],
+)
+def test_each_kind_looks_as_it_did(made, tmp_path, name, arguments):
+    lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / f"{name}.png", *arguments)
+    assert_looks_as_before(tmp_path, name)
+
+
+@drawn_with_this_matplotlib
+def test_the_paper_s_levels_look_as_they_did(tmp_path):
+    paper_runs(tmp_path / "runs", "bp", "cbp")
+    arguments = ["--reference", "--bin", 10, "--runs-dir", tmp_path / "runs", "--tasks", "-200"]
+    lop("plot", *SMALL, *arguments, "-o", tmp_path / "reference.png")
+    assert_looks_as_before(tmp_path, "reference")
+
+
+def assert_looks_as_before(tmp_path, name):
+    baseline = PICTURES / f"{name}.png"
+    if os.environ.get("LOP_DRAW"):
+        shutil.copy(tmp_path / f"{name}.png", baseline)
+    shutil.copy(baseline, tmp_path / "expected.png")  # matplotlib writes the difference beside it
+    assert compare_images(str(tmp_path / "expected.png"), str(tmp_path / f"{name}.png"), tol=2) is None
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("kind", [["--kind", "within-task"], ["--kind", "seeds", "--heatmap"], ["--kind", "sweep"]])
+def test_the_same_records_give_the_same_bytes(made, tmp_path, kind, suffix):
+    digests = set()
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.{suffix}"
+        lop("plot", *kind, *SMALL, "--runs-dir", made, "-o", path)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_a_figure_does_not_heed_a_person_s_own_matplotlib(made, tmp_path):
+    lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "one.png")
+    with matplotlib.rc_context({"axes.facecolor": "black", "lines.dash_capstyle": "round", "font.size": 30}):
+        lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "two.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_line_whose_seeds_become_fewer_is_told_and_dotted(made, tmp_path):
+    said = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "l2")
+    assert "l2: 3 seeds up to task 30, then fewer, 2 at the end (dotted)" in said
+    assert "l2 (n=2/3)" in (tmp_path / "figure.svg").read_text()
+
+
+def test_a_single_seed_has_no_band_and_says_so(made, tmp_path):
+    said = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "method:cbp seed:1")
+    assert "one seed: cbp has no band" in said
+    assert "PolyCollection" not in (tmp_path / "figure.svg").read_text()
+
+
+def test_a_single_task_is_a_point(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / "runs", "bp", seed, num_tasks=1)
+    for kind in ("tasks", "metrics", "methods", "seeds"):
+        lop("plot", "--kind", kind, *SMALL, "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.png")
+    lop("plot", "--kind", "seeds", "--heatmap", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.png")
+
+
+def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made, tmp_path):
+    said = lop("plot", "--kind", "methods", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg")
+    assert "bp: step_size=0.0001 is the best of 3 settings" in said
+    drawn = (tmp_path / "figure.svg").read_text()
+    assert "bp step_size=0.0001 (n=3/3)" in drawn
+    assert "step_size=0.01 " not in drawn
+    assert METHOD_COLOURS["bp"].lower() in drawn
+
+
+def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):
+    figure = tmp_path / "figure.svg"
+    for words in ([], ["bp"], ["cfg/bp.json", "test_accuracy"]):
+        lop("plot", "--kind", "sweep", *words, *SMALL, "--runs-dir", made, "-o", figure)
+        assert "step size 0.001 (n=3/3)" in figure.read_text()
+        assert "linear (n=2/2)" in figure.read_text()
+
+
+def test_the_paper_s_levels_stand_beside_the_paper_s_protocol_if_they_are_asked_for(tmp_path):
+    paper_runs(tmp_path / "runs", "bp")
+    figure = tmp_path / "figure.svg"
+    for kind, said in (("tasks", "Dohare et al. 2024"), ("sweep", "linear, published")):
+        lop("plot", "--kind", kind, "--reference", "--bin", 10, "--runs-dir", tmp_path / "runs", "-o", figure)
+        assert said in figure.read_text()
+        lop("plot", "--kind", kind, "--bin", 10, "--runs-dir", tmp_path / "runs", "-o", figure)
+        assert said not in figure.read_text()
+
+
+def test_the_epochs_of_named_tasks(made, tmp_path):
+    figure = tmp_path / "figure.svg"
+    said = lop("plot", "--kind", "within-task", "--at", "30,60", "--runs-dir", made, "-o", figure, "--where", "cbp")
+    assert "task 30 (n=3/3)" in figure.read_text()
+    assert "task 1 " not in figure.read_text()
+    assert "left out" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "sweeps"], 'did you mean "sweep"?'),
+        (["--band", "ci"], "there are se, sd, ci95, none"),
+        (["--style", "slide"], "there are paper, screen"),
+        (["--size", "big"], "write width and height in inches"),
+        (["--size", "90x90", "--dpi", "600"], "more than 20000 dots"),
+        (["--dpi", "1"], "dots an inch, 10 to 2400"),
+        (["srank"], "srank was not recorded in these runs (they have train_accuracy"),
+        (["--kind", "sweep", "snp"], 'no runs are of "snp"; name one of bp, cbp, l2, linear'),
+        (["--kind", "sweep", "--where", "cbp"], "no experiment here is swept"),
+        (["--kind", "sweep", "bp", "cbp"], "shows one experiment"),
+        (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
+        (["--kind", "seeds", "curvature", "stable_rank"], "name one metric"),
+        (["--kind", "within-task", "--at", "0"], "counted from 1"),
+        (["--kind", "within-task", "--at", "7"], "no epochs of these tasks are recorded"),
+        (["--heatmap"], "add --kind seeds"),
+        (["--at", "7"], "add --kind within-task"),
+        (["-o", "/proc/figure.png"], "/proc/figure.png"),
+        (["-o", "figure.png", "--title", r"$\no$"], "figure.png: cannot be drawn: ParseFatalException: Unknown symbol"),
+        (["-o", "."], "choose one of .png, .svg, .pdf"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(made, monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(monkeypatch, capsys, "plot", "--runs-dir", made, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    make_run(tmp_path / "runs", "bp", 0)
+    make_run(tmp_path / "runs", "bp", 1, num_tasks=50, spec={"use_gpu": False, "momentum": 0.0})
+    refuse_mixed(groups_in(tmp_path / "runs"))  # a longer run, another machine, a default that is spelled out
+    make_run(tmp_path / "runs", "bp", 2, spec={"step_size": 0.1})
+    with pytest.raises(UserError, match=r"step_size is 0\.1 in the first and 0\.01 in"):
+        refuse_mixed(groups_in(tmp_path / "runs"))
+    error = refused(monkeypatch, capsys, "plot", "--runs-dir", tmp_path / "runs")
+    assert "bp/default/seed_002 and bp/default/seed_000" in error
+    lop("plot", "--runs-dir", tmp_path / "runs", "--where", "-seed:2")
+
+
+def test_bands_are_what_they_are_called():
+    values = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, np.nan]])
+    count = np.array([3, 1])
+    error = np.array([values[:, 0].std() / 3**0.5, 0.0])
+    curve = Curve(np.array([1.0, 2.0]), np.nanmean(values, 0), error, count, 1)
+    bands = {name: reach(curve, name) for name in BANDS}
+    assert bands["se"][0] == pytest.approx(values[:, 0].std() / 3**0.5)
+    assert bands["sd"][0] == pytest.approx(values[:, 0].std())
+    assert bands["ci95"][0] == pytest.approx(4.302653 * values[:, 0].std(ddof=1) / 3**0.5)
+    assert np.isnan([bands["none"][0], *(band[1] for band in bands.values())]).all()
+
+
+def test_a_level_is_the_mean_of_the_seeds_means(made):
+    linear = next(group for group in groups_in(made) if group.experiment == "linear")
+    means = [run.series["test_accuracy"].mean() for run in linear.runs]
+    assert mean_level(linear, "test_accuracy") == pytest.approx(np.mean(means))
+    assert np.isnan(mean_level(linear, "srank"))
+
+
+def test_the_best_setting_is_the_best_at_the_end(made):
+    swept = [group for group in groups_in(made) if group.experiment == "bp"]
+    best = best_at_the_end(swept)
+    ends = {group.setting: np.mean([run.series["test_accuracy"][-6:].mean() for run in group.runs]) for group in swept}
+    assert best is not None
+    assert best.group.setting == max(ends, key=ends.__getitem__)
+    assert best_at_the_end([]) is None
+
+
+def test_epochs_are_averaged_over_the_seeds_that_recorded_them(tmp_path):
+    for seed in range(2):
+        run = make_run(tmp_path / "runs", "bp", seed, num_tasks=3, tasks_done=3 - seed)
+        record_epochs(run, range(3 - seed), num_epochs=3 - seed)
+    (group,) = groups_in(tmp_path / "runs")
+    assert late_task(group) == 3
+    (curve,) = epoch_curves(group, 1, ["train_accuracy"])
+    assert curve.task.tolist() == [1, 2, 3]
+    assert curve.num_seeds.tolist() == [2, 2, 1]
+    assert curve.mean[0] == pytest.approx(0.505)
+    assert not len(epoch_curves(group, 9, ["train_accuracy"])[0].task)
+
+
+def test_names_at_the_ends_never_overlap_and_stay_near():
+    assert spread([0.2, 0.5, 0.8], 0.1) == [0.2, 0.5, 0.8]
+    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    assert spread([0.0, 0.0, 1.0, 1.0], 0.1) == pytest.approx([0.0, 0.1, 0.9, 1.0])
+    many = spread(sorted(np.random.default_rng(0).random(9)), 0.1)
+    assert np.diff(many).min() > 0.0999
+    assert 0 <= many[0] < many[-1] <= 1
+
+
+def test_words_in_every_colour_can_be_read_on_paper():
+    def contrast(colour: str) -> float:
+        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+
+    for colour in {*METHOD_COLOURS.values(), *OTHER_COLOURS}:
+        assert contrast(ink(colour)) >= 4.5
+        shades = [contrast(tint(colour, strength)) for strength in (1 / 3, 2 / 3, 1)]
+        assert shades == sorted(shades)
