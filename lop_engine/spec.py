@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -277,6 +278,18 @@ def parse_seeds(text: str) -> list[int]:
             raise ConfigError(too_many)
         seeds.update(range(first, last + 1))
     return sorted(seeds)
+
+
+def describe_seeds(seeds: Iterable[int]) -> str:
+    """Write seeds as `parse_seeds` reads them: ``0,3,5-9``; ``7,`` is seed 7 alone."""
+    spans: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if spans and seed == spans[-1][1] + 1:
+            spans[-1][1] = seed
+        else:
+            spans.append([seed, seed])
+    text = ",".join(f"{first}-{last}" if first < last else str(first) for first, last in spans)
+    return f"{text}," if text.isdigit() else text
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:

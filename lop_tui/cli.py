@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]")
+@app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]", rich_help_panel="Train")
 def run(
     configs: Annotated[list[Path], typer.Argument(metavar="CFG...", help="Experiment files.", show_default=False)],
     seeds: Annotated[
@@ -81,7 +81,7 @@ def run(
     raise typer.Exit(run_experiments(request))
 
 
-@app.command(epilog="Example: [b]lop watch runs/demo[/b]")
+@app.command(epilog="Example: [b]lop watch runs/demo[/b]", rich_help_panel="Look")
 def watch(
     directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -98,7 +98,7 @@ def watch(
     raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where))
 
 
-@app.command(epilog="Example: [b]lop status --json[/b]")
+@app.command(epilog="Example: [b]lop status --json[/b]", rich_help_panel="Look")
 def status(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
@@ -111,10 +111,12 @@ def status(
 
 
 app.add_typer(cli_results.app)
-app.add_typer(cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]")
+app.add_typer(
+    cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]", rich_help_panel="Set up"
+)
 
 
-@app.command(epilog="Example: [b]lop stop cbp[/b]")
+@app.command(epilog="Example: [b]lop stop cbp[/b]", rich_help_panel="Train")
 def stop(
     runs: Selectors = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -128,7 +130,7 @@ def stop(
     raise typer.Exit(lifecycle.stop(runs_dir, runs or [], now))
 
 
-@app.command(epilog="Example: [b]lop resume cbp/default[/b]")
+@app.command(epilog="Example: [b]lop resume cbp/default[/b]", rich_help_panel="Train")
 def resume(
     runs: Selectors = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -146,7 +148,7 @@ def resume(
     raise typer.Exit(lifecycle.resume(runs_dir, runs or [], means))
 
 
-@app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]")
+@app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]", rich_help_panel="Look")
 def logs(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run: method/setting/seed, or less if that is one.")],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -159,7 +161,7 @@ def logs(
     raise typer.Exit(show_log(runs_dir, run, lines, follow))
 
 
-@app.command(epilog="Example: [b]lop rm bp/step_size=0.01[/b]")
+@app.command(epilog="Example: [b]lop rm bp/step_size=0.01[/b]", rich_help_panel="Train")
 def rm(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Which runs, as of lop stop.")],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -171,7 +173,7 @@ def rm(
     raise typer.Exit(lifecycle.remove(runs_dir, runs, yes))
 
 
-@app.command(epilog="Example: [b]lop doctor --repair[/b]")
+@app.command(epilog="Example: [b]lop doctor --repair[/b]", rich_help_panel="Set up")
 def doctor(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     repair: Annotated[

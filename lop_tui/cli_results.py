@@ -10,12 +10,26 @@ from lop_tui.cli_options import DEFAULT_RUNS_DIR, RunsDir, Where
 app = typer.Typer(rich_markup_mode="rich")
 
 
-@app.command(epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]")
+@app.command(
+    epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]", rich_help_panel="Results"
+)
 def plot(
     metrics: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[METRIC]...", help="A panel each; test_accuracy by default, all for the seven."),
+        typer.Argument(
+            metavar="[METRIC]...",
+            help="A panel each; test_accuracy by default, all for the seven. Of a sweep also the experiment, "
+            "by its name or file.",
+        ),
     ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="tasks (a line a setting), sweep (the settings of one experiment), methods (a line a method, its "
+            "best setting), metrics (the seven), seeds (each by itself) or within-task (over epochs).",
+        ),
+    ] = "tasks",
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF.", show_default=False)
@@ -31,6 +45,26 @@ def plot(
     tasks: Annotated[
         str, typer.Option(metavar="A-B", help="Draw these tasks only; A- or -B leave one end open.", show_default=False)
     ] = "",
+    band: Annotated[
+        str, typer.Option(metavar="BAND", help="se (standard error), sd (deviation), ci95 (Student's t) or none.")
+    ] = "se",
+    heatmap: Annotated[
+        bool, typer.Option("--heatmap", help="With --kind seeds: a row a seed in place of lines.")
+    ] = False,
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="TASK,...",
+            help="With --kind within-task: these tasks; the first, middle and last by default.",
+            show_default=False,
+        ),
+    ] = "",
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Show the paper's levels where the protocol is the paper's.")
+    ] = False,
+    style: Annotated[str, typer.Option(metavar="STYLE", help="paper, or screen for talks.")] = "paper",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Width and height in inches.", show_default=False)] = "",
+    dpi: Annotated[int | None, typer.Option(help="Dots an inch of a PNG.", show_default=False)] = None,
     log: Annotated[
         bool | None,
         typer.Option(
@@ -38,8 +72,162 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw metrics over tasks: mean over seeds and a band of one standard error."""
-    from lop_tui.commands.plot import Request, plot_runs
+    """Draw runs as a figure: a metric over tasks, mean over seeds and a band (docs/figures.md)."""
+    from lop_tui.commands.plot import plot_runs
+    from lop_tui.commands.plot_request import Request
 
-    request = Request(runs_dir, metrics or ["test_accuracy"], output, bin_size, title, where, tasks, log)
+    request = Request(
+        runs_dir,
+        metrics or [],
+        kind=kind,
+        output=output,
+        bin_size=bin_size,
+        title=title,
+        where=where,
+        tasks=tasks,
+        log=log,
+        band_name=band,
+        size=size,
+        dpi=dpi,
+        style=style,
+        reference=reference,
+        heatmap=heatmap,
+        at=at,
+    )
     raise typer.Exit(plot_runs(request))
+
+
+@app.command(
+    epilog="Example: [b]lop compare bp/step_size=0.01 cbp --metric test_accuracy[/b]", rich_help_panel="Results"
+)
+def compare(
+    groups: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B...",
+            help="Experiments or settings (bp/step_size=0.01); the others stand against the first.",
+            show_default=False,
+        ),
+    ],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What to compare; repeatable; test_accuracy by default.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, metavar="BINS", help="Bins of the row between end and whole run.")] = 10,
+    bin_size: Annotated[
+        int | None,
+        typer.Option(
+            "--bin", min=1, help="Tasks a bin; the paper's 50 by default, fewer in short runs.", show_default=False
+        ),
+    ] = None,
+    where: Where = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Say how groups of runs differ from the first, seed by seed, with intervals and tests."""
+    from lop_tui.commands.compare import Request, compare_runs
+
+    request = Request(runs_dir, groups, metric or ["test_accuracy"], last, bin_size, where, markdown, as_json)
+    raise typer.Exit(compare_runs(request))
+
+
+@app.command(epilog="Example: [b]lop check --runs-dir runs/demo[/b]", rich_help_panel="Results")
+def check(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Hold runs of the paper's protocol, or the demo's, against what is claimed of it.
+
+    Exit status 0: all that could be judged is reproduced; 1: something is not; 3: nothing could be judged.
+    """
+    from lop_tui.commands.check import check_runs
+
+    raise typer.Exit(check_runs(runs_dir, where, as_json))
+
+
+@app.command(epilog="Example: [b]lop report --runs-dir runs/demo -o report.html[/b]", rich_help_panel="Results")
+def report(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="By default report.html beside the runs."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title of the page.", show_default=False)] = "",
+    where: Where = "",
+    baseline: Annotated[
+        str, typer.Option(metavar="METHOD", help="What the others are compared with; bp if it is there.")
+    ] = "",
+) -> None:
+    """Write one web page with what ran, figures, comparisons, and how to run it again."""
+    from lop_tui.commands.report import Request, report_runs
+
+    raise typer.Exit(report_runs(Request(runs_dir, output, title, where, baseline)))
+
+
+@app.command(epilog="Example: [b]lop export --format csv -o results.csv[/b]", rich_help_panel="Results")
+def export(
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="csv, npz, parquet, pickle (the reference's files) or tensorboard."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="PATH", help="A file; a directory for pickle and tensorboard.")
+    ],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    epochs: Annotated[
+        bool, typer.Option("--epochs", help="Every epoch, too; csv and parquet put them into PATH_epochs.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write the records in a form that other programs read."""
+    from lop_tui.commands.export import Request
+    from lop_tui.commands.export import export as export_records
+
+    raise typer.Exit(export_records(Request(runs_dir, form, output, where, epochs, force)))
+
+
+@app.command(
+    "import-results", epilog="Example: [b]lop import-results old/cbp --cfg cfg/cbp.json[/b]", rich_help_panel="Results"
+)
+def import_results(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The reference's results: DIR/SETTING/SEED or DIR/NAME/SETTING/SEED.")
+    ],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option("--cfg", metavar="CFG", help="The experiment file they were made with; repeatable."),
+    ] = None,
+) -> None:
+    """Take the reference's results (pickles) among the runs, to be looked at beside new ones."""
+    from lop_tui.commands.import_results import bring_in
+
+    raise typer.Exit(bring_in(directory, runs_dir, configs or []))
+
+
+@app.command("list", epilog="Example: [b]lop list --where method:cbp[/b]", rich_help_panel="Look")
+def list_settings(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """List experiments and settings, a line for all seeds of one; lop status lists single runs."""
+    from lop_tui.commands.list import show_list
+
+    raise typer.Exit(show_list(runs_dir, where, as_json))
+
+
+@app.command(epilog="Example: [b]lop show cbp/default/3[/b]", rich_help_panel="Look")
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: method/setting/seed, or less if that is one.")],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Show one run: configuration, versions, progress, the course of each metric, its last tasks."""
+    from lop_tui.commands.show import show_run
+
+    raise typer.Exit(show_run(runs_dir, run, as_json))

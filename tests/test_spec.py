@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import ConfigError
-from lop_engine.spec import Spec, expand_sweep, load_runs, parse_overrides, parse_seeds, read_config, validate
+from lop_engine.spec import (
+    Spec,
+    describe_seeds,
+    expand_sweep,
+    load_runs,
+    parse_overrides,
+    parse_seeds,
+    read_config,
+    validate,
+)
 
 SMALL = {"agent": "bp", "step_size": 0.01, "num_tasks": 10, "num_showings": 2}
 
@@ -351,6 +360,12 @@ def test_seeds_that_are_refused(text):
     with pytest.raises(ConfigError) as error:
         parse_seeds(text)
     assert str(error.value).startswith(f'--seeds "{text}": ')
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_seeds_are_written_as_they_are_read(seeds):
+    assert parse_seeds(describe_seeds(seeds)) == sorted(seeds)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

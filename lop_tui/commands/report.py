@@ -1,0 +1,68 @@
+"""`lop report`: a runs directory as one HTML page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from lop_engine.analysis import Group, group_runs
+from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.errors import UserError, did_you_mean
+from lop_engine.files import replacing
+from lop_engine.query import filter_runs
+from lop_engine.runs import RunsReader
+from lop_tui.commands.console import say
+
+_USUAL_BASELINE = "bp"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for."""
+
+    runs_dir: Path
+    output: Path | None
+    title: str
+    where: str
+    baseline: str
+
+
+def report_runs(request: Request) -> int:
+    """Write the page and say where it is; return 0. Raises UserError."""
+    path = request.output or request.runs_dir / "report.html"
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
+    runs = RunsReader(request.runs_dir).read().runs
+    if not runs:
+        raise UserError(
+            f"report: no runs in {request.runs_dir}; start some with lop run CFG, or name another --runs-dir"
+        )
+    groups = group_runs(filter_runs(runs, request.where))
+    if not groups:
+        raise UserError(
+            f'report: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}'
+        )
+    refuse_mixed(groups)
+    baseline = _baseline(groups, request.baseline)
+
+    from lop_tui.report.contents import page_of  # matplotlib takes its time
+    from lop_tui.report.page import as_html
+
+    html = as_html(page_of(request.runs_dir, groups, baseline, request.title))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(html.encode())
+    say(Console(), f"report: {path}")
+    return 0
+
+
+def _baseline(groups: list[Group], name: str) -> Group:
+    """The group that is named so, as a label or as experiment/setting; backprop or the first if none is."""
+    by_name = {f"{group.experiment}/{group.setting}": group for group in groups}
+    by_name |= {group.label: group for group in groups}
+    if not name:
+        return by_name.get(_USUAL_BASELINE, groups[0])
+    if name not in by_name:
+        labels = [group.label for group in groups]
+        raise UserError(f'report: --baseline "{name}"{did_you_mean(name, labels)}: choose one of {", ".join(labels)}')
+    return by_name[name]

@@ -1,0 +1,103 @@
+"""What the runs of a report were told, where they ran, and how to run them again."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from lop_engine.analysis import Group
+from lop_engine.errors import StoreError
+from lop_engine.spec import BOOKKEEPING_KEYS, describe_seeds
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The keys of all groups' specs."""
+
+    differing: dict[str, list[str]]
+    """Value of each group, in their order, of each key that they do not share."""
+    common: dict[str, str]
+    """Key and value of all others."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A file and a command that give the same runs again."""
+
+    file_name: str
+    content: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where, and with what, some of the runs were made."""
+
+    num_runs: int
+    host: str
+    device: str
+    versions: str
+
+
+def configuration_of(groups: Sequence[Group]) -> Configuration:
+    """Tell what sets the groups apart from what they share; keys that change no number are left out."""
+    specs = [_spec_of(group) for group in groups]
+    keys = dict.fromkeys(key for spec in specs for key in spec)
+    shown = {key: [_shown(spec[key]) if key in spec else "-" for spec in specs] for key in keys}
+    differing = {key: values for key, values in shown.items() if len(set(values)) > 1}
+    return Configuration(differing, {key: values[0] for key, values in shown.items() if key not in differing})
+
+
+def recipes(groups: Sequence[Group]) -> list[Recipe]:
+    """An experiment file and its command for each experiment; several where its settings are no whole sweep."""
+    found = []
+    for experiment in dict.fromkeys(group.experiment for group in groups):
+        members = [group for group in groups if group.experiment == experiment]
+        seeds = describe_seeds({run.seed for group in members for run in group.runs})
+        specs = [_spec_of(group) for group in members]
+        swept = _sweep(specs)
+        if swept is None:
+            files = {f"{experiment} {group.setting}.json": spec for group, spec in zip(members, specs, strict=True)}
+        else:  # a setting is named by its keys in the order of the file
+            in_order = {key: swept[key] for key in sorted(swept, key=members[0].setting.find)}
+            files = {f"{experiment}.json": in_order | {key: specs[0][key] for key in specs[0] if key not in swept}}
+        for name, content in files.items():
+            command = f"lop run {shlex.quote(name)} --seeds {seeds}"
+            found.append(Recipe(name, json.dumps(content, indent=2), command))
+    return found
+
+
+def places(groups: Sequence[Group]) -> list[Place]:
+    """Hosts, devices and versions, those of the most runs first."""
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for run in (run for group in groups for run in group.runs):
+        about: dict[str, Any] = {}
+        with suppress(StoreError):
+            about = run.dir.read_config()
+        versions = about.get("versions")
+        versions = versions if isinstance(versions, dict) else {}
+        told = ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
+        counted[str(run.status.host or about.get("host") or "unknown"), str(run.status.device or "unknown"), told] += 1
+    return [Place(number, *place) for place, number in counted.most_common()]
+
+
+def _spec_of(group: Group) -> dict[str, Any]:
+    """The spec of a group's first run that has one: all seeds of a setting share it."""
+    spec = next((run.spec for run in group.runs if run.spec), {})
+    return {key: value for key, value in spec.items() if key not in BOOKKEEPING_KEYS}
+
+
+def _sweep(specs: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
+    """The keys in which an experiment's settings differ, each with its values; None if they are no full product."""
+    keys = [key for key in specs[0] if any(spec.get(key) != specs[0][key] for spec in specs)]
+    values = {key: list(dict.fromkeys(spec.get(key) for spec in specs)) for key in keys if key != "metrics"}
+    is_whole = len(values) == len(keys) and prod(map(len, values.values())) == len(specs)
+    return values if is_whole else None
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)

@@ -1,0 +1,110 @@
+"""`lop report`: one page that needs nothing else, and from which the runs can be made again."""
+
+import html
+import json
+import re
+
+import pytest
+
+from lop_engine.analysis import group_runs, summarise
+from lop_engine.runs import RunsReader
+from lop_engine.spec import load_runs, parse_seeds
+from lop_tui.report.configuration import configuration_of, recipes
+from tests.cli.test_views import lop, refused
+from tests.helpers import TINY, make_run
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / "runs", "bp", seed, num_tasks=60)
+        make_run(tmp_path / "runs", "cbp", seed, num_tasks=60, spec={"replacement_rate": 1e-3})
+    return tmp_path / "runs"
+
+
+def groups_in(runs_dir):
+    return group_runs(RunsReader(runs_dir).read().runs)
+
+
+def told(run) -> tuple:
+    return run.experiment, run.setting, run.seed, run.spec.model_dump_json()
+
+
+def page(runs_dir, *options) -> str:
+    lop("report", "--runs-dir", runs_dir, "-o", runs_dir / "page.html", *options)
+    return (runs_dir / "page.html").read_text()
+
+
+def test_the_page_needs_no_other_file_and_no_network(runs_dir):
+    text = page(runs_dir)
+    assert re.findall(r'(?:src|href)="(?!data:image/svg\+xml;base64,|#)', text) == []
+    assert text.count("<img") == 2
+    assert re.search(r"@import|url\(|<script|<link", text) is None
+
+
+def test_its_numbers_are_those_of_every_other_view(runs_dir):
+    words = re.sub(r"<[^>]*>", " ", page(runs_dir))
+    for group in groups_in(runs_dir):
+        summary = summarise(group)
+        assert f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}" in words
+
+
+def test_the_same_runs_give_the_same_page(runs_dir):
+    assert page(runs_dir) == page(runs_dir)
+
+
+def test_what_sets_methods_apart_stands_first_and_what_they_share_once(runs_dir):
+    found = configuration_of(groups_in(runs_dir))
+    assert found.differing["agent"] == ["bp", "cbp"]
+    assert found.common["num_tasks"] == "60"
+    assert not found.differing.keys() & found.common.keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"step_size": [0.1, 0.01]}, {"width": [0.5, 1.0], "step_size": [0.1, 0.01], "metrics": ["test_accuracy"]}],
+)
+def test_the_files_of_the_page_make_the_same_settings_and_seeds_again(tmp_path, settings):
+    source = tmp_path / "bp.json"
+    source.write_text(json.dumps(TINY | {"agent": "bp"} | settings | {"num_tasks": 40}))
+    before = load_runs(source, [0, 1, 5])
+    for run in before:
+        make_run(tmp_path / "runs", "bp", run.seed, setting=run.setting, spec=run.spec.model_dump())
+    [recipe] = recipes(groups_in(tmp_path / "runs"))
+    assert recipe.command == "lop run bp.json --seeds 0-1,5"
+    (tmp_path / "again").mkdir()
+    again = tmp_path / "again" / recipe.file_name
+    again.write_text(recipe.content)
+    seeds = parse_seeds(recipe.command.split()[-1])
+    assert sorted(map(told, load_runs(again, seeds))) == sorted(map(told, before))
+
+
+def test_an_error_is_shown_as_it_is_and_no_part_of_the_page(runs_dir):
+    error = 'RuntimeError: <script>alert("&")</script>'
+    make_run(runs_dir, "l2", 0, state="failed", tasks_done=0, error=error)
+    text = page(runs_dir)
+    assert "<script" not in text
+    assert error in html.unescape(text)
+
+
+def test_one_method_has_a_page_without_a_comparison(runs_dir):
+    assert "seed by seed" not in page(runs_dir, "--where", "method:bp")
+
+
+def test_the_baseline_is_whom_the_others_stand_against(runs_dir):
+    assert "Against bp, seed by seed" in page(runs_dir)
+    assert "Against cbp, seed by seed" in page(runs_dir, "--baseline", "cbp")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "page.pdf"], "call it page.html"),
+        (["--where", "seed:99"], "matches none of the 6 runs"),
+        (["--baseline", "cpb"], 'did you mean "cbp"?'),
+    ],
+)
+def test_what_cannot_be_made_is_said_in_a_line(runs_dir, monkeypatch, capsys, options, said):
+    told = refused(monkeypatch, capsys, "report", "--runs-dir", runs_dir, *options)
+    assert said in told
+    assert told.count("\n") == 1
