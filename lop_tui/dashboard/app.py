@@ -24,6 +24,7 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.replay import Replay
 from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.screens.commands import CommandsScreen
 from lop_tui.dashboard.settings import MARKERS, Markers, Request, Settings, after
 from lop_tui.dashboard.widgets.status_line import Status
 
@@ -286,8 +287,8 @@ class Dashboard(App[bool]):
                 widget.refresh()
 
     def action_command_palette(self) -> None:
-        if self.size.width >= LEAST_PALETTE_WIDTH:
-            super().action_command_palette()
+        if self.size.width >= LEAST_PALETTE_WIDTH and not CommandPalette.is_open(self):
+            self.push_screen(CommandsScreen(id="--command-palette"))
 
     def on_resize(self, event: events.Resize) -> None:
         if event.size.width < LEAST_PALETTE_WIDTH and isinstance(self.screen, CommandPalette):

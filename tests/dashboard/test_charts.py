@@ -373,3 +373,16 @@ async def test_a_prompt_that_is_closed_takes_no_keys_where_nothing_else_does(tmp
         assert app.focused is None
         await pilot.press("question_mark")
         assert isinstance(app.screen, HelpScreen)
+
+
+async def test_commands_closed_while_they_are_looked_for_do_not_end_it(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        for _ in range(3):
+            await pilot.press("ctrl+p")
+            palette = app.screen
+            palette.query_one(Input).value = "x"
+            await palette.query("CommandList").remove()
+            await pilot.pause(0.1)
+            await pilot.press("escape")
+            assert app.is_running
