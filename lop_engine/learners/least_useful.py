@@ -11,15 +11,25 @@ Dimensions: S seeds, F units of the layer, R units that may be replaced in one s
 import torch
 from torch import Tensor
 
+# torch.library.custom_op would do the same with less to write, but its kernels load torch's compiler when first
+# called: most of a second for each worker that never compiles.
+_LIBRARY = torch.library.Library("lop", "DEF")
+_LIBRARY.define("least_useful(Tensor utility, Tensor eligible, Tensor num_due, int max_due) -> Tensor")
 
-@torch.library.custom_op("lop::least_useful", mutates_args=())
+
 def least_useful(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
     """Units by rising utility, (S, R) int64, R = `max_due`; of a row the first `num_due_S` count, and are eligible."""
+    units_SR: Tensor = torch.ops.lop.least_useful(utility_SF, eligible_SF, num_due_S, max_due)
+    return units_SR
+
+
+def lowest_first(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
+    """On any device: among equals the unit of lowest index."""
     return torch.where(eligible_SF, utility_SF, torch.inf).argsort(dim=1, stable=True)[:, :max_due].clone()
 
 
-@least_useful.register_kernel("cpu")
-def _(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
+def as_topk_does(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
+    """On a CPU: among equals the unit that torch.topk returns to the reference."""
     units_SR = torch.arange(max_due).repeat(len(utility_SF), 1)
     for seed, num_due in enumerate(num_due_S.int().tolist()):
         if num_due:
@@ -31,6 +41,10 @@ def _(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) 
     return units_SR
 
 
-@least_useful.register_fake
-def _(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
+def _shape(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
     return utility_SF.new_empty(len(utility_SF), max_due, dtype=torch.long)
+
+
+_LIBRARY.impl("least_useful", lowest_first, "CompositeExplicitAutograd")
+_LIBRARY.impl("least_useful", as_topk_does, "CPU")
+torch.library.register_fake("lop::least_useful", _shape, lib=_LIBRARY)

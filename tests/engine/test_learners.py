@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lop_engine.learners import build_learner
-from lop_engine.learners.least_useful import least_useful
+from lop_engine.learners.least_useful import least_useful, lowest_first
 from lop_engine.optimizers import Adam
 from lop_engine.spec import Spec
 from lop_engine.training import batch_order
@@ -258,7 +258,7 @@ def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
     max_due = data.draw(st.integers(1, num_units))
     num_due = data.draw(st.integers(0, min(max_due, int(eligible_SF.sum()))))
     on_cpu = least_useful(utility_SF, eligible_SF, torch.tensor([num_due]), max_due)
-    elsewhere = least_useful._init_fn(utility_SF, eligible_SF, torch.tensor([num_due]), max_due)
+    elsewhere = lowest_first(utility_SF, eligible_SF, torch.tensor([num_due]), max_due)
     for units_SR in (on_cpu, elsewhere):
         assert units_SR.shape == (1, max_due)
         assert len(set(units_SR[0].tolist())) == max_due
