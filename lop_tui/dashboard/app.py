@@ -287,7 +287,7 @@ class Dashboard(App[bool]):
                 widget.refresh()
 
     def action_command_palette(self) -> None:
-        if self.size.width >= LEAST_PALETTE_WIDTH and not CommandPalette.is_open(self):
+        if self.size.width >= LEAST_PALETTE_WIDTH and not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandsScreen(id="--command-palette"))
 
     def on_resize(self, event: events.Resize) -> None:
