@@ -26,6 +26,7 @@ TINY = {
     "num_showings": 1,
     "mini_batch_size": 8,
     "metrics_every": 0,
+    "curvature_images": 4,
 }
 
 #: By method: start and end of each metric over a run, in the order of METRICS.

@@ -1,6 +1,7 @@
 """Intervals and tests of paired differences, against scipy, by hand and by simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,7 +94,9 @@ def test_the_end_the_last_bins_and_the_whole_run():
     assert by_name["end"].p_holm is None
     (found,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=10, bin_size=4)
     assert [stretch.num_bins for stretch in found.stretches] == [1, 2, 2]  # the last bin is short
-    assert found.last_task == 6
+    assert (found.last_task, found.last_bin) == (6, 2)
+    means = [stretch.test.difference.mean for stretch in found.stretches]
+    assert means == pytest.approx([3, 1, 1])  # by tasks: the whole run's is what it was with bins of one
 
 
 def test_pairs_that_lack_a_bin_are_left_out_and_named():
@@ -108,6 +111,14 @@ def test_runs_under_way_are_compared_as_far_as_half_of_the_begun_pairs_have_come
     a = group([[1, 1, 1, 1], [1, 1], [1, 1], [], []], num_tasks=4)
     (found,) = compare_to_first([a, group([[2, 2, 2, 2]] * 5, name="cbp")], METRIC, bin_size=1)
     assert (found.pairs, found.left_out, found.last_task) == ((0, 1, 2), (3, 4), 2)
+
+
+def test_a_seed_that_diverged_or_failed_is_left_out_and_holds_up_no_other():
+    for state in ("diverged", "failed"):
+        a = group([[1, 1, 1, 1], [1, 1], [1, 1]], num_tasks=4)
+        a = replace(a, runs=(a.runs[0], *(replace(run, state=state) for run in a.runs[1:])))
+        (found,) = compare_to_first([a, group([[2, 2, 2, 2]] * 3, name="cbp")], METRIC, bin_size=1)
+        assert (found.pairs, found.left_out, found.last_task) == ((0,), (1, 2), 4)
 
 
 def test_groups_of_different_length_are_compared_over_the_common_tasks():

@@ -38,7 +38,7 @@ class Stretch:
     """The mean difference over some of the compared bins; each pair counts as one value, its mean over them."""
 
     name: StretchName
-    """The last bin; the last few; all of them, which is the area between the curves over the number of bins."""
+    """The last bin; the last few; all of them, which is the area between the curves over the number of tasks."""
     num_bins: int
     test: PairedTest
     p_holm: float | None = None
@@ -47,7 +47,10 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One group minus another in one metric, over the bins up to the last that half of the begun pairs have."""
+    """One group minus another in one metric, over the bins up to the last that half of the begun pairs have.
+
+    Pairs of which a seed diverged or failed do not count there.
+    """
 
     a: Group
     b: Group
@@ -61,6 +64,8 @@ class Comparison:
     """Seeds of both groups that lack one of them."""
     last_task: int
     """Where the last bin ends, tasks counted from 1; 0 where there is none."""
+    last_bin: int
+    """Tasks of the last bin: fewer than of the others if these do not divide the run. Means go by tasks."""
 
 
 def compare_to_first(
@@ -88,22 +93,41 @@ def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
 def _compared(a: Group, b: Group, metric: str, num_last: int, bin_size: int | None) -> Comparison:
     difference = compare(a, b, metric, bin_size)
     present = np.isfinite(difference.values)
-    begun = present.any(1).sum()
-    reached = np.flatnonzero(2 * difference.num_pairs >= begun)
+    going_on = present[_may_go_on(a, b, difference.pairs)]
+    going_on = going_on if going_on.any() else present
+    reached = np.flatnonzero(2 * going_on.sum(0) >= max(1, going_on.any(1).sum()))
     num_bins = int(reached[-1]) + 1 if len(reached) else 0
     whole = present[:, :num_bins].all(1) & bool(num_bins)
     values = difference.values[whole, :num_bins]
+    before, upto = (extent[:num_bins] for extent in _extents(difference, min(a.num_tasks, b.num_tasks)))
+    tasks = upto - before
     stretches: tuple[tuple[StretchName, int], ...] = ("end", 1), ("last", min(num_last, num_bins)), ("area", num_bins)
     return Comparison(
         a,
         b,
         metric,
         difference,
-        tuple(Stretch(name, num, paired_test(values[:, -num:].mean(1))) for name, num in stretches if len(values)),
+        tuple(
+            Stretch(name, num, paired_test(_mean(values[:, -num:], tasks[-num:])))
+            for name, num in stretches
+            if len(values)
+        ),
         tuple(np.array(difference.pairs, dtype=int)[whole].tolist()),
         tuple(np.array(difference.pairs, dtype=int)[~whole].tolist()),
-        _last_task(difference, num_bins, min(a.num_tasks, b.num_tasks)),
+        int(upto[-1]) if num_bins else 0,
+        int(tasks[-1]) if num_bins else 0,
     )
+
+
+def _mean(values: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """Of each pair over bins, shape (pairs,): by tasks, exactly the mean where all bins have as many."""
+    return values.mean(1) if (tasks == tasks[0]).all() else np.average(values, 1, tasks)
+
+
+def _may_go_on(a: Group, b: Group, pairs: Sequence[int]) -> np.ndarray:
+    """Of each pair, whether neither seed diverged or failed: such a one does not hold up the others, it is left out."""
+    ended = {run.seed for group in (a, b) for run in group.runs if run.state in ("diverged", "failed")}
+    return np.array([seed not in ended for seed in pairs], dtype=bool)
 
 
 def _corrected(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -122,12 +146,10 @@ def _with_holm(stretch: Stretch, p_value: float) -> Stretch:
     return replace(stretch, p_holm=p_value)
 
 
-def _last_task(difference: Difference, num_bins: int, num_tasks: int) -> int:
-    """Where the last of the compared bins ends; the last bin of a run may be shorter than the others."""
-    if not num_bins:
-        return 0
-    bins_before = int((difference.task[num_bins - 1] - 1) // difference.bin_size)
-    return min((bins_before + 1) * difference.bin_size, num_tasks)
+def _extents(difference: Difference, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tasks before each bin and up to its end; the last bin of a run may be shorter than the others."""
+    before = (difference.task - 1) // difference.bin_size * difference.bin_size
+    return before, np.minimum(before + difference.bin_size, num_tasks)
 
 
 def _value(spec: Mapping[str, Any], key: str) -> Any:

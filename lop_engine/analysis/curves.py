@@ -34,8 +34,11 @@ class Curve:
 
 
 def default_bin(num_tasks: int) -> int:
-    """Tasks a bin: the paper's 50, fewer when there are few tasks (some 30 points then)."""
-    return max(1, min(PAPER_BIN, num_tasks // 30))
+    """Tasks a bin: the paper's 50, fewer when there are few tasks: 30 to 60 points then, of one size if possible."""
+    most = max(1, min(PAPER_BIN, num_tasks // 30))
+    if most == PAPER_BIN:
+        return most
+    return next((size for size in range(most, most // 2, -1) if num_tasks % size == 0), most)
 
 
 def bin_means(series: np.ndarray, bin_size: int, num_tasks: int) -> np.ndarray:

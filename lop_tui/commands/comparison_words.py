@@ -10,7 +10,7 @@ from lop_tui.dashboard.formats import significant
 from lop_tui.measures import MEASURES, Measure
 
 CAPTION = (
-    "b - a, paired by seed; p: paired t-test; d_z: Cohen's, mean over standard deviation of the differences; "
+    "paired by seed; p: paired t-test; d_z: Cohen's, mean over standard deviation of the differences; "
     "agree: pairs whose difference has the sign of the mean"
 )
 
@@ -59,6 +59,8 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
         f"{plural(num_pairs, 'pair')} of seeds, bins of {plural(difference.bin_size, 'task')}, "
         f"tasks 1-{comparison.last_task}"
     ]
+    if 0 < comparison.last_bin < difference.bin_size:
+        lines[0] += f"; the last bin has {plural(comparison.last_bin, 'task')}"
     if num_pairs == 1:
         lines.append("a single pair of seeds: no interval and no test")
     else:

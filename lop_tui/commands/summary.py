@@ -30,13 +30,14 @@ def summary_table(views: Sequence[RunView]) -> Table:
             str(summary.tasks_done),
             f"{100 * summary.first:.1f}",
             f"{100 * summary.best:.1f}",
-            f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}{_only(summary)}",
+            last_with_error(summary),
             f"{100 * summary.lost:.1f}",
         )
     return table
 
 
-def _only(summary: Summary) -> str:
-    """Says so where the last tenth is not the mean of all seeds."""
+def last_with_error(summary: Summary) -> str:
+    """``88.9 ± 1.8 n=4/5``: percent in the last tenth; no error of one seed, no number where none is missing."""
     num_last, num_all = summary.num_seeds_last, len(summary.group.runs)
-    return "" if num_last == num_all else f" n={num_last}/{num_all}"
+    error = f" ± {100 * summary.last_standard_error:.1f}" if num_last > 1 else ""
+    return f"{100 * summary.last:.1f}{error}" + ("" if num_last == num_all else f" n={num_last}/{num_all}")

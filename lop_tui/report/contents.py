@@ -16,6 +16,7 @@ from lop_engine.verdicts import Finding, judge
 from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks
+from lop_tui.commands.summary import last_with_error
 from lop_tui.measures import MEASURES
 from lop_tui.palette import assign_colours
 from lop_tui.report.configuration import configuration_of, places, recipes
@@ -71,14 +72,13 @@ def _summary(groups: Sequence[Group]) -> Table:
         if summary is None:
             rows.append([*row, "0", *["-"] * 4])
             continue
-        told = "" if summary.num_seeds_last == len(group.runs) else f" (n={summary.num_seeds_last})"
         rows.append(
             [
                 *row,
                 str(summary.tasks_done),
                 f"{100 * summary.first:.1f}",
                 f"{100 * summary.best:.1f}",
-                f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}{told}",
+                last_with_error(summary),
                 f"{100 * summary.lost:.1f}",
             ]
         )

@@ -56,7 +56,8 @@ def test_status_shows_the_values_that_export_writes(runs_dir, tmp_path):
 
 def test_what_is_exported_averages_to_what_is_watched(runs_dir, groups, tmp_path):
     lop("export", "--format", "npz", "-o", tmp_path / "all.npz", "--runs-dir", runs_dir)
-    arrays = np.load(tmp_path / "all.npz")
+    with np.load(tmp_path / "all.npz") as file:
+        arrays = dict(file)
     for group in groups:
         [name] = [key for key in arrays if key.startswith(f"{group.experiment}/") and key.endswith("test_accuracy")]
         curve = group.curve("test_accuracy")

@@ -106,10 +106,10 @@ async def test_keys_and_clicks_choose_the_two(eleven_runs: Snapshot) -> None:
 async def test_a_cursor_reads_the_difference_and_a_range_zooms(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot)
-        assert said(screen).startswith("tasks 82-84")
+        assert said(screen).startswith("tasks 83-84")
         await pilot.press("shift+left", "shift+left", "left", "right")
         assert screen.viewport.cursor is not None
-        assert not said(screen).startswith("tasks 82-84")
+        assert not said(screen).startswith("tasks 83-84")
         await pilot.press("+", "comma", "full_stop", "minus", "+")
         assert screen.viewport.window is not None
         await pilot.press("escape")

@@ -100,7 +100,7 @@ def test_bins_suit_the_range_that_is_shown(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", num_tasks=2000)
     snapshot = RunsReader(tmp_path).read()
     assert build_view(snapshot).charts[0].bin_size == 50
-    assert build_view(snapshot, Request(window=(100.0, 200.0))).charts[0].bin_size == 3
+    assert build_view(snapshot, Request(window=(100.0, 200.0))).charts[0].bin_size == 2
     assert build_view(snapshot, Request(Settings(bin_size=25), (100.0, 200.0))).charts[0].bin_size == 25
 
 
