@@ -101,7 +101,8 @@ def test_nothing_yet():
 
 
 @pytest.mark.parametrize(
-    ("num_tasks", "size"), [(0, 1), (1, 1), (59, 1), (60, 2), (200, 5), (300, 10), (1000, 25), (1499, 49), (1500, 50), (2000, 50), (5000, 50)]
+    ("num_tasks", "size"),
+    [(0, 1), (1, 1), (59, 1), (60, 2), (200, 5), (300, 10), (1000, 25), (1499, 49), (1500, 50), (2000, 50), (5000, 50)],
 )
 def test_default_bin(num_tasks, size):
     assert default_bin(num_tasks) == size
