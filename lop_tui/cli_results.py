@@ -32,7 +32,14 @@ def plot(
     ] = "tasks",
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF.", show_default=False)
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="PNG, SVG or PDF; a file of that name is replaced.",
+            show_default=False,
+        ),
     ] = None,
     bin_size: Annotated[
         int | None,
@@ -151,7 +158,12 @@ def report(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="By default report.html beside the runs."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="By default report.html beside the runs; a file of that name is replaced.",
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.", show_default=False)] = "",
     where: Where = "",

@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
@@ -211,7 +212,7 @@ def test_an_experiment_file_that_does_not_fit_is_refused_and_nothing_is_left(tmp
     reference_result(random_tables(0, num_tasks=4), tmp_path / "old/bp/0/1")
     with pytest.raises(UserError, match="holds 4 tasks of 3 epochs, its experiment file says 12 of 3"):
         bring_in(tmp_path / "old", tmp_path / "runs", config_file(tmp_path / "bp.json"))
-    assert not list((tmp_path / "runs").rglob("seed_*"))
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(UserError, match="there are no results of that name"):
         bring_in(tmp_path / "old", tmp_path / "runs", *(config_file(tmp_path / f"{name}.json") for name in ("bp", "l")))
 
@@ -318,7 +319,7 @@ def test_a_damaged_record_is_named(runs, tmp_path):
     for form in ("pickle", "npz", "csv"):
         with pytest.raises(StoreError, match=r"epochs\.json: task 11: an epoch or a metric is not a number"):
             export_runs(runs, form, tmp_path / "out" / form, epochs=True)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_force_replaces_exports_and_never_another_directory(runs, tmp_path):
@@ -332,6 +333,99 @@ def test_force_replaces_exports_and_never_another_directory(runs, tmp_path):
     with pytest.raises(UserError, match="should be a file"):
         export_runs(runs, "csv", tmp_path / "mine", force=True)
     assert (tmp_path / "mine/thesis.tex").exists()
+
+
+def test_force_replaces_no_file_that_no_export_wrote(runs, tmp_path):
+    for form in ("csv", "npz", "parquet"):
+        path = tmp_path / f"x.{form}"
+        export_runs(runs, form, path)
+        export_runs(runs[:1], form, path, force=True)
+        path.write_text("years of work")
+        with pytest.raises(UserError, match="no earlier export"):
+            export_runs(runs, form, path, force=True)
+        assert path.read_text() == "years of work"
+    np.savez(tmp_path / "x.npz", weights=np.ones(3))
+    parquet.write_table(pyarrow.table({"weights": [1.0]}), tmp_path / "x.parquet")
+    for form in ("npz", "parquet"):
+        with pytest.raises(UserError, match="no earlier export"):
+            export_runs(runs, form, tmp_path / f"x.{form}", force=True)
+
+
+def test_force_replaces_no_foreign_table_of_epochs(runs, tmp_path):
+    (tmp_path / "x_epochs.csv").write_text("epoch,loss\n0,1\n")
+    with pytest.raises(UserError, match=r"x_epochs\.csv: is no earlier export"):
+        export_runs(runs, "csv", tmp_path / "x.csv", epochs=True, force=True)
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_records_are_no_place_for_an_export(runs, tmp_path):
+    record = runs[0].dir.tasks_json
+    before = record.read_bytes()
+    for path in (record, record.with_name("new.csv"), runs[0].dir.path.parent / "new.csv"):
+        with pytest.raises(UserError, match="place of records"):
+            export_runs(runs, "csv", path, force=True)
+    with pytest.raises(UserError, match="place of records"):
+        export_runs(runs, "pickle", tmp_path / "runs", force=True)
+    assert record.read_bytes() == before
+    export_runs(runs, "csv", tmp_path / "runs/all.csv")
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_an_export_needs_a_name(runs, name):
+    with pytest.raises(UserError, match="name of no file"):
+        export_runs(runs, "csv", Path(name), epochs=True)
+
+
+def test_an_export_that_is_interrupted_between_its_renames_puts_the_old_one_back(runs, tmp_path, monkeypatch):
+    export_runs(runs, "pickle", tmp_path / "out")
+    before = sorted((tmp_path / "out").rglob("*"))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lop_engine.exchange.places.os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_runs(runs[:1], "pickle", tmp_path / "out", force=True)
+    assert sorted((tmp_path / "out").rglob("*")) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "parquet", "pickle", "tensorboard"])
+def test_a_full_disk_is_an_error_of_the_place_a_person_named(runs, tmp_path, monkeypatch, form):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    where = {"pickle": "reference.write_json", "tensorboard": "event_files._scalars", "npz": "files._table_on_disk"}
+    monkeypatch.setattr(f"lop_engine.exchange.{where.get(form, 'files.task_blocks')}", full)
+    with pytest.raises(OSError, match="No space") as told:
+        export_runs(runs, form, tmp_path / "new/x", epochs=form == "npz")
+    assert told.value.filename == str(tmp_path / "new/x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_events_end_with_the_error_of_a_disk_that_fills_up(runs, tmp_path, monkeypatch):
+    from tensorboardX.record_writer import RecordWriter
+
+    written = []
+
+    def write(self, content):
+        written.append(content)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        export_runs(runs, "tensorboard", tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_place_that_cannot_be_made_is_named_as_it_was_given(runs, tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/below/x.csv", tmp_path / ("x" * 300)):
+        with pytest.raises(OSError, match=r"Not a directory|too long") as told:
+            export_runs(runs, "csv", path)
+        assert ".export." not in str(told.value)
+    export_runs(runs, "csv", tmp_path / ("x" * 250))
 
 
 def test_nan_stays_nan_in_a_pickle(tmp_path):

@@ -5,6 +5,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -25,9 +26,10 @@ from lop_engine.records import epoch_document
 from lop_engine.runs import RunsReader
 from lop_engine.spec import load_runs
 from lop_engine.store import TableWriter
-from lop_tui import cli
+from lop_tui import cli, figures
 from lop_tui.figures.ends import spread
-from lop_tui.palette import METHOD_COLOURS, OTHER_COLOURS, ink, tint
+from lop_tui.figures.room import short, shortened
+from lop_tui.palette import METHOD_COLOURS, OTHER_COLOURS, assign_colours, ink, tint
 from tests.helpers import append_tasks, make_metrics, make_run
 
 PICTURES = Path(__file__).parent / "figures"
@@ -133,7 +135,9 @@ def assert_looks_as_before(tmp_path, name):
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-@pytest.mark.parametrize("kind", [["--kind", "within-task"], ["--kind", "seeds", "--heatmap"], ["--kind", "sweep"]])
+@pytest.mark.parametrize(
+    "kind", [["--kind", "within-task"], ["--kind", "seeds", "--heatmap", "--where", "cbp"], ["--kind", "sweep"]]
+)
 def test_the_same_records_give_the_same_bytes(made, tmp_path, kind, suffix):
     digests = set()
     for name in ("one", "two"):
@@ -165,9 +169,12 @@ def test_a_single_seed_has_no_band_and_says_so(made, tmp_path):
 def test_a_single_task_is_a_point(tmp_path):
     for seed in range(2):
         make_run(tmp_path / "runs", "bp", seed, num_tasks=1)
-    for kind in ("tasks", "metrics", "methods", "seeds"):
+    for kind in ("tasks", "methods", "seeds"):
         lop("plot", "--kind", kind, *SMALL, "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.png")
+    lop("plot", "--kind", "metrics", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.png")
     lop("plot", "--kind", "seeds", "--heatmap", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.png")
+    panel = figures.draw(groups_in(tmp_path / "runs"), ["test_accuracy"]).axes[0]
+    assert all(float(tick).is_integer() for tick in panel.get_xticks())
 
 
 def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made, tmp_path):
@@ -219,13 +226,15 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["--kind", "sweep", "--where", "cbp"], "no experiment here is swept"),
         (["--kind", "sweep", "bp", "cbp"], "shows one experiment"),
         (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
-        (["--kind", "seeds", "curvature", "stable_rank"], "name one metric"),
+        (["--kind", "seeds", "curvature", "stable_rank"], "a panel is a setting here, so name one metric"),
         (["--kind", "within-task", "--at", "0"], "counted from 1"),
         (["--kind", "within-task", "--at", "7"], "no epochs of these tasks are recorded"),
         (["--heatmap"], "add --kind seeds"),
         (["--at", "7"], "add --kind within-task"),
         (["-o", "/proc/figure.png"], "/proc/figure.png"),
         (["-o", "figure.png", "--title", r"$\no$"], "figure.png: cannot be drawn: ParseFatalException: Unknown symbol"),
+        (["-o", f"{'n' * 250}.png"], "n.png: File name too long"),
+        (["all", "--size", "4x3", "--style", "screen"], "4x3 inches are too small for what stands in this figure"),
         (["-o", "."], "choose one of .png, .svg, .pdf"),
     ],
 )
@@ -233,6 +242,86 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(made, monkeypatch, capsys, 
     monkeypatch.chdir(tmp_path)
     assert message in refused(monkeypatch, capsys, "plot", "--runs-dir", made, *arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_are_shortened_in_the_middle_and_stay_apart():
+    assert short("bp step_size=0.001") == "bp step_size=0.001"
+    assert short("a" * 30 + "b" * 30) == "a" * 12 + "…" + "b" * 11
+    alike = {f"{'a' * 20}{middle}{'b' * 20}": f"{'a' * 20}{middle}{'b' * 20}" for middle in "12"}
+    assert len(set(shortened(alike).values())) == 2
+
+
+@pytest.fixture
+def badly_named(tmp_path):
+    """Twenty settings, with names too long, in another script and in mathematics."""
+    for name in ("日本語", "$x_1$", "x" * 100, "new\nline", *(f"method{number}" for number in range(16))):
+        make_run(tmp_path / "runs", name, 0, num_tasks=4)
+    return tmp_path / "runs"
+
+
+def test_a_figure_grows_with_the_names_in_it_and_the_size_it_asks_for_is_enough(badly_named, tmp_path):
+    groups, metrics = groups_in(badly_named), ["test_accuracy", "curvature"]
+    assert b"xxxx\xe2\x80\xa6xxxx" in figures.as_svg(figures.draw(groups, metrics))
+    for style in figures.STYLES:
+        small = figures.Look(style=style, size=(6, 3))
+        with pytest.raises(UserError, match="too small") as refusal:
+            figures.save(figures.draw(groups, metrics, small), tmp_path / "figure.png", small)
+        size = re.search(r"it needs about (\d+)x(\d+)", str(refusal.value))
+        look = figures.Look(style=style, size=(float(size[1]), float(size[2])))
+        figures.save(figures.draw(groups, metrics, look), tmp_path / "figure.png", look)
+
+
+def test_letters_that_the_font_lacks_are_one_remark(badly_named, tmp_path):
+    arguments = ["plot", "--kind", "seeds", "--runs-dir", str(badly_named), "--where", "日本語", "--dpi", "60", "-o"]
+    result = CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "figure.png")])
+    assert result.stderr.startswith("no letter in the figure's font, boxes in their place: 日本語 (")
+    assert result.stderr.count("\n") == 1
+    assert not CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "figure.svg")]).stderr
+
+
+@pytest.mark.parametrize(("command", "suffix"), [("plot", "svg"), ("report", "html")])
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path, command, suffix):
+    for seed in range(2):
+        make_run(tmp_path / "runs", "bp", seed, num_tasks=4)
+    target, link = tmp_path / f"target.{suffix}", tmp_path / f"link.{suffix}"
+    target.write_text("old")
+    link.symlink_to(target.name)
+    lop(command, "--runs-dir", tmp_path / "runs", "-o", link)
+    assert link.is_symlink()
+    assert len(target.read_bytes()) > 1000
+    link.unlink()
+    link.symlink_to(tmp_path / "runs" / "bp" / "default" / "seed_000" / "tasks.json")
+    result = CliRunner().invoke(cli.app, [command, "--runs-dir", str(tmp_path / "runs"), "-o", str(link)])
+    assert "tasks.json, which is no" in str(result.exception)
+
+
+def test_a_setting_has_one_colour_in_every_kind(made, tmp_path):
+    colour = assign_colours([group.label for group in groups_in(made)])["bp step_size=0.001"].lower()
+    for kind in ("tasks", "sweep", "methods", "seeds"):
+        arguments = ["--kind", kind, "--where", "setting:step_size=0.001", *SMALL, "--runs-dir", made]
+        lop("plot", *arguments, "-o", tmp_path / "figure.svg")
+        assert colour in (tmp_path / "figure.svg").read_text()
+
+
+def test_a_panel_above_an_empty_place_has_its_tasks_below_it(made):
+    panels = figures.draw_seeds(groups_in(made)[:3], "test_accuracy").axes
+    named = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels[:3]]
+    assert named == [False, True, True]
+
+
+def test_the_default_of_a_sweep_is_called_by_its_value(tmp_path):
+    for setting, step_size in (("default", 0.01), ("step_size=0.1", 0.1), ("step_size=0.001", 0.001)):
+        make_run(tmp_path / "runs", "bp", 0, setting=setting, num_tasks=4, spec={"step_size": step_size})
+    lop("plot", "--kind", "sweep", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
+    assert "step size 0.01 (n=1/1)" in (tmp_path / "figure.svg").read_text()
+
+
+def test_a_finished_seed_without_values_is_named(tmp_path):
+    make_run(tmp_path / "runs", "bp", 0, num_tasks=4)
+    make_run(tmp_path / "runs", "bp", 1, num_tasks=4, tasks_done=0, state="finished")
+    said = lop("plot", "--kind", "seeds", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
+    assert "bp, seed 1: finished without any test_accuracy" in said
+    assert "bp, 1 of 2 seeds" in (tmp_path / "figure.svg").read_text()
 
 
 def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkeypatch, capsys):

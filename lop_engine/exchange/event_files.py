@@ -1,6 +1,9 @@
 """Event files for TensorBoard: a directory a run, ``<experiment>/<setting>/seed_000``."""
 
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,27 +15,41 @@ from lop_engine.runs import RunView
 def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None:
     """A scalar a metric, its step the task; with `epochs` also ``epochs/<metric>``, its step counts epochs through.
 
-    Wall time is the run's own: its start and the seconds of its tasks. Raises UserError without tensorboardX.
+    Wall time is the run's own: its start and the seconds of its tasks. Raises UserError without tensorboardX, OSError.
     """
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.record_writer import RecordWriter
     except ImportError:
         raise UserError("export: tensorboard needs the package tensorboardX: pip install 'lop[tensorboard]'") from None
     for run in runs:
-        times = _wall_times(run)
         place = directory / run.dir.name
-        with SummaryWriter(str(place), max_queue=10_000, flush_secs=600) as writer:
-            for block in task_blocks([run]):
-                _add(writer, block, "", block["task"], times)
-            for block in epoch_blocks([run]) if epochs else ():
-                _add(writer, block, "epochs/", _steps(block, run), times)
+        place.mkdir(parents=True)
+        path = place / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        # Not by SummaryWriter: its thread dies silently of a full disk, and then it waits for the thread.
+        with closing(RecordWriter(str(path))) as file:
+            for event in _events(run, epochs):
+                file.write(event)
 
 
-def _add(writer: object, block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> None:
-    add_scalar = writer.add_scalar  # type: ignore[attr-defined]
+def _events(run: RunView, epochs: bool) -> Iterator[bytes]:
+    from tensorboardX.proto.event_pb2 import Event
+
+    times = _wall_times(run)
+    yield Event(wall_time=times[0], file_version="brain.Event:2").SerializeToString()
+    for block in task_blocks([run]):
+        yield from _scalars(block, "", block["task"], times)
+    for block in epoch_blocks([run]) if epochs else ():
+        yield from _scalars(block, "epochs/", _steps(block, run), times)
+
+
+def _scalars(block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> Iterator[bytes]:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
     for name in [name for name in block if name not in ("experiment", "setting", "seed", "task", "epoch", "seconds")]:
         for task, step, value in zip(block["task"], steps, block[name], strict=True):
-            add_scalar(prefix + name, value, step, times[min(task, len(times) - 1)])
+            at = times[min(task, len(times) - 1)]
+            yield Event(wall_time=at, step=step, summary=scalar(prefix + name, value)).SerializeToString()
 
 
 def _steps(block: Block, run: RunView) -> list[int]:

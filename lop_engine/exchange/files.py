@@ -1,6 +1,9 @@
 """Files of all runs together: csv, parquet and npz."""
 
 import csv
+import math
+import os
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +16,10 @@ from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, epoch_table, extent, recorded_metrics, task_blocks
 from lop_engine.runs import RunView
+
+_KEYS = ["experiment", "setting", "seed", "task"]
+_HEADING = ",".join(_KEYS).encode() + b","
+"""How every csv begins."""
 
 
 def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
@@ -28,11 +35,7 @@ def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
 
 def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
     """The same table as `write_csv` makes, in columns. Raises UserError without pyarrow."""
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError("export: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+    arrow, parquet = _pyarrow()
     words, counts = {"experiment", "setting"}, {"seed", "task", "epoch"}
     kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
     with open(path, "wb") as file:
@@ -62,6 +65,44 @@ def write_npz(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
                 _add_epochs(archive, f"{name}/epochs", group)
 
 
+def is_export(path: Path, form: str) -> bool:
+    """Whether a file holds what is written here in the form csv, parquet or npz, or nothing at all. Raises OSError."""
+    if not path.stat().st_size:
+        return True
+    if form == "npz":
+        return zipfile.is_zipfile(path) and any(
+            re.fullmatch(r"[^/]+/[^/]+/seeds\.npy", name) for name in _members(path)
+        )
+    with open(path, "rb") as file:
+        start = file.read(len(_HEADING))
+    return start == _HEADING if form == "csv" else start.startswith(b"PAR1") and _columns(path)[:4] == _KEYS
+
+
+def _members(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except zipfile.BadZipFile:
+        return []
+
+
+def _columns(path: Path) -> list[str]:
+    arrow, parquet = _pyarrow()
+    try:
+        return list(parquet.read_schema(path).names)
+    except (arrow.ArrowException, OSError):  # it is damaged
+        return []
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UserError("export: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+    return arrow, parquet
+
+
 def _blocks(runs: Sequence[RunView], epochs: bool) -> Iterable[Block]:
     return epoch_blocks(runs) if epochs else task_blocks(runs)
 
@@ -81,11 +122,19 @@ def _add_epochs(archive: zipfile.ZipFile, name: str, group: Group) -> None:
         return
     shape = (len(metrics), len(group.runs), *extent(group.runs))
     with TemporaryDirectory(dir=Path(str(archive.filename)).parent, prefix=".export.") as directory:
-        table = np.memmap(Path(directory) / "epochs", np.float32, "w+", shape=shape)
+        table = _table_on_disk(Path(directory) / "epochs", shape)
         for number, run in enumerate(group.runs):
             table[:, number] = epoch_table(run, metrics, *shape[2:])
         for metric, values in zip(metrics, table, strict=True):
             _add(archive, f"{name}/{metric}", values)
+
+
+def _table_on_disk(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A table of float32 in a new file, whose room is taken now: a disk that fills up later would end the process."""
+    with open(path, "wb+") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(1, 4 * math.prod(shape)))
+    return np.memmap(path, np.float32, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:

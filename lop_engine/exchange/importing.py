@@ -12,6 +12,7 @@ import numpy as np
 import lop_engine
 from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
 from lop_engine.exchange import tensors
+from lop_engine.exchange.places import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
 from lop_engine.methods import METHODS
 from lop_engine.records import RunStatus, rounded
@@ -100,14 +101,17 @@ def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Impo
                 f"or remove it (lop rm {file.run_dir(runs_dir).name})"
             )
     made: list[RunDir] = []
+    parents: list[Path] = []
     try:
         for file in files:
+            parents = missing_above(file.run_dir(runs_dir).path) + parents
             imported = _import_one(file, runs_dir)
             made.append(imported.run_dir)
             yield imported
     except BaseException:
         for run_dir in made:
             run_dir.clear()
+        remove_empty(parents)
         raise
 
 

@@ -1,8 +1,12 @@
 """`lop export`: records in other programs' forms."""
 
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -35,7 +39,8 @@ def export(request: Request) -> int:
         raise UserError(
             f'export: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}'
         )
-    done = export_runs(chosen, request.form, request.output, request.epochs, request.force)
+    with _cleaning_up_on_signals():
+        done = export_runs(chosen, request.form, request.output, request.epochs, request.force)
     console = Console()
     for path in done.paths:
         say(console, f"{request.form}: {path} ({plural(len(chosen) - len(done.left_out), 'run')})")
@@ -44,6 +49,25 @@ def export(request: Request) -> int:
     _tell(console, f"not all tasks done, {missing}", done.unfinished)
     _tell(console, "left out, nothing recorded or not readable", done.left_out)
     return 0
+
+
+@contextmanager
+def _cleaning_up_on_signals() -> Iterator[None]:
+    """Leave through SystemExit on SIGTERM and SIGHUP, so that what is half written is removed."""
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)  # a second one would end the removing
+        sys.exit(128 + number)
+
+    for number in ours:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _tell(console: Console, what: str, runs: Sequence[RunView]) -> None:

@@ -4,88 +4,123 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lop_engine.analysis import Group, group_runs, summarise
+from lop_engine.errors import UserError
+from lop_engine.logs import clean
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.commands.console import say
+from lop_tui.commands.summary import last_with_error
 from lop_tui.dashboard import formats
+
+_LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
 
 
 def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
-    """Print a line a setting; return 0 also when there is none. Raises QueryError."""
-    runs = RunsReader(runs_dir).read().runs
-    rows = [_row(group) for group in group_runs(filter_runs(runs, where))]
+    """Print a line a setting. Raises UserError, also where there are no such runs."""
+    groups = group_runs(_runs(runs_dir, where))
     if as_json:
-        content = orjson.dumps({"runs_dir": str(runs_dir), "settings": rows}, option=orjson.OPT_INDENT_2)
-        sys.stdout.buffer.write(content + b"\n")
+        answer = {"runs_dir": _text(str(runs_dir)), "settings": [_as_dict(group) for group in groups]}
+        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
         return 0
     console = Console()
-    if not runs:
-        say(console, f"no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    elif not rows:
-        say(console, f'none of the {len(runs)} runs in {runs_dir} matches --where "{where}"')
-    else:
-        console.print(_table(rows))
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe has no width that lines would have to fit
+    console.print(_table(groups, console.width))
+    for run in (run for group in groups for run in group.runs if run.problem):
+        say(console, f"cannot be read: {run.dir.name}: {run.problem}")
     return 0
 
 
-def _row(group: Group) -> dict[str, Any]:
+def _runs(runs_dir: Path, where: str) -> Sequence[RunView]:
+    runs = RunsReader(runs_dir).read().runs
+    if not runs:
+        raise UserError(f"list: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
+    chosen = filter_runs(runs, where)
+    if not chosen:
+        raise UserError(f'list: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
+    return chosen
+
+
+def _as_dict(group: Group) -> dict[str, Any]:
+    """The standard error is null where there is none, of one seed."""
     done = [_tasks_recorded(run) for run in group.runs]
     summary = summarise(group)
-    sizes, changes = zip(*map(_on_disk, group.runs), strict=True)
+    num_seeds = summary.num_seeds_last if summary else 0
+    size, changed_at = _on_disk(group)
     return {
-        "experiment": group.experiment,
-        "setting": group.setting,
+        "experiment": _text(group.experiment),
+        "setting": _text(group.setting),
         "seeds": len(group.runs),
         "states": dict(Counter(run.state for run in group.runs).most_common()),
         "tasks_done": [min(done), max(done)],
         "num_tasks": group.num_tasks,
         "test_accuracy_last_tenth": summary.last if summary else None,
-        "standard_error": summary.last_standard_error if summary else None,
-        "bytes": sum(sizes),
-        "changed_at": max(changes),
+        "standard_error": summary.last_standard_error if summary and num_seeds > 1 else None,
+        "num_seeds": num_seeds,
+        "bytes": size,
+        "changed_at": changed_at,
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(caption="test %: mean and standard error over seeds, the last tenth that is done")
-    table.add_column("experiment", no_wrap=True)
-    for heading in ("setting", "seeds"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("tasks", "test %", "size", "changed"):
+def _text(name: str) -> str:
+    """A name as JSON can hold it: what is no UTF-8 in it reads ``?``."""
+    return name.encode(errors="replace").decode()
+
+
+def _table(groups: Sequence[Group], width: int) -> Table:
+    """A row a group; where it is narrow names are folded, and the columns at the right give way."""
+    rows = [_row(group) for group in groups]
+    headings = ["tasks", "test %", "size", "changed"]
+    widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[3:] for row in rows), strict=True)]
+    names_width = sum(_LEAST_WIDTHS.values()) + 3 * len(_LEAST_WIDTHS)  # with the blanks and lines between them
+    while len(widths) > 2 and width - 1 - sum(widths) < names_width:
+        widths.pop()
+    table = Table(caption="test %: mean and standard error over seeds, the last tenth that is done; n: seeds in it")
+    for heading, least in _LEAST_WIDTHS.items():
+        table.add_column(heading, overflow="fold", min_width=least)
+    for heading in headings[: len(widths)]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        first, last = row["tasks_done"]
-        error = row["test_accuracy_last_tenth"], row["standard_error"]
-        table.add_row(
-            row["experiment"],
-            row["setting"],
-            ", ".join(f"{count} {state}" for state, count in row["states"].items()),
-            f"{first}{f'-{last}' if last > first else ''}/{row['num_tasks']}",
-            formats.with_error(100 * error[0], 100 * error[1]) if error[0] is not None else "-",
-            f"{row['bytes'] / 2**20:.1f} MB",
-            f"{formats.duration(max(0, time.time() - row['changed_at']))} ago",
-        )
+        table.add_row(*map(Text, row[: 3 + len(widths)]))
     return table
+
+
+def _row(group: Group) -> list[str]:
+    done = [_tasks_recorded(run) for run in group.runs]
+    first, last = min(done), max(done)
+    states = Counter(run.state for run in group.runs).most_common()
+    summary = summarise(group)
+    size, changed_at = _on_disk(group)
+    return [
+        clean(group.experiment),
+        clean(group.setting),
+        ", ".join(f"{count} {state}" for state, count in states),
+        f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
+        last_with_error(summary) if summary else "-",
+        f"{size / 2**20:.1f} MB",
+        f"{formats.duration(max(0, time.time() - changed_at))} ago",
+    ]
 
 
 def _tasks_recorded(run: RunView) -> int:
     return max((len(values) for values in run.series.values()), default=0)
 
 
-def _on_disk(run: RunView) -> tuple[int, float]:
-    """Bytes of a run's files, and when the last of them changed (Unix seconds; 0 where there are none)."""
+def _on_disk(group: Group) -> tuple[int, float]:
+    """Bytes of the runs' files, and when the last of them changed (Unix seconds; 0 where there are none)."""
     stats = []
-    try:
-        with os.scandir(run.dir.path) as entries:
-            stats = [entry.stat(follow_symlinks=False) for entry in entries]
-    except OSError:  # it is being removed
-        pass
+    for run in group.runs:
+        with suppress(OSError), os.scandir(run.dir.path) as entries:  # it may be being removed
+            stats += [entry.stat(follow_symlinks=False) for entry in entries]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 
 from lop_engine.analysis import Group, Summary, group_runs
@@ -16,7 +18,7 @@ from lop_engine.query import filter_runs
 from lop_engine.records import ALL_METRICS, METRICS
 from lop_engine.runs import RunsReader
 from lop_tui.commands.console import plural, say
-from lop_tui.commands.plot_request import Request, experiment_among, metrics_among, task_list, task_range
+from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.measures import MEASURES
 
 if TYPE_CHECKING:
@@ -48,13 +50,25 @@ def plot_runs(request: Request) -> int:
     if path.suffix.lower() not in figures.FORMATS:
         raise UserError(f"plot: {path}: choose one of {', '.join(figures.FORMATS)}")
     figure, look = _DRAWERS[request.kind](request, plan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figures.save(figure, path, look)
+    _refuse_endless(figure, path, look)
+    remarks = figures.save(figure, path, look)
     console = Console()
     for note in plan.notes:
         say(console, note)
+    for remark in remarks:
+        say(Console(stderr=True), remark)
     say(console, f"figure: {path}")
     return 0
+
+
+def _refuse_endless(figure: "Figure", path: Path, look: "Look") -> None:
+    """Refuse a PNG that grew with its settings until it would fill the memory."""
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    if path.suffix.lower() == ".png" and max(width, height) * (look.dpi or look.looks.dpi) > MOST_DOTS:
+        raise UserError(
+            f"plot: {path}: so much needs {width:.0f}x{height:.0f} inches, more than {MOST_DOTS} dots; "
+            "choose SVG or PDF, a smaller --dpi, or fewer settings with --where"
+        )
 
 
 def _planned(request: Request) -> _Plan:
@@ -75,7 +89,7 @@ def _planned(request: Request) -> _Plan:
     plan = _Plan(groups, metrics or by_default, group_runs(runs), notes)
     _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
     if request.kind in ("seeds", "within-task") and len(metrics) > 1:
-        raise UserError(f"plot: --kind {request.kind}: a panel is a method here, so name one metric")
+        raise UserError(f"plot: --kind {request.kind}: a panel is a setting here, so name one metric")
     return plan
 
 
@@ -92,7 +106,11 @@ def _one_experiment(groups: list[Group], name: str) -> list[Group]:
     if len(found) != 1:
         which = f"{len(found)} experiments are" if found else "no runs are"
         raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(found or there_are)}')
-    return sorted((group for group in groups if group.experiment == found[0]), key=_by_size)
+    chosen = [group for group in groups if group.experiment == found[0]]
+
+    from lop_tui.figures import swept_setting
+
+    return sorted(chosen, key=lambda group: _by_size(swept_setting(group, chosen)))
 
 
 def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
@@ -100,16 +118,16 @@ def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
     return sorted({group.experiment for group in groups for run in group.runs if run.spec.get("agent") == method})
 
 
-def _by_size(group: Group) -> tuple[str, list[tuple[float, str]]]:
+def _by_size(setting: str) -> list[tuple[float, str]]:
     """Settings in the order of their numbers, the greatest first."""
     order = []
-    for part in group.setting.split(","):
+    for part in setting.split(","):
         value = part.rpartition("=")[2]
         try:
             order.append((-float(value), ""))
         except ValueError:
             order.append((0.0, value))
-    return group.experiment, order
+    return order
 
 
 def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
@@ -125,7 +143,7 @@ def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
     plan.metrics = [metric for metric in plan.metrics if metric in recorded]
 
 
-def _look(request: Request, plan: _Plan, colours: Mapping[str, str] | None = None) -> "Look":
+def _look(request: Request, plan: _Plan) -> "Look":
     from lop_tui.figures import Look
     from lop_tui.palette import assign_colours
 
@@ -139,7 +157,7 @@ def _look(request: Request, plan: _Plan, colours: Mapping[str, str] | None = Non
         request.dpi,
         request.title,
         request.reference,
-        colours or assign_colours([group.label for group in plan.every_group]),
+        assign_colours([group.label for group in plan.every_group]),
     )
 
 
@@ -158,7 +176,18 @@ def _drawable(request: Request, plan: _Plan, look: "Look") -> list[Group]:
             plan.notes.append(f"left out: {group.label}, which has no whole bin {where}")
     for group in groups:
         plan.notes += _seeds_of(group, look, plan.metrics[0])
+        plan.notes += _without(group, plan.metrics)
     return groups
+
+
+def _without(group: Group, metrics: list[str]) -> list[str]:
+    """The seeds that are through and yet have nothing to show."""
+    return [
+        f"{group.label}, seed {run.seed}: finished without any {metric}"
+        for run in group.runs
+        for metric in metrics
+        if run.state == "finished" and not np.isfinite(run.series.get(metric, [])).any()
+    ]
 
 
 def _seeds_of(group: Group, look: "Look", metric: str) -> list[str]:
@@ -217,19 +246,17 @@ def _linear_level(request: Request, plan: _Plan, group: Group) -> tuple[float, s
 def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
     """One line a method: of one with several settings, the best at the end."""
     from lop_tui.figures import draw
-    from lop_tui.palette import assign_colours
 
     by_experiment: dict[str, list[Group]] = {}
     for group in plan.groups:
         by_experiment.setdefault(group.experiment, []).append(group)
-    colours = assign_colours(sorted({group.experiment for group in plan.every_group}))
     plan.groups = []
     for groups in by_experiment.values():
         best = best_at_the_end(groups)
         if best and len(groups) > 1:
             plan.notes.append(_why(best, len(groups)))
         plan.groups.append(best.group if best else groups[0])
-    look = _look(request, plan, {group.label: colours[group.experiment] for group in plan.groups})
+    look = _look(request, plan)
     return draw(_drawable(request, plan, look), plan.metrics, look), look
 
 

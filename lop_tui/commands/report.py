@@ -8,10 +8,11 @@ from rich.console import Console
 from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.files import replacing
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader
 from lop_tui.commands.console import say
+from lop_tui.output import writing
+from lop_tui.palette import assign_colours
 
 _USUAL_BASELINE = "bp"
 
@@ -44,13 +45,13 @@ def report_runs(request: Request) -> int:
         )
     refuse_mixed(groups)
     baseline = _baseline(groups, request.baseline)
+    colours = assign_colours([group.label for group in group_runs(runs)])  # the same with and without a filter
 
     from lop_tui.report.contents import page_of  # matplotlib takes its time
     from lop_tui.report.page import as_html
 
-    html = as_html(page_of(request.runs_dir, groups, baseline, request.title))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    html = as_html(page_of(request.runs_dir, groups, baseline, request.title, colours))
+    with writing(path) as file:
         file.write(html.encode())
     say(Console(), f"report: {path}")
     return 0

@@ -1,7 +1,7 @@
 """`lop show`: all there is to know of one run."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ def show_run(runs_dir: Path, selector: str, as_json: bool) -> int:
     for line in _facts(view, config):
         say(console, line)
     if tasks := _tasks_recorded(view):
-        console.print(_table(view, tasks, _ASCII_BARS if console.options.ascii_only else _BARS))
+        bars = _ASCII_BARS if console.options.ascii_only else _BARS
+        console.print(_table(view, tasks, bars, console.width))
     if error := view.problem or view.status.error:
         say(console, f"error: {error}", style="red")
     return 0
@@ -94,21 +95,40 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _table(view: RunView, tasks: int, bars: str) -> Table:
-    """A row a metric: its course over the whole run, and its last tasks."""
-    bin_size = -(-max(tasks, view.num_tasks) // _POINTS)
-    last = range(max(0, tasks - _LAST_TASKS), tasks)
-    table = Table()
-    table.add_column("metric")
-    table.add_column(f"course, {bin_size} tasks a point" if bin_size > 1 else "course", no_wrap=True)
-    for task in last:
-        table.add_column(f"task {task + 1}", justify="right")
-    for metric, values in view.series.items():
-        measure = MEASURES[metric]
-        line = sparkline(bin_means(values, bin_size, view.num_tasks), bars)
-        cells = [formats.short_value(float(values[task]), measure.scale) for task in last]
-        table.add_row(measure.label, escape(line), *("-" if cell == "nan" else cell for cell in cells))
+def _table(view: RunView, tasks: int, bars: str, width: int) -> Table:
+    """A row a metric: its course over the whole run, and its last tasks.
+
+    Where it is narrow the course gives way: it has fewer points, or none; then the older tasks.
+    """
+    labels = {metric: MEASURES[metric].label for metric in view.series}
+    last = [_task_column(view, task) for task in range(max(0, tasks - _LAST_TASKS), tasks)]
+    room = width - 1 - _column_width(["metric", *labels.values()]) - sum(map(_column_width, last))
+    while room < 0 and len(last) > 1:
+        room += _column_width(last.pop(0))
+    num_points = min(_POINTS, room - _column_width([]))
+    bin_size = -(-max(tasks, view.num_tasks) // max(1, num_points))
+    has_course = num_points >= len("course")
+    table = Table(caption=f"course: {bin_size} tasks a point" if has_course and bin_size > 1 else None)
+    table.add_column("metric", no_wrap=True)
+    if has_course:
+        table.add_column("course", no_wrap=True)
+    for heading, *_ in last:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row, (metric, label) in enumerate(labels.items(), start=1):
+        line = escape(sparkline(bin_means(view.series[metric], bin_size, view.num_tasks), bars))
+        table.add_row(label, *([line] if has_course else []), *(column[row] for column in last))
     return table
+
+
+def _task_column(view: RunView, task: int) -> list[str]:
+    """Heading and values of one task."""
+    cells = [formats.short_value(float(values[task]), MEASURES[name].scale) for name, values in view.series.items()]
+    return [f"task {task + 1}", *("-" if cell == "nan" else cell for cell in cells)]
+
+
+def _column_width(cells: Sequence[str]) -> int:
+    """With the blank on either side and the line after it."""
+    return max(map(len, cells), default=0) + 3
 
 
 def _tasks_recorded(view: RunView) -> int:

@@ -4,7 +4,7 @@ The same records give the same bytes.
 """
 
 from lop_tui.figures.look import FORMATS, STYLES, Look, as_svg, save
-from lop_tui.figures.over_tasks import draw, draw_sweep
+from lop_tui.figures.over_tasks import draw, draw_sweep, swept_setting
 from lop_tui.figures.single_seeds import draw_heatmap, draw_seeds
 from lop_tui.figures.within_task import TaskEpochs, draw_epochs
 
@@ -20,4 +20,5 @@ __all__ = [
     "draw_seeds",
     "draw_sweep",
     "save",
+    "swept_setting",
 ]

@@ -61,6 +61,7 @@ def label_ends(panel: Axes, ends: Sequence[End], look: Look) -> None:
             va="center",
             fontsize=size,
             annotation_clip=False,
+            parse_math=False,
         )
 
 

@@ -2,11 +2,13 @@
 
 import io
 import math
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 
@@ -20,7 +22,8 @@ from matplotlib.figure import Figure
 from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.bands import Band
 from lop_engine.errors import UserError
-from lop_engine.files import replacing
+from lop_tui.figures.room import is_cramped, needed, room
+from lop_tui.output import writing
 from lop_tui.palette import assign_colours
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -110,15 +113,16 @@ def drawing(look: Look) -> Iterator[None]:
         yield
 
 
-def sheet(num_panels: int, look: Look, **shared: Any) -> tuple[Figure, list[Axes]]:
+def sheet(num_panels: int, look: Look, names: Sequence[str] = (), **shared: Any) -> tuple[Figure, list[Axes]]:
     """An empty figure of `num_panels` panels in rows, and those panels.
 
     Args:
+        names: what stands beside each panel; without a size in `look` a panel has room for it.
         shared: `sharey` and the like, for matplotlib's `subplots`.
     """
     num_columns = min(num_panels, look.looks.num_columns if num_panels > 4 else 2)
     num_rows = -(-num_panels // num_columns)
-    width, height = look.looks.panel
+    width, height = map(max, look.looks.panel, room(names, look.looks.font_size))
     figure = Figure(figsize=look.size or (width * num_columns + 0.6, height * num_rows), layout="constrained")
     panels = list(figure.subplots(num_rows, num_columns, squeeze=False, **shared).ravel())
     for unused in panels[num_panels:]:
@@ -148,19 +152,49 @@ def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -
         )
 
 
-def save(figure: Figure, path: Path, look: Look = DEFAULT) -> None:
-    """Write a figure in the format its suffix names, as a whole or not at all. Raises UserError and OSError."""
+def save(figure: Figure, path: Path, look: Look = DEFAULT) -> list[str]:
+    """Write a figure in the format its suffix names, as a whole or not at all.
+
+    Returns:
+        Remarks for people: characters that cannot be drawn.
+
+    Raises:
+        UserError: it cannot be drawn, or has no room for what stands in it.
+        OSError: it cannot be written.
+    """
     suffix = path.suffix.lower()
-    with drawing(look), replacing(path) as file:
+    with writing(path) as file:
         try:
-            figure.savefig(file, format=suffix[1:], dpi=look.dpi or look.looks.dpi, metadata=_METADATA[suffix])
+            missing = _print(figure, file, suffix, look)
         except ValueError as error:  # a title with a lone $ is taken for mathematics
             raise UserError(f"plot: {path}: cannot be drawn: {str(error).strip().splitlines()[-1]}") from None
+    if not missing or suffix == ".svg":  # its words are words, for any font
+        return []
+    return [
+        f"no letter in the figure's font, boxes in their place: {missing} (an SVG leaves them to its reader's fonts)"
+    ]
 
 
 def as_svg(figure: Figure, look: Look = DEFAULT) -> bytes:
-    """The figure as an SVG file."""
+    """The figure as an SVG file. Raises UserError where there is no room for what stands in it."""
     file = io.BytesIO()
-    with drawing(look):
-        figure.savefig(file, format="svg", metadata=_METADATA[".svg"])
+    _print(figure, file, ".svg", look)
     return file.getvalue()
+
+
+def _print(figure: Figure, file: BinaryIO, suffix: str, look: Look) -> str:
+    """Write the figure and return the characters that its font lacks, each once. Raises UserError if it is cramped."""
+    with drawing(look), warnings.catch_warnings(record=True) as caught:
+        for message in ("Glyph", "constrained_layout not applied"):
+            warnings.filterwarnings("always", message)
+        figure.savefig(file, format=suffix[1:], dpi=look.dpi or look.looks.dpi, metadata=_METADATA[suffix])
+        cramped = is_cramped(figure, look.looks.font_size)
+    told = [str(one.message) for one in caught]
+    if cramped or any(text.startswith("constrained_layout") for text in told):
+        width, height = needed(figure, look.looks.font_size)
+        raise UserError(
+            f"plot: {figure.get_figwidth():g}x{figure.get_figheight():g} inches are too small for what stands in this "
+            f"figure: it needs about {width}x{height} (--size), or fewer metrics or settings"
+        )
+    codes = [int(match[1]) for text in told if (match := re.match(r"Glyph (\d+)", text))]
+    return "".join(dict.fromkeys(map(chr, codes)))

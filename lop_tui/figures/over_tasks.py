@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
 from lop_engine.published import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
+from lop_tui.figures.room import short, shortened
 from lop_tui.measures import MEASURES
 from lop_tui.palette import METHOD_COLOURS, ink
 
@@ -21,9 +23,9 @@ Baseline = tuple[float, str]
 
 def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
     """One panel a metric: mean over seeds of task bins, and a band."""
-    names = {group.label: group.label for group in groups}
+    names = shortened({group.label: group.label for group in groups})
     with drawing(look):
-        figure, panels = sheet(len(metrics), look)
+        figure, panels = sheet(len(metrics), look, _with_counts(names))
         for panel, metric in zip(panels, metrics, strict=True):
             _draw_panel(panel, groups, metric, look, names)
     return figure
@@ -33,20 +35,35 @@ def draw_sweep(
     groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT, baseline: Baseline | None = None
 ) -> Figure:
     """Like `draw`, the settings of one experiment; `baseline` is a level across the panels of test accuracy."""
-    names = {group.label: _in_words(group) for group in groups}
+    names = shortened({group.label: _in_words(group, groups) for group in groups})
     with drawing(look):
-        figure, panels = sheet(len(metrics), look)
+        figure, panels = sheet(len(metrics), look, _with_counts(names))
         for panel, metric in zip(panels, metrics, strict=True):
-            panel.set_title(groups[0].experiment)
+            panel.set_title(short(groups[0].experiment), parse_math=False)
             _draw_panel(panel, groups, metric, look, names, baseline if metric == "test_accuracy" else None)
     return figure
 
 
-def _in_words(group: Group) -> str:
+def swept_setting(group: Group, groups: Sequence[Group]) -> str:
+    """``step_size=0.01``, also of the default setting: its values of what the others of `groups` change."""
+    if group.setting != "default":
+        return group.setting
+    swept = dict.fromkeys(
+        part.partition("=")[0] for one in groups if one.setting != "default" for part in one.setting.split(",")
+    )
+    spec = next((run.spec for run in group.runs if run.spec), {})
+    return ",".join(f"{key}={spec[key]}" for key in swept if key in spec)
+
+
+def _in_words(group: Group, groups: Sequence[Group]) -> str:
     """``step size 0.01``"""
-    if group.setting == "default":
-        return group.experiment
-    return group.setting.replace("_", " ").replace("=", " ").replace(",", ", ")
+    setting = swept_setting(group, groups) or group.experiment
+    return setting.replace("_", " ").replace("=", " ").replace(",", ", ")
+
+
+def _with_counts(names: Mapping[str, str]) -> list[str]:
+    """The names as long as they stand beside a panel."""
+    return [f"{name} (n=30/30)" for name in names.values()]
 
 
 def name_task_axis(panel: Axes, curves: Sequence[Curve], look: Look) -> None:
@@ -54,6 +71,7 @@ def name_task_axis(panel: Axes, curves: Sequence[Curve], look: Look) -> None:
     first, last = look.tasks
     end = max((float(curve.task[-1]) + curve.bin_size / 2 for curve in curves), default=first)
     panel.set_xlim(first - 1, end if math.isinf(last) else last)
+    panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     sizes = sorted({curve.bin_size for curve in curves})
     panel.set_xlabel("task" if sizes in ([], [1]) else f"task (bins of {' and '.join(map(str, sizes))})")
 

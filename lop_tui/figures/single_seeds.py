@@ -13,6 +13,7 @@ from lop_engine.analysis import Group, SeedTable, seed_table
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, sheet
 from lop_tui.figures.over_tasks import name_task_axis
+from lop_tui.figures.room import short
 from lop_tui.measures import MEASURES, Measure
 
 _MISSING = "#d9d9d9"
@@ -31,7 +32,7 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
                 panel.plot(table.task, values * measure.factor, color=colours[group.label], linewidth=0.5, alpha=0.45)
             curve = look.curve(group, metric)
             draw_curve(panel, curve, measure.factor, colours[group.label], Look(style=look.style, band="none"))
-            panel.set_title(_heading(group))
+            panel.set_title(_heading(group), parse_math=False)
         for panel in panels:
             name_task_axis(panel, [look.curve(group, metric) for group in groups], look)
             finish_axes(panel, measure, is_log)
@@ -49,17 +50,20 @@ def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> 
         image = None
         for panel, group, table in zip(panels, groups, tables, strict=True):
             image = _draw_cells(panel, table, measure.factor, scale)
-            panel.set_title(_heading(group))
+            panel.set_title(_heading(group), parse_math=False)
             name_task_axis(panel, [look.curve(group, metric)], look)
+            panel.set_xlim(*_edges(table)[[0, -1]])
             panel.set_ylabel("seed")
         if image is not None:
-            figure.colorbar(image, ax=panels, label=measure.label, shrink=0.9, pad=0.02)
+            grid = panels[0].get_gridspec()
+            aspect = 20 * (grid.nrows if grid else 1)  # as wide beside many rows as beside one
+            figure.colorbar(image, ax=panels, label=measure.label, shrink=0.9, pad=0.02, aspect=aspect)
     return figure
 
 
 def _heading(group: Group) -> str:
     begun = sum(bool(len(run.seconds)) for run in group.runs)
-    return f"{group.label} (n={begun}/{len(group.runs)})"
+    return f"{short(group.label)}, {begun} of {len(group.runs)} seeds"
 
 
 def _shown(group: Group, metric: str, look: Look) -> SeedTable:
@@ -86,15 +90,19 @@ def _colour_scale(measure: Measure, look: Look, values: Sequence[np.ndarray]) ->
 
 
 def _draw_cells(panel: Axes, table: SeedTable, factor: float, scale: Normalize) -> Any:
-    edges = np.append(table.task - table.bin_size / 2, table.task[-1] + table.bin_size / 2)
     rows = np.arange(len(table.seeds) + 1) - 0.5
     panel.set_facecolor(_MISSING)
     cells = np.ma.masked_invalid(table.values * factor)
-    image = panel.pcolormesh(edges, rows, cells, norm=scale, cmap="viridis", rasterized=True)
+    image = panel.pcolormesh(_edges(table), rows, cells, norm=scale, cmap="viridis", rasterized=True)
     panel.invert_yaxis()
     panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.yaxis.set_major_formatter(lambda row, _: _seed_at(table.seeds, row))
     return image
+
+
+def _edges(table: SeedTable) -> np.ndarray:
+    """Where the bins begin, and where the last one ends."""
+    return np.append(table.task - table.bin_size / 2, table.task[-1] + table.bin_size / 2)
 
 
 def _seed_at(seeds: np.ndarray, row: float) -> str:

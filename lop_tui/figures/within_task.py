@@ -14,6 +14,7 @@ from lop_engine.analysis import Curve, Group
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
+from lop_tui.figures.room import short
 from lop_tui.measures import MEASURES
 from lop_tui.palette import ink, tint
 
@@ -41,7 +42,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
         figure, panels = sheet(len(shown), look, sharex=True, sharey=True)
         is_log = _set_scale(panels[0], shown, metrics, look)
         for panel, one in zip(panels, shown, strict=True):
-            panel.set_title(one.group.label)
+            panel.set_title(short(one.group.label), parse_math=False)
             for number, curves in enumerate(one.by_task.values(), 1):
                 for curve, dashes in zip(curves, _DASHES, strict=False):
                     if len(curve.task):

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,23 +18,21 @@ from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks
 from lop_tui.commands.summary import last_with_error
 from lop_tui.measures import MEASURES
-from lop_tui.palette import assign_colours
 from lop_tui.report.configuration import configuration_of, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 
-LOOK = figures.Look(reference=True)
 
-
-def page_of(runs_dir: Path, groups: Sequence[Group], baseline: Group, title: str) -> Page:
+def page_of(runs_dir: Path, groups: Sequence[Group], baseline: Group, title: str, colours: Mapping[str, str]) -> Page:
     """Everything a reader who was not there needs to know.
 
     Args:
         groups: in the order of their names.
         baseline: one of them, which the others are compared with.
+        colours: by label.
     """
     runs = [run for group in groups for run in group.runs]
     sections = [
-        _outcome(groups),
+        _outcome(groups, figures.Look(reference=True, colours=colours)),
         *([_comparisons(groups, baseline)] if len(groups) > 1 else []),
         *_claims(groups),
         _configuration(groups),
@@ -42,7 +40,7 @@ def page_of(runs_dir: Path, groups: Sequence[Group], baseline: Group, title: str
         _environment(groups),
         *([_problems(groups, runs)] if notes_on_runs(groups) else []),
     ]
-    return Page(title or f"lop: {runs_dir.name}", _what(groups, runs), sections, assign_colours(_labels(groups)))
+    return Page(title or f"lop: {runs_dir.name}", _what(groups, runs), sections, colours)
 
 
 def _what(groups: Sequence[Group], runs: Sequence[RunView]) -> str:
@@ -53,13 +51,13 @@ def _what(groups: Sequence[Group], runs: Sequence[RunView]) -> str:
     return f"{_plural(len(runs), 'run')} of {_plural(len(groups), 'setting')}: {told}{when}."
 
 
-def _outcome(groups: Sequence[Group]) -> Section:
+def _outcome(groups: Sequence[Group], look: figures.Look) -> Section:
     drawable = [group for group in groups if summarise(group)]
     recorded = [name for name in METRICS if any(name in run.series for group in drawable for run in group.runs)]
-    pictures = [_picture(drawable, ["test_accuracy"])] if drawable and "test_accuracy" in recorded else []
+    pictures = [_picture(drawable, ["test_accuracy"], look)] if drawable and "test_accuracy" in recorded else []
     others = [name for name in recorded if name != "test_accuracy"]
     if drawable and others:
-        pictures.append(_picture(drawable, others))
+        pictures.append(_picture(drawable, others, look))
     remarks = [] if pictures else ["No setting has finished a tenth of its tasks yet, so there is nothing to draw."]
     return Section("outcome", "What came out", remarks, pictures, [_summary(groups)])
 
@@ -187,10 +185,10 @@ def _problem_of(run: RunView) -> str:
     return run.problem or (run.status.error or "" if run.state in ("failed", "diverged", "lost") else "")
 
 
-def _picture(groups: Sequence[Group], metrics: Sequence[str]) -> Picture:
+def _picture(groups: Sequence[Group], metrics: Sequence[str], look: figures.Look) -> Picture:
     names = ", ".join(MEASURES[metric].name for metric in metrics)
     return Picture(
-        figures.as_svg(figures.draw(groups, metrics, LOOK), LOOK),
+        figures.as_svg(figures.draw(groups, metrics, look), look),
         f"{names[0].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error.",
     )
 

@@ -3,10 +3,13 @@
 import builtins
 import json
 import pickle
+import signal
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lop_tui import cli
 from tests.cli.test_views import lop, refused
 from tests.helpers import TINY, make_run
 
@@ -50,6 +53,19 @@ def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
     assert "no such directory" in said("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
     assert "no results there" in said("import-results", runs_dir, "--runs-dir", runs_dir)
     assert not (tmp_path / "z").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_export_that_is_ended_leaves_nothing(runs_dir, tmp_path, monkeypatch, number):
+    def ended(*_):
+        assert len(list(tmp_path.iterdir())) == 2  # half of it is there
+        signal.raise_signal(number)
+
+    monkeypatch.setattr("lop_engine.exchange.files._table_on_disk", ended)
+    result = CliRunner().invoke(cli.app, list(map(str, export(runs_dir, "npz", tmp_path / "x.npz", "--epochs"))))
+    assert result.exit_code == 128 + number
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(("form", "package"), [("parquet", "pyarrow"), ("tensorboard", "tensorboardX")])

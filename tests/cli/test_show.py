@@ -1,14 +1,21 @@
 """`lop list` and `lop show` over runs made for them."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from lop_engine.analysis import group_runs
 from lop_engine.rundir import write_json
+from lop_engine.runs import RunsReader
 from lop_tui import cli
+from lop_tui.commands.list import _table
 from lop_tui.commands.show import sparkline
+from lop_tui.dashboard import formats
+from lop_tui.measures import MEASURES
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
@@ -37,9 +44,50 @@ def test_list_as_json_is_json_alone(runs_dir):
     assert cbp["bytes"] == sum(path.stat().st_size for path in (runs_dir / "cbp").rglob("*") if path.is_file())
 
 
-def test_list_says_when_there_is_nothing(tmp_path):
-    assert "no runs in" in lop("list", "--runs-dir", tmp_path)
-    assert json.loads(lop("list", "--json", "--runs-dir", tmp_path))["settings"] == []
+def test_list_says_of_how_many_seeds_a_mean_is(runs_dir):
+    make_run(runs_dir, "cbp", 3, num_tasks=60, tasks_done=30, state="stopped")
+    assert " n=3/4 " in lop("list", "--runs-dir", runs_dir)
+    bp, cbp = json.loads(lop("list", "--json", "--runs-dir", runs_dir))["settings"]
+    assert (cbp["seeds"], cbp["num_seeds"]) == (4, 3)
+    assert cbp["standard_error"] > 0
+    assert (bp["num_seeds"], bp["standard_error"]) == (1, None)
+
+
+def test_list_names_the_runs_that_cannot_be_read(runs_dir):
+    (runs_dir / "cbp/default/seed_001/run.json").write_text("{")
+    assert "cannot be read: cbp/default/seed_001: " in lop("list", "--runs-dir", runs_dir)
+
+
+def test_names_of_directories_are_plain_text_in_a_list(tmp_path):
+    make_run(tmp_path, "a\x1b[31m\n[red]b")
+    shown = lop("list", "--runs-dir", tmp_path)
+    assert "a[red]b" in shown
+    assert "\x1b" not in shown
+
+
+def test_long_names_leave_room_for_the_numbers(tmp_path):
+    make_run(tmp_path, "x" * 100)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_table(group_runs(RunsReader(tmp_path).read().runs), 80))
+    shown = console.export_text()
+    assert all(word in shown for word in ("default", "40/40", "1 finished", "0.0 MB"))
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_list_refuses_when_there_is_nothing(runs_dir, monkeypatch, capsys, more):
+    assert "list: no runs in" in refused(monkeypatch, capsys, "list", "--runs-dir", runs_dir / "none", *more)
+    said = refused(monkeypatch, capsys, "list", "--where", "zzz", "--runs-dir", runs_dir, *more)
+    assert "matches none of the 5 runs" in said
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_names_and_values_are_shown_in_a_narrow_terminal(runs_dir, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = lop("show", "cbp/0", "--runs-dir", runs_dir)
+    view = RunsReader(runs_dir).read().runs[2]
+    for metric, values in view.series.items():
+        assert MEASURES[metric].label in shown
+        assert f" {formats.short_value(values[-1], MEASURES[metric].scale)} " in shown
 
 
 def test_show_tells_configuration_progress_last_tasks_and_the_error(runs_dir):

@@ -360,7 +360,7 @@ async def test_keys_of_views_that_are_gone_are_let_go(eleven_runs: Snapshot) -> 
             await pilot.press("question_mark", "escape")
         await pilot.pause()
         gc.collect()
-        held = [key for key in gc.get_objects() if isinstance(key, FooterKey) and key.parent is None]
+        held = [key for key in gc.get_objects() if type(key) is FooterKey and key.parent is None]
         assert len(held) <= len(app.screen.query(FooterKey))
 
 
