@@ -30,7 +30,7 @@ demo: $(VENV)/.user ## watch backprop forget how to learn while continual backpr
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (10 minutes)
 	LOP_FAULTS=long $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900

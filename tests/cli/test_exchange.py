@@ -55,7 +55,14 @@ def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "z").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def number(request):
+    """A signal that nobody handles, whatever was set up for this process."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_an_export_that_is_ended_leaves_nothing(runs_dir, tmp_path, monkeypatch, number):
     def ended(*_):
         assert len(list(tmp_path.iterdir())) == 2  # half of it is there
