@@ -66,11 +66,11 @@ def without_times(path) -> list[dict]:
 
 
 def test_stop_and_resume_lose_nothing(here, start):
-    write_config(here / "cbp.json", num_tasks=50)
-    process = start("cbp.json", "--seeds", "4", "--workers", "2", "--seeds-per-worker", "1")
+    write_config(here / "cbp.json", num_tasks=100)
+    process = start("cbp.json", "--seeds", "3", "--workers", "2", "--seeds-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert "4 runs stopped; go on with lop resume" in stopped.stdout
+    assert "3 runs stopped; go on with lop resume" in stopped.stdout
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "stopped: from outside" in out
@@ -78,9 +78,9 @@ def test_stop_and_resume_lose_nothing(here, start):
     assert lop("stop").stdout.startswith("nothing to stop")
     resumed = lop("resume", "--workers", "2", "--seeds-per-worker", "1")
     assert resumed.returncode == 0, resumed.stderr + resumed.stdout
-    assert re.search(r"4 runs on 2 workers .*, 2 from checkpoints", resumed.stdout)
+    assert re.search(r"3 runs on 2 workers .*, 2 from checkpoints", resumed.stdout)
     assert set(states(here).values()) == {"finished"}
-    assert "4 of 4 runs are finished already" in lop("resume").stdout
+    assert "3 of 3 runs are finished already" in lop("resume").stdout
     whole = lop("run", "cbp.json", "--seeds", "0,1", "--runs-dir", "whole", "--workers", "2")
     assert whole.returncode == 0
     for mine, other in zip(find_runs(here / "runs"), find_runs(here / "whole"), strict=False):
