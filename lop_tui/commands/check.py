@@ -14,11 +14,9 @@ from rich.text import Text
 
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.protocol import refuse_mixed
-from lop_engine.errors import UserError
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader, RunView
 from lop_engine.verdicts import Finding, Outcome, Verdict, judge
 from lop_tui.commands.console import plural, say
+from lop_tui.commands.reading import read_runs
 
 _STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
 NOTHING_JUDGED = 3
@@ -33,7 +31,7 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
     Raises:
         UserError: there are no such runs, or one name holds different experiments.
     """
-    runs = _runs(runs_dir, where)
+    runs, _ = read_runs("check", runs_dir, where)
     groups = group_runs(runs)
     refuse_mixed(groups)
     findings, notes = judge(groups)
@@ -47,16 +45,6 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
     if "not reproduced" in outcomes:
         return 1
     return 0 if "reproduced" in outcomes else NOTHING_JUDGED
-
-
-def _runs(runs_dir: Path, where: str) -> Sequence[RunView]:
-    runs = RunsReader(runs_dir).read().runs
-    if not runs:
-        raise UserError(f"check: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    chosen = filter_runs(runs, where)
-    if not chosen:
-        raise UserError(f'check: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
-    return chosen
 
 
 def _print(findings: Sequence[Finding], notes: Sequence[str]) -> None:

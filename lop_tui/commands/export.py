@@ -10,11 +10,10 @@ from types import FrameType
 
 from rich.console import Console
 
-from lop_engine.errors import UserError
 from lop_engine.exchange import export_runs
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader, RunView
+from lop_engine.runs import RunView
 from lop_tui.commands.console import plural, say
+from lop_tui.commands.reading import read_runs
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,7 @@ class Request:
 
 def export(request: Request) -> int:
     """Write the runs and say what was written and what is not whole. Raises UserError."""
-    runs = RunsReader(request.runs_dir).read().runs
-    if not runs:
-        raise UserError(f"export: no runs in {request.runs_dir}; name another --runs-dir")
-    chosen = filter_runs(runs, request.where)
-    if not chosen:
-        raise UserError(
-            f'export: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}'
-        )
+    chosen, _ = read_runs("export", request.runs_dir, request.where)
     with _cleaning_up_on_signals():
         done = export_runs(chosen, request.form, request.output, request.epochs, request.force)
     console = Console()

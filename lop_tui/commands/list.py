@@ -15,11 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import Group, group_runs, summarise
-from lop_engine.errors import UserError
 from lop_engine.logs import clean
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader, RunView
+from lop_engine.runs import RunView
 from lop_tui.commands.console import say
+from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
 from lop_tui.dashboard import formats
 
@@ -28,7 +27,7 @@ _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
 
 def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
     """Print a line a setting. Raises UserError, also where there are no such runs."""
-    groups = group_runs(_runs(runs_dir, where))
+    groups = group_runs(read_runs("list", runs_dir, where)[0])
     if as_json:
         answer = {"runs_dir": _text(str(runs_dir)), "settings": [_as_dict(group) for group in groups]}
         sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
@@ -40,16 +39,6 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
     return 0
-
-
-def _runs(runs_dir: Path, where: str) -> Sequence[RunView]:
-    runs = RunsReader(runs_dir).read().runs
-    if not runs:
-        raise UserError(f"list: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    chosen = filter_runs(runs, where)
-    if not chosen:
-        raise UserError(f'list: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
-    return chosen
 
 
 def _as_dict(group: Group) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from lop_engine.analysis.levels import best_at_the_end, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.published import published_levels
-from lop_engine.query import filter_runs
 from lop_engine.records import ALL_METRICS, METRICS
-from lop_engine.runs import RunsReader
 from lop_tui.commands.console import plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
+from lop_tui.commands.reading import read_runs
 from lop_tui.measures import MEASURES
 
 if TYPE_CHECKING:
@@ -74,12 +73,7 @@ def _refuse_endless(figure: "Figure", path: Path, look: "Look") -> None:
 def _planned(request: Request) -> _Plan:
     experiment, words = experiment_among(request.words) if request.kind == "sweep" else ("", request.words)
     metrics = metrics_among(words, by_default=["all"] if request.kind == "metrics" else [])
-    runs = RunsReader(request.runs_dir).read().runs
-    if not runs:
-        raise UserError(f"plot: no runs in {request.runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    chosen = filter_runs(runs, request.where)
-    if not chosen:
-        raise UserError(f'plot: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}')
+    chosen, runs = read_runs("plot", request.runs_dir, request.where)
     groups = group_runs(chosen)
     notes = [f"cannot be read: {run.problem}" for run in chosen if run.problem]
     if request.kind == "sweep":

@@ -8,9 +8,8 @@ from rich.console import Console
 from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader
 from lop_tui.commands.console import say
+from lop_tui.commands.reading import read_runs
 from lop_tui.output import writing
 from lop_tui.palette import assign_colours
 
@@ -33,16 +32,8 @@ def report_runs(request: Request) -> int:
     path = request.output or request.runs_dir / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
-    runs = RunsReader(request.runs_dir).read().runs
-    if not runs:
-        raise UserError(
-            f"report: no runs in {request.runs_dir}; start some with lop run CFG, or name another --runs-dir"
-        )
-    groups = group_runs(filter_runs(runs, request.where))
-    if not groups:
-        raise UserError(
-            f'report: --where "{request.where}": matches none of the {len(runs)} runs in {request.runs_dir}'
-        )
+    chosen, runs = read_runs("report", request.runs_dir, request.where)
+    groups = group_runs(chosen)
     refuse_mixed(groups)
     baseline = _baseline(groups, request.baseline)
     colours = assign_colours([group.label for group in group_runs(runs)])  # the same with and without a filter

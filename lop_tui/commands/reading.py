@@ -1,0 +1,19 @@
+"""The runs that a command is about."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lop_engine.errors import UserError
+from lop_engine.query import filter_runs
+from lop_engine.runs import RunsReader, RunView
+
+
+def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
+    """Those that `where` lets through, and all there are; neither is empty. Raises UserError, and QueryError."""
+    runs = RunsReader(runs_dir).read().runs
+    if not runs:
+        raise UserError(f"{command}: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
+    chosen = filter_runs(runs, where)
+    if not chosen:
+        raise UserError(f'{command}: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
+    return chosen, runs
