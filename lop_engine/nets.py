@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lop_engine.image_convolution import ImageConvolution
 from lop_engine.spec import Spec
 from lop_engine.streams import Stream, torch_seed
 
@@ -80,8 +81,11 @@ class ConvNet:
         # (B, S*C, H, W), channels-last: the seeds are the groups of one convolution.
         x = images_SBCHW.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
         for layer in self.layers[:3]:
-            weight, bias = params[f"{layer.name}.weight"], params[f"{layer.name}.bias"]
-            x = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), groups=num_seeds)
+            weight, bias = params[f"{layer.name}.weight"].flatten(0, 1), params[f"{layer.name}.bias"].flatten()
+            if layer is self.layers[0] and _only_images_want_gradients(images_SBCHW, weight):
+                x = ImageConvolution.apply(x, weight, bias, num_seeds)  # type: ignore[no-untyped-call]
+            else:
+                x = F.conv2d(x, weight, bias, groups=num_seeds)
             x = F.relu(F.max_pool2d(x, 2))  # the two commute, and pooling first leaves a quarter to ReLU
             hidden.append(x.unflatten(1, (num_seeds, layer.outputs)).transpose(0, 1))
         x = hidden[-1].reshape(num_seeds, batch, -1)
@@ -124,6 +128,10 @@ def seed_generators(
 ) -> list[torch.Generator]:
     """One generator a seed, which depends on (seed, stream, counters) alone."""
     return [torch.Generator(device).manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]
+
+
+def _only_images_want_gradients(images: Tensor, weight: Tensor) -> bool:
+    return images.device.type == "cpu" and images.requires_grad and not weight.requires_grad
 
 
 def _linear(params: Params, layer: Layer, x_SBI: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ NUM_DIRECTIONS = 10
 STEP = 1e-3
 BATCH = 100
 
+GPU_IMAGES = 3000
+"""So many images of all seeds go through a GPU at once. A CPU takes one direction at a time: more leave its cache."""
+
 
 def curvature(
     net: Net,
@@ -35,13 +38,13 @@ def curvature(
     total_S = torch.zeros(images_SNCHW.shape[0], device=images_SNCHW.device)
     num_terms = 0
     for start, directions_DSBCHW in zip(range(0, images_SNCHW.shape[1], BATCH), directions, strict=False):
-        x = images_SNCHW[:, start : start + BATCH]
+        x_SBCHW = images_SNCHW[:, start : start + BATCH]
         labels_SB = labels_SN[:, start : start + BATCH]
-        base = _image_gradient(net, weights, x, labels_SB)
-        for v_SBCHW in directions_DSBCHW:
-            change = _image_gradient(net, weights, x + step * v_SBCHW, labels_SB) - base
-            total_S += change.flatten(2).norm(dim=2).sum(1)
-            num_terms += x.shape[1]
+        base_SBCHW = _image_gradient(net, weights, x_SBCHW, labels_SB)
+        for v_DSBCHW in directions_DSBCHW.split(_directions_at_once(x_SBCHW)):
+            change_DSBCHW = _image_gradients(net, weights, x_SBCHW + step * v_DSBCHW, labels_SB) - base_SBCHW
+            total_S += change_DSBCHW.flatten(3).norm(dim=3).sum((0, 2))
+            num_terms += v_DSBCHW.shape[0] * x_SBCHW.shape[1]
     return total_S / num_terms
 
 
@@ -56,6 +59,20 @@ def random_directions(images_SNCHW: Tensor, generators: list[torch.Generator]) -
         for sign, generator in zip(signs, generators, strict=True):
             sign.random_(0, 2, generator=generator)
         yield (signs * 2 - 1).permute(1, 0, 2, 5, 3, 4)
+
+
+def _directions_at_once(x_SBCHW: Tensor) -> int:
+    if x_SBCHW.device.type == "cpu":
+        return 1
+    return max(1, GPU_IMAGES // (x_SBCHW.shape[0] * x_SBCHW.shape[1]))
+
+
+def _image_gradients(net: Net, params: Params, images_DSBCHW: Tensor, labels_SB: Tensor) -> Tensor:
+    """For each direction the gradient of its own batch's mean loss, (D, S, B, C, H, W)."""
+    num_directions, _, batch = images_DSBCHW.shape[:3]
+    images = images_DSBCHW.transpose(0, 1).flatten(1, 2)
+    gradient = _image_gradient(net, params, images, labels_SB.repeat(1, num_directions)) * num_directions
+    return gradient.unflatten(1, (num_directions, batch)).transpose(0, 1)
 
 
 def _image_gradient(net: Net, params: Params, images_SBCHW: Tensor, labels_SB: Tensor) -> Tensor:
