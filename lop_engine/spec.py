@@ -44,6 +44,7 @@ def _flag(value: Any) -> Any:
 
 Int = Annotated[int, BeforeValidator(_integral), Field(le=MAX_INT)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Precision = Literal["fp32", "tf32", "bf16"]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -112,6 +113,7 @@ class Spec(BaseModel):
     test_images: Int = Field(0, ge=0)
     normalisation: Literal["auto", "none", "scaled"] = "auto"
     width: float = Field(1.0, gt=0, le=8)
+    precision: Precision = "fp32"
     metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = METRICS
     metrics_every: Int = Field(1, ge=0)
     curvature_images: Int = Field(0, ge=0)

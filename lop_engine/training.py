@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lop_engine import metrics
+from lop_engine.captured import Step, fast_step
 from lop_engine.datasets import ClassSequence, ImageSet, resolve, stack_images
 from lop_engine.learners import Learner
 from lop_engine.nets import seed_generators
@@ -70,7 +71,7 @@ def train(
     Args:
         report: called after every epoch; may raise to stop the training there.
     """
-    first_epoch = start.epoch
+    first_epoch, step = start.epoch, fast_step(learner, device)
     for index, task in enumerate(tasks(spec, learner.seeds, images, device, start.task), start=start.task):
         began = time.perf_counter()
         if spec.new_heads and first_epoch == 0:
@@ -78,7 +79,7 @@ def train(
         for epoch in range(first_epoch, spec.num_showings):
             learner.start_epoch(index, epoch)
             order_SN = batch_order(learner.seeds, task.train_labels_SN.shape[1], index, epoch, device)
-            batch_accuracies, loss_S = train_epoch(spec, learner, task, order_SN)
+            batch_accuracies, loss_S = train_epoch(step, task, order_SN, spec.mini_batch_size)
             last = epoch + 1 == spec.num_showings
             measured = None
             if last or (spec.metrics_every and (epoch + 1) % spec.metrics_every == 0):
@@ -89,12 +90,12 @@ def train(
         first_epoch = 0
 
 
-def train_epoch(spec: Spec, learner: Learner, task: Task, order_SN: Tensor) -> tuple[list[Tensor], Tensor]:
+def train_epoch(step: Step, task: Task, order_SN: Tensor, batch_size: int) -> tuple[list[Tensor], Tensor]:
     """One pass over the task's training set; return each step's batch accuracy before its update, and the mean loss."""
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
     accuracies, losses = [], []
-    for index_SB in order_SN.split(spec.mini_batch_size, dim=1):
-        result = learner.step(task.train_SNCHW[rows_S1, index_SB], task.train_labels_SN[rows_S1, index_SB])
+    for index_SB in order_SN.split(batch_size, dim=1):
+        result = step(task.train_SNCHW[rows_S1, index_SB], task.train_labels_SN[rows_S1, index_SB])
         accuracies.append(result.accuracy_S)
         losses.append(result.loss_S)
     return accuracies, torch.stack(losses).mean(0)

@@ -47,11 +47,11 @@ class Worker:
             self._start()
             import torch  # takes seconds: the status says "running" before
 
+            from lop_engine.precision import compute_in_full
             from lop_engine.stack import train_runs
 
             torch.set_num_threads(self.threads)
-            # Convolutions on a GPU would otherwise round to TF32, which shows in the curvature.
-            torch.backends.cudnn.allow_tf32 = False
+            compute_in_full()
             train_runs(self.spec, self.runs, torch.device(self.device), lambda: self._stop_requested)
         except StopRequested:
             self._end("stopped")

@@ -10,10 +10,12 @@ from itertools import zip_longest
 from lop_engine.errors import LaunchError
 from lop_engine.launch.devices import gpu_memory_bytes
 from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec
 
 MAX_SEEDS_ON_GPU = 60
-SEED_BYTES_ON_GPU = 200 * 2**20
-"""Generous for one seed at the paper's protocol: its task's images take 17 MiB, its activations some 50."""
+CURVATURE_BATCH = 100
+WORKER_BYTES_ON_GPU = 3 * 2**30
+"""What a worker takes whatever its seeds: libraries, their workspace, and the curvature's images in flight."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +40,42 @@ class Plan:
 
 
 def decide_resources(
-    num_runs: int, device: str, workers: int | None, seeds_per_worker: int | None, use_gpu: bool = True
+    specs: Sequence[Spec], device: str, workers: int | None, seeds_per_worker: int | None
 ) -> Resources:
     """Choose devices: one worker a GPU with the largest stack that fits, else one worker a core with small stacks.
 
     Args:
-        num_runs: how many there are to train.
+        specs: of the runs to train, one a run; if one of them says `use_gpu` false, ``auto`` is the CPU.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
-        use_gpu: what the experiment file says; it counts for ``auto`` only.
     Raises:
         LaunchError: the device does not exist.
     """
-    gpus = _choose_gpus(device, use_gpu)
+    gpus = _choose_gpus(device, all(spec.use_gpu for spec in specs))
     if gpus:
         names = list(gpus)
         count = workers or len(names)
         free = min(gpus.values()) // -(-count // len(names))  # workers on one GPU share its memory
-        fit = max(1, min(MAX_SEEDS_ON_GPU, free // SEED_BYTES_ON_GPU, -(-num_runs // count)))
-        return Resources([names[i % len(names)] for i in range(count)], 2, seeds_per_worker or fit)
+        fit = (free - WORKER_BYTES_ON_GPU) // max(map(seed_bytes_on_gpu, specs))
+        size = max(1, min(MAX_SEEDS_ON_GPU, fit, -(-len(specs) // count)))
+        return Resources([names[i % len(names)] for i in range(count)], 2, seeds_per_worker or size)
     cores = num_cores()
     # A stack of two costs hardly more than two single seeds: worth it where all runs can then start at once.
-    size = seeds_per_worker or (2 if (workers or cores) < num_runs <= 2 * (workers or cores) else 1)
-    count = workers or max(1, min(cores, -(-num_runs // size)))
+    size = seeds_per_worker or (2 if (workers or cores) < len(specs) <= 2 * (workers or cores) else 1)
+    count = workers or max(1, min(cores, -(-len(specs) // size)))
     return Resources(["cpu"] * count, max(1, cores // count), size)
+
+
+def seed_bytes_on_gpu(spec: Spec) -> int:
+    """What one more seed of a stack takes at most, half of it again for what the allocator cannot reuse.
+
+    150 MiB at the paper's protocol. Without that half it is what a CPU takes (`tests/engine/test_captured.py`).
+    """
+    image = 3 * 32 * 32 * 4
+    # As stored (a byte a value), as seen, and in the epoch's order.
+    task = spec.num_classes * (spec.train_images + spec.test_images) * image * 9 // 4
+    directions = 25 * min(CURVATURE_BATCH, spec.num_classes * spec.train_images) * image  # ten, and their making
+    activations = int(max(spec.mini_batch_size, CURVATURE_BATCH) * spec.width * 350_000)
+    return 3 * (task + directions + activations) // 2
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> dict[str, int]:

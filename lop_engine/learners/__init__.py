@@ -25,4 +25,4 @@ def build_learner(spec: Spec, seeds: Sequence[int], device: torch.device, params
     params = net.init(seeds, device) if params is None else params
     optimizer = build_optimizer(spec, params)
     mechanism: Mechanism = import_module(METHODS[spec.method]).build(spec, net, params, optimizer, seeds)
-    return Learner(net, params, optimizer, mechanism, seeds)
+    return Learner(net, params, optimizer, mechanism, seeds, spec.precision)

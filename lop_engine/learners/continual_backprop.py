@@ -14,6 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from lop_engine.learners.learner import Mechanism
 from lop_engine.learners.least_useful import least_useful
 from lop_engine.nets import ConvNet, Layer, Net, Params, seed_generators
 from lop_engine.optimizers import Optimizer
@@ -34,7 +35,7 @@ class LayerState:
     """Units that may be replaced, accrued in fractions; in double precision, as the reference's Python numbers."""
 
 
-class GenerateAndTest:
+class GenerateAndTest(Mechanism):
     """Replaces units by utility, `spec.replacement_rate` of a layer's units a step, no unit before its maturity.
 
     Shapes are static: at most R = floor(1 + rate * F) units a layer can fall due in one step, so R are looked
@@ -60,11 +61,7 @@ class GenerateAndTest:
         for seed, generator in zip(self.seeds, self._generators, strict=True):
             generator.manual_seed(torch_seed(seed, Stream.REPLACEMENT, task, epoch))
 
-    def before_update(self, params: Params, hidden: list[Tensor]) -> None:
-        pass
-
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
-        self.draw()
         due = [self.test(i, params, activation) for i, activation in enumerate(hidden)]
         for i, (units_SR, replaced_SR) in enumerate(due):
             self.replace(i, params, units_SR, replaced_SR)

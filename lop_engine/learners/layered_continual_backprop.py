@@ -20,7 +20,6 @@ class LayeredGenerateAndTest(GenerateAndTest):
     """Generate-and-test in the order of the backward pass, before the update."""
 
     def before_update(self, params: Params, hidden: list[Tensor]) -> None:
-        self.draw()
         for index in reversed(range(len(hidden))):
             self.replace(index, params, *self.test(index, params, hidden[index]))
 

@@ -5,7 +5,6 @@ Dimensions: S seeds, B batch, C channels, H W image sides.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +12,18 @@ from torch import Tensor
 
 from lop_engine.nets import Net, Params
 from lop_engine.optimizers import Optimizer
+from lop_engine.precision import training_precision
+from lop_engine.spec import Precision
 
 
-class Mechanism(Protocol):
-    """What a method adds to backprop: something done to the weights around each update."""
+class Mechanism:
+    """What a method adds to backprop: something done to the weights around each update. This one adds nothing."""
 
     def start_epoch(self, task: int, epoch: int) -> None:
         """Set the random streams for an epoch: functions of (seed, task, epoch) alone."""
+
+    def draw(self) -> None:
+        """Draw the coming step's random numbers, into the same tensors every time."""
 
     def before_update(self, params: Params, hidden: list[Tensor]) -> None:
         """Change `params` in place between the backward pass and the optimiser's step."""
@@ -29,6 +33,7 @@ class Mechanism(Protocol):
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that outlives a step, each with a leading seed axis."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -42,29 +47,43 @@ class StepResult:
 class Learner:
     """Trains S independent copies of one network, one mini-batch a step.
 
-    The step has static shapes and never waits for the device.
+    The step has static shapes, never waits for the device, and changes its tensors in place: all but the drawing of
+    random numbers can be captured once and replayed (`lop_engine.captured`).
     """
 
     def __init__(
-        self, net: Net, params: Params, optimizer: Optimizer, mechanism: Mechanism, seeds: Sequence[int]
+        self,
+        net: Net,
+        params: Params,
+        optimizer: Optimizer,
+        mechanism: Mechanism,
+        seeds: Sequence[int],
+        precision: Precision = "fp32",
     ) -> None:
         self.net, self.params = net, params
         self.optimizer, self.mechanism = optimizer, mechanism
-        self.seeds = list(seeds)
+        self.seeds, self.precision = list(seeds), precision
         for weight in params.values():
             weight.requires_grad_(True)
 
     def step(self, images_SBCHW: Tensor, labels_SB: Tensor) -> StepResult:
         """Forward, softmax cross-entropy, backward, update, and the method's mechanism."""
-        activations = self.net(self.params, images_SBCHW)
-        loss_S = cross_entropy(activations.logits_SBO, labels_SB)
-        # The sum over seeds gives every seed the gradient of its own mean loss.
-        grads = torch.autograd.grad(loss_S.sum(), list(self.params.values()))
+        self.mechanism.draw()
+        return self.learn(images_SBCHW, labels_SB)
+
+    def learn(self, images_SBCHW: Tensor, labels_SB: Tensor) -> StepResult:
+        """A step with the random numbers that are drawn already."""
+        with training_precision(self.precision, images_SBCHW.device.type):
+            activations = self.net(self.params, images_SBCHW)
+            logits_SBO, hidden = activations.logits_SBO.float(), [h.float() for h in activations.hidden]
+            loss_S = cross_entropy(logits_SBO, labels_SB)
+            # The sum over seeds gives every seed the gradient of its own mean loss.
+            grads = torch.autograd.grad(loss_S.sum(), list(self.params.values()))
         with torch.no_grad():
-            self.mechanism.before_update(self.params, activations.hidden)
+            self.mechanism.before_update(self.params, hidden)
             self.optimizer.update(self.params, dict(zip(self.params, grads, strict=True)))
-            self.mechanism.after_update(self.params, activations.hidden)
-            return StepResult(loss_S.detach(), accuracy(activations.logits_SBO, labels_SB))
+            self.mechanism.after_update(self.params, hidden)
+            return StepResult(loss_S.detach(), accuracy(logits_SBO, labels_SB))
 
     @torch.no_grad()
     def reset_head(self) -> None:

@@ -77,8 +77,8 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     if not waiting:
         say(console, "nothing to resume")
         return 0
-    use_gpu = all(validate(dict(view.spec), str(view.dir.run_json)).use_gpu for view in waiting)
-    resources = decide_resources(len(waiting), means.device, means.workers, means.seeds_per_worker, use_gpu)
+    specs = [validate(dict(view.spec), str(view.dir.run_json)) for view in waiting]
+    resources = decide_resources(specs, means.device, means.workers, means.seeds_per_worker)
     prepared = take_up([view.dir for view in waiting])
     if means.detach:
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")

@@ -52,12 +52,12 @@ def run_experiments(request: Request) -> int:
     for note in resolved.notes:
         say(console, f"note: {note}")
     if request.dry_run:
-        plan = _plan(request, runs, [RunDir.of(request.runs_dir, run) for run in runs])
+        plan = _plan(request, runs)
         console.print(_plan_table(plan, runs, resolved.images))
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
-    _plan(request, runs, [])  # a device that does not exist is refused before anything is changed
+    _plan(request, runs)  # a device that does not exist is refused before anything is changed
     prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=DETACHED in os.environ)
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
@@ -66,7 +66,8 @@ def run_experiments(request: Request) -> int:
     if request.detach and prepared.to_train:
         return detach(console, request.runs_dir)
     if prepared.to_train:
-        plan = _plan(request, runs, prepared.to_train)
+        to_train = set(prepared.to_train)
+        plan = _plan(request, [run for run in runs if RunDir.of(request.runs_dir, run) in to_train])
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         dirs = {RunDir.of(request.runs_dir, run) for run in runs}
         if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
@@ -94,10 +95,10 @@ def _load(request: Request) -> list[Run]:
     return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
 
 
-def _plan(request: Request, runs: Sequence[Run], to_train: Sequence[RunDir]) -> Plan:
-    use_gpu = all(run.spec.use_gpu for run in runs)
-    resources = decide_resources(len(to_train), request.device, request.workers, request.seeds_per_worker, use_gpu)
-    return plan_runs(to_train, resources)
+def _plan(request: Request, runs: Sequence[Run]) -> Plan:
+    specs = [run.spec for run in runs]
+    resources = decide_resources(specs, request.device, request.workers, request.seeds_per_worker)
+    return plan_runs([RunDir.of(request.runs_dir, run) for run in runs], resources)
 
 
 def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:

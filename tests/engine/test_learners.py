@@ -133,6 +133,7 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
         before = {name: weight.clone() for name, weight in params.items()}
         ages = [state.age_SF + 1 for state in mechanism.layer_states]
         budgets = [state.budget_S.clone() for state in mechanism.layer_states]
+        mechanism.draw()
         mechanism.after_update(params, hidden)
         allowed = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in params.items()}
         for i, (layer, following) in enumerate(zip(layers, mechanism.next_layers, strict=True)):
@@ -175,6 +176,7 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
             hidden = [torch.rand(h.shape, generator=generator) for h in stack.net(stack.params, images).hidden]
             for learner, rows in ((stack, slice(0, 2)), (alone, slice(1, 2))):
                 seen = [h[rows] for h in hidden]
+                learner.mechanism.draw()
                 learner.mechanism.before_update(learner.params, seen)
                 learner.mechanism.after_update(learner.params, seen)
     assert any((state.age_SF[0] < 5).any() for state in stack.mechanism.layer_states)

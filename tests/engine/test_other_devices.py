@@ -1,0 +1,184 @@
+"""What a GPU asks of the engine, held on a CPU: one record of a step for all, nothing mixed, nothing waited for."""
+
+import sys
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.profiler import ProfilerActivity, profile
+
+from lop_engine import training
+from lop_engine.captured import WARM_UP_STEPS, CapturedStep, _Capture, fast_step
+from lop_engine.image_convolution import ImageConvolution
+from lop_engine.launch.plan import seed_bytes_on_gpu
+from lop_engine.learners import build_learner
+from lop_engine.learners.learner import Mechanism, StepResult
+from lop_engine.metrics.curvature import curvature, random_directions
+from lop_engine.records import ALL_METRICS
+from lop_engine.streams import torch_seed
+from tests.engine.test_learners import CPU, METHODS, batches, make_spec
+
+
+def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of two seeds; the last one is short."""
+    one, other = batches(0, num), batches(1, num)
+    both = [(torch.stack([a, b]), torch.stack([c, d])) for (a, c), (b, d) in zip(one, other, strict=True)]
+    return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
+
+
+class FrozenStep(CapturedStep):
+    """In place of a CUDA graph the kernels of one step, recorded by torch.fx: bound to their tensors like those."""
+
+    def _capture(self, images, labels):
+        for _ in range(WARM_UP_STEPS):
+            self.learner.learn(images, labels)
+        kernels = make_fx(lambda x, y: vars(self.learner.learn(x, y)))(images, labels)
+        result = StepResult(torch.zeros(2), torch.zeros(2))
+
+        class Graph:
+            def replay(self):
+                with torch.no_grad():
+                    for name, tensor in kernels(images, labels).items():
+                        getattr(result, name).copy_(tensor)
+
+        return _Capture(Graph(), images, labels, result)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_recorded_once_and_replayed_trains_as_the_step_itself(method):
+    eager, captured = (build_learner(make_spec(method), [0, 1], CPU) for _ in range(2))
+    step = FrozenStep(captured)
+    for learner in (eager, captured):
+        learner.start_epoch(0, 0)
+    for images, labels in stacked_batches(8):
+        expected, result = eager.step(images, labels), step(images, labels)
+        assert torch.equal(result.loss_S, expected.loss_S)
+        assert torch.equal(result.accuracy_S, expected.accuracy_S)
+    kept = captured.state()
+    for name, tensor in eager.state().items():
+        assert torch.equal(kept[name], tensor), name
+
+
+class CountingInPython(Mechanism):
+    """What must not be: a step that is another one each time."""
+
+    steps = 0
+
+    def after_update(self, params, hidden):
+        self.steps += 1
+        params["fc3.bias"].add_(self.steps)
+
+
+def test_a_step_that_keeps_count_in_python_would_be_noticed():
+    learner = build_learner(make_spec("bp"), [0, 1], CPU)
+    learner.mechanism = CountingInPython()
+    step, before = FrozenStep(learner), learner.params["fc3.bias"].detach().clone()
+    for images, labels in stacked_batches(3)[:2]:
+        step(images, labels)
+    added = (learner.params["fc3.bias"].detach() - before).mean().item()
+    assert added != pytest.approx(1 + 2, abs=0.5)
+
+
+def test_where_a_step_cannot_be_captured_it_is_trained_as_it_is_and_a_warning_says_so():
+    class Unable(CapturedStep):
+        def _capture(self, images, labels):
+            self.learner.learn(images, labels)
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    eager, other = (build_learner(make_spec("cbp"), [0, 1], CPU) for _ in range(2))
+    step = Unable(other)
+    batch, *more = stacked_batches(3)
+    with pytest.warns(UserWarning, match="without CUDA graphs.*not permitted"):
+        step(*batch)
+    for images, labels in more:
+        step(images, labels)
+    for images, labels in (batch, *more):
+        eager.step(images, labels)
+    assert torch.equal(eager.params["conv1.weight"], other.params["conv1.weight"])
+
+
+def test_a_cpu_needs_no_record():
+    learner = build_learner(make_spec(), [0], CPU)
+    assert fast_step(learner, CPU) == learner.step
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_one_transfer(method, monkeypatch):
+    """The meta device has shapes and no values: what waits for one, or mixes in a tensor of the CPU, raises."""
+
+    def on_cpu(seeds, stream, *counters, device):
+        return [torch.Generator().manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]
+
+    for module in [m for name, m in sys.modules.items() if name.startswith("lop_engine") and m]:
+        if hasattr(module, "seed_generators"):
+            monkeypatch.setattr(module, "seed_generators", on_cpu)  # a generator needs a device that draws
+    meta = torch.device("meta")
+    sizes = {"mini_batch_size": 20, "train_images": 55, "test_images": 20, "normalisation": "scaled"}
+    spec = make_spec(method, metrics=ALL_METRICS, **sizes)
+    learner = build_learner(spec, [0, 1], meta)
+    stored = torch.empty(2, 2, 75, 3, 32, 32, dtype=torch.uint8, device=meta)
+    task = training._task(spec, [[0, 1], [0, 1]], stored)
+    order = training.batch_order([0, 1], 110, 0, 0, meta)
+    learner.start_epoch(0, 0)
+    accuracies, loss_S = training.train_epoch(learner.step, task, order, 20)
+    assert len(accuracies) == 6
+    assert loss_S.device == meta
+    transfers = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor) or torch.zeros(tensor.shape))
+    values = training.measure_epoch(spec, learner, task, order, (0, 0), accuracies, loss_S)
+    assert len(transfers) == 1
+    assert set(values) <= set(ALL_METRICS)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+def test_the_first_convolution_s_image_gradient_is_torch_s(num_seeds):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3 * num_seeds, 32, 30, generator=generator).to(memory_format=torch.channels_last)
+    weight = torch.randn(8 * num_seeds, 3, 5, 5, generator=generator)
+    bias = torch.randn(8 * num_seeds, generator=generator)
+    given = torch.randn(4, 8 * num_seeds, 28, 26, generator=generator)
+    gradients = []
+    for convolution in (ImageConvolution.apply, lambda *args: torch.conv2d(*args[:3], groups=args[3])):
+        leaf = images.clone().requires_grad_(True)
+        gradients += torch.autograd.grad(convolution(leaf, weight, bias, num_seeds), leaf, given)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-4)
+
+
+def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkeypatch):
+    learner = build_learner(make_spec(), [0, 1], CPU)
+    images = torch.randn(2, 130, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(2, 130, dtype=torch.long)
+
+    def measure():
+        generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        return curvature(learner.net, learner.params, images, labels, random_directions(images, generators))
+
+    one_by_one = measure()
+    for at_once in (3, 10):
+        monkeypatch.setattr(sys.modules[curvature.__module__], "_directions_at_once", lambda x, n=at_once: n)
+        torch.testing.assert_close(measure(), one_by_one, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("sizes", [(1.0, 100, 100, 60), (0.5, 20, 100, 50), (0.25, 200, 200, 100)])
+def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
+    width, batch, train, test = sizes
+    spec = make_spec("cbp", width=width, mini_batch_size=batch, train_images=train, test_images=test)
+    spec = spec.model_copy(update={"normalisation": "scaled"})
+
+    def one_epoch() -> None:
+        learner = build_learner(spec, [0], CPU)
+        learner.start_epoch(0, 0)
+        stored = torch.zeros(1, 2, train + test, 3, 32, 32, dtype=torch.uint8)
+        task = training._task(spec, [[0, 1]], stored)
+        order = training.batch_order([0], 2 * train, 0, 0, CPU)[:, :100]
+        accuracies, loss_S = training.train_epoch(learner.step, task, order, batch)
+        training.measure_epoch(spec, learner, task, order, (0, 0), accuracies, loss_S)
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        one_epoch()
+    held, peak = 0, 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    assert 0.9 * peak < seed_bytes_on_gpu(spec) / 1.5 < 2.5 * peak

@@ -1,0 +1,84 @@
+"""Rounded training: asked for by name, and of the training step alone."""
+
+import pytest
+import torch
+
+from lop_engine.errors import ConfigError
+from lop_engine.learners import build_learner
+from lop_engine.learners.learner import Mechanism
+from lop_engine.precision import compute_in_full, training_precision
+from lop_engine.spec import validate
+from tests.engine.test_learners import CPU, METHODS, batches, make_spec
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_worker():
+    compute_in_full()
+
+
+def trained(method: str, precision: str, num_steps: int = 6):
+    learner = build_learner(make_spec(method, precision=precision), [0, 1], CPU)
+    learner.start_epoch(0, 0)
+    losses = [learner.step(torch.stack([x, x]), torch.stack([y, y])).loss_S for x, y in batches(0, num_steps)]
+    return learner, torch.stack(losses)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16_rounds_the_step_and_keeps_weights_and_states_in_float32(method):
+    exact, exact_losses = trained(method, "fp32")
+    rounded, losses = trained(method, "bf16")
+    torch.testing.assert_close(losses, exact_losses, rtol=0, atol=0.05)
+    assert not torch.equal(losses, exact_losses)
+    kept = exact.state()
+    assert {name: tensor.dtype for name, tensor in rounded.state().items()} == {n: t.dtype for n, t in kept.items()}
+
+
+def test_on_a_cpu_tf32_is_float32():
+    assert torch.equal(trained("cbp", "tf32")[1], trained("cbp", "fp32")[1])
+
+
+def test_tf32_is_allowed_within_the_step_and_nowhere_else():
+    def allowed():
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+    assert allowed() == ("ieee", "ieee")
+    with training_precision("fp32", "cuda"):
+        assert allowed() == ("ieee", "ieee")
+    seen = []
+
+    def failing_step():
+        with training_precision("tf32", "cuda"):
+            seen.append(allowed())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing_step()
+    assert seen == [("tf32", "tf32")]
+    assert allowed() == ("ieee", "ieee")
+
+
+def test_the_backward_pass_is_within_it_and_the_mechanism_is_not(monkeypatch):
+    seen = []
+
+    class Looking(Mechanism):
+        def before_update(self, params, hidden):
+            seen.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].dtype))
+
+    learner = build_learner(make_spec(precision="tf32"), [0], CPU)
+    learner.mechanism = Looking()
+    backward = torch.autograd.grad
+    during = []
+
+    def watched(*args):
+        during.append(torch.backends.cudnn.conv.fp32_precision)
+        return backward(*args)
+
+    monkeypatch.setattr(torch.autograd, "grad", watched)
+    learner.step(*(part[None] for part in batches(0, 1)[0]))
+    assert during == ["tf32"]
+    assert seen == [("ieee", torch.float32)]
+
+
+def test_an_unknown_precision_is_refused_with_the_choices():
+    with pytest.raises(ConfigError, match=r"precision.*fp32.*tf32.*bf16"):
+        validate({"agent": "bp", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "precision": "fp16"}, "x.json")
