@@ -48,9 +48,11 @@ format: $(VENV)/.dev ## put the code in house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.user ## measure training step, metrics, store and dashboard on this machine
-	$(BIN)/python -m bench
+bench: $(VENV)/.user ## measure training, metrics, files, estimates, growth and dashboard on this machine (20 minutes)
+	$(BIN)/lop bench
 	$(BIN)/python -m bench.dashboard
+	$(BIN)/python -m bench.estimate
+	$(BIN)/python -m bench.growth
 
 clean: ## remove the environment and caches, never runs or data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build

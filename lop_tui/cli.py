@@ -57,7 +57,12 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and how long it would take, and change nothing.")
+    ] = False,
+    estimate: Annotated[
+        bool, typer.Option(" /--no-estimate", help="With --dry-run: do not measure how long it would take.")
+    ] = True,
 ) -> None:
     """Train every setting and seed of one or more experiments; go on with what was begun."""
     from lop_tui.commands.run import Request, run_experiments
@@ -77,6 +82,7 @@ def run(
         fresh,
         yes,
         dry_run,
+        estimate,
     )
     raise typer.Exit(run_experiments(request))
 
@@ -184,6 +190,32 @@ def doctor(
     from lop_tui.commands.doctor import consult
 
     raise typer.Exit(consult(runs_dir, repair))
+
+
+@app.command(epilog="Example: [b]lop bench --only steps --json[/b]", rich_help_panel="Set up")
+def bench(
+    configs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[CFG]...",
+            help="Experiment files whose hours to estimate; by default cfg/*.json.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART", help="steps, workers, metrics, upkeep, memory or hours; repeatable.", show_default=False
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each measurement is taken.")] = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Measure training, metrics, files and memory on this machine, against plain PyTorch; 3 minutes."""
+    from lop_tui.commands.bench import bench_machine
+
+    raise typer.Exit(bench_machine(configs or [], device, only or [], rounds, as_json))
 
 
 @app.callback(invoke_without_command=True)

@@ -16,6 +16,7 @@ from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
+from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
@@ -42,6 +43,7 @@ class Request:
     fresh: bool
     yes: bool
     dry_run: bool
+    estimate: bool = True
 
 
 def run_experiments(request: Request) -> int:
@@ -54,6 +56,8 @@ def run_experiments(request: Request) -> int:
     if request.dry_run:
         plan = _plan(request, runs)
         console.print(_plan_table(plan, runs, resolved.images))
+        if request.estimate:
+            say_estimate(console, plan, {RunDir.of(request.runs_dir, run): run.spec for run in runs})
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lop_engine.bench.costs import Costs
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.rundir import find_runs
 from lop_engine.spec import load_runs
@@ -114,11 +115,21 @@ def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, argu
     assert not (here / "runs").exists()
 
 
-def test_dry_run_says_what_would_run_and_changes_nothing(here):
+def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_nothing(here, monkeypatch):
     write_config(here / "cbp.json", step_size=[0.02, 0.01])
-    result = CliRunner().invoke(cli.app, ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"])
+    asked = ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"]
+    result = CliRunner().invoke(cli.app, [*asked, "--no-estimate"])
     assert result.exit_code == 0
     assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
+    assert "about" not in result.stdout
+    # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
+    known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
+    monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
+    result = CliRunner().invoke(cli.app, asked)
+    assert "about 15 min on this machine" in result.stdout
+    assert "metrics 67 %\n" in result.stdout  # and no advice to measure less: the file asks for no more
+    longer = CliRunner().invoke(cli.app, [*asked, "--set", "num_showings=9", "--set", "metrics_every=1"])
+    assert "metrics_every=0" in longer.stdout
     assert list(here.iterdir()) == [here / "cbp.json"]
 
 

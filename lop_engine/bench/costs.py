@@ -1,0 +1,147 @@
+"""How long runs will take here: what an epoch, its metrics and a new task cost, measured with all workers at work.
+
+Costs are kept for a day, so that a plan is estimated at once the second time, and after `lop bench`.
+"""
+
+import heapq
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from lop_engine import __version__
+from lop_engine.bench.children import Children
+from lop_engine.files import read_small, replacing
+from lop_engine.launch import Plan, Resources
+from lop_engine.rundir import RunDir
+from lop_engine.spec import BOOKKEEPING_KEYS, Spec
+
+KEPT_FOR_S = 24 * 3600
+_FILE_BYTES = 4 * 2**20
+_SAMPLE_IMAGES = 100
+"""The curvature is linear in its batches of 100 images: one is enough to know what all cost."""
+_SAMPLE_S = 0.5
+
+#: Keys that do not change what an epoch costs.
+_FREE_KEYS = BOOKKEEPING_KEYS | {"num_tasks", "num_showings", "metrics_every", "step_size", "class_order"}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds, of a whole stack, while every worker of the plan trains."""
+
+    start_s: float
+    """From a worker's start to its first step."""
+    task_s: float
+    """A new task's images, if nothing hides it."""
+    epoch_s: float
+    """Training."""
+    metrics_s: float
+    """What is measured after a recorded epoch."""
+
+    def of_run(self, spec: Spec) -> float:
+        """Seconds of all tasks of a stack of `spec`, its start apart."""
+        recorded = 1 if not spec.metrics_every else -(-spec.num_showings // spec.metrics_every)
+        task_s = self.task_s + spec.num_showings * self.epoch_s + recorded * self.metrics_s
+        return spec.num_tasks * task_s
+
+    def share_of_metrics(self, spec: Spec) -> float:
+        """Share of the time that goes into metrics, 0 .. 1."""
+        whole = self.of_run(spec)
+        only_training = self.of_run(spec.model_copy(update={"metrics_every": 0}))
+        return 1 - (only_training - spec.num_tasks * self.metrics_s) / whole
+
+
+def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> float:
+    """Seconds until the last worker of a plan is done, each taking the next stack when it is free."""
+    free_at = [0.0] * plan.resources.workers
+    for stack in plan.stacks:
+        spec = specs[stack[0]]
+        began = heapq.heappop(free_at)
+        heapq.heappush(free_at, began + costs[spec].start_s + costs[spec].of_run(spec))
+    return max(free_at)
+
+
+def measure_costs(
+    specs: Sequence[Spec],
+    resources: Resources,
+    say: Callable[[str], None],
+    fresh: bool = False,
+    directory: Path | None = None,
+) -> dict[Spec, Costs]:
+    """The costs of each experiment with these resources: known ones, or measured now and kept.
+
+    Args:
+        say: is told what is being measured, before it is.
+        fresh: measure also what is known.
+        directory: where costs are kept; by default the user's cache.
+    Raises:
+        LaunchError: training cannot be tried.
+    """
+    path = (directory or user_cache_path("lop")) / "costs.json"
+    known = {} if fresh else _read(path)
+    found = {}
+    for spec in dict.fromkeys(specs):
+        key = _key(spec, resources)
+        if key not in known:
+            say(f"measuring what {spec.method} costs on this machine ...")
+            known[key] = {"measured_at": time.time(), **asdict(_measure(spec, resources))}
+            _write(path, _read(path) | {key: known[key]})
+        found[spec] = Costs(**{name: value for name, value in known[key].items() if name != "measured_at"})
+    return found
+
+
+def _measure(spec: Spec, resources: Resources) -> Costs:
+    began = time.perf_counter()
+    with Children(resources.devices, resources.threads) as children:
+        children.hello()
+        start_s = time.perf_counter() - began
+        size = resources.seeds_per_worker
+
+        def seconds(job: str, **changes: object) -> float:
+            children.make(job, job, spec.model_copy(update=changes), size)
+            once = children.run(job)
+            more = round(1000 * _SAMPLE_S / once)
+            return (min(once, children.run(job, more)) if more else once) / 1000
+
+        return Costs(start_s, seconds("switch"), seconds("epoch"), _metrics_seconds(spec, seconds))
+
+
+def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> float:
+    num_images = spec.curvature_images or spec.num_classes * spec.train_images
+    if "curvature" not in spec.metrics or num_images <= _SAMPLE_IMAGES:
+        return seconds("metrics")
+    without = tuple(name for name in spec.metrics if name != "curvature")
+    base = seconds("metrics", metrics=without) if without else 0.0
+    sample = seconds("metrics", metrics=("curvature",), curvature_images=_SAMPLE_IMAGES)
+    return base + sample * num_images / _SAMPLE_IMAGES
+
+
+def _key(spec: Spec, resources: Resources) -> str:
+    what = {name: value for name, value in spec.model_dump().items() if name not in _FREE_KEYS}
+    where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), asdict(resources)]
+    return json.dumps([where, what], sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is known and not too old; a file that cannot be read knows nothing."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        kept = json.loads(read_small(path, _FILE_BYTES))
+        since = time.time() - KEPT_FOR_S
+        return {key: dict(value) for key, value in kept.items() if value["measured_at"] > since}
+    return {}
+
+
+def _write(path: Path, costs: dict[str, Any]) -> None:
+    with suppress(OSError):  # a cache that cannot be kept costs a few seconds the next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(costs).encode())

@@ -1,0 +1,146 @@
+"""What can be timed: each job is something that a run does again and again, by name."""
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lop_engine import checkpoint
+from lop_engine.bench.baseline import PlainCurvature, PlainStep
+from lop_engine.captured import fast_step
+from lop_engine.checkpoint import Checkpoint
+from lop_engine.datasets import open_images
+from lop_engine.learners import build_learner
+from lop_engine.nets import Layer, Net, build_net
+from lop_engine.records import METRICS, epoch_document
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec
+from lop_engine.store import TableWriter
+from lop_engine.training import Position, Task, batch_order, measure_epoch, tasks, train_epoch
+
+Call = Callable[[], object]
+
+
+class Jobs:
+    """Makes jobs for a stack of `num_seeds` seeds of an experiment; what they open is closed with `ends`."""
+
+    def __init__(self, spec: Spec, num_seeds: int, device: torch.device, ends: ExitStack) -> None:
+        self.spec, self.seeds, self.device = spec, list(range(num_seeds)), device
+        self._ends = ends
+
+    def make(self, name: str) -> Call:
+        """The job of a name: one of the methods below."""
+        made: Call = getattr(self, name.replace(" ", "_"))()
+        return made
+
+    def matrix_product(self) -> Call:
+        side = matrix_side(self.device)
+        a, b = (torch.randn(side, side, device=self.device) for _ in range(2))
+        return lambda: a @ b
+
+    def plain_step(self) -> Call:
+        step, batch = PlainStep(self.device), self._batch()
+        return lambda: step(*(part[0].contiguous() for part in batch))
+
+    def plain_curvature(self) -> Call:
+        measure, batch = PlainCurvature(self.device), self._batch()
+        return lambda: measure(*(part[0].contiguous() for part in batch))
+
+    def step(self) -> Call:
+        """A training step."""
+        learner = build_learner(self.spec, self.seeds, self.device)
+        learner.start_epoch(0, 0)
+        step, batch = fast_step(learner, self.device), self._batch()
+        return lambda: step(*batch)
+
+    def epoch(self) -> Call:
+        """A training epoch, from the order of its batches on."""
+        learner = build_learner(self.spec, self.seeds, self.device)
+        step, task, epochs = fast_step(learner, self.device), self._task(), itertools.count()
+
+        def train() -> None:
+            epoch = next(epochs)
+            learner.start_epoch(0, epoch)
+            order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, epoch, self.device)
+            train_epoch(step, task, order_SN, self.spec.mini_batch_size)
+
+        return train
+
+    def metrics(self) -> Call:
+        """What is measured after a recorded epoch."""
+        learner, task = build_learner(self.spec, self.seeds, self.device), self._task()
+        order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, 0, self.device)
+        zeros_S = torch.zeros(len(self.seeds), device=self.device)
+        return lambda: measure_epoch(self.spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
+
+    def switch(self) -> Call:
+        """From nothing to a task's images on the device, without the head start they have in a run."""
+        images, places = open_images(self.spec), itertools.count()
+        many = self.spec.model_copy(update={"num_tasks": 10**6})
+        return lambda: next(tasks(many, self.seeds, images, self.device, start=next(places)))
+
+    def checkpoint(self) -> Call:
+        """One seed's state, on the disk."""
+        run_dir = RunDir(self._directory())
+        state = build_learner(self.spec, self.seeds, self.device).state()
+
+        def save() -> None:
+            checkpoint.save(run_dir, Checkpoint(Position(), 0, 0, {name: part[0] for name, part in state.items()}))
+
+        return save
+
+    def append(self) -> Call:
+        """One epoch's document, to a file of 100,000."""
+        document = epoch_document(4999, 249, dict.fromkeys(METRICS, 0.123456))
+        writer = self._ends.enter_context(TableWriter(self._directory() / "epochs.json", "epochs"))
+        writer.extend([document] * 100_000)
+        return lambda: writer.append(document)
+
+    def _directory(self) -> Path:
+        return Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="lop-bench-")))
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        shape = (len(self.seeds), self.spec.mini_batch_size)
+        images = torch.randn(*shape, 32, 32, 3, device=self.device).permute(0, 1, 4, 2, 3)
+        return images, torch.randint(0, self.spec.num_classes, shape, device=self.device)
+
+    def _task(self) -> Task:
+        return next(tasks(self.spec, self.seeds, open_images(self.spec), self.device))
+
+
+def matrix_side(device: torch.device) -> int:
+    """Side of the square matrices whose product shows what a device can do."""
+    return 8192 if device.type == "cuda" else 1024
+
+
+def step_gflop(spec: Spec) -> float:
+    """Arithmetic of a training step of one seed: forward, and backward but for the image's gradient; in 1e9."""
+    net, macs = build_net(spec), 0
+    for index, (layer, side) in enumerate(zip(net.layers, _sides(net), strict=True)):
+        passes = 2 if index == 0 else 3
+        macs += passes * side * side * layer.outputs * layer.fan_in
+    return 2 * spec.mini_batch_size * macs / 1e9
+
+
+def curvature_gflop(spec: Spec, num_images: int) -> float:
+    """Arithmetic of the curvature on so many images of one seed: 11 times forward and back to the image; in 1e9."""
+    net = build_net(spec)
+    macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, _sides(net), strict=True))
+    return 2 * 11 * 2 * num_images * macs / 1e9
+
+
+def _sides(net: Net) -> list[int]:
+    """Side of each layer's output before pooling; 1 of a linear layer."""
+    sides, side = [], 32
+    for layer in net.layers:
+        sides.append(_output_side(layer, side))
+        side = sides[-1] // 2
+    return sides
+
+
+def _output_side(layer: Layer, side: int) -> int:
+    return side - layer.kernel + 1 if layer.kernel else 1

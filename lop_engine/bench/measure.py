@@ -1,0 +1,229 @@
+"""`lop bench`: the costs that matter, on this machine, in one run.
+
+What is compared is measured in turn, round after round, and given as a median with its quartiles: machines are shared
+and noisy, ratios within a run hold where single times do not.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lop_engine.bench.children import Children
+from lop_engine.bench.costs import measure_costs, plan_seconds
+from lop_engine.launch import decide_resources, plan_runs
+from lop_engine.launch.plan import num_cores
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec, load_runs
+
+Report = dict[str, Any]
+Say = Callable[[str], None]
+
+METHODS: dict[str, dict[str, object]] = {
+    "bp": {"agent": "bp"},
+    "l2": {"agent": "bp", "weight_decay": 1e-5},
+    "snp": {"agent": "bp", "weight_decay": 1e-5, "perturb_scale": 1e-5},
+    "cbp": {"agent": "cbp", "util_type": "adaptable_contribution", "replacement_rate": 3e-4},
+    "cbp2": {"agent": "cbp", "net_type": 2, "replacement_rate": 3e-4},
+    "linear": {"agent": "linear"},
+}
+STACKS = {"cpu": (1, 2, 4), "cuda": (1, 2, 5, 10, 30, 60)}
+_ON_GPU = ("bp", "snp", "cbp")
+
+
+def paper_spec(method: str = "bp", **changes: object) -> Spec:
+    """The paper's protocol on the built-in images."""
+    sizes = {"num_tasks": 5000, "num_showings": 250, "train_images": 600, "test_images": 100}
+    base = {"step_size": 0.01, "momentum": 0.9, "dataset": "synthetic", "normalisation": "scaled", **sizes}
+    return Spec(**(base | METHODS[method] | changes))  # type: ignore[arg-type]
+
+
+@dataclass
+class Timed:
+    """A job that takes its turn in each round."""
+
+    children: Children
+    name: str
+    count: int = 1
+    """Calls a turn."""
+
+
+def interleaved(jobs: Mapping[str, Timed], rounds: int) -> dict[str, dict[str, float]]:
+    """Of each job, over the rounds, the median milliseconds of a call, and the quartiles."""
+    times: dict[str, list[float]] = {label: [] for label in jobs}
+    for _ in range(rounds):
+        for label, job in jobs.items():
+            times[label].append(job.children.run(job.name, job.count))
+    return {label: spread(values) for label, values in times.items()}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles; of one value, that value."""
+    low, middle, high = statistics.quantiles([*values, *values], n=4, method="inclusive")
+    return {"ms": middle, "low_ms": low, "high_ms": high}
+
+
+def bench_steps(device: str, rounds: int, say: Say) -> Report:
+    """The training step of every method and stack size, the plain one, and the matrix product."""
+    kind = device.partition(":")[0]
+    with Children([device], 1, as_typed=True) as plain, Children([device], 1) as ours:
+        environment = ours.hello()
+        jobs: dict[str, Timed] = {}
+        facts: dict[str, Report] = {}
+
+        def add(label: str, children: Children, job: str, spec: Spec, num_seeds: int, count: int) -> None:
+            known = children.make(label, job, spec, num_seeds)
+            jobs[label] = Timed(children, label, count)
+            facts[label] = {"seeds": num_seeds, "gflop": known["gflop"]}
+
+        add("matrix product", ours, "matrix product", paper_spec(), 1, 3)
+        add("plain", plain, "plain step", paper_spec(), 1, 3)
+        for num_seeds in STACKS[kind]:
+            for method in METHODS if kind == "cpu" else _ON_GPU:
+                say(f"preparing the training step of {method}, {num_seeds} seeds")
+                add(f"{method} x {num_seeds}", ours, "step", paper_spec(method), num_seeds, 3 if num_seeds == 1 else 1)
+        say(f"training steps: {rounds} rounds of {len(jobs)} jobs")
+        times = interleaved(jobs, rounds)
+    rates = {label: facts[label]["gflop"] / times[label]["ms"] * 1000 for label in jobs}
+    rows = [
+        {
+            "name": label,
+            **facts[label],
+            **times[label],
+            "ms_per_seed": times[label]["ms"] / facts[label]["seeds"],
+            "gflop_per_s": rates[label],
+            "share_of_matrix_product": rates[label] / rates["matrix product"],
+            "speed_over_plain": times["plain"]["ms"] * facts[label]["seeds"] / times[label]["ms"],
+        }
+        for label in jobs
+    ]
+    return {**environment, "device": device, "rounds": rounds, "rows": rows}
+
+
+def bench_workers(device: str, rounds: int, say: Say) -> Report:
+    """Steps a second of the whole machine, by how its cores are given out; one seed a worker."""
+    cores = num_cores()
+    say("the whole machine: one thread a worker, or one worker with all threads")
+    ways = {
+        f"lop, {cores} workers of 1 thread": (cores, 1, False),
+        f"lop, 1 worker of {cores} threads": (1, cores, False),
+        f"plain, {cores} scripts of 1 thread": (cores, 1, True),
+        f"plain, 1 script of {cores} threads": (1, cores, True),
+    }
+    with ExitStack() as ends:
+        jobs = {}
+        for label, (count, threads, as_typed) in ways.items():
+            children = ends.enter_context(Children(["cpu"] * count, threads, as_typed))
+            children.make("step", "plain step" if as_typed else "step", paper_spec())
+            jobs[label] = Timed(children, "step", 4)
+        times = interleaved(jobs, rounds)
+    rows = [
+        {"name": label, **times[label], "seed_steps_per_s": 1000 * count / times[label]["ms"]}
+        for label, (count, _, _) in ways.items()
+    ]
+    return {"cores": cores, "rounds": rounds, "rows": rows}
+
+
+def bench_metrics(device: str, rounds: int, say: Say) -> Report:
+    """The curvature of 100 images, the obvious way and ours, and a whole metric epoch."""
+    spec = paper_spec()
+    only = paper_spec(metrics=("curvature",), curvature_images=100)
+    with Children([device], 1, as_typed=True) as plain, Children([device], 1) as ours:
+        say("metrics: the curvature, and a whole metric epoch")
+        known = plain.make("plain", "plain curvature", spec)
+        for name, of in {
+            "curvature": only,
+            "seven": spec,
+            "others": paper_spec(metrics=tuple(name for name in spec.metrics if name != "curvature")),
+        }.items():
+            ours.make(name, "metrics", of)
+        ours.make("product", "matrix product", spec)
+        pairs = {
+            "product": Timed(ours, "product", 3),
+            "plain": Timed(plain, "plain"),
+            "curvature": Timed(ours, "curvature"),
+            "others": Timed(ours, "others"),
+        }
+        times = interleaved(pairs, rounds)
+        whole = interleaved({"seven": Timed(ours, "seven")}, max(1, rounds // 3))
+    product = 2 * 1024**3 / 1e9 if device == "cpu" else 2 * 8192**3 / 1e9
+    rate = product / times["product"]["ms"] * 1000
+    limit_ms = 1000 * known["curvature_gflop"] / rate
+    names = {
+        "plain": "curvature of 100 images, 20 plain passes",
+        "curvature": "curvature of 100 images, ours",
+        "others": "the other six metrics",
+    }
+    rows = [{"name": name, **times[label]} for label, name in names.items()]
+    rows += [{"name": "all seven after an epoch of 1,200 images", **whole["seven"]}]
+    return {
+        "device": device,
+        "rows": rows,
+        "speed_over_plain": times["plain"]["ms"] / times["curvature"]["ms"],
+        "limit_ms": limit_ms,
+        "share_of_matrix_product": limit_ms / times["curvature"]["ms"],
+    }
+
+
+def bench_upkeep(device: str, rounds: int, say: Say) -> Report:
+    """What is neither training nor metrics, as shares of the training of a task at the paper's protocol."""
+    spec = paper_spec("cbp")
+    with Children([device], 1) as children:
+        say("records, checkpoint, next task")
+        for job in ("epoch", "append", "checkpoint", "switch"):
+            children.make(job, job, spec)
+        counts = {"epoch": 1, "append": 1000, "checkpoint": 3, "switch": 3}
+        times = interleaved({job: Timed(children, job, count) for job, count in counts.items()}, rounds)
+    task_ms = spec.num_showings * times["epoch"]["ms"]
+    # A checkpoint is written as often as takes one percent of the time, and no more often than every 3 s.
+    per_task = {
+        "epoch": task_ms,
+        "append": (spec.num_showings + 1) * times["append"]["ms"],
+        "checkpoint": times["checkpoint"]["ms"] * task_ms / max(3000, 100 * times["checkpoint"]["ms"]),
+        "switch": times["switch"]["ms"],
+    }
+    rows = [{"name": job, **times[job], "share_of_training": per_task[job] / task_ms} for job in counts]
+    return {"device": device, "rows": rows}
+
+
+def bench_memory(device: str, rounds: int, say: Say) -> Report:
+    """The most that a worker holds: an epoch and its metrics at the paper's protocol."""
+    rows = []
+    for num_seeds in STACKS[device.partition(":")[0]]:
+        say(f"memory of a worker with {num_seeds} seeds")
+        with Children([device], 1) as children:
+            children.make("epoch", "epoch", paper_spec("cbp"), num_seeds)
+            children.make("metrics", "metrics", paper_spec("cbp", curvature_images=200), num_seeds)
+            rows.append({"seeds": num_seeds, **children.memory()})
+    return {"device": device, "rows": rows}
+
+
+def bench_hours(paths: Sequence[Path], device: str, say: Say) -> Report:
+    """Hours of each experiment file's runs on this machine, with its built-in images in place of the file's."""
+    rows = []
+    sizes = {"dataset": "synthetic", "train_images": 600, "test_images": 100, "normalisation": "scaled"}
+    for path in paths:
+        runs = load_runs(path, None, sizes)
+        resources = decide_resources([run.spec for run in runs], device, None, None)
+        costs = measure_costs([run.spec for run in runs], resources, say, fresh=True)
+        specs = {RunDir.of(Path("runs"), run): run.spec for run in runs}
+        seconds = plan_seconds(plan_runs(list(specs), resources), specs, costs)
+        # Settings of a sweep cost the same: they differ in numbers, not in work.
+        spec = runs[0].spec
+        lean = spec.model_copy(update={"metrics_every": 0})
+        rows.append(
+            {
+                "name": path.stem,
+                "runs": len(runs),
+                "workers": resources.workers,
+                "seeds_per_worker": resources.seeds_per_worker,
+                **asdict(costs[spec]),
+                "hours_of_a_stack": costs[spec].of_run(spec) / 3600,
+                "hours": seconds / 3600,
+                "share_of_metrics": costs[spec].share_of_metrics(spec),
+                "hours_measured_once_a_task": seconds / 3600 * costs[spec].of_run(lean) / costs[spec].of_run(spec),
+            }
+        )
+    return {"device": device, "rows": rows}

@@ -1,0 +1,197 @@
+"""`lop bench`, and how long a plan will take."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import lop_engine
+from lop_engine.bench import measure
+from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
+from lop_engine.errors import LaunchError, UserError, did_you_mean
+from lop_engine.launch import Plan, decide_resources
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec
+from lop_tui.commands.console import say
+
+Report = dict[str, Any]
+PARTS = ("steps", "workers", "metrics", "upkeep", "memory", "hours")
+
+
+def bench_machine(configs: Sequence[Path], device: str, only: Sequence[str], rounds: int, as_json: bool) -> int:
+    """Measure the parts that are asked for, and print them as tables or as JSON. Raises UserError."""
+    for part in only:
+        if part not in PARTS:
+            raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')
+    chosen = decide_resources([measure.paper_spec()], device, 1, 1).devices[0]
+    paths = list(configs) or _shipped_configs()
+    progress, console = Console(stderr=True), Console()
+    report: Report = {"device": chosen, "measured_at": time.time(), "lop": lop_engine.__version__}
+    for part in [part for part in PARTS if part in (only or PARTS)]:
+        if part == "workers" and chosen != "cpu":
+            continue  # one worker a GPU
+
+        def note(text: str) -> None:
+            say(progress, text, style="dim")
+
+        if part == "hours":
+            report[part] = measure.bench_hours(paths, device, note)
+        else:
+            report[part] = getattr(measure, f"bench_{part}")(chosen, rounds, note)
+        if not as_json:
+            _TABLES[part](console, report[part])
+    if as_json:
+        print(json.dumps(report, indent=2))
+    return 0
+
+
+def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
+    """Print how long a plan will take on this machine, measuring what is not known yet."""
+    try:
+        costs = measure_costs(list(specs.values()), plan.resources, lambda text: say(Console(stderr=True), text, "dim"))
+    except LaunchError as error:
+        say(console, f"no estimate: {error}")
+        return
+    seconds = plan_seconds(plan, specs, costs)
+    say(console, f"about {duration(seconds)} on this machine while nothing else runs on it")
+    longest = max(specs.values(), key=lambda spec: costs[spec].of_run(spec))
+    share = costs[longest].share_of_metrics(longest)
+    if share > 0.5:
+        say(console, f"of which metrics {100 * share:.0f} %{_advice(longest, costs[longest])}")
+
+
+def _advice(spec: Spec, costs: Costs) -> str:
+    lean = costs.of_run(spec.model_copy(update={"metrics_every": 0})) / costs.of_run(spec)
+    if lean > 0.9:
+        return ""
+    return f"; --set metrics_every=0, after each task's last epoch only, takes {100 * lean:.0f} % of the time"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min``, ``2.5 h``, ``12 days``: about."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{1 if seconds < 10 * size else 0}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _shipped_configs() -> list[Path]:
+    """The paper's protocol: of this directory, or of the checkout that is installed."""
+    for directory in (Path("cfg"), Path(lop_engine.__file__).parents[1] / "cfg"):
+        if found := sorted(directory.glob("*.json")):
+            return found
+    return []
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left")
+    return table
+
+
+def _milliseconds(row: Report, key: str = "ms") -> str:
+    return f"{row[key]:.3g}" if row[key] < 100 else f"{row[key]:.0f}"
+
+
+def _quartiles(row: Report) -> str:
+    return f"{_milliseconds(row, 'low_ms')} - {_milliseconds(row, 'high_ms')}"
+
+
+def _show_steps(console: Console, report: Report) -> None:
+    where = report["gpu"] or "one thread"
+    product = report["rows"][0]
+    table = _table(
+        f"training step, 100 images a seed, {where}; matrix product {product['gflop_per_s']:.0f} GFLOP/s",
+        *("", "ms", "quartiles", "ms a seed", "GFLOP/s", "% of product", "speed / plain"),
+    )
+    for row in report["rows"][1:]:
+        table.add_row(
+            row["name"],
+            _milliseconds(row),
+            _quartiles(row),
+            _milliseconds(row, "ms_per_seed"),
+            f"{row['gflop_per_s']:.0f}",
+            f"{100 * row['share_of_matrix_product']:.0f}",
+            f"{row['speed_over_plain']:.2f}",
+        )
+    console.print(table)
+
+
+def _show_workers(console: Console, report: Report) -> None:
+    table = _table(
+        f"the whole machine, {report['cores']} cores, bp", "", "ms a step", "quartiles", "seed-steps a second"
+    )
+    for row in report["rows"]:
+        table.add_row(row["name"], _milliseconds(row), _quartiles(row), f"{row['seed_steps_per_s']:.1f}")
+    console.print(table)
+
+
+def _show_metrics(console: Console, report: Report) -> None:
+    table = _table("metrics after an epoch, one seed, one thread", "", "ms", "quartiles")
+    for row in report["rows"]:
+        table.add_row(row["name"], _milliseconds(row), _quartiles(row))
+    table.caption = (
+        f"the curvature {report['speed_over_plain']:.2f} times as fast as plain; 11 passes at the rate of the matrix "
+        f"product would take {report['limit_ms']:.0f} ms: {100 * report['share_of_matrix_product']:.0f} % of it"
+    )
+    console.print(table)
+
+
+def _show_upkeep(console: Console, report: Report) -> None:
+    table = _table("beside the training of a task (250 epochs), one seed", "", "ms", "quartiles", "% of training")
+    names = {"epoch": "training epoch", "append": "one record", "switch": "next task, if nothing hides it"}
+    for row in report["rows"]:
+        share = f"{100 * row['share_of_training']:.2g}"
+        table.add_row(names.get(row["name"], row["name"]), _milliseconds(row), _quartiles(row), share)
+    console.print(table)
+
+
+def _show_memory(console: Console, report: Report) -> None:
+    table = _table("the most a worker holds, paper's protocol", "seeds", "MiB", "MiB on the GPU")
+    for row in report["rows"]:
+        on_gpu = f"{row['gpu_bytes'] / 2**20:.0f}" if row["gpu_bytes"] is not None else ""
+        table.add_row(str(row["seeds"]), f"{row['bytes'] / 2**20:.0f}", on_gpu)
+    console.print(table)
+
+
+def _show_hours(console: Console, report: Report) -> None:
+    table = _table(
+        "experiment files on this machine, all workers at work",
+        *(
+            "",
+            "runs",
+            "workers x seeds",
+            "s an epoch",
+            "s its metrics",
+            "hours a stack",
+            "hours in all",
+            "measured once a task",
+        ),
+    )
+    for row in report["rows"]:
+        table.add_row(
+            row["name"],
+            str(row["runs"]),
+            f"{row['workers']} x {row['seeds_per_worker']}",
+            f"{row['epoch_s']:.3g}",
+            f"{row['metrics_s']:.3g}",
+            f"{row['hours_of_a_stack']:,.1f}",
+            f"{row['hours']:,.0f}",
+            f"{row['hours_measured_once_a_task']:,.0f}",
+        )
+    console.print(table)
+
+
+_TABLES: dict[str, Callable[[Console, Report], None]] = {
+    "steps": _show_steps,
+    "workers": _show_workers,
+    "metrics": _show_metrics,
+    "upkeep": _show_upkeep,
+    "memory": _show_memory,
+    "hours": _show_hours,
+}

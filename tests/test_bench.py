@@ -1,0 +1,229 @@
+"""What things cost: measured, kept, and turned into hours."""
+
+import json
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from typer.testing import CliRunner
+
+from lop_engine.bench import costs, measure
+from lop_engine.bench.baseline import PlainCurvature, PlainStep
+from lop_engine.bench.child import Child
+from lop_engine.bench.children import Children
+from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
+from lop_engine.bench.jobs import step_gflop
+from lop_engine.errors import LaunchError
+from lop_engine.launch import Plan, Resources
+from lop_engine.learners import build_learner
+from lop_engine.metrics.curvature import curvature, random_directions
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Spec, validate
+from lop_tui import cli
+from lop_tui.commands.bench import PARTS, duration
+from tests.helpers import TINY
+
+SPEC = validate(TINY, "tiny")
+ONE = Resources(["cpu"], 1, 1)
+
+
+class InProcess:
+    """In place of child processes one `Child` here."""
+
+    started = 0
+
+    def __init__(self, devices, threads, as_typed=False):
+        self.devices, self.child = list(devices), Child(torch.device(devices[0]))
+        InProcess.started += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ending):
+        self.child.__exit__()
+
+    def hello(self):
+        return self.child.hello()
+
+    def make(self, name, job, spec, num_seeds=1):
+        return self.child.make(name, job, json.loads(json.dumps(spec.model_dump())), num_seeds)
+
+    def run(self, name, count=1):
+        return self.child.run(name, min(count, 2))["ms"]
+
+    def memory(self):
+        return self.child.memory()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def in_process(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for module in (costs, measure):
+        monkeypatch.setattr(module, "Children", InProcess)
+    InProcess.started = 0
+
+
+def test_the_baseline_takes_the_same_steps():
+    """Slower, and no other experiment: from the same weights the same losses and weights."""
+    torch.manual_seed(0)
+    plain = PlainStep(torch.device("cpu"))
+    ours = {name: weight.detach().clone()[None] for name, weight in plain.net.named_parameters()}
+    spec = Spec(agent="bp", step_size=0.01, momentum=0.9, num_tasks=1, num_showings=1)
+    learner = build_learner(spec, [0], torch.device("cpu"), params=ours)
+    for _ in range(3):
+        images, labels = torch.randn(10, 3, 32, 32), torch.randint(0, 2, (10,))
+        expected = F.cross_entropy(plain.net(images), labels)
+        plain(images, labels)
+        torch.testing.assert_close(learner.step(images[None], labels[None]).loss_S[0], expected, rtol=1e-4, atol=1e-5)
+    for name, weight in plain.net.named_parameters():
+        torch.testing.assert_close(learner.params[name][0], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_the_baseline_s_curvature_is_ours():
+    torch.manual_seed(0)
+    plain = PlainCurvature(torch.device("cpu"))
+    learner = build_learner(SPEC.model_copy(update={"width": 1.0}), [0], torch.device("cpu"))
+    learner.params = {name: weight.detach()[None] for name, weight in plain.net.named_parameters()}
+    images, labels = torch.randn(1, 40, 3, 32, 32), torch.randint(0, 2, (1, 40))
+    directions = random_directions(images, [torch.Generator().manual_seed(0)])
+    measured = curvature(learner.net, learner.params, images, labels, directions)
+    assert plain(images[0], labels[0]).item() == pytest.approx(measured.item(), rel=0.05)
+
+
+def test_the_arithmetic_of_a_step_is_the_paper_s_network_s():
+    assert step_gflop(measure.paper_spec()) == pytest.approx(3.10, abs=0.01)
+    assert step_gflop(measure.paper_spec("linear")) == pytest.approx(2 * 2 * 100 * 3072 * 2 / 1e9)
+
+
+def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
+    spec = SPEC.model_copy(update={"num_tasks": 10, "num_showings": 7, "metrics_every": 3})
+    cost = Costs(start_s=5, task_s=1, epoch_s=2, metrics_s=4)
+    assert cost.of_run(spec) == 10 * (1 + 7 * 2 + 3 * 4)  # after epochs 3, 6 and the last
+    assert cost.of_run(spec.model_copy(update={"metrics_every": 0})) == 10 * (1 + 7 * 2 + 4)
+    assert cost.share_of_metrics(spec) == pytest.approx(12 / 27)
+
+
+def test_a_plan_lasts_until_its_last_worker_is_done(tmp_path):
+    dirs = [RunDir(tmp_path / str(i)) for i in range(3)]
+    slow, fast = SPEC, SPEC.model_copy(update={"agent": "bp"})
+    of = {slow: Costs(1, 0, 10 / 3, 0), fast: Costs(1, 0, 1, 0)}  # three tasks of one epoch: 10 s and 3 s
+    specs = dict(zip(dirs, (fast, slow, fast), strict=True))
+    plan = Plan([[run_dir] for run_dir in dirs], Resources(["cpu"] * 2, 1, 1))
+    assert plan_seconds(plan, specs, of) == pytest.approx(11)  # beside it the fast ones, one after the other: 8 s
+    alone = Plan(plan.stacks, ONE)
+    assert plan_seconds(alone, specs, of) == pytest.approx(4 + 11 + 4)
+
+
+def test_costs_are_measured_once_and_kept(in_process, tmp_path):
+    said = []
+    first = measure_costs([SPEC, SPEC], ONE, said.append, directory=tmp_path)
+    assert InProcess.started == len(said) == 1
+    cost = first[SPEC]
+    assert 0 < cost.epoch_s < 10
+    assert 0 < cost.metrics_s < 10
+    longer = SPEC.model_copy(update={"num_tasks": 99, "step_size": 0.5})
+    assert measure_costs([longer], ONE, said.append, directory=tmp_path) == {longer: cost}
+    assert InProcess.started == 1
+    measure_costs([SPEC], Resources(["cpu"], 1, 2), said.append, directory=tmp_path)
+    measure_costs([SPEC], ONE, said.append, fresh=True, directory=tmp_path)
+    assert InProcess.started == 3
+
+
+def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
+    measure_costs([SPEC], ONE, str, directory=tmp_path)
+    kept = tmp_path / "costs.json"
+    for damage in ("", "[]", '{"a": 1}', kept.read_text()[:-9], kept.read_text().replace("measured_at", "at")):
+        kept.write_text(damage)
+        measure_costs([SPEC], ONE, str, directory=tmp_path)
+    assert InProcess.started == 6
+    now = costs.time.time()
+    monkeypatch.setattr(costs.time, "time", lambda: now + 25 * 3600)
+    measure_costs([SPEC], ONE, str, directory=tmp_path)
+    assert InProcess.started == 7
+
+
+def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
+    asked = []
+
+    def seconds(job, **changes):
+        asked.append(changes)
+        return 1.0 if changes.get("metrics") == ("curvature",) else 0.25
+
+    spec = measure.paper_spec()
+    assert costs._metrics_seconds(spec, seconds) == pytest.approx(0.25 + 12 * 1.0)
+    assert asked[-1]["curvature_images"] == 100
+    assert costs._metrics_seconds(spec.model_copy(update={"curvature_images": 50}), seconds) == 0.25
+
+
+def test_real_children_work_side_by_side_and_say_what_went_wrong():
+    with Children(["cpu", "cpu"], 1) as children:
+        assert children.hello()["torch"] == torch.__version__
+        children.make("step", "step", SPEC)
+        assert 0 < children.run("step", 2) < 1000
+        assert children.memory()["bytes"] > 50e6
+        with pytest.raises(LaunchError, match="no_such_job"):
+            children.make("x", "no such job", SPEC)
+        children._processes[1].kill()
+        with pytest.raises(LaunchError, match="the child process ended"):
+            children.run("step")
+
+
+def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp_path, monkeypatch):
+    """All parts, with networks an eighth as wide, in this process."""
+    paper = measure.paper_spec
+    small = {"width": 0.125, "mini_batch_size": 10, "num_tasks": 2, "train_images": 20, "test_images": 10}
+    monkeypatch.setattr(measure, "STACKS", {"cpu": (1, 2)})
+    monkeypatch.setattr(measure, "paper_spec", lambda method="bp", **changes: paper(method, **{**small, **changes}))
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps(TINY | {"num_runs": 3}))
+    asked = ["bench", str(config), "--rounds", "2", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert set(PARTS) < set(report)
+    steps = {row["name"]: row for row in report["steps"]["rows"]}
+    assert {"plain", "bp x 1", "linear x 1", "cbp2 x 2", "matrix product"} <= set(steps)
+    assert steps["plain"]["speed_over_plain"] == 1
+    assert all(row["low_ms"] <= row["ms"] <= row["high_ms"] for row in report["steps"]["rows"])
+    [hours] = report["hours"]["rows"]
+    assert (hours["name"], hours["runs"]) == ("tiny", 3)
+    assert hours["hours_measured_once_a_task"] == pytest.approx(hours["hours"])  # as TINY does
+    shown = CliRunner().invoke(cli.app, [*asked, "--only", "metrics", "--only", "upkeep", "--only", "hours"])
+    assert shown.exit_code == 0, shown.stderr
+    for words in ("times as fast as plain", "one record", "tiny"):
+        assert words in shown.stdout
+    assert "training step" not in shown.stdout
+
+
+def test_an_unknown_part_is_refused_before_anything_is_measured(in_process, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lop", "bench", "--only", "stepz"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert 'did you mean "steps"' in capsys.readouterr().err
+    assert not InProcess.started
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (119, "119 s"),
+        (121, "2.0 min"),
+        (3000, "50 min"),
+        (2e6, "23 days"),
+        (2e5, "2.3 days"),
+    ],
+)
+def test_a_duration_is_said_in_two_digits_or_so(seconds, said):
+    assert duration(seconds) == said
