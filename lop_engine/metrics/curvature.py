@@ -42,8 +42,9 @@ def curvature(
         labels_SB = labels_SN[:, start : start + BATCH]
         base_SBCHW = _image_gradient(net, weights, x_SBCHW, labels_SB)
         for v_DSBCHW in directions_DSBCHW.split(_directions_at_once(x_SBCHW)):
-            change_DSBCHW = _image_gradients(net, weights, x_SBCHW + step * v_DSBCHW, labels_SB) - base_SBCHW
-            total_S += change_DSBCHW.flatten(3).norm(dim=3).sum((0, 2))
+            moved_DSBCHW = torch.add(x_SBCHW, v_DSBCHW, alpha=step)
+            change_DSBCHW = _image_gradients(net, weights, moved_DSBCHW, labels_SB) - base_SBCHW
+            total_S += torch.linalg.vector_norm(change_DSBCHW, dim=(3, 4, 5)).sum((0, 2))
             num_terms += v_DSBCHW.shape[0] * x_SBCHW.shape[1]
     return total_S / num_terms
 
@@ -58,7 +59,7 @@ def random_directions(images_SNCHW: Tensor, generators: list[torch.Generator]) -
         signs = torch.empty(num_seeds, *shape, device=images_SNCHW.device)
         for sign, generator in zip(signs, generators, strict=True):
             sign.random_(0, 2, generator=generator)
-        yield (signs * 2 - 1).permute(1, 0, 2, 5, 3, 4)
+        yield signs.mul_(2).sub_(1).permute(1, 0, 2, 5, 3, 4)
 
 
 def _directions_at_once(x_SBCHW: Tensor) -> int:
