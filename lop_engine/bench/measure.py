@@ -16,7 +16,7 @@ from lop_engine.bench.costs import measure_costs, plan_seconds
 from lop_engine.launch import decide_resources, plan_runs
 from lop_engine.launch.plan import num_cores
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec, load_runs
+from lop_engine.spec import Precision, Spec, load_runs
 
 Report = dict[str, Any]
 Say = Callable[[str], None]
@@ -38,6 +38,28 @@ def paper_spec(method: str = "bp", **changes: object) -> Spec:
     sizes = {"num_tasks": 5000, "num_showings": 250, "train_images": 600, "test_images": 100}
     base = {"step_size": 0.01, "momentum": 0.9, "dataset": "synthetic", "normalisation": "scaled", **sizes}
     return Spec(**(base | METHODS[method] | changes))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured where, and who is told what is going on."""
+
+    device: str
+    """``cpu``, ``cuda:0``."""
+    rounds: int
+    say: Say
+    precision: Precision = "fp32"
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def stacks(self) -> tuple[int, ...]:
+        return STACKS["cuda" if self.on_gpu else "cpu"]
+
+    def spec(self, method: str = "bp", **changes: object) -> Spec:
+        return paper_spec(method, precision=self.precision, **changes)
 
 
 @dataclass
@@ -65,10 +87,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"ms": middle, "low_ms": low, "high_ms": high}
 
 
-def bench_steps(device: str, rounds: int, say: Say) -> Report:
+def bench_steps(bench: Bench) -> Report:
     """The training step of every method and stack size, the plain one, and the matrix product."""
-    kind = device.partition(":")[0]
-    with Children([device], 1, as_typed=True) as plain, Children([device], 1) as ours:
+    with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
         environment = ours.hello()
         jobs: dict[str, Timed] = {}
         facts: dict[str, Report] = {}
@@ -78,14 +99,22 @@ def bench_steps(device: str, rounds: int, say: Say) -> Report:
             jobs[label] = Timed(children, label, count)
             facts[label] = {"seeds": num_seeds, "gflop": known["gflop"]}
 
-        add("matrix product", ours, "matrix product", paper_spec(), 1, 3)
-        add("plain", plain, "plain step", paper_spec(), 1, 3)
-        for num_seeds in STACKS[kind]:
-            for method in METHODS if kind == "cpu" else _ON_GPU:
-                say(f"preparing the training step of {method}, {num_seeds} seeds")
-                add(f"{method} x {num_seeds}", ours, "step", paper_spec(method), num_seeds, 3 if num_seeds == 1 else 1)
-        say(f"training steps: {rounds} rounds of {len(jobs)} jobs")
-        times = interleaved(jobs, rounds)
+        several = 30 if bench.on_gpu else 3
+        add("matrix product", ours, "matrix product", bench.spec(), 1, 3)
+        add("plain", plain, "plain step", bench.spec(), 1, several)
+        for num_seeds in bench.stacks:
+            for method in _ON_GPU if bench.on_gpu else METHODS:
+                bench.say(f"preparing the training step of {method}, {num_seeds} seeds")
+                add(
+                    f"{method} x {num_seeds}",
+                    ours,
+                    "step",
+                    bench.spec(method),
+                    num_seeds,
+                    several if num_seeds == 1 or bench.on_gpu else 1,
+                )
+        bench.say(f"training steps: {bench.rounds} rounds of {len(jobs)} jobs")
+        times = interleaved(jobs, bench.rounds)
     rates = {label: facts[label]["gflop"] / times[label]["ms"] * 1000 for label in jobs}
     rows = [
         {
@@ -99,13 +128,13 @@ def bench_steps(device: str, rounds: int, say: Say) -> Report:
         }
         for label in jobs
     ]
-    return {**environment, "device": device, "rounds": rounds, "rows": rows}
+    return {**environment, "device": bench.device, "rounds": bench.rounds, "rows": rows}
 
 
-def bench_workers(device: str, rounds: int, say: Say) -> Report:
+def bench_workers(bench: Bench) -> Report:
     """Steps a second of the whole machine, by how its cores are given out; one seed a worker."""
     cores = num_cores()
-    say("the whole machine: one thread a worker, or one worker with all threads")
+    bench.say("the whole machine: one thread a worker, or one worker with all threads")
     ways = {
         f"lop, {cores} workers of 1 thread": (cores, 1, False),
         f"lop, 1 worker of {cores} threads": (1, cores, False),
@@ -116,40 +145,39 @@ def bench_workers(device: str, rounds: int, say: Say) -> Report:
         jobs = {}
         for label, (count, threads, as_typed) in ways.items():
             children = ends.enter_context(Children(["cpu"] * count, threads, as_typed))
-            children.make("step", "plain step" if as_typed else "step", paper_spec())
+            children.make("step", "plain step" if as_typed else "step", bench.spec())
             jobs[label] = Timed(children, "step", 4)
-        times = interleaved(jobs, rounds)
+        times = interleaved(jobs, bench.rounds)
     rows = [
         {"name": label, **times[label], "seed_steps_per_s": 1000 * count / times[label]["ms"]}
         for label, (count, _, _) in ways.items()
     ]
-    return {"cores": cores, "rounds": rounds, "rows": rows}
+    return {"cores": cores, "rounds": bench.rounds, "rows": rows}
 
 
-def bench_metrics(device: str, rounds: int, say: Say) -> Report:
+def bench_metrics(bench: Bench) -> Report:
     """The curvature of 100 images, the obvious way and ours, and a whole metric epoch."""
-    spec = paper_spec()
-    only = paper_spec(metrics=("curvature",), curvature_images=100)
-    with Children([device], 1, as_typed=True) as plain, Children([device], 1) as ours:
-        say("metrics: the curvature, and a whole metric epoch")
+    spec = bench.spec()
+    only = bench.spec(metrics=("curvature",), curvature_images=100)
+    with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
+        bench.say("metrics: the curvature, and a whole metric epoch")
         known = plain.make("plain", "plain curvature", spec)
-        for name, of in {
-            "curvature": only,
-            "seven": spec,
-            "others": paper_spec(metrics=tuple(name for name in spec.metrics if name != "curvature")),
-        }.items():
-            ours.make(name, "metrics", of)
-        ours.make("product", "matrix product", spec)
+        others = bench.spec(metrics=tuple(name for name in spec.metrics if name != "curvature"))
+        ours.make("curvature", "metrics", only)
+        ours.make("others", "metrics", others)
+        stacks = bench.stacks if bench.on_gpu else (1,)
+        for num_seeds in stacks:
+            ours.make(f"x {num_seeds}", "metrics", spec, num_seeds)
+        product = ours.make("product", "matrix product", spec)
         pairs = {
             "product": Timed(ours, "product", 3),
             "plain": Timed(plain, "plain"),
             "curvature": Timed(ours, "curvature"),
             "others": Timed(ours, "others"),
         }
-        times = interleaved(pairs, rounds)
-        whole = interleaved({"seven": Timed(ours, "seven")}, max(1, rounds // 3))
-    product = 2 * 1024**3 / 1e9 if device == "cpu" else 2 * 8192**3 / 1e9
-    rate = product / times["product"]["ms"] * 1000
+        times = interleaved(pairs, bench.rounds)
+        whole = interleaved({f"x {size}": Timed(ours, f"x {size}") for size in stacks}, max(1, bench.rounds // 3))
+    rate = product["gflop"] / times["product"]["ms"] * 1000
     limit_ms = 1000 * known["curvature_gflop"] / rate
     names = {
         "plain": "curvature of 100 images, 20 plain passes",
@@ -157,9 +185,9 @@ def bench_metrics(device: str, rounds: int, say: Say) -> Report:
         "others": "the other six metrics",
     }
     rows = [{"name": name, **times[label]} for label, name in names.items()]
-    rows += [{"name": "all seven after an epoch of 1,200 images", **whole["seven"]}]
+    rows += [{"name": f"all seven after an epoch of 1,200 images {label}", **times} for label, times in whole.items()]
     return {
-        "device": device,
+        "device": bench.device,
         "rows": rows,
         "speed_over_plain": times["plain"]["ms"] / times["curvature"]["ms"],
         "limit_ms": limit_ms,
@@ -167,15 +195,15 @@ def bench_metrics(device: str, rounds: int, say: Say) -> Report:
     }
 
 
-def bench_upkeep(device: str, rounds: int, say: Say) -> Report:
+def bench_upkeep(bench: Bench) -> Report:
     """What is neither training nor metrics, as shares of the training of a task at the paper's protocol."""
-    spec = paper_spec("cbp")
-    with Children([device], 1) as children:
-        say("records, checkpoint, next task")
+    spec = bench.spec("cbp")
+    with Children([bench.device], 1) as children:
+        bench.say("records, checkpoint, next task")
         for job in ("epoch", "append", "checkpoint", "switch"):
             children.make(job, job, spec)
         counts = {"epoch": 1, "append": 1000, "checkpoint": 3, "switch": 3}
-        times = interleaved({job: Timed(children, job, count) for job, count in counts.items()}, rounds)
+        times = interleaved({job: Timed(children, job, count) for job, count in counts.items()}, bench.rounds)
     task_ms = spec.num_showings * times["epoch"]["ms"]
     # A checkpoint is written as often as takes one percent of the time, and no more often than every 3 s.
     per_task = {
@@ -185,29 +213,29 @@ def bench_upkeep(device: str, rounds: int, say: Say) -> Report:
         "switch": times["switch"]["ms"],
     }
     rows = [{"name": job, **times[job], "share_of_training": per_task[job] / task_ms} for job in counts]
-    return {"device": device, "rows": rows}
+    return {"device": bench.device, "rows": rows}
 
 
-def bench_memory(device: str, rounds: int, say: Say) -> Report:
+def bench_memory(bench: Bench) -> Report:
     """The most that a worker holds: an epoch and its metrics at the paper's protocol."""
     rows = []
-    for num_seeds in STACKS[device.partition(":")[0]]:
-        say(f"memory of a worker with {num_seeds} seeds")
-        with Children([device], 1) as children:
-            children.make("epoch", "epoch", paper_spec("cbp"), num_seeds)
-            children.make("metrics", "metrics", paper_spec("cbp", curvature_images=200), num_seeds)
+    for num_seeds in bench.stacks:
+        bench.say(f"memory of a worker with {num_seeds} seeds")
+        with Children([bench.device], 1) as children:
+            children.make("epoch", "epoch", bench.spec("cbp"), num_seeds)
+            children.make("metrics", "metrics", bench.spec("cbp", curvature_images=200), num_seeds)
             rows.append({"seeds": num_seeds, **children.memory()})
-    return {"device": device, "rows": rows}
+    return {"device": bench.device, "rows": rows}
 
 
-def bench_hours(paths: Sequence[Path], device: str, say: Say) -> Report:
+def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
     """Hours of each experiment file's runs on this machine, with its built-in images in place of the file's."""
     rows = []
-    sizes = {"dataset": "synthetic", "train_images": 600, "test_images": 100, "normalisation": "scaled"}
+    changes = {"dataset": "synthetic", "train_images": 600, "test_images": 100, "normalisation": "scaled"}
     for path in paths:
-        runs = load_runs(path, None, sizes)
-        resources = decide_resources([run.spec for run in runs], device, None, None)
-        costs = measure_costs([run.spec for run in runs], resources, say, fresh=True)
+        runs = load_runs(path, None, {**changes, "precision": bench.precision})
+        resources = decide_resources([run.spec for run in runs], bench.device, None, None)
+        costs = measure_costs([run.spec for run in runs], resources, bench.say, fresh=True)
         specs = {RunDir.of(Path("runs"), run): run.spec for run in runs}
         seconds = plan_seconds(plan_runs(list(specs), resources), specs, costs)
         # Settings of a sweep cost the same: they differ in numbers, not in work.
@@ -226,4 +254,4 @@ def bench_hours(paths: Sequence[Path], device: str, say: Say) -> Report:
                 "hours_measured_once_a_task": seconds / 3600 * costs[spec].of_run(lean) / costs[spec].of_run(spec),
             }
         )
-    return {"device": device, "rows": rows}
+    return {"device": bench.device, "rows": rows}

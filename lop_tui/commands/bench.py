@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -15,33 +15,33 @@ from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError, UserError, did_you_mean
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec
+from lop_engine.spec import Precision, Spec
 from lop_tui.commands.console import say
 
 Report = dict[str, Any]
 PARTS = ("steps", "workers", "metrics", "upkeep", "memory", "hours")
 
 
-def bench_machine(configs: Sequence[Path], device: str, only: Sequence[str], rounds: int, as_json: bool) -> int:
+def bench_machine(
+    configs: Sequence[Path], device: str, only: Sequence[str], rounds: int, precision: str, as_json: bool
+) -> int:
     """Measure the parts that are asked for, and print them as tables or as JSON. Raises UserError."""
     for part in only:
         if part not in PARTS:
             raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')
+    if precision not in get_args(Precision):
+        raise UserError(f'--precision "{precision}": choose {", ".join(get_args(Precision))}')
     chosen = decide_resources([measure.paper_spec()], device, 1, 1).devices[0]
     paths = list(configs) or _shipped_configs()
     progress, console = Console(stderr=True), Console()
-    report: Report = {"device": chosen, "measured_at": time.time(), "lop": lop_engine.__version__}
+    about = {"device": chosen, "precision": precision, "measured_at": time.time(), "lop": lop_engine.__version__}
+    report: Report = dict(about)
+    bench = measure.Bench(chosen, rounds, lambda text: say(progress, text, style="dim"), cast(Precision, precision))
     for part in [part for part in PARTS if part in (only or PARTS)]:
         if part == "workers" and chosen != "cpu":
             continue  # one worker a GPU
-
-        def note(text: str) -> None:
-            say(progress, text, style="dim")
-
-        if part == "hours":
-            report[part] = measure.bench_hours(paths, device, note)
-        else:
-            report[part] = getattr(measure, f"bench_{part}")(chosen, rounds, note)
+        measured = getattr(measure, f"bench_{part}")
+        report[part] = measured(bench, paths) if part == "hours" else measured(bench)
         if not as_json:
             _TABLES[part](console, report[part])
     if as_json:
@@ -90,7 +90,7 @@ def _shipped_configs() -> list[Path]:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left")
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
     return table
 
 
@@ -99,7 +99,7 @@ def _milliseconds(row: Report, key: str = "ms") -> str:
 
 
 def _quartiles(row: Report) -> str:
-    return f"{_milliseconds(row, 'low_ms')} - {_milliseconds(row, 'high_ms')}"
+    return f"{_milliseconds(row, 'low_ms')}-{_milliseconds(row, 'high_ms')}"
 
 
 def _show_steps(console: Console, report: Report) -> None:
@@ -107,7 +107,7 @@ def _show_steps(console: Console, report: Report) -> None:
     product = report["rows"][0]
     table = _table(
         f"training step, 100 images a seed, {where}; matrix product {product['gflop_per_s']:.0f} GFLOP/s",
-        *("", "ms", "quartiles", "ms a seed", "GFLOP/s", "% of product", "speed / plain"),
+        *("", "ms", "quartiles", "a seed", "GFLOP/s", "% product", "/ plain"),
     )
     for row in report["rows"][1:]:
         table.add_row(
@@ -161,18 +161,10 @@ def _show_memory(console: Console, report: Report) -> None:
 
 def _show_hours(console: Console, report: Report) -> None:
     table = _table(
-        "experiment files on this machine, all workers at work",
-        *(
-            "",
-            "runs",
-            "workers x seeds",
-            "s an epoch",
-            "s its metrics",
-            "hours a stack",
-            "hours in all",
-            "measured once a task",
-        ),
+        "hours of experiment files on this machine, all workers at work",
+        *("", "runs", "at once", "s/epoch", "s/metrics", "h a run", "h in all", "h (lean)"),
     )
+    table.caption = "at once: workers x seeds of each; lean: measured once a task (metrics_every 0)"
     for row in report["rows"]:
         table.add_row(
             row["name"],

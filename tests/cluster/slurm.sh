@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# A real Slurm of one node for as long as a command runs: tests/cluster/slurm.sh COMMAND [ARGUMENT...]
+#
+# Nothing of it stays, needs systemd or root, or listens beyond this machine; several can run side by side.
+# There are two partitions: jobs in "low" (the default) are requeued, after a signal and ten seconds, when a job in "high"
+# wants their place. The command finds SLURM_CONF and LOP_CLUSTER (a directory: logs, and the configuration) set.
+set -euo pipefail
+shopt -s nullglob
+
+NODE_CPUS=4 # more than there may be: the jobs of tests mostly wait
+START_S=30
+END_S=15
+
+die() {
+    echo "slurm.sh: $*" >&2
+    exit 1
+}
+
+find_programs() {
+    PATH=$PATH:/usr/sbin:/sbin # where Debian puts daemons, and a user's PATH does not look
+    local missing=() package program
+    while read -r package program; do
+        command -v "$program" >/dev/null || missing+=("$package")
+    done <<<$'munge munged\nslurmctld slurmctld\nslurmd slurmd\nslurm-client sbatch'
+    [ ${#missing[@]} = 0 ] || die "not installed: ${missing[*]}; apt-get install --no-install-recommends ${missing[*]}"
+}
+
+free_port() { # below the range that the kernel gives to outgoing connections
+    local port
+    while port=$((20000 + RANDOM % 12000)); do
+        (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+configure() {
+    cat >"$SLURM_CONF" <<CONF
+ClusterName=throwaway
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=$(free_port)
+SlurmdPort=$(free_port)
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny  # listen on loopback alone
+# A requeued job waits until the credential of its last start has expired: 120 seconds if nothing is said, 5 at least.
+AuthInfo=socket=$dir/munge.sock,cred_expire=5
+SlurmUser=$(id -un)
+SlurmdUser=$(id -un)
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmdPidFile=$dir/slurmd.pid
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc  # no cgroups: a container may have none to give
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+KillWait=3
+MinJobAge=3600  # ended jobs stay in squeue, where the stand-in for sacct looks
+ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal  # what --signal names, also ahead of preemption
+SlurmdParameters=config_overrides  # have as many CPUs as are said here
+NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) CPUs=$NODE_CPUS
+PartitionName=low Nodes=localhost Default=YES MaxTime=60 PriorityTier=1 GraceTime=10
+PartitionName=high Nodes=localhost MaxTime=60 PriorityTier=10 PreemptMode=OFF
+CONF
+}
+
+# There is no accounting, so sacct has nothing to say; in its place the columns that submitit asks for.
+stand_in_for_sacct() {
+    cat >"$dir/bin/sacct" <<'SACCT'
+#!/usr/bin/env bash
+ids=
+while [ $# -gt 0 ]; do
+    if [ "$1" = -j ]; then
+        ids+=,$2
+        shift
+    fi
+    shift
+done
+echo 'JobID|State|NodeList'
+squeue --noheader --states=all ${ids:+--jobs="${ids#,}"} --format='%i|%T|%N' 2>/dev/null || true
+SACCT
+    chmod +x "$dir/bin/sacct"
+}
+
+start() { # a daemon in a session of its own: Ctrl-C is for the command
+    setsid "$@" >"$dir/$1.log" 2>&1 </dev/null &
+}
+
+wait_for() {
+    local what=$1 log deadline=$((SECONDS + START_S))
+    shift
+    until "$@"; do
+        if [ $SECONDS -ge $deadline ]; then
+            for log in "$dir"/*.log; do
+                echo "== $log" >&2
+                tail -n 20 "$log" >&2
+            done
+            die "$what did not start within $START_S seconds; what it said stands above"
+        fi
+        sleep 0.1
+    done
+}
+
+node_is_idle() { [ "$(sinfo --noheader --partition=low --format=%T 2>/dev/null)" = idle ]; }
+
+# Whatever belongs to this cluster carries its configuration in its environment: daemons, jobs, and the command.
+processes() { env -u SLURM_CONF grep -lzs "^SLURM_CONF=$SLURM_CONF$" /proc/[0-9]*/environ | grep -o '[0-9]*' || true; }
+
+clean_up() {
+    trap '' INT TERM HUP
+    set +e
+    local deadline=$((SECONDS + END_S)) pid
+    timeout 5 scancel --user="$(id -un)" 2>/dev/null
+    while [ -n "$(timeout 5 squeue --noheader --states=running,completing 2>/dev/null)" ] && [ $SECONDS -lt $deadline ]; do
+        timeout 5 scancel --user="$(id -un)" --signal=KILL --full 2>/dev/null # none has anything left to save
+        sleep 0.2
+    done
+    for pid in $(processes); do kill -TERM "$pid" 2>/dev/null; done
+    while [ -n "$(processes)" ] && [ $SECONDS -lt $deadline ]; do sleep 0.1; done
+    for pid in $(processes); do kill -KILL "$pid" 2>/dev/null; done
+    wait
+    rm -rf "$dir"
+}
+
+[ $# -gt 0 ] || die "say which command to run: tests/cluster/slurm.sh COMMAND [ARGUMENT...]"
+find_programs
+dir=$(mktemp -d)
+chmod 755 "$dir" # munged wants a path that everybody may enter
+mkdir "$dir/bin" "$dir/state" "$dir/spool"
+trap clean_up EXIT
+export SLURM_CONF=$dir/slurm.conf LOP_CLUSTER=$dir PATH=$dir/bin:$PATH
+configure
+stand_in_for_sacct
+
+(umask 077 && head -c 128 /dev/urandom >"$dir/munge.key")
+start munged --foreground --key-file="$dir/munge.key" --socket="$dir/munge.sock" \
+    --pid-file="$dir/munged.pid" --seed-file="$dir/munged.seed"
+wait_for munged test -S "$dir/munge.sock"
+start slurmctld -D
+start slurmd -D
+wait_for "the node" node_is_idle
+"$@"
