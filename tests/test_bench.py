@@ -204,12 +204,20 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     assert "training step" not in shown.stdout
 
 
-def test_an_unknown_part_is_refused_before_anything_is_measured(in_process, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["lop", "bench", "--only", "stepz"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "stepz"], 'did you mean "steps"'),
+        (["--precision", "fp8"], "choose fp32, tf32, bf16"),
+        (["nowhere.json"], "nowhere.json: no such file"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(in_process, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["lop", "bench", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert 'did you mean "steps"' in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not InProcess.started
 
 

@@ -15,7 +15,7 @@ from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError, UserError, did_you_mean
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Precision, Spec
+from lop_engine.spec import Precision, Spec, load_runs
 from lop_tui.commands.console import say
 
 Report = dict[str, Any]
@@ -33,6 +33,8 @@ def bench_machine(
         raise UserError(f'--precision "{precision}": choose {", ".join(get_args(Precision))}')
     chosen = decide_resources([measure.paper_spec()], device, 1, 1).devices[0]
     paths = list(configs) or _shipped_configs()
+    for path in paths:
+        load_runs(path)  # what is wrong with a file is said now, not after two minutes
     progress, console = Console(stderr=True), Console()
     about = {"device": chosen, "precision": precision, "measured_at": time.time(), "lop": lop_engine.__version__}
     report: Report = dict(about)
