@@ -6,7 +6,7 @@ PIP_ARGS ?=
 RUNS := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults soak check format bench clean
+.PHONY: help install demo test test-faults test-cluster soak check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -34,6 +34,9 @@ test: $(VENV)/.dev ## run the tests
 
 test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (10 minutes)
 	LOP_FAULTS=long $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
+
+test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long as the tests
+	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster
 
 soak: $(VENV)/.dev ## the dashboard left on for 10 minutes while runs come, fail and go
 	LOP_SOAK=long $(BIN)/python -m pytest tests/dashboard/test_soak.py -s

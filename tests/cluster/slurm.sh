@@ -67,20 +67,24 @@ PartitionName=high Nodes=localhost MaxTime=60 PriorityTier=10 PreemptMode=OFF
 CONF
 }
 
-# There is no accounting, so sacct has nothing to say; in its place the columns that submitit asks for.
+# There is no accounting, so sacct would have nothing to say. This one knows what squeue does, in the columns of ours and
+# submitit's questions: sacct [-n] -o JobID,State,NodeList,Reason -j JOB [-j JOB...]
 stand_in_for_sacct() {
     cat >"$dir/bin/sacct" <<'SACCT'
 #!/usr/bin/env bash
-ids=
+ids= columns=JobID,State,NodeList header=yes
 while [ $# -gt 0 ]; do
-    if [ "$1" = -j ]; then
-        ids+=,$2
-        shift
-    fi
+    case $1 in
+    -j) ids+=,$2 && shift ;;
+    -o) columns=$2 && shift ;;
+    -n) header= ;;
+    esac
     shift
 done
-echo 'JobID|State|NodeList'
-squeue --noheader --states=all ${ids:+--jobs="${ids#,}"} --format='%i|%T|%N' 2>/dev/null || true
+columns=${columns//,/|}
+[ -z "$header" ] || echo "$columns"
+format=$(sed 's/JobID/%i/; s/State/%T/; s/NodeList/%N/; s/Reason/%r/' <<<"$columns")
+squeue --noheader --states=all ${ids:+--jobs="${ids#,}"} --format="$format" 2>/dev/null || true # of a job long gone: nothing
 SACCT
     chmod +x "$dir/bin/sacct"
 }
@@ -113,9 +117,9 @@ clean_up() {
     trap '' INT TERM HUP
     set +e
     local deadline=$((SECONDS + END_S)) pid
-    timeout 5 scancel --user="$(id -un)" 2>/dev/null
-    while [ -n "$(timeout 5 squeue --noheader --states=running,completing 2>/dev/null)" ] && [ $SECONDS -lt $deadline ]; do
-        timeout 5 scancel --user="$(id -un)" --signal=KILL --full 2>/dev/null # none has anything left to save
+    timeout 3 scancel --user="$(id -un)" 2>/dev/null
+    while [ -n "$(timeout 3 squeue --noheader --states=running,completing 2>/dev/null)" ] && [ $SECONDS -lt $deadline ]; do
+        timeout 3 scancel --user="$(id -un)" --signal=KILL --full 2>/dev/null # none has anything left to save
         sleep 0.2
     done
     for pid in $(processes); do kill -TERM "$pid" 2>/dev/null; done

@@ -1,0 +1,164 @@
+"""`lop run --launcher slurm` on a real Slurm: what a cluster does to jobs, and what becomes of the runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lop_engine.launch import stop as stopping
+from lop_engine.launch import stop_runs, wait_for_status
+from lop_engine.rundir import RunDir, find_runs
+from lop_engine.runs import RunsReader
+from tests.cluster.jobs import slurm, submit, wait_for
+from tests.cluster.test_worker_under_slurm import documents
+from tests.helpers import TINY
+
+LONG = TINY | {"num_tasks": 40, "num_showings": 2, "metrics_every": 1, "checkpoint_every_s": 0.5}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for method in ("bp", "cbp"):
+        (tmp_path / f"{method}.json").write_text(json.dumps(LONG | {"agent": method}))
+    yield tmp_path
+    subprocess.run(["scancel", "--user", str(os.getuid())], check=True, timeout=30)
+    wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running,completing"))
+
+
+def lop(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "lop_tui", *words], capture_output=True, text=True, timeout=100)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def on_cluster(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command, *others = words
+    return lop(command, "--launcher", "slurm", "--slurm", "time=30", *others, status=status)
+
+
+def states(runs_dir: Path = Path("runs")) -> dict[RunDir, str]:
+    return {view.dir: view.state for view in RunsReader(runs_dir).read().runs}
+
+
+def wait_for_runs(condition: Callable[[list[str]], bool], limit_s: float = 100) -> None:
+    wait_for(lambda: condition(list(states().values())), limit_s)
+
+
+def one_at_work(but_not: set[str]) -> RunDir:
+    """A run that has done some tasks and is at the next, of a job that was left alone so far."""
+    found: list[RunDir] = []
+
+    def look() -> bool:
+        for run_dir in find_runs(Path("runs")):
+            status = run_dir.read_status()
+            if status.state == "running" and 2 <= status.tasks_done < 30 and status.job not in but_not:
+                found.append(run_dir)
+        return bool(found)
+
+    wait_for(look, 60)
+    return found[0]
+
+
+def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
+    """Six seeds of two methods: preempted, killed, requeued by hand and told that their time is over."""
+    on_cluster("run", "bp.json", "cbp.json", "--seeds", "6")
+    touched: set[str] = set()
+
+    killed = one_at_work(touched)
+    os.kill(killed.read_status().pid, signal.SIGKILL)
+    touched.add(killed.read_status().job)
+
+    requeued = one_at_work(touched).read_status().job
+    slurm("scontrol", "requeue", requeued)
+    touched.add(requeued)
+
+    warned = one_at_work(touched).read_status().job
+    slurm("scancel", "--signal=USR2", "--batch", warned)
+    touched.add(warned)
+
+    one_at_work(touched)
+    urgent = submit(["sleep", "3"], "--partition=high", "--cpus-per-task=3")
+    wait_for(lambda: slurm("squeue", "-h", "-t", "all", "-j", urgent, "-o", "%T").strip() == "COMPLETED", 60)
+
+    wait_for_runs(lambda found: set(found) == {"finished"}, 110)
+    lop("run", "bp.json", "cbp.json", "--seeds", "6", "--runs-dir", "here")
+    for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
+        assert documents(ours) == documents(theirs), ours.name
+    restarts = slurm("squeue", "-h", "-r", "-t", "all", "-o", "%i %T")
+    assert "FAILED" not in restarts
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--slurm", "partition=nowhere"], "invalid partition specified: nowhere"),
+        (["--slurm", "memory=9000G"], "node configuration is not available"),
+        (["--slurm", "partitoin=low"], 'unknown option "partitoin"; did you mean "partition"?'),
+        (["--slurm", "time=soon"], 'time "soon"'),
+    ],
+)
+def test_what_the_cluster_would_not_take_is_said_in_a_line_before_anything_is_made(here, words, said):
+    refused = on_cluster("run", "bp.json", "--seeds", "2", *words, status=2)
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (here / "runs").exists()
+    assert not slurm("squeue", "-h")
+
+
+def test_a_dry_run_shows_the_script_and_submits_nothing(here):
+    said = on_cluster("run", "bp.json", "--seeds", "3", "--slurm", "partition=high", "--dry-run").stdout
+    for line in ("--array=0-2%3", "--partition=high", "--time=30", "--signal=B:USR2@90", "--requeue"):
+        assert f"#SBATCH {line}\n" in said
+    assert not (here / "runs").exists()
+    assert not slurm("squeue", "-h")
+
+
+def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_again(here):
+    (here / "lop.toml").write_text('[slurm]\npartition = "low"\narray_parallelism = 1\n')
+    on_cluster("run", "bp.json", "--seeds", "2")
+    wait_for_runs(lambda found: sorted(found) == ["queued", "running"])
+    waiting = json.loads(lop("status", "--json").stdout)["runs"][1]
+    assert "JobArrayTaskLimit" in waiting["job_note"]
+    lop("stop")
+    assert set(states().values()) == {"stopped"}
+    wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
+    assert "were begun" not in on_cluster("resume").stdout
+    wait_for_runs(lambda found: set(found) == {"finished"})
+
+
+def test_a_worker_on_another_node_is_stopped_through_its_status(here, monkeypatch):
+    on_cluster("run", "bp.json", "--seeds", "1")
+    wait_for_runs(lambda found: found == ["running"])
+    monkeypatch.setattr(stopping.socket, "gethostname", lambda: "the-login-node")
+    views = RunsReader(Path("runs")).read().runs
+    told = stop_runs(views, views)
+    assert [run_dir.seed for run_dir in told.by_status] == [0]
+    assert not told.asked
+    assert not wait_for_status(told.by_status)
+    monkeypatch.undo()
+    wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
+
+
+def test_a_job_that_was_cancelled_or_killed_is_named_as_that(here):
+    on_cluster("run", "bp.json", "cbp.json", "--seeds", "1")
+    wait_for_runs(lambda found: set(found) == {"running"})
+    cancelled, killed = find_runs(Path("runs"))
+    slurm("scancel", cancelled.read_status().job)
+    worker = psutil.Process(killed.read_status().pid)
+    for process in (worker.parent(), worker):
+        process.kill()
+    wait_for_runs(lambda found: found == ["stopped", "lost"])
+    wait_for(lambda: cancelled.read_status().note)
+    said = lop("status").stdout
+    assert f"{cancelled.name}: job {cancelled.read_status().job} was ended: cancelled" in said
+    assert f"{killed.name}: job {killed.read_status().job} ended: FAILED" in said
+    on_cluster("resume")
+    wait_for_runs(lambda found: set(found) == {"finished"})
