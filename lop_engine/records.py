@@ -92,6 +92,8 @@ class RunStatus:
     error: str | None = None
     note: str | None = None
     """What a person should know of a run that goes on all the same."""
+    job: str | None = None
+    """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
 
     @property
     def progress(self) -> float:

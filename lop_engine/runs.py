@@ -17,6 +17,7 @@ import numpy as np
 from lop_engine.errors import StoreError
 from lop_engine.records import ALL_METRICS, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
+from lop_engine.scheduler import Scheduler, judge
 from lop_engine.store import TableTail
 
 Series = Mapping[str, np.ndarray]
@@ -37,6 +38,8 @@ class RunView:
     """Why the run cannot be read (its state then reads `failed`)."""
     seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
     """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
+    job_note: str | None = None
+    """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
 
     @property
     def experiment(self) -> str:
@@ -71,12 +74,13 @@ class RunsReader:
         self.runs_dir = runs_dir
         self._runs: dict[RunDir, _RunReader] = {}
         self._clock = FileClock(runs_dir)
+        self._scheduler = Scheduler()
 
     def read(self) -> Snapshot:
         """The state of all runs now. A run that cannot be read is in it, with its problem."""
         found = list(find_runs(self.runs_dir))
         self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
-        look = _Look(self._clock)
+        look = _Look(self._clock, self._scheduler)
         with _without_garbage_collection():
             views = tuple(reader.read(look) for reader in self._runs.values())
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
@@ -126,10 +130,13 @@ class _RunReader:
         except (TypeError, ValueError):
             self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
             return self._view(self._status, "failed", f"{self.dir.tasks_json}: a metric or a time is not a number")
-        return self._view(self._status, look.state(self.dir, self._status))
+        state, job_note = look.judge(self.dir, self._status)
+        return self._view(self._status, state, job_note=job_note)
 
-    def _view(self, status: RunStatus, state: State, problem: str | None = None) -> RunView:
-        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds)
+    def _view(
+        self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
+    ) -> RunView:
+        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note)
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
@@ -163,9 +170,13 @@ def _stamp(path: Path) -> tuple[int, ...]:
 class _Look:
     """One look at all runs: a worker that trains several of them is asked once whether it lives."""
 
-    def __init__(self, clock: FileClock) -> None:
-        self._clock = clock
+    def __init__(self, clock: FileClock, scheduler: Scheduler) -> None:
+        self._clock, self._scheduler = clock, scheduler
         self._alive: dict[tuple[int | None, float | None], bool] = {}
+
+    def judge(self, run_dir: RunDir, status: RunStatus) -> tuple[State, str | None]:
+        """The state, and what a scheduler has to add to it."""
+        return judge(self.state(run_dir, status), status, self._scheduler)
 
     def state(self, run_dir: RunDir, status: RunStatus) -> State:
         return observe(run_dir, status, self._clock, self._is_alive)

@@ -26,6 +26,7 @@ from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
+from lop_engine.scheduler import own_job
 from lop_engine.spec import Spec, validate
 
 GRACE_S = 3
@@ -88,6 +89,7 @@ class Worker:
                 pid_started_at=process.create_time(),
                 host=socket.gethostname(),
                 device=self.device,
+                job=own_job(),
                 started_at=time.time(),
                 heartbeat_at=time.time(),
                 epochs_per_s=None,

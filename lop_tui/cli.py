@@ -14,10 +14,12 @@ from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
     WHERE,
     Device,
+    Launcher,
     Retries,
     RunsDir,
     SeedsPerWorker,
     Selectors,
+    Slurm,
     Where,
     Workers,
 )
@@ -49,6 +51,8 @@ def run(
     workers: Workers = None,
     seeds_per_worker: SeedsPerWorker = None,
     retries: Retries = 1,
+    launcher: Launcher = None,
+    slurm: Slurm = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
@@ -65,6 +69,7 @@ def run(
     ] = True,
 ) -> None:
     """Train every setting and seed of one or more experiments; go on with what was begun."""
+    from lop_tui.commands.cluster import Launching
     from lop_tui.commands.run import Request, run_experiments
 
     request = Request(
@@ -83,6 +88,7 @@ def run(
         yes,
         dry_run,
         estimate,
+        Launching(launcher, tuple(slurm or ())),
     )
     raise typer.Exit(run_experiments(request))
 
@@ -144,13 +150,17 @@ def resume(
     workers: Workers = None,
     seeds_per_worker: SeedsPerWorker = None,
     retries: Retries = 1,
+    launcher: Launcher = None,
+    slurm: Slurm = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
 ) -> None:
     """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
     from lop_tui.commands import lifecycle
+    from lop_tui.commands.cluster import Launching
 
-    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch, detach)
+    launching = Launching(launcher, tuple(slurm or ()))
+    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch, detach, launching)
     raise typer.Exit(lifecycle.resume(runs_dir, runs or [], means))
 
 

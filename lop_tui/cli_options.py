@@ -19,6 +19,18 @@ SeedsPerWorker = Annotated[
         show_default=False,
     ),
 ]
+Launcher = Annotated[
+    str | None,
+    typer.Option(metavar="local|slurm", help="This machine, or a job array (docs/cluster.md).", show_default="local"),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="With --launcher slurm: partition, account, qos, time, gpus, cpus, memory ...; repeatable.",
+        show_default=False,
+    ),
+]
 Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
 Selectors = Annotated[
     list[str] | None,

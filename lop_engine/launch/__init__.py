@@ -4,7 +4,7 @@ from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs, take_up
-from lop_engine.launch.stop import Stopping, look_at, plan_stop, stop_runs, wait_until_stopped
+from lop_engine.launch.stop import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 
 __all__ = [
     "LocalLauncher",
@@ -20,6 +20,7 @@ __all__ = [
     "resolve_runs",
     "stop_runs",
     "take_up",
+    "wait_for_status",
     "wait_until_stopped",
     "worker_environment",
 ]

@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lop_engine.errors import StoreError
+from lop_engine.launch.slurm.submission import cancel
 from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.runs import RunView
@@ -33,6 +35,8 @@ class Stopping:
     """Runs that wait for a worker and will not get one."""
     elsewhere: list[tuple[RunDir, str]]
     """Runs on other hosts, and those hosts."""
+    by_status: list[RunDir]
+    """Runs of a scheduler's jobs on other hosts: their worker looks at their status every other second."""
 
 
 def look_at(runs_dir: Path) -> list[RunView]:
@@ -57,13 +61,14 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
         asked=asked,
         along=[run_dir for run_dir in asked if run_dir not in named],
         dequeued=[view.dir for view in views if view.state == "queued"],
-        elsewhere=[(view.dir, str(view.status.host)) for view in running if not _is_here(view)],
+        elsewhere=[(view.dir, str(view.status.host)) for view in running if not _is_here(view) and not view.status.job],
+        by_status=[view.dir for view in running if not _is_here(view) and view.status.job],
     )
 
 
 def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> Stopping:
     """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
-    views = list(views)
+    views, all_views = list(views), list(all_views)
     plan = plan_stop(views, all_views)
     dequeued = []
     for view in views:
@@ -74,7 +79,32 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     workers = {_worker(view): view.status for view in views if view.state == "running" and _is_here(view)}
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
+    for run_dir in plan.by_status:
+        _write_stopped(run_dir)
+    cancel(_idle_jobs(all_views, {*dequeued, *plan.by_status}))
     return replace(plan, dequeued=dequeued)
+
+
+def _write_stopped(run_dir: RunDir) -> None:
+    with suppress(OSError, StoreError):
+        status = run_dir.read_status()
+        if status.state == "running":
+            run_dir.write_status(replace(status, state="stopped"))
+
+
+def _idle_jobs(views: Iterable[RunView], stopped: Collection[RunDir]) -> list[str]:
+    """Jobs of dequeued runs that have no run left to train: they need not start."""
+    jobs = defaultdict(list)
+    for view in views:
+        if view.status.job:
+            jobs[view.status.job].append(view)
+    return [
+        job
+        for job, found in jobs.items()
+        if any(view.state == "queued" and view.dir in stopped for view in found)
+        and all(view.state not in ("running", "queued") or view.dir in stopped for view in found)
+        and not any(view.state == "running" for view in found)
+    ]
 
 
 def _is_here(view: RunView) -> bool:
@@ -83,6 +113,26 @@ def _is_here(view: RunView) -> bool:
 
 def _worker(view: RunView) -> tuple[int | None, float | None]:
     return view.status.pid, view.status.pid_started_at
+
+
+def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:
+    """Wait until workers on other hosts have ended the runs that `stop_runs` marked; return those that have not.
+
+    A worker that was writing its status when it was marked wrote over the mark: then it is set again.
+    """
+    deadline = time.monotonic() + patience_s
+    left, marked = list(run_dirs), {}
+    while left and time.monotonic() < deadline:
+        for run_dir in list(left):
+            with suppress(OSError, StoreError):
+                status = run_dir.read_status()
+                if status.state == "running":
+                    run_dir.write_status(replace(status, state="stopped"))
+                    marked[run_dir] = status.heartbeat_at
+                elif status.heartbeat_at != marked.setdefault(run_dir, status.heartbeat_at):
+                    left.remove(run_dir)
+        time.sleep(0.2 if left else 0)
+    return left
 
 
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:

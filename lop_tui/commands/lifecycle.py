@@ -1,6 +1,7 @@
 """`lop stop`, `lop resume` and `lop rm`: what is done to runs that exist."""
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch import decide_resources, plan_runs, stop_runs, take_up, wait_until_stopped
+from lop_engine.launch import decide_resources, plan_runs, stop_runs, take_up, wait_for_status, wait_until_stopped
+from lop_engine.launch.slurm import Submission
 from lop_engine.locks import hold
 from lop_engine.records import ENDED
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_engine.spec import validate
+from lop_tui.commands.cluster import HERE, Launching, plan_for_cluster, submit
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.run import DETACHED, conclude, describe, detach
 from lop_tui.commands.supervise import supervise
@@ -33,11 +36,11 @@ def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
         say(console, f"in the same worker, and so stopped with it: {along}")
     for run_dir, host in stopped.elsewhere:
         say(console, f"{run_dir.name} runs on {host}: stop it there", style="red")
-    left = wait_until_stopped(stopped.asked)
+    left = wait_until_stopped(stopped.asked) + wait_for_status(stopped.by_status)
     for run_dir in left:
-        pid = run_dir.read_status().pid
-        say(console, f"{run_dir.name}: its worker (process {pid}) has not ended yet", style="red")
-    done = len(stopped.asked) - len(left) + len(stopped.dequeued)
+        status = run_dir.read_status()
+        say(console, f"{run_dir.name}: its worker ({status.holder}) has not ended yet", style="red")
+    done = len(stopped.asked) + len(stopped.by_status) - len(left) + len(stopped.dequeued)
     say(console, f"{plural(done, 'run')} stopped; go on with {_resume_command(runs_dir, selectors)}")
     return 1 if left or stopped.elsewhere else 0
 
@@ -52,6 +55,7 @@ class Means:
     retries: int
     watch: bool
     detach: bool
+    launching: Launching = HERE
 
 
 def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
@@ -77,6 +81,13 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     if not waiting:
         say(console, "nothing to resume")
         return 0
+    if cluster := means.launching.slurm_options():
+        plan = plan_for_cluster([view.dir for view in waiting], cluster, means.seeds_per_worker)
+        Submission(plan, cluster, runs_dir, means.retries).check()
+        take_up([view.dir for view in waiting])
+        return submit(console, plan, cluster, runs_dir, means.retries, means.watch)
+    if not means.launching.launcher:
+        _refuse_to_train_here(waiting)
     specs = [validate(dict(view.spec), str(view.dir.run_json)) for view in waiting]
     resources = decide_resources(specs, means.device, means.workers, means.seeds_per_worker)
     prepared = take_up([view.dir for view in waiting])
@@ -90,6 +101,16 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
         say(console, f"stopped; go on with {_resume_command(runs_dir, selectors)}")
         return 130
     return conclude(console, runs_dir, dirs)
+
+
+def _refuse_to_train_here(waiting: Sequence[RunView]) -> None:
+    """What was begun on a cluster is hardly meant to go on on its login node. Raises LaunchError."""
+    jobs = [view for view in waiting if view.status.job and view.status.host != socket.gethostname()]
+    if jobs:
+        raise LaunchError(
+            f"{jobs[0].dir.name} was trained by job {jobs[0].status.job} on {jobs[0].status.host}: "
+            "go on there with --launcher slurm, or on this machine with --launcher local"
+        )
 
 
 def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:

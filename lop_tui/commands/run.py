@@ -12,11 +12,13 @@ from rich.table import Table
 
 from lop_engine.errors import ConfigError
 from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
+from lop_engine.launch.slurm import Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
+from lop_tui.commands.cluster import HERE, Launching, describe_array, plan_for_cluster, submit
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
@@ -44,6 +46,7 @@ class Request:
     yes: bool
     dry_run: bool
     estimate: bool = True
+    launching: Launching = HERE
 
 
 def run_experiments(request: Request) -> int:
@@ -53,20 +56,34 @@ def run_experiments(request: Request) -> int:
     runs = resolved.runs
     for note in resolved.notes:
         say(console, f"note: {note}")
+    cluster = request.launching.slurm_options()
+    if request.dry_run and cluster:
+        plan = plan_for_cluster([RunDir.of(request.runs_dir, run) for run in runs], cluster, request.seeds_per_worker)
+        console.print(_plan_table(plan, runs, resolved.images, describe_array(plan, cluster)))
+        say(console, Submission(plan, cluster, request.runs_dir, request.retries).script(len(plan.stacks)))
+        return 0
     if request.dry_run:
         plan = _plan(request, runs)
-        console.print(_plan_table(plan, runs, resolved.images))
+        console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
         if request.estimate:
             say_estimate(console, plan, {RunDir.of(request.runs_dir, run): run.spec for run in runs})
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
-    _plan(request, runs)  # a device that does not exist is refused before anything is changed
+    if cluster:  # what cannot be had is refused before anything is changed
+        everything = [RunDir.of(request.runs_dir, run) for run in runs]
+        plan = plan_for_cluster(everything, cluster, request.seeds_per_worker)
+        Submission(plan, cluster, request.runs_dir, request.retries).check()
+    else:
+        _plan(request, runs)
     prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=DETACHED in os.environ)
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
+    if cluster and prepared.to_train:
+        plan = plan_for_cluster(prepared.to_train, cluster, request.seeds_per_worker)
+        return submit(console, plan, cluster, request.runs_dir, request.retries, request.watch)
     if request.detach and prepared.to_train:
         return detach(console, request.runs_dir)
     if prepared.to_train:
@@ -163,9 +180,9 @@ def describe(plan: Plan) -> str:
     return f"{plural(len(devices), 'worker')} ({', '.join(dict.fromkeys(devices))}, {plural(threads, 'thread')} each)"
 
 
-def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str]) -> Table:
+def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:
     table = Table(
-        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {describe(plan)}",
+        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {workers}",
         caption=f"images: {', '.join(images)}",
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):

@@ -35,7 +35,7 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
         return 0
     console.print(_table(views))
     for view in views:
-        error = view.problem or view.status.error or view.status.note
+        error = view.problem or view.status.error or view.status.note or view.job_note
         if error:
             say(console, f"{view.dir.name}: {error}")
     return 0
@@ -83,6 +83,8 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "device": view.status.device,
         "host": view.status.host,
         "pid": view.status.pid,
+        "job": view.status.job,
+        "job_note": view.job_note,
         "heartbeat_at": view.status.heartbeat_at,
         "error": view.problem or view.status.error,
         "last": {name: float(values[-1]) for name, values in view.series.items() if len(values)},

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_until_stopped
+from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.stop import PATIENCE_S
 from lop_engine.logs import clean
 from lop_engine.records import ENDED
@@ -61,13 +61,14 @@ async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) ->
 
     stopping = await asyncio.to_thread(begin)
     app.reader.read_soon()
-    left = stopping.asked
+    left, told = stopping.asked, stopping.by_status
     for _ in range(round(PATIENCE_S / POLL_S)):  # by and by: whoever leaves meanwhile need not wait
         if not left:
             break
         left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
+    left = left + await asyncio.to_thread(wait_for_status, told)
     app.reader.read_soon()
-    done = [run_dir for run_dir in stopping.asked if run_dir not in left] + stopping.dequeued
+    done = [run_dir for run_dir in stopping.asked + told if run_dir not in left] + stopping.dequeued
     if done:
         app.notify(f"stopped (R resumes):\n{_names(done)}", markup=False)
     if left:
@@ -101,6 +102,7 @@ def describe_stop(plan: Stopping) -> str:
     parts = (
         ("To be stopped:", named),
         ("In the same worker, and so stopped with them:", plan.along),
+        ("Jobs of a cluster, told through the shared directory:", plan.by_status),
         ("Waiting, and so taken off the queue:", plan.dequeued),
         *((f"Not stopped, for they train on {host}; stop them there:", _on(host, plan)) for host in hosts),
     )

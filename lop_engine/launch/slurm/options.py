@@ -1,0 +1,117 @@
+"""What is asked of a cluster: from ``lop.toml`` and ``--slurm key=value``, checked before anything is submitted."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_config_path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lop_engine.errors import ConfigError, did_you_mean
+
+FILE_NAME = "lop.toml"
+
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
+
+
+def _minutes(value: Any) -> int:
+    """Slurm's own forms: minutes, ``H:MM``, ``H:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
+    found = _TIME.fullmatch(str(value).strip())
+    if not found:
+        raise ValueError("is no time: write minutes, hours:minutes:seconds or days-hours")
+    parts = [int(part) for part in found["clock"].split(":")]
+    if found["days"] is not None:
+        hours, minutes, seconds = [*parts, 0, 0][:3]
+        total = int(found["days"]) * 1440 + hours * 60 + minutes + (seconds > 0)
+    elif len(parts) == 1:
+        total = parts[0]
+    else:
+        hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts)
+        total = hours * 60 + minutes + (seconds > 0)
+    if not total:
+        raise ValueError("is no time at all")
+    return total
+
+
+def _memory(value: Any) -> str:
+    text = str(value).strip().upper().removesuffix("B")
+    if not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
+        raise ValueError("is no amount of memory: write 8G, or 8000M")
+    return text
+
+
+def _lines(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class SlurmOptions(BaseModel):
+    """What each task of the array gets, and how the array is submitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: Annotated[int, BeforeValidator(_minutes)] = 24 * 60
+    """Minutes; a task that needs more is requeued and goes on."""
+    gpus: Annotated[int, Field(ge=0, le=8)] = 0
+    cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    memory: Annotated[str | None, BeforeValidator(_memory)] = None
+    """Of the task; a worker takes some 500 MB a seed on a CPU. None leaves it to the cluster."""
+    array_parallelism: Annotated[int, Field(ge=1)] = 1000
+    """Tasks that may run at once."""
+    grace: Annotated[int, Field(ge=20, le=3600)] = 90
+    """Seconds between the signal that the time is over and the end."""
+    setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
+    """Shell lines before training: module load, a virtual environment."""
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        return "cuda" if self.gpus else "cpu"
+
+
+def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions:
+    """Options from the user's file, this directory's, and the command line; the later replace the earlier.
+
+    Raises:
+        ConfigError: naming file or option, key, value and what may stand there.
+    """
+    values: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for path in (user_config_path("lop") / FILE_NAME, directory / FILE_NAME):
+        for key, value in _section(path).items():
+            values[key], source[key] = value, f"{path}, [slurm]"
+    for word in typed:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f'--slurm "{word}": write key=value, for example --slurm partition=gpu')
+        values[key], source[key] = text, "--slurm"
+    for key in values:
+        if key not in SlurmOptions.model_fields:
+            near = did_you_mean(key, SlurmOptions.model_fields) or f"; there are {', '.join(SlurmOptions.model_fields)}"
+            raise ConfigError(f'{source[key]}: unknown option "{key}"{near}')
+    try:
+        return SlurmOptions(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        why = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f'{source[key]}: {key} "{values[key]}": {why}') from None
+
+
+def _section(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            section = tomllib.load(file).get("slurm", {})
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: slurm is a section: write [slurm], and partition = ... below it")
+    return section

@@ -1,0 +1,163 @@
+"""From a plan to job arrays in Slurm's queue."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import LaunchError
+from lop_engine.launch.plan import Plan
+from lop_engine.launch.slurm.options import SlurmOptions
+from lop_engine.rundir import RunDir
+
+#: Slurm's own limit is 1001 tasks an array unless a cluster sets another: larger plans become several arrays.
+TASKS_PER_ARRAY = 1000
+#: A run goes on as often as its time is over: days of training in pieces of hours.
+_ANY_NUMBER = 10**6
+_PATIENCE_S = 60
+#: In place of the batch shell, so that the signal that names the time is this process's alone (``B:``). A job step
+#: (srun) would hand it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
+_PYTHON = f"exec {shlex.quote(sys.executable)}"
+
+
+class Submission:
+    """The arrays of a plan: a task a stack.
+
+    Args:
+        runs_dir: on a file system that the compute nodes share; submitit's files go to ``.slurm`` below it.
+        retries: how often a run whose worker died is tried again on its node.
+    """
+
+    def __init__(self, plan: Plan, options: SlurmOptions, runs_dir: Path, retries: int) -> None:
+        self.plan, self.options, self.retries = plan, options, retries
+        self.folder = runs_dir.absolute() / ".slurm"
+        stacks = plan.stacks
+        self.arrays = [stacks[i : i + TASKS_PER_ARRAY] for i in range(0, len(stacks), TASKS_PER_ARRAY)]
+
+    def script(self, num_tasks: int) -> str:
+        """The sbatch script of an array of so many tasks. Raises LaunchError if submitit is not installed."""
+        with _submitit_or_advice():
+            from submitit.slurm.slurm import _make_sbatch_string
+        count = num_tasks if num_tasks > 1 else None
+        command = f"{_PYTHON} -u -m submitit.core._submit {shlex.quote(str(self.folder))}"
+        text: str = _make_sbatch_string(command=command, folder=self.folder, map_count=count, **self._parameters())
+        return text
+
+    def check(self) -> None:
+        """Ask Slurm whether it would take the array, and submit nothing. Raises LaunchError with Slurm's reason."""
+        if shutil.which("sbatch") is None:
+            raise LaunchError("--launcher slurm: there is no sbatch here; type this on a login node of the cluster")
+        script = self.script(len(self.arrays[0]) if self.arrays else 1)
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+            file.write(script)
+            file.flush()
+            answer = _run("sbatch", "--test-only", file.name)
+        if answer.returncode:
+            raise LaunchError(f"--launcher slurm: {_reason(answer.stderr)} ({self.options_in_words()})")
+
+    def submit(self) -> list[str]:
+        """Submit the arrays, and note in each queued run the job that will train it; return the arrays' job numbers.
+
+        The jobs are held until that is written: a job that starts at once would else be told about too late.
+
+        Raises:
+            LaunchError: Slurm did not take one; those before it are in the queue.
+        """
+        with _submitit_or_advice():
+            import submitit
+            from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+            from lop_engine.launch.slurm.task import ArrayTask
+        self.folder.mkdir(parents=True, exist_ok=True)
+        numbers = []
+        for stacks in self.arrays:
+            executor = submitit.SlurmExecutor(self.folder, max_num_timeout=_ANY_NUMBER, python=_PYTHON)
+            executor.update_parameters(**self._parameters(hold=True))
+            resources = self.plan.resources
+            try:
+                with executor.batch():
+                    jobs = [
+                        executor.submit(ArrayTask(_paths(stack), resources.devices[0], resources.threads, self.retries))
+                        for stack in stacks
+                    ]
+            except (FailedJobError, FailedSubmissionError) as error:
+                raise LaunchError(f"--launcher slurm: {_reason(str(error))}") from None
+            for stack, job in zip(stacks, jobs, strict=True):
+                for run_dir in stack:
+                    run_dir.write_status(replace(run_dir.read_status(), job=job.job_id))
+            numbers.append(jobs[0].job_id.partition("_")[0])
+            released = _run("scontrol", "release", numbers[-1])
+            if released.returncode:
+                raise LaunchError(f"job {numbers[-1]} is held in the queue: {_reason(released.stderr)}")
+        return numbers
+
+    def options_in_words(self) -> str:
+        """``partition=gpu time=1440 gpus=1``: what was asked for."""
+        given = self.options.model_dump(exclude_defaults=True, exclude={"setup"})
+        return " ".join(f"{key}={value}" for key, value in given.items()) or "nothing but defaults asked for"
+
+    def _parameters(self, hold: bool = False) -> dict[str, Any]:
+        options = self.options
+        warning = f"B:USR2@{options.grace}"
+        more = {"mem": options.memory, "requeue": True, "signal": warning, "hold": hold or None}
+        parameters = {
+            "job_name": "lop",
+            "partition": options.partition,
+            "account": options.account,
+            "qos": options.qos,
+            "constraint": options.constraint,
+            "time": options.time,
+            "cpus_per_task": options.cpus,
+            "gpus_per_node": options.gpus or None,
+            "use_srun": False,
+            "array_parallelism": options.array_parallelism,
+            "setup": list(options.setup) or None,
+            "stderr_to_stdout": True,
+            "additional_parameters": {name: value for name, value in more.items() if value is not None},
+        }
+        return {"wckey": None, **{name: value for name, value in parameters.items() if value is not None}}
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """Take jobs out of Slurm's queue; one that is gone already is no matter."""
+    names = sorted(set(jobs))
+    if names:
+        with suppress(LaunchError):
+            _run("scancel", *names)
+
+
+def _paths(stack: Iterable[RunDir]) -> list[str]:
+    return [str(run_dir.path.absolute()) for run_dir in stack]
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except FileNotFoundError:
+        raise LaunchError(f"there is no {command[0]} here; type this on a login node of the cluster") from None
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"{command[0]} did not answer for {_PATIENCE_S} seconds") from None
+
+
+def _reason(said: str) -> str:
+    """The line that says why, out of what sbatch said."""
+    lines = [re.sub(r"^(sbatch|scontrol|allocation failure)?:?\s*(error:)?\s*", "", line) for line in said.splitlines()]
+    return next((line for line in lines if line.strip()), "Slurm said nothing")
+
+
+class _submitit_or_advice:  # noqa: N801
+    """Turns a missing submitit into advice."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] == "submitit":
+            raise LaunchError('--launcher slurm needs submitit: pip install "lop[slurm]"') from None

@@ -1,0 +1,116 @@
+"""What one task of the array does on its node: it trains a stack of seeds, and hands it on when its time is over.
+
+submitit pickles a task, calls it in the job, and calls `checkpoint` when Slurm says that the time is over or the node
+is wanted; then the job is requeued and called again. A job that was killed without a word is called again as well,
+where Slurm requeues it: whatever the run directories say is where it goes on.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from submitit.helpers import DelayedSubmission
+
+from lop_engine.errors import StoreError
+from lop_engine.launch.local import LocalLauncher
+from lop_engine.launch.plan import Plan, Resources
+from lop_engine.records import State
+from lop_engine.rundir import RunDir
+from lop_engine.scheduler import own_job
+
+POLL_S = 0.5
+
+
+class ArrayTask:
+    """Trains a stack with a launcher of its own, which tries a worker that died again."""
+
+    def __init__(self, paths: list[str], device: str, threads: int, retries: int) -> None:
+        self.paths, self.device, self.threads, self.retries = paths, device, threads, retries
+        self._launcher: LocalLauncher | None = None
+        self._terminated = False
+
+    def __call__(self) -> None:
+        signal.signal(signal.SIGTERM, self._note_termination)
+        stack = self._stack()
+        wanted = [run_dir for run_dir in stack if _put_back(run_dir, ("queued", "running", "failed"))]
+        resources = Resources([self.device], self.threads, max(1, len(wanted)))
+        self._launcher = launcher = LocalLauncher(Plan([wanted] if wanted else [], resources), self.retries)
+        stopping = False
+        while launcher.active:
+            # `checkpoint` is called within a signal's handler: never on top of a poll, only in the sleep.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+            if self._terminated and not stopping:
+                stopping = True
+                launcher.stop()
+            launcher.poll()
+            for report in launcher.take_reports():
+                print(report, flush=True)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+            time.sleep(POLL_S)
+        if self._terminated and _starts_again():
+            for run_dir in wanted:
+                _put_back(run_dir, ("running", "stopped"))
+        elif self._terminated:
+            for run_dir in wanted:
+                _say(run_dir, f"job {own_job()} was ended: cancelled, or out of time")
+
+    def checkpoint(self) -> DelayedSubmission | None:
+        """Let the worker save and stop, and wait in the queue for another turn; None if nothing is left to do."""
+        # A second warning, of a pre-emption while the time is over, must not find this half done.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        unfinished = [run_dir for run_dir in self._stack() if _state(run_dir) in ("queued", "running")]
+        if self._launcher:
+            self._launcher.stop()
+            while self._launcher.active:
+                self._launcher.poll()
+                time.sleep(0.1)
+        left = [run_dir for run_dir in unfinished if _put_back(run_dir, ("queued", "running", "stopped"))]
+        return DelayedSubmission(ArrayTask(self.paths, self.device, self.threads, self.retries)) if left else None
+
+    def _stack(self) -> list[RunDir]:
+        return [RunDir(Path(path)) for path in self.paths]
+
+    def _note_termination(self, number: int, frame: FrameType | None) -> None:
+        """The job ends: it was cancelled, pre-empted or requeued. Its worker hears of it itself, and saves."""
+        self._terminated = True
+
+
+def _starts_again() -> bool:
+    """Whether Slurm, which ends this job now, will start it again: a pre-emption or a requeue, not a cancellation."""
+    job, restarts = os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    command = ["scontrol", "show", "job", "-o", job]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    found = re.search(r"\bRestarts=(\d+)", answer)
+    return found is not None and int(found[1]) > restarts
+
+
+def _say(run_dir: RunDir, note: str) -> None:
+    with suppress(OSError, StoreError):
+        status = run_dir.read_status()
+        if status.state == "stopped":
+            run_dir.write_status(replace(status, note=note))
+
+
+def _state(run_dir: RunDir) -> State | None:
+    with suppress(OSError, StoreError):
+        return run_dir.read_status().state
+    return None
+
+
+def _put_back(run_dir: RunDir, states: tuple[State, ...]) -> bool:
+    """Queue a run that is in one of `states`; return whether it is queued now."""
+    with suppress(OSError, StoreError):
+        status = run_dir.read_status()
+        if status.state in states and run_dir.path.is_dir():
+            run_dir.write_status(replace(status, state="queued", job=own_job(), error=None, epochs_per_s=None))
+            return True
+    return False
