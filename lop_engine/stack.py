@@ -14,12 +14,15 @@ from lop_engine.datasets import open_images
 from lop_engine.errors import StoreError
 from lop_engine.learners import Learner, build_learner
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log
+from lop_engine.scheduler import own_job
 from lop_engine.spec import Spec
 from lop_engine.training import EpochReport, Position, train
 
 #: A checkpoint may cost this share of the time.
 CHECKPOINT_SHARE = 0.01
 CHECKPOINT_AT_MOST_EVERY_S = 3.0
+#: In a cluster's job, where hundreds of runs share a file server.
+CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S = 60.0
 SPEED_WINDOW_S = 30.0
 _EMPTY = 64
 """Bytes that a record file without documents stays below."""
@@ -155,7 +158,8 @@ class _Stack:
 
     def _checkpoint_is_due(self) -> bool:
         """As often as costs little, so that a kill costs seconds; at least every `checkpoint_every_s`."""
-        cheap_s = max(CHECKPOINT_AT_MOST_EVERY_S, self._checkpoint_took_s / CHECKPOINT_SHARE)
+        seldom_s = CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S if own_job() else CHECKPOINT_AT_MOST_EVERY_S
+        cheap_s = max(seldom_s, self._checkpoint_took_s / CHECKPOINT_SHARE)
         return time.monotonic() - self._checkpointed_at > min(self.spec.checkpoint_every_s, cheap_s)
 
     def _save(self, position: Position) -> None:

@@ -22,6 +22,9 @@ GIVE_UP = signal.SIGALRM
 #: A worker may end its epoch for three seconds, and then writes its checkpoints.
 PATIENCE_S = 10.0
 
+#: On another host it first has to notice, at its next heartbeat.
+PATIENCE_ELSEWHERE_S = 30.0
+
 
 @dataclass(frozen=True)
 class Stopping:
@@ -36,7 +39,7 @@ class Stopping:
     elsewhere: list[tuple[RunDir, str]]
     """Runs on other hosts, and those hosts."""
     by_status: list[RunDir]
-    """Runs of a scheduler's jobs on other hosts: their worker looks at their status every other second."""
+    """Runs of a scheduler's jobs on other hosts: their worker looks at their status with every heartbeat."""
 
 
 def look_at(runs_dir: Path) -> list[RunView]:
@@ -115,7 +118,7 @@ def _worker(view: RunView) -> tuple[int | None, float | None]:
     return view.status.pid, view.status.pid_started_at
 
 
-def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:
+def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELSEWHERE_S) -> list[RunDir]:
     """Wait until workers on other hosts have ended the runs that `stop_runs` marked; return those that have not.
 
     A worker that was writing its status when it was marked wrote over the mark: then it is set again.

@@ -25,6 +25,8 @@ from lop_engine.rundir import RunDir
 from lop_engine.scheduler import own_job
 
 POLL_S = 0.5
+HEARTBEAT_EVERY_S = 15.0
+"""Hundreds of runs write their status to one file server."""
 
 
 class ArrayTask:
@@ -111,6 +113,7 @@ def _put_back(run_dir: RunDir, states: tuple[State, ...]) -> bool:
     with suppress(OSError, StoreError):
         status = run_dir.read_status()
         if status.state in states and run_dir.path.is_dir():
-            run_dir.write_status(replace(status, state="queued", job=own_job(), error=None, epochs_per_s=None))
+            queued = replace(status, state="queued", job=own_job(), error=None, epochs_per_s=None)
+            run_dir.write_status(replace(queued, heartbeat_every_s=HEARTBEAT_EVERY_S))
             return True
     return False
