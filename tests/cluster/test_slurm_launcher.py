@@ -14,12 +14,13 @@ import pytest
 from lop_engine.launch import stop as stopping
 from lop_engine.launch import stop_runs, wait_for_status
 from lop_engine.rundir import RunDir, find_runs
-from lop_engine.runs import RunsReader
-from tests.cluster.jobs import slurm, submit, wait_for
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.store import read_table
+from tests.cluster.jobs import slurm, submit, wait_for, wait_until_ended
 from tests.cluster.test_worker_under_slurm import documents
 from tests.helpers import TINY
 
-LONG = TINY | {"num_tasks": 40, "num_showings": 2, "metrics_every": 1, "checkpoint_every_s": 0.5}
+LONG = TINY | {"num_tasks": 80, "num_showings": 2, "metrics_every": 1, "checkpoint_every_s": 0.5}
 
 
 @pytest.fixture
@@ -44,12 +45,24 @@ def on_cluster(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]
     return lop(command, "--launcher", "slurm", "--slurm", "time=30", *others, status=status)
 
 
-def states(runs_dir: Path = Path("runs")) -> dict[RunDir, str]:
-    return {view.dir: view.state for view in RunsReader(runs_dir).read().runs}
+def views() -> tuple[RunView, ...]:
+    return RunsReader(Path("runs")).read().runs
+
+
+def states() -> dict[RunDir, str]:
+    return {view.dir: view.state for view in views()}
 
 
 def wait_for_runs(condition: Callable[[list[str]], bool], limit_s: float = 100) -> None:
-    wait_for(lambda: condition(list(states().values())), limit_s)
+    try:
+        wait_for(lambda: condition(list(states().values())), limit_s)
+    except AssertionError:
+        queue = slurm("squeue", "-r", "-t", "all", "-o", "%i %T %r")
+        raise AssertionError(f"{[(view.dir.name, view.state, view.job_note) for view in views()]}\n{queue}") from None
+
+
+def tasks_of(run_dir: RunDir) -> int:
+    return len(read_table(run_dir.tasks_json)) if run_dir.tasks_json.exists() else 0
 
 
 def one_at_work(but_not: set[str]) -> RunDir:
@@ -59,7 +72,7 @@ def one_at_work(but_not: set[str]) -> RunDir:
     def look() -> bool:
         for run_dir in find_runs(Path("runs")):
             status = run_dir.read_status()
-            if status.state == "running" and 2 <= status.tasks_done < 30 and status.job not in but_not:
+            if status.state == "running" and status.job not in but_not and 2 <= tasks_of(run_dir) < 60:
                 found.append(run_dir)
         return bool(found)
 
@@ -80,15 +93,15 @@ def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     slurm("scontrol", "requeue", requeued)
     touched.add(requeued)
 
-    warned = one_at_work(touched).read_status().job
-    slurm("scancel", "--signal=USR2", "--batch", warned)
-    touched.add(warned)
+    warned = one_at_work(touched).read_status()
+    psutil.Process(warned.pid).parent().send_signal(signal.SIGUSR2)  # as Slurm warns the batch process
+    touched.add(warned.job)
 
     one_at_work(touched)
     urgent = submit(["sleep", "3"], "--partition=high", "--cpus-per-task=3")
-    wait_for(lambda: slurm("squeue", "-h", "-t", "all", "-j", urgent, "-o", "%T").strip() == "COMPLETED", 60)
+    assert wait_until_ended(urgent, 90) == "COMPLETED"
 
-    wait_for_runs(lambda found: set(found) == {"finished"}, 110)
+    wait_for_runs(lambda found: set(found) == {"finished"}, 150)
     lop("run", "bp.json", "cbp.json", "--seeds", "6", "--runs-dir", "here")
     for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
         assert documents(ours) == documents(theirs), ours.name
@@ -138,8 +151,8 @@ def test_a_worker_on_another_node_is_stopped_through_its_status(here, monkeypatc
     on_cluster("run", "bp.json", "--seeds", "1")
     wait_for_runs(lambda found: found == ["running"])
     monkeypatch.setattr(stopping.socket, "gethostname", lambda: "the-login-node")
-    views = RunsReader(Path("runs")).read().runs
-    told = stop_runs(views, views)
+    found = views()
+    told = stop_runs(found, found)
     assert [run_dir.seed for run_dir in told.by_status] == [0]
     assert not told.asked
     assert not wait_for_status(told.by_status)

@@ -25,6 +25,8 @@ _PATIENCE_S = 60
 #: In place of the batch shell, so that the signal that names the time is this process's alone (``B:``). A job step
 #: (srun) would hand it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
 _PYTHON = f"exec {shlex.quote(sys.executable)}"
+#: A warning in the seconds before Python listens would kill the job; a pre-emption then still ends in a requeue.
+_UNTIL_READY = "trap '' USR2"
 
 
 class Submission:
@@ -118,7 +120,7 @@ class Submission:
             "gpus_per_node": options.gpus or None,
             "use_srun": False,
             "array_parallelism": options.array_parallelism,
-            "setup": list(options.setup) or None,
+            "setup": [_UNTIL_READY, *options.setup],
             "stderr_to_stdout": True,
             "additional_parameters": {name: value for name, value in more.items() if value is not None},
         }
