@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def lop(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "lop_tui", *words], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-m", "lop_tui", *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == status, done.stdout + done.stderr
     return done
 
@@ -80,6 +80,7 @@ def one_at_work(but_not: set[str]) -> RunDir:
     return found[0]
 
 
+@pytest.mark.timeout(600)
 def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     """Six seeds of two methods: preempted, killed, requeued by hand and told that their time is over."""
     on_cluster("run", "bp.json", "cbp.json", "--seeds", "6")
