@@ -104,6 +104,10 @@ def _quartiles(row: Report) -> str:
     return f"{_milliseconds(row, 'low_ms')}-{_milliseconds(row, 'high_ms')}"
 
 
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
 def _show_steps(console: Console, report: Report) -> None:
     where = report["gpu"] or "one thread"
     product = report["rows"][0]
@@ -148,7 +152,7 @@ def _show_upkeep(console: Console, report: Report) -> None:
     table = _table("beside the training of a task (250 epochs), one seed", "", "ms", "quartiles", "% of training")
     names = {"epoch": "training epoch", "append": "one record", "switch": "next task, if nothing hides it"}
     for row in report["rows"]:
-        share = f"{100 * row['share_of_training']:.2g}"
+        share = "" if row["name"] == "epoch" else f"{100 * row['share_of_training']:.2g}"
         table.add_row(names.get(row["name"], row["name"]), _milliseconds(row), _quartiles(row), share)
     console.print(table)
 
@@ -174,9 +178,7 @@ def _show_hours(console: Console, report: Report) -> None:
             f"{row['workers']} x {row['seeds_per_worker']}",
             f"{row['epoch_s']:.3g}",
             f"{row['metrics_s']:.3g}",
-            f"{row['hours_of_a_stack']:,.1f}",
-            f"{row['hours']:,.0f}",
-            f"{row['hours_measured_once_a_task']:,.0f}",
+            *(_hours(row[key]) for key in ("hours_of_a_stack", "hours", "hours_measured_once_a_task")),
         )
     console.print(table)
 

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,12 @@ def _reason(said: str) -> str:
     return next((line for line in lines if line.strip()), "Slurm said nothing")
 
 
-class _submitit_or_advice:  # noqa: N801
-    """Turns a missing submitit into advice."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] == "submitit":
+@contextmanager
+def _submitit_or_advice() -> Iterator[None]:
+    """Turn a missing submitit into advice."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "submitit":
             raise LaunchError('--launcher slurm needs submitit: pip install "lop[slurm]"') from None
+        raise
