@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,9 +110,13 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
 # --- the task
 
 
-def prepare(runs_dir: Path, num_tasks: int = 3, seeds=(0, 1)) -> list[RunDir]:
+def prepare(runs_dir: Path, num_tasks: int = 3, seeds=(0, 1), job="12_3") -> list[RunDir]:
+    """Runs that were submitted as a job."""
     spec = validate(TINY | {"num_tasks": num_tasks}, "tiny")
-    return prepare_run_dirs(runs_dir, [Run("cbp", "default", seed, spec) for seed in seeds]).to_train
+    dirs = prepare_run_dirs(runs_dir, [Run("cbp", "default", seed, spec) for seed in seeds]).to_train
+    for run_dir in dirs:
+        run_dir.write_status(replace(run_dir.read_status(), job=job))
+    return dirs
 
 
 def task_of(dirs: list[RunDir]) -> ArrayTask:
@@ -119,7 +124,10 @@ def task_of(dirs: list[RunDir]) -> ArrayTask:
 
 
 @pytest.fixture
-def own_signals():
+def in_job(monkeypatch):
+    """This process as a task of an array, with signals of its own."""
+    for name, value in {"ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "3", "JOB_ID": "7"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     yield
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
@@ -127,9 +135,7 @@ def own_signals():
         signal.signal(number, handler)
 
 
-def test_a_task_that_is_warned_queues_its_runs_again_and_the_next_goes_on(tmp_path, own_signals, monkeypatch):
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+def test_a_task_that_is_warned_queues_its_runs_again_and_the_next_goes_on(tmp_path, in_job):
     dirs, whole = prepare(tmp_path / "warned", 25), prepare(tmp_path / "whole", 25)
     task = task_of(dirs)
     handed_on = []
@@ -164,25 +170,34 @@ def without_times(run_dir: RunDir) -> list[dict]:
     return [{**document, "seconds": 0} for document in read_table(run_dir.tasks_json)]
 
 
-def test_a_task_that_starts_again_takes_up_what_was_killed_and_leaves_what_was_stopped(tmp_path, own_signals):
+def test_a_task_that_starts_again_takes_up_what_was_killed_and_leaves_what_was_stopped(tmp_path, in_job):
     killed, stopped = prepare(tmp_path)
     killed.write_status(RunStatus("running", num_tasks=3, pid=2**22 + 1, host="node7", job="12_3"))
-    stopped.write_status(RunStatus("stopped", num_tasks=3))
+    stopped.write_status(RunStatus("stopped", num_tasks=3, job="12_3"))
     task_of([killed, stopped])()
     assert killed.read_status().state == "finished"
     assert stopped.read_status().state == "stopped"
 
 
+@pytest.mark.parametrize("state", ["queued", "running", "failed"])
+def test_a_task_leaves_alone_what_was_submitted_again_or_trains_elsewhere_by_now(tmp_path, in_job, state):
+    for job in ("13_0", None):
+        [run_dir] = prepare(tmp_path / str(job), seeds=[0])
+        other = RunStatus(state, num_tasks=3, pid=2**22 + 1, host="node7", job=job)
+        run_dir.write_status(other)
+        task_of([run_dir])()
+        assert run_dir.read_status() == other
+
+
 @pytest.mark.parametrize(("restarts", "state"), [(1, "queued"), (0, "stopped")])
 def test_a_job_that_is_ended_queues_its_runs_only_if_slurm_starts_it_again(
-    tmp_path, own_signals, monkeypatch, restarts, state
+    tmp_path, in_job, monkeypatch, restarts, state
 ):
     """A pre-emption without a warning against a cancellation: both are SIGTERM for all."""
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f"#!/bin/sh\necho JobId=7 Requeue=1 Restarts={restarts} BatchFlag=1\n")
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
     [run_dir] = prepare(tmp_path / "runs", 1000, seeds=[0])
 
     def end_when_at_work():

@@ -22,6 +22,8 @@ GIVE_UP = signal.SIGALRM
 #: A worker may end its epoch for three seconds, and then writes its checkpoints.
 PATIENCE_S = 10.0
 
+_ASKED = "its worker has been asked to stop"
+
 #: On another host it first has to notice, at its next heartbeat.
 PATIENCE_ELSEWHERE_S = 30.0
 
@@ -83,31 +85,28 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
     for run_dir in plan.by_status:
-        _write_stopped(run_dir)
-    cancel(_idle_jobs(all_views, {*dequeued, *plan.by_status}))
+        _mark(run_dir)
+    cancel(_idle_jobs(all_views, set(dequeued)))
     return replace(plan, dequeued=dequeued)
 
 
-def _write_stopped(run_dir: RunDir) -> None:
+def _mark(run_dir: RunDir) -> bool:
+    """Ask for a run's end through its status; return whether its worker has yet to answer."""
     with suppress(OSError, StoreError):
         status = run_dir.read_status()
         if status.state == "running":
-            run_dir.write_status(replace(status, state="stopped"))
+            run_dir.write_status(replace(status, state="stopped", note=_ASKED))
+        return status.state == "running" or status.note == _ASKED
+    return True
 
 
-def _idle_jobs(views: Iterable[RunView], stopped: Collection[RunDir]) -> list[str]:
+def _idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[str]:
     """Jobs of dequeued runs that have no run left to train: they need not start."""
     jobs = defaultdict(list)
     for view in views:
-        if view.status.job:
+        if view.status.job and view.state in ("running", "queued"):
             jobs[view.status.job].append(view)
-    return [
-        job
-        for job, found in jobs.items()
-        if any(view.state == "queued" and view.dir in stopped for view in found)
-        and all(view.state not in ("running", "queued") or view.dir in stopped for view in found)
-        and not any(view.state == "running" for view in found)
-    ]
+    return [job for job, found in jobs.items() if all(view.dir in dequeued for view in found)]
 
 
 def _is_here(view: RunView) -> bool:
@@ -121,19 +120,13 @@ def _worker(view: RunView) -> tuple[int | None, float | None]:
 def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELSEWHERE_S) -> list[RunDir]:
     """Wait until workers on other hosts have ended the runs that `stop_runs` marked; return those that have not.
 
-    A worker that was writing its status when it was marked wrote over the mark: then it is set again.
+    A worker that was writing its status when it was marked wrote over the mark: then it is set again. A worker that
+    ends writes over it, too.
     """
     deadline = time.monotonic() + patience_s
-    left, marked = list(run_dirs), {}
+    left = list(run_dirs)
     while left and time.monotonic() < deadline:
-        for run_dir in list(left):
-            with suppress(OSError, StoreError):
-                status = run_dir.read_status()
-                if status.state == "running":
-                    run_dir.write_status(replace(status, state="stopped"))
-                    marked[run_dir] = status.heartbeat_at
-                elif status.heartbeat_at != marked.setdefault(run_dir, status.heartbeat_at):
-                    left.remove(run_dir)
+        left = [run_dir for run_dir in left if _mark(run_dir)]
         time.sleep(0.2 if left else 0)
     return left
 

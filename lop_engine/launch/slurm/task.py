@@ -109,11 +109,14 @@ def _state(run_dir: RunDir) -> State | None:
 
 
 def _put_back(run_dir: RunDir, states: tuple[State, ...]) -> bool:
-    """Queue a run that is in one of `states`; return whether it is queued now."""
+    """Queue a run of this job that is in one of `states`; return whether it is queued now.
+
+    What was submitted again since, or is trained elsewhere by now, is another's: its status says so.
+    """
     with suppress(OSError, StoreError):
         status = run_dir.read_status()
-        if status.state in states and run_dir.path.is_dir():
-            queued = replace(status, state="queued", job=own_job(), error=None, epochs_per_s=None)
+        if status.state in states and status.job == own_job() and run_dir.path.is_dir():
+            queued = replace(status, state="queued", error=None, epochs_per_s=None)
             run_dir.write_status(replace(queued, heartbeat_every_s=HEARTBEAT_EVERY_S))
             return True
     return False
