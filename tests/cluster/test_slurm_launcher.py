@@ -142,7 +142,7 @@ def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_a
     waiting = json.loads(lop("status", "--json").stdout)["runs"][1]
     assert "JobArrayTaskLimit" in waiting["job_note"]
     assert "1 running, 1 queued" in lop("watch", "--once").stdout
-    assert "from task 0, epoch 0" in lop("logs", "bp/default/0").stdout
+    wait_for(lambda: "from task 0, epoch 0" in lop("logs", "bp/default/0").stdout)
     lop("stop")
     assert set(states().values()) == {"stopped"}
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
