@@ -3,13 +3,18 @@
 import contextlib
 import math
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from lop_engine.errors import StoreError
+from lop_engine.locks import LockedError
 from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir
 from lop_engine.store import TableWriter
+
+#: Without a heartbeat for so long a worker asks, before it writes, whether the run is still its own.
+_SILENT_S = 60.0
 
 
 class StopRequested(BaseException):
@@ -25,6 +30,7 @@ class RunFiles:
         self.status: RunStatus = run_dir.read_status()
         self._tables: dict[str, TableWriter] = {}
         self._status_lock = threading.Lock()
+        self._beaten_at = time.monotonic()
 
     @property
     def num_documents(self) -> tuple[int, int]:
@@ -39,6 +45,9 @@ class RunFiles:
         }
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Append a document. Raises LockedError, as `beat`, after a time in which this process stood still."""
+        if time.monotonic() - self._beaten_at > self.status.heartbeat_every_s + _SILENT_S:
+            self.beat()
         self._tables["epochs"].append(epoch_document(task, epoch, metrics))
 
     def record_task(self, task: int, classes: list[int], seconds: float, metrics: Mapping[str, float]) -> None:
@@ -62,18 +71,32 @@ class RunFiles:
                 self.status, tasks_done=tasks_done, epochs_done=epochs_done, epochs_per_s=epochs_per_s
             )
 
-    def was_stopped_from_outside(self) -> bool:
-        """Whether somebody took this run off the queue in the moment in which its worker began."""
-        with contextlib.suppress(OSError, StoreError):
-            return self.status.state == "running" and self.dir.read_status().state == "stopped"
-        return False
+    def beat(self) -> bool:
+        """Write a running run's status with a fresh heartbeat; return whether somebody has asked for its end.
 
-    def beat(self, now: float) -> None:
-        """Write a running run's status with a fresh heartbeat; a disk that refuses is left to the records."""
-        with self._status_lock, contextlib.suppress(OSError):
-            if self.status.state == "running":
-                self.status = replace(self.status, heartbeat_at=now)
+        A disk that refuses is left to the records.
+
+        Raises:
+            LockedError: another worker trains this run, which was taken for lost. Nothing has been written.
+        """
+        asked = False
+        with self._status_lock:
+            if self.status.state != "running":
+                return False
+            with contextlib.suppress(OSError, StoreError):
+                found = self.dir.read_status()
+                if found.state == "running" and _worker(found) != _worker(self.status):
+                    raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
+                asked = found.state == "stopped"
+            with contextlib.suppress(OSError):
+                self.status = replace(self.status, heartbeat_at=time.time())
                 self.dir.write_status(self.status)
+                self._beaten_at = time.monotonic()
+        return asked
+
+
+def _worker(status: RunStatus) -> tuple[object, ...]:
+    return status.host, status.pid, status.pid_started_at
 
 
 def log(text: str) -> None:

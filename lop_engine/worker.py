@@ -57,6 +57,10 @@ class Worker:
         except StopRequested:
             self._end("stopped")
             log("stopped")
+        except LockedError as error:
+            self._ended.set()
+            log(f"ended at once: {error}")
+            return LOCKED
         except UserError as error:
             log(f"failed: {error}")
             self._end("failed", str(error).splitlines()[0])
@@ -102,10 +106,13 @@ class Worker:
     def _beat(self) -> None:
         """Write the status of running runs, also in the middle of a long epoch."""
         while not self._ended.wait(self.runs[0].status.heartbeat_every_s):
-            for run in self.runs:
-                if run.was_stopped_from_outside():
-                    os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
-                run.beat(time.time())
+            try:
+                for run in self.runs:
+                    if run.beat():
+                        os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
+            except LockedError as error:
+                log(f"ended at once: {error}")
+                os._exit(LOCKED)  # not another byte into files that are another's
 
     def _end(self, state: State, error: str | None = None) -> None:
         """Write the last status of every run that has not ended on its own."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -190,6 +191,19 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
     launcher.stop(at_once=True)
     finish(launcher)
     assert run_dir.read_status().state == "stopped"
+
+
+def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=4000)).to_train
+    run_dir.write_status(replace(run_dir.read_status(), heartbeat_every_s=0.1))
+    with subprocess.Popen([sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]) as worker:
+        wait_for(lambda: run_dir.read_status().state == "running")
+        theirs = replace(run_dir.read_status(), host="node2")
+        while worker.poll() is None:  # a heartbeat on its way may write over it
+            run_dir.write_status(theirs)
+            time.sleep(0.2)
+    assert worker.returncode == LOCKED
+    assert run_dir.read_status() == theirs
 
 
 def test_another_configuration_under_the_same_name_is_refused(tmp_path):

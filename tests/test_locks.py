@@ -1,0 +1,107 @@
+"""One writer a run: by a lock where the file system has them, by the status everywhere."""
+
+import errno
+import fcntl
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+
+from lop_engine import run_files
+from lop_engine.locks import LockedError, hold
+from lop_engine.records import RunStatus
+from lop_engine.run_files import RunFiles
+from lop_engine.store import read_table
+from tests.helpers import make_run
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def no_locks(request, monkeypatch):
+    """A file system as Lustre and NFS can be mounted."""
+
+    def refuse(*_):
+        raise OSError(request.param, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_without_locks_a_run_can_be_held_and_nothing_stays_that_would_bar_the_next(tmp_path, no_locks):
+    run_dir = make_run(tmp_path, "bp", state="queued")
+    for _ in range(2):
+        with hold(run_dir):
+            pass
+
+
+def test_without_locks_a_run_that_is_trained_elsewhere_is_held(tmp_path, no_locks):
+    run_dir = make_run(tmp_path, "bp", state="running", heartbeat_at=time.time())
+    with pytest.raises(LockedError, match="already trained by process"), hold(run_dir):
+        pass
+
+
+def test_a_job_that_is_started_again_may_take_up_its_own_run(tmp_path, monkeypatch):
+    run_dir = make_run(tmp_path, "bp", state="running")
+    run_dir.write_status(replace(run_dir.read_status(), job="12_3"))
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    with pytest.raises(LockedError), hold(run_dir):
+        pass
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    with hold(run_dir):
+        pass
+
+
+def test_an_error_that_is_not_about_locks_is_not_taken_for_one(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="input/output"), hold(make_run(tmp_path, "bp")):
+        pass
+
+
+@pytest.fixture
+def ours(tmp_path) -> RunFiles:
+    run = RunFiles(make_run(tmp_path, "bp", state="queued", tasks_done=0))
+    run.set_status(state="running", host="node1", pid=7, pid_started_at=1.0)
+    return run
+
+
+def take_over(run: RunFiles) -> RunStatus:
+    """What the worker writes that took the run for lost."""
+    theirs = replace(run.status, host="node2", pid=8, pid_started_at=2.0, tasks_done=3)
+    run.dir.write_status(theirs)
+    return theirs
+
+
+def test_a_heartbeat_finds_that_another_worker_has_the_run_and_writes_nothing(ours):
+    assert not ours.beat()
+    theirs = take_over(ours)
+    with pytest.raises(LockedError, match="taken over by process 8 on node2"):
+        ours.beat()
+    assert ours.dir.read_status() == theirs
+
+
+def test_a_worker_that_stood_still_asks_before_it_records(ours, monkeypatch):
+    ours.open_records(0, 0)
+    ours.record_epoch(0, 0, {"test_accuracy": 0.5})
+    take_over(ours)
+    ours.record_epoch(0, 1, {"test_accuracy": 0.5})  # within a heartbeat nobody can have taken it for lost
+    later = time.monotonic() + 100
+    monkeypatch.setattr(run_files.time, "monotonic", lambda: later)
+    with pytest.raises(LockedError, match="taken over"):
+        ours.record_epoch(0, 2, {"test_accuracy": 0.5})
+    assert len(read_table(ours.dir.epochs_json)) == 2
+
+
+def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):
+    ours.dir.write_status(replace(ours.dir.read_status(), state="stopped"))
+    assert ours.beat()
+    assert ours.dir.read_status().state == "running"
+
+
+def test_the_holder_is_named(tmp_path):
+    run_dir = make_run(tmp_path, "bp", state="queued")
+    run_dir.write_status(RunStatus("queued", pid=1, host=socket.gethostname()))
+    with hold(run_dir), pytest.raises(LockedError, match="lop stop bp/default/seed_000"), hold(run_dir):
+        pass
