@@ -94,6 +94,8 @@ class RunStatus:
     """What a person should know of a run that goes on all the same."""
     job: str | None = None
     """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
+    job_options: list[str] = field(default_factory=list)
+    """What was typed for it, ``key=value``: asked for again when the run goes on."""
 
     @property
     def progress(self) -> float:

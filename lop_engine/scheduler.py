@@ -7,16 +7,22 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lop_engine.records import RunStatus, State
 
 ASK_EVERY_S = 15.0
+ASK_THE_BOOKS_EVERY_S = 60.0
 PATIENCE_S = 10.0
+#: By this sacct knows ours among a user's jobs.
+JOB_NAME = "lop"
 
 #: States of a job that waits, or waits again.
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED", "SPECIAL_EXIT"})
 _AT_WORK = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED"})
+#: Why Slurm itself ends a job.
+_KILLED = frozenset({"OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"})
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,15 @@ class Job:
 
 
 class Scheduler:
-    """Asks squeue once for all jobs of the user, at most every 15 seconds; and sacct of those it no longer knows."""
+    """Asks squeue for all jobs of the user, every 15 seconds at most; sacct, every minute, if it has forgotten some."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] | None = None
         self._asked_at = float("-inf")
         self.looked_at = 0.0
         """When the answer was given, Unix seconds."""
-        self._gone: dict[str, Job] = {}
+        self._books: dict[str, Job] = {}
+        self._asked_books_at = float("-inf")
 
     def job(self, name: str) -> Job | None:
         """The job, None if the scheduler no longer knows it. Raises LookupError if there is no answer."""
@@ -49,9 +56,10 @@ class Scheduler:
             raise LookupError
         if name in self._jobs:
             return self._jobs[name]
-        if name not in self._gone and (ended := _ask_sacct(name)):
-            self._gone[name] = ended
-        return self._gone.get(name)
+        if name not in self._books and time.monotonic() - self._asked_books_at > ASK_THE_BOOKS_EVERY_S:
+            self._asked_books_at = time.monotonic()
+            self._books = _ask_sacct()
+        return self._books.get(name)
 
 
 def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -61,18 +69,30 @@ def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
     return environment.get("SLURM_JOB_ID")
 
 
+def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
+    """Whether a waiting run has a job in the scheduler's queue, or one that begins just now."""
+    if status.state != "queued" or not status.job:
+        return False
+    with suppress(LookupError):
+        job = scheduler.job(status.job)
+        return job is not None and job.state in _WAITING | _AT_WORK
+    return False
+
+
 def judge(state: State, status: RunStatus, scheduler: Scheduler) -> tuple[State, str | None]:
-    """The state of a run of a job, and what to say of it.
+    """The state of one of the user's runs, and what to say of its job.
 
     Args:
         state: as the run directory has it.
     """
-    if not status.job or state not in ("queued", "running", "lost"):
+    if not status.job or state not in ("queued", "running", "lost", "failed"):
         return state, None
     try:
         job = scheduler.job(status.job)
     except LookupError:
         return state, None
+    if state == "failed":  # by the worker's own word, or by what its launcher saw of it
+        return state, f"job {status.job} ended: {job.state}" if job and job.state in _KILLED else None
     if state == "running" and (status.heartbeat_at or 0) + status.heartbeat_every_s >= scheduler.looked_at:
         return state, None  # what the worker says itself is newer
     if job is None:
@@ -92,12 +112,11 @@ def _ask_squeue() -> dict[str, Job] | None:
     return {name: Job(state, reason, node) for name, state, reason, node in (row for row in rows if len(row) == 4)}
 
 
-def _ask_sacct(name: str) -> Job | None:
-    for line in _ask("sacct", "-X", "-n", "-P", "-j", name, "-o", "State,NodeList") or []:
-        state, _, node = line.partition("|")
-        if state:
-            return Job(state.split()[0], "", node)  # "CANCELLED by 1000"
-    return None
+def _ask_sacct() -> dict[str, Job]:
+    """Jobs of the last month."""
+    lines = _ask("sacct", "-X", "-n", "-P", f"--name={JOB_NAME}", "-S", "now-30days", "-o", "JobID,State,NodeList")
+    rows = [line.split("|") for line in lines or []]
+    return {row[0]: Job(row[1].split()[0], "", row[2]) for row in rows if len(row) == 3 and row[1]}  # "CANCELLED by 7"
 
 
 def _ask(*command: str) -> list[str] | None:

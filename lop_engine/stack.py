@@ -108,7 +108,7 @@ class _Stack:
         if start == Position():
             self._save(start)  # what the seeds go back to if the first checkpoints are not all written
         try:
-            train(self.spec, self.learner, open_images(self.spec), self.device, self._report, start)
+            train(self.spec, self.learner, open_images(self.spec, every_file=False), self.device, self._report, start)
         except _AllDivergedError:
             return
         for run in self._sound_runs():

@@ -21,7 +21,8 @@ from types import FrameType
 
 import psutil
 
-from lop_engine.errors import LaunchError, UserError
+from lop_engine.datasets.staging import reading
+from lop_engine.errors import DataError, LaunchError, UserError
 from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested, log
@@ -35,8 +36,13 @@ GRACE_S = 3
 class Worker:
     """Process, signals and heartbeat of one stack; the training is `lop_engine.stack`."""
 
-    def __init__(self, run_dirs: list[RunDir], device: str, threads: int) -> None:
-        self.spec = _common_spec(run_dirs)
+    def __init__(
+        self, run_dirs: list[RunDir], device: str, threads: int, images: Path | None = None, note: str | None = None
+    ) -> None:
+        self.spec, self.note = _common_spec(run_dirs), note
+        self._reads_copy = False
+        if images:
+            self._read_copy(images)
         self.runs = [RunFiles(run_dir) for run_dir in run_dirs]
         self.device, self.threads = device, threads
         self._stop_requested = False
@@ -64,7 +70,8 @@ class Worker:
         except UserError as error:
             log(f"failed: {error}")
             self._end("failed", str(error).splitlines()[0])
-            return REFUSED
+            # A copy may go at any time: a node's disk is cleaned. The next try reads what it was made of.
+            return FAILED if self._reads_copy and isinstance(error, DataError) else REFUSED
         except Exception as error:
             log(traceback.format_exc())
             self._end("failed", _in_one_line(error))
@@ -72,6 +79,14 @@ class Worker:
         else:
             self._end("finished")
         return 0
+
+    def _read_copy(self, images: Path) -> None:
+        """Train on a copy of the spec's images, if it is one; a note if not."""
+        try:
+            self.spec, self._reads_copy = reading(self.spec, images), True
+        except (DataError, OSError) as error:
+            self.note = f"{socket.gethostname()}: {error}; the images are read from {self.spec.dataset}"
+            log(self.note)
 
     def _start(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
@@ -99,7 +114,7 @@ class Worker:
                 epochs_per_s=None,
                 stack=[run.seed for run in self.runs],
                 error=None,
-                note=None,
+                note=self.note,
             )
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
@@ -163,13 +178,15 @@ def main() -> int:
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--images", type=Path, metavar="DIR", help="a copy of the images that run.json names")
+    parser.add_argument("--note", metavar="TEXT", help="what a person should know of these runs")
     args = parser.parse_args()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
     try:
         with ExitStack() as locks:
             for run_dir in run_dirs:
                 locks.enter_context(hold(run_dir))
-            return Worker(run_dirs, args.device, args.threads).run()
+            return Worker(run_dirs, args.device, args.threads, args.images, args.note).run()
     except UserError as error:
         print(error, file=sys.stderr)
         return LOCKED if isinstance(error, LockedError) else REFUSED

@@ -20,6 +20,7 @@ from lop_tui.cli_options import (
     SeedsPerWorker,
     Selectors,
     Slurm,
+    Stage,
     Where,
     Workers,
 )
@@ -53,6 +54,7 @@ def run(
     retries: Retries = 1,
     launcher: Launcher = None,
     slurm: Slurm = None,
+    stage: Stage = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
@@ -88,7 +90,7 @@ def run(
         yes,
         dry_run,
         estimate,
-        Launching(launcher, tuple(slurm or ())),
+        Launching.typed(launcher, slurm, stage),
     )
     raise typer.Exit(run_experiments(request))
 
@@ -152,16 +154,18 @@ def resume(
     retries: Retries = 1,
     launcher: Launcher = None,
     slurm: Slurm = None,
+    stage: Stage = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
 ) -> None:
     """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
-    from lop_tui.commands import lifecycle
     from lop_tui.commands.cluster import Launching
+    from lop_tui.commands.resume import Means
+    from lop_tui.commands.resume import resume as resume_runs
 
-    launching = Launching(launcher, tuple(slurm or ()))
-    means = lifecycle.Means(device, workers, seeds_per_worker, retries, watch, detach, launching)
-    raise typer.Exit(lifecycle.resume(runs_dir, runs or [], means))
+    launching = Launching.typed(launcher, slurm, stage)
+    means = Means(device, workers, seeds_per_worker, retries, watch, detach, launching)
+    raise typer.Exit(resume_runs(runs_dir, runs or [], means))
 
 
 @app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]", rich_help_panel="Look")

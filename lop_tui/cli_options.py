@@ -31,6 +31,15 @@ Slurm = Annotated[
         show_default=False,
     ),
 ]
+Stage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="With --launcher slurm: copy the images to this directory of each node first, and read them there. "
+        "Quote a variable of the node: '$TMPDIR'.",
+        show_default=False,
+    ),
+]
 Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
 Selectors = Annotated[
     list[str] | None,

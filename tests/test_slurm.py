@@ -14,18 +14,22 @@ from pathlib import Path
 
 import pytest
 
+from lop_engine import runs as runs_module
 from lop_engine import scheduler as scheduler_module
-from lop_engine.errors import ConfigError
+from lop_engine.errors import ConfigError, LaunchError
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.launch.slurm import read_options
+from lop_engine.launch.slurm import SlurmRequest, read_options
 from lop_engine.launch.slurm.task import ArrayTask
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
 from lop_engine.scheduler import Scheduler, judge, own_job
 from lop_engine.spec import Run, validate
 from lop_engine.store import read_table
 from lop_tui import cli
-from tests.helpers import TINY
+from lop_tui.commands.cluster import Launching
+from lop_tui.commands.status import show_status
+from tests.helpers import TINY, append_tasks, make_metrics, make_run
 
 
 @pytest.fixture
@@ -119,6 +123,11 @@ def prepare(runs_dir: Path, num_tasks: int = 3, seeds=(0, 1), job="12_3") -> lis
     return dirs
 
 
+def wait_for_tasks(run_dir: RunDir, number: int) -> None:
+    while not run_dir.tasks_json.exists() or len(read_table(run_dir.tasks_json)) < number:
+        time.sleep(0.01)
+
+
 def task_of(dirs: list[RunDir]) -> ArrayTask:
     return ArrayTask([str(run_dir.path) for run_dir in dirs], "cpu", 1, 1)
 
@@ -148,8 +157,7 @@ def test_a_task_that_is_warned_queues_its_runs_again_and_the_next_goes_on(tmp_pa
         raise Requeued
 
     def warn_when_at_work():
-        while not dirs[0].tasks_json.exists() or len(read_table(dirs[0].tasks_json)) < 2:
-            time.sleep(0.01)
+        wait_for_tasks(dirs[0], 2)
         os.kill(os.getpid(), signal.SIGUSR2)
 
     signal.signal(signal.SIGUSR2, warned)
@@ -201,9 +209,8 @@ def test_a_job_that_is_ended_queues_its_runs_only_if_slurm_starts_it_again(
     [run_dir] = prepare(tmp_path / "runs", 1000, seeds=[0])
 
     def end_when_at_work():
-        while not (status := run_dir.read_status()).tasks_done:
-            time.sleep(0.05)
-        for pid in (os.getpid(), status.pid):
+        wait_for_tasks(run_dir, 1)
+        for pid in (os.getpid(), run_dir.read_status().pid):
             os.kill(pid, signal.SIGTERM)
 
     threading.Thread(target=end_when_at_work, daemon=True).start()
@@ -223,14 +230,16 @@ def squeue(tmp_path, monkeypatch):
     program = tmp_path / "squeue"
     program.write_text(f"#!/bin/sh\necho asked >> {calls}\ncat {answer}\n")
     program.chmod(0o755)
-    (tmp_path / "sacct").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "sacct").chmod(0o755)
+    books = tmp_path / "sacct"
+    books.write_text("#!/bin/sh\nexit 1\n")
+    books.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
 
     def say(text: str) -> Scheduler:
         answer.write_text(text)
         return Scheduler()
 
+    say.books = books
     say.calls = lambda: len(calls.read_text().split()) if calls.exists() else 0
     return say
 
@@ -245,6 +254,8 @@ def squeue(tmp_path, monkeypatch):
         ("lost", "12_3|OUT_OF_MEMORY|OutOfMemory|node7\n", ("lost", "job 12_3 ended: OUT_OF_MEMORY")),
         ("lost", "12_3|NODE_FAIL|None|node7\n", ("lost", "job 12_3 ended: NODE_FAIL")),
         ("running", "12_3|TIMEOUT|TimeLimit|node7\n", ("lost", "job 12_3 ended: TIMEOUT")),
+        ("failed", "12_3|OUT_OF_MEMORY|OutOfMemory|node7\n", ("failed", "job 12_3 ended: OUT_OF_MEMORY")),
+        ("failed", "12_3|COMPLETED|None|node7\n", ("failed", None)),
         ("running", "12_3|RUNNING|None|node7\n", ("running", None)),
         ("finished", "12_3|COMPLETED|None|node7\n", ("finished", None)),
     ],
@@ -252,6 +263,78 @@ def squeue(tmp_path, monkeypatch):
 def test_what_slurm_knows_is_added_to_what_the_run_directory_says(squeue, state, said, expected):
     status = RunStatus(state, job="12_3", heartbeat_at=time.time() - 60)
     assert judge(state, status, squeue(said)) == expected
+
+
+def test_a_run_of_somebody_else_is_not_judged_by_our_own_jobs(squeue, tmp_path, monkeypatch):
+    run_dir = make_run(tmp_path / "runs", "bp", state="queued")
+    run_dir.write_status(replace(run_dir.read_status(), job="12_3"))
+    squeue("")
+    assert RunsReader(tmp_path / "runs").read().runs[0].state == "lost"
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert RunsReader(tmp_path / "runs").read().runs[0].state == "queued"
+
+
+def test_runs_of_jobs_are_looked_at_no_more_often_than_they_beat(squeue, tmp_path, monkeypatch):
+    squeue("12_0|RUNNING|None|node7\n")
+    reader = RunsReader(tmp_path / "runs")
+    job, local = (
+        make_run(tmp_path / "runs", "bp", seed, state="stopped", num_tasks=9, tasks_done=5) for seed in (0, 1)
+    )
+    job.write_status(replace(job.read_status(), job="12_0"))
+
+    def grow() -> list[int]:
+        for run_dir in (job, local):
+            done = len(read_table(run_dir.tasks_json))
+            append_tasks(run_dir, make_metrics("bp", 9, 0), done, done + 1)
+        return [len(view.series["test_accuracy"]) for view in reader.read().runs]
+
+    assert grow() == [6, 6]
+    make_run(tmp_path / "runs", "bp", 2)
+    assert grow() == [6, 7]
+    later = time.monotonic() + 16
+    monkeypatch.setattr(runs_module.time, "monotonic", lambda: later)
+    assert grow() == [8, 8, 40]
+
+
+def test_a_run_with_a_job_in_the_queue_is_not_submitted_again_and_not_started_over(squeue, tmp_path):
+    spec = validate(TINY, "tiny")
+    [run_dir] = prepare(tmp_path, seeds=[0])
+    squeue("12_3|PENDING|Priority|\n")
+    runs = [Run("cbp", "default", seed, spec) for seed in (0, 1)]
+    prepared = prepare_run_dirs(tmp_path, runs)
+    assert prepared.submitted == [run_dir]
+    assert [found.seed for found in prepared.to_train] == [1]
+    with pytest.raises(LaunchError, match="seed_000: waits as job 12_3"):
+        prepare_run_dirs(tmp_path, runs, fresh=True)
+    squeue("")
+    assert len(prepare_run_dirs(tmp_path, runs).to_train) == 2
+
+
+def test_status_says_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsys):
+    squeue("12_0|PENDING|Priority|\n12_1|RUNNING|None|node7\n")
+    for seed, state in enumerate(("queued", "running")):
+        run_dir = make_run(tmp_path / "runs", "bp", seed, state=state, tasks_done=0)
+        status = replace(run_dir.read_status(), job=f"12_{seed}", host="node7", heartbeat_at=time.time() + 60)
+        run_dir.write_status(status)
+    show_status(tmp_path / "runs", "", as_json=False)
+    said = capsys.readouterr().out
+    assert "│ 12_1 node7" in said
+    assert "bp/default/seed_000: job 12_0 waits: Priority\n" in said
+
+
+def test_options_typed_before_hold_until_others_are_typed(here):
+    (here / "lop.toml").write_text('[slurm]\npartition = "new"\ntime = 60\n')
+    request = SlurmRequest.of(["gpus=2"], before=["gpus=1", "time=30"])
+    assert (request.options.gpus, request.options.time, request.options.partition) == (2, 30, "new")
+    assert request.typed == ("gpus=2", "time=30")
+
+
+def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
+    job, local = RunStatus("stopped", job="12_3", job_options=["cpus=4"]), RunStatus("stopped")
+    assert Launching().request(job).options.cpus == 4
+    assert Launching().request(local) is None
+    assert Launching("local").request(job) is None
+    assert Launching("slurm", ("cpus=2",)).request(job).options.cpus == 2
 
 
 def test_a_heartbeat_is_newer_than_what_squeue_said_before_it(squeue):
@@ -263,6 +346,16 @@ def test_a_scheduler_that_does_not_answer_hides_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     for state in ("queued", "running", "lost"):
         assert judge(state, RunStatus(state, job="1"), Scheduler()) == (state, None)
+
+
+def test_of_jobs_that_squeue_has_forgotten_sacct_is_asked_once_for_all(squeue):
+    scheduler, asked = squeue(""), squeue.books.with_name("asked")
+    squeue.books.write_text(f"#!/bin/sh\necho asked >> {asked}\necho '12_0|TIMEOUT|node7\n12_1|CANCELLED by 7|node8'\n")
+    assert judge("lost", RunStatus("lost", job="12_0"), scheduler) == ("lost", "job 12_0 ended: TIMEOUT")
+    assert judge("lost", RunStatus("lost", job="12_1"), scheduler) == ("lost", "job 12_1 ended: CANCELLED")
+    for i in range(2, 30):
+        assert judge("queued", RunStatus(job=f"12_{i}"), scheduler) == ("lost", f"job 12_{i} is gone from the queue")
+    assert asked.read_text() == "asked\n"
 
 
 def test_squeue_is_asked_once_for_all_runs_and_no_sooner_than_after_15_seconds(squeue, monkeypatch):

@@ -23,6 +23,7 @@ __all__ = [
     "Split",
     "SyntheticImages",
     "open_images",
+    "place_of",
     "read_class_order",
     "resolve",
     "stack_images",
@@ -32,22 +33,34 @@ __all__ = [
 IMAGENET32_DIR = Path("data/imagenet32")
 
 
-def open_images(spec: Spec) -> ImageSet:
+def place_of(spec: Spec) -> Path | None:
+    """Where the images of a spec lie; None if they are made and not read. Raises DataError."""
+    if spec.dataset == "synthetic":
+        return None
+    try:
+        return IMAGENET32_DIR if spec.dataset == "imagenet32" else Path(spec.dataset).expanduser()
+    except RuntimeError as error:  # nobody of that name
+        raise DataError(f"{spec.dataset}: {error}") from None
+
+
+def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
     """Open the images that a spec names: ``synthetic``, ``imagenet32`` or a path.
 
+    Args:
+        every_file: as of `ClassFolder.open`.
     Raises:
         DataError: there are none, or not those that the spec was resolved with.
     """
-    if spec.dataset == "synthetic":
+    path = place_of(spec)
+    if path is None:
         images: ImageSet = SyntheticImages(spec.dataset_classes, spec.dataset_seed)
     else:
-        path = IMAGENET32_DIR if spec.dataset == "imagenet32" else Path(spec.dataset).expanduser()
         if not path.is_dir():
             raise DataError(
                 f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of ImageNet "
                 "at 32x32: data/README.md), or train on the built-in stand-in with --data synthetic"
             )
-        images = ClassFolder.open(path)
+        images = ClassFolder.open(path, every_file)
     if images.num_classes < spec.num_classes:
         raise DataError(f"{images.name}: {images.num_classes} classes, a task needs {spec.num_classes}")
     if spec.dataset_sha256 and spec.dataset_sha256 != images.sha256:

@@ -39,19 +39,27 @@ class ClassFolder:
     """Of the folder, in the file system: another one under its name is another data set."""
 
     @classmethod
-    def open(cls, path: Path) -> "ClassFolder":
-        """Open `path` (the folder ``classes/`` or the one above it); looks at the head of every file."""
+    def open(cls, path: Path, every_file: bool = True) -> "ClassFolder":
+        """Open `path` (the folder ``classes/`` or the one above it).
+
+        Args:
+            every_file: look at the head of each. Otherwise `dataset.json`, where there is one, is believed, and a file
+                is looked at when its class is due: the heads are 16,000 calls, for each of a cluster's workers.
+        """
         if not path.is_dir():
             raise DataError(f"{path}: no such folder; lop data import SOURCE makes one")
         folder = path / "classes" if (path / "classes").is_dir() else path
         num_classes = _count_files(folder, path)
+        manifest = Manifest.read(folder.parent) if folder.name == "classes" else None
+        if manifest and not every_file and len(manifest.classes) == num_classes:
+            listed = tuple(entry.images for entry in manifest.classes)
+            return cls(folder, listed, np.dtype(manifest.dtype), manifest, _identity(folder))
         heads = [_head(folder / f"{index}.npy") for index in range(num_classes)]
         dtype = heads[0][1]
         for index, head in enumerate(heads):
             if head[1] != dtype:
                 raise DataError(f"{folder / f'{index}.npy'}: {head[1]} values, 0.npy has {dtype}")
         counts = tuple(count for count, _ in heads)
-        manifest = Manifest.read(folder.parent) if folder.name == "classes" else None
         if manifest and (tuple(entry.images for entry in manifest.classes) != counts or manifest.dtype != str(dtype)):
             raise DataError(f"{folder}: the class files are not those that {folder.parent / NAME} lists")
         return cls(folder, counts, dtype, manifest, _identity(folder))

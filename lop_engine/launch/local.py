@@ -41,11 +41,13 @@ class LocalLauncher:
 
     Args:
         retries: how often a run whose worker died is given to another, from its checkpoint.
+        worker_options: what else each worker is told on its command line.
     """
 
-    def __init__(self, plan: Plan, retries: int = 0) -> None:
+    def __init__(self, plan: Plan, retries: int = 0, worker_options: Sequence[str] = ()) -> None:
         self._queue = list(plan.stacks)
         self._retries = retries
+        self._worker_options = worker_options
         self._tries: Counter[RunDir] = Counter()
         self._reports: list[str] = []
         self._threads = plan.resources.threads
@@ -68,7 +70,7 @@ class LocalLauncher:
             while self._queue and not slot.process:
                 slot.stack = [run_dir for run_dir in self._queue.pop(0) if _is_wanted(run_dir)]
                 if slot.stack:
-                    slot.process = _start_worker(slot.stack, slot.device, self._threads)
+                    slot.process = _start_worker(slot.stack, slot.device, self._threads, self._worker_options)
 
     def take_reports(self) -> list[str]:
         """What has happened to workers since the last call, for people."""
@@ -107,11 +109,13 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {**_ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
-def _start_worker(stack: Sequence[RunDir], device: str, threads: int) -> subprocess.Popen[bytes]:
+def _start_worker(
+    stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str]
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
-            [*command, *(str(run_dir.path) for run_dir in stack)],
+            [*command, *options, *(str(run_dir.path) for run_dir in stack)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import FileClock, RunDir, observe, write_json
+from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
 
@@ -25,6 +26,8 @@ class Prepared:
     resumed: list[RunDir]
     """The part of `to_train` that has a checkpoint to go on from."""
     done: list[RunDir]
+    submitted: list[RunDir] = field(default_factory=list)
+    """Those that a job in Slurm's queue will train."""
 
 
 def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, queued_only: bool = False) -> Prepared:
@@ -34,10 +37,11 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, q
         fresh: remove what there is of these runs, and start over.
         queued_only: take up runs that are queued, and no others.
     Raises:
-        LaunchError: a run is being trained now, or was begun with another configuration.
+        LaunchError: a run is being trained now, or was begun with another configuration; or one that is to start over
+            waits in Slurm's queue.
     """
     dirs = [RunDir.of(runs_dir, run) for run in runs]
-    clock = FileClock(runs_dir)
+    clock, scheduler = FileClock(runs_dir), Scheduler()
     existing = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir.run_json.exists()]
     statuses = {run_dir: _read_status(run_dir, fresh) for run_dir, _ in existing}
     for run_dir, run in existing:
@@ -45,12 +49,16 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, q
         if not fresh:
             with _advice(run_dir):
                 _refuse_if_changed(run_dir, run.spec)
+    submitted = {run_dir for run_dir, status in statuses.items() if has_job(status, scheduler)}
     if fresh:
+        for run_dir in sorted(submitted):
+            job = statuses[run_dir].job
+            raise LaunchError(f"{run_dir.name}: waits as job {job} in Slurm's queue; lop stop {run_dir.name} first")
         for run_dir, _ in existing:
             run_dir.clear()
         statuses = {}
     done = {run_dir for run_dir, status in statuses.items() if status.state in ENDED}
-    left_out = {run_dir for run_dir, status in statuses.items() if queued_only and status.state != "queued"}
+    left_out = submitted | {run_dir for run_dir, status in statuses.items() if queued_only and status.state != "queued"}
     to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done | left_out]
     for run_dir, run in to_train:
         status = statuses.get(run_dir) or _create(run_dir, run)
@@ -59,6 +67,7 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, q
         [run_dir for run_dir, _ in to_train],
         [run_dir for run_dir, _ in to_train if run_dir.has_checkpoint],
         [run_dir for run_dir in dirs if run_dir in done],
+        [run_dir for run_dir in dirs if run_dir in submitted],
     )
 
 

@@ -1,15 +1,20 @@
 """`--launcher slurm`: the same runs as tasks of a job array."""
 
-from collections.abc import Sequence
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from lop_engine.errors import LaunchError
+from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch import Plan, Resources, plan_runs
-from lop_engine.launch.slurm import SlurmOptions, Submission, read_options
+from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission
+from lop_engine.launch.slurm.options import stage_directory
+from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView
 from lop_tui.commands.console import in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 
@@ -22,22 +27,59 @@ class Launching:
     """Where runs are trained, as it was typed."""
 
     launcher: str | None = None
-    """None where nothing was said: this machine."""
+    """None where nothing was said: new runs on this machine, others where they were."""
     options: tuple[str, ...] = ()
     """``key=value`` for Slurm."""
 
-    def slurm_options(self) -> SlurmOptions | None:
-        """What to ask Slurm for; None where this machine trains. Raises ConfigError or LaunchError."""
+    @classmethod
+    def typed(cls, launcher: str | None, slurm: Sequence[str] | None, stage: str | None) -> "Launching":
+        """From the command line; ``--stage DIR`` is short for a last ``--slurm stage=DIR``. Raises LaunchError."""
+        if stage is None:
+            return cls(launcher, tuple(slurm or ()))
+        try:
+            return cls(launcher, (*(slurm or ()), f"stage={stage_directory(stage)}"))
+        except ValueError as error:
+            raise LaunchError(f'--stage "{stage}": {error}') from None
+
+    def request(self, status: RunStatus | None = None) -> SlurmRequest | None:
+        """What to ask Slurm for; None where this machine trains. Raises ConfigError or LaunchError.
+
+        Args:
+            status: of the run that goes on.
+        """
         if self.launcher not in (None, *LAUNCHERS):
             raise LaunchError(f'--launcher "{self.launcher}": choose {" or ".join(LAUNCHERS)}')
-        if self.launcher == "slurm":
-            return read_options(self.options)
+        was_a_job = status is not None and status.job is not None
+        if self.launcher == "slurm" or (self.launcher is None and was_a_job):
+            return SlurmRequest.of(self.options, status.job_options if status else ())
         if self.options:
-            raise LaunchError("--slurm is for --launcher slurm")
+            word = "--stage" if all(option.startswith("stage=") for option in self.options) else "--slurm"
+            raise LaunchError(f"{word} is for --launcher slurm")
         return None
+
+    def requests(self, views: Iterable[RunView]) -> Mapping[SlurmRequest | None, list[RunView]]:
+        """Runs that go on, by `request`."""
+        found = defaultdict(list)
+        for view in views:
+            found[self.request(view.status)].append(view)
+        return found
 
 
 HERE = Launching()
+
+
+def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
+    """What was begun on a cluster is hardly meant to go on on its login node. Raises LaunchError."""
+    for run_dir in dirs:
+        try:
+            status = run_dir.read_status()
+        except (OSError, StoreError):  # said elsewhere
+            continue
+        if status.job and status.state not in ENDED and status.host != socket.gethostname():
+            raise LaunchError(
+                f"{run_dir.name} is of job {status.job}{f' on {status.host}' if status.host else ''}: "
+                "go on there with --launcher slurm, or on this machine with --launcher local"
+            )
 
 
 def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None) -> Plan:
@@ -49,15 +91,23 @@ def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_wo
 def describe_array(plan: Plan, options: SlurmOptions) -> str:
     """``12 tasks of a job array (cpu, 1 thread each)``."""
     where = f"{options.device}, {plural(options.cpus, 'thread')} each"
+    where += ", images staged on their nodes" if options.stage else ""
     return f"{plural(len(plan.stacks), 'task')} of a job array ({where})"
 
 
-def submit(
-    console: Console, plan: Plan, options: SlurmOptions, runs_dir: Path, retries: int, watch: bool = False
-) -> int:
-    """Submit a plan whose runs are queued, say how to follow it or show it; return 0. Raises UserError."""
-    numbers = Submission(plan, options, runs_dir, retries).submit()
-    say(console, f"submitted {describe_array(plan, options)}: {', '.join(f'job {number}' for number in numbers)}")
+def _are_made(plan: Plan) -> bool:
+    """Whether no run of a plan reads images from a disk."""
+    return all(stack[0].read_spec().get("dataset") == "synthetic" for stack in plan.stacks)
+
+
+def submit(console: Console, submissions: Sequence[Submission], runs_dir: Path, watch: bool = False) -> int:
+    """Submit plans whose runs are queued, say how to follow them or show it; return 0. Raises UserError."""
+    for submission in submissions:
+        numbers = submission.submit()
+        jobs = ", ".join(f"job {number}" for number in numbers)
+        say(console, f"submitted {describe_array(submission.plan, submission.options)}: {jobs}")
+        if submission.options.stage and _are_made(submission.plan):
+            say(console, "note: synthetic images are made where they are wanted; there is nothing to stage")
     where = in_runs_dir(runs_dir)
     say(console, f"follow it: lop watch{where}    how it stands: lop status{where}    stop it: lop stop{where}")
     return watch_runs(runs_dir, once=False, as_json=False, refresh_s=1.0, query=None) if watch else 0

@@ -1,6 +1,7 @@
 """Plain sentences on the console."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,10 @@ def say(console: Console, text: str, style: str = "") -> None:
 def in_runs_dir(runs_dir: Path) -> str:
     """What a command needs besides to mean `runs_dir`: nothing for ``runs``."""
     return "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
+
+
+def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
+    return " ".join(["lop resume", *selectors]) + in_runs_dir(runs_dir)
 
 
 def confirm(console: Console, question: str, refusal: str) -> None:

@@ -1,25 +1,16 @@
-"""`lop stop`, `lop resume` and `lop rm`: what is done to runs that exist."""
+"""`lop stop` and `lop rm`: runs are ended, or cleared away."""
 
-import os
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch import decide_resources, plan_runs, stop_runs, take_up, wait_for_status, wait_until_stopped
-from lop_engine.launch.slurm import Submission
+from lop_engine.launch import stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.locks import hold
-from lop_engine.records import ENDED
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
-from lop_engine.spec import validate
-from lop_tui.commands.cluster import HERE, Launching, plan_for_cluster, submit
-from lop_tui.commands.console import confirm, in_runs_dir, plural, say
-from lop_tui.commands.run import DETACHED, conclude, describe, detach
-from lop_tui.commands.supervise import supervise
+from lop_tui.commands.console import confirm, plural, resume_command, say
 
 
 def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
@@ -41,76 +32,8 @@ def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
         status = run_dir.read_status()
         say(console, f"{run_dir.name}: its worker ({status.holder}) has not ended yet", style="red")
     done = len(stopped.asked) + len(stopped.by_status) - len(left) + len(stopped.dequeued)
-    say(console, f"{plural(done, 'run')} stopped; go on with {_resume_command(runs_dir, selectors)}")
+    say(console, f"{plural(done, 'run')} stopped; go on with {resume_command(runs_dir, selectors)}")
     return 1 if left or stopped.elsewhere else 0
-
-
-@dataclass(frozen=True)
-class Means:
-    """Where and how runs are trained."""
-
-    device: str
-    workers: int | None
-    seeds_per_worker: int | None
-    retries: int
-    watch: bool
-    detach: bool
-    launching: Launching = HERE
-
-
-def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
-    """Train what is stopped, failed, lost or left queued to its end; exit status as of `lop run`. Raises UserError.
-
-    With `means.detach` it is queued, and a launcher in the background trains it.
-    """
-    console = Console()
-    chosen = select(RunsReader(runs_dir).read(), selectors)
-    for view in chosen:
-        if view.problem and selectors:
-            raise LaunchError(view.problem)
-        if view.problem:
-            say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
-    chosen = [view for view in chosen if not view.problem]
-    waiting = [view for view in chosen if view.state not in (*ENDED, "running")]
-    if DETACHED in os.environ:  # these were queued for us; what is not any more has been stopped meanwhile
-        waiting = [view for view in waiting if view.state == "queued"]
-    for state in ("running", *sorted(ENDED)):
-        count = sum(view.state == state for view in chosen)
-        if count:
-            say(console, f"{count} of {len(chosen)} runs {'is' if count == 1 else 'are'} {state} already")
-    if not waiting:
-        say(console, "nothing to resume")
-        return 0
-    if cluster := means.launching.slurm_options():
-        plan = plan_for_cluster([view.dir for view in waiting], cluster, means.seeds_per_worker)
-        Submission(plan, cluster, runs_dir, means.retries).check()
-        take_up([view.dir for view in waiting])
-        return submit(console, plan, cluster, runs_dir, means.retries, means.watch)
-    if not means.launching.launcher:
-        _refuse_to_train_here(waiting)
-    specs = [validate(dict(view.spec), str(view.dir.run_json)) for view in waiting]
-    resources = decide_resources(specs, means.device, means.workers, means.seeds_per_worker)
-    prepared = take_up([view.dir for view in waiting])
-    if means.detach:
-        say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
-        return detach(console, runs_dir)
-    plan = plan_runs(prepared.to_train, resources)
-    say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
-    dirs = {view.dir for view in waiting}
-    if not supervise(console, plan, dirs, runs_dir, means.watch, means.retries):
-        say(console, f"stopped; go on with {_resume_command(runs_dir, selectors)}")
-        return 130
-    return conclude(console, runs_dir, dirs)
-
-
-def _refuse_to_train_here(waiting: Sequence[RunView]) -> None:
-    """What was begun on a cluster is hardly meant to go on on its login node. Raises LaunchError."""
-    jobs = [view for view in waiting if view.status.job and view.status.host != socket.gethostname()]
-    if jobs:
-        raise LaunchError(
-            f"{jobs[0].dir.name} was trained by job {jobs[0].status.job} on {jobs[0].status.host}: "
-            "go on there with --launcher slurm, or on this machine with --launcher local"
-        )
 
 
 def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
@@ -150,7 +73,3 @@ def _remove_empty(directory: Path, runs_dir: Path) -> None:
         except OSError:  # not empty
             return
         directory = directory.parent
-
-
-def _resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
-    return " ".join(["lop resume", *selectors]) + in_runs_dir(runs_dir)

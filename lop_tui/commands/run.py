@@ -12,13 +12,13 @@ from rich.table import Table
 
 from lop_engine.errors import ConfigError
 from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
-from lop_engine.launch.slurm import Submission
+from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
-from lop_tui.commands.cluster import HERE, Launching, describe_array, plan_for_cluster, submit
+from lop_tui.commands.cluster import HERE, Launching, describe_array, plan_for_cluster, refuse_to_train_here, submit
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
@@ -56,11 +56,12 @@ def run_experiments(request: Request) -> int:
     runs = resolved.runs
     for note in resolved.notes:
         say(console, f"note: {note}")
-    cluster = request.launching.slurm_options()
+    cluster = request.launching.request()
     if request.dry_run and cluster:
-        plan = plan_for_cluster([RunDir.of(request.runs_dir, run) for run in runs], cluster, request.seeds_per_worker)
-        console.print(_plan_table(plan, runs, resolved.images, describe_array(plan, cluster)))
-        say(console, Submission(plan, cluster, request.runs_dir, request.retries).script(len(plan.stacks)))
+        submission = _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster)
+        where = describe_array(submission.plan, cluster.options)
+        console.print(_plan_table(submission.plan, runs, resolved.images, where))
+        say(console, submission.script(len(submission.plan.stacks)))
         return 0
     if request.dry_run:
         plan = _plan(request, runs)
@@ -71,19 +72,23 @@ def run_experiments(request: Request) -> int:
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
     if cluster:  # what cannot be had is refused before anything is changed
-        everything = [RunDir.of(request.runs_dir, run) for run in runs]
-        plan = plan_for_cluster(everything, cluster, request.seeds_per_worker)
-        Submission(plan, cluster, request.runs_dir, request.retries).check()
+        _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster).check()
     else:
         _plan(request, runs)
+        if not request.launching.launcher and not request.fresh:
+            refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
     prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=DETACHED in os.environ)
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
+    if prepared.submitted:
+        say(console, f"{len(prepared.submitted)} of {len(runs)} runs have a job in Slurm's queue already")
     if cluster and prepared.to_train:
-        plan = plan_for_cluster(prepared.to_train, cluster, request.seeds_per_worker)
-        return submit(console, plan, cluster, request.runs_dir, request.retries, request.watch)
+        submission = _submission(request, prepared.to_train, cluster)
+        return submit(console, [submission], request.runs_dir, request.watch)
+    if prepared.submitted and not prepared.to_train:
+        return 0
     if request.detach and prepared.to_train:
         return detach(console, request.runs_dir)
     if prepared.to_train:
@@ -120,6 +125,11 @@ def _plan(request: Request, runs: Sequence[Run]) -> Plan:
     specs = [run.spec for run in runs]
     resources = decide_resources(specs, request.device, request.workers, request.seeds_per_worker)
     return plan_runs([RunDir.of(request.runs_dir, run) for run in runs], resources)
+
+
+def _submission(request: Request, dirs: Sequence[RunDir], cluster: SlurmRequest) -> Submission:
+    plan = plan_for_cluster(dirs, cluster.options, request.seeds_per_worker)
+    return Submission(plan, cluster, request.runs_dir, request.retries)
 
 
 def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:

@@ -12,6 +12,7 @@ from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.commands.console import say
 from lop_tui.dashboard import formats
+from lop_tui.dashboard.rows import waiting_jobs
 
 _STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
 
@@ -35,9 +36,12 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
         return 0
     console.print(_table(views))
     for view in views:
-        error = view.problem or view.status.error or view.status.note or view.job_note
-        if error:
-            say(console, f"{view.dir.name}: {error}")
+        what = view.problem or view.status.error or view.status.note
+        job = view.job_note if view.state in ("lost", "failed") else None
+        if what or job:
+            say(console, f"{view.dir.name}: {'; '.join(filter(None, (what, job)))}")
+    for notice in waiting_jobs(views):
+        say(console, f"{notice.run}: {notice.text}")
     return 0
 
 
@@ -47,6 +51,9 @@ def _table(views: tuple[RunView, ...]) -> Table:
         table.add_column(heading)
     for heading in ("tasks", "train %", "test %", "left"):
         table.add_column(heading, justify="right")
+    jobs = ["job"] if any(view.status.job for view in views) else []
+    for heading in jobs:
+        table.add_column(heading, no_wrap=True)
     for view in views:
         running = view.state == "running" and view.status.eta_s is not None
         table.add_row(
@@ -56,6 +63,7 @@ def _table(views: tuple[RunView, ...]) -> Table:
             _percent(view, "train_accuracy"),
             _percent(view, "test_accuracy"),
             formats.duration(view.status.eta_s) if running and view.status.eta_s is not None else "",
+            *(f"{view.status.job or ''} {view.status.host or ''}".strip() for _ in jobs),
         )
     return table
 

@@ -114,16 +114,20 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     """What a resume would do, by name. It looks for the checkpoints."""
     dirs = [view.dir for view in waiting]
     kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
-    queued = [view.dir for view in waiting if view.state == "queued"]
+    queued = [view.dir for view in waiting if view.state == "queued" and not view.status.job]
+    jobs = [view.dir for view in waiting if view.status.job]
     parts = (
         (f"{len(kept)} to go on from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
         ("Of these, still waiting for the lop run that queued them; if that is alive, it starts them itself:", queued),
+        ("Of these, submitted to Slurm again, as they were, unless a job of theirs still waits:", jobs),
     )
     said = [f"{what}\n{_names(found)}" for what, found in parts if found]
     if others:
         said.append(f"Left as they are:\n{_by_word(others)}")
-    return "\n\n".join([*said, "They train on this machine, in the background."])
+    if len(jobs) < len(dirs):
+        said.append(f"{'The others' if jobs else 'They'} train on this machine, in the background.")
+    return "\n\n".join(said)
 
 
 def name_runs(dirs: Iterable[RunDir]) -> list[str]:

@@ -1,7 +1,7 @@
 """The run table and the notices of a frame, as numbers and words."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,19 +149,30 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
     """What is wrong with which run, unreadable ones first; then what else was noted."""
     unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
     failed = [
-        Notice(run.dir.name, f"{run.state}: {_last_line(run.status.error)}")
+        Notice(run.dir.name, "; ".join(filter(None, (f"{run.state}: {_last_line(run.status.error)}", run.job_note))))
         for run in runs
         if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
     ]
     lost = [
-        Notice(run.dir.name, "lost: its worker is gone; R takes it up again where it was")
+        Notice(run.dir.name, f"lost: {run.job_note or 'its worker is gone'}; R takes it up again where it was")
         for run in runs
         if not run.problem and run.state == "lost"
     ]
     wrong = unreadable + failed + lost
     named = {notice.run for notice in wrong} | {run.dir.name for run in runs if run.state == "finished"}
     noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.dir.name not in named]
-    return tuple(wrong + noted)
+    return (*wrong, *noted, *waiting_jobs(runs))
+
+
+def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
+    """Why jobs wait in a cluster's queue: once for each reason."""
+    by_reason = defaultdict(list)
+    for run in runs:
+        if run.state == "queued" and run.job_note:
+            by_reason[run.job_note.split(maxsplit=2)[2]].append(run)
+    for first, *others in by_reason.values():
+        more = f", as {len(others)} more" if others else ""
+        yield Notice(first.dir.name, f"{first.job_note}{more}")
 
 
 def _last_line(error: str | None) -> str:

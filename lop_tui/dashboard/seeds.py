@@ -7,6 +7,7 @@ from typing import get_args
 
 from rich.text import Text
 
+from lop_engine.runs import RunView
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import SeedRow, Seeds
 from lop_tui.dashboard.rows import STATES
@@ -69,7 +70,7 @@ def fit_seeds(
     arrow = ("v" if descending else "^") if ascii_only else ("▼" if descending else "▲")
     headers = {column: _heading(column, metric) + f" {arrow}" * (column == sort) for column in _COLUMNS}
     cells = {str(row.run.seed): _cells(row, metric, coloured) for row in seeds.rows}
-    columns = [column for column in _COLUMNS if column != "device" or any(row.run.status.device for row in seeds.rows)]
+    columns = [column for column in _COLUMNS if column != "device" or any(_where(row.run) != "-" for row in seeds.rows)]
     for expendable in _EXPENDABLE:
         if _total(columns, headers, list(cells.values()), gap) <= width:
             break
@@ -99,12 +100,18 @@ def _cells(row: SeedRow, metric: str, coloured: bool) -> dict[str, Text]:
         "seed": Text(str(run.seed), justify="right"),
         "state": Text(run.state, style=STATE_COLOURS[run.state] if coloured else ""),
         "tasks": Text(f"{run.status.tasks_done}/{run.num_tasks}", justify="right"),
-        "device": Text(run.status.device or "-"),
+        "device": Text(_where(run)),
     }
     for column in ("last", "best", "drop", "dormant"):
         of = "dormant_proportion" if column == "dormant" else metric
         cells[column] = _value(getattr(summary, column), of) if summary else _NONE
     return cells
+
+
+def _where(run: RunView) -> str:
+    """``cpu``; of a cluster's job ``cuda:0 node7 12_3``."""
+    parts = (run.status.device, run.status.host, run.status.job) if run.status.job else (run.status.device,)
+    return " ".join(part for part in parts if part) or "-"
 
 
 def _value(value: float, metric: str) -> Text:

@@ -103,11 +103,26 @@ def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     assert wait_until_ended(urgent, 90) == "COMPLETED"
 
     wait_for_runs(lambda found: set(found) == {"finished"}, 150)
-    lop("run", "bp.json", "cbp.json", "--seeds", "6", "--runs-dir", "here")
-    for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
-        assert documents(ours) == documents(theirs), ours.name
+    assert_as_here("bp.json", "cbp.json", "--seeds", "6")
     restarts = slurm("squeue", "-h", "-r", "-t", "all", "-o", "%i %T")
     assert "FAILED" not in restarts
+
+
+def test_runs_of_a_node_that_fails_go_on_where_slurm_starts_them_again(here):
+    on_cluster("run", "bp.json", "--seeds", "2")
+    one_at_work(set())
+    slurm("scontrol", "update", "nodename=localhost", "state=down", "reason=tried")
+    wait_for_runs(lambda found: "queued" in found)
+    assert "BeginTime" in lop("status").stdout
+    wait_for_runs(lambda found: set(found) == {"finished"})
+    assert_as_here("bp.json", "--seeds", "2")
+
+
+def assert_as_here(*words: str) -> None:
+    """Hold the records of all runs against those of the same runs on this machine."""
+    lop("run", *words, "--runs-dir", "here")
+    for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
+        assert documents(ours) == documents(theirs), ours.name
 
 
 @pytest.mark.parametrize(
@@ -146,7 +161,14 @@ def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_a
     lop("stop")
     assert set(states().values()) == {"stopped"}
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
-    assert "were begun" not in on_cluster("resume").stdout
+    refused = lop("run", "bp.json", "--seeds", "2", status=2).stderr
+    assert "go on there with --launcher slurm, or on this machine with --launcher local" in refused
+    lop("resume")  # where they were, with the options that were typed then
+    assert {view.status.job_options[0] for view in views()} == {"time=30"}
+    assert "TimeLimit=00:30:00" in slurm("scontrol", "show", "job", views()[0].status.job)
+    wait_for_runs(lambda found: sorted(found) == ["queued", "running"])
+    for again in (lop("resume").stdout, on_cluster("run", "bp.json", "--seeds", "1-1", "--slurm", "cpus=2").stdout):
+        assert "have a job in Slurm's queue already" in again
     wait_for_runs(lambda found: set(found) == {"finished"})
 
 
@@ -175,6 +197,6 @@ def test_a_job_that_was_cancelled_or_killed_is_named_as_that(here):
     wait_for(lambda: cancelled.read_status().note)
     said = lop("status").stdout
     assert f"{cancelled.name}: job {cancelled.read_status().job} was ended: cancelled" in said
-    assert f"{killed.name}: job {killed.read_status().job} ended: FAILED" in said
-    on_cluster("resume")
+    assert f"{killed.read_status().job} ended: FAILED" in said
+    lop("resume")
     wait_for_runs(lambda found: set(found) == {"finished"})

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,20 @@ def _memory(value: Any) -> str:
     return text
 
 
+def stage_directory(value: Any) -> str:
+    """A directory of the compute nodes, as they will expand it. Raises ValueError."""
+    text = str(value).strip()
+    if not text or text.startswith("-"):  # what the shell made nothing of, or the next option in its place
+        raise ValueError(
+            "is no directory; a variable of the compute nodes is to be quoted, or the shell here expands it: '$TMPDIR'"
+        )
+    if not text.startswith(("/", "~", "$")):
+        raise ValueError("begin with /, ~ or a variable of the compute nodes: '$TMPDIR'")
+    if "$" in re.sub(r"\$(?:\w+|\{\w+\})", "", text):
+        raise ValueError("$NAME and ${NAME} are expanded on the node, nothing else that begins with $")
+    return text
+
+
 def _lines(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -67,10 +82,27 @@ class SlurmOptions(BaseModel):
     """Seconds between the signal that the time is over and the end."""
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     """Shell lines before training: module load, a virtual environment."""
+    stage: Annotated[str | None, BeforeValidator(stage_directory)] = None
+    """A directory on a node's own disk, to which the images are copied before training; expanded there."""
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         return "cuda" if self.gpus else "cpu"
+
+
+@dataclass(frozen=True)
+class SlurmRequest:
+    """What is asked of a cluster, and what of it was typed."""
+
+    options: SlurmOptions
+    typed: tuple[str, ...]
+    """``key=value``; the rest is from files."""
+
+    @classmethod
+    def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":
+        """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
+        words = tuple({word.partition("=")[0]: word for word in (*before, *typed)}.values())
+        return cls(read_options(words), words)
 
 
 def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions:

@@ -14,8 +14,9 @@ from typing import Any
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch.plan import Plan
-from lop_engine.launch.slurm.options import SlurmOptions
+from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.rundir import RunDir
+from lop_engine.scheduler import JOB_NAME
 
 #: Slurm's own limit is 1001 tasks an array unless a cluster sets another: larger plans become several arrays.
 TASKS_PER_ARRAY = 1000
@@ -33,12 +34,14 @@ class Submission:
     """The arrays of a plan: a task a stack.
 
     Args:
+        request: what to ask Slurm for.
         runs_dir: on a file system that the compute nodes share; submitit's files go to ``.slurm`` below it.
         retries: how often a run whose worker died is tried again on its node.
     """
 
-    def __init__(self, plan: Plan, options: SlurmOptions, runs_dir: Path, retries: int) -> None:
-        self.plan, self.options, self.retries = plan, options, retries
+    def __init__(self, plan: Plan, request: SlurmRequest, runs_dir: Path, retries: int) -> None:
+        self.plan, self.request, self.retries = plan, request, retries
+        self.options = request.options
         self.folder = runs_dir.absolute() / ".slurm"
         stacks = plan.stacks
         self.arrays = [stacks[i : i + TASKS_PER_ARRAY] for i in range(0, len(stacks), TASKS_PER_ARRAY)]
@@ -55,7 +58,9 @@ class Submission:
     def check(self) -> None:
         """Ask Slurm whether it would take the array, and submit nothing. Raises LaunchError with Slurm's reason."""
         if shutil.which("sbatch") is None:
-            raise LaunchError("--launcher slurm: there is no sbatch here; type this on a login node of the cluster")
+            raise LaunchError(
+                "there is no sbatch here; type this on a login node of the cluster, or train here with --launcher local"
+            )
         script = self.script(len(self.arrays[0]) if self.arrays else 1)
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
             file.write(script)
@@ -86,14 +91,23 @@ class Submission:
             try:
                 with executor.batch():
                     jobs = [
-                        executor.submit(ArrayTask(_paths(stack), resources.devices[0], resources.threads, self.retries))
+                        executor.submit(
+                            ArrayTask(
+                                _paths(stack),
+                                resources.devices[0],
+                                resources.threads,
+                                self.retries,
+                                self.options.stage,
+                            )
+                        )
                         for stack in stacks
                     ]
             except (FailedJobError, FailedSubmissionError) as error:
                 raise LaunchError(f"--launcher slurm: {_reason(str(error))}") from None
             for stack, job in zip(stacks, jobs, strict=True):
                 for run_dir in stack:
-                    run_dir.write_status(replace(run_dir.read_status(), job=job.job_id))
+                    status = run_dir.read_status()
+                    run_dir.write_status(replace(status, job=job.job_id, job_options=list(self.request.typed)))
             numbers.append(jobs[0].job_id.partition("_")[0])
             released = _run("scontrol", "release", numbers[-1])
             if released.returncode:
@@ -110,7 +124,7 @@ class Submission:
         warning = f"B:USR2@{options.grace}"
         more = {"mem": options.memory, "requeue": True, "signal": warning, "hold": hold or None}
         parameters = {
-            "job_name": "lop",
+            "job_name": JOB_NAME,
             "partition": options.partition,
             "account": options.account,
             "qos": options.qos,

@@ -17,12 +17,15 @@ from types import FrameType
 
 from submitit.helpers import DelayedSubmission
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import DataError, StoreError, UserError
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Plan, Resources
+from lop_engine.launch.slurm.images import look_at, node, worker_options
 from lop_engine.records import State
+from lop_engine.run_files import log
 from lop_engine.rundir import RunDir
 from lop_engine.scheduler import own_job
+from lop_engine.spec import validate
 
 POLL_S = 0.5
 HEARTBEAT_EVERY_S = 15.0
@@ -30,19 +33,51 @@ HEARTBEAT_EVERY_S = 15.0
 
 
 class ArrayTask:
-    """Trains a stack with a launcher of its own, which tries a worker that died again."""
+    """Trains a stack with a launcher of its own, which tries a worker that died again.
 
-    def __init__(self, paths: list[str], device: str, threads: int, retries: int) -> None:
-        self.paths, self.device, self.threads, self.retries = paths, device, threads, retries
+    Args:
+        stage: the directory of the node to which the images are copied first, its variables not yet expanded.
+    """
+
+    def __init__(self, paths: list[str], device: str, threads: int, retries: int, stage: str | None = None) -> None:
+        self.paths, self.device, self.threads, self.retries, self.stage = paths, device, threads, retries, stage
         self._launcher: LocalLauncher | None = None
         self._terminated = False
 
     def __call__(self) -> None:
         signal.signal(signal.SIGTERM, self._note_termination)
-        stack = self._stack()
-        wanted = [run_dir for run_dir in stack if _put_back(run_dir, ("queued", "running", "failed"))]
+        for run_dir in (one for one in self._stack() if not os.path.exists(one.run_json)):
+            log(f"{node()}: {run_dir.path}: no run there; unless it was removed, this node does not see the runs")
+        wanted = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed"))]
+        try:
+            # Before there is a launcher: `checkpoint` may come in the middle, and then only queues the runs.
+            options = self._images(wanted) if wanted else []
+        except DataError as error:
+            log(str(error))
+            for run_dir in wanted:
+                _refuse(run_dir, str(error))
+        else:
+            self._train(wanted, options)
+
+    def _images(self, wanted: list[RunDir]) -> list[str]:
+        """Look at the images, and copy them to this node if they are to be; return what a worker is told of it.
+
+        Raises:
+            DataError: this node has no images to train on.
+        """
+        try:
+            spec = validate(wanted[0].read_spec(), str(wanted[0].run_json))
+        except (OSError, UserError):
+            return []  # the worker's to say
+        images = look_at(spec, [run_dir.seed for run_dir in wanted], lambda: self._terminated)
+        if images is None or self.stage is None:
+            return []
+        return worker_options(images, self.stage, lambda: self._terminated, log)
+
+    def _train(self, wanted: list[RunDir], worker_options: list[str]) -> None:
         resources = Resources([self.device], self.threads, max(1, len(wanted)))
-        self._launcher = launcher = LocalLauncher(Plan([wanted] if wanted else [], resources), self.retries)
+        plan = Plan([wanted] if wanted else [], resources)
+        self._launcher = launcher = LocalLauncher(plan, self.retries, worker_options)
         stopping = False
         while launcher.active:
             # `checkpoint` is called within a signal's handler: never on top of a poll, only in the sleep.
@@ -73,7 +108,8 @@ class ArrayTask:
                 self._launcher.poll()
                 time.sleep(0.1)
         left = [run_dir for run_dir in unfinished if _put_back(run_dir, ("queued", "running", "stopped"))]
-        return DelayedSubmission(ArrayTask(self.paths, self.device, self.threads, self.retries)) if left else None
+        again = ArrayTask(self.paths, self.device, self.threads, self.retries, self.stage)
+        return DelayedSubmission(again) if left else None
 
     def _stack(self) -> list[RunDir]:
         return [RunDir(Path(path)) for path in self.paths]
@@ -100,6 +136,14 @@ def _say(run_dir: RunDir, note: str) -> None:
         status = run_dir.read_status()
         if status.state == "stopped":
             run_dir.write_status(replace(status, note=note))
+
+
+def _refuse(run_dir: RunDir, error: str) -> None:
+    """End a run that waits: no worker can train it here."""
+    with suppress(OSError, StoreError):
+        status = run_dir.read_status()
+        if status.state == "queued":
+            run_dir.write_status(replace(status, state="failed", error=error))
 
 
 def _state(run_dir: RunDir) -> State | None:

@@ -193,6 +193,6 @@ class LogScreen(FrameScreen):
 
 
 def troubles(run: RunView) -> list[Line]:
-    """What went wrong with a run, in full: why it cannot be read, its worker's error, what was noted."""
-    texts = (run.problem, run.status.error, run.status.note)
+    """What went wrong with a run, in full: why it cannot be read, its worker's error, what was noted, its job."""
+    texts = (run.problem, run.status.error, run.status.note, run.job_note)
     return [Line(clean(line), "error") for text in texts if text for line in text.rstrip().split("\n")]

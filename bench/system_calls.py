@@ -1,0 +1,140 @@
+"""What a command does to a file system: its system calls, as strace writes them down, by kind and by place."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Kinds of calls. What asks a file server for nothing of its own is none: close, seek, fstat of an open file, mmap.
+_CALLS = {
+    "look-up": "stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat",
+    "open": "open openat openat2",
+    "create": "creat",
+    "rename": "rename renameat renameat2",
+    "link": "link linkat symlink symlinkat",
+    "unlink": "unlink unlinkat rmdir",
+    "mkdir": "mkdir mkdirat",
+    "readdir": "getdents64",
+    "set attributes": "truncate ftruncate chmod fchmod fchmodat chown fchown fchownat utimensat",
+    "lock": "flock",
+    "fsync": "fsync fdatasync",
+    "write": "write pwrite64 writev pwritev pwritev2",
+    "read": "read pread64 readv preadv preadv2",
+}
+_KINDS = {call: kind for kind, calls in _CALLS.items() for call in calls.split()}
+METADATA = tuple(kind for kind in _CALLS if kind not in ("fsync", "write", "read"))
+"""What a server of names does, as against one of contents."""
+
+_LINE = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
+_PATH = re.compile(r'(?:\w+<(/[^>]*)>(?:\(deleted\))?)(?:, "([^"]*)")?|"([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call that names a file."""
+
+    kind: str
+    paths: tuple[str, ...]
+
+
+@dataclass
+class Seen:
+    """What a command and its children did."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    """By place, by kind."""
+    replaced: Counter[str] = field(default_factory=Counter)
+    """How often each name was given to a new file (rename), by name."""
+
+
+def parse(line: str, directory: str = "/") -> Call | None:
+    """The call in a line of ``strace -y -s 0``, None if it is of no kind or touches no file.
+
+    Args:
+        directory: what names are relative to where the line does not say it.
+    """
+    found = _LINE.match(line)
+    kind = _KINDS.get(found[1]) if found else None
+    if not found or kind is None:
+        return None
+    arguments, result = found[2], int(found[3])
+    if kind == "look-up" and "AT_EMPTY_PATH" in arguments:
+        return None  # of a file that is open: the answer came with the opening
+    if kind == "readdir" and result == 0:
+        return None  # that this was all, the answer before has said
+    if kind == "open" and "O_CREAT" in arguments:
+        kind = "create"
+    paths = tuple(
+        os.path.normpath(os.path.join(directory, start or "", name or alone or ""))
+        for start, name, alone in _PATH.findall(arguments)
+    )
+    return Call(kind, paths) if paths else None
+
+
+def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/") -> Seen:
+    """Count the calls of `lines` below `places` (the first that fits), by the place's name."""
+    seen = Seen({name: Counter() for name in places.values()})
+    for line in lines:
+        call = parse(line, directory)
+        if call is None:
+            continue
+        place = next((name for path, name in places.items() if any(_is_below(one, path) for one in call.paths)), None)
+        if place:
+            seen.counts[place][call.kind] += 1
+            if call.kind == "rename":
+                seen.replaced[os.path.basename(call.paths[-1])] += 1
+    return seen
+
+
+@contextmanager
+def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Iterator[tuple[Any, Seen]]:
+    """Run a command under strace: yields its process, and what is counted once the block and the process have ended.
+
+    Args:
+        places: directories by absolute path without links, and their names; of nested ones the inner first.
+        options: of subprocess.Popen.
+    """
+    if shutil.which("strace") is None:
+        raise SystemExit("there is no strace here; on Debian and Ubuntu: apt-get install strace")
+    seen = Seen()
+    with tempfile.TemporaryDirectory() as directory:
+        # A file a thread: in one for all, calls of several threads would be torn apart. --seccomp-bpf stops the
+        # command at these calls alone.
+        strace = ["strace", "-ff", "-qq", "-y", "-s", "0", "--seccomp-bpf", "-o", f"{directory}/trace"]
+        strace += ["-e", "trace=" + ",".join(f"?{call}" for call in _KINDS)]
+        with subprocess.Popen([*strace, *command], **options) as process:
+            yield process, seen
+            if process.stdin:
+                process.stdin.close()
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command[:4])} ...: ended with status {process.returncode}")
+        found = count(_lines(Path(directory)), places, str(options.get("cwd", os.getcwd())))
+        seen.counts, seen.replaced = found.counts, found.replaced
+
+
+def traced(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Seen:
+    """Run a command to its end."""
+    with tracing(command, places, **options) as (process, seen):
+        process.wait()
+    return seen
+
+
+def metadata(counts: Mapping[str, float]) -> float:
+    return sum(counts.get(kind, 0) for kind in METADATA)
+
+
+def _lines(directory: Path) -> Iterator[str]:
+    for path in sorted(directory.iterdir()):
+        with open(path, errors="replace") as file:
+            yield from file
+
+
+def _is_below(path: str, directory: Path) -> bool:
+    return path == str(directory) or path.startswith(f"{directory}/")

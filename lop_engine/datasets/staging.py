@@ -1,0 +1,192 @@
+"""A copy of a data set on a node's own disk, made once a node: the file server is asked once, not by every worker.
+
+A copy takes its name in one step, when all of it is there, and those who want the same one wait for each other. So what
+has the name is whole, whoever was killed meanwhile; what such a one leaves, the next clears away.
+"""
+
+import getpass
+import hashlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lop_engine.datasets import open_images
+from lop_engine.datasets.class_folder import ClassFolder
+from lop_engine.datasets.manifest import NAME
+from lop_engine.errors import DataError
+from lop_engine.spec import Spec
+
+RESERVE_BYTES = 2**30
+"""Left free on the node's disk."""
+PATIENCE_S = 15 * 60
+"""How long another's copy is waited for."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a data set: where it is, and its place below the copy."""
+
+    source: Path
+    place: str
+    size: int
+    mtime_ns: int
+
+
+def expand(directory: str) -> Path:
+    """`directory` with the variables and the ~ of this machine. Raises DataError if no absolute path comes of it."""
+    unset = [name for name in re.findall(r"\$\{?(\w+)", directory) if not os.environ.get(name)]
+    if unset:
+        raise DataError(f"{directory}: {unset[0]} is not set here")
+    path = Path(os.path.expanduser(os.path.expandvars(directory)))
+    if not path.is_absolute():
+        raise DataError(f"{directory}: is {path} here, which is no absolute path")
+    return path
+
+
+def stage(
+    images: ClassFolder,
+    into: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Copy `images` below `into`, unless they are there already; return the copy's folder.
+
+    Args:
+        should_stop: looked at between files and while another's copy is waited for.
+    Raises:
+        DataError: there is no copy: no room, a disk that refuses, or `should_stop`. Nothing half-copied is left then.
+    """
+    try:
+        files = list(_files(images))
+        folder = images.path.resolve()
+        name = folder.parent.name if folder.name == "classes" else folder.name
+        target = _own_folder(into) / f"{name}-{_key(images, files)}"
+        with _alone(target, should_stop):
+            if _is_whole(target, files):
+                report(f"images: those in {target}")
+            else:
+                began = time.monotonic()
+                _copy(files, target, should_stop)
+                size = sum(file.size for file in files)
+                report(f"images: copied {size / 1e6:.1f} MB to {target} in {time.monotonic() - began:.1f} s")
+    except OSError as error:
+        raise DataError(f"{error.filename or into}: {error.strerror or error}") from None
+    except (NotImplementedError, ValueError) as error:  # a disk without locks; a name that is none
+        raise DataError(f"{into}: {error}") from None
+    return target
+
+
+def reading(spec: Spec, copy: Path) -> Spec:
+    """`spec` with its images read from `copy`. Raises DataError if those are not its images, or not all of them."""
+    copied = spec.model_copy(update={"dataset": str(copy)})
+    images = open_images(copied, every_file=False)
+    # Without a checksum nothing else tells that the last classes are missing, which would make other tasks.
+    if not spec.dataset_sha256 and images.num_classes != open_images(spec, every_file=False).num_classes:
+        raise DataError(f"{copy}: {images.num_classes} classes are left")
+    return copied
+
+
+def _files(images: ClassFolder) -> Iterator[_File]:
+    sources = [(images.file(index), f"classes/{index}.npy") for index in range(images.num_classes)]
+    if images.manifest:
+        sources.append((images.path.parent / NAME, NAME))
+    for source, place in sources:
+        status = os.stat(source)
+        yield _File(source, place, status.st_size, status.st_mtime_ns)
+
+
+def _key(images: ClassFolder, files: Sequence[_File]) -> str:
+    """Stands for the images; for those without a checksum, for the place and the look of their files."""
+    if images.sha256:
+        return images.sha256[:16]
+    looks = [f"{file.place} {file.size} {file.mtime_ns}" for file in files]
+    text = "\n".join([str(images.path.resolve()), *looks])
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _own_folder(into: Path) -> Path:
+    """``lop-<user>`` below `into`, for nobody else: in a folder that all may write, another could put images there."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container that knows nobody
+        user = str(os.getuid())
+    folder = into / f"lop-{user}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise DataError(f"{folder}: is another user's")
+    return folder
+
+
+@contextmanager
+def _alone(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock of one copy on this node. The system drops it with the process."""
+    lock, deadline = FileLock(target.with_name(f"{target.name}.lock")), time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if should_stop():
+                raise DataError(f"{target}: the job ends") from None
+            if time.monotonic() > deadline:
+                minutes = PATIENCE_S // 60
+                raise DataError(f"{target}: another task has been copying for {minutes} minutes") from None
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_whole(target: Path, files: Sequence[_File]) -> bool:
+    """Whether every file is there, with its size: a node's disk may have been cleaned by age, file by file."""
+    try:
+        return all(os.stat(target / file.place).st_size == file.size for file in files)
+    except OSError:
+        return False
+
+
+def _copy(files: Sequence[_File], target: Path, should_stop: Callable[[], bool]) -> None:
+    temporary = target.with_name(f".{target.name}.copying")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if target.exists():
+        target.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+    _require_room(files, target.parent)
+    try:
+        (temporary / "classes").mkdir(parents=True)
+        for file in files:
+            if should_stop():
+                raise DataError(f"{target}: the job ends")
+            _copy_file(file, temporary / file.place)
+        temporary.rename(target)
+    except BaseException:  # also submitit's, which ends a job that is requeued within a signal's handler
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _require_room(files: Sequence[_File], folder: Path) -> None:
+    needed, free = sum(file.size for file in files), shutil.disk_usage(folder).free
+    if free < needed + RESERVE_BYTES:
+        raise DataError(
+            f"{folder}: {free / 2**30:.1f} GiB free, {needed / 2**30:.1f} GiB of images and a reserve of "
+            f"{RESERVE_BYTES / 2**30:.0f} GiB are wanted"
+        )
+
+
+def _copy_file(file: _File, copy: Path) -> None:
+    with open(file.source, "rb") as source, open(copy, "wb") as written:
+        shutil.copyfileobj(source, written, 2**20)
+        written.flush()
+        os.fsync(written.fileno())  # a name outlives a power failure sooner than what it names
+    if copy.stat().st_size != file.size:
+        raise DataError(f"{file.source}: has changed while it was copied")

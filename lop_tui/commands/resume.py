@@ -1,0 +1,117 @@
+"""`lop resume`: train what is stopped, failed, lost or left queued to its end."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from lop_engine.errors import LaunchError
+from lop_engine.launch import Resources, decide_resources, plan_runs, take_up
+from lop_engine.launch.slurm import Submission
+from lop_engine.records import ENDED
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader, RunView
+from lop_engine.scheduler import Scheduler, has_job
+from lop_engine.selection import select
+from lop_engine.spec import validate
+from lop_tui.commands.cluster import HERE, Launching, plan_for_cluster, submit
+from lop_tui.commands.console import plural, resume_command, say
+from lop_tui.commands.run import DETACHED, conclude, describe, detach
+from lop_tui.commands.supervise import supervise
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where and how runs are trained."""
+
+    device: str
+    workers: int | None
+    seeds_per_worker: int | None
+    retries: int
+    watch: bool
+    detach: bool
+    launching: Launching = HERE
+
+
+def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
+    """Train runs to their end where they were begun; exit status as of `lop run`. Raises UserError.
+
+    With `means.detach` it is queued, and a launcher in the background trains it.
+    """
+    console = Console()
+    waiting = _waiting(console, select(RunsReader(runs_dir).read(), selectors), bool(selectors), means.launching)
+    if not waiting:
+        say(console, "nothing to resume")
+        return 0
+    requests = dict(means.launching.requests(waiting))
+    here = requests.pop(None, [])
+    submissions = [
+        Submission(
+            plan_for_cluster(_dirs(views), request.options, means.seeds_per_worker), request, runs_dir, means.retries
+        )
+        for request, views in requests.items()
+        if request
+    ]
+    # What cannot be had is refused before anything is changed.
+    resources = _resources(here, means) if here else None
+    for submission in submissions:
+        submission.check()
+    if submissions:
+        take_up([view.dir for view in waiting if view not in here])
+        submit(console, submissions, runs_dir, means.watch and not here)
+    return _train_here(console, runs_dir, selectors, here, resources, means) if resources else 0
+
+
+def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching) -> list[RunView]:
+    """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError."""
+    for view in chosen:
+        if view.problem and by_name:
+            raise LaunchError(view.problem)
+        if view.problem:
+            say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
+    readable = [view for view in chosen if not view.problem]
+    waiting = [view for view in readable if view.state not in (*ENDED, "running")]
+    if DETACHED in os.environ:  # these were queued for us; what is not any more has been stopped meanwhile
+        is_local = launching.launcher == "local"
+        waiting = [view for view in waiting if view.state == "queued" and (is_local or not view.status.job)]
+    scheduler = Scheduler()
+    submitted = [view for view in waiting if has_job(view.status, scheduler)]
+    for state in ("running", *sorted(ENDED)):
+        count = sum(view.state == state for view in readable)
+        if count:
+            say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {state} already")
+    if submitted:
+        say(console, f"{len(submitted)} of {len(readable)} runs have a job in Slurm's queue already")
+    return [view for view in waiting if view not in submitted]
+
+
+def _resources(waiting: Sequence[RunView], means: Means) -> Resources:
+    specs = [validate(dict(view.spec), str(view.dir.run_json)) for view in waiting]
+    return decide_resources(specs, means.device, means.workers, means.seeds_per_worker)
+
+
+def _train_here(
+    console: Console,
+    runs_dir: Path,
+    selectors: Sequence[str],
+    waiting: Sequence[RunView],
+    resources: Resources,
+    means: Means,
+) -> int:
+    prepared = take_up(_dirs(waiting))
+    if means.detach:
+        say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
+        return detach(console, runs_dir)
+    plan = plan_runs(prepared.to_train, resources)
+    say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
+    dirs = set(_dirs(waiting))
+    if not supervise(console, plan, dirs, runs_dir, means.watch, means.retries):
+        say(console, f"stopped; go on with {resume_command(runs_dir, selectors)}")
+        return 130
+    return conclude(console, runs_dir, dirs)
+
+
+def _dirs(views: Sequence[RunView]) -> list[RunDir]:
+    return [view.dir for view in views]
