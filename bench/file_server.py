@@ -10,6 +10,7 @@ Submission and training happen on this machine, with stand-ins for sbatch and sc
 """
 
 import argparse
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -278,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="count a run of the paper's sizes, too: some minutes more")
     given = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     with tempfile.TemporaryDirectory() as name:
         cluster = Cluster(Path(name))
         solved = print_tables(cluster, console)

@@ -79,7 +79,7 @@ def stage(
                 report(f"images: copied {size / 1e6:.1f} MB to {target} in {time.monotonic() - began:.1f} s")
     except OSError as error:
         raise DataError(f"{error.filename or into}: {error.strerror or error}") from None
-    except (NotImplementedError, ValueError) as error:  # a disk without locks; a name that is none
+    except ValueError as error:  # a name that is none
         raise DataError(f"{into}: {error}") from None
     return target
 
@@ -129,7 +129,8 @@ def _own_folder(into: Path) -> Path:
 @contextmanager
 def _alone(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
     """Hold the lock of one copy on this node. The system drops it with the process."""
-    lock, deadline = FileLock(target.with_name(f"{target.name}.lock")), time.monotonic() + PATIENCE_S
+    lock = FileLock(target.with_name(f"{target.name}.lock"), fallback_to_soft=False)
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             lock.acquire(timeout=0)

@@ -14,8 +14,8 @@ from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.importing import batches, class_files, image_folder, parquet, pixels
 from lop_engine.datasets.importing.names import check_names_file, class_names
+from lop_engine.datasets.importing.new_folder import new_folder
 from lop_engine.datasets.importing.source import ImportOptions, Source
-from lop_engine.datasets.importing.staging import new_folder
 from lop_engine.datasets.importing.writer import ClassWriter
 from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
 from lop_engine.datasets.survey import ClassSurvey, channel_statistics, survey_class
