@@ -125,7 +125,7 @@ def _progress(text: str) -> Test:
     if not match:
         raise QueryError(f'progress "{text}": write a limit in percent: <50%, >=90%, or 100%')
     compare, limit = _COMPARISONS[match[1]], float(match[2])
-    return lambda view: compare(100.0 if view.state == "finished" else 100 * view.status.progress, limit)
+    return lambda view: compare(100 * view.progress, limit)
 
 
 #: By key, what makes a test of a value.

@@ -61,6 +61,23 @@ class RunView:
     def num_tasks(self) -> int:
         return int(self.spec.get("num_tasks", 0))
 
+    @property
+    def tasks_recorded(self) -> int:
+        """Finished tasks whose records were read."""
+        return max(map(len, self.series.values()), default=0)
+
+    @property
+    def tasks_done(self) -> int:
+        """Finished tasks: by the records, or by a status that is ahead of them; it may be a heartbeat behind."""
+        return max(self.status.tasks_done, self.tasks_recorded)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 .. 1."""
+        if self.state == "finished":
+            return 1.0
+        return max(self.status.progress, self.tasks_recorded / self.num_tasks if self.num_tasks else 0.0)
+
 
 @dataclass(frozen=True)
 class Snapshot:

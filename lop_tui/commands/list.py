@@ -16,7 +16,6 @@ from rich.text import Text
 
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.logs import clean
-from lop_engine.runs import RunView
 from lop_tui.commands.console import say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
@@ -43,7 +42,7 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
 
 def _as_dict(group: Group) -> dict[str, Any]:
     """The standard error is null where there is none, of one seed."""
-    done = [_tasks_recorded(run) for run in group.runs]
+    done = [run.tasks_recorded for run in group.runs]
     summary = summarise(group)
     num_seeds = summary.num_seeds_last if summary else 0
     size, changed_at = _on_disk(group)
@@ -86,7 +85,7 @@ def _table(groups: Sequence[Group], width: int) -> Table:
 
 
 def _row(group: Group) -> list[str]:
-    done = [_tasks_recorded(run) for run in group.runs]
+    done = [run.tasks_recorded for run in group.runs]
     first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
     summary = summarise(group)
@@ -100,10 +99,6 @@ def _row(group: Group) -> list[str]:
         f"{size / 2**20:.1f} MB",
         f"{formats.duration(max(0, time.time() - changed_at))} ago",
     ]
-
-
-def _tasks_recorded(run: RunView) -> int:
-    return max((len(values) for values in run.series.values()), default=0)
 
 
 def _on_disk(group: Group) -> tuple[int, float]:

@@ -43,7 +43,7 @@ def show_run(runs_dir: Path, selector: str, as_json: bool) -> int:
     console = Console()
     for line in _facts(view, config):
         say(console, line)
-    if tasks := _tasks_recorded(view):
+    if tasks := view.tasks_recorded:
         bars = _ASCII_BARS if console.options.ascii_only else _BARS
         console.print(_table(view, tasks, bars, console.width))
     if error := view.problem or view.status.error:
@@ -65,7 +65,7 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
     """The run in words, a line a matter."""
     status = view.status
     where = [one for one in (status.device, status.host or config.get("host")) if one]
-    progress = f"{_tasks_recorded(view)} of {view.num_tasks} tasks"
+    progress = f"{view.tasks_recorded} of {view.num_tasks} tasks"
     if view.state == "running" and status.eta_s is not None:
         progress += f", {formats.duration(status.eta_s)} left"
     facts = {
@@ -131,12 +131,8 @@ def _column_width(cells: Sequence[str]) -> int:
     return max(map(len, cells), default=0) + 3
 
 
-def _tasks_recorded(view: RunView) -> int:
-    return max((len(values) for values in view.series.values()), default=0)
-
-
 def _as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
-    tasks = _tasks_recorded(view)
+    tasks = view.tasks_recorded
     last = range(max(0, tasks - _LAST_TASKS), tasks)
     return {
         "run": view.dir.name,
@@ -144,7 +140,7 @@ def _as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
         "state": view.state,
         "tasks_done": tasks,
         "num_tasks": view.num_tasks,
-        "progress": view.status.progress,
+        "progress": view.progress,
         "error": view.problem or view.status.error,
         "config": dict(config),
         "status": view.status.to_dict(),

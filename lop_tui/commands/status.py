@@ -59,17 +59,13 @@ def _table(views: tuple[RunView, ...]) -> Table:
         table.add_row(
             view.dir.name,
             f"[{_STYLES.get(view.state, 'default')}]{view.state}[/]",
-            f"{_tasks_recorded(view)}/{view.num_tasks}",
+            f"{view.tasks_recorded}/{view.num_tasks}",
             _percent(view, "train_accuracy"),
             _percent(view, "test_accuracy"),
             formats.duration(view.status.eta_s) if running and view.status.eta_s is not None else "",
             *(f"{view.status.job or ''} {view.status.host or ''}".strip() for _ in jobs),
         )
     return table
-
-
-def _tasks_recorded(view: RunView) -> int:
-    return max((len(values) for values in view.series.values()), default=0)
 
 
 def _percent(view: RunView, metric: str) -> str:
@@ -84,9 +80,9 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "setting": view.setting,
         "seed": view.seed,
         "state": view.state,
-        "tasks_done": _tasks_recorded(view),
+        "tasks_done": view.tasks_recorded,
         "num_tasks": view.num_tasks,
-        "progress": view.status.progress,
+        "progress": view.progress,
         "eta_s": view.status.eta_s if view.state == "running" else None,
         "device": view.status.device,
         "host": view.status.host,

@@ -12,7 +12,7 @@ from lop_engine.published import published_levels
 from lop_engine.records import NEED_HIDDEN
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
-from lop_tui.dashboard.rows import Style, tasks_recorded
+from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure
 
@@ -92,7 +92,7 @@ def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
         return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"
     if metric in NEED_HIDDEN and runs and all(run.spec.get("agent") == "linear" for run in runs):
         return "a linear network has no hidden units"
-    return "not recorded" if any(map(tasks_recorded, runs)) else ""
+    return "not recorded" if any(run.tasks_recorded for run in runs) else ""
 
 
 def _is_same_chart(one: Chart, other: Chart) -> bool:
@@ -134,7 +134,7 @@ def scaled(measure: Measure, settings: Settings) -> Measure:
 def find_scope(groups: Sequence[Group], request: Request) -> Scope:
     """The x axis that holds all groups, and bins that suit the part of it that is shown."""
     unit = request.settings.x_unit
-    done = [max(map(tasks_recorded, group.runs)) for group in groups]
+    done = [max(run.tasks_recorded for run in group.runs) for group in groups]
     tasks = task_axis(max(done, default=0), max((group.num_tasks for group in groups), default=1))
     x = tasks
     if unit != "tasks":

@@ -35,7 +35,6 @@ from lop_tui.dashboard.rows import (
     build_row,
     count_states,
     find_notices,
-    tasks_recorded,
 )
 from lop_tui.dashboard.settings import Request
 from lop_tui.measures import MEASURES
@@ -140,7 +139,7 @@ class ViewBuilder:
         styles = _styles(snapshot.runs)  # of all runs: a filter changes no colour
         query = parse_query(request.settings.query)
         runs = tuple(run for run in snapshot.runs if query.matches(run))
-        last_task = max(map(tasks_recorded, runs), default=0)
+        last_task = max((run.tasks_recorded for run in runs), default=0)
         if request.replay_at is not None:
             runs = tuple(_until(run, request.replay_at) for run in runs)
         groups = tuple(group_runs(runs))
@@ -182,8 +181,7 @@ def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
 
 def _until(run: RunView, task: int) -> RunView:
     """The run as it stood after so many tasks."""
-    done = tasks_recorded(run)
-    if done <= task:
+    if run.tasks_recorded <= task:
         return run
     series = {metric: values[:task] for metric, values in run.series.items()}
     status = replace(run.status, tasks_done=task, epochs_done=0, epochs_per_s=None, error=None)
@@ -197,7 +195,7 @@ def _phase(snapshot: Snapshot, runs: Sequence[RunView]) -> Phase:
         return "none match"
     if all(run.state not in ("queued", "running") for run in runs):
         return "ended"
-    return "running" if any(map(tasks_recorded, runs)) else "no tasks"
+    return "running" if any(run.tasks_recorded for run in runs) else "no tasks"
 
 
 def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) -> Seeds | None:
@@ -205,7 +203,7 @@ def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) 
     if group is None:
         return None
     settings = request.settings
-    shown = round(task_axis(max(map(tasks_recorded, group.runs)), group.num_tasks).high)
+    shown = round(task_axis(max(run.tasks_recorded for run in group.runs), group.num_tasks).high)
     bin_size = settings.bin_size or default_bin(shown)
     table = seed_table(group, settings.metric, bin_size)
     measure = scaled(MEASURES[settings.metric], settings)
@@ -236,6 +234,6 @@ def _difference(groups: Sequence[Group], request: Request) -> Difference | None:
         return None
     one, other = (found[label] for label in request.compare)
     settings = request.settings
-    done = min(max(map(tasks_recorded, group.runs)) for group in (one, other))
+    done = min(max(run.tasks_recorded for run in group.runs) for group in (one, other))
     shown = round(task_axis(done, min(one.num_tasks, other.num_tasks)).high)
     return compare(one, other, settings.metric, settings.bin_size or default_bin(shown))

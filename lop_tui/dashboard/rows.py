@@ -63,11 +63,6 @@ def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
     return tuple((state, counts[state]) for state in STATES if counts[state])
 
 
-def tasks_recorded(run: RunView) -> int:
-    """Finished tasks whose records were read."""
-    return max((len(values) for values in run.series.values()), default=0)
-
-
 def short_label(group: Group) -> str:
     """The setting by its values alone: ``bp 0.01`` for ``bp step_size=0.01``."""
     if group.setting == "default":
@@ -85,19 +80,15 @@ def build_row(group: Group, style: Style) -> Row:
         short_label=short_label(group),
         style=style,
         states=count_states(group.runs),
-        tasks_done=sum(run.status.tasks_done for run in group.runs),
+        tasks_done=sum(run.tasks_done for run in group.runs),
         tasks_total=sum(run.num_tasks for run in group.runs),
-        progress=float(np.mean([_progress(run) for run in group.runs])),
+        progress=float(np.mean([run.progress for run in group.runs])),
         accuracy=accuracy,
         accuracy_seeds=accuracy_seeds,
         tasks_per_min=tasks_per_min or None,
         eta_s=_eta_s(group, tasks_per_min),
         device=_devices(group),
     )
-
-
-def _progress(run: RunView) -> float:
-    return 1.0 if run.state == "finished" else run.status.progress
 
 
 def _tasks_per_min(run: RunView) -> float:
@@ -111,7 +102,7 @@ def _eta_s(group: Group, tasks_per_min: float) -> float | None:
     if not tasks_per_min or len(known) < len(running):
         return None
     unfinished = [run for run in group.runs if run.state in ("queued", "running")]
-    tasks_left = sum(run.num_tasks * (1 - run.status.progress) for run in unfinished)
+    tasks_left = sum(run.num_tasks * (1 - run.progress) for run in unfinished)
     return max(*known, 60 * tasks_left / tasks_per_min)
 
 

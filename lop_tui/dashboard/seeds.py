@@ -53,7 +53,7 @@ def _key(row: SeedRow, sort: Sort) -> float:
     if sort == "state":
         return STATES.index(row.run.state)
     if sort == "tasks":
-        return row.run.status.tasks_done
+        return row.run.tasks_done
     return getattr(row.summary, sort) if row.summary else math.nan
 
 
@@ -99,7 +99,7 @@ def _cells(row: SeedRow, metric: str, coloured: bool) -> dict[str, Text]:
     cells = {
         "seed": Text(str(run.seed), justify="right"),
         "state": Text(run.state, style=STATE_COLOURS[run.state] if coloured else ""),
-        "tasks": Text(f"{run.status.tasks_done}/{run.num_tasks}", justify="right"),
+        "tasks": Text(f"{run.tasks_done}/{run.num_tasks}", justify="right"),
         "device": Text(_where(run)),
     }
     for column in ("last", "best", "drop", "dormant"):

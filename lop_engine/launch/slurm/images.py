@@ -15,7 +15,7 @@ from lop_engine.spec import Spec
 PATIENCE_S = 10 * 60
 """A thousand tasks that start at once look at a thousand files each."""
 LOOK_S = 0.1
-_SHARED = "the images must lie where the compute nodes see them; then lop resume --launcher slurm"
+_SHARED = "the images must lie where the compute nodes see them; then lop resume"
 
 
 def node() -> str:
@@ -48,7 +48,7 @@ def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -
         return None
     if not found:
         where = f"{node()}: {spec.dataset}"
-        raise DataError(f"{where}: no answer for {PATIENCE_S // 60} minutes; lop resume --launcher slurm tries again")
+        raise DataError(f"{where}: no answer for {PATIENCE_S // 60} minutes; lop resume tries again")
     if isinstance(found[0], Exception):
         raise found[0]
     return found[0]

@@ -194,7 +194,7 @@ class SeedsScreen(OneMetricScreen):
     def _tasks_done(self) -> int:
         """Of the seed that has got furthest."""
         rows = self._seeds.rows if self._seeds else ()
-        return max((row.run.status.tasks_done for row in rows), default=0)
+        return max((row.run.tasks_done for row in rows), default=0)
 
     def _put_cursor(self, task: float) -> None:
         if self._tasks_done:
