@@ -98,7 +98,8 @@ def judge(state: State, status: RunStatus, scheduler: Scheduler) -> tuple[State,
     if job is None:
         return ("lost", f"job {status.job} is gone from the queue") if state == "queued" else (state, None)
     if job.state in _WAITING:
-        return "queued", f"job {status.job} waits: {job.reason or job.state}"
+        advice = f" (scontrol release {status.job} lets it go)" if job.reason == "JobHeldUser" else ""
+        return "queued", f"job {status.job} waits: {job.reason or job.state}{advice}"
     if job.state in _AT_WORK:
         return state, f"job {status.job} is on {job.node}" if state == "queued" else None
     return "lost", f"job {status.job} ended: {job.state}"

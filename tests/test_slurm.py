@@ -99,6 +99,24 @@ def test_where_there_is_no_slurm_a_line_says_so_and_nothing_is_made(here, monkey
     assert not (here / "runs").exists()
 
 
+def test_what_only_a_cluster_with_accounting_refuses_is_said_in_its_words(here, monkeypatch, capsys):
+    (here / "cbp.json").write_text(json.dumps(TINY))
+    sbatch = here / "sbatch"
+    sbatch.write_text(
+        "#!/bin/sh\necho allocation failure: Invalid account or account/partition combination specified >&2\nexit 1\n"
+    )
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(here), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", "--launcher", "slurm", "--slurm", "account=nobody"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Invalid account or account/partition combination specified (account=nobody)\n" in said
+    assert said.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["--launcher", "slrum"], "choose local or slurm"), (["--slurm", "gpus=1"], "--slurm is for --launcher slurm")],
