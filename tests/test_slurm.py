@@ -27,7 +27,7 @@ from lop_engine.scheduler import Scheduler, judge, own_job
 from lop_engine.spec import Run, validate
 from lop_engine.store import read_table
 from lop_tui import cli
-from lop_tui.commands.cluster import Launching
+from lop_tui.commands.cluster import Launching, plan_for_cluster
 from lop_tui.commands.status import show_status
 from tests.helpers import TINY, append_tasks, make_metrics, make_run
 
@@ -54,7 +54,6 @@ def test_the_command_line_goes_before_this_directory_s_file_and_that_before_the_
     options = read_options(["gpus=2", "memory=8gb"])
     assert (options.account, options.partition, options.gpus, options.memory) == ("mine", "new", 2, "8G")
     assert options.setup == ("module load python", "true")
-    assert options.device == "cuda"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +128,23 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "seeds_per_worker", "seeds", "devices", "threads"),
+    [
+        ([], None, [1] * 25, ["cpu"], 1),
+        (["cpus=8"], None, [8, 8, 8, 1], ["cpu"] * 8, 1),
+        (["gpus=1", "cpus=4"], None, [10, 10, 5], ["cuda:0"], 4),
+        (["gpus=2", "cpus=4"], 5, [10, 10, 5], ["cuda:0", "cuda:1"], 2),
+        (["gpus=4"], None, [25], ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], 1),
+    ],
+)
+def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, seeds_per_worker, seeds, devices, threads):
+    dirs = [RunDir(here / "bp" / "default" / f"seed_{seed:03d}") for seed in range(25)]
+    plan = plan_for_cluster(dirs, read_options(typed), seeds_per_worker)
+    assert [len(stack) for stack in plan.stacks] == seeds
+    assert (plan.resources.devices, plan.resources.threads) == (devices, threads)
+
+
 # --- the task
 
 
@@ -147,7 +163,7 @@ def wait_for_tasks(run_dir: RunDir, number: int) -> None:
 
 
 def task_of(dirs: list[RunDir]) -> ArrayTask:
-    return ArrayTask([str(run_dir.path) for run_dir in dirs], "cpu", 1, 1)
+    return ArrayTask([str(run_dir.path) for run_dir in dirs], ["cpu"], 1, 1)
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ def prepare(runs_dir: Path, dataset: object, num_tasks: int = 2, seeds=(0,)) -> 
 
 
 def task_of(dirs: list[RunDir], stage: object = None, retries: int = 1) -> ArrayTask:
-    return ArrayTask([str(run_dir.path) for run_dir in dirs], "cpu", 1, retries, stage and str(stage))
+    return ArrayTask([str(run_dir.path) for run_dir in dirs], ["cpu"], 1, retries, stage and str(stage))
 
 
 def documents(run_dir: RunDir) -> list[dict]:
@@ -333,7 +333,7 @@ def test_a_file_server_that_does_not_answer_is_not_waited_for_without_end(
 
 
 def test_runs_that_the_node_does_not_see_are_named_in_the_job_s_log(tmp_path, in_job, no_worker, capsys):
-    ArrayTask([str(tmp_path / "runs" / "cbp" / "default" / "seed_000")], "cpu", 1, 1)()
+    ArrayTask([str(tmp_path / "runs" / "cbp" / "default" / "seed_000")], ["cpu"], 1, 1)()
     assert f"node7: {tmp_path}/runs/cbp/default/seed_000: no run there" in capsys.readouterr().out
 
 

@@ -83,14 +83,16 @@ def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
 
 
 def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None) -> Plan:
-    """A stack of seeds for each task: one on CPUs, ten on a GPU unless told otherwise."""
+    """Seeds for each task: ten for each of its GPUs, else one for each CPU; a worker for each of those."""
+    devices = [f"cuda:{number}" for number in range(options.gpus)] or ["cpu"] * options.cpus
     size = seeds_per_worker or (SEEDS_ON_A_GPU if options.gpus else 1)
-    return plan_runs(dirs, Resources([options.device], options.cpus, size))
+    return plan_runs(dirs, Resources(devices, max(1, options.cpus // len(devices)), size * len(devices)))
 
 
 def describe_array(plan: Plan, options: SlurmOptions) -> str:
-    """``12 tasks of a job array (cpu, 1 thread each)``."""
-    where = f"{options.device}, {plural(options.cpus, 'thread')} each"
+    """``12 tasks of a job array (cpu, 1 worker of 1 thread each)``."""
+    workers = f"{plural(plan.resources.workers, 'worker')} of {plural(plan.resources.threads, 'thread')} each"
+    where = f"{'cuda' if options.gpus else 'cpu'}, {workers}"
     where += ", images staged on their nodes" if options.stage else ""
     return f"{plural(len(plan.stacks), 'task')} of a job array ({where})"
 

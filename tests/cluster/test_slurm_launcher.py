@@ -109,8 +109,10 @@ def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
 
 
 def test_runs_of_a_node_that_fails_go_on_where_slurm_starts_them_again(here):
-    on_cluster("run", "bp.json", "--seeds", "2")
+    on_cluster("run", "bp.json", "--seeds", "2", "--slurm", "cpus=2")
     one_at_work(set())
+    assert len({view.status.job for view in views()}) == 1
+    assert len({view.status.pid for view in views()}) == 2
     slurm("scontrol", "update", "nodename=localhost", "state=down", "reason=tried")
     wait_for_runs(lambda found: "queued" in found)
     assert "BeginTime" in lop("status").stdout

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from platformdirs import user_config_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -73,7 +73,9 @@ class SlurmOptions(BaseModel):
     time: Annotated[int, BeforeValidator(_minutes)] = 24 * 60
     """Minutes; a task that needs more is requeued and goes on."""
     gpus: Annotated[int, Field(ge=0, le=8)] = 0
+    """Of a task: a worker trains on each."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Of a task: shared by the workers on its GPUs; without those a worker trains on each."""
     memory: Annotated[str | None, BeforeValidator(_memory)] = None
     """Of the task; a worker takes some 500 MB a seed on a CPU. None leaves it to the cluster."""
     array_parallelism: Annotated[int, Field(ge=1)] = 1000
@@ -84,10 +86,6 @@ class SlurmOptions(BaseModel):
     """Shell lines before training: module load, a virtual environment."""
     stage: Annotated[str | None, BeforeValidator(stage_directory)] = None
     """A directory on a node's own disk, to which the images are copied before training; expanded there."""
-
-    @property
-    def device(self) -> Literal["cpu", "cuda"]:
-        return "cuda" if self.gpus else "cpu"
 
 
 @dataclass(frozen=True)

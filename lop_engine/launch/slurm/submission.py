@@ -94,7 +94,7 @@ class Submission:
                         executor.submit(
                             ArrayTask(
                                 _paths(stack),
-                                resources.devices[0],
+                                resources.devices,
                                 resources.threads,
                                 self.retries,
                                 self.options.stage,

@@ -19,7 +19,7 @@ from submitit.helpers import DelayedSubmission
 
 from lop_engine.errors import DataError, StoreError, UserError
 from lop_engine.launch.local import LocalLauncher
-from lop_engine.launch.plan import Plan, Resources
+from lop_engine.launch.plan import Resources, plan_runs
 from lop_engine.launch.slurm.images import look_at, node, worker_options
 from lop_engine.records import State
 from lop_engine.run_files import log
@@ -33,14 +33,17 @@ HEARTBEAT_EVERY_S = 15.0
 
 
 class ArrayTask:
-    """Trains a stack with a launcher of its own, which tries a worker that died again.
+    """Trains seeds of one setting with a launcher of its own, which tries a worker that died again.
 
     Args:
+        devices: a worker trains on each; the seeds are spread over them.
         stage: the directory of the node to which the images are copied first, its variables not yet expanded.
     """
 
-    def __init__(self, paths: list[str], device: str, threads: int, retries: int, stage: str | None = None) -> None:
-        self.paths, self.device, self.threads, self.retries, self.stage = paths, device, threads, retries, stage
+    def __init__(
+        self, paths: list[str], devices: list[str], threads: int, retries: int, stage: str | None = None
+    ) -> None:
+        self.paths, self.devices, self.threads, self.retries, self.stage = paths, devices, threads, retries, stage
         self._launcher: LocalLauncher | None = None
         self._terminated = False
 
@@ -75,8 +78,8 @@ class ArrayTask:
         return worker_options(images, self.stage, lambda: self._terminated, log)
 
     def _train(self, wanted: list[RunDir], worker_options: list[str]) -> None:
-        resources = Resources([self.device], self.threads, max(1, len(wanted)))
-        plan = Plan([wanted] if wanted else [], resources)
+        size = max(1, -(-len(wanted) // len(self.devices)))
+        plan = plan_runs(wanted, Resources(self.devices, self.threads, size))
         self._launcher = launcher = LocalLauncher(plan, self.retries, worker_options)
         stopping = False
         while launcher.active:
@@ -108,7 +111,7 @@ class ArrayTask:
                 self._launcher.poll()
                 time.sleep(0.1)
         left = [run_dir for run_dir in unfinished if _put_back(run_dir, ("queued", "running", "stopped"))]
-        again = ArrayTask(self.paths, self.device, self.threads, self.retries, self.stage)
+        again = ArrayTask(self.paths, self.devices, self.threads, self.retries, self.stage)
         return DelayedSubmission(again) if left else None
 
     def _stack(self) -> list[RunDir]:
