@@ -1,0 +1,59 @@
+"""Runs that were submitted as a job, the task that trains them, and the disk of its node."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from lop_engine.datasets import staging
+from lop_engine.launch import prepare_run_dirs
+from lop_engine.launch.slurm.task import ArrayTask
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Run, validate
+from lop_engine.store import read_table
+from tests.helpers import TINY
+
+
+def prepare(runs_dir: Path, dataset: object = "synthetic", num_tasks: int = 3, seeds=(0,), job="12_3") -> list[RunDir]:
+    changes = {"dataset": str(dataset), "num_tasks": num_tasks, "train_images": 8, "test_images": 1}
+    spec = validate(TINY | changes, "tiny")
+    dirs = prepare_run_dirs(runs_dir, [Run("cbp", "default", seed, spec) for seed in seeds]).to_train
+    for run_dir in dirs:
+        run_dir.write_status(replace(run_dir.read_status(), job=job))
+    return dirs
+
+
+def task_of(dirs: list[RunDir], stage: object = None, retries: int = 1) -> ArrayTask:
+    return ArrayTask([str(run_dir.path) for run_dir in dirs], ["cpu"], 1, retries, stage and str(stage))
+
+
+def documents(run_dir: RunDir) -> list[dict]:
+    """Of its tasks, without the times."""
+    return [{**document, "seconds": 0} for document in read_table(run_dir.tasks_json)]
+
+
+def wait_for_tasks(run_dir: RunDir, number: int) -> None:
+    wait_for(lambda: run_dir.tasks_json.exists() and len(documents(run_dir)) >= number)
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def left(disk: Path) -> list[str]:
+    """What is on a node's disk besides locks."""
+    return [path.name for path in disk.glob("lop-*/*") if path.suffix != ".lock"]
+
+
+def fail_at_the_second_file(monkeypatch, failure: Callable[[], None]) -> None:
+    copy_file = staging._copy_file
+
+    def copy_or_fail(file, copy):
+        if file.place == "classes/1.npy":
+            failure()
+        copy_file(file, copy)
+
+    monkeypatch.setattr(staging, "_copy_file", copy_or_fail)

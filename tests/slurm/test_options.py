@@ -1,0 +1,173 @@
+"""What is asked of a cluster: options from files and the command line, and what one line refuses."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lop_engine.errors import ConfigError
+from lop_engine.launch.slurm import SlurmRequest, read_options
+from lop_engine.records import RunStatus
+from lop_engine.rundir import RunDir
+from lop_tui import cli
+from lop_tui.commands.cluster import Launching, plan_for_cluster
+from tests.helpers import TINY
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90", 90), ("1:30", 2), ("2:00:00", 120), ("1-0", 1440), ("1-12", 2160), ("1-12:30", 2190), ("0:00:30", 1)],
+)
+def test_times_are_read_as_slurm_reads_them(here, text, minutes):
+    assert read_options([f"time={text}"]).time == minutes
+
+
+def test_the_command_line_goes_before_this_directory_s_file_and_that_before_the_user_s(here):
+    (here / "config" / "lop").mkdir(parents=True)
+    (here / "config" / "lop" / "lop.toml").write_text('[slurm]\naccount = "mine"\npartition = "old"\ngpus = 1\n')
+    (here / "lop.toml").write_text('[slurm]\npartition = "new"\nsetup = ["module load python", "true"]\n')
+    options = read_options(["gpus=2", "memory=8gb"])
+    assert (options.account, options.partition, options.gpus, options.memory) == ("mine", "new", 2, "8G")
+    assert options.setup == ("module load python", "true")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("partitoin=x", r'--slurm: unknown option "partitoin"; did you mean "partition"\?'),
+        ("gpus", "write key=value"),
+        ("gpus=two", 'gpus "two": .*integer'),
+        ("time=soon", 'time "soon": is no time: write'),
+        ("time=0", "no time at all"),
+        ("memory=lots", 'memory "lots": is no amount'),
+        ("cpus=0", "cpus .*greater"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_by_name(here, typed, message):
+    with pytest.raises(ConfigError, match=message):
+        read_options([typed])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[slurm", "not valid TOML"),
+        ("slurm = 3", "is a section"),
+        ("[slurm]\ncolour = 1", r"\[slurm\]: unknown option"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(here, text, message):
+    (here / "lop.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"lop.toml.*{message}"):
+        read_options([])
+
+
+def test_where_there_is_no_slurm_a_line_says_so_and_nothing_is_made(here, monkeypatch, capsys):
+    (here / "cbp.json").write_text(json.dumps(TINY))
+    monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", "--seeds", "1", "--launcher", "slurm"])
+    monkeypatch.setenv("PATH", str(here))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "no sbatch here; type this on a login node" in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
+def test_what_only_a_cluster_with_accounting_refuses_is_said_in_its_words(here, monkeypatch, capsys):
+    (here / "cbp.json").write_text(json.dumps(TINY))
+    sbatch = here / "sbatch"
+    sbatch.write_text(
+        "#!/bin/sh\necho allocation failure: Invalid account or account/partition combination specified >&2\nexit 1\n"
+    )
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(here), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", "--launcher", "slurm", "--slurm", "account=nobody"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Invalid account or account/partition combination specified (account=nobody)\n" in said
+    assert said.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--launcher", "slrum"], "choose local or slurm"), (["--slurm", "gpus=1"], "--slurm is for --launcher slurm")],
+)
+def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, message):
+    (here / "cbp.json").write_text(json.dumps(TINY))
+    monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "seeds_per_worker", "seeds", "devices", "threads"),
+    [
+        ([], None, [1] * 25, ["cpu"], 1),
+        (["cpus=8"], None, [8, 8, 8, 1], ["cpu"] * 8, 1),
+        (["gpus=1", "cpus=4"], None, [10, 10, 5], ["cuda:0"], 4),
+        (["gpus=2", "cpus=4"], 5, [10, 10, 5], ["cuda:0", "cuda:1"], 2),
+        (["gpus=4"], None, [25], ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], 1),
+    ],
+)
+def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, seeds_per_worker, seeds, devices, threads):
+    dirs = [RunDir(here / "bp" / "default" / f"seed_{seed:03d}") for seed in range(25)]
+    plan = plan_for_cluster(dirs, read_options(typed), seeds_per_worker)
+    assert [len(stack) for stack in plan.stacks] == seeds
+    assert (plan.resources.devices, plan.resources.threads) == (devices, threads)
+
+
+def test_options_typed_before_hold_until_others_are_typed(here):
+    (here / "lop.toml").write_text('[slurm]\npartition = "new"\ntime = 60\n')
+    request = SlurmRequest.of(["gpus=2"], before=["gpus=1", "time=30"])
+    assert (request.options.gpus, request.options.time, request.options.partition) == (2, 30, "new")
+    assert request.typed == ("gpus=2", "time=30")
+
+
+def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
+    job, local = RunStatus("stopped", job="12_3", job_options=["cpus=4"]), RunStatus("stopped")
+    assert Launching().request(job).options.cpus == 4
+    assert Launching().request(local) is None
+    assert Launching("local").request(job) is None
+    assert Launching("slurm", ("cpus=2",)).request(job).options.cpus == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("", r"is no directory; .* quoted, .*'\$TMPDIR'"),
+        ("scratch", "begin with /, ~ or a variable"),
+        ("$(mktemp -d)", r"\$NAME and \$\{NAME\} are expanded on the node, nothing else"),
+    ],
+)
+def test_a_directory_that_cannot_be_meant_is_refused(tmp_path, monkeypatch, typed, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f'--slurm: stage ".*": {message}'):
+        read_options([f"stage={typed}"])
+
+
+def lop(monkeypatch, capsys, *words: str) -> str:
+    """Run a command that is refused; return what it says."""
+    monkeypatch.setattr(sys, "argv", ["lop", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_a_variable_of_which_the_shell_made_nothing_is_noticed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.json").write_text(json.dumps(TINY))
+    quote_it = "the shell here expands it: '$TMPDIR'"
+    # lop run tiny.json --stage $TMPDIR --launcher slurm
+    assert quote_it in lop(monkeypatch, capsys, "run", "tiny.json", "--stage", "--launcher", "slurm")
+    # ... --stage "$TMPDIR"
+    assert quote_it in lop(monkeypatch, capsys, "run", "tiny.json", "--launcher", "slurm", "--stage", "")
+    assert "--stage is for --launcher slurm" in lop(monkeypatch, capsys, "run", "tiny.json", "--stage", "$TMPDIR")
