@@ -94,8 +94,13 @@ class RunStatus:
     """What a person should know of a run that goes on all the same."""
     job: str | None = None
     """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
-    job_options: list[str] = field(default_factory=list)
-    """What was typed for it, ``key=value``: asked for again when the run goes on."""
+    job_options: list[str] | None = None
+    """Of a run that was submitted: what was typed for that, ``key=value``, and is asked for again when it goes on."""
+
+    @property
+    def is_submitted(self) -> bool:
+        """Whether it is for a cluster to train."""
+        return self.job_options is not None
 
     @property
     def progress(self) -> float:

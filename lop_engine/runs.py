@@ -145,7 +145,7 @@ class _RunReader:
 
     @property
     def is_of_a_job(self) -> bool:
-        return self._status.job is not None
+        return self._status.is_submitted
 
     def read(self, look: "_Look") -> RunView:
         """The run as it stands, or as it was seen last if that is recent enough."""

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lop_engine.records import RunStatus, State
+from lop_engine.records import ENDED, RunStatus, State
 
 ASK_EVERY_S = 15.0
 ASK_THE_BOOKS_EVERY_S = 60.0
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
+#: After it has not answered in that time.
+ASK_AGAIN_S = 300.0
 #: By this sacct knows ours among a user's jobs.
 JOB_NAME = "lop"
 
@@ -23,6 +25,9 @@ _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUS
 _AT_WORK = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED"})
 #: Why Slurm itself ends a job.
 _KILLED = frozenset({"OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"})
+
+
+HELD = "JobHeldUser"
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] | None = None
-        self._asked_at = float("-inf")
+        self._due_at = float("-inf")
         self.looked_at = 0.0
         """When the answer was given, Unix seconds."""
         self._books: dict[str, Job] = {}
@@ -49,9 +54,10 @@ class Scheduler:
 
     def job(self, name: str) -> Job | None:
         """The job, None if the scheduler no longer knows it. Raises LookupError if there is no answer."""
-        if time.monotonic() - self._asked_at > ASK_EVERY_S:
-            self._asked_at, self.looked_at = time.monotonic(), time.time()
+        if time.monotonic() > self._due_at:
+            began, self.looked_at = time.monotonic(), time.time()
             self._jobs = _ask_squeue()
+            self._due_at = began + (ASK_EVERY_S if time.monotonic() - began < PATIENCE_S else ASK_AGAIN_S)
         if self._jobs is None:
             raise LookupError
         if name in self._jobs:
@@ -70,12 +76,14 @@ def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
-    """Whether a waiting run has a job in the scheduler's queue, or one that begins just now."""
-    if status.state != "queued" or not status.job:
+    """Whether a run that has not ended has a job that will train it, or is at it."""
+    if status.state in ENDED or not status.job:
         return False
+    # A job at work leaves alone what failed or was stopped in it; it takes that up when it is started again.
+    states = _WAITING | _AT_WORK if status.state in ("queued", "running") else _WAITING
     with suppress(LookupError):
         job = scheduler.job(status.job)
-        return job is not None and job.state in _WAITING | _AT_WORK
+        return job is not None and job.state in states
     return False
 
 
@@ -98,7 +106,7 @@ def judge(state: State, status: RunStatus, scheduler: Scheduler) -> tuple[State,
     if job is None:
         return ("lost", f"job {status.job} is gone from the queue") if state == "queued" else (state, None)
     if job.state in _WAITING:
-        advice = f" (scontrol release {status.job} lets it go)" if job.reason == "JobHeldUser" else ""
+        advice = f" (scontrol release {status.job} lets it go)" if job.reason == HELD else ""
         return "queued", f"job {status.job} waits: {job.reason or job.state}{advice}"
     if job.state in _AT_WORK:
         return state, f"job {status.job} is on {job.node}" if state == "queued" else None
@@ -109,21 +117,25 @@ def _ask_squeue() -> dict[str, Job] | None:
     lines = _ask("squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%N")
     if lines is None:
         return None
-    rows = [line.split("|", 3) for line in lines]
-    return {name: Job(state, reason, node) for name, state, reason, node in (row for row in rows if len(row) == 4)}
+    rows = [row for line in lines if len(row := line.split("|", 3)) == 4]
+    if lines and not rows:
+        return None  # not what was asked for
+    return {name: Job(state, reason, node) for name, state, reason, node in rows}
 
 
 def _ask_sacct() -> dict[str, Job]:
     """Jobs of the last month."""
     lines = _ask("sacct", "-X", "-n", "-P", f"--name={JOB_NAME}", "-S", "now-30days", "-o", "JobID,State,NodeList")
-    rows = [line.split("|") for line in lines or []]
-    return {row[0]: Job(row[1].split()[0], "", row[2]) for row in rows if len(row) == 3 and row[1]}  # "CANCELLED by 7"
+    rows = [row for line in lines or [] if len(row := line.split("|")) == 3 and row[1].strip()]
+    return {name: Job(state.split()[0], "", node) for name, state, node in rows}  # "CANCELLED by 7"
 
 
 def _ask(*command: str) -> list[str] | None:
     """The lines that a command prints; None if it is not there, fails or is silent for too long."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]

@@ -4,7 +4,15 @@ from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs, take_up
-from lop_engine.launch.stop import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
+from lop_engine.launch.stop import (
+    Stopping,
+    idle_jobs,
+    look_at,
+    plan_stop,
+    stop_runs,
+    wait_for_status,
+    wait_until_stopped,
+)
 
 __all__ = [
     "LocalLauncher",
@@ -13,6 +21,7 @@ __all__ = [
     "Resources",
     "Stopping",
     "decide_resources",
+    "idle_jobs",
     "look_at",
     "plan_runs",
     "plan_stop",

@@ -30,12 +30,19 @@ class Prepared:
     """Those that a job in Slurm's queue will train."""
 
 
-def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, queued_only: bool = False) -> Prepared:
+def prepare_run_dirs(
+    runs_dir: Path,
+    runs: Sequence[Run],
+    fresh: bool = False,
+    queued_only: bool = False,
+    job_options: Sequence[str] | None = None,
+) -> Prepared:
     """Create or take up the directory of every run; all are looked at before the first is changed.
 
     Args:
         fresh: remove what there is of these runs, and start over.
         queued_only: take up runs that are queued, and no others.
+        job_options: what was typed for the jobs they are for; None if this machine trains them.
     Raises:
         LaunchError: a run is being trained now, or was begun with another configuration; or one that is to start over
             waits in Slurm's queue.
@@ -61,8 +68,7 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, q
     left_out = submitted | {run_dir for run_dir, status in statuses.items() if queued_only and status.state != "queued"}
     to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done | left_out]
     for run_dir, run in to_train:
-        status = statuses.get(run_dir) or _create(run_dir, run)
-        run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None))
+        _queue(run_dir, statuses.get(run_dir) or _create(run_dir, run), job_options)
     return Prepared(
         [run_dir for run_dir, _ in to_train],
         [run_dir for run_dir, _ in to_train if run_dir.has_checkpoint],
@@ -71,13 +77,23 @@ def prepare_run_dirs(runs_dir: Path, runs: Sequence[Run], fresh: bool = False, q
     )
 
 
-def take_up(run_dirs: Sequence[RunDir]) -> Prepared:
-    """Put runs that were begun before, and are not ended or being trained, back on the queue. Raises LaunchError."""
+def _queue(run_dir: RunDir, status: RunStatus, job_options: Sequence[str] | None) -> None:
+    """From here on it is no job's: one that is submitted gets a job's name with the submission."""
+    options = None if job_options is None else list(job_options)
+    run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None, job=None, job_options=options))
+
+
+def take_up(run_dirs: Sequence[RunDir], job_options: Sequence[str] | None = None) -> Prepared:
+    """Put runs that were begun before, and are not ended or being trained, back on the queue. Raises LaunchError.
+
+    Args:
+        job_options: as of `prepare_run_dirs`.
+    """
     for run_dir in run_dirs:
         with _advice(run_dir):
             validate(run_dir.read_spec(), str(run_dir.run_json))
     for run_dir in run_dirs:
-        run_dir.write_status(replace(_read_status(run_dir, False), state="queued", error=None, epochs_per_s=None))
+        _queue(run_dir, _read_status(run_dir, False), job_options)
     return Prepared(list(run_dirs), [run_dir for run_dir in run_dirs if run_dir.has_checkpoint], [])
 
 

@@ -79,14 +79,14 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     for view in views:
         if view.state == "queued":
             with suppress(OSError, StoreError):
-                view.dir.write_status(replace(view.status, state="stopped"))
+                view.dir.write_status(replace(view.status, state="stopped", job=None))
                 dequeued.append(view.dir)
     workers = {_worker(view): view.status for view in views if view.state == "running" and _is_here(view)}
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
     for run_dir in plan.by_status:
         _mark(run_dir)
-    cancel(_idle_jobs(all_views, set(dequeued)))
+    cancel(idle_jobs(all_views, set(dequeued)))
     return replace(plan, dequeued=dequeued)
 
 
@@ -100,8 +100,16 @@ def _mark(run_dir: RunDir) -> bool:
     return True
 
 
-def _idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[str]:
-    """Jobs of dequeued runs that have no run left to train: they need not start."""
+def _let_go(run_dir: RunDir) -> None:
+    """Take a run that was stopped from its job, which would train it when Slurm starts it again."""
+    with suppress(OSError, StoreError):
+        status = run_dir.read_status()
+        if status.state == "stopped" and status.job:
+            run_dir.write_status(replace(status, job=None))
+
+
+def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[str]:
+    """Jobs that have no run left to train, once those are taken off the queue: they need not start."""
     jobs = defaultdict(list)
     for view in views:
         if view.status.job and view.state in ("running", "queued"):
@@ -124,20 +132,26 @@ def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELS
     ends writes over it, too.
     """
     deadline = time.monotonic() + patience_s
-    left = list(run_dirs)
+    marked = list(run_dirs)
+    left = marked
     while left and time.monotonic() < deadline:
         left = [run_dir for run_dir in left if _mark(run_dir)]
         time.sleep(0.2 if left else 0)
+    for run_dir in set(marked) - set(left):
+        _let_go(run_dir)
     return left
 
 
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:
     """Wait for the workers of `run_dirs` to be gone; return the runs whose worker is still there."""
     deadline = time.monotonic() + patience_s
-    left = list(run_dirs)
+    asked = list(run_dirs)
+    left = asked
     while left and time.monotonic() < deadline:
         left = [run_dir for run_dir in left if _has_worker(run_dir)]
         time.sleep(0.1 if left else 0)
+    for run_dir in set(asked) - set(left):
+        _let_go(run_dir)
     return left
 
 

@@ -1,8 +1,8 @@
 """`--launcher slurm`: the same runs as tasks of a job array."""
 
-import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from rich.console import Console
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch import Plan, Resources, plan_runs
-from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission
+from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, release
 from lop_engine.launch.slurm.options import stage_directory
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
+from lop_engine.scheduler import HELD, Scheduler
 from lop_tui.commands.console import in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 
@@ -49,9 +50,9 @@ class Launching:
         """
         if self.launcher not in (None, *LAUNCHERS):
             raise LaunchError(f'--launcher "{self.launcher}": choose {" or ".join(LAUNCHERS)}')
-        was_a_job = status is not None and status.job is not None
-        if self.launcher == "slurm" or (self.launcher is None and was_a_job):
-            return SlurmRequest.of(self.options, status.job_options if status else ())
+        before = status.job_options if status else None
+        if self.launcher == "slurm" or (self.launcher is None and before is not None):
+            return SlurmRequest.of(self.options, before or ())
         if self.options:
             word = "--stage" if all(option.startswith("stage=") for option in self.options) else "--slurm"
             raise LaunchError(f"{word} is for --launcher slurm")
@@ -75,11 +76,27 @@ def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
             status = run_dir.read_status()
         except (OSError, StoreError):  # said elsewhere
             continue
-        if status.job and status.state not in ENDED and status.host != socket.gethostname():
+        if status.is_submitted and status.state not in ENDED:
             raise LaunchError(
-                f"{run_dir.name} is of job {status.job}{f' on {status.host}' if status.host else ''}: "
-                "go on there with --launcher slurm, or on this machine with --launcher local"
+                f"{run_dir.name} was submitted to Slurm: go on there with --launcher slurm, or on this machine with "
+                "--launcher local"
             )
+
+
+def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launching: Launching) -> None:
+    """Say that runs have a job, and let go what a submission that was cut off has left held. Raises LaunchError."""
+    if dirs:
+        say(console, f"{len(dirs)} of {total} runs have a job in Slurm's queue already (lop stop takes it out)")
+    if launching.launcher == "local":
+        return
+    scheduler, held = Scheduler(), set()
+    for name in filter(None, (run_dir.read_status().job for run_dir in dirs)):
+        with suppress(LookupError):
+            if (job := scheduler.job(name)) and job.reason == HELD:
+                held.add(name.partition("_")[0])
+    release(held)
+    if held:
+        say(console, f"released, as they were held: {', '.join(f'job {job}' for job in sorted(held))}")
 
 
 def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None) -> Plan:
@@ -104,6 +121,10 @@ def _are_made(plan: Plan) -> bool:
 
 def submit(console: Console, submissions: Sequence[Submission], runs_dir: Path, watch: bool = False) -> int:
     """Submit plans whose runs are queued, say how to follow them or show it; return 0. Raises UserError."""
+    for job in submissions[0].left_behind():
+        say(
+            console, f"job {job} is held, and trains nothing: its submission was cut off. scancel {job}", style="yellow"
+        )
     for submission in submissions:
         numbers = submission.submit()
         jobs = ", ".join(f"job {number}" for number in numbers)

@@ -1,5 +1,6 @@
 """Plain sentences on the console."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 def in_runs_dir(runs_dir: Path) -> str:
     """What a command needs besides to mean `runs_dir`: nothing for ``runs``."""
-    return "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
+    return "" if runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(runs_dir))}"
 
 
 def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch import stop_runs, wait_for_status, wait_until_stopped
+from lop_engine.launch import idle_jobs, stop_runs, wait_for_status, wait_until_stopped
+from lop_engine.launch.slurm import cancel
 from lop_engine.locks import hold
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
@@ -39,7 +40,8 @@ def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
 def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
     """Remove runs and their records, after asking; never one that is being trained. Raises LaunchError."""
     console = Console()
-    chosen = select(RunsReader(runs_dir).read(), selectors)
+    snapshot = RunsReader(runs_dir).read()
+    chosen = select(snapshot, selectors)
     running = [view.dir.name for view in chosen if view.state == "running"]
     if running:
         raise LaunchError(
@@ -55,6 +57,7 @@ def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
         with hold(view.dir):
             view.dir.clear()
         _remove_empty(view.dir.path.parent, runs_dir)
+    cancel(idle_jobs(snapshot.runs, {view.dir for view in chosen}))
     say(console, f"{plural(len(chosen), 'run')} removed")
     return 0
 

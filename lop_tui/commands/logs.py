@@ -27,6 +27,8 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
         raise LaunchError(f'"{selector}" names {len(chosen)} runs with {len(logs)} logs; choose one of {names}')
     [log] = logs
     if not log.exists():
+        log = _job_log(chosen[0])
+    if not log.exists():
         say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
         return 0
     with open(log, "rb") as file:
@@ -42,6 +44,11 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
             sys.stdout.flush()
             time.sleep(POLL_S if goes_on else 0)
     return 0
+
+
+def _job_log(view: RunView) -> Path:
+    """Of the job that was to train a run: a set-up line that failed, a Python that is not there."""
+    return view.dir.path.parents[2] / ".slurm" / f"{view.status.job}_0_log.out"
 
 
 def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:

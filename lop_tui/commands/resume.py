@@ -16,7 +16,7 @@ from lop_engine.runs import RunsReader, RunView
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.selection import select
 from lop_engine.spec import validate
-from lop_tui.commands.cluster import HERE, Launching, plan_for_cluster, submit
+from lop_tui.commands.cluster import HERE, Launching, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import plural, resume_command, say
 from lop_tui.commands.run import DETACHED, conclude, describe, detach
 from lop_tui.commands.supervise import supervise
@@ -58,8 +58,9 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     resources = _resources(here, means) if here else None
     for submission in submissions:
         submission.check()
+    for submission in submissions:
+        take_up([run_dir for stack in submission.plan.stacks for run_dir in stack], submission.request.typed)
     if submissions:
-        take_up([view.dir for view in waiting if view not in here])
         submit(console, submissions, runs_dir, means.watch and not here)
     return _train_here(console, runs_dir, selectors, here, resources, means) if resources else 0
 
@@ -75,15 +76,14 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
     waiting = [view for view in readable if view.state not in (*ENDED, "running")]
     if DETACHED in os.environ:  # these were queued for us; what is not any more has been stopped meanwhile
         is_local = launching.launcher == "local"
-        waiting = [view for view in waiting if view.state == "queued" and (is_local or not view.status.job)]
+        waiting = [view for view in waiting if view.state == "queued" and (is_local or not view.status.is_submitted)]
     scheduler = Scheduler()
     submitted = [view for view in waiting if has_job(view.status, scheduler)]
     for state in ("running", *sorted(ENDED)):
         count = sum(view.state == state for view in readable)
         if count:
             say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {state} already")
-    if submitted:
-        say(console, f"{len(submitted)} of {len(readable)} runs have a job in Slurm's queue already")
+    leave_to_jobs(console, _dirs(submitted), len(readable), launching)
     return [view for view in waiting if view not in submitted]
 
 

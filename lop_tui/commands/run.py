@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lop_engine.errors import ConfigError
+from lop_engine.errors import ConfigError, LaunchError
 from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.records import ENDED
@@ -18,7 +18,15 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
-from lop_tui.commands.cluster import HERE, Launching, describe_array, plan_for_cluster, refuse_to_train_here, submit
+from lop_tui.commands.cluster import (
+    HERE,
+    Launching,
+    describe_array,
+    leave_to_jobs,
+    plan_for_cluster,
+    refuse_to_train_here,
+    submit,
+)
 from lop_tui.commands.console import confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
@@ -71,19 +79,22 @@ def run_experiments(request: Request) -> int:
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
+    if cluster and (request.workers or request.device != "auto"):
+        raise LaunchError("--workers and --device are for this machine; of a task say --slurm gpus=... or cpus=...")
     if cluster:  # what cannot be had is refused before anything is changed
         _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster).check()
     else:
         _plan(request, runs)
         if not request.launching.launcher and not request.fresh:
             refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
-    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, queued_only=DETACHED in os.environ)
+    prepared = prepare_run_dirs(
+        request.runs_dir, runs, request.fresh, DETACHED in os.environ, cluster.typed if cluster else None
+    )
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
-    if prepared.submitted:
-        say(console, f"{len(prepared.submitted)} of {len(runs)} runs have a job in Slurm's queue already")
+    leave_to_jobs(console, prepared.submitted, len(runs), request.launching)
     if cluster and prepared.to_train:
         submission = _submission(request, prepared.to_train, cluster)
         return submit(console, [submission], request.runs_dir, request.watch)

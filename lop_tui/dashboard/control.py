@@ -114,8 +114,8 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     """What a resume would do, by name. It looks for the checkpoints."""
     dirs = [view.dir for view in waiting]
     kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
-    queued = [view.dir for view in waiting if view.state == "queued" and not view.status.job]
-    jobs = [view.dir for view in waiting if view.status.job]
+    queued = [view.dir for view in waiting if view.state == "queued" and not view.status.is_submitted]
+    jobs = [view.dir for view in waiting if view.status.is_submitted]
     parts = (
         (f"{len(kept)} to go on from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),

@@ -48,7 +48,7 @@ def squeue(tmp_path, monkeypatch):
         answer.write_text(text)
         return Scheduler()
 
-    say.books = books
+    say.program, say.books = program, books
     say.calls = lambda: len(calls.read_text().split()) if calls.exists() else 0
     return say
 

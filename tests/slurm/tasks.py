@@ -27,6 +27,13 @@ def task_of(dirs: list[RunDir], stage: object = None, retries: int = 1) -> Array
     return ArrayTask([str(run_dir.path) for run_dir in dirs], ["cpu"], 1, retries, stage and str(stage))
 
 
+def stand_in(directory: Path, name: str, script: str) -> None:
+    """A command of Slurm that does what it is told; `directory` is to come first in PATH."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / name).chmod(0o755)
+
+
 def documents(run_dir: RunDir) -> list[dict]:
     """Of its tasks, without the times."""
     return [{**document, "seconds": 0} for document in read_table(run_dir.tasks_json)]

@@ -41,7 +41,6 @@ def test_a_node_without_the_images_ends_its_runs_and_starts_no_worker(tmp_path, 
         assert status.state == "failed"
         assert status.error.startswith(line)
     assert capsys.readouterr().out.startswith(line)
-    assert task.checkpoint() is None
 
 
 def test_a_relative_path_is_looked_for_from_the_job_s_directory(tmp_path, in_job, no_worker, monkeypatch):

@@ -126,7 +126,14 @@ def test_options_typed_before_hold_until_others_are_typed(here):
     (here / "lop.toml").write_text('[slurm]\npartition = "new"\ntime = 60\n')
     request = SlurmRequest.of(["gpus=2"], before=["gpus=1", "time=30"])
     assert (request.options.gpus, request.options.time, request.options.partition) == (2, 30, "new")
-    assert request.typed == ("gpus=2", "time=30")
+    assert request.typed == ("time=30", "gpus=2")
+
+
+def test_lines_of_set_up_are_typed_one_after_another(here):
+    (here / "lop.toml").write_text('[slurm]\nsetup = ["module load old"]\n')
+    request = SlurmRequest.of(["setup=module load new", "setup=export A=b"], before=["setup=false"])
+    assert request.options.setup == ("module load new", "export A=b")
+    assert SlurmRequest.of([], before=request.typed) == request
 
 
 def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):

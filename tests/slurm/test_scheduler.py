@@ -12,7 +12,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.records import RunStatus
 from lop_engine.runs import RunsReader
-from lop_engine.scheduler import Scheduler, judge, own_job
+from lop_engine.scheduler import Scheduler, has_job, judge, own_job
 from lop_engine.spec import Run, validate
 from lop_engine.store import read_table
 from lop_tui.commands.status import show_status
@@ -56,7 +56,7 @@ def test_runs_of_jobs_are_looked_at_no_more_often_than_they_beat(squeue, tmp_pat
     job, local = (
         make_run(tmp_path / "runs", "bp", seed, state="stopped", num_tasks=9, tasks_done=5) for seed in (0, 1)
     )
-    job.write_status(replace(job.read_status(), job="12_0"))
+    job.write_status(replace(job.read_status(), job="12_0", job_options=[]))
 
     def grow() -> list[int]:
         for run_dir in (job, local):
@@ -105,6 +105,41 @@ def test_of_jobs_that_squeue_has_forgotten_sacct_is_asked_once_for_all(squeue):
     assert asked.read_text() == "asked\n"
 
 
+@pytest.mark.parametrize("said", ["squeue: error: slurmctld is away\\n", "\\374\\n"], ids=["noise", "no text"])
+def test_an_answer_to_something_else_is_none(squeue, said):
+    scheduler = squeue("")
+    squeue.program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    assert judge("queued", RunStatus(job="12_0"), scheduler) == ("queued", None)
+
+
+def test_a_scheduler_that_hangs_is_not_waited_for_again_and_again(squeue, monkeypatch):
+    monkeypatch.setattr(scheduler_module, "PATIENCE_S", 0.2)
+    scheduler = squeue("")
+    squeue.program.write_text("#!/bin/sh\nexec sleep 60\n")
+    assert judge("lost", RunStatus("lost", job="12_0"), scheduler) == ("lost", None)
+    later = time.monotonic() + 60
+    monkeypatch.setattr(scheduler_module.time, "monotonic", lambda: later)
+    squeue.program.write_text("#!/bin/sh\nexit 3\n")
+    assert judge("lost", RunStatus("lost", job="12_0"), scheduler) == ("lost", None)
+    assert not squeue.calls()
+
+
+@pytest.mark.parametrize(
+    ("state", "of_the_job", "expected"),
+    [
+        ("queued", "PENDING", True),
+        ("running", "RUNNING", True),  # though its heartbeat is overdue
+        ("running", "SUSPENDED", True),
+        ("stopped", "PENDING", True),  # in a job that was started again
+        ("failed", "RUNNING", False),  # beside others that it trains
+        ("lost", "CANCELLED", False),
+        ("finished", "RUNNING", False),
+    ],
+)
+def test_whether_a_job_will_train_a_run(squeue, state, of_the_job, expected):
+    assert has_job(RunStatus(state, job="12_0"), squeue(f"12_0|{of_the_job}|None|\n")) == expected
+
+
 def test_squeue_is_asked_once_for_all_runs_and_no_sooner_than_after_15_seconds(squeue, monkeypatch):
     scheduler = squeue("".join(f"12_{i}|PENDING|Priority|\n" for i in range(1500)))
     now = time.monotonic()
@@ -139,5 +174,6 @@ def test_a_run_with_a_job_in_the_queue_is_not_submitted_again_and_not_started_ov
     assert [found.seed for found in prepared.to_train] == [1]
     with pytest.raises(LaunchError, match="seed_000: waits as job 12_3"):
         prepare_run_dirs(tmp_path, runs, fresh=True)
-    squeue("")
-    assert len(prepare_run_dirs(tmp_path, runs).to_train) == 2
+    squeue("12_4|PENDING|Priority|\n")
+    assert len(prepare_run_dirs(tmp_path, runs, job_options=["gpus=1"]).to_train) == 2
+    assert (run_dir.read_status().job, run_dir.read_status().job_options) == (None, ["gpus=1"])

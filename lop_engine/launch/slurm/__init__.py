@@ -5,6 +5,6 @@ login node and compute nodes share. What Slurm knows of the jobs is asked by `lo
 """
 
 from lop_engine.launch.slurm.options import SlurmOptions, SlurmRequest, read_options
-from lop_engine.launch.slurm.submission import Submission, cancel
+from lop_engine.launch.slurm.submission import Submission, cancel, release
 
-__all__ = ["SlurmOptions", "SlurmRequest", "Submission", "cancel", "read_options"]
+__all__ = ["SlurmOptions", "SlurmRequest", "Submission", "cancel", "read_options", "release"]

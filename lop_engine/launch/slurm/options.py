@@ -99,8 +99,13 @@ class SlurmRequest:
     @classmethod
     def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":
         """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
-        words = tuple({word.partition("=")[0]: word for word in (*before, *typed)}.values())
+        said = {_key(word) for word in typed}
+        words = (*(word for word in before if _key(word) not in said), *typed)
         return cls(read_options(words), words)
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0]
 
 
 def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions:
@@ -111,6 +116,7 @@ def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions
     """
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
+    text: Any
     for path in (user_config_path("lop") / FILE_NAME, directory / FILE_NAME):
         for key, value in _section(path).items():
             values[key], source[key] = value, f"{path}, [slurm]"
@@ -118,6 +124,10 @@ def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions
         key, equals, text = word.partition("=")
         if not equals:
             raise ConfigError(f'--slurm "{word}": write key=value, for example --slurm partition=gpu')
+        if key == "setup" and source.get(key) == "--slurm":
+            text = [*values[key], text]  # lines, one after another
+        elif key == "setup":
+            text = [text]
         values[key], source[key] = text, "--slurm"
     for key in values:
         if key not in SlurmOptions.model_fields:

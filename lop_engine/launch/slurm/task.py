@@ -1,8 +1,9 @@
 """What one task of the array does on its node: it trains a stack of seeds, and hands it on when its time is over.
 
-submitit pickles a task, calls it in the job, and calls `checkpoint` when Slurm says that the time is over or the node
-is wanted; then the job is requeued and called again. A job that was killed without a word is called again as well,
-where Slurm requeues it: whatever the run directories say is where it goes on.
+submitit pickles a task and calls it in the job. Its handler of Slurm's warning, that the time is over or the node is
+wanted, asks the task for a `checkpoint`, requeues the job and exits: here a warning is only noted when it comes, and
+that handler is called when the workers have saved. A job that was killed without a word is called again as well, where
+Slurm requeues it: whatever the run directories say is where it goes on.
 """
 
 import os
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
@@ -28,6 +30,7 @@ from lop_engine.scheduler import own_job
 from lop_engine.spec import validate
 
 POLL_S = 0.5
+ASK_AGAIN_S = 2.0
 HEARTBEAT_EVERY_S = 15.0
 """Hundreds of runs write their status to one file server."""
 
@@ -44,16 +47,18 @@ class ArrayTask:
         self, paths: list[str], devices: list[str], threads: int, retries: int, stage: str | None = None
     ) -> None:
         self.paths, self.devices, self.threads, self.retries, self.stage = paths, devices, threads, retries, stage
-        self._launcher: LocalLauncher | None = None
-        self._terminated = False
+        self._warned = self._terminated = False
 
     def __call__(self) -> None:
-        signal.signal(signal.SIGTERM, self._note_termination)
+        hand_on = signal.getsignal(signal.SIGUSR2)
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._note_signal)
         for run_dir in (one for one in self._stack() if not os.path.exists(one.run_json)):
             log(f"{node()}: {run_dir.path}: no run there; unless it was removed, this node does not see the runs")
-        wanted = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed"))]
+        # A turn that was cut off may have left runs as stopped: those that a person stopped are no longer this job's.
+        left: tuple[State, ...] = ("stopped",) if _restarts() else ()
+        wanted = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed", *left))]
         try:
-            # Before there is a launcher: `checkpoint` may come in the middle, and then only queues the runs.
             options = self._images(wanted) if wanted else []
         except DataError as error:
             log(str(error))
@@ -61,6 +66,7 @@ class ArrayTask:
                 _refuse(run_dir, str(error))
         else:
             self._train(wanted, options)
+            self._end(wanted, hand_on)
 
     def _images(self, wanted: list[RunDir]) -> list[str]:
         """Look at the images, and copy them to this node if they are to be; return what a worker is told of it.
@@ -72,66 +78,78 @@ class ArrayTask:
             spec = validate(wanted[0].read_spec(), str(wanted[0].run_json))
         except (OSError, UserError):
             return []  # the worker's to say
-        images = look_at(spec, [run_dir.seed for run_dir in wanted], lambda: self._terminated)
+        images = look_at(spec, [run_dir.seed for run_dir in wanted], self._must_end)
         if images is None or self.stage is None:
             return []
-        return worker_options(images, self.stage, lambda: self._terminated, log)
+        return worker_options(images, self.stage, self._must_end, log)
 
     def _train(self, wanted: list[RunDir], worker_options: list[str]) -> None:
         size = max(1, -(-len(wanted) // len(self.devices)))
         plan = plan_runs(wanted, Resources(self.devices, self.threads, size))
-        self._launcher = launcher = LocalLauncher(plan, self.retries, worker_options)
+        launcher = LocalLauncher(plan, self.retries, worker_options)
         stopping = False
         while launcher.active:
-            # `checkpoint` is called within a signal's handler: never on top of a poll, only in the sleep.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-            if self._terminated and not stopping:
+            if self._must_end() and not stopping:
                 stopping = True
                 launcher.stop()
             launcher.poll()
             for report in launcher.take_reports():
-                print(report, flush=True)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+                log(report)
             time.sleep(POLL_S)
-        if self._terminated and _starts_again():
-            for run_dir in wanted:
-                _put_back(run_dir, ("running", "stopped"))
-        elif self._terminated:
-            for run_dir in wanted:
-                _say(run_dir, f"job {own_job()} was ended: cancelled, or out of time")
 
-    def checkpoint(self) -> DelayedSubmission | None:
-        """Let the worker save and stop, and wait in the queue for another turn; None if nothing is left to do."""
-        # A second warning, of a pre-emption while the time is over, must not find this half done.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-        unfinished = [run_dir for run_dir in self._stack() if _state(run_dir) in ("queued", "running")]
-        if self._launcher:
-            self._launcher.stop()
-            while self._launcher.active:
-                self._launcher.poll()
-                time.sleep(0.1)
-        left = [run_dir for run_dir in unfinished if _put_back(run_dir, ("queued", "running", "stopped"))]
-        again = ArrayTask(self.paths, self.devices, self.threads, self.retries, self.stage)
-        return DelayedSubmission(again) if left else None
+    def _end(self, wanted: list[RunDir], hand_on: Any) -> None:
+        """Queue again what is left to train, where this job goes on; say why it does not.
+
+        Args:
+            hand_on: submitit's handler; does not return.
+        """
+        if self._terminated:  # by then it is settled whether the job starts again: nothing to ask for
+            starts_again = _starts_again()
+            why = "Slurm did not say why" if starts_again is None else "cancelled, or out of time"
+            for run_dir in wanted:
+                if not starts_again:
+                    _say(run_dir, f"job {own_job()} was ended: {why}")
+                else:
+                    _put_back(run_dir, ("running", "stopped"))
+        elif self._warned and any([_put_back(run_dir, ("queued", "running", "stopped")) for run_dir in wanted]):
+            hand_on(signal.SIGUSR2, None)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What the job calls in its next turn."""
+        return DelayedSubmission(ArrayTask(self.paths, self.devices, self.threads, self.retries, self.stage))
 
     def _stack(self) -> list[RunDir]:
         return [RunDir(Path(path)) for path in self.paths]
 
-    def _note_termination(self, number: int, frame: FrameType | None) -> None:
-        """The job ends: it was cancelled, pre-empted or requeued. Its worker hears of it itself, and saves."""
-        self._terminated = True
+    def _must_end(self) -> bool:
+        return self._warned or self._terminated
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        """The job is to end soon (SIGUSR2), or ends: it was cancelled, pre-empted or requeued."""
+        if number == signal.SIGTERM:
+            self._terminated = True
+        else:
+            self._warned = True
 
 
-def _starts_again() -> bool:
-    """Whether Slurm, which ends this job now, will start it again: a pre-emption or a requeue, not a cancellation."""
-    job, restarts = os.environ.get("SLURM_JOB_ID", ""), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    command = ["scontrol", "show", "job", "-o", job]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return False
-    found = re.search(r"\bRestarts=(\d+)", answer)
-    return found is not None and int(found[1]) > restarts
+def _restarts() -> int:
+    """How often Slurm has started this job again."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _starts_again() -> bool | None:
+    """Whether Slurm, which ends this job now, will start it again: a pre-emption or a requeue, not a cancellation.
+
+    None if it does not say: it may have a thousand such jobs to end.
+    """
+    command = ["scontrol", "show", "job", "-o", os.environ.get("SLURM_JOB_ID", "")]
+    for turn in range(3):
+        time.sleep(ASK_AGAIN_S * turn)
+        with suppress(OSError, subprocess.SubprocessError):
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+            if found := re.search(r"\bRestarts=(\d+)", answer):
+                return int(found[1]) > _restarts()
+    return None
 
 
 def _say(run_dir: RunDir, note: str) -> None:
