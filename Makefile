@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
 RUNS := runs/demo
+FAULTS ?= long
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-faults test-cluster soak check format bench clean
@@ -30,10 +31,10 @@ demo: $(VENV)/.user ## watch backprop forget how to learn while continual backpr
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults
 
-test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (10 minutes)
-	LOP_FAULTS=long $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
+test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (5 minutes; FAULTS=short: 1)
+	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
 
 test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long as the tests
 	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster

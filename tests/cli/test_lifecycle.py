@@ -66,7 +66,7 @@ def without_times(path) -> list[dict]:
 
 
 def test_stop_and_resume_lose_nothing(here, start):
-    write_config(here / "cbp.json", num_tasks=100)
+    write_config(here / "cbp.json", num_tasks=60)
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--seeds-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr

@@ -47,7 +47,7 @@ def lop(*arguments: str, timeout_s: float = 90, **options) -> subprocess.Complet
 def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
     write_config(here / "bp.json", agent="bp", step_size=[0.02, 0.01])
     write_config(here / "cbp.json")
-    done = lop("run", "bp.json", "cbp.json", "--seeds", "0,3")
+    done = lop("run", "bp.json", "cbp.json", "--seeds", "0,3", "--seeds-per-worker", "2")
     assert done.returncode == 0, done.stderr
     names = [run.name for run in find_runs(here / "runs")]
     assert names == [

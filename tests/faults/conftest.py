@@ -1,4 +1,4 @@
-"""Faults produced for real. `make test-faults` runs the long form, the ordinary suite a short one."""
+"""Faults produced for real. `make test-faults` runs the long form, with FAULTS=short a short one."""
 
 import os
 

@@ -161,8 +161,8 @@ def train(run_dir: RunDir, copy: Path, meanwhile: Callable[[], object]) -> list[
 
 
 def test_a_copy_that_vanishes_while_it_is_trained_on_costs_a_retry_and_changes_no_number(images, tmp_path):
-    [ours] = prepare(tmp_path / "ours", images.name, num_tasks=40)
-    [theirs] = prepare(tmp_path / "theirs", images.name, num_tasks=40)
+    [ours] = prepare(tmp_path / "ours", images.name, num_tasks=20)
+    [theirs] = prepare(tmp_path / "theirs", images.name, num_tasks=20)
     copy = stage(images, tmp_path / "disk")
 
     def clean() -> None:

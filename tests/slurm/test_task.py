@@ -48,7 +48,7 @@ def signal_when_at_work(run_dir: RunDir, number: int, *more: tuple[int, float]) 
 
 
 def test_a_task_that_is_warned_again_and_again_is_requeued_once_and_the_next_turn_goes_on(tmp_path, requeued):
-    dirs, whole = (prepare(tmp_path / name, num_tasks=25, seeds=(0, 1)) for name in ("warned", "whole"))
+    dirs, whole = (prepare(tmp_path / name, num_tasks=15, seeds=(0, 1)) for name in ("warned", "whole"))
     signal_when_at_work(dirs[0], signal.SIGUSR2, (signal.SIGUSR2, 0.1), (signal.SIGUSR2, 0.1))
     task = task_of(dirs)
     with pytest.raises(RequeuedError):
