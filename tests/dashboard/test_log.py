@@ -28,7 +28,7 @@ ERROR = 'Traceback (most recent call last):\n  File "net.py", line 3\nRuntimeErr
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "POLL_S", 0.01)
+    monkeypatch.setattr(log_module, "POLL_S", 0.05)
 
 
 @pytest.fixture
