@@ -109,10 +109,10 @@ def _let_go(run_dir: RunDir) -> None:
 
 
 def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[str]:
-    """Jobs that have no run left to train, once those are taken off the queue: they need not start."""
+    """Jobs of ours that have no run left to train, once those are taken off the queue: they need not start."""
     jobs = defaultdict(list)
     for view in views:
-        if view.status.job and view.state in ("running", "queued"):
+        if view.status.job and view.status.is_submitted and view.state in ("running", "queued"):
             jobs[view.status.job].append(view)
     return [job for job, found in jobs.items() if all(view.dir in dequeued for view in found)]
 

@@ -19,7 +19,7 @@ def prepare(runs_dir: Path, dataset: object = "synthetic", num_tasks: int = 3, s
     spec = validate(TINY | changes, "tiny")
     dirs = prepare_run_dirs(runs_dir, [Run("cbp", "default", seed, spec) for seed in seeds]).to_train
     for run_dir in dirs:
-        run_dir.write_status(replace(run_dir.read_status(), job=job))
+        run_dir.write_status(replace(run_dir.read_status(), job=job, job_options=[]))
     return dirs
 
 

@@ -1,6 +1,7 @@
 """From a plan to Slurm's queue, with stand-ins for its commands: what goes wrong on the way."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,11 @@ def test_removed_runs_take_their_jobs_out_of_the_queue(here, slurm):
     remove(here / "runs", ["0"], yes=True)
     assert calls(here, "scancel") == ["scancel 12_4"]
     assert dirs[1].path.is_dir()
+
+
+def test_the_job_of_a_script_of_one_s_own_is_left_alone(here, slurm):
+    [run_dir] = prepare(here / "runs", job="77")
+    run_dir.write_status(replace(run_dir.read_status(), job_options=None))
+    stand_in(slurm, "squeue", "echo '77|PENDING|Priority|'")
+    remove(here / "runs", ["0"], yes=True)
+    assert not calls(here, "scancel")
