@@ -31,7 +31,7 @@ demo: $(VENV)/.user ## watch backprop forget how to learn while continual backpr
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults
 
 test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (5 minutes; FAULTS=short: 1)
 	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
