@@ -295,13 +295,15 @@ def describe_seeds(seeds: Iterable[int]) -> str:
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs; a value is JSON, or else a string. Raises ConfigError."""
+    """Read ``key=value`` pairs; a value is JSON, or else a string. Raises ConfigError, also for a key given twice."""
     overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f'--set "{assignment}": write key=value, for example --set num_tasks=50')
+        if key in overrides:
+            raise ConfigError(f'--set gives key "{key}" twice; give it once')
         try:
             overrides[key] = json.loads(text)
         except (ValueError, RecursionError):

@@ -13,6 +13,7 @@ from lop_tui import cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
     WHERE,
+    Commands,
     Device,
     Launcher,
     Retries,
@@ -25,7 +26,7 @@ from lop_tui.cli_options import (
     Workers,
 )
 
-app = typer.Typer(
+app = Commands(
     help="Watch neural networks lose, or keep, the ability to learn.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
+from lop_tui.cli_options import Commands
+
+app = Commands(
     help="Bring images in, look at them, check them.",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -1,9 +1,44 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how often one may be given."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
+
+from lop_engine.errors import UserError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option given twice, where Click would silently use the last one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in self.params:
+            times = sum(one is option for one in given)
+            if times > 1 and not ctx.resilient_parsing and _is_for_once(option):
+                name = max(option.opts, key=len)
+                either = f"{name} or {option.secondary_opts[0]}" if option.opts and option.secondary_opts else name
+                raise UserError(f"{self.name}: {either} is given {times} times; give it once")
+        return super().parse_args(ctx, args)
+
+
+def _is_for_once(option: Any) -> bool:
+    """Whether a second use changes the first. Repeating a plain flag (--yes --yes) changes nothing."""
+    is_plain_flag = getattr(option, "is_flag", False) and not option.secondary_opts
+    return option.param_type_name == "option" and not option.multiple and not is_plain_flag
+
+
+class Commands(typer.Typer):
+    """A group of `lop` commands."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
+        """Register a command, as `typer.Typer.command`."""
+        return super().command(name, cls=_Command, **settings)
+
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
 DEFAULT_RUNS_DIR = Path("runs")

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lop_tui.cli_options import DEFAULT_RUNS_DIR, RunsDir, Where
+from lop_tui.cli_options import DEFAULT_RUNS_DIR, Commands, RunsDir, Where
 
-app = typer.Typer(rich_markup_mode="rich")
+app = Commands(rich_markup_mode="rich")
 
 
 @app.command(

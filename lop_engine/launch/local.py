@@ -115,7 +115,7 @@ def _start_worker(
     command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
-            [*command, *options, *(str(run_dir.path) for run_dir in stack)],
+            [*command, *options, "--", *(str(run_dir.path) for run_dir in stack)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

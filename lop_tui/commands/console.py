@@ -18,13 +18,23 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def as_argument(path: Path) -> str:
+    """Return `path` as one word of a shell command that no program takes for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
 def in_runs_dir(runs_dir: Path) -> str:
     """What a command needs besides to mean `runs_dir`: nothing for ``runs``."""
-    return "" if runs_dir == Path("runs") else f" --runs-dir {shlex.quote(str(runs_dir))}"
+    return "" if runs_dir == Path("runs") else f" --runs-dir {as_argument(runs_dir)}"
 
 
 def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
-    return " ".join(["lop resume", *selectors]) + in_runs_dir(runs_dir)
+    """Return the `lop resume` command for the runs that `selectors` name, ready to paste into a shell."""
+    words = [shlex.quote(selector) for selector in selectors]
+    if any(selector.startswith("-") for selector in selectors):
+        return " ".join([f"lop resume{in_runs_dir(runs_dir)}", "--", *words])
+    return " ".join(["lop resume", *words]) + in_runs_dir(runs_dir)
 
 
 def confirm(console: Console, question: str, refusal: str) -> None:

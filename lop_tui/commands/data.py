@@ -1,6 +1,7 @@
 """`lop data`: bring images in, check them, say what they are."""
 
 import io
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from lop_engine.datasets.verify import Verified, verify
 from lop_engine.errors import DataError
 from lop_engine.files import replacing
 from lop_tui import pictures
-from lop_tui.commands.console import say
+from lop_tui.commands.console import as_argument, say
 
 
 def import_data(source: Path, target: Path, options: ImportOptions) -> int:
@@ -47,7 +48,8 @@ def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -
         say(console, f"note: {note}")
     images = sum(entry.images for entry in manifest.classes)
     say(console, f"{target}: {len(manifest.classes)} classes, {images} images ({manifest.dtype}), {manifest.split}")
-    say(console, f"train on it: lop run cfg/bp.json --data {target}    look at it: lop data info {target}")
+    name = as_argument(target)
+    say(console, f"train on it: lop run cfg/bp.json --data {name}    look at it: lop data info {name}")
     return 0
 
 
@@ -72,7 +74,7 @@ def import_class_order(
     for note in _order_notes(order, num_classes, num_tasks):
         say(console, f"note: {note}")
     say(console, f"{target}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes a row")
-    say(console, f"train with it: lop run cfg/bp.json --set class_order={target}")
+    say(console, f"train with it: lop run cfg/bp.json --set {shlex.quote(f'class_order={target}')}")
     return 0
 
 

@@ -165,7 +165,7 @@ def detach(console: Console, runs_dir: Path) -> int:
             env=os.environ | {DETACHED: "1"},
         )
     say(console, f"training in the background (process {child.pid}, log {log_path})")
-    say(console, f"follow it: lop watch {runs_dir}    stop it: lop stop{in_runs_dir(runs_dir)}")
+    say(console, f"follow it: lop watch{in_runs_dir(runs_dir)}    stop it: lop stop{in_runs_dir(runs_dir)}")
     return 0
 
 

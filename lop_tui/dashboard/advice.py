@@ -1,5 +1,6 @@
 """What stands where charts have nothing to show: what is the case, and what to do about it."""
 
+from lop_tui.commands.console import as_argument, in_runs_dir
 from lop_tui.dashboard.model import View
 
 Advice = tuple[str, tuple[str, ...], str]
@@ -12,9 +13,9 @@ def advice(view: View) -> Advice | None:
     """What to say; None when there is something to draw."""
     where = str(view.runs_dir)
     if view.phase in ("no directory", "no runs") and view.nested:
-        commands = tuple(f"lop watch {path}" for path in view.nested[:4])
+        commands = tuple(f"lop watch {as_argument(path)}" for path in view.nested[:4])
         return f"No runs lie directly under {where}/, but there are some below it:", commands, ""
-    start = DEMO if where == "runs" else f"{DEMO} --runs-dir {where}"
+    start = f"{DEMO}{in_runs_dir(view.runs_dir)}"
     remark = "They will show up here as soon as they start."
     if view.phase == "no directory":
         return f"There is no directory {where}/ yet. Start the first runs in another terminal:", (start,), remark
@@ -38,5 +39,4 @@ def advice(view: View) -> Advice | None:
 
 def closing_hint(view: View) -> str:
     """What to do with runs that have all ended."""
-    option = "" if str(view.runs_dir) == "runs" else f" --runs-dir {view.runs_dir}"
-    return f"All runs have ended. Figures: lop plot{option}"
+    return f"All runs have ended. Figures: lop plot{in_runs_dir(view.runs_dir)}"

@@ -1,17 +1,18 @@
 """What the runs of a report were told, where they ran, and how to run them again."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Group
 from lop_engine.errors import StoreError
 from lop_engine.spec import BOOKKEEPING_KEYS, describe_seeds
+from lop_tui.commands.console import as_argument
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
             in_order = {key: swept[key] for key in sorted(swept, key=members[0].setting.find)}
             files = {f"{experiment}.json": in_order | {key: specs[0][key] for key in specs[0] if key not in swept}}
         for name, content in files.items():
-            command = f"lop run {shlex.quote(name)} --seeds {seeds}"
+            command = f"lop run {as_argument(Path(name))} --seeds {seeds}"
             found.append(Recipe(name, json.dumps(content, indent=2), command))
     return found
 

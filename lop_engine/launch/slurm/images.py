@@ -80,10 +80,10 @@ def worker_options(
         report("images: synthetic, made where they are wanted; there is nothing to stage")
         return []
     try:
-        return ["--images", str(stage(images, expand(directory), should_stop, report))]
+        return [f"--images={stage(images, expand(directory), should_stop, report)}"]
     except DataError as error:
         if should_stop():  # there will be no worker
             return []
         note = f"{node()}: not staged: {error}; the images are read from {images.name}"
         report(note)
-        return ["--note", note]
+        return [f"--note={note}"]

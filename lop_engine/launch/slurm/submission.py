@@ -26,6 +26,7 @@ TASKS_PER_ARRAY = 1000
 _ANY_NUMBER = 10**6
 _PATIENCE_S = 60
 #: What a job that submits others must not hand on to them: they would take its name for theirs.
+_JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")
 _OF_A_JOB = re.compile(r"SLURM_(JOB|ARRAY|RESTART)")
 #: In place of the batch shell, so that the signal that names the time is this process's alone (``B:``). A job step
 #: (srun) would hand it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
@@ -174,8 +175,11 @@ def release(jobs: Iterable[str]) -> None:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Take jobs out of Slurm's queue; one that is gone already is no matter."""
-    names = sorted(set(jobs))
+    """Take jobs out of Slurm's queue; one that is gone already is no matter.
+
+    Job numbers come from status files: what is not a number could be an option of scancel, and is left alone.
+    """
+    names = sorted({job for job in jobs if _JOB_NUMBER.fullmatch(job)})
     if names:
         with suppress(LaunchError):
             _run("scancel", *names)

@@ -1,0 +1,73 @@
+"""Arguments: those that look like options, and options given more than once."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lop_engine.launch.slurm.submission import cancel
+from lop_engine.rundir import find_runs
+from lop_engine.store import read_table
+from lop_tui.commands.console import resume_command
+from tests.cli.test_run import lop, write_config
+from tests.cli.test_views import refused
+
+
+def test_a_runs_directory_that_looks_like_an_option_trains_and_is_drawn(tmp_path):
+    write_config(tmp_path / "cbp.json")
+    done = lop("run", "cbp.json", "--runs-dir=-x", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [run_dir] = find_runs(tmp_path / "-x")
+    assert len(read_table(run_dir.tasks_json)) == 3
+    assert lop("plot", "--runs-dir=-x", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "-x" / "test_accuracy.png").exists()
+    again = lop("resume", "--runs-dir", "-x", "--detach", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_command_that_is_advised_can_be_pasted_into_a_shell(tmp_path):
+    script = "import sys; print(sys.argv[1:])"
+    for runs_dir, selectors in ((tmp_path / "my runs", ["b*", "-x/default"]), (tmp_path / "-x", ["a b"])):
+        command = resume_command(runs_dir.relative_to(tmp_path), selectors).removeprefix("lop ")
+        shell = subprocess.run(
+            f"{sys.executable} -c '{script}' {command}", shell=True, capture_output=True, text=True, check=True
+        )
+        words = eval(shell.stdout)
+        assert words[0] == "resume"
+        assert [word for word in words if word in selectors] == selectors
+        assert all(words.index("--") < words.index(word) for word in selectors if word.startswith("-"))
+
+
+def test_only_job_numbers_are_given_to_scancel(monkeypatch):
+    called = []
+    monkeypatch.setattr("lop_engine.launch.slurm.submission._run", lambda *words: called.append(words))
+    cancel(["--user=me", "12_4", "-u", "7", ""])
+    assert called == [("scancel", "12_4", "7")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["status", "--runs-dir", "a", "--runs-dir", "b"], "--runs-dir"),
+        (["watch", "--runs-dir=a", "--once", "--runs-dir=b"], "--runs-dir"),
+        (["run", "x.json", "--seeds", "3", "--seeds", "4"], "--seeds"),
+        (["run", "x.json", "--device", "cpu", "--device", "cuda"], "--device"),
+        (["plot", "-o", "a.png", "--output", "b.png"], "--output"),
+        (["plot", "--log", "--no-log"], "--no-log"),
+        (["export", "--format", "csv", "-o", "a", "-o", "b"], "--output"),
+        (["data", "import", "x", "--to", "a", "--to", "b"], "--to"),
+        (["run", "x.json", "--set", "num_tasks=3", "--set", "num_tasks=4"], "num_tasks"),
+    ],
+)
+def test_an_option_for_once_given_twice_is_refused_by_name(tmp_path, monkeypatch, capsys, arguments, option):
+    monkeypatch.chdir(tmp_path)
+    said = refused(monkeypatch, capsys, *arguments)
+    assert option in said
+    assert "give it once" in said
+
+
+def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
+    write_config(tmp_path / "cbp.json")
+    more = ["--set", "num_tasks=2", "--set", "width=0.25", "--yes", "--yes", "--dry-run", "--no-estimate"]
+    done = lop("run", "cbp.json", *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
