@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lop_engine import metrics
-from lop_engine.captured import Step, fast_step
+from lop_engine.cuda_graph import Step, fast_step
 from lop_engine.datasets import ClassSequence, ImageSet, resolve, stack_images
+from lop_engine.device import use_device
 from lop_engine.learners import Learner
 from lop_engine.nets import seed_generators
 from lop_engine.spec import Spec
@@ -147,7 +148,7 @@ def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.devi
         stored = torch.from_numpy(stack_images(images, classes, spec.train_images + spec.test_images))
         return classes, stored.pin_memory() if device.type == "cuda" else stored
 
-    with ThreadPoolExecutor(1, thread_name_prefix="next-task") as pool:
+    with ThreadPoolExecutor(1, "next-task", use_device, (device,)) as pool:
         coming: Future[tuple[list[list[int]], Tensor]] = pool.submit(load, start)
         for index in range(start, spec.num_tasks):
             classes, stored = coming.result()

@@ -54,12 +54,13 @@ class Worker:
             self._start()
             import torch  # takes seconds: the status says "running" before
 
-            from lop_engine.precision import compute_in_full
+            from lop_engine.device import prepare_device
             from lop_engine.stack import train_runs
 
+            device = torch.device(self.device)
             torch.set_num_threads(self.threads)
-            compute_in_full()
-            train_runs(self.spec, self.runs, torch.device(self.device), lambda: self._stop_requested)
+            prepare_device(device)
+            train_runs(self.spec, self.runs, device, lambda: self._stop_requested)
         except StopRequested:
             self._end("stopped")
             log("stopped")

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 
 from lop_engine.bench.jobs import Call, Jobs, curvature_gflop, matrix_side, step_gflop
-from lop_engine.precision import compute_in_full
+from lop_engine.device import prepare_device
 from lop_engine.spec import validate
 
 
@@ -71,9 +71,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    device = torch.device(args.device)
     torch.set_num_threads(args.threads)
-    compute_in_full()
-    with Child(torch.device(args.device)) as child:
+    prepare_device(device)
+    with Child(device) as child:
         for line in sys.stdin:
             request = json.loads(line)
             try:

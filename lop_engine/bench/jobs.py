@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lop_engine import checkpoint
 from lop_engine.bench.baseline import PlainCurvature, PlainStep
-from lop_engine.captured import fast_step
 from lop_engine.checkpoint import Checkpoint
+from lop_engine.cuda_graph import fast_step
 from lop_engine.datasets import open_images
 from lop_engine.learners import build_learner
 from lop_engine.nets import Layer, Net, build_net

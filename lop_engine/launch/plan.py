@@ -68,7 +68,7 @@ def decide_resources(
 def seed_bytes_on_gpu(spec: Spec) -> int:
     """What one more seed of a stack takes at most, half of it again for what the allocator cannot reuse.
 
-    150 MiB at the paper's protocol. Without that half it is what a CPU takes (`tests/engine/test_captured.py`).
+    150 MiB at the paper's protocol. Without that half it is what a CPU takes (`tests/engine/test_other_devices.py`).
     """
     image = 3 * 32 * 32 * 4
     # As stored (a byte a value), as seen, and in the epoch's order.

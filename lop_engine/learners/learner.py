@@ -48,7 +48,7 @@ class Learner:
     """Trains S independent copies of one network, one mini-batch a step.
 
     The step has static shapes, never waits for the device, and changes its tensors in place: all but the drawing of
-    random numbers can be captured once and replayed (`lop_engine.captured`).
+    random numbers can be captured once and replayed (`lop_engine.cuda_graph`).
     """
 
     def __init__(

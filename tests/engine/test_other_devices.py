@@ -8,7 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import training
-from lop_engine.captured import WARM_UP_STEPS, CapturedStep, _Capture, fast_step
+from lop_engine.cuda_graph import WARM_UP_STEPS, CudaGraphStep, _Capture, fast_step
 from lop_engine.image_convolution import ImageConvolution
 from lop_engine.launch.plan import seed_bytes_on_gpu
 from lop_engine.learners import build_learner
@@ -26,7 +26,7 @@ def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
 
 
-class FrozenStep(CapturedStep):
+class FrozenStep(CudaGraphStep):
     """In place of a CUDA graph the kernels of one step, recorded by torch.fx: bound to their tensors like those."""
 
     def _capture(self, images, labels):
@@ -46,15 +46,15 @@ class FrozenStep(CapturedStep):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_recorded_once_and_replayed_trains_as_the_step_itself(method):
-    eager, captured = (build_learner(make_spec(method), [0, 1], CPU) for _ in range(2))
-    step = FrozenStep(captured)
-    for learner in (eager, captured):
+    eager, graphed = (build_learner(make_spec(method), [0, 1], CPU) for _ in range(2))
+    step = FrozenStep(graphed)
+    for learner in (eager, graphed):
         learner.start_epoch(0, 0)
     for images, labels in stacked_batches(8):
         expected, result = eager.step(images, labels), step(images, labels)
         assert torch.equal(result.loss_S, expected.loss_S)
         assert torch.equal(result.accuracy_S, expected.accuracy_S)
-    kept = captured.state()
+    kept = graphed.state()
     for name, tensor in eager.state().items():
         assert torch.equal(kept[name], tensor), name
 
@@ -80,7 +80,7 @@ def test_a_step_that_keeps_count_in_python_would_be_noticed():
 
 
 def test_where_a_step_cannot_be_captured_it_is_trained_as_it_is_and_a_warning_says_so():
-    class Unable(CapturedStep):
+    class Unable(CudaGraphStep):
         def _capture(self, images, labels):
             self.learner.learn(images, labels)
             raise RuntimeError("operation not permitted when stream is capturing")

@@ -22,7 +22,7 @@ WARM_UP_STEPS = 3
 
 def fast_step(learner: Learner, device: torch.device) -> Step:
     """The learner's step, as fast as the device allows."""
-    return CapturedStep(learner) if device.type == "cuda" else learner.step
+    return CudaGraphStep(learner) if device.type == "cuda" else learner.step
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Capture:
     result: StepResult
 
 
-class CapturedStep:
+class CudaGraphStep:
     """`Learner.step` from CUDA graphs, one for each batch size (an epoch's last batch may be short).
 
     Where a step cannot be captured a warning says so, and it is trained kernel by kernel: slower, with equal results.

@@ -1,0 +1,86 @@
+"""A process and its threads compute on the device they were given. No GPU here: torch.cuda is stood in for."""
+
+import io
+import sys
+import threading
+
+import pytest
+import torch
+
+from lop_engine import stack, training
+from lop_engine.bench import child
+from lop_engine.datasets import open_images
+from lop_engine.device import prepare_device, use_device
+from lop_engine.launch import prepare_run_dirs
+from lop_engine.spec import Run, Spec
+from lop_engine.worker import Worker
+from tests.helpers import TINY
+
+GPU = torch.device("cuda", 1)
+
+
+@pytest.fixture
+def current(monkeypatch):
+    """The current CUDA device of each thread that has set one, by the thread's number."""
+    devices: dict[int, int] = {}
+    monkeypatch.setattr(torch.cuda, "set_device", lambda d: devices.update({threading.get_ident(): d.index}))
+    return devices
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    deterministic = torch.backends.cudnn.deterministic
+    yield
+    torch.backends.cudnn.deterministic = deterministic
+
+
+def test_only_a_numbered_gpu_becomes_current(current):
+    for name in ("cpu", "cuda", "meta"):
+        use_device(torch.device(name))
+    assert not current
+    use_device(GPU)
+    assert current == {threading.get_ident(): 1}
+
+
+def test_convolutions_are_float32_and_deterministic(current):
+    prepare_device(GPU)
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert current == {threading.get_ident(): 1}
+
+
+def test_a_worker_trains_with_its_gpu_current(current, tmp_path, monkeypatch):
+    [run_dir] = prepare_run_dirs(tmp_path, [Run("bp", "default", 0, Spec(**TINY))]).to_train
+    at_start = []
+    monkeypatch.setattr(stack, "train_runs", lambda *args, **options: at_start.append(dict(current)))
+    monkeypatch.setattr("signal.signal", lambda *args: None)
+    monkeypatch.setattr("signal.alarm", lambda seconds: 0)
+    assert Worker([run_dir], "cuda:1", torch.get_num_threads()).run() == 0
+    assert at_start == [{threading.get_ident(): 1}]
+
+
+def test_the_child_that_times_jobs_has_its_gpu_current(current, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["child", "--device", "cuda:1", "--threads", str(torch.get_num_threads())])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    child.main()
+    assert current == {threading.get_ident(): 1}
+
+
+def test_the_thread_that_reads_the_next_task_has_its_gpu_current(current, monkeypatch):
+    """Pinning memory opens a context on the current GPU: on GPU 0 it would take memory of a card not asked for."""
+    pinned = []
+
+    def pin(tensor):
+        pinned.append((threading.get_ident(), current.get(threading.get_ident())))
+        return tensor
+
+    to = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", lambda x, where, **how: x if where == GPU else to(x, where, **how))
+    spec = Spec(**TINY)
+    next(training.tasks(spec, [0], open_images(spec), GPU))
+    assert pinned
+    for thread, device in pinned:
+        assert thread != threading.get_ident()
+        assert device == 1
