@@ -1,4 +1,4 @@
-"""The first convolution where the gradient in the image is wanted, which the curvature takes 11 times a batch.
+"""The first convolution where only the gradient in the image is wanted, which the curvature takes 11 times a batch.
 
 A convolution's input gradient has as many channels as its input: 3 for an image, where vector units take 16 at a
 time, so that oneDNN spends five times the arithmetic. Here the kernel's rows become output channels: a convolution
@@ -19,8 +19,8 @@ class ImageConvolution(torch.autograd.Function):
     """conv2d of one group a seed, without padding; differentiable in the image alone."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, num_seeds: int) -> Tensor:
-        """Images (B, S*C, H, W), weight (S*O, C, K, K), bias (S*O,)."""
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, num_seeds: int) -> Tensor:
+        """Images (B, S*C, H, W), weight (S*O, C, K, K), bias (S*O,) or none."""
         ctx.save_for_backward(weight)
         ctx.num_seeds = num_seeds
         return F.conv2d(images, weight, bias, groups=num_seeds)

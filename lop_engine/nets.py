@@ -4,8 +4,8 @@ Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inpu
 F units of a hidden layer, P positions (columns of the next layer that one unit feeds).
 
 A network is a description plus pure functions: its weights are a dict of tensors, ``conv1.weight`` ...
-``fc3.bias`` with torch's shapes behind the seed axis. Convolution weights lie channels-last in memory, and
-all seeds run as one grouped convolution.
+``fc3.bias`` with torch's shapes behind the seed axis. Convolution weights lie channels-last in memory; how the
+convolutions are computed is `lop_engine.convolution`'s.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lop_engine.image_convolution import ImageConvolution
+from lop_engine.convolution import hidden_maps
 from lop_engine.spec import Spec
 from lop_engine.streams import Stream, torch_seed
 
@@ -76,18 +76,9 @@ class ConvNet:
         )
 
     def __call__(self, params: Params, images_SBCHW: Tensor) -> Activations:
-        hidden = []
         num_seeds, batch = images_SBCHW.shape[:2]
-        # (B, S*C, H, W), channels-last: the seeds are the groups of one convolution.
-        x = images_SBCHW.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
-        for layer in self.layers[:3]:
-            weight, bias = params[f"{layer.name}.weight"].flatten(0, 1), params[f"{layer.name}.bias"].flatten()
-            if layer is self.layers[0] and _only_images_want_gradients(images_SBCHW, weight):
-                x = ImageConvolution.apply(x, weight, bias, num_seeds)  # type: ignore[no-untyped-call]
-            else:
-                x = F.conv2d(x, weight, bias, groups=num_seeds)
-            x = F.relu(F.max_pool2d(x, 2))  # the two commute, and pooling first leaves a quarter to ReLU
-            hidden.append(x.unflatten(1, (num_seeds, layer.outputs)).transpose(0, 1))
+        weights = [(params[f"{layer.name}.weight"], params[f"{layer.name}.bias"]) for layer in self.layers[:3]]
+        hidden = hidden_maps(images_SBCHW, weights)
         x = hidden[-1].reshape(num_seeds, batch, -1)
         for layer in self.layers[3:5]:
             x = F.relu(_linear(params, layer, x))
@@ -128,10 +119,6 @@ def seed_generators(
 ) -> list[torch.Generator]:
     """One generator a seed, which depends on (seed, stream, counters) alone."""
     return [torch.Generator(device).manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]
-
-
-def _only_images_want_gradients(images: Tensor, weight: Tensor) -> bool:
-    return images.device.type == "cpu" and images.requires_grad and not weight.requires_grad
 
 
 def _linear(params: Params, layer: Layer, x_SBI: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import training
+from lop_engine.convolution import WAYS, Way, hidden_maps, way_of
 from lop_engine.cuda_graph import WARM_UP_STEPS, CudaGraphStep, _Capture, fast_step
 from lop_engine.image_convolution import ImageConvolution
 from lop_engine.launch.plan import seed_bytes_on_gpu
@@ -142,6 +143,42 @@ def test_the_first_convolution_s_image_gradient_is_torch_s(num_seeds):
         leaf = images.clone().requires_grad_(True)
         gradients += torch.autograd.grad(convolution(leaf, weight, bias, num_seeds), leaf, given)
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias_after_pooling", [False, True])
+@pytest.mark.parametrize("image_gradient_by_rows", [False, True])
+def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_pooling, image_gradient_by_rows):
+    learner = build_learner(make_spec(width=0.25), [0, 1, 2], CPU)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 5, 3, 32, 32, generator=generator)
+    layers = [(learner.params[f"conv{n}.weight"], learner.params[f"conv{n}.bias"]) for n in (1, 2, 3)]
+
+    def outcome(way):
+        hidden = hidden_maps(images, layers, way)
+        leaves = [leaf for layer in layers for leaf in layer]
+        in_weights = torch.autograd.grad(hidden[-1].square().sum(), leaves)
+        image, fixed = images.clone().requires_grad_(True), [(w.detach(), b.detach()) for w, b in layers]
+        in_image = torch.autograd.grad(hidden_maps(image, fixed, way)[-1].square().sum(), image)
+        return [*hidden, *in_weights, *in_image]
+
+    way = Way(bias_after_pooling, image_gradient_by_rows)
+    for mine, theirs in zip(outcome(way), outcome(WAYS["cpu"]), strict=True):
+        assert mine.shape == theirs.shape
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_each_device_convolves_in_its_own_way(monkeypatch):
+    """A network computes as the table says for its device, and a device that the table lacks as a GPU does."""
+    seen = []
+    convolve = torch.nn.functional.conv2d
+    monkeypatch.setattr(
+        torch.nn.functional, "conv2d", lambda x, w, bias, **more: seen.append(bias) or convolve(x, w, bias, **more)
+    )
+    for device in (CPU, torch.device("meta")):
+        learner = build_learner(make_spec(), [0, 1], device)
+        learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
+    assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
+    assert way_of(torch.device("cuda:1")) == WAYS["cuda"]
 
 
 def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkeypatch):
