@@ -135,6 +135,11 @@ class Spec(BaseModel):
         """The units on which CBP's budget accrues: all in the published results, the eligible in CBP as layers."""
         return self.budget_accrual or ("eligible" if self.method == "cbp2" else "all")
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Mini-batches an epoch, the short last one included; 0 while the number of images is not filled in."""
+        return -(-self.num_classes * self.train_images // self.mini_batch_size)
+
 
 #: Keys whose value is a list in itself, and so not swept.
 LIST_KEYS = frozenset({"metrics"})

@@ -9,6 +9,9 @@ from enum import IntEnum
 
 import numpy as np
 
+DRAWN_AT_ONCE_BYTES = 32 * 2**20
+"""What a seed's random numbers of several steps may take on a GPU at most; an epoch of the paper's snp takes 8.5 MB."""
+
 
 class Stream(IntEnum):
     """What a stream is for. The numbers are part of every result: never change one."""
@@ -38,3 +41,8 @@ def order(length: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
 def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
     """A 63-bit seed for a torch generator."""
     return int(bits(1, seed, stream, *counters)[0] >> 1)
+
+
+def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int) -> int:
+    """Training steps whose random numbers a GPU draws together: an epoch's, as far as `DRAWN_AT_ONCE_BYTES` hold."""
+    return max(1, min(steps_per_epoch, DRAWN_AT_ONCE_BYTES // (4 * numbers_per_step)))

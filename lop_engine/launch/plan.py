@@ -11,6 +11,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.launch.devices import gpu_memory_bytes
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec
+from lop_engine.streams import steps_drawn_at_once
 
 MAX_SEEDS_ON_GPU = 60
 CURVATURE_BATCH = 100
@@ -68,14 +69,24 @@ def decide_resources(
 def seed_bytes_on_gpu(spec: Spec) -> int:
     """What one more seed of a stack takes at most, half of it again for what the allocator cannot reuse.
 
-    150 MiB at the paper's protocol. Without that half it is what a CPU takes (`tests/engine/test_other_devices.py`).
+    163 MiB at the paper's protocol. Without that half, and without the random numbers, it is what a CPU takes
+    (`tests/engine/test_other_devices.py`). Random numbers: a GPU draws those of an epoch's steps together, as far as
+    `streams.DRAWN_AT_ONCE_BYTES` hold. Shrink-and-perturb takes one for each weight: 12 steps x 177,218 x 4 bytes =
+    8.5 MB a seed, 255 MB for 30, and one step's beside them. Other methods take fewer.
     """
     image = 3 * 32 * 32 * 4
     # As stored (a byte a value), as seen, and in the epoch's order.
     task = spec.num_classes * (spec.train_images + spec.test_images) * image * 9 // 4
     directions = 25 * min(CURVATURE_BATCH, spec.num_classes * spec.train_images) * image  # ten, and their making
     activations = int(max(spec.mini_batch_size, CURVATURE_BATCH) * spec.width * 350_000)
-    return 3 * (task + directions + activations) // 2
+    numbers = _num_parameters(spec)
+    random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_epoch, numbers))
+    return 3 * (task + directions + activations + random_numbers) // 2
+
+
+def _num_parameters(spec: Spec) -> int:
+    """Weights and biases of the convolutional network (`nets.ConvNet`), to the rounding of its widths."""
+    return int(174_080 * spec.width**2 + (2_880 + 128 * spec.num_classes) * spec.width) + spec.num_classes
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> dict[str, int]:

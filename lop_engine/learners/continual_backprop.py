@@ -16,10 +16,11 @@ from torch import Tensor
 
 from lop_engine.learners.learner import Mechanism
 from lop_engine.learners.least_useful import least_useful
-from lop_engine.nets import ConvNet, Layer, Net, Params, seed_generators
+from lop_engine.learners.step_numbers import StepNumbers
+from lop_engine.nets import ConvNet, Layer, Net, Params
 from lop_engine.optimizers import Optimizer
 from lop_engine.spec import Spec
-from lop_engine.streams import Stream, torch_seed
+from lop_engine.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,12 @@ class GenerateAndTest(Mechanism):
         num_drawn = sum(r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True))
         if spec.util_type == "random":
             num_drawn += sum(layer.outputs for layer in self.hidden_layers)
-        self._uniform_SN = torch.empty(len(seeds), num_drawn, device=self.device)
-        self._generators = seed_generators(seeds, Stream.REPLACEMENT, device=self.device)
+        self._numbers = StepNumbers(spec, seeds, Stream.REPLACEMENT, num_drawn, Tensor.uniform_, self.device)
+        self._uniform_SN = self._numbers.of_step_SN
         self._rows_S1 = torch.arange(len(seeds), device=self.device).unsqueeze(1)
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        for seed, generator in zip(self.seeds, self._generators, strict=True):
-            generator.manual_seed(torch_seed(seed, Stream.REPLACEMENT, task, epoch))
+        self._numbers.start_epoch(task, epoch)
 
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
         due = [self.test(i, params, activation) for i, activation in enumerate(hidden)]
@@ -68,8 +68,7 @@ class GenerateAndTest(Mechanism):
 
     def draw(self) -> None:
         """Draw this step's uniform numbers in [0, 1), each seed from its own stream."""
-        for uniform_N, generator in zip(self._uniform_SN, self._generators, strict=True):
-            uniform_N.uniform_(generator=generator)
+        self._numbers.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
         """This step's candidate incoming weights of layer `index`, U(-b, b) with b = 1 / sqrt(fan_in), (S, R, I)."""

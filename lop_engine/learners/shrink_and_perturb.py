@@ -5,32 +5,30 @@ After every optimiser step N(0, perturb_scale^2) is added to every weight and bi
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from lop_engine.learners.learner import Mechanism
-from lop_engine.nets import Net, Params, seed_generators
+from lop_engine.learners.step_numbers import StepNumbers
+from lop_engine.nets import Net, Params
 from lop_engine.optimizers import Optimizer
 from lop_engine.spec import Spec
-from lop_engine.streams import Stream, torch_seed
+from lop_engine.streams import Stream
 
 
 class Perturbation(Mechanism):
-    """Noise of standard deviation `scale`, from a stream of each seed's own."""
+    """Noise of standard deviation `spec.perturb_scale`, from a stream of each seed's own."""
 
-    def __init__(self, params: Params, seeds: Sequence[int], scale: float) -> None:
-        self.scale, self.seeds = scale, list(seeds)
-        weight = next(iter(params.values()))
-        self._noise_SN = torch.empty(len(seeds), sum(w[0].numel() for w in params.values()), device=weight.device)
-        self._generators = seed_generators(seeds, Stream.PERTURBATION, device=weight.device)
+    def __init__(self, spec: Spec, params: Params, seeds: Sequence[int]) -> None:
+        self.scale = spec.perturb_scale
+        count, device = sum(w[0].numel() for w in params.values()), next(iter(params.values())).device
+        self._numbers = StepNumbers(spec, seeds, Stream.PERTURBATION, count, Tensor.normal_, device)
+        self._noise_SN = self._numbers.of_step_SN
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        for seed, generator in zip(self.seeds, self._generators, strict=True):
-            generator.manual_seed(torch_seed(seed, Stream.PERTURBATION, task, epoch))
+        self._numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
-        for noise_N, generator in zip(self._noise_SN, self._generators, strict=True):
-            noise_N.normal_(generator=generator)
+        self._numbers.draw()
 
     def after_update(self, params: Params, hidden: list[Tensor]) -> None:
         start = 0
@@ -41,4 +39,4 @@ class Perturbation(Mechanism):
 
 
 def build(spec: Spec, net: Net, params: Params, optimizer: Optimizer, seeds: Sequence[int]) -> Perturbation:
-    return Perturbation(params, seeds, spec.perturb_scale)
+    return Perturbation(spec, params, seeds)

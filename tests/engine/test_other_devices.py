@@ -12,11 +12,11 @@ from lop_engine.convolution import WAYS, Way, hidden_maps, way_of
 from lop_engine.cuda_graph import WARM_UP_STEPS, CudaGraphStep, _Capture, fast_step
 from lop_engine.image_convolution import ImageConvolution
 from lop_engine.launch.plan import seed_bytes_on_gpu
-from lop_engine.learners import build_learner
+from lop_engine.learners import build_learner, step_numbers
 from lop_engine.learners.learner import Mechanism, StepResult
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.records import ALL_METRICS
-from lop_engine.streams import torch_seed
+from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
 
@@ -129,6 +129,61 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_one_transfer(me
     values = training.measure_epoch(spec, learner, task, order, (0, 0), accuracies, loss_S)
     assert len(transfers) == 1
     assert set(values) <= set(ALL_METRICS)
+
+
+def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
+    """Each step's random numbers over two epochs (steps, S, N), `at_once` steps drawn together; shapes drawn into."""
+    monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device: at_once)
+    learner = build_learner(make_spec(method), seeds, CPU)
+    numbers, drawn = learner.mechanism._numbers, []
+    fill, tensor = numbers._fill, numbers.of_step_SN
+    numbers._fill = lambda into, **more: drawn.append(tuple(into.shape)) or fill(into, **more)
+    steps = []
+    for epoch in range(2):
+        learner.start_epoch(0, epoch)
+        for _ in range(num_steps):
+            learner.mechanism.draw()
+            steps.append(numbers.of_step_SN.clone())
+    assert numbers.of_step_SN is tensor  # a CUDA graph reads this one
+    return torch.stack(steps), drawn
+
+
+@pytest.mark.parametrize("method", ["snp", "cbp"])
+def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own(method, monkeypatch):
+    alone, _ = draws(method, [7], 4, 4, monkeypatch)
+    stack, drawn = draws(method, [2, 7, 5], 4, 4, monkeypatch)
+    assert torch.equal(stack[:, 1], alone[:, 0])
+    assert [shape[0] for shape in drawn] == [4] * 3 * 2  # one draw a seed and epoch
+    assert len(torch.unique(stack[:, :, 0])) == stack[:, :, 0].numel()
+    longer, _ = draws(method, [7], 7, 4, monkeypatch)  # more steps than were drawn at once
+    assert torch.equal(longer[:4], alone[:4])
+    assert len(torch.unique(longer[:, 0, 0])) == 14
+
+
+def test_on_a_cpu_numbers_are_drawn_step_by_step_as_ever(monkeypatch):
+    snp = build_learner(make_spec("snp"), [7], CPU)
+    snp.start_epoch(2, 1)
+    generator = torch.Generator().manual_seed(torch_seed(7, Stream.PERTURBATION, 2, 1))
+    for _ in range(3):
+        snp.mechanism.draw()
+        expected = torch.empty_like(snp.mechanism._noise_SN[0]).normal_(generator=generator)
+        assert torch.equal(snp.mechanism._noise_SN[0], expected)
+
+
+def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
+    paper = make_spec("snp", width=1.0, train_images=600, test_images=100, mini_batch_size=100)
+    numbers = sum(weight[0].numel() for weight in build_learner(paper, [0], CPU).params.values())
+    gpu = torch.device("cuda")
+    assert step_numbers.steps_at_once(paper, numbers, gpu) == 12
+    assert step_numbers.steps_at_once(paper, numbers, CPU) == 1
+    small_batches = paper.model_copy(update={"mini_batch_size": 5})
+    at_once = step_numbers.steps_at_once(small_batches, numbers, gpu)
+    assert 1 < at_once < 240
+    assert at_once * numbers * 4 <= DRAWN_AT_ONCE_BYTES
+    for spec in (paper, small_batches):
+        drawn = 4 * numbers * (1 + step_numbers.steps_at_once(spec, numbers, gpu))
+        without_noise = spec.model_copy(update={"width": 0.01})
+        assert seed_bytes_on_gpu(spec) > seed_bytes_on_gpu(without_noise) + drawn
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])
