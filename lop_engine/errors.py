@@ -1,6 +1,7 @@
 """Errors whose text is meant for the person at the keyboard."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -32,3 +33,35 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the choice nearest to `word`, or ``''`` if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice within a few slips of the keyboard of `word`: one in four letters; None if none is."""
+    distances = {choice: _slips(word, choice) for choice in choices}
+    near = min(distances, key=distances.__getitem__, default=None)
+    return near if near is not None and distances[near] <= max(1, min(len(word), len(near)) // 4) else None
+
+
+def _slips(a: str, b: str) -> int:
+    """Letters to insert, delete, replace or swap with a neighbour to turn `a` into `b`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a):
+        last, before, row = before, row, [i + 1]
+        for j, other in enumerate(b):
+            slips = [row[j] + 1, before[j + 1] + 1, before[j] + (letter != other)]
+            if i and j and letter == b[j - 1] and other == a[i - 1]:
+                slips.append(last[j - 1] + 1)
+            row.append(min(slips))
+    return row[-1]
+
+
+def why(error: OSError) -> str:
+    """Return the reason of an OSError without its number and file names: ``No space left on device``."""
+    return error.strerror or (str(error.args[0]) if error.args else type(error).__name__)
+
+
+def sentence(error: OSError) -> str:
+    """Return an OSError as one line for a person: ``runs/a.json: Permission denied``."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' -> '.join(names)}: {why(error)}" if names else why(error)

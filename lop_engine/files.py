@@ -39,7 +39,10 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
 
 def require_regular(path: Path) -> None:
     """Raise OSError unless `path` is a file: a pipe would keep its reader waiting, a device never ends."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 

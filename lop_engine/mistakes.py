@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lop_engine.errors import did_you_mean
+from lop_engine.errors import did_you_mean, nearest
 
 #: By pydantic's name for the mistake: what the value should be.
 _SHOULD_BE = {
@@ -21,11 +21,32 @@ _SHOULD_BE = {
 }
 
 
-def explain(error: Any, known_keys: Iterable[str]) -> str:
+#: By key: what it is called in other people's code, and what else to know.
+_ELSEWHERE = {
+    "step_size": ("lr learning_rate alpha eta stepsize", ""),
+    "mini_batch_size": ("batch_size batchsize bs batch minibatch minibatch_size", ""),
+    "num_showings": ("epochs num_epochs n_epochs epochs_per_task", ""),
+    "num_tasks": ("tasks n_tasks", ""),
+    "num_classes": ("classes n_classes classes_per_task", ""),
+    "num_runs": ("seed seeds num_seeds n_seeds random_seed rng_seed n_runs", " Or choose seeds with --seeds"),
+    "weight_decay": ("wd l2 l2_reg l2_penalty l2_lambda lambda", ""),
+    "momentum": ("beta beta1 beta_1 beta2 beta_2 betas", " Adam's betas are fixed at 0.9 and 0.999"),
+    "perturb_scale": ("noise noise_std noise_scale sigma perturb", ""),
+    "opt": ("optim optimizer optimiser", ""),
+    "agent": ("method algo algorithm learner", ""),
+    "replacement_rate": ("rr rho", ""),
+    "maturity_threshold": ("mt maturity", ""),
+    "util_type": ("utility utility_type", ""),
+    "dataset": ("data data_path", ""),
+}
+_MOST_NAMED = 20
+
+
+def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
     """One entry of pydantic's ``ValidationError.errors()``, for a person: key, value, what it should be."""
     kind, key, value = error["type"], str(error["loc"][0]), error["input"]
     if kind == "extra_forbidden":
-        return unknown_key(key, value, known_keys)
+        return unknown_keys({key: value}, known_keys)
     if kind == "missing":
         return f'key "{key}" is missing'
     hint = ""
@@ -41,8 +62,27 @@ def explain(error: Any, known_keys: Iterable[str]) -> str:
     return f'key "{key}": {shown(value)}: {reason}{hint}'
 
 
-def unknown_key(key: str, value: Any, known_keys: Iterable[str]) -> str:
-    return f"unknown key {shown(key)} (value {shown(value)}){did_you_mean(key.lower(), known_keys)}"
+def unknown_keys(unknown: Mapping[str, Any], known_keys: Iterable[str]) -> str:
+    """Say which keys are unknown, with the key that each may stand for: its name elsewhere, or a near spelling."""
+    known_keys = list(known_keys)
+    if len(unknown) == 1:
+        [(key, value)] = unknown.items()
+        return f"unknown key {shown(key)} (value {shown(value)}){_hint(key, known_keys)}"
+    named = [
+        f"{shown(key)} (value {shown(value)}{_hint(key, known_keys).replace('; ', ', ', 1)})"
+        for key, value in list(unknown.items())[:_MOST_NAMED]
+    ]
+    more = len(unknown) - len(named)
+    return f"{len(unknown)} unknown keys: {', '.join(named)}" + (f" and {more} more" if more else "")
+
+
+def _hint(key: str, known_keys: Sequence[str]) -> str:
+    letters = re.sub("[^a-z0-9]", "", key.lower())
+    for ours, (theirs, remark) in _ELSEWHERE.items():
+        if letters in theirs.replace("_", "").split() and ours in known_keys:
+            return f'; did you mean "{ours}"?{remark}'
+    near = nearest(key.lower(), known_keys)
+    return f'; did you mean "{near}"?' if near else ""
 
 
 def shown(value: Any) -> str:

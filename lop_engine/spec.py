@@ -4,12 +4,9 @@ The keys are those of the reference's Continual ImageNet files, so that its file
 are, plus a few of our own (the last block of `Spec`). A key whose value is a list is swept.
 """
 
-import itertools
 import json
-import math
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,17 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.errors import ConfigError
+from lop_engine.experiment_file import MAX_INT, MAX_RUNS, expand_sweep, read_config, twice, without_comments
 from lop_engine.methods import METHODS
-from lop_engine.mistakes import explain, kind_of, shown, unknown_key
+from lop_engine.mistakes import explain, shown, unknown_keys
 from lop_engine.records import ALL_METRICS, METRICS, NEED_HIDDEN
 
 #: An experiment's name is a directory's and a label's.
 _EXPERIMENT = re.compile(r"\w[\w .+=-]*")
-
-#: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
-MAX_RUNS = 100_000
-MAX_INT = 10**9
 
 
 def _integral(value: Any) -> Any:
@@ -42,8 +36,26 @@ def _flag(value: Any) -> Any:
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
+def _number_text(value: Any) -> Any:
+    """The reference's generated files write ``"run_idx": "0"``."""
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+
+
+def _optimizer(value: Any) -> Any:
+    return "adamW" if isinstance(value, str) and value.lower() == "adamw" else value
+
+
 Int = Annotated[int, BeforeValidator(_integral), Field(le=MAX_INT)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Utility = Literal[
+    "contribution",
+    "zero_contribution",
+    "adaptable_contribution",
+    "adaptation",
+    "weight",
+    "feature_by_input",
+    "random",
+]
 Precision = Literal["fp32", "tf32", "bf16"]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
@@ -75,7 +87,7 @@ class Spec(BaseModel):
 
     # learner
     agent: Annotated[str, AfterValidator(_method)]
-    opt: Literal["sgd", "adam", "adamW"] = "sgd"
+    opt: Annotated[Literal["sgd", "adam", "adamW"], BeforeValidator(_optimizer)] = "sgd"
     step_size: float = Field(gt=0)
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: float = Field(0.0, ge=0)
@@ -83,9 +95,7 @@ class Spec(BaseModel):
     # continual backprop
     replacement_rate: Proportion = 1e-4
     decay_rate: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    util_type: Literal["contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"] = (
-        "contribution"
-    )
+    util_type: Utility = "contribution"
     maturity_threshold: Int = Field(100, ge=0)
     net_type: Annotated[Literal[1, 2], BeforeValidator(_integral)] = 1
     # tasks
@@ -97,7 +107,8 @@ class Spec(BaseModel):
     # read for the reference's sake
     num_runs: Int = Field(1, ge=1)
     use_gpu: Flag = True
-    run_idx: Int = Field(0, ge=0)
+    run_idx: Annotated[Int, BeforeValidator(_number_text)] = Field(0, ge=0)
+    index: Annotated[Int, BeforeValidator(_number_text)] = Field(0, ge=0)
     data_dir: str = ""
     data_file: str = ""
     model_version: str | float = ""
@@ -141,12 +152,9 @@ class Spec(BaseModel):
         return -(-self.num_classes * self.train_images // self.mini_batch_size)
 
 
-#: Keys whose value is a list in itself, and so not swept.
-LIST_KEYS = frozenset({"metrics"})
-
 #: Keys that never change a run's numbers: they may differ between a run and its file.
 BOOKKEEPING_KEYS = frozenset(
-    {"num_runs", "use_gpu", "run_idx", "data_dir", "data_file", "model_version", "checkpoint_every_s"}
+    {"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version", "checkpoint_every_s"}
 )
 
 
@@ -164,13 +172,19 @@ class Run:
         return f"{self.experiment}/{self.setting}/{self.seed}"
 
 
-def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, Any] | None = None) -> list[Run]:
+def load_runs(
+    path: Path,
+    seeds: list[int] | None = None,
+    overrides: dict[str, Any] | None = None,
+    notes: list[str] | None = None,
+) -> list[Run]:
     """Read an experiment file and expand it: every setting of the sweep, every seed.
 
     Args:
         path: the JSON file; its stem names the experiment.
-        seeds: seeds to run; by default 0 .. num_runs - 1.
+        seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
         overrides: values that replace the file's (a list sweeps here too).
+        notes: takes what people should know of the file: keys that have no effect, a seed that is not the file's.
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
     """
@@ -178,78 +192,28 @@ def load_runs(path: Path, seeds: list[int] | None = None, overrides: dict[str, A
         raise ConfigError(
             f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
         )
+    typed = without_comments(overrides or {})
     raw = read_config(path)
-    source = {key: str(path) for key in raw} | {key: "--set" for key in overrides or {}}
-    raw = raw | (overrides or {})
-    for key, value in raw.items():
-        _check_entry(key, value, source[key])
+    source = {key: str(path) for key in raw} | {key: "--set" for key in typed}
+    raw = raw | typed
+    _check_entries(raw, source)
+    if "class_order" in raw:
+        raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere
     runs: list[Run] = []
-    if isinstance(raw.get("class_order"), str) and raw["class_order"]:
-        raw["class_order"] = str(Path(raw["class_order"]).absolute())  # a worker may run elsewhere
+    told = notes if notes is not None else []
+    settings: dict[Spec, dict[str, Any]] = {}
     for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
         _check_combination(spec, values, str(path))
-        chosen = seeds if seeds is not None else range(spec.num_runs)
+        _refuse_the_same(settings.setdefault(spec, values), values, raw, source)
+        chosen = _seeds(seeds, spec, values, str(path), told)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
         runs += [Run(path.stem, setting, seed, spec) for seed in chosen]
+        if spec.opt != "sgd" and spec.momentum:
+            told.append(f"{path}: momentum {spec.momentum:g} has no effect with opt {spec.opt}; only sgd uses it")
+    told[:] = dict.fromkeys(told)
     return runs
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read one JSON object, without its comments. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.json")]) if path.parent.is_dir() else ""
-        raise ConfigError(f"{path}: no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    if not text.strip():
-        raise ConfigError(f"{path}: is empty; an experiment file is one JSON object")
-    try:
-        raw = json.loads(text, object_pairs_hook=_no_duplicates)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply to be an experiment file") from None
-    except ValueError:
-        raise ConfigError(f"{path}: holds a number of thousands of digits") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: an experiment file is one JSON object, this is {kind_of(raw)}")
-    return {key: value for key, value in raw.items() if not key.startswith("_comment")}
-
-
-def expand_sweep(
-    raw: dict[str, Any], where: str, source: dict[str, str] | None = None
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return (setting name, values) for the Cartesian product of all list values, in file order.
-
-    Args:
-        where: what errors name as the place, unless `source` says where the key came from.
-    Raises:
-        ConfigError: a list is empty, holds a value twice, or the settings are too many.
-    """
-    swept = [key for key, value in raw.items() if isinstance(value, list) and key not in LIST_KEYS]
-    for key in swept:
-        place = (source or {}).get(key, where)
-        if not raw[key]:
-            raise ConfigError(f'{place}: key "{key}" sweeps over an empty list; give at least one value')
-        again = [name for name, times in Counter(map(_plain, raw[key])).items() if times > 1]
-        if again:
-            raise ConfigError(f'{place}: key "{key}" sweeps over {again[0]} twice: {shown(raw[key])}')
-    if math.prod(len(raw[key]) for key in swept) > MAX_RUNS:
-        raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes more than {MAX_RUNS} settings")
-    settings = []
-    for values in itertools.product(*(raw[key] for key in swept)):
-        chosen = dict(zip(swept, values, strict=True))
-        name = ",".join(f"{key}={_plain(value)}" for key, value in chosen.items()) or "default"
-        if len(name.encode()) > 255:
-            raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes names too long for a directory")
-        settings.append((name, raw | chosen))
-    return settings
 
 
 def validate(values: dict[str, Any], where: str, source: dict[str, str] | None = None) -> Spec:
@@ -257,12 +221,13 @@ def validate(values: dict[str, Any], where: str, source: dict[str, str] | None =
     try:
         return Spec(**values)
     except ValidationError as error:
-        # An unknown key goes first: it is often the misspelling of one that is missing.
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        more = len({one["loc"][0] for one in error.errors()}) - 1
-    key = str(first["loc"][0])
-    message = f"{(source or {}).get(key, where)}: {explain(first, Spec.model_fields)}"
-    raise ConfigError(message + (f" (and {more} more)" if more else "")) from None
+        errors = error.errors()
+    unknown = {str(one["loc"][0]): one["input"] for one in errors if one["type"] == "extra_forbidden"}
+    if unknown:  # it is often the misspelling of one that is missing
+        raise ConfigError(f"{where}: {unknown_keys(unknown, Spec.model_fields)}")
+    more = len({one["loc"][0] for one in errors}) - 1
+    message = f"{(source or {}).get(str(errors[0]['loc'][0]), where)}: {explain(errors[0])}"
+    raise ConfigError(message + (f" (and {more} more)" if more else ""))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -316,15 +281,61 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def _check_entry(key: str, value: Any, where: str) -> None:
-    """Refuse what no key of any name could hold."""
-    if key not in Spec.model_fields:
-        raise ConfigError(f"{where}: {unknown_key(key, value, Spec.model_fields)}")
-    for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, dict | list):
-            raise ConfigError(f'{where}: key "{key}": {shown(one)}: should be one value, or one list to sweep over')
-        if isinstance(one, str) and not one.isprintable():
-            raise ConfigError(f'{where}: key "{key}": {shown(one)}: holds a character that cannot be printed')
+def _check_entries(raw: dict[str, Any], source: dict[str, str]) -> None:
+    """Refuse keys that nobody knows, all in one message, and what no key of any name could hold."""
+    unknown: dict[str, dict[str, Any]] = {}
+    for key, value in raw.items():
+        if key not in Spec.model_fields:
+            unknown.setdefault(source[key], {})[key] = value
+    if unknown:
+        parts = [f"{where}: {unknown_keys(keys, Spec.model_fields)}" for where, keys in unknown.items()]
+        raise ConfigError("; ".join(parts))
+    for key, value in raw.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict | list):
+                reason = "should be one value, or one list to sweep over"
+                raise ConfigError(f'{source[key]}: key "{key}": {shown(one)}: {reason}')
+            if isinstance(one, str) and not one.isprintable():
+                raise ConfigError(f'{source[key]}: key "{key}": {shown(one)}: holds a character that cannot be printed')
+
+
+def _absolute(class_order: Any) -> Any:
+    """The path of a table of class orders, or a list of them, made absolute; what is no path stays as it is."""
+    if isinstance(class_order, list):
+        return [_absolute(one) for one in class_order]
+    return str(Path(class_order).absolute()) if isinstance(class_order, str) and class_order else class_order
+
+
+def _refuse_the_same(
+    first: dict[str, Any], values: dict[str, Any], raw: dict[str, Any], source: dict[str, str]
+) -> None:
+    """Refuse a setting whose configuration an earlier one, `first`, has already."""
+    if first is not values:
+        # Only one key differs in the first such pair: the settings come in the order of the product.
+        differing = [key for key in raw if json.dumps(first[key]) != json.dumps(values[key])]
+        repeated = [
+            key for key in raw if isinstance(raw[key], list) and len(set(map(json.dumps, raw[key]))) < len(raw[key])
+        ]
+        key = (differing or repeated)[0]
+        raise ConfigError(f"{source[key]}: {twice(key, first[key], values[key], raw[key])}")
+
+
+def _seeds(seeds: list[int] | None, spec: Spec, values: dict[str, Any], where: str, notes: list[str]) -> Sequence[int]:
+    """The seeds of one setting: those that were asked for, the file's own, or 0 .. num_runs - 1.
+
+    The reference's generator writes a file for each run; run_idx is its seed, and num_runs says how many such files
+    there are. In a file for all runs, which has no index, run_idx is 0.
+    """
+    is_generated = "index" in values or isinstance(values.get("run_idx"), str) or spec.run_idx > 0
+    if not is_generated:
+        return seeds if seeds is not None else range(spec.num_runs)
+    if seeds is None:
+        if spec.num_runs > 1:
+            notes.append(f"{where}: seed {spec.run_idx} only (run_idx); --seeds {spec.num_runs} trains all num_runs")
+        return [spec.run_idx]
+    if seeds != [spec.run_idx]:
+        notes.append(f"{where}: --seeds replaces the file's seed {spec.run_idx} (run_idx)")
+    return seeds
 
 
 def _check_combination(spec: Spec, values: dict[str, Any], where: str) -> None:
@@ -343,17 +354,3 @@ def _check_combination(spec: Spec, values: dict[str, Any], where: str) -> None:
         raise ConfigError(
             f'{where}: key "metrics": a linear network has no hidden units, so none of these can be measured'
         )
-
-
-def _plain(value: Any) -> str:
-    """A value as it stands in a directory name; different numbers differ there."""
-    if isinstance(value, float) and math.isfinite(value):
-        value = int(value) if value.is_integer() and abs(value) < MAX_INT else value
-    return re.sub(r"[^\w.+-]", "_", str(value))
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key, times in Counter(key for key, _ in pairs).items():
-        if times > 1 and not key.startswith("_comment"):
-            raise ConfigError(f"key {shown(key)} stands there twice")
-    return dict(pairs)

@@ -1,6 +1,7 @@
 """Experiment files: what is read, how a sweep expands, and what every mistake says."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -143,7 +144,6 @@ def test_settings_that_differ_have_names_that_differ(load, mistake):
     assert [run.setting for run in runs] == ["step_size=0.1", "step_size=0.10000001"]
     message = mistake(SMALL | {"step_size": [0.5, 1, 1.0]})
     assert message == 'key "step_size" sweeps over 1 twice: [0.5, 1, 1.0]'
-    assert mistake(SMALL | {"data_dir": ["a/b", "a b"]}) == 'key "data_dir" sweeps over a_b twice: ["a/b", "a b"]'
 
 
 def test_names_are_safe_as_directories(load):
@@ -399,3 +399,143 @@ def test_overrides_that_are_refused(assignment):
     with pytest.raises(ConfigError) as error:
         parse_overrides([assignment])
     assert str(error.value) == f'--set "{assignment}": write key=value, for example --set num_tasks=50'
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("data_dir", ["a/b", "a_b", "a b", "a+b"]),
+        ("data_dir", ["\x7f".replace("\x7f", "?"), "*", "_"]),
+        ("model_version", ["1", 1, "1.5", 1.5, "True"]),
+        ("model_version", [1e16, "1e+16", 1e-5, "1e-05"]),
+        ("step_size", [0.1, 0.1 + 2**-55, 0.30000000000000004, 0.3, 1e9, 1e10]),
+        ("weight_decay", [0.0, 5e-324, 1]),
+        ("new_heads", [True, 0]),
+    ],
+)
+def test_values_that_differ_have_names_that_differ_whatever_their_order(load, key, values):
+    names = {}
+    for order in (values, values[::-1]):
+        runs = load(SMALL | {key: order})
+        found = {run.setting: getattr(run.spec, key) for run in runs}
+        assert len(found) == len(values)
+        assert all(re.fullmatch(r"[\w.+=-]+", setting) for setting in found)
+        assert not names or names == found
+        names = found
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1e300, exclude_min=True) | st.integers(1, 10**12), min_size=1, max_size=6))
+def test_a_sweep_has_a_name_for_each_number_or_is_refused_for_two_that_are_equal(values):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "x.json"
+        path.write_text(json.dumps(SMALL | {"step_size": values}))
+        if len({float(value) for value in values}) < len(values):
+            with pytest.raises(ConfigError, match='key "step_size" sweeps over'):
+                load_runs(path)
+        else:
+            assert len({run.setting for run in load_runs(path)}) == len(values)
+
+
+def test_names_of_ordinary_values_are_what_they_were(load):
+    swept = {
+        "step_size": ([0.01, 1, 2.0, 1e-05, 1e16], ["0.01", "1", "2", "1e-05", "1e+16"]),
+        "new_heads": ([True, False], ["True", "False"]),
+        "data_dir": (["a b", "c/d", "e"], ["a_b", "c_d", "e"]),
+        "data_file": (["a b", "a_b"], None),
+    }
+    for key, (values, names) in swept.items():
+        settings = [run.setting for run in load(SMALL | {key: values})]
+        if names:
+            assert settings == [f"{key}={name}" for name in names]
+        else:
+            assert settings[1] == f"{key}=a_b"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "said"),
+    [
+        ("new_heads", [True, 1], "true and 1"),
+        ("new_heads", [0, False], "0 and false"),
+        ("step_size", [0.5, 1, 1.0], "1 twice: [0.5, 1, 1.0]"),
+        ("weight_decay", [0.0, -0.0], "0 twice: [0.0, -0.0]"),
+        ("opt", ["adamw", "adamW"], '"adamw" and "adamW"'),
+        ("data_dir", ["x" * 70, "y", "x" * 70], "x" * 70),
+        ("num_tasks", [3, 1000000000, 1e9], "1000000000 and 1000000000.0"),
+    ],
+)
+def test_values_that_mean_the_same_are_refused_and_both_are_shown(mistake, key, values, said):
+    message = mistake(SMALL | {"momentum": [0, 0.9], key: values})
+    assert message.startswith(f'key "{key}" sweeps over ')
+    assert said in message
+
+
+def test_a_file_of_the_reference_s_generator_trains_its_own_seed(load, tmp_path):
+    generated = SMALL | {
+        "num_runs": 30,
+        "index": 4,
+        "run_idx": "7",
+        "data_dir": "data/bp/4/",
+        "data_file": "data/bp/4/7",
+    }
+    notes: list[str] = []
+    (run,) = load(generated, notes=notes)
+    assert run.seed == 7
+    assert run.setting == "default"
+    assert notes == [f"{tmp_path / 'bp.json'}: seed 7 only (run_idx); --seeds 30 trains all num_runs"]
+    notes.clear()
+    assert [run.seed for run in load(generated, seeds=[0, 1], notes=notes)] == [0, 1]
+    assert notes == [f"{tmp_path / 'bp.json'}: --seeds replaces the file's seed 7 (run_idx)"]
+    notes.clear()
+    load(generated, seeds=[7], notes=notes)
+    assert not notes
+    assert [run.seed for run in load(SMALL | {"num_runs": 3, "run_idx": 0})] == [0, 1, 2]
+
+
+def test_adamw_in_any_case_is_adamw(load):
+    assert {load(SMALL | {"opt": word})[0].spec.opt for word in ("adamw", "AdamW", "ADAMW", "adamW")} == {"adamW"}
+    assert load(SMALL | {"opt": "adamw"})[0].spec.model_dump()["opt"] == "adamW"
+
+
+def test_momentum_without_effect_is_said_once(load, tmp_path):
+    notes: list[str] = []
+    load(SMALL | {"opt": ["adam", "adamw", "sgd"], "momentum": [0, 0.9], "num_runs": 4}, notes=notes)
+    assert notes == [
+        f"{tmp_path / 'bp.json'}: momentum 0.9 has no effect with opt {opt}; only sgd uses it"
+        for opt in ("adam", "adamW")
+    ]
+
+
+def test_every_key_that_begins_with_an_underscore_is_a_comment(load):
+    content = SMALL | {"_": 1, "_note": [1, {"a": 2}], "__doc__": "x", "_step_size": [1, 2]}
+    assert [run.spec for run in load(content, overrides={"_why": "tried"})] == [Spec(**SMALL)]
+
+
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    [
+        ("lr", "step_size"), ("learning_rate", "step_size"), ("LearningRate", "step_size"),
+        ("learning-rate", "step_size"),
+        ("batch_size", "mini_batch_size"), ("epochs", "num_showings"), ("seed", "num_runs"), ("seeds", "num_runs"),
+        ("wd", "weight_decay"), ("beta", "momentum"), ("beta1", "momentum"), ("optimizer", "opt"),
+        ("stpe_size", "step_size"), ("num_task", "num_tasks"), ("weightdecay", "weight_decay"), ("agnet", "agent"),
+        ("dropout", None), ("rate", None), ("gamma", None), ("layers", None), ("x", None), ("size", None),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_has_a_hint_only_where_it_is_near_or_known_elsewhere(mistake, key, ours):
+    hint = f'; did you mean "{ours}"?' if ours else ""
+    message = mistake(SMALL | {key: 3})
+    assert message.startswith(f'unknown key "{key}" (value 3){hint}')
+    assert ours or "did you mean" not in message
+
+
+def test_unknown_keys_come_in_one_message(load, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load(SMALL | {"lr": 0.1, "zzz": [1, 2], "momentun": 0.5}, overrides={"epochs": 3})
+    assert str(error.value) == (
+        f'{tmp_path / "bp.json"}: 3 unknown keys: "lr" (value 0.1, did you mean "step_size"?), "zzz" (value [1, 2]), '
+        '"momentun" (value 0.5, did you mean "momentum"?); --set: unknown key "epochs" (value 3); '
+        'did you mean "num_showings"?'
+    )
+    with pytest.raises(ConfigError, match=r"30 unknown keys: .* and 10 more$"):
+        load(SMALL | {f"zzz{number}": 1 for number in range(30)})

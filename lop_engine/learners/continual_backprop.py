@@ -123,15 +123,18 @@ class GenerateAndTest(Mechanism):
 
     def _utility(self, index: int, params: Params, activation: Tensor, correction_SF: Tensor) -> Tensor:
         """The instantaneous utility of every unit of a layer, (S, F)."""
-        util_type, kept = self.spec.util_type, self.layer_states[index]
+        util_type, kept, next_layer = self.spec.util_type, self.layer_states[index], self.next_layers[index]
+        outgoing_SFP = _outgoing(params, next_layer).abs().mean((1, 4))
+        if util_type == "weight":
+            return outgoing_SFP.mean(2)
         incoming_SF = params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
         if util_type == "adaptation":
             return 1 / incoming_SF
         if util_type != "contribution":
             mean_SF = kept.mean_activation_SF / correction_SF
             activation = (activation - mean_SF.view(len(mean_SF), 1, -1, *[1] * (activation.dim() - 3))).abs()
-        next_layer = self.next_layers[index]
-        outgoing_SFP = _outgoing(params, next_layer).abs().mean((1, 4))
+        if util_type == "feature_by_input":
+            return _over_batch_and_space(activation) / incoming_SF
         utility_SF = (outgoing_SFP * _columns(activation, next_layer.positions)).mean(2)
         return utility_SF / incoming_SF if util_type == "adaptable_contribution" else utility_SF
 

@@ -60,9 +60,10 @@ class Request:
 def run_experiments(request: Request) -> int:
     """Carry out a request; return the exit status: 0 done, 1 a run failed, 130 stopped. Raises UserError."""
     console = Console()
-    resolved = resolve_runs(_load(request))
+    notes: list[str] = []
+    resolved = resolve_runs(_load(request, notes))
     runs = resolved.runs
-    for note in resolved.notes:
+    for note in (*notes, *resolved.notes):
         say(console, f"note: {note}")
     cluster = request.launching.request()
     if request.dry_run and cluster:
@@ -114,8 +115,8 @@ def run_experiments(request: Request) -> int:
     return conclude(console, request.runs_dir, {RunDir.of(request.runs_dir, run) for run in runs})
 
 
-def _load(request: Request) -> list[Run]:
-    """All runs of all files. Raises ConfigError."""
+def _load(request: Request, notes: list[str]) -> list[Run]:
+    """All runs of all files; adds to `notes` what people should know of them. Raises ConfigError."""
     overrides = parse_overrides(request.overrides)
     if request.data is not None:
         is_name = request.data in ("synthetic", "imagenet32")
@@ -129,7 +130,7 @@ def _load(request: Request) -> list[Run]:
                 "run them with different --runs-dir"
             )
         by_name[path.stem] = path
-    return [run for path in request.configs for run in load_runs(path, seeds, overrides)]
+    return [run for path in request.configs for run in load_runs(path, seeds, overrides, notes)]
 
 
 def _plan(request: Request, runs: Sequence[Run]) -> Plan:

@@ -1,5 +1,8 @@
 """What each method does to the weights, and that seeds never mix."""
 
+from typing import get_args
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from lop_engine.learners import build_learner
 from lop_engine.learners.least_useful import least_useful, lowest_first
 from lop_engine.optimizers import Adam
-from lop_engine.spec import Spec
+from lop_engine.spec import Spec, Utility
 from lop_engine.training import batch_order
 
 CPU = torch.device("cpu")
@@ -114,7 +117,7 @@ def test_a_new_head_is_zero_and_nothing_else_is_touched():
     rate=st.sampled_from([0.001, 0.02, 0.3, 1.0]),
     maturity=st.integers(0, 6),
     accrual=st.sampled_from(["all", "eligible"]),
-    utility=st.sampled_from(["contribution", "zero_contribution", "adaptable_contribution", "adaptation", "random"]),
+    utility=st.sampled_from(get_args(Utility)),
 )
 @settings(max_examples=15, deadline=None)
 def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
@@ -161,6 +164,60 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
             allowed[f"{following.name}.weight"].transpose(1, 2)[columns] = True
         for name, weight in params.items():
             assert torch.equal(weight[~allowed[name]], before[name][~allowed[name]]), name
+
+
+def plain_utility(util_type, hidden, weight, following, mean, positions):
+    """The protocol's formula for each unit of one seed's layer, unit by unit in double precision.
+
+    hidden: activations (batch, units, ...); weight: (units, inputs, ...); following: the next layer's weight, in whose
+    columns a unit of the last convolution has `positions` places; mean: the corrected running mean, (units,).
+    """
+    found = []
+    for unit in range(len(weight)):
+        incoming = np.abs(weight[unit]).mean()
+        if following.ndim == 4:
+            columns, places = [following[:, unit]], [hidden[:, unit]]
+        else:
+            columns = [following[:, unit * positions + place] for place in range(positions)]
+            places = list(hidden[:, unit].reshape(len(hidden), positions).T)
+        outgoing = [np.abs(column).mean() for column in columns]
+        size = [np.abs(place).mean() for place in places]
+        change = [np.abs(place - mean[unit]).mean() for place in places]
+        zero = np.mean([out * moved for out, moved in zip(outgoing, change, strict=True)])
+        found.append(
+            {
+                "contribution": np.mean([out * h for out, h in zip(outgoing, size, strict=True)]),
+                "zero_contribution": zero,
+                "adaptable_contribution": zero / incoming,
+                "adaptation": 1 / incoming,
+                "weight": np.mean(outgoing),
+                "feature_by_input": np.mean(change) / incoming,
+            }[util_type]
+        )
+    return np.array(found)
+
+
+@pytest.mark.parametrize("util_type", [one for one in get_args(Utility) if one != "random"])
+def test_each_utility_is_its_formula_unit_by_unit(util_type):
+    decay = 0.8
+    spec = make_spec("cbp", util_type=util_type, decay_rate=decay, maturity_threshold=1000)
+    learner = build_learner(spec, [3, 8], CPU)
+    mechanism = learner.mechanism
+    generator = torch.Generator().manual_seed(1)
+    means, utilities = [0.0] * 5, [0.0] * 5
+    for step in range(1, 5):
+        params = {name: torch.randn(weight.shape, generator=generator) for name, weight in learner.params.items()}
+        with torch.no_grad():
+            hidden = learner.net(params, torch.randn(2, 6, 3, 32, 32, generator=generator)).hidden
+        mechanism.draw()
+        mechanism.after_update(params, hidden)
+        for i, (layer, following) in enumerate(zip(mechanism.hidden_layers, mechanism.next_layers, strict=True)):
+            h = hidden[i][1].double().numpy()
+            weights = [params[f"{one.name}.weight"][1].double().numpy() for one in (layer, following)]
+            means[i] = decay * means[i] + (1 - decay) * h.mean((0, *range(2, h.ndim)))
+            new = plain_utility(util_type, h, *weights, means[i] / (1 - decay**step), following.positions)
+            utilities[i] = decay * utilities[i] + (1 - decay) * new
+            np.testing.assert_allclose(mechanism.layer_states[i].utility_SF[1].numpy(), utilities[i], rtol=2e-5)
 
 
 @pytest.mark.parametrize("method", ["cbp", "cbp2"])

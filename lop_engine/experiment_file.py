@@ -1,0 +1,145 @@
+"""An experiment file: one JSON object, whose lists are swept."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import ConfigError, did_you_mean, why
+from lop_engine.files import read_small
+from lop_engine.mistakes import kind_of, shown
+
+#: Keys whose value is a list in itself, and so not swept.
+LIST_KEYS = frozenset({"metrics"})
+
+#: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
+MAX_RUNS = 100_000
+MAX_INT = 10**9
+_MOST_BYTES = 2**24
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read one JSON object, without its comments. Raises ConfigError."""
+    try:
+        text = read_small(path, _MOST_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.json")]) if path.parent.is_dir() else ""
+        raise ConfigError(f"{path}: no such file{near}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {why(error)}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: not UTF-8 text") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: is empty; an experiment file is one JSON object")
+    try:
+        raw = json.loads(text, object_pairs_hook=_no_duplicates)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply to be an experiment file") from None
+    except ValueError:
+        raise ConfigError(f"{path}: holds a number of thousands of digits") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: an experiment file is one JSON object, this is {kind_of(raw)}")
+    return without_comments(raw)
+
+
+def without_comments(raw: dict[str, Any]) -> dict[str, Any]:
+    """Drop every key that begins with ``_``."""
+    return {key: value for key, value in raw.items() if not _is_comment(key)}
+
+
+def expand_sweep(
+    raw: dict[str, Any], where: str, source: dict[str, str] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return (setting name, values) for the Cartesian product of all list values, in file order.
+
+    Args:
+        where: what errors name as the place, unless `source` says where the key came from.
+    Raises:
+        ConfigError: a list is empty, or the settings are too many.
+    """
+    swept = [key for key, value in raw.items() if isinstance(value, list) and key not in LIST_KEYS]
+    for key in swept:
+        if not raw[key]:
+            place = (source or {}).get(key, where)
+            raise ConfigError(f'{place}: key "{key}" sweeps over an empty list; give at least one value')
+    if math.prod(len(raw[key]) for key in swept) > MAX_RUNS:
+        raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes more than {MAX_RUNS} settings")
+    named = [list(zip(_names(raw[key]), raw[key], strict=True)) for key in swept]
+    settings = []
+    for choice in itertools.product(*named):
+        name = ",".join(f"{key}={name}" for key, (name, _) in zip(swept, choice, strict=True)) or "default"
+        if len(name.encode()) > 255:
+            raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes names too long for a directory")
+        settings.append((name, raw | {key: value for key, (_, value) in zip(swept, choice, strict=True)}))
+    return settings
+
+
+def twice(key: str, one: Any, other: Any, values: Sequence[Any]) -> str:
+    """Say that the sweep over `key` holds two values that are the same configuration."""
+    if _plain(one) == _plain(other):
+        return f'key "{key}" sweeps over {_plain(one)} twice: {shown(values)}'
+    return f'key "{key}" sweeps over {shown(one)} and {shown(other)}, which mean the same: {shown(values)}'
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """A directory name for each value of a sweep; values that differ as JSON have names that differ.
+
+    A value that would share its name with another ends in a part of its hash: ``a_b`` and ``a_b-3b5d5c``. Numbers, and
+    strings that needed no change, keep their plain names.
+    """
+    rivals: dict[str, dict[str, Any]] = {}
+    for value in values:
+        rivals.setdefault(_plain(value), {})[_key(value)] = value
+    for digits in (6, 64):
+        names = [_name(value, rivals[_plain(value)], digits) for value in values]
+        if len(set(names)) == sum(map(len, rivals.values())):
+            break
+    return names
+
+
+def _name(value: Any, rivals: dict[str, Any], digits: int) -> str:
+    """The plain name for the one of its `rivals` with the best claim; the others add digits of their hash."""
+    best = min(rivals, key=lambda key: _rank(rivals[key]))
+    if len(rivals) == 1 or (best == _key(value) and _rank(value) < 2):
+        return _plain(value)
+    return f"{_plain(value)}-{hashlib.sha256(json.dumps(value).encode()).hexdigest()[:digits]}"
+
+
+def _rank(value: Any) -> int:
+    """0 for a number, 1 for a string that is its own name, 2 for one that is not."""
+    return 0 if not isinstance(value, str) else 1 if _plain(value) == value else 2
+
+
+def _key(value: Any) -> str:
+    """Equal for values that are equal as numbers or as strings; numbers, strings and truth values differ."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _plain(value)
+    return json.dumps(value)
+
+
+def _plain(value: Any) -> str:
+    """A value in the characters that a directory name may have."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value) if value.is_integer() and abs(value) < MAX_INT else value
+    return re.sub(r"[^\w.+-]", "_", str(value))
+
+
+def _is_comment(key: str) -> bool:
+    return key.startswith("_")
+
+
+def _no_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1 and not _is_comment(key):
+            raise ConfigError(f"key {shown(key)} stands there twice")
+    return dict(pairs)
