@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import get_args
 
-from pydantic import ValidationError
-
 from lop_engine.errors import QueryError, did_you_mean
 from lop_engine.records import State
 from lop_engine.runs import RunView
-from lop_engine.selection import seed_range
-from lop_engine.spec import Spec
+from lop_engine.selection import differ, method_of, seed_range
 
 Test = Callable[[RunView], bool]
 
@@ -36,6 +33,8 @@ class Query:
 
     terms: tuple[Test, ...] = ()
     """All of them must hold."""
+    methods: tuple[str, ...] = ()
+    """The values of ``method:`` words, which name methods and experiments."""
 
     @property
     def is_empty(self) -> bool:
@@ -52,12 +51,28 @@ def parse_query(text: str) -> Query:
     Raises:
         QueryError: naming the word, what is wrong with it and the nearest valid choice.
     """
-    return Query(tuple(_term(word) for word in text.split()))
+    words = text.split()
+    keys = (word.removeprefix("-").partition(":") for word in words)
+    methods = tuple(one for key, _, value in keys if key == "method" for one in value.lower().split(",") if one)
+    return Query(tuple(_term(word) for word in words), methods)
 
 
 def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
-    """The runs that match `text`, in their order. Raises QueryError."""
+    """The runs that match `text`, in their order.
+
+    Raises:
+        QueryError: as `parse_query`; and for a ``method:`` that names an experiment which trains another method, and a
+            method that other experiments train.
+    """
     query = parse_query(text)
+    for method in query.methods:
+        trained = {index for index, view in enumerate(views) if fnmatchcase(method_of(view).lower(), method)}
+        named = {index for index, view in enumerate(views) if fnmatchcase(view.experiment.lower(), method)}
+        if trained and differ(trained, named):
+            raise QueryError(
+                f'"method:{method}" names a method ({len(trained)} runs) and an experiment ({len(named)} runs); '
+                f"write method:={method} for the method, or experiment:{method} for the experiment"
+            )
     return tuple(view for view in views if query.matches(view))
 
 
@@ -83,12 +98,12 @@ def _part_of_name(pattern: str) -> Test:
     return lambda view: fnmatchcase(view.dir.name.lower(), f"*{pattern}*")
 
 
-def _methods(view: RunView) -> set[str]:
-    try:
-        method = Spec(**view.spec).method
-    except (ValidationError, TypeError):  # of another version, or not read yet
-        method = str(view.spec.get("agent"))
-    return {method, view.experiment}
+def _method(pattern: str) -> Test:
+    """Whether a run trains a method or is of an experiment of that name; ``=cbp`` asks for the method alone."""
+    only = pattern.removeprefix("=")
+    if only != pattern:
+        return lambda view: fnmatchcase(method_of(view).lower(), only)
+    return _pattern(lambda view: {method_of(view), view.experiment})(pattern)
 
 
 def _settings(view: RunView) -> set[str]:
@@ -130,7 +145,7 @@ def _progress(text: str) -> Test:
 
 #: By key, what makes a test of a value.
 KEYS: dict[str, Callable[[str], Test]] = {
-    "method": _pattern(_methods),
+    "method": _method,
     "experiment": _pattern(lambda view: {view.experiment}),
     "setting": _pattern(_settings),
     "seed": _seed,

@@ -1,44 +1,127 @@
-"""Which runs a person means: a method, ``method/setting``, a seed, a run's whole name, a pattern, a path."""
+"""Which runs a person means: an experiment, ``experiment/setting``, a seed, a method, a name, a pattern or a path."""
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from lop_engine.errors import LaunchError, did_you_mean
 from lop_engine.runs import RunView, Snapshot
+from lop_engine.spec import Spec
+
+_METHOD = "method:"
 
 
 def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
     """The runs that any of `selectors` names; all of them where there is no selector.
 
     Raises:
-        LaunchError: a selector names no run; says which names there are.
+        LaunchError: a selector names no run (says which names there are), or means different runs as the name of one
+            thing and of another (says how to write either).
     """
     if not selectors:
         return list(snapshot.runs)
-    chosen: dict[int, RunView] = {}
+    chosen: set[int] = set()
     for selector in selectors:
         found = _named_by(selector, snapshot)
         if not found:
             raise LaunchError(_nothing(selector, snapshot))
         chosen |= found
-    return [chosen[index] for index in sorted(chosen)]
+    return [snapshot.runs[index] for index in sorted(chosen)]
 
 
-def _named_by(selector: str, snapshot: Snapshot) -> dict[int, RunView]:
-    views = dict(enumerate(snapshot.runs))
+def method_of(view: RunView) -> str:
+    """The method that a run trains; its agent where its spec is of another version or was not read."""
+    try:
+        return Spec(**view.spec).method
+    except (ValidationError, TypeError):
+        return str(view.spec.get("agent"))
+
+
+def differ(one: set[int], other: set[int]) -> bool:
+    """Whether each of two readings of a name has runs that the other has not."""
+    return bool(one - other and other - one)
+
+
+def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
+    """The indices of the runs that a selector names. Raises LaunchError if it can be read in two ways."""
     if not selector.strip("/ "):
-        return {}
+        return set()
     below = _below(selector, snapshot.runs_dir)
-    if below:  # a path, as a shell completes it, means itself alone
-        return {index: view for index, view in views.items() if view.dir.path.parts[-3:][: len(below)] == below}
-    parts = selector.split("/")
-    found = {index: view for index, view in views.items() if _matches(view, parts)}
-    if found or len(parts) > 1:
-        return found
-    # A method's name, where no experiment is called so.
-    return {index: view for index, view in views.items() if _is_one_of(selector, {str(view.spec.get("agent"))})}
+    in_path = _indices(snapshot, lambda view: view.dir.path.parts[-3:][: len(below)] == below) if below else set()
+    if in_path and not _could_be_a_name(selector, snapshot.runs_dir):
+        return in_path  # a path, as a shell completes it, means itself alone
+    if selector.startswith(_METHOD):
+        return _of_method(selector.removeprefix(_METHOD), snapshot)
+    return _by_name(selector.strip("/").split("/"), snapshot) or in_path
+
+
+def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
+    """Read a name in each way that its number of parts allows."""
+    if len(parts) == 1:
+        return _by_one_word(parts[0], snapshot)
+    of_experiment = _indices(snapshot, lambda view: fnmatchcase(view.experiment, parts[0]))
+    settings = _indices(snapshot, lambda view: fnmatchcase(view.setting, parts[1])) & of_experiment
+    if len(parts) == 2:
+        experiment, word = parts
+        seeds = _indices(snapshot, lambda view: _is_seed(view, word)) & of_experiment
+        readings = (
+            _Reading("setting", f"{experiment}/{word}/*", settings),
+            _Reading("seed", f"{experiment}/*/{word}", seeds),
+        )
+        _refuse_two("/".join(parts), *readings, snapshot.runs_dir)
+        return settings or seeds
+    return settings & _indices(snapshot, lambda view: _is_seed(view, parts[2])) if len(parts) == 3 else set()
+
+
+def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
+    named = _Reading("experiment", f"{word}/*", _indices(snapshot, lambda view: fnmatchcase(view.experiment, word)))
+    seeds = _Reading("seed", f"*/*/{word}", _indices(snapshot, lambda view: _is_seed(view, word)))
+    _refuse_two(word, named, seeds, snapshot.runs_dir)
+    method = _Reading("method", f"{_METHOD}{word}", _of_method(word, snapshot))
+    if differ(named.runs, method.runs):
+        _refuse_two(word, named, method, snapshot.runs_dir)
+    return named.runs or seeds.runs or method.runs  # a method's name where no experiment is called so
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The runs that a selector names if it is the name of one kind of thing, and how to write that alone."""
+
+    kind: str
+    spelling: str
+    runs: set[int]
+
+    @property
+    def advice(self) -> str:
+        count = f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"
+        return f"{shlex.quote(self.spelling)} for the {self.kind} ({count})"
+
+
+def _refuse_two(selector: str, one: _Reading, other: _Reading, runs_dir: Path) -> None:
+    """Raise LaunchError if two readings of a selector name different runs."""
+    if one.runs and other.runs and one.runs != other.runs:
+        raise LaunchError(
+            f'"{selector}" names {_an(one.kind)} and {_an(other.kind)} in {runs_dir}; '
+            f"write {one.advice} or {other.advice}"
+        )
+
+
+def _an(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _of_method(pattern: str, snapshot: Snapshot) -> set[int]:
+    return _indices(snapshot, lambda view: fnmatchcase(method_of(view), pattern))
+
+
+def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:
+    return {index for index, view in enumerate(snapshot.runs) if test(view)}
 
 
 def _below(selector: str, runs_dir: Path) -> tuple[str, ...]:
@@ -47,25 +130,18 @@ def _below(selector: str, runs_dir: Path) -> tuple[str, ...]:
     return path.relative_to(runs_dir.absolute()).parts if path.is_relative_to(runs_dir.absolute()) else ()
 
 
-def _matches(view: RunView, parts: Sequence[str]) -> bool:
-    seed = {str(view.seed), view.dir.path.name}
-    match parts:
-        case [one]:
-            return _is_one_of(one, {view.experiment} | seed)
-        case [one, two]:
-            return _is_one_of(one, {view.experiment}) and _is_one_of(two, {view.setting} | seed)
-        case [one, two, three]:
-            return _is_one_of(one, {view.experiment}) and _is_one_of(two, {view.setting}) and _is_one_of(three, seed)
-    return False
+def _could_be_a_name(selector: str, runs_dir: Path) -> bool:
+    """Whether a path is also a name: relative, where the working directory lies in the runs directory."""
+    return selector[:1] not in ("/", ".") and Path(os.curdir).absolute().is_relative_to(runs_dir.absolute())
+
+
+def _is_seed(view: RunView, pattern: str) -> bool:
+    seeds = seed_range(pattern)
+    return _is_one_of(pattern, (str(view.seed), view.dir.path.name)) or (seeds is not None and view.seed in seeds)
 
 
 def _is_one_of(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names) or _is_in_range(pattern, names)
-
-
-def _is_in_range(pattern: str, names: Iterable[str]) -> bool:
-    seeds = seed_range(pattern)
-    return seeds is not None and any(name.isdecimal() and int(name) in seeds for name in names)
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def seed_range(text: str) -> range | None:

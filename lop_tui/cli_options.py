@@ -79,7 +79,9 @@ Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker 
 Selectors = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...", help="A method, method/setting, seed (3, 0-9), method/setting/seed or a pattern (cbp*)."
+        metavar="[RUN]...",
+        help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed, a pattern (cbp*) or method:NAME. "
+        "A name that is both an experiment's and a seed's is refused.",
     ),
 ]
 WHERE = typer.Option(

@@ -1,5 +1,6 @@
 """The filter language, over runs made for it."""
 
+import re
 import string
 from pathlib import Path
 
@@ -142,3 +143,13 @@ def test_a_word_and_its_negation_divide_the_runs(word):
         return
     if not word.startswith("-"):
         assert sorted(plain + negated) == sorted(found(""))
+
+
+def test_a_method_that_is_also_another_experiment_s_name_is_refused_and_both_spellings_work():
+    runs = [view("l2/default/0", agent="bp"), view("wd/default/0", agent="bp", weight_decay=1e-5), view("bp/default/0")]
+    with pytest.raises(QueryError, match="names a method") as caught:
+        filter_runs(runs, "method:l2 seed:0")
+    spellings = re.findall(r"write (\S+) .* or (\S+) ", str(caught.value))[0]
+    assert spellings == ("method:=l2", "experiment:l2")
+    assert [[run.experiment for run in filter_runs(runs, one)] for one in spellings] == [["wd"], ["l2"]]
+    assert [run.experiment for run in filter_runs(runs, "-method:=l2")] == ["l2", "bp"]

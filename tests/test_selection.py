@@ -1,0 +1,108 @@
+"""Names of runs: what each way of writing one means, and names that mean two things."""
+
+import re
+import shlex
+
+import pytest
+
+from lop_engine.errors import LaunchError
+from lop_engine.runs import RunsReader
+from lop_engine.selection import select
+from tests.helpers import make_run
+
+
+def found(runs_dir, *selectors) -> set[str]:
+    return {view.dir.name.replace("seed_", "") for view in select(RunsReader(runs_dir).read(), selectors)}
+
+
+def spellings(runs_dir, selector) -> list[set[str]]:
+    """What the spellings name that the refusal of `selector` advises."""
+    with pytest.raises(LaunchError) as refused:
+        select(RunsReader(runs_dir).read(), [selector])
+    message = str(refused.value)
+    assert message.startswith(f'"{selector}" names a')
+    (advised,) = re.findall(r"write (\S+) for the \w+ \(\d+ runs?\) or (\S+) for the", message)
+    return [found(runs_dir, *shlex.split(one)) for one in advised]
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    """The reference's file 0.json with two seeds, an experiment of a range's name, and bp with a setting called 1."""
+    for name in (
+        "0/default/0",
+        "0/default/1",
+        "3-7/default/0",
+        "bp/1/5",
+        "bp/default/1",
+        "bp/default/0",
+        "snp/default/0",
+    ):
+        experiment, setting, seed = name.split("/")
+        make_run(tmp_path / "runs", experiment, int(seed), setting=setting, num_tasks=1)
+    return tmp_path / "runs"
+
+
+ZEROS = {"0/default/000", "3-7/default/000", "bp/default/000", "snp/default/000"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "first", "second"),
+    [
+        ("0", {"0/default/000", "0/default/001"}, ZEROS),
+        ("3-7", {"3-7/default/000"}, {"bp/1/005"}),
+        ("bp/1", {"bp/1/005"}, {"bp/default/001"}),
+        ("[0]", {"0/default/000", "0/default/001"}, ZEROS),
+    ],
+)
+def test_a_name_of_two_things_is_refused_and_both_advised_spellings_work(runs_dir, selector, first, second):
+    assert spellings(runs_dir, selector) == [first, second]
+
+
+def test_a_pattern_that_begins_like_every_seed_is_no_seed_in_silence(runs_dir):
+    assert spellings(runs_dir, "s*")[0] == {"snp/default/000"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("0/default", {"0/default/000", "0/default/001"}),
+        ("0/*", {"0/default/000", "0/default/001"}),
+        ("seed_000", ZEROS),
+        ("*/*/0", ZEROS),
+        ("0/0", {"0/default/000"}),
+        ("5", {"bp/1/005"}),
+        ("4-6", {"bp/1/005"}),
+        ("3-7/default", {"3-7/default/000"}),
+        ("*/*/3-7", {"bp/1/005"}),
+        ("method:snp", {"snp/default/000"}),
+    ],
+)
+def test_unambiguous_spellings(runs_dir, selector, names):
+    assert found(runs_dir, selector) == names
+
+
+def test_a_path_means_the_experiment_also_where_a_seed_has_its_name(runs_dir, monkeypatch):
+    assert found(runs_dir, str(runs_dir / "0")) == {"0/default/000", "0/default/001"}
+    monkeypatch.chdir(runs_dir)
+    assert found(runs_dir, "./0") == {"0/default/000", "0/default/001"}
+    assert spellings(runs_dir, "0")[1] == ZEROS
+    assert found(runs_dir, "bp/default/") == {"bp/default/000", "bp/default/001"}
+    assert found(runs_dir, "5") == {"bp/1/005"}
+    monkeypatch.chdir(runs_dir / "bp")
+    assert found(runs_dir, "default") == {"bp/default/000", "bp/default/001"}
+
+
+def test_what_all_readings_agree_on_is_taken(tmp_path):
+    make_run(tmp_path, "0", 0, num_tasks=1)
+    assert found(tmp_path, "0") == {"0/default/000"}
+    assert found(tmp_path, "*") == {"0/default/000"}
+
+
+def test_an_experiment_that_trains_another_method_than_its_name_is_not_confused_with_the_method(tmp_path):
+    make_run(tmp_path, "l2", 0, num_tasks=1, spec={"agent": "bp"})
+    make_run(tmp_path, "decay", 0, num_tasks=1, spec={"agent": "bp", "weight_decay": 1e-5})
+    assert spellings(tmp_path, "l2") == [{"l2/default/000"}, {"decay/default/000"}]
+    make_run(tmp_path, "cbp", 0, num_tasks=1)
+    make_run(tmp_path, "slow", 0, num_tasks=1, spec={"agent": "cbp"})
+    assert found(tmp_path, "cbp") == {"cbp/default/000"}  # an experiment's own name goes before the method's
+    assert found(tmp_path, "method:cbp") == {"cbp/default/000", "slow/default/000"}
