@@ -80,8 +80,8 @@ Selectors = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN]...",
-        help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed, a pattern (cbp*) or method:NAME. "
-        "A name that is both an experiment's and a seed's is refused.",
+        help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed, a pattern (cbp*) "
+        "or method:NAME. A name that is both an experiment's and a seed's is refused.",
     ),
 ]
 WHERE = typer.Option(
