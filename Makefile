@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
 RUNS := runs/demo
+DEMO_ARGS ?=
 FAULTS ?= long
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-cluster soak check format bench clean
+.PHONY: help install demo test test-filled test-faults test-cluster soak check format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -26,12 +27,15 @@ $(VENV)/.dev: $(VENV)/.user
 
 install: $(VENV)/.user ## install lop into .venv
 
-demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
-	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch
+demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes; DEMO_ARGS="--set num_tasks=5": seconds)
+	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
 test: $(VENV)/.dev ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults
+
+test-filled: $(VENV)/.dev ## the tests in a copy of this checkout with runs, images, and a lop.toml that is invalid
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.filled -n 3 --dist worksteal --ignore=tests/faults
 
 test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (5 minutes; FAULTS=short: 1)
 	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900

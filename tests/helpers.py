@@ -11,6 +11,9 @@ from lop_engine.records import METRICS, RunStatus, State, task_document
 from lop_engine.rundir import RunDir, write_json
 from lop_engine.store import TableWriter
 
+ROOT = Path(__file__).parents[1]
+"""The checkout."""
+
 #: The smallest experiment that trains: a few tasks in a second.
 TINY = {
     "agent": "cbp",

@@ -15,8 +15,9 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
 from lop_engine.spec import load_runs
 from lop_engine.verdicts import judge
+from tests.helpers import ROOT
 
-CFG = Path(__file__).parents[1] / "cfg"
+CFG = ROOT / "cfg"
 
 
 def spec_of(setting, folder=CFG):

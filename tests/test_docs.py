@@ -4,7 +4,6 @@ import ast
 import re
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +14,9 @@ from lop_engine.methods import METHODS
 from lop_engine.spec import Spec, load_runs
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
+from tests.helpers import ROOT
 from tests.metrics_document import build as metrics_page
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
 

@@ -30,10 +30,11 @@ from lop_tui import cli, figures
 from lop_tui.figures.ends import spread
 from lop_tui.figures.room import short, shortened
 from lop_tui.palette import METHOD_COLOURS, OTHER_COLOURS, assign_colours, ink, tint
-from tests.helpers import append_tasks, make_metrics, make_run
+from tests.helpers import ROOT, append_tasks, make_metrics, make_run
 
 PICTURES = Path(__file__).parent / "figures"
-CFG = Path(__file__).parents[1] / "cfg"
+CFG = ROOT / "cfg"
+IS_DRAWING = bool(os.environ.get("LOP_DRAW"))
 SMALL = ("--size", "4x2.6", "--dpi", "60")
 
 #: Another one sets type a little differently.
@@ -128,7 +129,7 @@ def test_the_paper_s_levels_look_as_they_did(tmp_path):
 
 def assert_looks_as_before(tmp_path, name):
     baseline = PICTURES / f"{name}.png"
-    if os.environ.get("LOP_DRAW"):
+    if IS_DRAWING:
         shutil.copy(tmp_path / f"{name}.png", baseline)
     shutil.copy(baseline, tmp_path / "expected.png")  # matplotlib writes the difference beside it
     assert compare_images(str(tmp_path / "expected.png"), str(tmp_path / f"{name}.png"), tol=2) is None

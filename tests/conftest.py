@@ -1,0 +1,44 @@
+"""Each test has a home and a working directory of its own, and does not see the user's or the checkout's."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+#: Environment variables that begin like this change what lop does or prints.
+FORGOTTEN = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Set before a test module imports matplotlib. All tests share it because listing the fonts takes seconds.
+    os.environ["MPLCONFIGDIR"] = str(config.cache.mkdir("matplotlib"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Run a test, and the fixtures of any scope that it sets up first, with an empty home and working directory.
+
+    Child processes inherit both. Test modules read the suite's own switches (``LOP_FAULTS`` ...) on import.
+    """
+    directory, environment = os.getcwd(), dict(os.environ)
+    with TemporaryDirectory(prefix="lop-test-", ignore_cleanup_errors=True) as place:
+        _isolate(Path(place))
+        try:
+            return (yield)
+        finally:
+            os.chdir(directory)
+            os.environ.clear()
+            os.environ.update(environment)
+
+
+def _isolate(place: Path) -> None:
+    # No test may ask a cluster that this machine belongs to; only tests/cluster/slurm.sh sets LOP_CLUSTER.
+    slurm_conf = os.environ["SLURM_CONF"] if "LOP_CLUSTER" in os.environ else os.devnull
+    for name in [name for name in os.environ if name.startswith(FORGOTTEN)]:
+        del os.environ[name]
+    for name in ("home", "here"):
+        (place / name).mkdir()
+    os.environ.update(HOME=str(place / "home"), SLURM_CONF=slurm_conf)
+    os.chdir(place / "here")

@@ -1,0 +1,68 @@
+"""No test sees the checkout's runs, images and options, or the home of the user who runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from platformdirs import user_cache_path, user_config_path, user_state_path
+
+from tests.filled import run_tests
+
+CHOSEN = (
+    "tests/test_isolation.py",
+    "--deselect=tests/test_isolation.py::test_tests_pass_in_a_checkout_and_a_home_in_use",
+    "tests/dashboard/test_app.py::test_no_runs",
+    "tests/dashboard/test_pictures.py::test_no_runs",
+    "tests/slurm/test_options.py",
+    "tests/slurm/test_submission.py",
+)
+
+LOOK = """
+import json, os
+from pathlib import Path
+from platformdirs import user_config_path
+print(json.dumps([os.getcwd(), os.listdir(), str(Path.home()), os.path.exists(user_config_path("lop"))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def seen_by_a_module_fixture() -> tuple[Path, list[str]]:
+    return Path.home(), os.listdir()
+
+
+def test_a_test_sees_an_empty_home_and_working_directory():
+    assert os.listdir() == os.listdir(Path.home()) == []
+    for path in (user_config_path("lop"), user_cache_path("lop"), user_state_path("lop")):
+        assert path.is_relative_to(Path.home())
+        assert not path.exists()
+    assert not [name for name in os.environ if name.startswith(("LOP_", "XDG_", "SLURM_JOB", "COLUMNS"))]
+    assert os.environ["SLURM_CONF"] == os.devnull or "LOP_CLUSTER" in os.environ
+
+
+def test_what_a_test_leaves_the_next_does_not_see():
+    for path in (Path("runs/bp"), user_config_path("lop")):
+        path.mkdir(parents=True)
+
+
+def test_the_next_test_sees_an_empty_home_and_working_directory():
+    test_a_test_sees_an_empty_home_and_working_directory()
+
+
+def test_fixtures_of_a_module_are_isolated(seen_by_a_module_fixture):
+    home, listed = seen_by_a_module_fixture
+    assert home.parent.name.startswith("lop-test-")
+    assert listed == []
+
+
+def test_a_child_process_sees_what_the_test_sees():
+    said = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [os.getcwd(), [], str(Path.home()), False]
+
+
+def test_tests_pass_in_a_checkout_and_a_home_in_use(tmp_path):
+    """Some tests that fail there without the isolation; ``make test-filled`` runs all."""
+    done = run_tests(tmp_path, "-n", "0", *CHOSEN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
