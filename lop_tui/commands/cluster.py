@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch import Plan, Resources, plan_runs
-from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, release
+from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_to_cluster, release
 from lop_engine.launch.slurm.options import stage_directory
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
@@ -69,6 +69,14 @@ class Launching:
 HERE = Launching()
 
 
+def fit(console: Console, request: SlurmRequest) -> SlurmRequest:
+    """Fit a request to what the cluster allows, and say what follows from that. Raises LaunchError."""
+    request = fit_to_cluster(request)
+    for note in request.notes:
+        say(console, f"note: {note}", style="yellow")
+    return request
+
+
 def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
     """What was begun on a cluster is hardly meant to go on on its login node. Raises LaunchError."""
     for run_dir in dirs:
@@ -106,12 +114,14 @@ def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_wo
     return plan_runs(dirs, Resources(devices, max(1, options.cpus // len(devices)), size * len(devices)))
 
 
-def describe_array(plan: Plan, options: SlurmOptions) -> str:
+def describe_array(submission: Submission) -> str:
     """``12 tasks of a job array (cpu, 1 worker of 1 thread each)``."""
+    plan, options = submission.plan, submission.options
     workers = f"{plural(plan.resources.workers, 'worker')} of {plural(plan.resources.threads, 'thread')} each"
     where = f"{'cuda' if options.gpus else 'cpu'}, {workers}"
     where += ", images staged on their nodes" if options.stage else ""
-    return f"{plural(len(plan.stacks), 'task')} of a job array ({where})"
+    arrays = "a job array" if len(submission.arrays) == 1 else f"{len(submission.arrays)} job arrays"
+    return f"{plural(len(plan.stacks), 'task')} of {arrays} ({where})"
 
 
 def _are_made(plan: Plan) -> bool:
@@ -128,7 +138,7 @@ def submit(console: Console, submissions: Sequence[Submission], runs_dir: Path, 
     for submission in submissions:
         numbers = submission.submit()
         jobs = ", ".join(f"job {number}" for number in numbers)
-        say(console, f"submitted {describe_array(submission.plan, submission.options)}: {jobs}")
+        say(console, f"submitted {describe_array(submission)}: {jobs}")
         if submission.options.stage and _are_made(submission.plan):
             say(console, "note: synthetic images are made where they are wanted; there is nothing to stage")
     where = in_runs_dir(runs_dir)

@@ -16,7 +16,7 @@ from lop_engine.runs import RunsReader, RunView
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.selection import select
 from lop_engine.spec import validate
-from lop_tui.commands.cluster import HERE, Launching, leave_to_jobs, plan_for_cluster, submit
+from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import plural, resume_command, say
 from lop_tui.commands.run import DETACHED, conclude, describe, detach
 from lop_tui.commands.supervise import supervise
@@ -47,12 +47,12 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
         return 0
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])
+    fitted = [(fit(console, request), views) for request, views in requests.items() if request]
     submissions = [
         Submission(
             plan_for_cluster(_dirs(views), request.options, means.seeds_per_worker), request, runs_dir, means.retries
         )
-        for request, views in requests.items()
-        if request
+        for request, views in fitted
     ]
     # What cannot be had is refused before anything is changed.
     resources = _resources(here, means) if here else None

@@ -22,6 +22,7 @@ from lop_tui.commands.cluster import (
     HERE,
     Launching,
     describe_array,
+    fit,
     leave_to_jobs,
     plan_for_cluster,
     refuse_to_train_here,
@@ -66,11 +67,13 @@ def run_experiments(request: Request) -> int:
     for note in (*notes, *resolved.notes):
         say(console, f"note: {note}")
     cluster = request.launching.request()
+    cluster = fit(console, cluster) if cluster else None
     if request.dry_run and cluster:
         submission = _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster)
-        where = describe_array(submission.plan, cluster.options)
-        console.print(_plan_table(submission.plan, runs, resolved.images, where))
-        say(console, submission.script(len(submission.plan.stacks)))
+        console.print(_plan_table(submission.plan, runs, resolved.images, describe_array(submission)))
+        if len(submission.arrays) > 1:
+            say(console, f"the script of the first of {len(submission.arrays)} job arrays:")
+        say(console, submission.script())
         return 0
     if request.dry_run:
         plan = _plan(request, runs)

@@ -36,6 +36,14 @@ def _minutes(value: Any) -> int:
     return total
 
 
+def minutes_of(text: str) -> int | None:
+    """A time limit as Slurm prints it, in minutes; None where there is none (``UNLIMITED``)."""
+    try:
+        return _minutes(text)
+    except ValueError:
+        return None
+
+
 def _memory(value: Any) -> str:
     text = str(value).strip().upper().removesuffix("B")
     if not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
@@ -71,7 +79,7 @@ class SlurmOptions(BaseModel):
     qos: str | None = None
     constraint: str | None = None
     time: Annotated[int, BeforeValidator(_minutes)] = 24 * 60
-    """Minutes; a task that needs more is requeued and goes on."""
+    """Minutes; a task that needs more is requeued and resumes. Without one, the partition's limit if that is less."""
     gpus: Annotated[int, Field(ge=0, le=8)] = 0
     """Of a task: a worker trains on each."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -79,7 +87,7 @@ class SlurmOptions(BaseModel):
     memory: Annotated[str | None, BeforeValidator(_memory)] = None
     """Of the task; a worker takes some 500 MB a seed on a CPU. None leaves it to the cluster."""
     array_parallelism: Annotated[int, Field(ge=1)] = 1000
-    """Tasks that may run at once."""
+    """Tasks of a submission that may run at once."""
     grace: Annotated[int, Field(ge=20, le=3600)] = 90
     """Seconds between the signal that the time is over and the end."""
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
@@ -95,6 +103,12 @@ class SlurmRequest:
     options: SlurmOptions
     typed: tuple[str, ...]
     """``key=value``; the rest is from files."""
+    tasks_per_array: int | None = None
+    """At most, on this cluster; None where that is not known."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the request on this cluster."""
+    waits_for_nodes: bool = False
+    """Whether every node that could run a task is down or drained."""
 
     @classmethod
     def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":

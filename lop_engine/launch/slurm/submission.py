@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,18 +15,31 @@ from typing import Any
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.plan import Plan
+from lop_engine.launch.slurm.calls import reason, run
 from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.rundir import RunDir, find_runs
 from lop_engine.scheduler import HELD, JOB_NAME
 
-#: Slurm's own limit is 1001 tasks an array unless a cluster sets another: larger plans become several arrays.
+#: Slurm allows 1001 tasks an array unless a cluster sets another limit.
 TASKS_PER_ARRAY = 1000
+#: What sbatch --test-only says where no node of the partition can start the job, now or ever.
+_NO_NODE = "node configuration is not available"
 #: A run goes on as often as its time is over: days of training in pieces of hours.
 _ANY_NUMBER = 10**6
-_PATIENCE_S = 60
-#: What a job that submits others must not hand on to them: they would take its name for theirs.
+#: Names of jobs as Slurm writes them: ``123``, ``123_4``.
 _JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")
-_OF_A_JOB = re.compile(r"SLURM_(JOB|ARRAY|RESTART)")
+#: sbatch hands these on to the job, which would take the name of the job that submits it for its own.
+_OF_A_JOB = re.compile(r"(SLURM_(JOB|ARRAY|RESTART)|LOP_JOB)")
+#: A user's defaults, which sbatch prefers to what a script asks for: dropped where the script asks for something.
+_DEFAULTS = {
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_QOS": "qos",
+    "SBATCH_CONSTRAINT": "constraint",
+    "SBATCH_MEM_PER_NODE": "memory",
+    "SBATCH_GPUS_PER_NODE": "gpus",
+}
+_NEVER_DEFAULTS = ("SBATCH_TIMELIMIT", "SBATCH_SIGNAL", "SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE")
 #: In place of the batch shell, so that the signal that names the time is this process's alone (``B:``). A job step
 #: (srun) would hand it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
 _PYTHON = f"exec {shlex.quote(sys.executable)} -P"
@@ -50,16 +62,18 @@ class Submission:
         self.folder = runs_dir.absolute() / ".slurm"
         if strange := re.search(r"[%\\\n]", str(self.folder)):
             raise LaunchError(f"{runs_dir}: Slurm reads {strange[0]!r} in a path as its own; choose another --runs-dir")
-        stacks = plan.stacks
-        self.arrays = [stacks[i : i + TASKS_PER_ARRAY] for i in range(0, len(stacks), TASKS_PER_ARRAY)]
+        stacks, size = plan.stacks, request.tasks_per_array or TASKS_PER_ARRAY
+        self.arrays = [stacks[i : i + size] for i in range(0, len(stacks), size)]
 
-    def script(self, num_tasks: int) -> str:
-        """The sbatch script of an array of so many tasks. Raises LaunchError if submitit is not installed."""
+    def script(self, array: int = 0) -> str:
+        """The sbatch script of the array of this number. Raises LaunchError if submitit is not installed."""
         with _submitit_or_advice():
             from submitit.slurm.slurm import _make_sbatch_string
-        count = num_tasks if num_tasks > 1 else None
+        count = len(self.arrays[array])
         command = f"{_PYTHON} -u -m submitit.core._submit {shlex.quote(str(self.folder))}"
-        text: str = _make_sbatch_string(command=command, folder=self.folder, map_count=count, **self._parameters())
+        text: str = _make_sbatch_string(
+            command=command, folder=self.folder, map_count=count if count > 1 else None, **self._parameters(array)
+        )
         return text
 
     def check(self) -> None:
@@ -68,13 +82,14 @@ class Submission:
             raise LaunchError(
                 "there is no sbatch here; type this on a login node of the cluster, or train here with --launcher local"
             )
-        script = self.script(len(self.arrays[0]) if self.arrays else 1)
+        script = self.script()
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
             file.write(script)
             file.flush()
-            answer = _run("sbatch", "--test-only", file.name)
-        if answer.returncode:
-            raise LaunchError(f"--launcher slurm: {_reason(answer.stderr)} ({self.options_in_words()})")
+            with self._environment_of_sbatch():
+                answer = run("sbatch", "--test-only", file.name)
+        if answer.returncode and not (self.request.waits_for_nodes and _NO_NODE in answer.stderr):
+            raise LaunchError(f"--launcher slurm: {reason(answer.stderr)} ({self.options_in_words()})")
 
     def submit(self) -> list[str]:
         """Submit the arrays, and note in each queued run the job that will train it; return the arrays' job numbers.
@@ -91,12 +106,12 @@ class Submission:
             from lop_engine.launch.slurm.task import ArrayTask
         self.folder.mkdir(parents=True, exist_ok=True)
         numbers: list[str] = []
-        for stacks in self.arrays:
+        for array, stacks in enumerate(self.arrays):
             executor = submitit.SlurmExecutor(self.folder, max_num_timeout=_ANY_NUMBER, python=_PYTHON)
-            executor.update_parameters(**self._parameters(hold=True))
+            executor.update_parameters(**self._parameters(array, hold=True))
             resources = self.plan.resources
             try:
-                with _outside_of_a_job(), executor.batch():
+                with self._environment_of_sbatch(), executor.batch():
                     jobs = [
                         executor.submit(
                             ArrayTask(
@@ -111,7 +126,7 @@ class Submission:
                     ]
             except (FailedJobError, FailedSubmissionError) as error:
                 so_far = f"; in the queue are {self._in_words(numbers)}: lop resume submits the rest" if numbers else ""
-                raise LaunchError(f"--launcher slurm: {_reason(str(error))}{so_far}") from None
+                raise LaunchError(f"--launcher slurm: {reason(str(error))}{so_far}") from None
             for stack, job in zip(stacks, jobs, strict=True):
                 for run_dir in stack:
                     run_dir.write_status(replace(run_dir.read_status(), job=job.job_id))
@@ -122,11 +137,22 @@ class Submission:
     def left_behind(self) -> list[str]:
         """Arrays that are held for these runs and train none of them: their submission was cut off."""
         with suppress(LaunchError):
-            answer = _run("squeue", "--me", "-h", "-t", "pending", "-o", "%F|%r|%k")
+            answer = run("squeue", "--me", "-h", "-t", "pending", "-o", "%F|%r|%k")
             rows = [row for line in answer.stdout.splitlines() if len(row := line.split("|", 2)) == 3]
             held = {job for job, reason, comment in rows if reason == HELD and comment == str(self.folder)}
             return sorted(held - {_array(run_dir) for run_dir in find_runs(self.folder.parent)} if held else [])
         return []
+
+    @contextmanager
+    def _environment_of_sbatch(self) -> Iterator[None]:
+        """Leave out of the environment what sbatch would hand on to the jobs, or prefer to the script."""
+        defaults = {*_NEVER_DEFAULTS, *(name for name, key in _DEFAULTS.items() if getattr(self.options, key))}
+        names = [name for name in os.environ if name in defaults or _OF_A_JOB.match(name)]
+        left_out = {name: os.environ.pop(name) for name in names}
+        try:
+            yield
+        finally:
+            os.environ.update(left_out)
 
     def _in_words(self, numbers: Sequence[str]) -> str:
         runs = sum(len(stack) for stacks in self.arrays[: len(numbers)] for stack in stacks)
@@ -137,7 +163,11 @@ class Submission:
         given = self.options.model_dump(exclude_defaults=True, exclude={"setup"})
         return " ".join(f"{key}={value}" for key, value in given.items()) or "nothing but defaults asked for"
 
-    def _parameters(self, hold: bool = False) -> dict[str, Any]:
+    def _at_once(self, array: int) -> int:
+        """Tasks of an array that may run at once, so that all arrays together keep to `array_parallelism`."""
+        return max(1, self.options.array_parallelism * len(self.arrays[array]) // len(self.plan.stacks))
+
+    def _parameters(self, array: int, hold: bool = False) -> dict[str, Any]:
         options = self.options
         warning = f"B:USR2@{options.grace}"
         more = {"mem": options.memory, "requeue": True, "signal": warning, "hold": hold or None}
@@ -151,7 +181,7 @@ class Submission:
             "cpus_per_task": options.cpus,
             "gpus_per_node": options.gpus or None,
             "use_srun": False,
-            "array_parallelism": options.array_parallelism,
+            "array_parallelism": self._at_once(array),
             "setup": [_UNTIL_READY, *options.setup],
             "stderr_to_stdout": True,
             "comment": str(self.folder),
@@ -165,12 +195,12 @@ def release(jobs: Iterable[str]) -> None:
     for job in sorted(set(jobs)):
         for turn in range(3):
             time.sleep(turn)
-            answer = _run("scontrol", "release", job)
+            answer = run("scontrol", "release", job)
             if not answer.returncode:
                 break
         else:
             raise LaunchError(
-                f"job {job} is held in the queue: {_reason(answer.stderr)}; scontrol release {job} lets it go"
+                f"job {job} is held in the queue: {reason(answer.stderr)}; scontrol release {job} lets it go"
             )
 
 
@@ -182,7 +212,7 @@ def cancel(jobs: Iterable[str]) -> None:
     names = sorted({job for job in jobs if _JOB_NUMBER.fullmatch(job)})
     if names:
         with suppress(LaunchError):
-            _run("scancel", *names)
+            run("scancel", *names)
 
 
 def _array(run_dir: RunDir) -> str:
@@ -191,37 +221,8 @@ def _array(run_dir: RunDir) -> str:
     return ""
 
 
-@contextmanager
-def _outside_of_a_job() -> Iterator[None]:
-    """What sbatch hands on to a job is the environment that it is called in."""
-    own = {name: value for name, value in os.environ.items() if _OF_A_JOB.match(name)}
-    for name in own:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(own)
-
-
 def _paths(stack: Iterable[RunDir]) -> list[str]:
     return [str(run_dir.path.absolute()) for run_dir in stack]
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
-        )
-    except FileNotFoundError:
-        raise LaunchError(f"there is no {command[0]} here; type this on a login node of the cluster") from None
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"{command[0]} did not answer for {_PATIENCE_S} seconds") from None
-
-
-def _reason(said: str) -> str:
-    """The line that says why, out of what sbatch said."""
-    lines = [re.sub(r"^(sbatch|scontrol|allocation failure)?:?\s*(error:)?\s*", "", line) for line in said.splitlines()]
-    return next((line for line in lines if line.strip()), "Slurm said nothing")
 
 
 @contextmanager

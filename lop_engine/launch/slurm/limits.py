@@ -1,0 +1,182 @@
+"""What a cluster allows a job: the time limits of its partitions, the size of an array, nodes that can be used.
+
+Slurm accepts a job that asks for more time than its partition allows, or for a partition that is down, and never
+starts it. ``sbatch --test-only`` accepts it too, so the limits are asked before.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from lop_engine.errors import LaunchError
+from lop_engine.launch.slurm.calls import run
+from lop_engine.launch.slurm.options import SlurmOptions, SlurmRequest, minutes_of
+
+START_S = 90
+"""A worker starts in half a minute, and Slurm may send its warning up to a minute early."""
+#: States of nodes that start no job until somebody brings them back. A node in ``idle*`` does not respond.
+_AWAY = re.compile(r"(down|drain|fail|maint|inval|unk|block|reboot).*|.*\*")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition as ``scontrol show partition`` describes it."""
+
+    name: str
+    state: str = "UP"
+    minutes: int | None = None
+    """The longest job; None without a limit."""
+    qos: str | None = None
+    is_default: bool = False
+
+
+@dataclass(frozen=True)
+class Qos:
+    """A quality of service as ``sacctmgr show qos`` describes it."""
+
+    name: str
+    minutes: int | None
+    """The longest job; None without a limit."""
+    overrides_partition: bool
+    """Whether its jobs may exceed the time limit of their partition."""
+
+
+def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
+    """Ask Slurm what the cluster allows, and fit a request to that; what Slurm does not answer changes nothing.
+
+    Returns:
+        The request with the time to ask for, the size of arrays, and in `notes` what a person should know of both.
+    Raises:
+        LaunchError: the time is over the limit of each partition, or too short to train in.
+    """
+    options = request.options
+    partitions = _chosen(_partitions(), options.partition or os.environ.get("SBATCH_PARTITION"))
+    qos = _qos({options.qos, *(one.qos for one in partitions)})
+    time, notes = _fit_time(options, partitions, qos)
+    options = options.model_copy(update={"time": time})
+    _refuse_too_short(options)
+    notes += [f"partition {one.name} is {one.state} and starts no job now" for one in partitions if one.state != "UP"]
+    away = _nodes_away(options, [one.name for one in partitions])
+    return replace(
+        request,
+        options=options,
+        tasks_per_array=_tasks_per_array(),
+        notes=(*notes, *away),
+        waits_for_nodes=bool(away),
+    )
+
+
+def clock(minutes: int) -> str:
+    """As Slurm writes a time: ``1:00:00``, ``2-00:00:00``."""
+    days, rest = divmod(minutes, 1440)
+    return (f"{days}-{rest // 60:02d}" if days else f"{rest // 60}") + f":{rest % 60:02d}:00"
+
+
+def _fit_time(options: SlurmOptions, partitions: Sequence[Partition], qos: Sequence[Qos]) -> tuple[int, list[str]]:
+    """Return the minutes to ask for, and what to say of them. Raises LaunchError if no partition allows a given time.
+
+    A limit of a qos is only warned of: which of several applies depends on settings that users cannot see.
+    """
+    may_exceed = any(one.overrides_partition and one.name == options.qos for one in qos)
+    limits = {f"partition {one.name}": one.minutes for one in partitions if one.minutes and not may_exceed}
+    over = [what for what, minutes in limits.items() if minutes < options.time]
+    all_limits = limits | {f"qos {one.name}": one.minutes for one in qos if one.minutes}
+    if "time" not in options.model_fields_set:
+        shortest = min(all_limits, key=all_limits.__getitem__, default=None)
+        if shortest is None or all_limits[shortest] >= options.time:
+            return options.time, []
+        minutes = all_limits[shortest]
+        return minutes, [f"no time was given: time={minutes} ({clock(minutes)}), the limit of {shortest}"]
+    allowed = ", ".join(f"{what} allows {clock(all_limits[what])}" for what in over)
+    if over and len(over) == len(partitions):
+        raise LaunchError(
+            f"--launcher slurm: time={options.time} ({clock(options.time)}) is too long: {allowed}; "
+            f"ask for --slurm time={max(limits.values())} or less, or for another partition"
+        )
+    over += [what for what, minutes in all_limits.items() if what not in limits and minutes < options.time]
+    return options.time, [
+        f"{what} allows {clock(all_limits[what])}: a job of time={options.time} may never start there" for what in over
+    ]
+
+
+def _refuse_too_short(options: SlurmOptions) -> None:
+    """Raise LaunchError for a time in which Slurm would warn a job before it trains, turn after turn."""
+    if options.time * 60 < options.grace + START_S:
+        raise LaunchError(
+            f"--launcher slurm: time={options.time} ({clock(options.time)}) is too short: a job needs {START_S} "
+            f"seconds to start, and is warned grace={options.grace} seconds before the end; ask for another partition, "
+            f"for --slurm time={-(-(options.grace + START_S) // 60)} or more, or for less grace (20 at least)"
+        )
+
+
+def _answer(*command: str) -> str:
+    """What a command of Slurm prints; nothing where it is missing, fails or does not answer."""
+    with suppress(LaunchError):
+        answer = run(*command)
+        return "" if answer.returncode else answer.stdout
+    return ""
+
+
+def _partitions() -> list[Partition]:
+    found = []
+    for part in re.split(r"(?=\bPartitionName=)", _answer("scontrol", "show", "partition", "--all", "--oneliner")):
+        fields = dict(re.findall(r"(\w+)=(\S*)", part))
+        if name := fields.get("PartitionName"):
+            qos = fields.get("QoS", "N/A")
+            found.append(
+                Partition(
+                    name,
+                    fields.get("State", "UP"),
+                    minutes_of(fields.get("MaxTime", "")),
+                    None if qos in ("N/A", "(null)", "") else qos,
+                    fields.get("Default") == "YES",
+                )
+            )
+    return found
+
+
+def _chosen(partitions: Iterable[Partition], names: str | None) -> list[Partition]:
+    """Those of the comma-separated `names`; without names the default one."""
+    if names is None:
+        return [one for one in partitions if one.is_default]
+    return [one for one in partitions if one.name in names.split(",")]
+
+
+def _qos(names: Collection[str | None]) -> list[Qos]:
+    """Those of `names`, where the cluster keeps accounts."""
+    if not set(names) - {None}:
+        return []
+    lines = _answer("sacctmgr", "-nP", "show", "qos", "format=Name,MaxWall,Flags").splitlines()
+    rows = [row for line in lines if len(row := line.split("|")) == 3]
+    return [Qos(name, minutes_of(wall), "PartitionTimeLimit" in flags) for name, wall, flags in rows if name in names]
+
+
+def _tasks_per_array() -> int | None:
+    """How many tasks an array may have; None if Slurm does not say. 1 where there are no arrays."""
+    config = _answer("scontrol", "show", "config")
+    numbers = re.findall(r"^MaxArraySize\s*=\s*(\d+)|\bmax_array_tasks=(\d+)", config, re.MULTILINE)
+    return min((max(1, int(size or most)) for size, most in numbers), default=None)
+
+
+def _nodes_away(options: SlurmOptions, partitions: Sequence[str]) -> list[str]:
+    """Say that every node that could run a task is down or drained; say nothing where one is up, or none could."""
+    if not partitions or options.constraint:
+        return []
+    lines = _answer("sinfo", "-h", "-N", "-p", ",".join(partitions), "-o", "%T|%c|%m|%G|%N").splitlines()
+    rows = [row for line in lines if len(row := line.strip().split("|")) == 5]
+    states = {node: state for state, cpus, memory, gres, node in rows if _fits(options, cpus, memory, gres)}
+    if not states or not all(_AWAY.fullmatch(state) for state in states.values()):
+        return []
+    named = ", ".join(f"{node} {state}" for node, state in list(states.items())[:3])
+    more = f" and {len(states) - 3} more" if len(states) > 3 else ""
+    return [f"no node can start a task now ({named}{more}): the jobs wait until one is back"]
+
+
+def _fits(options: SlurmOptions, cpus: str, memory: str, gres: str) -> bool:
+    """Whether a node has what a task asks for, once it is free."""
+    gpus = sum(map(int, re.findall(r"\bgpu(?::[^:,()]+)?:(\d+)", gres)))
+    number, unit = re.fullmatch(r"(\d+)([KMGT]?)", options.memory or "0").groups()  # type: ignore[union-attr]
+    megabytes = int(number) * {"K": 2**-10, "M": 1, "": 1, "G": 2**10, "T": 2**20}[unit]
+    return int(cpus.rstrip("+")) >= options.cpus and int(memory.rstrip("+")) >= megabytes and gpus >= options.gpus
