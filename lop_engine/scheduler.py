@@ -20,6 +20,9 @@ ASK_AGAIN_S = 300.0
 #: By this sacct knows ours among a user's jobs.
 JOB_NAME = "lop"
 
+#: The environment variable by which a task of ours, and its workers, know their job: its number.
+OWN_JOB = "LOP_JOB"
+
 #: States of a job that waits, or waits again.
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED", "SPECIAL_EXIT"})
 _AT_WORK = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED"})
@@ -69,15 +72,37 @@ class Scheduler:
 
 
 def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The name of the job that this process belongs to, ``123_4`` in an array."""
+    """The name of the batch job that this process belongs to, ``123_4`` in an array.
+
+    None in the interactive shell of a job (``salloc``, ``srun --pty``): what is trained there is this machine's.
+    """
+    if not _is_batch(environment):
+        return None
     if array := environment.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
     return environment.get("SLURM_JOB_ID")
 
 
+def mark_own_job() -> None:
+    """Note for this process and its children that they belong to a job of ours, whatever its script has set."""
+    os.environ[OWN_JOB] = os.environ.get("SLURM_JOB_ID", "")
+
+
+def _is_batch(environment: Mapping[str, str]) -> bool:
+    """Whether the environment is that of a job's script.
+
+    Slurm sets ENVIRONMENT=BATCH for it, and for the steps that it starts. A shell that ``salloc`` opens where it was
+    typed is no task of the job, so that it has no SLURM_LOCALID; elsewhere it is a step of its own.
+    """
+    if environment.get(OWN_JOB, "") == environment.get("SLURM_JOB_ID") or environment.get("ENVIRONMENT") == "BATCH":
+        return True
+    is_task = "SLURM_LOCALID" in environment or "SLURM_ARRAY_TASK_ID" in environment
+    return is_task and "SLURM_STEP_ID" not in environment
+
+
 def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
-    """Whether a run that has not ended has a job that will train it, or is at it."""
-    if status.state in ENDED or not status.job:
+    """Whether a run that has not ended has another job than this process's that trains it, or will."""
+    if status.state in ENDED or not status.job or status.job == own_job():
         return False
     # A job at work leaves alone what failed or was stopped in it; it takes that up when it is started again.
     states = _WAITING | _AT_WORK if status.state in ("queued", "running") else _WAITING

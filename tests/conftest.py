@@ -1,6 +1,7 @@
 """Each test has a home and a working directory of its own, and does not see the user's or the checkout's."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,9 @@ FORGOTTEN = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES"
 def pytest_configure(config: pytest.Config) -> None:
     # Set before a test module imports matplotlib. All tests share it because listing the fonts takes seconds.
     os.environ["MPLCONFIGDIR"] = str(config.cache.mkdir("matplotlib"))
+    # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,8 @@
 """What is made of what the scheduler says."""
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -158,10 +160,45 @@ def test_runs_without_a_job_ask_nobody(squeue):
     assert squeue.calls() == 0
 
 
-def test_a_job_knows_its_own_name():
-    assert own_job({"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15"}) == "12_3"
-    assert own_job({"SLURM_JOB_ID": "15"}) == "15"
-    assert own_job({}) is None
+ARRAY = {"SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+STEP = {"SLURM_JOB_ID": "15", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "0", "SLURM_PROCID": "0", "SLURM_TASK_PID": "9"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, None),
+        (ARRAY | {"SLURM_LOCALID": "0", "ENVIRONMENT": "BATCH"}, "12_3"),
+        (ARRAY, "12_3"),
+        ({"SLURM_JOB_ID": "15", "SLURM_LOCALID": "0", "ENVIRONMENT": "BATCH"}, "15"),
+        ({"SLURM_JOB_ID": "15", "SLURM_LOCALID": "0"}, "15"),
+        (STEP | {"ENVIRONMENT": "BATCH"}, "15"),  # srun in a script
+        (
+            {"SLURM_JOB_ID": "15", "ENVIRONMENT": "staging", "LOP_JOB": "15"},
+            "15",
+        ),  # a task of ours, after a module load
+        ({"SLURM_JOB_ID": "15", "SLURM_JOB_NODELIST": "node7"}, None),  # salloc
+        (STEP, None),  # srun --pty, or salloc where that starts a step
+        (ARRAY | STEP, None),  # srun --pty --overlap --jobid
+        ({"SLURM_JOB_ID": "16", "LOP_JOB": "15"}, None),  # salloc in a task of ours
+    ],
+)
+def test_a_batch_job_knows_its_own_name_and_an_interactive_shell_has_none(environment, name):
+    assert own_job(environment) == name
+
+
+def test_a_run_in_an_interactive_allocation_is_a_local_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    [run_dir] = prepare(tmp_path, num_tasks=1, job=None)
+    subprocess.run([sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, check=True)
+    assert (run_dir.read_status().state, run_dir.read_status().job) == ("finished", None)
+
+
+def test_a_script_that_slurm_starts_again_does_not_wait_for_itself(squeue, monkeypatch):
+    for name, value in {"SLURM_JOB_ID": "15", "ENVIRONMENT": "BATCH"}.items():
+        monkeypatch.setenv(name, value)
+    assert not has_job(RunStatus("running", job="15"), squeue("15|RUNNING|None|node7\n"))
+    assert has_job(RunStatus("running", job="16"), squeue("16|RUNNING|None|node7\n"))
 
 
 def test_a_run_with_a_job_in_the_queue_is_not_submitted_again_and_not_started_over(squeue, tmp_path):

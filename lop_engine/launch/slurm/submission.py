@@ -28,8 +28,8 @@ _NO_NODE = "node configuration is not available"
 _ANY_NUMBER = 10**6
 #: Names of jobs as Slurm writes them: ``123``, ``123_4``.
 _JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")
-#: sbatch hands these on to the job, which would take the name of the job that submits it for its own.
-_OF_A_JOB = re.compile(r"(SLURM_(JOB|ARRAY|RESTART)|LOP_JOB)")
+#: sbatch hands these on to the job, which would take the job or the step that submits it for itself.
+_OF_A_JOB = re.compile(r"SLURM(D|_(?!CONF|CLUSTERS))|SUBMITIT|LOP_JOB")
 #: A user's defaults, which sbatch prefers to what a script asks for: dropped where the script asks for something.
 _DEFAULTS = {
     "SBATCH_PARTITION": "partition",

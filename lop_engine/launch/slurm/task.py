@@ -26,7 +26,7 @@ from lop_engine.launch.slurm.images import look_at, node, worker_options
 from lop_engine.records import State
 from lop_engine.run_files import log
 from lop_engine.rundir import RunDir
-from lop_engine.scheduler import own_job
+from lop_engine.scheduler import mark_own_job, own_job
 from lop_engine.spec import validate
 
 POLL_S = 0.5
@@ -50,6 +50,7 @@ class ArrayTask:
         self._warned = self._terminated = False
 
     def __call__(self) -> None:
+        mark_own_job()
         hand_on = signal.getsignal(signal.SIGUSR2)
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._note_signal)
