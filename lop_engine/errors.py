@@ -56,12 +56,18 @@ def _slips(a: str, b: str) -> int:
     return row[-1]
 
 
-def why(error: OSError) -> str:
-    """Return the reason of an OSError without its number and file names: ``No space left on device``."""
-    return error.strerror or (str(error.args[0]) if error.args else type(error).__name__)
+def why(error: Exception) -> str:
+    """Return an error's reason in one line. Of an OSError this leaves out its number and its file names."""
+    reason = getattr(error, "strerror", None) or (error.args[0] if isinstance(error, OSError) and error.args else error)
+    return (str(reason).strip().splitlines() or [type(error).__name__])[0]
 
 
-def sentence(error: OSError) -> str:
-    """Return an OSError as one line for a person: ``runs/a.json: Permission denied``."""
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return f"{' -> '.join(names)}: {why(error)}" if names else why(error)
+def sentence(error: OSError, otherwise: object = None) -> str:
+    """Return an OSError as one line for a person: ``runs/a.json: Permission denied``.
+
+    Args:
+        otherwise: the place to name where the error names no file.
+    """
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    places = named or [str(otherwise)] * (otherwise is not None)
+    return ": ".join([*filter(None, [" -> ".join(places)]), why(error)])

@@ -31,15 +31,40 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None
+            name_file(error, path)
         raise
     if durable:
         sync_directory(path.parent)
 
 
+def name_file(error: OSError, path: Path) -> None:
+    """Let an OSError name `path` alone; a second name that is set to None would read `` -> None``."""
+    error.filename = str(path)
+    del error.filename2
+
+
 def require_regular(path: Path) -> None:
     """Raise OSError unless `path` is a file: a pipe would keep its reader waiting, a device never ends."""
-    mode = os.stat(path).st_mode
+    _refuse_irregular(os.stat(path).st_mode, path)
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading and return its descriptor. Raises OSError, also for what is not a file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not waiting for the writer of a pipe
+    try:
+        _refuse_irregular(os.fstat(fd).st_mode, path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a file for reading, see `open_regular`."""
+    return os.fdopen(open_regular(path), "rb")
+
+
+def _refuse_irregular(mode: int, path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
@@ -49,7 +74,7 @@ def require_regular(path: Path) -> None:
 def read_small(path: Path, most_bytes: int) -> bytes:
     """The content of a file of at most `most_bytes`. Raises OSError."""
     require_regular(path)
-    with open(path, "rb") as file:
+    with open_to_read(path) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"larger than {most_bytes / 2**20:.0f} MB", str(path))

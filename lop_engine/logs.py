@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lop_engine.errors import why
+from lop_engine.files import open_to_read
+
 REACH_BYTES = 2**18
 """How much of a log is read at first, and with each step back."""
 MOST_LINES = 10_000
@@ -21,7 +24,7 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\
 def start_of_last(log: Path, lines: int) -> int:
     """Byte at which the last `lines` lines begin; reads the end of the file only. Raises OSError."""
     size = log.stat().st_size
-    with open(log, "rb") as file:
+    with open_to_read(log) as file:
         start, found = size, 0
         while start > 0:
             length = min(_CHUNK, start)
@@ -34,6 +37,14 @@ def start_of_last(log: Path, lines: int) -> int:
                 if found == lines:
                     return start + end + 1
     return 0
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank, as plain text; empty if there is none. Raises OSError."""
+    with open_to_read(log) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _CHUNK))
+        lines = file.read(_CHUNK).split(b"\n")
+    return next((text for line in reversed(lines) if (text := _decode(line).strip())), "")
 
 
 def clean(line: str) -> str:
@@ -79,14 +90,14 @@ class LogTail:
     def read(self) -> LogText:
         """What is there now; the same object as before where nothing has changed."""
         try:
-            with open(self.path, "rb") as file:
+            with open_to_read(self.path) as file:
                 changed = self._read_new(file)
         except FileNotFoundError:
             self._start_anew(0)
             return self._say("The log was removed." if self._was_there else "No log yet: no worker has had this run.")
         except OSError as error:
             self._start_anew(0)
-            return self._say(f"{self.path}: cannot be read: {error.strerror}")
+            return self._say(f"{self.path}: cannot be read: {why(error)}")
         self._was_there = True
         if not self._lines and not self._rest:
             return self._say("The log is empty so far.")
@@ -99,7 +110,7 @@ class LogTail:
         if not self._text.has_older:
             return self._text
         try:
-            with open(self.path, "rb") as file:
+            with open_to_read(self.path) as file:
                 start = self._line_start(file, self._start - self._reach_bytes, self._start)
                 file.seek(start)
                 older = file.read(self._start - start).split(b"\n")[:-1]

@@ -16,14 +16,15 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from lop_engine.errors import StoreError
-from lop_engine.files import overwrite, replacing
+from lop_engine.errors import StoreError, why
+from lop_engine.files import overwrite, read_small, replacing
 from lop_engine.records import RunStatus, State
 from lop_engine.spec import Run
 
 #: A heartbeat this much later than it should be is none: file servers show a change with some delay.
 OVERDUE_S = 120
 
+_MOST_BYTES = 2**24
 _SEED = re.compile(r"seed_([0-9]{1,9})")
 _STATUS = TypeAdapter(RunStatus)
 
@@ -150,11 +151,11 @@ def find_runs(runs_dir: Path) -> Iterator[RunDir]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object. Raises FileNotFoundError, or StoreError naming the file."""
     try:
-        raw = orjson.loads(path.read_bytes())
+        raw = orjson.loads(read_small(path, _MOST_BYTES))
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+        raise StoreError(f"{path}: cannot be read: {why(error)}") from None
     except orjson.JSONDecodeError as error:
         raise StoreError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(raw, dict):

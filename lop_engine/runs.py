@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import StoreError, sentence
 from lop_engine.records import ALL_METRICS, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.scheduler import Scheduler, judge
@@ -161,7 +161,7 @@ class _RunReader:
         except FileNotFoundError:
             return self._view(RunStatus(), "lost", "the run directory is going away")
         except (StoreError, OSError) as error:
-            return self._unreadable(str(error), look)
+            return self._unreadable(sentence(error) if isinstance(error, OSError) else str(error), look)
         if self._tail.restarts != self._restarts:
             self._restarts, self._columns = self._tail.restarts, _Columns()
             self._series, self._seconds = self._columns.views()

@@ -22,7 +22,7 @@ from types import FrameType
 import psutil
 
 from lop_engine.datasets.staging import reading
-from lop_engine.errors import DataError, LaunchError, UserError
+from lop_engine.errors import DataError, LaunchError, UserError, sentence
 from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested, log
@@ -161,6 +161,8 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}the disk is full; make room, then lop resume goes on from the last checkpoint"
+    if isinstance(error, OSError):
+        return sentence(error)
     return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]
 
 

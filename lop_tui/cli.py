@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lop_engine.errors import UserError
+from lop_engine.errors import UserError, sentence
 from lop_tui import cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
@@ -247,7 +247,8 @@ def _version(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
-    # What was closed from outside (>&-) swallows what it is given.
+    # What was closed from outside swallows what it is given (>&-), or is at its end (<&-).
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -261,8 +262,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}")
+        _complain(sentence(error))
     except KeyboardInterrupt:
         sys.exit(130)
 

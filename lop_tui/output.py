@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lop_engine.errors import UserError
-from lop_engine.files import replacing
+from lop_engine.files import name_file, replacing
 
 
 @contextmanager
@@ -26,5 +26,5 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         with replacing(target) as file:
             yield file
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        name_file(error, path)
         raise

@@ -13,7 +13,7 @@ import numpy as np
 from lop_engine.datasets.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, Split
 from lop_engine.datasets.manifest import NAME, Manifest
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
 from lop_engine.files import require_regular
 
 _CLASS_FILE = re.compile(r"(0|[1-9][0-9]{0,6})\.npy")
@@ -114,7 +114,7 @@ class ClassFolder:
                 file.seek(offset)
                 yield from read_blocks(file, dtype, shape, num_images)
         except (OSError, EOFError) as error:
-            raise DataError(f"{self.file(index)}: {getattr(error, 'strerror', None) or error}") from None
+            raise DataError(f"{self.file(index)}: {why(error)}") from None
 
     def images(self, index: int, num_images: int) -> np.ndarray:
         """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32), in the file's own type."""
@@ -145,7 +145,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     try:
         status = os.stat(folder)
     except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+        raise DataError(f"{folder}: {why(error)}") from None
     return status.st_dev, status.st_ino
 
 
@@ -156,8 +156,7 @@ def _map(path: Path) -> np.ndarray:
             stored = np.lib.format.open_memmap(path, mode="r")
         size = os.stat(path).st_size
     except Exception as error:  # numpy has many words for a file that is damaged
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DataError(f"{path}: not a whole .npy array: {(reason.splitlines() or ['damaged'])[0][:200]}") from None
+        raise DataError(f"{path}: not a whole .npy array: {why(error)[:200]}") from None
     if stored.shape[1:] != IMAGE_SHAPE or stored.dtype.kind not in "uif":
         raise DataError(f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers")
     if len(stored) < 2:

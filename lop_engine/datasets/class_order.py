@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lop_engine.datasets import safe_pickle
-from lop_engine.errors import DataError
-from lop_engine.files import require_regular
+from lop_engine.errors import DataError, why
+from lop_engine.files import read_small, require_regular
 
 #: A table of 30 seeds and 5,000 tasks is 2.4 MB; more than this is something else.
 MAX_BYTES = 256 * 2**20
@@ -61,7 +61,7 @@ def read_class_order(path: Path) -> ClassOrder:
     except DataError:
         raise
     except Exception as error:  # json, csv and numpy have many words for a file that is damaged
-        reason = ((str(error) or type(error).__name__).splitlines() or [""])[0][:200]
+        reason = why(error)[:200]
         raise DataError(f"{path}: not a class order (.npy, .csv, .json or the reference's pickle): {reason}") from None
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer) or not rows.size:
         raise DataError(f"{path}: shape {rows.shape} of {rows.dtype}, expected whole numbers (seeds, classes)")
@@ -76,12 +76,12 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_json(path: Path) -> np.ndarray:
-    return _table(json.loads(path.read_text()))
+    return _table(json.loads(read_small(path, MAX_BYTES)))
 
 
 def _read_csv(path: Path) -> np.ndarray:
     """A row a line, without headings; commas, semicolons, tabs or spaces between numbers."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_small(path, MAX_BYTES).decode("utf-8-sig")
     for separator in ";\t ":
         text = text.replace(separator, ",")
     lines = [[cell for cell in line if cell] for line in csv.reader(text.splitlines())]

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lop_engine.datasets.base import Split
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
 from lop_engine.files import read_small, replacing
 from lop_engine.mistakes import explain
 
@@ -69,7 +69,7 @@ class Manifest(BaseModel):
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+            raise DataError(f"{path}: cannot be read: {why(error)}") from None
         except orjson.JSONDecodeError as error:
             raise DataError(f"{path}: not valid JSON ({error}); import the images again") from None
         except ValidationError as error:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lop_engine.datasets.arrays import read_blocks
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
 from lop_engine.files import require_regular
 
 #: Bytes strings from this size on stay in the file.
@@ -128,7 +128,7 @@ def load(path: Path, builders: Builders | None = None) -> Any:
         with open(path, "rb") as file:
             return _Machine(file, path, path.stat().st_size, builders).run()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
     except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError, struct.error) as error:
         reason = str(error) if isinstance(error, ValueError) else "not a whole pickle"
         raise DataError(f"{path}: {(reason.splitlines() or ['not a whole pickle'])[0][:200]}") from None

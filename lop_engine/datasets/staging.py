@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from lop_engine.datasets import open_images
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.manifest import NAME
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, sentence
 from lop_engine.spec import Spec
 
 RESERVE_BYTES = 2**30
@@ -78,7 +78,7 @@ def stage(
                 size = sum(file.size for file in files)
                 report(f"images: copied {size / 1e6:.1f} MB to {target} in {time.monotonic() - began:.1f} s")
     except OSError as error:
-        raise DataError(f"{error.filename or into}: {error.strerror or error}") from None
+        raise DataError(f"{sentence(error, into)}") from None
     except ValueError as error:  # a name that is none
         raise DataError(f"{into}: {error}") from None
     return target

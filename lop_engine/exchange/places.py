@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lop_engine.errors import UserError
+from lop_engine.files import name_file
 from lop_engine.rundir import find_runs
 
 #: Lies in every directory that an export made: no other one is ever replaced.
@@ -64,7 +65,7 @@ def appearing(path: Path, is_directory: bool) -> Iterator[Path]:
     except BaseException as error:
         remove_empty(made)
         if isinstance(error, OSError) and _is_internal(error.filename, parent):
-            error.filename, error.filename2 = str(path), None  # a person knows the place by this name
+            name_file(error, path)  # a person knows the place by this name
         raise
 
 

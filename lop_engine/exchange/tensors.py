@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lop_engine.datasets import safe_pickle
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
+from lop_engine.files import open_to_read
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -40,10 +41,10 @@ def load(path: Path) -> Any:
         DataError: no whole pickle, one that wants more than data, or a file of ``torch.save``.
     """
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             is_archive = file.read(4) == b"PK\x03\x04"
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
     if is_archive:
         raise DataError(
             f"{path}: written by torch.save; where torch is, rewrite it: pickle.dump(torch.load(PATH), open(NEW, 'wb'))"

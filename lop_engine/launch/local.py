@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from lop_engine.errors import StoreError
 from lop_engine.launch.plan import Plan
 from lop_engine.locks import FAILED, LOCKED, REFUSED
+from lop_engine.logs import last_line
 from lop_engine.rundir import RunDir
 
 #: A worker frees and takes the same megabytes at every step. glibc would hand them back to the system each
@@ -168,8 +169,6 @@ def _why(run_dir: RunDir, code: int) -> str:
 
 
 def _last_line(run_dir: RunDir) -> str:
-    try:
-        lines = run_dir.log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "it said nothing"
+    with suppress(OSError):
+        return last_line(run_dir.log) or "it said nothing"
+    return "it said nothing"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lop_engine
-from lop_engine.errors import ConfigError, LaunchError, StoreError
+from lop_engine.errors import ConfigError, LaunchError, StoreError, why
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import FileClock, RunDir, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
@@ -123,7 +123,7 @@ def _create(run_dir: RunDir, run: Run) -> RunStatus:
         run_dir.path.mkdir(parents=True)
         write_json(run_dir.run_json, _run_config(run), durable=True)
     except OSError as error:
-        raise LaunchError(f"{run_dir.path}: cannot be created: {error.strerror}") from None
+        raise LaunchError(f"{run_dir.path}: cannot be created: {why(error)}") from None
     return RunStatus(num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings)
 
 

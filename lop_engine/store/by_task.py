@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import StoreError, why
+from lop_engine.files import open_regular
 from lop_engine.store.layout import lines_backwards, lines_forwards, parse_line, table_name, without_separator
 from lop_engine.store.reader import Documents, OutOfStepError
 
@@ -38,7 +39,7 @@ def tail_task(path: Path) -> int | None:
 def _with_file(path: Path, read: Callable[[int, int], _T], otherwise: _T) -> _T:
     """What `read` makes of the open file and the offset of its first document; `otherwise` while there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path)
         try:
             first_line, newline, _ = os.pread(fd, _HEADER_BYTES, 0).partition(b"\n")
             if not newline and len(first_line) < _HEADER_BYTES:
@@ -53,7 +54,7 @@ def _with_file(path: Path, read: Callable[[int, int], _T], otherwise: _T) -> _T:
     except (KeyError, TypeError):
         raise StoreError(f"{path}: a document does not say its task") from None
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+        raise StoreError(f"{path}: cannot be read: {why(error)}") from None
 
 
 def _read_task(fd: int, first: int, task: int) -> Documents:

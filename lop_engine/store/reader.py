@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import StoreError, why
+from lop_engine.files import open_regular
 from lop_engine.store.layout import TAIL, parse_line, table_name, without_separator
 
 Documents = list[dict[str, Any]]
@@ -41,16 +42,16 @@ class TableTail:
     def read_new(self) -> Documents:
         """Return the new documents in order. Raises StoreError if the file is damaged before its end."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(self.path)
         except FileNotFoundError:
             self._restart()
             return []
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
+            raise StoreError(f"{self.path}: cannot be read: {why(error)}") from None
         try:
             return self._read_open_file(fd)
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read: {error.strerror}") from None
+            raise StoreError(f"{self.path}: cannot be read: {why(error)}") from None
         finally:
             os.close(fd)
 

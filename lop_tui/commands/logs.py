@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
+from lop_engine.files import open_to_read
 from lop_engine.logs import start_of_last
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
@@ -31,7 +32,7 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
     if not log.exists():
         say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
         return 0
-    with open(log, "rb") as file:
+    with open_to_read(log) as file:
         file.seek(start_of_last(log, lines))
         text = codecs.getincrementaldecoder("utf-8")("replace")
         goes_on = True

@@ -15,6 +15,7 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widget import Widget
 
+from lop_engine.errors import why
 from lop_engine.query import parse_query
 from lop_engine.runs import Snapshot
 from lop_tui.dashboard import control
@@ -247,7 +248,7 @@ class Dashboard(App[bool]):
         try:
             self.notify(f"picture: {self.save_screenshot(name, path='.')}", markup=False)
         except OSError as error:
-            self.notify(f"{name}: {error.strerror}", severity="error")
+            self.notify(f"{name}: {why(error)}", severity="error")
 
     def action_replay(self) -> None:
         if self._replay:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lop_engine.errors import why
 from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.stop import PATIENCE_S
 from lop_engine.logs import clean
@@ -166,7 +167,7 @@ async def _run_and_tell(app: "Dashboard", command: str, *arguments: str) -> None
     try:
         status, said = await run_lop(command, *arguments)
     except OSError as error:
-        status, said = 1, f"lop {command} cannot be started: {error.strerror}"
+        status, said = 1, f"lop {command} cannot be started: {why(error)}"
     app.reader.read_soon()
     if status:
         said = said or f"lop {command} ended with exit status {status}"

@@ -19,7 +19,7 @@ from lop_engine.datasets.importing.source import ImportOptions, Source
 from lop_engine.datasets.importing.writer import ClassWriter
 from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
 from lop_engine.datasets.survey import ClassSurvey, channel_statistics, survey_class
-from lop_engine.errors import DataError, did_you_mean
+from lop_engine.errors import DataError, did_you_mean, why
 
 __all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source", "write_dataset"]
 
@@ -43,7 +43,7 @@ def import_images(path: Path, target: Path, options: ImportOptions, report: Repo
             raise DataError(f"{path}: no such file or folder")
         source, inside = path.resolve(), target.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
     if source == inside or source in inside.parents or inside in source.parents:
         raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
     pixels.check_filter(options.resize)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lop_engine.datasets.importing import pixels
 from lop_engine.datasets.importing.source import Block, ImportOptions
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
 
 _BLOCK = 256
 _VAL = ("val", "validation")
@@ -89,7 +89,7 @@ def _files(folder: Path, seen: set[Path], depth: int = 0) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{folder}: cannot be read: {why(error)}") from None
     for entry in entries:
         if entry.name.startswith("."):
             continue

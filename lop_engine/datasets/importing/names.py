@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, why
 from lop_engine.files import read_small
 
 MAX_BYTES = 16 * 2**20
@@ -52,7 +52,7 @@ def check_names_file(path: Path) -> list[str]:
     try:
         text = read_small(path, MAX_BYTES).decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lop_engine.datasets.manifest import NAME, Manifest
-from lop_engine.errors import DataError
+from lop_engine.errors import DataError, sentence
 from lop_engine.files import sync_directory
 
 _CLASS_FILE = re.compile(r"[0-9]+\.npy")
@@ -49,8 +49,7 @@ def new_folder(target: Path, replace: bool) -> Iterator[Path]:
     except Timeout:
         raise DataError(f"{target}: another import is writing it now") from None
     except OSError as error:
-        where = error.filename or target
-        raise DataError(f"{where}: {error.strerror or error}; nothing was imported") from None
+        raise DataError(f"{sentence(error, target)}; nothing was imported") from None
     finally:
         for parent in made:
             with suppress(OSError):

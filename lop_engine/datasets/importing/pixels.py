@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lop_engine.datasets.base import SIDE
-from lop_engine.errors import DataError, did_you_mean
+from lop_engine.errors import DataError, did_you_mean, why
 from lop_engine.files import require_regular
 
 #: What Pillow may decode: formats that are pictures and nothing else.
@@ -58,9 +58,7 @@ def decode(encoded: Path | bytes, where: str, resize: str) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None
     except Exception as error:  # whatever a decoder makes of bytes that are no picture: the file is at fault
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = (reason.splitlines() or [""])[0][:120] or type(error).__name__
-        raise DataError(f"{where}: not a picture that can be read: {reason}") from None
+        raise DataError(f"{where}: not a picture that can be read: {why(error)[:120]}") from None
 
 
 @contextmanager

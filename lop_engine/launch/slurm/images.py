@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lop_engine.datasets import ClassFolder, ClassSequence, ImageSet, open_images, place_of
 from lop_engine.datasets.staging import expand, stage
-from lop_engine.errors import DataError, UserError
+from lop_engine.errors import DataError, UserError, sentence
 from lop_engine.spec import Spec
 
 PATIENCE_S = 10 * 60
@@ -65,7 +65,7 @@ def _open(spec: Spec, seeds: Sequence[int]) -> ImageSet:
     except UserError as error:
         raise DataError(f"{node()}: {str(error).splitlines()[0]}") from None
     except OSError as error:
-        raise DataError(f"{node()}: {error.filename or place}: {error.strerror or error}; {_SHARED}") from None
+        raise DataError(f"{node()}: {sentence(error, place)}; {_SHARED}") from None
     return images
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from platformdirs import user_config_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.errors import ConfigError, did_you_mean, why
+from lop_engine.files import read_small
 
 FILE_NAME = "lop.toml"
 
@@ -158,12 +159,11 @@ def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions
 
 def _section(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            section = tomllib.load(file).get("slurm", {})
+        section = tomllib.loads(read_small(path, 2**20).decode()).get("slurm", {})
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be read: {why(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     if not isinstance(section, dict):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.widgets import Static
 
+from lop_engine.errors import sentence, why
 from lop_tui.dashboard.advice import closing_hint
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
@@ -83,5 +84,5 @@ class StatusLine(Static):
 
 
 def _short(error: Exception, width: int = 40) -> str:
-    text = str(error) or type(error).__name__
+    text = sentence(error) if isinstance(error, OSError) else why(error)
     return text if len(text) <= width else f"{text[: width - 1]}…"

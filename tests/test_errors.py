@@ -1,0 +1,154 @@
+"""Errors of the system in words, and files that are none or never end."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from lop_engine.datasets import read_class_order
+from lop_engine.errors import UserError, sentence, why
+from lop_engine.files import read_small, replacing
+from lop_engine.launch.slurm.options import read_options
+from lop_engine.logs import LogTail, last_line
+from lop_engine.runs import RunsReader
+from lop_engine.spec import load_runs
+from lop_tui import output
+from tests.cli.test_views import lop, refused
+from tests.helpers import make_run
+
+pytestmark = pytest.mark.timeout(20)  # what hangs is what these tests look for
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a.json"), "a.json: No space left on device"),
+        (OSError(errno.EXDEV, "Cross-device link", "a", None, "b"), "a -> b: Cross-device link"),
+        (OSError(errno.EACCES, "Permission denied", b"a\xff"), "a\udcff: Permission denied"),
+        (OSError("stale file handle"), "stale file handle"),
+        (OSError(errno.EIO, "Input/output error", 7), "Input/output error"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence_without_its_number(error, words):
+    assert sentence(error) == words
+    assert why(error) in words
+
+
+@pytest.mark.parametrize("writing", [replacing, output.writing])
+def test_a_write_that_fails_names_the_file_alone(tmp_path, writing):
+    with pytest.raises(OSError, match="left") as caught, writing(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == f"[Errno 28] No space left on device: '{tmp_path / 'a.png'}'"
+    assert sentence(caught.value) == f"{tmp_path / 'a.png'}: No space left on device"
+
+
+def test_a_run_on_a_failing_disk_says_so_without_the_error_s_number(tmp_path, monkeypatch):
+    run = make_run(tmp_path, "bp", num_tasks=1)
+
+    def fail(self):
+        raise OSError(errno.EIO, "Input/output error", str(self.tasks_json), None, None)
+
+    monkeypatch.setattr("lop_engine.rundir.RunDir.read_spec", fail)
+    [view] = RunsReader(tmp_path).read().runs
+    assert view.problem == f"{run.tasks_json}: Input/output error"
+
+
+def endless(path: Path, kind: str) -> Path:
+    """A pipe that nobody writes to, a device that never ends, a directory, or a file of 5 GB."""
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        with open(path, "wb") as file:
+            file.truncate(5 * 2**30)
+    return path
+
+
+KINDS = ["pipe", "device", "directory", "large"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("bp.json", load_runs),
+        ("order.json", read_class_order),
+        ("order.csv", read_class_order),
+        ("order.npy", read_class_order),
+        ("class_order", read_class_order),
+        ("lop.toml", lambda path: read_options([], path.parent)),
+    ],
+)
+def test_a_small_file_that_is_none_is_refused_at_once(tmp_path, kind, name, read):
+    path = endless(tmp_path / name, kind)
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "None" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["run.json", "status.json"])
+def test_a_run_whose_small_files_are_none_is_listed_with_its_problem(tmp_path, kind, name):
+    run = make_run(tmp_path, "bp", num_tasks=1)
+    endless(run.path / name, kind)
+    [view] = RunsReader(tmp_path).read().runs
+    assert view.problem
+    assert str(run.path / name) in view.problem
+    assert name in lop("status", "--runs-dir", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tasks.json", "worker.log"])
+def test_a_pipe_in_a_run_directory_keeps_nobody_waiting(tmp_path, monkeypatch, capsys, name):
+    run = make_run(tmp_path, "bp", num_tasks=1)
+    endless(run.path / name, "pipe")
+    [view] = RunsReader(tmp_path).read().runs
+    assert bool(view.problem) == (name == "tasks.json")
+    assert LogTail(run.log).read().remark
+    if name == "worker.log":
+        said = refused(monkeypatch, capsys, "logs", "bp", "--runs-dir", tmp_path)
+        assert said == f"lop: {run.log}: not a regular file\n"
+
+
+def test_a_small_file_may_be_as_large_as_allowed(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 100)
+    assert len(read_small(path, 100)) == 100
+    with pytest.raises(OSError, match="larger than"):
+        read_small(path, 99)
+
+
+def test_the_last_line_of_a_log_is_found_from_its_end_as_plain_text(tmp_path):
+    log = tmp_path / "worker.log"
+    log.write_bytes(b"first\n" + b"x" * 300_000 + b"\n\x1b[31mout of memory\x1b[0m\n\n  \n")
+    assert last_line(log) == "out of memory"
+    log.write_bytes(b"")
+    assert last_line(log) == ""
+
+
+@pytest.mark.parametrize("command", [["rm", "bp"], ["run", "bp.json", "--fresh"]])
+def test_a_question_without_an_input_is_refused_and_changes_nothing(tmp_path, command):
+    run = make_run(tmp_path / "runs", "bp", num_tasks=1)
+    spec = {"agent": "bp", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
+    (tmp_path / "bp.json").write_bytes(orjson.dumps(spec))
+    shell = f"{sys.executable} -m lop_tui {' '.join(command)} <&-"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("lop: ")
+    assert done.stderr.count("\n") == 1
+    assert "--yes" in done.stderr
+    assert stat.S_ISREG(run.tasks_json.stat().st_mode)
+
+
+def test_a_device_as_an_experiment_file_is_one_line(monkeypatch, capsys):
+    assert refused(monkeypatch, capsys, "run", "/dev/zero") == "lop: /dev/zero: cannot be read: not a regular file\n"
