@@ -19,7 +19,8 @@ SHORT = {
     "demo, snp, four seeds": "demo/snp.json --seeds 4 --set num_tasks=20",
     "paper's sizes, training alone": "cbp.json --seeds 2 --data synthetic --set num_tasks=2 --set num_showings=25 "
     "--set metrics_every=0",
-    "paper's sizes and metrics": "l2.json --seeds 2 --data synthetic --set num_tasks=1 --set num_showings=5",
+    "paper's sizes and metrics": "l2.json --seeds 2 --data synthetic --set num_tasks=1 --set num_showings=5 "
+    "--set curvature_every=1",
 }
 
 

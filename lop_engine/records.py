@@ -43,6 +43,10 @@ NEED_HIDDEN = frozenset(ALL_METRICS) - {
     "gradient_norm",
 }
 
+#: Metrics that take longer than a training epoch: how many of them, with all training images at the paper's protocol.
+#: `curvature_every` says how often these are measured. All others together take a small part of an epoch.
+COST_IN_EPOCHS: Mapping[str, float] = {"curvature": 8}
+
 SIGNIFICANT_DIGITS = 6
 """Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""
 

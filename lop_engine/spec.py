@@ -18,7 +18,7 @@ from lop_engine.errors import ConfigError
 from lop_engine.experiment_file import MAX_INT, MAX_RUNS, expand_sweep, read_config, twice, without_comments
 from lop_engine.methods import METHODS
 from lop_engine.mistakes import explain, shown, unknown_keys
-from lop_engine.records import ALL_METRICS, METRICS, NEED_HIDDEN
+from lop_engine.records import ALL_METRICS, COST_IN_EPOCHS, METRICS, NEED_HIDDEN
 
 #: An experiment's name is a directory's and a label's.
 _EXPERIMENT = re.compile(r"\w[\w .+=-]*")
@@ -127,6 +127,7 @@ class Spec(BaseModel):
     precision: Precision = "fp32"
     metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = METRICS
     metrics_every: Int = Field(1, ge=0)
+    curvature_every: Int = Field(1, ge=0)
     curvature_images: Int = Field(0, ge=0)
     budget_accrual: Literal["all", "eligible"] | None = None
 
@@ -150,6 +151,23 @@ class Spec(BaseModel):
     def steps_per_epoch(self) -> int:
         """Mini-batches an epoch, the short last one included; 0 while the number of images is not filled in."""
         return -(-self.num_classes * self.train_images // self.mini_batch_size)
+
+    def metrics_after(self, epoch: int) -> tuple[str, ...]:
+        """The metrics to measure after epoch `epoch` of a task, counted from 0; empty if it is not recorded.
+
+        A task's last epoch is always recorded, with all metrics.
+        """
+        last = epoch + 1 == self.num_showings
+        if not (last or _is_multiple(epoch + 1, self.metrics_every)):
+            return ()
+        left_out = NEED_HIDDEN if self.method == "linear" else frozenset()
+        if not (last or _is_multiple(epoch + 1, self.curvature_every)):
+            left_out |= COST_IN_EPOCHS.keys()
+        return tuple(name for name in self.metrics if name not in left_out)
+
+
+def _is_multiple(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
 
 
 #: Keys that never change a run's numbers: they may differ between a run and its file.

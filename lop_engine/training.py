@@ -42,7 +42,7 @@ class EpochReport:
     classes: list[list[int]]
     """The task's classes, a list a seed."""
     metrics: Metrics | None
-    """None for an epoch that is not recorded (`metrics_every`)."""
+    """None for an epoch that is not recorded (`metrics_every`); without what is not due (`curvature_every`)."""
     task_seconds: float | None
     """Wall time of the task so far in this process; None before the task's last epoch."""
     position: Position
@@ -83,7 +83,7 @@ def train(
             batch_accuracies, loss_S = train_epoch(step, task, order_SN, spec.mini_batch_size)
             last = epoch + 1 == spec.num_showings
             measured = None
-            if last or (spec.metrics_every and (epoch + 1) % spec.metrics_every == 0):
+            if spec.metrics_after(epoch):
                 measured = measure_epoch(spec, learner, task, order_SN, (index, epoch), batch_accuracies, loss_S)
             seconds = time.perf_counter() - began if last else None
             position = Position(index + 1, 0) if last else Position(index, epoch + 1)
@@ -111,7 +111,7 @@ def measure_epoch(
     batch_accuracies: list[Tensor],
     loss_S: Tensor,
 ) -> Metrics:
-    """The spec's metrics of the networks as they stand after epoch `place`; all NaN for a seed that has diverged."""
+    """The metrics that the spec records after epoch `place`; all NaN for a seed that has diverged."""
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
     probe = metrics.Probe(
         learner.net,
@@ -125,7 +125,7 @@ def measure_epoch(
         spec.curvature_images,
         seed_generators(learner.seeds, Stream.CURVATURE, *place, device=order_SN.device),
     )
-    values = metrics.measure(spec.metrics, probe)
+    values = metrics.measure(spec.metrics_after(place[1]), probe)
     sound_S = loss_S.isfinite() & metrics.weight_magnitude(learner.params).isfinite()
     # One transfer for all metrics: the only place where an epoch waits for the device.
     table = torch.stack([torch.where(sound_S, v, torch.nan) for v in values.values()]).cpu()

@@ -112,6 +112,16 @@ def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
     assert cost.share_of_metrics(spec) == pytest.approx(12 / 27)
 
 
+@pytest.mark.parametrize(
+    ("metrics_every", "curvature_every", "epochs"), [(1, 1, 7), (1, 3, 3), (2, 3, 2), (2, 1, 4), (1, 0, 1), (0, 1, 1)]
+)
+def test_the_curvature_costs_as_often_as_a_run_measures_it(metrics_every, curvature_every, epochs):
+    changes = {"metrics_every": metrics_every, "curvature_every": curvature_every}
+    spec = SPEC.model_copy(update={"num_tasks": 10, "num_showings": 7, **changes})
+    assert Costs(0, 0, 0, 0, curvature_s=1).of_run(spec) == 10 * epochs
+    assert sum("curvature" in spec.metrics_after(epoch) for epoch in range(7)) == epochs
+
+
 def test_a_plan_lasts_until_its_last_worker_is_done(tmp_path):
     dirs = [RunDir(tmp_path / str(i)) for i in range(3)]
     slow, fast = SPEC, SPEC.model_copy(update={"agent": "bp"})
@@ -141,14 +151,21 @@ def test_costs_are_measured_once_and_kept(in_process, tmp_path):
 def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
     measure_costs([SPEC], ONE, str, directory=tmp_path)
     kept = tmp_path / "costs.json"
-    for damage in ("", "[]", '{"a": 1}', kept.read_text()[:-9], kept.read_text().replace("measured_at", "at")):
+    for damage in (
+        "",
+        "[]",
+        '{"a": 1}',
+        kept.read_text()[:-9],
+        kept.read_text().replace("measured_at", "at"),
+        kept.read_text().replace("curvature_s", "x"),
+    ):
         kept.write_text(damage)
         measure_costs([SPEC], ONE, str, directory=tmp_path)
-    assert InProcess.started == 6
+    assert InProcess.started == 7
     now = costs.time.time()
     monkeypatch.setattr(costs.time, "time", lambda: now + 25 * 3600)
     measure_costs([SPEC], ONE, str, directory=tmp_path)
-    assert InProcess.started == 7
+    assert InProcess.started == 8
 
 
 def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
@@ -159,9 +176,15 @@ def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
         return 1.0 if changes.get("metrics") == ("curvature",) else 0.25
 
     spec = measure.paper_spec()
-    assert costs._metrics_seconds(spec, seconds) == pytest.approx(0.25 + 12 * 1.0)
+    assert costs._metrics_seconds(spec, seconds) == pytest.approx((0.25, 12 * 1.0))
     assert asked[-1]["curvature_images"] == 100
-    assert costs._metrics_seconds(spec.model_copy(update={"curvature_images": 50}), seconds) == 0.25
+    assert costs._metrics_seconds(spec.model_copy(update={"curvature_images": 50}), seconds) == (0.25, 1.0)
+    assert costs._metrics_seconds(spec.model_copy(update={"metrics": ("srank",)}), seconds) == (0.25, 0.0)
+
+
+def test_the_curvature_is_timed_whatever_its_key_says(in_process, tmp_path):
+    spec = SPEC.model_copy(update={"num_showings": 5, "curvature_every": 0})
+    assert measure_costs([spec], ONE, str, directory=tmp_path)[spec].curvature_s > 0
 
 
 def test_real_children_work_side_by_side_and_say_what_went_wrong():

@@ -50,6 +50,7 @@ def test_the_paper_s_files_are_the_paper_s_protocol(name):
     for spec in {run.spec for run in runs}:
         assert (spec.method, spec.num_tasks, spec.num_showings, spec.mini_batch_size) == (method, num_tasks, 250, 100)
         assert (spec.train_images, spec.test_images, spec.width, spec.metrics_every) == (0, 0, 1.0, 1)
+        assert spec.curvature_every == 0
         assert (spec.momentum, spec.new_heads, spec.dataset) == (0.9, True, "imagenet32")
 
 

@@ -174,6 +174,34 @@ def test_exported_and_imported_the_numbers_are_the_same(runs, tmp_path):
         assert read_table(new.dir.epochs_json) == read_table(old.dir.epochs_json)
 
 
+def test_epochs_without_a_metric_lack_it_in_every_form(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    run_dir = make_run(tmp_path / "runs", "bp", num_tasks=2, num_epochs=EPOCHS, spec={"curvature_every": 0})
+    with TableWriter(run_dir.epochs_json, "epochs") as table:
+        for task in range(2):
+            for epoch in range(EPOCHS):
+                values = {name: 0.5 for name in METRICS if name != "curvature" or epoch == EPOCHS - 1}
+                table.append(epoch_document(task, epoch, values))
+    views = RunsReader(tmp_path / "runs").read().runs
+    for form in ("csv", "npz", "parquet", "pickle", "tensorboard"):
+        export_runs(views, form, tmp_path / f"out.{form}", epochs=True)
+    assert [row["curvature"] for row in rows_of(tmp_path / "out_epochs.csv")] == ["NaN", "NaN", "0.5"] * 2
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert np.isnan(arrays["bp/default/epochs/curvature"][0]).tolist() == [[True, True, False]] * 2
+    [path] = (tmp_path / "out.tensorboard/bp/default/seed_000").iterdir()
+    content, steps = path.read_bytes(), []
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        steps += [event.step for value in event.summary.value if value.tag == "epochs/curvature"]
+        content = content[16 + length :]
+    assert steps == [2, 5]
+    bring_in(tmp_path / "out.pickle", tmp_path / "again")
+    [again] = RunsReader(tmp_path / "again").read().runs
+    assert ["curvature" in one for one in read_table(again.dir.epochs_json)] == [False, False, True] * 2
+
+
 def test_a_result_of_the_reference_becomes_a_run_that_has_ended(tmp_path):
     path = tmp_path / "old/cbp/0/7"
     tables = random_tables(0, done=5)

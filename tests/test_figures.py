@@ -229,7 +229,7 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
         (["--kind", "seeds", "curvature", "stable_rank"], "a panel is a setting here, so name one metric"),
         (["--kind", "within-task", "--at", "0"], "counted from 1"),
-        (["--kind", "within-task", "--at", "7"], "no epochs of these tasks are recorded"),
+        (["--kind", "within-task", "--at", "7"], "no test_accuracy is recorded in epochs of these tasks"),
         (["--heatmap"], "add --kind seeds"),
         (["--at", "7"], "add --kind within-task"),
         (["-o", "/proc/figure.png"], "/proc/figure.png"),
@@ -327,7 +327,7 @@ def test_a_finished_seed_without_values_is_named(tmp_path):
 
 def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkeypatch, capsys):
     make_run(tmp_path / "runs", "bp", 0)
-    make_run(tmp_path / "runs", "bp", 1, num_tasks=50, spec={"use_gpu": False, "momentum": 0.0})
+    make_run(tmp_path / "runs", "bp", 1, num_tasks=50, spec={"use_gpu": False, "momentum": 0.0, "curvature_every": 0})
     refuse_mixed(groups_in(tmp_path / "runs"))  # a longer run, another machine, a default that is spelled out
     make_run(tmp_path / "runs", "bp", 2, spec={"step_size": 0.1})
     with pytest.raises(UserError, match=r"step_size is 0\.1 in the first and 0\.01 in"):
@@ -335,6 +335,23 @@ def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkey
     error = refused(monkeypatch, capsys, "plot", "--runs-dir", tmp_path / "runs")
     assert "bp/default/seed_002 and bp/default/seed_000" in error
     lop("plot", "--runs-dir", tmp_path / "runs", "--where", "-seed:2")
+
+
+def test_within_a_task_a_seldom_metric_is_drawn_where_it_was_measured(tmp_path):
+    for seed, every in ((0, 4), (1, 2)):
+        run = make_run(tmp_path / "runs", "cbp", seed, num_tasks=2, num_epochs=8, spec={"curvature_every": every})
+        with TableWriter(run.epochs_json, "epochs") as table:
+            for epoch in range(8):
+                due = {"curvature": 0.1 + seed} if (epoch + 1) % every == 0 else {}
+                table.append(epoch_document(0, epoch, {"test_accuracy": 0.5, **due}))
+            table.append(epoch_document(1, 0, {"test_accuracy": 0.5}))
+    [group] = groups_in(tmp_path / "runs")
+    [curve] = epoch_curves(group, 1, ["curvature"])
+    assert curve.task.tolist() == [2, 4, 6, 8]
+    assert curve.mean == pytest.approx([1.1, 0.6, 1.1, 0.6])
+    words = ["plot", "curvature", "--kind", "within-task", "--runs-dir", tmp_path / "runs", "--at", "1,2"]
+    said = lop(*words, "-o", tmp_path / "figure.svg")
+    assert "no curvature in epochs of task 2" in said
 
 
 def test_bands_are_what_they_are_called():

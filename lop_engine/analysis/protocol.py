@@ -8,7 +8,7 @@ from lop_engine.errors import UserError
 from lop_engine.spec import BOOKKEEPING_KEYS, Spec
 
 #: How long a run is, and what is measured of it: neither changes a value that two runs both have.
-EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every"})
+EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every"})
 
 _ABSENT = object()
 

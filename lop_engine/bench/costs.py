@@ -5,12 +5,13 @@ Costs are kept for a day, so that a plan is estimated at once the second time, a
 
 import heapq
 import json
+import math
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,14 @@ _SAMPLE_IMAGES = 100
 _SAMPLE_S = 0.5
 
 #: Keys that do not change what an epoch costs.
-_FREE_KEYS = BOOKKEEPING_KEYS | {"num_tasks", "num_showings", "metrics_every", "step_size", "class_order"}
+_FREE_KEYS = BOOKKEEPING_KEYS | {
+    "num_tasks",
+    "num_showings",
+    "metrics_every",
+    "curvature_every",
+    "step_size",
+    "class_order",
+}
 
 
 @dataclass(frozen=True)
@@ -45,28 +53,42 @@ class Costs:
     epoch_s: float
     """Training."""
     metrics_s: float
-    """What is measured after a recorded epoch."""
+    """The metrics after a recorded epoch, without the curvature."""
+    curvature_s: float = 0.0
+    """The curvature after an epoch in which it is due; 0 if it is not among the metrics."""
 
     def of_run(self, spec: Spec) -> float:
         """Seconds of all tasks of a stack of `spec`, its start apart."""
-        recorded = 1 if not spec.metrics_every else -(-spec.num_showings // spec.metrics_every)
-        task_s = self.task_s + spec.num_showings * self.epoch_s + recorded * self.metrics_s
+        task_s = self.task_s + spec.num_showings * self.epoch_s + self._metrics_of_task(spec)
         return spec.num_tasks * task_s
 
     def share_of_metrics(self, spec: Spec) -> float:
         """Share of the time that goes into metrics, 0 .. 1."""
-        whole = self.of_run(spec)
-        only_training = self.of_run(spec.model_copy(update={"metrics_every": 0}))
-        return 1 - (only_training - spec.num_tasks * self.metrics_s) / whole
+        return spec.num_tasks * self._metrics_of_task(spec) / self.of_run(spec)
+
+    def _metrics_of_task(self, spec: Spec) -> float:
+        recorded = _num_epochs(spec.num_showings, spec.metrics_every)
+        with_curvature = _num_epochs(spec.num_showings, spec.metrics_every, spec.curvature_every)
+        return recorded * self.metrics_s + with_curvature * self.curvature_s
 
 
-def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> float:
-    """Seconds until the last worker of a plan is done, each taking the next stack when it is free."""
+def _num_epochs(num_showings: int, *every: int) -> int:
+    """Epochs of a task that are multiples of all of `every`, and the last one; 0 means the last one only."""
+    return 1 if 0 in every else -(-num_showings // math.lcm(*every))
+
+
+def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs], **changes: int) -> float:
+    """Seconds until the last worker of a plan is done, each taking the next stack when it is free.
+
+    Args:
+        changes: other values of spec keys that do not change what an epoch costs, such as ``curvature_every=0``.
+    """
     free_at = [0.0] * plan.resources.workers
     for stack in plan.stacks:
         spec = specs[stack[0]]
         began = heapq.heappop(free_at)
-        heapq.heappush(free_at, began + costs[spec].start_s + costs[spec].of_run(spec))
+        run_s = costs[spec].of_run(spec.model_copy(update=changes))
+        heapq.heappush(free_at, began + costs[spec].start_s + run_s)
     return max(free_at)
 
 
@@ -112,17 +134,19 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
             more = round(1000 * _SAMPLE_S / once)
             return (min(once, children.run(job, more)) if more else once) / 1000
 
-        return Costs(start_s, seconds("switch"), seconds("epoch"), _metrics_seconds(spec, seconds))
+        return Costs(start_s, seconds("switch"), seconds("epoch"), *_metrics_seconds(spec, seconds))
 
 
-def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> float:
-    num_images = spec.curvature_images or spec.num_classes * spec.train_images
-    if "curvature" not in spec.metrics or num_images <= _SAMPLE_IMAGES:
-        return seconds("metrics")
+def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, float]:
+    """Seconds of the metrics without the curvature, and of the curvature."""
     without = tuple(name for name in spec.metrics if name != "curvature")
-    base = seconds("metrics", metrics=without) if without else 0.0
-    sample = seconds("metrics", metrics=("curvature",), curvature_images=_SAMPLE_IMAGES)
-    return base + sample * num_images / _SAMPLE_IMAGES
+    others = seconds("metrics", metrics=without) if without else 0.0
+    if "curvature" not in spec.metrics:
+        return others, 0.0
+    all_images = spec.num_classes * spec.train_images
+    num_images = min(spec.curvature_images or all_images, all_images)
+    sampled = min(num_images, _SAMPLE_IMAGES)
+    return others, seconds("metrics", metrics=("curvature",), curvature_images=sampled) * num_images / sampled
 
 
 def _key(spec: Spec, resources: Resources) -> str:
@@ -136,7 +160,8 @@ def _read(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         kept = json.loads(read_small(path, _FILE_BYTES))
         since = time.time() - KEPT_FOR_S
-        return {key: dict(value) for key, value in kept.items() if value["measured_at"] > since}
+        names = {"measured_at", *(field.name for field in fields(Costs))}  # another version's may differ
+        return {key: dict(value) for key, value in kept.items() if value["measured_at"] > since and names == set(value)}
     return {}
 
 

@@ -71,11 +71,12 @@ class Jobs:
         return train
 
     def metrics(self) -> Call:
-        """What is measured after a recorded epoch."""
+        """All metrics of the spec, after an epoch."""
+        spec = self.spec.model_copy(update={"metrics_every": 1, "curvature_every": 1})
         learner, task = build_learner(self.spec, self.seeds, self.device), self._task()
         order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, 0, self.device)
         zeros_S = torch.zeros(len(self.seeds), device=self.device)
-        return lambda: measure_epoch(self.spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
+        return lambda: measure_epoch(spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
 
     def switch(self) -> Call:
         """From nothing to a task's images on the device, without the head start they have in a run."""

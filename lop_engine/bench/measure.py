@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +238,10 @@ def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
         resources = decide_resources([run.spec for run in runs], bench.device, None, None)
         costs = measure_costs([run.spec for run in runs], resources, bench.say, fresh=True)
         specs = {RunDir.of(Path("runs"), run): run.spec for run in runs}
-        seconds = plan_seconds(plan_runs(list(specs), resources), specs, costs)
+        seconds = partial(plan_seconds, plan_runs(list(specs), resources), specs, costs)
         # Settings of a sweep cost the same: they differ in numbers, not in work.
         spec = runs[0].spec
-        lean = spec.model_copy(update={"metrics_every": 0})
+
         rows.append(
             {
                 "name": path.stem,
@@ -249,9 +250,11 @@ def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
                 "seeds_per_worker": resources.seeds_per_worker,
                 **asdict(costs[spec]),
                 "hours_of_a_stack": costs[spec].of_run(spec) / 3600,
-                "hours": seconds / 3600,
+                "hours": seconds() / 3600,
                 "share_of_metrics": costs[spec].share_of_metrics(spec),
-                "hours_measured_once_a_task": seconds / 3600 * costs[spec].of_run(lean) / costs[spec].of_run(spec),
+                "hours_curvature_every_epoch": seconds(metrics_every=1, curvature_every=1) / 3600,
+                "hours_curvature_once_a_task": seconds(curvature_every=0) / 3600,
+                "hours_measured_once_a_task": seconds(metrics_every=0) / 3600,
             }
         )
     return {"device": bench.device, "rows": rows}

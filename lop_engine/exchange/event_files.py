@@ -46,8 +46,13 @@ def _scalars(block: Block, prefix: str, steps: Sequence[int], times: Sequence[fl
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 
-    for name in [name for name in block if name not in ("experiment", "setting", "seed", "task", "epoch", "seconds")]:
-        for task, step, value in zip(block["task"], steps, block[name], strict=True):
+    names = [name for name in block if name not in ("experiment", "setting", "seed", "task", "epoch", "seconds")]
+    # A seed that has diverged is NaN in all metrics; a NaN beside finite values was not measured.
+    diverged = [all(value != value for value in row) for row in zip(*(block[name] for name in names), strict=True)]
+    for name in names:
+        for task, step, value, is_nan in zip(block["task"], steps, block[name], diverged, strict=True):
+            if value != value and not is_nan:
+                continue
             at = times[min(task, len(times) - 1)]
             yield Event(wall_time=at, step=step, summary=scalar(prefix + name, value)).SerializeToString()
 

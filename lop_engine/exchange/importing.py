@@ -232,7 +232,7 @@ def _write_records(run_dir: RunDir, tables: Mapping[str, np.ndarray]) -> int:
     with TableWriter(run_dir.epochs_json, "epochs") as epochs, TableWriter(run_dir.tasks_json, "tasks") as tasks:
         for task, rows in enumerate(stacked):
             epochs.extend(
-                {"task": task, "epoch": int(epoch)} | _values(tables, rows[epoch])
+                {"task": task, "epoch": int(epoch)} | _measured(_values(tables, rows[epoch]))
                 for epoch in np.flatnonzero(reached[task])
             )
         tasks.extend({"task": task} | _values(tables, stacked[task, -1]) for task in range(tasks_done))
@@ -241,6 +241,11 @@ def _write_records(run_dir: RunDir, tables: Mapping[str, np.ndarray]) -> int:
 
 def _values(names: Mapping[str, Any], values: np.ndarray) -> dict[str, float | None]:
     return {name: rounded(value) for name, value in zip(names, values.tolist(), strict=True)}
+
+
+def _measured(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """An epoch's metrics without those that are NaN: they were not measured then."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _run_config(file: ResultFile, spec: Mapping[str, Any], digest: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
-from lop_engine.launch.prepare import prepare_run_dirs, take_up
+from lop_engine.launch.prepare import as_begun, prepare_run_dirs, take_up
 from lop_engine.launch.stop import (
     Stopping,
     idle_jobs,
@@ -20,6 +20,7 @@ __all__ = [
     "Resolved",
     "Resources",
     "Stopping",
+    "as_begun",
     "decide_resources",
     "idle_jobs",
     "look_at",

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -104,11 +104,15 @@ def _choose_gpus(device: str, use_gpu: bool) -> dict[str, int]:
     return chosen
 
 
-def plan_runs(run_dirs: Sequence[RunDir], resources: Resources) -> Plan:
-    """Cut each setting's seeds into stacks; stacks of different settings take turns, so that all methods advance."""
-    by_setting: dict[tuple[str, str], list[RunDir]] = defaultdict(list)
+def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[RunDir, Spec] | None = None) -> Plan:
+    """Cut each setting's seeds into stacks; stacks of different settings take turns, so that all methods advance.
+
+    Args:
+        specs: of the runs, where seeds of a setting may have different ones: a worker trains one spec.
+    """
+    by_setting: dict[tuple[str, str, Spec | None], list[RunDir]] = defaultdict(list)
     for run_dir in run_dirs:
-        by_setting[run_dir.experiment, run_dir.setting].append(run_dir)
+        by_setting[run_dir.experiment, run_dir.setting, specs[run_dir] if specs else None].append(run_dir)
     size = resources.seeds_per_worker
     cut = [[dirs[i : i + size] for i in range(0, len(dirs), size)] for dirs in by_setting.values()]
     return Plan([stack for turn in zip_longest(*cut) for stack in turn if stack], resources)

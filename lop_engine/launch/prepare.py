@@ -4,7 +4,7 @@ import platform
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +28,26 @@ class Prepared:
     done: list[RunDir]
     submitted: list[RunDir] = field(default_factory=list)
     """Those that a job in Slurm's queue will train."""
+
+
+#: Keys in which a run may differ from its experiment file: it keeps the values that it was begun with.
+_KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every"}
+
+
+def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with the values that those begun before keep, whatever their file says now.
+
+    A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
+    """
+    return [replace(run, spec=_spec_as_begun(RunDir.of(runs_dir, run), run.spec)) for run in runs]
+
+
+def _spec_as_begun(run_dir: RunDir, spec: Spec) -> Spec:
+    if run_dir.run_json.exists():
+        with suppress(StoreError, ConfigError):
+            own = validate(run_dir.read_spec(), str(run_dir.run_json))
+            return spec.model_copy(update={key: getattr(own, key) for key in _KEPT_KEYS})
+    return spec
 
 
 def prepare_run_dirs(
@@ -166,7 +186,7 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
         )
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
-    changed = [key for key in new if key not in BOOKKEEPING_KEYS and old[key] != new[key]]
+    changed = [key for key in new if key not in _KEPT_KEYS and old[key] != new[key]]
     if changed:
         what = ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in changed)
         raise LaunchError(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -63,14 +63,23 @@ def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> 
     longest = max(specs.values(), key=lambda spec: costs[spec].of_run(spec))
     share = costs[longest].share_of_metrics(longest)
     if share > 0.5:
-        say(console, f"of which metrics {100 * share:.0f} %{_advice(longest, costs[longest])}")
+        say(console, f"of which metrics {100 * share:.0f} %")
+    for line in _curvature_and_metrics(plan, specs, costs):
+        say(console, line)
 
 
-def _advice(spec: Spec, costs: Costs) -> str:
-    lean = costs.of_run(spec.model_copy(update={"metrics_every": 0})) / costs.of_run(spec)
-    if lean > 0.9:
-        return ""
-    return f"; --set metrics_every=0, after each task's last epoch only, takes {100 * lean:.0f} % of the time"
+def _curvature_and_metrics(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> Iterator[str]:
+    """What `curvature_every` and `metrics_every` would save or cost, where it is at least a tenth of the time."""
+    now, at_task_end, each_epoch, least = (
+        plan_seconds(plan, specs, costs, **changes)
+        for changes in ({}, {"curvature_every": 0}, {"curvature_every": 1}, {"metrics_every": 0})
+    )
+    if at_task_end < 0.9 * now:
+        yield f"--set curvature_every=0 (curvature after each task's last epoch only): about {duration(at_task_end)}"
+    elif each_epoch > 1.1 * now:
+        yield f"--set curvature_every=1 (curvature after each recorded epoch): about {duration(each_epoch)}"
+    if least < 0.9 * at_task_end:
+        yield f"--set metrics_every=0 (all metrics after each task's last epoch only): about {duration(least)}"
 
 
 def duration(seconds: float) -> str:
@@ -165,12 +174,18 @@ def _show_memory(console: Console, report: Report) -> None:
     console.print(table)
 
 
+_HOURS = ("hours", "hours_curvature_every_epoch", "hours_curvature_once_a_task")
+
+
 def _show_hours(console: Console, report: Report) -> None:
     table = _table(
         "hours of experiment files on this machine, all workers at work",
-        *("", "runs", "at once", "s/epoch", "s/metrics", "h a run", "h in all", "h (lean)"),
+        *("", "runs", "at once", "s/epoch", "metrics", "curv.", "h", "h (1)", "h (0)"),
     )
-    table.caption = "at once: workers x seeds of each; lean: measured once a task (metrics_every 0)"
+    table.caption = (
+        "at once: workers x seeds of each; metrics: seconds without the curvature; h: of all runs as the file says, "
+        "with the curvature after each epoch (1: curvature_every=1) and after each task's last epoch (0)"
+    )
     for row in report["rows"]:
         table.add_row(
             row["name"],
@@ -178,7 +193,8 @@ def _show_hours(console: Console, report: Report) -> None:
             f"{row['workers']} x {row['seeds_per_worker']}",
             f"{row['epoch_s']:.3g}",
             f"{row['metrics_s']:.3g}",
-            *(_hours(row[key]) for key in ("hours_of_a_stack", "hours", "hours_measured_once_a_task")),
+            f"{row['curvature_s']:.3g}",
+            *(_hours(row[key]) for key in _HOURS),
         )
     console.print(table)
 

@@ -16,6 +16,7 @@ from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
 from lop_engine.scheduler import HELD, Scheduler
+from lop_engine.spec import Spec
 from lop_tui.commands.console import in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 
@@ -107,11 +108,13 @@ def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launchin
         say(console, f"released, as they were held: {', '.join(f'job {job}' for job in sorted(held))}")
 
 
-def plan_for_cluster(dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None) -> Plan:
+def plan_for_cluster(
+    dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None, specs: Mapping[RunDir, Spec]
+) -> Plan:
     """Seeds for each task: ten for each of its GPUs, else one for each CPU; a worker for each of those."""
     devices = [f"cuda:{number}" for number in range(options.gpus)] or ["cpu"] * options.cpus
     size = seeds_per_worker or (SEEDS_ON_A_GPU if options.gpus else 1)
-    return plan_runs(dirs, Resources(devices, max(1, options.cpus // len(devices)), size * len(devices)))
+    return plan_runs(dirs, Resources(devices, max(1, options.cpus // len(devices)), size * len(devices)), specs)
 
 
 def describe_array(submission: Submission) -> str:

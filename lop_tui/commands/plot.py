@@ -14,7 +14,7 @@ from lop_engine.analysis.levels import best_at_the_end, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.published import published_levels
-from lop_engine.records import ALL_METRICS, METRICS
+from lop_engine.records import ALL_METRICS, COST_IN_EPOCHS, METRICS
 from lop_tui.commands.console import plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.reading import read_runs
@@ -275,7 +275,7 @@ def _within_task(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
     from lop_tui.figures import TaskEpochs, draw_epochs
 
     look = _look(request, plan)
-    named = task_list(request.at)
+    named, metric = task_list(request.at), plan.metrics[0]
     shown = []
     for group in plan.groups:
         last = late_task(group)
@@ -286,11 +286,14 @@ def _within_task(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
             shown.append(TaskEpochs(group, by_task))
         missing = [str(task) for task in tasks if task not in by_task]
         if missing:
-            plan.notes.append(f"left out: {group.label}, which has no recorded epochs of task {', '.join(missing)}")
+            plan.notes.append(f"left out: {group.label}, which has no {metric} in epochs of task {', '.join(missing)}")
     if not shown:
-        raise UserError("plot: --kind within-task: no epochs of these tasks are recorded; name others with --at 1,100")
+        raise UserError(
+            f"plot: --kind within-task: no {metric} is recorded in epochs of these tasks; name others with --at 1,100"
+        )
     if all(len(curves[0].task) == 1 for one in shown for curves in one.by_task.values()):
-        plan.notes.append("one epoch a task is recorded (metrics_every): points, no curves")
+        keys = "metrics_every, curvature_every" if metric in COST_IN_EPOCHS else "metrics_every"
+        plan.notes.append(f"one epoch a task is recorded ({keys}): points, no curves")
     return draw_epochs(shown, plan.metrics, look), look
 
 

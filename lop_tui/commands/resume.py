@@ -1,21 +1,21 @@
 """`lop resume`: train what is stopped, failed, lost or left queued to its end."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch import Resources, decide_resources, plan_runs, take_up
+from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
 from lop_engine.launch.slurm import Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.selection import select
-from lop_engine.spec import validate
+from lop_engine.spec import Spec, validate
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import plural, resume_command, say
 from lop_tui.commands.run import DETACHED, conclude, describe, detach
@@ -45,24 +45,28 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     if not waiting:
         say(console, "nothing to resume")
         return 0
+    specs = {view.dir: validate(dict(view.spec), str(view.dir.run_json)) for view in waiting}
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
     submissions = [
         Submission(
-            plan_for_cluster(_dirs(views), request.options, means.seeds_per_worker), request, runs_dir, means.retries
+            plan_for_cluster(_dirs(views), request.options, means.seeds_per_worker, specs),
+            request,
+            runs_dir,
+            means.retries,
         )
         for request, views in fitted
     ]
     # What cannot be had is refused before anything is changed.
-    resources = _resources(here, means) if here else None
+    plan = _plan(_dirs(here), specs, means) if here else None
     for submission in submissions:
         submission.check()
     for submission in submissions:
         take_up([run_dir for stack in submission.plan.stacks for run_dir in stack], submission.request.typed)
     if submissions:
         submit(console, submissions, runs_dir, means.watch and not here)
-    return _train_here(console, runs_dir, selectors, here, resources, means) if resources else 0
+    return _train_here(console, runs_dir, selectors, here, plan, means) if plan else 0
 
 
 def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching) -> list[RunView]:
@@ -87,9 +91,9 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
     return [view for view in waiting if view not in submitted]
 
 
-def _resources(waiting: Sequence[RunView], means: Means) -> Resources:
-    specs = [validate(dict(view.spec), str(view.dir.run_json)) for view in waiting]
-    return decide_resources(specs, means.device, means.workers, means.seeds_per_worker)
+def _plan(run_dirs: Sequence[RunDir], specs: Mapping[RunDir, Spec], means: Means) -> Plan:
+    chosen = [specs[run_dir] for run_dir in run_dirs]
+    return plan_runs(run_dirs, decide_resources(chosen, means.device, means.workers, means.seeds_per_worker), specs)
 
 
 def _train_here(
@@ -97,14 +101,13 @@ def _train_here(
     runs_dir: Path,
     selectors: Sequence[str],
     waiting: Sequence[RunView],
-    resources: Resources,
+    plan: Plan,
     means: Means,
 ) -> int:
     prepared = take_up(_dirs(waiting))
     if means.detach:
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
         return detach(console, runs_dir)
-    plan = plan_runs(prepared.to_train, resources)
     say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
     dirs = set(_dirs(waiting))
     if not supervise(console, plan, dirs, runs_dir, means.watch, means.retries):

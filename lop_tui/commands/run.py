@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lop_engine.errors import ConfigError, LaunchError
-from lop_engine.launch import Plan, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
+from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
-from lop_engine.spec import Run, load_runs, parse_overrides, parse_seeds
+from lop_engine.spec import Run, Spec, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (
     HERE,
@@ -63,13 +64,13 @@ def run_experiments(request: Request) -> int:
     console = Console()
     notes: list[str] = []
     resolved = resolve_runs(_load(request, notes))
-    runs = resolved.runs
-    for note in (*notes, *resolved.notes):
+    runs = resolved.runs if request.fresh else as_begun(request.runs_dir, resolved.runs)
+    for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
         say(console, f"note: {note}")
     cluster = request.launching.request()
     cluster = fit(console, cluster) if cluster else None
     if request.dry_run and cluster:
-        submission = _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster)
+        submission = _submission(request, runs, cluster)
         console.print(_plan_table(submission.plan, runs, resolved.images, describe_array(submission)))
         if len(submission.arrays) > 1:
             say(console, f"the script of the first of {len(submission.arrays)} job arrays:")
@@ -79,14 +80,14 @@ def run_experiments(request: Request) -> int:
         plan = _plan(request, runs)
         console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
         if request.estimate:
-            say_estimate(console, plan, {RunDir.of(request.runs_dir, run): run.spec for run in runs})
+            say_estimate(console, plan, _specs(request, runs))
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
     if cluster and (request.workers or request.device != "auto"):
         raise LaunchError("--workers and --device are for this machine; of a task say --slurm gpus=... or cpus=...")
     if cluster:  # what cannot be had is refused before anything is changed
-        _submission(request, [RunDir.of(request.runs_dir, run) for run in runs], cluster).check()
+        _submission(request, runs, cluster).check()
     else:
         _plan(request, runs)
         if not request.launching.launcher and not request.fresh:
@@ -100,15 +101,14 @@ def run_experiments(request: Request) -> int:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
     leave_to_jobs(console, prepared.submitted, len(runs), request.launching)
     if cluster and prepared.to_train:
-        submission = _submission(request, prepared.to_train, cluster)
+        submission = _submission(request, _those(prepared.to_train, request, runs), cluster)
         return submit(console, [submission], request.runs_dir, request.watch)
     if prepared.submitted and not prepared.to_train:
         return 0
     if request.detach and prepared.to_train:
         return detach(console, request.runs_dir)
     if prepared.to_train:
-        to_train = set(prepared.to_train)
-        plan = _plan(request, [run for run in runs if RunDir.of(request.runs_dir, run) in to_train])
+        plan = _plan(request, _those(prepared.to_train, request, runs))
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         dirs = {RunDir.of(request.runs_dir, run) for run in runs}
         if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
@@ -137,14 +137,40 @@ def _load(request: Request, notes: list[str]) -> list[Run]:
 
 
 def _plan(request: Request, runs: Sequence[Run]) -> Plan:
-    specs = [run.spec for run in runs]
-    resources = decide_resources(specs, request.device, request.workers, request.seeds_per_worker)
-    return plan_runs([RunDir.of(request.runs_dir, run) for run in runs], resources)
+    specs = _specs(request, runs)
+    resources = decide_resources(list(specs.values()), request.device, request.workers, request.seeds_per_worker)
+    return plan_runs(list(specs), resources, specs)
 
 
-def _submission(request: Request, dirs: Sequence[RunDir], cluster: SlurmRequest) -> Submission:
-    plan = plan_for_cluster(dirs, cluster.options, request.seeds_per_worker)
+def _submission(request: Request, runs: Sequence[Run], cluster: SlurmRequest) -> Submission:
+    specs = _specs(request, runs)
+    plan = plan_for_cluster(list(specs), cluster.options, request.seeds_per_worker, specs)
     return Submission(plan, cluster, request.runs_dir, request.retries)
+
+
+def _specs(request: Request, runs: Sequence[Run]) -> dict[RunDir, Spec]:
+    return {RunDir.of(request.runs_dir, run): run.spec for run in runs}
+
+
+def _those(dirs: Iterable[RunDir], request: Request, runs: Sequence[Run]) -> list[Run]:
+    """The runs in these directories."""
+    wanted = set(dirs)
+    return [run for run in runs if RunDir.of(request.runs_dir, run) in wanted]
+
+
+def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
+    """What to say where runs keep the `curvature_every` that they were begun with, a line a setting and value."""
+    pairs = zip(runs, asked, strict=True)
+    kept = Counter(
+        (run.experiment, run.setting, run.spec.curvature_every, new.spec.curvature_every)
+        for run, new in pairs
+        if run.spec.curvature_every != new.spec.curvature_every
+    )
+    return [
+        f"{experiment}/{setting}: {plural(count, 'run')} began with curvature_every={old}, which stays "
+        f"({new} was asked for; --fresh starts over)"
+        for (experiment, setting, old, new), count in kept.items()
+    ]
 
 
 def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:

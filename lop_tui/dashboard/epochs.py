@@ -35,8 +35,9 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
 
 
 def _line(documents: Documents, metric: str, style: Style) -> Line:
-    x = np.array([_number(document.get("epoch")) + 1 for document in documents])
-    values = np.array([_number(document.get(metric)) for document in documents])
+    measured = [document for document in documents if metric in document]  # not every epoch has every metric
+    x = np.array([_number(document.get("epoch")) + 1 for document in measured])
+    values = np.array([_number(document.get(metric)) for document in measured])
     x, values = x[known := np.isfinite(x) & (x < 1e9)], values[known]
     curve = Curve(x, values, np.zeros(len(x)), np.ones(len(x), dtype=int), 1)
     name = MEASURES[metric].name.removesuffix(" accuracy")

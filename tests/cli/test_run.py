@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lop_engine.bench.costs import Costs
-from lop_engine.launch import prepare_run_dirs
+from lop_engine.launch import prepare_run_dirs, resolve_runs
 from lop_engine.rundir import find_runs
 from lop_engine.spec import load_runs
 from lop_engine.store import read_table
@@ -130,7 +130,44 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     assert "metrics 67 %\n" in result.stdout  # and no advice to measure less: the file asks for no more
     longer = CliRunner().invoke(cli.app, [*asked, "--set", "num_showings=9", "--set", "metrics_every=1"])
     assert "metrics_every=0" in longer.stdout
+    assert "curvature_every" not in longer.stdout  # which these costs have none of
     assert list(here.iterdir()) == [here / "cbp.json"]
+
+
+@pytest.mark.parametrize(
+    ("every", "about", "named"),
+    [
+        (1, "2.2 days", "--set curvature_every=0 (curvature after each task's last epoch only): about 3.4 h"),
+        (0, "3.4 h", "--set curvature_every=1 (curvature after each recorded epoch): about 2.2 days"),
+    ],
+)
+def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, named):
+    write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1, curvature_every=every)
+    known = Costs(start_s=0, task_s=0, epoch_s=1, metrics_s=0.05, curvature_s=18)
+    monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
+    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
+    assert f"about {about} on this machine" in said
+    assert named in re.sub(r"\s+", " ", said)
+
+
+def test_runs_keep_the_curvature_every_that_they_began_with(here):
+    """Also beside seeds of the same setting that are new: they share no worker, and all train to the end."""
+    write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=1)
+    prepare_run_dirs(here / "runs", resolve_runs(load_runs(here / "cbp.json")).runs)
+    [old] = find_runs(here / "runs")
+    config = old.read_config()
+    del config["spec"]["curvature_every"]  # as before there was such a key
+    old.run_json.write_text(json.dumps(config))
+    write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=2, curvature_every=0)
+    dry = lop("run", "cbp.json", "--dry-run", "--no-estimate", "--seeds-per-worker", "2")
+    assert "2 runs in 2 stacks" in re.sub(r"\s+", " ", dry.stdout)
+    done = lop("run", "cbp.json", "--seeds-per-worker", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert "note: cbp/default: 1 run began with curvature_every=1, which stays (0 was asked for" in said
+    measured = [["curvature" in one for one in read_table(run.epochs_json)] for run in find_runs(here / "runs")]
+    assert measured == [[True] * 4, [False, True] * 2]
+    assert "note:" not in lop("run", "cbp.json", "--dry-run", "--no-estimate", "--fresh").stdout
 
 
 def test_fresh_asks_before_it_removes(here, finished):

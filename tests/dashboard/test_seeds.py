@@ -105,6 +105,18 @@ def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
     assert (accuracy.x.high, other.measure) == (5, MEASURES["gradient_norm"])
 
 
+def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> None:
+    documents: list[dict[str, object]] = [
+        {"task": 0, "epoch": epoch, "test_accuracy": 0.5} | ({"curvature": 0.1} if epoch % 2 else {})
+        for epoch in range(5)
+    ]
+    accuracy, curvature = epoch_charts(documents, Style("#0072B2", "o"), "curvature", 5)
+    assert len(accuracy.lines[0].x) == 5
+    assert curvature.lines[0].x.tolist() == [2, 4]
+    assert np.isfinite(curvature.lines[0].curve.mean).all()
+    assert len(epoch_charts(documents[:1], Style("#0072B2", "o"), "curvature", 5)) == 1
+
+
 def test_the_reading_names_the_bin(eleven_runs: Snapshot) -> None:
     heat = in_order(seeds_of(eleven_runs, bin_size=50), ("seed", False)).heat
     assert reading(heat, 0, 51) == "seed 0, tasks 51-100: -"

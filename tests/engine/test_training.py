@@ -65,6 +65,40 @@ def test_metrics_every_so_many_epochs_and_after_the_last(every, recorded):
     assert [r.epoch for r in reports if r.metrics is not None] == recorded
 
 
+@pytest.mark.parametrize(
+    ("metrics_every", "curvature_every", "expected"),
+    [
+        (1, 1, {0: True, 1: True, 2: True, 3: True, 4: True}),
+        (1, 0, {0: False, 1: False, 2: False, 3: False, 4: True}),
+        (1, 2, {0: False, 1: True, 2: False, 3: True, 4: True}),
+        (2, 1, {1: True, 3: True, 4: True}),
+        (2, 3, {1: False, 3: False, 4: True}),  # epoch 3 is due, and not recorded
+        (0, 1, {4: True}),
+        (0, 0, {4: True}),
+    ],
+)
+def test_the_curvature_is_measured_in_recorded_epochs_in_which_it_is_due(metrics_every, curvature_every, expected):
+    every = {"metrics_every": metrics_every, "curvature_every": curvature_every}
+    reports, _ = run(make_spec(num_tasks=1, num_showings=5, **every))
+    assert {r.epoch: "curvature" in r.metrics for r in reports if r.metrics is not None} == expected
+
+
+def test_how_often_the_curvature_is_measured_changes_nothing_else():
+    every_epoch, learner = run(make_spec(num_showings=3))
+    seldom, other = run(make_spec(num_showings=3, curvature_every=2))
+    assert all(torch.equal(learner.params[name], weight) for name, weight in other.params.items())
+    for ours, theirs in zip(seldom, every_epoch, strict=True):
+        assert ours.metrics == {name: theirs.metrics[name] for name in ours.metrics}
+        assert set(theirs.metrics) - set(ours.metrics) <= {"curvature"}
+
+
+def test_an_epoch_in_which_no_metric_is_due_is_not_recorded():
+    for agent, metrics in (("bp", ["curvature"]), ("linear", ["curvature", "effective_rank"])):
+        spec = make_spec(agent=agent, num_tasks=1, num_showings=3, metrics=metrics, curvature_every=0)
+        reports, _ = run(spec)
+        assert [r.metrics and list(r.metrics) for r in reports] == [None, None, ["curvature"]]
+
+
 def test_all_seven_metrics_are_measured_and_a_linear_net_has_four():
     reports, _ = run(make_spec(num_tasks=1))
     assert list(reports[0].metrics) == [

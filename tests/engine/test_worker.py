@@ -172,6 +172,14 @@ def test_chosen_metrics_are_recorded_and_no_others(tmp_path):
     assert set(RunsReader(tmp_path).read().runs[0].series) == {"dead_proportion", "curvature"}
 
 
+def test_epochs_without_the_curvature_have_no_such_entry(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_showings=3, num_tasks=1, curvature_every=0)).to_train
+    finish(launch([run_dir]))
+    assert ["curvature" in document for document in read_table(run_dir.epochs_json)] == [False, False, True]
+    assert all(document["test_accuracy"] is not None for document in read_table(run_dir.epochs_json))
+    assert read_table(run_dir.tasks_json)[0]["curvature"] > 0
+
+
 def test_a_run_is_not_trained_twice_at_once(tmp_path):
     runs = make_runs(num_tasks=4000)
     [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
