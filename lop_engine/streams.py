@@ -40,7 +40,7 @@ def order(length: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
 
 def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
     """A 63-bit seed for a torch generator."""
-    return int(bits(1, seed, stream, *counters)[0] >> 1)
+    return int(bits(1, seed, stream, *counters)[0]) >> 1  # numpy 1 refuses uint64 >> int
 
 
 def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int) -> int:

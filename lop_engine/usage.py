@@ -3,12 +3,15 @@
 Figures for a person to look at: what cannot be found out reads 0 or is left out, nothing here raises.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psutil
+
+from lop_engine.visible_gpus import text, visible_devices
 
 #: Children of workers are looked for this often: that means a look at every process of the machine.
 _LOOK_FOR_CHILDREN_EVERY_S = 10.0
@@ -18,11 +21,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, whoever uses it."""
+    """One GPU or MIG slice, whoever uses it."""
 
     name: str
-    utilisation: float
-    """Share of the last moment in which it computed, 0 .. 1."""
+    utilisation: float | None
+    """Share of the last moment in which it computed, 0 .. 1; None where it is not known, as for a MIG slice."""
     memory_used_bytes: int
     memory_total_bytes: int
 
@@ -114,25 +117,26 @@ class _Gpus:
         self._nvml = _ask(None, _begin_nvml)
 
     def read(self, pids: Set[int]) -> tuple[tuple[Gpu, ...], int]:
-        """Every GPU that answers, and the bytes on all of them that belong to `pids`."""
+        """The GPUs that CUDA may use, in its order, and the bytes on them that belong to `pids`."""
         if self._nvml is None:
             return (), 0
         gpus, bytes_of_pids = [], 0
-        for index in range(self._nvml.nvmlDeviceGetCount()):
-            if found := _ask(None, self._look_at, index, pids):
+        for handle in visible_devices(self._nvml, os.environ.get("CUDA_VISIBLE_DEVICES")):
+            if found := _ask(None, self._look_at, handle, pids):
                 gpus.append(found[0])
                 bytes_of_pids += found[1]
         return tuple(gpus), bytes_of_pids
 
-    def _look_at(self, index: int, pids: Set[int]) -> tuple[Gpu, int]:
+    def _look_at(self, handle: Any, pids: Set[int]) -> tuple[Gpu, int]:
         nvml = self._nvml
         assert nvml
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        utilisation = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
-        gpu = Gpu(str(nvml.nvmlDeviceGetName(handle)), utilisation, int(memory.used), int(memory.total))
-        users = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return gpu, sum(user.usedGpuMemory or 0 for user in users if user.pid in pids)
+        # NVML knows neither for a MIG slice, nor the one or the other for some cards.
+        rates = _ask(None, nvml.nvmlDeviceGetUtilizationRates, handle)
+        users: list[Any] = _ask([], nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        utilisation = rates.gpu / 100 if rates else None
+        gpu = Gpu(text(nvml.nvmlDeviceGetName(handle)), utilisation, int(memory.used), int(memory.total))
+        return gpu, sum(int(user.usedGpuMemory or 0) for user in users if user.pid in pids)
 
 
 def _begin_nvml() -> Any:

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from lop_engine import usage
-from lop_engine.usage import Gpu, UsageReader
+from lop_engine.usage import Gpu, Usage, UsageReader
+from lop_tui.dashboard.widgets.system_line import describe_usage
 
 BUSY = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: pass"
 PARENT = f"""
@@ -31,35 +32,87 @@ def worker():
     process.communicate()
 
 
-@pytest.fixture
-def nvml(monkeypatch):
-    """A machine with two GPUs, of which the second gives no information."""
+class FakeNvml:
+    """NVIDIA's library on a machine with these GPUs.
+
+    Args:
+        gpus: uuid by index; None is a card that does not answer. Those in `slices` are in MIG mode.
+    """
 
     class NVMLError(Exception):
         pass
 
-    def handle(index):
-        if fake.count != 2 or index:
-            raise NVMLError
-        return "handle"
+    def __init__(self, *gpus: str | None, slices: dict[str, list[str]] | None = None) -> None:
+        self.gpus, self.slices = list(gpus), slices or {}
 
-    fake = SimpleNamespace(
-        count=2,
-        NVMLError=NVMLError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: fake.count,
-        nvmlDeviceGetHandleByIndex=handle,
-        nvmlDeviceGetName=lambda handle: "H200",
-        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=85, memory=3),
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=30, total=140, free=110),
-        nvmlDeviceGetComputeRunningProcesses=lambda handle: [
+    def nvmlInit(self):  # noqa: N802
+        pass
+
+    def __getattr__(self, name):
+        answer = getattr(self, f"_{name.removeprefix('nvmlDevice')}", None)
+        if not name.startswith("nvmlDevice") or answer is None:
+            raise AttributeError(name)
+        return answer
+
+    def _refuse_unless(self, known):
+        if not known:
+            raise self.NVMLError
+
+    def _GetCount(self):  # noqa: N802
+        return len(self.gpus)
+
+    def _GetHandleByIndex(self, index):  # noqa: N802
+        self._refuse_unless(self.gpus[index] is not None)
+        return self.gpus[index]
+
+    def _GetUUID(self, handle):  # noqa: N802
+        return handle
+
+    def _GetName(self, handle):  # noqa: N802
+        return f"H200 {handle}"
+
+    def _GetMigMode(self, handle):  # noqa: N802
+        return [int(handle in self.slices)] * 2
+
+    def _GetMaxMigDeviceCount(self, handle):  # noqa: N802
+        return 7
+
+    def _GetMigDeviceHandleByIndex(self, handle, index):  # noqa: N802
+        self._refuse_unless(index < len(self.slices[handle]))
+        return self.slices[handle][index]
+
+    def _GetGpuInstanceId(self, handle):  # noqa: N802
+        return next(slices.index(handle) + 1 for slices in self.slices.values() if handle in slices)
+
+    def _GetComputeInstanceId(self, handle):  # noqa: N802
+        return 0
+
+    def _GetUtilizationRates(self, handle):  # noqa: N802
+        self._refuse_unless(not handle.startswith("MIG-") and handle not in self.slices)
+        return SimpleNamespace(gpu=85, memory=3)
+
+    def _GetMemoryInfo(self, handle):  # noqa: N802
+        return SimpleNamespace(used=30, total=140, free=110)
+
+    def _GetComputeRunningProcesses(self, handle):  # noqa: N802
+        return [
             SimpleNamespace(pid=os.getpid(), usedGpuMemory=20),
             SimpleNamespace(pid=os.getpid(), usedGpuMemory=None),
             SimpleNamespace(pid=1, usedGpuMemory=7),
-        ],
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
-    return fake
+        ]
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    """Returns a function that makes the machine one with these GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def give(*gpus, slices=None) -> FakeNvml:
+        fake = FakeNvml(*gpus, slices=slices)
+        monkeypatch.setitem(sys.modules, "pynvml", fake)
+        return fake
+
+    return give
 
 
 @pytest.fixture
@@ -84,7 +137,7 @@ def test_a_worker_counts_with_its_children_and_until_it_is_gone(no_nvml, worker)
     before = psutil.Process(child).cpu_times().user
     while psutil.Process(child).cpu_times().user < before + 0.1:
         pass
-    assert 0.1 < reader.read([process.pid]).workers_cpu < 2
+    assert 0 < reader.read([process.pid]).workers_cpu < 2  # little, where the machine is busy
     for pid in (child, process.pid):
         os.kill(pid, 9)
     process.wait()
@@ -104,23 +157,89 @@ def test_a_worker_that_comes_later(no_nvml):
 
 
 def test_gpus(nvml):
+    fake = nvml("GPU-a", None)
     reader = UsageReader()
     used = reader.read([os.getpid()])
-    assert used.gpus == (Gpu("H200", 0.85, 30, 140),)
+    assert used.gpus == (Gpu("H200 GPU-a", 0.85, 30, 140),)
     assert used.gpu_memory_of_workers_bytes == 20
     assert reader.read([]).gpu_memory_of_workers_bytes == 0
-    nvml.count = 1  # the driver has gone
+    fake.gpus = [None, None]  # the driver has gone
     assert reader.read([os.getpid()]).gpus == ()
-    nvml.nvmlDeviceGetCount = None
+    fake._GetCount = None
     assert reader.read([os.getpid()]).num_workers == 1
 
 
 def test_a_driver_that_does_not_begin(nvml):
-    def fail():
-        raise nvml.NVMLError
+    fake = nvml("GPU-a")
 
-    nvml.nvmlInit = fail
+    def fail():
+        raise fake.NVMLError
+
+    fake.nvmlInit = fail
     assert UsageReader().read([]).gpus == ()
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, ["GPU-ab1", "GPU-ab2", "GPU-c"]),
+        ("2,0", ["GPU-c", "GPU-ab1"]),
+        (" 1 ", ["GPU-ab2"]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,2", ["GPU-ab1"]),
+        ("0,9,2", ["GPU-ab1"]),
+        ("0,,2", ["GPU-ab1"]),
+        ("1x,2", ["GPU-ab2", "GPU-c"]),
+        ("0,0", []),
+        ("3,0", []),
+        ("GPU-c,GPU-ab1", ["GPU-c", "GPU-ab1"]),
+        ("GPU-c,GPU-ab,GPU-ab1", ["GPU-c"]),  # the second might be either of two
+        ("gpu-c", []),
+        ("GPU-c,GPU-d,GPU-ab1", ["GPU-c"]),
+        ("NoDevFiles", []),
+    ],
+)
+def test_only_gpus_that_cuda_may_use_are_shown_in_its_order(nvml, monkeypatch, visible, expected):
+    nvml("GPU-ab1", "GPU-ab2", "GPU-c")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.name for gpu in UsageReader().read([]).gpus] == [f"H200 {uuid}" for uuid in expected]
+
+
+def test_a_gpu_that_does_not_answer_keeps_its_number(nvml, monkeypatch):
+    nvml("GPU-a", None, "GPU-c")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
+    assert [gpu.name for gpu in UsageReader().read([]).gpus] == ["H200 GPU-c", "H200 GPU-a"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, ["MIG-x1", "MIG-y2", "GPU-b"]),
+        ("0", ["MIG-x1", "MIG-y2"]),
+        ("MIG-y2", ["MIG-y2"]),
+        ("MIG-y,MIG-x1", ["MIG-y2", "MIG-x1"]),
+        ("MIG-,GPU-b", []),
+        ("MIG-GPU-a/2/0", ["MIG-y2"]),
+        ("MIG-GPU-a/1/0,MIG-GPU-a/9/0", ["MIG-x1"]),
+        ("1,MIG-x1", ["GPU-b", "MIG-x1"]),
+    ],
+)
+def test_a_mig_slice_has_memory_and_no_utilisation(nvml, monkeypatch, visible, expected):
+    nvml("GPU-a", "GPU-b", slices={"GPU-a": ["MIG-x1", "MIG-y2"]})
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    used = UsageReader().read([os.getpid()])
+    assert used.gpus == tuple(
+        Gpu(f"H200 {uuid}", None if uuid.startswith("MIG-") else 0.85, 30, 140) for uuid in expected
+    )
+    assert used.gpu_memory_of_workers_bytes == 20 * len(expected)
+
+
+def test_utilisation_that_is_not_known_is_no_number_on_the_screen():
+    usage = Usage(0.5, 1, 2, 0, 0, 0, (Gpu("H200 MIG 1g.18gb", None, 2**30, 2**34), Gpu("H200", 0.0, 2**30, 2**34)))
+    assert describe_usage(usage)[:2] == ["H200 MIG 1g.18gb ?, 1.0 GiB of 16 GiB", "H200 0%, 1.0 GiB of 16 GiB"]
 
 
 def test_a_system_that_says_nothing(no_nvml, monkeypatch):

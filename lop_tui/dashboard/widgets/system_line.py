@@ -38,7 +38,8 @@ def describe_usage(usage: Usage) -> list[str]:
         parts.append(f"{workers}: {usage.workers_cpu:.1f} cores, {memory(usage.workers_memory_bytes)}")
     for gpu in usage.gpus:
         used = f"{memory(gpu.memory_used_bytes)} of {memory(gpu.memory_total_bytes)}"
-        parts.append(f"{gpu.name} {gpu.utilisation:.0%}, {used}")
+        busy = "?" if gpu.utilisation is None else f"{gpu.utilisation:.0%}"
+        parts.append(f"{gpu.name} {busy}, {used}")
     used = f"{memory(usage.memory_used_bytes)} of {memory(usage.memory_total_bytes)}"
     parts.append(f"machine: CPU {usage.cpu:.0%}, memory {used}")
     return parts
