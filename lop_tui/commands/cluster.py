@@ -109,7 +109,10 @@ def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launchin
 
 
 def plan_for_cluster(
-    dirs: Sequence[RunDir], options: SlurmOptions, seeds_per_worker: int | None, specs: Mapping[RunDir, Spec]
+    dirs: Sequence[RunDir],
+    options: SlurmOptions,
+    seeds_per_worker: int | None,
+    specs: Mapping[RunDir, Spec] | None = None,
 ) -> Plan:
     """Seeds for each task: ten for each of its GPUs, else one for each CPU; a worker for each of those."""
     devices = [f"cuda:{number}" for number in range(options.gpus)] or ["cpu"] * options.cpus
