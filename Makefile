@@ -6,9 +6,10 @@ PIP_ARGS ?=
 RUNS := runs/demo
 DEMO_ARGS ?=
 FAULTS ?= long
+GPU_CHECK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-filled test-faults test-cluster soak check format bench clean
+.PHONY: help install demo test test-filled test-faults test-cluster soak check format bench gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -61,6 +62,13 @@ bench: $(VENV)/.user ## measure training, metrics, files, estimates, growth and 
 	$(BIN)/python -m bench.dashboard
 	$(BIN)/python -m bench.estimate
 	$(BIN)/python -m bench.growth
+
+$(VENV)/.gpu: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu]'
+	@touch $@
+
+gpu-check: $(VENV)/.gpu ## check that a GPU trains correctly, and time it (10 minutes; GPU_CHECK="--only correctness")
+	$(BIN)/python -m bench.gpu $(GPU_CHECK)
 
 clean: ## remove the environment and caches, never runs or data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build

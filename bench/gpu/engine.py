@@ -1,0 +1,300 @@
+"""The engine as the checks use it: every call into `lop_engine`'s training is made here.
+
+A change of the engine's entry points is mended in this one module.
+
+Dimensions: S seeds, N images, B batch.
+"""
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lop_engine import training
+from lop_engine.bench.baseline import PlainStep
+from lop_engine.bench.measure import METHODS as BENCH_METHODS
+from lop_engine.bench.measure import paper_spec
+from lop_engine.cuda_graph import Step, fast_step
+from lop_engine.datasets import open_images
+from lop_engine.device import prepare_device
+from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, WORKER_BYTES_ON_GPU, seed_bytes_on_gpu
+from lop_engine.learners import Learner, build_learner
+from lop_engine.methods import METHODS
+from lop_engine.nets import channels_last
+from lop_engine.precision import training_precision
+from lop_engine.records import ALL_METRICS, METRICS
+from lop_engine.spec import Precision, Spec
+from tests.engine import golden
+
+__all__ = ["ALL_METRICS", "METRICS", "Learner", "PlainStep", "Precision", "prepare_device", "training_precision"]
+
+Batch = tuple[Tensor, Tensor]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
+FIGURE_METHODS = ("bp", "l2", "snp", "cbp")
+"""The methods of the paper's figure."""
+
+#: Settings under which each part of a method acts within a few steps.
+_EAGER_REPLACEMENT = {"replacement_rate": 0.01, "maturity_threshold": 3}
+_CHANGES: dict[str, dict[str, Any]] = {
+    "snp": {"perturb_scale": 1e-4},
+    "cbp": _EAGER_REPLACEMENT,
+    "cbp2": _EAGER_REPLACEMENT,
+    "bp adam": {"agent": "bp", "opt": "adam", "step_size": 1e-3, "momentum": 0.0},
+    "cbp adam": {"agent": "cbp", "opt": "adam", "step_size": 1e-3, "momentum": 0.0, **_EAGER_REPLACEMENT},
+}
+_SMALL = {"width": 0.25, "train_images": 40, "test_images": 20, "mini_batch_size": 20, "curvature_images": 20}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where to compute, and whether in the small form that tries the check itself."""
+
+    device: torch.device
+    small: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def pick(self, whole: Any, small: Any) -> Any:
+        """`small` in the small form, else `whole`."""
+        return small if self.small else whole
+
+    def settle(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+
+    def free(self) -> None:
+        """Return the memory of what is no longer used to the device."""
+        gc.collect()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+
+
+def device_problem(name: str) -> str:
+    """Why a device cannot be used and what to do; empty if it can."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return f"--device {name}: no such device; name cuda:0, cuda:1 ... or cpu"
+    if device.type == "cpu":
+        return ""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return f"--device {name}: torch {torch.__version__} finds no GPU; --device cpu --small tries the check itself"
+    count = torch.cuda.device_count()
+    return f"--device {name}: there are {count} GPUs, from cuda:0 on" if (device.index or 0) >= count else ""
+
+
+@contextmanager
+def cudnn_choice(deterministic: bool, benchmark: bool = False) -> Iterator[None]:
+    """Within it, how cuDNN chooses its algorithms. A worker's choice is deterministic, without a benchmark."""
+    flags = torch.backends.cudnn
+    before = flags.deterministic, flags.benchmark
+    flags.deterministic, flags.benchmark = deterministic, benchmark
+    try:
+        yield
+    finally:
+        flags.deterministic, flags.benchmark = before
+
+
+def setting_names() -> list[str]:
+    """Every method of the registry, and its variants with another optimiser."""
+    return [*METHODS, *(name for name in _CHANGES if name not in METHODS)]
+
+
+def spec_of(name: str, setup: Setup, **changes: Any) -> Spec:
+    """The settings of a method for checks: it does all that it can do within a few steps."""
+    return _paper(name, setup, **(_CHANGES.get(name, {}) | changes))
+
+
+def timed_spec(name: str, setup: Setup, **changes: Any) -> Spec:
+    """The paper's protocol of a method."""
+    return _paper(name, setup, **changes)
+
+
+def _paper(name: str, setup: Setup, **changes: Any) -> Spec:
+    base = name if name in BENCH_METHODS else "bp"
+    agent = {"agent": name} if name in METHODS and base != name else {}
+    return paper_spec(base, **(agent | (_SMALL if setup.small else {}) | changes))
+
+
+def curvature_at_task_end() -> dict[str, int]:
+    """The spec's key that measures the curvature after each task's last epoch only, where there is one."""
+    return {"curvature_every": 0} if "curvature_every" in Spec.model_fields else {}
+
+
+def batches(seeds: Sequence[int], num: int, spec: Spec, device: torch.device) -> Iterator[Batch]:
+    """Random batches, each seed's own: images (S, B, C, H, W) and labels (S, B). The last but one is short."""
+    for number in range(num):
+        size = spec.mini_batch_size * 3 // 8 if number == num - 2 else spec.mini_batch_size
+        generators = [torch.Generator().manual_seed(1000 * seed + number) for seed in seeds]
+        images = torch.stack([torch.randn(size, 32, 32, 3, generator=g) for g in generators])
+        labels = torch.stack([torch.randint(0, spec.num_classes, (size,), generator=g) for g in generators])
+        yield images.permute(0, 1, 4, 2, 3).to(device), labels.to(device)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stack before and after some steps, and each step's losses (steps, S)."""
+
+    start: dict[str, Tensor]
+    end: dict[str, Tensor]
+    losses: Tensor
+
+    def of_seed(self, row: int) -> "Trained":
+        """One seed of the stack."""
+        start, end = ({name: tensor[row][None] for name, tensor in state.items()} for state in (self.start, self.end))
+        return Trained(start, end, self.losses[:, row][:, None])
+
+
+def train(
+    spec: Spec,
+    seeds: Sequence[int],
+    num: int,
+    setup: Setup,
+    graphs: bool,
+    prepare: Callable[[Learner], None] | None = None,
+) -> Trained:
+    """Train new seeds for `num` steps on random batches.
+
+    Args:
+        graphs: with the step that a worker uses, CUDA graphs on a GPU; else with the eager step.
+        prepare: changes the learner before the first step.
+    """
+    learner = build_learner(spec, seeds, setup.device)
+    if prepare:
+        prepare(learner)
+    start = _copy(learner.state())
+    learner.start_epoch(0, 0)
+    step: Step = fast_step(learner, setup.device) if graphs else learner.step
+    losses = [step(*batch).loss_S.clone() for batch in batches(seeds, num, spec, setup.device)]
+    setup.settle()
+    return Trained(start, _copy(learner.state()), torch.stack(losses))
+
+
+def golden_losses(name: str, setup: Setup, weights_channels_last: bool, num_steps: int) -> tuple[Tensor, Tensor]:
+    """Losses of the first golden steps of two seeds, (steps, 2), and the reference's, (steps, 1)."""
+    start = golden.params("init", 2)
+    if weights_channels_last:
+        start = {key: channels_last(weight) for key, weight in start.items()}
+    spec = Spec(agent="bp", num_tasks=1, num_showings=1, **golden.EXPECTED[name])
+    start = {key: weight.to(setup.device) for key, weight in start.items()}
+    step = fast_step(build_learner(spec, [0, 1], setup.device, start), setup.device)
+    losses = []
+    for images, labels in islice(zip(*golden.training_batches(), strict=True), num_steps):
+        batch = (torch.from_numpy(part)[None].repeat(2, *[1] * part.ndim).to(setup.device) for part in (images, labels))
+        losses.append(step(*batch).loss_S.cpu())
+    return torch.stack(losses), torch.from_numpy(golden.load(f"{name}_20_steps")["losses"])[:num_steps, None]
+
+
+@dataclass
+class Stack:
+    """Seeds with a task on their device, as a worker holds them, trained epoch after epoch."""
+
+    setup: Setup
+    spec: Spec
+    num_seeds: int
+    learner: Learner = field(init=False)
+    step: Step = field(init=False)
+    task: training.Task = field(init=False)
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        seeds = list(range(self.num_seeds))
+        self.learner = build_learner(self.spec, seeds, self.setup.device)
+        self.step = fast_step(self.learner, self.setup.device)
+        self.task = _task(self.spec, self.num_seeds, self.setup.device)
+        self.new_order()
+
+    def new_order(self) -> None:
+        """Draw the order of the next epoch's images."""
+        size = self.task.train_labels_SN.shape[1]
+        self._order_SN = training.batch_order(self.learner.seeds, size, 0, self.epochs, self.setup.device)
+        self.learner.start_epoch(0, self.epochs)
+        self.epochs += 1
+
+    def train_epoch(self) -> None:
+        """Train on every batch of the present order, without waiting for the device."""
+        self._last = training.train_epoch(self.step, self.task, self._order_SN, self.spec.mini_batch_size)
+
+    def measure(self, *names: str) -> dict[str, list[float]]:
+        """The spec's metrics, or those named, after `train_epoch`: one value a seed."""
+        spec = self.spec.model_copy(update={"metrics": names}) if names else self.spec
+        return training.measure_epoch(spec, self.learner, self.task, self._order_SN, (0, 0), *self._last)
+
+    def batch(self) -> Batch:
+        """One training batch."""
+        size = self.spec.mini_batch_size
+        return self.task.train_SNCHW[:, :size].contiguous(), self.task.train_labels_SN[:, :size].contiguous()
+
+    def on_cpu(self) -> "Stack":
+        """The same stack after the same epoch, on the CPU."""
+        copy = Stack(Setup(torch.device("cpu"), self.setup.small), self.spec, self.num_seeds)
+        copy.learner.load_state({name: tensor.cpu() for name, tensor in self.learner.state().items()})
+        copy._order_SN = self._order_SN.cpu()
+        accuracies, loss_S = self._last
+        copy._last = [accuracy.cpu() for accuracy in accuracies], loss_S.cpu()
+        return copy
+
+    def planned_bytes(self) -> int:
+        """What the launcher plans for a worker of this stack."""
+        return WORKER_BYTES_ON_GPU + self.num_seeds * seed_bytes_on_gpu(self.spec)
+
+
+def seeds_that_fit(spec: Spec, setup: Setup) -> int:
+    """The largest stack that the launcher would put on the card now, at least 1; on a CPU any."""
+    if not setup.on_gpu:
+        return MAX_SEEDS_ON_GPU
+    free = torch.cuda.mem_get_info(setup.device)[0]
+    return max(1, min(MAX_SEEDS_ON_GPU, (free - WORKER_BYTES_ON_GPU) // seed_bytes_on_gpu(spec)))
+
+
+_largest: dict[str, training.Task] = {}
+
+
+def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
+    """A task of the first seeds. The largest is kept: the images of many seeds take seconds to make."""
+    key = f"{device} {spec.train_images} {spec.test_images}"
+    kept = _largest.get(key)
+    if kept is None or len(kept.classes) < num_seeds:
+        _largest.clear()
+        kept = next(training.tasks(spec, list(range(num_seeds)), open_images(spec), device))
+        _largest[key] = kept
+    parts = {name: part[:num_seeds] for name, part in vars(kept).items()}
+    return dataclasses.replace(kept, **parts)
+
+
+def forget_tasks() -> None:
+    """Free the images that are kept."""
+    _largest.clear()
+
+
+def train_for(spec: Spec, num_seeds: int, setup: Setup, least_s: float) -> int:
+    """Train with the worker's own loop until an epoch ends after `least_s` seconds; return the epochs trained."""
+    learner = build_learner(spec, list(range(num_seeds)), setup.device)
+    epochs, until = 0, time.monotonic() + least_s
+
+    class EnoughError(Exception):
+        pass
+
+    def report(_: object) -> None:
+        nonlocal epochs
+        epochs += 1
+        if time.monotonic() > until:
+            raise EnoughError
+
+    with suppress(EnoughError):
+        training.train(spec, learner, open_images(spec), setup.device, report)
+    return epochs
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}

@@ -1,0 +1,111 @@
+"""What training asks of a GPU: whether the host waits for it, and how much memory it takes."""
+
+import warnings
+from collections.abc import Callable
+
+import psutil
+import torch
+
+from bench.gpu import engine
+from bench.gpu.engine import Setup
+from bench.gpu.results import Report
+
+MIB = 2**20
+MOST_WAITS_OF_METRICS = 2
+"""Synchronisations in a metric epoch: one transfer of all metrics, and one for the spectrum."""
+MOST_GROWTH_MIB = 1
+NUM_EPOCHS = 5
+
+
+def waiting(setup: Setup, report: Report) -> None:
+    """torch's own detector of synchronising calls, during an epoch of graph steps and during its metrics."""
+    stack = engine.Stack(setup, engine.spec_of("cbp", setup), setup.pick(4, 2))
+    stack.train_epoch()
+    setup.settle()
+    with report.attempt("an epoch", "0 synchronisations"):
+        # The first call that waits raises, so that the log shows where it is.
+        _synchronisations(setup, stack.train_epoch, "error")
+        report.check("an epoch", True, "0", "0 synchronisations")
+    criterion = f"at most {MOST_WAITS_OF_METRICS} synchronisations"
+    with report.attempt("a metric epoch", criterion):
+        stack.measure()
+        waits = _synchronisations(setup, stack.measure, "warn")
+        report.check("a metric epoch", waits <= MOST_WAITS_OF_METRICS, f"{waits}", criterion)
+
+
+def _synchronisations(setup: Setup, call: Callable[[], object], mode: str) -> int:
+    """How often a call waits for the device; with mode "error" the first time raises."""
+    if not setup.on_gpu:
+        call()
+        return 0
+    torch.cuda.set_sync_debug_mode(mode)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            call()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("called a synchronizing" in str(warning.message) for warning in warned)
+
+
+def memory(setup: Setup, report: Report) -> None:
+    """What a worker takes against what the launcher plans for it; and whether epochs leave anything behind."""
+    spec = engine.spec_of("cbp", setup)
+    for num_seeds in (1, min(setup.pick(30, 2), engine.seeds_that_fit(spec, setup))):
+        name = "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
+        criterion = "taken beside the CUDA context <= planned"
+        with report.attempt(name, criterion):
+            engine.forget_tasks()
+            before = _taken(setup)
+            _reset_peak(setup)
+            stack = engine.Stack(setup, spec, num_seeds)
+            for _ in range(2):
+                _train_and_measure(stack)
+            taken, planned = _peak(setup, before), stack.planned_bytes()
+            report.check(name, taken <= planned, f"{taken / MIB:.0f} of {planned / MIB:.0f} MiB", criterion)
+            _check_growth(setup, report, name, stack)
+            del stack
+
+
+def _check_growth(setup: Setup, report: Report, name: str, stack: engine.Stack) -> None:
+    sizes = []
+    for _ in range(NUM_EPOCHS):
+        _train_and_measure(stack)
+        sizes.append(_held(setup))
+    growth = (sizes[-1] - sizes[0]) / MIB
+    # A CPU's process may keep or return memory at any time, so there the figure proves nothing.
+    passed = growth <= MOST_GROWTH_MIB or not setup.on_gpu
+    criterion = f"<= {MOST_GROWTH_MIB} MiB over {NUM_EPOCHS} epochs with metrics"
+    report.check(f"{name}, growth", passed, f"{growth:.2f} MiB", criterion)
+
+
+def _train_and_measure(stack: engine.Stack) -> None:
+    stack.new_order()
+    stack.train_epoch()
+    stack.measure()
+    stack.setup.settle()
+
+
+def _reset_peak(setup: Setup) -> None:
+    if setup.on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(setup.device)
+
+
+def _taken(setup: Setup) -> int:
+    """Bytes that the card, or a CPU's process, has in use."""
+    if not setup.on_gpu:
+        return int(psutil.Process().memory_info().rss)
+    free, total = torch.cuda.mem_get_info(setup.device)
+    return int(total - free)
+
+
+def _peak(setup: Setup, before: int) -> int:
+    """The most that was taken since `before`: what the allocator reserved, or the card lost if that is more."""
+    grown = max(0, _taken(setup) - before)
+    return max(grown, torch.cuda.max_memory_reserved(setup.device)) if setup.on_gpu else grown
+
+
+def _held(setup: Setup) -> int:
+    """Bytes of live tensors; of a CPU's process its resident memory."""
+    return torch.cuda.memory_allocated(setup.device) if setup.on_gpu else _taken(setup)

@@ -1,0 +1,114 @@
+"""Which kernels an epoch and its metrics are made of, and how busy training keeps the card."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as record
+
+from bench.gpu import engine
+from bench.gpu.engine import Setup
+from bench.gpu.results import Report
+from lop_engine.usage import UsageReader
+
+CASES = (("cbp", "fp32"), ("bp", "tf32"), ("bp", "bf16"))
+KERNELS_SHOWN = 8
+ROWS_IN_FILE = 40
+BUSY_S = 10.0
+SAMPLE_S = 0.25
+BUSY_AIM = 0.9
+
+
+def profile(setup: Setup, report: Report) -> None:
+    """Profile an epoch of replayed steps, and a metric epoch; the whole tables go to profile.txt."""
+    for method, precision in setup.pick(CASES, CASES[:1]):
+        spec = engine.timed_spec(method, setup, precision=precision, curvature_images=setup.pick(100, 20))
+        stack = engine.Stack(setup, spec, setup.pick(30, 2))
+        stack.train_epoch()
+        stack.measure()
+        for part, call in (("an epoch", stack.train_epoch), ("a metric epoch", stack.measure)):
+            name = f"{part}, {method}, {precision}"
+            with report.attempt(name, "can be profiled"):
+                _profile(setup, report, name, call)
+
+
+def _profile(setup: Setup, report: Report, name: str, call: Callable[[], object]) -> None:
+    setup.settle()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if setup.on_gpu else [])]
+    with record(activities=activities) as profiled:
+        call()
+        setup.settle()
+    key = "self_device_time_total" if setup.on_gpu else "self_cpu_time_total"
+    all_averages = profiled.key_averages()
+    table = all_averages.table(sort_by=key, row_limit=ROWS_IN_FILE, max_name_column_width=100)
+    report.text("profile.txt", f"{name}\n\n{table}\n\n")
+    # The time of a kernel is also that of the operation which launched it: on a GPU count kernels alone.
+    averages = [average for average in all_averages if _on_device(average) or not setup.on_gpu]
+    total = sum(getattr(average, key) for average in averages) or 1
+    largest = sorted(averages, key=lambda average: -getattr(average, key))[:KERNELS_SHOWN]
+    for average in largest:
+        spent = getattr(average, key)
+        report.row("profile", part=name, kernel=average.key[:80], calls=average.count, share=spent / total)
+    if setup.on_gpu:
+        report.measured(f"card busy, {name}", f"{busy_share(_kernels(profiled)):.0%}", f"aim: >= {BUSY_AIM:.0%}")
+
+
+def _kernels(profiled: Any) -> list[tuple[float, float]]:
+    """(begin, end) of everything that ran on the device."""
+    return [(event.time_range.start, event.time_range.end) for event in profiled.events() if _on_device(event)]
+
+
+def _on_device(event: Any) -> bool:
+    return "CUDA" in str(event.device_type)
+
+
+def busy_share(intervals: Iterable[tuple[float, float]]) -> float:
+    """The share of the time from the first begin to the last end that some interval covers."""
+    covered, first, until = 0.0, None, 0.0
+    for begin, end in sorted(intervals):
+        if first is None:
+            first = until = begin
+        covered += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return covered / (until - first) if first is not None and until > first else 0.0
+
+
+def busy(setup: Setup, report: Report) -> None:
+    """Train with the worker's loop for some seconds, metrics included, and watch the card."""
+    for precision in setup.pick(("fp32", "bf16"), ("fp32",)):
+        spec = engine.timed_spec("cbp", setup, precision=precision, **engine.curvature_at_task_end())
+        num_seeds = setup.pick(30, 2)
+        began = time.monotonic()
+        with _Watch() as watch:
+            epochs = engine.train_for(spec, num_seeds, setup, setup.pick(BUSY_S, 1.0))
+        seconds = time.monotonic() - began
+        report.row("loop", method="cbp", precision=precision, seeds=num_seeds, epochs_per_s=epochs / seconds)
+        name, aim = f"card busy in the training loop, {precision}", f"aim: >= {BUSY_AIM:.0%}"
+        seen = watch.samples[len(watch.samples) // 3 :]  # the first samples see the start
+        report.measured(name, f"{sum(seen) / len(seen):.0%}" if seen else "the card gave no figure", aim)
+
+
+class _Watch:
+    """Reads the busiest GPU's utilisation again and again. A context."""
+
+    def __init__(self) -> None:
+        self.samples: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        reader = UsageReader()
+        while not self._ended.wait(SAMPLE_S):
+            shares = [gpu.utilisation for gpu in reader.read([]).gpus if gpu.utilisation is not None]
+            if shares:
+                self.samples.append(max(shares))

@@ -1,0 +1,58 @@
+"""The stages of the check, by name, without importing them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["correctness", "timings"]
+GROUPS: tuple[Group, ...] = ("correctness", "timings")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the check that can be chosen alone. `module` has a function of the stage's name (- becomes _)."""
+
+    name: str
+    group: Group
+    module: str
+    limit_s: float
+    """The stage is ended after this time, so that one that hangs costs no other."""
+    description: str
+
+    @property
+    def function(self) -> str:
+        return self.name.replace("-", "_")
+
+
+STAGES = (
+    Stage(
+        "runs", "correctness", "runs", 150, "lop run, killed and resumed, against an uninterrupted run; the GPU line"
+    ),
+    Stage("golden", "correctness", "agreement", 60, "20 steps against the reference's losses"),
+    Stage(
+        "graphs", "correctness", "agreement", 150, "CUDA graph replay against eager steps, every method and precision"
+    ),
+    Stage("stack", "correctness", "agreement", 60, "a seed alone against the same seed in a stack"),
+    Stage("diverged", "correctness", "agreement", 60, "a seed that is NaN leaves the others alone"),
+    Stage("metrics", "correctness", "agreement", 60, "every metric on this device against the CPU"),
+    Stage("waiting", "correctness", "load", 60, "synchronisations in an epoch and in a metric epoch"),
+    Stage("memory", "correctness", "load", 90, "memory against the plan, and growth over tasks"),
+    Stage(
+        "steps", "timings", "timing", 150, "step, epoch and metric times by stack and precision, beside the plain loop"
+    ),
+    Stage("metric-times", "timings", "timing", 40, "each metric alone"),
+    Stage("profile", "timings", "profiling", 60, "torch.profiler: kernels of an epoch and of a metric epoch"),
+    Stage("busy", "timings", "profiling", 40, "the training loop, and how busy it keeps the card"),
+    Stage("convolutions", "timings", "convolutions", 150, "ways to convolve a stack of seeds, by layer"),
+)
+
+GROUP_OF: dict[str, Group] = {stage.name: stage.group for stage in STAGES}
+
+
+def choose(names: Iterable[str]) -> list[Stage]:
+    """The stages that `names` (of stages or groups) select, in order; all of them without a name. Raises ValueError."""
+    wanted = set(names)
+    known = {stage.name for stage in STAGES} | set(GROUPS)
+    if unknown := sorted(wanted - known):
+        raise ValueError(f"no stage is called {unknown[0]}; --list shows them")
+    return [stage for stage in STAGES if not wanted or {stage.name, stage.group} & wanted]
