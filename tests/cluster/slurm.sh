@@ -2,8 +2,8 @@
 # A real Slurm of one node for as long as a command runs: tests/cluster/slurm.sh COMMAND [ARGUMENT...]
 #
 # Nothing of it stays, needs systemd or root, or listens beyond this machine; several can run side by side.
-# There are two partitions: jobs in "low" (the default) are requeued, after a signal and ten seconds, when a job in "high"
-# wants their place. The command finds SLURM_CONF and LOP_CLUSTER (a directory: logs, and the configuration) set.
+# Jobs in the partition "low" (the default) are requeued, after a signal and ten seconds, when a job in "high" wants their
+# place; "short" allows ten minutes, and "closed" starts nothing. The command finds SLURM_CONF and LOP_CLUSTER (a directory: logs, and the configuration) set.
 set -euo pipefail
 shopt -s nullglob
 
@@ -49,6 +49,7 @@ SlurmdPidFile=$dir/slurmd.pid
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
 MailProg=/bin/true
+MaxArraySize=8
 ProctrackType=proctrack/linuxproc  # no cgroups: a container may have none to give
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -64,6 +65,8 @@ SlurmdParameters=config_overrides  # have as many CPUs as are said here
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=$(hostname -s) CPUs=$NODE_CPUS
 PartitionName=low Nodes=localhost Default=YES MaxTime=60 PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=localhost MaxTime=60 PriorityTier=10 PreemptMode=OFF
+PartitionName=short Nodes=localhost MaxTime=10
+PartitionName=closed Nodes=localhost MaxTime=60 State=DOWN
 CONF
 }
 

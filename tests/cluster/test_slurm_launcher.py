@@ -83,7 +83,8 @@ def one_at_work(but_not: set[str]) -> RunDir:
 @pytest.mark.timeout(600)
 def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     """Six seeds of two methods: preempted, killed, requeued by hand and told that their time is over."""
-    on_cluster("run", "bp.json", "cbp.json", "--seeds", "6")
+    said = on_cluster("run", "bp.json", "cbp.json", "--seeds", "6").stdout
+    assert "12 tasks of 2 job arrays" in said  # this cluster allows 8 tasks an array
     touched: set[str] = set()
 
     killed = one_at_work(touched)
@@ -134,6 +135,13 @@ def assert_as_here(*words: str) -> None:
         (["--slurm", "memory=9000G"], "node configuration is not available"),
         (["--slurm", "partitoin=low"], 'unknown option "partitoin"; did you mean "partition"?'),
         (["--slurm", "time=soon"], 'time "soon"'),
+        (["--slurm", "time=61"], "time=61 (1:01:00) is too long: partition low allows 1:00:00"),
+        (
+            ["--slurm", "partition=short,high", "--slurm", "time=2:00:00"],
+            "partition high allows 1:00:00, partition short",
+        ),
+        (["--slurm", "partition=short", "--slurm", "time=1"], "time=1 (0:01:00) is too short: a job needs"),
+        (["--slurm", "cpus=5"], "node configuration is not available"),
     ],
 )
 def test_what_the_cluster_would_not_take_is_said_in_a_line_before_anything_is_made(here, words, said):
@@ -150,6 +158,45 @@ def test_a_dry_run_shows_the_script_and_submits_nothing(here):
         assert f"#SBATCH {line}\n" in said
     assert not (here / "runs").exists()
     assert not slurm("squeue", "-h")
+
+
+def test_without_a_time_a_job_takes_the_limit_of_its_partition_and_starts(here):
+    """And it trains, though its script has changed what tells a job from an interactive shell."""
+    setup = "unset SLURM_LOCALID SLURM_PROCID SLURM_NODEID SLURM_NTASKS ENVIRONMENT"
+    (here / "tiny.json").write_text(json.dumps(TINY))
+    for partition, limit in {"low": "1:00:00", "short": "0:10:00", "short,low": "0:10:00"}.items():
+        words = ["run", "tiny.json", "--launcher", "slurm", "--slurm", f"partition={partition}", "--dry-run"]
+        assert f"({limit}), the limit of partition {partition.partition(',')[0]}" in lop(*words).stdout
+    said = lop("run", "tiny.json", "--seeds", "1", "--launcher", "slurm", "--slurm", f"setup={setup}").stdout
+    assert "note: no time was given: time=60 (1:00:00), the limit of partition low" in said
+    [job] = {view.status.job for view in views()}
+    assert "TimeLimit=01:00:00" in slurm("scontrol", "show", "job", job)
+    wait_for_runs(lambda found: found == ["finished"])
+    assert views()[0].status.job == job
+
+
+def test_what_keeps_jobs_waiting_is_said_and_they_are_submitted(here):
+    (here / "tiny.json").write_text(json.dumps(TINY))
+    assert (
+        "partition closed is DOWN" in on_cluster("run", "tiny.json", "--slurm", "partition=closed", "--dry-run").stdout
+    )
+    slurm("scontrol", "update", "nodename=localhost", "state=drain", "reason=tried")
+    try:
+        said = on_cluster("run", "tiny.json", "--seeds", "1").stdout
+        assert "no node can start a task now (localhost drained): the jobs wait until one is back" in said
+    finally:
+        slurm("scontrol", "update", "nodename=localhost", "state=resume")
+    wait_for_runs(lambda found: found == ["finished"])
+
+
+def test_a_run_in_an_interactive_allocation_is_a_local_run(here):
+    (here / "tiny.json").write_text(json.dumps(TINY))
+    run = [sys.executable, "-m", "lop_tui", "run", "tiny.json", "--seeds", "1"]
+    subprocess.run(["salloc", "--time=5", *run], check=True, timeout=100, capture_output=True)
+    subprocess.run(["srun", "--time=5", *run, "--runs-dir", "step"], check=True, timeout=100, capture_output=True)
+    for runs_dir in ("runs", "step"):
+        [run_dir] = find_runs(Path(runs_dir))
+        assert (run_dir.read_status().state, run_dir.read_status().job) == ("finished", None)
 
 
 def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_again(here):
