@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
 RUNS := runs/demo
+# More options of lop run; --set num_tasks=5 takes half a minute and shows no loss yet.
 DEMO_ARGS ?=
 FAULTS ?= long
 GPU_CHECK ?=
@@ -28,7 +29,7 @@ $(VENV)/.dev: $(VENV)/.user
 
 install: $(VENV)/.user ## install lop into .venv
 
-demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes; DEMO_ARGS="--set num_tasks=5": seconds)
+demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
 	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
 
