@@ -12,7 +12,7 @@ from typing import Literal
 
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import StoreError, UserError
-from lop_engine.launch.devices import gpu_memory_bytes
+from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
 from lop_engine.locks import LockedError, hold
 from lop_engine.records import ENDED, RunStatus
@@ -39,8 +39,12 @@ class Finding:
 def examine_machine(runs_dir: Path) -> Iterator[Finding]:
     """Look at the installation, the devices, the disk and the images."""
     yield from _installation()
-    gpus = [f"GPU {number} with {free / 2**30:.0f} GiB free" for number, free in enumerate(gpu_memory_bytes())]
-    yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or ["no GPU"])]))
+    found = find_gpus()
+    gpus = [f"{name} with {free / 2**30:.0f} GiB free" for name, free in found.free_bytes.items()]
+    none = "no GPU that torch can use" if found.problem else "no GPU"
+    yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or [none])]))
+    if found.problem:
+        yield Finding("note", "devices", f"torch cannot use a GPU that is here: {found.problem}")
     yield _disk(runs_dir)
     yield _images()
 

@@ -2,10 +2,13 @@
 
 import pytest
 
+from lop_engine import doctor
 from lop_engine.errors import LaunchError
-from lop_engine.launch import Resources, decide_resources, plan, plan_runs
+from lop_engine.launch import Resources, decide_resources, devices, local, plan, plan_runs
+from lop_engine.launch.devices import Gpus, find_gpus
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec
+from lop_tui.commands.run import describe
 
 GIB = 2**30
 
@@ -20,8 +23,9 @@ def machine(monkeypatch):
     """A machine of four cores; returns a function that gives it GPUs with so many free bytes."""
     monkeypatch.setattr(plan, "num_cores", lambda: 4)
 
-    def give(*free: int) -> None:
-        monkeypatch.setattr(plan, "gpu_memory_bytes", lambda: list(free))
+    def give(*free: int, problem: str = "") -> None:
+        found = Gpus({f"cuda:{number}": size for number, size in enumerate(free)}, problem)
+        monkeypatch.setattr(plan, "find_gpus", lambda: found)
 
     give()
     return give
@@ -82,6 +86,178 @@ def test_a_device_that_does_not_exist_is_refused(machine, device):
     machine(GIB)
     with pytest.raises(LaunchError, match="--device"):
         decide_resources(specs(1), device, None, None)
+
+
+def several(num_settings: int, seeds_each: int) -> list[Spec]:
+    """Specs of a sweep over step sizes."""
+    return [spec for index in range(num_settings) for spec in specs(seeds_each, step_size=0.001 * (index + 1))]
+
+
+@pytest.mark.parametrize(
+    ("gpus_gib", "settings", "seeds", "cores", "expected"),
+    [
+        ((80,), 4, 30, 16, (["cuda:0"] * 4, 30, 2)),  # all advance, each in one stack
+        ((80,), 1, 30, 16, (["cuda:0"], 30, 2)),
+        ((80,), 4, 3, 16, (["cuda:0"] * 4, 3, 2)),
+        ((80,), 20, 30, 64, (["cuda:0"] * 8, 30, 2)),  # more than eight follow one another
+        ((80,), 4, 30, 2, (["cuda:0"] * 2, 30, 1)),  # a worker needs a core
+        ((80, 80), 4, 30, 16, (["cuda:0", "cuda:1"] * 2, 30, 2)),
+        ((80, 80), 3, 30, 16, (["cuda:0", "cuda:1"] * 3, 15, 2)),  # stacks of 30 would load one GPU twice as much
+        ((80,) * 4, 2, 30, 16, ([f"cuda:{n}" for n in range(4)], 15, 2)),
+        ((80,) * 4, 3, 12, 16, ([f"cuda:{n}" for n in range(4)] + ["cuda:0", "cuda:1"], 6, 2)),
+    ],
+)
+def test_settings_share_a_gpu_so_that_all_advance(machine, monkeypatch, gpus_gib, settings, seeds, cores, expected):
+    monkeypatch.setattr(plan, "num_cores", lambda: cores)
+    machine(*(size * GIB for size in gpus_gib))
+    resources = decide_resources(several(settings, seeds), "auto", None, None)
+    assert (resources.devices, resources.seeds_per_worker, resources.threads) == expected
+
+
+@pytest.mark.parametrize("gib", [2, 5, 8, 12, 16, 24, 40])
+@pytest.mark.parametrize("typed", [(None, None), (3, None), (None, 5), (2, 7)])
+def test_workers_that_share_a_gpu_fit_into_its_memory(machine, gib, typed):
+    machine(gib * GIB)
+    runs = several(4, 30)
+    workers, seeds_per_worker = typed
+    resources = decide_resources(runs, "auto", workers, seeds_per_worker)
+    assert resources.workers == (workers or resources.workers)
+    assert resources.seeds_per_worker == (seeds_per_worker or resources.seeds_per_worker)
+    taken = resources.workers * (
+        plan.WORKER_BYTES_ON_GPU + resources.seeds_per_worker * plan.seed_bytes_on_gpu(runs[0])
+    )
+    was_asked_for = workers is not None
+    assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.seeds_per_worker in (1, 5))
+
+
+def test_a_small_gpu_has_fewer_workers_rather_than_small_stacks(machine):
+    machine(16 * GIB)
+    resources = decide_resources(several(4, 30), "auto", None, None)
+    assert (resources.workers, resources.seeds_per_worker >= plan.EFFICIENT_STACK) == (3, True)
+
+
+def test_every_setting_is_in_the_first_stacks_of_a_shared_gpu(machine, tmp_path):
+    machine(80 * GIB)
+    dirs = [RunDir(tmp_path / name / "default" / f"seed_{seed:03d}") for name in "abcd" for seed in range(30)]
+    made = plan_runs(dirs, decide_resources(several(4, 30), "auto", None, None))
+    assert [stack[0].experiment for stack in made.stacks[: made.resources.workers]] == list("abcd")
+    assert describe(made) == "4 workers (4 sharing cuda:0, 1 thread each)"
+
+
+def test_a_gpu_that_torch_cannot_use_is_named_with_the_reason(machine):
+    machine(problem="torch 2.13.0+cpu is a CPU build")
+    resources = decide_resources(specs(1), "auto", None, None)
+    assert set(resources.devices) == {"cpu"}
+    assert "torch 2.13.0+cpu is a CPU build" in resources.note
+    assert not decide_resources(specs(1), "cpu", None, None).note
+    assert not decide_resources(specs(1, use_gpu=False), "auto", None, None).note
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(LaunchError, match=r"--device cuda.*torch 2\.13\.0\+cpu is a CPU build"):
+            decide_resources(specs(1), device, None, None)
+    machine(8 * GIB, problem="cuda:1: out of order")
+    resources = decide_resources(specs(1), "auto", None, None)
+    assert (resources.devices, "cuda:1: out of order" in resources.note) == (["cuda:0"], True)
+    with pytest.raises(LaunchError, match="cuda:1: out of order"):
+        decide_resources(specs(1), "cuda:1", None, None)
+    assert not decide_resources(specs(1), "cuda:0", None, None).note
+
+
+TORCH = """
+import os, types, warnings
+__version__ = "2.11"
+version = types.SimpleNamespace(cuda={cuda!r}, hip=None)
+class _Cuda:
+    def is_available(self):
+        if {warning!r}:
+            warnings.warn("CUDA initialization: " + {warning!r} + " (Triggered internally at CUDAFunctions.cpp:119.)")
+        return {count} > 0
+    def device_count(self):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return 1 if visible.startswith("MIG-") else {count}
+    def mem_get_info(self, number):
+        return (1000 + number + 10 * len(os.environ.get("CUDA_VISIBLE_DEVICES", "")), 5000)
+    def get_device_capability(self, number):
+        return (5, 0)
+cuda = _Cuda()
+class _Tensor:
+    def add_(self, other): return self
+    def sum(self): return self
+    def item(self): return 4
+def ones(size, device):
+    if device in {broken!r}:
+        raise RuntimeError({broken!r}[device])
+    return _Tensor()
+"""
+
+
+@pytest.fixture
+def torch_says(monkeypatch, tmp_path):
+    """Puts a torch in place that finds these GPUs; returns what `find_gpus` makes of it."""
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def find(count=0, cuda="12.8", warning="", broken=None, code=None) -> Gpus:
+        text = code or TORCH.format(count=count, cuda=cuda, warning=warning, broken=broken or {})
+        (tmp_path / "torch.py").write_text(text)
+        find_gpus.cache_clear()
+        return find_gpus()
+
+    yield find
+    find_gpus.cache_clear()
+
+
+def test_torch_says_why_a_gpu_cannot_be_used(torch_says, monkeypatch):
+    assert torch_says(count=2) == Gpus({"cuda:0": 1000, "cuda:1": 1001})
+    assert "torch 2.11 is a CPU build" in torch_says(cuda=None).problem
+    old = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver."
+    assert torch_says(warning=old).problem == "The NVIDIA driver on your system is too old (found version 11040)"
+    no_kernel = {"cuda:0": "CUDA error: no kernel image is available for execution on the device\nCompile with"}
+    half = torch_says(count=2, broken=no_kernel)
+    assert list(half.free_bytes) == ["cuda:1"]
+    assert half.problem == "cuda:0: torch 2.11 has no kernels for its compute capability 5.0"
+    busy = torch_says(count=1, broken={"cuda:0": "CUDA error: all CUDA-capable devices are busy\nmore"})
+    assert busy == Gpus({}, "cuda:0: CUDA error: all CUDA-capable devices are busy")
+    assert "libcudart" in torch_says(code="raise ImportError('libcudart.so.12: cannot open')").problem
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert torch_says().problem == f"CUDA_VISIBLE_DEVICES={hidden!r} names no GPU"
+
+
+def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_installation", lambda: [])
+    monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
+    told = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
+    assert told[0][1].endswith("cuda:1 with 8 GiB free")
+    assert told[1] == ("note", "torch cannot use a GPU that is here: cuda:0: too old")
+
+
+def test_without_a_driver_torch_is_not_asked(torch_says, monkeypatch):
+    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    assert torch_says(count=1) == Gpus()
+
+
+def test_each_worker_gets_a_mig_slice_of_its_own(torch_says, monkeypatch):
+    """CUDA gives a process one slice, however many CUDA_VISIBLE_DEVICES names."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a, MIG-bcd")
+    assert torch_says(count=9) == Gpus({"cuda:0": 1050, "cuda:1": 1070})
+    assert devices.place("cuda:1") == ("cuda:0", {"CUDA_VISIBLE_DEVICES": "MIG-bcd"})
+    assert devices.place("cuda:2") == ("cuda:2", {})
+    assert devices.place("cpu") == ("cpu", {})
+    for whole in ("MIG-a", "GPU-a,GPU-b", "0,1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", whole)
+        assert devices.place("cuda:1") == ("cuda:1", {})
+
+
+def test_a_worker_is_started_on_its_mig_slice(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    started = []
+    monkeypatch.setattr(local.subprocess, "Popen", lambda command, env, **_: started.append((command, env)))
+    run_dir = RunDir(tmp_path)
+    local._start_worker([run_dir], "cuda:1", 1, [])
+    [(command, env)] = started
+    assert command[command.index("--device") + 1] == "cuda:0"
+    assert env["CUDA_VISIBLE_DEVICES"] == "MIG-b"
 
 
 def test_settings_take_turns_and_stacks_never_mix_them(tmp_path):

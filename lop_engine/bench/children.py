@@ -12,6 +12,7 @@ from typing import IO, Any, Self
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch import worker_environment
+from lop_engine.launch.devices import place
 from lop_engine.spec import Spec
 
 GRACE_S = 10
@@ -72,9 +73,10 @@ class Children:
         return self._ask(do="memory")[0]
 
     def _start(self, device: str, threads: int, environment: dict[str, str], said: IO[str]) -> subprocess.Popen[str]:
+        device, more = place(device)
         command = [sys.executable, "-P", "-m", "lop_engine.bench.child", "--device", device, "--threads", str(threads)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment | more)
 
     def _log(self) -> IO[str]:
         return self._files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, 
 
 def _key(spec: Spec, resources: Resources) -> str:
     what = {name: value for name, value in spec.model_dump().items() if name not in _FREE_KEYS}
-    where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), asdict(resources)]
+    where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), asdict(replace(resources, note=""))]
     return json.dumps([where, what], sort_keys=True)
 
 

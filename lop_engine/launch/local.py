@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lop_engine.errors import StoreError
+from lop_engine.launch.devices import place
 from lop_engine.launch.plan import Plan
 from lop_engine.locks import FAILED, LOCKED, REFUSED
 from lop_engine.logs import last_line
@@ -113,6 +114,7 @@ def worker_environment(threads: int) -> dict[str, str]:
 def _start_worker(
     stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str]
 ) -> subprocess.Popen[bytes]:
+    device, environment = place(device)
     command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
@@ -120,7 +122,7 @@ def _start_worker(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=worker_environment(threads),
+            env=worker_environment(threads) | environment,
             start_new_session=True,
         )
 

@@ -2,18 +2,22 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch.devices import gpu_memory_bytes
+from lop_engine.launch.devices import find_gpus
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec
 from lop_engine.streams import steps_drawn_at_once
 
 MAX_SEEDS_ON_GPU = 60
+MAX_WORKERS_ON_GPU = 8
+"""Processes take turns on a GPU. More settings than that follow one another."""
+EFFICIENT_STACK = 10
+"""Seeds below which a GPU is left partly idle: fewer workers rather than smaller stacks."""
 CURVATURE_BATCH = 100
 WORKER_BYTES_ON_GPU = 3 * 2**30
 """What a worker takes whatever its seeds: libraries, their workspace, and the curvature's images in flight."""
@@ -26,6 +30,8 @@ class Resources:
     devices: list[str]
     threads: int
     seeds_per_worker: int
+    note: str = ""
+    """Why a GPU that is here is not used; empty otherwise."""
 
     @property
     def workers(self) -> int:
@@ -43,27 +49,52 @@ class Plan:
 def decide_resources(
     specs: Sequence[Spec], device: str, workers: int | None, seeds_per_worker: int | None
 ) -> Resources:
-    """Choose devices: one worker a GPU with the largest stack that fits, else one worker a core with small stacks.
+    """Choose devices, workers and the size of stacks.
+
+    On a GPU a stack holds all seeds of a setting, if memory allows; settings share a GPU, a worker each, so that all
+    of them advance. On a CPU there is a worker a core, with small stacks.
 
     Args:
         specs: of the runs to train, one a run; if one of them says `use_gpu` false, ``auto`` is the CPU.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
     Raises:
-        LaunchError: the device does not exist.
+        LaunchError: torch cannot use the device; says why.
     """
-    gpus = _choose_gpus(device, all(spec.use_gpu for spec in specs))
+    gpus, note = _choose_gpus(device, all(spec.use_gpu for spec in specs))
     if gpus:
-        names = list(gpus)
-        count = workers or len(names)
-        free = min(gpus.values()) // -(-count // len(names))  # workers on one GPU share its memory
-        fit = (free - WORKER_BYTES_ON_GPU) // max(map(seed_bytes_on_gpu, specs))
-        size = max(1, min(MAX_SEEDS_ON_GPU, fit, -(-len(specs) // count)))
-        return Resources([names[i % len(names)] for i in range(count)], 2, seeds_per_worker or size)
+        return _share_gpus(gpus, specs, workers, seeds_per_worker, note)
     cores = num_cores()
-    # A stack of two costs hardly more than two single seeds: worth it where all runs can then start at once.
+    # A stack of two takes little longer than one seed: worth it where all runs can then start at once.
     size = seeds_per_worker or (2 if (workers or cores) < len(specs) <= 2 * (workers or cores) else 1)
     count = workers or max(1, min(cores, -(-len(specs) // size)))
-    return Resources(["cpu"] * count, max(1, cores // count), size)
+    return Resources(["cpu"] * count, max(1, cores // count), size, note)
+
+
+def _share_gpus(
+    gpus: Mapping[str, int], specs: Sequence[Spec], workers: int | None, seeds_per_worker: int | None, note: str
+) -> Resources:
+    """Give each setting a worker, as far as memory and cores allow; workers are spread over the GPUs in turn.
+
+    A setting's seeds are cut into several stacks if there are more GPUs than settings, or if that loads all GPUs alike.
+    """
+    names, seeds = list(gpus), Counter(specs)
+    most = max(seeds.values())
+    least = -(-len(names) // len(seeds))
+    even = (n for n in range(least, most // EFFICIENT_STACK + 1) if len(seeds) * n % len(names) == 0)
+    num_stacks = len(seeds) * next(even, least)
+    size = seeds_per_worker or -(-most * len(seeds) // (workers or num_stacks))
+
+    def fit(count: int) -> int:
+        """Seeds that each of `count` workers has memory for."""
+        free = min(gpus.values()) // -(-count // len(names))
+        return (free - WORKER_BYTES_ON_GPU) // max(map(seed_bytes_on_gpu, specs))
+
+    wanted = min(size, MAX_SEEDS_ON_GPU, seeds_per_worker or EFFICIENT_STACK)
+    limit = max(len(names), min(num_stacks, num_cores(), MAX_WORKERS_ON_GPU * len(names)))
+    count = workers or next((n for n in range(limit, len(names), -1) if fit(n) >= wanted), len(names))
+    size = seeds_per_worker or max(1, min(MAX_SEEDS_ON_GPU, fit(count), size))
+    threads = max(1, min(2, num_cores() // count))
+    return Resources([names[i % len(names)] for i in range(count)], threads, size, note)
 
 
 def seed_bytes_on_gpu(spec: Spec) -> int:
@@ -89,19 +120,26 @@ def _num_parameters(spec: Spec) -> int:
     return int(174_080 * spec.width**2 + (2_880 + 128 * spec.num_classes) * spec.width) + spec.num_classes
 
 
-def _choose_gpus(device: str, use_gpu: bool) -> dict[str, int]:
-    """The GPUs to train on, by torch's name, and their free bytes; none for the CPU. Raises LaunchError."""
+def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
+    """The GPUs to train on, their free bytes by torch's name, none for the CPU; and why one is left out.
+
+    Raises:
+        LaunchError: torch cannot use the device.
+    """
     if device == "cpu" or (device == "auto" and not use_gpu):
-        return {}
+        return {}, ""
     if not re.fullmatch(r"auto|cuda(:\d+)?", device):
         raise LaunchError(f'--device "{device}": choose auto, cpu, cuda or cuda:<number>')
-    found = {f"cuda:{number}": free for number, free in enumerate(gpu_memory_bytes())}
-    chosen = {device: found[device]} if device in found else found if ":" not in device else {}
-    if device != "auto" and not chosen:
-        raise LaunchError(
-            f"--device {device}: no such GPU here (found: {', '.join(found) or 'none'}); try --device auto"
-        )
-    return chosen
+    gpus = find_gpus()
+    found = gpus.free_bytes
+    if device == "auto" and gpus.problem and not found:
+        return {}, f"training on the CPU, as torch cannot use the GPU: {gpus.problem}"
+    if device in ("auto", "cuda") and (found or device == "auto"):
+        return found, f"left out, as torch cannot use it: {gpus.problem}" if gpus.problem else ""
+    if device in found:
+        return {device: found[device]}, ""
+    why = f"torch cannot use the GPU: {gpus.problem}" if gpus.problem else "no such GPU here"
+    raise LaunchError(f"--device {device}: {why} (found: {', '.join(found) or 'none'}); try --device auto")
 
 
 def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[RunDir, Spec] | None = None) -> Plan:

@@ -31,11 +31,14 @@ def bench_machine(
             raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')
     if precision not in get_args(Precision):
         raise UserError(f'--precision "{precision}": choose {", ".join(get_args(Precision))}')
-    chosen = decide_resources([measure.paper_spec()], device, 1, 1).devices[0]
+    resources = decide_resources([measure.paper_spec()], device, 1, 1)
+    chosen = resources.devices[0]
     paths = list(configs) or _shipped_configs()
     for path in paths:
         load_runs(path)  # what is wrong with a file is said now, not after two minutes
     progress, console = Console(stderr=True), Console()
+    if resources.note:
+        say(progress, f"note: {resources.note}")
     about = {"device": chosen, "precision": precision, "measured_at": time.time(), "lop": lop_engine.__version__}
     report: Report = dict(about)
     bench = measure.Bench(chosen, rounds, lambda text: say(progress, text, style="dim"), cast(Precision, precision))

@@ -18,7 +18,7 @@ from lop_engine.selection import select
 from lop_engine.spec import Spec, validate
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import plural, resume_command, say
-from lop_tui.commands.run import DETACHED, conclude, describe, detach
+from lop_tui.commands.run import DETACHED, conclude, describe, detach, say_note
 from lop_tui.commands.supervise import supervise
 
 
@@ -104,6 +104,7 @@ def _train_here(
     plan: Plan,
     means: Means,
 ) -> int:
+    say_note(console, plan)
     prepared = take_up(_dirs(waiting))
     if means.detach:
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")

@@ -78,6 +78,7 @@ def run_experiments(request: Request) -> int:
         return 0
     if request.dry_run:
         plan = _plan(request, runs)
+        say_note(console, plan)
         console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
         if request.estimate:
             say_estimate(console, plan, _specs(request, runs))
@@ -109,6 +110,7 @@ def run_experiments(request: Request) -> int:
         return detach(console, request.runs_dir)
     if prepared.to_train:
         plan = _plan(request, _those(prepared.to_train, request, runs))
+        say_note(console, plan)
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         dirs = {RunDir.of(request.runs_dir, run) for run in runs}
         if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
@@ -226,9 +228,19 @@ _HINTS = {
 
 
 def describe(plan: Plan) -> str:
-    """``2 workers (cpu, 1 thread each)``."""
-    devices, threads = plan.resources.devices, plan.resources.threads
-    return f"{plural(len(devices), 'worker')} ({', '.join(dict.fromkeys(devices))}, {plural(threads, 'thread')} each)"
+    """``2 workers (cpu, 1 thread each)``, ``4 workers (4 sharing cuda:0, 2 threads each)``."""
+    devices, threads = Counter(plan.resources.devices), plan.resources.threads
+    where = [
+        f"{count} sharing {name}" if count > 1 and name != "cpu" else name  # cores are not shared
+        for name, count in devices.items()
+    ]
+    return f"{plural(devices.total(), 'worker')} ({', '.join(where)}, {plural(threads, 'thread')} each)"
+
+
+def say_note(console: Console, plan: Plan) -> None:
+    """Say why a GPU is not used, if one is here."""
+    if plan.resources.note:
+        say(console, f"note: {plan.resources.note}")
 
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from lop_engine.bench.costs import Costs
 from lop_engine.launch import prepare_run_dirs, resolve_runs
+from lop_engine.launch.devices import Gpus
 from lop_engine.rundir import find_runs
 from lop_engine.spec import load_runs
 from lop_engine.store import read_table
@@ -148,6 +149,15 @@ def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, 
     said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
     assert f"about {about} on this machine" in said
     assert named in re.sub(r"\s+", " ", said)
+
+
+def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, monkeypatch):
+    write_config(here / "cbp.json")
+    monkeypatch.setattr("lop_engine.launch.plan.find_gpus", lambda: Gpus({}, "torch 2.13.0+cpu is a CPU build"))
+    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate"]).stdout
+    assert "note: training on the CPU, as torch cannot use the GPU: torch 2.13.0+cpu is a CPU build" in said
+    quiet = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate", "--device", "cpu"]).stdout
+    assert "note:" not in quiet
 
 
 def test_runs_keep_the_curvature_every_that_they_began_with(here):
