@@ -115,7 +115,8 @@ def paper_runs(runs_dir, *names):
     ],
 )
 def test_each_kind_looks_as_it_did(made, tmp_path, name, arguments):
-    lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / f"{name}.png", *arguments)
+    size = SMALL[2:] if "--size" in arguments else SMALL
+    lop("plot", *size, "--runs-dir", made, "-o", tmp_path / f"{name}.png", *arguments)
     assert_looks_as_before(tmp_path, name)
 
 
