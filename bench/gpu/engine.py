@@ -7,9 +7,8 @@ Dimensions: S seeds, N images, B batch.
 
 import dataclasses
 import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -124,11 +123,6 @@ def _paper(name: str, setup: Setup, **changes: Any) -> Spec:
     base = name if name in BENCH_METHODS else "bp"
     agent = {"agent": name} if name in METHODS and base != name else {}
     return paper_spec(base, **(agent | (_SMALL if setup.small else {}) | changes))
-
-
-def curvature_at_task_end() -> dict[str, int]:
-    """The spec's key that measures the curvature after each task's last epoch only, where there is one."""
-    return {"curvature_every": 0} if "curvature_every" in Spec.model_fields else {}
 
 
 def batches(seeds: Sequence[int], num: int, spec: Spec, device: torch.device) -> Iterator[Batch]:
@@ -266,7 +260,8 @@ def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
     kept = _largest.get(key)
     if kept is None or len(kept.classes) < num_seeds:
         _largest.clear()
-        kept = next(training.tasks(spec, list(range(num_seeds)), open_images(spec), device))
+        one_task = spec.model_copy(update={"num_tasks": 1})  # a second one would be read ahead
+        kept = next(training.tasks(one_task, list(range(num_seeds)), open_images(spec), device))
         _largest[key] = kept
     parts = {name: part[:num_seeds] for name, part in vars(kept).items()}
     return dataclasses.replace(kept, **parts)
@@ -275,25 +270,6 @@ def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
 def forget_tasks() -> None:
     """Free the images that are kept."""
     _largest.clear()
-
-
-def train_for(spec: Spec, num_seeds: int, setup: Setup, least_s: float) -> int:
-    """Train with the worker's own loop until an epoch ends after `least_s` seconds; return the epochs trained."""
-    learner = build_learner(spec, list(range(num_seeds)), setup.device)
-    epochs, until = 0, time.monotonic() + least_s
-
-    class EnoughError(Exception):
-        pass
-
-    def report(_: object) -> None:
-        nonlocal epochs
-        epochs += 1
-        if time.monotonic() > until:
-            raise EnoughError
-
-    with suppress(EnoughError):
-        training.train(spec, learner, open_images(spec), setup.device, report)
-    return epochs
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

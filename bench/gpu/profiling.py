@@ -1,7 +1,5 @@
-"""Which kernels an epoch and its metrics are made of, and how busy training keeps the card."""
+"""Which kernels an epoch and its metrics are made of."""
 
-import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,13 +9,10 @@ from torch.profiler import profile as record
 from bench.gpu import engine
 from bench.gpu.engine import Setup
 from bench.gpu.results import Report
-from lop_engine.usage import UsageReader
 
 CASES = (("cbp", "fp32"), ("bp", "tf32"), ("bp", "bf16"))
 KERNELS_SHOWN = 8
 ROWS_IN_FILE = 40
-BUSY_S = 10.0
-SAMPLE_S = 0.25
 BUSY_AIM = 0.9
 
 
@@ -73,42 +68,3 @@ def busy_share(intervals: Iterable[tuple[float, float]]) -> float:
         covered += max(0.0, end - max(begin, until))
         until = max(until, end)
     return covered / (until - first) if first is not None and until > first else 0.0
-
-
-def busy(setup: Setup, report: Report) -> None:
-    """Train with the worker's loop for some seconds, metrics included, and watch the card."""
-    for precision in setup.pick(("fp32", "bf16"), ("fp32",)):
-        spec = engine.timed_spec("cbp", setup, precision=precision, **engine.curvature_at_task_end())
-        num_seeds = setup.pick(30, 2)
-        began = time.monotonic()
-        with _Watch() as watch:
-            epochs = engine.train_for(spec, num_seeds, setup, setup.pick(BUSY_S, 1.0))
-        seconds = time.monotonic() - began
-        report.row("loop", method="cbp", precision=precision, seeds=num_seeds, epochs_per_s=epochs / seconds)
-        name, aim = f"card busy in the training loop, {precision}", f"aim: >= {BUSY_AIM:.0%}"
-        seen = watch.samples[len(watch.samples) // 3 :]  # the first samples see the start
-        report.measured(name, f"{sum(seen) / len(seen):.0%}" if seen else "the card gave no figure", aim)
-
-
-class _Watch:
-    """Reads the busiest GPU's utilisation again and again. A context."""
-
-    def __init__(self) -> None:
-        self.samples: list[float] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> "_Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *ending: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        reader = UsageReader()
-        while not self._ended.wait(SAMPLE_S):
-            shares = [gpu.utilisation for gpu in reader.read([]).gpus if gpu.utilisation is not None]
-            if shares:
-                self.samples.append(max(shares))

@@ -49,7 +49,7 @@ def figure_tables(results: Results) -> dict[str, Table]:
         "Steps, epochs and metrics (milliseconds of the whole stack)": _plain_table(results.table("steps")),
         "Plain loop, one seed": _plain_table(results.table("plain")),
         "Metrics, each alone": _plain_table(results.table("metric-times")),
-        "Training loop": _plain_table(results.table("loop")),
+        "lop run, curvature left out (hours of the figure at that rate)": _plain_table(results.table("loop")),
         "Convolutions (milliseconds of a step: conv1 without its data gradient)": convolution_table(
             results.table("convolutions")
         ),
