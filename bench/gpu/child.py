@@ -19,29 +19,35 @@ import torch
 import lop_engine
 from bench.gpu import engine
 from bench.gpu.engine import Setup
-from bench.gpu.results import Emit, Event, Report, breaks_the_process, describe
+from bench.gpu.results import BrokenProcessError, Emit, Event, Report, breaks_the_process, describe
 from bench.gpu.stages import Stage, choose
 
 
-def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit) -> bool:
-    """Run stages in this process; return False if one has left CUDA unusable: the rest needs another process."""
+def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit, done: Sequence[str] = ()) -> None:
+    """Run stages in this process, up to one that leaves CUDA unusable: the rest needs another process.
+
+    Args:
+        done: checks of the first stage that an earlier process has reported.
+    """
     for stage in stages:
         emit({"event": "begin", "stage": stage.name})
-        began, broken = time.perf_counter(), False
-        report = Report(stage.name, setup.on_gpu, emit)
+        began, broken, unfinished = time.perf_counter(), False, False
+        report = Report(stage.name, setup.on_gpu, emit, done if stage is stages[0] else ())
         try:
             getattr(import_module(f"bench.gpu.{stage.module}"), stage.function)(setup, report)
+        except BrokenProcessError:
+            broken = unfinished = True
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             report.check(stage.description, False, describe(error), "runs to its end")
             broken = breaks_the_process(error)
         seconds = time.perf_counter() - began
-        emit({"event": "end", "stage": stage.name, "seconds": seconds, "process_broken": broken})
+        ending = {"seconds": seconds, "broken": broken, "unfinished": unfinished}
+        emit({"event": "end", "stage": stage.name, **ending})
         if broken:
-            return False
+            return
         engine.forget_tasks()
         setup.free()
-    return True
 
 
 def about(device: torch.device) -> dict[str, Any]:
@@ -86,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu.child")
     parser.add_argument("--device", required=True)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--done", action="append", default=[], help="a check of the first stage to leave out")
     parser.add_argument("stages", nargs="+")
     args = parser.parse_args()
     # Events own standard output; whatever else is printed goes to the log.
@@ -102,7 +109,7 @@ def main() -> int:
     setup = Setup(torch.device(args.device), args.small)
     engine.prepare_device(setup.device)
     emit({"event": "about", "about": about(setup.device)})
-    run_stages(choose(args.stages), setup, emit)
+    run_stages(choose(args.stages), setup, emit, args.done)
     return 0
 
 

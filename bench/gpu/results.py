@@ -7,7 +7,7 @@ after every event. So whatever ends the check, what was reported until then is o
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,11 +32,23 @@ class Line:
     verdict: Verdict
 
 
-class Report:
-    """What a stage says while it runs."""
+class BrokenProcessError(Exception):
+    """A check, already reported as failed, has left CUDA unusable in this process."""
 
-    def __init__(self, stage: str, on_gpu: bool, emit: Emit) -> None:
-        self._stage, self._on_gpu, self._emit = stage, on_gpu, emit
+
+class Report:
+    """What a stage says while it runs.
+
+    Args:
+        done: names of checks that an earlier process has reported; the stage leaves them out.
+    """
+
+    def __init__(self, stage: str, on_gpu: bool, emit: Emit, done: Collection[str] = ()) -> None:
+        self._stage, self._on_gpu, self._emit, self._done = stage, on_gpu, emit, frozenset(done)
+
+    def is_done(self, name: str) -> bool:
+        """Whether an earlier process has reported a check."""
+        return name in self._done
 
     def check(self, name: str, passed: bool, measured: str, criterion: str, needs_gpu: bool = True) -> None:
         """Report a check with its pass criterion.
@@ -61,14 +73,18 @@ class Report:
 
     @contextmanager
     def attempt(self, name: str, criterion: str) -> Iterator[None]:
-        """Report an exception as the failure of a check, and continue; CUDA errors are passed on."""
+        """Report an exception as the failure of a check, and continue.
+
+        Raises:
+            BrokenProcessError: nothing more can be computed in this process.
+        """
         try:
             yield
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.check(name, False, describe(error), criterion)
             if breaks_the_process(error):
-                raise
+                raise BrokenProcessError from error
 
     def _line(self, name: str, measured: str, criterion: str, verdict: Verdict) -> None:
         line = Line(self._stage, name, measured, criterion, verdict)
@@ -109,17 +125,23 @@ class Results:
         """Whether a check failed, or a correctness check ran out of time."""
         return any(line.verdict in ("FAIL", "out of time") for line in self.lines)
 
+    def checks_of(self, stage: str) -> list[str]:
+        """Names of the checks that a stage has reported."""
+        return [line.check for line in self.lines if line.stage == stage]
+
     def table(self, name: str) -> list[Row]:
         """The rows of a table of figures."""
         return [cells for _, table, cells in self.rows if table == name]
 
     def take(self, event: Event) -> None:
-        """Keep an event, and renew the files."""
+        """Keep an event, and renew the files. A check that is reported again keeps its first line."""
         kind, stage = event["event"], event.get("stage")
         if kind == "about":
             self.about |= event["about"]
         elif kind == "line":
-            self.lines.append(Line(**event["line"]))
+            line = Line(**event["line"])
+            if line.check not in self.checks_of(line.stage):
+                self.lines.append(line)
         elif kind == "row":
             self.rows.append((event["stage"], event["table"], event["cells"]))
         elif kind == "text" and self.directory:

@@ -1,7 +1,7 @@
 """Run stages in a child process within a time budget.
 
-The child runs one stage after another. One that hangs is ended with its child, one that breaks CUDA ends its child
-itself; a new child continues with the stages that are left.
+The child runs one stage after another. A stage that hangs is ended with its child; a check that breaks CUDA ends its
+child, too. A new child continues with what is left.
 """
 
 import json
@@ -93,8 +93,9 @@ def run_group(
     waiting = list(stages)
     with open(log_path, "a", encoding="utf-8") as log:
         while waiting and time.monotonic() < deadline:
+            done = [f"--done={check}" for check in results.checks_of(waiting[0].name)]
             names = [stage.name for stage in waiting]
-            with Child([*command, *names], environment, log) as child:
+            with Child([*command, *done, *names], environment, log) as child:
                 waiting = _follow(child, waiting, results, deadline, say)
     for stage in waiting:
         results.unfinished(stage, f"not begun within {limit_s:.0f} s", out_of_time=True)
@@ -105,6 +106,7 @@ def _follow(
 ) -> list[Stage]:
     """Keep what a child reports until it ends or must be ended; return the stages that are still to run."""
     left = list(waiting)
+    num_known = len(results.checks_of(left[0].name))
     began, began_at = False, time.monotonic()
     while left:
         stage = left[0]
@@ -128,7 +130,9 @@ def _follow(
             say(f"{stage.name}: {stage.description}")
         elif event["event"] == "end":
             began, began_at = False, time.monotonic()
+            if event.get("unfinished") and (stage is not waiting[0] or len(results.checks_of(stage.name)) > num_known):
+                return left  # another process continues behind the check that broke this one
             left.pop(0)
-            if event.get("process_broken"):
+            if event.get("broken"):
                 return left
     return left

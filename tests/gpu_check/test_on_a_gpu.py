@@ -1,0 +1,149 @@
+"""The branches that only a GPU takes, on a fake one."""
+
+import contextlib
+import warnings
+
+import pytest
+import torch
+
+from bench.gpu import child, convolutions, engine, load
+from bench.gpu.engine import Setup
+from bench.gpu.results import Results
+from bench.gpu.stages import choose
+from bench.gpu.ways import WAYS, Grouped, Separate, Variant
+from tests.gpu_check.helpers import verdicts
+
+
+class Gpu(Setup):
+    """A CPU that passes for a GPU: the code around the device runs, its calls are `fake_cuda`'s."""
+
+    on_gpu = True
+
+
+GPU = Gpu(torch.device("cpu"), small=True)
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """torch.cuda without a GPU; the mode of its detector of waits stands in ["mode"]."""
+    state = {"mode": "default", "allocated": 0, "reserved": 0}
+
+    class Stream:
+        def __init__(self, device=None):
+            pass
+
+        def wait_stream(self, other):
+            pass
+
+    class Graph:
+        def replay(self):
+            pass
+
+    class Event:
+        def __init__(self, enable_timing=False):
+            pass
+
+        def record(self):
+            pass
+
+        synchronize = record
+
+        def elapsed_time(self, other):
+            return 3.0
+
+    fakes = {
+        "synchronize": lambda device=None: None,
+        "empty_cache": lambda: None,
+        "set_sync_debug_mode": lambda mode: state.update(mode=mode),
+        "mem_get_info": lambda device=None: (40 * 2**30, 80 * 2**30),
+        "reset_peak_memory_stats": lambda device=None: None,
+        "max_memory_reserved": lambda device=None: state["reserved"],
+        "memory_allocated": lambda device=None: state["allocated"],
+        "current_stream": Stream,
+        "Stream": Stream,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "graph": lambda graph: contextlib.nullcontext(),
+        "CUDAGraph": Graph,
+        "Event": Event,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return state
+
+
+def run_on_gpu(name: str) -> dict[str, str]:
+    """Run a stage on the fake GPU; return the verdicts by check."""
+    results = Results()
+    child.run_stages(choose([name]), GPU, results.take)
+    return {line.check: line.verdict for line in results.lines}
+
+
+@pytest.mark.parametrize(("waits_a_step", "of_epoch"), [(0, "PASS"), (1, "FAIL")])
+def test_a_step_that_waits_for_the_device_fails(waits_a_step, of_epoch, fake_cuda, monkeypatch):
+    def wait() -> None:
+        if fake_cuda["mode"] == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+        if fake_cuda["mode"] == "warn":
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
+
+    def fake(learner, device):
+        def step(*batch):
+            for _ in range(waits_a_step):
+                wait()
+            return learner.step(*batch)
+
+        return step
+
+    def measure(stack, *names):
+        wait()
+        wait()
+        return {}
+
+    monkeypatch.setattr(engine, "fast_step", fake)
+    monkeypatch.setattr(engine.Stack, "measure", measure)
+    assert run_on_gpu("waiting") == {"an epoch": of_epoch, "a metric epoch": "PASS"}
+    assert fake_cuda["mode"] == "default"
+
+
+def test_metrics_that_wait_too_often_fail(fake_cuda, monkeypatch):
+    def measure(stack, *names):
+        for _ in range(3):
+            if fake_cuda["mode"] == "warn":
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
+
+    monkeypatch.setattr(engine.Stack, "measure", measure)
+    assert run_on_gpu("waiting")["a metric epoch"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("reserved", "grows_by", "verdicts"), [(2**30, 0, ("PASS", "PASS")), (2**34, 2**21, ("FAIL", "FAIL"))]
+)
+def test_memory_beyond_the_plan_or_left_behind_fails(reserved, grows_by, verdicts, fake_cuda, monkeypatch):
+    def train_and_measure(stack):
+        fake_cuda["allocated"] += grows_by
+
+    monkeypatch.setattr(load, "_train_and_measure", train_and_measure)
+    fake_cuda["reserved"] = reserved
+    found = run_on_gpu("memory")
+    assert (found["2 seeds"], found["2 seeds, growth"]) == verdicts
+
+
+def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_note(fake_cuda, monkeypatch):
+    class Unable(Grouped):
+        def run(self, which):
+            if which == "data" and self.images.dtype == torch.float32 and fake_cuda["timing"]:
+                raise RuntimeError("not implemented for this type\nand more")
+            return super().run(which)
+
+    monkeypatch.setattr(convolutions, "WAYS", {"a": WAYS["im2col"], "b": Variant(Unable), "c": Variant(Separate)})
+    monkeypatch.setattr(convolutions, "PRECISIONS", ("fp32",))
+    fake_cuda["timing"] = False
+    time_way = convolutions._time_way
+    monkeypatch.setattr(convolutions, "_time_way", lambda *args: fake_cuda.update(timing=True) or time_way(*args))
+    results = Results()
+    child.run_stages(choose(["convolutions"]), GPU, results.take)
+    rows = {(row["way"], row["layer"]): row for row in results.table("convolutions")}
+    assert rows["a", "conv2"]["forward_ms"] == 1.0
+    assert rows["c", "conv2"]["data_ms"] == 1.0
+    assert rows["b", "conv2"]["note"] == "not implemented for this type"
+    assert verdicts(results) == {"PASS"}
