@@ -16,6 +16,7 @@ from lop_engine.errors import StoreError
 from lop_engine.files import replacing
 from lop_engine.rundir import RunDir
 from lop_engine.training import Position
+from lop_engine.transfers import HostCopies
 
 FORMAT = 1
 
@@ -84,6 +85,11 @@ def load(path: Path) -> Checkpoint | None:
         raise
     except Exception as error:  # torch raises many kinds for a damaged file
         raise StoreError(f"{path}: damaged checkpoint; start this run over with --fresh") from error
+
+
+def on_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A stack's state on the host, by one copy a tensor for all its seeds. Waits for the device."""
+    return dict(zip(state, HostCopies(state.values()).result(), strict=True))
 
 
 def stack_tensors(checkpoints: list[Checkpoint]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from itertools import groupby
 import torch
 
 from lop_engine import checkpoint
+from lop_engine.background import Background
 from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import open_images
 from lop_engine.errors import StoreError
@@ -16,7 +17,7 @@ from lop_engine.learners import Learner, build_learner
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log
 from lop_engine.scheduler import own_job
 from lop_engine.spec import Spec
-from lop_engine.training import EpochReport, Position, train
+from lop_engine.training import EpochReport, Metrics, Position, train
 
 #: A checkpoint may cost this share of the time.
 CHECKPOINT_SHARE = 0.01
@@ -96,6 +97,7 @@ class _Stack:
         self.learner: Learner = build_learner(spec, [run.seed for run in runs], device)
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
+        self._notes = Background(device, "notes")
         found = [kept for kept in saved if kept is not None]
         if found:
             self.learner.load_state(checkpoint.stack_tensors(found))
@@ -107,33 +109,44 @@ class _Stack:
         self._progress(start)
         if start == Position():
             self._save(start)  # what the seeds go back to if the first checkpoints are not all written
+        images = open_images(self.spec, every_file=False)
         try:
-            train(self.spec, self.learner, open_images(self.spec, every_file=False), self.device, self._report, start)
+            with self._notes:
+                train(self.spec, self.learner, images, self.device, self._report, start)
         except _AllDivergedError:
             return
         for run in self._sound_runs():
             run.set_status(durable=True, state="finished", heartbeat_at=time.time())
 
     def _report(self, report: EpochReport) -> None:
-        """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop."""
-        if report.metrics is not None:
-            self._record(report)
-        self._progress(report.position)
-        if not self._sound_runs():
-            raise _AllDivergedError
+        """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop.
+
+        A GPU trains the next epoch while this one's metrics arrive and are written; only a checkpoint waits for them.
+        A seed that has diverged is therefore noticed up to an epoch later, and its records end where they would have.
+        """
+        self._notes.submit(self._note, report)
         ended = report.position.task == self.spec.num_tasks
         stop = self.stop_requested() and not ended
-        if ended or stop or self._checkpoint_is_due():
+        checkpoint_is_due = ended or stop or self._checkpoint_is_due()
+        if checkpoint_is_due:
+            self._notes.wait()
+        if not self._sound_runs():
+            raise _AllDivergedError
+        if checkpoint_is_due:
             self._save(report.position)
         if stop:
             raise StopRequested
 
-    def _record(self, report: EpochReport) -> None:
-        assert report.metrics is not None
+    def _note(self, report: EpochReport) -> None:
+        if report.metrics is not None:
+            self._record(report, report.metrics)
+        self._progress(report.position)
+
+    def _record(self, report: EpochReport, measured: Metrics) -> None:
         for index, run in enumerate(self.runs):
             if run.status.state == "diverged":
                 continue
-            metrics = {name: values[index] for name, values in report.metrics.items()}
+            metrics = {name: values[index] for name, values in measured.items()}
             run.record_epoch(report.task, report.epoch, metrics)
             if report.task_seconds is not None:
                 run.record_task(report.task, report.classes[index], report.task_seconds, metrics)
@@ -163,8 +176,8 @@ class _Stack:
         return time.monotonic() - self._checkpointed_at > min(self.spec.checkpoint_every_s, cheap_s)
 
     def _save(self, position: Position) -> None:
-        began = time.monotonic()
-        state = self.learner.state()
+        state = checkpoint.on_host(self.learner.state())
+        began = time.monotonic()  # not before: a GPU may still be training the epoch
         for index, run in enumerate(self.runs):
             if run.status.state == "diverged":
                 continue

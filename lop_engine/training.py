@@ -4,22 +4,23 @@ Dimensions: S seeds, N images of a task, B batch, C channels, H W image sides.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lop_engine import metrics
+from lop_engine.background import made_ahead, works_beside
 from lop_engine.cuda_graph import Step, fast_step
 from lop_engine.datasets import ClassSequence, ImageSet, resolve, stack_images
-from lop_engine.device import use_device
 from lop_engine.learners import Learner
+from lop_engine.metrics import Measurement, Probe, weight_magnitude
 from lop_engine.nets import seed_generators
 from lop_engine.spec import Spec
 from lop_engine.streams import Stream, order
+from lop_engine.transfers import pinned
 
 Metrics = dict[str, list[float]]
 """One value a seed, by metric name."""
@@ -41,11 +42,16 @@ class EpochReport:
     epoch: int
     classes: list[list[int]]
     """The task's classes, a list a seed."""
-    metrics: Metrics | None
+    measurement: Measurement | None
     """None for an epoch that is not recorded (`metrics_every`); without what is not due (`curvature_every`)."""
     task_seconds: float | None
     """Wall time of the task so far in this process; None before the task's last epoch."""
     position: Position
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        """The metrics of a recorded epoch. The first to ask waits for the device, which may not have them yet."""
+        return _as_lists(self.measurement) if self.measurement else None
 
 
 @dataclass(frozen=True)
@@ -73,21 +79,23 @@ def train(
         report: called after every epoch; may raise to stop the training there.
     """
     first_epoch, step = start.epoch, fast_step(learner, device)
+    num_images = spec.num_classes * (spec.train_images or images.split.train)
+    orders = batch_orders(learner.seeds, num_images, places(spec, start), device)
     for index, task in enumerate(tasks(spec, learner.seeds, images, device, start.task), start=start.task):
         began = time.perf_counter()
         if spec.new_heads and first_epoch == 0:
             learner.reset_head()
         for epoch in range(first_epoch, spec.num_showings):
             learner.start_epoch(index, epoch)
-            order_SN = batch_order(learner.seeds, task.train_labels_SN.shape[1], index, epoch, device)
+            order_SN = next(orders)
             batch_accuracies, loss_S = train_epoch(step, task, order_SN, spec.mini_batch_size)
             last = epoch + 1 == spec.num_showings
-            measured = None
+            measurement = None
             if spec.metrics_after(epoch):
-                measured = measure_epoch(spec, learner, task, order_SN, (index, epoch), batch_accuracies, loss_S)
+                measurement = start_measuring(spec, learner, task, order_SN, (index, epoch), batch_accuracies, loss_S)
             seconds = time.perf_counter() - began if last else None
             position = Position(index + 1, 0) if last else Position(index, epoch + 1)
-            report(EpochReport(index, epoch, task.classes, measured, seconds, position))
+            report(EpochReport(index, epoch, task.classes, measurement, seconds, position))
         first_epoch = 0
 
 
@@ -102,7 +110,7 @@ def train_epoch(step: Step, task: Task, order_SN: Tensor, batch_size: int) -> tu
     return accuracies, torch.stack(losses).mean(0)
 
 
-def measure_epoch(
+def start_measuring(
     spec: Spec,
     learner: Learner,
     task: Task,
@@ -110,10 +118,13 @@ def measure_epoch(
     place: tuple[int, int],
     batch_accuracies: list[Tensor],
     loss_S: Tensor,
-) -> Metrics:
-    """The metrics that the spec records after epoch `place`; all NaN for a seed that has diverged."""
+) -> Measurement:
+    """The metrics that the spec records after epoch `place`, of the networks as they are; all NaN for a diverged seed.
+
+    Does not wait for a GPU: training may continue meanwhile.
+    """
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
-    probe = metrics.Probe(
+    probe = Probe(
         learner.net,
         {name: weight.detach() for name, weight in learner.params.items()},
         batch_accuracies,
@@ -125,17 +136,53 @@ def measure_epoch(
         spec.curvature_images,
         seed_generators(learner.seeds, Stream.CURVATURE, *place, device=order_SN.device),
     )
-    values = metrics.measure(spec.metrics_after(place[1]), probe)
-    sound_S = loss_S.isfinite() & metrics.weight_magnitude(learner.params).isfinite()
-    # One transfer for all metrics: the only place where an epoch waits for the device.
-    table = torch.stack([torch.where(sound_S, v, torch.nan) for v in values.values()]).cpu()
-    return dict(zip(values, table.tolist(), strict=True))
+    sound_S = loss_S.isfinite() & weight_magnitude(learner.params).isfinite()
+    return Measurement(spec.metrics_after(place[1]), probe, sound_S)
+
+
+def measure_epoch(
+    spec: Spec,
+    learner: Learner,
+    task: Task,
+    order_SN: Tensor,
+    place: tuple[int, int],
+    batch_accuracies: list[Tensor],
+    loss_S: Tensor,
+) -> Metrics:
+    """The result of `start_measuring`, waited for."""
+    return _as_lists(start_measuring(spec, learner, task, order_SN, place, batch_accuracies, loss_S))
+
+
+def _as_lists(measurement: Measurement) -> Metrics:
+    return {name: values_S.tolist() for name, values_S in measurement.result().items()}
+
+
+def places(spec: Spec, start: Position) -> Iterator[tuple[int, int]]:
+    """(task, epoch) of every epoch from `start` on."""
+    for task in range(start.task, spec.num_tasks):
+        for epoch in range(start.epoch if task == start.task else 0, spec.num_showings):
+            yield task, epoch
+
+
+def batch_orders(
+    seeds: Sequence[int], num_images: int, epochs: Iterable[tuple[int, int]], device: torch.device
+) -> Iterator[Tensor]:
+    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. A GPU's next one is made meanwhile."""
+
+    def make(epoch: tuple[int, int]) -> Tensor:
+        return pinned(_batch_order(seeds, num_images, *epoch), device)
+
+    made = made_ahead(make, epochs, device, "next-order") if works_beside(device) else map(make, epochs)
+    return (order_SN.to(device, non_blocking=True) for order_SN in made)
 
 
 def batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int, device: torch.device) -> Tensor:
     """The order of an epoch, a fresh permutation for every seed, (S, N) int64."""
-    rows = [order(num_images, seed, Stream.BATCH_ORDER, task, epoch) for seed in seeds]
-    return torch.from_numpy(np.stack(rows)).to(device)
+    return _batch_order(seeds, num_images, task, epoch).to(device)
+
+
+def _batch_order(seeds: Sequence[int], num_images: int, task: int, epoch: int) -> Tensor:
+    return torch.from_numpy(np.stack([order(num_images, seed, Stream.BATCH_ORDER, task, epoch) for seed in seeds]))
 
 
 def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.device, start: int = 0) -> Iterator[Task]:
@@ -146,15 +193,10 @@ def tasks(spec: Spec, seeds: Sequence[int], images: ImageSet, device: torch.devi
     def load(index: int) -> tuple[list[list[int]], Tensor]:
         classes = [sequence.classes(seed, index) for seed in seeds]
         stored = torch.from_numpy(stack_images(images, classes, spec.train_images + spec.test_images))
-        return classes, stored.pin_memory() if device.type == "cuda" else stored
+        return classes, pinned(stored, device)
 
-    with ThreadPoolExecutor(1, "next-task", use_device, (device,)) as pool:
-        coming: Future[tuple[list[list[int]], Tensor]] = pool.submit(load, start)
-        for index in range(start, spec.num_tasks):
-            classes, stored = coming.result()
-            if index + 1 < spec.num_tasks:
-                coming = pool.submit(load, index + 1)
-            yield _task(spec, classes, stored.to(device, non_blocking=True))
+    for classes, stored in made_ahead(load, range(start, spec.num_tasks), device, "next-task"):
+        yield _task(spec, classes, stored.to(device, non_blocking=True))
 
 
 def _task(spec: Spec, classes: list[list[int]], stored_SKNCHW: Tensor) -> Task:

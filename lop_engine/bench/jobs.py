@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lop_engine import checkpoint
+from lop_engine.background import Background
 from lop_engine.bench.baseline import PlainCurvature, PlainStep
 from lop_engine.checkpoint import Checkpoint
 from lop_engine.cuda_graph import fast_step
@@ -20,7 +21,7 @@ from lop_engine.records import METRICS, epoch_document
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Spec
 from lop_engine.store import TableWriter
-from lop_engine.training import Position, Task, batch_order, measure_epoch, tasks, train_epoch
+from lop_engine.training import Position, Task, batch_order, batch_orders, start_measuring, tasks, train_epoch
 
 Call = Callable[[], object]
 
@@ -61,22 +62,28 @@ class Jobs:
         """A training epoch, from the order of its batches on."""
         learner = build_learner(self.spec, self.seeds, self.device)
         step, task, epochs = fast_step(learner, self.device), self._task(), itertools.count()
+        places = ((0, epoch) for epoch in itertools.count())
+        orders = batch_orders(self.seeds, task.train_labels_SN.shape[1], places, self.device)
 
         def train() -> None:
-            epoch = next(epochs)
-            learner.start_epoch(0, epoch)
-            order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, epoch, self.device)
-            train_epoch(step, task, order_SN, self.spec.mini_batch_size)
+            learner.start_epoch(0, next(epochs))
+            train_epoch(step, task, next(orders), self.spec.mini_batch_size)
 
         return train
 
     def metrics(self) -> Call:
-        """All metrics of the spec, after an epoch."""
+        """All metrics of the spec, after an epoch; on a GPU finished during the next call, as in a run."""
         spec = self.spec.model_copy(update={"metrics_every": 1, "curvature_every": 1})
         learner, task = build_learner(self.spec, self.seeds, self.device), self._task()
         order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, 0, self.device)
         zeros_S = torch.zeros(len(self.seeds), device=self.device)
-        return lambda: measure_epoch(spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
+        finishing = self._ends.enter_context(Background(self.device, "metrics"))
+
+        def measure() -> None:
+            measurement = start_measuring(spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
+            finishing.submit(measurement.result)
+
+        return measure
 
     def switch(self) -> Call:
         """From nothing to a task's images on the device, without the head start they have in a run."""
@@ -90,7 +97,8 @@ class Jobs:
         state = build_learner(self.spec, self.seeds, self.device).state()
 
         def save() -> None:
-            checkpoint.save(run_dir, Checkpoint(Position(), 0, 0, {name: part[0] for name, part in state.items()}))
+            tensors = {name: part[0] for name, part in checkpoint.on_host(state).items()}
+            checkpoint.save(run_dir, Checkpoint(Position(), 0, 0, tensors))
 
         return save
 

@@ -7,7 +7,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
-from lop_engine import training
+from lop_engine import checkpoint, metrics, training
 from lop_engine.convolution import WAYS, Way, hidden_maps, way_of
 from lop_engine.cuda_graph import WARM_UP_STEPS, CudaGraphStep, _Capture, fast_step
 from lop_engine.image_convolution import ImageConvolution
@@ -15,6 +15,7 @@ from lop_engine.launch.plan import seed_bytes_on_gpu
 from lop_engine.learners import build_learner, step_numbers
 from lop_engine.learners.learner import Mechanism, StepResult
 from lop_engine.metrics.curvature import curvature, random_directions
+from lop_engine.metrics.ranks import singular_values
 from lop_engine.records import ALL_METRICS
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
@@ -104,7 +105,7 @@ def test_a_cpu_needs_no_record():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_one_transfer(method, monkeypatch):
+def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(method, monkeypatch):
     """The meta device has shapes and no values: what waits for one, or mixes in a tensor of the CPU, raises."""
 
     def on_cpu(seeds, stream, *counters, device):
@@ -126,8 +127,10 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_one_transfer(me
     assert loss_S.device == meta
     transfers = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor) or torch.zeros(tensor.shape))
-    values = training.measure_epoch(spec, learner, task, order, (0, 0), accuracies, loss_S)
-    assert len(transfers) == 1
+    measurement = training.start_measuring(spec, learner, task, order, (0, 0), accuracies, loss_S)
+    assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(ALL_METRICS) + 1 + 20 * 128)
+    monkeypatch.undo()
+    values = measurement.result()  # from here on, nothing of the device
     assert set(values) <= set(ALL_METRICS)
 
 
@@ -234,6 +237,44 @@ def test_each_device_convolves_in_its_own_way(monkeypatch):
         learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
     assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
     assert way_of(torch.device("cuda:1")) == WAYS["cuda"]
+
+
+def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkeypatch):
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor) or torch.zeros(tensor.shape))
+    state = build_learner(make_spec("bp"), [0, 1, 2], torch.device("meta")).state()
+    on_host = checkpoint.on_host(state)
+    assert len(copies) == len(state) == len(on_host)
+    assert {name: tensor.shape for name, tensor in on_host.items()} == {n: t.shape for n, t in state.items()}
+
+
+def test_metrics_are_those_of_their_moment_though_training_goes_on():
+    spec = make_spec("cbp", metrics=ALL_METRICS, mini_batch_size=10, train_images=20, test_images=10)
+    spec = spec.model_copy(update={"normalisation": "scaled"})
+    task = training._task(spec, [[0, 1], [0, 1]], torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8))
+    order, values = training.batch_order([0, 1], 40, 0, 0, CPU), []
+    for trains_on in (False, True):
+        learner = build_learner(spec, [0, 1], CPU)
+        learner.start_epoch(0, 0)
+        measurement = training.start_measuring(
+            spec, learner, task, order, (0, 0), *training.train_epoch(learner.step, task, order, 10)
+        )
+        if trains_on:
+            training.train_epoch(learner.step, task, order, 10)
+        values.append({name: value.tolist() for name, value in measurement.result().items()})
+    assert values[0] == values[1]
+    assert list(values[0]) == list(ALL_METRICS)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3, 4, 30])
+def test_a_gpu_s_spectra_are_found_in_threads_and_are_the_same(num_seeds):
+    activations = torch.randn(num_seeds, 20, 16, generator=torch.Generator().manual_seed(0)).relu()
+    activations[0] = 0
+    activations[-1, 3, 3] = torch.nan
+    expected = singular_values(activations)
+    torch.testing.assert_close(
+        metrics._singular_values_in_threads(activations), expected, rtol=1e-6, atol=1e-6, equal_nan=True
+    )
 
 
 def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkeypatch):

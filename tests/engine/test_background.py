@@ -1,0 +1,270 @@
+"""What the CPU does beside a GPU: the same records, in the same order, with the same ends. Here beside a CPU."""
+
+import errno
+import threading
+import time
+
+import pytest
+import torch
+
+from lop_engine import background, checkpoint, stack, training
+from lop_engine.background import Background, made_ahead
+from lop_engine.datasets import SyntheticImages
+from lop_engine.launch import prepare_run_dirs
+from lop_engine.learners import Learner, build_learner
+from lop_engine.run_files import RunFiles, StopRequested
+from lop_engine.rundir import RunDir
+from lop_engine.spec import Run, Spec
+from lop_engine.store import read_table
+from tests.engine.test_learners import CPU
+from tests.helpers import TINY
+
+LIMIT_S = 20
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Have the CPU work beside the device, as it does where that is a GPU."""
+    monkeypatch.setattr(background, "works_beside", lambda device: True)
+    monkeypatch.setattr(training, "works_beside", lambda device: True)
+
+
+def make_runs(**changes) -> list[Run]:
+    spec = Spec(**(TINY | {"num_showings": 3, "metrics_every": 1, "checkpoint_every_s": 0} | changes))
+    return [Run("cbp", "default", seed, spec) for seed in (0, 1)]
+
+
+def train(runs_dir, runs, stop_after=None) -> list[RunDir]:
+    """Train in this process. `stop_after`: ask for a stop after so many epochs."""
+    run_dirs = prepare_run_dirs(runs_dir, runs).to_train
+    files = [RunFiles(run_dir) for run_dir in run_dirs]
+    for run in files:
+        run.set_status(state="running", num_tasks=runs[0].spec.num_tasks, num_epochs=runs[0].spec.num_showings)
+    epochs = iter(range(10**6))
+    stack.train_runs(runs[0].spec, files, CPU, lambda: stop_after is not None and next(epochs) + 1 >= stop_after)
+    return run_dirs
+
+
+def records(run_dir) -> tuple[list[dict], list[dict]]:
+    tasks = [{k: v for k, v in one.items() if k != "seconds"} for one in read_table(run_dir.tasks_json)]
+    return tasks, read_table(run_dir.epochs_json)
+
+
+def slowly(monkeypatch, method: str, seconds: float = 0.02) -> None:
+    whole = getattr(RunFiles, method)
+    monkeypatch.setattr(RunFiles, method, lambda *args: (time.sleep(seconds), whole(*args))[1])
+
+
+def test_calls_are_made_in_order_one_behind_the_caller(beside):
+    may_end, done = threading.Event(), []
+    with Background(CPU, "test") as calls:
+        calls.submit(lambda: (may_end.wait(LIMIT_S), done.append(1)))
+        assert done == []  # the caller was not held up
+        threading.Timer(0.05, may_end.set).start()
+        calls.submit(done.append, 2)
+        assert done[0] == 1
+        calls.wait()
+        assert done == [1, 2]
+        calls.submit(done.append, 3)
+    assert done == [1, 2, 3]
+
+
+def fail():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("then", ["submit", "wait", "leave", "leave by another error"])
+def test_an_error_reaches_the_caller_once_and_no_later_call_is_made(beside, then):
+    done = []
+    with pytest.raises(OSError, match="No space"), Background(CPU, "test") as calls:  # noqa: PT012
+        calls.submit(fail)
+        if then == "submit":
+            calls.submit(done.append, 1)
+        elif then == "wait":
+            calls.wait()
+        elif then != "leave":
+            raise StopRequested
+    assert done == []
+
+
+def test_beside_a_cpu_calls_are_made_at_once_in_the_caller_s_thread():
+    made_in = []
+    with Background(CPU, "test") as calls:
+        calls.submit(lambda: made_in.append(threading.get_ident()))
+        assert made_in == [threading.get_ident()]
+        with pytest.raises(OSError, match="No space"):
+            calls.submit(fail)
+
+
+def test_the_next_item_is_made_while_the_present_one_is_used():
+    begun = {item: threading.Event() for item in range(4)}
+
+    def make(item):
+        begun[item].set()
+        return item * item
+
+    made = []
+    for result in made_ahead(make, range(4), CPU, "test"):
+        made.append(result)
+        if len(made) < 4:
+            assert begun[len(made)].wait(LIMIT_S)
+    assert made == [0, 1, 4, 9]
+
+
+def test_an_item_that_cannot_be_made_is_an_error_in_its_turn():
+    made = made_ahead(lambda item: 6 // item, (1, 2, 0, 3), CPU, "test")
+    assert [next(made), next(made)] == [6, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+
+
+def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatch):
+    spec = make_runs()[0].spec
+    begun = {place: threading.Event() for place in training.places(spec, training.Position(0, 1))}
+    coming = dict(zip(begun, [*begun][1:], strict=False))
+    make, whole, waited = training._batch_order, training.train_epoch, iter(begun)
+    monkeypatch.setattr(
+        training, "_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
+    )
+
+    def train_epoch(*args):
+        place = next(waited)
+        assert place not in coming or begun[coming[place]].wait(LIMIT_S)
+        return whole(*args)
+
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+    learner = build_learner(spec, [0, 1], CPU)
+    training.train(spec, learner, SyntheticImages(6), CPU, lambda report: None, training.Position(0, 1))
+    assert next(waited, None) is None
+    order = training.batch_order([0, 1], 24, 1, 2, CPU)
+    [again] = training.batch_orders([0, 1], 24, [(1, 2)], CPU)
+    assert torch.equal(order, again)
+
+
+@pytest.mark.parametrize("metrics_every", [0, 1, 2])
+def test_records_written_beside_the_training_are_the_same(beside, tmp_path, monkeypatch, metrics_every):
+    runs = make_runs(metrics_every=metrics_every)
+    with monkeypatch.context() as here:
+        here.setattr(background, "works_beside", lambda device: False)
+        here.setattr(training, "works_beside", lambda device: False)
+        at_once = train(tmp_path / "at once", runs)
+    slowly(monkeypatch, "record_epoch")
+    later = train(tmp_path / "later", runs)
+    for mine, theirs in zip(later, at_once, strict=True):
+        assert records(mine) == records(theirs)
+        assert mine.read_status().state == "finished"
+        assert mine.read_status().tasks_done == 3
+        assert checkpoint.load(mine.checkpoint).epoch_documents == len(records(mine)[1])
+
+
+def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside, tmp_path, monkeypatch):
+    written, trained = threading.Event(), threading.Event()
+    record, train_epoch, save = RunFiles.record_epoch, training.train_epoch, checkpoint.save
+    epochs, covered = [], []
+
+    def record_epoch(run, task, epoch, metrics):
+        if (task, epoch, run.seed) == (0, 0, 0):
+            assert trained.wait(LIMIT_S)  # the second epoch, meanwhile
+        record(run, task, epoch, metrics)
+        written.set()
+
+    def train_one(*args):
+        epochs.append(1)
+        if len(epochs) == 2:
+            assert not written.is_set()
+            trained.set()
+        return train_epoch(*args)
+
+    def save_one(run_dir, kept):
+        covered.append((kept.epoch_documents, len(read_table(run_dir.epochs_json)), kept.position))
+        save(run_dir, kept)
+
+    monkeypatch.setattr(RunFiles, "record_epoch", record_epoch)
+    monkeypatch.setattr(training, "train_epoch", train_one)
+    monkeypatch.setattr(checkpoint, "save", save_one)
+    train(tmp_path, make_runs(checkpoint_every_s=3600))
+    assert [position for *_, position in covered] == [training.Position()] * 2 + [training.Position(3, 0)] * 2
+    assert [(counted, on_disk) for counted, on_disk, _ in covered] == [(0, 0)] * 2 + [(9, 9)] * 2
+
+
+def test_every_checkpoint_counts_the_documents_of_its_epoch(beside, tmp_path, monkeypatch):
+    slowly(monkeypatch, "record_epoch", 0.01)
+    save, covered = checkpoint.save, []
+
+    def save_one(run_dir, kept):
+        assert len(read_table(run_dir.epochs_json)) == kept.epoch_documents
+        covered.append((kept.position, kept.epoch_documents))
+        save(run_dir, kept)
+
+    monkeypatch.setattr(checkpoint, "save", save_one)
+    train(tmp_path, make_runs())
+    assert len(covered) == 2 * 10
+    assert all(position.task * 3 + position.epoch == documents for position, documents in covered)
+
+
+def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_the_rest_is_the_same(beside, tmp_path, monkeypatch):
+    slowly(monkeypatch, "record_epoch")
+    runs = make_runs(checkpoint_every_s=3600)
+    whole = train(tmp_path / "whole", runs)
+    with pytest.raises(StopRequested):
+        train(tmp_path / "stopped", runs, stop_after=4)
+    run_dirs = [RunDir.of(tmp_path / "stopped", run) for run in runs]
+    for run_dir in run_dirs:
+        kept = checkpoint.load(run_dir.checkpoint)
+        assert kept.position == training.Position(1, 1)
+        assert (kept.epoch_documents, len(read_table(run_dir.epochs_json))) == (4, 4)
+        RunFiles(run_dir).set_status(state="stopped")
+    train(tmp_path / "stopped", runs)
+    for mine, theirs in zip(run_dirs, whole, strict=True):
+        assert records(mine) == records(theirs)
+
+
+def test_a_disk_that_is_full_ends_the_training_and_no_document_follows(beside, tmp_path, monkeypatch):
+    record = RunFiles.record_epoch
+
+    def record_epoch(run, task, epoch, metrics):
+        if (task, epoch) == (1, 0):
+            fail()
+        record(run, task, epoch, metrics)
+
+    monkeypatch.setattr(RunFiles, "record_epoch", record_epoch)
+    runs = make_runs()
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path, runs)
+    for run in runs:
+        run_dir = RunDir.of(tmp_path, run)
+        assert [one["task"] for one in read_table(run_dir.epochs_json)] == [0, 0, 0]
+        assert checkpoint.load(run_dir.checkpoint).position == training.Position(1, 0)
+
+
+@pytest.mark.parametrize("checkpoint_every_s", [0, 3600])
+@pytest.mark.parametrize("diverging", [[0], [0, 1]])
+def test_a_seed_that_diverges_has_the_records_that_it_would_have(
+    beside, tmp_path, monkeypatch, diverging, checkpoint_every_s
+):
+    slowly(monkeypatch, "record_epoch")
+    runs, step, steps = make_runs(checkpoint_every_s=checkpoint_every_s), Learner.step, []
+
+    def step_and_spoil(learner, images, labels):
+        result = step(learner, images, labels)
+        steps.append(1)
+        if len(steps) == 3 * 4:  # the last step of the fourth epoch
+            with torch.no_grad():
+                learner.params["conv1.weight"][diverging] = torch.inf
+        return result
+
+    whole = train(tmp_path / "whole", runs)
+    monkeypatch.setattr(Learner, "step", step_and_spoil)
+    broken = train(tmp_path / "broken", runs)
+    for seed, (mine, theirs) in enumerate(zip(broken, whole, strict=True)):
+        status = mine.read_status()
+        if seed in diverging:
+            assert status.state == "diverged"
+            assert (status.tasks_done, status.epochs_done) == (1, 0)
+            assert records(mine)[1][:3] == records(theirs)[1][:3]
+            assert [one["test_accuracy"] is None for one in records(mine)[1]] == [False] * 3 + [True]
+            before = training.Position() if checkpoint_every_s else training.Position(1, 0)
+            assert checkpoint.load(mine.checkpoint).position == before
+        else:
+            assert status.state == "finished"
+            assert records(mine) == records(theirs)
