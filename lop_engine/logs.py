@@ -17,6 +17,8 @@ MOST_CHARACTERS = 4_000
 _CHUNK = 2**16
 _MARK_BYTES = 64
 
+_SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
+
 #: Colours, cursor movements, titles: CSI sequences, OSC and other strings, and two-character escapes.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
@@ -44,14 +46,27 @@ def last_line(log: Path) -> str:
     with open_to_read(log) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _CHUNK))
         lines = file.read(_CHUNK).split(b"\n")
-    return next((text for line in reversed(lines) if (text := _decode(line).strip())), "")
+    return next((text for line in reversed(lines) if (text := decode(line).strip())), "")
+
+
+def plain(text: str, escaped: bool = False) -> str:
+    """Return `text` as one line that leaves a terminal as it is.
+
+    Args:
+        escaped: write control characters as ``\\x1b``, for names that must be told apart; by default escape sequences
+            and control characters are left out.
+    """
+    if text.isprintable():
+        return text
+    if escaped:
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = _ESCAPES.sub("", text).expandtabs()
+    return "".join(one for one in text.encode("utf-8", "replace").decode() if one.isprintable() or one in _SPACES)
 
 
 def clean(line: str) -> str:
-    """The line as a terminal would leave it, as plain text: no escapes, no control characters, not endless."""
-    line = _ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2].expandtabs()
-    if not line.isprintable():
-        line = "".join(one for one in line if one.isprintable())
+    """Return a line of a log as a terminal would leave it, as plain text, and not endless."""
+    line = plain(line.rstrip("\r").rpartition("\r")[2])
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ..."
 
 
@@ -118,7 +133,7 @@ class LogTail:
             return self.read()  # and say what is the matter
         self._start = start
         self._first -= len(older)
-        self._lines = [_decode(line) for line in older] + self._lines
+        self._lines = [decode(line) for line in older] + self._lines
         self._text = self._take()
         return self._text
 
@@ -134,7 +149,7 @@ class LogTail:
         *whole, self._rest = (self._rest + block).split(b"\n")
         if len(self._rest) > _CHUNK:
             whole, self._rest = [*whole, self._rest], b""
-        self._lines += map(_decode, whole)
+        self._lines += map(decode, whole)
         return anew or bool(block)
 
     def _is_the_same(self, file: BinaryIO) -> bool:
@@ -164,7 +179,7 @@ class LogTail:
             del self._lines[:excess]
             self._first += excess
             self._is_full = True
-        lines = (*self._lines, _decode(self._rest)) if self._rest else tuple(self._lines)
+        lines = (*self._lines, decode(self._rest)) if self._rest else tuple(self._lines)
         return LogText(lines, self._first, self._start > 0 and not self._is_full)
 
     def _say(self, remark: str) -> LogText:
@@ -173,5 +188,6 @@ class LogTail:
         return self._text
 
 
-def _decode(line: bytes) -> str:
+def decode(line: bytes) -> str:
+    """Return the bytes of a log's line as plain text, see `clean`."""
     return clean(line.decode("utf-8", "replace"))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lop_engine.errors import UserError, sentence
+from lop_engine.logs import plain
 from lop_tui import cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
@@ -269,6 +270,5 @@ def main() -> None:
 
 def _complain(message: str) -> None:
     # What a file is called may hold a line's end, or worse.
-    plain = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in message)
-    print(f"lop: {plain}", file=sys.stderr)
+    print(f"lop: {plain(message, escaped=True)}", file=sys.stderr)
     sys.exit(2)

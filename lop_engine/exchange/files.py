@@ -15,9 +15,11 @@ import numpy as np
 from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, epoch_table, extent, recorded_metrics, task_blocks
+from lop_engine.logs import plain
 from lop_engine.runs import RunView
 
 _KEYS = ["experiment", "setting", "seed", "task"]
+_FORMULA = set("=+-@\t\r")
 _HEADING = ",".join(_KEYS).encode() + b","
 """How every csv begins."""
 
@@ -30,7 +32,15 @@ def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
             if number == 0:
                 table.writerow(block)
             for row in zip(*block.values(), strict=True):
-                table.writerow("NaN" if value != value else value for value in row)
+                table.writerow(map(_cell, row))
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet may hold it: a name that it would take for a formula begins with a quote."""
+    if isinstance(value, str):
+        name = plain(value)
+        return f"'{name}" if {name[:1], value[:1]} & _FORMULA else name
+    return "NaN" if value != value else value
 
 
 def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:

@@ -96,4 +96,5 @@ def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[in
 
 
 def _keys(run: RunView, count: int) -> dict[str, Sequence[Any]]:
-    return {"experiment": [run.experiment] * count, "setting": [run.setting] * count, "seed": [run.seed] * count}
+    experiment, setting = (name.encode(errors="replace").decode() for name in (run.experiment, run.setting))
+    return {"experiment": [experiment] * count, "setting": [setting] * count, "seed": [run.seed] * count}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from rich.console import Console
 from rich.table import Table
 
 import lop_engine
@@ -16,7 +15,7 @@ from lop_engine.errors import LaunchError, UserError, did_you_mean
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.rundir import RunDir
 from lop_engine.spec import Precision, Spec, load_runs
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, say
 
 Report = dict[str, Any]
 PARTS = ("steps", "workers", "metrics", "upkeep", "memory", "hours")

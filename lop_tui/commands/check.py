@@ -1,21 +1,18 @@
 """`lop check`: one's own runs held against the paper's claims, or the demo's."""
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.verdicts import Finding, Outcome, Verdict, judge
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.commands.reading import read_runs
 
 _STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
@@ -38,7 +35,7 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
     notes = (*(f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem), *notes)
     if as_json:
         answer = {"runs_dir": str(runs_dir), "protocols": [_as_dict(finding) for finding in findings], "notes": notes}
-        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(answer)
     else:
         _print(findings, notes)
     outcomes = {verdict.outcome for finding in findings for verdict in finding.verdicts}
@@ -48,9 +45,7 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
 
 
 def _print(findings: Sequence[Finding], notes: Sequence[str]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width that lines would have to fit
+    console = Console(pipe_width=160)
     for finding in findings:
         console.print(_table(finding))
         outcomes = [verdict.outcome for verdict in finding.verdicts]

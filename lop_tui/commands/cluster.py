@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch import Plan, Resources, plan_runs
 from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_to_cluster, release
@@ -17,7 +15,7 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
 from lop_engine.scheduler import HELD, Scheduler
 from lop_engine.spec import Spec
-from lop_tui.commands.console import in_runs_dir, plural, say
+from lop_tui.commands.console import Console, in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 
 LAUNCHERS = ("local", "slurm")

@@ -1,15 +1,12 @@
 """`lop compare`: groups of runs against the first, paired by seed; as a table, as Markdown or as JSON."""
 
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lop_engine.analysis import Comparison, Group, Stretch, compare_to_first, group_runs, protocol_differences
@@ -31,7 +28,7 @@ from lop_tui.commands.comparison_words import (
     title,
     value_with_sign,
 )
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.measures import MEASURES
 
 _HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", "d_z", "agree")
@@ -75,9 +72,11 @@ def compare_runs(request: Request) -> int:
             "comparisons": [_as_dict(comparison) for comparison in found],
             "notes": notes,
         }
-        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(answer)
     elif request.markdown:
-        print("\n".join(_markdown(found, notes)))
+        console = Console()
+        for line in _markdown(found, notes):
+            say(console, line)
     else:
         _print_tables(found, notes)
     return 0
@@ -121,9 +120,7 @@ def _name(group: Group) -> str:
 
 
 def _print_tables(found: Sequence[Comparison], notes: Sequence[str]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # a pipe has no width that lines would have to fit
+    console = Console(pipe_width=120)
     for comparison in found:
         table = Table(
             title=title(comparison), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
+from lop_engine.logs import plain
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.formats import significant
@@ -22,7 +23,7 @@ def title(comparison: Comparison) -> str:
     """``cbp - bp: test accuracy, percentage points``."""
     measure = MEASURES[comparison.metric]
     unit = ", percentage points" if measure.unit == "%" else ""
-    return f"{comparison.b.label} - {comparison.a.label}: {measure.name}{unit}"
+    return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.name}{unit}")
 
 
 def value_with_sign(value: float, measure: Measure) -> str:

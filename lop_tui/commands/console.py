@@ -1,21 +1,77 @@
-"""Plain sentences on the console."""
+"""What commands print: plain sentences, tables and JSON. The one place where text leaves for a terminal."""
 
+import json
+import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import orjson
+from rich import console as rich_console
+from rich.console import ConsoleOptions, RenderableType
 from rich.prompt import Confirm
+from rich.segment import Segment
+from rich.text import Text
 
 from lop_engine.errors import LaunchError
-from lop_engine.logs import clean
+from lop_engine.logs import plain
+
+#: What stands for a character that the encoding of a terminal does not have.
+_IN_ASCII = {"±": "+-", "…": "...", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
+
+
+class Console(rich_console.Console):
+    """A console that shows text as it is: no markup, and no control character of a name or an error reaches it.
+
+    Args:
+        pipe_width: of lines where there is no terminal, whose width they would have to fit.
+        settings: as of `rich.console.Console`.
+    """
+
+    def __init__(self, pipe_width: int | None = None, **settings: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **settings)
+        if pipe_width and not self.is_terminal:
+            self.width = pipe_width
+
+    def plain(self, text: str) -> str:
+        """`text` line by line in characters that this console can show."""
+        text = "\n".join(map(plain, text.split("\n")))
+        if not text.isascii() and self.options.ascii_only:
+            text = "".join(_IN_ASCII.get(one, one) for one in text)
+        return text
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(self.plain(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text) and (shown := self.plain(renderable.plain)) != renderable.plain:
+            renderable = renderable.copy()
+            renderable.plain = shown
+        return super().render(renderable, options)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
     """Print lines as they are: paths and error texts are no markup, and are not broken where a pipe may read them."""
-    text = "\n".join(map(clean, text.split("\n")))
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style=style, soft_wrap=True)
+
+
+def print_json(answer: Any) -> None:
+    """Print JSON alone: names exactly as they are, what is not finite as null."""
+    try:
+        content = orjson.dumps(answer, option=orjson.OPT_INDENT_2)
+    except TypeError:  # a file name that is not UTF-8 has characters that only escapes can carry
+        content = json.dumps(_finite(answer), indent=2).encode()
+    sys.stdout.buffer.write(content + b"\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_argument(path: Path) -> str:

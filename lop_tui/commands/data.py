@@ -2,14 +2,11 @@
 
 import io
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import orjson
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +19,7 @@ from lop_engine.datasets.verify import Verified, verify
 from lop_engine.errors import DataError
 from lop_engine.files import replacing
 from lop_tui import pictures
-from lop_tui.commands.console import as_argument, say
+from lop_tui.commands.console import Console, as_argument, print_json, say
 
 
 def import_data(source: Path, target: Path, options: ImportOptions) -> int:
@@ -109,7 +106,7 @@ def show_info(path: Path, output: Path | None, classes: str | None, images: int 
     console = Console()
     facts = _facts(folder, console, as_json)
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(facts)
     else:
         console.print(_table(facts))
     if output is not None:

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.doctor import Finding, examine_machine, examine_runs
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import Console, plural, say
 
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 

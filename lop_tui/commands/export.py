@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from lop_engine.exchange import export_runs
 from lop_engine.runs import RunView
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.reading import read_runs
 
 

@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.exchange import Imported, find_results, import_results
-from lop_tui.commands.console import in_runs_dir, plural, say
+from lop_tui.commands.console import Console, in_runs_dir, plural, say
 
 
 def bring_in(directory: Path, runs_dir: Path, configs: Sequence[Path]) -> int:

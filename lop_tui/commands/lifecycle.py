@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.errors import LaunchError
 from lop_engine.launch import idle_jobs, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.slurm import cancel
 from lop_engine.locks import hold
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
-from lop_tui.commands.console import confirm, plural, resume_command, say
+from lop_tui.commands.console import Console, confirm, plural, resume_command, say
 
 
 def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:

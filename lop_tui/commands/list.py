@@ -1,7 +1,6 @@
 """`lop list`: every setting at a glance, a line for all its seeds (`lop status` has a line a run)."""
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lop_engine.analysis import Group, group_runs, summarise
-from lop_engine.logs import clean
-from lop_tui.commands.console import say
+from lop_engine.logs import plain
+from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
 from lop_tui.dashboard import formats
@@ -28,12 +24,10 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
     """Print a line a setting. Raises UserError, also where there are no such runs."""
     groups = group_runs(read_runs("list", runs_dir, where)[0])
     if as_json:
-        answer = {"runs_dir": _text(str(runs_dir)), "settings": [_as_dict(group) for group in groups]}
-        sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
+        answer = {"runs_dir": str(runs_dir), "settings": [_as_dict(group) for group in groups]}
+        print_json(answer)
         return 0
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width that lines would have to fit
+    console = Console(pipe_width=160)
     console.print(_table(groups, console.width))
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
@@ -47,8 +41,8 @@ def _as_dict(group: Group) -> dict[str, Any]:
     num_seeds = summary.num_seeds_last if summary else 0
     size, changed_at = _on_disk(group)
     return {
-        "experiment": _text(group.experiment),
-        "setting": _text(group.setting),
+        "experiment": group.experiment,
+        "setting": group.setting,
         "seeds": len(group.runs),
         "states": dict(Counter(run.state for run in group.runs).most_common()),
         "tasks_done": [min(done), max(done)],
@@ -59,11 +53,6 @@ def _as_dict(group: Group) -> dict[str, Any]:
         "bytes": size,
         "changed_at": changed_at,
     }
-
-
-def _text(name: str) -> str:
-    """A name as JSON can hold it: what is no UTF-8 in it reads ``?``."""
-    return name.encode(errors="replace").decode()
 
 
 def _table(groups: Sequence[Group], width: int) -> Table:
@@ -80,7 +69,7 @@ def _table(groups: Sequence[Group], width: int) -> Table:
     for heading in headings[: len(widths)]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row[: 3 + len(widths)]))
+        table.add_row(*row[: 3 + len(widths)])
     return table
 
 
@@ -91,8 +80,8 @@ def _row(group: Group) -> list[str]:
     summary = summarise(group)
     size, changed_at = _on_disk(group)
     return [
-        clean(group.experiment),
-        clean(group.setting),
+        plain(group.experiment),
+        plain(group.setting),
         ", ".join(f"{count} {state}" for state, count in states),
         f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
         last_with_error(summary) if summary else "-",

@@ -1,18 +1,14 @@
 """`lop logs`: what a worker has said."""
 
-import codecs
-import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.errors import LaunchError
 from lop_engine.files import open_to_read
-from lop_engine.logs import start_of_last
+from lop_engine.logs import decode, start_of_last
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, say
 
 POLL_S = 0.3
 _CHUNK = 2**16
@@ -34,15 +30,21 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
         return 0
     with open_to_read(log) as file:
         file.seek(start_of_last(log, lines))
-        text = codecs.getincrementaldecoder("utf-8")("replace")
+        console, rest = Console(), b""
         goes_on = True
         while goes_on:
             goes_on = follow and _may_go_on(reader, chosen[0])
             if follow and not goes_on:
                 time.sleep(POLL_S)  # a worker's last words come after its last status
             for block in iter(lambda: file.read(_CHUNK), b""):
-                sys.stdout.write(text.decode(block))
-            sys.stdout.flush()
+                *whole, rest = (rest + block).split(b"\n")
+                if len(rest) > _CHUNK:  # the rest of a line that never ends
+                    whole, rest = [*whole, rest], b""
+                for line in whole:
+                    say(console, decode(line))
+            if rest and not goes_on:
+                say(console, decode(rest))
+            console.file.flush()
             time.sleep(POLL_S if goes_on else 0)
     return 0
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from lop_engine.analysis import Group, Summary, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
@@ -15,7 +14,7 @@ from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.published import published_levels
 from lop_engine.records import ALL_METRICS, COST_IN_EPOCHS, METRICS
-from lop_tui.commands.console import plural, say
+from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.reading import read_runs
 from lop_tui.measures import MEASURES

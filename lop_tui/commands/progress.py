@@ -3,14 +3,14 @@
 import time
 from typing import Protocol, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from lop_engine.runs import Snapshot
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, say
 from lop_tui.dashboard import formats
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.rows import Row

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.output import writing
 from lop_tui.palette import assign_colours

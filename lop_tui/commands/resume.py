@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
 from lop_engine.launch.slurm import Submission
@@ -17,7 +15,7 @@ from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.selection import select
 from lop_engine.spec import Spec, validate
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
-from lop_tui.commands.console import plural, resume_command, say
+from lop_tui.commands.console import Console, plural, resume_command, say
 from lop_tui.commands.run import DETACHED, conclude, describe, detach, say_note
 from lop_tui.commands.supervise import supervise
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from lop_engine.errors import ConfigError, LaunchError
@@ -29,7 +28,7 @@ from lop_tui.commands.cluster import (
     refuse_to_train_here,
     submit,
 )
-from lop_tui.commands.console import confirm, in_runs_dir, plural, say
+from lop_tui.commands.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
 

@@ -1,15 +1,11 @@
 """`lop show`: all there is to know of one run."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lop_engine.analysis import bin_means
@@ -17,7 +13,7 @@ from lop_engine.errors import LaunchError, StoreError
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_engine.spec import Spec
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
 from lop_tui.measures import MEASURES
 
@@ -37,8 +33,7 @@ def show_run(runs_dir: Path, selector: str, as_json: bool) -> int:
     with suppress(StoreError, FileNotFoundError):  # its problem is told below
         config = view.dir.read_config()
     if as_json:
-        content = orjson.dumps(_as_dict(view, config), option=orjson.OPT_INDENT_2)
-        sys.stdout.buffer.write(content + b"\n")
+        print_json(_as_dict(view, config))
         return 0
     console = Console()
     for line in _facts(view, config):
@@ -115,7 +110,7 @@ def _table(view: RunView, tasks: int, bars: str, width: int) -> Table:
     for heading, *_ in last:
         table.add_column(heading, justify="right", no_wrap=True)
     for row, (metric, label) in enumerate(labels.items(), start=1):
-        line = escape(sparkline(bin_means(view.series[metric], bin_size, view.num_tasks), bars))
+        line = sparkline(bin_means(view.series[metric], bin_size, view.num_tasks), bars)
         table.add_row(label, *([line] if has_course else []), *(column[row] for column in last))
     return table
 

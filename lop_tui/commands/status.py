@@ -1,16 +1,15 @@
 """`lop status`: every run, for people and for programs."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import orjson
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lop_engine.logs import plain
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
 from lop_tui.dashboard.rows import waiting_jobs
 
@@ -23,8 +22,7 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
     views = filter_runs(snapshot.runs, where)
     if as_json:
         rows = [_as_dict(view) for view in views]
-        sys.stdout.buffer.write(orjson.dumps({"runs_dir": str(runs_dir), "runs": rows}, option=orjson.OPT_INDENT_2))
-        sys.stdout.buffer.write(b"\n")
+        print_json({"runs_dir": str(runs_dir), "runs": rows})
         return 0
     console = Console()
     if not snapshot.runs:
@@ -57,8 +55,8 @@ def _table(views: tuple[RunView, ...]) -> Table:
     for view in views:
         running = view.state == "running" and view.status.eta_s is not None
         table.add_row(
-            view.dir.name,
-            f"[{_STYLES.get(view.state, 'default')}]{view.state}[/]",
+            plain(view.dir.name),
+            Text(view.state, _STYLES.get(view.state, "default")),
             f"{view.tasks_recorded}/{view.num_tasks}",
             _percent(view, "train_accuracy"),
             _percent(view, "test_accuracy"),

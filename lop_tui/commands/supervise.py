@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
-
 from lop_engine.launch import LocalLauncher, Plan
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, Snapshot
-from lop_tui.commands.console import say
+from lop_tui.commands.console import Console, say
 from lop_tui.commands.progress import open_display
 
 POLL_S = 0.2

@@ -4,10 +4,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import orjson
-
 from lop_engine.errors import UserError
 from lop_engine.query import parse_query
+from lop_tui.commands.console import print_json
 from lop_tui.dashboard import read_numbers, render_once, run_dashboard
 
 
@@ -17,7 +16,7 @@ def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, quer
         raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
     parse_query(query or "")
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(read_numbers(runs_dir, query or ""), option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(read_numbers(runs_dir, query or ""))
         return 0
     if once:
         size = shutil.get_terminal_size((120, 40))

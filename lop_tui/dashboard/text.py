@@ -5,11 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from lop_engine.query import parse_query
 from lop_engine.runs import RunsReader
+from lop_tui.commands.console import Console
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested

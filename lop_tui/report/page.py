@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine import __version__
+from lop_engine.logs import plain
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def as_html(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html").render(
+    html = environment.get_template("page.html").render(
         title=page.title, what=page.what, sections=page.sections, colours=page.colours, version=__version__
     )
+    return "\n".join(map(plain, html.split("\n")))
