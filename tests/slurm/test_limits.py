@@ -1,6 +1,8 @@
 """What a cluster allows, from recorded answers of several versions of Slurm; what is taken of it, and refused."""
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,10 @@ import pytest
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, Resources
 from lop_engine.launch.slurm import SlurmRequest, Submission, fit_to_cluster
+from lop_engine.launch.slurm import submission as submission_module
 from lop_engine.rundir import RunDir
+from lop_tui import cli
+from tests.helpers import TINY
 from tests.slurm.tasks import stand_in
 
 #: ``scontrol show partition``. 17.11 wraps its lines where it is not asked for one line.
@@ -264,3 +269,33 @@ def test_a_user_s_defaults_for_sbatch_do_not_replace_what_was_asked_for(cluster,
     left = {line for line in (here / "environment").read_text().splitlines() if line.startswith("SBATCH")}
     assert left == {"SBATCH_ACCOUNT=7"}
     assert os.environ["SBATCH_TIMELIMIT"] == "7"
+
+
+def lop(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["lop", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+
+
+def test_what_was_taken_is_said_by_a_dry_run_a_submission_and_a_resume(cluster, here, monkeypatch, capsys):
+    cluster(V22, CONFIG.format(size=2, parameters=""))
+    for name in ("srun", "squeue", "sbatch"):
+        stand_in(here / "bin", name, "echo Submitted batch job 17")
+    monkeypatch.setattr(submission_module, "release", lambda jobs: None)
+    (here / "tiny.json").write_text(json.dumps(TINY))
+    taken = "note: no time was given: time=60 (1:00:00), the limit of partition low\n"
+    run = ["run", "tiny.json", "--seeds", "3", "--launcher", "slurm"]
+    lop(monkeypatch, *run, "--dry-run")
+    said = capsys.readouterr().out
+    assert taken in said
+    assert "3 tasks of 2 job arrays" in said
+    assert "the script of the first of 2 job arrays:\n" in said
+    assert "#SBATCH --time=60\n" in said
+    assert not (here / "runs").exists()
+    lop(monkeypatch, *run)
+    said = capsys.readouterr().out
+    assert taken in said
+    assert "submitted 3 tasks of 2 job arrays" in said
+    lop(monkeypatch, "resume")
+    assert taken in capsys.readouterr().out
