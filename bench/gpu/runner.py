@@ -31,6 +31,7 @@ class Child:
     """A child process whose standard output is events. A context: it has ended afterwards."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: IO[str]) -> None:
+        self._log = log
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(environment), start_new_session=True
         )
@@ -54,13 +55,14 @@ class Child:
         return self._events.get(timeout=max(0.0, timeout_s))
 
     def describe_end(self) -> str:
-        """How the child ended, for a child that has closed its output."""
+        """How the child ended and the last line that it printed; for a child that has closed its output."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         code = self._process.returncode
-        if code is not None and code < 0:
-            return f"the process was killed by {signal.Signals(-code).name}; see log.txt"
-        return f"the process ended with status {code}; see log.txt"
+        killed = code is not None and code < 0
+        how = f"killed by {signal.Signals(-code).name}" if killed else f"ended with status {code}"
+        lines = Path(self._log.name).read_text(encoding="utf-8", errors="replace").split("\n")
+        return f"the process {how}: {next((line for line in reversed(lines) if line.strip()), 'see log.txt')}"
 
     def _read(self) -> None:
         assert self._process.stdout
