@@ -104,6 +104,11 @@ def cudnn_choice(deterministic: bool, benchmark: bool = False) -> Iterator[None]
         flags.deterministic, flags.benchmark = before
 
 
+def in_words(num_seeds: int) -> str:
+    """``1 seed``, ``30 seeds``."""
+    return "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
+
+
 def setting_names() -> list[str]:
     """Every method of the registry, and its variants with another optimiser."""
     return [*METHODS, *(name for name in _CHANGES if name not in METHODS)]
@@ -221,8 +226,20 @@ class Stack:
 
     def measure(self, *names: str) -> dict[str, list[float]]:
         """The spec's metrics, or those named, after `train_epoch`: one value a seed."""
-        spec = self.spec.model_copy(update={"metrics": names}) if names else self.spec
-        return training.measure_epoch(spec, self.learner, self.task, self._order_SN, (0, 0), *self._last)
+        place = (0, 0)
+        return training.measure_epoch(
+            self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
+        )
+
+    def start_measuring(self, *names: str) -> object:
+        """Queue the same on the device without waiting for it, as a worker does."""
+        place = (0, 0)
+        return training.start_measuring(
+            self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
+        )
+
+    def _measuring(self, names: tuple[str, ...]) -> Spec:
+        return self.spec.model_copy(update={"metrics": names}) if names else self.spec
 
     def batch(self) -> Batch:
         """One training batch."""

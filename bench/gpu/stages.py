@@ -35,7 +35,7 @@ STAGES = (
     Stage("stack", "correctness", "agreement", 60, "a seed alone against the same seed in a stack"),
     Stage("diverged", "correctness", "agreement", 60, "a seed that is NaN leaves the others alone"),
     Stage("metrics", "correctness", "agreement", 60, "every metric on this device against the CPU"),
-    Stage("waiting", "correctness", "load", 60, "synchronisations in an epoch and in a metric epoch"),
+    Stage("waiting", "correctness", "load", 60, "synchronisations while an epoch and its metrics are queued"),
     Stage("memory", "correctness", "load", 90, "memory against the plan, and growth over tasks"),
     Stage(
         "steps", "timings", "timing", 150, "step, epoch and metric times by stack and precision, beside the plain loop"

@@ -58,7 +58,8 @@ def steps(setup: Setup, report: Report) -> None:
         cells["times_plain"] = plain_ms[precision] * num_seeds / cells["step_ms"]
         report.row("steps", seeds=num_seeds, method=method, precision=precision, **cells)
         if method == "bp":
-            name, aim = f"{num_seeds} seeds, {precision}, over the plain loop", f"aim at 30 seeds: >= {AIM_OVER_PLAIN}"
+            name = f"{engine.in_words(num_seeds)}, {precision}, over the plain loop"
+            aim = f"aim at 30 seeds: >= {AIM_OVER_PLAIN}"
             report.measured(name, f"{cells['times_plain']:.1f} times", aim)
         setup.free()
 
@@ -88,7 +89,11 @@ def _plain_step(setup: Setup, precision: engine.Precision) -> Callable[[], objec
 
 
 def _times(setup: Setup, num_seeds: int, method: str, precision: engine.Precision) -> dict[str, float]:
-    """Milliseconds of the parts of an epoch of a stack. Metrics are the same for all methods, and always float32."""
+    """Milliseconds of the parts of an epoch of a stack.
+
+    Metrics are the same for all methods, and always float32. Of them the device's part is timed: what the host computes
+    afterwards, a worker does beside the next epoch.
+    """
     stack = engine.Stack(setup, engine.timed_spec(method, setup, precision=precision), num_seeds)
     batch = stack.batch()
     cells = {
@@ -99,8 +104,8 @@ def _times(setup: Setup, num_seeds: int, method: str, precision: engine.Precisio
     if method == "bp" and precision == "fp32":
         others = [name for name in engine.METRICS if name != "curvature"]
         cells["order_ms"] = milliseconds(stack.new_order, setup)
-        cells["metrics_ms"] = milliseconds(lambda: stack.measure(*others), setup)
-        cells["curvature_ms"] = milliseconds(lambda: stack.measure("curvature"), setup)
+        cells["metrics_ms"] = milliseconds(lambda: stack.start_measuring(*others), setup)
+        cells["curvature_ms"] = milliseconds(lambda: stack.start_measuring("curvature"), setup)
     return cells
 
 
