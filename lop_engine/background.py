@@ -1,4 +1,4 @@
-"""Work of the CPU beside the device: what comes next is made ahead, what is finished is written behind."""
+"""Threads that work while a GPU trains: one makes the next item, one finishes calls in order."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def works_beside(device: torch.device) -> bool:
-    """Whether the CPU is free while `device` trains. On a CPU a thread would only take time from the training."""
+    """Whether threads can work while `device` trains. On a CPU they would only take time from the training."""
     return device.type != "cpu"
 
 
@@ -33,10 +33,10 @@ def made_ahead(make: Callable[[T], R], items: Iterable[T], device: torch.device,
 
 
 class Background:
-    """Calls in order in one thread, at most one of them behind the caller; at once where `works_beside` is false.
+    """Makes calls in order: in a thread, at most one pending; or at once, where `works_beside` is false.
 
-    A context, which ends when its last call has ended. The error of a call is raised by the caller's next `submit` or
-    `wait`, or at the context's end; until then the caller makes no further call.
+    A context that ends when its last call has ended. An error of a call is raised by the next `submit` or `wait`, or
+    at the end of the context; no later call is made.
     """
 
     def __init__(self, device: torch.device, name: str) -> None:
@@ -54,7 +54,7 @@ class Background:
                 self._pool.shutdown()
 
     def submit(self, call: Callable[..., object], *args: object) -> None:
-        """Have `call(*args)` done, after the call before it has ended."""
+        """Make `call(*args)` after the previous call has ended; wait for that one."""
         if self._pool is None:
             call(*args)
             return
@@ -62,7 +62,7 @@ class Background:
         self._pending = self._pool.submit(call, *args)
 
     def wait(self) -> None:
-        """Return when every call has ended. Raises the error of the last one."""
+        """Wait until every call has ended. Raises the error of the last one."""
         if self._pending is not None:
             error = self._pending.exception()
             self._pending = None

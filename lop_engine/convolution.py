@@ -20,7 +20,7 @@ class Way:
     """How a device computes the convolutional layers."""
 
     bias_after_pooling: bool
-    """Add the bias to the pooled map, in place of the map before pooling, which is four times as large."""
+    """Add the bias after pooling, to a quarter of the values."""
     image_gradient_by_rows: bool
     """Compute the gradient in the image alone as a convolution along image rows (`ImageConvolution`)."""
 
@@ -34,15 +34,15 @@ WAYS = {
 
 
 def way_of(device: torch.device) -> Way:
-    """The way of a device; what is not a CPU computes as a GPU does."""
+    """The way of a device. Every device but a CPU uses the GPU's."""
     return WAYS.get(device.type, WAYS["cuda"])
 
 
 def hidden_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]], way: Way | None = None) -> list[Tensor]:
     """Activations of each convolutional layer after 2x2 max-pooling and ReLU, (S, B, F, H, W).
 
-    All seeds run as one grouped convolution, channels-last. Another way to convolve belongs here, with a field of
-    `Way` that chooses it.
+    All seeds run as one grouped convolution, channels-last. Add another way to convolve here, and a field of `Way`
+    that chooses it.
 
     Args:
         layers: of each layer the weights (S, O, I, K, K) and the biases (S, O).

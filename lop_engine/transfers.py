@@ -1,4 +1,4 @@
-"""Copies between a GPU and the host, through pinned memory: they queue behind the GPU's work and hold up nobody."""
+"""Copies between a GPU and the host, through pinned memory, so that neither waits for the other."""
 
 from collections.abc import Iterable
 

@@ -16,9 +16,10 @@ from lop_engine.streams import Stream, steps_drawn_at_once, torch_seed
 class StepNumbers:
     """Draws a step's random numbers into `of_step_SN`, the same tensor every time, as a CUDA graph requires.
 
-    A GPU draws the numbers of an epoch's steps together: one launch a seed and epoch, and one copy a step. Its numbers
-    therefore differ from those of step-by-step draws. A CPU draws step by step, because what torch draws there also
-    depends on how many numbers it draws at once (normal numbers come in groups of 16), and runs keep their numbers.
+    A GPU draws the numbers of an epoch's steps together: one launch a seed and epoch, and one copy a step. On a GPU
+    torch's numbers depend on the size of the draw, and for large draws on the GPU's number of multiprocessors
+    (pytorch#196613). On a CPU, too, normal numbers depend on the size of the draw (torch makes them in groups of 16),
+    so a CPU draws step by step, and existing runs keep their numbers.
 
     Args:
         count: numbers a step, N.

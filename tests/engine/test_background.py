@@ -1,4 +1,4 @@
-"""What the CPU does beside a GPU: the same records, in the same order, with the same ends. Here beside a CPU."""
+"""Threads that work while a GPU trains, here while a CPU does: same records, same order, same errors."""
 
 import errno
 import threading
@@ -24,7 +24,7 @@ LIMIT_S = 20
 
 @pytest.fixture
 def beside(monkeypatch):
-    """Have the CPU work beside the device, as it does where that is a GPU."""
+    """Let threads work beside the CPU as they do beside a GPU."""
     monkeypatch.setattr(background, "works_beside", lambda device: True)
     monkeypatch.setattr(training, "works_beside", lambda device: True)
 

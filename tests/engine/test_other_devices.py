@@ -163,7 +163,7 @@ def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own
     assert len(torch.unique(longer[:, 0, 0])) == 14
 
 
-def test_on_a_cpu_numbers_are_drawn_step_by_step_as_ever(monkeypatch):
+def test_on_a_cpu_numbers_are_drawn_step_by_step(monkeypatch):
     snp = build_learner(make_spec("snp"), [7], CPU)
     snp.start_epoch(2, 1)
     generator = torch.Generator().manual_seed(torch_seed(7, Stream.PERTURBATION, 2, 1))
@@ -248,7 +248,7 @@ def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkey
     assert {name: tensor.shape for name, tensor in on_host.items()} == {n: t.shape for n, t in state.items()}
 
 
-def test_metrics_are_those_of_their_moment_though_training_goes_on():
+def test_metrics_are_of_their_epoch_although_training_continues():
     spec = make_spec("cbp", metrics=ALL_METRICS, mini_batch_size=10, train_images=20, test_images=10)
     spec = spec.model_copy(update={"normalisation": "scaled"})
     task = training._task(spec, [[0, 1], [0, 1]], torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8))
