@@ -104,6 +104,13 @@ def watch(
     where: Annotated[str | None, WHERE] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --once: a chart of this metric; repeatable. By default accuracy, curvature, dormancy and ranks.",
+            show_default=False,
+        ),
+    ] = None,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
 ) -> None:
     """Show accuracy, curvature, dormancy and ranks of all runs, live."""
@@ -111,7 +118,7 @@ def watch(
 
     if directory and runs_dir not in (DEFAULT_RUNS_DIR, directory):
         raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
-    raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where))
+    raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where, metric or []))
 
 
 @app.command(epilog="Example: [b]lop status --json[/b]", rich_help_panel="Look")

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scale = Literal["linear", "percent", "log"]
+Scale = Literal["linear", "percent", "log", "log percent"]
+"""Of a y axis; `percent` shows a share 0 .. 1 as 0 .. 100."""
+
+
+def is_log(scale: Scale) -> bool:
+    return scale.startswith("log")
+
+
+def factor_of(scale: Scale) -> int:
+    """What a recorded value is multiplied by to be in the units of the scale."""
+    return 100 if scale.endswith("percent") else 1
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,6 @@ class Measure:
     """In words, without the unit: ``test accuracy``."""
     unit: Literal["%", ""] = ""
     scale: Scale = "linear"
-    """Of a chart's y axis; `percent` shows a share 0 .. 1 as 0 .. 100."""
     from_zero: bool = True
     """A linear axis begins at 0: for metrics whose natural limit that is."""
     least_span: float = 0.0
@@ -24,8 +33,7 @@ class Measure:
     @property
     def title(self) -> str:
         """A chart's heading: ``test accuracy, %``, ``curvature, log scale``."""
-        remark = "log scale" if self.scale == "log" else self.unit
-        return f"{self.name}, {remark}" if remark else self.name
+        return ", ".join(filter(None, (self.name, self.unit, "log scale" if is_log(self.scale) else "")))
 
     @property
     def label(self) -> str:

@@ -19,7 +19,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.logs import plain
 
 #: What stands for a character that the encoding of a terminal does not have.
-_IN_ASCII = {"±": "+-", "…": "...", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
+_IN_ASCII = {"±": "+-", "…": "~", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
 
 
 class Console(rich_console.Console):

@@ -2,16 +2,30 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from lop_engine.errors import UserError
+from lop_engine.errors import UserError, did_you_mean
 from lop_engine.query import parse_query
+from lop_engine.records import ALL_METRICS
 from lop_tui.commands.console import print_json
 from lop_tui.dashboard import read_numbers, render_once, run_dashboard
 
 
-def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None) -> int:
-    """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal."""
+def watch_runs(
+    runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None, metrics: Sequence[str] = ()
+) -> int:
+    """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal.
+
+    Args:
+        metrics: the charts of a frame that is printed; the usual ones by default.
+    """
+    for metric in metrics:
+        if metric not in ALL_METRICS:
+            known = ", ".join(ALL_METRICS)
+            raise UserError(f'watch: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
+    if metrics and not once:
+        raise UserError("watch: --metric chooses the charts of --once; the dashboard shows all, --json has all")
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
     parse_query(query or "")
@@ -20,7 +34,9 @@ def watch_runs(runs_dir: Path, once: bool, as_json: bool, refresh_s: float, quer
         return 0
     if once:
         size = shutil.get_terminal_size((120, 40))
-        print(render_once(runs_dir, size.columns, size.lines - 1, query=query or ""))
+        print(
+            render_once(runs_dir, size.columns, size.lines - 1, query=query or "", metrics=list(dict.fromkeys(metrics)))
+        )
         return 0
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("watch: the dashboard needs a terminal; lop watch --once prints one frame anywhere")

@@ -1,6 +1,6 @@
 """The live dashboard. Importing this package loads neither Textual nor plotext; its functions do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,24 @@ def run_dashboard(
         return bool(app.run())
 
 
-def render_once(runs_dir: Path, width: int, height: int, coloured: bool | None = None, query: str = "") -> str:
-    """One frame as text of at most `width` columns; about `height` lines, more if the table needs them.
+def render_once(
+    runs_dir: Path,
+    width: int,
+    height: int,
+    coloured: bool | None = None,
+    query: str = "",
+    metrics: Sequence[str] = (),
+) -> str:
+    """One frame as text of at most `width` columns; about `height` lines, more if table and charts need them.
 
     Args:
         coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
         query: the filter. Raises QueryError.
+        metrics: a chart each; accuracy, curvature, dormancy and ranks by default.
     """
-    from lop_tui.dashboard.text import render
+    from lop_tui.dashboard.text import ONCE_METRICS, render
 
-    return render(runs_dir, width, height, coloured, query)
+    return render(runs_dir, width, height, coloured, query, metrics or ONCE_METRICS)
 
 
 def read_numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:

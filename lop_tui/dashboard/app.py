@@ -19,14 +19,13 @@ from lop_engine.errors import why
 from lop_engine.query import parse_query
 from lop_engine.runs import Snapshot
 from lop_tui.dashboard import control
-from lop_tui.dashboard.ink import usual_markers
 from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.replay import Replay
 from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
 from lop_tui.dashboard.screens.commands import CommandsScreen
-from lop_tui.dashboard.settings import MARKERS, Markers, Request, Settings, after
+from lop_tui.dashboard.settings import MARKERS, Markers, Request, Settings, after, usual_markers
 from lop_tui.dashboard.widgets.status_line import Status
 
 FINAL_FRAME_S = 1.5

@@ -14,7 +14,14 @@ from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.settings import Request, Settings
-from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure
+from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure, Scale
+
+_OTHER_SCALE: dict[Scale, Scale] = {
+    "linear": "log",
+    "log": "linear",
+    "percent": "log percent",
+    "log percent": "percent",
+}
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ def scaled(measure: Measure, settings: Settings) -> Measure:
     """The measure on the scale that was chosen for it."""
     if measure.metric not in settings.other_scale:
         return measure
-    return replace(measure, scale="linear" if measure.scale == "log" else "log")
+    return replace(measure, scale=_OTHER_SCALE[measure.scale])
 
 
 def find_scope(groups: Sequence[Group], request: Request) -> Scope:

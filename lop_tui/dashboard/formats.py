@@ -2,7 +2,7 @@
 
 import math
 
-from lop_tui.measures import Scale
+from lop_tui.measures import Scale, factor_of
 
 
 def duration(seconds: float) -> str:
@@ -56,7 +56,7 @@ def with_error(mean: float, error: float) -> str:
 
 def short_value(value: float, scale: Scale) -> str:
     """A metric in few characters: percent with one decimal, others to three digits."""
-    return f"{100 * value:.1f}" if scale == "percent" else significant(value)
+    return f"{100 * value:.1f}" if factor_of(scale) == 100 else significant(value)
 
 
 def quantity(x: float, unit: str) -> str:

@@ -1,9 +1,5 @@
 """The ink that suits a widget: its theme's colours, and the markers that the terminal and its owner like."""
 
-import locale
-import os
-import sys
-
 from textual.color import Color
 from textual.widget import Widget
 
@@ -27,14 +23,6 @@ def has_colour_samples(widget: Widget) -> bool:
 def _markers(widget: Widget) -> Markers:
     markers: Markers = getattr(widget.app, "markers", "braille")
     return markers
-
-
-def usual_markers() -> Markers:
-    """What this terminal can surely show: the console of a machine has no braille, some have ASCII alone."""
-    encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
-    if "utf" not in encoding.lower():
-        return "ascii"
-    return "blocks" if os.environ.get("TERM") == "linux" else "braille"
 
 
 def _rgb(colour: Color) -> Rgb:

@@ -11,7 +11,7 @@ from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_engine.runs import RunView
 from lop_tui.dashboard.formats import with_error
-from lop_tui.measures import Scale
+from lop_tui.measures import Scale, factor_of
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
@@ -126,10 +126,10 @@ def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[st
     """
     if not len(curve.mean):
         return "", ""
-    factor = 100 if scale == "percent" else 1
+    factor = factor_of(scale)
     mean, error = curve.mean[point] * factor, curve.standard_error[point] * factor
     num_present = curve.num_seeds[point]
-    if scale == "percent":
+    if factor == 100:
         value = f"{mean:.1f} ± {error:.1f}" if num_present > 1 else f"{mean:.1f}"
     else:
         value = with_error(mean, error)

@@ -1,6 +1,9 @@
 """What a person chose to see, kept for each runs directory; and what the present screen needs of the next frame."""
 
 import hashlib
+import locale
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -95,6 +98,14 @@ def save_settings(runs_dir: Path, settings: Settings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(_SETTINGS.dump_json(settings, indent=2))
+
+
+def usual_markers() -> Markers:
+    """What this terminal can surely show: the console of a machine has no braille, some have ASCII alone."""
+    encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
+    if "utf" not in encoding.lower():
+        return "ascii"
+    return "blocks" if os.environ.get("TERM") == "linux" else "braille"
 
 
 T = TypeVar("T")

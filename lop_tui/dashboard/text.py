@@ -3,50 +3,66 @@
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import OverflowMethod
 from rich.text import Text
 
-from lop_engine.query import parse_query
+from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader
 from lop_tui.commands.console import Console
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
-from lop_tui.dashboard.settings import Request, Settings
+from lop_tui.dashboard.settings import Request, Settings, usual_markers
 from lop_tui.dashboard.table import describe_states, fit_table
+from lop_tui.measures import MEASURES
 
+ONCE_METRICS = ("test_accuracy", "curvature", "dormant_proportion", "effective_rank", "stable_rank")
+"""The charts of a frame unless others are asked for."""
 _LEAST_CHART_HEIGHT = 8
 
 
 def read_view(runs_dir: Path, query: str = "") -> View:
     """The runs under `runs_dir` now, those that the filter lets through. Raises QueryError."""
-    parse_query(query)
     snapshot = RunsReader(runs_dir).read()
+    filter_runs(snapshot.runs, query)  # refuses what can be read in two ways
     nested = [] if snapshot.runs else find_nested(runs_dir)
     return ViewBuilder().build(snapshot, Request(Settings(query=query)), nested)
 
 
-def render(runs_dir: Path, width: int, height: int, coloured: bool | None = None, query: str = "") -> str:
-    """The runs under `runs_dir` now: table, notices and a chart of the test accuracy. Raises QueryError."""
+def render(
+    runs_dir: Path,
+    width: int,
+    height: int,
+    coloured: bool | None = None,
+    query: str = "",
+    metrics: Sequence[str] = ONCE_METRICS,
+) -> str:
+    """The runs under `runs_dir` now: table, notices and a chart of each of `metrics`. Raises QueryError."""
     if coloured is None:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     view = read_view(runs_dir, query)
+    ink = Ink(coloured=coloured, markers=usual_markers())
     console = Console(
-        file=io.StringIO(), width=width, force_terminal=coloured, color_system="truecolor" if coloured else None
+        file=io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ink.ascii else "utf-8"),
+        width=width,
+        force_terminal=coloured,
+        color_system="truecolor" if coloured else None,
     )
-    lines = _lines(view, width, height, coloured)
+    lines = _lines(view, console, height, ink, metrics)
     with console.capture() as captured:
         for line in lines:
-            console.print(line, no_wrap=True, overflow="ellipsis", crop=True, highlight=False)
+            overflow: OverflowMethod = "crop" if ink.ascii else "ellipsis"
+            console.print(line, no_wrap=True, overflow=overflow, crop=True, highlight=False)
     return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")) + "\n"
 
 
-def _lines(view: View, width: int, height: int, coloured: bool) -> list[Text]:
-    lines = [Text(f"{view.runs_dir}  {view.num_runs} runs: ").append(describe_states(view.states, coloured=coloured))]
-    if not view.num_runs:
-        lines = []
-    lines += [*_table(view, width, coloured)]
+def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
+    states = describe_states(view.states, coloured=ink.coloured)
+    lines = [Text(f"{view.runs_dir}  {view.num_runs} runs: ").append(states)] if view.num_runs else []
+    lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]
     said = advice(view)
     if said:
@@ -57,19 +73,28 @@ def _lines(view: View, width: int, height: int, coloured: bool) -> list[Text]:
             *(Text(f"    {command}") for command in commands),
             *([Text(remark)] if remark else []),
         ]
-    chart = view.charts[0]
-    chart_height = min(max(height - len(lines) - 4, _LEAST_CHART_HEIGHT), 30)
-    drawn = draw(chart, width, chart_height, Ink(coloured=coloured))
-    caption = f"{chart.measure.title}, by task (bins of {chart.bin_size})"
-    lines += [Text(), Text(caption), *drawn.split("\n")]
+    chart_height = min(max((height - len(lines)) // len(metrics) - 3, _LEAST_CHART_HEIGHT), 30)
+    lines += [line for metric in metrics for line in _chart(view, metric, console.width, chart_height, ink)]
     return [*lines, Text(closing_hint(view))] if view.all_ended else lines
 
 
-def _table(view: View, width: int, coloured: bool) -> list[Text]:
-    table = fit_table(view.rows, width, coloured)
+def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[Text]:
+    """A blank line, the heading, and the chart; of a metric without points why there is none."""
+    chart = next((chart for chart in view.charts if chart.measure.metric == metric), None)
+    if chart is None or not chart.has_points:
+        remark = chart.remark if chart and chart.remark else "not recorded"
+        return [Text(), Text(f"{MEASURES[metric].title}: {remark}")]
+    caption = f"{chart.measure.title}, by task (bins of {chart.bin_size})"
+    return [Text(), Text(caption), *draw(chart, width, height, ink).split("\n")]
+
+
+def _table(view: View, console: Console, ink: Ink) -> list[Text]:
+    table = fit_table(view.rows, console.width, ink.coloured and not ink.ascii)
     if not table.rows:
         return []
     rows = [tuple(Text(column) for column in table.columns), *table.rows.values()]
+    for cell in (cell for row in rows for cell in row):
+        cell.plain = console.plain(cell.plain)
     widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
     return [_join(row, widths) for row in rows]
 

@@ -162,7 +162,7 @@ def test_what_an_encoding_does_not_have_is_written_with_what_it_has():
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii", errors="replace"), width=60)
     say(console, "88.9 ± 1.8 …")
     console.file.flush()
-    assert raw.getvalue() == b"88.9 +- 1.8 ...\n"
+    assert raw.getvalue() == b"88.9 +- 1.8 ~\n"
 
 
 def test_a_run_s_name_can_hold_anything_and_be_a_directory(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import sys
 import time
 
@@ -217,3 +218,42 @@ def test_methods_keep_their_colours_whatever_else_ran():
     colours = assign_colours(many)
     assert colours["cbp"] == METHOD_COLOURS["cbp"]
     assert len(set(colours.values())) == len(many)
+
+
+def headings(frame: str) -> list[str]:
+    return [line.partition(", by task")[0] for line in frame.splitlines() if ", by task" in line]
+
+
+def test_watch_once_shows_accuracy_curvature_dormancy_and_ranks(runs_dir):
+    assert headings(lop("watch", runs_dir, "--once")) == [
+        "test accuracy, %",
+        "curvature, log scale",
+        "dormant units, %",
+        "effective rank",
+        "stable rank",
+    ]
+
+
+def test_watch_once_shows_the_metrics_that_are_asked_for(runs_dir, monkeypatch, capsys):
+    asked = ["--metric", "weight_magnitude", "--metric", "train_accuracy", "--metric", "srank"]
+    frame = lop("watch", runs_dir, "--once", *asked)
+    assert headings(frame) == ["weight magnitude", "train accuracy, %"]
+    assert "srank: not recorded" in frame
+    said = refused(monkeypatch, capsys, "watch", runs_dir, "--once", "--metric", "stable_ranks")
+    assert 'no metric "stable_ranks"; did you mean "stable_rank"?' in said
+    assert "--once" in refused(monkeypatch, capsys, "watch", runs_dir, "--metric", "srank")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_watch_once_in_an_encoding_that_cannot_draw_is_ascii(runs_dir, monkeypatch, encoding):
+    make_run(runs_dir, "b" * 100, num_tasks=90)
+    monkeypatch.setenv("COLUMNS", "80")
+    frame = CliRunner(charset=encoding).invoke(cli.app, ["watch", str(runs_dir), "--once"]).stdout
+    assert frame.isascii()
+    assert "?" not in frame
+    assert "+-" in frame
+    assert len(headings(frame)) == 5
+    starts = {line.index("test acc. %") for line in frame.splitlines() if "test acc. %" in line}
+    values = [line for line in frame.splitlines() if re.search(r"\d \+- \d", line)]
+    assert values
+    assert all(line[start - 1] == " " and line[start] != " " for line in values for start in starts)

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lop_engine.runs import Snapshot
+from lop_tui.dashboard.charts import scaled
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
-from lop_tui.measures import Scale
+from lop_tui.dashboard.drawing.layers import in_units
+from lop_tui.dashboard.drawing.plots import Ink, draw
+from lop_tui.dashboard.formats import short_value
+from lop_tui.dashboard.model import ViewBuilder
+from lop_tui.dashboard.settings import Request, Settings
+from lop_tui.measures import MEASURES, Scale
 
 
 def labels(low: float, high: float, most: int = 6, scale: Scale = "linear", least_step: float = 0) -> list[str]:
@@ -82,3 +89,32 @@ def test_no_label_of_a_log_axis_is_too_long(low: float, span: float, most: int) 
     assert axis.low <= low + 1e-6
     assert axis.high - axis.low >= 0.4
     assert all(len(label) <= LABEL_WIDTH for _, label in axis.ticks(most))
+
+
+@pytest.mark.parametrize("metric", ["test_accuracy", "dormant_proportion"])
+def test_a_share_on_a_log_scale_stays_in_percent(metric: str) -> None:
+    measure = scaled(MEASURES[metric], Settings(other_scale=(metric,)))
+    assert measure.title == f"{measure.name}, %, log scale"
+    assert scaled(measure, Settings(other_scale=(metric,))).scale == "percent"
+    assert short_value(0.883, measure.scale) == "88.3"
+    values = np.array([0.02, 0.5, 0.95])
+    axis = value_axis([values], measure.scale, measure.from_zero, measure.least_span)
+    assert axis.high == 2
+    assert 10**axis.low == pytest.approx(2)
+    assert {"2", "10", "100"} <= {label for _, label in axis.ticks(8)}
+    np.testing.assert_allclose(axis.place(values), in_units(values, measure.scale))
+    np.testing.assert_allclose(10 ** axis.place(values), [2, 50, 95])
+
+
+def test_a_log_axis_of_a_share_never_passes_100_percent() -> None:
+    axis = value_axis([np.array([0.88, 0.93])], "log percent", False, 10)
+    assert axis.high == 2
+    assert axis.low <= 1.5
+
+
+def test_a_chart_of_a_share_on_a_log_scale_has_percent_at_its_axis(eleven_runs: Snapshot) -> None:
+    request = Request(Settings(other_scale=("test_accuracy",)))
+    (chart, *_) = ViewBuilder().build(eleven_runs, request).charts
+    labels = [line.split("┤")[0].strip() for line in draw(chart, 80, 20, Ink()).plain.split("\n") if "┤" in line]
+    assert "100" in labels
+    assert not any(label.startswith("0.") for label in labels)

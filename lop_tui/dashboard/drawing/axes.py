@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lop_tui.measures import Scale
+from lop_tui.measures import Scale, factor_of, is_log
 
 LABEL_WIDTH = 6
 """No tick label is longer. Every y axis is as wide, so that the x axes of all charts stand in line."""
@@ -17,7 +17,7 @@ _FACTORS = (1, 2, 5, 10)
 
 @dataclass(frozen=True)
 class Axis:
-    """Limits in the units of the axis: percent for `percent`, log10 of the metric for `log`."""
+    """Limits in the units of the axis: percent for `percent`, log10 of the metric (of its percent) on a log scale."""
 
     low: float
     high: float
@@ -25,9 +25,8 @@ class Axis:
 
     def place(self, values: np.ndarray) -> np.ndarray:
         """Values of the metric in the units of the axis, clipped to its limits."""
-        if self.scale == "percent":
-            values = 100 * np.clip(values, -HUGE, HUGE)
-        elif self.scale == "log":
+        values = factor_of(self.scale) * np.clip(values, -HUGE, HUGE)
+        if is_log(self.scale):
             values = np.log10(np.maximum(values, 10.0**self.low))
         placed: np.ndarray = np.clip(values, self.low, self.high)
         return placed
@@ -38,12 +37,12 @@ class Axis:
         No two are closer than `least_step`. There are fewer where labels of so fine a step would be too long, and a
         single one with a rounded label where no round number lies within the limits.
         """
-        if self.scale == "log":
+        if is_log(self.scale):
             ticks = _log_ticks(self.low, self.high, most)
         else:
             ticks = _linear_ticks(self.low, self.high, most, least_step)
         middle = (self.low + self.high) / 2
-        return ticks or [(middle, _rounded(10.0**middle if self.scale == "log" else middle))]
+        return ticks or [(middle, _rounded(10.0**middle if is_log(self.scale) else middle))]
 
 
 def nice_step(span: float, most: int) -> float:
@@ -72,10 +71,10 @@ def value_axis(
         bounded: percent lie within 0 .. 100, as those of a difference do not.
     """
     joined = np.concatenate([np.empty(0), *(one.ravel() for one in values)])
-    joined = joined[np.isfinite(joined) & ((joined > 0) | (scale != "log"))]
-    if scale == "log":
-        return _log_axis(joined)
-    joined = np.clip(joined, -HUGE, HUGE) * (100 if scale == "percent" else 1)
+    joined = joined[np.isfinite(joined) & ((joined > 0) | (not is_log(scale)))]
+    joined = np.clip(joined, -HUGE, HUGE) * factor_of(scale)
+    if is_log(scale):
+        return _log_axis(joined, scale, 2.0 if scale == "log percent" and bounded else math.inf)
     low, high = (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 0.0)
     low = min(0.0, low) if from_zero else low
     # Limits that are told apart only by their last digits have no ticks between them.
@@ -136,14 +135,17 @@ def _rounded(value: float) -> str:
     return next((text for text in texts if len(text) <= LABEL_WIDTH), "")
 
 
-def _log_axis(positive: np.ndarray) -> Axis:
-    """Limits at 1, 2 or 5 times a power of ten, at least half a decade apart."""
+def _log_axis(positive: np.ndarray, scale: Scale, most: float) -> Axis:
+    """Limits at 1, 2 or 5 times a power of ten, at least half a decade apart and none above 10**`most`."""
     if not len(positive):
-        return Axis(-3, 0, "log")
+        return Axis(-3, 0, scale)
     lowest, highest = np.log10(np.clip([positive.min(), positive.max()], 1 / HUGE, HUGE))
     low = max(mark for mark in _log_marks(lowest, lowest) if mark <= lowest + 1e-9)
     high = min(mark for mark in _log_marks(highest, highest + 1) if mark >= max(highest - 1e-9, low + 0.5))
-    return Axis(low, high, "log")
+    if high > most:
+        high = most
+        low = max(mark for mark in _log_marks(most - 1, most) if mark <= min(low, most - 0.5))
+    return Axis(low, high, scale)
 
 
 def _log_marks(low: float, high: float) -> list[float]:

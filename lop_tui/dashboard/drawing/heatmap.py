@@ -15,6 +15,7 @@ from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.layers import in_units
 from lop_tui.dashboard.drawing.raster import dot_of
 from lop_tui.dashboard.formats import significant
+from lop_tui.measures import is_log
 
 _VIRIDIS = np.array(
     [
@@ -114,7 +115,7 @@ def _in_colour(ink: Ink) -> bool:
 def _limits(table: Heat) -> tuple[float, float] | None:
     """Least and greatest value of all seeds, in the units of the axis; None where there is none."""
     values = table.values[np.isfinite(table.values)]
-    values = in_units(values[values > 0] if table.measure.scale == "log" else values, table.measure.scale)
+    values = in_units(values[values > 0] if is_log(table.measure.scale) else values, table.measure.scale)
     return (float(values.min()), float(values.max())) if values.size else None
 
 
@@ -224,7 +225,7 @@ def _put_axis(canvas: Canvas, table: Heat, area: PlotArea, cursor: float | None,
 def _put_legend(canvas: Canvas, table: Heat, area: PlotArea, limits: tuple[float, float], ink: Ink) -> None:
     """The metric, and the scale between its least and its greatest value; as much as fits."""
     measure = table.measure
-    low, high = (significant(10.0**limit if measure.scale == "log" else limit) for limit in limits)
+    low, high = (significant(10.0**limit if is_log(measure.scale) else limit) for limit in limits)
     room = canvas.chars.shape[1] - area.left
     scale = min(_LEGEND_COLUMNS, room - len(low) - len(high) - 2)
     if scale < 2:

@@ -21,7 +21,7 @@ from lop_tui.dashboard.drawing.raster import (
     light,
     thin,
 )
-from lop_tui.measures import Scale
+from lop_tui.measures import Scale, factor_of, is_log
 
 _BAND_OPACITY = 0.4
 _BAND_STEPS = 4
@@ -78,10 +78,11 @@ def dots_of(ink: Ink) -> Dots:
 def in_units(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Values of the metric in the units of its axis, on a log scale `_NOT_POSITIVE` where there is no logarithm."""
     values = np.clip(np.asarray(values, dtype=float), -HUGE, HUGE)
-    if scale == "log":
+    values = factor_of(scale) * values
+    if is_log(scale):
         without = np.where(np.isnan(values), np.nan, _NOT_POSITIVE)
         return np.log10(values, out=without, where=values > 0)
-    return 100 * values if scale == "percent" else values
+    return values
 
 
 def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool, columns: int) -> list[Stroke]:
@@ -109,7 +110,7 @@ def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float]
     ]
     # A band that reaches below zero has no place on a log scale; the means decide.
     edges = [] if show_seeds else [(line.x, line.curve.high) for line in chart.lines]
-    edges += [] if show_seeds or measure.scale == "log" else [(line.x, line.curve.low) for line in chart.lines]
+    edges += [] if show_seeds or is_log(measure.scale) else [(line.x, line.curve.low) for line in chart.lines]
     band = _cut_all(edges, measure.scale, window)[[1, 3]]
     if chart.zero_line and band.size:  # the few widest intervals of early bins would flatten all the rest
         band = np.quantile(band, [0.05, 0.95])
@@ -129,9 +130,9 @@ def _cut_all(lines: Sequence[Points], scale: Scale, window: tuple[float, float])
 
 def _metric(units: np.ndarray, scale: Scale) -> np.ndarray:
     """`in_units` undone; NaN where there was no logarithm."""
-    if scale == "log":
-        return np.where(units > -310, 10.0 ** np.maximum(units, -310), np.nan)
-    return units / 100 if scale == "percent" else units
+    if is_log(scale):
+        units = np.where(units > -310, 10.0 ** np.maximum(units, -310), np.nan)
+    return units / factor_of(scale)
 
 
 def tint_bands(data: Canvas, chart: Chart, frame: Frame, ink: Ink) -> None:
@@ -193,7 +194,7 @@ def put_marks(data: Canvas, chart: Chart, frame: Frame, where: np.ndarray, ink: 
 
 def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
     """Draw a horizontal line at zero, where that is visible, into blank cells."""
-    if frame.y.scale == "log" or not frame.y.low <= 0 <= frame.y.high:
+    if is_log(frame.y.scale) or not frame.y.low <= 0 <= frame.y.high:
         return
     row = np.arange(frame.area.rows) == frame.rows_of(np.zeros(1))
     data.put(data.is_blank & row[:, None], "-" if ink.ascii else "─", _over(ink.axes, ink, _ZERO_OPACITY))
