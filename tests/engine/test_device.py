@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lop_engine import stack, training
+from lop_engine.background import Background
 from lop_engine.bench import child
 from lop_engine.datasets import open_images
 from lop_engine.device import prepare_device, use_device
@@ -67,20 +68,38 @@ def test_the_child_that_times_jobs_has_its_gpu_current(current, monkeypatch):
     assert current == {threading.get_ident(): 1}
 
 
-def test_the_thread_that_reads_the_next_task_has_its_gpu_current(current, monkeypatch):
-    """Pinning memory opens a context on the current GPU: on GPU 0 it would take memory of a card not asked for."""
-    pinned = []
+@pytest.fixture
+def pinned(current, monkeypatch):
+    """The thread and its current device of each tensor that was pinned; copies to the GPU stay where they are."""
+    found = []
 
     def pin(tensor):
-        pinned.append((threading.get_ident(), current.get(threading.get_ident())))
+        found.append((threading.get_ident(), current.get(threading.get_ident())))
         return tensor
 
     to = torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     monkeypatch.setattr(torch.Tensor, "to", lambda x, where, **how: x if where == GPU else to(x, where, **how))
+    return found
+
+
+@pytest.mark.parametrize("what", ["task", "order"])
+def test_the_thread_that_makes_what_comes_next_has_its_gpu_current(pinned, what):
+    """Pinning memory opens a context on the current GPU: on GPU 0 it would take memory of a card not asked for."""
     spec = Spec(**TINY)
-    next(training.tasks(spec, [0], open_images(spec), GPU))
+    if what == "task":
+        next(training.tasks(spec, [0], open_images(spec), GPU))
+    else:
+        next(training.batch_orders([0], 24, [(0, 0), (0, 1)], GPU))
     assert pinned
     for thread, device in pinned:
         assert thread != threading.get_ident()
         assert device == 1
+
+
+def test_the_thread_that_finishes_metrics_has_its_gpu_current(current):
+    devices = []
+    with Background(GPU, "test") as calls:
+        calls.submit(lambda: devices.append(current.get(threading.get_ident())))
+    assert devices == [1]
+    assert threading.get_ident() not in current

@@ -18,6 +18,7 @@ from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
 from lop_engine.records import ALL_METRICS
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
+from lop_engine.transfers import HostCopies
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
 
@@ -237,6 +238,47 @@ def test_each_device_convolves_in_its_own_way(monkeypatch):
         learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
     assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
     assert way_of(torch.device("cuda:1")) == WAYS["cuda"]
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says that it is on a GPU."""
+
+    device = torch.device("cuda", 0)
+
+
+def test_copies_from_a_gpu_are_queued_and_only_the_result_is_waited_for(monkeypatch):
+    events = []
+
+    class Event:
+        def __init__(self, blocking=False):
+            assert blocking  # a thread that waits must not take a core
+
+        def record(self):
+            events.append("record")
+
+        def synchronize(self):
+            events.append("wait")
+
+    def empty_like(tensor, device, pin_memory):
+        assert (device, pin_memory) == ("cpu", True)
+        return torch.empty(tensor.shape)
+
+    copy = torch.Tensor.copy_
+
+    def copy_(tensor, other, non_blocking=False):
+        events.append(("copy", non_blocking))
+        return copy(tensor, other.as_subclass(torch.Tensor))
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+    monkeypatch.setattr(torch.Tensor, "copy_", copy_)
+    there = [torch.arange(3.0), torch.ones(2, 2)]
+    copies = HostCopies([*(tensor.as_subclass(OnGpu) for tensor in there), torch.zeros(1)])
+    assert events == [("copy", True), ("copy", True), "record"]
+    here = copies.result()
+    assert events[3:] == ["wait"]
+    assert all(torch.equal(one, other) for one, other in zip(here, [*there, torch.zeros(1)], strict=True))
+    assert not any(isinstance(tensor, OnGpu) for tensor in here)
 
 
 def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkeypatch):
