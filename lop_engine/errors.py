@@ -29,6 +29,44 @@ class QueryError(UserError):
     """A filter that cannot be understood."""
 
 
+class CaptureError(UserError):
+    """A training step that cannot be captured as a CUDA graph."""
+
+
+class ReplayError(UserError):
+    """A CUDA graph that does not compute what the training step does."""
+
+
+#: What torch and the CUDA libraries call it where it has no exception type of its own.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "allocation_failed",
+)
+
+
+def memory_error(error: BaseException) -> BaseException | None:
+    """Find the error that says that a GPU or this machine ran out of memory; None if this is another kind of failure.
+
+    It is `error`, or one that `error` was raised from or after.
+    """
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return next((one for one in chain if _is_memory_error(one)), None)
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's: not imported for this
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the choice nearest to `word`, or ``''`` if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)

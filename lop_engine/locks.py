@@ -11,8 +11,8 @@ from lop_engine.rundir import FileClock, RunDir, observe
 from lop_engine.scheduler import own_job
 
 #: Exit statuses of a worker: it failed and may be tried again; what it was given cannot be trained; another one
-#: trains its runs.
-FAILED, REFUSED, LOCKED = 1, 2, 3
+#: trains its runs; its training step cannot be captured as a CUDA graph; its seeds do not fit into memory.
+FAILED, REFUSED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY = 1, 2, 3, 4, 5
 
 #: What a file system without locks says (Lustre mounted so; NFS without its lock service).
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)

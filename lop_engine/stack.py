@@ -33,10 +33,17 @@ class _AllDivergedError(Exception):
     """No seed of the stack is left to train."""
 
 
-def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requested: Callable[[], bool]) -> None:
+def train_runs(
+    spec: Spec,
+    runs: list[RunFiles],
+    device: torch.device,
+    stop_requested: Callable[[], bool],
+    cuda_graphs: bool = True,
+) -> None:
     """Train `runs`, which share `spec` and differ in their seed, to the end.
 
     Raises:
+        CaptureError, ReplayError: as `training.train`.
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
         StoreError: a checkpoint or a record file cannot be used.
     """
@@ -48,7 +55,8 @@ def train_runs(spec: Spec, runs: list[RunFiles], device: torch.device, stop_requ
     # Seeds that stand at different places cannot train in step: those places take turns.
     for start, group in groupby(sorted(runs, key=position), key=position):
         together = list(group)
-        _Stack(spec, together, [saved[run.seed] for run in together], device, stop_requested).train_from(start)
+        checkpoints = [saved[run.seed] for run in together]
+        _Stack(spec, together, checkpoints, device, stop_requested).train_from(start, cuda_graphs)
 
 
 def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
@@ -104,7 +112,7 @@ class _Stack:
         for run, kept in zip(runs, saved, strict=True):
             run.open_records(*((kept.task_documents, kept.epoch_documents) if kept else (0, 0)))
 
-    def train_from(self, start: Position) -> None:
+    def train_from(self, start: Position, cuda_graphs: bool) -> None:
         log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")
         self._progress(start)
         if start == Position():
@@ -112,7 +120,7 @@ class _Stack:
         images = open_images(self.spec, every_file=False)
         try:
             with self._notes:
-                train(self.spec, self.learner, images, self.device, self._report, start)
+                train(self.spec, self.learner, images, self.device, self._report, start, cuda_graphs)
         except _AllDivergedError:
             return
         for run in self._sound_runs():

@@ -72,13 +72,17 @@ def train(
     device: torch.device,
     report: Callable[[EpochReport], None],
     start: Position = Position(),
+    cuda_graphs: bool = True,
 ) -> None:
     """Train a stack of seeds from `start` to the end of the spec's last task.
 
     Args:
         report: called after every epoch; may raise to stop the training there.
+        cuda_graphs: on a GPU, launch each step as a CUDA graph.
+    Raises:
+        CaptureError, ReplayError: the step does not work as a CUDA graph here.
     """
-    first_epoch, step = start.epoch, fast_step(learner, device)
+    first_epoch, step = start.epoch, fast_step(learner, device, cuda_graphs)
     num_images = spec.num_classes * (spec.train_images or images.split.train)
     orders = batch_orders(learner.seeds, num_images, places(spec, start), device)
     for index, task in enumerate(tasks(spec, learner.seeds, images, device, start.task), start=start.task):

@@ -9,12 +9,14 @@ resume.
 import argparse
 import errno
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,8 +24,8 @@ from types import FrameType
 import psutil
 
 from lop_engine.datasets.staging import reading
-from lop_engine.errors import DataError, LaunchError, UserError, sentence
-from lop_engine.locks import FAILED, LOCKED, REFUSED, LockedError, hold
+from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
+from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, LockedError, hold
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
@@ -34,17 +36,30 @@ GRACE_S = 3
 
 
 class Worker:
-    """Process, signals and heartbeat of one stack; the training is `lop_engine.stack`."""
+    """Process, signals and heartbeat of one stack; the training is `lop_engine.stack`.
+
+    Args:
+        images: a copy of the spec's images.
+        notes: what a person should know of these runs.
+        cuda_graphs: on a GPU, launch each step as a CUDA graph.
+    """
 
     def __init__(
-        self, run_dirs: list[RunDir], device: str, threads: int, images: Path | None = None, note: str | None = None
+        self,
+        run_dirs: list[RunDir],
+        device: str,
+        threads: int,
+        images: Path | None = None,
+        notes: Sequence[str] = (),
+        cuda_graphs: bool = True,
     ) -> None:
-        self.spec, self.note = _common_spec(run_dirs), note
+        self.spec, self.notes = _common_spec(run_dirs), list(notes)
         self._reads_copy = False
         if images:
             self._read_copy(images)
         self.runs = [RunFiles(run_dir) for run_dir in run_dirs]
-        self.device, self.threads = device, threads
+        self.device, self.threads, self.cuda_graphs = device, threads, cuda_graphs
+        self.error: Exception | None = None
         self._stop_requested = False
         self._ended = threading.Event()
 
@@ -60,7 +75,7 @@ class Worker:
             device = torch.device(self.device)
             torch.set_num_threads(self.threads)
             prepare_device(device)
-            train_runs(self.spec, self.runs, device, lambda: self._stop_requested)
+            train_runs(self.spec, self.runs, device, lambda: self._stop_requested, self.cuda_graphs)
         except StopRequested:
             self._end("stopped")
             log("stopped")
@@ -68,26 +83,50 @@ class Worker:
             self._ended.set()
             log(f"ended at once: {error}")
             return LOCKED
-        except UserError as error:
-            log(f"failed: {error}")
-            self._end("failed", str(error).splitlines()[0])
-            # A copy may go at any time: a node's disk is cleaned. The next try reads what it was made of.
-            return FAILED if self._reads_copy and isinstance(error, DataError) else REFUSED
         except Exception as error:
-            log(traceback.format_exc())
-            self._end("failed", _in_one_line(error))
-            return FAILED
+            self.error = error  # keeps what a broken capture holds until the process ends, see `main`
+            return self._fail(error)
         else:
             self._end("finished")
         return 0
+
+    def _fail(self, error: Exception) -> int:
+        """Say in the runs' status why they failed; return the exit status."""
+        short_of = memory_error(error)
+        if isinstance(error, UserError) and not short_of:
+            log(f"failed: {error}")
+            why = str(error).splitlines()[0]
+        else:
+            log("".join(traceback.format_exception(error)))
+            why = self._too_large(short_of) if short_of else _in_one_line(error)
+        self._end("failed", why)
+        if short_of:
+            return OUT_OF_MEMORY
+        if isinstance(error, CaptureError):
+            return NO_CUDA_GRAPH
+        # A copy may go at any time: a node's disk is cleaned. The next try reads what it was made of.
+        refused = isinstance(error, UserError) and not (self._reads_copy and isinstance(error, DataError))
+        return REFUSED if refused else FAILED
+
+    def _too_large(self, short_of: BaseException) -> str:
+        """What a person reads when memory runs out, and what they can do where there is no smaller stack."""
+        wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
+        tried = f" (tried to allocate {wanted[1]})" if wanted else ""
+        if len(self.runs) > 1:
+            seeds = f"{len(self.runs)} seeds in one worker"
+            return f"{self.device}: out of memory with {seeds}{tried}; resume with fewer --seeds-per-worker"
+        return (
+            f"{self.device}: out of memory with a single seed{tried}; free memory there, or choose another --device, "
+            "then lop resume; or start over with a smaller mini_batch_size"
+        )
 
     def _read_copy(self, images: Path) -> None:
         """Train on a copy of the spec's images, if it is one; a note if not."""
         try:
             self.spec, self._reads_copy = reading(self.spec, images), True
         except (DataError, OSError) as error:
-            self.note = f"{socket.gethostname()}: {error}; the images are read from {self.spec.dataset}"
-            log(self.note)
+            self.notes.append(f"{socket.gethostname()}: {error}; the images are read from {self.spec.dataset}")
+            log(self.notes[-1])
 
     def _start(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
@@ -115,7 +154,7 @@ class Worker:
                 epochs_per_s=None,
                 stack=[run.seed for run in self.runs],
                 error=None,
-                note=self.note,
+                note="; ".join(self.notes) or None,
             )
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
@@ -182,14 +221,24 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=Path, metavar="DIR", help="a copy of the images that run.json names")
-    parser.add_argument("--note", metavar="TEXT", help="what a person should know of these runs")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="TEXT", help="what a person should know of these runs"
+    )
+    parser.add_argument("--no-cuda-graphs", action="store_true", help="launch each training step kernel by kernel")
     args = parser.parse_args()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
     try:
         with ExitStack() as locks:
             for run_dir in run_dirs:
                 locks.enter_context(hold(run_dir))
-            return Worker(run_dirs, args.device, args.threads, args.images, args.note).run()
+            options = args.images, args.note, not args.no_cuda_graphs
+            worker = Worker(run_dirs, args.device, args.threads, *options)
+            status = worker.run()
+            if status in (NO_CUDA_GRAPH, OUT_OF_MEMORY):
+                # All is written. Freeing what a broken capture holds may abort the process (pytorch#180395), and its
+                # exit status with it.
+                os._exit(status)
+            return status
     except UserError as error:
         print(error, file=sys.stderr)
         return LOCKED if isinstance(error, LockedError) else REFUSED

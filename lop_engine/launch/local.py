@@ -4,15 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from lop_engine.errors import StoreError
 from lop_engine.launch.devices import place
 from lop_engine.launch.plan import Plan
-from lop_engine.locks import FAILED, LOCKED, REFUSED
+from lop_engine.launch.retries import Retries
+from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
 from lop_engine.logs import last_line
 from lop_engine.rundir import RunDir
 
@@ -48,9 +49,8 @@ class LocalLauncher:
 
     def __init__(self, plan: Plan, retries: int = 0, worker_options: Sequence[str] = ()) -> None:
         self._queue = list(plan.stacks)
-        self._retries = retries
+        self._retries = Retries(retries)
         self._worker_options = worker_options
-        self._tries: Counter[RunDir] = Counter()
         self._reports: list[str] = []
         self._threads = plan.resources.threads
         self._slots = [_Slot(device) for device in plan.resources.devices]
@@ -65,32 +65,29 @@ class LocalLauncher:
         """Reap workers that have ended, and start the next."""
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
-                failed = _settle(slot.stack, slot.process, self._stopping)
+                code, failed = slot.process.returncode, _settle(slot.stack, slot.process, self._stopping)
                 slot.process = None
                 if failed and not self._stopping:
-                    self._try_again(failed)
+                    self._try_again(code, slot.stack, failed)
             while self._queue and not slot.process:
                 slot.stack = [run_dir for run_dir in self._queue.pop(0) if _is_wanted(run_dir)]
                 if slot.stack:
-                    slot.process = _start_worker(slot.stack, slot.device, self._threads, self._worker_options)
+                    options = [*self._worker_options, *self._retries.worker_options(slot.stack)]
+                    slot.process = _start_worker(slot.stack, slot.device, self._threads, options)
 
     def take_reports(self) -> list[str]:
         """What has happened to workers since the last call, for people."""
         reports, self._reports = self._reports, []
         return reports
 
-    def _try_again(self, failed: dict[RunDir, str]) -> None:
-        """Put runs back on the queue, at its end, that may be tried again."""
-        again = [run_dir for run_dir in failed if self._tries[run_dir] < self._retries]
-        for run_dir, why in failed.items():
-            then = f"; trying again ({self._tries[run_dir] + 1} of {self._retries})" if run_dir in again else ""
-            self._reports.append(f"{run_dir.name} failed: {why}{then}")
-        for run_dir in again:
-            self._tries[run_dir] += 1
+    def _try_again(self, code: int, stack: Sequence[RunDir], failed: dict[RunDir, str]) -> None:
+        """Put runs back on the queue that may be tried again."""
+        decision = self._retries.decide(code, stack, failed)
+        self._reports += decision.reports
+        for run_dir in chain(*decision.first, *decision.last):
             with suppress(OSError, StoreError):
                 run_dir.write_status(replace(run_dir.read_status(), state="queued", epochs_per_s=None))
-        if again:
-            self._queue.append(again)
+        self._queue = [*decision.first, *self._queue, *decision.last]
 
     def stop(self, at_once: bool = False) -> None:
         """Ask the workers to save and stop, or kill them `at_once`; start nothing more."""
@@ -148,7 +145,8 @@ def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping:
     for run_dir in stack:
         with suppress(OSError, StoreError):
             status = run_dir.read_status()
-            if status.state == "failed" and status.pid == process.pid and code == FAILED:
+            may_succeed = code in (FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY)
+            if status.state == "failed" and status.pid == process.pid and may_succeed:
                 failed[run_dir] = status.error or ""
             of_another = code == LOCKED or (status.state == "running" and status.pid != process.pid)
             if status.state not in ("running", "queued") or of_another or not run_dir.path.is_dir():

@@ -1,108 +1,22 @@
-"""What a GPU asks of the engine, held on a CPU: one record of a step for all, nothing mixed, nothing waited for."""
+"""What a GPU asks of the engine, held on a CPU: nothing mixed, nothing waited for, memory as planned."""
 
 import sys
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import checkpoint, metrics, training
 from lop_engine.convolution import WAYS, Way, hidden_maps, way_of
-from lop_engine.cuda_graph import WARM_UP_STEPS, CudaGraphStep, _Capture, fast_step
 from lop_engine.image_convolution import ImageConvolution
 from lop_engine.launch.plan import seed_bytes_on_gpu
 from lop_engine.learners import build_learner, step_numbers
-from lop_engine.learners.learner import Mechanism, StepResult
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
 from lop_engine.records import ALL_METRICS
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
 from lop_engine.transfers import HostCopies
-from tests.engine.test_learners import CPU, METHODS, batches, make_spec
-
-
-def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of two seeds; the last one is short."""
-    one, other = batches(0, num), batches(1, num)
-    both = [(torch.stack([a, b]), torch.stack([c, d])) for (a, c), (b, d) in zip(one, other, strict=True)]
-    return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
-
-
-class FrozenStep(CudaGraphStep):
-    """In place of a CUDA graph the kernels of one step, recorded by torch.fx: bound to their tensors like those."""
-
-    def _capture(self, images, labels):
-        for _ in range(WARM_UP_STEPS):
-            self.learner.learn(images, labels)
-        kernels = make_fx(lambda x, y: vars(self.learner.learn(x, y)))(images, labels)
-        result = StepResult(torch.zeros(2), torch.zeros(2))
-
-        class Graph:
-            def replay(self):
-                with torch.no_grad():
-                    for name, tensor in kernels(images, labels).items():
-                        getattr(result, name).copy_(tensor)
-
-        return _Capture(Graph(), images, labels, result)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_step_recorded_once_and_replayed_trains_as_the_step_itself(method):
-    eager, graphed = (build_learner(make_spec(method), [0, 1], CPU) for _ in range(2))
-    step = FrozenStep(graphed)
-    for learner in (eager, graphed):
-        learner.start_epoch(0, 0)
-    for images, labels in stacked_batches(8):
-        expected, result = eager.step(images, labels), step(images, labels)
-        assert torch.equal(result.loss_S, expected.loss_S)
-        assert torch.equal(result.accuracy_S, expected.accuracy_S)
-    kept = graphed.state()
-    for name, tensor in eager.state().items():
-        assert torch.equal(kept[name], tensor), name
-
-
-class CountingInPython(Mechanism):
-    """What must not be: a step that is another one each time."""
-
-    steps = 0
-
-    def after_update(self, params, hidden):
-        self.steps += 1
-        params["fc3.bias"].add_(self.steps)
-
-
-def test_a_step_that_keeps_count_in_python_would_be_noticed():
-    learner = build_learner(make_spec("bp"), [0, 1], CPU)
-    learner.mechanism = CountingInPython()
-    step, before = FrozenStep(learner), learner.params["fc3.bias"].detach().clone()
-    for images, labels in stacked_batches(3)[:2]:
-        step(images, labels)
-    added = (learner.params["fc3.bias"].detach() - before).mean().item()
-    assert added != pytest.approx(1 + 2, abs=0.5)
-
-
-def test_where_a_step_cannot_be_captured_it_is_trained_as_it_is_and_a_warning_says_so():
-    class Unable(CudaGraphStep):
-        def _capture(self, images, labels):
-            self.learner.learn(images, labels)
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-    eager, other = (build_learner(make_spec("cbp"), [0, 1], CPU) for _ in range(2))
-    step = Unable(other)
-    batch, *more = stacked_batches(3)
-    with pytest.warns(UserWarning, match="without CUDA graphs.*not permitted"):
-        step(*batch)
-    for images, labels in more:
-        step(images, labels)
-    for images, labels in (batch, *more):
-        eager.step(images, labels)
-    assert torch.equal(eager.params["conv1.weight"], other.params["conv1.weight"])
-
-
-def test_a_cpu_needs_no_record():
-    learner = build_learner(make_spec(), [0], CPU)
-    assert fast_step(learner, CPU) == learner.step
+from tests.engine.test_learners import CPU, METHODS, make_spec
 
 
 @pytest.mark.parametrize("method", METHODS)

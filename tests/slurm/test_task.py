@@ -12,7 +12,10 @@ from lop_engine.launch.slurm import task as task_module
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
+from tests.broken_workers import workers
 from tests.slurm.tasks import documents, prepare, stand_in, task_of, wait_for_tasks
+
+__all__ = ["workers"]
 
 
 class RequeuedError(Exception):
@@ -118,3 +121,13 @@ def test_a_turn_takes_up_what_the_one_before_left_as_stopped_but_not_what_a_pers
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     task_of([left, by_a_person])()
     assert [run_dir.read_status().state for run_dir in (left, by_a_person)] == ["finished", "stopped"]
+
+
+def test_a_task_whose_seeds_do_not_fit_together_trains_them_in_smaller_stacks(tmp_path, in_job, workers):
+    workers(fits=1)
+    dirs = prepare(tmp_path / "runs", seeds=(0, 1))
+    task_of(dirs, retries=0)()
+    for run_dir in dirs:
+        status = run_dir.read_status()
+        assert (status.state, status.stack, status.error) == ("finished", [run_dir.seed], None)
+        assert len(documents(run_dir)) == 3

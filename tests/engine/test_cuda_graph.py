@@ -1,0 +1,206 @@
+"""The training step as a CUDA graph, with torch.cuda stood in for: what is replayed, compared, and refused."""
+
+import pytest
+import torch
+
+from lop_engine import cuda_graph
+from lop_engine.cuda_graph import CudaGraphStep, fast_step
+from lop_engine.device import use_device
+from lop_engine.errors import CaptureError, ReplayError
+from lop_engine.learners import Learner, build_learner
+from lop_engine.learners.learner import Mechanism
+from tests.engine.fake_cuda import Graph, fake_cuda
+from tests.engine.test_learners import CPU, METHODS, batches, make_spec
+
+__all__ = ["fake_cuda"]
+
+GPU = torch.device("cuda", 1)
+
+
+def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of two seeds; the last one is short."""
+    one, other = batches(0, num), batches(1, num)
+    both = [(torch.stack([a, b]), torch.stack([c, d])) for (a, c), (b, d) in zip(one, other, strict=True)]
+    return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
+
+
+def a_learner(method: str = "bp", **changes) -> Learner:
+    learner = build_learner(make_spec(method, **changes), [0, 1], CPU)
+    learner.start_epoch(0, 0)
+    return learner
+
+
+def copied(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in learner.state().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_replayed_steps_train_as_eager_steps_do(method, fake_cuda):
+    eager, graphed = a_learner(method), a_learner(method)
+    step = fast_step(graphed, torch.device("cuda", 0))
+    for images, labels in stacked_batches(8):
+        expected, result = eager.step(images, labels), step(images, labels)
+        assert torch.equal(result.loss_S, expected.loss_S)
+        assert torch.equal(result.accuracy_S, expected.accuracy_S)
+    assert same(eager.state(), graphed.state())
+    assert [graph.replays for graph in fake_cuda.graphs] == [7, 1]  # a graph a batch size
+
+
+def test_without_graphs_a_step_is_eager(fake_cuda):
+    learner = a_learner()
+    assert fast_step(learner, CPU) == learner.step
+    assert fast_step(learner, GPU, cuda_graphs=False) == learner.step
+
+
+def test_warm_up_and_capture_share_one_stream_of_their_own(fake_cuda, monkeypatch):
+    learner, learn, learned_on = a_learner(), Learner.learn, []
+
+    def watched(learner, images, labels):
+        learned_on.append(fake_cuda.streams[-1])
+        return learn(learner, images, labels)
+
+    monkeypatch.setattr(Learner, "learn", watched)
+    step = CudaGraphStep(learner)
+    for images, labels in stacked_batches(2):
+        step(images, labels)
+    [side] = set(fake_cuda.captured_on)
+    assert side is not fake_cuda.streams[0]
+    each = [side] * (cuda_graph.WARM_UP_STEPS + 1) + [fake_cuda.streams[0]]  # the last is the one compared with
+    assert learned_on == each * 2
+
+
+def test_on_another_gpu_than_the_current_one_the_empty_graph_is_refused(fake_cuda):
+    """As pytorch#87894 has it: nothing is captured, nothing is said, and a replay changes nothing."""
+    fake_cuda.device = 1
+    with pytest.raises(ReplayError, match="graph of the training step is empty"):
+        CudaGraphStep(a_learner())(*stacked_batches(2)[0])
+    use_device(GPU)
+    CudaGraphStep(a_learner())(*stacked_batches(2)[0])
+
+
+def test_an_empty_graph_is_refused_even_if_every_seed_has_diverged(fake_cuda):
+    fake_cuda.device = 1
+    learner = a_learner()
+    with torch.no_grad():
+        learner.params["conv1.weight"].fill_(torch.nan)
+    with pytest.raises(ReplayError, match="is empty"):
+        CudaGraphStep(learner)(*stacked_batches(2)[0])
+
+
+def test_a_diverged_seed_is_no_reason_to_refuse_the_graph(fake_cuda):
+    eager, graphed = a_learner("cbp"), a_learner("cbp")
+    for learner in (eager, graphed):
+        with torch.no_grad():
+            learner.params["conv1.weight"][0].fill_(torch.nan)
+    batch = stacked_batches(2)[0]
+    eager.step(*batch)
+    CudaGraphStep(graphed)(*batch)
+    for name, tensor in eager.state().items():
+        assert torch.equal(graphed.state()[name][1], tensor[1]), name
+
+
+class CountingInPython(Mechanism):
+    """Adds another number in each step; a graph repeats the one of its capture."""
+
+    steps = 0
+
+    def after_update(self, params, hidden):
+        self.steps += 1
+        params["fc3.bias"].add_(self.steps)
+
+
+class DrawingAnew(Mechanism):
+    """Draws into a new tensor each time; a graph reads the one that it was captured with."""
+
+    drawn = torch.zeros(())
+
+    def draw(self):
+        self.drawn = torch.randn(())
+
+    def after_update(self, params, hidden):
+        params["fc1.bias"].add_(self.drawn)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "name"), [(CountingInPython, "params.fc3.bias"), (DrawingAnew, "params.fc1.bias")]
+)
+def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(mechanism, name, fake_cuda):
+    learner = a_learner()
+    learner.mechanism = mechanism()
+    with pytest.raises(ReplayError, match=f"{name} of seed 0, batch of 20"):
+        CudaGraphStep(learner)(*stacked_batches(2)[0])
+
+
+@pytest.mark.parametrize("method", ["bp", "snp", "cbp", "adam cbp", "adamW", "linear"])
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, kept, fake_cuda, monkeypatch):
+    captured = CudaGraphStep._capture
+
+    def with_losses(step, images, labels):
+        made = captured(step, images, labels)
+        made.graph.calls = made.graph.calls[: int(kept * len(made.graph.calls))]
+        return made
+
+    monkeypatch.setattr(CudaGraphStep, "_capture", with_losses)
+    with pytest.raises(ReplayError):
+        CudaGraphStep(a_learner(method))(*stacked_batches(2)[0])
+
+
+def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_cuda, monkeypatch):
+    """With a step size of 1e-5 weights that were not updated are right to five digits."""
+    replay = Graph.replay
+
+    def without_updates(graph):
+        kept = {name: tensor.clone() for name, tensor in learner.params.items()}
+        replay(graph)
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                learner.params[name].copy_(tensor)
+
+    learner = a_learner(step_size=1e-5)
+    CudaGraphStep(learner)(*stacked_batches(2)[0])
+    monkeypatch.setattr(Graph, "replay", without_updates)
+    with pytest.raises(ReplayError, match="computes something else"):
+        CudaGraphStep(learner)(*stacked_batches(2)[0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fake_cuda, monkeypatch):
+    """A library may choose another algorithm in a capture. Here its images differ in the last digits."""
+    captured, noise = CudaGraphStep._capture, torch.Generator().manual_seed(0)
+
+    def rounding_differently(step, images, labels):
+        made = captured(step, images, labels)
+
+        def replay():
+            made.images_SBCHW.mul_(1 + 1e-6 * torch.randn(images.shape, generator=noise))
+            Graph.replay(made.graph)
+
+        made.graph.replay = replay
+        return made
+
+    monkeypatch.setattr(CudaGraphStep, "_capture", rounding_differently)
+    learner = a_learner(method, precision=precision)
+    for images, labels in stacked_batches(3):
+        before = copied(learner)
+        CudaGraphStep(learner)(images, labels)
+        assert not same(before, copied(learner))
+
+
+def test_a_step_that_cannot_be_captured_ends_training_with_the_reason(fake_cuda):
+    fake_cuda.fail = RuntimeError("operation not permitted when stream is capturing")
+    with pytest.raises(CaptureError, match="as a CUDA graph: operation not permitted when stream is capturing"):
+        CudaGraphStep(a_learner())(*stacked_batches(2)[0])
+
+
+def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_failed_capture(fake_cuda):
+    """The end of the capture raises an error of its own, which hides that of the allocator."""
+    fake_cuda.fail = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    with pytest.raises(RuntimeError, match="previous error during capture") as caught:
+        CudaGraphStep(a_learner())(*stacked_batches(2)[0])
+    assert not isinstance(caught.value, CaptureError)

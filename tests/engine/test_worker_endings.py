@@ -1,0 +1,147 @@
+"""How a worker ends when training fails: its exit status, and what the runs' status tells people."""
+
+import signal
+
+import pytest
+import torch
+
+from lop_engine import background, metrics, training
+from lop_engine.errors import CaptureError, ReplayError, StoreError
+from lop_engine.launch import prepare_run_dirs
+from lop_engine.learners import Learner
+from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
+from lop_engine.records import RunStatus
+from lop_engine.spec import Run, Spec
+from lop_engine.worker import Worker
+from tests.helpers import TINY
+
+CUDA = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.10 GiB of which 3.12 MiB is free"
+)
+CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+    "4000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.fixture(autouse=True)
+def signals_stay_ours(monkeypatch):
+    """The worker runs in this process."""
+    monkeypatch.setattr(signal, "signal", lambda *args: None)
+    monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Returns a function that trains seeds in a worker, and returns its exit status and a run's status."""
+
+    def run(num_seeds: int = 1, **options) -> tuple[int, RunStatus]:
+        runs = [Run("cbp", "default", seed, Spec(**TINY | {"metrics_every": 1})) for seed in range(num_seeds)]
+        dirs = prepare_run_dirs(tmp_path, runs).to_train
+        return Worker(dirs, "cpu", torch.get_num_threads(), **options).run(), dirs[-1].read_status()
+
+    return run
+
+
+def failing(error: Exception):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+PLACES = {
+    "a step": (Learner, "step"),
+    "the metrics": (training, "start_measuring"),
+    "the end of the metrics": (metrics.Measurement, "result"),
+    "a capture": (training, "fast_step"),
+    "the next task's images": (training, "stack_images"),
+    "the start of an epoch": (Learner, "start_epoch"),
+}
+
+
+@pytest.mark.parametrize("in_threads", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_memory_may_run_out_anywhere_in_training(place, in_threads, train, monkeypatch):
+    """A GPU's epoch ends in another thread, while the next one trains."""
+    monkeypatch.setattr(background, "works_beside", lambda device: in_threads)
+    monkeypatch.setattr(*PLACES[place], failing(CUDA))
+    code, status = train(2)
+    assert code == OUT_OF_MEMORY
+    assert status.state == "failed"
+    assert "2 seeds in one worker (tried to allocate 20.00 MiB); resume with fewer --seeds-per-worker" in status.error
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (CUDA, " (tried to allocate 20.00 MiB)"),
+        (CPU, " (tried to allocate 4000 bytes)"),
+        (torch.OutOfMemoryError("allocation failed"), ""),
+        (MemoryError(), ""),
+        (OSError(12, "Cannot allocate memory"), ""),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), ""),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), ""),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), ""),
+    ],
+)
+def test_every_kind_of_lack_of_memory_is_told_with_what_to_do(error, tried, train, monkeypatch):
+    monkeypatch.setattr(Learner, "step", failing(error))
+    code, status = train()
+    assert code == OUT_OF_MEMORY
+    assert status.error == (
+        f"cpu: out of memory with a single seed{tried}; free memory there, or choose another --device, "
+        "then lop resume; or start over with a smaller mini_batch_size"
+    )
+
+
+def test_lack_of_memory_behind_another_error_is_found(train, monkeypatch):
+    """The end of a capture that failed raises another error; a file that cannot be read into memory seems damaged."""
+
+    def fail(*args):
+        try:
+            raise CUDA
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def fail_to_read(*args):
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise StoreError("checkpoint.pt: damaged checkpoint; start this run over with --fresh") from error
+
+    for how in (fail, fail_to_read):
+        monkeypatch.setattr(Learner, "step", how)
+        code, status = train()
+        assert code == OUT_OF_MEMORY
+        assert "out of memory" in status.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CaptureError("the training step cannot be captured as a CUDA graph: operation not permitted"), NO_CUDA_GRAPH),
+        (ReplayError("the CUDA graph of the training step is empty"), REFUSED),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), FAILED),
+        (OSError(28, "No space left on device"), FAILED),
+    ],
+)
+def test_other_failures_have_a_status_of_their_own(error, code, train, monkeypatch):
+    monkeypatch.setattr(Learner, "step", failing(error))
+    ended, status = train()
+    assert ended == code
+    assert status.state == "failed"
+    assert status.error
+
+
+def test_a_worker_is_told_to_train_without_graphs_and_why(train, monkeypatch):
+    asked, fast_step = [], training.fast_step
+
+    def watched(learner, device, cuda_graphs):
+        asked.append(cuda_graphs)
+        return fast_step(learner, device, cuda_graphs)
+
+    monkeypatch.setattr(training, "fast_step", watched)
+    code, status = train(cuda_graphs=False, notes=["the images are a copy", "trained without CUDA graphs"])
+    assert (code, asked, status.state) == (0, [False], "finished")
+    assert status.note == "the images are a copy; trained without CUDA graphs"
