@@ -1,7 +1,7 @@
 """The dashboard's App: owns what is shown and how, and routes frames and keys to its screens."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,6 +12,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -21,6 +22,7 @@ from lop_engine.runs import Snapshot
 from lop_tui.dashboard import control
 from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
+from lop_tui.dashboard.plain import PlainText
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.replay import Replay
 from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
@@ -33,6 +35,9 @@ FINAL_FRAME_S = 1.5
 LEAST_PALETTE_WIDTH = 24
 """Textual's palette cannot be laid out in a narrower terminal."""
 DARK, LIGHT = "textual-dark", "textual-light"
+
+
+_PLAIN_TEXT = PlainText()
 
 
 class Dashboard(App[bool]):
@@ -78,6 +83,9 @@ class Dashboard(App[bool]):
     def markers(self) -> Markers:
         """What charts are drawn with."""
         return self.settings.markers or usual_markers()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), _PLAIN_TEXT]
 
     def get_default_screen(self) -> Screen[None]:
         return OverviewScreen()
