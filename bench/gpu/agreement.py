@@ -1,4 +1,4 @@
-"""Whether a GPU computes what it should: against the reference, eager steps, other stacks and the CPU."""
+"""Compare what a GPU computes with the reference, with eager steps, with other stacks and with the CPU."""
 
 import math
 import warnings
@@ -16,17 +16,17 @@ from bench.gpu.results import Report
 from bench.gpu.ways import LAYERS, Grouped, error_of
 
 GOLDEN = {"bp": (20, 2e-5), "l2": (20, 2e-4), "adam": (5, 5e-3)}
-"""Of a golden run: steps compared, and the largest difference of a loss. Rounding grows by the step, most in Adam."""
+"""By golden run: steps compared, and the tolerance of a loss. Rounding errors grow with each step, most with Adam."""
 
 FLOAT32_TOLERANCE = 2e-5
-"""Of a convolution, relative to its largest value: float32 stays below a tenth of it, TF32 is twenty times above."""
+"""Largest relative error of a convolution. Errors in float32 are a tenth of it, in TF32 some twenty times as large."""
 
 TOLERANCE = {"fp32": 1e-2, "tf32": 0.1, "bf16": 0.3}
-"""How far apart two computations of the same steps may end by rounding alone; see `apart`."""
+"""Largest distance (`apart`) that rounding explains between two computations of the same steps."""
 
 NUM_STEPS = 6
 
-#: How far a metric of equal weights may lie apart on two devices, relative to its largest value over the seeds.
+#: Largest difference of a metric of equal weights on two devices, relative to its largest value over the seeds.
 METRIC_TOLERANCE = {
     "curvature": 0.05,  # each device draws directions of its own
     "stable_rank": 0.03,  # whole numbers
@@ -35,12 +35,12 @@ METRIC_TOLERANCE = {
     "gradient_norm": 1e-3,
 }
 UNITS_TOLERANCE = 0.01
-"""Absolute, for proportions of units: a unit on the threshold."""
+"""Largest difference of a proportion of units: single units lie on the threshold."""
 DEFAULT_TOLERANCE = 1e-3
 
 
 def apart(one: Trained, other: Trained, seeds: Sequence[int] | None = None) -> float:
-    """How far apart two trainings from the same state end: 0 is bitwise equal, 1 as far as one of them went.
+    """Return how far apart two trainings from the same state end: 0 is bitwise equal, 1 as far as one of them moved.
 
     The norm of the difference of the ends over the norm of the movement, of weights, optimiser and mechanism in turn;
     the largest counts. Infinite if one of them is NaN.
@@ -64,7 +64,7 @@ def _squares(one: Tensor, other: Tensor) -> float:
 
 
 def moved(trained: Trained) -> bool:
-    """Whether the weights of every seed have changed."""
+    """Return whether the weights of every seed have changed."""
     changed_S: list[Tensor] = [
         (trained.end[name] != start).flatten(1).any(1) for name, start in trained.start.items() if "params" in name
     ]
@@ -72,7 +72,7 @@ def moved(trained: Trained) -> bool:
 
 
 def golden(setup: Setup, report: Report) -> None:
-    """The reference's losses, with its own memory layout and with ours; and float32 that is not rounded."""
+    """Compare losses with the reference's, in both memory layouts, and check that float32 is not rounded."""
     for name, (num_steps, tolerance) in list(GOLDEN.items())[: setup.pick(None, 1)]:
         criterion = f"losses of {num_steps} steps differ by <= {tolerance:g}"
         for layout in ("contiguous", "channels-last"):
@@ -87,7 +87,7 @@ def golden(setup: Setup, report: Report) -> None:
 
 
 def graphs(setup: Setup, report: Report) -> None:
-    """The worker's step against the eager step, from the same state on the same batches, one of them short."""
+    """Compare the worker's step with the eager step, from the same state on the same batches, one of them short."""
     for name, precision in product(engine.setting_names(), engine.PRECISIONS):
         check, criterion = f"{name}, {precision}", f"apart <= {TOLERANCE[precision]:g}, every seed moves, no warning"
         if not report.is_done(check):
@@ -109,7 +109,7 @@ def _compare_with_eager(setup: Setup, report: Report, name: str, precision: str,
 
 
 def stack(setup: Setup, report: Report) -> None:
-    """A seed computes the same alone and in a stack, but for rounding."""
+    """Check that a seed computes the same alone and in a stack, except for rounding."""
     criterion = f"apart <= {TOLERANCE['fp32']:g}"
     seeds = list(range(setup.pick(8, 3)))
     for name in ("bp", "snp", "cbp"):
@@ -122,7 +122,7 @@ def stack(setup: Setup, report: Report) -> None:
 
 
 def diverged(setup: Setup, report: Report) -> None:
-    """A seed with NaN weights changes no other seed of its stack, and stays NaN itself."""
+    """Check that a seed with NaN weights changes no other seed of its stack, and stays NaN itself."""
     criterion = f"others apart <= {TOLERANCE['fp32']:g}; the seed itself NaN"
     for name in ("bp", "cbp"):
         with report.attempt(name, criterion):
@@ -140,7 +140,7 @@ def _break_the_second(learner: engine.Learner) -> None:
 
 
 def metrics(setup: Setup, report: Report) -> None:
-    """Every metric of equal weights, on this device and on the CPU."""
+    """Compare every metric of equal weights on this device and on the CPU."""
     spec = engine.spec_of("bp", setup, metrics=engine.ALL_METRICS, curvature_images=setup.pick(200, 20))
     here = engine.Stack(setup, spec, 2)
     here.train_epoch()

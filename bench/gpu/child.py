@@ -24,7 +24,7 @@ from bench.gpu.stages import Stage, choose
 
 
 def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit, done: Sequence[str] = ()) -> None:
-    """Run stages in this process, up to one that leaves CUDA unusable: the rest needs another process.
+    """Run stages in this process. Return early after a stage that leaves CUDA unusable; the rest needs a new process.
 
     Args:
         done: checks of the first stage that an earlier process has reported.
@@ -51,7 +51,7 @@ def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit, done: Sequence
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """The machine and the versions that figures depend on."""
+    """Return the machine and the versions that figures depend on."""
     found: dict[str, Any] = {
         "device": "CPU",
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Which way to convolve a stack of seeds is fastest on this card: each way, layer and pass as a CUDA graph."""
+"""Time the ways to convolve a stack of seeds, each pass of each layer as a CUDA graph."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ ROUNDS, CALLS = 7, 3
 
 
 def convolutions(setup: Setup, report: Report) -> None:
-    """Hold every way against the reference, then time each by stack, precision and layer."""
+    """Compare every way with the reference, then time each by stack, precision and layer."""
     criterion = f"relative difference of every pass <= {TOLERANCE:g}"
     for way in dict.fromkeys(variant.way for variant in WAYS.values()):
         with report.attempt(way.__name__, criterion):
@@ -30,7 +30,7 @@ def convolutions(setup: Setup, report: Report) -> None:
 
 
 def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision: Precision) -> None:
-    """A row a layer: milliseconds and TFLOP/s of each pass, and what a training step takes of them."""
+    """Report milliseconds and TFLOP/s of each pass, a row for each layer."""
     variant = WAYS[name]
     batch = setup.pick(100, 4)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -55,7 +55,7 @@ def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision
 
 
 def _replayed_ms(call: Callable[[], Any], setup: Setup) -> float:
-    """Median milliseconds of a call; on a GPU of a CUDA graph's replay."""
+    """Return the median milliseconds of a call; on a GPU, of the replay of its CUDA graph."""
     if not setup.on_gpu:
         call()
         began = time.perf_counter()

@@ -1,6 +1,6 @@
-"""The engine as the checks use it: every call into `lop_engine`'s training is made here.
+"""All calls of the checks into `lop_engine`'s training.
 
-A change of the engine's entry points is mended in this one module.
+If the engine's entry points change, only this module changes with them.
 
 Dimensions: S seeds, N images, B batch.
 """
@@ -53,7 +53,7 @@ _SMALL = {"width": 0.25, "train_images": 40, "test_images": 20, "mini_batch_size
 
 @dataclass(frozen=True)
 class Setup:
-    """Where to compute, and whether in the small form that tries the check itself."""
+    """The device, and whether the small form is wanted, which tries the check itself."""
 
     device: torch.device
     small: bool = False
@@ -67,19 +67,19 @@ class Setup:
         return small if self.small else whole
 
     def settle(self) -> None:
-        """Wait until the device has done all that it was given."""
+        """Wait until the device has done all queued work."""
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
     def free(self) -> None:
-        """Return the memory of what is no longer used to the device."""
+        """Give unused memory back to the device."""
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()
 
 
 def device_problem(name: str) -> str:
-    """Why a device cannot be used and what to do; empty if it can."""
+    """Return why a device cannot be used and what to do; empty if it can be used."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -94,7 +94,7 @@ def device_problem(name: str) -> str:
 
 @contextmanager
 def cudnn_choice(deterministic: bool, benchmark: bool = False) -> Iterator[None]:
-    """Within it, how cuDNN chooses its algorithms. A worker's choice is deterministic, without a benchmark."""
+    """Set how cuDNN chooses its algorithms in the context. A worker uses deterministic ones, without a benchmark."""
     flags = torch.backends.cudnn
     before = flags.deterministic, flags.benchmark
     flags.deterministic, flags.benchmark = deterministic, benchmark
@@ -115,12 +115,12 @@ def setting_names() -> list[str]:
 
 
 def spec_of(name: str, setup: Setup, **changes: Any) -> Spec:
-    """The settings of a method for checks: it does all that it can do within a few steps."""
+    """Return settings of a method under which all its parts act within a few steps."""
     return _paper(name, setup, **(_CHANGES.get(name, {}) | changes))
 
 
 def timed_spec(name: str, setup: Setup, **changes: Any) -> Spec:
-    """The paper's protocol of a method."""
+    """Return the paper's protocol of a method."""
     return _paper(name, setup, **changes)
 
 
@@ -131,7 +131,7 @@ def _paper(name: str, setup: Setup, **changes: Any) -> Spec:
 
 
 def batches(seeds: Sequence[int], num: int, spec: Spec, device: torch.device) -> Iterator[Batch]:
-    """Random batches, each seed's own: images (S, B, C, H, W) and labels (S, B). The last but one is short."""
+    """Yield random batches, each seed's own: images (S, B, C, H, W) and labels (S, B). The last but one is short."""
     for number in range(num):
         size = spec.mini_batch_size * 3 // 8 if number == num - 2 else spec.mini_batch_size
         generators = [torch.Generator().manual_seed(1000 * seed + number) for seed in seeds]
@@ -142,7 +142,7 @@ def batches(seeds: Sequence[int], num: int, spec: Spec, device: torch.device) ->
 
 @dataclass(frozen=True)
 class Trained:
-    """A stack before and after some steps, and each step's losses (steps, S)."""
+    """The state of a stack before and after some steps, and each step's losses (steps, S)."""
 
     start: dict[str, Tensor]
     end: dict[str, Tensor]
@@ -180,7 +180,7 @@ def train(
 
 
 def golden_losses(name: str, setup: Setup, weights_channels_last: bool, num_steps: int) -> tuple[Tensor, Tensor]:
-    """Losses of the first golden steps of two seeds, (steps, 2), and the reference's, (steps, 1)."""
+    """Return the losses of the first golden steps of two seeds, (steps, 2), and the reference's, (steps, 1)."""
     start = golden.params("init", 2)
     if weights_channels_last:
         start = {key: channels_last(weight) for key, weight in start.items()}
@@ -225,14 +225,14 @@ class Stack:
         self._last = training.train_epoch(self.step, self.task, self._order_SN, self.spec.mini_batch_size)
 
     def measure(self, *names: str) -> dict[str, list[float]]:
-        """The spec's metrics, or those named, after `train_epoch`: one value a seed."""
+        """Measure the spec's metrics, or those named, after `train_epoch`; return one value a seed."""
         place = (0, 0)
         return training.measure_epoch(
             self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
         )
 
     def start_measuring(self, *names: str) -> object:
-        """Queue the same on the device without waiting for it, as a worker does."""
+        """Queue the same measurement on the device without waiting for it, as a worker does."""
         place = (0, 0)
         return training.start_measuring(
             self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
@@ -247,7 +247,7 @@ class Stack:
         return self.task.train_SNCHW[:, :size].contiguous(), self.task.train_labels_SN[:, :size].contiguous()
 
     def on_cpu(self) -> "Stack":
-        """The same stack after the same epoch, on the CPU."""
+        """Copy the stack after its epoch to the CPU."""
         copy = Stack(Setup(torch.device("cpu"), self.setup.small), self.spec, self.num_seeds)
         copy.learner.load_state({name: tensor.cpu() for name, tensor in self.learner.state().items()})
         copy._order_SN = self._order_SN.cpu()
@@ -256,12 +256,12 @@ class Stack:
         return copy
 
     def planned_bytes(self) -> int:
-        """What the launcher plans for a worker of this stack."""
+        """Memory that the launcher plans for a worker of this stack."""
         return WORKER_BYTES_ON_GPU + self.num_seeds * seed_bytes_on_gpu(self.spec)
 
 
 def seeds_that_fit(spec: Spec, setup: Setup) -> int:
-    """The largest stack that the launcher would put on the card now, at least 1; on a CPU any."""
+    """Return the largest stack that fits the card's free memory by the launcher's plan, at least 1."""
     if not setup.on_gpu:
         return MAX_SEEDS_ON_GPU
     free = torch.cuda.mem_get_info(setup.device)[0]
@@ -272,7 +272,7 @@ _largest: dict[str, training.Task] = {}
 
 
 def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
-    """A task of the first seeds. The largest is kept: the images of many seeds take seconds to make."""
+    """Return a task of the first seeds. The largest is cached: the images of many seeds take seconds to make."""
     key = f"{device} {spec.train_images} {spec.test_images}"
     kept = _largest.get(key)
     if kept is None or len(kept.classes) < num_seeds:
@@ -285,7 +285,7 @@ def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
 
 
 def forget_tasks() -> None:
-    """Free the images that are kept."""
+    """Free the cached images."""
     _largest.clear()
 
 

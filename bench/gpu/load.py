@@ -1,4 +1,4 @@
-"""What training asks of a GPU: whether the host waits for it, and how much memory it takes."""
+"""Check whether training waits for the GPU, and how much of its memory it takes."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ NUM_EPOCHS = 5
 
 
 def waiting(setup: Setup, report: Report) -> None:
-    """torch's own detector of synchronising calls, during an epoch of graph steps and while its metrics are queued."""
+    """Count synchronising calls, by torch's detector, in an epoch of graph steps and while its metrics are queued."""
     stack = engine.Stack(setup, engine.spec_of("cbp", setup, metrics=engine.ALL_METRICS), setup.pick(4, 2))
     stack.train_epoch()
     stack.measure()
@@ -34,7 +34,7 @@ def waiting(setup: Setup, report: Report) -> None:
 
 
 def _synchronisations(setup: Setup, call: Callable[[], object], mode: str) -> list[str]:
-    """Where a call waits for the device, file and line each time; with mode "error" the first time raises."""
+    """Return the file and line of each wait for the device during a call; with mode "error" the first one raises."""
     if not setup.on_gpu:
         call()
         return []
@@ -50,7 +50,7 @@ def _synchronisations(setup: Setup, call: Callable[[], object], mode: str) -> li
 
 
 def memory(setup: Setup, report: Report) -> None:
-    """What a worker takes against what the launcher plans for it; and whether epochs leave anything behind."""
+    """Compare a worker's memory with the launcher's plan, and check that it does not grow from epoch to epoch."""
     spec = engine.spec_of("cbp", setup)
     for num_seeds in (1, min(setup.pick(30, 2), engine.seeds_that_fit(spec, setup))):
         name = engine.in_words(num_seeds)
@@ -74,7 +74,7 @@ def _check_growth(setup: Setup, report: Report, name: str, stack: engine.Stack) 
         _train_and_measure(stack)
         sizes.append(_held(setup))
     growth = (sizes[-1] - sizes[0]) / MIB
-    # A CPU's process may keep or return memory at any time, so there the figure proves nothing.
+    # The resident memory of a CPU's process changes at any time, so there the figure proves nothing.
     passed = growth <= MOST_GROWTH_MIB or not setup.on_gpu
     criterion = f"<= {MOST_GROWTH_MIB} MiB over {NUM_EPOCHS} epochs with metrics"
     report.check(f"{name}, growth", passed, f"{growth:.2f} MiB", criterion)
@@ -102,7 +102,7 @@ def _taken(setup: Setup) -> int:
 
 
 def _peak(setup: Setup, before: int) -> int:
-    """The most that was taken since `before`: what the allocator reserved, or the card lost if that is more."""
+    """Return the peak since `before`: the allocator's, or the card's loss of free memory if that is larger."""
     grown = max(0, _taken(setup) - before)
     return max(grown, torch.cuda.max_memory_reserved(setup.device)) if setup.on_gpu else grown
 

@@ -68,7 +68,7 @@ class LopRun:
         return frame.stdout
 
     def pids(self) -> list[int]:
-        """The workers that train these runs, as far as their status says."""
+        """Process ids of the workers that train these runs, by their status."""
         found = set()
         for run_dir in self.run_dirs:
             with suppress(OSError, StoreError):
@@ -78,7 +78,7 @@ class LopRun:
         return sorted(found)
 
     def kill_worker(self) -> bool:
-        """Kill the worker once it has written a checkpoint on its way; False if it ended before."""
+        """Kill the worker after its second checkpoint; return False if it ended before."""
 
         def is_due() -> bool:
             dirs = self.run_dirs
@@ -91,7 +91,7 @@ class LopRun:
         return self.wait() != 0
 
     def documents(self) -> list[list[dict[str, Any]]]:
-        """Every record of every seed, but for the wall time of its tasks."""
+        """Every record of every seed, without the wall time of tasks."""
         tables = [list(read_table(path)) for run_dir in self.run_dirs for path in run_dir.records]
         return [[{k: v for k, v in record.items() if k != "seconds"} for record in table] for table in tables]
 
@@ -119,7 +119,7 @@ class LopRun:
         self._process.wait()
 
     def _where(self) -> Sequence[str]:
-        # All seeds in one worker. On a CPU the place for a second one keeps the first to half of the cores.
+        # All seeds in one worker. On a CPU, planning for two workers leaves the first one half of the cores.
         workers, seeds = "1" if self.setup.on_gpu else "2", str(self.num_seeds)
         device = ("--device", str(self.setup.device), "--workers", workers, "--seeds-per-worker", seeds)
         return ("--runs-dir", str(self.runs_dir), *device)
@@ -140,7 +140,7 @@ class LopRun:
 def lop_runs(
     setup: Setup, names: Sequence[str], num_seeds: int, settings: Mapping[str, object]
 ) -> Iterator[list[LopRun]]:
-    """Begin runs of equal settings side by side; they have ended afterwards. If the block fails, print their logs."""
+    """Begin runs of equal settings side by side, and end them afterwards. If the block fails, print their logs."""
     with tempfile.TemporaryDirectory(prefix="lop-gpu-check-") as directory:
         begun: list[LopRun] = []
         try:
@@ -156,7 +156,7 @@ def lop_runs(
 
 
 def wait_until(condition: Callable[[], bool]) -> bool:
-    """Poll a condition; False if it does not come true in time."""
+    """Poll a condition; return False if it does not become true in time."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
         if condition():

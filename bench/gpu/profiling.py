@@ -1,4 +1,4 @@
-"""Which kernels an epoch and its metrics are made of."""
+"""Profile the kernels of an epoch and of its metrics."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -60,7 +60,7 @@ def _on_device(event: Any) -> bool:
 
 
 def busy_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """The share of the time from the first begin to the last end that some interval covers."""
+    """Return the share of the time, from the first begin to the last end, that the intervals cover."""
     covered, first, until = 0.0, None, 0.0
     for begin, end in sorted(intervals):
         if first is None:

@@ -37,7 +37,7 @@ class BrokenProcessError(Exception):
 
 
 class Report:
-    """What a stage says while it runs.
+    """Sends what a stage finds to the parent process.
 
     Args:
         done: names of checks that an earlier process has reported; the stage leaves them out.

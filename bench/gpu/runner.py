@@ -20,7 +20,7 @@ from bench.gpu.results import Event, Results
 from bench.gpu.stages import Stage
 
 GRACE_S = 8.0
-"""A child that is told to end may clean up for this long: stop the runs that it started."""
+"""Time for a child that is told to end: it stops the runs that it started."""
 
 
 class DeviceError(Exception):
@@ -28,7 +28,7 @@ class DeviceError(Exception):
 
 
 class Child:
-    """A child process whose standard output is events. A context: it has ended afterwards."""
+    """A child process that prints events. A context, which ends the process."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: IO[str]) -> None:
         self._log = log
@@ -55,7 +55,7 @@ class Child:
         return self._events.get(timeout=max(0.0, timeout_s))
 
     def describe_end(self) -> str:
-        """How the child ended and the last line that it printed; for a child that has closed its output."""
+        """Return how a child that closed its output ended, and the last line of its log."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         code = self._process.returncode
@@ -106,7 +106,7 @@ def run_group(
 def _follow(
     child: Child, waiting: list[Stage], results: Results, deadline: float, say: Callable[[str], None]
 ) -> list[Stage]:
-    """Keep what a child reports until it ends or must be ended; return the stages that are still to run."""
+    """Collect what a child reports until it ends or its time is up; return the stages that are still to run."""
     left = list(waiting)
     num_known = len(results.checks_of(left[0].name))
     began, began_at = False, time.monotonic()

@@ -1,4 +1,4 @@
-"""Training by real workers: killed and resumed, what the dashboard shows of it, and how busy it keeps the card."""
+"""Train with real workers: kill and resume them, read the dashboard, and watch how busy the card is."""
 
 import statistics
 import time
@@ -44,12 +44,12 @@ _SMALL = {
     "curvature_images": 20,
 }
 
-#: What a log or a status says where a worker trains more slowly than it should.
+#: In the log or the status of a worker that could not capture its step.
 _FALLBACK = "without CUDA graphs"
 
 
 def runs(setup: Setup, report: Report) -> None:
-    """Two uninterrupted runs and one that is killed and resumed, all begun at once."""
+    """Compare a run that is killed and resumed with two uninterrupted runs, all begun at once."""
     settings = _SETTINGS | setup.pick({}, _SMALL)
     with lop_runs(setup, ("whole", "again", "killed"), NUM_SEEDS, settings) as (whole, again, killed):
         was_killed = killed.kill_worker()
@@ -85,7 +85,7 @@ def _places(tables: list[list[dict[str, Any]]]) -> list[list[tuple[Any, ...]]]:
 
 
 def mean_difference(one: list[list[dict[str, Any]]], other: list[list[dict[str, Any]]]) -> float:
-    """Mean over all metrics of all records of |a - b|, relative to the metric's mean size; infinite if keys differ."""
+    """Return the mean of |a - b| over all records, relative to a metric's mean size; infinite if keys differ."""
     differences: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
     for mine, theirs in zip(one, other, strict=True):
@@ -102,7 +102,7 @@ def mean_difference(one: list[list[dict[str, Any]]], other: list[list[dict[str, 
 
 
 def _show_usage(setup: Setup, report: Report, run: LopRun) -> None:
-    """What the dashboard's last line says while a run trains, and a frame of it as text."""
+    """Read the dashboard's GPU line while a run trains, and a frame as text."""
     from lop_tui.dashboard.widgets.system_line import describe_usage
 
     criterion = "names the GPU, its use and its memory (pip install 'lop[gpu]')"
@@ -143,7 +143,7 @@ def busy(setup: Setup, report: Report) -> None:
 
 
 def _watch(seconds: float) -> list[float]:
-    """The busiest GPU's utilisation, looked at again and again."""
+    """Sample the busiest GPU's utilisation, 0 .. 1."""
     reader, shares = UsageReader(), []
     until = time.monotonic() + seconds
     while time.monotonic() < until:

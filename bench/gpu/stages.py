@@ -16,7 +16,7 @@ class Stage:
     group: Group
     module: str
     limit_s: float
-    """The stage is ended after this time, so that one that hangs costs no other."""
+    """The stage is ended after this time, so that a hang does not cost the other stages."""
     description: str
 
     @property
@@ -50,7 +50,7 @@ GROUP_OF: dict[str, Group] = {stage.name: stage.group for stage in STAGES}
 
 
 def choose(names: Iterable[str]) -> list[Stage]:
-    """The stages that `names` (of stages or groups) select, in order; all of them without a name. Raises ValueError."""
+    """Return the stages that `names` (of stages or groups) select, in order; without a name all. Raises ValueError."""
     wanted = set(names)
     known = {stage.name for stage in STAGES} | set(GROUPS)
     if unknown := sorted(wanted - known):

@@ -1,4 +1,4 @@
-"""What a step, an epoch and its metrics cost, by stack and precision, beside the plain loop on the same card."""
+"""Time steps, epochs and metrics by stack and precision, beside the plain loop on the same card."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ AIM_OVER_PLAIN = 25
 
 
 def milliseconds(call: Callable[[], object], setup: Setup) -> float:
-    """Mean time of a call, the device's work included, after one call to warm up."""
+    """Return the mean time of a call, the device's work included, after one call to warm up."""
     call()
     setup.settle()
     began, count = time.perf_counter(), 0
@@ -32,7 +32,7 @@ def milliseconds(call: Callable[[], object], setup: Setup) -> float:
 
 
 def host_milliseconds(call: Callable[[], object], setup: Setup) -> float:
-    """Time until Python is free again after a call, while the device is still at work."""
+    """Return the time until Python is free again after a call, while the device may still be at work."""
     count = setup.pick(HOST_STEPS, 1)
     setup.settle()
     began = time.perf_counter()
@@ -44,7 +44,7 @@ def host_milliseconds(call: Callable[[], object], setup: Setup) -> float:
 
 
 def steps(setup: Setup, report: Report) -> None:
-    """Times by stack, method and precision, the most informative first."""
+    """Time stacks, methods and precisions, the most informative first."""
     plain_ms: dict[engine.Precision, float] = {}
     for num_seeds, method, precision in _cases(setup):
         if precision not in plain_ms:
@@ -74,7 +74,7 @@ def _cases(setup: Setup) -> Iterator[tuple[int, str, engine.Precision]]:
 
 
 def _plain_step(setup: Setup, precision: engine.Precision) -> Callable[[], object]:
-    """The step of one seed as anyone would write it, in a precision."""
+    """Return the training step of one seed as anyone would write it, in a precision."""
     step = engine.PlainStep(setup.device)
     size = setup.pick(100, 20)
     images = torch.randn(size, 3, 32, 32, device=setup.device)
@@ -91,8 +91,8 @@ def _plain_step(setup: Setup, precision: engine.Precision) -> Callable[[], objec
 def _times(setup: Setup, num_seeds: int, method: str, precision: engine.Precision) -> dict[str, float]:
     """Milliseconds of the parts of an epoch of a stack.
 
-    Metrics are the same for all methods, and always float32. Of them the device's part is timed: what the host computes
-    afterwards, a worker does beside the next epoch.
+    Metrics are the same for all methods, and always float32. Only the device's part of them is timed, because a
+    worker computes the host's part beside the next epoch.
     """
     stack = engine.Stack(setup, engine.timed_spec(method, setup, precision=precision), num_seeds)
     batch = stack.batch()
@@ -110,7 +110,7 @@ def _times(setup: Setup, num_seeds: int, method: str, precision: engine.Precisio
 
 
 def metric_times(setup: Setup, report: Report) -> None:
-    """Each metric alone, of one seed and of a stack; the curvature of 100 images."""
+    """Time each metric alone, of one seed and of a stack; the curvature of 100 images."""
     for num_seeds in setup.pick((30, 1), (2, 1)):
         spec = engine.timed_spec("bp", setup, metrics=engine.METRICS, curvature_images=setup.pick(100, 20))
         stack = engine.Stack(setup, spec, num_seeds)

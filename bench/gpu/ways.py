@@ -1,6 +1,6 @@
 """Ways to convolve a stack of seeds: forward, data gradient and weight gradient.
 
-To add a way, write a class like those below and name it in `WAYS`. The check holds each against the reference first.
+To add a way, write a class like those below and name it in `WAYS`. The check first compares each with the reference.
 
 Dimensions: S seeds, B batch, C input channels, O output channels, H W sides of the input, K kernel side.
 """
@@ -76,7 +76,7 @@ def _backward(which: Pass, gradients: Tensor, images: Tensor, weights: Tensor, g
 
 
 class Grouped:
-    """One convolution with a group a seed, as lop has it."""
+    """One convolution with a group for each seed, as lop computes it."""
 
     memory_format = torch.channels_last
 
@@ -107,7 +107,7 @@ class GroupedContiguous(Grouped):
 
 
 class Separate:
-    """A convolution a seed, on streams side by side within one graph."""
+    """A convolution for each seed, on parallel streams within one graph."""
 
     memory_format = torch.channels_last
 
@@ -226,7 +226,7 @@ def make_case(layer: Layer, num_seeds: int, batch: int, dtype: torch.dtype, devi
 
 
 def error_of(way: type[Way], layer: Layer, setup: Setup) -> float:
-    """The largest error of a way's passes in float32 against float64 on the CPU, relative to their largest value."""
+    """Return the largest error of a way's passes in float32 against float64 on the CPU, relative to their maximum."""
     case = make_case(layer, 2, 4, torch.float64, torch.device("cpu"))
     reference = GroupedContiguous(case, Setup(torch.device("cpu")))
     here = Case(*(part.to(setup.device, torch.float32) for part in vars(case).values()))
