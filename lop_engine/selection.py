@@ -83,10 +83,12 @@ def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     named = _Reading("experiment", f"{word}/*", _indices(snapshot, lambda view: fnmatchcase(view.experiment, word)))
     seeds = _Reading("seed", f"*/*/{word}", _indices(snapshot, lambda view: _is_seed(view, word)))
     _refuse_two(word, named, seeds, snapshot.runs_dir)
+    if seeds.runs:
+        return seeds.runs
     method = _Reading("method", f"{_METHOD}{word}", _of_method(word, snapshot))
     if differ(named.runs, method.runs):
         _refuse_two(word, named, method, snapshot.runs_dir)
-    return named.runs or seeds.runs or method.runs  # a method's name where no experiment is called so
+    return named.runs or method.runs  # a method's name where no experiment is called so
 
 
 @dataclass(frozen=True)

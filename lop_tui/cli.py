@@ -99,6 +99,7 @@ def run(
 
 @app.command(epilog="Example: [b]lop watch runs/demo[/b]", rich_help_panel="Look")
 def watch(
+    context: typer.Context,
     directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Annotated[str | None, WHERE] = None,
@@ -116,7 +117,8 @@ def watch(
     """Show accuracy, curvature, dormancy and ranks of all runs, live."""
     from lop_tui.commands.watch import watch_runs
 
-    if directory and runs_dir not in (DEFAULT_RUNS_DIR, directory):
+    is_typed = getattr(context.get_parameter_source("runs_dir"), "name", "") == "COMMANDLINE"
+    if directory and is_typed and runs_dir != directory:
         raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
     raise typer.Exit(watch_runs(directory or runs_dir, once, as_json, refresh, where, metric or []))
 

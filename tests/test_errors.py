@@ -1,6 +1,7 @@
 """Errors of the system in words, and files that are none or never end."""
 
 import errno
+import io
 import os
 import stat
 import subprocess
@@ -11,13 +12,14 @@ import orjson
 import pytest
 
 from lop_engine.datasets import read_class_order
-from lop_engine.errors import UserError, sentence, why
+from lop_engine.errors import LaunchError, UserError, sentence, why
 from lop_engine.files import read_small, replacing
 from lop_engine.launch.slurm.options import read_options
 from lop_engine.logs import LogTail, last_line
 from lop_engine.runs import RunsReader
 from lop_engine.spec import load_runs
 from lop_tui import output
+from lop_tui.commands.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
@@ -152,3 +154,13 @@ def test_a_question_without_an_input_is_refused_and_changes_nothing(tmp_path, co
 
 def test_a_device_as_an_experiment_file_is_one_line(monkeypatch, capsys):
     assert refused(monkeypatch, capsys, "run", "/dev/zero") == "lop: /dev/zero: cannot be read: not a regular file\n"
+
+
+def test_the_end_of_the_input_is_no_answer(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(""))
+    with pytest.raises(LaunchError, match="nothing removed"):
+        confirm(Console(file=io.StringIO()), "Remove?", "nothing removed")

@@ -71,3 +71,8 @@ def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
     more = ["--set", "num_tasks=2", "--set", "width=0.25", "--yes", "--yes", "--dry-run", "--no-estimate"]
     done = lop("run", "cbp.json", *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("option", ["runs", "other"])
+def test_watch_of_two_directories_is_refused_also_where_one_is_the_usual(monkeypatch, capsys, option):
+    assert "Name one directory" in refused(monkeypatch, capsys, "watch", "a", "--once", "--runs-dir", option)
