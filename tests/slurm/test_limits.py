@@ -165,10 +165,11 @@ def test_the_partition_that_sbatch_takes_from_the_environment_counts(cluster, mo
 
 def test_a_time_in_which_a_job_would_be_warned_before_it_trains_is_refused(cluster):
     cluster(V22)
-    message = r"time=2 .* is too short: a job needs 90 seconds to start, .* grace=90 seconds before .* time=3 or more"
-    for typed in (["partition=brief"], ["time=2"]):
-        with pytest.raises(LaunchError, match=message):
-            fit(*typed)
+    needs = "is too short: a job needs 90 seconds to start, and is warned grace=90 seconds before"
+    with pytest.raises(LaunchError, match=rf"time=2 \(0:02:00\) {needs} .* ask for --slurm time=3 or more"):
+        fit("time=2")
+    with pytest.raises(LaunchError, match=rf"\(0:02:00\), the limit of partition brief, {needs} .* another partition"):
+        fit("partition=brief")
     assert fit("partition=brief", "grace=20").options.time == 2
 
 

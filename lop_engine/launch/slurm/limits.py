@@ -6,7 +6,7 @@ starts it. ``sbatch --test-only`` accepts it too, so the limits are asked before
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -53,10 +53,16 @@ def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
     """
     options = request.options
     partitions = _chosen(_partitions(), options.partition or os.environ.get("SBATCH_PARTITION"))
-    qos = _qos({options.qos, *(one.qos for one in partitions)})
-    time, notes = _fit_time(options, partitions, qos)
-    options = options.model_copy(update={"time": time})
-    _refuse_too_short(options)
+    own_qos = options.qos or os.environ.get("SBATCH_QOS")
+    qos = _qos({own_qos, *(one.qos for one in partitions)})
+    may_exceed = any(one.overrides_partition for one in qos if one.name == own_qos)
+    limits = {f"partition {one.name}": one.minutes for one in partitions if one.minutes and not may_exceed}
+    limits_of_qos = {f"qos {one.name}": one.minutes for one in qos if one.minutes}
+    if "time" in options.model_fields_set:
+        notes = _check_time(options.time, limits, limits_of_qos, len(partitions))
+        _refuse_too_short(options)
+    else:
+        options, notes = _take_time(options, limits | limits_of_qos)
     notes += [f"partition {one.name} is {one.state} and starts no job now" for one in partitions if one.state != "UP"]
     away = _nodes_away(options, [one.name for one in partitions])
     return replace(
@@ -74,41 +80,50 @@ def clock(minutes: int) -> str:
     return (f"{days}-{rest // 60:02d}" if days else f"{rest // 60}") + f":{rest % 60:02d}:00"
 
 
-def _fit_time(options: SlurmOptions, partitions: Sequence[Partition], qos: Sequence[Qos]) -> tuple[int, list[str]]:
-    """Return the minutes to ask for, and what to say of them. Raises LaunchError if no partition allows a given time.
+def _take_time(options: SlurmOptions, limits: Mapping[str, int]) -> tuple[SlurmOptions, list[str]]:
+    """Ask for the default time or the shortest of `limits`, and say which. Raises LaunchError if it is too short."""
+    shortest = min(limits, key=limits.__getitem__, default=None)
+    if shortest is None or limits[shortest] >= options.time:
+        return options, []
+    options = options.model_copy(update={"time": limits[shortest]})
+    _refuse_too_short(options, f", the limit of {shortest},")
+    return options, [f"no time was given: {_in_words(options.time)}, the limit of {shortest}"]
+
+
+def _check_time(
+    time: int, limits: Mapping[str, int], limits_of_qos: Mapping[str, int], num_partitions: int
+) -> list[str]:
+    """Warn of limits that a given time exceeds. Raises LaunchError if it exceeds the limit of every partition.
 
     A limit of a qos is only warned of: which of several applies depends on settings that users cannot see.
     """
-    may_exceed = any(one.overrides_partition and one.name == options.qos for one in qos)
-    limits = {f"partition {one.name}": one.minutes for one in partitions if one.minutes and not may_exceed}
-    over = [what for what, minutes in limits.items() if minutes < options.time]
-    all_limits = limits | {f"qos {one.name}": one.minutes for one in qos if one.minutes}
-    if "time" not in options.model_fields_set:
-        shortest = min(all_limits, key=all_limits.__getitem__, default=None)
-        if shortest is None or all_limits[shortest] >= options.time:
-            return options.time, []
-        minutes = all_limits[shortest]
-        return minutes, [f"no time was given: time={minutes} ({clock(minutes)}), the limit of {shortest}"]
-    allowed = ", ".join(f"{what} allows {clock(all_limits[what])}" for what in over)
-    if over and len(over) == len(partitions):
+    over = {what: minutes for what, minutes in limits.items() if minutes < time}
+    if over and len(over) == num_partitions:
+        allowed = ", ".join(f"{what} allows {clock(minutes)}" for what, minutes in over.items())
         raise LaunchError(
-            f"--launcher slurm: time={options.time} ({clock(options.time)}) is too long: {allowed}; "
-            f"ask for --slurm time={max(limits.values())} or less, or for another partition"
+            f"--launcher slurm: {_in_words(time)} is too long: {allowed}; "
+            f"ask for --slurm time={max(over.values())} or less, or for another partition"
         )
-    over += [what for what, minutes in all_limits.items() if what not in limits and minutes < options.time]
-    return options.time, [
-        f"{what} allows {clock(all_limits[what])}: a job of time={options.time} may never start there" for what in over
+    over |= {what: minutes for what, minutes in limits_of_qos.items() if minutes < time}
+    return [
+        f"{what} allows {clock(minutes)}: a job of time={time} may never start there" for what, minutes in over.items()
     ]
 
 
-def _refuse_too_short(options: SlurmOptions) -> None:
+def _refuse_too_short(options: SlurmOptions, source: str = "") -> None:
     """Raise LaunchError for a time in which Slurm would warn a job before it trains, turn after turn."""
-    if options.time * 60 < options.grace + START_S:
+    needed_s = options.grace + START_S
+    if options.time * 60 < needed_s:
+        advice = "another partition" if source else f"--slurm time={-(-needed_s // 60)} or more"
         raise LaunchError(
-            f"--launcher slurm: time={options.time} ({clock(options.time)}) is too short: a job needs {START_S} "
-            f"seconds to start, and is warned grace={options.grace} seconds before the end; ask for another partition, "
-            f"for --slurm time={-(-(options.grace + START_S) // 60)} or more, or for less grace (20 at least)"
+            f"--launcher slurm: {_in_words(options.time)}{source} is too short: a job needs {START_S} seconds to "
+            f"start, and is warned grace={options.grace} seconds before the end; "
+            f"ask for {advice}, or for less grace (at least 20)"
         )
+
+
+def _in_words(minutes: int) -> str:
+    return f"time={minutes} ({clock(minutes)})"
 
 
 def _answer(*command: str) -> str:
