@@ -206,10 +206,7 @@ def load_runs(
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
     """
-    if not _EXPERIMENT.fullmatch(path.stem):
-        raise ConfigError(
-            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
-        )
+    _check_name(path)
     typed = without_comments(overrides or {})
     raw = read_config(path)
     source = {key: str(path) for key in raw} | {key: "--set" for key in typed}
@@ -297,6 +294,13 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             overrides[key] = text
     return overrides
+
+
+def _check_name(path: Path) -> None:
+    if not _EXPERIMENT.fullmatch(path.stem):
+        raise ConfigError(
+            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
+        )
 
 
 def _check_entries(raw: dict[str, Any], source: dict[str, str]) -> None:

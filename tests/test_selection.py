@@ -6,8 +6,10 @@ import shlex
 import pytest
 
 from lop_engine.errors import LaunchError
+from lop_engine.rundir import find_runs
 from lop_engine.runs import RunsReader
 from lop_engine.selection import select
+from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
 
@@ -106,3 +108,19 @@ def test_an_experiment_that_trains_another_method_than_its_name_is_not_confused_
     make_run(tmp_path, "slow", 0, num_tasks=1, spec={"agent": "cbp"})
     assert found(tmp_path, "cbp") == {"cbp/default/000"}  # an experiment's own name goes before the method's
     assert found(tmp_path, "method:cbp") == {"cbp/default/000", "slow/default/000"}
+
+
+@pytest.mark.parametrize(
+    "command", [["rm", "0", "--yes"], ["stop", "0"], ["show", "0"], ["logs", "0"], ["compare", "0", "bp"]]
+)
+def test_no_command_acts_on_a_name_of_two_things(runs_dir, monkeypatch, capsys, command):
+    before = sorted(runs_dir.rglob("*"))
+    said = refused(monkeypatch, capsys, *command, "--runs-dir", runs_dir)
+    assert "write '0/*' for the experiment (2 runs) or '*/*/0' for the seed (4 runs)" in said
+    assert sorted(runs_dir.rglob("*")) == before
+
+
+def test_each_spelling_removes_what_it_names(runs_dir):
+    for spelling, left in (("0/*", 5), ("*/*/0", 2)):
+        assert "removed" in lop("rm", spelling, "--yes", "--runs-dir", runs_dir)
+        assert len(list(find_runs(runs_dir))) == left

@@ -10,6 +10,7 @@ from lop_engine.rundir import find_runs
 from lop_engine.store import read_table
 from lop_tui.commands.console import resume_command
 from tests.cli.test_run import lop, write_config
+from tests.cli.test_views import lop as checked
 from tests.cli.test_views import refused
 
 
@@ -76,3 +77,15 @@ def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
 @pytest.mark.parametrize("option", ["runs", "other"])
 def test_watch_of_two_directories_is_refused_also_where_one_is_the_usual(monkeypatch, capsys, option):
     assert "Name one directory" in refused(monkeypatch, capsys, "watch", "a", "--once", "--runs-dir", option)
+
+
+def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
+    (tmp_path / "temp_cfg").mkdir()
+    generated = {"index": 0, "run_idx": "3", "num_runs": 30, "opt": "adam", "momentum": 0.9, "data_dir": "data/bp/0/"}
+    write_config(tmp_path / "temp_cfg" / "0.json", **generated)
+    cfg = tmp_path / "temp_cfg" / "0.json"
+    said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--runs-dir", tmp_path / "runs").split())
+    assert "0.json: seed 3 only (run_idx)" in said
+    assert "0.json: momentum 0.9 has no effect with opt adam" in said
+    said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--seeds", "2", "--runs-dir", tmp_path).split())
+    assert "--seeds replaces the file's seed 3 (run_idx)" in said
