@@ -34,6 +34,9 @@ class Launching:
     @classmethod
     def typed(cls, launcher: str | None, slurm: Sequence[str] | None, stage: str | None) -> "Launching":
         """From the command line; ``--stage DIR`` is short for a last ``--slurm stage=DIR``. Raises LaunchError."""
+        keys = [option.partition("=")[0] for option in slurm or () if not option.startswith("setup=")]
+        if again := next((key for key in keys if keys.count(key) > 1), None):
+            raise LaunchError(f'--slurm gives "{again}" twice; give it once')
         if stage is None:
             return cls(launcher, tuple(slurm or ()))
         try:

@@ -58,6 +58,7 @@ def test_only_job_numbers_are_given_to_scancel(monkeypatch):
         (["export", "--format", "csv", "-o", "a", "-o", "b"], "--output"),
         (["data", "import", "x", "--to", "a", "--to", "b"], "--to"),
         (["run", "x.json", "--set", "num_tasks=3", "--set", "num_tasks=4"], "num_tasks"),
+        (["run", "x.json", "--launcher", "slurm", "--slurm", "time=1", "--slurm", "time=2"], "time"),
     ],
 )
 def test_an_option_for_once_given_twice_is_refused_by_name(tmp_path, monkeypatch, capsys, arguments, option):
