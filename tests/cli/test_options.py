@@ -39,11 +39,15 @@ def test_a_command_that_is_advised_can_be_pasted_into_a_shell(tmp_path):
         assert all(words.index("--") < words.index(word) for word in selectors if word.startswith("-"))
 
 
-def test_only_job_numbers_are_given_to_scancel(monkeypatch):
-    called = []
-    monkeypatch.setattr("lop_engine.launch.slurm.submission._run", lambda *words: called.append(words))
+def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
+    scancel = tmp_path / "scancel"
+    scancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    scancel.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     cancel(["--user=me", "12_4", "-u", "7", ""])
-    assert called == [("scancel", "12_4", "7")]
+    assert (tmp_path / "called").read_text() == "12_4 7\n"
+    cancel(["--user=me"])
+    assert (tmp_path / "called").read_text() == "12_4 7\n"
 
 
 @pytest.mark.parametrize(
