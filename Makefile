@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
+OLDEST ?= .oldest
+UV_ARGS ?=
 RUNS := runs/demo
 # More options of lop run; --set num_tasks=5 takes half a minute and shows no loss yet.
 DEMO_ARGS ?=
@@ -10,7 +12,7 @@ FAULTS ?= long
 GPU_CHECK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-filled test-faults test-cluster soak check format bench gpu-check clean
+.PHONY: help install demo test test-oldest test-filled test-faults test-cluster soak check format bench gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -41,6 +43,12 @@ test-filled: $(VENV)/.dev ## the tests in a copy of this checkout with runs, ima
 
 test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (5 minutes; FAULTS=short: 1)
 	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
+
+test-oldest: ## run the tests with the oldest versions that pyproject.toml allows (downloads 5 GB; UV_ARGS for another index)
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) uv
+	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e '.[dev,gpu]'
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -o filterwarnings=default
 
 test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long as the tests
 	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster
