@@ -30,10 +30,10 @@ TOLERANCE: dict[Precision, float] = {"fp32": 0.05, "tf32": 0.5, "bf16": 0.5}
 """How far a tensor's change in a replayed step may be from its change in the eager step, as a share of the latter.
 
 Both launch the same kernels, so equal bits are expected. But cuDNN and cuBLAS do not promise the same algorithm in a
-capture, and another algorithm rounds differently. Where gradients nearly cancel that shows: images changed by 1e-6 of
-themselves moved a bias's change by up to 1 % in fp32 and 39 % in bf16 (on a CPU, all methods). A kernel that is missing
-changes it by 100 %. The norm is that of a seed's whole tensor, because Adam turns the rounding of single tiny gradients
-into steps of full size.
+capture, and another algorithm rounds differently. Where gradients nearly cancel that shows: images that differ by 1e-6
+of themselves move a bias's change by about 1 % in fp32, and by a third in bf16 (`tests/engine/test_cuda_graph.py` tries
+this with every method). A missing kernel changes it by 100 %. The norm is that of a seed's whole tensor, because Adam
+turns the rounding of single tiny gradients into steps of full size.
 """
 
 ROUNDING = 2.0**-23

@@ -4,6 +4,8 @@ import time
 from itertools import chain
 from pathlib import Path
 
+import pytest
+
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
 from lop_engine.launch.retries import Retries
 from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY
@@ -15,6 +17,8 @@ from tests.helpers import TINY
 
 __all__ = ["workers"]
 
+pytestmark = pytest.mark.timeout(300)  # each worker imports torch
+
 
 def queue(runs_dir: Path, num_seeds: int, **changes) -> list[RunDir]:
     runs = [Run("cbp", "default", seed, Spec(**TINY | {"num_tasks": 2} | changes)) for seed in range(num_seeds)]
@@ -24,7 +28,7 @@ def queue(runs_dir: Path, num_seeds: int, **changes) -> list[RunDir]:
 def train(run_dirs: list[RunDir], seeds_per_worker: int, retries: int = 0) -> list[str]:
     """Train with one worker at a time; return what the launcher reported."""
     launcher = LocalLauncher(plan_runs(run_dirs, Resources(["cpu"], 1, seeds_per_worker)), retries)
-    deadline, reports = time.monotonic() + 100, []
+    deadline, reports = time.monotonic() + 280, []
     while launcher.active:
         launcher.poll()
         reports += launcher.take_reports()
