@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.gpu.engine import Setup
 from lop_engine.errors import StoreError
 from lop_engine.rundir import RunDir, find_runs
@@ -20,6 +22,7 @@ from lop_engine.store import read_table
 ROOT = Path(__file__).parents[2]
 WAIT_S = 90.0
 POLL_S = 0.05
+GONE_S = 5.0
 
 
 class LopRun:
@@ -111,11 +114,14 @@ class LopRun:
         return "\n".join([*logs, *(run_dir.read_status().note or "" for run_dir in self.run_dirs)])
 
     def end(self) -> None:
-        """Kill what still runs."""
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.kill()
+        """Kill the command and its workers, also one that has not begun to train, if they still run."""
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(self._process.pid).children(recursive=True)
+            self._process.kill()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(family, timeout=GONE_S)
         self._process.wait()
 
     def _where(self) -> Sequence[str]:
