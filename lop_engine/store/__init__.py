@@ -14,7 +14,7 @@ while a writer is at work: a torn last line is not an error, it is not there yet
 
 from lop_engine.store.by_task import read_task, tail_task
 from lop_engine.store.reader import TableTail, read_table
-from lop_engine.store.repair import Repaired, repair_table
+from lop_engine.store.repair import Repaired, num_whole_documents, repair_table
 from lop_engine.store.tinydb_storage import TailStorage, open_readonly
 from lop_engine.store.writer import TableWriter
 
@@ -23,6 +23,7 @@ __all__ = [
     "TableTail",
     "TableWriter",
     "TailStorage",
+    "num_whole_documents",
     "open_readonly",
     "read_table",
     "read_task",

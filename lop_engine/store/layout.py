@@ -3,16 +3,27 @@
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
+
+Documents = list[dict[str, Any]]
 
 #: Closes the table and the file; every append overwrites it and writes it anew.
 TAIL = b"\n}}\n"
 
-_CHUNK_BYTES = 64 * 1024
+#: No first line of ours is longer.
+HEADER_BYTES = 256
 
-_LINE = re.compile(rb'"([1-9][0-9]*)": (\{.*\})', re.DOTALL)
+_LEAST_CHUNK_BYTES, _CHUNK_BYTES = 4 * 1024, 64 * 1024
+
+#: An editor may have put blanks about a line's parts.
+_LINE = re.compile(rb'\s*"([1-9][0-9]*)"\s*:\s*(\{.*\})\s*', re.DOTALL)
 _HEADER = re.compile(rb'\{"([A-Za-z_][A-Za-z0-9_]*)": \{')
+
+
+class OutOfStepError(Exception):
+    """What the file holds does not follow what was read: caught mid-write, replaced, or damaged."""
 
 
 def header(table: str) -> bytes:
@@ -31,6 +42,7 @@ def document_line(number: int, document: dict) -> bytes:  # type: ignore[type-ar
 
 def without_separator(line: bytes) -> bytes:
     """A line without what stands between documents: a comma, or one that an append tore off just behind it."""
+    line = line.rstrip(b"\r")
     return line[:-3] if line.endswith(b",}}") else line.removesuffix(b",")
 
 
@@ -52,8 +64,9 @@ def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
     """
     end = os.fstat(fd).st_size
     rest = b""
+    chunk = _LEAST_CHUNK_BYTES
     while end > first:
-        start = max(first, end - _CHUNK_BYTES)
+        start, chunk = max(first, end - chunk), min(2 * chunk, _CHUNK_BYTES)
         block = os.pread(fd, end - start, start) + rest
         lines = block.split(b"\n")
         offset = start + len(block)
@@ -63,6 +76,15 @@ def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
             offset -= 1
         rest, end = lines[0], start
     yield first, rest
+
+
+def last_document(fd: int, first: int) -> tuple[int, dict[str, Any], int] | None:
+    """Return (number, document, end offset) of the last whole line of an open file behind `first`, if there is one."""
+    for start, line in lines_backwards(fd, first):
+        whole = without_separator(line)
+        if parsed := parse_line(whole):
+            return *parsed, start + len(whole)
+    return None
 
 
 def lines_forwards(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -75,3 +97,12 @@ def lines_forwards(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]
         for line in lines:
             yield start, line
             start += len(line) + 1
+
+
+def pread(fd: int, start: int, end: int) -> bytes:
+    """The bytes from `start` to `end`, or to the end of the file."""
+    parts = []
+    while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)

@@ -2,24 +2,28 @@
 
 import os
 import time
+from contextlib import suppress
 from itertools import chain, count, repeat
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from lop_engine.errors import StoreError, why
 from lop_engine.files import open_regular
-from lop_engine.store.layout import TAIL, parse_line, table_name, without_separator
-
-Documents = list[dict[str, Any]]
+from lop_engine.store.any_layout import Stamp, is_torn_header, may_be_resaved, parse_any_layout, stamp_of
+from lop_engine.store.layout import (
+    HEADER_BYTES,
+    TAIL,
+    Documents,
+    OutOfStepError,
+    parse_line,
+    pread,
+    table_name,
+    without_separator,
+)
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.005
-
-
-class OutOfStepError(Exception):
-    """What stands in the file does not follow what was read: caught mid-write, replaced, or damaged."""
 
 
 class TableTail:
@@ -27,7 +31,7 @@ class TableTail:
 
     A file that does not exist yet has no documents. A file that was replaced or cut back (a run started
     afresh, or resumed from a checkpoint) is read again from its start; `restarts` counts these, so that a
-    caller can drop what it holds.
+    caller can drop what it holds. So is a file that is valid TinyDB JSON in another layout, whenever it changes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,9 +39,14 @@ class TableTail:
         self.restarts = 0
         self.table: str | None = None
         self.num_documents = 0
+        self.is_resaved = False
+        """Whether the file is in another layout than ours."""
         self._offset = 0
         self._last_line = b""
         self._inode: int | None = None
+        self._whole_at: Stamp | None = None
+        """The file that was parsed whole last, and below what was wrong with it."""
+        self._whole_problem = ""
 
     def read_new(self) -> Documents:
         """Return the new documents in order. Raises StoreError if the file is damaged before its end."""
@@ -56,10 +65,14 @@ class TableTail:
             os.close(fd)
 
     def _read_open_file(self, fd: int) -> Documents:
-        inode = os.fstat(fd).st_ino
-        if inode != self._inode:
+        stat = os.fstat(fd)
+        if self.is_resaved:
+            if self._whole_at == stamp_of(stat) is not None:
+                return []
             self._restart()
-        self._inode = inode
+        elif stat.st_ino != self._inode:
+            self._restart()
+        self._inode = stat.st_ino
         # A look in the middle of a write passes; what stays out of step was cut back: start over.
         for _ in range(_ATTEMPTS):
             try:
@@ -67,10 +80,12 @@ class TableTail:
             except OutOfStepError:
                 time.sleep(_PAUSE_S)
         self._restart()
-        self._inode = inode
+        self._inode = stat.st_ino
         try:
             return self._read_from_offset(fd)
         except OutOfStepError as problem:
+            with suppress(OutOfStepError):
+                return self._read_whole(fd)
             raise StoreError(f"{self.path}: {problem}") from None
 
     def _read_from_offset(self, fd: int) -> Documents:
@@ -79,34 +94,53 @@ class TableTail:
         size = os.fstat(fd).st_size
         if size < self._offset:
             raise OutOfStepError("shorter than before")
-        offset, block = self._offset, _pread(fd, self._offset - len(self._last_line), size)
+        if self._offset == 0:
+            first_line, newline, _ = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")
+            if not newline and is_torn_header(first_line, self.path.stem):
+                return []
+            self.table = table_name(first_line) if newline else None
+            if self.table is None:
+                return self._read_whole(fd)
+            offset = len(first_line)
+        else:
+            offset = self._offset
+        block = pread(fd, offset - len(self._last_line), size)
         if not block.startswith(self._last_line):
             raise OutOfStepError("its last document changed")
         block = block[len(self._last_line) :]
-        if offset == 0:
-            newline = block.find(b"\n")
-            if newline < 0:
-                return []
-            self.table = table_name(block[:newline])
-            if self.table is None:
-                raise StoreError(f"{self.path}: line 1: not a record file (one document a line)")
-            offset, block = newline, block[newline:]
         documents, read_bytes = _parse(block, self.num_documents)
+        if may_be_resaved(block[read_bytes:]):
+            with suppress(OutOfStepError):
+                return self._read_whole(fd)
         if documents:
             self._last_line = block[block.rfind(b"\n", 0, read_bytes) + 1 : read_bytes]
         self._offset = offset + read_bytes
         self.num_documents += len(documents)
         return documents
 
+    def _read_whole(self, fd: int) -> Documents:
+        """All documents of valid JSON in any layout; an unchanged file is not parsed again. Raises OutOfStepError."""
+        stat = os.fstat(fd)
+        stamp = stamp_of(stat)
+        if stamp is not None and stamp == self._whole_at and self._whole_problem:
+            raise OutOfStepError(self._whole_problem)
+        self._whole_at, self._whole_problem = stamp, ""
+        try:
+            documents = parse_any_layout(pread(fd, 0, stat.st_size), self.path.stem)
+        except OutOfStepError as problem:
+            self._whole_problem = str(problem)
+            raise
+        self._restart()
+        self.table, self.is_resaved, self.num_documents = self.path.stem, True, len(documents)
+        return documents
+
     def _restart(self) -> None:
         """Start over from the top of the file, if anything was read of it."""
-        if self._offset:
+        if self._offset or self.is_resaved:
             self.restarts += 1
-        self._forget()
-
-    def _forget(self) -> None:
         self.table = None
         self.num_documents = 0
+        self.is_resaved = False
         self._offset = 0
         self._last_line = b""
         self._inode = None
@@ -165,11 +199,3 @@ def _parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents |
         return None
     documents = list(table.values())
     return documents if len(documents) == num_documents and set(map(type, documents)) == {dict} else None
-
-
-def _pread(fd: int, start: int, end: int) -> bytes:
-    parts = []
-    while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts)

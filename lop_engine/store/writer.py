@@ -9,22 +9,28 @@ from typing import Any
 
 from lop_engine.errors import StoreError
 from lop_engine.files import replacing
+from lop_engine.store.any_layout import ends_otherwise, is_torn_header, parse_any_layout
 from lop_engine.store.layout import (
     TAIL,
+    OutOfStepError,
     document_line,
     header,
+    last_document,
     lines_backwards,
     parse_line,
-    table_name,
+    pread,
     without_separator,
 )
+from lop_engine.store.repair import num_whole_documents
+from lop_engine.store.rewrite import rewrite_table
 
 
 class TableWriter:
     """The one writer of a record file (the run's lock sees to that).
 
     Opening an existing file cuts a torn tail back to the last whole document; a new file is made under a
-    temporary name and appears complete.
+    temporary name and appears complete. A file in another layout (saved again by TinyDB, an editor or jq) is first
+    rewritten in ours; `resaved` is where it is kept.
 
     Args:
         path: the file.
@@ -42,8 +48,9 @@ class TableWriter:
             with replacing(path) as file:
                 file.write(self._header + TAIL)
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.resaved: Path | None = None
         try:
-            self._check_header(table)
+            self._check_layout(table)
             self.num_documents, self._end = self._last_whole_document()
             if keep is not None:
                 self._cut_to(keep)
@@ -92,14 +99,32 @@ class TableWriter:
     ) -> None:
         self.close()
 
-    def _check_header(self, table: str) -> None:
+    def _check_layout(self, table: str) -> None:
+        """Mend a torn first line; rewrite a file that is whole in another layout."""
         start = os.pread(self._fd, len(self._header) + 1, 0)
-        if self._header.startswith(start):  # torn in its first line: the power failed early
+        if is_torn_header(start, table):  # the power failed early
             self._write_at(0, self._header)
         elif start != self._header + b"\n":
-            found = table_name(start.split(b"\n")[0])
-            what = f'holds table "{found}"' if found else "is not a record file (one document a line)"
-            raise StoreError(f'{self.path}: {what}, expected table "{table}"; start this run over with --fresh')
+            self._convert(table)
+        elif ends_otherwise(self._fd, self._last_whole_document()[1]):
+            with contextlib.suppress(StoreError):  # it is ours, and torn
+                self._convert(table)
+
+    def _convert(self, table: str) -> None:
+        try:
+            documents = parse_any_layout(pread(self._fd, 0, os.fstat(self._fd).st_size), table)
+        except OutOfStepError as problem:
+            raise StoreError(f"{self.path}: {problem}; {self._advice()}") from None
+        self.resaved = rewrite_table(self.path, table, documents, "resaved")
+        os.close(self._fd)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def _advice(self) -> str:
+        """What to do about a file that cannot be appended to."""
+        num_whole = num_whole_documents(self.path)
+        if not num_whole:
+            return "restore it from a backup; it holds no whole document"
+        return f"restore it from a backup, or lop doctor --repair keeps its {num_whole} whole documents"
 
     def _close_table(self) -> None:
         """Make the file end behind the last document."""
@@ -110,17 +135,14 @@ class TableWriter:
 
     def _last_whole_document(self) -> tuple[int, int]:
         """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
-        for start, line in lines_backwards(self._fd, len(self._header) + 1):
-            whole = without_separator(line)
-            if parsed := parse_line(whole):
-                return parsed[0], start + len(whole)
-        return 0, len(self._header)
+        last = last_document(self._fd, len(self._header) + 1)
+        return (last[0], last[2]) if last else (0, len(self._header))
 
     def _cut_to(self, keep: int) -> None:
         if keep > self.num_documents:
             raise StoreError(
-                f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}; "
-                "start this run over with --fresh"
+                f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}; restore it from a "
+                "backup, or move checkpoint.pt away to resume from the checkpoint before it"
             )
         if keep == self.num_documents:
             return
