@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lop_engine.errors import StoreError
 from lop_engine.files import replacing
+from lop_engine.run_files import without_checkpoint
 from lop_engine.rundir import RunDir
 from lop_engine.training import Position
 from lop_engine.transfers import HostCopies
@@ -61,7 +62,7 @@ def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
             if older:
                 where = f"task {older.position.task}, epoch {older.position.epoch}"
                 return older, f"{run_dir.checkpoint} is damaged; went on from the one before it ({where})"
-        raise error from None
+        raise StoreError(f"{error}; {without_checkpoint(run_dir)}") from None
     return newest or load(run_dir.previous_checkpoint), None
 
 
@@ -84,7 +85,7 @@ def load(path: Path) -> Checkpoint | None:
     except StoreError:
         raise
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise StoreError(f"{path}: damaged checkpoint; start this run over with --fresh") from error
+        raise StoreError(f"{path}: damaged checkpoint") from error
 
 
 def on_host(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,10 +15,12 @@ from lop_engine.errors import StoreError, UserError
 from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
 from lop_engine.locks import LockedError, hold
-from lop_engine.records import ENDED, RunStatus
+from lop_engine.records import ENDED
+from lop_engine.run_files import kept_records, without_checkpoint
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe
+from lop_engine.runs import read_run
 from lop_engine.spec import validate
-from lop_engine.store import read_table, repair_table
+from lop_engine.store import TableTail, num_whole_documents, repair_table
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -113,31 +115,60 @@ def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Fi
         yield Finding("note", run_dir.name, f"its worker is gone ({status.holder}); lop resume goes on")
     if state == "failed":
         yield Finding("note", run_dir.name, f"failed: {status.error}")
-    for path, table in ((run_dir.tasks_json, "tasks"), (run_dir.epochs_json, "epochs")):
-        try:
-            found = len(read_table(path))
-            if table == "tasks" and state in ENDED and found < status.tasks_done:
-                yield Finding("wrong", run_dir.name, f"{path}: holds {found} tasks, {status.tasks_done} were recorded")
-        except StoreError as error:
-            yield (
-                _repaired(run_dir, path, table, status)
-                if repair
-                else Finding("wrong", run_dir.name, f"{error}; lop doctor --repair keeps all whole documents")
-            )
+    for path in run_dir.records:
+        problem = _problem_of(path)
+        if problem and repair:
+            yield _repaired(run_dir, path)
+        elif problem:
+            yield problem.of(run_dir)
+    view = read_run(run_dir, clock)
+    for flag in view.flags:
+        yield Finding("wrong" if flag == view.missing_records else "note", run_dir.name, flag)
     if state not in ENDED:
         yield from _checkpoints(run_dir)
 
 
-def _repaired(run_dir: RunDir, path: Path, table: str, status: RunStatus) -> Finding:
+@dataclass(frozen=True)
+class _Problem:
+    """A record file that is not as a worker leaves it."""
+
+    level: Level
+    what: str
+
+    def of(self, run_dir: RunDir) -> Finding:
+        return Finding(self.level, run_dir.name, self.what)
+
+
+def _problem_of(path: Path) -> _Problem | None:
+    tail = TableTail(path)
+    try:
+        num_documents = len(tail.read_new())
+    except StoreError as error:
+        num_whole = num_whole_documents(path)
+        return _Problem("wrong", f"{error}; lop doctor --repair keeps its {num_whole} whole documents")
+    if tail.is_resaved:
+        what = (
+            f"saved by another program; its {num_documents} documents are read, and a resume rewrites it in our layout"
+        )
+        return _Problem("note", f"{path}: {what}")
+    return None
+
+
+def _repaired(run_dir: RunDir, path: Path) -> Finding:
+    """Look again and repair, both under the run's lock."""
     try:
         with hold(run_dir):
-            done = repair_table(path, table)
+            if not _problem_of(path):
+                return Finding("note", run_dir.name, f"{path}: was changed meanwhile, and is sound")
+            done = repair_table(path, path.stem)
+            state = run_dir.read_status().state
     except (LockedError, StoreError, OSError) as error:
         return Finding("wrong", run_dir.name, str(error))
     lines = ", ".join(map(str, done.dropped[:5])) + (", ..." if len(done.dropped) > 5 else "")
-    what = f"{path}: kept {done.kept} documents, left out line {lines}; as it was: {done.backup.name}"
-    if status.state not in ENDED:
-        what += "; the run cannot go on without a gap: start it over with lop run --fresh"
+    left_out = f", left out line {lines}" if done.dropped else ""
+    what = f"{path}: kept {done.kept} documents{left_out}; as it was: {done.backup.name}"
+    if done.dropped and state not in ENDED:
+        what += "; the run resumes only if its checkpoint covers no document that was left out"
     return Finding("note", run_dir.name, what)
 
 
@@ -146,8 +177,10 @@ def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
     found = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
     for path, whole in found.items():
         if not whole:
-            other = "the one before it serves" if any(found.values()) else "start over with lop run --fresh"
-            yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {other}")
+            advice = "lop resume uses the one before it" if any(found.values()) else without_checkpoint(run_dir)
+            yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {advice}")
+    if not found and kept_records(run_dir):
+        yield Finding("wrong", run_dir.name, f"{run_dir.checkpoint.name} is missing; {without_checkpoint(run_dir)}")
 
 
 def _is_whole(path: Path) -> bool:

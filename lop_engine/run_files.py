@@ -11,7 +11,7 @@ from lop_engine.errors import StoreError
 from lop_engine.locks import LockedError
 from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter
+from lop_engine.store import TableWriter, num_whole_documents
 
 #: Without a heartbeat for so long a worker asks, before it writes, whether the run is still its own.
 _SILENT_S = 60.0
@@ -43,6 +43,9 @@ class RunFiles:
             "tasks": TableWriter(self.dir.tasks_json, "tasks", keep=task_documents),
             "epochs": TableWriter(self.dir.epochs_json, "epochs", keep=epoch_documents),
         }
+        for table in self._tables.values():
+            if table.resaved:
+                log(f"{table.path}: was saved by another program, and is rewritten; as it was: {table.resaved.name}")
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append a document. Raises LockedError, as `beat`, after a time in which this process stood still."""
@@ -97,6 +100,21 @@ class RunFiles:
 
 def _worker(status: RunStatus) -> tuple[object, ...]:
     return status.host, status.pid, status.pid_started_at
+
+
+def kept_records(run_dir: RunDir) -> str:
+    """``its records are kept (3 finished tasks, 30 epochs)``; empty where no whole document exists."""
+    tasks, epochs = map(num_whole_documents, run_dir.records)
+    if not tasks and not epochs:
+        return ""
+    return f"its records are kept ({tasks} finished task{'s' * (tasks != 1)}, {epochs} epoch{'s' * (epochs != 1)})"
+
+
+def without_checkpoint(run_dir: RunDir) -> str:
+    """What to do about a run that has no checkpoint it could resume from."""
+    if kept := kept_records(run_dir):
+        return f"{kept}: restore a checkpoint from a backup, or train the run again under another --runs-dir"
+    return "start this run over with --fresh"
 
 
 def log(text: str) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import StoreError, sentence
-from lop_engine.records import ALL_METRICS, RunStatus, State
+from lop_engine.flags import missing_tasks, not_finite
+from lop_engine.records import ALL_METRICS, ENDED, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.scheduler import Scheduler, judge
 from lop_engine.store import TableTail
@@ -44,6 +46,8 @@ class RunView:
     """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
     job_note: str | None = None
     """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
+    nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By metric, whether it was recorded in each task and not finite; only of metrics of which that is so once."""
 
     @property
     def experiment(self) -> str:
@@ -64,7 +68,20 @@ class RunView:
     @property
     def tasks_recorded(self) -> int:
         """Finished tasks whose records were read."""
-        return max(map(len, self.series.values()), default=0)
+        return max([len(self.seconds), *map(len, self.series.values())])
+
+    @cached_property
+    def missing_records(self) -> str | None:
+        """Why the records of an ended run are not whole: they hold fewer tasks than its status says."""
+        if self.problem or self.state not in ENDED:
+            return None
+        return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """What a person should know of records that can be read; a run that diverged says so itself."""
+        spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
+        return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
 
     @property
     def tasks_done(self) -> int:
@@ -126,6 +143,11 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
+    """One run as it stands now."""
+    return _RunReader(run_dir).read(_Look(clock, Scheduler()))
+
+
 class _RunReader:
     """Follows one run."""
 
@@ -178,7 +200,8 @@ class _RunReader:
     def _view(
         self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
     ) -> RunView:
-        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note)
+        nulls = self._columns.nulls
+        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, nulls)
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
@@ -235,25 +258,38 @@ class _Look:
 
 @dataclass
 class _Columns:
-    """Growing arrays, one a metric, and one of the seconds."""
+    """Growing arrays, one a metric that was recorded, also where it never was finite; and one of the seconds."""
 
     num_tasks: int = 0
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    nulls: dict[str, np.ndarray] = field(default_factory=dict)
+    """Where a metric is null: of the metrics of which that is so anywhere."""
 
     def extend(self, documents: list[dict[str, Any]]) -> None:
         start, end = self.num_tasks, self.num_tasks + len(documents)
         found: set[str] = set().union(*documents)
         names = [name for name in (*ALL_METRICS, "seconds") if name in found]
         new = dict(zip(names, _numbers(documents, names), strict=True))
-        for name, values in new.items():
-            if name not in self.arrays and not np.isnan(values).all():
+        for name in new:
+            if name not in self.arrays:
                 self.arrays[name] = np.full(max(64, end), np.nan)
         for name, array in self.arrays.items():
             if end > len(array):
                 self.arrays[name] = np.full(2 * end, np.nan)
                 self.arrays[name][:start] = array[:start]
             self.arrays[name][start:end] = new.get(name, np.nan)
+        self._note_nulls(documents, [name for name, values in new.items() if np.isnan(values).any()], start)
         self.num_tasks = end
+
+    def _note_nulls(self, documents: list[dict[str, Any]], names: Sequence[str], start: int) -> None:
+        """Tell what is null from what is not there; arrays that were handed out do not change."""
+        new = {name: np.array([document.get(name, 0) is None for document in documents]) for name in names}
+        known = [*self.nulls, *(name for name, is_null in new.items() if is_null.any() and name not in self.nulls)]
+        nothing = np.zeros(len(documents), bool)
+        self.nulls = {
+            name: np.concatenate([self.nulls.get(name, np.zeros(start, bool)), new.get(name, nothing)])
+            for name in known
+        }
 
     def views(self) -> tuple[Series, np.ndarray]:
         """Series and seconds, read-only: what lies behind their end may grow, they do not change."""

@@ -14,7 +14,7 @@ from lop_engine.checkpoint import Checkpoint
 from lop_engine.datasets import open_images
 from lop_engine.errors import StoreError
 from lop_engine.learners import Learner, build_learner
-from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log
+from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.scheduler import own_job
 from lop_engine.spec import Spec
 from lop_engine.training import EpochReport, Metrics, Position, train
@@ -79,7 +79,7 @@ def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
 def _load(run: RunFiles) -> Checkpoint | None:
     kept, note = checkpoint.load_newest(run.dir)
     if kept is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
-        raise StoreError(f"{run.dir.checkpoint}: is gone, but there are records; start this run over with --fresh")
+        raise StoreError(f"{run.dir.checkpoint}: missing, so the run cannot resume; {without_checkpoint(run.dir)}")
     if note:
         log(f"seed {run.seed}  {note}")
         run.set_status(note=note)

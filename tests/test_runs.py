@@ -88,7 +88,7 @@ def test_a_tree_that_grows(runs_dir):
     assert (view.experiment, view.setting, view.seed) == ("bp", "default", 0)
     assert (view.num_tasks, view.state, view.problem) == (200, "stopped", None)
     assert accuracy(view) == expected(0)
-    assert "curvature" not in view.series
+    assert np.isnan(view.series["curvature"]).all()
     grow(one, 1, 150)
     start(runs_dir, "cbp", num_tasks=2)
     views = reader.read().runs
@@ -155,7 +155,10 @@ def test_metrics_that_come_and_go(runs_dir):
                 one = {name: column[task] for name, column in values.items() if column[task] or task == 1}
                 writer.append({"task": task} | one)
         (view,) = reader.read().runs
-    assert set(view.series) == {"test_accuracy", "srank"}
+    assert set(view.series) == {"test_accuracy", "srank", "curvature"}
+    assert {name: is_null.tolist() for name, is_null in view.nulls.items()} == {
+        name: [False, column[1] is None, False, False] * 40 for name, column in values.items() if column[1] is None
+    }
     for name, series in view.series.items():
         assert np.array_equal(series, np.tile(np.array(values[name], dtype=float), 40), equal_nan=True)
 

@@ -90,7 +90,7 @@ def group_runs(runs: Iterable[RunView]) -> list[Group]:
 
 def summarise(group: Group, metric: str = "test_accuracy") -> Summary | None:
     """First, best and last tenth of a group's run in `metric`; None before the first tenth is done."""
-    series = [run.series[metric] for run in group.runs if metric in run.series and len(run.series[metric])]
+    series = [run.series[metric] for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
     curve = average(series, max(1, group.num_tasks // 10), group.num_tasks)
     if not len(curve.mean):
         return None

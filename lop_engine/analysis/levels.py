@@ -22,5 +22,11 @@ def best_at_the_end(groups: Sequence[Group], metric: str = "test_accuracy") -> S
     return max(found, key=lambda summary: summary.last, default=None)
 
 
+def is_never_finite(groups: Sequence[Group], metrics: Sequence[str]) -> bool:
+    """Whether some of `metrics` were recorded of `groups`, and no value of them is finite."""
+    known = [finite for group in groups for metric in metrics for _, finite in _finite(group, metric) if len(finite)]
+    return bool(known) and not any(finite.any() for finite in known)
+
+
 def _finite(group: Group, metric: str) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(run.series[metric], np.isfinite(run.series[metric])) for run in group.runs if metric in run.series]

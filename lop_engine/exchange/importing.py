@@ -199,6 +199,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     tables = {metric: array for metric, array in found.items() if array is not None}
+    # NaN is also what an export has for a metric that was never recorded.
+    tables = {metric: array for metric, array in tables.items() if np.isfinite(array).any()} or tables
     return tables, tuple(str(key) for key in raw if key not in KEYS.values()), digest
 
 

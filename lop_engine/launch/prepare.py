@@ -13,6 +13,7 @@ from typing import Any
 import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
 from lop_engine.records import ENDED, RunStatus
+from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
@@ -129,11 +130,20 @@ def _read_status(run_dir: RunDir, fresh: bool) -> RunStatus:
 
 @contextmanager
 def _advice(run_dir: RunDir) -> Iterator[None]:
-    """What cannot be read can be started over."""
+    """Say what to do about a run.json or status.json that cannot be read."""
     try:
         yield
     except (StoreError, ConfigError) as error:
-        raise LaunchError(f"{error}; start {run_dir.name} over with --fresh") from None
+        raise LaunchError(f"{error}; {_mending(run_dir, str(error))}") from None
+
+
+def _mending(run_dir: RunDir, problem: str) -> str:
+    kept = kept_records(run_dir)
+    if not kept:
+        return f"start {run_dir.name} over with --fresh"
+    if problem.startswith(str(run_dir.status_json)):
+        return f"remove that file, then resume: {kept}"
+    return f"restore that file from a backup, or train the run again under another --runs-dir; {kept}"
 
 
 def _create(run_dir: RunDir, run: Run) -> RunStatus:
@@ -181,8 +191,8 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results; what was imported has no weights to go on from."""
     if "imported" in run_dir.read_config():
         raise LaunchError(
-            f"{run_dir.name}: was imported, so there is nothing to train on from; "
-            "name other seeds, rename the file, choose another --runs-dir, or start over with --fresh"
+            f"{run_dir.name}: was imported, so it has no weights to train on from; "
+            f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
     new = spec.model_dump()
@@ -191,5 +201,11 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
         what = ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in changed)
         raise LaunchError(
             f"{run_dir.name}: was begun with another configuration ({what}); "
-            "rename the file, choose another --runs-dir, or start over with --fresh"
+            f"rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
+
+
+def _or_fresh(run_dir: RunDir) -> str:
+    """Starting over is no advice where it would remove whole records."""
+    kept = kept_records(run_dir)
+    return f"; {kept}" if kept else ", or start over with --fresh"

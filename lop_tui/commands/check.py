@@ -14,6 +14,7 @@ from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.verdicts import Finding, Outcome, Verdict, judge
 from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.commands.reading import read_runs
+from lop_tui.dashboard.rows import flag_lines
 
 _STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
 NOTHING_JUDGED = 3
@@ -32,7 +33,8 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
     groups = group_runs(runs)
     refuse_mixed(groups)
     findings, notes = judge(groups)
-    notes = (*(f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem), *notes)
+    unreadable = [f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem]
+    notes = (*unreadable, *flag_lines(runs), *notes)
     if as_json:
         answer = {"runs_dir": str(runs_dir), "protocols": [_as_dict(finding) for finding in findings], "notes": notes}
         print_json(answer)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
+from lop_engine.analysis.levels import is_never_finite
 from lop_engine.logs import plain
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.formats import significant
+from lop_tui.dashboard.rows import flag_lines
 from lop_tui.measures import MEASURES, Measure
 
 CAPTION = (
@@ -105,6 +107,9 @@ def nothing_compared(comparison: Comparison) -> str:
     ]
     if missing:
         return f"{' and '.join(missing)} recorded no {name}"
+    spoilt = [one.label for one in (comparison.a, comparison.b) if is_never_finite([one], [comparison.metric])]
+    if spoilt:
+        return f"{' and '.join(spoilt)}: {name} is not finite in any finished task"
     return (
         f"no seed of {comparison.a.label} and {comparison.b.label} has a whole bin "
         f"({plural(bin_size, 'task')}) of {name} in both; try a smaller --bin"
@@ -123,14 +128,14 @@ def about_holm(found: Sequence[Comparison]) -> list[str]:
 
 
 def notes_on_runs(groups: Sequence[Group]) -> list[str]:
-    """Runs that have not ended as they should, or cannot be read."""
+    """Runs that have not ended as they should, cannot be read, or lack a part of their records."""
     lines = []
     for group in groups:
         told = [run for run in group.runs if not run.problem and run.state != "finished"]
         if told:
             lines.append(f"not finished, {group.label}: {listed(map(_state, told))}")
         lines += [f"cannot be read: {run.dir.name}: {run.problem}" for run in group.runs if run.problem]
-    return lines
+    return lines + flag_lines([run for group in groups for run in group.runs])
 
 
 def _state(run: RunView) -> str:

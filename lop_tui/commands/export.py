@@ -12,6 +12,7 @@ from lop_engine.exchange import export_runs
 from lop_engine.runs import RunView
 from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.reading import read_runs
+from lop_tui.dashboard.rows import flag_lines
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def export(request: Request) -> int:
     missing = "it has only what is there" if is_table else "what is missing is NaN"
     _tell(console, f"not all tasks done, {missing}", done.unfinished)
     _tell(console, "left out, nothing recorded or not readable", done.left_out)
+    for line in flag_lines(chosen):
+        say(console, line)
     return 0
 
 

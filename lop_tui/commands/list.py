@@ -16,6 +16,7 @@ from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
 from lop_tui.dashboard import formats
+from lop_tui.dashboard.rows import flag_lines
 
 _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
 
@@ -31,6 +32,8 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
     console.print(_table(groups, console.width))
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
+    for line in flag_lines([run for group in groups for run in group.runs]):
+        say(console, line)
     return 0
 
 
@@ -50,6 +53,7 @@ def _as_dict(group: Group) -> dict[str, Any]:
         "test_accuracy_last_tenth": summary.last if summary else None,
         "standard_error": summary.last_standard_error if summary and num_seeds > 1 else None,
         "num_seeds": num_seeds,
+        "flags": flag_lines(group.runs),
         "bytes": size,
         "changed_at": changed_at,
     }

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 
 from lop_engine.analysis import Group, Summary, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
-from lop_engine.analysis.levels import best_at_the_end, mean_level
+from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.published import published_levels
@@ -17,6 +16,7 @@ from lop_engine.records import ALL_METRICS, COST_IN_EPOCHS, METRICS
 from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.reading import read_runs
+from lop_tui.dashboard.rows import flag_lines
 from lop_tui.measures import MEASURES
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _planned(request: Request) -> _Plan:
     metrics = metrics_among(words, by_default=["all"] if request.kind == "metrics" else [])
     chosen, runs = read_runs("plot", request.runs_dir, request.where)
     groups = group_runs(chosen)
-    notes = [f"cannot be read: {run.problem}" for run in chosen if run.problem]
+    notes = [f"cannot be read: {run.problem}" for run in chosen if run.problem] + flag_lines(chosen)
     if request.kind == "sweep":
         groups = _one_experiment(groups, experiment)
     refuse_mixed(groups)
@@ -159,6 +159,8 @@ def _drawable(request: Request, plan: _Plan, look: "Look") -> list[Group]:
     groups = [group for group in plan.groups if any(len(look.curve(group, metric).task) for metric in plan.metrics)]
     if not groups and request.tasks:
         raise UserError(f"plot: --tasks {request.tasks}: no whole bin has its middle there; name more tasks")
+    if not groups and is_never_finite(plan.groups, plan.metrics):
+        raise UserError(f"plot: {' and '.join(plan.metrics)} of these runs: not finite in any finished task")
     if not groups:
         raise UserError(
             f"plot: no run in {request.runs_dir} has finished enough tasks for one bin yet; try a smaller --bin"
@@ -179,7 +181,7 @@ def _without(group: Group, metrics: list[str]) -> list[str]:
         f"{group.label}, seed {run.seed}: finished without any {metric}"
         for run in group.runs
         for metric in metrics
-        if run.state == "finished" and not np.isfinite(run.series.get(metric, [])).any()
+        if run.state == "finished" and metric not in run.series
     ]
 
 

@@ -31,6 +31,7 @@ from lop_tui.commands.cluster import (
 from lop_tui.commands.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
+from lop_tui.dashboard.rows import flag_lines
 
 #: Tells a launcher in the background that its runs are queued already; what is not has been stopped meanwhile.
 DETACHED = "LOP_DETACHED"
@@ -206,6 +207,8 @@ def conclude(console: Console, runs_dir: Path, dirs: set[RunDir]) -> int:
     console.print(summary_table(views))
     for gone in sorted(dirs - {view.dir for view in views}):
         say(console, f"{gone.name}: its directory is gone")
+    for line in flag_lines(views):
+        say(console, line)
     unended = [view for view in views if view.state not in ENDED]
     for view in unended:
         why = view.problem or view.status.error or _HINTS.get(view.state, "")

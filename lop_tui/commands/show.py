@@ -41,6 +41,8 @@ def show_run(runs_dir: Path, selector: str, as_json: bool) -> int:
     if tasks := view.tasks_recorded:
         bars = _ASCII_BARS if console.options.ascii_only else _BARS
         console.print(_table(view, tasks, bars, console.width))
+    for flag in view.flags:
+        say(console, f"note: {flag}", style="yellow")
     if error := view.problem or view.status.error:
         say(console, f"error: {error}", style="red")
     return 0
@@ -137,6 +139,7 @@ def _as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
         "num_tasks": view.num_tasks,
         "progress": view.progress,
         "error": view.problem or view.status.error,
+        "flags": view.flags,
         "config": dict(config),
         "status": view.status.to_dict(),
         "last": [{"task": task} | {name: float(values[task]) for name, values in view.series.items()} for task in last],

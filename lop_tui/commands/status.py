@@ -11,7 +11,7 @@ from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
-from lop_tui.dashboard.rows import waiting_jobs
+from lop_tui.dashboard.rows import flag_notices, waiting_jobs
 
 _STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
 
@@ -38,7 +38,7 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
         job = view.job_note if view.state in ("lost", "failed") else None
         if what or job:
             say(console, f"{view.dir.name}: {'; '.join(filter(None, (what, job)))}")
-    for notice in waiting_jobs(views):
+    for notice in (*flag_notices(views), *waiting_jobs(views)):
         say(console, f"{notice.run}: {notice.text}")
     return 0
 
@@ -89,5 +89,6 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "job_note": view.job_note,
         "heartbeat_at": view.status.heartbeat_at,
         "error": view.problem or view.status.error,
+        "flags": view.flags,
         "last": {name: float(values[-1]) for name, values in view.series.items() if len(values)},
     }

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
+from lop_engine.analysis.levels import is_never_finite
 from lop_engine.published import published_levels
 from lop_engine.records import NEED_HIDDEN
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
@@ -94,6 +95,8 @@ class ChartMaker:
 
 
 def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
+    if is_never_finite(groups, [metric]):
+        return "not finite"
     runs = [run for group in groups for run in group.runs]
     if any(metric in run.series for run in runs):
         return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"

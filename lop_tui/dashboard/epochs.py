@@ -30,7 +30,9 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
         lines = tuple(_line(documents, one, look) for one, look in members if any(one in row for row in documents))
         if any(len(line.x) for line in lines):
             last = max(int(line.x.max()) for line in lines if len(line.x))
-            charts.append(Chart(MEASURES[name], lines, Axis(0, max(2, num_epochs, last)), 1, "epochs"))
+            remark = "" if any(np.isfinite(line.curve.mean).any() for line in lines) else "not finite"
+            axis = Axis(0, max(2, num_epochs, last))
+            charts.append(Chart(MEASURES[name], lines, axis, 1, "epochs", remark=remark))
     return tuple(charts)
 
 

@@ -152,7 +152,23 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
     wrong = unreadable + failed + lost
     named = {notice.run for notice in wrong} | {run.dir.name for run in runs if run.state == "finished"}
     noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.dir.name not in named]
-    return (*wrong, *noted, *waiting_jobs(runs))
+    return (*wrong, *flag_notices(runs), *noted, *waiting_jobs(runs))
+
+
+def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
+    """The flags of runs (`RunView.flags`): once for all runs that share one."""
+    by_flag = defaultdict(list)
+    for run in runs:
+        for flag in run.flags:
+            by_flag[flag].append(run)
+    for flag, (first, *others) in by_flag.items():
+        more = f" (and in {len(others)} more run{'s' * (len(others) > 1)})" if others else ""
+        yield Notice(first.dir.name, f"{flag}{more}")
+
+
+def flag_lines(runs: Sequence[RunView]) -> list[str]:
+    """The same as plain lines: ``bp/default/seed_000: curvature not finite from task 1``."""
+    return [f"{notice.run}: {notice.text}" for notice in flag_notices(runs)]
 
 
 def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
+from lop_engine.analysis.levels import is_never_finite
 from lop_engine.published import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
@@ -102,6 +103,9 @@ def _draw_panel(
         _draw_reference(panel, [group for group, _ in curves], colours, look)
     finish_axes(panel, measure, is_log)
     label_ends(panel, ends, look)
+    if not curves:
+        remark = "not finite" if is_never_finite(groups, [metric]) else "no whole bin"
+        panel.text(0.5, 0.5, remark, transform=panel.transAxes, ha="center", va="center", color=ink("#666666"))
 
 
 def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -> End:

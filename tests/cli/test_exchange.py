@@ -113,4 +113,5 @@ def test_imported_runs_are_not_trained_on(runs_dir, tmp_path, monkeypatch, capsy
     config.write_text(json.dumps(TINY | {"agent": "bp"}))
     said = refused(monkeypatch, capsys, "run", config, "--seeds", "2", "--runs-dir", tmp_path / "new")
     assert "bp/default/seed_000: was imported" in said
-    assert "--fresh" in said
+    assert "its records are kept (1 finished task, 1 epoch)" in said
+    assert "--fresh" not in said

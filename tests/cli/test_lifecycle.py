@@ -332,7 +332,7 @@ def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
     [run] = find_runs(here / "runs")
     records = run.tasks_json.read_bytes()
     run.tasks_json.unlink()
-    assert "tasks.json: holds 0 tasks, 2 were recorded" in lop("doctor").stdout
+    assert "tasks.json holds 0 of 2 finished tasks; restore it from a backup" in lop("doctor").stdout
     run.tasks_json.write_bytes(records)
     run.checkpoint.unlink()
     run.previous_checkpoint.unlink()
@@ -340,5 +340,6 @@ def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
     run.status_json.write_text(json.dumps(status | {"state": "stopped"}))
     ended = lop("resume")
     assert ended.returncode == 1
-    assert "checkpoint.pt: is gone, but there are records" in ended.stdout
+    assert "checkpoint.pt: missing, so the run cannot resume; its records are kept (2 finished tasks, " in ended.stdout
+    assert "--fresh" not in ended.stdout
     assert run.tasks_json.read_bytes() == records

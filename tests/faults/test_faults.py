@@ -109,7 +109,8 @@ def test_two_damaged_checkpoints_fail_the_run_and_its_records_stay(here):
         path.write_bytes(b"not a checkpoint")
     ended = lop("resume")
     assert ended.returncode == 1
-    assert "damaged checkpoint; start this run over with --fresh" in ended.stdout
+    assert "damaged checkpoint; its records are kept (" in ended.stdout
+    assert "--fresh" not in ended.stdout
     assert run.tasks_json.read_bytes() == before
 
 
@@ -126,7 +127,7 @@ def test_damage_in_the_middle_of_a_record_file_is_named_and_repaired(here):
     repaired = lop("doctor", "--repair")
     assert repaired.returncode == 0, repaired.stdout
     assert "kept 5 documents, left out line 4; as it was: tasks.json.damaged-1" in repaired.stdout
-    assert "start it over with lop run --fresh" in repaired.stdout
+    assert "the run resumes only if its checkpoint covers no document that was left out" in repaired.stdout
     assert run.tasks_json.with_name("tasks.json.damaged-1").read_bytes() == damaged
     assert [task["task"] for task in read_table(run.tasks_json)] == [0, 1, 3, 4, 5]
     again = lop("doctor", "--repair")

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -150,10 +151,8 @@ def test_a_large_file_is_parsed_once_as_long_as_it_does_not_change(tmp_path, mon
     for look in range(4):
         read.clear()
         for reading in (tail.read_new, lambda: read_task(path, 700), lambda: tail_task(path)):
-            try:
+            with pytest.raises(StoreError, match="line 1: not a record file") if cut else nullcontext():
                 reading()
-            except StoreError as error:
-                assert "line 1: not a record file: not valid JSON" in str(error)
         assert look == 0 or sum(read) < 5000
     assert len(parsed) == 1
     path.write_text(json.dumps({"epochs": {"1": {"task": 0, "epoch": 0}}}))
