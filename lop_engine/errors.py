@@ -21,6 +21,10 @@ class StoreError(UserError):
     """A record file that cannot be read or written."""
 
 
+class DamagedError(StoreError):
+    """A record file that holds anything but whole documents before its end; it can be repaired."""
+
+
 class LaunchError(UserError):
     """A run that cannot be started."""
 

@@ -11,7 +11,7 @@ from lop_engine.errors import StoreError
 from lop_engine.locks import LockedError
 from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter, num_whole_documents
+from lop_engine.store import TableWriter, num_whole_documents, tail_task
 
 #: Without a heartbeat for so long a worker asks, before it writes, whether the run is still its own.
 _SILENT_S = 60.0
@@ -46,6 +46,11 @@ class RunFiles:
         for table in self._tables.values():
             if table.resaved:
                 log(f"{table.path}: was saved by another program, and is rewritten; as it was: {table.resaved.name}")
+        if task_documents and (last := tail_task(self.dir.tasks_json)) != task_documents - 1:
+            raise StoreError(
+                f"{self.dir.tasks_json}: lacks a task: its first {task_documents} documents end with document "
+                f'"task": {last}; restore it from a backup'
+            )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Append a document. Raises LockedError, as `beat`, after a time in which this process stood still."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.errors import StoreError, sentence
+from lop_engine.errors import DamagedError, StoreError, sentence
 from lop_engine.flags import missing_tasks, not_finite
 from lop_engine.records import ALL_METRICS, ENDED, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
@@ -182,6 +182,8 @@ class _RunReader:
             new = self._tail.read_new()
         except FileNotFoundError:
             return self._view(RunStatus(), "lost", "the run directory is going away")
+        except DamagedError as error:
+            return self._unreadable(f"{error}; lop doctor --repair keeps its whole documents", look)
         except (StoreError, OSError) as error:
             return self._unreadable(sentence(error) if isinstance(error, OSError) else str(error), look)
         if self._tail.restarts != self._restarts:

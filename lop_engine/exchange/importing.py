@@ -36,6 +36,8 @@ class ResultFile:
     setting: str = "default"
     spec: Mapping[str, Any] | None = None
     """None where nobody says what it was."""
+    is_export: bool = False
+    """Whether `lop export` wrote it: its tables then end where the records of an unfinished run do."""
 
     def run_dir(self, runs_dir: Path) -> RunDir:
         return RunDir(runs_dir / self.experiment / self.setting / f"seed_{self.seed:03d}")
@@ -73,6 +75,7 @@ def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFi
         )
     names = list(dict.fromkeys(file.experiment for file in found))
     told = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
+    found = [replace(file, is_export=told[file.experiment] is not None) for file in found]
     renamed = {name: name for name in names}
     for config in configs:
         name = names[0] if len(names) == len(configs) == 1 else config.stem
@@ -82,6 +85,7 @@ def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFi
                 f"(there are {', '.join(names)})"
             )
         told[name], renamed[name] = _settings_of(config), config.stem
+        found = [replace(file, is_export=file.is_export and file.experiment != name) for file in found]
     return [replace(_told(file, told[file.experiment]), experiment=renamed[file.experiment]) for file in found]
 
 
@@ -167,6 +171,7 @@ def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
     tables, unknown, digest = _read(file.path)
     num_tasks, num_epochs = next(iter(tables.values())).shape
     spec = _spec(file, num_tasks, num_epochs)
+    num_tasks, num_epochs = spec["num_tasks"], spec["num_showings"]  # an unfinished run's tables are shorter
     run_dir = file.run_dir(runs_dir)
     try:
         run_dir.path.mkdir(parents=True)
@@ -215,7 +220,9 @@ def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
         agent = {"agent": file.experiment} if file.experiment in METHODS else {}
         return agent | {"num_tasks": num_tasks, "num_showings": num_epochs}
     said = file.spec.get("num_tasks"), file.spec.get("num_showings")
-    if said != (num_tasks, num_epochs):
+    held = (num_tasks, num_epochs)
+    may_be_shorter = file.is_export and all(isinstance(one, int) for one in said)
+    if said != held and not (may_be_shorter and held[0] <= said[0] and held[1] <= said[1]):
         raise UserError(
             f"import-results: {file.path}: holds {num_tasks} tasks of {num_epochs} epochs, its experiment file says "
             f"{said[0]} of {said[1]}; give the --cfg that it was made with"

@@ -70,14 +70,15 @@ def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs
 
 
 def extent(runs: Sequence[RunView]) -> tuple[int, int]:
-    """Tasks, and epochs a task, that the longest of `runs` was meant to have."""
-    num_tasks = max(max(run.num_tasks, tasks_recorded(run)) for run in runs)
+    """Tasks that any of `runs` has recorded, and epochs a task: what a table of them needs, whatever was planned."""
+    num_tasks = max(max(tasks_recorded(run), _tasks_with_epochs(run)) for run in runs)
     return num_tasks, max(_epochs_a_task(run) for run in runs)
 
 
 def _epochs_a_task(run: RunView) -> int:
-    said = run.spec.get("num_showings")
-    return said if isinstance(said, int) and said > 0 else max(1, run.status.num_epochs)
+    """Up to the last epoch of a task that is recorded: the first and the last task tell, for no other has more."""
+    tasks = {0, max(0, _tasks_with_epochs(run) - 1)}
+    return max([1, *(epoch + 1 for task in tasks for epoch in _epochs_of(run, task, [])[0])])
 
 
 def _tasks_with_epochs(run: RunView) -> int:
@@ -90,7 +91,7 @@ def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[in
     documents = read_task(run.dir.epochs_json, task)
     try:
         values = np.array([[one.get(name) for name in metrics] for one in documents], dtype=float)
-        return [int(one["epoch"]) for one in documents], values.reshape(-1, len(metrics))
+        return [int(one["epoch"]) for one in documents], values.reshape(len(documents), len(metrics))
     except (KeyError, TypeError, ValueError):
         raise StoreError(f"{run.dir.epochs_json}: task {task}: an epoch or a metric is not a number") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from lop_engine.errors import StoreError, why
+from lop_engine.errors import DamagedError, StoreError, why
 from lop_engine.files import open_regular
 from lop_engine.store.any_layout import Stamp, is_torn_header, may_be_resaved, parse_any_layout, stamp_of
 from lop_engine.store.layout import (
@@ -86,7 +86,7 @@ class TableTail:
         except OutOfStepError as problem:
             with suppress(OutOfStepError):
                 return self._read_whole(fd)
-            raise StoreError(f"{self.path}: {problem}") from None
+            raise DamagedError(f"{self.path}: {problem}") from None
 
     def _read_from_offset(self, fd: int) -> Documents:
         """Read on from the offset; it moves only if all that follows is in step."""
