@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class RunDir:
 
     @classmethod
     def of(cls, runs_dir: Path, run: Run) -> "RunDir":
-        return cls(runs_dir / run.experiment / run.setting / f"seed_{run.seed:03d}")
+        return cls(_setting_dir(runs_dir, run.experiment, run.setting) / f"seed_{run.seed:03d}")
 
     @property
     def experiment(self) -> str:
@@ -138,6 +139,11 @@ class RunDir:
         leaving = self.path.with_name(f".{self.path.name}.{os.getpid()}.removed")
         self.path.rename(leaving)
         shutil.rmtree(leaving)
+
+
+@lru_cache(maxsize=4096)
+def _setting_dir(runs_dir: Path, experiment: str, setting: str) -> Path:
+    return runs_dir / experiment / setting
 
 
 def find_runs(runs_dir: Path) -> Iterator[RunDir]:

@@ -217,6 +217,7 @@ def load_runs(
     runs: list[Run] = []
     told = notes if notes is not None else []
     settings: dict[Spec, dict[str, Any]] = {}
+    experiment = path.stem
     for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
         _check_combination(spec, values, str(path))
@@ -224,7 +225,7 @@ def load_runs(
         chosen = _seeds(seeds, spec, values, str(path), told)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
-        runs += [Run(path.stem, setting, seed, spec) for seed in chosen]
+        runs += [Run(experiment, setting, seed, spec) for seed in chosen]
         if spec.opt != "sgd" and spec.momentum:
             told.append(f"{path}: momentum {spec.momentum:g} has no effect with opt {spec.opt}; only sgd uses it")
     told[:] = dict.fromkeys(told)

@@ -273,6 +273,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _complain(sentence(error))
+    except MemoryError as error:
+        what = str(error) or "an allocation failed"
+        _complain(f"out of memory ({what}); choose fewer runs with --where, fewer seeds, or larger bins with --bin")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -220,9 +220,10 @@ def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
         agent = {"agent": file.experiment} if file.experiment in METHODS else {}
         return agent | {"num_tasks": num_tasks, "num_showings": num_epochs}
     said = file.spec.get("num_tasks"), file.spec.get("num_showings")
-    held = (num_tasks, num_epochs)
-    may_be_shorter = file.is_export and all(isinstance(one, int) for one in said)
-    if said != held and not (may_be_shorter and held[0] <= said[0] and held[1] <= said[1]):
+    is_shorter = all(
+        isinstance(one, int) and held <= one for one, held in zip(said, (num_tasks, num_epochs), strict=True)
+    )
+    if said != (num_tasks, num_epochs) and not (file.is_export and is_shorter):
         raise UserError(
             f"import-results: {file.path}: holds {num_tasks} tasks of {num_epochs} epochs, its experiment file says "
             f"{said[0]} of {said[1]}; give the --cfg that it was made with"

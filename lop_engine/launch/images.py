@@ -1,7 +1,7 @@
 """Look at the images and class orders of runs before anything is made, as their workers will."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lop_engine.datasets import PAPER_SPLIT, ClassSequence, ImageSet, open_images, resolve
 from lop_engine.spec import Run, Spec
@@ -23,14 +23,18 @@ def resolve_runs(runs: Sequence[Run]) -> Resolved:
     resolved: dict[Spec, Spec] = {}
     names: dict[str, None] = {}
     notes: dict[str, None] = {}
-    for spec in dict.fromkeys(run.spec for run in runs):
+    seeds: dict[Spec, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.spec, []).append(run.seed)
+    for spec, its_seeds in seeds.items():
         images = open_images(spec)
         sequence = ClassSequence.open(spec, images.num_classes)
-        sequence.check_seeds([run.seed for run in runs if run.spec == spec])
+        sequence.check_seeds(its_seeds)
         resolved[spec] = resolve(spec, images)
         names[images.name] = None
         notes |= dict.fromkeys(_notes(spec, resolved[spec], images, sequence))
-    return Resolved([replace(run, spec=resolved[run.spec]) for run in runs], list(names), list(notes))
+    whole = [Run(run.experiment, run.setting, run.seed, resolved[run.spec]) for run in runs]
+    return Resolved(whole, list(names), list(notes))
 
 
 def _notes(spec: Spec, resolved: Spec, images: ImageSet, sequence: ClassSequence) -> list[str]:

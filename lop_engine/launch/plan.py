@@ -150,7 +150,8 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
     """
     by_setting: dict[tuple[str, str, Spec | None], list[RunDir]] = defaultdict(list)
     for run_dir in run_dirs:
-        by_setting[run_dir.experiment, run_dir.setting, specs[run_dir] if specs else None].append(run_dir)
+        experiment, setting = run_dir.path.parts[-3:-1]
+        by_setting[experiment, setting, specs[run_dir] if specs else None].append(run_dir)
     size = resources.seeds_per_worker
     cut = [[dirs[i : i + size] for i in range(0, len(dirs), size)] for dirs in by_setting.values()]
     return Plan([stack for turn in zip_longest(*cut) for stack in turn if stack], resources)

@@ -14,7 +14,7 @@ import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.run_files import kept_records
-from lop_engine.rundir import FileClock, RunDir, observe, write_json
+from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
@@ -40,14 +40,20 @@ def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
 
     A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
     """
-    return [replace(run, spec=_spec_as_begun(RunDir.of(runs_dir, run), run.spec)) for run in runs]
+    begun = set(find_runs(runs_dir))
+    if not begun:
+        return list(runs)
+    dirs = [RunDir.of(runs_dir, run) for run in runs]
+    return [
+        replace(run, spec=_spec_as_begun(run_dir, run.spec)) if run_dir in begun else run
+        for run_dir, run in zip(dirs, runs, strict=True)
+    ]
 
 
 def _spec_as_begun(run_dir: RunDir, spec: Spec) -> Spec:
-    if run_dir.run_json.exists():
-        with suppress(StoreError, ConfigError):
-            own = validate(run_dir.read_spec(), str(run_dir.run_json))
-            return spec.model_copy(update={key: getattr(own, key) for key in _KEPT_KEYS})
+    with suppress(StoreError, ConfigError, OSError):
+        own = validate(run_dir.read_spec(), str(run_dir.run_json))
+        return spec.model_copy(update={key: getattr(own, key) for key in _KEPT_KEYS})
     return spec
 
 

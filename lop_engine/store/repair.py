@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import StoreError
+from lop_engine.files import open_to_read
 from lop_engine.store.any_layout import in_order, load_json, parse_any_layout
 from lop_engine.store.layout import HEADER_BYTES, Documents, OutOfStepError, table_name
 from lop_engine.store.rewrite import rewrite_table
@@ -37,16 +38,21 @@ def repair_table(path: Path, table: str) -> Repaired:
         StoreError: the file holds another table.
         OSError: it cannot be read or written.
     """
-    documents, dropped = salvage(path.read_bytes(), table, str(path))
+    documents, dropped = salvage(_content(path), table, str(path))
     return Repaired(len(documents), dropped, rewrite_table(path, table, documents, "damaged"))
 
 
 def num_whole_documents(path: Path) -> int:
     """How many documents `repair_table` would keep; 0 of a file that cannot be read or holds another table."""
     try:
-        return len(salvage(path.read_bytes(), path.stem, str(path))[0])
+        return len(salvage(_content(path), path.stem, str(path))[0])
     except (StoreError, OSError):
         return 0
+
+
+def _content(path: Path) -> bytes:
+    with open_to_read(path) as file:
+        return file.read()
 
 
 def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int]]:

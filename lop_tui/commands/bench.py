@@ -56,13 +56,15 @@ def bench_machine(
 def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
     """Print how long a plan will take on this machine, measuring what is not known yet."""
     try:
-        costs = measure_costs(list(specs.values()), plan.resources, lambda text: say(Console(stderr=True), text, "dim"))
+        costs = measure_costs(
+            list(dict.fromkeys(specs.values())), plan.resources, lambda text: say(Console(stderr=True), text, "dim")
+        )
     except LaunchError as error:
         say(console, f"no estimate: {error}")
         return
     seconds = plan_seconds(plan, specs, costs)
     say(console, f"about {duration(seconds)} on this machine while nothing else runs on it")
-    longest = max(specs.values(), key=lambda spec: costs[spec].of_run(spec))
+    longest = max(dict.fromkeys(specs.values()), key=lambda spec: costs[spec].of_run(spec))
     share = costs[longest].share_of_metrics(longest)
     if share > 0.5:
         say(console, f"of which metrics {100 * share:.0f} %")

@@ -16,7 +16,7 @@ from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
-from lop_engine.spec import Run, Spec, load_runs, parse_overrides, parse_seeds
+from lop_engine.spec import Run, Spec, describe_seeds, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (
     HERE,
@@ -252,9 +252,10 @@ def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
         table.add_column(heading)
-    for experiment, setting in dict.fromkeys((run.experiment, run.setting) for run in runs):
-        same = [run for run in runs if (run.experiment, run.setting) == (experiment, setting)]
-        spec = same[0].spec
-        seeds = ", ".join(str(run.seed) for run in same)
+    by_setting: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        by_setting.setdefault((run.experiment, run.setting), []).append(run)
+    for (experiment, setting), same in by_setting.items():
+        spec, seeds = same[0].spec, describe_seeds(run.seed for run in same).rstrip(",")
         table.add_row(experiment, setting, spec.method, seeds, str(spec.num_tasks), str(spec.num_showings))
     return table
