@@ -126,14 +126,14 @@ class RunsReader:
             found = find_runs(self.runs_dir)
             self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
         look = _Look(self._clock, self._scheduler)
-        with _without_garbage_collection():
+        with without_garbage_collection():
             views = tuple(reader.read(look) for reader in self._runs.values())
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Python's collector walks every new document, and all that lives besides; documents have no cycles."""
+def without_garbage_collection() -> Iterator[None]:
+    """Pause Python's collector while many objects without cycles are made: it would walk all of them repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

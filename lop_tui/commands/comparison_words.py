@@ -8,7 +8,7 @@ from lop_engine.analysis.levels import is_never_finite
 from lop_engine.logs import plain
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
-from lop_tui.dashboard.formats import significant
+from lop_tui.dashboard.formats import name_seeds, significant
 from lop_tui.dashboard.rows import flag_lines
 from lop_tui.measures import MEASURES, Measure
 
@@ -74,7 +74,7 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
     if lengths[0] != lengths[1]:
         lines.append(f"{comparison.a.label} has {lengths[0]} tasks, {comparison.b.label} {lengths[1]}: the common ones")
     if comparison.left_out:
-        lines.append(f"left out, without all bins up to task {comparison.last_task}: {_seeds(comparison.left_out)}")
+        lines.append(f"left out, without all bins up to task {comparison.last_task}: {name_seeds(comparison.left_out)}")
     return lines + _alone(comparison)
 
 
@@ -87,7 +87,7 @@ def _parting(parts_at: float | None) -> str:
 def _alone(comparison: Comparison) -> list[str]:
     """Seeds without a partner, and what else makes the pairs unlike."""
     sides = (comparison.a, comparison.difference.only_a), (comparison.b, comparison.difference.only_b)
-    lines = [f"without a partner, only in {group.label}: {_seeds(seeds)}" for group, seeds in sides if seeds]
+    lines = [f"without a partner, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
     unlike = [f"{key} ({a} and {b})" for key, (a, b) in protocol_differences(comparison.a, comparison.b).items()]
     if unlike:
         lines.append(f"warning: not the same protocol, so this is no difference of methods alone: {listed(unlike)}")
@@ -140,10 +140,6 @@ def notes_on_runs(groups: Sequence[Group]) -> list[str]:
 
 def _state(run: RunView) -> str:
     return f"seed {run.seed} ({run.state}, {len(run.seconds)} of {run.num_tasks} tasks)"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {listed(map(str, seeds))}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from lop_engine.analysis import Group, Summary, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level

@@ -15,7 +15,7 @@ from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepa
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
+from lop_engine.runs import RunsReader, without_garbage_collection
 from lop_engine.spec import Run, Spec, describe_seeds, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (
@@ -63,8 +63,9 @@ def run_experiments(request: Request) -> int:
     """Carry out a request; return the exit status: 0 done, 1 a run failed, 130 stopped. Raises UserError."""
     console = Console()
     notes: list[str] = []
-    resolved = resolve_runs(_load(request, notes))
-    runs = resolved.runs if request.fresh else as_begun(request.runs_dir, resolved.runs)
+    with without_garbage_collection():
+        resolved = resolve_runs(_load(request, notes))
+        runs = resolved.runs if request.fresh else as_begun(request.runs_dir, resolved.runs)
     for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
         say(console, f"note: {note}")
     cluster = request.launching.request()
@@ -139,9 +140,10 @@ def _load(request: Request, notes: list[str]) -> list[Run]:
 
 
 def _plan(request: Request, runs: Sequence[Run]) -> Plan:
-    specs = _specs(request, runs)
-    resources = decide_resources(list(specs.values()), request.device, request.workers, request.seeds_per_worker)
-    return plan_runs(list(specs), resources, specs)
+    with without_garbage_collection():
+        specs = _specs(request, runs)
+        resources = decide_resources(list(specs.values()), request.device, request.workers, request.seeds_per_worker)
+        return plan_runs(list(specs), resources, specs)
 
 
 def _submission(request: Request, runs: Sequence[Run], cluster: SlurmRequest) -> Submission:

@@ -17,6 +17,7 @@ from lop_engine.logs import clean
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
+from lop_tui.dashboard.formats import name_seeds
 from lop_tui.dashboard.screens.question import Question
 
 if TYPE_CHECKING:
@@ -135,9 +136,8 @@ def name_runs(dirs: Iterable[RunDir]) -> list[str]:
     """A line for each setting: ``cbp: seeds 0-4, 7``."""
     lines = []
     for (experiment, setting), found in groupby(sorted(dirs), key=lambda one: (one.experiment, one.setting)):
-        seeds = sorted(run_dir.seed for run_dir in found)
         label = experiment if setting == "default" else f"{experiment} {setting}"
-        lines.append(f"{label}: seed{'s' * (len(seeds) > 1)} {_ranges(seeds)}")
+        lines.append(f"{label}: {name_seeds([run_dir.seed for run_dir in found])}")
     return lines
 
 
@@ -201,10 +201,3 @@ def _by_word(found: Sequence[tuple[str, RunDir]]) -> str:
 
 def _names(dirs: Iterable[RunDir]) -> str:
     return "\n".join(f"  {line}" for line in name_runs(dirs))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-4, 7`` for sorted numbers."""
-    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
-    ends = [(found[0][1], found[-1][1]) for found in (list(run) for _, run in runs)]
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in ends)

@@ -1,6 +1,5 @@
 """The difference of two settings, seed by seed, as a chart and in words."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +7,9 @@ import numpy as np
 from lop_engine.analysis import Curve, Difference
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
-from lop_tui.dashboard.formats import significant
+from lop_tui.dashboard.formats import name_seeds, significant
 from lop_tui.dashboard.rows import Style
 from lop_tui.measures import MEASURES
-
-_MOST_SEEDS_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -101,13 +98,7 @@ def _parting(difference: Difference) -> str:
 def _left_over(difference: Difference, pair: Pair) -> list[str]:
     """Seeds that only one of the two has."""
     sides = ((pair.first, difference.only_a), (pair.second, difference.only_b))
-    return [f"only in {label}: {_name_seeds(seeds)}" for label, seeds in sides if seeds]
-
-
-def _name_seeds(seeds: Sequence[int]) -> str:
-    named = ", ".join(map(str, seeds[:_MOST_SEEDS_NAMED]))
-    more = len(seeds) - _MOST_SEEDS_NAMED
-    return f"seed{'s' * (len(seeds) > 1)} {named}" + (f" and {more} more" if more > 0 else "")
+    return [f"only in {label}: {name_seeds(seeds)}" for label, seeds in sides if seeds]
 
 
 def _value(value: float, pair: Pair) -> str:

@@ -1,7 +1,9 @@
 """Numbers as people read them, in few characters."""
 
 import math
+from collections.abc import Collection
 
+from lop_engine.spec import describe_seeds
 from lop_tui.measures import Scale, factor_of
 
 
@@ -86,3 +88,10 @@ def shortened(name: str, most: int) -> str:
     if len(name) <= most:
         return name
     return f"{name[: (most - 1) // 2]}…{name[len(name) - most // 2 :]}"
+
+
+def name_seeds(numbers: Collection[int]) -> str:
+    """``seed 7``, ``seeds 0-4, 7``; of many ranges the first eight."""
+    ranges = describe_seeds(numbers).rstrip(",").split(",")
+    more = ", ..." if len(ranges) > 8 else ""
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"
