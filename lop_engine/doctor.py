@@ -177,7 +177,7 @@ def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
     found = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
     for path, whole in found.items():
         if not whole:
-            advice = "lop resume uses the one before it" if any(found.values()) else without_checkpoint(run_dir)
+            advice = "the one before it serves" if any(found.values()) else without_checkpoint(run_dir)
             yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {advice}")
     if not found and kept_records(run_dir):
         yield Finding("wrong", run_dir.name, f"{run_dir.checkpoint.name} is missing; {without_checkpoint(run_dir)}")
