@@ -29,6 +29,7 @@ _SETTINGS = {
     "train_images": 600,
     "test_images": 100,
     "curvature_images": 100,
+    "curvature_every": 4,
     "maturity_threshold": 20,
     "replacement_rate": 0.003,
     "checkpoint_every_s": 0.3,
