@@ -15,7 +15,8 @@ from typing import Any
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.plan import Plan
-from lop_engine.launch.slurm.calls import reason, run
+from lop_engine.launch.slurm.calls import reason
+from lop_engine.launch.slurm.calls import run as _run
 from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.rundir import RunDir, find_runs
 from lop_engine.scheduler import HELD, JOB_NAME
@@ -87,7 +88,7 @@ class Submission:
             file.write(script)
             file.flush()
             with self._environment_of_sbatch():
-                answer = run("sbatch", "--test-only", file.name)
+                answer = _run("sbatch", "--test-only", file.name)
         if answer.returncode and not (self.request.waits_for_nodes and _NO_NODE in answer.stderr):
             raise LaunchError(f"--launcher slurm: {reason(answer.stderr)} ({self.options_in_words()})")
 
@@ -137,7 +138,7 @@ class Submission:
     def left_behind(self) -> list[str]:
         """Arrays that are held for these runs and train none of them: their submission was cut off."""
         with suppress(LaunchError):
-            answer = run("squeue", "--me", "-h", "-t", "pending", "-o", "%F|%r|%k")
+            answer = _run("squeue", "--me", "-h", "-t", "pending", "-o", "%F|%r|%k")
             rows = [row for line in answer.stdout.splitlines() if len(row := line.split("|", 2)) == 3]
             held = {job for job, reason, comment in rows if reason == HELD and comment == str(self.folder)}
             return sorted(held - {_array(run_dir) for run_dir in find_runs(self.folder.parent)} if held else [])
@@ -195,7 +196,7 @@ def release(jobs: Iterable[str]) -> None:
     for job in sorted(set(jobs)):
         for turn in range(3):
             time.sleep(turn)
-            answer = run("scontrol", "release", job)
+            answer = _run("scontrol", "release", job)
             if not answer.returncode:
                 break
         else:
@@ -212,7 +213,7 @@ def cancel(jobs: Iterable[str]) -> None:
     names = sorted({job for job in jobs if _JOB_NUMBER.fullmatch(job)})
     if names:
         with suppress(LaunchError):
-            run("scancel", *names)
+            _run("scancel", *names)
 
 
 def _array(run_dir: RunDir) -> str:
