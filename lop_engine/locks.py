@@ -1,12 +1,16 @@
-"""One writer a run directory."""
+"""One writer a run directory: whoever prepares, trains, repairs or removes a run holds its lock."""
 
 import errno
+import fcntl
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from lop_engine.errors import LaunchError
+from lop_engine.errors import LaunchError, StoreError
+from lop_engine.processes import Process, this_process
+from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, RunDir, observe
 from lop_engine.scheduler import own_job
 
@@ -14,49 +18,134 @@ from lop_engine.scheduler import own_job
 #: trains its runs; its training step cannot be captured as a CUDA graph; its seeds do not fit into memory.
 FAILED, REFUSED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY = 1, 2, 3, 4, 5
 
+#: Commands hold a lock for milliseconds, `lop doctor --repair` for seconds; workers, which are seen by the status, as
+#: long as they train.
+PATIENCE_S = 10.0
+_PAUSE_S = 0.02
+
 #: What a file system without locks says (Lustre mounted so; NFS without its lock service).
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class LockedError(LaunchError):
-    """Another process trains this run."""
+    """Another process has this run."""
 
 
 @contextmanager
-def hold(run_dir: RunDir) -> Iterator[None]:
-    """Hold a run's lock. The system drops it with the process, so a dead worker leaves none behind.
+def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Hold a run's lock; the run itself need not exist. The system drops the lock with the process.
+
+    The lock file, and directories that would be empty, are removed with the run.
+
+    What was seen of a run before may have changed by now: look again, and act on that.
 
     Not every shared file system has locks, and some keep them within one host. So the status counts as well: a run that
     a live worker trains is held, wherever that is; and a worker looks at its status as long as it trains
     (`RunFiles.beat`).
 
+    Args:
+        patience_s: how long to wait for a command that holds it. For a worker nobody waits.
     Raises:
-        LockedError: another process holds it; says which.
+        LockedError: another process has the run; says which.
+        LaunchError: the lock cannot be had for another reason.
     """
-    lock = FileLock(run_dir.lock, fallback_to_soft=False)  # a soft lock outlives a worker that was killed
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise _locked(run_dir) from None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    fd = _acquire(run_dir, time.monotonic() + patience_s)
     try:
         if _is_trained(run_dir):
-            raise _locked(run_dir)
+            raise trained_error(run_dir, run_dir.read_status())
         yield
     finally:
-        lock.release()
+        if not run_dir.path.exists():
+            _remove_lock(run_dir)
+        if fd is not None:
+            os.close(fd)
+
+
+def other_launcher(status: RunStatus) -> Process | None:
+    """The live process that has this run in its queue; None if that is us, or if there is none."""
+    launcher = status.launcher
+    if status.state != "queued" or launcher is None or launcher.token == this_process().token:
+        return None
+    return launcher if launcher.may_be_alive else None
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file, which is made if it is missing; return its descriptor, or None if another process has the lock.
+
+    Closing the descriptor in every process that inherited it releases the lock. Raises OSError.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # whoever had it has removed the file: lock the one that has its name now
+
+
+def _acquire(run_dir: RunDir, deadline: float) -> int | None:
+    """The descriptor of the lock; None where the file system has no locks. Raises as `hold`."""
+    while True:
+        try:
+            run_dir.lock.parent.mkdir(parents=True, exist_ok=True)
+            fd = try_lock(run_dir.lock)
+        except FileNotFoundError:  # `lop rm` has removed the empty directory meanwhile: make it again
+            fd = None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return None
+            raise LaunchError(f"{run_dir.lock}: cannot be locked: {error.strerror}") from None
+        if fd is not None:
+            _sign(fd)
+            return fd
+        if _is_trained(run_dir):
+            raise trained_error(run_dir, run_dir.read_status())
+        if time.monotonic() > deadline:
+            raise LockedError(f"{run_dir.name}: another lop command changes it now ({_signature(run_dir)}); try again")
+        time.sleep(_PAUSE_S)
+
+
+def _remove_lock(run_dir: RunDir) -> None:
+    """Remove the lock of a run that is gone, and the directories that this leaves empty."""
+    with suppress(OSError):  # the last of them is not empty
+        run_dir.lock.unlink()
+        for directory in list(run_dir.path.parents)[:2]:
+            directory.rmdir()
+
+
+def _sign(fd: int) -> None:
+    """Say in the lock file who has it, for people."""
+    with suppress(OSError):  # a full disk
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{this_process()}\n".encode(), 0)
+
+
+def _signature(run_dir: RunDir) -> str:
+    with suppress(OSError):
+        return run_dir.lock.read_bytes()[:200].decode(errors="replace").strip() or "unknown process"
+    return "unknown process"
 
 
 def _is_trained(run_dir: RunDir) -> bool:
     """Whether the status tells of a worker that lives; this job's own turn before this one is over."""
-    status = run_dir.read_status()
+    try:
+        status = run_dir.read_status()
+    except StoreError:  # damaged: a live worker would have written it anew
+        return False
     if status.state != "running" or (status.job and status.job == own_job()):
         return False
     return observe(run_dir, status, FileClock(run_dir.path)) == "running"
 
 
-def _locked(run_dir: RunDir) -> LockedError:
-    holder = run_dir.read_status().holder
-    return LockedError(f"{run_dir.name}: already trained by {holder}; stop that one first (lop stop {run_dir.name})")
+def trained_error(run_dir: RunDir, status: RunStatus) -> LockedError:
+    """Says who trains a run, and what to do."""
+    return LockedError(
+        f"{run_dir.name}: is being trained now by {status.holder}; follow it with lop watch, or stop it with "
+        f"lop stop {run_dir.name}"
+    )

@@ -5,10 +5,11 @@ and NaN here.
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from lop_engine.processes import Process, describe
 
 #: The metrics of the reference, in its order: recorded by default. `lop_engine.metrics` defines each.
 METRICS = (
@@ -84,6 +85,9 @@ class RunStatus:
     """Epochs of the task in progress."""
     pid: int | None = None
     pid_started_at: float | None = None
+    """When the worker began by the wall clock: what statuses had before `pid_start`."""
+    pid_start: str | None = None
+    """When the worker began, see `processes.start_of`."""
     host: str | None = None
     device: str | None = None
     started_at: float | None = None
@@ -91,6 +95,8 @@ class RunStatus:
     heartbeat_every_s: float = 2.0
     epochs_per_s: float | None = None
     """Recent speed: epochs of this run (all its seeds advance together) per second."""
+    launcher: Process | None = None
+    """Of a queued run: the process that will start its worker. While it is alive, no other process changes the run."""
     stack: list[int] = field(default_factory=list)
     """Seeds that train in the same worker, this one included."""
     error: str | None = None
@@ -122,8 +128,12 @@ class RunStatus:
     @property
     def holder(self) -> str:
         """The worker, for people: ``process 123 on this-host since 2026-01-31 14:05``."""
-        since = f" since {time.strftime('%Y-%m-%d %H:%M', time.localtime(self.started_at))}" if self.started_at else ""
-        return f"process {self.pid} on {self.host}{since}"
+        return describe(self.pid, self.host, self.started_at)
+
+    @property
+    def worker(self) -> tuple[object, ...]:
+        """Tells the worker from every other."""
+        return self.host, self.pid, self.pid_start or self.pid_started_at
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

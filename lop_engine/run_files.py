@@ -93,7 +93,7 @@ class RunFiles:
                 return False
             with contextlib.suppress(OSError, StoreError):
                 found = self.dir.read_status()
-                if found.state == "running" and _worker(found) != _worker(self.status):
+                if found.state == "running" and found.worker != self.status.worker:
                     raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
                 asked = found.state == "stopped"
             with contextlib.suppress(OSError):
@@ -101,10 +101,6 @@ class RunFiles:
                 self.dir.write_status(self.status)
                 self._beaten_at = time.monotonic()
         return asked
-
-
-def _worker(status: RunStatus) -> tuple[object, ...]:
-    return status.host, status.pid, status.pid_started_at
 
 
 def kept_records(run_dir: RunDir) -> str:

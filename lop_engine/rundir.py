@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import math
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from lop_engine.errors import StoreError, why
+from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.files import overwrite, read_small, replacing
+from lop_engine.processes import start_of
 from lop_engine.records import RunStatus, State
 from lop_engine.spec import Run
 
@@ -103,7 +105,8 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        return self.path / "run.lock"
+        """Beside the directory, so that it holds while the directory is made, replaced or removed."""
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def read_config(self) -> dict[str, Any]:
         """The content of run.json. Raises StoreError."""
@@ -115,6 +118,11 @@ class RunDir:
         if not isinstance(spec, dict):
             raise StoreError(f"{self.run_json}: holds no spec")
         return spec
+
+    def read_id(self) -> str:
+        """What tells this run from an earlier or later one of its name. Raises StoreError, FileNotFoundError."""
+        config = self.read_config()
+        return str(config.get("id") or config.get("created_at"))
 
     def read_status(self) -> RunStatus:
         """The content of status.json; a run that has none yet is queued. Raises StoreError."""
@@ -134,8 +142,18 @@ class RunDir:
                 raise
             overwrite(self.status_json, orjson.dumps(status.to_dict()))
 
+    def refuse_link(self) -> None:
+        """Raise LaunchError if the directory lies elsewhere, behind a symbolic link."""
+        if self.path.resolve() != self.path.parents[2].resolve() / self.name:
+            raise LaunchError(f"{self.path}: is a symbolic link or lies behind one; remove it by hand")
+
     def clear(self) -> None:
-        """Remove the run and all its records: in one step as far as anybody can see."""
+        """Remove the run and all its records: in one step as far as anybody can see. The run's lock must be held.
+
+        Raises:
+            LaunchError: the directory lies behind a symbolic link. Nothing has been removed.
+        """
+        self.refuse_link()
         leaving = self.path.with_name(f".{self.path.name}.{os.getpid()}.removed")
         self.path.rename(leaving)
         shutil.rmtree(leaving)
@@ -190,6 +208,13 @@ class FileClock:
             self._offset_s = self._stamp() - self._looked_at
         return time.monotonic() + self._offset_s
 
+    def age_s(self, path: Path) -> float:
+        """Seconds since a file was written; infinite if it is not there."""
+        try:
+            return self.now() - path.stat().st_mtime
+        except OSError:
+            return math.inf
+
     def _stamp(self) -> float:
         try:
             with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".clock.") as file:
@@ -200,13 +225,21 @@ class FileClock:
 
 def is_alive(status: RunStatus) -> bool:
     """Whether the worker of a run on this host still runs, and is not another process that got its number."""
+    if status.pid is None:
+        return False
+    start = start_of(status.pid)
+    if start is None or status.pid_start:
+        return start is not None and start == status.pid_start
+    return _is_alive_by_wall_time(status)
+
+
+def _is_alive_by_wall_time(status: RunStatus) -> bool:
+    """The same of a status from before `pid_start`: it goes wrong when the clock is set."""
     import psutil
 
     try:
-        process = psutil.Process(status.pid)
-        return (
-            process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - (status.pid_started_at or 0)) < 2
-        )
+        created_at = psutil.Process(status.pid).create_time()
+        return abs(created_at - (status.pid_started_at or 0)) < 2
     except (psutil.Error, ValueError, OverflowError, TypeError):
         return False
 
@@ -226,9 +259,5 @@ def observe(
         return status.state
     if status.host == socket.gethostname():
         return "running" if asked(status) else "lost"
-    try:
-        written_at = run_dir.status_json.stat().st_mtime
-    except OSError:
-        return "lost"
-    overdue_s = clock.now() - written_at - status.heartbeat_every_s
+    overdue_s = clock.age_s(run_dir.status_json) - status.heartbeat_every_s
     return "lost" if overdue_s > OVERDUE_S else "running"

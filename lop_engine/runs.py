@@ -241,21 +241,22 @@ class _Look:
 
     def __init__(self, clock: FileClock, scheduler: Scheduler) -> None:
         self._clock, self._scheduler = clock, scheduler
-        self._alive: dict[tuple[int | None, float | None], bool] = {}
+        self._alive: dict[tuple[object, ...], bool] = {}
 
     def judge(self, run_dir: RunDir, status: RunStatus, is_ours: bool) -> tuple[State, str | None]:
         """The state, and what a scheduler, who is asked for our own jobs alone, has to add to it."""
         state = self.state(run_dir, status)
-        return judge(state, status, self._scheduler) if is_ours else (state, None)
+        if not is_ours or not status.job:
+            return state, None
+        return judge(state, status, self._scheduler, self._clock.age_s(run_dir.status_json))
 
     def state(self, run_dir: RunDir, status: RunStatus) -> State:
         return observe(run_dir, status, self._clock, self._is_alive)
 
     def _is_alive(self, status: RunStatus) -> bool:
-        worker = (status.pid, status.pid_started_at)
-        if worker not in self._alive:
-            self._alive[worker] = is_alive(status)
-        return self._alive[worker]
+        if status.worker not in self._alive:
+            self._alive[status.worker] = is_alive(status)
+        return self._alive[status.worker]
 
 
 @dataclass

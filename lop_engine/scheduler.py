@@ -50,17 +50,22 @@ class Scheduler:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] | None = None
         self._due_at = float("-inf")
-        self.looked_at = 0.0
-        """When the answer was given, Unix seconds."""
+        self._asked_at = float("-inf")
         self._books: dict[str, Job] = {}
         self._asked_books_at = float("-inf")
+
+    @property
+    def answer_age_s(self) -> float:
+        """Seconds since squeue was asked."""
+        return time.monotonic() - self._asked_at
 
     def job(self, name: str) -> Job | None:
         """The job, None if the scheduler no longer knows it. Raises LookupError if there is no answer."""
         if time.monotonic() > self._due_at:
-            began, self.looked_at = time.monotonic(), time.time()
+            self._asked_at = time.monotonic()
             self._jobs = _ask_squeue()
-            self._due_at = began + (ASK_EVERY_S if time.monotonic() - began < PATIENCE_S else ASK_AGAIN_S)
+            answered_soon = time.monotonic() - self._asked_at < PATIENCE_S
+            self._due_at = self._asked_at + (ASK_EVERY_S if answered_soon else ASK_AGAIN_S)
         if self._jobs is None:
             raise LookupError
         if name in self._jobs:
@@ -112,11 +117,14 @@ def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
     return False
 
 
-def judge(state: State, status: RunStatus, scheduler: Scheduler) -> tuple[State, str | None]:
+def judge(
+    state: State, status: RunStatus, scheduler: Scheduler, status_age_s: float = float("inf")
+) -> tuple[State, str | None]:
     """The state of one of the user's runs, and what to say of its job.
 
     Args:
         state: as the run directory has it.
+        status_age_s: seconds since the status was written.
     """
     if not status.job or state not in ("queued", "running", "lost", "failed"):
         return state, None
@@ -126,7 +134,7 @@ def judge(state: State, status: RunStatus, scheduler: Scheduler) -> tuple[State,
         return state, None
     if state == "failed":  # by the worker's own word, or by what its launcher saw of it
         return state, f"job {status.job} ended: {job.state}" if job and job.state in _KILLED else None
-    if state == "running" and (status.heartbeat_at or 0) + status.heartbeat_every_s >= scheduler.looked_at:
+    if state == "running" and status_age_s - status.heartbeat_every_s <= scheduler.answer_age_s:
         return state, None  # what the worker says itself is newer
     if job is None:
         return ("lost", f"job {status.job} is gone from the queue") if state == "queued" else (state, None)

@@ -25,7 +25,8 @@ import psutil
 
 from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
-from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, LockedError, hold
+from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, LockedError, hold, other_launcher
+from lop_engine.processes import start_of
 from lop_engine.records import State
 from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
@@ -146,6 +147,8 @@ class Worker:
                 num_epochs=self.spec.num_showings,
                 pid=process.pid,
                 pid_started_at=process.create_time(),
+                pid_start=start_of(process.pid),
+                launcher=None,
                 host=socket.gethostname(),
                 device=self.device,
                 job=own_job(),
@@ -215,6 +218,16 @@ def _common_spec(run_dirs: list[RunDir]) -> Spec:
     return specs[0]
 
 
+def _refuse_runs_of_others(run_dirs: list[RunDir]) -> None:
+    """Raise LockedError for a run that was removed, or queued by another process than our parent, since we started."""
+    for run_dir in run_dirs:
+        if not run_dir.run_json.exists():
+            raise LockedError(f"{run_dir.name}: was removed")
+        other = other_launcher(run_dir.read_status())
+        if other and (other.pid, other.start) != (os.getppid(), start_of(os.getppid())):
+            raise LockedError(f"{run_dir.name}: is queued by {other}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lop_engine.worker", description="Train a stack of seeds.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
@@ -231,6 +244,7 @@ def main() -> int:
         with ExitStack() as locks:
             for run_dir in run_dirs:
                 locks.enter_context(hold(run_dir))
+            _refuse_runs_of_others(run_dirs)
             options = args.images, args.note, not args.no_cuda_graphs
             worker = Worker(run_dirs, args.device, args.threads, *options)
             status = worker.run()

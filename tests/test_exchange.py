@@ -248,7 +248,7 @@ def test_an_experiment_file_that_does_not_fit_is_refused_and_nothing_is_left(tmp
 def test_results_do_not_cover_runs_that_are_there(tmp_path):
     reference_result(random_tables(0), tmp_path / "old/bp/0/0")
     bring_in(tmp_path / "old", tmp_path / "runs")
-    with pytest.raises(UserError, match="stands there already"):
+    with pytest.raises(UserError, match="exists already"):
         bring_in(tmp_path / "old", tmp_path / "runs")
     assert len(RunsReader(tmp_path / "runs").read().runs) == 1
 

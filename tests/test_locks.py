@@ -2,13 +2,15 @@
 
 import errno
 import fcntl
-import socket
+import os
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
-from lop_engine import run_files
+from lop_engine import locks, run_files
+from lop_engine.errors import LaunchError
 from lop_engine.locks import LockedError, hold
 from lop_engine.records import RunStatus
 from lop_engine.run_files import RunFiles
@@ -35,7 +37,7 @@ def test_without_locks_a_run_can_be_held_and_nothing_stays_that_would_bar_the_ne
 
 def test_without_locks_a_run_that_is_trained_elsewhere_is_held(tmp_path, no_locks):
     run_dir = make_run(tmp_path, "bp", state="running", heartbeat_at=time.time())
-    with pytest.raises(LockedError, match="already trained by process"), hold(run_dir):
+    with pytest.raises(LockedError, match="is being trained now by process"), hold(run_dir):
         pass
 
 
@@ -51,13 +53,18 @@ def test_a_job_that_is_started_again_may_take_up_its_own_run(tmp_path, monkeypat
         pass
 
 
-def test_an_error_that_is_not_about_locks_is_not_taken_for_one(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(errno.EIO, "input/output error")
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+@pytest.mark.parametrize("call", ["flock", "open"])
+def test_a_lock_that_cannot_be_had_is_not_taken_for_one_that_is_held(tmp_path, monkeypatch, call, number):
+    run_dir = make_run(tmp_path, "bp")
 
-    monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.raises(OSError, match="input/output"), hold(make_run(tmp_path, "bp")):
+    def fail(*_):
+        raise OSError(number, "the reason")
+
+    monkeypatch.setattr(*((fcntl, "flock") if call == "flock" else (locks.os, "open")), fail)
+    with pytest.raises(LaunchError, match=r"\.seed_000\.lock: cannot be locked: the reason") as refused, hold(run_dir):
         pass
+    assert not isinstance(refused.value, LockedError)
 
 
 @pytest.fixture
@@ -102,6 +109,34 @@ def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):
 
 def test_the_holder_is_named(tmp_path):
     run_dir = make_run(tmp_path, "bp", state="queued")
-    run_dir.write_status(RunStatus("queued", pid=1, host=socket.gethostname()))
-    with hold(run_dir), pytest.raises(LockedError, match="lop stop bp/default/seed_000"), hold(run_dir):
+    with hold(run_dir), pytest.raises(LockedError, match=f"process {os.getpid()} on .* since "), hold(run_dir, 0.1):
         pass
+
+
+def test_a_command_that_holds_a_run_for_a_moment_is_waited_for(tmp_path):
+    run_dir = make_run(tmp_path, "bp")
+    with hold(run_dir):
+        waiting = threading.Thread(target=lambda: hold(run_dir).__enter__())
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_the_lock_goes_with_the_run_and_leaves_no_empty_directory(tmp_path):
+    run_dir = make_run(tmp_path, "bp")
+    with hold(run_dir):
+        run_dir.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_waited_for_a_run_that_is_removed_has_the_lock_of_the_next_of_its_name(tmp_path):
+    run_dir = make_run(tmp_path, "bp")
+    with hold(run_dir):
+        old = os.open(run_dir.lock, os.O_RDWR)
+        run_dir.clear()
+    fcntl.flock(old, fcntl.LOCK_EX)  # of a file that is gone: it keeps nobody out
+    with hold(run_dir), pytest.raises(LockedError), hold(run_dir, 0.1):
+        pass
+    os.close(old)

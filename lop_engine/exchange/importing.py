@@ -14,6 +14,7 @@ from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
 from lop_engine.exchange import tensors
 from lop_engine.exchange.places import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
+from lop_engine.locks import hold
 from lop_engine.methods import METHODS
 from lop_engine.records import RunStatus, rounded
 from lop_engine.rundir import RunDir, read_json, write_json
@@ -99,24 +100,30 @@ def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Impo
             result, or it does not fit its experiment file.
     """
     for file in files:
-        if file.run_dir(runs_dir).path.exists():
-            raise UserError(
-                f"import-results: {file.run_dir(runs_dir).path}: stands there already; choose another --runs-dir, "
-                f"or remove it (lop rm {file.run_dir(runs_dir).name})"
-            )
+        _refuse_existing(file.run_dir(runs_dir))
     made: list[RunDir] = []
     parents: list[Path] = []
     try:
         for file in files:
             parents = missing_above(file.run_dir(runs_dir).path) + parents
-            imported = _import_one(file, runs_dir)
+            with hold(file.run_dir(runs_dir)):
+                imported = _import_one(file, runs_dir)
             made.append(imported.run_dir)
             yield imported
     except BaseException:
         for run_dir in made:
-            run_dir.clear()
+            with hold(run_dir):
+                run_dir.clear()
         remove_empty(parents)
         raise
+
+
+def _refuse_existing(run_dir: RunDir) -> None:
+    if run_dir.path.exists():
+        raise UserError(
+            f"import-results: {run_dir.path}: exists already; choose another --runs-dir, or remove it "
+            f"(lop rm {run_dir.name})"
+        )
 
 
 def _number_files(directory: Path, name: str) -> list[ResultFile]:
@@ -173,6 +180,7 @@ def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
     spec = _spec(file, num_tasks, num_epochs)
     num_tasks, num_epochs = spec["num_tasks"], spec["num_showings"]  # an unfinished run's tables are shorter
     run_dir = file.run_dir(runs_dir)
+    _refuse_existing(run_dir)
     try:
         run_dir.path.mkdir(parents=True)
         tasks_done = _write_records(run_dir, tables)

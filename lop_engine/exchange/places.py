@@ -93,5 +93,5 @@ def missing_above(path: Path) -> list[Path]:
 def remove_empty(directories: Sequence[Path]) -> None:
     """Remove those of `directories`, the innermost first, that nobody has put anything into."""
     with suppress(OSError):
-        for directory in directories:
+        for directory in filter(Path.exists, directories):
             directory.rmdir()

@@ -2,8 +2,10 @@
 
 from lop_engine.launch.images import Resolved, resolve_runs
 from lop_engine.launch.local import LocalLauncher, worker_environment
+from lop_engine.launch.places import Places
 from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
 from lop_engine.launch.prepare import as_begun, prepare_run_dirs, take_up
+from lop_engine.launch.removal import look_at_removal, remove_runs
 from lop_engine.launch.stop import (
     Stopping,
     idle_jobs,
@@ -16,6 +18,7 @@ from lop_engine.launch.stop import (
 
 __all__ = [
     "LocalLauncher",
+    "Places",
     "Plan",
     "Resolved",
     "Resources",
@@ -24,9 +27,11 @@ __all__ = [
     "decide_resources",
     "idle_jobs",
     "look_at",
+    "look_at_removal",
     "plan_runs",
     "plan_stop",
     "prepare_run_dirs",
+    "remove_runs",
     "resolve_runs",
     "stop_runs",
     "take_up",

@@ -1,4 +1,4 @@
-"""Workers on this machine: a queue of stacks, a process for each, so many at a time."""
+"""Workers on this machine: a queue of stacks, and a process for each as soon as there is a place for it."""
 
 import os
 import signal
@@ -9,12 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import LaunchError, StoreError
+from lop_engine.launch.claims import is_ours
 from lop_engine.launch.devices import place
+from lop_engine.launch.places import Places
 from lop_engine.launch.plan import Plan
 from lop_engine.launch.retries import Retries
-from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
+from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, hold
 from lop_engine.logs import last_line
+from lop_engine.processes import this_process
 from lop_engine.rundir import RunDir
 
 #: A worker frees and takes the same megabytes at every step. glibc would hand them back to the system each
@@ -33,8 +36,16 @@ class _Slot:
     """A place where one worker runs at a time."""
 
     device: str
+    place: int | None = None
+    """The descriptor that holds the worker's place among those of other launchers, if they are counted."""
     stack: list[RunDir] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+
+    def free(self) -> None:
+        """Give up the place, unless a worker has it."""
+        if self.place is not None and not self.process:
+            os.close(self.place)
+            self.place = None
 
 
 class LocalLauncher:
@@ -45,16 +56,20 @@ class LocalLauncher:
     Args:
         retries: how often a run whose worker died is given to another, from its checkpoint.
         worker_options: what else each worker is told on its command line.
+        places: counts the workers of all launchers; without it only the plan limits how many there are.
     """
 
-    def __init__(self, plan: Plan, retries: int = 0, worker_options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, plan: Plan, retries: int = 0, worker_options: Sequence[str] = (), places: Places | None = None
+    ) -> None:
+        self._places = places
         self._queue = list(plan.stacks)
         self._retries = Retries(retries)
         self._worker_options = worker_options
         self._reports: list[str] = []
         self._threads = plan.resources.threads
         self._slots = [_Slot(device) for device in plan.resources.devices]
-        self._stopping = False
+        self._stopping = self._told_to_wait = False
 
     @property
     def active(self) -> bool:
@@ -65,15 +80,36 @@ class LocalLauncher:
         """Reap workers that have ended, and start the next."""
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
-                code, failed = slot.process.returncode, _settle(slot.stack, slot.process, self._stopping)
-                slot.process = None
-                if failed and not self._stopping:
-                    self._try_again(code, slot.stack, failed)
-            while self._queue and not slot.process:
+                self._reap(slot, slot.process)
+                if slot.place is not None:
+                    slot.free()  # another launcher may take it before this one looks again
+                    continue
+            while self._queue and not slot.process and self._has_place(slot):
                 slot.stack = [run_dir for run_dir in self._queue.pop(0) if _is_wanted(run_dir)]
                 if slot.stack:
                     options = [*self._worker_options, *self._retries.worker_options(slot.stack)]
-                    slot.process = _start_worker(slot.stack, slot.device, self._threads, options)
+                    slot.process = _start_worker(slot.stack, slot.device, self._threads, options, slot.place)
+            slot.free()
+
+    def _has_place(self, slot: _Slot) -> bool:
+        """Take a place for the slot's next worker, if there is one."""
+        if self._places is None or slot.place is not None:
+            return True
+        slot.place = self._places.take(slot.device)
+        if slot.place is None and not self._told_to_wait:
+            self._told_to_wait = True
+            self._reports.append(self._places.explain(slot.device))
+        return slot.place is not None
+
+    def _reap(self, slot: _Slot, process: subprocess.Popen[bytes]) -> None:
+        failed = _settle(slot.stack, process, self._stopping)
+        slot.process = None
+        if self._stopping:
+            return
+        if failed:
+            self._try_again(process.returncode, slot.stack, failed)
+        if process.returncode == LOCKED:  # another process has one of the stack: train the others
+            self._queue.insert(0, [run_dir for run_dir in slot.stack if _is_wanted(run_dir)])
 
     def take_reports(self) -> list[str]:
         """What has happened to workers since the last call, for people."""
@@ -85,8 +121,10 @@ class LocalLauncher:
         decision = self._retries.decide(code, stack, failed)
         self._reports += decision.reports
         for run_dir in chain(*decision.first, *decision.last):
-            with suppress(OSError, StoreError):
-                run_dir.write_status(replace(run_dir.read_status(), state="queued", epochs_per_s=None))
+            with suppress(OSError, StoreError, LaunchError), hold(run_dir):
+                status = run_dir.read_status()
+                if status.state == "failed":  # nobody has resumed it meanwhile
+                    run_dir.write_status(replace(status, state="queued", epochs_per_s=None, launcher=this_process()))
         self._queue = [*decision.first, *self._queue, *decision.last]
 
     def stop(self, at_once: bool = False) -> None:
@@ -97,10 +135,10 @@ class LocalLauncher:
                 slot.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
         waiting, self._queue = self._queue, []
         for run_dir in (run_dir for stack in waiting for run_dir in stack):
-            with suppress(OSError, StoreError):
+            with suppress(OSError, StoreError, LaunchError), hold(run_dir):
                 status = run_dir.read_status()
-                if status.state == "queued":  # another launcher may have taken it meanwhile
-                    run_dir.write_status(replace(status, state="stopped"))
+                if is_ours(status):  # another launcher may have taken it meanwhile
+                    run_dir.write_status(replace(status, state="stopped", launcher=None))
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -109,7 +147,7 @@ def worker_environment(threads: int) -> dict[str, str]:
 
 
 def _start_worker(
-    stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str]
+    stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str], held: int | None = None
 ) -> subprocess.Popen[bytes]:
     device, environment = place(device)
     command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
@@ -121,13 +159,14 @@ def _start_worker(
             stderr=log,
             env=worker_environment(threads) | environment,
             start_new_session=True,
+            pass_fds=() if held is None else (held,),  # it is taken as long as the worker lives
         )
 
 
 def _is_wanted(run_dir: RunDir) -> bool:
     """Whether a run still waits for a worker: somebody may have stopped or removed it meanwhile."""
     try:
-        return run_dir.path.is_dir() and run_dir.read_status().state == "queued"
+        return run_dir.path.is_dir() and is_ours(run_dir.read_status())
     except (OSError, StoreError):
         return run_dir.path.is_dir()
 
@@ -143,13 +182,17 @@ def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping:
     code = process.returncode
     failed = {}
     for run_dir in stack:
-        with suppress(OSError, StoreError):
+        with suppress(OSError, StoreError, LaunchError), hold(run_dir):
             status = run_dir.read_status()
             may_succeed = code in (FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY)
             if status.state == "failed" and status.pid == process.pid and may_succeed:
                 failed[run_dir] = status.error or ""
-            of_another = code == LOCKED or (status.state == "running" and status.pid != process.pid)
+            of_another = status.state == "running" and status.pid != process.pid
             if status.state not in ("running", "queued") or of_another or not run_dir.path.is_dir():
+                continue
+            if code == LOCKED:  # another process has a run of this stack: this one can be trained
+                if status.state == "running":
+                    run_dir.write_status(replace(status, state="queued", launcher=this_process()))
                 continue
             if stopping and code < 0:  # our signal came before the worker could handle it, or was SIGKILL
                 run_dir.write_status(replace(status, state="stopped"), durable=True)

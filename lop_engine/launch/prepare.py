@@ -3,20 +3,27 @@
 import platform
 import socket
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
+from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
+from lop_engine.locks import hold, trained_error
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
+
+_Verdict = Literal["new", "begun", "done", "submitted", "left"]
+"""What a run is to this command: to be made, to be taken up, ended, a Slurm job's, or somebody else's by now."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,9 @@ class Prepared:
     """What there is to do: runs to train (new or unfinished), and those already done."""
 
     to_train: list[RunDir]
+    """They wait in this process's queue."""
     resumed: list[RunDir]
-    """The part of `to_train` that has a checkpoint to go on from."""
+    """The part of `to_train` that resumes from a checkpoint."""
     done: list[RunDir]
     submitted: list[RunDir] = field(default_factory=list)
     """Those that a job in Slurm's queue will train."""
@@ -61,66 +69,127 @@ def prepare_run_dirs(
     runs_dir: Path,
     runs: Sequence[Run],
     fresh: bool = False,
-    queued_only: bool = False,
+    handed_over: str | None = None,
     job_options: Sequence[str] | None = None,
 ) -> Prepared:
-    """Create or take up the directory of every run; all are looked at before the first is changed.
+    """Make or take up the directory of every run, and queue those to train for this process; all of them or none.
+
+    Every run is looked at before the first is changed, and again under its lock: another command may have begun,
+    ended or removed it meanwhile. Records are removed (`fresh`) when all runs are taken.
 
     Args:
         fresh: remove what there is of these runs, and start over.
-        queued_only: take up runs that are queued, and no others.
+        handed_over: token of the process that has queued runs for this one: take up those, and no others.
         job_options: what was typed for the jobs they are for; None if this machine trains them.
     Raises:
-        LaunchError: a run is being trained now, or was begun with another configuration; or one that is to start over
-            waits in Slurm's queue.
+        LaunchError: another process trains a run or has it in its queue; it was begun with another configuration; or
+            one that is to start over waits in Slurm's queue or lies behind a link.
     """
-    dirs = [RunDir.of(runs_dir, run) for run in runs]
-    clock, scheduler = FileClock(runs_dir), Scheduler()
-    existing = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir.run_json.exists()]
-    statuses = {run_dir: _read_status(run_dir, fresh) for run_dir, _ in existing}
-    for run_dir, run in existing:
-        _refuse_if_running(run_dir, statuses[run_dir], clock)
-        if not fresh:
-            with _advice(run_dir):
-                _refuse_if_changed(run_dir, run.spec)
-    submitted = {run_dir for run_dir, status in statuses.items() if has_job(status, scheduler)}
-    if fresh:
-        for run_dir in sorted(submitted):
-            job = statuses[run_dir].job
-            raise LaunchError(f"{run_dir.name}: waits as job {job} in Slurm's queue; lop stop {run_dir.name} first")
-        for run_dir, _ in existing:
-            run_dir.clear()
-        statuses = {}
-    done = {run_dir for run_dir, status in statuses.items() if status.state in ENDED}
-    left_out = submitted | {run_dir for run_dir, status in statuses.items() if queued_only and status.state != "queued"}
-    to_train = [(run_dir, run) for run_dir, run in zip(dirs, runs, strict=True) if run_dir not in done | left_out]
-    for run_dir, run in to_train:
-        _queue(run_dir, statuses.get(run_dir) or _create(run_dir, run), job_options)
+    by_dir = {RunDir.of(runs_dir, run): run for run in runs}
+    look = _Look(FileClock(runs_dir), Scheduler(), fresh, handed_over)
+    for run_dir, run in by_dir.items():
+        look.judge(run_dir, run)
+    verdicts: dict[RunDir, _Verdict] = {}
+    with Claims(job_options, handed_over) as claims:
+        for run_dir in sorted(by_dir):  # in one order, so that of two commands one gets all
+            with hold(run_dir):
+                verdicts[run_dir] = look.take(claims, run_dir, by_dir[run_dir])
+        to_start_over = [run_dir for run_dir in verdicts if fresh and verdicts[run_dir] == "begun"]
+        for run_dir in to_start_over:
+            claims.keep(run_dir)
+            verdicts[run_dir] = _start_over(run_dir, by_dir[run_dir])
+        claims.keep(*by_dir)
+    to_train = [run_dir for run_dir in by_dir if verdicts[run_dir] in ("new", "begun")]
     return Prepared(
-        [run_dir for run_dir, _ in to_train],
-        [run_dir for run_dir, _ in to_train if run_dir.has_checkpoint],
-        [run_dir for run_dir in dirs if run_dir in done],
-        [run_dir for run_dir in dirs if run_dir in submitted],
+        to_train,
+        [run_dir for run_dir in to_train if run_dir.has_checkpoint],
+        [run_dir for run_dir in by_dir if verdicts[run_dir] == "done"],
+        [run_dir for run_dir in by_dir if verdicts[run_dir] == "submitted"],
     )
 
 
-def _queue(run_dir: RunDir, status: RunStatus, job_options: Sequence[str] | None) -> None:
-    """From here on it is no job's: one that is submitted gets a job's name with the submission."""
-    options = None if job_options is None else list(job_options)
-    run_dir.write_status(replace(status, state="queued", error=None, epochs_per_s=None, job=None, job_options=options))
+@dataclass(frozen=True)
+class _Look:
+    """Judges runs, as often as they are looked at."""
+
+    clock: FileClock
+    scheduler: Scheduler
+    fresh: bool
+    handed_over: str | None
+
+    def judge(self, run_dir: RunDir, run: Run) -> _Verdict:
+        """What is to be done with a run. Raises LaunchError."""
+        if run_dir.run_json.exists():
+            with suppress(FileNotFoundError):  # it is being removed
+                return self._judge_existing(run_dir, run)
+        _refuse_records_without_spec(run_dir, self.fresh)
+        return "left" if self.handed_over else "new"
+
+    def _judge_existing(self, run_dir: RunDir, run: Run) -> _Verdict:
+        status = _read_status(run_dir, self.fresh)
+        if self.handed_over:
+            is_for_us = is_ours(status) or (status.launcher and status.launcher.token == self.handed_over)
+            return "begun" if status.state == "queued" and is_for_us else "left"
+        if observe(run_dir, status, self.clock) == "running":
+            raise trained_error(run_dir, status)
+        refuse_if_queued(run_dir, status)
+        if self.fresh:
+            run_dir.refuse_link()
+        else:
+            with _advice(run_dir):
+                _refuse_if_changed(run_dir, run.spec)
+        if has_job(status, self.scheduler):
+            if self.fresh:
+                raise LaunchError(
+                    f"{run_dir.name}: waits as job {status.job} in Slurm's queue; lop stop {run_dir.name} first"
+                )
+            return "submitted"
+        return "begun" if self.fresh or status.state not in ENDED else "done"
+
+    def take(self, claims: Claims, run_dir: RunDir, run: Run) -> _Verdict:
+        """Look again at a run whose lock is held, and queue it if it is to be trained. Raises LaunchError."""
+        verdict = self.judge(run_dir, run)
+        if verdict == "begun":
+            claims.take(run_dir, _read_status(run_dir, self.fresh))
+        if verdict == "new":
+            claims.make(run_dir, lambda status: _create(run_dir, run, status))
+        return verdict
 
 
-def take_up(run_dirs: Sequence[RunDir], job_options: Sequence[str] | None = None) -> Prepared:
-    """Put runs that were begun before, and are not ended or being trained, back on the queue. Raises LaunchError.
+def _start_over(run_dir: RunDir, run: Run) -> _Verdict:
+    """Replace a run that waits in our queue by a new one of the same name."""
+    with hold(run_dir):
+        status = run_dir.read_status()
+        if not is_ours(status):  # stopped meanwhile
+            return "left"
+        run_dir.clear()
+        _create(run_dir, run, RunStatus("queued", launcher=status.launcher, job_options=status.job_options))
+        return "new"
+
+
+def take_up(
+    run_dirs: Sequence[RunDir], job_options: Sequence[str] | None = None, handed_over: str | None = None
+) -> Prepared:
+    """Queue runs that were begun before for this process; all of them or none.
 
     Args:
-        job_options: as of `prepare_run_dirs`.
+        job_options, handed_over: as of `prepare_run_dirs`.
+    Raises:
+        LaunchError: another process trains a run, has it in its queue, or has ended it meanwhile.
     """
     for run_dir in run_dirs:
         with _advice(run_dir):
             validate(run_dir.read_spec(), str(run_dir.run_json))
-    for run_dir in run_dirs:
-        _queue(run_dir, _read_status(run_dir, False), job_options)
+    with Claims(job_options, handed_over) as claims:
+        for run_dir in sorted(run_dirs):
+            with hold(run_dir):
+                if not run_dir.run_json.exists():
+                    raise LaunchError(f"{run_dir.name}: was removed meanwhile; run the same command again")
+                status = _read_status(run_dir, False)
+                if status.state in ENDED:
+                    raise LaunchError(f"{run_dir.name}: has {status.state} meanwhile; run the same command again")
+                claims.take(run_dir, status)
+        claims.keep(*run_dirs)
     return Prepared(list(run_dirs), [run_dir for run_dir in run_dirs if run_dir.has_checkpoint], [])
 
 
@@ -152,20 +221,32 @@ def _mending(run_dir: RunDir, problem: str) -> str:
     return f"restore that file from a backup, or train the run again under another --runs-dir; {kept}"
 
 
-def _create(run_dir: RunDir, run: Run) -> RunStatus:
+def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
+    """Make a run directory; run.json, which makes it a run, comes last. Raises LaunchError."""
     try:
         if run_dir.path.exists():
-            run_dir.clear()  # what has no run.json is the rest of a run that was removed
+            run_dir.clear()  # what a command that was killed has left of making it
         run_dir.path.mkdir(parents=True)
+        run_dir.write_status(replace(status, num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings))
         write_json(run_dir.run_json, _run_config(run), durable=True)
     except OSError as error:
         raise LaunchError(f"{run_dir.path}: cannot be created: {why(error)}") from None
-    return RunStatus(num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings)
+
+
+def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
+    """Raise LaunchError for records that no run.json belongs to: it may have been removed by mistake."""
+    kept = [path for path in (*run_dir.records, run_dir.checkpoint) if path.exists()]
+    if kept and not fresh:
+        raise LaunchError(
+            f"{run_dir.path}: holds {kept[0].name} but no run.json; put run.json back, move the directory away, or "
+            "start over with --fresh"
+        )
 
 
 def _run_config(run: Run) -> dict[str, Any]:
     """The content of run.json: all that decides the run's numbers, and where and with what they came about."""
     return {
+        "id": uuid.uuid4().hex,
         "experiment": run.experiment,
         "setting": run.setting,
         "seed": run.seed,
@@ -178,19 +259,12 @@ def _run_config(run: Run) -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         raise LaunchError(f"{package} is not installed; install lop again (pip install -e .)") from None
-
-
-def _refuse_if_running(run_dir: RunDir, status: RunStatus, clock: FileClock) -> None:
-    if observe(run_dir, status, clock) == "running":
-        raise LaunchError(
-            f"{run_dir.name}: is being trained now by {status.holder}; "
-            f"follow it with lop watch, or stop it with lop stop {run_dir.name}"
-        )
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:

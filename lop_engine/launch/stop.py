@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lop_engine.errors import StoreError
+from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.slurm.submission import cancel
+from lop_engine.locks import hold
 from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.runs import RunView
@@ -59,8 +60,10 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
     """What `stop_runs` would do; it minds only those of `views` that run or wait."""
     views = list(views)
     running = [view for view in views if view.state == "running"]
-    workers = {_worker(view) for view in running if _is_here(view)}
-    asked = [view.dir for view in all_views if view.state == "running" and _is_here(view) and _worker(view) in workers]
+    workers = {view.status.worker for view in running if _is_here(view)}
+    asked = [
+        view.dir for view in all_views if view.state == "running" and _is_here(view) and view.status.worker in workers
+    ]
     named = {view.dir for view in views}
     return Stopping(
         asked=asked,
@@ -74,20 +77,35 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
 def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> Stopping:
     """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
     views, all_views = list(views), list(all_views)
+    dequeued = [view.dir for view in views if view.state == "queued" and _dequeue(view.dir)]
+    # The others have got a worker since they were looked at.
+    begun = {view.dir: _look_again(view) for view in views if view.state == "queued" and view.dir not in dequeued}
+    views, all_views = ([begun.get(view.dir, view) for view in some] for some in (views, all_views))
     plan = plan_stop(views, all_views)
-    dequeued = []
-    for view in views:
-        if view.state == "queued":
-            with suppress(OSError, StoreError):
-                view.dir.write_status(replace(view.status, state="stopped", job=None))
-                dequeued.append(view.dir)
-    workers = {_worker(view): view.status for view in views if view.state == "running" and _is_here(view)}
+    workers = {view.status.worker: view.status for view in views if view.state == "running" and _is_here(view)}
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
     for run_dir in plan.by_status:
         _mark(run_dir)
     cancel(idle_jobs(all_views, set(dequeued)))
     return replace(plan, dequeued=dequeued)
+
+
+def _dequeue(run_dir: RunDir) -> bool:
+    """Stop a run that waits for a worker; return whether it does not get one."""
+    with suppress(OSError, StoreError, LaunchError), hold(run_dir):
+        status = run_dir.read_status()
+        if status.state == "queued":
+            run_dir.write_status(replace(status, state="stopped", job=None, launcher=None))
+        return status.state in ("queued", "stopped")
+    return False
+
+
+def _look_again(view: RunView) -> RunView:
+    with suppress(OSError, StoreError):
+        status = view.dir.read_status()
+        return replace(view, status=status, state=observe(view.dir, status, FileClock(view.dir.path)))
+    return view
 
 
 def _mark(run_dir: RunDir) -> bool:
@@ -102,7 +120,7 @@ def _mark(run_dir: RunDir) -> bool:
 
 def _let_go(run_dir: RunDir) -> None:
     """Take a run that was stopped from its job, which would train it when Slurm starts it again."""
-    with suppress(OSError, StoreError):
+    with suppress(OSError, StoreError, LaunchError), hold(run_dir):
         status = run_dir.read_status()
         if status.state == "stopped" and status.job:
             run_dir.write_status(replace(status, job=None))
@@ -119,10 +137,6 @@ def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[st
 
 def _is_here(view: RunView) -> bool:
     return view.status.host == socket.gethostname()
-
-
-def _worker(view: RunView) -> tuple[int | None, float | None]:
-    return view.status.pid, view.status.pid_started_at
 
 
 def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELSEWHERE_S) -> list[RunDir]:

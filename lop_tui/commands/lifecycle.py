@@ -4,9 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lop_engine.errors import LaunchError
-from lop_engine.launch import idle_jobs, stop_runs, wait_for_status, wait_until_stopped
+from lop_engine.launch import (
+    idle_jobs,
+    look_at_removal,
+    remove_runs,
+    stop_runs,
+    wait_for_status,
+    wait_until_stopped,
+)
 from lop_engine.launch.slurm import cancel
-from lop_engine.locks import hold
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_tui.commands.console import Console, confirm, plural, resume_command, say
@@ -45,18 +51,12 @@ def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
         raise LaunchError(
             f"{running[0]} is running{f' and {len(running) - 1} more' * (len(running) > 1)}; lop stop first"
         )
-    inside = runs_dir.resolve()
-    for view in chosen:
-        if view.dir.path.resolve() != inside / view.dir.name:
-            raise LaunchError(f"{view.dir.path}: leads elsewhere by a link; remove it by hand")
+    looked_at = look_at_removal(view.dir for view in chosen)
     if not yes:
         _confirm(console, chosen, runs_dir)
-    for view in chosen:
-        with hold(view.dir):
-            view.dir.clear()
-        _remove_empty(view.dir.path.parent, runs_dir)
-    cancel(idle_jobs(snapshot.runs, {view.dir for view in chosen}))
-    say(console, f"{plural(len(chosen), 'run')} removed")
+    removed = remove_runs(looked_at)
+    cancel(idle_jobs(snapshot.runs, set(removed)))
+    say(console, f"{plural(len(removed), 'run')} removed")
     return 0
 
 
@@ -64,13 +64,3 @@ def _confirm(console: Console, chosen: Sequence[RunView], runs_dir: Path) -> Non
     names = ", ".join(view.dir.name for view in chosen[:5]) + (", ..." if len(chosen) > 5 else "")
     question = f"this removes {plural(len(chosen), 'run')} and all records under {runs_dir} ({names}). Remove?"
     confirm(console, question, "nothing removed")
-
-
-def _remove_empty(directory: Path, runs_dir: Path) -> None:
-    """Remove directories that a removed run leaves empty, up to the runs directory itself."""
-    while directory != runs_dir:
-        try:
-            directory.rmdir()
-        except OSError:  # not empty
-            return
-        directory = directory.parent

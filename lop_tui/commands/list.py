@@ -1,7 +1,6 @@
 """`lop list`: every setting at a glance, a line for all its seeds (`lop status` has a line a run)."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.logs import plain
+from lop_engine.rundir import FileClock
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
@@ -29,7 +29,7 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
         print_json(answer)
         return 0
     console = Console(pipe_width=160)
-    console.print(_table(groups, console.width))
+    console.print(_table(groups, console.width, FileClock(runs_dir).now()))
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
     for line in flag_lines([run for group in groups for run in group.runs]):
@@ -59,9 +59,9 @@ def _as_dict(group: Group) -> dict[str, Any]:
     }
 
 
-def _table(groups: Sequence[Group], width: int) -> Table:
+def _table(groups: Sequence[Group], width: int, now: float) -> Table:
     """A row a group; where it is narrow names are folded, and the columns at the right give way."""
-    rows = [_row(group) for group in groups]
+    rows = [_row(group, now) for group in groups]
     headings = ["tasks", "test %", "size", "changed"]
     widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[3:] for row in rows), strict=True)]
     names_width = sum(_LEAST_WIDTHS.values()) + 3 * len(_LEAST_WIDTHS)  # with the blanks and lines between them
@@ -77,7 +77,7 @@ def _table(groups: Sequence[Group], width: int) -> Table:
     return table
 
 
-def _row(group: Group) -> list[str]:
+def _row(group: Group, now: float) -> list[str]:
     done = [run.tasks_recorded for run in group.runs]
     first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
@@ -90,7 +90,7 @@ def _row(group: Group) -> list[str]:
         f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
         last_with_error(summary) if summary else "-",
         f"{size / 2**20:.1f} MB",
-        f"{formats.duration(max(0, time.time() - changed_at))} ago",
+        f"{formats.duration(max(0, now - changed_at))} ago",
     ]
 
 

@@ -1,6 +1,6 @@
 """`lop resume`: train what is stopped, failed, lost or left queued to its end."""
 
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +8,17 @@ from pathlib import Path
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
 from lop_engine.launch.slurm import Submission
+from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.selection import select
 from lop_engine.spec import Spec, validate
+from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import Console, plural, resume_command, say
-from lop_tui.commands.run import DETACHED, conclude, describe, detach, say_note
+from lop_tui.commands.run import conclude, describe, identities, say_note
 from lop_tui.commands.supervise import supervise
 
 
@@ -39,10 +41,12 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     With `means.detach` it is queued, and a launcher in the background trains it.
     """
     console = Console()
-    waiting = _waiting(console, select(RunsReader(runs_dir).read(), selectors), bool(selectors), means.launching)
+    chosen = select(RunsReader(runs_dir).read(), selectors)
+    waiting = _waiting(console, chosen, bool(selectors), means.launching)
     if not waiting:
+        say_taken()
         say(console, "nothing to resume")
-        return 0
+        return 2 if any(_holder(view) for view in chosen) else 0
     specs = {view.dir: validate(dict(view.spec), str(view.dir.run_json)) for view in waiting}
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])
@@ -76,17 +80,25 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
             say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
     readable = [view for view in chosen if not view.problem]
     waiting = [view for view in readable if view.state not in (*ENDED, "running")]
-    if DETACHED in os.environ:  # these were queued for us; what is not any more has been stopped meanwhile
-        is_local = launching.launcher == "local"
-        waiting = [view for view in waiting if view.state == "queued" and (is_local or not view.status.is_submitted)]
+    if queued_for_us := handed_over():  # what is no longer in that queue was stopped meanwhile
+        waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
+        return [view for view in waiting if view.state == "queued"]
+    waiting = [view for view in waiting if not _holder(view)]
     scheduler = Scheduler()
     submitted = [view for view in waiting if has_job(view.status, scheduler)]
-    for state in ("running", *sorted(ENDED)):
-        count = sum(view.state == state for view in readable)
-        if count:
-            say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {state} already")
+    what_of_the_rest = Counter(_holder(view) or f"{view.state} already" for view in readable if view not in waiting)
+    for what, count in sorted(what_of_the_rest.items()):
+        say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {what}")
     leave_to_jobs(console, _dirs(submitted), len(readable), launching)
     return [view for view in waiting if view not in submitted]
+
+
+def _holder(view: RunView) -> str | None:
+    """``being trained by process 123 ...`` or ``queued by ...`` of a run that another process has; else None."""
+    if view.state == "running":
+        return f"being trained by {view.status.holder}"
+    launcher = other_launcher(view.status)
+    return f"queued by {launcher}" if launcher else None
 
 
 def _plan(run_dirs: Sequence[RunDir], specs: Mapping[RunDir, Spec], means: Means) -> Plan:
@@ -103,16 +115,17 @@ def _train_here(
     means: Means,
 ) -> int:
     say_note(console, plan)
-    prepared = take_up(_dirs(waiting))
+    prepared = take_up(_dirs(waiting), handed_over=handed_over())
+    say_taken()
+    planned = identities(prepared.to_train)
     if means.detach:
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
         return detach(console, runs_dir)
     say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
-    dirs = set(_dirs(waiting))
-    if not supervise(console, plan, dirs, runs_dir, means.watch, means.retries):
+    if not supervise(console, plan, planned.keys(), runs_dir, means.watch, means.retries, means.workers):
         say(console, f"stopped; go on with {resume_command(runs_dir, selectors)}")
         return 130
-    return conclude(console, runs_dir, dirs)
+    return conclude(console, runs_dir, planned)
 
 
 def _dirs(views: Sequence[RunView]) -> list[RunDir]:

@@ -1,22 +1,22 @@
 """`lop run`: from experiment files to finished runs."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from lop_engine.errors import ConfigError, LaunchError
+from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.launch.slurm import SlurmRequest, Submission
+from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, without_garbage_collection
+from lop_engine.runs import RunsReader, RunView, without_garbage_collection
 from lop_engine.spec import Run, Spec, describe_seeds, load_runs, parse_overrides, parse_seeds
+from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (
     HERE,
@@ -32,9 +32,6 @@ from lop_tui.commands.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.commands.summary import summary_table
 from lop_tui.commands.supervise import supervise
 from lop_tui.dashboard.rows import flag_lines
-
-#: Tells a launcher in the background that its runs are queued already; what is not has been stopped meanwhile.
-DETACHED = "LOP_DETACHED"
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,9 @@ def run_experiments(request: Request) -> int:
         if not request.launching.launcher and not request.fresh:
             refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
     prepared = prepare_run_dirs(
-        request.runs_dir, runs, request.fresh, DETACHED in os.environ, cluster.typed if cluster else None
+        request.runs_dir, runs, request.fresh, handed_over(), cluster.typed if cluster else None
     )
+    say_taken()
     if prepared.done:
         say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
     if prepared.resumed:
@@ -109,16 +107,18 @@ def run_experiments(request: Request) -> int:
         return 0
     if request.detach and prepared.to_train:
         return detach(console, request.runs_dir)
+    planned = identities([*prepared.done, *prepared.to_train])
     if prepared.to_train:
         plan = _plan(request, _those(prepared.to_train, request, runs))
         say_note(console, plan)
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
-        dirs = {RunDir.of(request.runs_dir, run) for run in runs}
-        if not supervise(console, plan, dirs, request.runs_dir, request.watch, request.retries):
+        if not supervise(
+            console, plan, planned.keys(), request.runs_dir, request.watch, request.retries, request.workers
+        ):
             again = f"lop resume{in_runs_dir(request.runs_dir)}"
             say(console, f"stopped; the same lop run, or {again}, goes on from the last checkpoints")
             return 130
-    return conclude(console, request.runs_dir, {RunDir.of(request.runs_dir, run) for run in runs})
+    return conclude(console, request.runs_dir, planned)
 
 
 def _load(request: Request, notes: list[str]) -> list[Run]:
@@ -185,50 +185,58 @@ def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> Non
     confirm(console, question, "nothing removed, nothing started")
 
 
-def detach(console: Console, runs_dir: Path) -> int:
-    """Start the command that was typed in a session of its own; it takes up the runs just queued. Return 0."""
-    arguments = [word for word in sys.argv[1:] if word not in ("--detach", "--fresh", "--watch")]
-    log_path = runs_dir / "launcher.log"
-    with open(log_path, "ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lop_tui", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=os.environ | {DETACHED: "1"},
-        )
-    say(console, f"training in the background (process {child.pid}, log {log_path})")
-    say(console, f"follow it: lop watch{in_runs_dir(runs_dir)}    stop it: lop stop{in_runs_dir(runs_dir)}")
-    return 0
+def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:
+    """What tells each run from others of its name; those that another command has just removed are left out."""
+    found = {}
+    for run_dir in run_dirs:
+        with suppress(FileNotFoundError):
+            found[run_dir] = run_dir.read_id()
+    return found
 
 
-def conclude(console: Console, runs_dir: Path, dirs: set[RunDir]) -> int:
-    """Say how runs ended; return 1 unless all of them did."""
-    views = [view for view in RunsReader(runs_dir).read().runs if view.dir in dirs]
-    console.print(summary_table(views))
-    for gone in sorted(dirs - {view.dir for view in views}):
+def conclude(console: Console, runs_dir: Path, planned: Mapping[RunDir, str]) -> int:
+    """Say how the settings of runs stand now; return 1 unless all of these runs have ended.
+
+    Args:
+        planned: each run, and its identity when it was queued.
+    """
+    views = RunsReader(runs_dir).read().runs
+    settings = {run_dir.path.parent for run_dir in planned}
+    console.print(summary_table([view for view in views if view.dir.path.parent in settings]))
+    ours = [view for view in views if view.dir in planned]
+    for gone in sorted(planned.keys() - {view.dir for view in ours}):
         say(console, f"{gone.name}: its directory is gone")
-    for line in flag_lines(views):
+    for line in flag_lines(ours):
         say(console, line)
-    unended = [view for view in views if view.state not in ENDED]
-    for view in unended:
-        why = view.problem or view.status.error or _HINTS.get(view.state, "")
-        line = f"{view.dir.name} {view.state}: {why}"
-        say(console, line, style="red")
+    unended = {view: why for view in ours if (why := _why_not_ended(view, planned[view.dir]))}
+    for view, why in unended.items():
+        say(console, f"{view.dir.name} {why}", style="red")
     failed = [view for view in unended if view.state == "failed" and not view.problem]
     if failed:
-        log = failed[0].dir.worker_log(failed[0].status)
-        say(console, f"log: {log}")
-    return 1 if unended or len(views) < len(dirs) else 0
+        say(console, f"log: {failed[0].dir.worker_log(failed[0].status)}")
+    return 1 if unended or len(ours) < len(planned) else 0
 
 
-_HINTS = {
-    "lost": "its worker is gone; the same lop run goes on from its checkpoint",
-    "stopped": "from outside; the same lop run goes on from its checkpoint",
-    "running": "by another lop run",
-    "queued": "by another lop run, or left behind by one; the same lop run takes it up",
-}
+def _why_not_ended(view: RunView, identity: str) -> str | None:
+    """The state of a run, and why it is not what was planned; None if it has ended."""
+    with suppress(OSError, StoreError):
+        if view.dir.read_id() != identity:
+            return "was started over by another lop command: these are not the records of this one"
+    if view.state in ENDED:
+        return None
+    return f"{view.state}: {view.problem or view.status.error or _hint(view)}"
+
+
+def _hint(view: RunView) -> str:
+    launcher = other_launcher(view.status)
+    if view.state == "queued" and launcher:
+        return f"by {launcher}"
+    return {
+        "lost": "its worker is gone; the same lop run resumes it from its checkpoint",
+        "stopped": "from outside; the same lop run resumes it from its checkpoint",
+        "running": f"by {view.status.holder}",
+        "queued": "left behind by another lop run; the same lop run trains it",
+    }.get(view.state, "")
 
 
 def describe(plan: Plan) -> str:

@@ -4,11 +4,12 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from lop_engine.launch import LocalLauncher, Plan
+from lop_engine.launch import LocalLauncher, Places, Plan
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.commands.console import Console, say
@@ -59,16 +60,21 @@ class Supervisor(threading.Thread):
             os._exit(HUNG_UP)
 
 
-def supervise(console: Console, plan: Plan, dirs: set[RunDir], runs_dir: Path, watch: bool, retries: int = 1) -> bool:
+def supervise(
+    console: Console, plan: Plan, dirs: Set[RunDir], runs_dir: Path, watch: bool, retries: int, workers: int | None
+) -> bool:
     """Train a plan and show the progress of `dirs`; return False if it was stopped on the way.
 
     Args:
         watch: show the dashboard (of all `runs_dir`) first, where there is a terminal.
         retries: how often a run whose worker died is given to another.
+        workers: how many there are to be, if a person has said so; else there is one a core or GPU at most, those of
+            other commands over `runs_dir` included.
     Raises:
         OSError: a worker could not be started; those that run are told to stop.
     """
-    supervisor = Supervisor(LocalLauncher(plan, retries))
+    places = Places(runs_dir, plan.resources, is_limited=workers is None)
+    supervisor = Supervisor(LocalLauncher(plan, retries, places=places))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, supervisor.ask_to_stop)
@@ -93,7 +99,7 @@ def _show_dashboard(console: Console, supervisor: Supervisor, runs_dir: Path) ->
         say(console, "dashboard closed, training goes on; Ctrl-C stops it")
 
 
-def _show_progress(console: Console, supervisor: Supervisor, dirs: set[RunDir], runs_dir: Path) -> None:
+def _show_progress(console: Console, supervisor: Supervisor, dirs: Set[RunDir], runs_dir: Path) -> None:
     reader = RunsReader(runs_dir)
 
     def read() -> Snapshot:

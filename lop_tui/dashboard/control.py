@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lop_engine.errors import why
 from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.stop import PATIENCE_S
+from lop_engine.locks import other_launcher
 from lop_engine.logs import clean
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
@@ -82,9 +83,13 @@ async def _ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
     unreadable = {run.dir for run in runs if run.problem}
     runs_dir = _runs_dir(chosen)
     views = [view for view in await asyncio.to_thread(look_at, runs_dir) if view.dir in chosen]
-    waiting = [view for view in views if view.state not in (*ENDED, "running") and view.dir not in unreadable]
+    waiting = [
+        view
+        for view in views
+        if view.state not in (*ENDED, "running") and view.dir not in unreadable and not other_launcher(view.status)
+    ]
     others: list[tuple[str, RunDir]] = [
-        (view.state, view.dir) for view in views if view not in waiting and view.dir not in unreadable
+        (_word(view), view.dir) for view in views if view not in waiting and view.dir not in unreadable
     ]
     others += [("unreadable", run_dir) for run_dir in unreadable]
     if not waiting:
@@ -95,6 +100,11 @@ async def _ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
         names = [str(view.dir.path.absolute()) for view in waiting]
         command = _run_and_tell(app, "resume", *names, "--runs-dir", str(runs_dir.absolute()), "--detach")
         app.run_worker(command, group="resume")
+
+
+def _word(view: RunView) -> str:
+    launcher = other_launcher(view.status)
+    return f"queued by {launcher}" if launcher else view.state
 
 
 def describe_stop(plan: Stopping) -> str:
@@ -116,12 +126,10 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     """What a resume would do, by name. It looks for the checkpoints."""
     dirs = [view.dir for view in waiting]
     kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
-    queued = [view.dir for view in waiting if view.state == "queued" and not view.status.is_submitted]
     jobs = [view.dir for view in waiting if view.status.is_submitted]
     parts = (
         (f"{len(kept)} to go on from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
-        ("Of these, still waiting for the lop run that queued them; if that is alive, it starts them itself:", queued),
         ("Of these, submitted to Slurm again, as they were, unless a job of theirs still waits:", jobs),
     )
     said = [f"{what}\n{_names(found)}" for what, found in parts if found]

@@ -88,6 +88,29 @@ def test_stop_and_resume_lose_nothing(here, start):
             assert without_times(mine.path / name) == without_times(other.path / name)
 
 
+def test_a_second_command_starts_no_more_workers_than_cores_and_counts_the_whole_method_in_the_end(here, start):
+    only = {min(os.sched_getaffinity(0))}
+    write_config(here / "cbp.json", num_tasks=40)
+    write_config(here / "bp.json", num_tasks=2, agent="bp")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, only)  # for the commands: they inherit it
+    try:
+        first = start("cbp.json", "--seeds", "1")
+        second = lop("run", "bp.json", "--seeds", "1")
+    finally:
+        os.sched_setaffinity(0, before)
+    assert second.returncode == 0, second.stderr
+    assert "waiting: other workers of runs use all 1 cores" in second.stdout
+    out, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, out
+    [bp, cbp] = (run.read_status() for run in find_runs(here / "runs"))
+    assert bp.started_at > cbp.heartbeat_at
+    more = lop("run", "bp.json", "--seeds", "1-2")
+    assert [line.split()[1:6:2] for line in more.stdout.splitlines() if " bp " in line and "tasks" not in line] == [
+        ["bp", "3", "2"]
+    ]
+
+
 def test_stopping_one_seed_stops_those_in_its_worker_and_no_others(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     write_config(here / "bp.json", num_tasks=2000, agent="bp")
@@ -309,7 +332,7 @@ def test_rm_follows_no_links_out_of_the_runs_directory(here):
     (here / "runs" / "bp").symlink_to(here / "elsewhere" / "bp")
     refused = lop("rm", "bp", "--yes")
     assert refused.returncode == 2
-    assert "leads elsewhere by a link" in refused.stderr
+    assert "is a symbolic link or lies behind one" in refused.stderr
     assert outside.run_json.exists()
 
 

@@ -135,7 +135,6 @@ async def test_resume_asks_and_starts_a_detached_child(
         text = await asked(pilot, "R")
         assert "1 to go on from a checkpoint:\n  cbp: seed 5" in text
         assert "3 to start over, without a checkpoint:\n  cbp: seeds 0-2" in text
-        assert "it starts them itself:\n  cbp: seeds 0-1" in text
         assert "Left as they are:\n  finished: cbp: seed 3\n  running: cbp: seed 4" in text
         await pilot.press("y")
         await until(pilot, lambda: bool(commands))

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
 from lop_engine.learners import Learner
 from lop_engine.locks import LOCKED
+from lop_engine.processes import Process, start_of
 from lop_engine.run_files import RunFiles
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
@@ -153,11 +155,14 @@ def test_a_worker_that_cannot_end_its_epoch_gives_it_up(tmp_path, monkeypatch):
     assert run_dir.read_status().state == "stopped"
 
 
-def test_what_is_left_of_a_removed_run_is_not_taken_up(tmp_path):
+def test_records_without_run_json_are_neither_taken_up_nor_removed_unasked(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
     finish(launch([run_dir]))
     run_dir.run_json.unlink()
-    prepared = prepare_run_dirs(tmp_path, make_runs(step_size=0.5))
+    with pytest.raises(LaunchError, match=r"holds tasks\.json but no run\.json; put run\.json back"):
+        prepare_run_dirs(tmp_path, make_runs(step_size=0.5))
+    assert len(read_table(run_dir.tasks_json)) == 3
+    prepared = prepare_run_dirs(tmp_path, make_runs(step_size=0.5), fresh=True)
     assert prepared.to_train == [run_dir]
     assert prepared.resumed == []
     assert sorted(path.name for path in run_dir.path.iterdir()) == ["run.json", "status.json"]
@@ -194,7 +199,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
         [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, text=True, timeout=60
     )
     assert second.returncode == LOCKED
-    assert "already trained by process" in second.stderr
+    assert "is being trained now by process" in second.stderr
     assert "Traceback" not in second.stderr
     launcher.stop(at_once=True)
     finish(launcher)
@@ -204,7 +209,8 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
 def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=4000)).to_train
     run_dir.write_status(replace(run_dir.read_status(), heartbeat_every_s=0.1))
-    with subprocess.Popen([sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]) as worker:
+    command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
+    with subprocess.Popen(command) as worker:
         wait_for(lambda: run_dir.read_status().state == "running")
         theirs = replace(run_dir.read_status(), host="node2")
         while worker.poll() is None:  # a heartbeat on its way may write over it
@@ -280,3 +286,18 @@ def test_a_diverged_seed_stops_recording_and_its_neighbour_goes_on_untouched(tmp
         assert without_times(read_table(broken[1].path / name)) == without_times(read_table(whole[1].path / name))
     prepared = prepare_run_dirs(tmp_path / "broken", runs)
     assert prepared.done == broken
+
+
+def test_a_worker_trains_no_run_that_another_live_process_has_queued(tmp_path):
+    [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        launcher = Process(other.pid, socket.gethostname(), start_of(other.pid), time.time())
+        run_dir.write_status(replace(run_dir.read_status(), launcher=launcher))
+        command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == LOCKED
+        assert f"{run_dir.name}: is queued by process {other.pid} on" in refused.stderr
+        other.communicate()
+    assert run_dir.read_status().state == "queued"
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0  # its launcher is gone
+    assert run_dir.read_status().state == "finished"

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.launch.claims import is_ours
 from lop_engine.launch.plan import Plan
 from lop_engine.launch.slurm.calls import reason
 from lop_engine.launch.slurm.calls import run as _run
 from lop_engine.launch.slurm.options import SlurmRequest
+from lop_engine.locks import hold
 from lop_engine.rundir import RunDir, find_runs
 from lop_engine.scheduler import HELD, JOB_NAME
 
@@ -130,7 +132,7 @@ class Submission:
                 raise LaunchError(f"--launcher slurm: {reason(str(error))}{so_far}") from None
             for stack, job in zip(stacks, jobs, strict=True):
                 for run_dir in stack:
-                    run_dir.write_status(replace(run_dir.read_status(), job=job.job_id))
+                    _leave_to_job(run_dir, job.job_id)
             numbers.append(jobs[0].job_id.partition("_")[0])
             release(numbers[-1:])
         return numbers
@@ -214,6 +216,14 @@ def cancel(jobs: Iterable[str]) -> None:
     if names:
         with suppress(LaunchError):
             _run("scancel", *names)
+
+
+def _leave_to_job(run_dir: RunDir, job: str) -> None:
+    """Note the job that will train a run, unless somebody has stopped it meanwhile."""
+    with hold(run_dir):
+        status = run_dir.read_status()
+        if is_ours(status):
+            run_dir.write_status(replace(status, job=job, launcher=None))
 
 
 def _array(run_dir: RunDir) -> str:

@@ -20,9 +20,12 @@ from typing import Any
 from submitit.helpers import DelayedSubmission
 
 from lop_engine.errors import DataError, StoreError, UserError
+from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Resources, plan_runs
 from lop_engine.launch.slurm.images import look_at, node, worker_options
+from lop_engine.locks import hold
+from lop_engine.processes import this_process
 from lop_engine.records import State
 from lop_engine.run_files import log
 from lop_engine.rundir import RunDir
@@ -154,7 +157,7 @@ def _starts_again() -> bool | None:
 
 
 def _say(run_dir: RunDir, note: str) -> None:
-    with suppress(OSError, StoreError):
+    with suppress(OSError, UserError), hold(run_dir):
         status = run_dir.read_status()
         if status.state == "stopped":
             run_dir.write_status(replace(status, note=note))
@@ -162,9 +165,9 @@ def _say(run_dir: RunDir, note: str) -> None:
 
 def _refuse(run_dir: RunDir, error: str) -> None:
     """End a run that waits: no worker can train it here."""
-    with suppress(OSError, StoreError):
+    with suppress(OSError, UserError), hold(run_dir):
         status = run_dir.read_status()
-        if status.state == "queued":
+        if is_ours(status):
             run_dir.write_status(replace(status, state="failed", error=error))
 
 
@@ -179,10 +182,10 @@ def _put_back(run_dir: RunDir, states: tuple[State, ...]) -> bool:
 
     What was submitted again since, or is trained elsewhere by now, is another's: its status says so.
     """
-    with suppress(OSError, StoreError):
+    with suppress(OSError, UserError), hold(run_dir):
         status = run_dir.read_status()
         if status.state in states and status.job == own_job() and run_dir.path.is_dir():
-            queued = replace(status, state="queued", error=None, epochs_per_s=None)
+            queued = replace(status, state="queued", error=None, epochs_per_s=None, launcher=this_process())
             run_dir.write_status(replace(queued, heartbeat_every_s=HEARTBEAT_EVERY_S))
             return True
     return False

@@ -1,0 +1,71 @@
+"""How many workers train on this machine at once, whoever launched them."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from lop_engine.launch.plan import Resources, cores
+from lop_engine.locks import try_lock
+
+
+class Places:
+    """Places for workers over one runs directory: one a core, and on each GPU as many as the plan has there.
+
+    A place is a locked file of this machine. The worker inherits the lock, so the place is free when the worker and
+    its launcher are gone, however they end.
+
+    Args:
+        is_limited: False if a person has said how many workers there are to be: those take further places.
+    """
+
+    def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
+        key = hashlib.sha256(os.fsencode(runs_dir.resolve())).hexdigest()[:16]
+        local = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        self._directory = local / f"lop-{os.getuid()}" / "workers" / key
+        self._runs_dir = runs_dir
+        self._workers_on = Counter(resources.devices)
+        self._is_limited = is_limited
+
+    def take(self, device: str) -> int | None:
+        """The descriptor of a free place on a device; None if there is none.
+
+        Where no file can be locked nobody is counted: the descriptor is that of ``/dev/null``.
+        """
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for name in self._names(device):
+                fd = try_lock(self._directory / name)
+                if fd is not None:
+                    return fd
+        except OSError:
+            return os.open(os.devnull, os.O_RDONLY)
+        return None
+
+    def explain(self, device: str) -> str:
+        """Why a worker has to wait."""
+        where = f"all {len(cores())} cores" if device == "cpu" else device
+        return (
+            f"waiting: other workers of {self._runs_dir} use {where}; the next run starts when one of them ends "
+            "(--workers N does not wait)"
+        )
+
+    def _names(self, device: str) -> Iterator[str]:
+        if device == "cpu":
+            yield from (f"core-{core}" for core in cores())
+        else:
+            yield from (f"{_card(device)}.{number}" for number in range(self._workers_on[device]))
+        if not self._is_limited:
+            yield from (f"more.{number}" for number in count())
+
+
+def _card(device: str) -> str:
+    """The GPU that torch calls ``cuda:1``, by the name that every process here has for it."""
+    number = int(device.partition(":")[2] or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[number].strip() if number < len(visible) else ""
+    return "gpu-" + re.sub(r"[^\w-]", "_", name or str(number))

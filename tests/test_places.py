@@ -1,0 +1,87 @@
+"""Workers of all launchers over one runs directory are counted together."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lop_engine.launch import Places, Resources, places
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Makes places over one runs directory, on a machine of two cores; closes what was taken."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setattr(places, "cores", lambda: [0, 1])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def make(*devices: str, is_limited: bool = True, runs_dir: str = "runs") -> Places:
+        return Places(tmp_path / runs_dir, Resources(list(devices), 1, 1), is_limited)
+
+    return make
+
+
+def test_two_launchers_have_no_more_workers_than_cores(make):
+    one, two = make("cpu", "cpu"), make("cpu", "cpu")
+    taken = [one.take("cpu"), two.take("cpu")]
+    assert None not in taken
+    assert one.take("cpu") is None
+    assert two.take("cpu") is None
+    assert "all 2 cores" in two.explain("cpu")
+    os.close(taken[0])
+    assert two.take("cpu") is not None
+
+
+def test_a_worker_keeps_its_place_when_its_launcher_is_gone(make):
+    one, two = make("cpu"), make("cpu")
+    place = one.take("cpu")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[place]) as worker:
+        os.close(place)
+        other = two.take("cpu")
+        assert two.take("cpu") is None
+        worker.communicate()
+    assert two.take("cpu") is not None
+    os.close(other)
+
+
+def test_a_number_of_workers_that_a_person_asked_for_does_not_wait(make):
+    taken = [make("cpu").take("cpu") for _ in range(2)]
+    asked = make(*["cpu"] * 4, is_limited=False)
+    more = [asked.take("cpu") for _ in range(4)]
+    assert None not in more
+    assert make("cpu").take("cpu") is None
+    for fd in taken + more:
+        os.close(fd)
+
+
+def test_another_runs_directory_has_places_of_its_own(make):
+    for _ in range(2):
+        assert make("cpu").take("cpu") is not None
+    assert make("cpu", runs_dir="others").take("cpu") is not None
+
+
+def test_a_gpu_has_as_many_places_as_the_plan_has_workers_there(make):
+    one, two = make("cuda:0", "cuda:0", "cuda:1"), make("cuda:0")
+    assert one.take("cuda:0") is not None
+    assert two.take("cuda:0") is None
+    assert one.take("cuda:0") is not None
+    assert one.take("cuda:0") is None
+    assert one.take("cuda:1") is not None
+
+
+def test_a_card_is_told_by_the_name_that_all_processes_have_for_it(make, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,MIG-bbbb/1/0")
+    first, second = make("cuda:0"), make("cuda:1")
+    assert first.take("cuda:0") is not None
+    assert second.take("cuda:1") is not None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bbbb/1/0")
+    assert make("cuda:0").take("cuda:0") is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-cccc")
+    assert make("cuda:0").take("cuda:0") is not None
+
+
+def test_where_nothing_can_be_locked_nobody_waits(make, tmp_path):
+    (tmp_path / "runtime").write_text("not a directory")
+    for _ in range(5):
+        assert make("cpu").take("cpu") is not None
