@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from lop_engine.bench.baseline import PlainConvNet
 from lop_engine.learners import Learner, build_learner
 from lop_engine.spec import Spec
 
@@ -43,6 +45,26 @@ def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
     """A learner at the golden start."""
     return build_learner(spec, list(range(num_seeds)), torch.device("cpu"), params("init", num_seeds))
+
+
+@cache
+def plain_20_steps(name: str) -> dict[str, np.ndarray]:
+    """The same run by plain PyTorch on this machine: losses (20,), and the final weights by name."""
+    net = PlainConvNet()
+    net.load_state_dict({key: weight[0] for key, weight in params("init").items()})
+    options = {"lr": EXPECTED[name]["step_size"], "weight_decay": EXPECTED[name].get("weight_decay", 0)}
+    if EXPECTED[name].get("opt") == "adam":
+        optimizer = torch.optim.Adam(net.parameters(), **options)
+    else:
+        optimizer = torch.optim.SGD(net.parameters(), momentum=EXPECTED[name].get("momentum", 0), **options)
+    losses = []
+    for images, labels in zip(*training_batches(), strict=True):
+        loss = F.cross_entropy(net(torch.from_numpy(images)), torch.from_numpy(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return {"losses": np.array(losses), **{key: w.detach().numpy() for key, w in net.named_parameters()}}
 
 
 def train_20_steps(learner: Learner) -> np.ndarray:

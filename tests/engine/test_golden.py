@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lop_engine.spec import Spec
-from tests.engine.golden import EXPECTED, golden_learner, load, params, train_20_steps, training_batches
+from tests.engine.golden import EXPECTED, golden_learner, load, params, plain_20_steps, train_20_steps, training_batches
 
 
 def make_spec(agent="bp", **settings) -> Spec:
@@ -18,11 +18,21 @@ def largest_weight_difference(learner, stored) -> float:
 
 @pytest.mark.parametrize("name", ["bp", "l2", "adam"])
 def test_twenty_steps_give_the_reference_losses_and_weights(name):
+    """Those stored, which another CPU computed, or where plain PyTorch itself ends elsewhere on this CPU, those.
+
+    Which of two nearly equal values a pooling passes on, and Adam's first steps, depend on the last bit. On some CPUs
+    plain PyTorch is 6e-5 from the stored weights after 20 steps of bp, and 5e-5 from the losses of adam.
+    """
     learner = golden_learner(make_spec(**EXPECTED[name]))
-    losses = train_20_steps(learner)
-    stored = load(f"{name}_20_steps")
-    assert np.abs(losses[:, 0] - stored["losses"]).max() < 1e-5
-    assert largest_weight_difference(learner, stored) < 2e-5
+    losses = train_20_steps(learner)[:, 0]
+
+    def agrees_with(reference) -> bool:
+        differences = np.abs(losses - reference["losses"]).max(), largest_weight_difference(learner, reference)
+        return differences[0] < 1e-5 and differences[1] < 2e-5
+
+    stored, here = load(f"{name}_20_steps"), plain_20_steps(name)
+    assert agrees_with(stored) or agrees_with(here)
+    assert np.abs(here["losses"] - stored["losses"]).max() < 1e-3, "plain PyTorch is not the reference"
 
 
 def test_a_seed_in_a_stack_follows_the_reference_too():
