@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
-from lop_engine.errors import StoreError, UserError
+from lop_engine.errors import LaunchError, StoreError, UserError
 from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
-from lop_engine.locks import LockedError, hold
+from lop_engine.locks import hold
 from lop_engine.records import ENDED
 from lop_engine.run_files import kept_records, without_checkpoint
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe
@@ -162,7 +162,7 @@ def _repaired(run_dir: RunDir, path: Path) -> Finding:
                 return Finding("note", run_dir.name, f"{path}: was changed meanwhile, and is sound")
             done = repair_table(path, path.stem)
             state = run_dir.read_status().state
-    except (LockedError, StoreError, OSError) as error:
+    except (LaunchError, StoreError, OSError) as error:
         return Finding("wrong", run_dir.name, str(error))
     lines = ", ".join(map(str, done.dropped[:5])) + (", ..." if len(done.dropped) > 5 else "")
     left_out = f", left out line {lines}" if done.dropped else ""

@@ -53,6 +53,7 @@ def plain_20_steps(name: str) -> dict[str, np.ndarray]:
     net = PlainConvNet()
     net.load_state_dict({key: weight[0] for key, weight in params("init").items()})
     options = {"lr": EXPECTED[name]["step_size"], "weight_decay": EXPECTED[name].get("weight_decay", 0)}
+    optimizer: torch.optim.Optimizer
     if EXPECTED[name].get("opt") == "adam":
         optimizer = torch.optim.Adam(net.parameters(), **options)
     else:
