@@ -86,8 +86,6 @@ class RunStatus:
     pid: int | None = None
     pid_started_at: float | None = None
     """When the worker began by the wall clock: what statuses had before `pid_start`."""
-    pid_start: str | None = None
-    """When the worker began, see `processes.start_of`."""
     host: str | None = None
     device: str | None = None
     started_at: float | None = None
@@ -95,8 +93,6 @@ class RunStatus:
     heartbeat_every_s: float = 2.0
     epochs_per_s: float | None = None
     """Recent speed: epochs of this run (all its seeds advance together) per second."""
-    launcher: Process | None = None
-    """Of a queued run: the process that will start its worker. While it is alive, no other process changes the run."""
     stack: list[int] = field(default_factory=list)
     """Seeds that train in the same worker, this one included."""
     error: str | None = None
@@ -106,6 +102,10 @@ class RunStatus:
     """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
     job_options: list[str] | None = None
     """Of a run that was submitted: what was typed for that, ``key=value``, and is asked for again when it goes on."""
+    pid_start: str | None = None
+    """When the worker began, see `processes.start_of`."""
+    launcher: Process | None = None
+    """Of a queued run: the process that will start its worker. While it is alive, no other process changes the run."""
 
     @property
     def is_submitted(self) -> bool:

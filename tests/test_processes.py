@@ -1,6 +1,7 @@
 """Processes are told by their number and start, whatever the clock says."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from lop_engine.processes import Process, start_of, this_process
 from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, observe
 from lop_engine.runs import RunsReader
+from lop_tui.commands.list import show_list
 from tests.helpers import make_run
 
 NOBODY = 2**22 + 1
@@ -79,3 +81,12 @@ def test_this_process_is_the_same_whoever_asks():
 def test_of_a_process_on_another_host_nobody_can_tell_that_it_has_ended():
     assert Process(NOBODY, "elsewhere", "boot/1", 0.0).may_be_alive
     assert not Process(NOBODY, socket.gethostname(), "boot/1", 0.0).may_be_alive
+
+
+def test_the_age_of_records_does_not_depend_on_this_host_s_clock(tmp_path, monkeypatch, capsys):
+    make_run(tmp_path, "bp")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400)
+    show_list(tmp_path, "", as_json=False)
+    changed = capsys.readouterr().out.split("│")[7].split()
+    assert re.fullmatch(r"\d+s", changed[0]), changed

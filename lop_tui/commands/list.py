@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
         print_json(answer)
         return 0
     console = Console(pipe_width=160)
-    console.print(_table(groups, console.width, FileClock(runs_dir).now()))
+    console.print(_table(groups, console.width))
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
     for line in flag_lines([run for group in groups for run in group.runs]):
@@ -59,9 +60,9 @@ def _as_dict(group: Group) -> dict[str, Any]:
     }
 
 
-def _table(groups: Sequence[Group], width: int, now: float) -> Table:
+def _table(groups: Sequence[Group], width: int) -> Table:
     """A row a group; where it is narrow names are folded, and the columns at the right give way."""
-    rows = [_row(group, now) for group in groups]
+    rows = [_row(group) for group in groups]
     headings = ["tasks", "test %", "size", "changed"]
     widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[3:] for row in rows), strict=True)]
     names_width = sum(_LEAST_WIDTHS.values()) + 3 * len(_LEAST_WIDTHS)  # with the blanks and lines between them
@@ -77,7 +78,7 @@ def _table(groups: Sequence[Group], width: int, now: float) -> Table:
     return table
 
 
-def _row(group: Group, now: float) -> list[str]:
+def _row(group: Group) -> list[str]:
     done = [run.tasks_recorded for run in group.runs]
     first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
@@ -90,8 +91,13 @@ def _row(group: Group, now: float) -> list[str]:
         f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
         last_with_error(summary) if summary else "-",
         f"{size / 2**20:.1f} MB",
-        f"{formats.duration(max(0, now - changed_at))} ago",
+        f"{formats.duration(max(0, _clock(group.runs[0].dir.path.parents[2]).now() - changed_at))} ago",
     ]
+
+
+@cache
+def _clock(runs_dir: Path) -> FileClock:
+    return FileClock(runs_dir)
 
 
 def _on_disk(group: Group) -> tuple[int, float]:

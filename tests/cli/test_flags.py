@@ -12,7 +12,7 @@ from lop_engine.flags import not_finite
 from lop_engine.runs import RunsReader
 from lop_engine.store import TableWriter, read_table
 from lop_tui import cli
-from lop_tui.commands.run import conclude
+from lop_tui.commands.run import conclude, identities
 from tests.cli.test_views import lop
 from tests.helpers import append_tasks, make_metrics, make_run
 
@@ -96,7 +96,7 @@ def test_every_view_says_that_a_metric_was_never_finite(runs_dir, tmp_path):
 
 def test_a_closing_table_says_so_too(runs_dir, capsys):
     run = spoil(runs_dir)
-    assert conclude(Console(width=200), runs_dir, {run}) == 0
+    assert conclude(Console(width=200), runs_dir, identities([run])) == 0
     assert "cbp/default/seed_000: curvature not finite from task 1" in capsys.readouterr().out
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from lop_engine.rundir import RunDir, find_runs
 from lop_engine.runs import RunsReader
 from lop_engine.selection import select
 from lop_engine.store import read_table
+from lop_tui.commands.console import Console
+from lop_tui.commands.run import conclude, identities
 from tests.cli.test_run import lop, write_config
 from tests.helpers import make_run
 
@@ -366,3 +369,16 @@ def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
     assert "checkpoint.pt: missing, so the run cannot resume; its records are kept (2 finished tasks, " in ended.stdout
     assert "--fresh" not in ended.stdout
     assert run.tasks_json.read_bytes() == records
+
+
+def test_a_run_that_was_started_over_meanwhile_is_not_counted_as_one_s_own(here, capsys):
+    kept, replaced, gone = (make_run(here / "runs", "bp", seed) for seed in range(3))
+    planned = identities([kept, replaced, gone])
+    config = json.loads(replaced.run_json.read_text())
+    replaced.run_json.write_text(json.dumps(config | {"id": "another"}))
+    shutil.rmtree(gone.path)
+    assert conclude(Console(), here / "runs", planned) == 1
+    said = capsys.readouterr().out
+    assert "bp/default/seed_001 was started over by another lop command" in said
+    assert "bp/default/seed_002: its directory is gone" in said
+    assert "seed_000" not in said
