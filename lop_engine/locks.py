@@ -3,12 +3,13 @@
 import errno
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lop_engine.errors import LaunchError, StoreError
+from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.processes import Process, this_process
 from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, RunDir, observe
@@ -62,9 +63,15 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
 
 def other_launcher(status: RunStatus) -> Process | None:
-    """The live process that has this run in its queue; None if that is us, or if there is none."""
+    """The live process that has this run in its queue; None if that is us, or if there is none.
+
+    Of a job's run on another host the scheduler tells whether it will be trained (`scheduler.has_job`): there the
+    process counts as gone.
+    """
     launcher = status.launcher
     if status.state != "queued" or launcher is None or launcher.token == this_process().token:
+        return None
+    if status.job and not launcher.is_here:
         return None
     return launcher if launcher.may_be_alive else None
 
@@ -100,7 +107,7 @@ def _acquire(run_dir: RunDir, deadline: float) -> int | None:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return None
-            raise LaunchError(f"{run_dir.lock}: cannot be locked: {error.strerror}") from None
+            raise LaunchError(f"{run_dir.lock}: cannot be locked: {why(error)}") from None
         if fd is not None:
             _sign(fd)
             return fd
@@ -133,12 +140,16 @@ def _signature(run_dir: RunDir) -> str:
 
 
 def _is_trained(run_dir: RunDir) -> bool:
-    """Whether the status tells of a worker that lives; this job's own turn before this one is over."""
+    """Whether the status tells of a worker that lives.
+
+    A job that Slurm starts again on another node may take up its own run at once: its turn before is over.
+    """
     try:
         status = run_dir.read_status()
     except StoreError:  # damaged: a live worker would have written it anew
         return False
-    if status.state != "running" or (status.job and status.job == own_job()):
+    is_own_turn_elsewhere = status.job and status.job == own_job() and status.host != socket.gethostname()
+    if status.state != "running" or is_own_turn_elsewhere:
         return False
     return observe(run_dir, status, FileClock(run_dir.path)) == "running"
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from lop_engine import locks, run_files
 from lop_engine.errors import LaunchError
 from lop_engine.locks import LockedError, hold
+from lop_engine.processes import start_of
 from lop_engine.records import RunStatus
 from lop_engine.run_files import RunFiles
 from lop_engine.store import read_table
@@ -49,6 +51,19 @@ def test_a_job_that_is_started_again_may_take_up_its_own_run(tmp_path, monkeypat
     with pytest.raises(LockedError), hold(run_dir):
         pass
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    with hold(run_dir):
+        pass
+
+
+def test_without_locks_two_commands_in_one_job_do_not_train_the_same_run(tmp_path, no_locks, monkeypatch):
+    run_dir = make_run(tmp_path, "bp", state="running")
+    monkeypatch.setenv("ENVIRONMENT", "BATCH")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    mine = {"job": "12", "host": socket.gethostname(), "pid": os.getpid(), "pid_start": start_of(os.getpid())}
+    run_dir.write_status(replace(run_dir.read_status(), **mine))
+    with pytest.raises(LockedError, match="is being trained now by process"), hold(run_dir):
+        pass
+    run_dir.write_status(replace(run_dir.read_status(), pid_start="an earlier process"))
     with hold(run_dir):
         pass
 

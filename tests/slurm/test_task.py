@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 
 import pytest
 
-from lop_engine.launch import stop_runs
+from lop_engine import processes
+from lop_engine.launch import stop_runs, take_up
 from lop_engine.launch.slurm import task as task_module
+from lop_engine.processes import Process
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
@@ -63,6 +66,16 @@ def test_a_task_that_is_warned_again_and_again_is_requeued_once_and_the_next_tur
     for ours, theirs in zip(dirs, whole, strict=True):
         assert ours.read_status().state == "finished"
         assert documents(ours) == documents(theirs)
+
+
+def test_what_a_task_has_queued_again_can_be_resumed_elsewhere_when_its_job_is_gone(tmp_path, requeued, monkeypatch):
+    [run_dir] = prepare(tmp_path, num_tasks=1000)
+    signal_when_at_work(run_dir, signal.SIGUSR2)
+    with pytest.raises(RequeuedError):
+        task_of([run_dir])()
+    monkeypatch.setattr(socket, "gethostname", lambda: "login")
+    monkeypatch.setattr(processes, "_this_process", lambda pid: Process(pid, "login", "boot/1", 0.0))
+    assert take_up([run_dir]).to_train == [run_dir]
 
 
 def test_a_task_that_starts_again_takes_up_what_was_killed_and_leaves_what_was_stopped(tmp_path, in_job):
