@@ -165,10 +165,12 @@ def _start_worker(
 
 def _is_wanted(run_dir: RunDir) -> bool:
     """Whether a run still waits for a worker: somebody may have stopped or removed it meanwhile."""
+    if not run_dir.run_json.exists():
+        return False
     try:
-        return run_dir.path.is_dir() and is_ours(run_dir.read_status())
-    except (OSError, StoreError):
-        return run_dir.path.is_dir()
+        return is_ours(run_dir.read_status())
+    except (OSError, StoreError):  # the worker says what is wrong
+        return True
 
 
 def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping: bool) -> dict[RunDir, str]:

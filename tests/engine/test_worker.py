@@ -101,6 +101,14 @@ def test_a_stack_records_what_each_seed_records_alone(tmp_path):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-3)
 
 
+def test_a_queued_run_whose_run_json_was_removed_is_left_out(tmp_path):
+    removed, kept = prepare_run_dirs(tmp_path, make_runs(seeds=(0, 1))).to_train
+    launcher = launch([removed, kept], workers=1, seeds_per_worker=2)
+    removed.run_json.unlink()
+    finish(launcher)
+    assert kept.read_status().state == "finished"
+
+
 def test_a_stopped_run_goes_on_without_a_gap(tmp_path):
     changes = {"num_tasks": 60, "num_showings": 1}
     [whole] = prepare_run_dirs(tmp_path / "whole", make_runs(**changes)).to_train
