@@ -149,6 +149,19 @@ def test_one_command_between_any_look_and_act_of_another(tmp_path, other, first,
         check(scene, {first: outcomes["first"], f"{second} of the other": outcomes["second"]})
 
 
+def test_a_run_that_was_stopped_while_its_launcher_in_the_background_began_stays_stopped(tmp_path, other):
+    scene = set_up(tmp_path, other)
+    with acting_as(other):
+        handed_over = scene.resume()
+    first = min(handed_over)
+    views = look_at(tmp_path)
+    stop_runs([view for view in views if view.dir == first], views)
+    prepared = take_up(sorted(handed_over), handed_over=other.token)
+    assert set(prepared.to_train) == handed_over - {first}
+    assert prepared.to_train
+    assert first.read_status().state == "stopped"
+
+
 def check(scene: Scene, outcomes: dict[str, tuple[set[RunDir], str | None]]) -> None:
     (mine, my_refusal), (others, other_refusal) = outcomes.values()
     queued = {run_dir: run_dir.read_status() for run_dir in find_runs(scene.runs_dir)}

@@ -128,8 +128,7 @@ class _Look:
     def _judge_existing(self, run_dir: RunDir, run: Run) -> _Verdict:
         status = _read_status(run_dir, self.fresh)
         if self.handed_over:
-            is_for_us = is_ours(status) or (status.launcher and status.launcher.token == self.handed_over)
-            return "begun" if status.state == "queued" and is_for_us else "left"
+            return "begun" if _is_handed_over(status, self.handed_over) else "left"
         if observe(run_dir, status, self.clock) == "running":
             raise trained_error(run_dir, status)
         refuse_if_queued(run_dir, status)
@@ -173,24 +172,35 @@ def take_up(
     """Queue runs that were begun before for this process; all of them or none.
 
     Args:
-        job_options, handed_over: as of `prepare_run_dirs`.
+        job_options, handed_over: as of `prepare_run_dirs`; runs that were handed over and stopped meanwhile are left.
     Raises:
         LaunchError: another process trains a run, has it in its queue, or has ended it meanwhile.
     """
     for run_dir in run_dirs:
         with _advice(run_dir):
             validate(run_dir.read_spec(), str(run_dir.run_json))
+    taken = set()
     with Claims(job_options, handed_over) as claims:
         for run_dir in sorted(run_dirs):
             with hold(run_dir):
                 if not run_dir.run_json.exists():
                     raise LaunchError(f"{run_dir.name}: was removed meanwhile; run the same command again")
                 status = _read_status(run_dir, False)
+                if handed_over and not _is_handed_over(status, handed_over):
+                    continue
                 if status.state in ENDED:
                     raise LaunchError(f"{run_dir.name}: has {status.state} meanwhile; run the same command again")
                 claims.take(run_dir, status)
-        claims.keep(*run_dirs)
-    return Prepared(list(run_dirs), [run_dir for run_dir in run_dirs if run_dir.has_checkpoint], [])
+                taken.add(run_dir)
+        claims.keep(*taken)
+    to_train = [run_dir for run_dir in run_dirs if run_dir in taken]
+    return Prepared(to_train, [run_dir for run_dir in to_train if run_dir.has_checkpoint], [])
+
+
+def _is_handed_over(status: RunStatus, handed_over: str) -> bool:
+    """Whether a run still waits in the queue of the process that has queued it for us, or in ours by now."""
+    is_theirs = status.launcher is not None and status.launcher.token == handed_over
+    return status.state == "queued" and (is_theirs or is_ours(status))
 
 
 def _read_status(run_dir: RunDir, fresh: bool) -> RunStatus:

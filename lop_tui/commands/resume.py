@@ -121,7 +121,8 @@ def _train_here(
     if means.detach:
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
         return detach(console, runs_dir)
-    say(console, f"{plural(len(waiting), 'run')} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
+    num_runs = plural(len(prepared.to_train), "run")
+    say(console, f"{num_runs} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
     if not supervise(console, plan, planned.keys(), runs_dir, means.watch, means.retries, means.workers):
         say(console, f"stopped; go on with {resume_command(runs_dir, selectors)}")
         return 130
