@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from lop_engine.errors import StoreError
 from lop_engine.locks import LockedError
 from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter, num_whole_documents, tail_task
+from lop_engine.store import TableWriter, num_whole_documents
 
 #: Without a heartbeat for so long a worker asks, before it writes, whether the run is still its own.
 _SILENT_S = 60.0
@@ -37,8 +38,14 @@ class RunFiles:
         """Documents in tables `tasks` and `epochs`."""
         return self._tables["tasks"].num_documents, self._tables["epochs"].num_documents
 
-    def open_records(self, task_documents: int, epoch_documents: int) -> None:
-        """Open the record files, cut back to what the checkpoint covers."""
+    def open_records(self, task_documents: int, epoch_documents: int, place: tuple[int, int] | None = None) -> None:
+        """Open the record files, cut back to what the checkpoint covers.
+
+        Args:
+            place: the task and epoch that follow the checkpoint, if there is one.
+        Raises:
+            StoreError: a file lacks a document that the checkpoint covers, or cannot be used for another reason.
+        """
         self._tables = {
             "tasks": TableWriter(self.dir.tasks_json, "tasks", keep=task_documents),
             "epochs": TableWriter(self.dir.epochs_json, "epochs", keep=epoch_documents),
@@ -46,10 +53,15 @@ class RunFiles:
         for table in self._tables.values():
             if table.resaved:
                 log(f"{table.path}: was saved by another program, and is rewritten; as it was: {table.resaved.name}")
-        if task_documents and (last := tail_task(self.dir.tasks_json)) != task_documents - 1:
+        if task_documents and (last := self._tables["tasks"].last().get("task")) != task_documents - 1:
             raise StoreError(
                 f"{self.dir.tasks_json}: lacks a task: its first {task_documents} documents end with document "
                 f'"task": {last}; restore it from a backup'
+            )
+        if place and epoch_documents and (found := _place(self._tables["epochs"].last())) >= place:
+            raise StoreError(
+                f"{self.dir.epochs_json}: lacks an epoch: its first {epoch_documents} documents end with document "
+                f'"task": {found[0]}, "epoch": {found[1]}, behind the checkpoint; restore it from a backup'
             )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -101,6 +113,10 @@ class RunFiles:
                 self.dir.write_status(self.status)
                 self._beaten_at = time.monotonic()
         return asked
+
+
+def _place(document: Mapping[str, Any]) -> tuple[int, int]:
+    return int(document.get("task", -1)), int(document.get("epoch", -1))
 
 
 def kept_records(run_dir: RunDir) -> str:

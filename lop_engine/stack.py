@@ -110,7 +110,10 @@ class _Stack:
         if found:
             self.learner.load_state(checkpoint.stack_tensors(found))
         for run, kept in zip(runs, saved, strict=True):
-            run.open_records(*((kept.task_documents, kept.epoch_documents) if kept else (0, 0)))
+            if kept:
+                run.open_records(kept.task_documents, kept.epoch_documents, (kept.position.task, kept.position.epoch))
+            else:
+                run.open_records(0, 0)
 
     def train_from(self, start: Position, cuda_graphs: bool) -> None:
         log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from lop_engine import locks, run_files
-from lop_engine.errors import LaunchError
+from lop_engine.errors import LaunchError, StoreError
 from lop_engine.locks import LockedError, hold
 from lop_engine.processes import start_of
 from lop_engine.records import RunStatus
 from lop_engine.run_files import RunFiles
-from lop_engine.store import read_table
+from lop_engine.store import TableWriter, read_table
 from tests.helpers import make_run
 
 
@@ -114,6 +114,20 @@ def test_a_worker_that_stood_still_asks_before_it_records(ours, monkeypatch):
     with pytest.raises(LockedError, match="taken over"):
         ours.record_epoch(0, 2, {"test_accuracy": 0.5})
     assert len(read_table(ours.dir.epochs_json)) == 2
+
+
+@pytest.mark.parametrize("lost", [None, (0, 1), (1, 0)])
+def test_a_run_does_not_resume_from_epochs_that_lack_one_which_its_checkpoint_covers(ours, lost):
+    """The file has documents behind the checkpoint, so that their number alone does not tell."""
+    places = [(task, epoch) for task in range(3) for epoch in range(2)]
+    with TableWriter(ours.dir.epochs_json, "epochs") as table:
+        table.extend({"task": task, "epoch": epoch} for task, epoch in places if (task, epoch) != lost)
+    if lost:
+        with pytest.raises(StoreError, match=r'epochs\.json: lacks an epoch: .* "task": 1, "epoch": 1, behind'):
+            ours.open_records(0, 3, (1, 1))
+    else:
+        ours.open_records(0, 3, (1, 1))
+        assert ours.num_documents == (0, 3)
 
 
 def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):

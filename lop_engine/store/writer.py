@@ -84,6 +84,11 @@ class TableWriter:
             self.num_documents = number
         return self.num_documents
 
+    def last(self) -> dict[str, Any]:
+        """Return the last document; an empty one if there is none."""
+        found = last_document(self._fd, len(self._header) + 1)
+        return found[1] if found else {}
+
     def sync(self) -> None:
         """Return when what was appended is on the disk."""
         os.fsync(self._fd)
