@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-from lop_engine.launch import Places, Resources, places
+from lop_engine.launch import (
+    LocalLauncher,
+    Places,
+    Resources,
+    look_at,
+    places,
+    plan_runs,
+    prepare_run_dirs,
+    stop_runs,
+)
+from lop_engine.spec import Run, Spec
+from tests.helpers import TINY
 
 
 @pytest.fixture
@@ -52,6 +63,21 @@ def test_a_number_of_workers_that_a_person_asked_for_does_not_wait(make):
     assert None not in more
     assert make("cpu").take("cpu") is None
     for fd in taken + more:
+        os.close(fd)
+
+
+def test_a_launcher_that_waits_for_a_place_ends_when_all_its_runs_are_stopped(make, tmp_path):
+    taken = [make("cpu").take("cpu") for _ in range(2)]
+    runs = [Run("cbp", "default", seed, Spec(**TINY)) for seed in (0, 1)]
+    dirs = prepare_run_dirs(tmp_path / "runs", runs).to_train
+    launcher = LocalLauncher(plan_runs(dirs, Resources(["cpu"], 1, 1)), places=make("cpu"))
+    launcher.poll()
+    assert launcher.active
+    views = look_at(tmp_path / "runs")
+    stop_runs(views, views)
+    launcher.poll()
+    assert not launcher.active
+    for fd in taken:
         os.close(fd)
 
 

@@ -84,12 +84,20 @@ class LocalLauncher:
                 if slot.place is not None:
                     slot.free()  # another launcher may take it before this one looks again
                     continue
-            while self._queue and not slot.process and self._has_place(slot):
-                slot.stack = [run_dir for run_dir in self._queue.pop(0) if _is_wanted(run_dir)]
-                if slot.stack:
-                    options = [*self._worker_options, *self._retries.worker_options(slot.stack)]
-                    slot.process = _start_worker(slot.stack, slot.device, self._threads, options, slot.place)
+            if not slot.process and (stack := self._next_stack()) and self._has_place(slot):
+                self._queue.pop(0)
+                slot.stack = stack
+                options = [*self._worker_options, *self._retries.worker_options(stack)]
+                slot.process = _start_worker(stack, slot.device, self._threads, options, slot.place)
             slot.free()
+
+    def _next_stack(self) -> list[RunDir]:
+        """The runs of the next stack that still wait for a worker; drops stacks that have none."""
+        while self._queue:
+            if stack := [run_dir for run_dir in self._queue[0] if _is_wanted(run_dir)]:
+                return stack
+            self._queue.pop(0)
+        return []
 
     def _has_place(self, slot: _Slot) -> bool:
         """Take a place for the slot's next worker, if there is one."""
