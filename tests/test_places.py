@@ -87,6 +87,14 @@ def test_another_runs_directory_has_places_of_its_own(make):
     assert make("cpu", runs_dir="others").take("cpu") is not None
 
 
+def test_slurm_jobs_on_one_node_do_not_wait_for_each_other(make, monkeypatch):
+    for job in ("12", "13"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # Slurm numbers the GPUs of each job from 0
+        assert make("cuda:0").take("cuda:0") is not None
+        assert make("cuda:0").take("cuda:0") is None
+
+
 def test_a_gpu_has_as_many_places_as_the_plan_has_workers_there(make):
     one, two = make("cuda:0", "cuda:0", "cuda:1"), make("cuda:0")
     assert one.take("cuda:0") is not None

@@ -16,6 +16,8 @@ from lop_engine.locks import try_lock
 class Places:
     """Places for workers over one runs directory: one a core, and on each GPU as many as the plan has there.
 
+    Each Slurm job has places of its own.
+
     A place is a locked file of this machine. The worker inherits the lock, so the place is free when the worker and
     its launcher are gone, however they end.
 
@@ -24,7 +26,9 @@ class Places:
     """
 
     def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
-        key = hashlib.sha256(os.fsencode(runs_dir.resolve())).hexdigest()[:16]
+        # Two Slurm jobs on a node have cores and GPUs of their own, and may both call their GPU number 0.
+        of_job = os.environ.get("SLURM_JOB_ID", "").encode()
+        key = hashlib.sha256(os.fsencode(runs_dir.resolve()) + b"\0" + of_job).hexdigest()[:16]
         local = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         self._directory = local / f"lop-{os.getuid()}" / "workers" / key
         self._runs_dir = runs_dir
