@@ -41,7 +41,7 @@ test: $(VENV)/.dev ## run the tests
 test-filled: $(VENV)/.dev ## the tests in a copy of this checkout with runs, images, and a lop.toml that is invalid
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.filled -n 3 --dist worksteal --ignore=tests/faults
 
-test-faults: $(VENV)/.dev ## kill, fill, damage: the long form (5 minutes; FAULTS=short: 1)
+test-faults: $(VENV)/.dev ## kill, fill, damage, two commands at once: the long form (15 minutes; FAULTS=short: 2)
 	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
 
 test-oldest: ## run the tests with the oldest versions that pyproject.toml allows (downloads 5 GB; UV_ARGS for another index)

@@ -119,3 +119,17 @@ def test_where_nothing_can_be_locked_nobody_waits(make, tmp_path):
     (tmp_path / "runtime").write_text("not a directory")
     for _ in range(5):
         assert make("cpu").take("cpu") is not None
+
+
+def test_cleaning_leaves_what_a_worker_still_holds_and_else_nothing(make, tmp_path):
+    one, two = make("cpu"), make("cpu")
+    first, second = one.take("cpu"), two.take("cpu")
+    os.close(first)
+    one.clean()
+    third = two.take("cpu")
+    assert third is not None
+    assert one.take("cpu") is None
+    os.close(second)
+    os.close(third)
+    two.clean()
+    assert not list((tmp_path / "runtime").rglob("core-*"))

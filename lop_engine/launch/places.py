@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -46,9 +47,21 @@ class Places:
                 fd = try_lock(self._directory / name)
                 if fd is not None:
                     return fd
+        except FileNotFoundError:  # another launcher has just removed the empty directory: ask again
+            return None
         except OSError:
             return os.open(os.devnull, os.O_RDONLY)
         return None
+
+    def clean(self) -> None:
+        """Remove the files that nobody has locked, and their directory if it is empty then."""
+        with suppress(OSError):
+            for path in self._directory.iterdir():
+                fd = try_lock(path)
+                if fd is not None:
+                    path.unlink()
+                    os.close(fd)
+            self._directory.rmdir()
 
     def explain(self, device: str) -> str:
         """Why a worker has to wait."""

@@ -87,6 +87,8 @@ def supervise(
         supervisor.ask_to_stop()
         supervisor.join()
         raise
+    finally:
+        places.clean()
     if supervisor.error:
         raise supervisor.error
     return not supervisor.stopping
