@@ -58,10 +58,12 @@ class RunFiles:
                 f"{self.dir.tasks_json}: lacks a task: its first {task_documents} documents end with document "
                 f'"task": {last}; restore it from a backup'
             )
-        if place and epoch_documents and (found := _place(self._tables["epochs"].last())) >= place:
+        epoch = self._tables["epochs"].last()
+        if place and epoch_documents and not _is_before(epoch, place):
             raise StoreError(
                 f"{self.dir.epochs_json}: lacks an epoch: its first {epoch_documents} documents end with document "
-                f'"task": {found[0]}, "epoch": {found[1]}, behind the checkpoint; restore it from a backup'
+                f'"task": {epoch.get("task")}, "epoch": {epoch.get("epoch")}, behind the checkpoint; restore it from a '
+                "backup"
             )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -115,8 +117,10 @@ class RunFiles:
         return asked
 
 
-def _place(document: Mapping[str, Any]) -> tuple[int, int]:
-    return int(document.get("task", -1)), int(document.get("epoch", -1))
+def _is_before(document: Mapping[str, Any], place: tuple[int, int]) -> bool:
+    """Whether a document names a task and an epoch before `place`."""
+    found = document.get("task"), document.get("epoch")
+    return all(type(number) is int for number in found) and found < place
 
 
 def kept_records(run_dir: RunDir) -> str:

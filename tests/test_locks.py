@@ -130,6 +130,14 @@ def test_a_run_does_not_resume_from_epochs_that_lack_one_which_its_checkpoint_co
         assert ours.num_documents == (0, 3)
 
 
+@pytest.mark.parametrize("spoilt", [{}, {"task": None, "epoch": 0}, {"task": 0, "epoch": "1"}])
+def test_a_run_does_not_resume_from_an_epoch_without_its_place(ours, spoilt):
+    with TableWriter(ours.dir.epochs_json, "epochs") as table:
+        table.append(spoilt)
+    with pytest.raises(StoreError, match=r"epochs\.json: lacks an epoch"):
+        ours.open_records(0, 1, (1, 0))
+
+
 def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):
     ours.dir.write_status(replace(ours.dir.read_status(), state="stopped"))
     assert ours.beat()
