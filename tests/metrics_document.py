@@ -8,23 +8,23 @@ from lop_engine.records import COST_IN_EPOCHS, METRICS
 INTRODUCTION = """\
 # Metrics
 
-After each recorded epoch of each task, one number a seed. S is the seed axis, B a batch, F units. Ranks, dormancy and
-gradient norm look at the first mini-batch of the epoch's order. The first seven are recorded by default;
-`"metrics": [...]` in an experiment file chooses. A network without hidden layers (`linear`) has no ranks and no
-dormancy. A metric of a seed that has diverged is null.
+Each metric is one number per seed, after each recorded epoch of each task. S is the seed axis, B a batch, F units.
+Ranks, dormancy and gradient norm look at the first mini-batch of the epoch's order. The first seven are recorded by
+default; `"metrics": [...]` in an experiment file chooses others. A network without hidden layers (`linear`) has no
+ranks and no dormancy. The metrics of a diverged seed are null.
 
-`"metrics_every": N` records every Nth epoch and each task's last: 1, the default, is every epoch, 0 the last one only.
-`"curvature_every": N` does the same for the curvature alone, which takes far longer than training an epoch. It is
-measured after recorded epochs that are a multiple of N, and after each task's last epoch; the documents of other epochs
-have no `curvature`. The default is 1, as in the reference; 0 measures it after each task's last epoch only, by the same
-definition. The key changes no training and no other metric. A run keeps the value that it began with, and seeds with
-different values may be averaged. `lop run --dry-run` says how long each choice takes.
+`"metrics_every": N` records every Nth epoch and each task's last. The default, 1, records every epoch, 0 only
+the last. `"curvature_every": N` does the same for the curvature alone, which takes far longer than training an
+epoch. It is measured after recorded epochs that are a multiple of N, and after each task's last epoch; the documents of
+other epochs have no `curvature` key. The default is 1, as in the reference; 0 measures it after each task's last epoch
+only, by the same definition. The key changes neither the training nor any other metric. A run keeps the value that it
+began with, and seeds with different values may be averaged. `lop run --dry-run` says how long each choice takes.
 
 This page is made from the docstrings in `lop_engine/metrics/`; a test holds the two together.
 """
 
 COST = """\
-Cost: as much as {} training epochs, with all training images. `curvature_every` says how often it is measured,
+Cost: as much as {} training epochs, with all training images. `curvature_every` sets how often it is measured,
 `curvature_images` on how many images."""
 
 
