@@ -1,4 +1,4 @@
-"""Threads that work while a GPU trains: one makes the next item, one finishes calls in order."""
+"""Threads that work while a GPU trains: one prepares the next item, one runs calls in order."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +13,14 @@ R = TypeVar("R")
 
 
 def works_beside(device: torch.device) -> bool:
-    """Whether threads can work while `device` trains. On a CPU they would only take time from the training."""
+    """Whether threads can work while `device` trains. On a CPU they would only slow the training down."""
     return device.type != "cpu"
 
 
 def made_ahead(make: Callable[[T], R], items: Iterable[T], device: torch.device, name: str) -> Iterator[R]:
-    """Yield `make(item)` for each item. A thread makes the next one while the present one is used.
+    """Yield `make(item)` for each item. A thread makes the next one while the current one is used.
 
-    An error of `make` is raised in its turn.
+    An error in `make` is raised when its item is due.
     """
     with ThreadPoolExecutor(1, name, use_device, (device,)) as pool:
         coming: Future[R] | None = None
@@ -33,10 +33,10 @@ def made_ahead(make: Callable[[T], R], items: Iterable[T], device: torch.device,
 
 
 class Background:
-    """Makes calls in order: in a thread, at most one pending; or at once, where `works_beside` is false.
+    """Runs calls in order: in a thread, with at most one pending; or at once if `works_beside` is false.
 
-    A context that ends when its last call has ended. An error of a call is raised by the next `submit` or `wait`, or
-    at the end of the context; no later call is made.
+    The context ends when its last call has ended. The next `submit` or `wait`, or the end of the context, raises the
+    error of a failed call; no later call is run.
     """
 
     def __init__(self, device: torch.device, name: str) -> None:
@@ -54,7 +54,7 @@ class Background:
                 self._pool.shutdown()
 
     def submit(self, call: Callable[..., object], *args: object) -> None:
-        """Make `call(*args)` after the previous call has ended; wait for that one."""
+        """Wait for the previous call to end, then run `call(*args)`."""
         if self._pool is None:
             call(*args)
             return
@@ -62,7 +62,7 @@ class Background:
         self._pending = self._pool.submit(call, *args)
 
     def wait(self) -> None:
-        """Wait until every call has ended. Raises the error of the last one."""
+        """Wait until every call has ended. Raises the error of a failed call."""
         if self._pending is not None:
             error = self._pending.exception()
             self._pending = None

@@ -89,7 +89,7 @@ def load(path: Path) -> Checkpoint | None:
 
 
 def on_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A stack's state on the host, by one copy a tensor for all its seeds. Waits for the device."""
+    """Return a stack's state on the host, with one copy per tensor for all its seeds. Waits for the device."""
     return dict(zip(state, HostCopies(state.values()).result(), strict=True))
 
 

@@ -1,6 +1,6 @@
-"""The convolutional layers of all seeds, and how each device computes them: one table, which a measurement can change.
+"""The convolutional layers of all seeds, and a table of how each device computes them.
 
-All ways give the same values to rounding. They differ in the order of sums, and so in the last digits.
+All ways give the same values except for rounding: they add in a different order.
 
 Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inputs, O outputs, F units of a layer.
 """
@@ -26,15 +26,15 @@ class Way:
 
 
 WAYS = {
-    # The reference's order: another one moves the last digits of the golden weights.
+    # The reference's order: another one changes the last digits of the golden weights.
     "cpu": Way(bias_after_pooling=False, image_gradient_by_rows=True),
-    # By calculation the biases of 30 seeds take 0.3 GB of memory traffic a step in place of 1.3; not yet measured.
+    # By calculation the biases of 30 seeds take 0.3 GB of memory traffic per step instead of 1.3; not yet measured.
     "cuda": Way(bias_after_pooling=True, image_gradient_by_rows=False),
 }
 
 
 def way_of(device: torch.device) -> Way:
-    """The way of a device. Every device but a CPU uses the GPU's."""
+    """The entry for a device. Every device except a CPU uses the GPU's."""
     return WAYS.get(device.type, WAYS["cuda"])
 
 
@@ -63,6 +63,6 @@ def hidden_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]], w
         x = F.max_pool2d(x, 2)
         if way.bias_after_pooling:
             x = x + bias.to(x.dtype).view(1, -1, 1, 1)
-        x = F.relu(x)  # ReLU and max-pooling commute, and pooling first leaves a quarter to ReLU
+        x = F.relu(x)  # ReLU and max-pooling commute; after pooling, ReLU has a quarter of the values
         hidden.append(x.unflatten(1, (num_seeds, -1)).transpose(0, 1))
     return hidden

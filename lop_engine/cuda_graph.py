@@ -1,10 +1,10 @@
-"""A training step captured once as a CUDA graph, and then launched whole.
+"""A training step captured once as a CUDA graph, and then launched as a whole.
 
-A step of the small network is some hundreds of short kernels; launched one by one from Python they leave a GPU waiting.
-The random numbers of a step are drawn before it, each seed's from its own generator, and are no part of the graph.
+A step of the small network consists of hundreds of short kernels. Launched one by one from Python, they leave the GPU
+idle. The random numbers of a step are drawn before it, outside the graph, each seed's from its own generator.
 
-A graph that misses kernels trains something else without an error, so the first replay of each graph is compared with
-the same step launched kernel by kernel.
+A graph that lacks kernels trains wrongly without an error, so the first replay of each graph is compared with the eager
+step, which is launched kernel by kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,23 +24,23 @@ Step = Callable[[Tensor, Tensor], StepResult]
 State = dict[str, Tensor]
 
 WARM_UP_STEPS = 3
-"""Before a capture: libraries choose their algorithms, and allocate, in the first steps."""
+"""Steps before a capture, in which libraries choose their algorithms and allocate."""
 
 TOLERANCE: dict[Precision, float] = {"fp32": 0.05, "tf32": 0.5, "bf16": 0.5}
-"""How far a tensor's change in a replayed step may be from its change in the eager step, as a share of the latter.
+"""How far a tensor's change in a replayed step may be from its change in the eager step, as a fraction of the latter.
 
 Both launch the same kernels, so equal bits are expected. But cuDNN and cuBLAS do not promise the same algorithm in a
-capture, and another algorithm rounds differently. Where gradients nearly cancel that shows: images that differ by 1e-6
-of themselves move a bias's change by about 1 % in fp32, and by a third in bf16 (`tests/engine/test_cuda_graph.py` tries
-this with every method). A missing kernel changes it by 100 %. The norm is that of a seed's whole tensor, because Adam
-turns the rounding of single tiny gradients into steps of full size.
+capture, and another algorithm rounds differently. The difference shows where gradients nearly cancel: a relative change
+of 1e-6 in the images alters a bias's change by about 1 % in fp32, and by a third in bf16
+(`tests/engine/test_cuda_graph.py` tries this with every method). A missing kernel alters it by 100 %. The norm is taken
+over a seed's whole tensor, because Adam turns the rounding of single tiny gradients into steps of full size.
 """
 
 ROUNDING = 2.0**-23
-"""Allowed besides, as a share of the tensor itself: one unit in the last place of a float32."""
+"""Additional tolerance, as a fraction of the tensor itself: one unit in the last place of a float32."""
 
 _UNWRITTEN = -1.0
-"""In place of a result before the first replay: no loss and no accuracy is negative, whatever the weights are."""
+"""Placeholder for a result before the first replay; losses and accuracies are never negative."""
 
 
 def fast_step(learner: Learner, device: torch.device, cuda_graphs: bool = True) -> Step:
@@ -50,7 +50,7 @@ def fast_step(learner: Learner, device: torch.device, cuda_graphs: bool = True) 
 
 @dataclass(frozen=True)
 class _Captured:
-    """A graph, and the tensors it reads and writes: always the same."""
+    """A graph, and the fixed tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
     images_SBCHW: Tensor
@@ -59,7 +59,7 @@ class _Captured:
 
 
 class CudaGraphStep:
-    """`Learner.step` from CUDA graphs, one for each batch size (an epoch's last batch may be short).
+    """Runs `Learner.step` as CUDA graphs, one for each batch size (an epoch's last batch may be short).
 
     The current CUDA device must be the learner's (`device.use_device`).
 
@@ -79,7 +79,7 @@ class CudaGraphStep:
         captured = self._captured[labels_SB.shape]
         captured.images_SBCHW.copy_(images_SBCHW)
         captured.labels_SB.copy_(labels_SB)
-        # After a capture, too: a graph that holds on to the numbers drawn before it is found out by the comparison.
+        # Draw again after a capture: the comparison then detects a graph that keeps the numbers drawn before it.
         self.learner.mechanism.draw()
         if new:
             self._replay_and_compare(captured)
@@ -93,7 +93,7 @@ class CudaGraphStep:
         return torch.cuda.Stream()
 
     def _capture(self, images_SBCHW: Tensor, labels_SB: Tensor) -> _Captured:
-        """Capture `Learner.learn` after some steps for warming up; the learner's state is the same afterwards."""
+        """Capture `Learner.learn` after warm-up steps; the learner's state is unchanged afterwards."""
         before = self._copy_state()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
@@ -102,19 +102,19 @@ class CudaGraphStep:
         torch.cuda.current_stream().wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local: another thread pins the next task's memory meanwhile, which must not end this capture.
+            # thread_local: another thread may pin memory for the next task, which must not break this capture.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 result = self.learner.learn(images_SBCHW, labels_SB)
         except RuntimeError as error:
             if memory_error(error):
                 raise
-            first = error.__context__ or error  # the end of a capture that failed raises another error
+            first = error.__context__ or error  # ending a failed capture raises a second error
             raise CaptureError(f"the training step cannot be captured as a CUDA graph: {first}") from error
         self.learner.load_state(before)
         return _Captured(graph, images_SBCHW, labels_SB, result)
 
     def _replay_and_compare(self, captured: _Captured) -> None:
-        """Replay one step, and compare it with the same step launched kernel by kernel. Raises ReplayError."""
+        """Replay one step and compare it with the eager step. Raises ReplayError."""
         before = self._copy_state()
         result = self.learner.learn(captured.images_SBCHW, captured.labels_SB)
         eager = self._copy_state()
@@ -127,12 +127,12 @@ class CudaGraphStep:
                 "the CUDA graph of the training step is empty: it was captured on another GPU or stream than the step "
                 f"ran on; {_ADVICE}"
             )
-        # Next to 1, because the logarithm of a softmax rounds as numbers of that size do.
+        # Relative to at least 1, because the log of a softmax has the rounding error of numbers near 1.
         before["loss"], eager["loss"] = torch.ones_like(result.loss_S), result.loss_S
         replayed = self.learner.state() | {"loss": captured.result.loss_S}
         for name, seed in _differences(before, eager, replayed, TOLERANCE[self.learner.precision]):
             raise ReplayError(
-                f"the CUDA graph of the training step computes something else than the step itself ({name} of seed "
+                f"the CUDA graph of the training step differs from the eager step ({name} of seed "
                 f"{self.learner.seeds[seed]}, batch of {captured.labels_SB.shape[1]}); {_ADVICE}"
             )
 
@@ -140,13 +140,13 @@ class CudaGraphStep:
         return {name: tensor.clone() for name, tensor in self.learner.state().items()}
 
 
-_ADVICE = "no result of it was recorded; train with --device cpu, or with another version of torch or of the GPU driver"
+_ADVICE = "nothing was recorded; train with --device cpu, or install another version of torch or the driver"
 
 
 def _differences(before: State, eager: State, replayed: State, tolerance: float) -> Iterator[tuple[str, int]]:
-    """Tensors, and rows of them, that a replayed step changed in another way than the eager one.
+    """Tensors, and rows in them, that the replayed step changed differently from the eager step.
 
-    A seed that the eager step itself makes infinite or NaN has diverged, and is not compared.
+    A seed that the eager step makes infinite or NaN has diverged and is not compared.
     """
     for name, tensor in before.items():
         rows = tensor.reshape(len(tensor), -1)

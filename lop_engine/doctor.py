@@ -46,7 +46,7 @@ def examine_machine(runs_dir: Path) -> Iterator[Finding]:
     none = "no GPU that torch can use" if found.problem else "no GPU"
     yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or [none])]))
     if found.problem:
-        yield Finding("note", "devices", f"torch cannot use a GPU that is here: {found.problem}")
+        yield Finding("note", "devices", f"torch cannot use a GPU that is present: {found.problem}")
     yield _disk(runs_dir)
     yield _images()
 
@@ -130,7 +130,7 @@ def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Fi
 
 @dataclass(frozen=True)
 class _Problem:
-    """A record file that is not as a worker leaves it."""
+    """A record file that differs from what a worker writes."""
 
     level: Level
     what: str
@@ -147,26 +147,24 @@ def _problem_of(path: Path) -> _Problem | None:
         num_whole = num_whole_documents(path)
         return _Problem("wrong", f"{error}; lop doctor --repair keeps its {num_whole} whole documents")
     if tail.is_resaved:
-        what = (
-            f"saved by another program; its {num_documents} documents are read, and a resume rewrites it in our layout"
-        )
+        what = f"saved by another program; its {num_documents} documents are read; a resume rewrites it in lop's layout"
         return _Problem("note", f"{path}: {what}")
     return None
 
 
 def _repaired(run_dir: RunDir, path: Path) -> Finding:
-    """Look again and repair, both under the run's lock."""
+    """Check again and repair, both under the run's lock."""
     try:
         with hold(run_dir):
             if not _problem_of(path):
-                return Finding("note", run_dir.name, f"{path}: was changed meanwhile, and is sound")
+                return Finding("note", run_dir.name, f"{path}: another process has repaired or replaced it")
             done = repair_table(path, path.stem)
             state = run_dir.read_status().state
     except (LaunchError, StoreError, OSError) as error:
         return Finding("wrong", run_dir.name, str(error))
     lines = ", ".join(map(str, done.dropped[:5])) + (", ..." if len(done.dropped) > 5 else "")
     left_out = f", left out line {lines}" if done.dropped else ""
-    what = f"{path}: kept {done.kept} documents{left_out}; as it was: {done.backup.name}"
+    what = f"{path}: kept {done.kept} documents{left_out}; old file: {done.backup.name}"
     if done.dropped and state not in ENDED:
         what += "; the run resumes only if its checkpoint covers no document that was left out"
     return Finding("note", run_dir.name, what)
@@ -177,7 +175,7 @@ def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
     found = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
     for path, whole in found.items():
         if not whole:
-            advice = "the one before it serves" if any(found.values()) else without_checkpoint(run_dir)
+            advice = "the checkpoint before it is used instead" if any(found.values()) else without_checkpoint(run_dir)
             yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {advice}")
     if not found and kept_records(run_dir):
         yield Finding("wrong", run_dir.name, f"{run_dir.checkpoint.name} is missing; {without_checkpoint(run_dir)}")

@@ -22,7 +22,7 @@ class StoreError(UserError):
 
 
 class DamagedError(StoreError):
-    """A record file that holds anything but whole documents before its end; it can be repaired."""
+    """A record file that holds something other than whole documents before its end; it can be repaired."""
 
 
 class LaunchError(UserError):
@@ -41,7 +41,7 @@ class ReplayError(UserError):
     """A CUDA graph that does not compute what the training step does."""
 
 
-#: What torch and the CUDA libraries call it where it has no exception type of its own.
+#: Words for running out of memory in errors of torch and the CUDA libraries that have no specific exception type.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -53,9 +53,9 @@ _OUT_OF_MEMORY = (
 
 
 def memory_error(error: BaseException) -> BaseException | None:
-    """Find the error that says that a GPU or this machine ran out of memory; None if this is another kind of failure.
+    """Return the error which says that a GPU or this machine ran out of memory; None for any other failure.
 
-    It is `error`, or one that `error` was raised from or after.
+    This is `error` itself, or one that it was raised from or after.
     """
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -66,7 +66,9 @@ def memory_error(error: BaseException) -> BaseException | None:
 
 
 def _is_memory_error(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's: not imported for this
+    if (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    ):  # torch's type, without importing torch
         return True
     return isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
@@ -78,14 +80,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice within a few slips of the keyboard of `word`: one in four letters; None if none is."""
+    """Return the choice closest to `word`, with at most one typing error per four letters; else None."""
     distances = {choice: _slips(word, choice) for choice in choices}
     near = min(distances, key=distances.__getitem__, default=None)
     return near if near is not None and distances[near] <= max(1, min(len(word), len(near)) // 4) else None
 
 
 def _slips(a: str, b: str) -> int:
-    """Letters to insert, delete, replace or swap with a neighbour to turn `a` into `b`."""
+    """Number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, letter in enumerate(a):
@@ -108,7 +110,7 @@ def sentence(error: OSError, otherwise: object = None) -> str:
     """Return an OSError as one line for a person: ``runs/a.json: Permission denied``.
 
     Args:
-        otherwise: the place to name where the error names no file.
+        otherwise: the place to name if the error names no file.
     """
     named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     places = named or [str(otherwise)] * (otherwise is not None)

@@ -14,10 +14,10 @@ from lop_engine.errors import ConfigError, did_you_mean, why
 from lop_engine.files import read_small
 from lop_engine.mistakes import kind_of, shown
 
-#: Keys whose value is a list in itself, and so not swept.
+#: Keys whose value is itself a list, which is not a sweep.
 LIST_KEYS = frozenset({"metrics"})
 
-#: More runs, or seeds, than anybody means: a slip of the keyboard, caught before it fills the memory.
+#: Limit on runs and on seeds: a larger number is a typing error, refused before it fills the memory.
 MAX_RUNS = 100_000
 MAX_INT = 10**9
 _MOST_BYTES = 2**24
@@ -43,11 +43,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply to be an experiment file") from None
     except ValueError:
-        raise ConfigError(f"{path}: holds a number of thousands of digits") from None
+        raise ConfigError(f"{path}: holds a number with thousands of digits") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: an experiment file is one JSON object, this is {kind_of(raw)}")
+        raise ConfigError(f"{path}: an experiment file must be one JSON object, not {kind_of(raw)}")
     return without_comments(raw)
 
 
@@ -62,9 +62,9 @@ def expand_sweep(
     """Return (setting name, values) for the Cartesian product of all list values, in file order.
 
     Args:
-        where: what errors name as the place, unless `source` says where the key came from.
+        where: the place that errors name, unless `source` says where the key came from.
     Raises:
-        ConfigError: a list is empty, or the settings are too many.
+        ConfigError: a list is empty, or there are too many settings.
     """
     swept = [key for key, value in raw.items() if isinstance(value, list) and key not in LIST_KEYS]
     for key in swept:
@@ -84,17 +84,17 @@ def expand_sweep(
 
 
 def twice(key: str, one: Any, other: Any, values: Sequence[Any]) -> str:
-    """Say that the sweep over `key` holds two values that are the same configuration."""
+    """Error text for a sweep over `key` that holds two equivalent values."""
     if _plain(one) == _plain(other):
         return f'key "{key}" sweeps over {_plain(one)} twice: {shown(values)}'
     return f'key "{key}" sweeps over {shown(one)} and {shown(other)}, which mean the same: {shown(values)}'
 
 
 def _names(values: Sequence[Any]) -> list[str]:
-    """A directory name for each value of a sweep; values that differ as JSON have names that differ.
+    """Directory names for the values of a sweep; values that differ as JSON get different names.
 
-    A value that would share its name with another ends in a part of its hash: ``a_b`` and ``a_b-3b5d5c``. Numbers, and
-    strings that needed no change, keep their plain names.
+    If two values would share a name, part of a hash is appended to one: ``a_b`` and ``a_b-3b5d5c``. Numbers, and
+    strings that are valid names as they are, keep their plain names.
     """
     rivals: dict[str, dict[str, Any]] = {}
     for value in values:
@@ -115,19 +115,19 @@ def _name(value: Any, rivals: dict[str, Any], digits: int) -> str:
 
 
 def _rank(value: Any) -> int:
-    """0 for a number, 1 for a string that is its own name, 2 for one that is not."""
+    """0 for a number, 1 for a string that is a valid name as it is, 2 for any other string."""
     return 0 if not isinstance(value, str) else 1 if _plain(value) == value else 2
 
 
 def _key(value: Any) -> str:
-    """Equal for values that are equal as numbers or as strings; numbers, strings and truth values differ."""
+    """A key that is equal for equal numbers or equal strings; numbers, strings and booleans never share one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _plain(value)
     return json.dumps(value)
 
 
 def _plain(value: Any) -> str:
-    """A value in the characters that a directory name may have."""
+    """Return a value using only the characters allowed in a directory name."""
     if isinstance(value, float) and math.isfinite(value):
         value = int(value) if value.is_integer() and abs(value) < MAX_INT else value
     return re.sub(r"[^\w.+-]", "_", str(value))
@@ -141,5 +141,5 @@ def _no_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     for key, times in Counter(key for key, _ in pairs).items():
         if times > 1 and not _is_comment(key):
-            raise ConfigError(f"key {shown(key)} stands there twice")
+            raise ConfigError(f"duplicate key {shown(key)}")
     return dict(pairs)

@@ -38,7 +38,7 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
 
 
 def name_file(error: OSError, path: Path) -> None:
-    """Let an OSError name `path` alone; a second name that is set to None would read `` -> None``."""
+    """Make an OSError name only `path`. Setting the second name to None would print `` -> None``."""
     error.filename = str(path)
     del error.filename2
 
@@ -49,8 +49,8 @@ def require_regular(path: Path) -> None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a file for reading and return its descriptor. Raises OSError, also for what is not a file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not waiting for the writer of a pipe
+    """Open a file for reading and return its descriptor. Raises OSError, also if it is not a regular file."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # do not wait for the writer of a pipe
     try:
         _refuse_irregular(os.fstat(fd).st_mode, path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a person should know of a run's records though they can be read: missing tasks, metrics that are not finite."""
+"""Warnings about records that can be read: missing tasks, metrics that are not finite."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def missing_tasks(path: Path, recorded: int, done: int) -> str | None:
-    """Say that an ended run's records hold fewer finished tasks than its status; None if they do not."""
+    """A warning if an ended run's records hold fewer finished tasks than its status says; else None."""
     if recorded >= done:
         return None
     return f"{path.name} holds {recorded} of {_count(done, 'finished task')}; restore it from a backup"
 
 
 def not_finite(series: Mapping[str, np.ndarray], nulls: Mapping[str, np.ndarray]) -> list[str]:
-    """``curvature not finite from task 3``; where finite values follow, in how many tasks.
+    """Warnings such as ``curvature not finite from task 3``, or the number of tasks if finite values follow.
 
     Args:
         series: by metric, its value in each task; NaN where it is null or was not recorded.

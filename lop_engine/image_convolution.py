@@ -1,9 +1,10 @@
-"""The first convolution where only the gradient in the image is wanted, which the curvature takes 11 times a batch.
+"""The first convolution, for computing only the gradient in the image, which the curvature needs 11 times per batch.
 
 A convolution's input gradient has as many channels as its input: 3 for an image, where vector units take 16 at a
 time, so that oneDNN spends five times the arithmetic. Here the kernel's rows become output channels: a convolution
 along image rows yields, for each of the K kernel rows, what it adds to the image (K * C = 15 channels), and the K
-are then added where they belong. Same sums in another order; on one CPU core 6 ms in place of 20 for 100 images.
+are then added where they belong. The sums are the same, in another order; 100 images take 6 ms
+on one CPU core instead of 20.
 
 Dimensions: S seeds, B batch, C image channels, O outputs a seed, H W image sides, K kernel side.
 """

@@ -1,4 +1,4 @@
-"""One writer a run directory: whoever prepares, trains, repairs or removes a run holds its lock."""
+"""One writer per run directory: a process holds the run's lock while it prepares, trains, repairs or removes it."""
 
 import errno
 import fcntl
@@ -19,8 +19,8 @@ from lop_engine.scheduler import own_job
 #: trains its runs; its training step cannot be captured as a CUDA graph; its seeds do not fit into memory.
 FAILED, REFUSED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY = 1, 2, 3, 4, 5
 
-#: Commands hold a lock for milliseconds, `lop doctor --repair` for seconds; workers, which are seen by the status, as
-#: long as they train.
+#: Commands hold a lock for milliseconds, `lop doctor --repair` for seconds. Workers hold it while they train; their
+#: status shows that.
 PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 
@@ -38,17 +38,17 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
     The lock file, and directories that would be empty, are removed with the run.
 
-    What was seen of a run before may have changed by now: look again, and act on that.
+    The run may have changed since it was last read: read it again under the lock.
 
     Not every shared file system has locks, and some keep them within one host. So the status counts as well: a run that
     a live worker trains is held, wherever that is; and a worker looks at its status as long as it trains
     (`RunFiles.beat`).
 
     Args:
-        patience_s: how long to wait for a command that holds it. For a worker nobody waits.
+        patience_s: how long to wait for a command that holds it. There is no waiting for a worker.
     Raises:
         LockedError: another process has the run; says which.
-        LaunchError: the lock cannot be had for another reason.
+        LaunchError: the lock cannot be taken for another reason.
     """
     fd = _acquire(run_dir, time.monotonic() + patience_s)
     try:
@@ -63,9 +63,9 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
 
 def other_launcher(status: RunStatus) -> Process | None:
-    """The live process that has this run in its queue; None if that is us, or if there is none.
+    """The other live process that has queued this run; None if this process has, or none.
 
-    Of a job's run on another host the scheduler tells whether it will be trained (`scheduler.has_job`): there the
+    For a job's run on another host the scheduler says whether it will be trained (`scheduler.has_job`): there the
     process counts as gone.
     """
     launcher = status.launcher
@@ -93,7 +93,7 @@ def try_lock(path: Path) -> int | None:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # whoever had it has removed the file: lock the one that has its name now
+        os.close(fd)  # the last holder removed this file: lock the file that has its name now
 
 
 def _acquire(run_dir: RunDir, deadline: float) -> int | None:
@@ -114,12 +114,12 @@ def _acquire(run_dir: RunDir, deadline: float) -> int | None:
         if _is_trained(run_dir):
             raise trained_error(run_dir, run_dir.read_status())
         if time.monotonic() > deadline:
-            raise LockedError(f"{run_dir.name}: another lop command changes it now ({_signature(run_dir)}); try again")
+            raise LockedError(f"{run_dir.name}: another lop command is changing it ({_signature(run_dir)}); try again")
         time.sleep(_PAUSE_S)
 
 
 def _remove_lock(run_dir: RunDir) -> None:
-    """Remove the lock of a run that is gone, and the directories that this leaves empty."""
+    """Remove the lock of a removed run, and the directories that this leaves empty."""
     with suppress(OSError):  # the last of them is not empty
         run_dir.lock.unlink()
         for directory in list(run_dir.path.parents)[:2]:
@@ -127,7 +127,7 @@ def _remove_lock(run_dir: RunDir) -> None:
 
 
 def _sign(fd: int) -> None:
-    """Say in the lock file who has it, for people."""
+    """Write who holds the lock into the lock file, for people to read."""
     with suppress(OSError):  # a full disk
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{this_process()}\n".encode(), 0)
@@ -146,7 +146,7 @@ def _is_trained(run_dir: RunDir) -> bool:
     """
     try:
         status = run_dir.read_status()
-    except StoreError:  # damaged: a live worker would have written it anew
+    except StoreError:  # damaged: a live worker would have rewritten it
         return False
     is_own_turn_elsewhere = status.job and status.job == own_job() and status.host != socket.gethostname()
     if status.state != "running" or is_own_turn_elsewhere:
@@ -155,7 +155,7 @@ def _is_trained(run_dir: RunDir) -> bool:
 
 
 def trained_error(run_dir: RunDir, status: RunStatus) -> LockedError:
-    """Says who trains a run, and what to do."""
+    """Error that says who trains a run, and what to do."""
     return LockedError(
         f"{run_dir.name}: is being trained now by {status.holder}; follow it with lop watch, or stop it with "
         f"lop stop {run_dir.name}"

@@ -50,7 +50,7 @@ def last_line(log: Path) -> str:
 
 
 def plain(text: str, escaped: bool = False) -> str:
-    """Return `text` as one line that leaves a terminal as it is.
+    """Return `text` as one line that is safe to print on a terminal.
 
     Args:
         escaped: write control characters as ``\\x1b``, for names that must be told apart; by default escape sequences
@@ -65,7 +65,7 @@ def plain(text: str, escaped: bool = False) -> str:
 
 
 def clean(line: str) -> str:
-    """Return a line of a log as a terminal would leave it, as plain text, and not endless."""
+    """Return a line of a log as a terminal would show it, as plain text of limited length."""
     line = plain(line.rstrip("\r").rpartition("\r")[2])
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ..."
 

@@ -21,7 +21,7 @@ _SHOULD_BE = {
 }
 
 
-#: By key: what it is called in other people's code, and what else to know.
+#: By key: its names in other code, and a remark to add.
 _ELSEWHERE = {
     "step_size": ("lr learning_rate alpha eta stepsize", ""),
     "mini_batch_size": ("batch_size batchsize bs batch minibatch minibatch_size", ""),
@@ -63,7 +63,7 @@ def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
 
 
 def unknown_keys(unknown: Mapping[str, Any], known_keys: Iterable[str]) -> str:
-    """Say which keys are unknown, with the key that each may stand for: its name elsewhere, or a near spelling."""
+    """Error text that lists the unknown keys, each with the key it may mean (by another name or a near spelling)."""
     known_keys = list(known_keys)
     if len(unknown) == 1:
         [(key, value)] = unknown.items()

@@ -4,8 +4,8 @@ Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inpu
 F units of a hidden layer, P positions (columns of the next layer that one unit feeds).
 
 A network is a description plus pure functions: its weights are a dict of tensors, ``conv1.weight`` ...
-``fc3.bias`` with torch's shapes behind the seed axis. Convolution weights lie channels-last in memory; how the
-convolutions are computed is `lop_engine.convolution`'s.
+``fc3.bias`` with torch's shapes behind the seed axis. Convolution weights are channels-last in memory;
+`lop_engine.convolution` computes the convolutions.
 """
 
 from collections.abc import Sequence

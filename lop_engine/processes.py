@@ -1,4 +1,4 @@
-"""Processes by an identity that survives clock changes and reused process numbers."""
+"""Identify processes in a way that survives clock changes and reused process numbers."""
 
 import os
 import socket
@@ -18,9 +18,9 @@ class Process:
     pid: int
     host: str
     start: str | None
-    """When it began, as `start_of` says; the pair (pid, start) is never used twice. None if that is unknown."""
+    """When it began, see `start_of`; a pair (pid, start) is never used twice. None if unknown."""
     since: float
-    """About the same moment in Unix seconds, for people."""
+    """About the same moment in Unix seconds, for messages."""
 
     def __str__(self) -> str:
         return describe(self.pid, self.host, self.since)
@@ -37,12 +37,12 @@ class Process:
 
     @property
     def may_be_alive(self) -> bool:
-        """Whether it runs now. From another host nobody can tell, so there it counts as alive."""
+        """Whether it is running now. A process of another host cannot be checked, so it counts as alive."""
         return not self.is_here or start_of(self.pid) == self.start is not None
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The calling process."""
     return _this_process(os.getpid())
 
 
@@ -52,10 +52,10 @@ def _this_process(pid: int) -> Process:
 
 
 def start_of(pid: int) -> str | None:
-    """When a process of this host began: boot id and clock ticks since boot, or what psutil knows elsewhere.
+    """When a process of this host began: boot id and clock ticks since boot, or psutil's start time on other systems.
 
-    Unlike seconds of the day these do not move when the clock is set. None if there is no such process, or if it has
-    ended and only waits to be reaped.
+    Unlike wall-clock time, these do not change when the clock is set. None if there is no such process, or if it is a
+    zombie.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -67,7 +67,7 @@ def start_of(pid: int) -> str | None:
 
 
 def describe(pid: int | None, host: str | None, since: float | None) -> str:
-    """A process, for people: ``process 123 on this-host since 2026-01-31 14:05``."""
+    """Describe a process: ``process 123 on this-host since 2026-01-31 14:05``."""
     began = f" since {time.strftime('%Y-%m-%d %H:%M', time.localtime(since))}" if since else ""
     return f"process {pid} on {host}{began}"
 

@@ -61,8 +61,7 @@ def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
     """The runs that match `text`, in their order.
 
     Raises:
-        QueryError: as `parse_query`; and for a ``method:`` that names an experiment which trains another method, and a
-            method that other experiments train.
+        QueryError: as `parse_query`; and if ``method:NAME`` names both a method and an experiment of another method.
     """
     query = parse_query(text)
     for method in query.methods:
@@ -99,7 +98,7 @@ def _part_of_name(pattern: str) -> Test:
 
 
 def _method(pattern: str) -> Test:
-    """Whether a run trains a method or is of an experiment of that name; ``=cbp`` asks for the method alone."""
+    """Whether a run has a method or an experiment of that name; ``=cbp`` matches only the method."""
     only = pattern.removeprefix("=")
     if only != pattern:
         return lambda view: fnmatchcase(method_of(view).lower(), only)

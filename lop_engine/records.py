@@ -44,8 +44,8 @@ NEED_HIDDEN = frozenset(ALL_METRICS) - {
     "gradient_norm",
 }
 
-#: Metrics that take longer than a training epoch: how many of them, with all training images at the paper's protocol.
-#: `curvature_every` says how often these are measured. All others together take a small part of an epoch.
+#: Cost of slow metrics in training epochs, with all training images at the paper's protocol. `curvature_every` sets how
+#: often they are measured. All other metrics together take a small part of an epoch.
 COST_IN_EPOCHS: Mapping[str, float] = {"curvature": 8}
 
 SIGNIFICANT_DIGITS = 6
@@ -85,7 +85,7 @@ class RunStatus:
     """Epochs of the task in progress."""
     pid: int | None = None
     pid_started_at: float | None = None
-    """When the worker began by the wall clock: what statuses had before `pid_start`."""
+    """When the worker began by the wall clock, for statuses from before `pid_start`."""
     host: str | None = None
     device: str | None = None
     started_at: float | None = None
@@ -132,7 +132,7 @@ class RunStatus:
 
     @property
     def worker(self) -> tuple[object, ...]:
-        """Tells the worker from every other."""
+        """Identifies the worker."""
         return self.host, self.pid, self.pid_start or self.pid_started_at
 
     def to_dict(self) -> dict[str, Any]:

@@ -52,18 +52,17 @@ class RunFiles:
         }
         for table in self._tables.values():
             if table.resaved:
-                log(f"{table.path}: was saved by another program, and is rewritten; as it was: {table.resaved.name}")
+                log(f"{table.path}: was saved by another program and is rewritten; old file: {table.resaved.name}")
         if task_documents and (last := self._tables["tasks"].last().get("task")) != task_documents - 1:
             raise StoreError(
-                f"{self.dir.tasks_json}: lacks a task: its first {task_documents} documents end with document "
-                f'"task": {last}; restore it from a backup'
+                f"{self.dir.tasks_json}: a task is missing: document {task_documents} is of task {last}; "
+                "restore it from a backup"
             )
         epoch = self._tables["epochs"].last()
         if place and epoch_documents and not _is_before(epoch, place):
             raise StoreError(
-                f"{self.dir.epochs_json}: lacks an epoch: its first {epoch_documents} documents end with document "
-                f'"task": {epoch.get("task")}, "epoch": {epoch.get("epoch")}, behind the checkpoint; restore it from a '
-                "backup"
+                f"{self.dir.epochs_json}: an epoch is missing: document {epoch_documents} (task {epoch.get('task')}, epoch "
+                f"{epoch.get('epoch')}) is not from before the checkpoint; restore it from a backup"
             )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -124,7 +123,7 @@ def _is_before(document: Mapping[str, Any], place: tuple[int, int]) -> bool:
 
 
 def kept_records(run_dir: RunDir) -> str:
-    """``its records are kept (3 finished tasks, 30 epochs)``; empty where no whole document exists."""
+    """``its records are kept (3 finished tasks, 30 epochs)``; empty if no whole document exists."""
     tasks, epochs = map(num_whole_documents, run_dir.records)
     if not tasks and not epochs:
         return ""
@@ -132,7 +131,7 @@ def kept_records(run_dir: RunDir) -> str:
 
 
 def without_checkpoint(run_dir: RunDir) -> str:
-    """What to do about a run that has no checkpoint it could resume from."""
+    """Advice for a run without a checkpoint to resume from."""
     if kept := kept_records(run_dir):
         return f"{kept}: restore a checkpoint from a backup, or train the run again under another --runs-dir"
     return "start this run over with --fresh"

@@ -105,7 +105,7 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Beside the directory, so that it holds while the directory is made, replaced or removed."""
+        """The lock file, beside the directory so that the lock survives while that is made, replaced or removed."""
         return self.path.with_name(f".{self.path.name}.lock")
 
     def read_config(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class RunDir:
         return spec
 
     def read_id(self) -> str:
-        """What tells this run from an earlier or later one of its name. Raises StoreError, FileNotFoundError."""
+        """Identifier of this run among earlier and later ones of its name. Raises StoreError, FileNotFoundError."""
         config = self.read_config()
         return str(config.get("id") or config.get("created_at"))
 
@@ -148,7 +148,7 @@ class RunDir:
             raise LaunchError(f"{self.path}: is a symbolic link or lies behind one; remove it by hand")
 
     def clear(self) -> None:
-        """Remove the run and all its records: in one step as far as anybody can see. The run's lock must be held.
+        """Remove the run and all its records, in one visible step. The run's lock must be held.
 
         Raises:
             LaunchError: the directory lies behind a symbolic link. Nothing has been removed.
@@ -209,7 +209,7 @@ class FileClock:
         return time.monotonic() + self._offset_s
 
     def age_s(self, path: Path) -> float:
-        """Seconds since a file was written; infinite if it is not there."""
+        """Seconds since a file was written; infinite if it is missing."""
         try:
             return self.now() - path.stat().st_mtime
         except OSError:
@@ -234,7 +234,7 @@ def is_alive(status: RunStatus) -> bool:
 
 
 def _is_alive_by_wall_time(status: RunStatus) -> bool:
-    """The same of a status from before `pid_start`: it goes wrong when the clock is set."""
+    """The same for a status from before `pid_start`; wrong if the clock has been set since."""
     import psutil
 
     try:

@@ -47,7 +47,7 @@ class RunView:
     job_note: str | None = None
     """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
     nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """By metric, whether it was recorded in each task and not finite; only of metrics of which that is so once."""
+    """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
 
     @property
     def experiment(self) -> str:
@@ -72,14 +72,14 @@ class RunView:
 
     @cached_property
     def missing_records(self) -> str | None:
-        """Why the records of an ended run are not whole: they hold fewer tasks than its status says."""
+        """Why the records of an ended run are incomplete: they hold fewer tasks than its status says."""
         if self.problem or self.state not in ENDED:
             return None
         return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
 
     @cached_property
     def flags(self) -> tuple[str, ...]:
-        """What a person should know of records that can be read; a run that diverged says so itself."""
+        """Warnings about readable records; a diverged run needs none, as its state says so."""
         spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
         return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
 
@@ -144,7 +144,7 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
-    """One run as it stands now."""
+    """One run in its current state."""
     return _RunReader(run_dir).read(_Look(clock, Scheduler()))
 
 
@@ -261,12 +261,12 @@ class _Look:
 
 @dataclass
 class _Columns:
-    """Growing arrays, one a metric that was recorded, also where it never was finite; and one of the seconds."""
+    """Growing arrays, one per recorded metric, even if never finite; and one of the seconds."""
 
     num_tasks: int = 0
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     nulls: dict[str, np.ndarray] = field(default_factory=dict)
-    """Where a metric is null: of the metrics of which that is so anywhere."""
+    """Where a metric is null; only metrics that are null somewhere."""
 
     def extend(self, documents: list[dict[str, Any]]) -> None:
         start, end = self.num_tasks, self.num_tasks + len(documents)
@@ -285,7 +285,7 @@ class _Columns:
         self.num_tasks = end
 
     def _note_nulls(self, documents: list[dict[str, Any]], names: Sequence[str], start: int) -> None:
-        """Tell what is null from what is not there; arrays that were handed out do not change."""
+        """Distinguish null from missing values; arrays returned earlier do not change."""
         new = {name: np.array([document.get(name, 0) is None for document in documents]) for name in names}
         known = [*self.nulls, *(name for name, is_null in new.items() if is_null.any() and name not in self.nulls)]
         nothing = np.zeros(len(documents), bool)

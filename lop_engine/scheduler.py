@@ -20,7 +20,7 @@ ASK_AGAIN_S = 300.0
 #: By this sacct knows ours among a user's jobs.
 JOB_NAME = "lop"
 
-#: The environment variable by which a task of ours, and its workers, know their job: its number.
+#: Environment variable that holds the job number, for our array tasks and their workers.
 OWN_JOB = "LOP_JOB"
 
 #: States of a job that waits, or waits again.
@@ -89,15 +89,15 @@ def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def mark_own_job() -> None:
-    """Note for this process and its children that they belong to a job of ours, whatever its script has set."""
+    """Record for this process and its children that they belong to one of our jobs, whatever its script has set."""
     os.environ[OWN_JOB] = os.environ.get("SLURM_JOB_ID", "")
 
 
 def _is_batch(environment: Mapping[str, str]) -> bool:
     """Whether the environment is that of a job's script.
 
-    Slurm sets ENVIRONMENT=BATCH for it, and for the steps that it starts. A shell that ``salloc`` opens where it was
-    typed is no task of the job, so that it has no SLURM_LOCALID; elsewhere it is a step of its own.
+    Slurm sets ENVIRONMENT=BATCH for it, and for the steps that it starts. A shell that ``salloc`` opens on the
+    submitting host is not a task of the job and has no SLURM_LOCALID; on other hosts it is a separate step.
     """
     if environment.get(OWN_JOB, "") == environment.get("SLURM_JOB_ID") or environment.get("ENVIRONMENT") == "BATCH":
         return True
@@ -106,7 +106,7 @@ def _is_batch(environment: Mapping[str, str]) -> bool:
 
 
 def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
-    """Whether a run that has not ended has another job than this process's that trains it, or will."""
+    """Whether a job other than this process's trains, or will train, a run that has not ended."""
     if status.state in ENDED or not status.job or status.job == own_job():
         return False
     # A job at work leaves alone what failed or was stopped in it; it takes that up when it is started again.

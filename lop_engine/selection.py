@@ -1,4 +1,4 @@
-"""Which runs a person means: an experiment, ``experiment/setting``, a seed, a method, a name, a pattern or a path."""
+"""Select runs by name: an experiment, ``experiment/setting``, a seed, a method, a name, a pattern or a path."""
 
 import os
 import re
@@ -18,11 +18,11 @@ _METHOD = "method:"
 
 
 def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
-    """The runs that any of `selectors` names; all of them where there is no selector.
+    """The runs that any of `selectors` names; all of them if there is no selector.
 
     Raises:
-        LaunchError: a selector names no run (says which names there are), or means different runs as the name of one
-            thing and of another (says how to write either).
+        LaunchError: a selector matches no run (lists the names there are), or is ambiguous because it matches different
+            runs as two kinds of name (says how to write each).
     """
     if not selectors:
         return list(snapshot.runs)
@@ -36,7 +36,7 @@ def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
 
 
 def method_of(view: RunView) -> str:
-    """The method that a run trains; its agent where its spec is of another version or was not read."""
+    """The method that a run trains; its agent if its spec has another version or was not read."""
     try:
         return Spec(**view.spec).method
     except (ValidationError, TypeError):
@@ -44,7 +44,7 @@ def method_of(view: RunView) -> str:
 
 
 def differ(one: set[int], other: set[int]) -> bool:
-    """Whether each of two readings of a name has runs that the other has not."""
+    """Whether each of two readings of a name selects runs that the other does not."""
     return bool(one - other and other - one)
 
 
@@ -55,14 +55,14 @@ def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
     below = _below(selector, snapshot.runs_dir)
     in_path = _indices(snapshot, lambda view: view.dir.path.parts[-3:][: len(below)] == below) if below else set()
     if in_path and not _could_be_a_name(selector, snapshot.runs_dir):
-        return in_path  # a path, as a shell completes it, means itself alone
+        return in_path  # a path, as completed by a shell, means only that path
     if selector.startswith(_METHOD):
         return _of_method(selector.removeprefix(_METHOD), snapshot)
     return _by_name(selector.strip("/").split("/"), snapshot) or in_path
 
 
 def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
-    """Read a name in each way that its number of parts allows."""
+    """Interpret a name in each way that its number of parts allows."""
     if len(parts) == 1:
         return _by_one_word(parts[0], snapshot)
     of_experiment = _indices(snapshot, lambda view: fnmatchcase(view.experiment, parts[0]))
@@ -88,12 +88,12 @@ def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     method = _Reading("method", f"{_METHOD}{word}", _of_method(word, snapshot))
     if differ(named.runs, method.runs):
         _refuse_two(word, named, method, snapshot.runs_dir)
-    return named.runs or method.runs  # a method's name where no experiment is called so
+    return named.runs or method.runs  # a method's name if no experiment has it
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """The runs that a selector names if it is the name of one kind of thing, and how to write that alone."""
+    """The runs that a selector names if read as one kind of name, and an unambiguous spelling of that reading."""
 
     kind: str
     spelling: str

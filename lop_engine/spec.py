@@ -149,7 +149,7 @@ class Spec(BaseModel):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Mini-batches an epoch, the short last one included; 0 while the number of images is not filled in."""
+        """Mini-batches an epoch, the short last one included; 0 until the number of images is known."""
         return -(-self.num_classes * self.train_images // self.mini_batch_size)
 
     def metrics_after(self, epoch: int) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ def load_runs(
         path: the JSON file; its stem names the experiment.
         seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
         overrides: values that replace the file's (a list sweeps here too).
-        notes: takes what people should know of the file: keys that have no effect, a seed that is not the file's.
+        notes: receives notes for the user, such as keys that have no effect or a seed that replaces the file's.
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
     """
@@ -239,7 +239,7 @@ def validate(values: dict[str, Any], where: str, source: dict[str, str] | None =
     except ValidationError as error:
         errors = error.errors()
     unknown = {str(one["loc"][0]): one["input"] for one in errors if one["type"] == "extra_forbidden"}
-    if unknown:  # it is often the misspelling of one that is missing
+    if unknown:  # often a misspelling of a missing key
         raise ConfigError(f"{where}: {unknown_keys(unknown, Spec.model_fields)}")
     more = len({one["loc"][0] for one in errors}) - 1
     message = f"{(source or {}).get(str(errors[0]['loc'][0]), where)}: {explain(errors[0])}"
@@ -305,7 +305,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_entries(raw: dict[str, Any], source: dict[str, str]) -> None:
-    """Refuse keys that nobody knows, all in one message, and what no key of any name could hold."""
+    """Refuse unknown keys, all in one message, and values that no key could hold."""
     unknown: dict[str, dict[str, Any]] = {}
     for key, value in raw.items():
         if key not in Spec.model_fields:
@@ -323,7 +323,7 @@ def _check_entries(raw: dict[str, Any], source: dict[str, str]) -> None:
 
 
 def _absolute(class_order: Any) -> Any:
-    """The path of a table of class orders, or a list of them, made absolute; what is no path stays as it is."""
+    """The path of a table of class orders, or a list of them, made absolute; other values are unchanged."""
     if isinstance(class_order, list):
         return [_absolute(one) for one in class_order]
     return str(Path(class_order).absolute()) if isinstance(class_order, str) and class_order else class_order
@@ -332,9 +332,9 @@ def _absolute(class_order: Any) -> Any:
 def _refuse_the_same(
     first: dict[str, Any], values: dict[str, Any], raw: dict[str, Any], source: dict[str, str]
 ) -> None:
-    """Refuse a setting whose configuration an earlier one, `first`, has already."""
+    """Refuse a setting with the same configuration as an earlier one, `first`."""
     if first is not values:
-        # Only one key differs in the first such pair: the settings come in the order of the product.
+        # The first such pair differs in only one key, because settings come in the order of the product.
         differing = [key for key in raw if json.dumps(first[key]) != json.dumps(values[key])]
         repeated = [
             key for key in raw if isinstance(raw[key], list) and len(set(map(json.dumps, raw[key]))) < len(raw[key])
@@ -344,7 +344,7 @@ def _refuse_the_same(
 
 
 def _seeds(seeds: list[int] | None, spec: Spec, values: dict[str, Any], where: str, notes: list[str]) -> Sequence[int]:
-    """The seeds of one setting: those that were asked for, the file's own, or 0 .. num_runs - 1.
+    """The seeds of one setting: those asked for, the one in the file, or 0 .. num_runs - 1.
 
     The reference's generator writes a file for each run; run_idx is its seed, and num_runs says how many such files
     there are. In a file for all runs, which has no index, run_idx is 0.
@@ -354,7 +354,7 @@ def _seeds(seeds: list[int] | None, spec: Spec, values: dict[str, Any], where: s
         return seeds if seeds is not None else range(spec.num_runs)
     if seeds is None:
         if spec.num_runs > 1:
-            notes.append(f"{where}: seed {spec.run_idx} only (run_idx); --seeds {spec.num_runs} trains all num_runs")
+            notes.append(f"{where}: only seed {spec.run_idx} (run_idx) is trained; use --seeds {spec.num_runs} for all")
         return [spec.run_idx]
     if seeds != [spec.run_idx]:
         notes.append(f"{where}: --seeds replaces the file's seed {spec.run_idx} (run_idx)")

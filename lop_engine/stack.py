@@ -133,7 +133,7 @@ class _Stack:
         """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop.
 
         A GPU trains the next epoch while this one's metrics arrive and are written; only a checkpoint waits for them.
-        A seed that has diverged is therefore noticed up to an epoch later, and its records end where they would have.
+        A diverged seed is therefore noticed up to an epoch later; its records end at the same epoch as on a CPU.
         """
         self._notes.submit(self._note, report)
         ended = report.position.task == self.spec.num_tasks
@@ -188,7 +188,7 @@ class _Stack:
 
     def _save(self, position: Position) -> None:
         state = checkpoint.on_host(self.learner.state())
-        began = time.monotonic()  # not before: a GPU may still be training the epoch
+        began = time.monotonic()  # not earlier: a GPU may still be training the epoch
         for index, run in enumerate(self.runs):
             if run.status.state == "diverged":
                 continue

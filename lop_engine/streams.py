@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 DRAWN_AT_ONCE_BYTES = 32 * 2**20
-"""What a seed's random numbers of several steps may take on a GPU at most; an epoch of the paper's snp takes 8.5 MB."""
+"""Most bytes that a seed's random numbers for several steps use on a GPU; an epoch of the paper's snp needs 8.5 MB."""
 
 
 class Stream(IntEnum):
@@ -44,5 +44,5 @@ def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
 
 
 def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int) -> int:
-    """Training steps whose random numbers a GPU draws together: an epoch's, as far as `DRAWN_AT_ONCE_BYTES` hold."""
+    """Training steps whose random numbers a GPU draws together: up to an epoch, within `DRAWN_AT_ONCE_BYTES`."""
     return max(1, min(steps_per_epoch, DRAWN_AT_ONCE_BYTES // (4 * numbers_per_step)))

@@ -43,14 +43,14 @@ class EpochReport:
     classes: list[list[int]]
     """The task's classes, a list a seed."""
     measurement: Measurement | None
-    """None for an epoch that is not recorded (`metrics_every`); without what is not due (`curvature_every`)."""
+    """None for an epoch that is not recorded (`metrics_every`); omits metrics that are not due (`curvature_every`)."""
     task_seconds: float | None
     """Wall time of the task so far in this process; None before the task's last epoch."""
     position: Position
 
     @cached_property
     def metrics(self) -> Metrics | None:
-        """The metrics of a recorded epoch. The first to ask waits for the device, which may not have them yet."""
+        """The metrics of a recorded epoch. The first call waits for the device."""
         return _as_lists(self.measurement) if self.measurement else None
 
 
@@ -123,7 +123,7 @@ def start_measuring(
     batch_accuracies: list[Tensor],
     loss_S: Tensor,
 ) -> Measurement:
-    """The metrics that the spec records after epoch `place`, of the networks as they are; all NaN for a diverged seed.
+    """The metrics that the spec records after epoch `place`, of the current networks; all NaN for a diverged seed.
 
     Does not wait for a GPU: training may continue meanwhile.
     """
@@ -153,7 +153,7 @@ def measure_epoch(
     batch_accuracies: list[Tensor],
     loss_S: Tensor,
 ) -> Metrics:
-    """The result of `start_measuring`, waited for."""
+    """Wait for the result of `start_measuring` and return it."""
     return _as_lists(start_measuring(spec, learner, task, order_SN, place, batch_accuracies, loss_S))
 
 
@@ -171,7 +171,7 @@ def places(spec: Spec, start: Position) -> Iterator[tuple[int, int]]:
 def batch_orders(
     seeds: Sequence[int], num_images: int, epochs: Iterable[tuple[int, int]], device: torch.device
 ) -> Iterator[Tensor]:
-    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. A GPU's next one is made meanwhile."""
+    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. On a GPU a thread makes the next."""
 
     def make(epoch: tuple[int, int]) -> Tensor:
         return pinned(_batch_order(seeds, num_images, *epoch), device)

@@ -1,4 +1,4 @@
-"""Copies between a GPU and the host, through pinned memory, so that neither waits for the other."""
+"""Copies between a GPU and the host, through pinned memory, so that neither waits."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host, ready to go to `device` by ``.to(device, non_blocking=True)``."""
+    """A host tensor, ready to be copied to `device` by ``.to(device, non_blocking=True)``."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 class HostCopies:
-    """Tensors on their way from a device to the host, one copy each. What is on the host already is not copied."""
+    """Tensors being copied from a device to the host, one copy each. Tensors already on the host are not copied."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._arrived: torch.cuda.Event | None = None
@@ -23,7 +23,7 @@ class HostCopies:
     def _start(self, tensor: Tensor) -> Tensor:
         if tensor.device.type != "cuda":
             return tensor.cpu()
-        self._arrived = self._arrived or torch.cuda.Event(blocking=True)  # whoever waits for it sleeps
+        self._arrived = self._arrived or torch.cuda.Event(blocking=True)  # blocking: a waiting thread sleeps
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
     def result(self) -> list[Tensor]:

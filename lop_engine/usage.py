@@ -21,11 +21,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU or MIG slice, whoever uses it."""
+    """Usage of one GPU or MIG slice, by all processes."""
 
     name: str
     utilisation: float | None
-    """Share of the last moment in which it computed, 0 .. 1; None where it is not known, as for a MIG slice."""
+    """Fraction of the last sampling period in which it computed, 0 .. 1; None if unknown, as for a MIG slice."""
     memory_used_bytes: int
     memory_total_bytes: int
 
@@ -131,7 +131,7 @@ class _Gpus:
         nvml = self._nvml
         assert nvml
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        # NVML knows neither for a MIG slice, nor the one or the other for some cards.
+        # NVML reports neither for a MIG slice, and lacks one or the other for some cards.
         rates = _ask(None, nvml.nvmlDeviceGetUtilizationRates, handle)
         users: list[Any] = _ask([], nvml.nvmlDeviceGetComputeRunningProcesses, handle)
         utilisation = rates.gpu / 100 if rates else None

@@ -1,6 +1,6 @@
-"""Which of NVML's devices CUDA_VISIBLE_DEVICES leaves to CUDA, in CUDA's order.
+"""Find the NVML devices that CUDA_VISIBLE_DEVICES leaves visible to CUDA, in CUDA's order.
 
-The rules are CUDA's: the list ends at its first invalid entry, a device that is named twice leaves none.
+This follows CUDA's rules: the list ends at its first invalid entry, and naming a device twice leaves none visible.
 """
 
 import re
@@ -18,7 +18,7 @@ def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
         nvml: the module `pynvml`, initialised.
         visible: the value of CUDA_VISIBLE_DEVICES, None if it is not set: indices (in the order of the PCI bus, as
             for CUDA_DEVICE_ORDER=PCI_BUS_ID), ``GPU-<uuid>``, ``MIG-<uuid>`` and ``MIG-GPU-<uuid>/<instance>/<compute
-            instance>``; a uuid may be cut short where it stays unique.
+            instance>``; a uuid may be shortened as long as it is unique.
     """
     gpus = [_Device(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
     if visible is None:
@@ -36,7 +36,7 @@ def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
 
 
 class _Device:
-    """A GPU, or a MIG slice of one; a GPU that does not answer has no handles and keeps its index."""
+    """A GPU, or a MIG slice of one; a GPU that does not answer has no handles but keeps its index."""
 
     def __init__(self, nvml: Any, index: int, parent: "_Device | None" = None) -> None:
         self._nvml, self._handle, self.uuid, self.names = nvml, None, "", list[str]()
@@ -55,7 +55,7 @@ class _Device:
                 self.names.append(f"MIG-{parent.uuid}/{numbers}")
 
     def handles(self) -> Iterator[Any]:
-        """NVML's handles: of the device, or of the slices that it is cut into."""
+        """NVML's handles: of the device, or of its slices."""
         slices = self.slices()
         if slices:
             yield from (one._handle for one in slices)
@@ -63,7 +63,7 @@ class _Device:
             yield self._handle
 
     def slices(self) -> "list[_Device]":
-        """The MIG slices; none where the GPU is whole, or NVML does not know MIG."""
+        """The MIG slices; empty if MIG mode is off or NVML does not support MIG."""
         nvml = self._nvml
         with suppress(Exception):
             if nvml.nvmlDeviceGetMigMode(self._handle)[0]:
@@ -74,7 +74,7 @@ class _Device:
 
 def _named(word: str, gpus: list[_Device]) -> _Device | None:
     """The device that an entry means; None if it is invalid."""
-    if number := re.match(r"\+?\d+", word):  # CUDA reads a number as far as it goes: "1x" is 1
+    if number := re.match(r"\+?\d+", word):  # CUDA reads the leading digits: "1x" is 1
         index = int(number[0])
         return gpus[index] if index < len(gpus) else None
     if word.startswith("GPU-"):

@@ -41,7 +41,7 @@ class Worker:
 
     Args:
         images: a copy of the spec's images.
-        notes: what a person should know of these runs.
+        notes: shown with these runs.
         cuda_graphs: on a GPU, launch each step as a CUDA graph.
     """
 
@@ -85,7 +85,7 @@ class Worker:
             log(f"ended at once: {error}")
             return LOCKED
         except Exception as error:
-            self.error = error  # keeps what a broken capture holds until the process ends, see `main`
+            self.error = error  # keeps the tensors of a broken capture until the process ends, see `main`
             return self._fail(error)
         else:
             self._end("finished")
@@ -105,12 +105,12 @@ class Worker:
             return OUT_OF_MEMORY
         if isinstance(error, CaptureError):
             return NO_CUDA_GRAPH
-        # A copy may go at any time: a node's disk is cleaned. The next try reads what it was made of.
+        # A copy may disappear when a node's disk is cleaned. The next try reads the original.
         refused = isinstance(error, UserError) and not (self._reads_copy and isinstance(error, DataError))
         return REFUSED if refused else FAILED
 
     def _too_large(self, short_of: BaseException) -> str:
-        """What a person reads when memory runs out, and what they can do where there is no smaller stack."""
+        """Error text for running out of memory, with advice if the stack cannot be made smaller."""
         wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
         tried = f" (tried to allocate {wanted[1]})" if wanted else ""
         if len(self.runs) > 1:
@@ -234,9 +234,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=Path, metavar="DIR", help="a copy of the images that run.json names")
-    parser.add_argument(
-        "--note", action="append", default=[], metavar="TEXT", help="what a person should know of these runs"
-    )
+    parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="shown with these runs")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="launch each training step kernel by kernel")
     args = parser.parse_args()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
@@ -249,8 +247,8 @@ def main() -> int:
             worker = Worker(run_dirs, args.device, args.threads, *options)
             status = worker.run()
             if status in (NO_CUDA_GRAPH, OUT_OF_MEMORY):
-                # All is written. Freeing what a broken capture holds may abort the process (pytorch#180395), and its
-                # exit status with it.
+                # Everything is written. Freeing the tensors of a broken capture may abort the process (pytorch#180395)
+                # and change its exit status.
                 os._exit(status)
             return status
     except UserError as error:

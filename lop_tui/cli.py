@@ -257,7 +257,7 @@ def _version(
 
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
-    # What was closed from outside swallows what it is given (>&-), or is at its end (<&-).
+    # Replace streams that the caller closed (>&-, <&-): output is dropped, input is empty.
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

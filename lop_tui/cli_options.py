@@ -1,4 +1,4 @@
-"""Options that several commands share, and how often one may be given."""
+"""Options that several commands share, and a check that each is given once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option given twice, where Click would silently use the last one."""
+    """A command that refuses a repeated option; Click would silently use the last one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = self.make_parser(ctx).parse_args(args=list(args))[2]

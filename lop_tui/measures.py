@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Scale = Literal["linear", "percent", "log", "log percent"]
-"""Of a y axis; `percent` shows a share 0 .. 1 as 0 .. 100."""
+"""The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
 
 
 def is_log(scale: Scale) -> bool:
@@ -12,7 +12,7 @@ def is_log(scale: Scale) -> bool:
 
 
 def factor_of(scale: Scale) -> int:
-    """What a recorded value is multiplied by to be in the units of the scale."""
+    """The factor from a recorded value to the units of the scale."""
     return 100 if scale.endswith("percent") else 1
 
 

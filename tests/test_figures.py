@@ -230,7 +230,7 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
         (["--kind", "seeds", "curvature", "stable_rank"], "a panel is a setting here, so name one metric"),
         (["--kind", "within-task", "--at", "0"], "counted from 1"),
-        (["--kind", "within-task", "--at", "7"], "no test_accuracy is recorded in epochs of these tasks"),
+        (["--kind", "within-task", "--at", "7"], "no test_accuracy is recorded within these tasks"),
         (["--heatmap"], "add --kind seeds"),
         (["--at", "7"], "add --kind within-task"),
         (["-o", "/proc/figure.png"], "/proc/figure.png"),
@@ -352,7 +352,7 @@ def test_within_a_task_a_seldom_metric_is_drawn_where_it_was_measured(tmp_path):
     assert curve.mean == pytest.approx([1.1, 0.6, 1.1, 0.6])
     words = ["plot", "curvature", "--kind", "within-task", "--runs-dir", tmp_path / "runs", "--at", "1,2"]
     said = lop(*words, "-o", tmp_path / "figure.svg")
-    assert "no curvature in epochs of task 2" in said
+    assert "no curvature recorded within task 2" in said
 
 
 def test_bands_are_what_they_are_called():

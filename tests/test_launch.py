@@ -229,7 +229,7 @@ def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
     told = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
     assert told[0][1].endswith("cuda:1 with 8 GiB free")
-    assert told[1] == ("note", "torch cannot use a GPU that is here: cuda:0: too old")
+    assert told[1] == ("note", "torch cannot use a GPU that is present: cuda:0: too old")
 
 
 def test_without_a_driver_torch_is_not_asked(torch_says, monkeypatch):

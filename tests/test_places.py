@@ -39,7 +39,7 @@ def test_two_launchers_have_no_more_workers_than_cores(make):
     assert None not in taken
     assert one.take("cpu") is None
     assert two.take("cpu") is None
-    assert "all 2 cores" in two.explain("cpu")
+    assert "all cores" in two.explain("cpu")
     os.close(taken[0])
     assert two.take("cpu") is not None
 

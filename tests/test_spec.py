@@ -218,18 +218,18 @@ def test_a_mistake_names_key_value_and_what_it_should_be(mistake, keys, message)
         ("", "is empty; an experiment file is one JSON object"),
         (" \n", "is empty; an experiment file is one JSON object"),
         ("{}", 'key "agent" is missing (and 3 more)'),
-        ("[1]", "an experiment file is one JSON object, this is a list"),
-        ("null", "an experiment file is one JSON object, this is null"),
-        ('"bp"', "an experiment file is one JSON object, this is a string"),
-        ("true", "an experiment file is one JSON object, this is true or false"),
-        ("1.5", "an experiment file is one JSON object, this is a number"),
-        ('{"a": 1,\n "a": 2}', 'key "a" stands there twice'),
+        ("[1]", "an experiment file must be one JSON object, not a list"),
+        ("null", "an experiment file must be one JSON object, not null"),
+        ('"bp"', "an experiment file must be one JSON object, not a string"),
+        ("true", "an experiment file must be one JSON object, not true or false"),
+        ("1.5", "an experiment file must be one JSON object, not a number"),
+        ('{"a": 1,\n "a": 2}', 'duplicate key "a"'),
         ('{\n  "a": 1,\n}', "line 3, column 1: not valid JSON: Expecting property name enclosed in double quotes"),
         ('{"a": 1 "b": 2}', "line 1, column 9: not valid JSON: Expecting ',' delimiter"),
         ('{"a": 1} x', "line 1, column 10: not valid JSON: Extra data"),
         ("[" * 100_000, "nested too deeply to be an experiment file"),
         ('{"step_size":' * 100_000, "nested too deeply to be an experiment file"),
-        ('{"step_size": ' + "1" * 5000 + "}", "holds a number of thousands of digits"),
+        ('{"step_size": ' + "1" * 5000 + "}", "holds a number with thousands of digits"),
         ("\0\0\0", "line 1, column 1: not valid JSON: Expecting value"),
     ],
     ids=lambda text: text[:20],
@@ -482,7 +482,7 @@ def test_a_file_of_the_reference_s_generator_trains_its_own_seed(load, tmp_path)
     (run,) = load(generated, notes=notes)
     assert run.seed == 7
     assert run.setting == "default"
-    assert notes == [f"{tmp_path / 'bp.json'}: seed 7 only (run_idx); --seeds 30 trains all num_runs"]
+    assert notes == [f"{tmp_path / 'bp.json'}: only seed 7 (run_idx) is trained; use --seeds 30 for all"]
     notes.clear()
     assert [run.seed for run in load(generated, seeds=[0, 1], notes=notes)] == [0, 1]
     assert notes == [f"{tmp_path / 'bp.json'}: --seeds replaces the file's seed 7 (run_idx)"]

@@ -40,15 +40,15 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Check a GPU, and time it.")
-    parser.add_argument("--device", default="cuda:0", help="cuda:0, cuda:1 ...; cpu only tries the check itself")
-    parser.add_argument("--small", action="store_true", help="small networks and stacks: tries the check itself")
+    parser.add_argument("--device", default="cuda:0", help="cuda:0, cuda:1 ...; cpu only tests the check itself")
+    parser.add_argument("--small", action="store_true", help="small networks and stacks, to test the check itself")
     names = f"a stage, or a set ({', '.join(GROUPS)}); repeatable"
     parser.add_argument("--only", action="append", default=[], metavar="STAGE", help=names)
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help=f"seconds a set ({LIMIT_S:.0f})")
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("gpu-check"), metavar="DIR", help="output folder (gpu-check)"
     )
-    parser.add_argument("--list", action="store_true", help="list the stages and end")
+    parser.add_argument("--list", action="store_true", help="list the stages and exit")
     return parser.parse_args()
 
 
@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace, stages: list[Stage], packages: str) -> int:
 
 
 def _environment(packages: str) -> dict[str, str]:
-    """The checkout's own code and the wheels come before what is installed."""
+    """Put the checkout and the wheels before installed packages."""
     paths = [str(wheels.ROOT), packages, os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}
 

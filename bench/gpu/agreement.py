@@ -19,7 +19,7 @@ GOLDEN = {"bp": (20, 2e-5), "l2": (20, 2e-4), "adam": (5, 5e-3)}
 """By golden run: steps compared, and the tolerance of a loss. Rounding errors grow with each step, most with Adam."""
 
 FLOAT32_TOLERANCE = 2e-5
-"""Largest relative error of a convolution. Errors in float32 are a tenth of it, in TF32 some twenty times as large."""
+"""Largest relative error of a convolution. Errors in float32 are a tenth of it, in TF32 about twenty times it."""
 
 TOLERANCE = {"fp32": 1e-2, "tf32": 0.1, "bf16": 0.3}
 """Largest distance (`apart`) that rounding explains between two computations of the same steps."""
@@ -28,22 +28,22 @@ NUM_STEPS = 6
 
 #: Largest difference of a metric of equal weights on two devices, relative to its largest value over the seeds.
 METRIC_TOLERANCE = {
-    "curvature": 0.05,  # each device draws directions of its own
+    "curvature": 0.05,  # each device draws other directions
     "stable_rank": 0.03,  # whole numbers
     "srank": 0.03,
-    "test_accuracy": 0.02,  # an image on the border between two classes
+    "test_accuracy": 0.02,  # an image may lie on the border between two classes
     "gradient_norm": 1e-3,
 }
 UNITS_TOLERANCE = 0.01
-"""Largest difference of a proportion of units: single units lie on the threshold."""
+"""Largest difference of a proportion of units, because a few units lie on the threshold."""
 DEFAULT_TOLERANCE = 1e-3
 
 
 def apart(one: Trained, other: Trained, seeds: Sequence[int] | None = None) -> float:
     """Return how far apart two trainings from the same state end: 0 is bitwise equal, 1 as far as one of them moved.
 
-    The norm of the difference of the ends over the norm of the movement, of weights, optimiser and mechanism in turn;
-    the largest counts. Infinite if one of them is NaN.
+    The norm of the difference between the ends over the norm of the movement, for weights, optimiser state and
+    mechanism state separately; the largest is returned. Infinite if one of them is NaN.
 
     Args:
         seeds: rows to compare; by default all.

@@ -27,7 +27,7 @@ def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit, done: Sequence
     """Run stages in this process. Return early after a stage that leaves CUDA unusable; the rest needs a new process.
 
     Args:
-        done: checks of the first stage that an earlier process has reported.
+        done: checks of the first stage that an earlier process has already reported.
     """
     for stage in stages:
         emit({"event": "begin", "stage": stage.name})
@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--done", action="append", default=[], help="a check of the first stage to leave out")
     parser.add_argument("stages", nargs="+")
     args = parser.parse_args()
-    # Events own standard output; whatever else is printed goes to the log.
+    # Standard output is for events only; anything else that is printed goes to the log.
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

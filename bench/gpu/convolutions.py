@@ -46,7 +46,7 @@ def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision
                     ms = _replayed_ms(partial(tried.run, which), setup)
                     cells[f"{which}_ms"] = ms
                     cells[f"{which}_tflops"] = layer.gflop(num_seeds, batch) / ms
-        except RuntimeError as error:  # a way that a precision or a card does not support
+        except RuntimeError as error:  # this precision or card does not support the way
             if breaks_the_process(error):
                 raise
             cells["note"] = str(error).splitlines()[0][:120]

@@ -39,7 +39,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
 FIGURE_METHODS = ("bp", "l2", "snp", "cbp")
 """The methods of the paper's figure."""
 
-#: Settings under which each part of a method acts within a few steps.
+#: Settings that make each part of a method act within a few steps.
 _EAGER_REPLACEMENT = {"replacement_rate": 0.01, "maturity_threshold": 3}
 _CHANGES: dict[str, dict[str, Any]] = {
     "snp": {"perturb_scale": 1e-4},
@@ -53,7 +53,7 @@ _SMALL = {"width": 0.25, "train_images": 40, "test_images": 20, "mini_batch_size
 
 @dataclass(frozen=True)
 class Setup:
-    """The device, and whether the small form is wanted, which tries the check itself."""
+    """The device, and whether to run the small form, which tests the check itself."""
 
     device: torch.device
     small: bool = False
@@ -87,14 +87,14 @@ def device_problem(name: str) -> str:
     if device.type == "cpu":
         return ""
     if device.type != "cuda" or not torch.cuda.is_available():
-        return f"--device {name}: torch {torch.__version__} finds no GPU; --device cpu --small tries the check itself"
+        return f"--device {name}: torch {torch.__version__} finds no GPU; --device cpu --small tests the check itself"
     count = torch.cuda.device_count()
     return f"--device {name}: there are {count} GPUs, from cuda:0 on" if (device.index or 0) >= count else ""
 
 
 @contextmanager
 def cudnn_choice(deterministic: bool, benchmark: bool = False) -> Iterator[None]:
-    """Set how cuDNN chooses its algorithms in the context. A worker uses deterministic ones, without a benchmark."""
+    """Set how cuDNN chooses its algorithms in this context. A worker uses deterministic ones, without a benchmark."""
     flags = torch.backends.cudnn
     before = flags.deterministic, flags.benchmark
     flags.deterministic, flags.benchmark = deterministic, benchmark
@@ -110,12 +110,12 @@ def in_words(num_seeds: int) -> str:
 
 
 def setting_names() -> list[str]:
-    """Every method of the registry, and its variants with another optimiser."""
+    """All methods in the registry, and variants with another optimiser."""
     return [*METHODS, *(name for name in _CHANGES if name not in METHODS)]
 
 
 def spec_of(name: str, setup: Setup, **changes: Any) -> Spec:
-    """Return settings of a method under which all its parts act within a few steps."""
+    """Return settings of a method that make all its parts act within a few steps."""
     return _paper(name, setup, **(_CHANGES.get(name, {}) | changes))
 
 
@@ -165,7 +165,7 @@ def train(
     """Train new seeds for `num` steps on random batches.
 
     Args:
-        graphs: with the step that a worker uses, CUDA graphs on a GPU; else with the eager step.
+        graphs: train with the step that a worker uses (CUDA graphs on a GPU); else with the eager step.
         prepare: changes the learner before the first step.
     """
     learner = build_learner(spec, seeds, setup.device)
@@ -221,7 +221,7 @@ class Stack:
         self.epochs += 1
 
     def train_epoch(self) -> None:
-        """Train on every batch of the present order, without waiting for the device."""
+        """Train on every batch of the current order, without waiting for the device."""
         self._last = training.train_epoch(self.step, self.task, self._order_SN, self.spec.mini_batch_size)
 
     def measure(self, *names: str) -> dict[str, list[float]]:
@@ -247,7 +247,7 @@ class Stack:
         return self.task.train_SNCHW[:, :size].contiguous(), self.task.train_labels_SN[:, :size].contiguous()
 
     def on_cpu(self) -> "Stack":
-        """Copy the stack after its epoch to the CPU."""
+        """Copy the stack, as it is after its epoch, to the CPU."""
         copy = Stack(Setup(torch.device("cpu"), self.setup.small), self.spec, self.num_seeds)
         copy.learner.load_state({name: tensor.cpu() for name, tensor in self.learner.state().items()})
         copy._order_SN = self._order_SN.cpu()
@@ -272,12 +272,12 @@ _largest: dict[str, training.Task] = {}
 
 
 def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
-    """Return a task of the first seeds. The largest is cached: the images of many seeds take seconds to make."""
+    """Return a task of the first seeds. The largest is cached, because making images of many seeds takes seconds."""
     key = f"{device} {spec.train_images} {spec.test_images}"
     kept = _largest.get(key)
     if kept is None or len(kept.classes) < num_seeds:
         _largest.clear()
-        one_task = spec.model_copy(update={"num_tasks": 1})  # a second one would be read ahead
+        one_task = spec.model_copy(update={"num_tasks": 1})  # a second task would be read ahead
         kept = next(training.tasks(one_task, list(range(num_seeds)), open_images(spec), device))
         _largest[key] = kept
     parts = {name: part[:num_seeds] for name, part in vars(kept).items()}

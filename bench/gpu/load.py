@@ -54,7 +54,7 @@ def memory(setup: Setup, report: Report) -> None:
     spec = engine.spec_of("cbp", setup)
     for num_seeds in (1, min(setup.pick(30, 2), engine.seeds_that_fit(spec, setup))):
         name = engine.in_words(num_seeds)
-        criterion = "taken beside the CUDA context <= planned"
+        criterion = "memory besides the CUDA context <= planned"
         with report.attempt(name, criterion):
             engine.forget_tasks()
             before = _taken(setup)
@@ -74,7 +74,7 @@ def _check_growth(setup: Setup, report: Report, name: str, stack: engine.Stack) 
         _train_and_measure(stack)
         sizes.append(_held(setup))
     growth = (sizes[-1] - sizes[0]) / MIB
-    # The resident memory of a CPU's process changes at any time, so there the figure proves nothing.
+    # On a CPU the resident memory of a process may change at any time, so the figure proves nothing.
     passed = growth <= MOST_GROWTH_MIB or not setup.on_gpu
     criterion = f"<= {MOST_GROWTH_MIB} MiB over {NUM_EPOCHS} epochs with metrics"
     report.check(f"{name}, growth", passed, f"{growth:.2f} MiB", criterion)
@@ -94,7 +94,7 @@ def _reset_peak(setup: Setup) -> None:
 
 
 def _taken(setup: Setup) -> int:
-    """Bytes that the card, or a CPU's process, has in use."""
+    """Bytes in use on the card, or by this process on a CPU."""
     if not setup.on_gpu:
         return int(psutil.Process().memory_info().rss)
     free, total = torch.cuda.mem_get_info(setup.device)
@@ -108,5 +108,5 @@ def _peak(setup: Setup, before: int) -> int:
 
 
 def _held(setup: Setup) -> int:
-    """Bytes of live tensors; of a CPU's process its resident memory."""
+    """Bytes of live tensors; on a CPU the resident memory of this process."""
     return torch.cuda.memory_allocated(setup.device) if setup.on_gpu else _taken(setup)

@@ -1,4 +1,4 @@
-"""`lop run` as a person starts it, in a process and a directory of its own."""
+"""`lop run` as a user starts it, in a separate process and directory."""
 
 import json
 import os
@@ -29,14 +29,14 @@ class LopRun:
     """A `lop run` of cbp on the built-in images, all seeds in one worker.
 
     Args:
-        directory: of its own; made here.
+        directory: a new directory, made here.
         settings: keys of the experiment.
     """
 
     def __init__(self, directory: Path, setup: Setup, num_seeds: int, settings: Mapping[str, object]) -> None:
         self.setup, self.runs_dir, self.num_seeds = setup, directory / "runs", num_seeds
         directory.mkdir()
-        # No lop.toml, cache or settings of the person who runs the check.
+        # Use no lop.toml, cache or settings of the user who runs the check.
         homes = {name: str(directory) for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")}
         self._environment = {**os.environ, **homes}
         given = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
@@ -71,7 +71,7 @@ class LopRun:
         return frame.stdout
 
     def pids(self) -> list[int]:
-        """Process ids of the workers that train these runs, by their status."""
+        """Process ids of the workers that train these runs, according to their status."""
         found = set()
         for run_dir in self.run_dirs:
             with suppress(OSError, StoreError):
@@ -104,7 +104,7 @@ class LopRun:
         return sum(1 for _ in read_table(path)) if path and path.exists() else 0
 
     def train_until(self, num_epochs: int) -> None:
-        """Wait until so many epochs are recorded. Raises TimeoutError; the run may also have ended."""
+        """Wait until `num_epochs` epochs are recorded. Raises TimeoutError; the run may also have ended."""
         if not wait_until(lambda: self.num_epochs() >= num_epochs or self.has_ended):
             raise TimeoutError(f"lop {self._word} did not train {num_epochs} epochs within {WAIT_S:.0f} s")
 
@@ -114,7 +114,7 @@ class LopRun:
         return "\n".join([*logs, *(run_dir.read_status().note or "" for run_dir in self.run_dirs)])
 
     def end(self) -> None:
-        """Kill the command and its workers, also one that has not begun to train, if they still run."""
+        """Kill the command and its workers if they still run, even a worker that has not begun to train."""
         with suppress(psutil.NoSuchProcess):
             family = psutil.Process(self._process.pid).children(recursive=True)
             self._process.kill()
@@ -125,7 +125,7 @@ class LopRun:
         self._process.wait()
 
     def _where(self) -> Sequence[str]:
-        # All seeds in one worker. On a CPU, planning for two workers leaves the first one half of the cores.
+        # All seeds in one worker. On a CPU, a plan for two workers leaves this one half of the cores.
         workers, seeds = "1" if self.setup.on_gpu else "2", str(self.num_seeds)
         device = ("--device", str(self.setup.device), "--workers", workers, "--seeds-per-worker", seeds)
         return ("--runs-dir", str(self.runs_dir), *device)
@@ -146,7 +146,7 @@ class LopRun:
 def lop_runs(
     setup: Setup, names: Sequence[str], num_seeds: int, settings: Mapping[str, object]
 ) -> Iterator[list[LopRun]]:
-    """Begin runs of equal settings side by side, and end them afterwards. If the block fails, print their logs."""
+    """Start runs with equal settings side by side, and end them afterwards. If the block fails, print their logs."""
     with tempfile.TemporaryDirectory(prefix="lop-gpu-check-") as directory:
         begun: list[LopRun] = []
         try:

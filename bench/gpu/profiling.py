@@ -39,7 +39,7 @@ def _profile(setup: Setup, report: Report, name: str, call: Callable[[], object]
     all_averages = profiled.key_averages()
     table = all_averages.table(sort_by=key, row_limit=ROWS_IN_FILE, max_name_column_width=100)
     report.text("profile.txt", f"{name}\n\n{table}\n\n")
-    # The time of a kernel is also that of the operation which launched it: on a GPU count kernels alone.
+    # A kernel's time is also reported for the operation that launched it, so on a GPU count only kernels.
     averages = [average for average in all_averages if _on_device(average) or not setup.on_gpu]
     total = sum(getattr(average, key) for average in averages) or 1
     largest = sorted(averages, key=lambda average: -getattr(average, key))[:KERNELS_SHOWN]

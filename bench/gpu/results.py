@@ -1,7 +1,7 @@
 """What the stages report: lines with a verdict, rows of figures and texts, kept in an output folder.
 
-A stage runs in a child process and sends events, one JSON object each; the parent keeps them here and renews the files
-after every event. So whatever ends the check, what was reported until then is on disk.
+A stage runs in a child process and sends events, one JSON object each; the parent keeps them here and rewrites the
+files after every event, so that whatever ends the check, everything reported before is on disk.
 """
 
 import json
@@ -54,7 +54,7 @@ class Report:
         """Report a check with its pass criterion.
 
         Args:
-            needs_gpu: on a CPU a check that passes has only been tried, and its verdict is "needs a GPU".
+            needs_gpu: on a CPU a check that passes proves nothing, and its verdict is "needs a GPU".
         """
         untried = passed and needs_gpu and not self._on_gpu
         self._line(name, measured, criterion, "needs a GPU" if untried else "PASS" if passed else "FAIL")
@@ -105,7 +105,7 @@ def breaks_the_process(error: BaseException) -> bool:
 
 @dataclass
 class Results:
-    """All that has been reported, and the files of it: a JSON file a group, and the texts.
+    """Everything that has been reported, and its files: a JSON file per group, and the texts.
 
     Args:
         directory: the output folder; None keeps no files.
@@ -118,7 +118,7 @@ class Results:
     rows: list[tuple[str, str, Row]] = field(default_factory=list)
     """(stage, table, cells)."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of the stages that have ended."""
+    """Seconds of each stage that has ended."""
 
     @property
     def failed(self) -> bool:
@@ -134,7 +134,7 @@ class Results:
         return [cells for _, table, cells in self.rows if table == name]
 
     def take(self, event: Event) -> None:
-        """Keep an event, and renew the files. A check that is reported again keeps its first line."""
+        """Keep an event and rewrite the files. A check that is reported again keeps its first line."""
         kind, stage = event["event"], event.get("stage")
         if kind == "about":
             self.about |= event["about"]

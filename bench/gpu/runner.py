@@ -1,7 +1,7 @@
 """Run stages in a child process within a time budget.
 
-The child runs one stage after another. A stage that hangs is ended with its child; a check that breaks CUDA ends its
-child, too. A new child continues with what is left.
+The child runs one stage after another. A child is killed if a stage hangs, and ends after a check that breaks CUDA.
+A new child continues with the rest.
 """
 
 import json
@@ -20,7 +20,7 @@ from bench.gpu.results import Event, Results
 from bench.gpu.stages import Stage
 
 GRACE_S = 8.0
-"""Time for a child that is told to end: it stops the runs that it started."""
+"""Time for a child to stop its runs after it was told to end."""
 
 
 class DeviceError(Exception):
@@ -86,7 +86,7 @@ def run_group(
 
     Args:
         command: starts the child; the names of the stages are appended.
-        limit_s: for all of them together; a stage has its own limit besides.
+        limit_s: for all of them together; each stage also has its own limit.
         log_path: what the child prints is appended here.
     Raises:
         DeviceError: the device cannot be used; the message says why.
@@ -119,7 +119,7 @@ def _follow(
             results.unfinished(stage, f"stopped after {time.monotonic() - began_at:.0f} s", out_of_time=True)
             return left[1:]
         if event is None:
-            # Without a first event nothing can run: the next child would end in the same way.
+            # No event at all: the next child would end in the same way.
             lost = left[:1] if began else left
             for each in lost:
                 results.unfinished(each, child.describe_end(), out_of_time=False)
@@ -133,7 +133,7 @@ def _follow(
         elif event["event"] == "end":
             began, began_at = False, time.monotonic()
             if event.get("unfinished") and (stage is not waiting[0] or len(results.checks_of(stage.name)) > num_known):
-                return left  # another process continues behind the check that broke this one
+                return left  # another process continues after the check that broke this one
             left.pop(0)
             if event.get("broken"):
                 return left

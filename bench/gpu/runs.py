@@ -14,14 +14,14 @@ from lop_engine.usage import Usage, UsageReader
 NUM_SEEDS = 4
 BETWEEN_LOOKS_S = 1.0
 NOISE = 3
-"""Where two uninterrupted runs differ, a resumed run may differ from one by this many times as much."""
+"""A resumed run may differ from an uninterrupted one by this many times the difference of two uninterrupted runs."""
 
 BUSY_SEEDS = 30
 WARM_UP_EPOCHS = 20
 BUSY_S, LOOK_EVERY_S = 8.0, 0.25
 BUSY_AIM = 0.9
 FIGURE_EPOCHS = 4 * 5000 * 250
-"""Of 30 seeds, in the paper's figure: methods x tasks x epochs."""
+"""Epochs of 30 seeds in the paper's figure: methods x tasks x epochs."""
 
 _SETTINGS = {
     "num_tasks": 6,
@@ -50,7 +50,7 @@ _FALLBACK = "without CUDA graphs"
 
 
 def runs(setup: Setup, report: Report) -> None:
-    """Compare a run that is killed and resumed with two uninterrupted runs, all begun at once."""
+    """Compare a run that is killed and resumed with two uninterrupted runs, all started together."""
     settings = _SETTINGS | setup.pick({}, _SMALL)
     with lop_runs(setup, ("whole", "again", "killed"), NUM_SEEDS, settings) as (whole, again, killed):
         was_killed = killed.kill_worker()

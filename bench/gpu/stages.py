@@ -10,13 +10,13 @@ GROUPS: tuple[Group, ...] = ("correctness", "timings")
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the check that can be chosen alone. `module` has a function of the stage's name (- becomes _)."""
+    """A part of the check that can be run alone. `module` has a function of the stage's name (- becomes _)."""
 
     name: str
     group: Group
     module: str
     limit_s: float
-    """The stage is ended after this time, so that a hang does not cost the other stages."""
+    """Time after which the stage is killed, so that a hang does not use up the time of other stages."""
     description: str
 
     @property
@@ -33,7 +33,7 @@ STAGES = (
         "graphs", "correctness", "agreement", 150, "CUDA graph replay against eager steps, every method and precision"
     ),
     Stage("stack", "correctness", "agreement", 60, "a seed alone against the same seed in a stack"),
-    Stage("diverged", "correctness", "agreement", 60, "a seed that is NaN leaves the others alone"),
+    Stage("diverged", "correctness", "agreement", 60, "a seed that is NaN does not affect the others"),
     Stage("metrics", "correctness", "agreement", 60, "every metric on this device against the CPU"),
     Stage("waiting", "correctness", "load", 60, "synchronisations while an epoch and its metrics are queued"),
     Stage("memory", "correctness", "load", 90, "memory against the plan, and growth over tasks"),
@@ -50,7 +50,7 @@ GROUP_OF: dict[str, Group] = {stage.name: stage.group for stage in STAGES}
 
 
 def choose(names: Iterable[str]) -> list[Stage]:
-    """Return the stages that `names` (of stages or groups) select, in order; without a name all. Raises ValueError."""
+    """Return the stages that `names` (of stages or groups) select, in order; by default all. Raises ValueError."""
     wanted = set(names)
     known = {stage.name for stage in STAGES} | set(GROUPS)
     if unknown := sorted(wanted - known):

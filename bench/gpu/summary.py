@@ -16,7 +16,7 @@ Table = list[Sequence[str]]
 
 
 def check_table(results: Results) -> Table:
-    """A row a check: what was measured, against which criterion, and the verdict."""
+    """One row per check: the measurement, the criterion and the verdict."""
     rows = [(line.verdict, line.stage, line.check, line.measured, line.criterion) for line in results.lines]
     return [("", "stage", "check", "measured", "criterion"), *rows]
 
@@ -24,8 +24,8 @@ def check_table(results: Results) -> Table:
 def figure_hours(steps: Iterable[Row]) -> dict[str, float]:
     """By precision, hours of the paper's figure on one card: 4 methods x 30 seeds x 5,000 tasks x 250 epochs.
 
-    All metrics but the curvature after every epoch, the curvature after each task's last. Where 30 seeds were not timed
-    (the small form), the stack that was stands for them.
+    Counts the curvature after each task's last epoch, and all other metrics after every epoch. If 30 seeds were not
+    timed (in the small form), the timed stack is used in their place.
     """
     rows = [row for row in steps if "epoch_ms" in row]
     if not rows:
@@ -63,7 +63,7 @@ def figure_tables(results: Results) -> dict[str, Table]:
 
 
 def convolution_table(rows: list[Row]) -> Table:
-    """A row for each way, stack and precision: its passes of a training step, summed over the layers."""
+    """A row for each way, stack and precision: time of its passes in a training step, summed over the layers."""
     table: Table = [("seeds", "precision", "way", "ms a step", "conv1", "conv2", "conv3")]
     for (seeds, precision, way), layers in groupby(rows, lambda row: (row["seeds"], row["precision"], row["way"])):
         times = {row["layer"]: _step_of_layer(row) for row in layers}
@@ -103,7 +103,7 @@ def headline(about: dict[str, Any]) -> str:
 
 def markdown(results: Results) -> str:
     """Everything as one Markdown document."""
-    small = "\n\nSmall form, to try the check itself: its times mean nothing." if results.about.get("small") else ""
+    small = "\n\nSmall form, to test the check itself: its times mean nothing." if results.about.get("small") else ""
     parts = [f"### {headline(results.about)}{small}", _markdown_table(check_table(results))]
     for title, table in figure_tables(results).items():
         parts += [f"**{title}**", _markdown_table(table)]

@@ -32,7 +32,7 @@ def milliseconds(call: Callable[[], object], setup: Setup) -> float:
 
 
 def host_milliseconds(call: Callable[[], object], setup: Setup) -> float:
-    """Return the time until Python is free again after a call, while the device may still be at work."""
+    """Return the time until a call returns to Python; the device may still be working."""
     count = setup.pick(HOST_STEPS, 1)
     setup.settle()
     began = time.perf_counter()
@@ -81,7 +81,7 @@ def _plain_step(setup: Setup, precision: engine.Precision) -> Callable[[], objec
     labels = torch.randint(0, 2, (size,), device=setup.device)
 
     def call() -> None:
-        # A plain script leaves cuDNN free to add in any order, which can be faster.
+        # A plain script lets cuDNN add in any order, which can be faster.
         with engine.cudnn_choice(deterministic=False), engine.training_precision(precision, setup.device.type):
             step(images, labels)
 
@@ -92,7 +92,7 @@ def _times(setup: Setup, num_seeds: int, method: str, precision: engine.Precisio
     """Milliseconds of the parts of an epoch of a stack.
 
     Metrics are the same for all methods, and always float32. Only the device's part of them is timed, because a
-    worker computes the host's part beside the next epoch.
+    worker computes the host's part during the next epoch.
     """
     stack = engine.Stack(setup, engine.timed_spec(method, setup, precision=precision), num_seeds)
     batch = stack.batch()

@@ -55,7 +55,7 @@ class Case:
 
 
 class Way(Protocol):
-    """A way to convolve: lays the tensors of a case out as it likes, then computes passes."""
+    """A way to convolve: arranges the tensors of a case in its own layout, then computes passes."""
 
     def __init__(self, case: Case, setup: Setup) -> None: ...
 

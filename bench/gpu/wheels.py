@@ -1,7 +1,8 @@
-"""``python -m bench.gpu.wheels``: fetch wheels for a machine with a GPU that reaches no package index.
+"""``python -m bench.gpu.wheels``: fetch wheels for a GPU machine that cannot reach a package index.
 
-Such a machine has Python 3.12, torch and the usual scientific packages. What else lop needs there is fetched here, in
-the versions of constraints.txt, into .whl/ in the checkout; the check installs it from there into a temporary folder.
+This assumes that the machine has Python 3.12, torch and the usual scientific packages. It downloads the other packages
+that lop needs, in the versions of constraints.txt, to .whl/ in the checkout; the check installs them from there into a
+temporary folder.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".whl"
 
-#: Import names of what such machines lack; without one of these the wheels are installed.
+#: Import names of packages that such machines often lack; the wheels are installed if one is missing.
 MISSING = {
     "annotated_types": "annotated-types",
     "linkify_it": "linkify-it-py",
@@ -28,7 +29,7 @@ MISSING = {
     "typing_inspection": "typing-inspection",
 }
 
-#: Usually there, but perhaps older than lop needs; and what its tests need.
+#: Packages that are usually there but may be too old for lop, and those that its tests need.
 BESIDES = ("filelock", "rich", "typer", "typing_extensions", "pytest-asyncio")
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")

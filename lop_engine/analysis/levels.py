@@ -23,7 +23,7 @@ def best_at_the_end(groups: Sequence[Group], metric: str = "test_accuracy") -> S
 
 
 def is_never_finite(groups: Sequence[Group], metrics: Sequence[str]) -> bool:
-    """Whether some of `metrics` were recorded of `groups`, and no value of them is finite."""
+    """Whether `groups` have records of some of `metrics`, but no finite value."""
     known = [finite for group in groups for metric in metrics for _, finite in _finite(group, metric) if len(finite)]
     return bool(known) and not any(finite.any() for finite in known)
 

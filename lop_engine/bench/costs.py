@@ -73,19 +73,19 @@ class Costs:
 
 
 def _num_epochs(num_showings: int, *every: int) -> int:
-    """Epochs of a task that are multiples of all of `every`, and the last one; 0 means the last one only."""
+    """Number of epochs of a task that are multiples of each of `every`, plus the last; 0 means the last one only."""
     return 1 if 0 in every else -(-num_showings // math.lcm(*every))
 
 
 def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs], **changes: int) -> float:
-    """Seconds until the last worker of a plan is done, each taking the next stack when it is free.
+    """Seconds until the last worker of a plan is done; a free worker takes the next stack.
 
     Args:
         changes: other values of spec keys that do not change what an epoch costs, such as ``curvature_every=0``.
     """
     free_at = [0.0] * plan.resources.workers
     takes = {spec: one.start_s + one.of_run(spec.model_copy(update=changes)) for spec, one in costs.items()}
-    if len(takes) == 1:  # as of one setting of very many seeds
+    if len(takes) == 1:  # for example one setting with very many seeds
         return next(iter(takes.values())) * -(-len(plan.stacks) // len(free_at))
     for stack in plan.stacks:
         heapq.heapreplace(free_at, free_at[0] + takes[specs[stack[0]]])
@@ -160,7 +160,7 @@ def _read(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         kept = json.loads(read_small(path, _FILE_BYTES))
         since = time.time() - KEPT_FOR_S
-        names = {"measured_at", *(field.name for field in fields(Costs))}  # another version's may differ
+        names = {"measured_at", *(field.name for field in fields(Costs))}  # another version may have other fields
         return {key: dict(value) for key, value in kept.items() if value["measured_at"] > since and names == set(value)}
     return {}
 

@@ -36,7 +36,7 @@ def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a spreadsheet may hold it: a name that it would take for a formula begins with a quote."""
+    """Return a value that is safe in a spreadsheet: a name that looks like a formula is prefixed with a quote."""
     if isinstance(value, str):
         name = plain(value)
         return f"'{name}" if {name[:1], value[:1]} & _FORMULA else name

@@ -38,7 +38,7 @@ class ResultFile:
     spec: Mapping[str, Any] | None = None
     """None where nobody says what it was."""
     is_export: bool = False
-    """Whether `lop export` wrote it: its tables then end where the records of an unfinished run do."""
+    """Whether `lop export` wrote the file; its tables then end where the records of an unfinished run end."""
 
     def run_dir(self, runs_dir: Path) -> RunDir:
         return RunDir(runs_dir / self.experiment / self.setting / f"seed_{self.seed:03d}")
@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     tables = {metric: array for metric, array in found.items() if array is not None}
-    # NaN is also what an export has for a metric that was never recorded.
+    # An export also writes NaN for a metric that was never recorded.
     tables = {metric: array for metric, array in tables.items() if np.isfinite(array).any()} or tables
     return tables, tuple(str(key) for key in raw if key not in KEYS.values()), digest
 
@@ -262,7 +262,7 @@ def _values(names: Mapping[str, Any], values: np.ndarray) -> dict[str, float | N
 
 
 def _measured(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """An epoch's metrics without those that are NaN: they were not measured then."""
+    """An epoch's metrics without those that are NaN, which were not measured."""
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -65,7 +65,7 @@ def appearing(path: Path, is_directory: bool) -> Iterator[Path]:
     except BaseException as error:
         remove_empty(made)
         if isinstance(error, OSError) and _is_internal(error.filename, parent):
-            name_file(error, path)  # a person knows the place by this name
+            name_file(error, path)  # the name that the user gave
         raise
 
 

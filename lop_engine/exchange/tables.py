@@ -70,13 +70,13 @@ def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs
 
 
 def extent(runs: Sequence[RunView]) -> tuple[int, int]:
-    """Tasks that any of `runs` has recorded, and epochs a task: what a table of them needs, whatever was planned."""
+    """Size of a table of `runs`: the tasks recorded in any of them, and epochs per task, whatever was planned."""
     num_tasks = max(max(tasks_recorded(run), _tasks_with_epochs(run)) for run in runs)
     return num_tasks, max(_epochs_a_task(run) for run in runs)
 
 
 def _epochs_a_task(run: RunView) -> int:
-    """Up to the last epoch of a task that is recorded: the first and the last task tell, for no other has more."""
+    """Largest number of recorded epochs in a task; the first and the last task suffice, as no other has more."""
     tasks = {0, max(0, _tasks_with_epochs(run) - 1)}
     return max([1, *(epoch + 1 for task in tasks for epoch in _epochs_of(run, task, [])[0])])
 

@@ -1,4 +1,4 @@
-"""Taking runs: all that a command is about, or none. What is taken waits in this process's queue."""
+"""Take all runs of a command, or none, into this process's queue."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,11 +15,11 @@ from lop_engine.rundir import RunDir
 class Claims:
     """Runs that this process takes one after another, each under its lock.
 
-    An error before `keep` gives all of them back as they were, and removes those that were made.
+    An error before `keep` gives all of them back unchanged, and removes those that were made.
 
     Args:
-        job_options: what was typed for the jobs that will train them; None if this machine trains them.
-        handed_over: token of the process that queued these runs for this one, and is still alive.
+        job_options: `--slurm` options of the jobs that will train them; None if this machine trains them.
+        handed_over: token of the process that queued these runs for this one and is still alive.
     """
 
     def __init__(self, job_options: Sequence[str] | None = None, handed_over: str | None = None) -> None:
@@ -38,7 +38,7 @@ class Claims:
             self._give_back()
 
     def take(self, run_dir: RunDir, status: RunStatus) -> None:
-        """Queue a run, whose lock is held, for this process.
+        """Queue a run for this process. The run's lock must be held.
 
         Raises:
             LaunchError: it waits in the queue of another process.
@@ -48,7 +48,7 @@ class Claims:
         run_dir.write_status(self._queued(status))
 
     def make(self, run_dir: RunDir, make: Callable[[RunStatus], None]) -> None:
-        """Make a run, whose lock is held, and queue it for this process.
+        """Make a run and queue it for this process. The run's lock must be held.
 
         Args:
             make: writes the run directory with this status.
@@ -57,13 +57,13 @@ class Claims:
         make(self._queued(RunStatus()))
 
     def keep(self, *run_dirs: RunDir) -> None:
-        """From here on these runs are not given back."""
+        """Keep these runs: from now on an error does not give them back."""
         for run_dir in run_dirs:
             self._before.pop(run_dir, None)
             self._made.discard(run_dir)
 
     def _queued(self, status: RunStatus) -> RunStatus:
-        """From here on it is no job's: one that is submitted gets a job's name with the submission."""
+        """The status of a run in this process's queue. Its job is set when it is submitted."""
         return replace(
             status,
             state="queued",
@@ -86,16 +86,16 @@ class Claims:
 
 
 def is_ours(status: RunStatus) -> bool:
-    """Whether a run waits in this process's queue; one that names no launcher is whoever's that looks."""
+    """Whether a run waits in this process's queue. A run without a launcher belongs to any process that asks."""
     launcher = status.launcher
     return status.state == "queued" and (launcher is None or launcher.token == this_process().token)
 
 
 def refuse_if_queued(run_dir: RunDir, status: RunStatus, handed_over: str | None = None) -> None:
-    """Raise LaunchError if a run waits in the queue of another live process than `handed_over`."""
+    """Raise LaunchError if a run waits in the queue of a live process other than this one and `handed_over`."""
     launcher = other_launcher(status)
     if launcher and launcher.token != handed_over:
         raise LaunchError(
-            f"{run_dir.name}: is queued by {launcher}, which starts it itself; lop stop {run_dir.name} takes it off "
+            f"{run_dir.name}: is queued by {launcher}, which will start it; lop stop {run_dir.name} takes it off "
             "that queue"
         )

@@ -1,4 +1,4 @@
-"""Which GPUs torch can use, and why not, without torch in this process."""
+"""Find the GPUs that torch can use, or why it cannot, without importing torch in this process."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 _PATIENCE_S = 120
 
-#: Prints the free bytes of each GPU on which a kernel ran, by name, and what is wrong with the others.
+#: Prints the free bytes by name of each GPU that ran a kernel, and the problems of the others.
 _PROBE = """
 import json, os, warnings
 with warnings.catch_warnings(record=True) as caught:
@@ -44,17 +44,17 @@ print(json.dumps([free, problems]))
 
 @dataclass(frozen=True)
 class Gpus:
-    """What torch can use of this machine's GPUs."""
+    """The GPUs of this machine that torch can use."""
 
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Free memory by torch's name (``cuda:0``), in CUDA's order."""
     problem: str = ""
-    """Why a GPU that is here cannot be used; empty if all can be, or none is here."""
+    """Why a GPU cannot be used; empty if all can, or if the machine has none."""
 
 
 @cache
 def find_gpus() -> Gpus:
-    """Ask torch in a child process, which takes seconds; only if an NVIDIA driver is here at all."""
+    """Query torch in a child process, which takes seconds; only if an NVIDIA driver is installed."""
     if not _has_driver():
         return Gpus()
     slices = _mig_slices()
@@ -67,10 +67,10 @@ def find_gpus() -> Gpus:
 
 
 def place(device: str) -> tuple[str, dict[str, str]]:
-    """Return the torch device, and what to add to the environment, of a process that is to train on `device`.
+    """Return the torch device, and environment variables to add, for a process that trains on `device`.
 
-    CUDA gives a process the first MIG slice of CUDA_VISIBLE_DEVICES only, so ``cuda:1`` is a process that sees the
-    second one alone.
+    CUDA gives a process only the first MIG slice of CUDA_VISIBLE_DEVICES, so the process for ``cuda:1`` sees only the
+    second slice.
     """
     slices, number = _mig_slices(), device.removeprefix("cuda:")
     if len(slices) < 2 or not number.isdecimal() or int(number) >= len(slices):
@@ -103,6 +103,6 @@ def _probe(environment: Mapping[str, str]) -> Gpus:
         free, problems = json.loads(answer.stdout)
         return Gpus(free, "; ".join(problems))
     except subprocess.TimeoutExpired:
-        return Gpus(problem=f"torch did not answer for {_PATIENCE_S} seconds")
+        return Gpus(problem=f"torch did not answer within {_PATIENCE_S} seconds")
     except (OSError, ValueError) as error:
-        return Gpus(problem=f"torch cannot be asked: {error}")
+        return Gpus(problem=f"cannot query torch: {error}")

@@ -1,4 +1,4 @@
-"""Workers on this machine: a queue of stacks, and a process for each as soon as there is a place for it."""
+"""Workers on this machine: a queue of stacks, each of which gets a worker as soon as a place is free."""
 
 import os
 import signal
@@ -37,12 +37,12 @@ class _Slot:
 
     device: str
     place: int | None = None
-    """The descriptor that holds the worker's place among those of other launchers, if they are counted."""
+    """The descriptor that holds the worker's place; None if workers are not counted."""
     stack: list[RunDir] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
     def free(self) -> None:
-        """Give up the place, unless a worker has it."""
+        """Give the place up, unless a worker holds it."""
         if self.place is not None and not self.process:
             os.close(self.place)
             self.place = None
@@ -56,7 +56,7 @@ class LocalLauncher:
     Args:
         retries: how often a run whose worker died is given to another, from its checkpoint.
         worker_options: what else each worker is told on its command line.
-        places: counts the workers of all launchers; without it only the plan limits how many there are.
+        places: counts the workers of all launchers; without it only the plan limits their number.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LocalLauncher:
         return []
 
     def _has_place(self, slot: _Slot) -> bool:
-        """Take a place for the slot's next worker, if there is one."""
+        """Take a place for the slot's next worker, if one is free."""
         if self._places is None or slot.place is not None:
             return True
         slot.place = self._places.take(slot.device)
@@ -116,7 +116,7 @@ class LocalLauncher:
             return
         if failed:
             self._try_again(process.returncode, slot.stack, failed)
-        if process.returncode == LOCKED:  # another process has one of the stack: train the others
+        if process.returncode == LOCKED:  # another process trains a run of the stack: train the others
             self._queue.insert(0, [run_dir for run_dir in slot.stack if _is_wanted(run_dir)])
 
     def take_reports(self) -> list[str]:
@@ -125,13 +125,13 @@ class LocalLauncher:
         return reports
 
     def _try_again(self, code: int, stack: Sequence[RunDir], failed: dict[RunDir, str]) -> None:
-        """Put runs back on the queue that may be tried again."""
+        """Queue the runs that may be retried."""
         decision = self._retries.decide(code, stack, failed)
         self._reports += decision.reports
         for run_dir in chain(*decision.first, *decision.last):
             with suppress(OSError, StoreError, LaunchError), hold(run_dir):
                 status = run_dir.read_status()
-                if status.state == "failed":  # nobody has resumed it meanwhile
+                if status.state == "failed":  # not resumed by another process meanwhile
                     run_dir.write_status(replace(status, state="queued", epochs_per_s=None, launcher=this_process()))
         self._queue = [*decision.first, *self._queue, *decision.last]
 
@@ -167,7 +167,7 @@ def _start_worker(
             stderr=log,
             env=worker_environment(threads) | environment,
             start_new_session=True,
-            pass_fds=() if held is None else (held,),  # it is taken as long as the worker lives
+            pass_fds=() if held is None else (held,),  # the place is taken while the worker lives
         )
 
 
@@ -200,7 +200,7 @@ def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping:
             of_another = status.state == "running" and status.pid != process.pid
             if status.state not in ("running", "queued") or of_another or not run_dir.path.is_dir():
                 continue
-            if code == LOCKED:  # another process has a run of this stack: this one can be trained
+            if code == LOCKED:  # another process trains a run of this stack; this one is free
                 if status.state == "running":
                     run_dir.write_status(replace(status, state="queued", launcher=this_process()))
                 continue
@@ -223,5 +223,5 @@ def _why(run_dir: RunDir, code: int) -> str:
 
 def _last_line(run_dir: RunDir) -> str:
     with suppress(OSError):
-        return last_line(run_dir.log) or "it said nothing"
-    return "it said nothing"
+        return last_line(run_dir.log) or "its log is empty"
+    return "its log is empty"

@@ -1,4 +1,4 @@
-"""How many workers train on this machine at once, whoever launched them."""
+"""Limit the number of workers on this machine, across all launchers."""
 
 import hashlib
 import os
@@ -15,15 +15,13 @@ from lop_engine.locks import try_lock
 
 
 class Places:
-    """Places for workers over one runs directory: one a core, and on each GPU as many as the plan has there.
+    """Places for workers of one runs directory: one per core, and on each GPU as many as the plan uses.
 
-    Each Slurm job has places of its own.
-
-    A place is a locked file of this machine. The worker inherits the lock, so the place is free when the worker and
-    its launcher are gone, however they end.
+    Each Slurm job has its own places. A place is a locked file on this machine. The worker inherits the lock, so the
+    place becomes free when the worker and its launcher have ended, however they end.
 
     Args:
-        is_limited: False if a person has said how many workers there are to be: those take further places.
+        is_limited: False if `--workers` sets the number; more places are then made as needed.
     """
 
     def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
@@ -37,9 +35,9 @@ class Places:
         self._is_limited = is_limited
 
     def take(self, device: str) -> int | None:
-        """The descriptor of a free place on a device; None if there is none.
+        """Take a free place on a device and return its descriptor; None if all are taken.
 
-        Where no file can be locked nobody is counted: the descriptor is that of ``/dev/null``.
+        If files cannot be locked, workers are not counted and the descriptor is that of ``/dev/null``.
         """
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -64,11 +62,11 @@ class Places:
             self._directory.rmdir()
 
     def explain(self, device: str) -> str:
-        """Why a worker has to wait."""
-        where = f"all {len(cores())} cores" if device == "cpu" else device
+        """Message for a worker that has to wait."""
+        where = "all cores" if device == "cpu" else device
         return (
             f"waiting: other workers of {self._runs_dir} use {where}; the next run starts when one of them ends "
-            "(--workers N does not wait)"
+            "(with --workers N it starts at once)"
         )
 
     def _names(self, device: str) -> Iterator[str]:
@@ -81,7 +79,7 @@ class Places:
 
 
 def _card(device: str) -> str:
-    """The GPU that torch calls ``cuda:1``, by the name that every process here has for it."""
+    """A name for the GPU that torch calls ``cuda:1``, the same in every process on this machine."""
     number = int(device.partition(":")[2] or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     name = visible[number].strip() if number < len(visible) else ""

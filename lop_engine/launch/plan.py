@@ -15,9 +15,9 @@ from lop_engine.streams import steps_drawn_at_once
 
 MAX_SEEDS_ON_GPU = 60
 MAX_WORKERS_ON_GPU = 8
-"""Processes take turns on a GPU. More settings than that follow one another."""
+"""Processes take turns on a GPU. Further settings wait for a worker."""
 EFFICIENT_STACK = 10
-"""Seeds below which a GPU is left partly idle: fewer workers rather than smaller stacks."""
+"""With fewer seeds a stack leaves a GPU partly idle, so the plan has fewer workers rather than smaller stacks."""
 CURVATURE_BATCH = 100
 WORKER_BYTES_ON_GPU = 3 * 2**30
 """What a worker takes whatever its seeds: libraries, their workspace, and the curvature's images in flight."""
@@ -31,7 +31,7 @@ class Resources:
     threads: int
     seeds_per_worker: int
     note: str = ""
-    """Why a GPU that is here is not used; empty otherwise."""
+    """Why a GPU that is present is not used; empty otherwise."""
 
     @property
     def workers(self) -> int:
@@ -51,8 +51,8 @@ def decide_resources(
 ) -> Resources:
     """Choose devices, workers and the size of stacks.
 
-    On a GPU a stack holds all seeds of a setting, if memory allows; settings share a GPU, a worker each, so that all
-    of them advance. On a CPU there is a worker a core, with small stacks.
+    On a GPU a stack holds all seeds of a setting, if memory allows; settings share a GPU with one worker each, so that
+    all of them advance. On a CPU there is one worker per core, with small stacks.
 
     Args:
         specs: of the runs to train, one a run; if one of them says `use_gpu` false, ``auto`` is the CPU.
@@ -64,7 +64,7 @@ def decide_resources(
     if gpus:
         return _share_gpus(gpus, specs, workers, seeds_per_worker, note)
     cores = num_cores()
-    # A stack of two takes little longer than one seed: worth it where all runs can then start at once.
+    # A stack of two takes little longer than one seed: worth it if all runs can then start at once.
     size = seeds_per_worker or (2 if (workers or cores) < len(specs) <= 2 * (workers or cores) else 1)
     count = workers or max(1, min(cores, -(-len(specs) // size)))
     return Resources(["cpu"] * count, max(1, cores // count), size, note)
@@ -75,7 +75,7 @@ def _share_gpus(
 ) -> Resources:
     """Give each setting a worker, as far as memory and cores allow; workers are spread over the GPUs in turn.
 
-    A setting's seeds are cut into several stacks if there are more GPUs than settings, or if that loads all GPUs alike.
+    A setting's seeds are split into stacks if there are more GPUs than settings, or if that loads all GPUs equally.
     """
     names, seeds = list(gpus), Counter(specs)
     most = max(seeds.values())
@@ -98,12 +98,12 @@ def _share_gpus(
 
 
 def seed_bytes_on_gpu(spec: Spec) -> int:
-    """What one more seed of a stack takes at most, half of it again for what the allocator cannot reuse.
+    """Upper limit on the bytes of one more seed in a stack, including 50 % that the allocator may be unable to reuse.
 
-    163 MiB at the paper's protocol. Without that half, and without the random numbers, it is what a CPU takes
-    (`tests/engine/test_other_devices.py`). Random numbers: a GPU draws those of an epoch's steps together, as far as
-    `streams.DRAWN_AT_ONCE_BYTES` hold. Shrink-and-perturb takes one for each weight: 12 steps x 177,218 x 4 bytes =
-    8.5 MB a seed, 255 MB for 30, and one step's beside them. Other methods take fewer.
+    163 MiB at the paper's protocol. Without the 50 % and the random numbers, it is what a CPU uses
+    (`tests/engine/test_other_devices.py`). A GPU draws the random numbers of an epoch's steps together, up to
+    `streams.DRAWN_AT_ONCE_BYTES`. Shrink-and-perturb needs one per weight: 12 steps x 177,218 x 4 bytes = 8.5 MB per
+    seed, 255 MB for 30, plus those of the current step. Other methods need fewer.
     """
     image = 3 * 32 * 32 * 4
     # As stored (a byte a value), as seen, and in the epoch's order.
@@ -116,12 +116,12 @@ def seed_bytes_on_gpu(spec: Spec) -> int:
 
 
 def _num_parameters(spec: Spec) -> int:
-    """Weights and biases of the convolutional network (`nets.ConvNet`), to the rounding of its widths."""
+    """Number of weights and biases of `nets.ConvNet`, apart from the rounding of its widths."""
     return int(174_080 * spec.width**2 + (2_880 + 128 * spec.num_classes) * spec.width) + spec.num_classes
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
-    """The GPUs to train on, their free bytes by torch's name, none for the CPU; and why one is left out.
+    """Free bytes by torch's name of the GPUs to train on (empty for the CPU), and why a GPU is left out.
 
     Raises:
         LaunchError: torch cannot use the device.
@@ -133,9 +133,9 @@ def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
     gpus = find_gpus()
     found = gpus.free_bytes
     if device == "auto" and gpus.problem and not found:
-        return {}, f"training on the CPU, as torch cannot use the GPU: {gpus.problem}"
+        return {}, f"training on the CPU because torch cannot use the GPU: {gpus.problem}"
     if device in ("auto", "cuda") and (found or device == "auto"):
-        return found, f"left out, as torch cannot use it: {gpus.problem}" if gpus.problem else ""
+        return found, f"left out a GPU that torch cannot use: {gpus.problem}" if gpus.problem else ""
     if device in found:
         return {device: found[device]}, ""
     why = f"torch cannot use the GPU: {gpus.problem}" if gpus.problem else "no such GPU here"
@@ -146,7 +146,7 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
     """Cut each setting's seeds into stacks; stacks of different settings take turns, so that all methods advance.
 
     Args:
-        specs: of the runs, where seeds of a setting may have different ones: a worker trains one spec.
+        specs: by run. Seeds of a setting may have different specs; a worker trains one spec.
     """
     by_setting: dict[tuple[str, str, Spec | None], list[RunDir]] = defaultdict(list)
     for run_dir in run_dirs:

@@ -23,7 +23,7 @@ from lop_engine.scheduler import Scheduler, has_job
 from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
 _Verdict = Literal["new", "begun", "done", "submitted", "left"]
-"""What a run is to this command: to be made, to be taken up, ended, a Slurm job's, or somebody else's by now."""
+"""What a run is to this command: new, unfinished, ended, a Slurm job's, or taken by another process."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prepared:
     """What there is to do: runs to train (new or unfinished), and those already done."""
 
     to_train: list[RunDir]
-    """They wait in this process's queue."""
+    """Runs in this process's queue."""
     resumed: list[RunDir]
     """The part of `to_train` that resumes from a checkpoint."""
     done: list[RunDir]
@@ -39,12 +39,12 @@ class Prepared:
     """Those that a job in Slurm's queue will train."""
 
 
-#: Keys in which a run may differ from its experiment file: it keeps the values that it was begun with.
+#: Keys in which a run may differ from its experiment file: it keeps the values that it began with.
 _KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every"}
 
 
 def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs with the values that those begun before keep, whatever their file says now.
+    """Return the runs; those that exist keep their old values of these keys, whatever their file says now.
 
     A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
     """
@@ -72,18 +72,18 @@ def prepare_run_dirs(
     handed_over: str | None = None,
     job_options: Sequence[str] | None = None,
 ) -> Prepared:
-    """Make or take up the directory of every run, and queue those to train for this process; all of them or none.
+    """Make or reuse the directory of every run, and queue those to train for this process; all of them or none.
 
-    Every run is looked at before the first is changed, and again under its lock: another command may have begun,
-    ended or removed it meanwhile. Records are removed (`fresh`) when all runs are taken.
+    Every run is checked before the first is changed, and again under its lock: another command may have started, ended
+    or removed it meanwhile. With `fresh`, records are removed only when all runs are taken.
 
     Args:
-        fresh: remove what there is of these runs, and start over.
-        handed_over: token of the process that has queued runs for this one: take up those, and no others.
-        job_options: what was typed for the jobs they are for; None if this machine trains them.
+        fresh: remove existing records of these runs, and start over.
+        handed_over: token of the process that has queued runs for this one: take only those.
+        job_options: `--slurm` options of the jobs that will train them; None if this machine trains them.
     Raises:
-        LaunchError: another process trains a run or has it in its queue; it was begun with another configuration; or
-            one that is to start over waits in Slurm's queue or lies behind a link.
+        LaunchError: another process trains or has queued a run; a run began with another configuration; or a run to
+            start over waits in Slurm's queue or lies behind a symbolic link.
     """
     by_dir = {RunDir.of(runs_dir, run): run for run in runs}
     look = _Look(FileClock(runs_dir), Scheduler(), fresh, handed_over)
@@ -91,7 +91,7 @@ def prepare_run_dirs(
         look.judge(run_dir, run)
     verdicts: dict[RunDir, _Verdict] = {}
     with Claims(job_options, handed_over) as claims:
-        for run_dir in sorted(by_dir):  # in one order, so that of two commands one gets all
+        for run_dir in sorted(by_dir):  # in a fixed order, so that one of two commands gets all
             with hold(run_dir):
                 verdicts[run_dir] = look.take(claims, run_dir, by_dir[run_dir])
         to_start_over = [run_dir for run_dir in verdicts if fresh and verdicts[run_dir] == "begun"]
@@ -110,7 +110,7 @@ def prepare_run_dirs(
 
 @dataclass(frozen=True)
 class _Look:
-    """Judges runs, as often as they are looked at."""
+    """Decides how this command treats each run."""
 
     clock: FileClock
     scheduler: Scheduler
@@ -118,7 +118,7 @@ class _Look:
     handed_over: str | None
 
     def judge(self, run_dir: RunDir, run: Run) -> _Verdict:
-        """What is to be done with a run. Raises LaunchError."""
+        """Decide what to do with a run. Raises LaunchError."""
         if run_dir.run_json.exists():
             with suppress(FileNotFoundError):  # it is being removed
                 return self._judge_existing(run_dir, run)
@@ -146,7 +146,7 @@ class _Look:
         return "begun" if self.fresh or status.state not in ENDED else "done"
 
     def take(self, claims: Claims, run_dir: RunDir, run: Run) -> _Verdict:
-        """Look again at a run whose lock is held, and queue it if it is to be trained. Raises LaunchError."""
+        """Check a run again under its lock, and queue it if it is to be trained. Raises LaunchError."""
         verdict = self.judge(run_dir, run)
         if verdict == "begun":
             claims.take(run_dir, _read_status(run_dir, self.fresh))
@@ -156,7 +156,7 @@ class _Look:
 
 
 def _start_over(run_dir: RunDir, run: Run) -> _Verdict:
-    """Replace a run that waits in our queue by a new one of the same name."""
+    """Replace a run in our queue with a new one of the same name."""
     with hold(run_dir):
         status = run_dir.read_status()
         if not is_ours(status):  # stopped meanwhile
@@ -169,12 +169,12 @@ def _start_over(run_dir: RunDir, run: Run) -> _Verdict:
 def take_up(
     run_dirs: Sequence[RunDir], job_options: Sequence[str] | None = None, handed_over: str | None = None
 ) -> Prepared:
-    """Queue runs that were begun before for this process; all of them or none.
+    """Queue existing runs for this process; all of them or none.
 
     Args:
         job_options, handed_over: as of `prepare_run_dirs`; runs that were handed over and stopped meanwhile are left.
     Raises:
-        LaunchError: another process trains a run, has it in its queue, or has ended it meanwhile.
+        LaunchError: another process trains a run, has queued it, or has ended it meanwhile.
     """
     for run_dir in run_dirs:
         with _advice(run_dir):
@@ -235,7 +235,7 @@ def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
     """Make a run directory; run.json, which makes it a run, comes last. Raises LaunchError."""
     try:
         if run_dir.path.exists():
-            run_dir.clear()  # what a command that was killed has left of making it
+            run_dir.clear()  # left behind by a command that was killed
         run_dir.path.mkdir(parents=True)
         run_dir.write_status(replace(status, num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings))
         write_json(run_dir.run_json, _run_config(run), durable=True)
@@ -244,7 +244,7 @@ def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
 
 
 def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
-    """Raise LaunchError for records that no run.json belongs to: it may have been removed by mistake."""
+    """Raise LaunchError for records without a run.json, which may have been removed by mistake."""
     kept = [path for path in (*run_dir.records, run_dir.checkpoint) if path.exists()]
     if kept and not fresh:
         raise LaunchError(
@@ -281,7 +281,7 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     """Two configurations under one name would mix their results; what was imported has no weights to go on from."""
     if "imported" in run_dir.read_config():
         raise LaunchError(
-            f"{run_dir.name}: was imported, so it has no weights to train on from; "
+            f"{run_dir.name}: was imported, so it has no weights to resume from; "
             f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
@@ -296,6 +296,6 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
 
 
 def _or_fresh(run_dir: RunDir) -> str:
-    """Starting over is no advice where it would remove whole records."""
+    """Advise starting over only if that would not remove whole records."""
     kept = kept_records(run_dir)
     return f"; {kept}" if kept else ", or start over with --fresh"

@@ -1,4 +1,4 @@
-"""Remove runs: all that were named, or none."""
+"""Remove all the runs that were named, or none."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -10,10 +10,10 @@ from lop_engine.rundir import RunDir
 
 
 def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:
-    """The identity of each run as it is now, None where that cannot be read.
+    """The current identity of each run; None if it cannot be read.
 
     Raises:
-        LaunchError: a run lies behind a link, or in the queue of another process.
+        LaunchError: a run lies behind a symbolic link, or another process has queued it.
     """
     found = {}
     for run_dir in run_dirs:
@@ -25,10 +25,10 @@ def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:
 
 
 def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:
-    """Remove runs that are still those that were looked at; return them. Those that are gone already are left out.
+    """Remove runs that still have the given identities; return them. Runs that are already gone are left out.
 
     Raises:
-        LaunchError: one is trained, queued or was started over meanwhile. Nothing has been removed.
+        LaunchError: a run is being trained, is queued, or was started over meanwhile. Nothing has been removed.
     """
     there = []
     with Claims() as claims:
@@ -47,7 +47,7 @@ def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:
 def _claim(claims: Claims, run_dir: RunDir, identity: str | None) -> None:
     if _identity(run_dir) != identity:
         raise LaunchError(f"{run_dir.name}: was started over meanwhile by another lop command; it is kept")
-    with suppress(StoreError):  # what is damaged is nobody's
+    with suppress(StoreError):  # a damaged status has no owner
         claims.take(run_dir, run_dir.read_status())
 
 

@@ -1,4 +1,4 @@
-"""What becomes of runs whose worker failed: it depends on the worker's exit status."""
+"""Decide how to retry runs whose worker failed, by the worker's exit status."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from lop_engine.rundir import RunDir
 
 @dataclass(frozen=True)
 class Decision:
-    """Stacks to queue again, and what to tell people."""
+    """Stacks to queue again, and messages to show."""
 
     reports: list[str]
     first: list[list[RunDir]] = field(default_factory=list)
-    """Ahead of the stacks that wait: their turn had come."""
+    """Stacks to put at the front of the queue, because they had already started."""
     last: list[list[RunDir]] = field(default_factory=list)
 
 
 class Retries:
-    """Decides how runs are tried again.
+    """Decides how runs are retried.
 
-    A run whose worker died is tried `limit` times. Two failures have a remedy, which needs no luck and does not count:
-    without CUDA graphs where one cannot be captured, and in two smaller stacks where memory runs out.
+    A run whose worker died is retried `limit` times. Two failures have a remedy that does not count as a retry:
+    training without CUDA graphs if one cannot be captured, and in two smaller stacks if memory runs out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,11 +31,11 @@ class Retries:
         self._options: dict[RunDir, list[str]] = {}
 
     def worker_options(self, stack: Sequence[RunDir]) -> list[str]:
-        """Options of a stack's next worker, from what happened to the ones before it."""
+        """Options of a stack's next worker, given the failures of earlier ones."""
         return self._options.get(stack[0], [])
 
     def decide(self, code: int, stack: Sequence[RunDir], failed: dict[RunDir, str]) -> Decision:
-        """Decide about runs of a stack that failed, and why, when its worker ended with exit status `code`."""
+        """Decide how to retry a stack's `failed` runs (each with its reason), given the worker's exit status `code`."""
         if code == NO_CUDA_GRAPH and not self.worker_options(stack):
             return self._without_graphs(failed)
         if code == OUT_OF_MEMORY and len(stack) > 1:

@@ -78,7 +78,7 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
     views, all_views = list(views), list(all_views)
     dequeued = [view.dir for view in views if view.state == "queued" and _dequeue(view.dir)]
-    # The others have got a worker since they were looked at.
+    # The others have been given a worker meanwhile.
     begun = {view.dir: _look_again(view) for view in views if view.state == "queued" and view.dir not in dequeued}
     views, all_views = ([begun.get(view.dir, view) for view in some] for some in (views, all_views))
     plan = plan_stop(views, all_views)
@@ -92,7 +92,7 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
 
 
 def _dequeue(run_dir: RunDir) -> bool:
-    """Stop a run that waits for a worker; return whether it does not get one."""
+    """Stop a run that waits for a worker; return False if a worker may have taken it."""
     with suppress(OSError, StoreError, LaunchError), hold(run_dir):
         status = run_dir.read_status()
         if status.state == "queued":

@@ -16,7 +16,7 @@ from lop_engine.streams import Stream
 
 
 class Perturbation(Mechanism):
-    """Noise of standard deviation `spec.perturb_scale`, from a stream of each seed's own."""
+    """Noise of standard deviation `spec.perturb_scale`, from a separate stream for each seed."""
 
     def __init__(self, spec: Spec, params: Params, seeds: Sequence[int]) -> None:
         self.scale = spec.perturb_scale

@@ -1,4 +1,4 @@
-"""The random numbers of each training step, every seed's from a stream of its own.
+"""The random numbers of each training step, from a separate stream for each seed.
 
 Dimensions: S seeds, K steps whose numbers are drawn together, N numbers a step.
 """
@@ -16,10 +16,10 @@ from lop_engine.streams import Stream, steps_drawn_at_once, torch_seed
 class StepNumbers:
     """Draws a step's random numbers into `of_step_SN`, the same tensor every time, as a CUDA graph requires.
 
-    A GPU draws the numbers of an epoch's steps together: one launch a seed and epoch, and one copy a step. On a GPU
+    A GPU draws the numbers of an epoch's steps together: one launch per seed and epoch, and one copy per step. On a GPU
     torch's numbers depend on the size of the draw, and for large draws on the GPU's number of multiprocessors
-    (pytorch#196613). On a CPU, too, normal numbers depend on the size of the draw (torch makes them in groups of 16),
-    so a CPU draws step by step, and existing runs keep their numbers.
+    (pytorch#196613). On a CPU normal numbers also depend on the size of the draw (torch makes them in groups of 16),
+    so a CPU draws step by step and existing runs keep their numbers.
 
     Args:
         count: numbers a step, N.
@@ -50,7 +50,7 @@ class StepNumbers:
         self._next = self._drawn_SKN.shape[1]
 
     def draw(self) -> None:
-        """Put the coming step's numbers into `of_step_SN`."""
+        """Put the next step's numbers into `of_step_SN`."""
         num_drawn = self._drawn_SKN.shape[1]
         if self._next == num_drawn:
             for of_seed_KN, generator in zip(self._drawn_SKN, self._generators, strict=True):

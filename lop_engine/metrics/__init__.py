@@ -1,6 +1,6 @@
 """The metrics: pure tensor functions over the seed axis, each defined by its docstring (docs/metrics.md has them all).
 
-`Measurement` computes those that a spec names. Names stand in `lop_engine.records`.
+`Measurement` computes those that a spec names. Their names are in `lop_engine.records`.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ from lop_engine.transfers import HostCopies
 __all__ = ["REGISTRY", "Measurement", "Metric", "Probe", "measure", "weight_magnitude"]
 
 SPECTRUM_THREADS = 4
-"""Threads that compute the spectra of a GPU's seeds, at about 2 ms a seed."""
+"""Threads that compute the spectra of a GPU's seeds, about 2 ms per seed."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Metric:
     function: Callable[..., Tensor]
     on_probe: Callable[[Probe], Tensor]
     of_spectrum: bool = False
-    """Whether it is a function of the singular values alone: computed on the host."""
+    """Whether it depends only on the singular values, and is computed on the host."""
 
 
 def _curvature(probe: Probe) -> Tensor:
@@ -73,13 +73,13 @@ REGISTRY: dict[str, Metric] = {
 
 
 class Measurement:
-    """The named metrics of a probe; those that need hidden layers are left out where there are none.
+    """The named metrics of a probe, without those that need hidden layers if there are none.
 
-    Making it queues the device's part and its way to the host. `result` waits for that and computes what follows from
-    the spectrum on the host: on a GPU torch finds singular values seed by seed, and waits for each.
+    The constructor queues the work on the device and the copy to the host. `result` waits for both and computes the
+    metrics of the spectrum on the host, because torch computes singular values on a GPU seed by seed, waiting for each.
 
     Args:
-        sound_S: false for a seed whose metrics shall all be NaN.
+        sound_S: false for a seed whose metrics are all to be NaN.
     """
 
     def __init__(self, names: Iterable[str], probe: Probe, sound_S: Tensor) -> None:
@@ -106,7 +106,7 @@ def measure(names: Iterable[str], probe: Probe) -> dict[str, Tensor]:
 
 
 def _singular_values_in_threads(activations_SBF: Tensor) -> Tensor:
-    """`singular_values` of a stack on the host, its seeds shared out among threads."""
+    """`singular_values` of a stack on the host, with its seeds divided among threads."""
     share = -(-len(activations_SBF) // SPECTRUM_THREADS)
     return torch.cat(list(_spectrum_threads().map(singular_values, activations_SBF.split(share))))
 

@@ -1,4 +1,4 @@
-"""Valid TinyDB JSON in any layout: saved again by stock TinyDB, an editor or jq, with other line ends, with a BOM.
+"""Valid TinyDB JSON in any layout: saved again by stock TinyDB, an editor or jq, with other line endings, with a BOM.
 
 Our own layout is read line by line. A file in any other one is parsed whole, and only when it has changed.
 """
@@ -15,37 +15,37 @@ from lop_engine.store.layout import HEADER_BYTES, TAIL, Documents, OutOfStepErro
 
 #: A file that changed less than this ago may change again without a new time stamp.
 _SETTLED_S = 2.0
-#: The closing brackets of a table and of the file lie no further apart, with the blanks between them.
+#: Maximum distance in bytes of the closing brackets of the table and of the file, including white space.
 _CLOSING_BYTES = 256
 
 Stamp = tuple[int, ...]
 
 
 def stamp_of(stat: os.stat_result) -> Stamp | None:
-    """Tells a file's content from the one before; None while it is too new to tell."""
+    """Identifies a file's content; None while the file is too new for that."""
     if abs(time.time() - stat.st_mtime) < _SETTLED_S:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
 def may_be_resaved(rest: bytes) -> bool:
-    """Whether a file may be valid JSON all the same that holds `rest` behind the last line that is ours."""
+    """Whether a file with `rest` after its last line in our layout may still be valid JSON."""
     return not TAIL.startswith(rest) and b"".join(rest[-_CLOSING_BYTES:].split()).endswith(b"}}")
 
 
 def ends_otherwise(fd: int, offset: int) -> bool:
-    """The same of an open file whose last line that is ours ends at `offset`."""
+    """The same for an open file whose last line in our layout ends at `offset`."""
     size = os.fstat(fd).st_size
     return may_be_resaved(pread(fd, max(offset, size - _CLOSING_BYTES), size))
 
 
 def parse_any_layout(content: bytes, table: str) -> Documents:
-    """The documents of `table` in the order of their tasks, or of their numbers where they name no task.
+    """The documents of `table` in the order of their tasks, or of their numbers if they have no task.
 
     A file whose first line is ours must number its documents 1, 2, ...: there a missing number is damage.
 
     Raises:
-        OutOfStepError: no valid JSON, or no such table; names the line where there is one.
+        OutOfStepError: not valid JSON, or no such table; names the line if known.
     """
     found = _parse(content)
     documents = found.get(table) if isinstance(found, dict) else None
@@ -64,14 +64,14 @@ def parse_any_layout(content: bytes, table: str) -> Documents:
 
 
 def in_order(documents: Documents) -> Documents:
-    """The same documents with tasks that never decrease; in their present order where one names no task."""
+    """The documents sorted by task; in their present order if one has no task."""
     if all(type(document.get("task")) is int for document in documents):
         return sorted(documents, key=lambda document: document["task"])
     return documents
 
 
 def load_json(text: str | bytes) -> Any:
-    """What any JSON parser can read, as JSON without NaN and infinities: null stands for them. Raises ValueError."""
+    """Parse JSON as permissively as Python does; NaN and infinities become None. Raises ValueError."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as problem:
@@ -83,7 +83,7 @@ def load_json(text: str | bytes) -> Any:
 
 
 def is_torn_header(content: bytes, table: str) -> bool:
-    """Whether a file holds no more than a part of our first line, as after a power failure."""
+    """Whether a file holds only part of our first line, as after a power failure."""
     return header(table).startswith(content)
 
 

@@ -80,13 +80,13 @@ def _with_file(path: Path, read: Callable[[int, int], _T], otherwise: _T) -> _T:
     except FileNotFoundError:
         return otherwise
     except (KeyError, TypeError):
-        raise StoreError(f"{path}: a document does not say its task") from None
+        raise StoreError(f"{path}: a document has no task number") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {why(error)}") from None
 
 
 def _is_resaved(fd: int, first: int, path: Path) -> bool:
-    """Whether the lines that are ours do not reach to the end of the file, and it is valid JSON all the same."""
+    """Whether a file is valid JSON although its lines in our layout end before the file does."""
     last = last_document(fd, first)
     if not ends_otherwise(fd, last[2] if last else first - 1):
         return False
@@ -120,7 +120,7 @@ def _parsed_whole(path: Path, stamp: Stamp | None) -> dict[int, bytes] | str:
     except OutOfStepError as problem:
         return str(problem)
     except (KeyError, TypeError):
-        return "a document does not say its task"
+        return "a document has no task number"
 
 
 def _read_task(fd: int, first: int, task: int) -> Documents:
@@ -169,7 +169,7 @@ def _documents(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, int, d
 
 
 def _task_of(document: dict[str, Any]) -> int:
-    """Raises KeyError or TypeError: no task."""
+    """The task of a document. Raises KeyError or TypeError if it has none."""
     if not isinstance(document["task"], int):
         raise TypeError
     return document["task"]

@@ -12,18 +12,18 @@ Documents = list[dict[str, Any]]
 #: Closes the table and the file; every append overwrites it and writes it anew.
 TAIL = b"\n}}\n"
 
-#: No first line of ours is longer.
+#: Maximum length of our first line.
 HEADER_BYTES = 256
 
 _LEAST_CHUNK_BYTES, _CHUNK_BYTES = 4 * 1024, 64 * 1024
 
-#: An editor may have put blanks about a line's parts.
+#: An editor may have added white space around the parts of a line.
 _LINE = re.compile(rb'\s*"([1-9][0-9]*)"\s*:\s*(\{.*\})\s*', re.DOTALL)
 _HEADER = re.compile(rb'\{"([A-Za-z_][A-Za-z0-9_]*)": \{')
 
 
 class OutOfStepError(Exception):
-    """What the file holds does not follow what was read: caught mid-write, replaced, or damaged."""
+    """The file does not continue what was read: it is being written, was replaced, or is damaged."""
 
 
 def header(table: str) -> bytes:
@@ -79,7 +79,7 @@ def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
 
 
 def last_document(fd: int, first: int) -> tuple[int, dict[str, Any], int] | None:
-    """Return (number, document, end offset) of the last whole line of an open file behind `first`, if there is one."""
+    """Return (number, document, end offset) of the last whole line of an open file after `first`, if any."""
     for start, line in lines_backwards(fd, first):
         whole = without_separator(line)
         if parsed := parse_line(whole):

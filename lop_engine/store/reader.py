@@ -30,8 +30,8 @@ class TableTail:
     """Follows one record file: each call to `read_new` returns the documents that came since the last.
 
     A file that does not exist yet has no documents. A file that was replaced or cut back (a run started
-    afresh, or resumed from a checkpoint) is read again from its start; `restarts` counts these, so that a
-    caller can drop what it holds. So is a file that is valid TinyDB JSON in another layout, whenever it changes.
+    afresh, or resumed from a checkpoint) is read again from its start, and so is a file of valid TinyDB JSON in another
+    layout whenever it changes; `restarts` counts these, so that a caller can drop what it holds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +40,12 @@ class TableTail:
         self.table: str | None = None
         self.num_documents = 0
         self.is_resaved = False
-        """Whether the file is in another layout than ours."""
+        """Whether the file is in a layout other than ours."""
         self._offset = 0
         self._last_line = b""
         self._inode: int | None = None
         self._whole_at: Stamp | None = None
-        """The file that was parsed whole last, and below what was wrong with it."""
+        """Stamp of the file that was last parsed whole; `_whole_problem` is what was wrong with it."""
         self._whole_problem = ""
 
     def read_new(self) -> Documents:

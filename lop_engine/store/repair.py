@@ -24,15 +24,15 @@ class Repaired:
     kept: int
     """Documents that were whole; they are numbered anew, in their order."""
     dropped: list[int]
-    """Lines that hold anything else, counted from 1."""
+    """Lines that hold something else, counted from 1."""
     backup: Path
     """The file as it was."""
 
 
 def repair_table(path: Path, table: str) -> Repaired:
-    """Rewrite a record file with its whole documents alone, and keep it as it was beside it.
+    """Rewrite a record file with only its whole documents, and keep the old file beside it.
 
-    The run's lock must be held: nobody else may write.
+    The run's lock must be held, so that nothing else writes.
 
     Raises:
         StoreError: the file holds another table.
@@ -43,7 +43,7 @@ def repair_table(path: Path, table: str) -> Repaired:
 
 
 def num_whole_documents(path: Path) -> int:
-    """How many documents `repair_table` would keep; 0 of a file that cannot be read or holds another table."""
+    """How many documents `repair_table` would keep; 0 for a file that cannot be read or holds another table."""
     try:
         return len(salvage(_content(path), path.stem, str(path))[0])
     except (StoreError, OSError):
@@ -74,7 +74,7 @@ def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int
         line = _drop(text, position, start, line, table, dropped)
         line += text.count("\n", start, end)
         position = end
-        # A file that was being written over holds the end of its old content behind the new one.
+        # A file that was being overwritten holds the end of its old content after the new.
         key = number, document.get("task"), document.get("epoch")
         if key not in seen:
             documents.append(document)
@@ -105,13 +105,13 @@ def _fills_lines(text: str, start: int, end: int) -> bool:
 
 
 def _is_record(document: dict[str, Any]) -> bool:
-    """Tells a document from what a torn one holds inside, and from a torn one that reads on into the next."""
+    """Whether this is a document, and not part of a torn one or a torn one that runs into the next."""
     holds_others = any(key.isdecimal() and isinstance(value, dict) for key, value in document.items())
     return type(document.get("task")) is int and not holds_others
 
 
 def _drop(text: str, start: int, end: int, line: int, table: str, dropped: list[int]) -> int:
-    """Note the lines between two documents that hold more than the layout's own marks; return the line of `end`."""
+    """Collect the lines between two documents that hold more than punctuation; return the line number of `end`."""
     between = text[start:end]
     opening = re.match(rf'\s*\{{\s*"{table}"\s*:\s*\{{', between) if start == 0 else None
     skipped = opening.end() if opening else 0

@@ -1,4 +1,4 @@
-"""Replace a record file by one in our layout, in one step, and keep the old one beside it."""
+"""Replace a record file with one in our layout, atomically, and keep the old file beside it."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ from lop_engine.store.layout import TAIL, document_line, header
 
 
 def rewrite_table(path: Path, table: str, documents: Iterable[Mapping[str, Any]], old: str) -> Path:
-    """Write `documents`, numbered from 1, to `path`; return where the file is kept that was there.
+    """Write `documents`, numbered from 1, to `path`; return the path of the kept old file.
 
-    The run's lock must be held. All is on the disk when this returns, and at any moment before it `path` is whole.
+    The run's lock must be held. Everything is on the disk when this returns, and until then `path` is always whole.
 
     Args:
-        old: the word that the kept file's name ends in, before a number: ``tasks.json.damaged-1``.
+        old: the suffix of the kept file's name, before a number: ``tasks.json.damaged-1``.
     Raises:
-        OSError: the disk refuses; `path` is as it was.
+        OSError: writing failed; `path` is unchanged.
     """
     backup = _keep(path, old)
     with replacing(path, durable=True) as file:
@@ -31,7 +31,7 @@ def rewrite_table(path: Path, table: str, documents: Iterable[Mapping[str, Any]]
 
 
 def _keep(path: Path, word: str) -> Path:
-    """Give the file a second name beside its own; a copy where the file system has no links."""
+    """Hard-link the file to a second name beside it; copy it if the file system has no links."""
     for number in count(1):
         backup = path.with_name(f"{path.name}.{word}-{number}")
         try:

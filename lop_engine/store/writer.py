@@ -30,7 +30,7 @@ class TableWriter:
 
     Opening an existing file cuts a torn tail back to the last whole document; a new file is made under a
     temporary name and appears complete. A file in another layout (saved again by TinyDB, an editor or jq) is first
-    rewritten in ours; `resaved` is where it is kept.
+    rewritten in ours; `resaved` is the path of the old file.
 
     Args:
         path: the file.
@@ -105,14 +105,14 @@ class TableWriter:
         self.close()
 
     def _check_layout(self, table: str) -> None:
-        """Mend a torn first line; rewrite a file that is whole in another layout."""
+        """Repair a torn first line; rewrite a whole file in another layout."""
         start = os.pread(self._fd, len(self._header) + 1, 0)
         if is_torn_header(start, table):  # the power failed early
             self._write_at(0, self._header)
         elif start != self._header + b"\n":
             self._convert(table)
         elif ends_otherwise(self._fd, self._last_whole_document()[1]):
-            with contextlib.suppress(StoreError):  # it is ours, and torn
+            with contextlib.suppress(StoreError):  # in our layout, and torn
                 self._convert(table)
 
     def _convert(self, table: str) -> None:
@@ -125,11 +125,11 @@ class TableWriter:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
 
     def _advice(self) -> str:
-        """What to do about a file that cannot be appended to."""
+        """Advice for a file that cannot be appended to."""
         num_whole = num_whole_documents(self.path)
         if not num_whole:
-            return "restore it from a backup; it holds no whole document"
-        return f"restore it from a backup, or lop doctor --repair keeps its {num_whole} whole documents"
+            return "it holds no whole document; restore it from a backup"
+        return f"restore it from a backup; without one, lop doctor --repair keeps its {num_whole} whole documents"
 
     def _close_table(self) -> None:
         """Make the file end behind the last document."""

@@ -1,4 +1,4 @@
-"""`--detach`: the command that was typed, once more, in a session of its own, takes over the runs just queued."""
+"""`--detach`: start the same command again in a new session, where it takes over the runs just queued."""
 
 import os
 import subprocess
@@ -9,18 +9,18 @@ from lop_engine.errors import LaunchError
 from lop_engine.processes import this_process
 from lop_tui.commands.console import Console, in_runs_dir, say
 
-#: Tells a launcher in the background who has queued its runs, and on which descriptor that process waits until they
-#: are taken over: ``<descriptor> <token>``.
+#: For a background launcher: the token of the process that queued its runs, and the descriptor on which that process
+#: waits for the takeover: ``<descriptor> <token>``.
 _DETACHED = "LOP_DETACHED"
 
 
 def handed_over() -> str | None:
-    """Token of the process that has queued runs for this one; None unless this is a launcher in the background."""
+    """Token of the process that has queued runs for this one; None unless this is a background launcher."""
     return os.environ.get(_DETACHED, "").partition(" ")[2] or None
 
 
 def say_taken() -> None:
-    """Let the process that has queued our runs end: they are in our queue now. Does nothing in the foreground."""
+    """Tell the process that queued our runs that we have taken them over. Does nothing in the foreground."""
     if handed_over():
         descriptor = int(os.environ[_DETACHED].partition(" ")[0])
         os.write(descriptor, b"taken")
@@ -28,10 +28,10 @@ def say_taken() -> None:
 
 
 def detach(console: Console, runs_dir: Path) -> int:
-    """Start the command that was typed in a session of its own, and wait until it has taken over our runs. Return 0.
+    """Start the same command in a new session, and wait until it has taken over our runs. Return 0.
 
     Raises:
-        LaunchError: it ended before it had.
+        LaunchError: it ended before that.
     """
     arguments = [word for word in sys.argv[1:] if word not in ("--detach", "--fresh", "--watch")]
     log_path = runs_dir / "launcher.log"
@@ -49,7 +49,7 @@ def detach(console: Console, runs_dir: Path) -> int:
     os.close(theirs)
     with open(ours, "rb") as answer:
         if not answer.read():
-            raise LaunchError(f"the process that should train in the background ended at once; see {log_path}")
+            raise LaunchError(f"the process to train in the background ended early; see {log_path}")
     say(console, f"training in the background (process {child.pid}, log {log_path})")
     say(console, f"follow it: lop watch{in_runs_dir(runs_dir)}    stop it: lop stop{in_runs_dir(runs_dir)}")
     return 0

@@ -67,13 +67,13 @@ def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> 
     longest = max(dict.fromkeys(specs.values()), key=lambda spec: costs[spec].of_run(spec))
     share = costs[longest].share_of_metrics(longest)
     if share > 0.5:
-        say(console, f"of which metrics {100 * share:.0f} %")
+        say(console, f"metrics take {100 * share:.0f} % of the time")
     for line in _curvature_and_metrics(plan, specs, costs):
         say(console, line)
 
 
 def _curvature_and_metrics(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> Iterator[str]:
-    """What `curvature_every` and `metrics_every` would save or cost, where it is at least a tenth of the time."""
+    """What `curvature_every` and `metrics_every` would save or cost, if that is at least a tenth of the time."""
     now, at_task_end, each_epoch, least = (
         plan_seconds(plan, specs, costs, **changes)
         for changes in ({}, {"curvature_every": 0}, {"curvature_every": 1}, {"metrics_every": 0})

@@ -74,7 +74,7 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
     if lengths[0] != lengths[1]:
         lines.append(f"{comparison.a.label} has {lengths[0]} tasks, {comparison.b.label} {lengths[1]}: the common ones")
     if comparison.left_out:
-        lines.append(f"left out, without all bins up to task {comparison.last_task}: {name_seeds(comparison.left_out)}")
+        lines.append(f"left out, lacking bins up to task {comparison.last_task}: {name_seeds(comparison.left_out)}")
     return lines + _alone(comparison)
 
 
@@ -87,7 +87,7 @@ def _parting(parts_at: float | None) -> str:
 def _alone(comparison: Comparison) -> list[str]:
     """Seeds without a partner, and what else makes the pairs unlike."""
     sides = (comparison.a, comparison.difference.only_a), (comparison.b, comparison.difference.only_b)
-    lines = [f"without a partner, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
+    lines = [f"unpaired, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
     unlike = [f"{key} ({a} and {b})" for key, (a, b) in protocol_differences(comparison.a, comparison.b).items()]
     if unlike:
         lines.append(f"warning: not the same protocol, so this is no difference of methods alone: {listed(unlike)}")
@@ -128,7 +128,7 @@ def about_holm(found: Sequence[Comparison]) -> list[str]:
 
 
 def notes_on_runs(groups: Sequence[Group]) -> list[str]:
-    """Runs that have not ended as they should, cannot be read, or lack a part of their records."""
+    """Runs that did not end normally, cannot be read, or lack some of their records."""
     lines = []
     for group in groups:
         told = [run for run in group.runs if not run.problem and run.state != "finished"]

@@ -1,4 +1,4 @@
-"""What commands print: plain sentences, tables and JSON. The one place where text leaves for a terminal."""
+"""What commands print: plain sentences, tables and JSON. All text for a terminal passes through here."""
 
 import json
 import math
@@ -18,15 +18,15 @@ from rich.text import Text
 from lop_engine.errors import LaunchError
 from lop_engine.logs import plain
 
-#: What stands for a character that the encoding of a terminal does not have.
+#: Replacements for characters that a terminal's encoding lacks.
 _IN_ASCII = {"±": "+-", "…": "~", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
 
 
 class Console(rich_console.Console):
-    """A console that shows text as it is: no markup, and no control character of a name or an error reaches it.
+    """A console that prints plain text: without markup, and without control characters in names and errors.
 
     Args:
-        pipe_width: of lines where there is no terminal, whose width they would have to fit.
+        pipe_width: line width if the output is not a terminal.
         settings: as of `rich.console.Console`.
     """
 
@@ -58,10 +58,10 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 def print_json(answer: Any) -> None:
-    """Print JSON alone: names exactly as they are, what is not finite as null."""
+    """Print only JSON: names unchanged, values that are not finite as null."""
     try:
         content = orjson.dumps(answer, option=orjson.OPT_INDENT_2)
-    except TypeError:  # a file name that is not UTF-8 has characters that only escapes can carry
+    except TypeError:  # a file name that is not UTF-8 needs escapes
         content = json.dumps(_finite(answer), indent=2).encode()
     sys.stdout.buffer.write(content + b"\n")
 
@@ -75,7 +75,7 @@ def _finite(value: Any) -> Any:
 
 
 def as_argument(path: Path) -> str:
-    """Return `path` as one word of a shell command that no program takes for an option."""
+    """Return `path` as one shell word that no program mistakes for an option."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 

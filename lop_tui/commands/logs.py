@@ -38,7 +38,7 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
                 time.sleep(POLL_S)  # a worker's last words come after its last status
             for block in iter(lambda: file.read(_CHUNK), b""):
                 *whole, rest = (rest + block).split(b"\n")
-                if len(rest) > _CHUNK:  # the rest of a line that never ends
+                if len(rest) > _CHUNK:  # the rest of an endless line
                     whole, rest = [*whole, rest], b""
                 for line in whole:
                     say(console, decode(line))

@@ -286,14 +286,14 @@ def _within_task(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
             shown.append(TaskEpochs(group, by_task))
         missing = [str(task) for task in tasks if task not in by_task]
         if missing:
-            plan.notes.append(f"left out: {group.label}, which has no {metric} in epochs of task {', '.join(missing)}")
+            plan.notes.append(f"left out: {group.label}, with no {metric} recorded within task {', '.join(missing)}")
     if not shown:
         raise UserError(
-            f"plot: --kind within-task: no {metric} is recorded in epochs of these tasks; name others with --at 1,100"
+            f"plot: --kind within-task: no {metric} is recorded within these tasks; choose others with --at 1,100"
         )
     if all(len(curves[0].task) == 1 for one in shown for curves in one.by_task.values()):
         keys = "metrics_every, curvature_every" if metric in COST_IN_EPOCHS else "metrics_every"
-        plan.notes.append(f"one epoch a task is recorded ({keys}): points, no curves")
+        plan.notes.append(f"only one epoch per task is recorded ({keys}): points instead of curves")
     return draw_epochs(shown, plan.metrics, look), look
 
 

@@ -80,7 +80,7 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
             say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
     readable = [view for view in chosen if not view.problem]
     waiting = [view for view in readable if view.state not in (*ENDED, "running")]
-    if queued_for_us := handed_over():  # what is no longer in that queue was stopped meanwhile
+    if queued_for_us := handed_over():  # runs no longer in that queue were stopped meanwhile
         waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
         return [view for view in waiting if view.state == "queued"]
     waiting = [view for view in waiting if not _holder(view)]
@@ -94,7 +94,7 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
 
 
 def _holder(view: RunView) -> str | None:
-    """``being trained by process 123 ...`` or ``queued by ...`` of a run that another process has; else None."""
+    """``being trained by process 123 ...`` or ``queued by ...`` for a run that another process holds; else None."""
     if view.state == "running":
         return f"being trained by {view.status.holder}"
     launcher = other_launcher(view.status)

@@ -122,7 +122,7 @@ def run_experiments(request: Request) -> int:
 
 
 def _load(request: Request, notes: list[str]) -> list[Run]:
-    """All runs of all files; adds to `notes` what people should know of them. Raises ConfigError."""
+    """All runs of all files; appends notes for the user to `notes`. Raises ConfigError."""
     overrides = parse_overrides(request.overrides)
     if request.data is not None:
         is_name = request.data in ("synthetic", "imagenet32")
@@ -163,7 +163,7 @@ def _those(dirs: Iterable[RunDir], request: Request, runs: Sequence[Run]) -> lis
 
 
 def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
-    """What to say where runs keep the `curvature_every` that they were begun with, a line a setting and value."""
+    """Notes on runs that keep the `curvature_every` they began with, one per setting and value."""
     pairs = zip(runs, asked, strict=True)
     kept = Counter(
         (run.experiment, run.setting, run.spec.curvature_every, new.spec.curvature_every)
@@ -171,7 +171,7 @@ def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
         if run.spec.curvature_every != new.spec.curvature_every
     )
     return [
-        f"{experiment}/{setting}: {plural(count, 'run')} began with curvature_every={old}, which stays "
+        f"{experiment}/{setting}: {plural(count, 'run')} began with curvature_every={old} and keeps it "
         f"({new} was asked for; --fresh starts over)"
         for (experiment, setting, old, new), count in kept.items()
     ]
@@ -186,7 +186,7 @@ def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> Non
 
 
 def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:
-    """What tells each run from others of its name; those that another command has just removed are left out."""
+    """The identity of each run; runs that another command has just removed are left out."""
     found = {}
     for run_dir in run_dirs:
         with suppress(FileNotFoundError):
@@ -195,7 +195,7 @@ def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:
 
 
 def conclude(console: Console, runs_dir: Path, planned: Mapping[RunDir, str]) -> int:
-    """Say how the settings of runs stand now; return 1 unless all of these runs have ended.
+    """Print the state of the runs by setting; return 1 unless all of them have ended.
 
     Args:
         planned: each run, and its identity when it was queued.
@@ -218,10 +218,10 @@ def conclude(console: Console, runs_dir: Path, planned: Mapping[RunDir, str]) ->
 
 
 def _why_not_ended(view: RunView, identity: str) -> str | None:
-    """The state of a run, and why it is not what was planned; None if it has ended."""
+    """The state of a run and why it has not ended; None if it has ended."""
     with suppress(OSError, StoreError):
         if view.dir.read_id() != identity:
-            return "was started over by another lop command: these are not the records of this one"
+            return "was started over by another lop command; its records are not from this lop run"
     if view.state in ENDED:
         return None
     return f"{view.state}: {view.problem or view.status.error or _hint(view)}"
@@ -232,10 +232,10 @@ def _hint(view: RunView) -> str:
     if view.state == "queued" and launcher:
         return f"by {launcher}"
     return {
-        "lost": "its worker is gone; the same lop run resumes it from its checkpoint",
-        "stopped": "from outside; the same lop run resumes it from its checkpoint",
+        "lost": "its worker is gone; run the same command again to resume it",
+        "stopped": "by another command or a signal; run the same command again to resume it",
         "running": f"by {view.status.holder}",
-        "queued": "left behind by another lop run; the same lop run trains it",
+        "queued": "its lop run has ended; run the same command again to train it",
     }.get(view.state, "")
 
 
@@ -250,7 +250,7 @@ def describe(plan: Plan) -> str:
 
 
 def say_note(console: Console, plan: Plan) -> None:
-    """Say why a GPU is not used, if one is here."""
+    """Say why a GPU is not used, if one is present."""
     if plan.resources.note:
         say(console, f"note: {plan.resources.note}")
 

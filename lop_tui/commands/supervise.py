@@ -68,8 +68,8 @@ def supervise(
     Args:
         watch: show the dashboard (of all `runs_dir`) first, where there is a terminal.
         retries: how often a run whose worker died is given to another.
-        workers: how many there are to be, if a person has said so; else there is one a core or GPU at most, those of
-            other commands over `runs_dir` included.
+        workers: their number, as given by `--workers`; None limits the workers of all commands over `runs_dir`
+            together to one per core, and on each GPU to those planned.
     Raises:
         OSError: a worker could not be started; those that run are told to stop.
     """

@@ -18,14 +18,14 @@ def watch_runs(
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal.
 
     Args:
-        metrics: the charts of a frame that is printed; the usual ones by default.
+        metrics: the charts of a printed frame; None chooses the default ones.
     """
     for metric in metrics:
         if metric not in ALL_METRICS:
             known = ", ".join(ALL_METRICS)
             raise UserError(f'watch: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
     if metrics and not once:
-        raise UserError("watch: --metric chooses the charts of --once; the dashboard shows all, --json has all")
+        raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
     parse_query(query or "")

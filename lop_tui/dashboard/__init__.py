@@ -49,7 +49,7 @@ def render_once(
     Args:
         coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
         query: the filter. Raises QueryError.
-        metrics: a chart each; accuracy, curvature, dormancy and ranks by default.
+        metrics: one chart each; by default accuracy, curvature, dormancy and ranks.
     """
     from lop_tui.dashboard.text import ONCE_METRICS, render
 

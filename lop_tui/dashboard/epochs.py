@@ -37,7 +37,7 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
 
 
 def _line(documents: Documents, metric: str, style: Style) -> Line:
-    measured = [document for document in documents if metric in document]  # not every epoch has every metric
+    measured = [document for document in documents if metric in document]  # some epochs lack the metric
     x = np.array([_number(document.get("epoch")) + 1 for document in measured])
     values = np.array([_number(document.get(metric)) for document in measured])
     x, values = x[known := np.isfinite(x) & (x < 1e9)], values[known]

@@ -91,7 +91,7 @@ def shortened(name: str, most: int) -> str:
 
 
 def name_seeds(numbers: Collection[int]) -> str:
-    """``seed 7``, ``seeds 0-4, 7``; of many ranges the first eight."""
+    """``seed 7``, ``seeds 0-4, 7``; only the first eight ranges are shown."""
     ranges = describe_seeds(numbers).rstrip(",").split(",")
     more = ", ..." if len(ranges) > 8 else ""
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"

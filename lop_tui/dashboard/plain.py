@@ -1,4 +1,4 @@
-"""The last thing that happens to a line of the screen: what would act on the terminal is taken out."""
+"""The last filter on a line of the screen: removes what would act on the terminal."""
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -7,7 +7,7 @@ from textual.filter import LineFilter
 
 
 class PlainText(LineFilter):
-    """Removes control characters, which names, errors and logs may hold, and keeps each line's width."""
+    """Removes control characters in names, errors and logs, and keeps each line's width."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         if all(segment.text.isprintable() for segment in segments):

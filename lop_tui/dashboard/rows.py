@@ -156,7 +156,7 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
 
 
 def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """The flags of runs (`RunView.flags`): once for all runs that share one."""
+    """The flags of runs (`RunView.flags`); runs that share a flag share a notice."""
     by_flag = defaultdict(list)
     for run in runs:
         for flag in run.flags:

@@ -101,7 +101,7 @@ def save_settings(runs_dir: Path, settings: Settings) -> None:
 
 
 def usual_markers() -> Markers:
-    """What this terminal can surely show: the console of a machine has no braille, some have ASCII alone."""
+    """The markers that this terminal can show: a Linux console has no braille, and some terminals only ASCII."""
     encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
     if "utf" not in encoding.lower():
         return "ascii"

@@ -20,14 +20,14 @@ from lop_tui.dashboard.table import describe_states, fit_table
 from lop_tui.measures import MEASURES
 
 ONCE_METRICS = ("test_accuracy", "curvature", "dormant_proportion", "effective_rank", "stable_rank")
-"""The charts of a frame unless others are asked for."""
+"""The default charts of a frame."""
 _LEAST_CHART_HEIGHT = 8
 
 
 def read_view(runs_dir: Path, query: str = "") -> View:
     """The runs under `runs_dir` now, those that the filter lets through. Raises QueryError."""
     snapshot = RunsReader(runs_dir).read()
-    filter_runs(snapshot.runs, query)  # refuses what can be read in two ways
+    filter_runs(snapshot.runs, query)  # refuses ambiguous words
     nested = [] if snapshot.runs else find_nested(runs_dir)
     return ViewBuilder().build(snapshot, Request(Settings(query=query)), nested)
 
@@ -40,7 +40,7 @@ def render(
     query: str = "",
     metrics: Sequence[str] = ONCE_METRICS,
 ) -> str:
-    """The runs under `runs_dir` now: table, notices and a chart of each of `metrics`. Raises QueryError."""
+    """The current runs under `runs_dir`: table, notices, and a chart of each of `metrics`. Raises QueryError."""
     if coloured is None:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     view = read_view(runs_dir, query)
@@ -79,7 +79,7 @@ def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequenc
 
 
 def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[Text]:
-    """A blank line, the heading, and the chart; of a metric without points why there is none."""
+    """A blank line, the heading, and the chart; for a metric without points, why there is no chart."""
     chart = next((chart for chart in view.charts if chart.measure.metric == metric), None)
     if chart is None or not chart.has_points:
         remark = chart.remark if chart and chart.remark else "not recorded"

@@ -57,8 +57,8 @@ def test_compare_names_what_did_not_enter(runs_dir):
     make_run(runs_dir, "bp", 9, num_tasks=60)
     make_run(runs_dir, "snp", 0, num_tasks=80, num_epochs=20)
     shown = lop("compare", "bp", "cbp", "snp", "--runs-dir", runs_dir)
-    assert "without a partner, only in bp: seed 7" in shown
-    assert "left out, without all bins up to task 60: seed 9" in shown
+    assert "unpaired, only in bp: seed 7" in shown
+    assert "left out, lacking bins up to task 60: seed 9" in shown
     assert "not finished, cbp: seed 9 (stopped, 20 of 60 tasks)" in shown
     assert "bp has 60 tasks, snp 80: the common ones" in shown
     assert "warning: not the same protocol" in shown

@@ -128,7 +128,9 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
     result = CliRunner().invoke(cli.app, asked)
     assert "about 15 min on this machine" in result.stdout
-    assert "metrics 67 %\n" in result.stdout  # and no advice to measure less: the file asks for no more
+    assert (
+        "metrics take 67 % of the time\n" in result.stdout
+    )  # and no advice to measure less: the file asks for no more
     longer = CliRunner().invoke(cli.app, [*asked, "--set", "num_showings=9", "--set", "metrics_every=1"])
     assert "metrics_every=0" in longer.stdout
     assert "curvature_every" not in longer.stdout  # which these costs have none of
@@ -155,7 +157,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, m
     write_config(here / "cbp.json")
     monkeypatch.setattr("lop_engine.launch.plan.find_gpus", lambda: Gpus({}, "torch 2.13.0+cpu is a CPU build"))
     said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate"]).stdout
-    assert "note: training on the CPU, as torch cannot use the GPU: torch 2.13.0+cpu is a CPU build" in said
+    assert "note: training on the CPU because torch cannot use the GPU: torch 2.13.0+cpu is a CPU build" in said
     quiet = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate", "--device", "cpu"]).stdout
     assert "note:" not in quiet
 
@@ -175,7 +177,7 @@ def test_runs_keep_the_curvature_every_that_they_began_with(here):
     done = lop("run", "cbp.json", "--seeds-per-worker", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.sub(r"\s+", " ", done.stdout)
-    assert "note: cbp/default: 1 run began with curvature_every=1, which stays (0 was asked for" in said
+    assert "note: cbp/default: 1 run began with curvature_every=1 and keeps it (0 was asked for" in said
     measured = [["curvature" in one for one in read_table(run.epochs_json)] for run in find_runs(here / "runs")]
     assert measured == [[True] * 4, [False, True] * 2]
     assert "note:" not in lop("run", "cbp.json", "--dry-run", "--no-estimate", "--fresh").stdout
@@ -364,5 +366,5 @@ def test_a_worker_stopped_from_outside_is_not_success(here):
     os.kill(run.read_status().pid, signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "stopped: from outside" in out
+    assert "stopped: by another command" in out
     assert "Traceback" not in out + err

@@ -168,7 +168,7 @@ def test_without_a_time_a_job_takes_the_limit_of_its_partition_and_starts(here):
         words = ["run", "tiny.json", "--launcher", "slurm", "--slurm", f"partition={partition}", "--dry-run"]
         assert f"({limit}), the limit of partition {partition.partition(',')[0]}" in lop(*words).stdout
     said = lop("run", "tiny.json", "--seeds", "1", "--launcher", "slurm", "--slurm", f"setup={setup}").stdout
-    assert "note: no time was given: time=60 (1:00:00), the limit of partition low" in said
+    assert "note: no time given; asking for time=60 (1:00:00), the limit of partition low" in said
     [job] = {view.status.job for view in views()}
     assert "TimeLimit=01:00:00" in slurm("scontrol", "show", "job", job)
     wait_for_runs(lambda found: found == ["finished"])

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(here):
     run.checkpoint.write_bytes(content)
     found = lop("doctor")
     assert found.returncode == 1
-    assert "checkpoint.pt is damaged; the one before it serves" in found.stdout
+    assert "checkpoint.pt is damaged; the checkpoint before it is used instead" in found.stdout
     assert lop("resume").returncode == 0
     assert documents(run) == documents(whole)
     assert "checkpoint.pt is damaged; went on from the one before it (task 5, epoch 0)" in run.read_status().note
@@ -126,7 +126,7 @@ def test_damage_in_the_middle_of_a_record_file_is_named_and_repaired(here):
     assert run.tasks_json.read_bytes() == damaged
     repaired = lop("doctor", "--repair")
     assert repaired.returncode == 0, repaired.stdout
-    assert "kept 5 documents, left out line 4; as it was: tasks.json.damaged-1" in repaired.stdout
+    assert "kept 5 documents, left out line 4; old file: tasks.json.damaged-1" in repaired.stdout
     assert "the run resumes only if its checkpoint covers no document that was left out" in repaired.stdout
     assert run.tasks_json.with_name("tasks.json.damaged-1").read_bytes() == damaged
     assert [task["task"] for task in read_table(run.tasks_json)] == [0, 1, 3, 4, 5]

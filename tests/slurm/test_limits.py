@@ -95,15 +95,15 @@ def fit(*typed: str) -> SlurmRequest:
 @pytest.mark.parametrize(
     ("version", "typed", "minutes", "note"),
     [
-        ("22.05", [], 60, "no time was given: time=60 (1:00:00), the limit of partition low"),
+        ("22.05", [], 60, "no time given; asking for time=60 (1:00:00), the limit of partition low"),
         ("17.11", [], 24 * 60, None),  # the limit is longer
-        ("17.11", ["partition=debug"], 30, "no time was given: time=30 (0:30:00), the limit of partition debug"),
+        ("17.11", ["partition=debug"], 30, "no time given; asking for time=30 (0:30:00), the limit of partition debug"),
         ("22.05", ["partition=free"], 24 * 60, None),
         (
             "22.05",
             ["partition=free,short,low"],
             10,
-            "no time was given: time=10 (0:10:00), the limit of partition short",
+            "no time given; asking for time=10 (0:10:00), the limit of partition short",
         ),
         ("22.05", ["partition=nowhere"], 24 * 60, None),  # sbatch says so
         ("22.05", ["partition=low", "time=60"], 60, None),
@@ -176,7 +176,7 @@ def test_a_time_in_which_a_job_would_be_warned_before_it_trains_is_refused(clust
 @pytest.mark.parametrize(
     ("typed", "minutes", "note"),
     [
-        ([], 12 * 60, "no time was given: time=720 (12:00:00), the limit of qos gpu-part"),
+        ([], 12 * 60, "no time given; asking for time=720 (12:00:00), the limit of qos gpu-part"),
         (["time=1-0"], 24 * 60, "qos gpu-part allows 12:00:00: a job of time=1440 may never start"),
         (["time=4-0", "qos=long"], 4 * 24 * 60, "qos gpu-part allows 12:00:00"),  # long is for more than a partition's
     ],
@@ -285,7 +285,7 @@ def test_what_was_taken_is_said_by_a_dry_run_a_submission_and_a_resume(cluster, 
         stand_in(here / "bin", name, "echo Submitted batch job 17")
     monkeypatch.setattr(submission_module, "release", lambda jobs: None)
     (here / "tiny.json").write_text(json.dumps(TINY))
-    taken = "note: no time was given: time=60 (1:00:00), the limit of partition low\n"
+    taken = "note: no time given; asking for time=60 (1:00:00), the limit of partition low\n"
     run = ["run", "tiny.json", "--seeds", "3", "--launcher", "slurm"]
     lop(monkeypatch, *run, "--dry-run")
     said = capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_where_there_is_no_slurm_a_line_says_so_and_nothing_is_made(here, monkey
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "no sbatch here; type this on a login node" in capsys.readouterr().err
+    assert "sbatch: command not found; run lop on a login node" in capsys.readouterr().err
     assert not (here / "runs").exists()
 
 

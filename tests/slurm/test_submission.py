@@ -49,7 +49,7 @@ def test_a_release_that_fails_is_tried_again_and_then_told_with_the_way_on(here,
     stand_in(
         slurm, "scontrol", f"echo scontrol >> {here}/calls; echo slurm_suspend error: Socket timed out >&2; exit 1"
     )
-    with pytest.raises(LaunchError, match=r"job 17 is held .*Socket timed out; scontrol release 17 lets it go"):
+    with pytest.raises(LaunchError, match=r"job 17 is held .*Socket timed out; run scontrol release 17"):
         submission_of(prepare(here / "runs", job=None)).submit()
     assert len(calls(here, "scontrol")) == 3
 

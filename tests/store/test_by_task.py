@@ -103,8 +103,8 @@ def test_a_file_that_shrinks_while_it_is_read(path, monkeypatch):
     [
         (b'{"_default": {"1": {}}}\n', "line 1: not a record file"),
         (b"x" * 5000, "line 1: not a record file"),
-        (b'{"epochs": {\n"1": {"epoch":0}\n}}\n', "a document does not say its task"),
-        (b'{"epochs": {\n"1": {"task":"0"}\n}}\n', "a document does not say its task"),
+        (b'{"epochs": {\n"1": {"epoch":0}\n}}\n', "a document has no task number"),
+        (b'{"epochs": {\n"1": {"task":"0"}\n}}\n', "a document has no task number"),
         (None, "cannot be read: Is a directory"),
     ],
 )

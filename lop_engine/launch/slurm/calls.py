@@ -15,9 +15,9 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
             command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
         )
     except FileNotFoundError:
-        raise LaunchError(f"there is no {command[0]} here; type this on a login node of the cluster") from None
+        raise LaunchError(f"{command[0]}: command not found; run lop on a login node of the cluster") from None
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"{command[0]} did not answer for {_PATIENCE_S} seconds") from None
+        raise LaunchError(f"{command[0]} did not answer within {_PATIENCE_S} seconds") from None
 
 
 def reason(output: str) -> str:
@@ -25,4 +25,4 @@ def reason(output: str) -> str:
     lines = [
         re.sub(r"^(sbatch|scontrol|allocation failure)?:?\s*(error:)?\s*", "", line) for line in output.splitlines()
     ]
-    return next((line for line in lines if line.strip()), "Slurm said nothing")
+    return next((line for line in lines if line.strip()), "Slurm gave no reason")

@@ -1,7 +1,7 @@
-"""What a cluster allows a job: the time limits of its partitions, the size of an array, nodes that can be used.
+"""The limits of a cluster: time limits of its partitions, the size of an array, usable nodes.
 
 Slurm accepts a job that asks for more time than its partition allows, or for a partition that is down, and never
-starts it. ``sbatch --test-only`` accepts it too, so the limits are asked before.
+starts it. ``sbatch --test-only`` accepts it too, so the limits are queried first.
 """
 
 import os
@@ -16,7 +16,7 @@ from lop_engine.launch.slurm.options import SlurmOptions, SlurmRequest, minutes_
 
 START_S = 90
 """A worker starts in half a minute, and Slurm may send its warning up to a minute early."""
-#: States of nodes that start no job until somebody brings them back. A node in ``idle*`` does not respond.
+#: States in which a node starts no job until an administrator returns it to service. ``idle*`` does not respond.
 _AWAY = re.compile(r"(down|drain|fail|maint|inval|unk|block|reboot).*|.*\*")
 
 
@@ -44,10 +44,10 @@ class Qos:
 
 
 def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
-    """Ask Slurm what the cluster allows, and fit a request to that; what Slurm does not answer changes nothing.
+    """Query the limits of the cluster, and fit a request to them. Limits that Slurm does not report are ignored.
 
     Returns:
-        The request with the time to ask for, the size of arrays, and in `notes` what a person should know of both.
+        The request with the time to ask for, the size of arrays, and `notes` about both for the user.
     Raises:
         LaunchError: the time is over the limit of each partition, or too short to train in.
     """
@@ -75,7 +75,7 @@ def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
 
 
 def clock(minutes: int) -> str:
-    """As Slurm writes a time: ``1:00:00``, ``2-00:00:00``."""
+    """Minutes as Slurm writes a time: ``1:00:00``, ``2-00:00:00``."""
     days, rest = divmod(minutes, 1440)
     return (f"{days}-{rest // 60:02d}" if days else f"{rest // 60}") + f":{rest % 60:02d}:00"
 
@@ -87,7 +87,7 @@ def _take_time(options: SlurmOptions, limits: Mapping[str, int]) -> tuple[SlurmO
         return options, []
     options = options.model_copy(update={"time": limits[shortest]})
     _refuse_too_short(options, f", the limit of {shortest},")
-    return options, [f"no time was given: {_in_words(options.time)}, the limit of {shortest}"]
+    return options, [f"no time given; asking for {_in_words(options.time)}, the limit of {shortest}"]
 
 
 def _check_time(
@@ -95,14 +95,14 @@ def _check_time(
 ) -> list[str]:
     """Warn of limits that a given time exceeds. Raises LaunchError if it exceeds the limit of every partition.
 
-    A limit of a qos is only warned of: which of several applies depends on settings that users cannot see.
+    For a limit of a qos this only warns: which of several applies depends on settings that users cannot see.
     """
     over = {what: minutes for what, minutes in limits.items() if minutes < time}
     if over and len(over) == num_partitions:
         allowed = ", ".join(f"{what} allows {clock(minutes)}" for what, minutes in over.items())
         raise LaunchError(
             f"--launcher slurm: {_in_words(time)} is too long: {allowed}; "
-            f"ask for --slurm time={max(over.values())} or less, or for another partition"
+            f"ask for --slurm time={max(over.values())} or less, or another partition"
         )
     over |= {what: minutes for what, minutes in limits_of_qos.items() if minutes < time}
     return [
@@ -111,14 +111,14 @@ def _check_time(
 
 
 def _refuse_too_short(options: SlurmOptions, source: str = "") -> None:
-    """Raise LaunchError for a time in which Slurm would warn a job before it trains, turn after turn."""
+    """Raise LaunchError for a time so short that Slurm would warn the job before it trains, again and again."""
     needed_s = options.grace + START_S
     if options.time * 60 < needed_s:
         advice = "another partition" if source else f"--slurm time={-(-needed_s // 60)} or more"
         raise LaunchError(
             f"--launcher slurm: {_in_words(options.time)}{source} is too short: a job needs {START_S} seconds to "
             f"start, and is warned grace={options.grace} seconds before the end; "
-            f"ask for {advice}, or for less grace (at least 20)"
+            f"ask for {advice}, or for a smaller grace (at least 20)"
         )
 
 
@@ -127,7 +127,7 @@ def _in_words(minutes: int) -> str:
 
 
 def _answer(*command: str) -> str:
-    """What a command of Slurm prints; nothing where it is missing, fails or does not answer."""
+    """The output of a Slurm command; empty if it is missing, fails or does not answer."""
     with suppress(LaunchError):
         answer = run(*command)
         return "" if answer.returncode else answer.stdout
@@ -153,14 +153,14 @@ def _partitions() -> list[Partition]:
 
 
 def _chosen(partitions: Iterable[Partition], names: str | None) -> list[Partition]:
-    """Those of the comma-separated `names`; without names the default one."""
+    """The partitions in the comma-separated `names`; without names the default one."""
     if names is None:
         return [one for one in partitions if one.is_default]
     return [one for one in partitions if one.name in names.split(",")]
 
 
 def _qos(names: Collection[str | None]) -> list[Qos]:
-    """Those of `names`, where the cluster keeps accounts."""
+    """The qos in `names`; empty if the cluster has no accounting."""
     if not set(names) - {None}:
         return []
     lines = _answer("sacctmgr", "-nP", "show", "qos", "format=Name,MaxWall,Flags").splitlines()
@@ -169,14 +169,14 @@ def _qos(names: Collection[str | None]) -> list[Qos]:
 
 
 def _tasks_per_array() -> int | None:
-    """How many tasks an array may have; None if Slurm does not say. 1 where there are no arrays."""
+    """The largest number of tasks in an array; 1 if arrays are disabled, None if Slurm does not say."""
     config = _answer("scontrol", "show", "config")
     numbers = re.findall(r"^MaxArraySize\s*=\s*(\d+)|\bmax_array_tasks=(\d+)", config, re.MULTILINE)
     return min((max(1, int(size or most)) for size, most in numbers), default=None)
 
 
 def _nodes_away(options: SlurmOptions, partitions: Sequence[str]) -> list[str]:
-    """Say that every node that could run a task is down or drained; say nothing where one is up, or none could."""
+    """A note if every node that could run a task is down or drained; none if one is up, or none could ever run it."""
     if not partitions or options.constraint:
         return []
     lines = _answer("sinfo", "-h", "-N", "-p", ",".join(partitions), "-o", "%T|%c|%m|%G|%N").splitlines()
@@ -190,7 +190,7 @@ def _nodes_away(options: SlurmOptions, partitions: Sequence[str]) -> list[str]:
 
 
 def _fits(options: SlurmOptions, cpus: str, memory: str, gres: str) -> bool:
-    """Whether a node has what a task asks for, once it is free."""
+    """Whether a free node would have the resources that a task asks for."""
     gpus = sum(map(int, re.findall(r"\bgpu(?::[^:,()]+)?:(\d+)", gres)))
     number, unit = re.fullmatch(r"(\d+)([KMGT]?)", options.memory or "0").groups()  # type: ignore[union-attr]
     megabytes = int(number) * {"K": 2**-10, "M": 1, "": 1, "G": 2**10, "T": 2**20}[unit]

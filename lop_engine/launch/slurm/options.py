@@ -105,9 +105,9 @@ class SlurmRequest:
     typed: tuple[str, ...]
     """``key=value``; the rest is from files."""
     tasks_per_array: int | None = None
-    """At most, on this cluster; None where that is not known."""
+    """The largest array this cluster allows; None if unknown."""
     notes: tuple[str, ...] = ()
-    """What a person should know of the request on this cluster."""
+    """Notes for the user about the request on this cluster."""
     waits_for_nodes: bool = False
     """Whether every node that could run a task is down or drained."""
 

@@ -25,15 +25,15 @@ from lop_engine.scheduler import HELD, JOB_NAME
 
 #: Slurm allows 1001 tasks an array unless a cluster sets another limit.
 TASKS_PER_ARRAY = 1000
-#: What sbatch --test-only says where no node of the partition can start the job, now or ever.
+#: Error of sbatch --test-only if no node of the partition can start the job, now or ever.
 _NO_NODE = "node configuration is not available"
 #: A run goes on as often as its time is over: days of training in pieces of hours.
 _ANY_NUMBER = 10**6
 #: Names of jobs as Slurm writes them: ``123``, ``123_4``.
 _JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")
-#: sbatch hands these on to the job, which would take the job or the step that submits it for itself.
+#: sbatch passes these on to the job, which would mistake the submitting job or step for itself.
 _OF_A_JOB = re.compile(r"SLURM(D|_(?!CONF|CLUSTERS))|SUBMITIT|LOP_JOB")
-#: A user's defaults, which sbatch prefers to what a script asks for: dropped where the script asks for something.
+#: A user's defaults, which override the script in sbatch: dropped if the script sets the same option.
 _DEFAULTS = {
     "SBATCH_PARTITION": "partition",
     "SBATCH_ACCOUNT": "account",
@@ -83,7 +83,7 @@ class Submission:
         """Ask Slurm whether it would take the array, and submit nothing. Raises LaunchError with Slurm's reason."""
         if shutil.which("sbatch") is None:
             raise LaunchError(
-                "there is no sbatch here; type this on a login node of the cluster, or train here with --launcher local"
+                "sbatch: command not found; run lop on a login node of the cluster, or train here with --launcher local"
             )
         script = self.script()
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
@@ -148,7 +148,7 @@ class Submission:
 
     @contextmanager
     def _environment_of_sbatch(self) -> Iterator[None]:
-        """Leave out of the environment what sbatch would hand on to the jobs, or prefer to the script."""
+        """Return the environment without what sbatch would pass on to the jobs, or prefer to the script."""
         defaults = {*_NEVER_DEFAULTS, *(name for name, key in _DEFAULTS.items() if getattr(self.options, key))}
         names = [name for name in os.environ if name in defaults or _OF_A_JOB.match(name)]
         left_out = {name: os.environ.pop(name) for name in names}
@@ -202,15 +202,13 @@ def release(jobs: Iterable[str]) -> None:
             if not answer.returncode:
                 break
         else:
-            raise LaunchError(
-                f"job {job} is held in the queue: {reason(answer.stderr)}; scontrol release {job} lets it go"
-            )
+            raise LaunchError(f"job {job} is held in the queue: {reason(answer.stderr)}; run scontrol release {job}")
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Take jobs out of Slurm's queue; one that is gone already is no matter.
+    """Remove jobs from Slurm's queue; jobs that are already gone are ignored.
 
-    Job numbers come from status files: what is not a number could be an option of scancel, and is left alone.
+    Job numbers come from status files. Anything that is not a number is ignored, as it could be an option of scancel.
     """
     names = sorted({job for job in jobs if _JOB_NUMBER.fullmatch(job)})
     if names:
@@ -219,7 +217,7 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def _leave_to_job(run_dir: RunDir, job: str) -> None:
-    """Note the job that will train a run, unless somebody has stopped it meanwhile."""
+    """Record the job that will train a run, unless it has been stopped meanwhile."""
     with hold(run_dir):
         status = run_dir.read_status()
         if is_ours(status):
