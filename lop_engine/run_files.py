@@ -61,8 +61,8 @@ class RunFiles:
         epoch = self._tables["epochs"].last()
         if place and epoch_documents and not _is_before(epoch, place):
             raise StoreError(
-                f"{self.dir.epochs_json}: an epoch is missing: document {epoch_documents} (task {epoch.get('task')}, epoch "
-                f"{epoch.get('epoch')}) is not from before the checkpoint; restore it from a backup"
+                f"{self.dir.epochs_json}: an epoch is missing: document {epoch_documents} (task {epoch.get('task')}, "
+                f"epoch {epoch.get('epoch')}) is not from before the checkpoint; restore it from a backup"
             )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
