@@ -1,8 +1,8 @@
-"""Workers whose training fails on purpose: they have no GPU to fail on."""
+"""Workers whose training fails on purpose, in place of failures on a GPU."""
 
 import pytest
 
-#: Read by Python when a worker starts: its training fails where the test says so.
+#: Code that Python runs when a worker starts; makes its training fail as the test asks.
 BROKEN = """
 import os, sys
 
@@ -26,7 +26,7 @@ if "lop_engine.worker" in sys.orig_argv:
 
 @pytest.fixture
 def workers(tmp_path, monkeypatch):
-    """Returns a function that says how workers fail from now on."""
+    """Returns a function that sets how workers fail from now on."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))

@@ -1,4 +1,4 @@
-"""Each test has a home and a working directory of its own, and does not see the user's or the checkout's."""
+"""Each test has its own home and working directory, and does not see those of the user or the checkout."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ FORGOTTEN = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES"
 def pytest_configure(config: pytest.Config) -> None:
     # Set before a test module imports matplotlib. All tests share it because listing the fonts takes seconds.
     os.environ["MPLCONFIGDIR"] = str(config.cache.mkdir("matplotlib"))
-    # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
+    # If a shell starts the tests in the background, they and their children ignore Ctrl-C.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""A checkout in use, of which no test may see anything: runs, images and options in it, and in its user's home.
+"""A checkout in use, with runs, images and options in it and in its user's home, which no test may see.
 
 ``make test-filled`` runs the tests in such a copy of this checkout: ``python -m tests.filled [PYTEST ARGUMENT...]``.
 """

@@ -1,4 +1,4 @@
-"""Errors of the system in words, and files that are none or never end."""
+"""System errors in words, and paths that are not regular files or never end."""
 
 import errno
 import io
@@ -23,7 +23,7 @@ from lop_tui.commands.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
-pytestmark = pytest.mark.timeout(20)  # what hangs is what these tests look for
+pytestmark = pytest.mark.timeout(20)  # these tests look for hangs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Workers of all launchers over one runs directory are counted together."""
+"""Workers of all launchers of one runs directory are counted together."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Processes are told by their number and start, whatever the clock says."""
+"""Processes are identified by number and start, independently of the clock."""
 
 import os
 import re

@@ -1,6 +1,6 @@
-"""Two commands over the same runs: one is carried out whole at each point between a look and an act of the other.
+"""Two commands on the same runs: one runs completely at each point where the other has read a run but not changed it.
 
-Every act on a run is done under its lock, so these points are where a lock is taken.
+A run is changed only under its lock, so these points are where a lock is taken.
 """
 
 import socket

@@ -1,4 +1,4 @@
-"""Names of runs: what each way of writing one means, and names that mean two things."""
+"""Names of runs: the meaning of each form, and ambiguous names."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ def found(runs_dir, *selectors) -> set[str]:
 
 
 def spellings(runs_dir, selector) -> list[set[str]]:
-    """What the spellings name that the refusal of `selector` advises."""
+    """The runs that the spellings advised in the refusal of `selector` select."""
     with pytest.raises(LaunchError) as refused:
         select(RunsReader(runs_dir).read(), [selector])
     message = str(refused.value)

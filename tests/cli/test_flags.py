@@ -1,4 +1,4 @@
-"""Records that can be read and yet are not as they should be: every view says so."""
+"""Every view flags records that can be read but are incomplete or not finite."""
 
 import json
 
@@ -25,7 +25,7 @@ def runs_dir(tmp_path):
 
 
 def lose_tasks(runs_dir):
-    """A finished run of which a quarter of the records is gone."""
+    """A finished run that lacks a quarter of its records."""
     run = make_run(runs_dir, "cbp", 0)
     TableWriter(run.tasks_json, "tasks", keep=30).close()
     return run
@@ -48,7 +48,7 @@ def spoil(runs_dir, method="cbp", seed=0, state="finished", metrics=("curvature"
 
 
 def views(runs_dir, tmp_path, names=("bp", "cbp")):
-    """What each view says, by its name."""
+    """The text of each view, by its name."""
     here = "--runs-dir", runs_dir
     report = tmp_path / "report.html"
     lop("report", *here, "-o", report)

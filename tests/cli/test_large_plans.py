@@ -1,4 +1,4 @@
-"""Commands take memory by what is recorded, whatever was planned; running out of it is one line."""
+"""Commands use memory for recorded tasks, not for planned ones; running out of memory is a one-line error."""
 
 import json
 import subprocess

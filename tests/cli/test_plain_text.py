@@ -1,4 +1,4 @@
-"""What a name, an error or a log holds never acts on a terminal or a spreadsheet."""
+"""The contents of names, errors and logs never act on a terminal or a spreadsheet."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ EVIL = "\x1b]0;title\x07\x1b[2J\x1b[31mred\x9b31m\r\x08\u202e"
 
 @pytest.fixture
 def runs_dir(tmp_path):
-    """A run in whose names, status, configuration and log everything tries to act on the terminal."""
+    """A run with control characters in its names, status, configuration and log."""
     directory = tmp_path / "runs"
     evil = make_run(directory, f"a{EVIL}", setting=f"s{EVIL}", state="failed", num_tasks=60, error=f"why {EVIL}")
     evil.write_status(

@@ -163,7 +163,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, m
 
 
 def test_runs_keep_the_curvature_every_that_they_began_with(here):
-    """Also beside seeds of the same setting that are new: they share no worker, and all train to the end."""
+    """This also holds next to new seeds of the same setting: they share no worker, and all finish."""
     write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=1)
     prepare_run_dirs(here / "runs", resolve_runs(load_runs(here / "cbp.json")).runs)
     [old] = find_runs(here / "runs")

@@ -1,4 +1,4 @@
-"""Nothing that a name, an error or a log holds acts on the terminal of the dashboard."""
+"""The contents of names, errors and logs never act on the dashboard's terminal."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A stand-in for CUDA streams and graphs on a machine without a GPU.
 
-A capture notes the operations that torch runs within it, with their tensors, and a replay runs them again on the same
-tensors: what Python does between them is not repeated. As on a GPU, only work on the current device is captured.
+A capture records the operations that torch runs within it, with their tensors. A replay runs them again on the same
+tensors, without the Python code between them. As on a GPU, only work on the current device is captured.
 """
 
 from contextlib import contextmanager
@@ -51,7 +51,7 @@ class Stream:
 
 @dataclass
 class FakeCuda:
-    """What was done, and what is to go wrong."""
+    """A record of the calls, and the failures to simulate."""
 
     device: int = 0
     """Where the tensors are."""

@@ -1,4 +1,4 @@
-"""Threads that work while a GPU trains, here while a CPU does: same records, same order, same errors."""
+"""Threads that work while a GPU trains, tested on a CPU: same records, same order, same errors."""
 
 import errno
 import threading
@@ -35,7 +35,7 @@ def make_runs(**changes) -> list[Run]:
 
 
 def train(runs_dir, runs, stop_after=None) -> list[RunDir]:
-    """Train in this process. `stop_after`: ask for a stop after so many epochs."""
+    """Train in this process. `stop_after`: the number of epochs after which to ask for a stop."""
     run_dirs = prepare_run_dirs(runs_dir, runs).to_train
     files = [RunFiles(run_dir) for run_dir in run_dirs]
     for run in files:

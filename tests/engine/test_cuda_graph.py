@@ -1,4 +1,4 @@
-"""The training step as a CUDA graph, with torch.cuda stood in for: what is replayed, compared, and refused."""
+"""The training step as a CUDA graph, with a stand-in for torch.cuda: replay, comparison and refusal."""
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_warm_up_and_capture_share_one_stream_of_their_own(fake_cuda, monkeypatc
 
 
 def test_on_another_gpu_than_the_current_one_the_empty_graph_is_refused(fake_cuda):
-    """As pytorch#87894 has it: nothing is captured, nothing is said, and a replay changes nothing."""
+    """As in pytorch#87894: nothing is captured, without a warning, and a replay changes nothing."""
     fake_cuda.device = 1
     with pytest.raises(ReplayError, match="graph of the training step is empty"):
         CudaGraphStep(a_learner())(*stacked_batches(2)[0])
@@ -199,7 +199,7 @@ def test_a_step_that_cannot_be_captured_ends_training_with_the_reason(fake_cuda)
 
 
 def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_failed_capture(fake_cuda):
-    """The end of the capture raises an error of its own, which hides that of the allocator."""
+    """Ending the capture raises a second error, which hides that of the allocator."""
     fake_cuda.fail = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
     with pytest.raises(RuntimeError, match="previous error during capture") as caught:
         CudaGraphStep(a_learner())(*stacked_batches(2)[0])

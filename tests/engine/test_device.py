@@ -1,4 +1,4 @@
-"""A process and its threads compute on the device they were given. No GPU here: torch.cuda is stood in for."""
+"""A process and its threads compute on the device they were given. Uses a stand-in for torch.cuda."""
 
 import io
 import sys
@@ -85,7 +85,7 @@ def pinned(current, monkeypatch):
 
 @pytest.mark.parametrize("what", ["task", "order"])
 def test_the_thread_that_makes_what_comes_next_has_its_gpu_current(pinned, what):
-    """Pinning memory opens a context on the current GPU: on GPU 0 it would take memory of a card not asked for."""
+    """Pinning memory opens a context on the current GPU; on GPU 0 this would use memory of a card not asked for."""
     spec = Spec(**TINY)
     if what == "task":
         next(training.tasks(spec, [0], open_images(spec), GPU))

@@ -18,10 +18,10 @@ def largest_weight_difference(learner, stored) -> float:
 
 @pytest.mark.parametrize("name", ["bp", "l2", "adam"])
 def test_twenty_steps_give_the_reference_losses_and_weights(name):
-    """Those stored, which another CPU computed, or where plain PyTorch itself ends elsewhere on this CPU, those.
+    """The stored figures, which another CPU computed, or those of plain PyTorch if it differs from them on this CPU.
 
-    Which of two nearly equal values a pooling passes on, and Adam's first steps, depend on the last bit. On some CPUs
-    plain PyTorch is 6e-5 from the stored weights after 20 steps of bp, and 5e-5 from the losses of adam.
+    Pooling two nearly equal values, and Adam's first steps, depend on the last bit. On some CPUs plain PyTorch is
+    6e-5 from the stored weights after 20 steps of bp, and 5e-5 from the losses of adam.
     """
     learner = golden_learner(make_spec(**EXPECTED[name]))
     losses = train_20_steps(learner)[:, 0]

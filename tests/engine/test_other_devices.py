@@ -1,4 +1,4 @@
-"""What a GPU asks of the engine, held on a CPU: nothing mixed, nothing waited for, memory as planned."""
+"""Requirements of a GPU, checked on a CPU: tensors stay on one device, nothing waits, memory is as planned."""
 
 import sys
 
@@ -141,7 +141,7 @@ def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_po
 
 
 def test_each_device_convolves_in_its_own_way(monkeypatch):
-    """A network computes as the table says for its device, and a device that the table lacks as a GPU does."""
+    """A network computes as the table says for its device; a device missing from the table is treated as a GPU."""
     seen = []
     convolve = torch.nn.functional.conv2d
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""How a worker ends when training fails: its exit status, and what the runs' status tells people."""
+"""How a worker ends when training fails: its exit status, and the error in the runs' status."""
 
 import signal
 

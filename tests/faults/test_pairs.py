@@ -85,7 +85,7 @@ def documents(run_dir: RunDir) -> list[int]:
 
 
 def wait_for_quiet() -> None:
-    """Until no worker runs and no launcher has a queue."""
+    """Wait until no worker runs and no launcher has a queue."""
     deadline = time.monotonic() + 60
     while any(view.state == "running" or other_launcher(view.status) for view in RunsReader(Path("runs")).read().runs):
         assert time.monotonic() < deadline, "it does not end"

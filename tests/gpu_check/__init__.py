@@ -1,1 +1,1 @@
-"""`make gpu-check`, tried on a CPU."""
+"""Tests of `make gpu-check` on a CPU."""

@@ -1,4 +1,4 @@
-"""The check finds what is wrong with a step, and says so."""
+"""The check detects a wrong step and reports it."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What is compared, computed and shown."""
+"""The comparisons, figures and tables of the check."""
 
 import math
 

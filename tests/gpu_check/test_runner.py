@@ -1,4 +1,4 @@
-"""A time limit, a hang or a crash costs a stage, or a check, and no more."""
+"""A time limit, a hang or a crash loses at most one stage or one check."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a cluster allows, from recorded answers of several versions of Slurm; what is taken of it, and refused."""
+"""What a cluster allows, from recorded answers of several Slurm versions; what lop asks for, and what it refuses."""
 
 import json
 import os
@@ -72,7 +72,7 @@ QOS = "normal||\ngpu-part|12:00:00|DenyOnLimit\nlong|14-00:00:00|DenyOnLimit,Par
 
 @pytest.fixture
 def cluster(here, monkeypatch):
-    """A cluster that answers what it is told to; what it is not told it does not answer."""
+    """A cluster that gives the answers it is given, and no others."""
     monkeypatch.setenv("PATH", str(here / "bin"), prepend=os.pathsep)
 
     def say(partitions: str = "", config: str = "", nodes: str = "", qos: str = "") -> None:
