@@ -45,7 +45,7 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
     (`RunFiles.beat`).
 
     Args:
-        patience_s: how long to wait for a command that holds it. There is no waiting for a worker.
+        patience_s: how long to wait for a command that holds it. It never waits for a worker.
     Raises:
         LockedError: another process has the run; says which.
         LaunchError: the lock cannot be taken for another reason.

@@ -79,7 +79,7 @@ class Scheduler:
 def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
     """The name of the batch job that this process belongs to, ``123_4`` in an array.
 
-    None in the interactive shell of a job (``salloc``, ``srun --pty``): what is trained there is this machine's.
+    None in the interactive shell of a job (``salloc``, ``srun --pty``): runs started there belong to this machine.
     """
     if not _is_batch(environment):
         return None

@@ -215,20 +215,20 @@ def load_runs(
     if "class_order" in raw:
         raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere
     runs: list[Run] = []
-    told = notes if notes is not None else []
+    collected = notes if notes is not None else []
     settings: dict[Spec, dict[str, Any]] = {}
     experiment = path.stem
     for setting, values in expand_sweep(raw, str(path), source):
         spec = validate(values, str(path), source)
         _check_combination(spec, values, str(path))
         _refuse_the_same(settings.setdefault(spec, values), values, raw, source)
-        chosen = _seeds(seeds, spec, values, str(path), told)
+        chosen = _seeds(seeds, spec, values, str(path), collected)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
         runs += [Run(experiment, setting, seed, spec) for seed in chosen]
         if spec.opt != "sgd" and spec.momentum:
-            told.append(f"{path}: momentum {spec.momentum:g} has no effect with opt {spec.opt}; only sgd uses it")
-    told[:] = dict.fromkeys(told)
+            collected.append(f"{path}: momentum {spec.momentum:g} has no effect with opt {spec.opt}; only sgd uses it")
+    collected[:] = dict.fromkeys(collected)
     return runs
 
 

@@ -52,7 +52,7 @@ class Places:
         return None
 
     def clean(self) -> None:
-        """Remove the files that nobody has locked, and their directory if it is empty then."""
+        """Remove the files that are not locked, and their directory if that leaves it empty."""
         with suppress(OSError):
             for path in self._directory.iterdir():
                 fd = try_lock(path)
