@@ -88,8 +88,13 @@ class Jobs:
     def switch(self) -> Call:
         """From nothing to a task's images on the device, without the head start they have in a run."""
         images, places = open_images(self.spec), itertools.count()
-        many = self.spec.model_copy(update={"num_tasks": 10**6})
-        return lambda: next(tasks(many, self.seeds, images, self.device, start=next(places)))
+
+        def load() -> None:
+            place = next(places)
+            # The last task of its run, or the one after it would be read as well.
+            next(tasks(self.spec.model_copy(update={"num_tasks": place + 1}), self.seeds, images, self.device, place))
+
+        return load
 
     def checkpoint(self) -> Call:
         """One seed's state, on the disk."""

@@ -45,8 +45,8 @@ class Places:
                 fd = try_lock(self._directory / name)
                 if fd is not None:
                     return fd
-        except FileNotFoundError:  # another launcher has just removed the empty directory: ask again
-            return None
+        except FileNotFoundError:  # another launcher has just removed the empty directory
+            return self.take(device)
         except OSError:
             return os.open(os.devnull, os.O_RDONLY)
         return None
