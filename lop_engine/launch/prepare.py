@@ -248,8 +248,7 @@ def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
     kept = [path for path in (*run_dir.records, run_dir.checkpoint) if path.exists()]
     if kept and not fresh:
         raise LaunchError(
-            f"{run_dir.path}: holds {kept[0].name} but no run.json; put run.json back, move the directory away, or "
-            "start over with --fresh"
+            f"{run_dir.path}: holds {kept[0].name} but no run.json; put run.json back, or move the directory away"
         )
 
 

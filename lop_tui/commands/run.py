@@ -96,7 +96,7 @@ def run_experiments(request: Request) -> int:
     )
     say_taken()
     if prepared.done:
-        say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already (--fresh starts them over)")
+        say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already")
     if prepared.resumed:
         say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
     leave_to_jobs(console, prepared.submitted, len(runs), request.launching)
@@ -172,7 +172,7 @@ def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     )
     return [
         f"{experiment}/{setting}: {plural(count, 'run')} began with curvature_every={old} and keeps it "
-        f"({new} was asked for; --fresh starts over)"
+        f"({new} was asked for)"
         for (experiment, setting, old, new), count in kept.items()
     ]
 
