@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -91,27 +92,34 @@ def test_stop_and_resume_lose_nothing(here, start):
             assert without_times(mine.path / name) == without_times(other.path / name)
 
 
-def test_a_second_command_starts_no_more_workers_than_cores_and_counts_the_whole_method_in_the_end(here, start):
-    only = {min(os.sched_getaffinity(0))}
-    write_config(here / "cbp.json", num_tasks=40)
+def test_a_second_command_waits_for_a_free_core(here, start):
+    write_config(here / "cbp.json", num_tasks=4000)
     write_config(here / "bp.json", num_tasks=2, agent="bp")
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, only)  # for the commands: they inherit it
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # the commands inherit it
     try:
-        first = start("cbp.json", "--seeds", "1")
-        second = lop("run", "bp.json", "--seeds", "1")
+        start("cbp.json", "--seeds", "1")
+        command = [sys.executable, "-m", "lop_tui", "run", "bp.json", "--seeds", "1"]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     finally:
-        os.sched_setaffinity(0, before)
-    assert second.returncode == 0, second.stderr
-    assert "waiting: other workers of runs use all cores" in second.stdout
-    out, _ = first.communicate(timeout=60)
-    assert first.returncode == 0, out
-    [bp, cbp] = (run.read_status() for run in find_runs(here / "runs"))
-    assert bp.started_at > cbp.heartbeat_at
-    more = lop("run", "bp.json", "--seeds", "1-2")
-    assert [line.split()[1:6:2] for line in more.stdout.splitlines() if " bp " in line and "tasks" not in line] == [
-        ["bp", "3", "2"]
-    ]
+        os.sched_setaffinity(0, cores)
+    assert any("waiting: other workers of runs use all cores" in line for line in second.stdout)
+    [bp, cbp] = find_runs(here / "runs")
+    assert (bp.read_status().state, cbp.read_status().state) == ("queued", "running")
+    assert lop("stop", "cbp").returncode == 0
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0, out
+    assert bp.read_status().started_at > cbp.read_status().heartbeat_at
+
+
+def test_the_closing_table_counts_all_seeds_of_a_setting(here):
+    write_config(here / "bp.json", num_tasks=2, agent="bp")
+    assert lop("run", "bp.json", "--seeds", "1").returncode == 0
+    row = "│ bp     │     3 │     2 │"
+    assert row in lop("run", "bp.json", "--seeds", "1,2").stdout
+    last = max(find_runs(here / "runs"))
+    last.write_status(replace(last.read_status(), state="stopped"))
+    assert row in lop("resume").stdout
 
 
 def test_stopping_one_seed_stops_those_in_its_worker_and_no_others(here, start):
