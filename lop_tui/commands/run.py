@@ -75,11 +75,12 @@ def run_experiments(request: Request) -> int:
         say(console, submission.script())
         return 0
     if request.dry_run:
-        plan = _plan(request, runs)
+        specs = _specs(request, runs)
+        plan = _plan(request, specs)
         say_note(console, plan)
         console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
         if request.estimate:
-            say_estimate(console, plan, _specs(request, runs))
+            say_estimate(console, plan, specs)
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
@@ -88,7 +89,7 @@ def run_experiments(request: Request) -> int:
     if cluster:  # what cannot be had is refused before anything is changed
         _submission(request, runs, cluster).check()
     else:
-        _plan(request, runs)
+        _plan(request, _specs(request, runs))
         if not request.launching.launcher and not request.fresh:
             refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
     prepared = prepare_run_dirs(
@@ -109,7 +110,7 @@ def run_experiments(request: Request) -> int:
         return detach(console, request.runs_dir)
     planned = identities([*prepared.done, *prepared.to_train])
     if prepared.to_train:
-        plan = _plan(request, _those(prepared.to_train, request, runs))
+        plan = _plan(request, _specs(request, _those(prepared.to_train, request, runs)))
         say_note(console, plan)
         say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
         if not supervise(
@@ -139,9 +140,8 @@ def _load(request: Request, notes: list[str]) -> list[Run]:
     return [run for path in request.configs for run in load_runs(path, seeds, overrides, notes)]
 
 
-def _plan(request: Request, runs: Sequence[Run]) -> Plan:
+def _plan(request: Request, specs: Mapping[RunDir, Spec]) -> Plan:
     with without_garbage_collection():
-        specs = _specs(request, runs)
         resources = decide_resources(list(specs.values()), request.device, request.workers, request.seeds_per_worker)
         return plan_runs(list(specs), resources, specs)
 
@@ -153,7 +153,8 @@ def _submission(request: Request, runs: Sequence[Run], cluster: SlurmRequest) ->
 
 
 def _specs(request: Request, runs: Sequence[Run]) -> dict[RunDir, Spec]:
-    return {RunDir.of(request.runs_dir, run): run.spec for run in runs}
+    with without_garbage_collection():
+        return {RunDir.of(request.runs_dir, run): run.spec for run in runs}
 
 
 def _those(dirs: Iterable[RunDir], request: Request, runs: Sequence[Run]) -> list[Run]:
