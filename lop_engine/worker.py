@@ -218,13 +218,16 @@ def _common_spec(run_dirs: list[RunDir]) -> Spec:
     return specs[0]
 
 
-def _refuse_runs_of_others(run_dirs: list[RunDir]) -> None:
-    """Raise LockedError for a run that was removed, or queued by another process than our parent, since we started."""
+def _refuse_runs_of_others(run_dirs: list[RunDir], launcher: str | None) -> None:
+    """Raise LockedError for a run that was removed, or queued by another process than `launcher`, since we started.
+
+    A worker that a person starts by hand has no launcher, and trains what it is given.
+    """
     for run_dir in run_dirs:
         if not run_dir.run_json.exists():
             raise LockedError(f"{run_dir.name}: was removed")
         other = other_launcher(run_dir.read_status())
-        if other and (other.pid, other.start) != (os.getppid(), start_of(os.getppid())):
+        if launcher and other and other.token != launcher:
             raise LockedError(f"{run_dir.name}: is queued by {other}")
 
 
@@ -236,13 +239,14 @@ def main() -> int:
     parser.add_argument("--images", type=Path, metavar="DIR", help="a copy of the images that run.json names")
     parser.add_argument("--note", action="append", default=[], metavar="TEXT", help="shown with these runs")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="launch each training step kernel by kernel")
+    parser.add_argument("--launcher", metavar="TOKEN", help="the process that starts this worker")
     args = parser.parse_args()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
     try:
         with ExitStack() as locks:
             for run_dir in run_dirs:
                 locks.enter_context(hold(run_dir))
-            _refuse_runs_of_others(run_dirs)
+            _refuse_runs_of_others(run_dirs, args.launcher)
             options = args.images, args.note, not args.no_cuda_graphs
             worker = Worker(run_dirs, args.device, args.threads, *options)
             status = worker.run()

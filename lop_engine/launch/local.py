@@ -87,7 +87,8 @@ class LocalLauncher:
             if not slot.process and (stack := self._next_stack()) and self._has_place(slot):
                 self._queue.pop(0)
                 slot.stack = stack
-                options = [*self._worker_options, *self._retries.worker_options(stack)]
+                options = [f"--launcher={this_process().token}", *self._worker_options]
+                options += self._retries.worker_options(stack)
                 slot.process = _start_worker(stack, slot.device, self._threads, options, slot.place)
             slot.free()
 

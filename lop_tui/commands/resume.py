@@ -46,7 +46,7 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     if not waiting:
         say_taken()
         say(console, "nothing to resume")
-        return 2 if any(_holder(view) for view in chosen) else 0
+        return 2 if any(_holder(view) and not view.status.job for view in chosen) else 0
     specs = {view.dir: validate(dict(view.spec), str(view.dir.run_json)) for view in waiting}
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])

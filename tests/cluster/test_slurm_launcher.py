@@ -42,7 +42,8 @@ def lop(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
 
 def on_cluster(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     command, *others = words
-    return lop(command, "--launcher", "slurm", "--slurm", "time=30", *others, status=status)
+    time_limit = [] if any(word.startswith("time=") for word in others) else ["--slurm", "time=30"]
+    return lop(command, "--launcher", "slurm", *time_limit, *others, status=status)
 
 
 def views() -> tuple[RunView, ...]:

@@ -301,7 +301,7 @@ def test_a_worker_trains_no_run_that_another_live_process_has_queued(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         launcher = Process(other.pid, socket.gethostname(), start_of(other.pid), time.time())
         run_dir.write_status(replace(run_dir.read_status(), launcher=launcher))
-        command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
+        command = [sys.executable, "-m", "lop_engine.worker", "--launcher=node1:7:boot/1", str(run_dir.path)]
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert refused.returncode == LOCKED
         assert f"{run_dir.name}: is queued by process {other.pid} on" in refused.stderr
