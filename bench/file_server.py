@@ -27,16 +27,16 @@ from bench import job
 from bench.job import EVENTS, SCENARIOS, SMALL, Cluster, Scenario
 from bench.make_runs import made_up
 from bench.system_calls import METADATA, metadata
-from lop_engine import checkpoint
+from lop_engine.experiment.spec import validate
 from lop_engine.launch.slurm.task import HEARTBEAT_EVERY_S
-from lop_engine.learners import build_learner
 from lop_engine.records import epoch_document, task_document
 from lop_engine.rundir import RunDir
 from lop_engine.runs import LOOK_AT_JOBS_EVERY_S
-from lop_engine.spec import validate
-from lop_engine.stack import CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
 from lop_engine.store.layout import document_line
-from lop_engine.training import Position
+from lop_engine.training import checkpoint
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import Position
+from lop_engine.training.stack import CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
 
 NUM_SEEDS = (150, 1500)
 NUM_TASKS = (2000, 5000)
@@ -155,7 +155,7 @@ def table_of_starts(once: Mapping[str, float]) -> Table:
 def checkpoint_bytes(agent: dict[str, Any]) -> int:
     """The size of a checkpoint at the paper's width."""
     spec = validate(PAPER | agent | {"num_tasks": 1, "num_showings": 1}, "paper")
-    state = build_learner(spec, [0], torch.device("cpu")).state()
+    state = Learner(spec, [0], torch.device("cpu")).state()
     with tempfile.TemporaryDirectory() as directory:
         run_dir = RunDir(Path(directory))
         tensors = {name: tensor[0] for name, tensor in state.items()}
@@ -168,7 +168,7 @@ def document_bytes(num_tasks: int) -> tuple[int, int]:
     task = num_tasks // 2
     values = {name: float(column[task]) for name, column in made_up("bp", 0, num_tasks).items()}
     of_task = document_line(
-        task, task_document(task, [2 * task % 1000, (2 * task + 1) % 1000], PACES[0].task_s, values)
+        task, task_document(task, {"classes": [2 * task % 1000, (2 * task + 1) % 1000]}, PACES[0].task_s, values)
     )
     of_epoch = document_line(EPOCHS * task, epoch_document(task, EPOCHS // 2, values))
     return len(of_task + b",\n"), len(of_epoch + b",\n")

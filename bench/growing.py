@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import psutil
 
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import validate
 from lop_engine.launch import LocalLauncher, Plan, Resources, prepare_run_dirs
-from lop_engine.records import METRICS
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Run, validate
 from lop_engine.store import TableTail, read_table
 
 TINY = {
@@ -27,7 +28,7 @@ TINY = {
     "width": 0.1,
     "num_showings": 1,
     "mini_batch_size": 20,
-    "metrics": tuple(name for name in METRICS if name != "curvature"),
+    "metrics": tuple(name for name in CONTINUAL_IMAGENET.metrics if name != "curvature"),
 }
 CBP = {"util_type": "adaptable_contribution", "replacement_rate": 1e-3, "maturity_threshold": 20}
 METHODS: dict[str, dict[str, Any]] = {"bp": {"agent": "bp"}, "cbp": {"agent": "cbp"} | CBP}

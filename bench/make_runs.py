@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from lop_engine.records import METRICS, RunStatus, epoch_document, task_document
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.records import RunStatus, epoch_document, task_document
 from lop_engine.rundir import RunDir, write_json
 from lop_engine.store import TableWriter
 
@@ -38,7 +39,7 @@ def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
         60 * (1 - wear) + rng.normal(0, 2, num_tasks),
         80 * (1 - wear) + rng.normal(0, 2, num_tasks),
     )
-    return dict(zip(METRICS, columns, strict=True))
+    return dict(zip(CONTINUAL_IMAGENET.metrics, columns, strict=True))
 
 
 def write_run(
@@ -81,7 +82,7 @@ def append_tasks(table: TableWriter, metrics: dict[str, np.ndarray], tasks: rang
     columns = list(metrics.items())
     for task in tasks:
         values = {name: float(column[task]) for name, column in columns}
-        table.append(task_document(task, [2 * task % 1000, (2 * task + 1) % 1000], 30.0, values))
+        table.append(task_document(task, {"classes": [2 * task % 1000, (2 * task + 1) % 1000]}, 30.0, values))
 
 
 def write_tree(

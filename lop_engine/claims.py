@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lop_engine.analysis import PAPER_BIN, Window
+from lop_engine.experiment.spec import Spec
 from lop_engine.published import BINS, PUBLISHED, unlike, unlike_paper
-from lop_engine.spec import Spec
 
 METRIC = "test_accuracy"
 
@@ -100,6 +100,7 @@ PAPER = Protocol(
 
 #: What all runs of cfg/demo share.
 _DEMO = {
+    "problem": "continual_imagenet",
     "opt": "sgd",
     "step_size": 0.045,
     "momentum": 0.9,
@@ -108,13 +109,15 @@ _DEMO = {
     "dataset_seed": 0,
     "train_images": 200,
     "test_images": 100,
-    "width": 0.5,
     "num_tasks": 150,
     "num_classes": 2,
     "num_showings": 6,
     "mini_batch_size": 20,
     "new_heads": True,
 }
+
+#: Of the methods that train the ConvNet.
+_DEMO_NETWORK = {"network": "conv_net", "width": 0.5, "activation": "relu", "layer_norm": False}
 
 _DEMO_CBP = {
     "method": "cbp",
@@ -126,11 +129,16 @@ _DEMO_CBP = {
     "accrual": "all",
 }
 
+
+def _unlike_demo(run: Spec) -> list[str]:
+    return unlike(run, _DEMO if run.network == "linear" else _DEMO | _DEMO_NETWORK)
+
+
 _BEGIN, _END = Window(1, 15), Window(136, 150)
 
 DEMO = Protocol(
     "the demo",
-    lambda run: unlike(run, _DEMO),
+    _unlike_demo,
     {"bp": {"method": "bp", "weight_decay": 0, "perturb_scale": 0}, "cbp": _DEMO_CBP},
     (
         Claim(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import LaunchError, StoreError, UserError
+from lop_engine.experiment.spec import validate
 from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
 from lop_engine.locks import hold
@@ -19,7 +20,6 @@ from lop_engine.records import ENDED
 from lop_engine.run_files import kept_records, without_checkpoint
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe
 from lop_engine.runs import read_run
-from lop_engine.spec import validate
 from lop_engine.store import TableTail, num_whole_documents, repair_table
 
 Level = Literal["ok", "note", "wrong"]
@@ -72,7 +72,7 @@ def _installation() -> Iterator[Finding]:
             yield Finding("wrong", "installation", f"{name} is missing: install lop again (pip install -e .)")
     yield Finding("ok", "installation", f"Python {sys.version.split()[0]}, {', '.join(versions)}")
     answer = subprocess.run(
-        [sys.executable, "-P", "-c", "import lop_engine.worker, lop_engine.stack"],
+        [sys.executable, "-P", "-c", "import lop_engine.training.worker, lop_engine.training.stack"],
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from lop_engine.spec import Precision
+from lop_engine.experiment.spec import Precision
 
 
 def compute_in_full() -> None:
@@ -24,6 +24,7 @@ def training_precision(precision: Precision, device_type: str) -> Iterator[None]
 
     ``fp32``: as everything else. ``tf32``: a GPU's matrix products and convolutions take their inputs with 10 bits of
     fraction; a CPU knows no such thing and computes in float32. ``bf16``: inputs with 7 bits (torch.autocast).
+    ``fp64``: all tensors of the step are float64 already.
     """
     if precision == "bf16":
         # No cache of rounded weights: they change every step.

@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stored import stored_spec
 
 #: Where the levels lie: by name of the bin, its middle, tasks counted from 1.
 BINS = {"tasks 1-50": 25.5, "about task 2000": 1975.5, "about task 5000": 4975.5}
 
 #: What all published runs share.
 _PROTOCOL = {
+    "problem": "continual_imagenet",
     "opt": "sgd",
     "momentum": 0.9,
     "num_classes": 2,
     "num_showings": 250,
     "mini_batch_size": 100,
     "new_heads": True,
-    "width": 1.0,
 }
+
+#: Of the methods that train the paper's network.
+_NETWORK = {"network": "conv_net", "width": 1.0, "activation": "relu", "layer_norm": False}
 
 _CBP = {
     "replacement_rate": 3e-4,
@@ -82,11 +84,8 @@ def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
     Args:
         spec: as run.json holds it.
     """
-    try:
-        run = Spec(**spec)
-    except (ValidationError, TypeError):
-        return ()
-    if unlike_paper(run):
+    run = stored_spec(spec)
+    if run is None or unlike_paper(run):
         return ()
     for published in PUBLISHED:
         if not unlike(run, published.learner):
@@ -104,6 +103,10 @@ def unlike_paper(run: Spec) -> list[str]:
     A split of 0/0 is the data set's, the paper's if it can.
     """
     found = unlike(run, _PROTOCOL)
+    if found[:1] and found[0].startswith("problem "):
+        return found[:1]
+    if run.network != "linear":
+        found += unlike(run, _NETWORK)
     if run.dataset == "synthetic":
         found.append("dataset is synthetic, not ImageNet")
     if (run.train_images, run.test_images) not in ((600, 100), (0, 0)):
@@ -113,4 +116,5 @@ def unlike_paper(run: Spec) -> list[str]:
 
 def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
     """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``."""
-    return [f"{key} is {getattr(run, key)}, not {value}" for key, value in values.items() if getattr(run, key) != value]
+    found = {key: getattr(run, key, None) for key in values}
+    return [f"{key} is {found[key]}, not {value}" for key, value in values.items() if found[key] != value]

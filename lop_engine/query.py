@@ -18,7 +18,7 @@ from typing import get_args
 from lop_engine.errors import QueryError, did_you_mean
 from lop_engine.records import State
 from lop_engine.runs import RunView
-from lop_engine.selection import differ, method_of, seed_range
+from lop_engine.selection import differ, seed_range
 
 Test = Callable[[RunView], bool]
 
@@ -65,7 +65,7 @@ def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
     """
     query = parse_query(text)
     for method in query.methods:
-        trained = {index for index, view in enumerate(views) if fnmatchcase(method_of(view).lower(), method)}
+        trained = {index for index, view in enumerate(views) if fnmatchcase(view.method.lower(), method)}
         named = {index for index, view in enumerate(views) if fnmatchcase(view.experiment.lower(), method)}
         if trained and differ(trained, named):
             raise QueryError(
@@ -101,8 +101,8 @@ def _method(pattern: str) -> Test:
     """Whether a run has a method or an experiment of that name; ``=cbp`` matches only the method."""
     only = pattern.removeprefix("=")
     if only != pattern:
-        return lambda view: fnmatchcase(method_of(view).lower(), only)
-    return _pattern(lambda view: {method_of(view), view.experiment})(pattern)
+        return lambda view: fnmatchcase(view.method.lower(), only)
+    return _pattern(lambda view: {view.method, view.experiment})(pattern)
 
 
 def _settings(view: RunView) -> set[str]:

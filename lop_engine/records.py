@@ -11,43 +11,6 @@ from typing import Any, Literal
 
 from lop_engine.processes import Process, describe
 
-#: The metrics of the reference, in its order: recorded by default. `lop_engine.metrics` defines each.
-METRICS = (
-    "train_accuracy",
-    "test_accuracy",
-    "curvature",
-    "weight_magnitude",
-    "dormant_proportion",
-    "effective_rank",
-    "stable_rank",
-)
-
-#: Companions that a spec's `metrics` may name besides.
-COMPANIONS = (
-    "nuclear_frobenius_ratio",
-    "frobenius_spectral_ratio",
-    "srank",
-    "tau_dormant_proportion",
-    "dead_proportion",
-    "gradient_norm",
-    *(f"dormant_proportion_{layer}" for layer in range(1, 6)),
-)
-
-ALL_METRICS = METRICS + COMPANIONS
-
-#: Metrics of hidden units: a linear network has none of them.
-NEED_HIDDEN = frozenset(ALL_METRICS) - {
-    "train_accuracy",
-    "test_accuracy",
-    "curvature",
-    "weight_magnitude",
-    "gradient_norm",
-}
-
-#: Cost of slow metrics in training epochs, with all training images at the paper's protocol. `curvature_every` sets how
-#: often they are measured. All other metrics together take a small part of an epoch.
-COST_IN_EPOCHS: Mapping[str, float] = {"curvature": 8}
-
 SIGNIFICANT_DIGITS = 6
 """Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""
 
@@ -66,9 +29,9 @@ def epoch_document(task: int, epoch: int, metrics: Mapping[str, float]) -> dict[
     return {"task": task, "epoch": epoch} | {name: rounded(value) for name, value in metrics.items()}
 
 
-def task_document(task: int, classes: list[int], seconds: float, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """A document of table `tasks`: the metrics after the task's last epoch, its classes, its wall time."""
-    return {"task": task, "classes": classes, "seconds": round(seconds, 3)} | {
+def task_document(task: int, facts: Mapping[str, Any], seconds: float, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """A document of table `tasks`: facts such as the classes, the wall time, the metrics after the last epoch."""
+    return {"task": task, **facts, "seconds": round(seconds, 3)} | {
         name: rounded(value) for name, value in metrics.items()
     }
 

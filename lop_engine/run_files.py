@@ -71,8 +71,8 @@ class RunFiles:
             self.beat()
         self._tables["epochs"].append(epoch_document(task, epoch, metrics))
 
-    def record_task(self, task: int, classes: list[int], seconds: float, metrics: Mapping[str, float]) -> None:
-        self._tables["tasks"].append(task_document(task, classes, seconds, metrics))
+    def record_task(self, task: int, facts: Mapping[str, Any], seconds: float, metrics: Mapping[str, float]) -> None:
+        self._tables["tasks"].append(task_document(task, facts, seconds, metrics))
 
     def sync(self) -> None:
         """Return when all records are on the disk."""

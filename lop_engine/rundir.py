@@ -19,10 +19,10 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import LaunchError, StoreError, why
+from lop_engine.experiment.run import Run
 from lop_engine.files import overwrite, read_small, replacing
 from lop_engine.processes import start_of
 from lop_engine.records import RunStatus, State
-from lop_engine.spec import Run
 
 #: A heartbeat this much later than it should be is none: file servers show a change with some delay.
 OVERDUE_S = 120

@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import DamagedError, StoreError, sentence
+from lop_engine.experiment import seen
+from lop_engine.experiment.reference import DEFAULT
+from lop_engine.experiment.spec import method_name
 from lop_engine.flags import missing_tasks, not_finite
-from lop_engine.records import ALL_METRICS, ENDED, RunStatus, State
+from lop_engine.records import ENDED, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.scheduler import Scheduler, judge
 from lop_engine.store import TableTail
@@ -48,6 +51,8 @@ class RunView:
     """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
     nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
+    components: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json says of the components, see `seen.described`; empty in those of older versions."""
 
     @property
     def experiment(self) -> str:
@@ -60,6 +65,22 @@ class RunView:
     @property
     def seed(self) -> int:
         return self.dir.seed
+
+    @cached_property
+    def method(self) -> str:
+        """The name of the method that the run trains."""
+        return str(_name(self.components, "method") or method_name(self.spec))
+
+    @cached_property
+    def problem_name(self) -> str:
+        """The name of the problem."""
+        return str(_name(self.components, "problem") or self.spec.get("problem", DEFAULT))
+
+    @property
+    def x_per_task(self) -> int:
+        """Length of a task on the x axis, in the unit that its problem counts in."""
+        length = self.components.get("x_per_task", 1)
+        return length if isinstance(length, int) and length > 0 else 1
 
     @property
     def num_tasks(self) -> int:
@@ -157,6 +178,7 @@ class _RunReader:
         self._stamps: list[tuple[int, ...] | None] = [None, None]
         self._is_ours = True
         self._spec: dict[str, Any] = {}
+        self._components: dict[str, Any] = {}
         self._status = RunStatus()
         self._tail = TableTail(run_dir.tasks_json)
         self._restarts = 0
@@ -191,7 +213,7 @@ class _RunReader:
             self._series, self._seconds = self._columns.views()
         try:
             if new:
-                self._columns.extend(new)
+                self._columns.extend(new, self._metrics())
                 self._series, self._seconds = self._columns.views()
         except (TypeError, ValueError):
             self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
@@ -202,8 +224,13 @@ class _RunReader:
     def _view(
         self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
     ) -> RunView:
-        nulls = self._columns.nulls
-        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, nulls)
+        columns = self._columns.nulls, self._components
+        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, *columns)
+
+    def _metrics(self) -> list[str]:
+        """The metrics that the records may hold: all that are known, and those that the spec names."""
+        named = self._spec.get("metrics")
+        return list(dict.fromkeys([*seen.metric_names(), *(named if isinstance(named, list) else [])]))
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
@@ -217,13 +244,21 @@ class _RunReader:
         """Read run.json and status.json if they are not those read before. Raises FileNotFoundError or StoreError."""
         stamps = [_stamp(path) for path in self._paths]
         if stamps[0] != self._stamps[0]:
-            spec = self.dir.read_spec()
-            if not isinstance(spec.get("num_tasks", 0), int):
+            config = self.dir.read_config()
+            spec, components = config.get("spec"), config.get("components")
+            if not isinstance(spec, dict) or not isinstance(spec.get("num_tasks", 0), int):
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
             self._spec, self._stamps[0] = spec, stamps[0]
+            self._components = components if isinstance(components, dict) else {}
+            seen.remember(components)
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)
+
+
+def _name(components: Mapping[str, Any], kind: str) -> object:
+    one = components.get(kind)
+    return one.get("name") if isinstance(one, dict) else None
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -268,10 +303,10 @@ class _Columns:
     nulls: dict[str, np.ndarray] = field(default_factory=dict)
     """Where a metric is null; only metrics that are null somewhere."""
 
-    def extend(self, documents: list[dict[str, Any]]) -> None:
+    def extend(self, documents: list[dict[str, Any]], metrics: Sequence[str]) -> None:
         start, end = self.num_tasks, self.num_tasks + len(documents)
         found: set[str] = set().union(*documents)
-        names = [name for name in (*ALL_METRICS, "seconds") if name in found]
+        names = [name for name in (*metrics, "seconds") if name in found]
         new = dict(zip(names, _numbers(documents, names), strict=True))
         for name in new:
             if name not in self.arrays:

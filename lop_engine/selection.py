@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from lop_engine.errors import LaunchError, did_you_mean
 from lop_engine.runs import RunView, Snapshot
-from lop_engine.spec import Spec
 
 _METHOD = "method:"
 
@@ -33,14 +30,6 @@ def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
             raise LaunchError(_nothing(selector, snapshot))
         chosen |= found
     return [snapshot.runs[index] for index in sorted(chosen)]
-
-
-def method_of(view: RunView) -> str:
-    """The method that a run trains; its agent if its spec has another version or was not read."""
-    try:
-        return Spec(**view.spec).method
-    except (ValidationError, TypeError):
-        return str(view.spec.get("agent"))
 
 
 def differ(one: set[int], other: set[int]) -> bool:
@@ -119,7 +108,7 @@ def _an(noun: str) -> str:
 
 
 def _of_method(pattern: str, snapshot: Snapshot) -> set[int]:
-    return _indices(snapshot, lambda view: fnmatchcase(method_of(view), pattern))
+    return _indices(snapshot, lambda view: fnmatchcase(view.method, pattern))
 
 
 def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:

@@ -5,6 +5,7 @@ epoch needs no saved generator state. Built on PCG64's raw output (a fixed algor
 same on every machine and numpy version.
 """
 
+import hashlib
 from enum import IntEnum
 
 import numpy as np
@@ -25,6 +26,13 @@ class Stream(IntEnum):
     DATASET = 7
     CLASS_IMAGES = 8
     SHARED_TEXTURES = 9
+    COMPONENT = 10
+    """Of methods and problems without a stream of their own: counted by `name_counter`, task and epoch."""
+
+
+def name_counter(name: str) -> int:
+    """A counter for streams of a component of that name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def bits(num_words: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from lop_engine.analysis import Estimate, Group, estimate, window_means
 from lop_engine.claims import METRIC, PROTOCOLS, Claim, Part, Protocol
+from lop_engine.experiment.stored import stored_spec
 from lop_engine.published import unlike
-from lop_engine.spec import Spec
 
 Outcome = Literal["reproduced", "not reproduced", "not enough data"]
 
@@ -81,9 +80,8 @@ def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[str, ...]
 def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
     """The protocol and the setting that a group follows, and what stands in the way if it follows none."""
     spec: Mapping[str, Any] = next((run.spec for run in group.runs if run.spec), {})
-    try:
-        run = Spec(**spec)
-    except (ValidationError, TypeError):
+    run = stored_spec(spec)
+    if run is None:
         return None, None, "its run.json holds no spec of this version"
     protocol, differing = min(((one, one.unlike(run)) for one in PROTOCOLS), key=lambda found: len(found[1]))
     if differing:

@@ -238,7 +238,7 @@ def bench(
     precision: Annotated[str, typer.Option(help="Of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Measure training, metrics, files and memory on this machine, against plain PyTorch; 3 minutes."""
+    """Metric training, metrics, files and memory on this machine, against plain PyTorch; 3 minutes."""
     from lop_tui.commands.bench import bench_machine
 
     raise typer.Exit(bench_machine(configs or [], device, only or [], rounds, precision, as_json))

@@ -2,14 +2,8 @@
 
 from collections.abc import Sequence
 
-METHOD_COLOURS = {
-    "bp": "#D55E00",
-    "l2": "#E69F00",
-    "snp": "#009E73",
-    "cbp": "#0072B2",
-    "cbp2": "#56B4E9",
-    "linear": "#999999",
-}
+from lop_engine.experiment import seen
+
 #: Yellow comes last: it can hardly be seen on paper and on a light screen.
 OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
 
@@ -19,7 +13,7 @@ def assign_colours(labels: Sequence[str]) -> dict[str, str]:
     colours: dict[str, str] = {}
     for label in labels:
         method = label.split(" ")[0]
-        wanted = METHOD_COLOURS.get(method)
+        wanted = seen.method(method).colour
         if wanted and wanted not in colours.values():
             colours[label] = wanted
     free = [colour for colour in OTHER_COLOURS if colour not in colours.values()]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.records import METRICS, RunStatus, State, task_document
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.records import RunStatus, State, task_document
 from lop_engine.rundir import RunDir, write_json
 from lop_engine.store import TableWriter
 
@@ -32,7 +33,7 @@ TINY = {
     "curvature_images": 4,
 }
 
-#: By method: start and end of each metric over a run, in the order of METRICS.
+#: By method: start and end of each metric over a run, in the order of CONTINUAL_IMAGENET.metrics.
 _COURSES = {
     "bp": ((0.99, 0.6), (0.86, 0.56), (4e-2, 6e-4), (0.02, 0.052), (0.002, 0.42), (58, 9), (88, 12)),
     "cbp": ((0.99, 0.99), (0.85, 0.88), (3e-2, 2e-2), (0.02, 0.024), (0.001, 0.012), (60, 66), (90, 95)),
@@ -46,7 +47,7 @@ def make_metrics(method: str, num_tasks: int, seed: int) -> dict[str, np.ndarray
     rng = np.random.default_rng([seed, len(method), ord(method[0])])
     share = 1 / (1 + np.exp(-9 * (np.arange(num_tasks) / max(1, num_tasks) - 0.4 - 0.03 * rng.standard_normal())))
     metrics = {}
-    for name, (start, end) in zip(METRICS, _COURSES.get(method, _COURSES["bp"]), strict=True):
+    for name, (start, end) in zip(CONTINUAL_IMAGENET.metrics, _COURSES.get(method, _COURSES["bp"]), strict=True):
         noise = 1 + 0.05 * rng.standard_normal(num_tasks) + 0.02 * rng.standard_normal()
         metrics[name] = np.minimum((start + (end - start) * share) * noise, 1 if "accuracy" in name else np.inf)
     return metrics
@@ -98,4 +99,4 @@ def append_tasks(run_dir: RunDir, metrics: dict[str, np.ndarray], start: int, en
     with TableWriter(run_dir.tasks_json, "tasks") as table:
         for task in range(start, end):
             values = {name: float(series[task]) for name, series in metrics.items()}
-            table.append(task_document(task, [2 * task, 2 * task + 1], 1.5, values))
+            table.append(task_document(task, {"classes": [2 * task, 2 * task + 1]}, 1.5, values))

@@ -2,8 +2,8 @@
 
 import inspect
 
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.metrics import REGISTRY
-from lop_engine.records import COST_IN_EPOCHS, METRICS
 
 INTRODUCTION = """\
 # Metrics
@@ -31,10 +31,10 @@ Cost: as much as {} training epochs, with all training images. `curvature_every`
 def build() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
-    for name, metric in REGISTRY.items():
-        definition = inspect.getdoc(metric.function).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
-        default = " (default)" if name in METRICS else ""
-        cost = f"\n\n{COST.format(COST_IN_EPOCHS[name])}" if name in COST_IN_EPOCHS else ""
+    for name, metric in METRICS.items():
+        definition = inspect.getdoc(load(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
+        default = " (default)" if name in CONTINUAL_IMAGENET.metrics else ""
+        cost = f"\n\n{COST.format(f'{metric.cost_in_epochs:g}')}" if metric.cost_in_epochs else ""
         parts.append(f"## {name}{default}\n\n{definition}{cost}\n")
     return "\n".join(parts)
 

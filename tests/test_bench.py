@@ -15,11 +15,11 @@ from lop_engine.bench.children import Children
 from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.bench.jobs import step_gflop
 from lop_engine.errors import LaunchError
+from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch import Plan, Resources
-from lop_engine.learners import build_learner
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec, validate
+from lop_engine.training.learner import Learner
 from lop_tui import cli
 from lop_tui.commands.bench import PARTS, duration
 from tests.helpers import TINY
@@ -47,7 +47,7 @@ class InProcess:
         return self.child.hello()
 
     def make(self, name, job, spec, num_seeds=1):
-        return self.child.make(name, job, json.loads(json.dumps(spec.model_dump())), num_seeds)
+        return self.child.make(name, job, json.loads(json.dumps(spec.to_dict())), num_seeds)
 
     def run(self, name, count=1):
         return self.child.run(name, min(count, 2))["ms"]
@@ -78,7 +78,7 @@ def test_the_baseline_takes_the_same_steps():
     plain = PlainStep(torch.device("cpu"))
     ours = {name: weight.detach().clone()[None] for name, weight in plain.net.named_parameters()}
     spec = Spec(agent="bp", step_size=0.01, momentum=0.9, num_tasks=1, num_showings=1)
-    learner = build_learner(spec, [0], torch.device("cpu"), params=ours)
+    learner = Learner(spec, [0], torch.device("cpu"), params=ours)
     for _ in range(3):
         images, labels = torch.randn(10, 3, 32, 32), torch.randint(0, 2, (10,))
         expected = F.cross_entropy(plain.net(images), labels)
@@ -91,7 +91,7 @@ def test_the_baseline_takes_the_same_steps():
 def test_the_baseline_s_curvature_is_ours():
     torch.manual_seed(0)
     plain = PlainCurvature(torch.device("cpu"))
-    learner = build_learner(SPEC.model_copy(update={"width": 1.0}), [0], torch.device("cpu"))
+    learner = Learner(SPEC.with_changes(**{"width": 1.0}), [0], torch.device("cpu"))
     learner.params = {name: weight.detach()[None] for name, weight in plain.net.named_parameters()}
     images, labels = torch.randn(1, 40, 3, 32, 32), torch.randint(0, 2, (1, 40))
     directions = random_directions(images, [torch.Generator().manual_seed(0)])
@@ -105,10 +105,10 @@ def test_the_arithmetic_of_a_step_is_the_paper_s_network_s():
 
 
 def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
-    spec = SPEC.model_copy(update={"num_tasks": 10, "num_showings": 7, "metrics_every": 3})
+    spec = SPEC.with_changes(**{"num_tasks": 10, "num_showings": 7, "metrics_every": 3})
     cost = Costs(start_s=5, task_s=1, epoch_s=2, metrics_s=4)
     assert cost.of_run(spec) == 10 * (1 + 7 * 2 + 3 * 4)  # after epochs 3, 6 and the last
-    assert cost.of_run(spec.model_copy(update={"metrics_every": 0})) == 10 * (1 + 7 * 2 + 4)
+    assert cost.of_run(spec.with_changes(**{"metrics_every": 0})) == 10 * (1 + 7 * 2 + 4)
     assert cost.share_of_metrics(spec) == pytest.approx(12 / 27)
 
 
@@ -117,14 +117,14 @@ def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
 )
 def test_the_curvature_costs_as_often_as_a_run_measures_it(metrics_every, curvature_every, epochs):
     changes = {"metrics_every": metrics_every, "curvature_every": curvature_every}
-    spec = SPEC.model_copy(update={"num_tasks": 10, "num_showings": 7, **changes})
+    spec = SPEC.with_changes(**{"num_tasks": 10, "num_showings": 7, **changes})
     assert Costs(0, 0, 0, 0, curvature_s=1).of_run(spec) == 10 * epochs
     assert sum("curvature" in spec.metrics_after(epoch) for epoch in range(7)) == epochs
 
 
 def test_a_plan_lasts_until_its_last_worker_is_done(tmp_path):
     dirs = [RunDir(tmp_path / str(i)) for i in range(3)]
-    slow, fast = SPEC, SPEC.model_copy(update={"agent": "bp"})
+    slow, fast = SPEC, SPEC.with_changes(**{"agent": "bp"})
     of = {slow: Costs(1, 0, 10 / 3, 0), fast: Costs(1, 0, 1, 0)}  # three tasks of one epoch: 10 s and 3 s
     specs = dict(zip(dirs, (fast, slow, fast), strict=True))
     plan = Plan([[run_dir] for run_dir in dirs], Resources(["cpu"] * 2, 1, 1))
@@ -140,7 +140,7 @@ def test_costs_are_measured_once_and_kept(in_process, tmp_path):
     cost = first[SPEC]
     assert 0 < cost.epoch_s < 10
     assert 0 < cost.metrics_s < 10
-    longer = SPEC.model_copy(update={"num_tasks": 99, "step_size": 0.5})
+    longer = SPEC.with_changes(**{"num_tasks": 99, "step_size": 0.5})
     assert measure_costs([longer], ONE, said.append, directory=tmp_path) == {longer: cost}
     assert InProcess.started == 1
     measure_costs([SPEC], Resources(["cpu"], 1, 2), said.append, directory=tmp_path)
@@ -178,12 +178,12 @@ def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
     spec = measure.paper_spec()
     assert costs._metrics_seconds(spec, seconds) == pytest.approx((0.25, 12 * 1.0))
     assert asked[-1]["curvature_images"] == 100
-    assert costs._metrics_seconds(spec.model_copy(update={"curvature_images": 50}), seconds) == (0.25, 1.0)
-    assert costs._metrics_seconds(spec.model_copy(update={"metrics": ("srank",)}), seconds) == (0.25, 0.0)
+    assert costs._metrics_seconds(spec.with_changes(**{"curvature_images": 50}), seconds) == (0.25, 1.0)
+    assert costs._metrics_seconds(spec.with_changes(**{"metrics": ("srank",)}), seconds) == (0.25, 0.0)
 
 
 def test_the_curvature_is_timed_whatever_its_key_says(in_process, tmp_path):
-    spec = SPEC.model_copy(update={"num_showings": 5, "curvature_every": 0})
+    spec = SPEC.with_changes(**{"num_showings": 5, "curvature_every": 0})
     assert measure_costs([spec], ONE, str, directory=tmp_path)[spec].curvature_s > 0
 
 

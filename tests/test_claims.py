@@ -9,11 +9,11 @@ import pytest
 
 from lop_engine.analysis import Group
 from lop_engine.claims import DEMO, PAPER, PROTOCOLS
+from lop_engine.experiment.run import load_runs
 from lop_engine.published import BINS, PUBLISHED
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
-from lop_engine.spec import load_runs
 from lop_engine.verdicts import judge
 from tests.helpers import ROOT
 
@@ -24,7 +24,7 @@ def spec_of(setting, folder=CFG):
     """The spec of ``bp 0.001``, as a file of `cfg` has it."""
     method, _, step_size = setting.partition(" ")
     overrides = {"step_size": float(step_size)} if step_size else {}
-    return load_runs(folder / f"{method}.json", seeds=[0], overrides=overrides)[0].spec.model_dump()
+    return load_runs(folder / f"{method}.json", seeds=[0], overrides=overrides)[0].spec.to_dict()
 
 
 def seeds(name, spec, rows):

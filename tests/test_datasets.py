@@ -20,7 +20,7 @@ from lop_engine.datasets import (
     stack_images,
 )
 from lop_engine.errors import DataError
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 
 #: sha256 of 250 images of classes 0, 1 and 999 under dataset seeds 0 and 7. It changes with the constants of
 #: `synthetic.py`, and with it every result on these images; print the new one with
@@ -153,7 +153,7 @@ def test_images_other_than_a_spec_was_resolved_with_are_refused():
     found = resolve(spec(dataset="synthetic"), SyntheticImages(1000))
     assert open_images(found).name == "synthetic (dataset seed 0)"
     with pytest.raises(DataError, match="not the images that dataset_sha256 asks for"):
-        open_images(found.model_copy(update={"dataset_seed": 1}))
+        open_images(found.with_changes(**{"dataset_seed": 1}))
 
 
 @pytest.fixture

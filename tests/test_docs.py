@@ -9,9 +9,10 @@ import pytest
 import torch
 from typer.main import get_command
 
-from lop_engine.learners import build_learner
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import Spec
 from lop_engine.methods import METHODS
-from lop_engine.spec import Spec, load_runs
+from lop_engine.training.learner import Learner
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
 from tests.helpers import ROOT
@@ -94,13 +95,13 @@ def test_the_example_of_adding_a_method_works(monkeypatch):
     module_code, registry_line = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/adding-a-method.md").read_text(), re.DOTALL
     )
-    module = types.ModuleType("lop_engine.learners.weight_clipping")
+    module = types.ModuleType("lop_engine.training.learner.weight_clipping")
     exec(module_code, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for name, path in ast.literal_eval(f"{{{registry_line.strip()}}}").items():
         monkeypatch.setitem(METHODS, name, path)
     spec = Spec(agent="weight_clipping", step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
-    learner = build_learner(spec, [0, 1], torch.device("cpu"))
+    learner = Learner(spec, [0, 1], torch.device("cpu"))
     torch.manual_seed(0)
     for _ in range(3):
         learner.step(torch.randn(2, 10, 3, 32, 32), torch.randint(0, 2, (2, 10)))

@@ -13,11 +13,11 @@ import pytest
 
 from lop_engine.datasets import read_class_order
 from lop_engine.errors import LaunchError, UserError, sentence, why
+from lop_engine.experiment.run import load_runs
 from lop_engine.files import read_small, replacing
 from lop_engine.launch.slurm.options import read_options
 from lop_engine.logs import LogTail, last_line
 from lop_engine.runs import RunsReader
-from lop_engine.spec import load_runs
 from lop_tui import output
 from lop_tui.commands.console import Console, confirm
 from tests.cli.test_views import lop, refused

@@ -17,10 +17,11 @@ from pyarrow import parquet
 from lop_engine.errors import DataError, StoreError, UserError
 from lop_engine.exchange import export_runs, find_results, import_results, tensors
 from lop_engine.exchange.reference import KEYS
-from lop_engine.records import METRICS, epoch_document
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.run import load_runs
+from lop_engine.records import epoch_document
 from lop_engine.rundir import RunDir, read_json, write_json
 from lop_engine.runs import RunsReader, RunView
-from lop_engine.spec import load_runs
 from lop_engine.store import TableWriter, read_table
 from tests.helpers import make_metrics, make_run
 
@@ -86,7 +87,7 @@ def test_a_csv_has_a_row_a_task_and_one_an_epoch(runs, tmp_path):
     tasks, epochs = map(rows_of, done.paths)
     assert len(tasks) == 2 * TASKS + 5
     assert len(epochs) == EPOCHS * len(tasks)
-    assert list(tasks[0]) == ["experiment", "setting", "seed", "task", "seconds", *METRICS]
+    assert list(tasks[0]) == ["experiment", "setting", "seed", "task", "seconds", *CONTINUAL_IMAGENET.metrics]
     assert float(tasks[-1]["test_accuracy"]) == runs[2].series["test_accuracy"][4]
     assert (epochs[-1]["task"], epochs[-1]["epoch"]) == ("4", "2")
     assert float(epochs[-1]["curvature"]) == runs[2].series["curvature"][4]
@@ -181,7 +182,9 @@ def test_epochs_without_a_metric_lack_it_in_every_form(tmp_path):
     with TableWriter(run_dir.epochs_json, "epochs") as table:
         for task in range(2):
             for epoch in range(EPOCHS):
-                values = {name: 0.5 for name in METRICS if name != "curvature" or epoch == EPOCHS - 1}
+                values = {
+                    name: 0.5 for name in CONTINUAL_IMAGENET.metrics if name != "curvature" or epoch == EPOCHS - 1
+                }
                 table.append(epoch_document(task, epoch, values))
     views = RunsReader(tmp_path / "runs").read().runs
     for form in ("csv", "npz", "parquet", "pickle", "tensorboard"):
@@ -231,7 +234,7 @@ def test_an_experiment_file_names_the_settings(tmp_path):
     config = config_file(tmp_path / "bp.json", step_size=[0.1, 0.01])
     made = bring_in(tmp_path / "old", tmp_path / "runs", config)
     assert [one.name for one in made] == ["bp/step_size=0.1/seed_000", "bp/step_size=0.01/seed_000"]
-    assert made[1].read_spec()["metrics"] == list(METRICS)
+    assert made[1].read_spec()["metrics"] == list(CONTINUAL_IMAGENET.metrics)
     assert made[1].read_spec() == json.loads(load_runs(config)[1].spec.model_dump_json())
 
 

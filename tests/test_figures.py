@@ -22,9 +22,9 @@ from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
+from lop_engine.experiment.run import load_runs
 from lop_engine.records import epoch_document
 from lop_engine.runs import RunsReader
-from lop_engine.spec import load_runs
 from lop_engine.store import TableWriter
 from lop_tui import cli, figures
 from lop_tui.figures.ends import spread

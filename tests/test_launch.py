@@ -4,10 +4,10 @@ import pytest
 
 from lop_engine import doctor
 from lop_engine.errors import LaunchError
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Resources, decide_resources, devices, local, plan, plan_runs
 from lop_engine.launch.devices import Gpus, find_gpus
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec
 from lop_tui.commands.run import describe
 
 GIB = 2**30

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import (
     LocalLauncher,
     Places,
@@ -16,7 +18,6 @@ from lop_engine.launch import (
     prepare_run_dirs,
     stop_runs,
 )
-from lop_engine.spec import Run, Spec
 from tests.helpers import TINY
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from lop_engine.experiment.run import load_runs
 from lop_engine.published import published_levels
-from lop_engine.spec import load_runs
 
 CFG = Path(__file__).parents[1] / "cfg"
 
 
 def specs(path):
-    return [run.spec.model_dump() for run in load_runs(path, seeds=[0])]
+    return [run.spec.to_dict() for run in load_runs(path, seeds=[0])]
 
 
 def levels(spec):

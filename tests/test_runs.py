@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from lop_engine.errors import StoreError
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.records import RunStatus, task_document
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe, read_json, write_json
 from lop_engine.runs import RunsReader
-from lop_engine.spec import Run, Spec
 from lop_engine.store import TableWriter
 
 SPEC = Spec(agent="bp", step_size=0.1, num_tasks=200, num_showings=1)
@@ -39,7 +40,9 @@ def start(runs_dir, experiment="bp", setting="default", seed=0, num_tasks=0, sta
 def grow(run_dir, first, num, **kwargs):
     with TableWriter(run_dir.tasks_json, "tasks", **kwargs) as writer:
         for task in range(first, first + num):
-            writer.append(task_document(task, [0, 1], 1.0, {"test_accuracy": task / 1000, "curvature": float("nan")}))
+            writer.append(
+                task_document(task, {"classes": [0, 1]}, 1.0, {"test_accuracy": task / 1000, "curvature": float("nan")})
+            )
 
 
 def accuracy(view):

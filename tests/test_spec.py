@@ -10,16 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import ConfigError
-from lop_engine.spec import (
-    Spec,
-    describe_seeds,
-    expand_sweep,
-    load_runs,
-    parse_overrides,
-    parse_seeds,
-    read_config,
-    validate,
-)
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import Spec, expand_sweep, read_config, validate
+from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_seeds
 
 SMALL = {"agent": "bp", "step_size": 0.01, "num_tasks": 10, "num_showings": 2}
 
@@ -320,7 +313,7 @@ def read_or_refused(content):
             return
         # What is accepted can be written and read again.
         for run in runs[:3]:
-            again = json.loads(json.dumps(run.spec.model_dump()))
+            again = json.loads(json.dumps(run.spec.to_dict()))
             assert validate(again, "again") == run.spec
             run.setting.encode()
 
@@ -494,7 +487,7 @@ def test_a_file_of_the_reference_s_generator_trains_its_own_seed(load, tmp_path)
 
 def test_adamw_in_any_case_is_adamw(load):
     assert {load(SMALL | {"opt": word})[0].spec.opt for word in ("adamw", "AdamW", "ADAMW", "adamW")} == {"adamW"}
-    assert load(SMALL | {"opt": "adamw"})[0].spec.model_dump()["opt"] == "adamW"
+    assert load(SMALL | {"opt": "adamw"})[0].spec.to_dict()["opt"] == "adamW"
 
 
 def test_momentum_without_effect_is_said_once(load, tmp_path):

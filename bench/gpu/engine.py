@@ -16,21 +16,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lop_engine import training
 from lop_engine.bench.baseline import PlainStep
 from lop_engine.bench.measure import METHODS as BENCH_METHODS
 from lop_engine.bench.measure import paper_spec
-from lop_engine.cuda_graph import Step, fast_step
-from lop_engine.datasets import open_images
 from lop_engine.device import prepare_device
+from lop_engine.experiment import registry
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, WORKER_BYTES_ON_GPU, seed_bytes_on_gpu
-from lop_engine.learners import Learner, build_learner
-from lop_engine.methods import METHODS
-from lop_engine.nets import channels_last
+from lop_engine.networks import channels_last
 from lop_engine.precision import training_precision
-from lop_engine.records import ALL_METRICS, METRICS
-from lop_engine.spec import Precision, Spec
+from lop_engine.problems import Task, build_problem
+from lop_engine.training import loop
+from lop_engine.training.cuda_graph import Step, fast_step
+from lop_engine.training.learner import Learner
 from tests.engine import golden
+
+METRICS = CONTINUAL_IMAGENET.metrics
+ALL_METRICS = tuple(registry.METRICS)
+METHODS = registry.METHODS
 
 __all__ = ["ALL_METRICS", "METRICS", "Learner", "PlainStep", "Precision", "prepare_device", "training_precision"]
 
@@ -168,7 +172,7 @@ def train(
         graphs: train with the step that a worker uses (CUDA graphs on a GPU); else with the eager step.
         prepare: changes the learner before the first step.
     """
-    learner = build_learner(spec, seeds, setup.device)
+    learner = Learner(spec, seeds, setup.device)
     if prepare:
         prepare(learner)
     start = _copy(learner.state())
@@ -186,7 +190,7 @@ def golden_losses(name: str, setup: Setup, weights_channels_last: bool, num_step
         start = {key: channels_last(weight) for key, weight in start.items()}
     spec = Spec(agent="bp", num_tasks=1, num_showings=1, **golden.EXPECTED[name])
     start = {key: weight.to(setup.device) for key, weight in start.items()}
-    step = fast_step(build_learner(spec, [0, 1], setup.device, start), setup.device)
+    step = fast_step(Learner(spec, [0, 1], setup.device, start), setup.device)
     losses = []
     for images, labels in islice(zip(*golden.training_batches(), strict=True), num_steps):
         batch = (torch.from_numpy(part)[None].repeat(2, *[1] * part.ndim).to(setup.device) for part in (images, labels))
@@ -203,56 +207,51 @@ class Stack:
     num_seeds: int
     learner: Learner = field(init=False)
     step: Step = field(init=False)
-    task: training.Task = field(init=False)
+    task: Task = field(init=False)
     epochs: int = 0
 
     def __post_init__(self) -> None:
         seeds = list(range(self.num_seeds))
-        self.learner = build_learner(self.spec, seeds, self.setup.device)
+        self.learner = Learner(self.spec, seeds, self.setup.device)
         self.step = fast_step(self.learner, self.setup.device)
         self.task = _task(self.spec, self.num_seeds, self.setup.device)
         self.new_order()
 
     def new_order(self) -> None:
         """Draw the order of the next epoch's images."""
-        size = self.task.train_labels_SN.shape[1]
-        self._order_SN = training.batch_order(self.learner.seeds, size, 0, self.epochs, self.setup.device)
+        size = self.task.train_targets.shape[1]
+        self._order_SN = loop.batch_order(self.learner.seeds, size, 0, self.epochs, self.setup.device)
         self.learner.start_epoch(0, self.epochs)
         self.epochs += 1
 
     def train_epoch(self) -> None:
         """Train on every batch of the current order, without waiting for the device."""
-        self._last = training.train_epoch(self.step, self.task, self._order_SN, self.spec.mini_batch_size)
+        self._last = loop.train_epoch(self.step, self.task, self._order_SN, self.spec.mini_batch_size)
 
     def measure(self, *names: str) -> dict[str, list[float]]:
         """Measure the spec's metrics, or those named, after `train_epoch`; return one value a seed."""
         place = (0, 0)
-        return training.measure_epoch(
-            self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
-        )
+        return loop.measure_epoch(self._measuring(names), self.learner, self.task, self._order_SN, place, self._last)
 
     def start_measuring(self, *names: str) -> object:
         """Queue the same measurement on the device without waiting for it, as a worker does."""
         place = (0, 0)
-        return training.start_measuring(
-            self._measuring(names), self.learner, self.task, self._order_SN, place, *self._last
-        )
+        return loop.start_measuring(self._measuring(names), self.learner, self.task, self._order_SN, place, self._last)
 
     def _measuring(self, names: tuple[str, ...]) -> Spec:
-        return self.spec.model_copy(update={"metrics": names}) if names else self.spec
+        return self.spec.with_changes(**{"metrics": names}) if names else self.spec
 
     def batch(self) -> Batch:
         """One training batch."""
         size = self.spec.mini_batch_size
-        return self.task.train_SNCHW[:, :size].contiguous(), self.task.train_labels_SN[:, :size].contiguous()
+        return self.task.train_inputs[:, :size].contiguous(), self.task.train_targets[:, :size].contiguous()
 
     def on_cpu(self) -> "Stack":
         """Copy the stack, as it is after its epoch, to the CPU."""
         copy = Stack(Setup(torch.device("cpu"), self.setup.small), self.spec, self.num_seeds)
         copy.learner.load_state({name: tensor.cpu() for name, tensor in self.learner.state().items()})
         copy._order_SN = self._order_SN.cpu()
-        accuracies, loss_S = self._last
-        copy._last = [accuracy.cpu() for accuracy in accuracies], loss_S.cpu()
+        copy._last = loop.EpochSteps(*([one.cpu() for one in ones] for ones in (self._last.scores, self._last.losses)))
         return copy
 
     def planned_bytes(self) -> int:
@@ -268,17 +267,17 @@ def seeds_that_fit(spec: Spec, setup: Setup) -> int:
     return max(1, min(MAX_SEEDS_ON_GPU, (free - WORKER_BYTES_ON_GPU) // seed_bytes_on_gpu(spec)))
 
 
-_largest: dict[str, training.Task] = {}
+_largest: dict[str, Task] = {}
 
 
-def _task(spec: Spec, num_seeds: int, device: torch.device) -> training.Task:
+def _task(spec: Spec, num_seeds: int, device: torch.device) -> Task:
     """Return a task of the first seeds. The largest is cached, because making images of many seeds takes seconds."""
     key = f"{device} {spec.train_images} {spec.test_images}"
     kept = _largest.get(key)
-    if kept is None or len(kept.classes) < num_seeds:
+    if kept is None or len(kept.facts) < num_seeds:
         _largest.clear()
-        one_task = spec.model_copy(update={"num_tasks": 1})  # a second task would be read ahead
-        kept = next(training.tasks(one_task, list(range(num_seeds)), open_images(spec), device))
+        one_task = spec.with_changes(**{"num_tasks": 1})  # a second task would be read ahead
+        kept = next(build_problem(one_task).tasks(list(range(num_seeds)), device))
         _largest[key] = kept
     parts = {name: part[:num_seeds] for name, part in vars(kept).items()}
     return dataclasses.replace(kept, **parts)

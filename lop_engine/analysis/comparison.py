@@ -1,6 +1,6 @@
 """Groups against the first of them, seed by seed: at the end, over the last bins, over the whole run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -8,27 +8,9 @@ import numpy as np
 
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.paired import Difference, compare
-from lop_engine.analysis.protocol import EXTENT_KEYS
+from lop_engine.analysis.protocol import differences
 from lop_engine.analysis.statistics import PairedTest, holm, paired_test
-from lop_engine.spec import BOOKKEEPING_KEYS, Spec
-
-#: What makes a method, and so may differ between two that are compared.
-LEARNER_KEYS = frozenset(
-    {
-        "agent",
-        "opt",
-        "step_size",
-        "momentum",
-        "weight_decay",
-        "perturb_scale",
-        "replacement_rate",
-        "decay_rate",
-        "util_type",
-        "maturity_threshold",
-        "net_type",
-        "budget_accrual",
-    }
-)
+from lop_engine.experiment.stored import own_keys_of_method
 
 StretchName = Literal["end", "last", "area"]
 
@@ -84,10 +66,12 @@ def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
 
     Such groups were not given the same to learn, so their difference is not one of methods alone.
     """
-    spec_a, spec_b = (next((run.spec for run in group.runs if run.spec), {}) for group in (a, b))
-    keys = Spec.model_fields.keys() - LEARNER_KEYS - BOOKKEEPING_KEYS - EXTENT_KEYS
-    values = {key: (_value(spec_a, key), _value(spec_b, key)) for key in Spec.model_fields if key in keys}
-    return {key: pair for key, pair in values.items() if pair[0] != pair[1]}
+    run_a, run_b = (next((run for run in group.runs if run.spec), None) for group in (a, b))
+    if run_a is None or run_b is None:
+        return {}
+    of_methods = set().union(*(own_keys_of_method(run.spec, run.components) for run in (run_a, run_b)))
+    found = differences(run_a.spec, run_b.spec)
+    return {key: pair for key, pair in found.items() if key not in of_methods}
 
 
 def _compared(a: Group, b: Group, metric: str, num_last: int, bin_size: int | None) -> Comparison:
@@ -150,8 +134,3 @@ def _extents(difference: Difference, num_tasks: int) -> tuple[np.ndarray, np.nda
     """Tasks before each bin and up to its end; the last bin of a run may be shorter than the others."""
     before = (difference.task - 1) // difference.bin_size * difference.bin_size
     return before, np.minimum(before + difference.bin_size, num_tasks)
-
-
-def _value(spec: Mapping[str, Any], key: str) -> Any:
-    value = spec.get(key, Spec.model_fields[key].default)
-    return list(value) if isinstance(value, tuple) else value

@@ -5,12 +5,11 @@ from typing import Any
 
 from lop_engine.analysis.groups import Group
 from lop_engine.errors import UserError
-from lop_engine.spec import BOOKKEEPING_KEYS, Spec
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
+from lop_engine.experiment.stored import canonical
 
-#: How long a run is, and what is measured of it: neither changes a value that two runs both have.
-EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every"})
-
-_ABSENT = object()
+ABSENT = object()
+"""In place of the value of a key that a spec does not have."""
 
 
 def refuse_mixed(groups: Iterable[Group]) -> None:
@@ -25,27 +24,28 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
     for group in groups:
         runs = [run for run in group.runs if run.spec]
         for run in runs[1:]:
-            for key in _differing(runs[0].spec, run.spec):
-                ours, theirs = (_said(one.spec, key) for one in (runs[0], run))
+            for key, (ours, theirs) in differences(runs[0].spec, run.spec).items():
                 raise UserError(
-                    f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {theirs} in the "
-                    f'first and {ours} in the second; leave one out (--where "-seed:{run.seed}")'
+                    f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {_said(theirs)} "
+                    f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
                 )
 
 
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    known = [key for key in Spec.model_fields if key not in BOOKKEEPING_KEYS | EXTENT_KEYS]
-    more = sorted((ours.keys() | theirs.keys()) - Spec.model_fields.keys())  # of another version
-    return [key for key in (*known, *more) if _value(ours, key) != _value(theirs, key)]
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """By key, the two values of each key in which two specs differ, as run.json holds them.
+
+    Left out are keys that change no number, and those that say how long a run is or what is measured. A value that a
+    spec lacks is `ABSENT`.
+    """
+    ours, theirs = canonical(ours), canonical(theirs)
+    keys = [key for key in {**ours, **theirs} if key not in BOOKKEEPING_KEYS | EXTENT_KEYS]
+    pairs = {key: (_plain(ours.get(key, ABSENT)), _plain(theirs.get(key, ABSENT))) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _value(spec: Mapping[str, Any], key: str) -> Any:
-    """A key that a spec does not name has its default."""
-    if key in spec or key not in Spec.model_fields:
-        return spec.get(key, _ABSENT)
-    return Spec.model_fields[key].get_default()
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _said(spec: Mapping[str, Any], key: str) -> str:
-    value = _value(spec, key)
-    return "not given" if value is _ABSENT else repr(value)
+def _said(value: Any) -> str:
+    return "not given" if value is ABSENT else repr(value)

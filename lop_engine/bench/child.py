@@ -12,7 +12,7 @@ import torch
 
 from lop_engine.bench.jobs import Call, Jobs, curvature_gflop, matrix_side, step_gflop
 from lop_engine.device import prepare_device
-from lop_engine.spec import validate
+from lop_engine.experiment.spec import validate
 
 
 class Child:

@@ -20,10 +20,10 @@ from platformdirs import user_cache_path
 
 from lop_engine import __version__
 from lop_engine.bench.children import Children
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import Plan, Resources
 from lop_engine.rundir import RunDir
-from lop_engine.spec import BOOKKEEPING_KEYS, Spec
 
 KEPT_FOR_S = 24 * 3600
 _FILE_BYTES = 4 * 2**20
@@ -84,7 +84,7 @@ def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, 
         changes: other values of spec keys that do not change what an epoch costs, such as ``curvature_every=0``.
     """
     free_at = [0.0] * plan.resources.workers
-    takes = {spec: one.start_s + one.of_run(spec.model_copy(update=changes)) for spec, one in costs.items()}
+    takes = {spec: one.start_s + one.of_run(spec.with_changes(**changes)) for spec, one in costs.items()}
     if len(takes) == 1:  # for example one setting with very many seeds
         return next(iter(takes.values())) * -(-len(plan.stacks) // len(free_at))
     for stack in plan.stacks:
@@ -129,7 +129,7 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
         size = resources.seeds_per_worker
 
         def seconds(job: str, **changes: object) -> float:
-            children.make(job, job, spec.model_copy(update=changes), size)
+            children.make(job, job, spec.with_changes(**changes), size)
             once = children.run(job)
             more = round(1000 * _SAMPLE_S / once)
             return (min(once, children.run(job, more)) if more else once) / 1000
@@ -150,7 +150,7 @@ def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, 
 
 
 def _key(spec: Spec, resources: Resources) -> str:
-    what = {name: value for name, value in spec.model_dump().items() if name not in _FREE_KEYS}
+    what = {name: value for name, value in spec.to_dict().items() if name not in _FREE_KEYS}
     where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), asdict(replace(resources, note=""))]
     return json.dumps([where, what], sort_keys=True)
 

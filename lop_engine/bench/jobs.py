@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lop_engine import checkpoint
 from lop_engine.background import Background
 from lop_engine.bench.baseline import PlainCurvature, PlainStep
-from lop_engine.checkpoint import Checkpoint
-from lop_engine.cuda_graph import fast_step
-from lop_engine.datasets import open_images
-from lop_engine.learners import build_learner
-from lop_engine.nets import Layer, Net, build_net
-from lop_engine.records import METRICS, epoch_document
+from lop_engine.experiment.spec import Spec
+from lop_engine.networks import Layer, Network, build_network
+from lop_engine.problems import Problem, Task, build_problem
+from lop_engine.records import epoch_document
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec
 from lop_engine.store import TableWriter
-from lop_engine.training import Position, Task, batch_order, batch_orders, start_measuring, tasks, train_epoch
+from lop_engine.training import checkpoint
+from lop_engine.training.checkpoint import Checkpoint
+from lop_engine.training.cuda_graph import fast_step
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import EpochSteps, Position, batch_order, batch_orders, start_measuring, train_epoch
 
 Call = Callable[[], object]
 
@@ -53,17 +53,17 @@ class Jobs:
 
     def step(self) -> Call:
         """A training step."""
-        learner = build_learner(self.spec, self.seeds, self.device)
+        learner = Learner(self.spec, self.seeds, self.device)
         learner.start_epoch(0, 0)
         step, batch = fast_step(learner, self.device), self._batch()
         return lambda: step(*batch)
 
     def epoch(self) -> Call:
         """A training epoch, from the order of its batches on."""
-        learner = build_learner(self.spec, self.seeds, self.device)
+        learner = Learner(self.spec, self.seeds, self.device)
         step, task, epochs = fast_step(learner, self.device), self._task(), itertools.count()
         places = ((0, epoch) for epoch in itertools.count())
-        orders = batch_orders(self.seeds, task.train_labels_SN.shape[1], places, self.device)
+        orders = batch_orders(self.seeds, task.train_targets.shape[1], places, self.device)
 
         def train() -> None:
             learner.start_epoch(0, next(epochs))
@@ -73,33 +73,34 @@ class Jobs:
 
     def metrics(self) -> Call:
         """All metrics of the spec, after an epoch; on a GPU finished during the next call, as in a run."""
-        spec = self.spec.model_copy(update={"metrics_every": 1, "curvature_every": 1})
-        learner, task = build_learner(self.spec, self.seeds, self.device), self._task()
-        order_SN = batch_order(self.seeds, task.train_labels_SN.shape[1], 0, 0, self.device)
+        spec = self.spec.with_changes(**{"metrics_every": 1, "curvature_every": 1})
+        learner, task = Learner(self.spec, self.seeds, self.device), self._task()
+        order_SN = batch_order(self.seeds, task.train_targets.shape[1], 0, 0, self.device)
         zeros_S = torch.zeros(len(self.seeds), device=self.device)
         finishing = self._ends.enter_context(Background(self.device, "metrics"))
 
         def measure() -> None:
-            measurement = start_measuring(spec, learner, task, order_SN, (0, 0), [zeros_S], zeros_S)
+            measurement = start_measuring(spec, learner, task, order_SN, (0, 0), EpochSteps([zeros_S], [zeros_S]))
             finishing.submit(measurement.result)
 
         return measure
 
     def switch(self) -> Call:
         """From nothing to a task's images on the device, without the head start they have in a run."""
-        images, places = open_images(self.spec), itertools.count()
+        places = itertools.count()
 
         def load() -> None:
             place = next(places)
             # The last task of its run, or the one after it would be read as well.
-            next(tasks(self.spec.model_copy(update={"num_tasks": place + 1}), self.seeds, images, self.device, place))
+            problem = build_problem(self.spec.with_changes(num_tasks=place + 1))
+            next(problem.tasks(self.seeds, self.device, place))
 
         return load
 
     def checkpoint(self) -> Call:
         """One seed's state, on the disk."""
         run_dir = RunDir(self._directory())
-        state = build_learner(self.spec, self.seeds, self.device).state()
+        state = Learner(self.spec, self.seeds, self.device).state()
 
         def save() -> None:
             tensors = {name: part[0] for name, part in checkpoint.on_host(state).items()}
@@ -109,7 +110,7 @@ class Jobs:
 
     def append(self) -> Call:
         """One epoch's document, to a file of 100,000."""
-        document = epoch_document(4999, 249, dict.fromkeys(METRICS, 0.123456))
+        document = epoch_document(4999, 249, dict.fromkeys(self.spec.metrics, 0.123456))
         writer = self._ends.enter_context(TableWriter(self._directory() / "epochs.json", "epochs"))
         writer.extend([document] * 100_000)
         return lambda: writer.append(document)
@@ -119,11 +120,12 @@ class Jobs:
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         shape = (len(self.seeds), self.spec.mini_batch_size)
-        images = torch.randn(*shape, 32, 32, 3, device=self.device).permute(0, 1, 4, 2, 3)
+        channels, *sides = build_problem(self.spec).input_shape
+        images = torch.randn(*shape, *sides, channels, device=self.device).permute(0, 1, 4, 2, 3)
         return images, torch.randint(0, self.spec.num_classes, shape, device=self.device)
 
     def _task(self) -> Task:
-        return next(tasks(self.spec, self.seeds, open_images(self.spec), self.device))
+        return next(build_problem(self.spec).tasks(self.seeds, self.device))
 
 
 def matrix_side(device: torch.device) -> int:
@@ -133,7 +135,7 @@ def matrix_side(device: torch.device) -> int:
 
 def step_gflop(spec: Spec) -> float:
     """Arithmetic of a training step of one seed: forward, and backward but for the image's gradient; in 1e9."""
-    net, macs = build_net(spec), 0
+    net, macs = _network(spec), 0
     for index, (layer, side) in enumerate(zip(net.layers, _sides(net), strict=True)):
         passes = 2 if index == 0 else 3
         macs += passes * side * side * layer.outputs * layer.fan_in
@@ -142,12 +144,17 @@ def step_gflop(spec: Spec) -> float:
 
 def curvature_gflop(spec: Spec, num_images: int) -> float:
     """Arithmetic of the curvature on so many images of one seed: 11 times forward and back to the image; in 1e9."""
-    net = build_net(spec)
+    net = _network(spec)
     macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, _sides(net), strict=True))
     return 2 * 11 * 2 * num_images * macs / 1e9
 
 
-def _sides(net: Net) -> list[int]:
+def _network(spec: Spec) -> Network:
+    problem: Problem = build_problem(spec)
+    return build_network(spec, problem.input_shape, problem.num_outputs)
+
+
+def _sides(net: Network) -> list[int]:
     """Side of each layer's output before pooling; 1 of a linear layer."""
     sides, side = [], 32
     for layer in net.layers:

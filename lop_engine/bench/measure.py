@@ -14,10 +14,11 @@ from typing import Any
 
 from lop_engine.bench.children import Children
 from lop_engine.bench.costs import measure_costs, plan_seconds
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import decide_resources, plan_runs
 from lop_engine.launch.plan import num_cores
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Precision, Spec, load_runs
 
 Report = dict[str, Any]
 Say = Callable[[str], None]
@@ -38,7 +39,7 @@ def paper_spec(method: str = "bp", **changes: object) -> Spec:
     """The paper's protocol on the built-in images."""
     sizes = {"num_tasks": 5000, "num_showings": 250, "train_images": 600, "test_images": 100}
     base = {"step_size": 0.01, "momentum": 0.9, "dataset": "synthetic", "normalisation": "scaled", **sizes}
-    return Spec(**(base | METHODS[method] | changes))  # type: ignore[arg-type]
+    return Spec(**(base | METHODS[method] | changes))
 
 
 @dataclass(frozen=True)

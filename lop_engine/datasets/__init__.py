@@ -11,7 +11,7 @@ from lop_engine.datasets.class_sequence import ClassSequence
 from lop_engine.datasets.synthetic import SyntheticImages
 from lop_engine.datasets.task_stream import stack_images
 from lop_engine.errors import DataError
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 
 __all__ = [
     "IMAGENET32_DIR",
@@ -97,4 +97,4 @@ def resolve(spec: Spec, images: ImageSet) -> Spec:
     found["dataset_sha256"] = images.sha256
     if spec.class_order:
         found["class_order_sha256"] = read_class_order(Path(spec.class_order)).sha256
-    return spec.model_copy(update=found)
+    return spec.with_changes(**found)

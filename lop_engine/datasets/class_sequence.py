@@ -8,7 +8,7 @@ import numpy as np
 from lop_engine import streams
 from lop_engine.datasets.class_order import read_class_order
 from lop_engine.errors import DataError
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 from lop_engine.streams import Stream
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lop_engine.datasets.base import Split
 from lop_engine.errors import DataError, why
+from lop_engine.experiment.mistakes import explain
 from lop_engine.files import read_small, replacing
-from lop_engine.mistakes import explain
 
 NAME = "dataset.json"
 MAX_BYTES = 64 * 2**20

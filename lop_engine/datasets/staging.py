@@ -22,7 +22,7 @@ from lop_engine.datasets import open_images
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.manifest import NAME
 from lop_engine.errors import DataError, sentence
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 
 RESERVE_BYTES = 2**30
 """Left free on the node's disk."""
@@ -86,7 +86,7 @@ def stage(
 
 def reading(spec: Spec, copy: Path) -> Spec:
     """`spec` with its images read from `copy`. Raises DataError if those are not its images, or not all of them."""
-    copied = spec.model_copy(update={"dataset": str(copy)})
+    copied = spec.with_changes(**{"dataset": str(copy)})
     images = open_images(copied, every_file=False)
     # Without a checksum nothing else tells that the last classes are missing, which would make other tasks.
     if not spec.dataset_sha256 and images.num_classes != open_images(spec, every_file=False).num_classes:

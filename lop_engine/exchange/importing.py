@@ -14,11 +14,12 @@ from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
 from lop_engine.exchange import tensors
 from lop_engine.exchange.places import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
+from lop_engine.experiment.registry import METHODS
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import method_name
 from lop_engine.locks import hold
-from lop_engine.methods import METHODS
 from lop_engine.records import RunStatus, rounded
 from lop_engine.rundir import RunDir, read_json, write_json
-from lop_engine.spec import Spec, load_runs
 from lop_engine.store import TableWriter
 
 _LARGEST_BYTES = 2**30
@@ -148,7 +149,7 @@ Settings = list[tuple[str, dict[str, Any]]]
 
 def _settings_of(config: Path) -> Settings:
     """The settings of an experiment file. Raises ConfigError."""
-    return [(run.setting, run.spec.model_dump()) for run in load_runs(config, seeds=[0])]
+    return [(run.setting, run.spec.to_dict()) for run in load_runs(config, seeds=[0])]
 
 
 def _exported_settings(result: Path) -> Settings | None:
@@ -268,10 +269,7 @@ def _measured(values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def _run_config(file: ResultFile, spec: Mapping[str, Any], digest: str) -> dict[str, Any]:
     """The content of run.json: what is known of the run, and where it comes from."""
-    try:
-        method = Spec(**spec).method
-    except ValueError:
-        method = str(spec.get("agent", "unknown"))
+    method = str(method_name(spec) or "unknown")
     return {
         "experiment": file.experiment,
         "setting": file.setting,

@@ -12,14 +12,14 @@ from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import StoreError
 from lop_engine.exchange import tensors
 from lop_engine.exchange.tables import epoch_table, extent
-from lop_engine.records import METRICS
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunView
 
-#: By metric, in the order of `METRICS`: its key in the pickle.
+#: By metric, in the order in which Continual ImageNet records them: its key in the pickle.
 KEYS = dict(
     zip(
-        METRICS,
+        CONTINUAL_IMAGENET.metrics,
         (
             "train_accuracies",
             "test_accuracies",
@@ -47,7 +47,7 @@ def write_pickles(runs: Sequence[RunView], directory: Path) -> None:
         for index, group in enumerate(settings):
             (directory / experiment / str(index)).mkdir(parents=True)
             for run in group.runs:
-                table = epoch_table(run, METRICS, *extent(group.runs))
+                table = epoch_table(run, list(KEYS), *extent(group.runs))
                 content = tensors.dump(dict(zip(KEYS.values(), table, strict=True)))
                 (directory / experiment / str(index) / str(run.seed)).write_bytes(content)
         known = [{"setting": group.setting, "spec": dict(group.runs[0].spec)} for group in settings]

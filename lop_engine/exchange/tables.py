@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import StoreError
-from lop_engine.records import ALL_METRICS
+from lop_engine.experiment.seen import metric_names
 from lop_engine.runs import RunView
 from lop_engine.store import read_task, tail_task
 
@@ -17,8 +17,8 @@ _TASKS_A_BLOCK = 40
 
 
 def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
-    """The metrics that any of `runs` has recorded, in the order of `ALL_METRICS`."""
-    return [metric for metric in ALL_METRICS if any(metric in run.series for run in runs)]
+    """The metrics that any of `runs` has recorded, in the order of `metric_names`."""
+    return [metric for metric in metric_names() if any(metric in run.series for run in runs)]
 
 
 def tasks_recorded(run: RunView) -> int:

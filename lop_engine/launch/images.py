@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lop_engine.datasets import PAPER_SPLIT, ClassSequence, ImageSet, open_images, resolve
-from lop_engine.spec import Run, Spec
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _start_worker(
     stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str], held: int | None = None
 ) -> subprocess.Popen[bytes]:
     device, environment = place(device)
-    command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
+    command = [sys.executable, "-P", "-m", "lop_engine.training.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
             [*command, *options, "--", *(str(run_dir.path) for run_dir in stack)],

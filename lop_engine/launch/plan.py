@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from lop_engine.errors import LaunchError
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch.devices import find_gpus
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Spec
 from lop_engine.streams import steps_drawn_at_once
 
 MAX_SEEDS_ON_GPU = 60

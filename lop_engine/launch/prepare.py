@@ -14,13 +14,15 @@ from typing import Any, Literal
 
 import lop_engine
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.seen import described
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.locks import hold, trained_error
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
-from lop_engine.spec import BOOKKEEPING_KEYS, Run, Spec, validate
 
 _Verdict = Literal["new", "begun", "done", "submitted", "left"]
 """What a run is to this command: new, unfinished, ended, a Slurm job's, or taken by another process."""
@@ -61,7 +63,7 @@ def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
 def _spec_as_begun(run_dir: RunDir, spec: Spec) -> Spec:
     with suppress(StoreError, ConfigError, OSError):
         own = validate(run_dir.read_spec(), str(run_dir.run_json))
-        return spec.model_copy(update={key: getattr(own, key) for key in _KEPT_KEYS})
+        return spec.with_changes(**{key: getattr(own, key) for key in _KEPT_KEYS})
     return spec
 
 
@@ -260,7 +262,8 @@ def _run_config(run: Run) -> dict[str, Any]:
         "setting": run.setting,
         "seed": run.seed,
         "method": run.spec.method,
-        "spec": run.spec.model_dump(),
+        "components": described(run.spec),
+        "spec": run.spec.to_dict(),
         "created_at": time.time(),
         "host": socket.gethostname(),
         "versions": {"lop": lop_engine.__version__, "python": platform.python_version()}
@@ -283,11 +286,12 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"{run_dir.name}: was imported, so it has no weights to resume from; "
             f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
-    old = validate(run_dir.read_spec(), str(run_dir.run_json)).model_dump()
-    new = spec.model_dump()
-    changed = [key for key in new if key not in _KEPT_KEYS and old[key] != new[key]]
+    old = validate(run_dir.read_spec(), str(run_dir.run_json)).to_dict()
+    new = spec.to_dict()
+    keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]
+    changed = [key for key in keys if old.get(key) != new.get(key)]
     if changed:
-        what = ", ".join(f"{key} {old[key]!r} -> {new[key]!r}" for key in changed)
+        what = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in changed)
         raise LaunchError(
             f"{run_dir.name}: was begun with another configuration ({what}); "
             f"rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"

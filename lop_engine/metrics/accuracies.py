@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from lop_engine.learners.learner import accuracy
-from lop_engine.nets import Net, Params
+from lop_engine.metrics.inputs import Forward
+from lop_engine.networks import Params
+from lop_engine.problems.losses import accuracy
 
 TEST_BATCH = 100
 
@@ -18,11 +19,11 @@ def train_accuracy(batch_accuracies: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def test_accuracy(net: Net, params: Params, images_SNCHW: Tensor, labels_SN: Tensor) -> Tensor:
+def test_accuracy(forward: Forward, params: Params, inputs_SN: Tensor, labels_SN: Tensor) -> Tensor:
     """Mean over test batches of 100 of the batch accuracy, shape (S,), 0 .. 1.
 
     (1 / batches) sum_b accuracy(theta, batch_b); a shorter last batch counts as one. Source: Dohare et al. (Nature
     2024), whose figures show this after each task's last epoch.
     """
-    batches = zip(images_SNCHW.split(TEST_BATCH, dim=1), labels_SN.split(TEST_BATCH, dim=1), strict=True)
-    return torch.stack([accuracy(net(params, images).logits_SBO, labels) for images, labels in batches]).mean(0)
+    batches = zip(inputs_SN.split(TEST_BATCH, dim=1), labels_SN.split(TEST_BATCH, dim=1), strict=True)
+    return torch.stack([accuracy(forward(params, inputs).outputs_SBO, labels) for inputs, labels in batches]).mean(0)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lop_engine.learners.learner import cross_entropy
-from lop_engine.nets import Net, Params
+from lop_engine.metrics.inputs import Forward, Loss, MetricInputs
+from lop_engine.networks import Params
 
 NUM_DIRECTIONS = 10
 STEP = 1e-3
@@ -17,66 +17,82 @@ GPU_IMAGES = 3000
 
 
 def curvature(
-    net: Net,
+    forward: Forward,
     params: Params,
-    images_SNCHW: Tensor,
-    labels_SN: Tensor,
+    loss: Loss,
+    inputs_SN: Tensor,
+    targets_SN: Tensor,
     directions: Iterable[Tensor],
     step: float = STEP,
 ) -> Tensor:
-    """How much the loss gradient in the image changes over a small step in a random direction, shape (S,).
+    """How much the loss gradient in the input changes over a small step in a random direction, shape (S,).
 
-    Mean over images and 10 directions v in {-1, +1}^3072 of || g(x + h v) - g(x) ||_2, h = 1e-3, g the gradient of the
-    *batch-mean* loss in the image, batches of 100; not divided by h. Source: the reference's recording variant.
+    Mean over examples and 10 directions v in {-1, +1}^n (an image has n = 3072) of || g(x + h v) - g(x) ||_2, h = 1e-3,
+    g the gradient of the *batch-mean* loss in the input, batches of 100; not divided by h. Source: the reference's
+    recording variant.
 
     Args:
-        images_SNCHW: the images, in the order in which they are batched.
-        labels_SN: their classes, int64.
-        directions: for each batch in turn, its directions (D, S, B, C, H, W); the gradient at x serves all D.
+        inputs_SN: the inputs (S, N, ...), in the order in which they are batched.
+        targets_SN: their targets.
+        directions: for each batch in turn, its directions (D, S, B, ...); the gradient at x serves all D.
     """
     weights = {name: weight.detach() for name, weight in params.items()}
-    total_S = torch.zeros(images_SNCHW.shape[0], device=images_SNCHW.device)
+    total_S = torch.zeros(inputs_SN.shape[0], device=inputs_SN.device)
     num_terms = 0
-    for start, directions_DSBCHW in zip(range(0, images_SNCHW.shape[1], BATCH), directions, strict=False):
-        x_SBCHW = images_SNCHW[:, start : start + BATCH]
-        labels_SB = labels_SN[:, start : start + BATCH]
-        base_SBCHW = _image_gradient(net, weights, x_SBCHW, labels_SB)
-        for v_DSBCHW in directions_DSBCHW.split(_directions_at_once(x_SBCHW)):
-            moved_DSBCHW = torch.add(x_SBCHW, v_DSBCHW, alpha=step)
-            change_DSBCHW = _image_gradients(net, weights, moved_DSBCHW, labels_SB) - base_SBCHW
-            total_S += torch.linalg.vector_norm(change_DSBCHW, dim=(3, 4, 5)).sum((0, 2))
-            num_terms += v_DSBCHW.shape[0] * x_SBCHW.shape[1]
+    for start, directions_DSB in zip(range(0, inputs_SN.shape[1], BATCH), directions, strict=False):
+        x_SB = inputs_SN[:, start : start + BATCH]
+        targets_SB = targets_SN[:, start : start + BATCH]
+        base_SB = _input_gradient(forward, weights, loss, x_SB, targets_SB)
+        for v_DSB in directions_DSB.split(_directions_at_once(x_SB)):
+            moved_DSB = torch.add(x_SB, v_DSB, alpha=step)
+            change_DSB = _input_gradients(forward, weights, loss, moved_DSB, targets_SB) - base_SB
+            total_S += torch.linalg.vector_norm(change_DSB, dim=tuple(range(3, change_DSB.dim()))).sum((0, 2))
+            num_terms += v_DSB.shape[0] * x_SB.shape[1]
     return total_S / num_terms
 
 
-def random_directions(images_SNCHW: Tensor, generators: list[torch.Generator]) -> Iterable[Tensor]:
-    """Directions for each batch of `images_SNCHW`: entries -1 and +1, each seed from its own generator."""
-    num_seeds, num_images = images_SNCHW.shape[:2]
-    for start in range(0, num_images, BATCH):
-        size = min(BATCH, num_images - start)
-        # Laid out as the images are (channels last), so that the sum keeps their layout.
-        shape = (NUM_DIRECTIONS, size, *images_SNCHW.shape[3:], images_SNCHW.shape[2])
-        signs = torch.empty(num_seeds, *shape, device=images_SNCHW.device)
+def on_inputs(inputs: MetricInputs) -> Tensor:
+    """`curvature` on as many examples as the spec says, in random directions, shape (S,)."""
+    count = inputs.num_curvature_images or inputs.inputs.shape[1]
+    examples, targets = inputs.inputs[:, :count], inputs.targets[:, :count]
+    directions = random_directions(examples, inputs.generators)
+    return curvature(inputs.forward, inputs.params, inputs.loss, examples, targets, directions)
+
+
+def random_directions(inputs_SN: Tensor, generators: list[torch.Generator]) -> Iterable[Tensor]:
+    """Directions for each batch of `inputs_SN`: entries -1 and +1, each seed from its own generator."""
+    num_seeds, num_examples, *shape = inputs_SN.shape
+    of_images = len(shape) == 3
+    for start in range(0, num_examples, BATCH):
+        size = min(BATCH, num_examples - start)
+        # Laid out as images are (channels last), so that the sum keeps their layout.
+        laid_out = (*shape[1:], shape[0]) if of_images else shape
+        signs = torch.empty(num_seeds, NUM_DIRECTIONS, size, *laid_out, device=inputs_SN.device, dtype=inputs_SN.dtype)
         for sign, generator in zip(signs, generators, strict=True):
             sign.random_(0, 2, generator=generator)
-        yield signs.mul_(2).sub_(1).permute(1, 0, 2, 5, 3, 4)
+        signs = signs.mul_(2).sub_(1).transpose(0, 1)
+        yield signs.movedim(5, 3) if of_images else signs
 
 
-def _directions_at_once(x_SBCHW: Tensor) -> int:
-    if x_SBCHW.device.type == "cpu":
+def _directions_at_once(x_SB: Tensor) -> int:
+    if x_SB.device.type == "cpu":
         return 1
-    return max(1, GPU_IMAGES // (x_SBCHW.shape[0] * x_SBCHW.shape[1]))
+    return max(1, GPU_IMAGES // (x_SB.shape[0] * x_SB.shape[1]))
 
 
-def _image_gradients(net: Net, params: Params, images_DSBCHW: Tensor, labels_SB: Tensor) -> Tensor:
+def _input_gradients(forward: Forward, params: Params, loss: Loss, inputs_DSB: Tensor, targets_SB: Tensor) -> Tensor:
     """For each direction the gradient of its own batch's mean loss, (D, S, B, C, H, W)."""
-    num_directions, _, batch = images_DSBCHW.shape[:3]
-    images = images_DSBCHW.transpose(0, 1).flatten(1, 2)
-    gradient = _image_gradient(net, params, images, labels_SB.repeat(1, num_directions)) * num_directions
+    num_directions, _, batch = inputs_DSB.shape[:3]
+    inputs = inputs_DSB.transpose(0, 1).flatten(1, 2)
+    gradient = _input_gradient(forward, params, loss, inputs, _repeated(targets_SB, num_directions)) * num_directions
     return gradient.unflatten(1, (num_directions, batch)).transpose(0, 1)
 
 
-def _image_gradient(net: Net, params: Params, images_SBCHW: Tensor, labels_SB: Tensor) -> Tensor:
-    images = images_SBCHW.detach().requires_grad_(True)
-    loss_S = cross_entropy(net(params, images).logits_SBO, labels_SB)
-    return torch.autograd.grad(loss_S.sum(), images)[0]
+def _input_gradient(forward: Forward, params: Params, loss: Loss, inputs_SB: Tensor, targets_SB: Tensor) -> Tensor:
+    inputs = inputs_SB.detach().requires_grad_(True)
+    loss_S = loss(forward(params, inputs).outputs_SBO, targets_SB)
+    return torch.autograd.grad(loss_S.sum(), inputs)[0]
+
+
+def _repeated(targets_SB: Tensor, times: int) -> Tensor:
+    return targets_SB.repeat(1, times, *[1] * (targets_SB.dim() - 2))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lop_engine.nets import Params
+from lop_engine.networks import Params
 
 
 def weight_magnitude(params: Params) -> Tensor:

@@ -12,9 +12,10 @@ import lop_engine
 from lop_engine.bench import measure
 from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError, UserError, did_you_mean
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Precision, Spec, load_runs
 from lop_tui.commands.console import Console, say
 
 Report = dict[str, Any]
@@ -24,7 +25,7 @@ PARTS = ("steps", "workers", "metrics", "upkeep", "memory", "hours")
 def bench_machine(
     configs: Sequence[Path], device: str, only: Sequence[str], rounds: int, precision: str, as_json: bool
 ) -> int:
-    """Measure the parts that are asked for, and print them as tables or as JSON. Raises UserError."""
+    """Metric the parts that are asked for, and print them as tables or as JSON. Raises UserError."""
     for part in only:
         if part not in PARTS:
             raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Plan, Resources, plan_runs
 from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_to_cluster, release
 from lop_engine.launch.slurm.options import stage_directory
@@ -14,7 +15,6 @@ from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
 from lop_engine.scheduler import HELD, Scheduler
-from lop_engine.spec import Spec
 from lop_tui.commands.console import Console, in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 

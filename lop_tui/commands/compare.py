@@ -12,8 +12,8 @@ from rich.table import Table
 from lop_engine.analysis import Comparison, Group, Stretch, compare_to_first, group_runs, protocol_differences
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
+from lop_engine.experiment import seen
 from lop_engine.query import filter_runs
-from lop_engine.records import ALL_METRICS
 from lop_engine.runs import RunsReader, Snapshot
 from lop_engine.selection import select
 from lop_tui.commands.comparison_words import (
@@ -29,7 +29,6 @@ from lop_tui.commands.comparison_words import (
     value_with_sign,
 )
 from lop_tui.commands.console import Console, plural, print_json, say
-from lop_tui.measures import MEASURES
 
 _HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", "d_z", "agree")
 
@@ -84,9 +83,11 @@ def compare_runs(request: Request) -> int:
 
 def _metrics(names: Sequence[str]) -> list[str]:
     for metric in names:
-        if metric not in ALL_METRICS:
-            known = ", ".join(ALL_METRICS)
-            raise UserError(f'compare: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
+        if metric not in seen.metric_names():
+            known = ", ".join(seen.metric_names())
+            raise UserError(
+                f'compare: no metric "{metric}"{did_you_mean(metric, seen.metric_names())} (there are {known})'
+            )
     return list(dict.fromkeys(names))
 
 
@@ -164,7 +165,7 @@ def _headings(comparison: Comparison) -> list[str]:
 
 
 def _cells(stretch: Stretch, comparison: Comparison, headings: Sequence[str]) -> list[str]:
-    test, measure = stretch.test, MEASURES[comparison.metric]
+    test, measure = stretch.test, seen.metric(comparison.metric)
     over = {"end": "last bin", "last": f"last {plural(stretch.num_bins, 'bin')}", "area": "whole run"}[stretch.name]
     values = (
         over,

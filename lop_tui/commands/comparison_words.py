@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
 from lop_engine.analysis.levels import is_never_finite
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.logs import plain
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.formats import name_seeds, significant
 from lop_tui.dashboard.rows import flag_lines
-from lop_tui.measures import MEASURES, Measure
 
 CAPTION = (
     "paired by seed; p: paired t-test; d_z: Cohen's, mean over standard deviation of the differences; "
@@ -23,19 +24,19 @@ _FEW = 20  # docs/statistics.md has the coverage
 
 def title(comparison: Comparison) -> str:
     """``cbp - bp: test accuracy, percentage points``."""
-    measure = MEASURES[comparison.metric]
+    measure = seen.metric(comparison.metric)
     unit = ", percentage points" if measure.unit == "%" else ""
-    return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.name}{unit}")
+    return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.title}{unit}")
 
 
-def value_with_sign(value: float, measure: Measure) -> str:
+def value_with_sign(value: float, measure: Metric) -> str:
     """With its sign; a share in percentage points."""
     if measure.unit == "%":
         return f"{100 * value:+.2f}"
     return ("+" if value >= 0 else "") + significant(value)
 
 
-def interval(limits: tuple[float, float], measure: Measure) -> str:
+def interval(limits: tuple[float, float], measure: Metric) -> str:
     """``+21.3 to +28.1``; a dash where there is none."""
     if math.isnan(limits[0]):
         return "-"
@@ -98,7 +99,7 @@ def nothing_compared(comparison: Comparison) -> str:
     """Why no pair of seeds entered."""
     if not comparison.difference.pairs:
         return f"{comparison.a.label} and {comparison.b.label} have no seed in common"
-    name, bin_size = MEASURES[comparison.metric].name, comparison.difference.bin_size
+    name, bin_size = seen.metric(comparison.metric).title, comparison.difference.bin_size
     missing = [
         group.label
         for group in (comparison.a, comparison.b)

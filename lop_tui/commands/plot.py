@@ -10,13 +10,13 @@ from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.published import published_levels
-from lop_engine.records import ALL_METRICS, COST_IN_EPOCHS, METRICS
 from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.reading import read_runs
 from lop_tui.dashboard.rows import flag_lines
-from lop_tui.measures import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,7 +129,7 @@ def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
     if not recorded or not missing:  # without any task there is nothing to tell
         return
     if explicit or len(missing) == len(plan.metrics):
-        have = ", ".join(metric for metric in ALL_METRICS if metric in recorded)
+        have = ", ".join(metric for metric in seen.metric_names() if metric in recorded)
         raise UserError(f"plot: {missing[0]} was not recorded in these runs (they have {have})")
     plan.notes.append(f"not recorded, so left out: {', '.join(missing)}")
     plan.metrics = [metric for metric in plan.metrics if metric in recorded]
@@ -255,7 +255,7 @@ def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
 
 
 def _why(best: Summary, num_settings: int) -> str:
-    accuracy = f"{best.last * MEASURES['test_accuracy'].factor:.1f} %"
+    accuracy = f"{best.last * seen.metric('test_accuracy').factor:.1f} %"
     return (
         f"{best.group.experiment}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
         f"with a test accuracy of {accuracy} over the last tenth of its tasks"
@@ -292,7 +292,7 @@ def _within_task(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
             f"plot: --kind within-task: no {metric} is recorded within these tasks; choose others with --at 1,100"
         )
     if all(len(curves[0].task) == 1 for one in shown for curves in one.by_task.values()):
-        keys = "metrics_every, curvature_every" if metric in COST_IN_EPOCHS else "metrics_every"
+        keys = "metrics_every, curvature_every" if seen.metric(metric).cost_in_epochs else "metrics_every"
         plan.notes.append(f"only one epoch per task is recorded ({keys}): points instead of curves")
     return draw_epochs(shown, plan.metrics, look), look
 
@@ -310,5 +310,5 @@ _DRAWERS: Mapping[str, Callable[[Request, _Plan], tuple["Figure", "Look"]]] = {
 def _stem(request: Request, metrics: list[str]) -> str:
     """What a figure is called when nobody says."""
     if request.kind in ("tasks", "metrics"):
-        return "_".join(metrics) if len(metrics) < 3 and metrics != list(METRICS) else "metrics"
+        return "_".join(metrics) if len(metrics) < 3 and metrics != list(CONTINUAL_IMAGENET.metrics) else "metrics"
     return request.kind.replace("-", "_")

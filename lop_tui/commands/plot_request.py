@@ -9,7 +9,8 @@ from typing import cast
 
 from lop_engine.analysis.bands import BANDS, Band
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.records import ALL_METRICS, METRICS
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 
 KINDS = ("tasks", "sweep", "methods", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
@@ -77,7 +78,7 @@ class Request:
 
 def experiment_among(words: Sequence[str]) -> tuple[str, list[str]]:
     """The experiment that one of `words` names, by itself or by its file, and the other words; '' for none."""
-    others = [word for word in words if word != "all" and word not in ALL_METRICS]
+    others = [word for word in words if word != "all" and word not in seen.metric_names()]
     if len(others) > 1:
         raise UserError(f"plot: --kind sweep: shows one experiment, these are {len(others)}: {', '.join(others)}")
     name = others[0] if others else ""
@@ -89,11 +90,13 @@ def experiment_among(words: Sequence[str]) -> tuple[str, list[str]]:
 def metrics_among(words: Sequence[str], by_default: Sequence[str] = ()) -> list[str]:
     """The metrics that `words` name, each once. Raises UserError."""
     words = list(words) or by_default
-    metrics = list(METRICS) if list(words) == ["all"] else list(dict.fromkeys(words))
+    metrics = list(CONTINUAL_IMAGENET.metrics) if list(words) == ["all"] else list(dict.fromkeys(words))
     for metric in metrics:
-        if metric not in ALL_METRICS:
-            known = ", ".join(ALL_METRICS)
-            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, ALL_METRICS)} (there are {known})')
+        if metric not in seen.metric_names():
+            known = ", ".join(seen.metric_names())
+            raise UserError(
+                f'plot: no metric "{metric}"{did_you_mean(metric, seen.metric_names())} (there are {known})'
+            )
     return metrics
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 from rich.table import Table
 
 from lop_engine.errors import ConfigError, LaunchError, StoreError
+from lop_engine.experiment.run import Run, load_runs
+from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_seeds
 from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView, without_garbage_collection
-from lop_engine.spec import Run, Spec, describe_seeds, load_runs, parse_overrides, parse_seeds
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (

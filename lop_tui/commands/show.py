@@ -10,12 +10,12 @@ from rich.table import Table
 
 from lop_engine.analysis import bin_means
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.experiment import seen
+from lop_engine.experiment.stored import not_default
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
-from lop_engine.spec import Spec
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
-from lop_tui.measures import MEASURES
 
 _POINTS = 22
 _LAST_TASKS = 3
@@ -71,21 +71,11 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
         "trained": " on ".join(map(str, where)),
         "with": ", ".join(f"{name} {version}" for name, version in _mapping(config.get("versions")).items()),
         "imported": _mapping(config.get("imported")).get("source", ""),
-        "spec": ", ".join(f"{key} {value}" for key, value in _chosen(view.spec).items()),
+        "spec": ", ".join(f"{key} {value}" for key, value in not_default(view.spec).items()),
         "note": status.note or "",
         "records": str(view.dir.path),
     }
     return [f"{name:<9} {fact}" for name, fact in facts.items() if fact]
-
-
-def _chosen(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a spec is not the default."""
-    fields = Spec.model_fields
-    return {
-        key: value
-        for key, value in spec.items()
-        if key not in fields or (tuple(value) if isinstance(value, list) else value) != fields[key].default
-    }
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -97,7 +87,7 @@ def _table(view: RunView, tasks: int, bars: str, width: int) -> Table:
 
     Where it is narrow the course gives way: it has fewer points, or none; then the older tasks.
     """
-    labels = {metric: MEASURES[metric].label for metric in view.series}
+    labels = {metric: seen.metric(metric).label for metric in view.series}
     last = [_task_column(view, task) for task in range(max(0, tasks - _LAST_TASKS), tasks)]
     room = width - 1 - _column_width(["metric", *labels.values()]) - sum(map(_column_width, last))
     while room < 0 and len(last) > 1:
@@ -119,7 +109,7 @@ def _table(view: RunView, tasks: int, bars: str, width: int) -> Table:
 
 def _task_column(view: RunView, task: int) -> list[str]:
     """Heading and values of one task."""
-    cells = [formats.short_value(float(values[task]), MEASURES[name].scale) for name, values in view.series.items()]
+    cells = [formats.short_value(float(values[task]), seen.metric(name).scale) for name, values in view.series.items()]
     return [f"task {task + 1}", *("-" if cell == "nan" else cell for cell in cells)]
 
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.levels import is_never_finite
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric, Scale
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.published import published_levels
-from lop_engine.records import NEED_HIDDEN
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.settings import Request, Settings
-from lop_tui.measures import DEFAULT_METRICS, MEASURES, Measure, Scale
 
 _OTHER_SCALE: dict[Scale, Scale] = {
     "linear": "log",
@@ -69,7 +70,7 @@ class ChartMaker:
         rulers = {group.label: Ruler(group, settings.x_unit) for group in groups}
         lines, charts = {}, {}
         for measure in measures(groups, settings):
-            metric = measure.metric
+            metric = measure.name
             for group in groups:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
                 lines[group.label, metric] = self._line(make, rulers[group.label])
@@ -100,7 +101,7 @@ def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
     runs = [run for group in groups for run in group.runs]
     if any(metric in run.series for run in runs):
         return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"
-    if metric in NEED_HIDDEN and runs and all(run.spec.get("agent") == "linear" for run in runs):
+    if "hidden units" in seen.metric(metric).needs and runs and all(run.spec.get("agent") == "linear" for run in runs):
         return "a linear network has no hidden units"
     return "not recorded" if any(run.tasks_recorded for run in runs) else ""
 
@@ -127,16 +128,19 @@ def _arrays(line: Line) -> list[np.ndarray]:
     return [line.x, curve.mean, curve.standard_error, curve.num_seeds, smooth, *chain.from_iterable(line.seeds)]
 
 
-def measures(groups: Sequence[Group], settings: Settings) -> list[Measure]:
+def measures(groups: Sequence[Group], settings: Settings) -> list[Metric]:
     """What there are charts of, each on the scale that was chosen for it."""
     recorded = {metric for group in groups for run in group.runs for metric in run.series}
-    shown = [*DEFAULT_METRICS, *(metric for metric in MEASURES if metric in recorded and metric not in DEFAULT_METRICS)]
-    return [scaled(MEASURES[metric], settings) for metric in shown]
+    shown = [
+        *CONTINUAL_IMAGENET.charts,
+        *(metric for metric in seen.metric_names() if metric in recorded and metric not in CONTINUAL_IMAGENET.charts),
+    ]
+    return [scaled(seen.metric(metric), settings) for metric in shown]
 
 
-def scaled(measure: Measure, settings: Settings) -> Measure:
+def scaled(measure: Metric, settings: Settings) -> Metric:
     """The measure on the scale that was chosen for it."""
-    if measure.metric not in settings.other_scale:
+    if measure.name not in settings.other_scale:
         return measure
     return replace(measure, scale=_OTHER_SCALE[measure.scale])
 

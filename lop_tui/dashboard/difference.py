@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lop_engine.analysis import Curve, Difference
+from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.formats import name_seeds, significant
 from lop_tui.dashboard.rows import Style
-from lop_tui.measures import MEASURES
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Pair:
     @property
     def unit(self) -> str:
         """A share is told in percent, the difference of two shares in points."""
-        return "percentage points" if MEASURES[self.metric].unit == "%" else ""
+        return "percentage points" if seen.metric(self.metric).unit == "%" else ""
 
     @property
     def title(self) -> str:
-        name = MEASURES[self.metric].name
+        name = seen.metric(self.metric).title
         return f"{self.name}: {name}, {self.unit}" if self.unit else f"{self.name}: {name}"
 
 
@@ -51,7 +51,7 @@ def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks
         num_seeds=len(difference.pairs),
         marks=() if parts_at is None else ((parts_at, 0.0),),
     )
-    measure = MEASURES[pair.metric]
+    measure = seen.metric(pair.metric)
     # A difference may be negative: no logarithm.
     measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
     last = float(difference.task[-1]) if len(difference.task) else 0.0
@@ -66,7 +66,7 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
     if not difference.pairs:
         return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
     if not len(difference.task):
-        name, bin_size = MEASURES[pair.metric].name, difference.bin_size
+        name, bin_size = seen.metric(pair.metric).title, difference.bin_size
         missing = (
             f"no bin of {bin_size} tasks with {name} is full" if bin_size > 1 else f"no task with {name} is finished"
         )
@@ -103,6 +103,6 @@ def _left_over(difference: Difference, pair: Pair) -> list[str]:
 
 def _value(value: float, pair: Pair) -> str:
     """With its sign."""
-    if MEASURES[pair.metric].unit == "%":
+    if seen.metric(pair.metric).unit == "%":
         return f"{100 * value:+.1f}"
     return ("+" if value >= 0 else "") + significant(value)

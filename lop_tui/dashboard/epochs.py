@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from lop_engine.analysis import Curve
+from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.rows import Style
-from lop_tui.measures import MEASURES
 
 MUTED = Style("#888888", ".")
 """The accuracy on the training images, beside that on the test images in the setting's own colour."""
@@ -32,7 +32,7 @@ def epoch_charts(documents: Documents, style: Style, metric: str, num_epochs: in
             last = max(int(line.x.max()) for line in lines if len(line.x))
             remark = "" if any(np.isfinite(line.curve.mean).any() for line in lines) else "not finite"
             axis = Axis(0, max(2, num_epochs, last))
-            charts.append(Chart(MEASURES[name], lines, axis, 1, "epochs", remark=remark))
+            charts.append(Chart(seen.metric(name), lines, axis, 1, "epochs", remark=remark))
     return tuple(charts)
 
 
@@ -42,7 +42,7 @@ def _line(documents: Documents, metric: str, style: Style) -> Line:
     values = np.array([_number(document.get(metric)) for document in measured])
     x, values = x[known := np.isfinite(x) & (x < 1e9)], values[known]
     curve = Curve(x, values, np.zeros(len(x)), np.ones(len(x), dtype=int), 1)
-    name = MEASURES[metric].name.removesuffix(" accuracy")
+    name = seen.metric(metric).title.removesuffix(" accuracy")
     return Line(name, style.colour, style.marker, curve, x, num_seeds=1)
 
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Collection
 
-from lop_engine.spec import describe_seeds
-from lop_tui.measures import Scale, factor_of
+from lop_engine.experiment.components import Scale, factor_of
+from lop_engine.experiment.typed import describe_seeds
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ from lop_engine.analysis import (
     summarise_seed,
 )
 from lop_engine.errors import StoreError
+from lop_engine.experiment import seen
 from lop_engine.query import parse_query
 from lop_engine.records import State
 from lop_engine.rundir import RunDir
@@ -37,7 +38,6 @@ from lop_tui.dashboard.rows import (
     find_notices,
 )
 from lop_tui.dashboard.settings import Request
-from lop_tui.measures import MEASURES
 from lop_tui.palette import assign_colours
 
 MARKERS = "ox+*#%@&"
@@ -206,7 +206,7 @@ def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) 
     shown = round(task_axis(max(run.tasks_recorded for run in group.runs), group.num_tasks).high)
     bin_size = settings.bin_size or default_bin(shown)
     table = seed_table(group, settings.metric, bin_size)
-    measure = scaled(MEASURES[settings.metric], settings)
+    measure = scaled(seen.metric(settings.metric), settings)
     heat = Heat(measure, group.label, tuple(table.seeds.tolist()), table.task, table.values, bin_size, shown)
     by_seed = {run.seed: run for run in group.runs}
     rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], settings.metric, bin_size)) for seed in table.seeds]

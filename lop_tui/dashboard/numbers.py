@@ -30,7 +30,7 @@ def as_dict(view: View) -> dict[str, Any]:
                 "eta_s": row.eta_s,
                 "device": row.device,
                 "metrics": {
-                    chart.measure.metric: _curve(line)
+                    chart.measure.name: _curve(line)
                     for chart in view.charts
                     for line in chart.lines
                     if line.label == row.label and len(line.curve.task)

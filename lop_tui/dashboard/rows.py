@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lop_engine.analysis import Curve, Group
+from lop_engine.experiment.components import Scale, factor_of
 from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_engine.runs import RunView
 from lop_tui.dashboard.formats import with_error
-from lop_tui.measures import Scale, factor_of
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")

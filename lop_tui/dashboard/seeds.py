@@ -7,13 +7,13 @@ from typing import get_args
 
 from rich.text import Text
 
+from lop_engine.experiment import seen
 from lop_engine.runs import RunView
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import SeedRow, Seeds
 from lop_tui.dashboard.rows import STATES
 from lop_tui.dashboard.settings import Sort
 from lop_tui.dashboard.table import STATE_COLOURS
-from lop_tui.measures import MEASURES
 
 Order = tuple[Sort, bool]
 """A column, and whether from high to low."""
@@ -66,7 +66,7 @@ def fit_seeds(
         gap: how much wider a column is than its content.
     """
     sort, descending = order
-    metric = seeds.heat.measure.metric
+    metric = seeds.heat.measure.name
     arrow = ("v" if descending else "^") if ascii_only else ("▼" if descending else "▲")
     headers = {column: _heading(column, metric) + f" {arrow}" * (column == sort) for column in _COLUMNS}
     cells = {str(row.run.seed): _cells(row, metric, coloured) for row in seeds.rows}
@@ -115,4 +115,4 @@ def _where(run: RunView) -> str:
 
 
 def _value(value: float, metric: str) -> Text:
-    return _NONE if math.isnan(value) else Text(short_value(value, MEASURES[metric].scale), justify="right")
+    return _NONE if math.isnan(value) else Text(short_value(value, seen.metric(metric).scale), justify="right")

@@ -14,11 +14,11 @@ from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import UserError
+from lop_engine.experiment import seen
 from lop_engine.files import read_small, replacing
 from lop_engine.query import parse_query
 from lop_engine.rundir import RunDir
 from lop_tui.dashboard.drawing.chart import XUnit
-from lop_tui.measures import MEASURES
 
 Markers = Literal["braille", "blocks", "ascii"]
 Sort = Literal["seed", "state", "tasks", "last", "best", "drop", "dormant"]
@@ -86,7 +86,11 @@ def load_settings(runs_dir: Path) -> Settings:
     with suppress(OSError, ValidationError, UserError):
         settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
         parse_query(settings.query)
-        if settings.metric in MEASURES and settings.bin_size in BIN_SIZES and settings.smoothing in SMOOTHINGS:
+        if (
+            settings.metric in seen.metric_names()
+            and settings.bin_size in BIN_SIZES
+            and settings.smoothing in SMOOTHINGS
+        ):
             return settings
     return Settings()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import OverflowMethod
 from rich.text import Text
 
+from lop_engine.experiment import seen
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader
 from lop_tui.commands.console import Console
@@ -17,7 +18,6 @@ from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request, Settings, usual_markers
 from lop_tui.dashboard.table import describe_states, fit_table
-from lop_tui.measures import MEASURES
 
 ONCE_METRICS = ("test_accuracy", "curvature", "dormant_proportion", "effective_rank", "stable_rank")
 """The default charts of a frame."""
@@ -80,11 +80,11 @@ def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequenc
 
 def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[Text]:
     """A blank line, the heading, and the chart; for a metric without points, why there is no chart."""
-    chart = next((chart for chart in view.charts if chart.measure.metric == metric), None)
+    chart = next((chart for chart in view.charts if chart.measure.name == metric), None)
     if chart is None or not chart.has_points:
         remark = chart.remark if chart and chart.remark else "not recorded"
-        return [Text(), Text(f"{MEASURES[metric].title}: {remark}")]
-    caption = f"{chart.measure.title}, by task (bins of {chart.bin_size})"
+        return [Text(), Text(f"{seen.metric(metric).heading}: {remark}")]
+    caption = f"{chart.measure.heading}, by task (bins of {chart.bin_size})"
     return [Text(), Text(caption), *draw(chart, width, height, ink).split("\n")]
 
 

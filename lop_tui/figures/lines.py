@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from lop_engine.analysis import Curve
 from lop_engine.analysis.bands import reach
+from lop_engine.experiment.components import Metric
 from lop_tui.figures.look import Look
-from lop_tui.measures import Measure
 
 
 def draw_curve(panel: Axes, curve: Curve, factor: float, colour: str, look: Look, dashes: str = "-") -> None:
@@ -26,7 +26,7 @@ def draw_curve(panel: Axes, curve: Curve, factor: float, colour: str, look: Look
         panel.fill_between(curve.task, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
 
 
-def finish_axes(panel: Axes, measure: Measure, is_log: bool) -> None:
+def finish_axes(panel: Axes, measure: Metric, is_log: bool) -> None:
     """Name the y axis and keep it within what the metric can be; noise shall not fill the panel."""
     panel.set_ylabel(measure.label)
     panel.grid(axis="y", alpha=0.25, linewidth=0.6)
@@ -42,7 +42,7 @@ def finish_axes(panel: Axes, measure: Measure, is_log: bool) -> None:
     panel.set_ylim(low, max(high, low + measure.least_span))
 
 
-def set_log_scale(panel: Axes, measure: Measure, means: Sequence[float]) -> bool:
+def set_log_scale(panel: Axes, measure: Metric, means: Sequence[float]) -> bool:
     """A log scale from the least positive mean up: a mean of zero, and a band that reaches below, lie on its floor.
 
     Returns:

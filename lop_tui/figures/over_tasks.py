@@ -10,13 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.levels import is_never_finite
+from lop_engine.experiment import seen
 from lop_engine.published import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
 from lop_tui.figures.room import short, shortened
-from lop_tui.measures import MEASURES
-from lop_tui.palette import METHOD_COLOURS, ink
+from lop_tui.palette import ink
 
 Baseline = tuple[float, str]
 """A level in the metric's units, and its name."""
@@ -85,7 +85,7 @@ def _draw_panel(
     names: Mapping[str, str],
     baseline: Baseline | None = None,
 ) -> None:
-    measure = MEASURES[metric]
+    measure = seen.metric(metric)
     factor, colours = measure.factor, look.colours_of(groups)
     curves = [(group, curve) for group in groups if len((curve := look.curve(group, metric)).task)]
     is_log = measure.scale == "log" if look.log is None else look.log
@@ -110,7 +110,7 @@ def _draw_panel(
 
 def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -> End:
     level, name = baseline
-    colour = METHOD_COLOURS["linear"]
+    colour = seen.method("linear").colour
     panel.axhline(level * factor, color=colour, linestyle="--", linewidth=0.8 * look.looks.line_width, zorder=1)
     return End(np.inf, level * factor, name, colour)
 

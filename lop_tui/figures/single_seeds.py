@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Group, SeedTable, seed_table
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, sheet
 from lop_tui.figures.over_tasks import name_task_axis
 from lop_tui.figures.room import short
-from lop_tui.measures import MEASURES, Measure
 
 _MISSING = "#d9d9d9"
 """What a seed has not done yet, in a heat map."""
@@ -22,7 +23,7 @@ _MISSING = "#d9d9d9"
 
 def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
     """One panel a group: a thin line a seed, and their mean."""
-    measure, colours = MEASURES[metric], look.colours_of(groups)
+    measure, colours = seen.metric(metric), look.colours_of(groups)
     with drawing(look):
         figure, panels = sheet(len(groups), look, sharey=True, sharex=True)
         tables = [_shown(group, metric, look) for group in groups]
@@ -42,7 +43,7 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
 
 def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
     """One panel a group: a row a seed, a cell a bin, on one scale of colours."""
-    measure = MEASURES[metric]
+    measure = seen.metric(metric)
     with drawing(look):
         figure, panels = sheet(len(groups), look)
         tables = [_shown(group, metric, look) for group in groups]
@@ -72,7 +73,7 @@ def _shown(group: Group, metric: str, look: Look) -> SeedTable:
     return SeedTable(table.seeds, table.task[shown], table.values[:, shown], table.bin_size)
 
 
-def _set_scale(panel: Axes, measure: Measure, look: Look, values: Sequence[np.ndarray]) -> bool:
+def _set_scale(panel: Axes, measure: Metric, look: Look, values: Sequence[np.ndarray]) -> bool:
     """A log scale where one is due, the same in all panels; whether it is."""
     is_log = measure.scale == "log" if look.log is None else look.log
     return is_log and set_log_scale(
@@ -80,7 +81,7 @@ def _set_scale(panel: Axes, measure: Measure, look: Look, values: Sequence[np.nd
     )
 
 
-def _colour_scale(measure: Measure, look: Look, values: Sequence[np.ndarray]) -> Normalize:
+def _colour_scale(measure: Metric, look: Look, values: Sequence[np.ndarray]) -> Normalize:
     known = np.concatenate([table[np.isfinite(table)] for table in values])
     is_log = measure.scale == "log" if look.log is None else look.log
     if is_log and (known > 0).any():

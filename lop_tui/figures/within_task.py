@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
+from lop_engine.experiment import seen
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
 from lop_tui.figures.room import short
-from lop_tui.measures import MEASURES
 from lop_tui.palette import ink, tint
 
 _DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
@@ -36,7 +36,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
     Args:
         metrics: those of the curves; they share an axis.
     """
-    colours, factor = look.colours_of([one.group for one in shown]), MEASURES[metrics[0]].factor
+    colours, factor = look.colours_of([one.group for one in shown]), seen.metric(metrics[0]).factor
     bare = replace(look, band="none")  # bands of all metrics would lie upon each other
     with drawing(look):
         figure, panels = sheet(len(shown), look, sharex=True, sharey=True)
@@ -58,7 +58,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
 
 def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look) -> bool:
     """A log scale where one is due, the same in all panels; whether it is."""
-    measure = MEASURES[metrics[0]]
+    measure = seen.metric(metrics[0])
     is_log = measure.scale == "log" if look.log is None else look.log
     curves = [curve for one in shown for curves in one.by_task.values() for curve in curves]
     return is_log and set_log_scale(
@@ -67,7 +67,7 @@ def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str],
 
 
 def _finish(panel: Axes, one: TaskEpochs, metrics: Sequence[str], look: Look, is_log: bool, colour: str) -> None:
-    measure = MEASURES[metrics[0]]
+    measure = seen.metric(metrics[0])
     finish_axes(panel, measure, is_log)
     if len(metrics) > 1:
         panel.set_ylabel("accuracy (%)")
@@ -96,7 +96,7 @@ def _shade(colour: str, number: int, one: TaskEpochs) -> str:
 
 
 def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
-    names = [MEASURES[metric].name.removesuffix(" accuracy") for metric in metrics]
+    names = [seen.metric(metric).title.removesuffix(" accuracy") for metric in metrics]
     lines = [
         Line2D([], [], color=ink("#666666"), linestyle=dashes, linewidth=look.looks.line_width)
         for dashes, _ in zip(_DASHES, names, strict=False)

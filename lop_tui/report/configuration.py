@@ -11,7 +11,8 @@ from typing import Any
 
 from lop_engine.analysis import Group
 from lop_engine.errors import StoreError
-from lop_engine.spec import BOOKKEEPING_KEYS, describe_seeds
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS
+from lop_engine.experiment.typed import describe_seeds
 from lop_tui.commands.console import as_argument
 
 

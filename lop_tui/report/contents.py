@@ -9,15 +9,15 @@ from pathlib import Path
 from lop_engine.analysis import Group, summarise
 from lop_engine.analysis.comparison import Comparison, compare_to_first
 from lop_engine.analysis.statistics import Estimate
-from lop_engine.records import METRICS
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.typed import describe_seeds
 from lop_engine.runs import RunView
-from lop_engine.spec import describe_seeds
 from lop_engine.verdicts import Finding, judge
 from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks
 from lop_tui.commands.summary import last_with_error
-from lop_tui.measures import MEASURES
 from lop_tui.report.configuration import configuration_of, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 
@@ -53,7 +53,11 @@ def _what(groups: Sequence[Group], runs: Sequence[RunView]) -> str:
 
 def _outcome(groups: Sequence[Group], look: figures.Look) -> Section:
     drawable = [group for group in groups if summarise(group)]
-    recorded = [name for name in METRICS if any(name in run.series for group in drawable for run in group.runs)]
+    recorded = [
+        name
+        for name in CONTINUAL_IMAGENET.metrics
+        if any(name in run.series for group in drawable for run in group.runs)
+    ]
     pictures = [_picture(drawable, ["test_accuracy"], look)] if drawable and "test_accuracy" in recorded else []
     others = [name for name in recorded if name != "test_accuracy"]
     if drawable and others:
@@ -186,7 +190,7 @@ def _problem_of(run: RunView) -> str:
 
 
 def _picture(groups: Sequence[Group], metrics: Sequence[str], look: figures.Look) -> Picture:
-    names = ", ".join(MEASURES[metric].name for metric in metrics)
+    names = ", ".join(seen.metric(metric).title for metric in metrics)
     return Picture(
         figures.as_svg(figures.draw(groups, metrics, look), look),
         f"{names[0].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error.",

@@ -8,10 +8,10 @@ import pytest
 
 from lop_engine.analysis import average, group_runs
 from lop_engine.analysis import compare as paired
-from lop_engine.records import METRICS
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs import RunsReader
 from lop_tui import figures
-from lop_tui.measures import MEASURES
 from tests.cli.test_views import lop
 from tests.helpers import make_run
 
@@ -30,10 +30,10 @@ def groups(runs_dir):
     return group_runs(RunsReader(runs_dir).read().runs)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CONTINUAL_IMAGENET.metrics)
 def test_watch_shows_the_points_that_plot_draws(runs_dir, groups, metric):
     watched = json.loads(lop("watch", "--json", "--runs-dir", runs_dir))["settings"]
-    panel, factor = figures.draw(groups, [metric]).axes[0], MEASURES[metric].factor
+    panel, factor = figures.draw(groups, [metric]).axes[0], seen.metric(metric).factor
     drawn = {tuple(line.get_ydata()) for line in panel.lines}
     for group, shown in zip(groups, watched, strict=True):
         curve, values = group.curve(metric), shown["metrics"][metric]
@@ -51,7 +51,7 @@ def test_status_shows_the_values_that_export_writes(runs_dir, tmp_path):
     exported = {f"{row['experiment']}/{row['setting']}/seed_{int(row['seed']):03d}": row for row in rows}
     assert exported.keys() == last.keys()
     for name, row in exported.items():
-        assert {metric: float(row[metric]) for metric in METRICS} == last[name]
+        assert {metric: float(row[metric]) for metric in CONTINUAL_IMAGENET.metrics} == last[name]
 
 
 def test_what_is_exported_averages_to_what_is_watched(runs_dir, groups, tmp_path):

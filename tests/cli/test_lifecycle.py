@@ -306,7 +306,9 @@ def workers_of(here) -> list[int]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            if any(word in ("lop_tui", "lop_engine.worker") for word in command) and process.cwd() == str(here):
+            if any(word in ("lop_tui", "lop_engine.training.worker") for word in command) and process.cwd() == str(
+                here
+            ):
                 found.append(process.pid)
     return found
 

@@ -7,8 +7,9 @@ import re
 import pytest
 
 from lop_engine.analysis import group_runs, summarise
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.typed import parse_seeds
 from lop_engine.runs import RunsReader
-from lop_engine.spec import load_runs, parse_seeds
 from lop_tui.report.configuration import configuration_of, recipes
 from tests.cli.test_views import lop, refused
 from tests.helpers import TINY, make_run
@@ -69,7 +70,7 @@ def test_the_files_of_the_page_make_the_same_settings_and_seeds_again(tmp_path, 
     source.write_text(json.dumps(TINY | {"agent": "bp"} | settings | {"num_tasks": 40}))
     before = load_runs(source, [0, 1, 5])
     for run in before:
-        make_run(tmp_path / "runs", "bp", run.seed, setting=run.setting, spec=run.spec.model_dump())
+        make_run(tmp_path / "runs", "bp", run.seed, setting=run.setting, spec=run.spec.to_dict())
     [recipe] = recipes(groups_in(tmp_path / "runs"))
     assert recipe.command == "lop run bp.json --seeds 0-1,5"
     (tmp_path / "again").mkdir()

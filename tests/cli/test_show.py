@@ -9,13 +9,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lop_engine.analysis import group_runs
+from lop_engine.experiment import seen
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader
 from lop_tui import cli
 from lop_tui.commands.list import _table
 from lop_tui.commands.show import sparkline
 from lop_tui.dashboard import formats
-from lop_tui.measures import MEASURES
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
@@ -86,8 +86,8 @@ def test_names_and_values_are_shown_in_a_narrow_terminal(runs_dir, monkeypatch, 
     shown = lop("show", "cbp/0", "--runs-dir", runs_dir)
     view = RunsReader(runs_dir).read().runs[2]
     for metric, values in view.series.items():
-        assert MEASURES[metric].label in shown
-        assert f" {formats.short_value(values[-1], MEASURES[metric].scale)} " in shown
+        assert seen.metric(metric).label in shown
+        assert f" {formats.short_value(values[-1], seen.metric(metric).scale)} " in shown
 
 
 def test_show_tells_configuration_progress_last_tasks_and_the_error(runs_dir):

@@ -12,10 +12,11 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from lop_engine.analysis import group_runs
-from lop_engine.records import ALL_METRICS, METRICS
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.runs import RunsReader
 from lop_tui import cli, figures
-from lop_tui.measures import DEFAULT_METRICS, MEASURES
 from lop_tui.palette import METHOD_COLOURS, assign_colours
 from tests.helpers import make_run
 
@@ -56,7 +57,7 @@ def test_status_as_json_is_json_alone_with_the_last_values(runs_dir):
     assert rows[0]["run"] == "bp/default/seed_000"
     assert {row["state"] for row in rows} == {"finished"}
     view = RunsReader(runs_dir).read().runs[0]
-    assert rows[0]["last"] == {name: view.series[name][-1] for name in METRICS}
+    assert rows[0]["last"] == {name: view.series[name][-1] for name in CONTINUAL_IMAGENET.metrics}
     assert rows[0]["tasks_done"] == rows[0]["num_tasks"] == 90
 
 
@@ -175,9 +176,9 @@ def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, argum
 
 
 def test_every_metric_has_a_measure_in_the_order_of_the_records():
-    assert tuple(MEASURES) == ALL_METRICS
-    assert set(DEFAULT_METRICS) <= set(METRICS)
-    accuracy, curvature, rank = (MEASURES[name] for name in ("test_accuracy", "curvature", "effective_rank"))
+    assert tuple(seen.metric_names()) == tuple(ALL_METRICS)
+    assert set(CONTINUAL_IMAGENET.charts) <= set(CONTINUAL_IMAGENET.metrics)
+    accuracy, curvature, rank = (seen.metric(name) for name in ("test_accuracy", "curvature", "effective_rank"))
     assert (accuracy.title, accuracy.label, accuracy.factor) == ("test accuracy, %", "test accuracy (%)", 100)
     assert (curvature.title, curvature.label, curvature.factor) == ("curvature, log scale", "curvature", 1)
     assert (rank.title, rank.label) == ("effective rank", "effective rank")

@@ -231,7 +231,7 @@ async def test_an_empty_chart_says_why(tmp_path: Path) -> None:
     run = make_run(tmp_path, "linear", num_tasks=0)
     with TableWriter(run.tasks_json, "tasks") as table:
         for task in range(4):
-            table.append(task_document(task, [0, 1], 1.0, {"test_accuracy": 0.7, "curvature": 0.1}))
+            table.append(task_document(task, {"classes": [0, 1]}, 1.0, {"test_accuracy": 0.7, "curvature": 0.1}))
     async with app_showing(RunsReader(tmp_path).read()).run_test(size=(160, 40)) as pilot:
         app = await first_frame(pilot)
         await settled(pilot)

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Scale
 from lop_engine.runs import Snapshot
 from lop_tui.dashboard.charts import scaled
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
@@ -13,7 +15,6 @@ from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import ViewBuilder
 from lop_tui.dashboard.settings import Request, Settings
-from lop_tui.measures import MEASURES, Scale
 
 
 def labels(low: float, high: float, most: int = 6, scale: Scale = "linear", least_step: float = 0) -> list[str]:
@@ -93,8 +94,8 @@ def test_no_label_of_a_log_axis_is_too_long(low: float, span: float, most: int) 
 
 @pytest.mark.parametrize("metric", ["test_accuracy", "dormant_proportion"])
 def test_a_share_on_a_log_scale_stays_in_percent(metric: str) -> None:
-    measure = scaled(MEASURES[metric], Settings(other_scale=(metric,)))
-    assert measure.title == f"{measure.name}, %, log scale"
+    measure = scaled(seen.metric(metric), Settings(other_scale=(metric,)))
+    assert measure.heading == f"{measure.title}, %, log scale"
     assert scaled(measure, Settings(other_scale=(metric,))).scale == "percent"
     assert short_value(0.883, measure.scale) == "88.3"
     values = np.array([0.02, 0.5, 0.95])

@@ -8,6 +8,7 @@ import pytest
 from textual.color import Color
 
 from lop_engine.analysis import default_bin, group_runs
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard import render_once
 from lop_tui.dashboard.drawing.plots import Ink, draw
@@ -16,7 +17,6 @@ from lop_tui.dashboard.model import ViewBuilder, build_view
 from lop_tui.dashboard.numbers import as_dict
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import STATE_COLOURS, describe_states, fit_table
-from lop_tui.measures import DEFAULT_METRICS
 from tests.dashboard.conftest import FAR_FUTURE, ended, read, unreadable, waiting
 from tests.helpers import append_tasks, make_metrics, make_run
 
@@ -70,9 +70,9 @@ def test_a_new_task_makes_new_charts_of_the_lines_that_it_is_in(tmp_path: Path) 
 
 
 def test_every_recorded_metric_has_a_chart_after_the_usual_ones(eleven_runs: Snapshot) -> None:
-    metrics = [chart.measure.metric for chart in build_view(eleven_runs).charts]
-    assert metrics == [*DEFAULT_METRICS, "train_accuracy"]
-    assert [chart.measure.metric for chart in build_view(waiting()).charts] == list(DEFAULT_METRICS)
+    metrics = [chart.measure.name for chart in build_view(eleven_runs).charts]
+    assert metrics == [*CONTINUAL_IMAGENET.charts, "train_accuracy"]
+    assert [chart.measure.name for chart in build_view(waiting()).charts] == list(CONTINUAL_IMAGENET.charts)
 
 
 def test_a_filter_hides_runs_and_changes_no_colour(eleven_runs: Snapshot) -> None:

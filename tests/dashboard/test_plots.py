@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from lop_engine.analysis import Curve
+from lop_engine.experiment.components import Metric, Scale
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
 from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, pack, rgb
 from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.drawing.plots import draw, plot_area
 from lop_tui.dashboard.drawing.raster import BRAILLE, QUADRANTS, characters, cut, dot_of, light, thin
-from lop_tui.measures import MEASURES, Measure, Scale
 
 ASCII = Ink(markers="ascii")
-LINEAR = Measure("x", "x")
+LINEAR = Metric("x", "x")
 
 
 def make_line(x: Any, mean: Any, error: float = 0.0, **options: Any) -> Line:
@@ -27,7 +27,7 @@ def make_line(x: Any, mean: Any, error: float = 0.0, **options: Any) -> Line:
     return Line("bp", "#D55E00", "o", curve, x, 2, **options)
 
 
-def make_chart(*lines: Line, measure: Measure = LINEAR, high: float = 10, **options: Any) -> Chart:
+def make_chart(*lines: Line, measure: Metric = LINEAR, high: float = 10, **options: Any) -> Chart:
     return Chart(measure, lines, Axis(0, high), 1, **options)
 
 
@@ -65,7 +65,7 @@ def charts(draw: st.DrawFn) -> Chart:
             make_line(x, means, draw(st.sampled_from([0.0, 0.1, np.nan])), smooth=smooth, seeds=seeds, marks=marks)
         )
     scale: Scale = draw(st.sampled_from(["linear", "percent", "log"]))
-    measure = Measure("x", "x", "", scale, draw(st.booleans()), draw(st.sampled_from([0.0, 1.0])))
+    measure = Metric("x", "x", "", scale, draw(st.booleans()), draw(st.sampled_from([0.0, 1.0])))
     unit = draw(st.sampled_from(["tasks", "steps", "hours"]))
     return make_chart(*lines, measure=measure, high=30, zero_line=draw(st.booleans()), x_unit=unit)
 
@@ -100,7 +100,7 @@ def test_any_chart_has_the_size_it_is_given(
 
 def test_the_data_area_is_the_same_in_every_chart_of_a_size() -> None:
     area = plot_area(50, 12)
-    for measure in MEASURES.values():
+    for measure in map(seen.metric, seen.metric_names()):
         for values in ([], [1e-5, 3e-5], [0.2, 0.9], [1e4, 3e6]):
             chart = make_chart(make_line(range(len(values)), values), measure=measure)
             rows = rows_of(draw(chart, 50, 12, Ink()))
@@ -144,7 +144,7 @@ def test_lines_are_joined_over_what_is_missing_but_not_to_each_other() -> None:
 
 
 def test_zero_stands_at_the_bottom_of_a_log_scale() -> None:
-    measure = Measure("x", "x", scale="log")
+    measure = Metric("x", "x", scale="log")
     data = data_of(draw(make_chart(make_line([0, 5, 10], [1, 0, 1]), measure=measure), 50, 12, ASCII), 50, 12)
     assert "o" in data[-1]
 
@@ -186,7 +186,7 @@ def test_published_levels_hide_no_mean() -> None:
 
 
 def test_a_zero_line_is_always_within_the_chart() -> None:
-    chart = make_chart(make_line([0, 10], [-1, 1]), measure=Measure("x", "x", from_zero=False), zero_line=True)
+    chart = make_chart(make_line([0, 10], [-1, 1]), measure=Metric("x", "x", from_zero=False), zero_line=True)
     rows = data_of(draw(chart, 50, 13, ASCII), 50, 13)
     assert ["---" in row for row in rows].count(True) == 1
     above = replace(chart, lines=(make_line([0, 10], [5, 6]),))

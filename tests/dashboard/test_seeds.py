@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
+from lop_engine.experiment import seen
 from lop_engine.records import epoch_document
 from lop_engine.rundir import RunDir
 from lop_engine.runs import Snapshot
@@ -21,7 +22,6 @@ from lop_tui.dashboard.seeds import fit_seeds, in_order
 from lop_tui.dashboard.settings import Request, Settings, Sort
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.heat_map import HeatMap, reading
-from lop_tui.measures import MEASURES
 from tests.dashboard.conftest import app_showing, first_frame, until, waiting
 
 TASKS_DONE = 84
@@ -102,7 +102,7 @@ def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
     accuracy, other = epoch_charts(documents, Style("#0072B2", "o"), "gradient_norm", 5)
     assert accuracy.lines[0].x.tolist() == [1, 2, 3]
     assert np.isnan(accuracy.lines[0].curve.mean[1])
-    assert (accuracy.x.high, other.measure) == (5, MEASURES["gradient_norm"])
+    assert (accuracy.x.high, other.measure) == (5, seen.metric("gradient_norm"))
 
 
 def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> None:

@@ -22,7 +22,8 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
-from lop_engine.records import METRICS, RunStatus, State, epoch_document, task_document
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.records import RunStatus, State, epoch_document, task_document
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.store import TableWriter
@@ -108,10 +109,10 @@ class World(threading.Thread):
         with TableWriter(run.dir.tasks_json, "tasks") as tasks, TableWriter(run.dir.epochs_json, "epochs") as epochs:
             done = tasks.num_documents
             for task in range(done, min(done + self._rng.randint(1, most), run.num_tasks)):
-                values = {name: float(metrics[name][task]) for name in METRICS}
-                values[self._rng.choice(METRICS)] *= self._rng.choice([1, 1, 1, np.nan])
+                values = {name: float(metrics[name][task]) for name in CONTINUAL_IMAGENET.metrics}
+                values[self._rng.choice(CONTINUAL_IMAGENET.metrics)] *= self._rng.choice([1, 1, 1, np.nan])
                 epochs.extend(epoch_document(task, epoch, values) for epoch in range(NUM_EPOCHS))
-                tasks.append(task_document(task, [2 * task, 2 * task + 1], 1.5, values))
+                tasks.append(task_document(task, {"classes": [2 * task, 2 * task + 1]}, 1.5, values))
             done = tasks.num_documents
         self._say_where_it_stands(run, "finished" if done == run.num_tasks else "running", done)
 

@@ -578,8 +578,9 @@ def test_verify_names_the_first_of_equal_classes_and_what_was_edited(tmp_path, t
 
 
 def test_a_note_where_nobody_would_notice_other_images(tmp_path):
+    from lop_engine.experiment.run import Run
+    from lop_engine.experiment.spec import Spec
     from lop_engine.launch import resolve_runs
-    from lop_engine.spec import Run, Spec
 
     source = make_source(tmp_path, "npy", make_images())
     spec = Spec(agent="bp", step_size=0.1, num_tasks=1, num_showings=1, dataset=str(source))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from lop_engine.bench.baseline import PlainConvNet
-from lop_engine.learners import Learner, build_learner
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
+from lop_engine.training.learner import Learner
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
@@ -44,7 +44,7 @@ def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
 
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
     """A learner at the golden start."""
-    return build_learner(spec, list(range(num_seeds)), torch.device("cpu"), params("init", num_seeds))
+    return Learner(spec, list(range(num_seeds)), torch.device("cpu"), params("init", num_seeds))
 
 
 @cache

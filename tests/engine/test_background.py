@@ -10,12 +10,13 @@ import torch
 from lop_engine import background, checkpoint, stack, training
 from lop_engine.background import Background, made_ahead
 from lop_engine.datasets import SyntheticImages
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.learners import Learner, build_learner
 from lop_engine.run_files import RunFiles, StopRequested
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Run, Spec
 from lop_engine.store import read_table
+from lop_engine.training.learner import Learner
 from tests.engine.test_learners import CPU
 from tests.helpers import TINY
 
@@ -133,7 +134,7 @@ def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatc
         return whole(*args)
 
     monkeypatch.setattr(training, "train_epoch", train_epoch)
-    learner = build_learner(spec, [0, 1], CPU)
+    learner = Learner(spec, [0, 1], CPU)
     training.train(spec, learner, SyntheticImages(6), CPU, lambda report: None, training.Position(0, 1))
     assert next(waited, None) is None
     order = training.batch_order([0, 1], 24, 1, 2, CPU)

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from lop_engine import cuda_graph
-from lop_engine.cuda_graph import CudaGraphStep, fast_step
 from lop_engine.device import use_device
 from lop_engine.errors import CaptureError, ReplayError
-from lop_engine.learners import Learner, build_learner
-from lop_engine.learners.learner import Mechanism
+from lop_engine.training.cuda_graph import CudaGraphStep, fast_step
+from lop_engine.training.learner import Learner, Mechanism
 from tests.engine.fake_cuda import Graph, fake_cuda
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
@@ -25,7 +24,7 @@ def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def a_learner(method: str = "bp", **changes) -> Learner:
-    learner = build_learner(make_spec(method, **changes), [0, 1], CPU)
+    learner = Learner(make_spec(method, **changes), [0, 1], CPU)
     learner.start_epoch(0, 0)
     return learner
 
@@ -45,7 +44,7 @@ def test_replayed_steps_train_as_eager_steps_do(method, fake_cuda):
     for images, labels in stacked_batches(8):
         expected, result = eager.step(images, labels), step(images, labels)
         assert torch.equal(result.loss_S, expected.loss_S)
-        assert torch.equal(result.accuracy_S, expected.accuracy_S)
+        assert torch.equal(result.score_S, expected.score_S)
     assert same(eager.state(), graphed.state())
     assert [graph.replays for graph in fake_cuda.graphs] == [7, 1]  # a graph a batch size
 
@@ -130,7 +129,7 @@ class DrawingAnew(Mechanism):
 )
 def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(mechanism, name, fake_cuda):
     learner = a_learner()
-    learner.mechanism = mechanism()
+    learner.method = mechanism()
     with pytest.raises(ReplayError, match=f"{name} of seed 0, batch of 20"):
         CudaGraphStep(learner)(*stacked_batches(2)[0])
 

@@ -12,9 +12,10 @@ from lop_engine.background import Background
 from lop_engine.bench import child
 from lop_engine.datasets import open_images
 from lop_engine.device import prepare_device, use_device
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.spec import Run, Spec
-from lop_engine.worker import Worker
+from lop_engine.training.worker import Worker
 from tests.helpers import TINY
 
 GPU = torch.device("cuda", 1)

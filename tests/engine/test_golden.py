@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 from tests.engine.golden import EXPECTED, golden_learner, load, params, plain_20_steps, train_20_steps, training_batches
 
 
@@ -46,21 +46,21 @@ class WithReferenceDraws:
     """Feeds the reference's draws to a learner, and notes every replacement."""
 
     def __init__(self, learner, stored):
-        self.mechanism, self.stored = learner.mechanism, stored
-        names = [layer.name for layer in self.mechanism.hidden_layers]
+        self.method, self.stored = learner.method, stored
+        names = [layer.name for layer in self.method.hidden_layers]
         sizes = [params("init")[f"{names[layer]}.weight"][0, 0].numel() for layer in stored["event_layer"]]
         self.offsets = np.cumsum([0, *sizes])
         self.step, self.events = 0, []
-        self.replace = self.mechanism.replace
-        self.mechanism.replace = self.noted_replace
-        self.mechanism.drawn_incoming = self.drawn_incoming
+        self.replace = self.method.replace
+        self.method.replace = self.noted_replace
+        self.method.drawn_incoming = self.drawn_incoming
 
     def noted_replace(self, layer, weights, units_SR, replaced_SR):
         self.events += [(self.step, layer, unit) for unit in units_SR[replaced_SR].tolist()]
         self.replace(layer, weights, units_SR, replaced_SR)
 
     def drawn_incoming(self, layer):
-        mechanism = self.mechanism
+        mechanism = self.method
         drawn = torch.zeros(1, mechanism.max_replaced[layer], mechanism.hidden_layers[layer].fan_in)
         now = (self.stored["event_step"] == self.step) & (self.stored["event_layer"] == layer)
         for row, event in enumerate(np.flatnonzero(now)):
@@ -100,7 +100,7 @@ def test_continual_backprop_replaces_the_reference_units(utility, decay):
     for name, weight in params("init").items():
         assert weight.shape == learner.params[name].shape
         np.testing.assert_allclose(learner.params[name][0].detach(), stored[name], rtol=1e-4, atol=2e-6)
-    for layer, state in enumerate(learner.mechanism.layer_states):
+    for layer, state in enumerate(learner.method.layer_states):
         np.testing.assert_array_equal(state.age_SF[0], stored[f"age{layer}"])
         np.testing.assert_allclose(state.utility_SF[0], stored[f"utility{layer}"], rtol=1e-4, atol=1e-7)
         np.testing.assert_allclose(state.mean_activation_SF[0], stored[f"mean_act{layer}"], rtol=1e-4, atol=1e-7)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from lop_engine.learners import build_learner
-from lop_engine.learners.least_useful import least_useful, lowest_first
-from lop_engine.optimizers import Adam
-from lop_engine.spec import Spec, Utility
-from lop_engine.training import batch_order
+from lop_engine.experiment.methods import Utility
+from lop_engine.experiment.spec import Spec
+from lop_engine.methods.least_useful import least_useful, lowest_first
+from lop_engine.methods.optimizers import Adam
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import batch_order
 
 CPU = torch.device("cpu")
 
@@ -67,8 +68,8 @@ def train(learner, num_steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_seed_alone_and_in_a_stack_is_the_same_experiment(method):
     spec = make_spec(method)
-    stack = build_learner(spec, [3, 7, 1, 4], CPU)
-    alone = build_learner(spec, [7], CPU)
+    stack = Learner(spec, [3, 7, 1, 4], CPU)
+    alone = Learner(spec, [7], CPU)
     for name, weight in alone.params.items():
         assert torch.equal(stack.params[name][1], weight[0]), name
     assert torch.equal(batch_order([3, 7], 50, 2, 1, CPU)[1], batch_order([7], 50, 2, 1, CPU)[0])
@@ -81,28 +82,28 @@ def test_a_seed_draws_the_same_numbers_in_any_stack(method):
     spec = make_spec(method)
     drawn = []
     for seeds in ([7], [2, 7, 5]):
-        learner = build_learner(spec, seeds, CPU)
+        learner = Learner(spec, seeds, CPU)
         train(learner, 3)
-        mechanism = learner.mechanism
+        mechanism = learner.method
         numbers = mechanism._noise_SN if method == "snp" else mechanism._uniform_SN
         drawn.append(numbers[seeds.index(7)].clone())
     assert torch.equal(*drawn)
 
 
 def test_different_seeds_differ_from_the_first_weight_on():
-    params = build_learner(make_spec(), [0, 1], CPU).params
+    params = Learner(make_spec(), [0, 1], CPU).params
     assert all(not torch.equal(weight[0], weight[1]) for weight in params.values())
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_training_lowers_the_loss(method):
-    learner = build_learner(make_spec(method, step_size=0.003 if "adam" in method else 0.02), [0, 1], CPU)
+    learner = Learner(make_spec(method, step_size=0.003 if "adam" in method else 0.02), [0, 1], CPU)
     losses = train(learner, 40)
     assert (losses[-10:].mean(0) < losses[:10].mean(0)).all()
 
 
 def test_a_new_head_is_zero_and_nothing_else_is_touched():
-    learner = build_learner(make_spec("cbp"), [0], CPU)
+    learner = Learner(make_spec("cbp"), [0], CPU)
     train(learner, 5)
     before = {name: tensor.clone() for name, tensor in learner.state().items()}
     learner.reset_head()
@@ -125,8 +126,8 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
     spec = make_spec(
         "cbp", replacement_rate=rate, maturity_threshold=maturity, budget_accrual=accrual, util_type=utility
     )
-    learner = build_learner(spec, [0, 1], CPU)
-    mechanism, layers = learner.mechanism, learner.mechanism.hidden_layers
+    learner = Learner(spec, [0, 1], CPU)
+    mechanism, layers = learner.method, learner.method.hidden_layers
     learner.start_epoch(0, 0)
     generator = torch.Generator().manual_seed(0)
     for _ in range(8):
@@ -201,8 +202,8 @@ def plain_utility(util_type, hidden, weight, following, mean, positions):
 def test_each_utility_is_its_formula_unit_by_unit(util_type):
     decay = 0.8
     spec = make_spec("cbp", util_type=util_type, decay_rate=decay, maturity_threshold=1000)
-    learner = build_learner(spec, [3, 8], CPU)
-    mechanism = learner.mechanism
+    learner = Learner(spec, [3, 8], CPU)
+    mechanism = learner.method
     generator = torch.Generator().manual_seed(1)
     means, utilities = [0.0] * 5, [0.0] * 5
     for step in range(1, 5):
@@ -223,7 +224,7 @@ def test_each_utility_is_its_formula_unit_by_unit(util_type):
 @pytest.mark.parametrize("method", ["cbp", "cbp2"])
 def test_one_seed_s_replacements_never_touch_another_seed(method):
     spec = make_spec(method, replacement_rate=0.3, maturity_threshold=0)
-    stack, alone = build_learner(spec, [4, 9], CPU), build_learner(spec, [9], CPU)
+    stack, alone = Learner(spec, [4, 9], CPU), Learner(spec, [9], CPU)
     generator = torch.Generator().manual_seed(1)
     for learner in (stack, alone):
         learner.start_epoch(0, 0)
@@ -233,21 +234,21 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
             hidden = [torch.rand(h.shape, generator=generator) for h in stack.net(stack.params, images).hidden]
             for learner, rows in ((stack, slice(0, 2)), (alone, slice(1, 2))):
                 seen = [h[rows] for h in hidden]
-                learner.mechanism.draw()
-                learner.mechanism.before_update(learner.params, seen)
-                learner.mechanism.after_update(learner.params, seen)
-    assert any((state.age_SF[0] < 5).any() for state in stack.mechanism.layer_states)
+                learner.method.draw()
+                learner.method.before_update(learner.params, seen)
+                learner.method.after_update(learner.params, seen)
+    assert any((state.age_SF[0] < 5).any() for state in stack.method.layer_states)
     together = stack.state()
     for name, tensor in alone.state().items():
         torch.testing.assert_close(together[name][1], tensor[0], rtol=1e-6, atol=0, msg=name)
 
 
 def test_replaced_units_start_over_under_adam():
-    learner = build_learner(make_spec("adam cbp", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
+    learner = Learner(make_spec("adam cbp", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
     optimizer = learner.optimizer
     assert isinstance(optimizer, Adam)
     train(learner, 4)
-    replaced = learner.mechanism.layer_states[3].age_SF[0] == 0
+    replaced = learner.method.layer_states[3].age_SF[0] == 0
     assert replaced.any()
     for kept in (optimizer.first, optimizer.second, optimizer.steps):
         assert not kept["fc1.weight"][0][replaced].any()
@@ -258,7 +259,7 @@ def test_replaced_units_start_over_under_adam():
 
 @pytest.mark.parametrize(("opt", "torch_optimizer"), [("adam", torch.optim.Adam), ("adamW", torch.optim.AdamW)])
 def test_adam_is_torch_s(opt, torch_optimizer):
-    learner = build_learner(make_spec(opt=opt, weight_decay=1e-2, momentum=0.0), [0], CPU)
+    learner = Learner(make_spec(opt=opt, weight_decay=1e-2, momentum=0.0), [0], CPU)
     theirs = {name: weight.detach().clone().requires_grad_() for name, weight in learner.params.items()}
     reference = torch_optimizer(theirs.values(), lr=0.01, weight_decay=1e-2)
     for step in range(5):
@@ -275,7 +276,7 @@ def test_adam_is_torch_s(opt, torch_optimizer):
 @pytest.mark.parametrize("method", METHODS)
 def test_state_holds_all_that_outlives_a_step(method):
     spec = make_spec(method)
-    first, second = build_learner(spec, [0, 1], CPU), build_learner(spec, [0, 1], CPU)
+    first, second = Learner(spec, [0, 1], CPU), Learner(spec, [0, 1], CPU)
     train(first, 4)
     second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
     x, y = torch.randn(2, 20, 3, 32, 32), torch.randint(0, 2, (2, 20))
@@ -288,7 +289,7 @@ def test_state_holds_all_that_outlives_a_step(method):
 
 
 def test_a_state_of_another_method_is_refused():
-    bp, cbp = build_learner(make_spec("bp"), [0], CPU), build_learner(make_spec("cbp"), [0], CPU)
+    bp, cbp = Learner(make_spec("bp"), [0], CPU), Learner(make_spec("cbp"), [0], CPU)
     with pytest.raises(ValueError, match="mechanism"):
         cbp.load_state(bp.state())
 
@@ -297,7 +298,7 @@ def test_a_state_of_another_method_is_refused():
 def test_a_step_has_static_shapes_and_never_asks_for_a_value(method):
     """Under FakeTensorMode there are no values: what synchronises with the device, or depends on data, raises."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        learner = build_learner(make_spec(method), [0, 1], CPU)
+        learner = Learner(make_spec(method), [0, 1], CPU)
         for _ in range(2):
             result = learner.step(torch.empty(2, 20, 3, 32, 32), torch.zeros(2, 20, dtype=torch.long))
         assert result.loss_S.shape == (2,)
@@ -333,11 +334,11 @@ def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
 def test_snp_is_l2_and_noise():
     """Over many draws: the difference of a step has mean 0 and the stated deviation on every tensor, head included."""
     snp = make_spec("snp", perturb_scale=0.01)
-    l2 = snp.model_copy(update={"perturb_scale": 0.0})
+    l2 = snp.with_changes(**{"perturb_scale": 0.0})
     images, labels = batches(0, 1)[0]
     differences = {}
     for draw in range(150):
-        learners = [build_learner(spec, [5], CPU) for spec in (snp, l2)]
+        learners = [Learner(spec, [5], CPU) for spec in (snp, l2)]
         for learner in learners:
             learner.start_epoch(0, draw)
             learner.step(images[None], labels[None])

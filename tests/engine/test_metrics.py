@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.metrics import REGISTRY, Probe, measure
 from lop_engine.metrics.accuracies import test_accuracy as accuracy_on_test_batches
 from lop_engine.metrics.accuracies import train_accuracy
@@ -22,8 +23,7 @@ from lop_engine.metrics.ranks import (
 )
 from lop_engine.metrics.units import dead_proportion, dormant_proportion, tau_dormant_proportion
 from lop_engine.metrics.weights import weight_magnitude
-from lop_engine.nets import ConvNet
-from lop_engine.records import ALL_METRICS
+from lop_engine.networks import ConvNet
 from tests.engine.golden import EXPECTED, params
 
 
@@ -135,7 +135,7 @@ def test_gradient_norm_is_that_of_the_batch_mean_loss():
     torch.manual_seed(1)
     weights, images, labels = params("metrics_state"), torch.randn(1, 30, 3, 32, 32), torch.randint(0, 2, (1, 30))
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    logits = ConvNet(2)(leaves, images).logits_SBO[0]
+    logits = ConvNet(2)(leaves, images).outputs_SBO[0]
     torch.nn.functional.cross_entropy(logits, labels[0]).backward()
     expected = torch.cat([leaf.grad.flatten() for leaf in leaves.values()]).norm()
     assert gradient_norm(ConvNet(2), weights, images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -161,8 +161,8 @@ def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
             generators,
         )
 
-    together, alone = measure(ALL_METRICS, probe([0, 1])), measure(ALL_METRICS, probe([1]))
-    assert tuple(together) == ALL_METRICS == tuple(REGISTRY)
+    together, alone = measure(tuple(ALL_METRICS), probe([0, 1])), measure(tuple(ALL_METRICS), probe([1]))
+    assert tuple(together) == tuple(ALL_METRICS) == tuple(REGISTRY)
     for name, value in together.items():
         assert value.shape == (2,)
         assert value.isfinite().all()
@@ -173,7 +173,7 @@ def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
 def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():
     torch.manual_seed(3)
     weights, images = params("metrics_state"), torch.randn(1, 130, 3, 32, 32)
-    answers = ConvNet(2)(weights, images).logits_SBO.argmax(2)
+    answers = ConvNet(2)(weights, images).outputs_SBO.argmax(2)
     labels = answers.clone()
     labels[:, 100:110] = 1 - labels[:, 100:110]
     assert accuracy_on_test_batches(ConvNet(2), weights, images, labels).item() == pytest.approx((1 + 20 / 30) / 2)

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lop_engine import checkpoint, metrics, training
-from lop_engine.convolution import WAYS, Way, hidden_maps, way_of
-from lop_engine.image_convolution import ImageConvolution
+from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.launch.plan import seed_bytes_on_gpu
-from lop_engine.learners import build_learner, step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
-from lop_engine.records import ALL_METRICS
+from lop_engine.networks.convolution import WAYS, Way, hidden_maps, way_of
+from lop_engine.networks.image_convolution import ImageConvolution
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
+from lop_engine.training import checkpoint, metrics, training
+from lop_engine.training.learner import Learner, step_numbers
 from lop_engine.transfers import HostCopies
 from tests.engine.test_learners import CPU, METHODS, make_spec
 
@@ -31,8 +31,8 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
             monkeypatch.setattr(module, "seed_generators", on_cpu)  # a generator needs a device that draws
     meta = torch.device("meta")
     sizes = {"mini_batch_size": 20, "train_images": 55, "test_images": 20, "normalisation": "scaled"}
-    spec = make_spec(method, metrics=ALL_METRICS, **sizes)
-    learner = build_learner(spec, [0, 1], meta)
+    spec = make_spec(method, metrics=tuple(ALL_METRICS), **sizes)
+    learner = Learner(spec, [0, 1], meta)
     stored = torch.empty(2, 2, 75, 3, 32, 32, dtype=torch.uint8, device=meta)
     task = training._task(spec, [[0, 1], [0, 1]], stored)
     order = training.batch_order([0, 1], 110, 0, 0, meta)
@@ -43,24 +43,24 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
     transfers = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor) or torch.zeros(tensor.shape))
     measurement = training.start_measuring(spec, learner, task, order, (0, 0), accuracies, loss_S)
-    assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(ALL_METRICS) + 1 + 20 * 128)
+    assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(tuple(ALL_METRICS)) + 1 + 20 * 128)
     monkeypatch.undo()
     values = measurement.result()  # from here on, nothing of the device
-    assert set(values) <= set(ALL_METRICS)
+    assert set(values) <= set(tuple(ALL_METRICS))
 
 
 def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
     """Each step's random numbers over two epochs (steps, S, N), `at_once` steps drawn together; shapes drawn into."""
     monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device: at_once)
-    learner = build_learner(make_spec(method), seeds, CPU)
-    numbers, drawn = learner.mechanism._numbers, []
+    learner = Learner(make_spec(method), seeds, CPU)
+    numbers, drawn = learner.method._numbers, []
     fill, tensor = numbers._fill, numbers.of_step_SN
     numbers._fill = lambda into, **more: drawn.append(tuple(into.shape)) or fill(into, **more)
     steps = []
     for epoch in range(2):
         learner.start_epoch(0, epoch)
         for _ in range(num_steps):
-            learner.mechanism.draw()
+            learner.method.draw()
             steps.append(numbers.of_step_SN.clone())
     assert numbers.of_step_SN is tensor  # a CUDA graph reads this one
     return torch.stack(steps), drawn
@@ -79,28 +79,28 @@ def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own
 
 
 def test_on_a_cpu_numbers_are_drawn_step_by_step(monkeypatch):
-    snp = build_learner(make_spec("snp"), [7], CPU)
+    snp = Learner(make_spec("snp"), [7], CPU)
     snp.start_epoch(2, 1)
     generator = torch.Generator().manual_seed(torch_seed(7, Stream.PERTURBATION, 2, 1))
     for _ in range(3):
-        snp.mechanism.draw()
-        expected = torch.empty_like(snp.mechanism._noise_SN[0]).normal_(generator=generator)
-        assert torch.equal(snp.mechanism._noise_SN[0], expected)
+        snp.method.draw()
+        expected = torch.empty_like(snp.method._noise_SN[0]).normal_(generator=generator)
+        assert torch.equal(snp.method._noise_SN[0], expected)
 
 
 def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
     paper = make_spec("snp", width=1.0, train_images=600, test_images=100, mini_batch_size=100)
-    numbers = sum(weight[0].numel() for weight in build_learner(paper, [0], CPU).params.values())
+    numbers = sum(weight[0].numel() for weight in Learner(paper, [0], CPU).params.values())
     gpu = torch.device("cuda")
     assert step_numbers.steps_at_once(paper, numbers, gpu) == 12
     assert step_numbers.steps_at_once(paper, numbers, CPU) == 1
-    small_batches = paper.model_copy(update={"mini_batch_size": 5})
+    small_batches = paper.with_changes(**{"mini_batch_size": 5})
     at_once = step_numbers.steps_at_once(small_batches, numbers, gpu)
     assert 1 < at_once < 240
     assert at_once * numbers * 4 <= DRAWN_AT_ONCE_BYTES
     for spec in (paper, small_batches):
         drawn = 4 * numbers * (1 + step_numbers.steps_at_once(spec, numbers, gpu))
-        without_noise = spec.model_copy(update={"width": 0.01})
+        without_noise = spec.with_changes(**{"width": 0.01})
         assert seed_bytes_on_gpu(spec) > seed_bytes_on_gpu(without_noise) + drawn
 
 
@@ -121,7 +121,7 @@ def test_the_first_convolution_s_image_gradient_is_torch_s(num_seeds):
 @pytest.mark.parametrize("bias_after_pooling", [False, True])
 @pytest.mark.parametrize("image_gradient_by_rows", [False, True])
 def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_pooling, image_gradient_by_rows):
-    learner = build_learner(make_spec(width=0.25), [0, 1, 2], CPU)
+    learner = Learner(make_spec(width=0.25), [0, 1, 2], CPU)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, 5, 3, 32, 32, generator=generator)
     layers = [(learner.params[f"conv{n}.weight"], learner.params[f"conv{n}.bias"]) for n in (1, 2, 3)]
@@ -148,7 +148,7 @@ def test_each_device_convolves_in_its_own_way(monkeypatch):
         torch.nn.functional, "conv2d", lambda x, w, bias, **more: seen.append(bias) or convolve(x, w, bias, **more)
     )
     for device in (CPU, torch.device("meta")):
-        learner = build_learner(make_spec(), [0, 1], device)
+        learner = Learner(make_spec(), [0, 1], device)
         learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
     assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
     assert way_of(torch.device("cuda:1")) == WAYS["cuda"]
@@ -198,19 +198,19 @@ def test_copies_from_a_gpu_are_queued_and_only_the_result_is_waited_for(monkeypa
 def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkeypatch):
     copies = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor) or torch.zeros(tensor.shape))
-    state = build_learner(make_spec("bp"), [0, 1, 2], torch.device("meta")).state()
+    state = Learner(make_spec("bp"), [0, 1, 2], torch.device("meta")).state()
     on_host = checkpoint.on_host(state)
     assert len(copies) == len(state) == len(on_host)
     assert {name: tensor.shape for name, tensor in on_host.items()} == {n: t.shape for n, t in state.items()}
 
 
 def test_metrics_are_of_their_epoch_although_training_continues():
-    spec = make_spec("cbp", metrics=ALL_METRICS, mini_batch_size=10, train_images=20, test_images=10)
-    spec = spec.model_copy(update={"normalisation": "scaled"})
+    spec = make_spec("cbp", metrics=tuple(ALL_METRICS), mini_batch_size=10, train_images=20, test_images=10)
+    spec = spec.with_changes(**{"normalisation": "scaled"})
     task = training._task(spec, [[0, 1], [0, 1]], torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8))
     order, values = training.batch_order([0, 1], 40, 0, 0, CPU), []
     for trains_on in (False, True):
-        learner = build_learner(spec, [0, 1], CPU)
+        learner = Learner(spec, [0, 1], CPU)
         learner.start_epoch(0, 0)
         measurement = training.start_measuring(
             spec, learner, task, order, (0, 0), *training.train_epoch(learner.step, task, order, 10)
@@ -219,7 +219,7 @@ def test_metrics_are_of_their_epoch_although_training_continues():
             training.train_epoch(learner.step, task, order, 10)
         values.append({name: value.tolist() for name, value in measurement.result().items()})
     assert values[0] == values[1]
-    assert list(values[0]) == list(ALL_METRICS)
+    assert list(values[0]) == list(tuple(ALL_METRICS))
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3, 4, 30])
@@ -234,7 +234,7 @@ def test_a_gpu_s_spectra_are_found_in_threads_and_are_the_same(num_seeds):
 
 
 def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkeypatch):
-    learner = build_learner(make_spec(), [0, 1], CPU)
+    learner = Learner(make_spec(), [0, 1], CPU)
     images = torch.randn(2, 130, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(2, 130, dtype=torch.long)
 
@@ -252,10 +252,10 @@ def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkey
 def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
     width, batch, train, test = sizes
     spec = make_spec("cbp", width=width, mini_batch_size=batch, train_images=train, test_images=test)
-    spec = spec.model_copy(update={"normalisation": "scaled"})
+    spec = spec.with_changes(**{"normalisation": "scaled"})
 
     def one_epoch() -> None:
-        learner = build_learner(spec, [0], CPU)
+        learner = Learner(spec, [0], CPU)
         learner.start_epoch(0, 0)
         stored = torch.zeros(1, 2, train + test, 3, 32, 32, dtype=torch.uint8)
         task = training._task(spec, [[0, 1]], stored)

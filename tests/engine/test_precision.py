@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from lop_engine.errors import ConfigError
-from lop_engine.learners import build_learner
-from lop_engine.learners.learner import Mechanism
+from lop_engine.experiment.spec import validate
 from lop_engine.precision import compute_in_full, training_precision
-from lop_engine.spec import validate
+from lop_engine.training.learner import Learner, Mechanism
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
 
@@ -17,7 +16,7 @@ def as_in_a_worker():
 
 
 def trained(method: str, precision: str, num_steps: int = 6):
-    learner = build_learner(make_spec(method, precision=precision), [0, 1], CPU)
+    learner = Learner(make_spec(method, precision=precision), [0, 1], CPU)
     learner.start_epoch(0, 0)
     losses = [learner.step(torch.stack([x, x]), torch.stack([y, y])).loss_S for x, y in batches(0, num_steps)]
     return learner, torch.stack(losses)
@@ -64,8 +63,8 @@ def test_the_backward_pass_is_within_it_and_the_mechanism_is_not(monkeypatch):
         def before_update(self, params, hidden):
             seen.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].dtype))
 
-    learner = build_learner(make_spec(precision="tf32"), [0], CPU)
-    learner.mechanism = Looking()
+    learner = Learner(make_spec(precision="tf32"), [0], CPU)
+    learner.method = Looking()
     backward = torch.autograd.grad
     during = []
 

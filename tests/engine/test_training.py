@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lop_engine.datasets import ClassSequence, SyntheticImages
-from lop_engine.learners import build_learner
-from lop_engine.spec import Spec
-from lop_engine.stack import StopRequested
-from lop_engine.training import EpochReport, Position, tasks, train
+from lop_engine.experiment.spec import Spec
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import EpochReport, Position, tasks, train
+from lop_engine.training.stack import StopRequested
 
 CPU = torch.device("cpu")
 START = Position()
@@ -37,7 +37,7 @@ def make_spec(**changes) -> Spec:
 
 def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tuple[list[EpochReport], object]:
     images = SyntheticImages(spec.dataset_classes)
-    learner = learner or build_learner(spec, list(seeds), CPU)
+    learner = learner or Learner(spec, list(seeds), CPU)
     reports: list[EpochReport] = []
 
     def report(epoch: EpochReport) -> None:
@@ -122,7 +122,7 @@ def test_going_on_from_a_state_gives_the_same_numbers(agent, stop):
     spec = make_spec(agent=agent, **extra)
     whole, _ = run(spec)
     begun, learner = run(spec, stop_at=stop)
-    fresh = build_learner(spec, [0, 1], CPU)
+    fresh = Learner(spec, [0, 1], CPU)
     fresh.load_state({name: tensor.clone() for name, tensor in learner.state().items()})
     rest, _ = run(spec, start=stop, learner=fresh)
     assert [r.metrics for r in begun + rest] == [r.metrics for r in whole]
@@ -144,7 +144,7 @@ def test_weights_carry_over_from_task_to_task_but_for_the_head():
 
 def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():
     spec = make_spec(agent="bp", num_tasks=1)
-    learner = build_learner(spec, [0, 1], CPU)
+    learner = Learner(spec, [0, 1], CPU)
     with torch.no_grad():
         learner.params["conv1.weight"][0].fill_(torch.nan)
     broken, _ = run(spec, learner=learner)
@@ -165,11 +165,11 @@ def test_a_task_holds_each_class_s_images_in_their_split():
     images = SyntheticImages(6)
     task = next(tasks(spec, [0], images, CPU))
     first, second = task.classes[0]
-    assert task.train_SNCHW.shape == (1, 30, 3, 32, 32)
-    assert task.test_SNCHW.shape == (1, 12, 3, 32, 32)
-    assert task.train_labels_SN[0].tolist() == [0] * 15 + [1] * 15
-    shown = ((task.train_SNCHW[0] + 1) * 127.5).round().byte().numpy()
+    assert task.train_inputs.shape == (1, 30, 3, 32, 32)
+    assert task.test_inputs.shape == (1, 12, 3, 32, 32)
+    assert task.train_targets[0].tolist() == [0] * 15 + [1] * 15
+    shown = ((task.train_inputs[0] + 1) * 127.5).round().byte().numpy()
     assert (shown[:15] == images.images(first, 15)).all()
     assert (shown[15:] == images.images(second, 15)).all()
-    tested = ((task.test_SNCHW[0] + 1) * 127.5).round().byte().numpy()
+    tested = ((task.test_inputs[0] + 1) * 127.5).round().byte().numpy()
     assert (tested[6:] == images.images(second, 21)[15:]).all()

@@ -15,15 +15,16 @@ from tinydb import TinyDB
 
 from lop_engine import stack
 from lop_engine.errors import LaunchError
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.learners import Learner
 from lop_engine.locks import LOCKED
 from lop_engine.processes import Process, start_of
 from lop_engine.run_files import RunFiles
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
-from lop_engine.spec import Run, Spec
 from lop_engine.store import read_table
+from lop_engine.training.learner import Learner
 from tests.helpers import TINY
 
 
@@ -204,7 +205,10 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
     with pytest.raises(LaunchError, match="is being trained now"):
         prepare_run_dirs(tmp_path, runs, fresh=True)
     second = subprocess.run(
-        [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "lop_engine.training.worker", str(run_dir.path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert second.returncode == LOCKED
     assert "is being trained now by process" in second.stderr
@@ -217,7 +221,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
 def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=4000)).to_train
     run_dir.write_status(replace(run_dir.read_status(), heartbeat_every_s=0.1))
-    command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
+    command = [sys.executable, "-m", "lop_engine.training.worker", str(run_dir.path)]
     with subprocess.Popen(command) as worker:
         wait_for(lambda: run_dir.read_status().state == "running")
         theirs = replace(run_dir.read_status(), host="node2")
@@ -301,7 +305,7 @@ def test_a_worker_trains_no_run_that_another_live_process_has_queued(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         launcher = Process(other.pid, socket.gethostname(), start_of(other.pid), time.time())
         run_dir.write_status(replace(run_dir.read_status(), launcher=launcher))
-        command = [sys.executable, "-m", "lop_engine.worker", "--launcher=node1:7:boot/1", str(run_dir.path)]
+        command = [sys.executable, "-m", "lop_engine.training.worker", "--launcher=node1:7:boot/1", str(run_dir.path)]
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert refused.returncode == LOCKED
         assert f"{run_dir.name}: is queued by process {other.pid} on" in refused.stderr

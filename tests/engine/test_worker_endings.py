@@ -7,12 +7,13 @@ import torch
 
 from lop_engine import background, metrics, training
 from lop_engine.errors import CaptureError, ReplayError, StoreError
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.learners import Learner
 from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
 from lop_engine.records import RunStatus
-from lop_engine.spec import Run, Spec
-from lop_engine.worker import Worker
+from lop_engine.training.learner import Learner
+from lop_engine.training.worker import Worker
 from tests.helpers import TINY
 
 CUDA = torch.OutOfMemoryError(

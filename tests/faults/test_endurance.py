@@ -15,13 +15,14 @@ from tests.faults.test_kill import finish, make_runs
 WRITER = """
 import sys, time
 from pathlib import Path
-from lop_engine.records import METRICS, epoch_document
+from lop_engine.records import epoch_document
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.store import TableWriter
 deadline = time.monotonic() + float(sys.argv[2])
 with TableWriter(Path(sys.argv[1]), "epochs") as writer:
     while time.monotonic() < deadline:
         for _ in range(20):
-            writer.append(epoch_document(writer.num_documents, 0, dict.fromkeys(METRICS, 0.123456)))
+            writer.append(epoch_document(writer.num_documents, 0, dict.fromkeys(CONTINUAL_IMAGENET.metrics, 0.123456)))
         time.sleep(0.01)
 """
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lop_engine.experiment.run import Run, load_runs
 from lop_engine.launch import prepare_run_dirs, resolve_runs
 from lop_engine.locks import other_launcher
 from lop_engine.rundir import RunDir, find_runs
 from lop_engine.runs import RunsReader
-from lop_engine.spec import Run, load_runs
 from lop_engine.store import TableWriter, read_table
 from tests.cli.test_run import write_config
 from tests.faults.conftest import IS_LONG

@@ -14,7 +14,7 @@ from bench.gpu import __main__ as command
 from bench.gpu import child, engine, wheels
 from bench.gpu.results import Report, Results
 from bench.gpu.stages import STAGES, choose
-from lop_engine.learners import StepResult
+from lop_engine.training.learner import StepResult
 from tests.gpu_check.helpers import SMALL, verdicts
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lop_engine.datasets import staging
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.launch.slurm.task import ArrayTask
 from lop_engine.rundir import RunDir
-from lop_engine.spec import Run, validate
 from lop_engine.store import read_table
 from tests.helpers import TINY
 

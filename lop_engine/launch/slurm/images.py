@@ -10,7 +10,7 @@ from pathlib import Path
 from lop_engine.datasets import ClassFolder, ClassSequence, ImageSet, open_images, place_of
 from lop_engine.datasets.staging import expand, stage
 from lop_engine.errors import DataError, UserError, sentence
-from lop_engine.spec import Spec
+from lop_engine.experiment.spec import Spec
 
 PATIENCE_S = 10 * 60
 """A thousand tasks that start at once look at a thousand files each."""

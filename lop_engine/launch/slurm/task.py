@@ -20,6 +20,7 @@ from typing import Any
 from submitit.helpers import DelayedSubmission
 
 from lop_engine.errors import DataError, StoreError, UserError
+from lop_engine.experiment.spec import validate
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Resources, plan_runs
@@ -30,7 +31,6 @@ from lop_engine.records import State
 from lop_engine.run_files import log
 from lop_engine.rundir import RunDir
 from lop_engine.scheduler import mark_own_job, own_job
-from lop_engine.spec import validate
 
 POLL_S = 0.5
 ASK_AGAIN_S = 2.0

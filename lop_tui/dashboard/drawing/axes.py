@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lop_tui.measures import Scale, factor_of, is_log
+from lop_engine.experiment.components import Scale, factor_of, is_log
 
 LABEL_WIDTH = 6
 """No tick label is longer. Every y axis is as wide, so that the x axes of all charts stand in line."""

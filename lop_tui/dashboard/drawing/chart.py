@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from lop_engine.analysis import Curve
+from lop_engine.experiment.components import Metric
 from lop_tui.dashboard.drawing.axes import Axis
-from lop_tui.measures import Measure
 
 XUnit = Literal["tasks", "steps", "hours"]
 
@@ -45,7 +45,7 @@ class Line:
 class Chart:
     """A metric over tasks. The same object as before where nothing has changed."""
 
-    measure: Measure
+    measure: Metric
     """Name, unit, scale, and how the y axis is fitted."""
     lines: tuple[Line, ...]
     x: Axis
@@ -66,7 +66,7 @@ class Chart:
 class Heat:
     """A metric of every seed of one setting over tasks."""
 
-    measure: Measure
+    measure: Metric
     label: str
     seeds: tuple[int, ...]
     task: np.ndarray

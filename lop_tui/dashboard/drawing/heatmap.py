@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.text import Text
 
+from lop_engine.experiment.components import is_log
 from lop_tui.dashboard.drawing.axes import HUGE, Axis
 from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, blend, pack
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.layers import in_units
 from lop_tui.dashboard.drawing.raster import dot_of
 from lop_tui.dashboard.formats import significant
-from lop_tui.measures import is_log
 
 _VIRIDIS = np.array(
     [
@@ -230,7 +230,7 @@ def _put_legend(canvas: Canvas, table: Heat, area: PlotArea, limits: tuple[float
     scale = min(_LEGEND_COLUMNS, room - len(low) - len(high) - 2)
     if scale < 2:
         return
-    title = f"{measure.title}  "
+    title = f"{measure.heading}  "
     column = area.left
     if len(title) + len(low) + scale + len(high) + 2 <= room:
         canvas.write(0, column, title)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lop_engine.experiment.components import Scale, factor_of, is_log
 from lop_tui.dashboard.drawing.axes import HUGE, Axis, value_axis
 from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, Rgb, blend, pack, rgb, unpack
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points
@@ -21,7 +22,6 @@ from lop_tui.dashboard.drawing.raster import (
     light,
     thin,
 )
-from lop_tui.measures import Scale, factor_of, is_log
 
 _BAND_OPACITY = 0.4
 _BAND_STEPS = 4

@@ -2,9 +2,9 @@
 
 from textual.binding import Binding
 
+from lop_engine.experiment import seen
 from lop_tui.dashboard.screens.base import FrameScreen
 from lop_tui.dashboard.settings import after
-from lop_tui.measures import MEASURES
 
 METRIC_KEYS = [
     Binding("right_square_bracket", "metric(1)", "Metric", key_display="]", tooltip="Metric"),
@@ -24,6 +24,6 @@ class OneMetricScreen(FrameScreen):
     def action_metric(self, direction: int) -> None:
         view = self.dashboard.view
         recorded = {metric for run in view.runs for metric in run.series} if view else set()
-        metrics = [metric for metric in MEASURES if metric in recorded]
+        metrics = [metric for metric in seen.metric_names() if metric in recorded]
         if metrics:
             self.dashboard.change(metric=after(metrics, self.dashboard.settings.metric, direction))

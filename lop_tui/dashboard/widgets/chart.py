@@ -79,7 +79,7 @@ class ChartView(Widget, can_focus=True):
             return False
         self._chart, self._viewport, self._show_seeds = shown
         self._drawn = None
-        self.border_title = f"{self.place + 1} {chart.measure.title}"
+        self.border_title = f"{self.place + 1} {chart.measure.heading}"
         self.border_subtitle = self._subtitle()
         self.refresh()
         return True

@@ -10,6 +10,8 @@ from textual.containers import Container, Grid
 from textual.message import Message
 from textual.widgets import Static
 
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.formats import place
@@ -18,7 +20,6 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import value_at
 from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.measures import DEFAULT_METRICS, MEASURES
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
 NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
@@ -30,7 +31,7 @@ BUSY = 0.9
 def grid_shape(width: int, height: int) -> tuple[int, int]:
     """Columns and rows of charts that a screen area holds readably; no more rows than the usual metrics take."""
     columns = max(1, min(4 if width >= 4 * 55 else 3, width // LEAST_WIDTH))
-    return columns, max(1, min(height // LEAST_HEIGHT, -(-len(DEFAULT_METRICS) // columns)))
+    return columns, max(1, min(height // LEAST_HEIGHT, -(-len(CONTINUAL_IMAGENET.charts) // columns)))
 
 
 class ChartGrid(Container):
@@ -42,7 +43,7 @@ class ChartGrid(Container):
     def __init__(self) -> None:
         super().__init__()
         self.enlarged: int | None = None
-        self._charts = [ChartView(place) for place in range(len(MEASURES))]
+        self._charts = [ChartView(place) for place in range(len(seen.metric_names()))]
         self._legend = Static(id="legend")
         self._grid = Grid(*self._charts)
         self._view: View | None = None
@@ -51,7 +52,7 @@ class ChartGrid(Container):
         """Charts that are to be shown next."""
         self._drawn_at = -math.inf
         self._first = 0
-        self._page_size = len(DEFAULT_METRICS)
+        self._page_size = len(CONTINUAL_IMAGENET.charts)
 
     def compose(self) -> ComposeResult:
         yield self._legend
@@ -67,7 +68,7 @@ class ChartGrid(Container):
 
     @property
     def num_charts(self) -> int:
-        return len(self._view.charts) if self._view else len(DEFAULT_METRICS)
+        return len(self._view.charts) if self._view else len(CONTINUAL_IMAGENET.charts)
 
     @property
     def has_more(self) -> bool:
@@ -78,10 +79,10 @@ class ChartGrid(Container):
     def shown_metric(self) -> str:
         """The metric of the chart that is enlarged, or has the focus."""
         if not self._view or not self._view.charts:
-            return DEFAULT_METRICS[0]
+            return CONTINUAL_IMAGENET.charts[0]
         focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
         place = focused if self.enlarged is None else self.enlarged
-        return self._view.charts[min(place, self.num_charts - 1)].measure.metric
+        return self._view.charts[min(place, self.num_charts - 1)].measure.name
 
     def show(self, view: View, viewport: Viewport) -> None:
         """Hand the charts on to their widgets; those that have not changed stay as they are.

@@ -79,4 +79,4 @@ class EpochChart(TitledChart):
 
 
 def _title(chart: Chart) -> str:
-    return "accuracy, %" if chart.measure.metric.endswith("accuracy") else chart.measure.title
+    return "accuracy, %" if chart.measure.name.endswith("accuracy") else chart.measure.heading

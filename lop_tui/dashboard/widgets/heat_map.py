@@ -7,11 +7,11 @@ from textual.markup import escape
 from textual.message import Message
 from textual.widget import Widget
 
+from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.ink import ink_of
-from lop_tui.measures import MEASURES
 
 
 class HeatMap(Widget):
@@ -87,5 +87,5 @@ def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
     first, last = column * heat.bin_size + 1, min((column + 1) * heat.bin_size, heat.num_tasks)
     where = f"task {first}" if first == last else f"tasks {first}-{last}"
     value = heat.values[heat.seeds.index(seed), column] if column < heat.values.shape[1] else np.nan
-    told = "-" if np.isnan(value) else short_value(float(value), MEASURES[heat.measure.metric].scale)
+    told = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
     return f"seed {seed}, {where}: {told}"

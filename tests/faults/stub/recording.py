@@ -1,4 +1,4 @@
-"""Records without training, in place of `lop_engine.stack`.
+"""Records without training, in place of `lop_engine.training.stack`.
 
 A document says which run it is of (`mark`). Everything around the training is real: locks, status, heartbeat, signals,
 record files, and a checkpoint that notes how many documents it covers.
@@ -28,7 +28,7 @@ def read_checkpoint(path) -> int:
 
 
 def train_runs(spec, runs, device, stop_requested, *others, **more):
-    """In place of `lop_engine.stack.train_runs`."""
+    """In place of `lop_engine.training.stack.train_runs`."""
     from lop_engine.errors import StoreError
     from lop_engine.files import replacing
     from lop_engine.run_files import StopRequested
@@ -52,7 +52,7 @@ def train_runs(spec, runs, device, stop_requested, *others, **more):
                 continue
             metrics = {"test_accuracy": mark(run.dir.read_id()), "train_accuracy": 0.5}
             run.record_epoch(task, 0, metrics)
-            run.record_task(task, [0, 1], TASK_S, metrics)
+            run.record_task(task, {"classes": [0, 1]}, TASK_S, metrics)
             run.set_progress(task + 1, 0, 1 / TASK_S)
             if (task + 1) % TASKS_A_CHECKPOINT == 0 or stop_requested():
                 save(run, task + 1)

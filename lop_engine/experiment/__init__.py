@@ -1,0 +1,1 @@
+"""An experiment file, and the components that it names: described here, without torch."""

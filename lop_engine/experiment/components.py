@@ -1,0 +1,139 @@
+"""The four kinds of component, and optimisers: what a description says. Their code is elsewhere, and found by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from lop_engine.experiment.fields import Fields
+
+Need = Literal["labels", "images", "test set", "hidden units"]
+"""What a problem or a network may provide, and a component may need."""
+
+Scale = Literal["linear", "percent", "log", "log percent"]
+"""The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
+
+
+def is_log(scale: Scale) -> bool:
+    return scale.startswith("log")
+
+
+def factor_of(scale: Scale) -> int:
+    """The factor from a recorded value to the units of the scale."""
+    return 100 if scale.endswith("percent") else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A part of an experiment that can be chosen by name."""
+
+    key: ClassVar[str]
+    """The key of an experiment file that chooses it."""
+
+    name: str
+    title: str
+    """In a few words, as charts and tables show it."""
+    sentence: str = ""
+    """What it is, in one sentence."""
+    source: str = ""
+    """The paper: a key of sources.bib, or a whole BibTeX entry."""
+    fields: type[Fields] = Fields
+    """Its own keys."""
+    needs: frozenset[Need] = frozenset()
+    provides: frozenset[Need] = frozenset()
+    code: str = ""
+    """``module:attribute`` that builds it. May import torch; only a worker loads it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(Component):
+    """A stream of tasks with a loss and a score."""
+
+    key: ClassVar[str] = "problem"
+
+    headline: str
+    """The metric that charts and tables show first."""
+    network: str
+    """By default."""
+    metrics: tuple[str, ...]
+    """Recorded by default."""
+    charts: tuple[str, ...] = ()
+    """What the dashboard shows first, in its order; empty for the headline and what is recorded."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the experiment's own keys that it may leave out."""
+    examples_per_task: Callable[[Any], int]
+    """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
+    x_unit: str = "tasks"
+    """Unit of the x axis: ``tasks``, or ``examples`` for problems with one long stream."""
+    claims: str = ""
+    """Module whose PROTOCOLS hold published results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Component):
+    """A network's layers."""
+
+    key: ClassVar[str] = "network"
+
+    num_hidden: Callable[[Any], int]
+    """Hidden layers, given the network's own fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Component):
+    """An update rule."""
+
+    key: ClassVar[str] = "opt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Component):
+    """What is added to backprop."""
+
+    key: ClassVar[str] = "agent"
+
+    colour: str = ""
+    """``#0072B2``, from a palette that is safe for the colour-blind; empty to take a free one."""
+    has_own_update: bool = False
+    """Whether it replaces the optimiser's update, so that `opt` and its keys do not apply."""
+    network: str = ""
+    """The only network that it trains; empty for any."""
+    also: Mapping[str, Callable[[Mapping[str, Any]], bool]] = field(default_factory=dict)
+    """Other agents that mean this method, each if the test on the file's values is true."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Component):
+    """One number per run, measured after an epoch."""
+
+    key: ClassVar[str] = "metrics"
+
+    takes: tuple[str, ...]
+    """Attributes of `MetricInputs` that its function takes, in order."""
+    settings: tuple[Any, ...] = ()
+    """Further arguments of its function."""
+    layer: int = 0
+    """The hidden layer that it measures, from 1; 0 if it is of no single layer."""
+    cost_in_epochs: float = 0
+    """Cost in training epochs with all training images, for slow metrics. `curvature_every` says how often to measure
+    them; all other metrics together take a small part of an epoch."""
+    unit: Literal["%", ""] = ""
+    scale: Scale = "linear"
+    from_zero: bool = True
+    """Whether a linear axis begins at 0, for metrics whose natural limit that is."""
+    least_span: float = 0.0
+    """The shortest axis, in units of the scale, so that noise does not look like a trend."""
+
+    @property
+    def heading(self) -> str:
+        """Of a chart: ``test accuracy, %``, ``curvature, log scale``."""
+        return ", ".join(filter(None, (self.title, self.unit, "log scale" if is_log(self.scale) else "")))
+
+    @property
+    def label(self) -> str:
+        """Of a figure's axis: ``test accuracy (%)``."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def factor(self) -> int:
+        """The factor from a recorded value to `unit`."""
+        return 100 if self.unit == "%" else 1

@@ -1,0 +1,146 @@
+"""Descriptions of the methods, in the order in which they are listed."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from lop_engine.experiment.components import Method, Need
+from lop_engine.experiment.fields import Fields, Int, Proportion, integral
+
+HIDDEN_UNITS = frozenset[Need]({"hidden units"})
+
+
+def _is_positive(values: Mapping[str, Any], key: str) -> bool:
+    value = values.get(key)
+    return isinstance(value, int | float) and value > 0
+
+
+def _perturbs(values: Mapping[str, Any]) -> bool:
+    return _is_positive(values, "perturb_scale")
+
+
+BP = Method(
+    name="bp",
+    title="backprop",
+    sentence="Backpropagation and nothing else.",
+    source="rumelhart1986learning",
+    colour="#D55E00",
+    code="lop_engine.methods.method:Method",
+)
+
+L2 = Method(
+    name="l2",
+    title="L2 regularisation",
+    sentence="Backprop with weight decay: the optimiser's weight_decay.",
+    source="dohare2024loss",
+    colour="#E69F00",
+    code="lop_engine.methods.method:Method",
+    also={"bp": lambda values: _is_positive(values, "weight_decay") and not _perturbs(values)},
+)
+
+
+class Perturbation(Fields):
+    perturb_scale: float = Field(0.0, ge=0, description="Standard deviation of the noise added at every step.")
+
+
+SNP = Method(
+    name="snp",
+    title="shrink and perturb",
+    sentence="Weight decay shrinks the weights, and Gaussian noise perturbs them after every step.",
+    source="ash2020warm",
+    fields=Perturbation,
+    colour="#009E73",
+    code="lop_engine.methods.shrink_and_perturb:Perturbation",
+    also={"bp": _perturbs, "l2": _perturbs},
+)
+
+Utility = Literal[
+    "contribution",
+    "zero_contribution",
+    "adaptable_contribution",
+    "adaptation",
+    "weight",
+    "feature_by_input",
+    "random",
+]
+NetType = Annotated[Literal[1, 2], BeforeValidator(integral)]
+Accrual = Literal["all", "eligible"]
+
+
+class Replacement(Fields):
+    """What both variants of continual backprop take."""
+
+    replacement_rate: Proportion = Field(1e-4, description="Share of a layer's units replaced in each step.")
+    maturity_threshold: Int = Field(100, ge=0, description="Steps before a new unit may be replaced.")
+
+
+class ContinualBackprop(Replacement):
+    decay_rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="Decay of a unit's mean utility.")
+    util_type: Utility = Field("contribution", description="How a unit's utility is measured.")
+    net_type: NetType = Field(1, description="2 means agent cbp2.")
+    budget_accrual: Accrual | None = Field(
+        None, description="Units on which the number to replace accrues: all of the layer, or the eligible ones."
+    )
+
+    @property
+    def accrual(self) -> Accrual:
+        """All units, as in the published results, unless the file says otherwise."""
+        return self.budget_accrual or "all"
+
+
+class LayeredContinualBackprop(Replacement):
+    net_type: NetType = Field(2, description="2, the reference's name for this variant.")
+    budget_accrual: Accrual | None = Field(
+        None, description="Units on which the number to replace accrues: the eligible ones, or all of the layer."
+    )
+
+    @property
+    def decay_rate(self) -> float:
+        """A unit's utility is that of one batch."""
+        return 0.0
+
+    @property
+    def util_type(self) -> Utility:
+        return "contribution"
+
+    @property
+    def accrual(self) -> Accrual:
+        """The eligible units, as in the reference's variant, unless the file says otherwise."""
+        return self.budget_accrual or "eligible"
+
+
+CBP = Method(
+    name="cbp",
+    title="continual backprop",
+    sentence="Replace a few units of lowest utility by new ones in every step.",
+    source="dohare2024loss",
+    fields=ContinualBackprop,
+    needs=HIDDEN_UNITS,
+    colour="#0072B2",
+    code="lop_engine.methods.continual_backprop:GenerateAndTest",
+)
+
+CBP2 = Method(
+    name="cbp2",
+    title="continual backprop, layered",
+    sentence="Continual backprop inside the backward pass, with the utility of one batch.",
+    source="dohare2024loss",
+    fields=LayeredContinualBackprop,
+    needs=HIDDEN_UNITS,
+    colour="#56B4E9",
+    code="lop_engine.methods.layered_continual_backprop:LayeredGenerateAndTest",
+    also={"cbp": lambda values: values.get("net_type") == 2},
+)
+
+LINEAR = Method(
+    name="linear",
+    title="linear baseline",
+    sentence="Backprop on a linear network.",
+    source="dohare2024loss",
+    colour="#999999",
+    code="lop_engine.methods.method:Method",
+    network="linear",
+)
+
+METHODS = (BP, L2, SNP, CBP, CBP2, LINEAR)

@@ -1,0 +1,189 @@
+"""Descriptions of the metrics, in the order in which they are listed. `lop_engine.metrics` has their definitions."""
+
+from collections.abc import Iterable
+
+from lop_engine.experiment.components import Metric, Need, Scale
+
+LABELS = frozenset[Need]({"labels"})
+HIDDEN_UNITS = frozenset[Need]({"hidden units"})
+_CODE = "lop_engine.metrics"
+
+
+def _percent(
+    name: str,
+    title: str,
+    code: str,
+    takes: tuple[str, ...],
+    *,
+    sentence: str,
+    source: str = "",
+    needs: Iterable[Need] = (),
+    from_zero: bool = True,
+    least_span: float = 1,
+    layer: int = 0,
+) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        sentence=sentence,
+        source=source,
+        needs=frozenset(needs),
+        code=f"{_CODE}.{code}",
+        takes=takes,
+        settings=(layer,) if layer else (),
+        layer=layer,
+        unit="%",
+        scale="percent",
+        from_zero=from_zero,
+        least_span=least_span,
+    )
+
+
+def _rank(
+    name: str, title: str, *, sentence: str, source: str, least_span: float = 5, scale: Scale = "linear"
+) -> Metric:
+    """A function of the last hidden layer's singular values."""
+    return Metric(
+        name=name,
+        title=title,
+        sentence=sentence,
+        source=source,
+        needs=HIDDEN_UNITS,
+        code=f"{_CODE}.ranks:{name}",
+        takes=("spectrum",),
+        scale=scale,
+        least_span=least_span,
+    )
+
+
+METRICS = (
+    _percent(
+        "train_accuracy",
+        "train accuracy",
+        "accuracies:train_accuracy",
+        ("batch_scores",),
+        sentence="Mean accuracy on the epoch's batches, each before its update.",
+        source="dohare2024loss",
+        needs=LABELS,
+        from_zero=False,
+        least_span=10,
+    ),
+    _percent(
+        "test_accuracy",
+        "test accuracy",
+        "accuracies:test_accuracy",
+        ("forward", "params", "test_inputs", "test_targets"),
+        sentence="Mean accuracy on the task's test examples.",
+        source="dohare2024loss",
+        needs={"labels", "test set"},
+        from_zero=False,
+        least_span=10,
+    ),
+    Metric(
+        name="curvature",
+        title="curvature",
+        sentence="Change of the loss gradient in the input over a small step in a random direction.",
+        source="dohare2024loss",
+        code=f"{_CODE}.curvature:on_inputs",
+        takes=("itself",),
+        cost_in_epochs=8,
+        scale="log",
+    ),
+    Metric(
+        name="weight_magnitude",
+        title="weight magnitude",
+        sentence="Mean absolute weight.",
+        source="dohare2024loss",
+        code=f"{_CODE}.weights:weight_magnitude",
+        takes=("params",),
+        least_span=0.01,
+    ),
+    _percent(
+        "dormant_proportion",
+        "dormant units",
+        "units:dormant_proportion",
+        ("hidden",),
+        sentence="Hidden units whose mean activation is below 0.01.",
+        source="dohare2024loss",
+        needs=HIDDEN_UNITS,
+    ),
+    _rank(
+        "effective_rank",
+        "effective rank",
+        sentence="exp of the entropy of the singular values of the last hidden layer's activations.",
+        source="roy2007effective",
+    ),
+    _rank(
+        "stable_rank",
+        "stable rank",
+        sentence="Singular values that make up 99 % of their sum.",
+        source="dohare2024loss",
+    ),
+    _rank(
+        "nuclear_frobenius_ratio",
+        "nuclear / Frobenius norm",
+        sentence="Nuclear norm over Frobenius norm of the last hidden layer's activations.",
+        source="dohare2024loss",
+        least_span=1,
+    ),
+    _rank(
+        "frobenius_spectral_ratio",
+        "squared Frobenius / spectral norm",
+        sentence="Squared Frobenius norm over squared spectral norm of the last hidden layer's activations.",
+        source="rudelson2007sampling",
+        least_span=1,
+    ),
+    _rank(
+        "srank",
+        "srank",
+        sentence="Feature rank: equal to stable_rank by definition.",
+        source="kumar2021implicit",
+    ),
+    _percent(
+        "tau_dormant_proportion",
+        "tau-dormant units",
+        "units:tau_dormant_proportion",
+        ("hidden",),
+        sentence="Hidden units whose mean activation is at most 0.025 of their layer's mean.",
+        source="sokar2023dormant",
+        needs=HIDDEN_UNITS,
+    ),
+    _percent(
+        "dead_proportion",
+        "dead units",
+        "units:dead_proportion",
+        ("hidden",),
+        sentence="Hidden units that are zero on the whole batch.",
+        source="lyle2023understanding",
+        needs=HIDDEN_UNITS,
+    ),
+    Metric(
+        name="gradient_norm",
+        title="gradient norm",
+        sentence="Norm of the loss gradient in the weights.",
+        source="abbas2023loss",
+        code=f"{_CODE}.gradients:gradient_norm",
+        takes=("forward", "params", "loss", "first_inputs", "first_targets"),
+        scale="log",
+    ),
+    *(
+        _percent(
+            f"dormant_proportion_{layer}",
+            f"dormant units, layer {layer}",
+            "units:layer_dormant_proportion",
+            ("hidden",),
+            sentence=f"Dormant units of hidden layer {layer}.",
+            source="dohare2024loss",
+            needs=HIDDEN_UNITS,
+            layer=layer,
+        )
+        for layer in range(1, 6)
+    ),
+    Metric(
+        name="train_loss",
+        title="train loss",
+        sentence="Mean loss of the epoch's batches, each before its update.",
+        code=f"{_CODE}.losses:train_loss",
+        takes=("batch_losses",),
+    ),
+)

@@ -1,0 +1,156 @@
+"""An experiment file expanded into runs: every setting of its sweep, every seed."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import ConfigError
+from lop_engine.experiment import reference
+from lop_engine.experiment.keys import check_keys, own_keys, takes_list
+from lop_engine.experiment.mistakes import shown
+from lop_engine.experiment.registry import PROBLEMS
+from lop_engine.experiment.spec import Spec, agents_of, validate
+from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
+
+#: An experiment's name is used for a directory and as a label.
+_EXPERIMENT = re.compile(r"\w[\w .+=-]*")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one setting of one experiment: the unit that has a run directory."""
+
+    experiment: str
+    setting: str
+    seed: int
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.setting}/{self.seed}"
+
+
+def load_runs(
+    path: Path,
+    seeds: list[int] | None = None,
+    overrides: dict[str, Any] | None = None,
+    notes: list[str] | None = None,
+) -> list[Run]:
+    """Read an experiment file and expand it.
+
+    Args:
+        path: the JSON file; its stem names the experiment.
+        seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
+        overrides: values that replace the file's (a list sweeps here too).
+        notes: receives notes for the user, such as keys that have no effect or a seed that replaces the file's.
+    Raises:
+        ConfigError: naming file, key, value and the nearest valid choice.
+    """
+    _check_name(path)
+    typed = without_comments(overrides or {})
+    raw = read_config(path)
+    source = {key: str(path) for key in raw} | dict.fromkeys(typed, "--set")
+    raw = raw | typed
+    if "problem" not in raw:
+        raw["problem"] = _problem(raw, str(path))
+        source["problem"] = str(path)
+    collected = notes if notes is not None else []
+    raw = check_keys(raw, str(path), source, collected)
+    if "class_order" in raw:
+        raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere
+    runs: list[Run] = []
+    settings: dict[Spec, dict[str, Any]] = {}
+    for setting, values in _settings(raw, str(path), source):
+        spec = validate(values, str(path), source)
+        _refuse_without_effect(spec, values, str(path))
+        _refuse_the_same(settings.setdefault(spec, values), values, raw, source)
+        chosen = _seeds(seeds, spec, values, str(path), collected)
+        if len(runs) + len(chosen) > MAX_RUNS:
+            raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
+        runs += [Run(path.stem, setting, seed, spec) for seed in chosen]
+    collected[:] = dict.fromkeys(collected)
+    return runs
+
+
+def _settings(raw: Mapping[str, Any], where: str, source: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(setting name, values) of every setting.
+
+    Where the file sweeps over agents, networks or optimisers, a setting has only the keys of its own, and settings that
+    are then the same are one.
+    """
+    seen = set()
+    for setting in expand_sweep(raw, where, source, takes_list):
+        own = own_keys(setting.values)
+        name, values = setting.name(own, where), {key: value for key, value in setting.values.items() if key in own}
+        if name not in seen:
+            seen.add(name)
+            yield name, values
+
+
+def _problem(raw: Mapping[str, Any], where: str) -> str:
+    try:
+        return reference.problem_of(raw, PROBLEMS)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_name(path: Path) -> None:
+    if not _EXPERIMENT.fullmatch(path.stem):
+        raise ConfigError(
+            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
+        )
+
+
+def _absolute(class_order: Any) -> Any:
+    """The path of a table of class orders, or a list of them, made absolute; other values are unchanged."""
+    if isinstance(class_order, list):
+        return [_absolute(one) for one in class_order]
+    return str(Path(class_order).absolute()) if isinstance(class_order, str) and class_order else class_order
+
+
+def _refuse_without_effect(spec: Spec, values: Mapping[str, Any], where: str) -> None:
+    """Refuse a key of another method that the agent may mean (cbp, cbp2), unless its value is neutral there."""
+    own = spec.parts.owners()
+    for method in agents_of(spec.agent):
+        for key in method.fields.model_fields.keys() - own.keys():
+            value = values.get(key)
+            is_neutral = not value or (isinstance(value, str) and value == method.fields.model_fields[key].default)
+            if not is_neutral:
+                raise ConfigError(
+                    f'{where}: key "{key}": {shown(value)}: has no part in method {spec.method}; leave it out'
+                )
+
+
+def _refuse_the_same(
+    first: dict[str, Any], values: dict[str, Any], raw: Mapping[str, Any], source: Mapping[str, str]
+) -> None:
+    """Refuse a setting with the same configuration as an earlier one, `first`."""
+    if first is not values:
+        # The first such pair differs in only one key, because settings come in the order of the product.
+        differing = [key for key in raw if json.dumps(first.get(key)) != json.dumps(values.get(key))]
+        repeated = [
+            key for key in raw if isinstance(raw[key], list) and len(set(map(json.dumps, raw[key]))) < len(raw[key])
+        ]
+        key = (differing or repeated)[0]
+        raise ConfigError(f"{source[key]}: {twice(key, first.get(key), values.get(key), raw[key])}")
+
+
+def _seeds(seeds: list[int] | None, spec: Spec, values: dict[str, Any], where: str, notes: list[str]) -> Sequence[int]:
+    """The seeds of one setting: those asked for, the one in the file, or 0 .. num_runs - 1.
+
+    The reference's generator writes a file for each run; run_idx is its seed, and num_runs says how many such files
+    there are. In a file for all runs, which has no index, run_idx is 0.
+    """
+    is_generated = "index" in values or isinstance(values.get("run_idx"), str) or spec.run_idx > 0
+    if not is_generated:
+        return seeds if seeds is not None else range(spec.num_runs)
+    if seeds is None:
+        if spec.num_runs > 1:
+            notes.append(f"{where}: only seed {spec.run_idx} (run_idx) is trained; use --seeds {spec.num_runs} for all")
+        return [spec.run_idx]
+    if seeds != [spec.run_idx]:
+        notes.append(f"{where}: --seeds replaces the file's seed {spec.run_idx} (run_idx)")
+    return seeds

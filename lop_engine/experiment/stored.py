@@ -1,0 +1,75 @@
+"""Specs as run.json files hold them, of this and other versions, and of components that are not installed here."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from lop_engine.errors import ConfigError
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS
+from lop_engine.experiment.spec import Spec, method_name
+
+_ABSENT = object()
+
+#: Keys that make a method whatever the method is: they may differ between two that are compared.
+_LEARNER_KEYS = frozenset({"agent", "opt", "step_size", "weight_decay"})
+
+
+def stored_spec(values: Mapping[str, Any]) -> Spec | None:
+    """The spec in a run.json; None if it is of another version, or names components that are not loaded."""
+    return _stored_spec(json.dumps(values, sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=4096)
+def _stored_spec(text: str) -> Spec | None:
+    values = json.loads(text)
+    named = ((PROBLEMS, "problem"), (NETWORKS, "network"), (OPTIMIZERS, "opt"))
+    # A name that is not known must not be looked up in installed packages: viewers never load their code.
+    if any(values.get(key, next(iter(registry))) not in registry for registry, key in named):
+        return None
+    metrics = values.get("metrics", [])
+    if method_name(values) not in METHODS or not isinstance(metrics, list) or any(m not in METRICS for m in metrics):
+        return None
+    try:
+        return Spec(**values)
+    except (ConfigError, TypeError):
+        return None
+
+
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys with their values, defaults filled in and keys without effect left out, if the spec can be read."""
+    spec = stored_spec(values)
+    return spec.to_dict() if spec else dict(values)
+
+
+def not_default(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a spec in a run.json whose values are not the defaults."""
+    spec = stored_spec(values)
+    if spec is None:
+        return dict(values)
+    return {key: value for key, value in spec.to_dict().items() if spec.defaults.get(key, _ABSENT) != value}
+
+
+def own_keys_of_method(values: Mapping[str, Any], components: Mapping[str, Any]) -> frozenset[str]:
+    """The keys that make a run's method: those of learners, of its method and optimiser, of a network that is its own.
+
+    Args:
+        values: the spec in a run.json.
+        components: what that says of components, see `seen.described`.
+    """
+    spec = stored_spec(values)
+    if spec is None:
+        keys = components.get("method_keys")
+        return _LEARNER_KEYS | (frozenset(map(str, keys)) if isinstance(keys, list) else frozenset())
+    return method_keys(spec)
+
+
+def method_keys(spec: Spec) -> frozenset[str]:
+    """The same of a spec."""
+    parts = spec.parts
+    keys = set(_LEARNER_KEYS) | parts.method.fields.model_fields.keys()
+    if parts.optimizer:
+        keys |= parts.optimizer.fields.model_fields.keys()
+    if parts.method.network:
+        keys |= {"network"} | parts.network.fields.model_fields.keys()
+    return frozenset(keys)

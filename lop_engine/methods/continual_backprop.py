@@ -1,0 +1,176 @@
+"""Continual backprop (Dohare et al., Nature 2024, Algorithm 1): backprop with generate-and-test.
+
+After every optimiser step each hidden layer's units age, their utilities are updated, and the few mature
+units of lowest utility are replaced by new ones whose outgoing weights are zero.
+
+Dimensions: S seeds, F units of the layer, O units of the next, C outputs of a unit (2 with CReLU, else 1), P columns
+of the next layer's weight that an output feeds (4 for the last convolution, else 1), R units that may be replaced in
+one step, I incoming weights.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment import methods as described
+from lop_engine.methods import units
+from lop_engine.methods.least_useful import least_useful
+from lop_engine.methods.method import Batch, Forward, Method, Setup
+from lop_engine.methods.optimizers import SGD, Grads
+from lop_engine.methods.step_numbers import StepNumbers
+from lop_engine.networks import Hidden, Layer, Params
+from lop_engine.streams import Stream
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """What CBP remembers of one hidden layer, for every seed."""
+
+    age_SF: Tensor
+    """Steps since the unit was made."""
+    utility_SF: Tensor
+    mean_activation_SF: Tensor
+    """Running mean of the activation of each of the unit's outputs, not yet corrected for its start at zero."""
+    budget_S: Tensor
+    """Units that may be replaced, accrued in fractions; in double precision, as the reference's Python numbers."""
+
+
+class GenerateAndTest(Method):
+    """Replaces units by utility, `replacement_rate` of a layer's units a step, no unit before its maturity.
+
+    Shapes are static: at most R = floor(1 + rate * F) units a layer can fall due in one step, so R are looked
+    at and a mask says which of them are replaced.
+    """
+
+    fields: type[described.Replacement] = described.ContinualBackprop
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.own: described.ContinualBackprop | described.LayeredContinualBackprop = setup.spec.own(self.fields)  # type: ignore[assignment]
+        self.network, self.device = setup.network, setup.device
+        self.hidden_layers, self.next_layers = self.network.layers[:-1], self.network.layers[1:]
+        self.layer_states = [
+            self._new_state(layer.outputs, layer.outputs * next_layer.copies)
+            for layer, next_layer in zip(self.hidden_layers, self.next_layers, strict=True)
+        ]
+        rate = self.own.replacement_rate
+        self.max_replaced = [min(layer.outputs, int(1 + rate * layer.outputs)) for layer in self.hidden_layers]
+        num_drawn = sum(r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True))
+        if self.own.util_type == "random":
+            num_drawn += sum(layer.outputs for layer in self.hidden_layers)
+        self._numbers = StepNumbers(
+            setup.spec, setup.seeds, Stream.REPLACEMENT, num_drawn, Tensor.uniform_, self.device
+        )
+        self._uniform_SN = self._numbers.of_step_SN
+        # The reference resets Adam's state of a replaced unit, and keeps SGD's momentum.
+        self._forgets = not isinstance(setup.optimizer, SGD)
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        self._numbers.start_epoch(task, epoch)
+
+    def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
+        due = [self.test(i, params, layer.activation) for i, layer in enumerate(hidden)]
+        for i, (units_SR, replaced_SR) in enumerate(due):
+            self.replace(i, params, units_SR, replaced_SR)
+
+    def draw(self) -> None:
+        """Draw this step's uniform numbers in [0, 1), each seed from its own stream."""
+        self._numbers.draw()
+
+    def drawn_incoming(self, index: int) -> Tensor:
+        """This step's candidate incoming weights of layer `index`, U(-b, b) as initially, (S, R, I)."""
+        sizes = [r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True)]
+        drawn = self._uniform_SN[:, sum(sizes[:index]) : sum(sizes[: index + 1])]
+        bound = self.network.weight_bounds[self.hidden_layers[index].name]
+        return drawn.unflatten(1, (self.max_replaced[index], -1)) * (2 * bound) - bound
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{layer.name}.{name}": tensor
+            for layer, kept in zip(self.hidden_layers, self.layer_states, strict=True)
+            for name, tensor in vars(kept).items()
+        }
+
+    def _new_state(self, num_units: int, num_outputs: int) -> LayerState:
+        def zeros(*shape: int, dtype: torch.dtype = self.setup.dtype) -> Tensor:
+            return torch.zeros(len(self.setup.seeds), *shape, dtype=dtype, device=self.device)
+
+        return LayerState(zeros(num_units), zeros(num_units), zeros(num_outputs), zeros(dtype=torch.float64))
+
+    def test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
+        kept, decay = self.layer_states[index], self.own.decay_rate
+        kept.age_SF.add_(1)
+        correction_SF = 1 - decay**kept.age_SF
+        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), 1 - decay)
+        if self.own.util_type == "random":
+            return self._fall_due(index, self._random_utility(index))
+        kept.utility_SF.lerp_(self._utility(index, params, activation, correction_SF), 1 - decay)
+        return self._fall_due(index, kept.utility_SF / correction_SF)
+
+    def _fall_due(self, index: int, corrected_utility_SF: Tensor) -> tuple[Tensor, Tensor]:
+        """Accrue the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
+        kept, max_replaced = self.layer_states[index], self.max_replaced[index]
+        eligible_SF = kept.age_SF > self.own.maturity_threshold
+        num_eligible_S = eligible_SF.sum(1).double()
+        all_or_none_S = (num_eligible_S > 0) * float(eligible_SF.shape[1])
+        accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
+        kept.budget_S.add_(accrue_on_S * self.own.replacement_rate)
+        num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S).clamp(max=max_replaced)
+        kept.budget_S.sub_(num_replaced_S)
+        units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
+        due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
+        # A diverged seed's utilities are no order: what is not eligible is never replaced.
+        return units_SR, due_SR & eligible_SF.gather(1, units_SR)
+
+    def _random_utility(self, index: int) -> Tensor:
+        """This step's uniform utilities of layer `index`, (S, F): drawn behind the candidate weights."""
+        widths = [layer.outputs for layer in self.hidden_layers]
+        return self._uniform_SN[:, -sum(widths) :].split(widths, dim=1)[index]
+
+    def _utility(self, index: int, params: Params, activation: Tensor, correction_SF: Tensor) -> Tensor:
+        """The instantaneous utility of every unit of a layer, (S, F)."""
+        util_type, kept, next_layer = self.own.util_type, self.layer_states[index], self.next_layers[index]
+        outgoing_SFCP = units.outgoing(params, next_layer).abs().mean((1, 5))
+        if util_type == "weight":
+            return outgoing_SFCP.mean((2, 3))
+        incoming_SF = params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
+        if util_type == "adaptation":
+            return 1 / incoming_SF
+        if util_type != "contribution":
+            mean_SF = kept.mean_activation_SF / correction_SF.repeat(1, next_layer.copies)
+            activation = (activation - mean_SF.view(len(mean_SF), 1, -1, *[1] * (activation.dim() - 3))).abs()
+        elif not self.network.is_non_negative:
+            activation = activation.abs()
+        if util_type == "feature_by_input":
+            of_outputs = _over_batch_and_space(activation).unflatten(1, (next_layer.copies, -1))
+            return of_outputs.mean(1) / incoming_SF
+        utility_SF = (outgoing_SFCP * _columns(activation, next_layer)).mean((2, 3))
+        return utility_SF / incoming_SF if util_type == "adaptable_contribution" else utility_SF
+
+    def replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
+        """Give the masked units new incoming weights, zero bias, zero outgoing weights and a fresh start."""
+        kept = self.layer_states[index]
+        replaced_SF = torch.zeros_like(kept.age_SF, dtype=torch.bool).scatter_(1, units_SR, replaced_SR)
+        new = units.NewUnits(replaced_SF, self.drawn_incoming(index), units_SR)
+        units.reinitialise(params, self.network, {index: new})
+        for tensor in (kept.age_SF, kept.utility_SF):
+            tensor.masked_fill_(replaced_SF, 0)
+        kept.mean_activation_SF.masked_fill_(replaced_SF.repeat(1, self.next_layers[index].copies), 0)
+        if self._forgets and self.setup.optimizer:
+            units.forget(self.setup.optimizer, self.network, index, replaced_SF)
+
+
+def _columns(activation: Tensor, next_layer: Layer) -> Tensor:
+    """Mean activation over the batch of each column of the next layer, (S, F, C, P)."""
+    if next_layer.positions > 1:
+        columns = activation.mean(1).flatten(2)
+    else:
+        columns = _over_batch_and_space(activation).unsqueeze(2)
+    return columns.unflatten(1, (next_layer.copies, -1)).transpose(1, 2)
+
+
+def _over_batch_and_space(activation: Tensor) -> Tensor:
+    """Mean over the batch, and over space for a convolution: (S, F)."""
+    return activation.mean((1, *range(3, activation.dim())))

@@ -1,0 +1,126 @@
+"""What a method may do, as hooks in time order. `Method` itself adds nothing: it is plain backprop.
+
+Dimensions: S seeds, B batch, N examples of a task.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.spec import Spec
+from lop_engine.methods.optimizers import Grads, Optimizer
+from lop_engine.methods.step_numbers import StepNumbers
+from lop_engine.networks import Activations, Hidden, Network, Params
+from lop_engine.streams import Stream, name_counter
+
+Forward = Callable[[Tensor], Activations]
+"""Computes activations of inputs (S, B, ...) with the present weights."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method is built from."""
+
+    spec: Spec
+    network: Network
+    optimizer: Optimizer | None
+    """None for a method that has its own update."""
+    seeds: Sequence[int]
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    def step_numbers(self, count: int, fill: Callable[..., Tensor] = Tensor.normal_) -> StepNumbers:
+        """`count` random numbers a step from the method's own stream, counted by (method, task, epoch).
+
+        Args:
+            fill: fills a tensor from a generator in place, as `Tensor.normal_` and `Tensor.uniform_` do.
+        """
+        counter = name_counter(self.spec.method)
+        return StepNumbers(self.spec, self.seeds, Stream.COMPONENT, count, fill, self.device, (counter,))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs (S, B, ...) and targets (S, B, ...) of a step."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task that begins: its training examples, (S, N, ...) each, and the loss's gradient on any of them."""
+
+    index: int
+    inputs: Tensor
+    targets: Tensor
+    gradient: Callable[[Tensor, Tensor], Grads]
+    """Gradient of the mean loss in the present weights, given inputs and targets (S, B, ...)."""
+
+
+class Method:
+    """What a method adds to backprop.
+
+    The hooks from `draw` to `after_update` make up a training step. A step has static shapes, never waits for the
+    device and changes tensors in place, so that a GPU can replay it as a CUDA graph. Only `draw` is outside the graph.
+    Python values that a step depends on must follow from `variant`.
+    """
+
+    step = 0
+    """Steps done before the coming one, since the run began."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+
+    def init(self, params: Params) -> None:
+        """Look at the initial weights, before any checkpoint is loaded."""
+
+    def start_task(self, task: TaskData) -> None:
+        """Change weights or state in place at the start of a task, after its heads were reset. Gradients are off."""
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        """Set the random streams for an epoch: functions of (seed, task, epoch) alone."""
+
+    @property
+    def variant(self) -> Hashable:
+        """Names the kind of the coming step where not all steps are alike, as a function of `self.step`."""
+        return None
+
+    def draw(self) -> None:
+        """Draw the coming step's random numbers, into the same tensors every time."""
+
+    def penalty(self, params: Params) -> Tensor | None:
+        """A term to add to the loss, (S,), differentiable in `params`; None for none."""
+        return None
+
+    def update(self, params: Params, grads: Grads, hidden: list[Hidden]) -> None:
+        """Change `params` in place by the gradients of loss and penalty: by default, the optimiser's update."""
+        assert self.setup.optimizer is not None, "a method without an optimiser has its own update"
+        self.setup.optimizer.update(params, grads)
+
+    def after_update(
+        self,
+        params: Params,
+        hidden: list[Hidden],
+        grads: Grads,
+        batch: Batch,
+        forward: Forward,
+    ) -> None:
+        """Change `params` in place after the update.
+
+        Args:
+            hidden: activations of the batch just trained on, of the weights before the update.
+        """
+
+    def end_task(self, task: int) -> None:
+        """Change weights or state in place after a task's last step, before it is measured."""
+
+    def evaluated(self, params: Params) -> Params:
+        """The weights to measure."""
+        return params
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that outlives a step, each with a leading seed axis."""
+        return {}

@@ -1,0 +1,68 @@
+"""The random numbers of each training step, from a separate stream for each seed.
+
+Dimensions: S seeds, K steps whose numbers are drawn together, N numbers a step.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.spec import Spec
+from lop_engine.generators import seed_generators
+from lop_engine.streams import Stream, steps_drawn_at_once, torch_seed
+
+
+class StepNumbers:
+    """Draws a step's random numbers into `of_step_SN`, the same tensor every time, as a CUDA graph requires.
+
+    A GPU draws the numbers of an epoch's steps together: one launch per seed and epoch, and one copy per step. On a GPU
+    torch's numbers depend on the size of the draw, and for large draws on the GPU's number of multiprocessors
+    (pytorch#196613). On a CPU normal numbers also depend on the size of the draw (torch makes them in groups of 16),
+    so a CPU draws step by step and existing runs keep their numbers.
+
+    Args:
+        count: numbers a step, N.
+        fill: fills a tensor from a generator in place, as `Tensor.normal_` does.
+        counters: of the stream, ahead of task and epoch.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        seeds: Sequence[int],
+        stream: Stream,
+        count: int,
+        fill: Callable[..., Tensor],
+        device: torch.device,
+        counters: tuple[int, ...] = (),
+    ) -> None:
+        self.seeds, self.stream, self.counters, self._fill = list(seeds), stream, counters, fill
+        self._generators = seed_generators(seeds, stream, device=device)
+        self.of_step_SN = torch.empty(len(seeds), count, device=device)
+        at_once = steps_at_once(spec, count, device)
+        drawn_one_by_one = self.of_step_SN.unsqueeze(1)
+        self._drawn_SKN = drawn_one_by_one if at_once == 1 else torch.empty(len(seeds), at_once, count, device=device)
+        self._next = at_once
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        """Set every seed's stream to the start of an epoch."""
+        for seed, generator in zip(self.seeds, self._generators, strict=True):
+            generator.manual_seed(torch_seed(seed, self.stream, *self.counters, task, epoch))
+        self._next = self._drawn_SKN.shape[1]
+
+    def draw(self) -> None:
+        """Put the next step's numbers into `of_step_SN`."""
+        num_drawn = self._drawn_SKN.shape[1]
+        if self._next == num_drawn:
+            for of_seed_KN, generator in zip(self._drawn_SKN, self._generators, strict=True):
+                self._fill(of_seed_KN, generator=generator)
+            self._next = 0
+        if num_drawn > 1:
+            self.of_step_SN.copy_(self._drawn_SKN[:, self._next])
+        self._next += 1
+
+
+def steps_at_once(spec: Spec, count: int, device: torch.device) -> int:
+    """Steps whose numbers are drawn together on a device, K."""
+    return 1 if device.type == "cpu" else steps_drawn_at_once(spec.steps_per_epoch, count)

@@ -1,0 +1,102 @@
+"""Re-initialising hidden units: incoming weights, bias, outgoing weights, and what the optimiser keeps of them.
+
+Dimensions: S seeds, F units of a layer, O units of the next, C outputs of a unit (2 with CReLU, else 1), P columns of
+the next layer's weight that an output feeds, K entries of a kernel, R candidates, I incoming weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lop_engine.methods.optimizers import Optimizer
+from lop_engine.networks import Layer, Network, Params
+
+Winner = Literal["incoming", "outgoing"]
+"""Which write stays where a new unit's incoming row meets a new unit's outgoing column in the layer above."""
+
+
+@dataclass(frozen=True)
+class NewUnits:
+    """Units of one hidden layer that start over."""
+
+    mask_SF: Tensor
+    """Which units."""
+    incoming: Tensor
+    """New incoming weights: of each of `units_SR` (S, R, I), or of every unit in the shape of the layer's weight."""
+    units_SR: Tensor | None = None
+    """The units that `incoming` is for, each at most once; None for all in order."""
+
+
+def reinitialise(params: Params, network: Network, new: Mapping[int, NewUnits], winner: Winner = "incoming") -> None:
+    """Give units new incoming weights, zero bias and zero outgoing weights, in place.
+
+    Args:
+        new: by hidden layer, from 0.
+        winner: ``incoming``: layer by layer, so that a new unit's incoming weights stay whole, as in the reference's
+            CBP.
+            ``outgoing``: all zeros are written last, as in Dopamine's ReDo.
+    """
+    for index, units in sorted(new.items()):
+        _write_incoming(params, network, index, units)
+        if winner == "incoming":
+            outgoing(params, network.layers[index + 1]).masked_fill_(units.mask_SF[:, None, :, None, None, None], 0)
+    if winner == "outgoing":
+        for index, units in new.items():
+            outgoing(params, network.layers[index + 1]).masked_fill_(units.mask_SF[:, None, :, None, None, None], 0)
+
+
+def forget(
+    optimizer: Optimizer, network: Network, index: int, mask_SF: Tensor, *, bias: bool = True, counts: bool = True
+) -> None:
+    """Zero what the optimiser keeps of the incoming and outgoing weights of masked units.
+
+    Args:
+        bias: of their biases, too.
+        counts: Adam's step counts, too.
+    """
+    layer, above = network.layers[index], network.layers[index + 1]
+    incoming, columns = f"{layer.name}.weight", f"{above.name}.weight"
+    for name in (incoming, columns, *([f"{layer.name}.bias"] if bias else [])):
+        for kept in optimizer.moments(name) + (optimizer.counts(name) if counts else []):
+            if name == columns:
+                _by_unit(kept, above).masked_fill_(mask_SF[:, None, :, None, None, None], 0)
+            else:
+                kept.masked_fill_(like(mask_SF, kept), 0)
+
+
+def outgoing(params: Params, above: Layer) -> Tensor:
+    """A view of the weight of the layer above, by units: (S, O, F, C, P, K)."""
+    return _by_unit(params[f"{above.name}.weight"], above)
+
+
+def like(mask_SF: Tensor, weight: Tensor) -> Tensor:
+    """A mask of units, to be broadcast over a weight (S, F, ...)."""
+    return mask_SF.view(*mask_SF.shape, *[1] * (weight.dim() - 2))
+
+
+def _by_unit(weight: Tensor, layer: Layer) -> Tensor:
+    units = layer.inputs // layer.copies
+    if layer.kernel:
+        return weight.flatten(3).unflatten(2, (layer.copies, units)).transpose(2, 3).unsqueeze(4)
+    return weight.unflatten(2, (layer.copies, units, layer.positions)).transpose(2, 3).unsqueeze(5)
+
+
+def _write_incoming(params: Params, network: Network, index: int, units: NewUnits) -> None:
+    name = network.layers[index].name
+    weight, mask_SF = params[f"{name}.weight"], units.mask_SF
+    if units.units_SR is None:
+        weight.copy_(torch.where(like(mask_SF, weight), units.incoming.view(weight.shape), weight))
+    else:
+        rows_S1 = torch.arange(len(weight), device=weight.device).unsqueeze(1)
+        old = weight[rows_S1, units.units_SR]
+        mask = like(mask_SF.gather(1, units.units_SR), old)
+        weight[rows_S1, units.units_SR] = torch.where(mask, units.incoming.view(old.shape).to(old.dtype), old)
+    params[f"{name}.bias"].masked_fill_(mask_SF, 0)
+    norm = network.norm_of(index)
+    if norm:
+        for kind, value in (("weight", 1), ("bias", 0)):
+            scale = params[f"{norm}.{kind}"]
+            scale.masked_fill_(like(mask_SF, scale), value)

@@ -1,0 +1,75 @@
+"""What metrics look at: a stack of networks after an epoch. Each part is computed once, when it is first asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lop_engine.metrics.ranks import singular_values
+from lop_engine.networks import Activations, Params
+
+Forward = Callable[[Params, Tensor], Activations]
+"""Computes what networks make of inputs (S, B, ...)."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Mean loss of each seed, (S,), given outputs (S, B, O) and targets."""
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """Networks and examples of one moment; inputs (S, N, ...), targets (S, N, ...)."""
+
+    forward: Forward
+    loss: Loss
+    params: Params
+    batch_scores: list[Tensor]
+    """Of the epoch's steps, each before its update, (S,); empty for a problem without a score."""
+    batch_losses: list[Tensor]
+    inputs: Tensor
+    """The task's training examples, in the epoch's order."""
+    targets: Tensor
+    test_inputs: Tensor | None
+    test_targets: Tensor | None
+    by_unit: Callable[[int, Tensor], Tensor]
+    """|activations| of a hidden layer by units, see `Network.by_unit`."""
+    batch_size: int
+    """Mini-batch size: the first batch of the epoch's order serves dormancy, ranks and gradient norm."""
+    num_curvature_images: int
+    generators: list[torch.Generator]
+    """For the curvature's directions, one a seed."""
+
+    @property
+    def itself(self) -> Self:
+        """For metrics that take everything."""
+        return self
+
+    @property
+    def first_inputs(self) -> Tensor:
+        return self.inputs[:, : self.batch_size]
+
+    @property
+    def first_targets(self) -> Tensor:
+        return self.targets[:, : self.batch_size]
+
+    @cached_property
+    @torch.no_grad()
+    def _layers(self) -> list[Tensor]:
+        return [layer.activation for layer in self.forward(self.params, self.first_inputs).hidden]
+
+    @property
+    def features(self) -> Tensor:
+        """Outputs of the last hidden layer on the first batch, (S, B, F)."""
+        return self._layers[-1].flatten(2)
+
+    @cached_property
+    def hidden(self) -> list[Tensor]:
+        """|activations| of the units of each hidden layer on the first batch, after pooling: (S, B, F, ...)."""
+        return [self.by_unit(index, outputs) for index, outputs in enumerate(self._layers)]
+
+    @cached_property
+    def spectrum(self) -> Tensor:
+        """Singular values of `features`."""
+        return singular_values(self.features)

@@ -1,0 +1,155 @@
+"""What every network has: layers of weights, activations, and functions over a leading seed axis.
+
+Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inputs, O outputs, F units of a hidden
+layer, P positions (columns of the next layer that one output of a unit feeds).
+
+A network is a description plus pure functions: its weights are a dict of tensors, ``conv1.weight`` ... ``fc3.bias``
+with torch's shapes behind the seed axis. Convolution weights are channels-last in memory.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lop_engine.generators import seed_generators
+from lop_engine.streams import Stream
+
+Params = dict[str, Tensor]
+Buffers = dict[str, Tensor]
+"""Tensors that a network keeps beside its weights and changes in place while it trains, each with a seed axis."""
+
+NO_BUFFERS: Buffers = {}
+NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of weights. `kernel` 0 is a linear layer; `positions` is P of the layer below it."""
+
+    name: str
+    inputs: int
+    """Outputs of the layer below."""
+    outputs: int
+    """Units."""
+    kernel: int = 0
+    positions: int = 1
+    copies: int = 1
+    """Outputs of each unit of the layer below: 2 with CReLU. They are blocks: unit f has outputs f, F + f, ..."""
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs * self.positions * max(1, self.kernel) ** 2
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        kernel = (self.kernel, self.kernel) if self.kernel else ()
+        return (self.outputs, self.inputs * self.positions, *kernel)
+
+
+class Hidden:
+    """The activations of a hidden layer: (S, B, F) or (S, B, F, H, W); with CReLU, 2 F.
+
+    Args:
+        activation: after pooling.
+        before_pooling: computes them before pooling, for layers that pool.
+    """
+
+    def __init__(self, activation: Tensor, before_pooling: Callable[[], Tensor] | None = None) -> None:
+        self.activation, self._before_pooling = activation, before_pooling
+
+    @cached_property
+    def before_pooling(self) -> Tensor:
+        """The activations before pooling; computed when first asked for."""
+        return self._before_pooling() if self._before_pooling else self.activation
+
+    def to(self, dtype: torch.dtype) -> "Hidden":
+        before = self._before_pooling
+        return Hidden(self.activation.to(dtype), (lambda: before().to(dtype)) if before else None)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a forward pass leaves: `outputs_SBO`, and the activations of each hidden layer."""
+
+    outputs_SBO: Tensor
+    hidden: list[Hidden]
+
+
+class Network:
+    """A network. Subclasses set `layers` and the bounds, and compute the outputs."""
+
+    layers: tuple[Layer, ...]
+    """The last is the output layer."""
+    norms: Mapping[str, tuple[int, ...]] = {}
+    """By name, the shape of each layer normalisation's weight and bias; the i-th is of the i-th hidden layer."""
+    weight_bounds: Mapping[str, float]
+    """By layer: initial weights ~ U(-b, b)."""
+    bias_bounds: Mapping[str, float]
+    is_non_negative: bool = False
+    """Whether hidden activations are never negative, so that |h| = h."""
+
+    def __call__(
+        self, params: Params, inputs_SB: Tensor, buffers: Buffers = NO_BUFFERS, training: bool = False
+    ) -> Activations:
+        """Compute outputs and hidden activations of a batch (S, B, ...).
+
+        Args:
+            training: whether this is a training step, which may change `buffers` in place.
+        """
+        raise NotImplementedError
+
+    @property
+    def hidden_layers(self) -> tuple[Layer, ...]:
+        return self.layers[:-1]
+
+    def buffers(self, num_seeds: int, device: torch.device, dtype: torch.dtype) -> Buffers:
+        """The initial buffers."""
+        return {}
+
+    def init(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Params:
+        """The seeds' initial weights. Drawn on the CPU in float32: a seed starts the same on every device."""
+        generators = seed_generators(seeds, Stream.INITIALISATION, device=torch.device("cpu"))
+        params: Params = {}
+        for layer in self.layers:
+            for name, shape, bound in (
+                ("weight", layer.weight_shape, self.weight_bounds[layer.name]),
+                ("bias", (layer.outputs,), self.bias_bounds[layer.name]),
+            ):
+                drawn = [torch.rand(shape, generator=g) * (2 * bound) - bound for g in generators]
+                params[f"{layer.name}.{name}"] = channels_last(torch.stack(drawn)).to(device, dtype)
+        for name, shape in self.norms.items():
+            params[f"{name}.weight"] = torch.ones(len(seeds), *shape, device=device, dtype=dtype)
+            params[f"{name}.bias"] = torch.zeros(len(seeds), *shape, device=device, dtype=dtype)
+        return params
+
+    def by_unit(self, index: int, outputs_SBF: Tensor) -> Tensor:
+        """|activations| of hidden layer `index` by units: the sum over each unit's outputs, (S, B, F, ...)."""
+        copies = self.layers[index + 1].copies
+        magnitude = outputs_SBF.abs()
+        return magnitude if copies == 1 else magnitude.unflatten(2, (copies, -1)).sum(2)
+
+    def norm_of(self, index: int) -> str | None:
+        """The name of the layer normalisation of hidden layer `index`; None if there is none."""
+        return list(self.norms)[index] if self.norms else None
+
+
+def linear(params: Params, layer: Layer, x_SBI: Tensor) -> Tensor:
+    """The outputs of a linear layer, (S, B, O)."""
+    return torch.baddbmm(params[f"{layer.name}.bias"].unsqueeze(1), x_SBI, params[f"{layer.name}.weight"].mT)
+
+
+def normalised(params: Params, name: str, x_SBF: Tensor) -> Tensor:
+    """Layer normalisation over all of an example's units (and positions), with each seed's scale and shift."""
+    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+    return F.layer_norm(x_SBF, weight.shape[1:], eps=NORM_EPSILON) * weight.unsqueeze(1) + bias.unsqueeze(1)
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """Lay a (S, O, I, K, K) weight out in memory as S, O, K, K, I; leave others as they are."""
+    if weight.dim() != 5:
+        return weight.contiguous()
+    return weight.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)

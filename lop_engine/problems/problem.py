@@ -1,0 +1,67 @@
+"""What the training loop asks of a problem.
+
+Dimensions: S seeds, N examples of a task, B batch, O outputs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.spec import Spec
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of every seed, on the device. Inputs are (S, N, ...), targets (S, N) classes or (S, N, O) numbers."""
+
+    facts: list[dict[str, Any]]
+    """Of each seed, what is recorded of the task beside its metrics, such as its classes."""
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor | None = None
+    test_targets: Tensor | None = None
+
+
+class Problem:
+    """A stream of tasks with a loss and a score. Subclasses implement `loss` and `tasks`.
+
+    Built from a spec alone; `tasks` may open data sets.
+    """
+
+    input_shape: tuple[int, ...]
+    """Of one example."""
+    num_outputs: int
+    shuffles = True
+    """Whether each epoch takes the examples in a new random order; else in the order in which they come."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    @property
+    def num_examples(self) -> int:
+        """Training examples of a task."""
+        return self.spec.parts.problem.examples_per_task(self.spec)
+
+    def loss(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor:
+        """Mean loss of each seed over its batch, (S,)."""
+        raise NotImplementedError
+
+    def score(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor | None:
+        """Mean score of each seed over its batch, (S,), such as the accuracy; None for problems without one."""
+        return None
+
+    def reset_outputs(self, task: int) -> slice | None:
+        """Outputs whose weights and biases are set to zero at the start of a task; None for none."""
+        return None
+
+    def tasks(
+        self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Task]:
+        """The tasks from `start` on, with real inputs as `dtype`.
+
+        Every number depends on seed and task alone. Raises DataError.
+        """
+        raise NotImplementedError

@@ -1,0 +1,149 @@
+"""One learner: a network, its weights, a problem's loss, and a method with its optimiser.
+
+Dimensions: S seeds, B batch, O outputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lop_engine.code import load
+from lop_engine.experiment.spec import Spec
+from lop_engine.methods.method import Batch, Method, Setup, TaskData
+from lop_engine.methods.optimizers import Grads, build_optimizer
+from lop_engine.networks import Activations, Params, build_network
+from lop_engine.precision import training_precision
+from lop_engine.problems import Problem, Task, build_problem
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of the batch just trained on, before its update: mean loss and score a seed."""
+
+    loss_S: Tensor
+    score_S: Tensor | None
+    """None for a problem without a score."""
+
+
+class Learner:
+    """Trains S independent copies of one network, one mini-batch a step.
+
+    The step has static shapes, never waits for the device, and changes its tensors in place: all but the drawing of
+    random numbers can be captured once and replayed (`lop_engine.training.cuda_graph`).
+
+    Args:
+        params: weights with a leading seed axis, taken as they are (their memory layout, too) in place of the seeds'
+            own initialisation.
+        problem: by default, that of the spec.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        seeds: Sequence[int],
+        device: torch.device,
+        params: Params | None = None,
+        problem: Problem | None = None,
+    ) -> None:
+        self.spec, self.seeds, self.precision = spec, list(seeds), spec.precision
+        self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+        self.problem = problem or build_problem(spec)
+        self.net = build_network(spec, self.problem.input_shape, self.problem.num_outputs)
+        params = self.net.init(seeds, device, self.dtype) if params is None else params
+        self.params = {name: weight.to(self.dtype) for name, weight in params.items()}
+        self.buffers = self.net.buffers(len(self.seeds), device, self.dtype)
+        self.optimizer = build_optimizer(spec, self.params)
+        setup = Setup(spec, self.net, self.optimizer, self.seeds, device, self.dtype)
+        self.method: Method = load(spec.parts.method)(setup)
+        self.method.init(self.params)
+        for weight in self.params.values():
+            weight.requires_grad_(True)
+
+    def step(self, inputs: Tensor, targets: Tensor) -> StepResult:
+        """Forward, loss and penalty, backward, update, and what the method does after it."""
+        self.method.draw()
+        result = self.learn(inputs, targets)
+        self.method.step += 1
+        return result
+
+    def learn(self, inputs: Tensor, targets: Tensor) -> StepResult:
+        """A step with the random numbers that are drawn already."""
+        with training_precision(self.precision, inputs.device.type):
+            activations = self.net(self.params, inputs, self.buffers, training=True)
+            outputs_SBO = activations.outputs_SBO.to(self.dtype)
+            hidden = [layer.to(self.dtype) for layer in activations.hidden]
+            loss_S = self.problem.loss(outputs_SBO, targets)
+            penalty_S = self.method.penalty(self.params)
+            objective_S = loss_S if penalty_S is None else loss_S + penalty_S
+            # The sum over seeds gives every seed the gradient of its own objective.
+            grads = _gradient(objective_S, self.params)
+        with torch.no_grad():
+            self.method.update(self.params, grads, hidden)
+            self.method.after_update(self.params, hidden, grads, Batch(inputs, targets), self._forward_in_training)
+            return StepResult(loss_S.detach(), self.problem.score(outputs_SBO, targets))
+
+    @torch.no_grad()
+    def start_task(self, index: int, task: Task) -> None:
+        """Reset the outputs that the problem says, and let the method look at the new task."""
+        outputs = self.problem.reset_outputs(index)
+        if outputs is not None:
+            self.reset_head(outputs)
+        self.method.start_task(TaskData(index, task.train_inputs, task.train_targets, self._loss_gradient))
+
+    @torch.no_grad()
+    def end_task(self, index: int) -> None:
+        self.method.end_task(index)
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        self.method.step = (task * self.spec.num_showings + epoch) * self.spec.steps_per_epoch
+        self.method.start_epoch(task, epoch)
+
+    @torch.no_grad()
+    def reset_head(self, outputs: slice = slice(None)) -> None:
+        """Zero outputs of the last layer; all else carries over."""
+        head = self.net.layers[-1].name
+        self.params[f"{head}.weight"][:, outputs].zero_()
+        self.params[f"{head}.bias"][:, outputs].zero_()
+
+    def evaluated(self) -> Params:
+        """The weights to measure, detached."""
+        return self.method.evaluated({name: weight.detach() for name, weight in self.params.items()})
+
+    def forward(self, params: Params, inputs: Tensor) -> Activations:
+        """Compute what the network of weights `params` makes of inputs (S, B, ...), as it is evaluated."""
+        return self.net(params, inputs, self.buffers)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that outlives a step, by name, each with a leading seed axis: views, not copies."""
+        optimizer = self.optimizer.state() if self.optimizer else {}
+        return {
+            **{f"params.{name}": weight.detach() for name, weight in self.params.items()},
+            **{f"buffers.{name}": tensor for name, tensor in self.buffers.items()},
+            **{f"optimizer.{name}": tensor for name, tensor in optimizer.items()},
+            **{f"mechanism.{name}": tensor for name, tensor in self.method.state().items()},
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Copy a state of the same names and shapes in."""
+        own = self.state()
+        if own.keys() != state.keys():
+            raise ValueError(f"state holds other tensors: {sorted(own.keys() ^ state.keys())}")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def _forward_in_training(self, inputs: Tensor) -> Activations:
+        """The network as it is while it trains, with its present weights; buffers stay as they are."""
+        buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
+        return self.net(self.params, inputs, buffers, training=True)
+
+    @torch.enable_grad()
+    def _loss_gradient(self, inputs: Tensor, targets: Tensor) -> Grads:
+        outputs_SBO = self.net(self.params, inputs, self.buffers).outputs_SBO
+        return _gradient(self.problem.loss(outputs_SBO, targets), self.params)
+
+
+def _gradient(objective_S: Tensor, params: Params) -> Grads:
+    return dict(zip(params, torch.autograd.grad(objective_S.sum(), list(params.values())), strict=True))

@@ -1,0 +1,203 @@
+"""Train a stack of runs: from their checkpoints, into their records."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import groupby
+
+import torch
+
+from lop_engine.background import Background
+from lop_engine.errors import StoreError
+from lop_engine.experiment.spec import Spec
+from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
+from lop_engine.scheduler import own_job
+from lop_engine.training import checkpoint
+from lop_engine.training.checkpoint import Checkpoint
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import EpochReport, Metrics, Position, train
+
+#: A checkpoint may cost this share of the time.
+CHECKPOINT_SHARE = 0.01
+CHECKPOINT_AT_MOST_EVERY_S = 3.0
+#: In a cluster's job, where hundreds of runs share a file server.
+CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S = 60.0
+SPEED_WINDOW_S = 30.0
+_EMPTY = 64
+"""Bytes that a record file without documents stays below."""
+
+
+class _AllDivergedError(Exception):
+    """No seed of the stack is left to train."""
+
+
+def train_runs(
+    spec: Spec,
+    runs: list[RunFiles],
+    device: torch.device,
+    stop_requested: Callable[[], bool],
+    cuda_graphs: bool = True,
+) -> None:
+    """Train `runs`, which share `spec` and differ in their seed, to the end.
+
+    Raises:
+        CaptureError, ReplayError: as `training.train`.
+        StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
+        StoreError: a checkpoint or a record file cannot be used.
+    """
+    saved = _load_together(runs)
+
+    def position(run: RunFiles) -> Position:
+        return _position(saved[run.seed])
+
+    # Seeds that stand at different places cannot train in step: those places take turns.
+    for start, group in groupby(sorted(runs, key=position), key=position):
+        together = list(group)
+        checkpoints = [saved[run.seed] for run in together]
+        _Stack(spec, together, checkpoints, device, stop_requested).train_from(start, cuda_graphs)
+
+
+def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
+    """Each seed's checkpoint.
+
+    A kill between the checkpoints of a stack leaves some seeds one checkpoint ahead. Those go back to the one before,
+    so that the stack stays together: numbers differ in their last digits by the seeds that are computed at once.
+    """
+    saved = {run.seed: _load(run) for run in runs}
+    behind = min(map(_position, saved.values()))
+    for run in runs:
+        if _position(saved[run.seed]) > behind:
+            with suppress(StoreError):
+                before = checkpoint.load(run.dir.previous_checkpoint)
+                if before and before.position == behind:
+                    saved[run.seed] = before
+    return saved
+
+
+def _load(run: RunFiles) -> Checkpoint | None:
+    kept, note = checkpoint.load_newest(run.dir)
+    if kept is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
+        raise StoreError(f"{run.dir.checkpoint}: missing, so the run cannot resume; {without_checkpoint(run.dir)}")
+    if note:
+        log(f"seed {run.seed}  {note}")
+        run.set_status(note=note)
+    return kept
+
+
+def _position(kept: Checkpoint | None) -> Position:
+    return kept.position if kept else Position()
+
+
+class _Stack:
+    """Seeds at one position that train in step."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        runs: list[RunFiles],
+        saved: list[Checkpoint | None],
+        device: torch.device,
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        self.spec, self.runs, self.device, self.stop_requested = spec, runs, device, stop_requested
+        self.learner = Learner(spec, [run.seed for run in runs], device)
+        self._speed: deque[tuple[float, int]] = deque()
+        self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
+        self._notes = Background(device, "notes")
+        found = [kept for kept in saved if kept is not None]
+        if found:
+            self.learner.load_state(checkpoint.stack_tensors(found))
+        for run, kept in zip(runs, saved, strict=True):
+            if kept:
+                run.open_records(kept.task_documents, kept.epoch_documents, (kept.position.task, kept.position.epoch))
+            else:
+                run.open_records(0, 0)
+
+    def train_from(self, start: Position, cuda_graphs: bool) -> None:
+        log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")
+        self._progress(start)
+        if start == Position():
+            self._save(start)  # what the seeds go back to if the first checkpoints are not all written
+        try:
+            with self._notes:
+                train(self.spec, self.learner, self.device, self._report, start, cuda_graphs)
+        except _AllDivergedError:
+            return
+        for run in self._sound_runs():
+            run.set_status(durable=True, state="finished", heartbeat_at=time.time())
+
+    def _report(self, report: EpochReport) -> None:
+        """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop.
+
+        A GPU trains the next epoch while this one's metrics arrive and are written; only a checkpoint waits for them.
+        A diverged seed is therefore noticed up to an epoch later; its records end at the same epoch as on a CPU.
+        """
+        self._notes.submit(self._note, report)
+        ended = report.position.task == self.spec.num_tasks
+        stop = self.stop_requested() and not ended
+        checkpoint_is_due = ended or stop or self._checkpoint_is_due()
+        if checkpoint_is_due:
+            self._notes.wait()
+        if not self._sound_runs():
+            raise _AllDivergedError
+        if checkpoint_is_due:
+            self._save(report.position)
+        if stop:
+            raise StopRequested
+
+    def _note(self, report: EpochReport) -> None:
+        if report.metrics is not None:
+            self._record(report, report.metrics)
+        self._progress(report.position)
+
+    def _record(self, report: EpochReport, measured: Metrics) -> None:
+        for index, run in enumerate(self.runs):
+            if run.status.state == "diverged":
+                continue
+            metrics = {name: values[index] for name, values in measured.items()}
+            run.record_epoch(report.task, report.epoch, metrics)
+            if report.task_seconds is not None:
+                facts = report.facts[index]
+                run.record_task(report.task, facts, report.task_seconds, metrics)
+                values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+                place = "  ".join(
+                    [f"seed {run.seed}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
+                )
+                log(f"{place}  {report.task_seconds:.2f} s  {values}")
+            if is_diverged(metrics):
+                run.sync()
+                error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
+                run.set_status(durable=True, state="diverged", error=error, heartbeat_at=time.time())
+                log(f"seed {run.seed}  diverged: {error}")
+
+    def _progress(self, position: Position) -> None:
+        now, epochs = time.monotonic(), position.task * self.spec.num_showings + position.epoch
+        self._speed.append((now, epochs))
+        while len(self._speed) > 2 and now - self._speed[0][0] > SPEED_WINDOW_S:
+            self._speed.popleft()
+        began, first = self._speed[0]
+        speed = (epochs - first) / (now - began) if epochs > first else None
+        for run in self._sound_runs():
+            run.set_progress(position.task, position.epoch, speed)
+
+    def _checkpoint_is_due(self) -> bool:
+        """As often as costs little, so that a kill costs seconds; at least every `checkpoint_every_s`."""
+        seldom_s = CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S if own_job() else CHECKPOINT_AT_MOST_EVERY_S
+        cheap_s = max(seldom_s, self._checkpoint_took_s / CHECKPOINT_SHARE)
+        return time.monotonic() - self._checkpointed_at > min(self.spec.checkpoint_every_s, cheap_s)
+
+    def _save(self, position: Position) -> None:
+        state = checkpoint.on_host(self.learner.state())
+        began = time.monotonic()  # not earlier: a GPU may still be training the epoch
+        for index, run in enumerate(self.runs):
+            if run.status.state == "diverged":
+                continue
+            run.sync()
+            tensors = {name: tensor[index] for name, tensor in state.items()}
+            checkpoint.save(run.dir, Checkpoint(position, *run.num_documents, tensors))
+        self._checkpointed_at = time.monotonic()
+        self._checkpoint_took_s = self._checkpointed_at - began
+
+    def _sound_runs(self) -> list[RunFiles]:
+        return [run for run in self.runs if run.status.state != "diverged"]
