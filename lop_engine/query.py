@@ -146,6 +146,7 @@ def _progress(text: str) -> Test:
 KEYS: dict[str, Callable[[str], Test]] = {
     "method": _method,
     "experiment": _pattern(lambda view: {view.experiment}),
+    "problem": _pattern(lambda view: {view.problem_name}),
     "setting": _pattern(_settings),
     "seed": _seed,
     "state": _state,
@@ -156,6 +157,7 @@ KEYS: dict[str, Callable[[str], Test]] = {
 _EXAMPLES = {
     "method": "cbp,l2",
     "experiment": "cbp*",
+    "problem": "continual_imagenet",
     "setting": "step_size=0.01",
     "seed": "0-9",
     "state": "running,queued",

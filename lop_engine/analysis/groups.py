@@ -7,6 +7,9 @@ from itertools import groupby
 import numpy as np
 
 from lop_engine.analysis.curves import Curve, average, default_bin
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Problem
+from lop_engine.experiment.reference import DEFAULT
 from lop_engine.runs import RunView
 
 _LONGEST_S = 1e8
@@ -24,6 +27,21 @@ class Group:
     @property
     def label(self) -> str:
         return self.experiment if self.setting == "default" else f"{self.experiment} {self.setting}"
+
+    @property
+    def method(self) -> str:
+        """The name of the method that the runs train."""
+        return self.runs[0].method if self.runs else ""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the runs."""
+        return seen.problem(self.runs[0].problem_name) if self.runs else seen.problem(DEFAULT)
+
+    @property
+    def x_per_task(self) -> int:
+        """Length of a task on the x axis, in `problem.x_unit`: 1 if that is tasks."""
+        return self.runs[0].x_per_task if self.runs else 1
 
     @property
     def num_tasks(self) -> int:
@@ -88,8 +106,9 @@ def group_runs(runs: Iterable[RunView]) -> list[Group]:
     return [Group(experiment, setting, tuple(members)) for (experiment, setting), members in grouped]
 
 
-def summarise(group: Group, metric: str = "test_accuracy") -> Summary | None:
-    """First, best and last tenth of a group's run in `metric`; None before the first tenth is done."""
+def summarise(group: Group, metric: str | None = None) -> Summary | None:
+    """First, best and last tenth of a group's run in `metric`, by default its problem's headline; None before that."""
+    metric = metric or group.problem.headline
     series = [run.series[metric] for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
     curve = average(series, max(1, group.num_tasks // 10), group.num_tasks)
     if not len(curve.mean):

@@ -13,7 +13,7 @@ def mean_level(group: Group, metric: str) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
-def best_at_the_end(groups: Sequence[Group], metric: str = "test_accuracy") -> Summary | None:
+def best_at_the_end(groups: Sequence[Group], metric: str | None = None) -> Summary | None:
     """The group whose last tenth of tasks has the highest mean; None while none has a tenth done.
 
     Of groups still running it is the last tenth that they have whole.

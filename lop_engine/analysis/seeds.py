@@ -49,7 +49,7 @@ def seed_table(group: Group, metric: str, bin_size: int | None = None) -> SeedTa
     return SeedTable(seeds, task, np.where(np.isfinite(table), table, np.nan), bin_size)
 
 
-def summarise_seed(run: RunView, metric: str = "test_accuracy", bin_size: int | None = None) -> SeedSummary | None:
+def summarise_seed(run: RunView, metric: str, bin_size: int | None = None) -> SeedSummary | None:
     """Last bin, best bin and what lies between; None before a first bin is whole and finite."""
     bin_size = bin_size or default_bin(run.num_tasks)
     bins = _finite_bins(run, metric, bin_size)
