@@ -2,8 +2,9 @@
 
 import inspect
 
+from lop_engine.code import load
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.metrics import REGISTRY
+from lop_engine.experiment.registry import METRICS
 
 INTRODUCTION = """\
 # Metrics

@@ -22,6 +22,8 @@ from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
+from lop_engine.experiment import seen
+from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.records import epoch_document
 from lop_engine.runs import RunsReader
@@ -29,7 +31,7 @@ from lop_engine.store import TableWriter
 from lop_tui import cli, figures
 from lop_tui.figures.ends import spread
 from lop_tui.figures.room import short, shortened
-from lop_tui.palette import METHOD_COLOURS, OTHER_COLOURS, assign_colours, ink, tint
+from lop_tui.palette import OTHER_COLOURS, assign_colours, ink, tint
 from tests.helpers import ROOT, append_tasks, make_metrics, make_run
 
 PICTURES = Path(__file__).parent / "figures"
@@ -185,7 +187,7 @@ def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made
     drawn = (tmp_path / "figure.svg").read_text()
     assert "bp step_size=0.0001 (n=3/3)" in drawn
     assert "step_size=0.01 " not in drawn
-    assert METHOD_COLOURS["bp"].lower() in drawn
+    assert seen.method("bp").colour.lower() in drawn
 
 
 def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):
@@ -411,7 +413,7 @@ def test_words_in_every_colour_can_be_read_on_paper():
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
 
-    for colour in {*METHOD_COLOURS.values(), *OTHER_COLOURS}:
+    for colour in {*(method.colour for method in METHODS.values()), *OTHER_COLOURS}:
         assert contrast(ink(colour)) >= 4.5
         shades = [contrast(tint(colour, strength)) for strength in (1 / 3, 2 / 3, 1)]
         assert shades == sorted(shades)

@@ -17,7 +17,7 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.runs import RunsReader
 from lop_tui import cli, figures
-from lop_tui.palette import METHOD_COLOURS, assign_colours
+from lop_tui.palette import assign_colours
 from tests.helpers import make_run
 
 
@@ -96,7 +96,7 @@ def test_plot_draws_each_method_in_its_colour(runs_dir, tmp_path):
     lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.png")
     pixels = (imread(tmp_path / "figure.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)
     for method in ("bp", "cbp"):
-        colour = METHOD_COLOURS[method].lstrip("#")
+        colour = seen.method(method).colour.lstrip("#")
         wanted = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
         assert (abs(pixels - wanted).max(1) < 3).sum() > 300, method
 
@@ -179,9 +179,9 @@ def test_every_metric_has_a_measure_in_the_order_of_the_records():
     assert tuple(seen.metric_names()) == tuple(ALL_METRICS)
     assert set(CONTINUAL_IMAGENET.charts) <= set(CONTINUAL_IMAGENET.metrics)
     accuracy, curvature, rank = (seen.metric(name) for name in ("test_accuracy", "curvature", "effective_rank"))
-    assert (accuracy.title, accuracy.label, accuracy.factor) == ("test accuracy, %", "test accuracy (%)", 100)
-    assert (curvature.title, curvature.label, curvature.factor) == ("curvature, log scale", "curvature", 1)
-    assert (rank.title, rank.label) == ("effective rank", "effective rank")
+    assert (accuracy.heading, accuracy.label, accuracy.factor) == ("test accuracy, %", "test accuracy (%)", 100)
+    assert (curvature.heading, curvature.label, curvature.factor) == ("curvature, log scale", "curvature", 1)
+    assert (rank.heading, rank.label) == ("effective rank", "effective rank")
 
 
 def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):
@@ -214,10 +214,10 @@ def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
 
 
 def test_methods_keep_their_colours_whatever_else_ran():
-    assert assign_colours(["bp", "cbp"]) == {name: METHOD_COLOURS[name] for name in ("bp", "cbp")}
+    assert assign_colours(["bp", "cbp"]) == {name: seen.method(name).colour for name in ("bp", "cbp")}
     many = [f"bp step_size={10.0**-i:g}" for i in range(3)] + ["mine", "cbp"]
     colours = assign_colours(many)
-    assert colours["cbp"] == METHOD_COLOURS["cbp"]
+    assert colours["cbp"] == seen.method("cbp").colour
     assert len(set(colours.values())) == len(many)
 
 
