@@ -31,14 +31,15 @@ class Setup:
     device: torch.device
     dtype: torch.dtype = torch.float32
 
-    def step_numbers(self, count: int, fill: Callable[..., Tensor] = Tensor.normal_) -> StepNumbers:
+    def step_numbers(self, count: int, fill: Callable[..., Tensor] = Tensor.normal_, every: int = 1) -> StepNumbers:
         """`count` random numbers a step from the method's own stream, counted by (method, task, epoch).
 
         Args:
             fill: fills a tensor from a generator in place, as `Tensor.normal_` and `Tensor.uniform_` do.
+            every: one step in `every` draws.
         """
-        counter = name_counter(self.spec.method)
-        return StepNumbers(self.spec, self.seeds, Stream.COMPONENT, count, fill, self.device, (counter,))
+        counters = (name_counter(self.spec.method),)
+        return StepNumbers(self.spec, self.seeds, Stream.COMPONENT, count, fill, self.device, counters, every)
 
 
 @dataclass(frozen=True)

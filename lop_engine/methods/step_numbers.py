@@ -25,6 +25,7 @@ class StepNumbers:
         count: numbers a step, N.
         fill: fills a tensor from a generator in place, as `Tensor.normal_` does.
         counters: of the stream, ahead of task and epoch.
+        every: one step in `every` draws; a GPU then draws for fewer steps at a time.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class StepNumbers:
         fill: Callable[..., Tensor],
         device: torch.device,
         counters: tuple[int, ...] = (),
+        every: int = 1,
     ) -> None:
         self.seeds, self.stream, self.counters, self._fill = list(seeds), stream, counters, fill
         self._generators = seed_generators(seeds, stream, device=device)
         self.of_step_SN = torch.empty(len(seeds), count, device=device)
-        at_once = steps_at_once(spec, count, device)
+        at_once = steps_at_once(spec, count, device, every)
         drawn_one_by_one = self.of_step_SN.unsqueeze(1)
         self._drawn_SKN = drawn_one_by_one if at_once == 1 else torch.empty(len(seeds), at_once, count, device=device)
         self._next = at_once
@@ -63,6 +65,6 @@ class StepNumbers:
         self._next += 1
 
 
-def steps_at_once(spec: Spec, count: int, device: torch.device) -> int:
-    """Steps whose numbers are drawn together on a device, K."""
-    return 1 if device.type == "cpu" else steps_drawn_at_once(spec.steps_per_epoch, count)
+def steps_at_once(spec: Spec, count: int, device: torch.device, every: int = 1) -> int:
+    """Steps whose numbers are drawn together on a device, K, if one step in `every` draws."""
+    return 1 if device.type == "cpu" else steps_drawn_at_once(-(-spec.steps_per_epoch // every), count)
