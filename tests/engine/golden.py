@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from lop_engine.bench.baseline import PlainConvNet
 from lop_engine.experiment.spec import Spec
+from lop_engine.networks import Layer, build_network
 from lop_engine.training.learner import Learner
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -43,8 +44,30 @@ def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
 
 
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
-    """A learner at the golden start."""
-    return Learner(spec, list(range(num_seeds)), torch.device("cpu"), params("init", num_seeds))
+    """A learner at the golden start; what that does not hold, such as layer normalisation, starts as in training."""
+    net = build_network(spec, (3, 32, 32), 2)
+    own = net.init(range(num_seeds), torch.device("cpu"))
+    return Learner(spec, list(range(num_seeds)), torch.device("cpu"), own | params("init", num_seeds))
+
+
+def weight_difference(learner: Learner, stored: dict[str, np.ndarray], prefix: str = "") -> float:
+    """Largest difference between the first seed's weights and those of a golden file.
+
+    Args:
+        prefix: of the file's keys, such as ``f64.``. Where a key ends in ``[::8]`` it holds every 8th entry.
+    """
+    differences = []
+    for name, weight in learner.params.items():
+        ours, key = weight[0].detach().numpy(), prefix + name
+        theirs = stored[key] if key in stored else stored[f"{key}[::8]"]
+        differences.append(np.abs((ours if key in stored else ours.flatten()[::8]) - theirs).max())
+    return float(max(differences))
+
+
+def fresh_layer(rng: np.random.Generator, layer: Layer) -> torch.Tensor:
+    """A layer's weight as the makers of the methods' figures drew it, (1, O, I, ...)."""
+    bound = 1 / np.sqrt(layer.fan_in)
+    return torch.from_numpy(rng.uniform(-bound, bound, layer.weight_shape).astype(np.float32))[None]
 
 
 @cache
@@ -74,7 +97,7 @@ def train_20_steps(learner: Learner) -> np.ndarray:
     losses = []
     for image_batch, label_batch in zip(images, labels, strict=True):
         num_seeds = len(learner.seeds)
-        x = torch.from_numpy(image_batch)[None].expand(num_seeds, -1, -1, -1, -1)
+        x = torch.from_numpy(image_batch)[None].expand(num_seeds, -1, -1, -1, -1).to(learner.dtype)
         y = torch.from_numpy(label_batch)[None].expand(num_seeds, -1)
         losses.append(learner.step(x, y).loss_S.numpy())
     return np.stack(losses)

@@ -1,0 +1,47 @@
+"""Methods and network options against public implementations, number by number.
+
+Tolerances are those to which a second implementation, or the same one with other memory layouts, agrees.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from lop_engine.experiment.spec import Spec
+from lop_engine.networks import build_network
+from lop_engine.training.learner import Learner
+from tests.engine.golden import fresh_layer, golden_learner, load, train_20_steps, weight_difference
+
+SGD = {"opt": "sgd", "step_size": 0.01, "momentum": 0.9}
+ADAM = {"opt": "adam", "step_size": 1e-3, "epsilon": 1e-4, "precision": "fp64"}
+
+
+def make_spec(agent="bp", **settings) -> Spec:
+    return Spec(agent=agent, num_tasks=1, num_showings=1, **settings)
+
+
+def assert_trains_as(name: str, learner: Learner, losses: float = 2e-6, weights: float = 1e-4) -> None:
+    """Train the 20 steps and compare them with a figure; in double precision with its float64 run."""
+    stored, in_double = load(f"methods/{name}"), learner.dtype == torch.float64
+    expected = stored["losses_f64" if in_double else "losses"]
+    if in_double:
+        losses, weights = 1e-9, 1e-7
+    assert np.abs(train_20_steps(learner)[:, 0] - expected).max() < losses
+    assert weight_difference(learner, stored, "f64." if in_double else "") < weights
+
+
+def test_layer_normalisation_follows_torch():
+    assert_trains_as("layernorm_sgd", golden_learner(make_spec(layer_norm=True, **SGD)), losses=1e-5)
+
+
+def test_crelu_follows_kumar_s():
+    spec = make_spec(width=0.75, activation="crelu", **SGD)
+    rng, params = np.random.default_rng(77), {}
+    for layer in build_network(spec, (3, 32, 32), 2).layers:
+        bound = 1 / np.sqrt(layer.fan_in)
+        params[f"{layer.name}.weight"] = fresh_layer(rng, layer)
+        params[f"{layer.name}.bias"] = torch.from_numpy(rng.uniform(-bound, bound, layer.outputs).astype("f4"))[None]
+    checksum = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in params.values())).hexdigest()
+    assert checksum == "e2a2a35f50b740612c979cd14ed482851c75c464043a45a8bf3696a962f5c3c6"
+    assert_trains_as("crelu_narrow_sgd", Learner(spec, [0], torch.device("cpu"), params))
