@@ -143,4 +143,30 @@ LINEAR = Method(
     network="linear",
 )
 
-METHODS = (BP, L2, SNP, CBP, CBP2, LINEAR)
+
+class ReDo(Fields):
+    redo_tau: float = Field(0.025, ge=0, description="A unit is dormant if its score is at most this.")
+    redo_period: Int = Field(1000, ge=1, description="Steps from one recycling of dormant units to the next.")
+    redo_activations: Literal["relu", "pooled"] = Field(
+        "relu", description="Score a convolution's activations before pooling (relu) or after it (pooled)."
+    )
+    redo_scores: Literal["fresh", "train"] = Field(
+        "fresh", description="Score the batch with the weights after the update (fresh) or before it (train)."
+    )
+    redo_optimizer_state: Literal["reset", "keep"] = Field(
+        "reset", description="What becomes of the optimiser's moments of a recycled unit's weights."
+    )
+
+
+REDO = Method(
+    name="redo",
+    title="ReDo",
+    sentence="Recycle dormant hidden units every few steps: new incoming weights, zero outgoing weights.",
+    source="sokar2023dormant",
+    fields=ReDo,
+    needs=HIDDEN_UNITS,
+    colour="#CC79A7",
+    code="lop_engine.methods.redo:ReDo",
+)
+
+METHODS = (BP, L2, SNP, CBP, CBP2, REDO, LINEAR)

@@ -6,6 +6,7 @@ Tolerances are those to which a second implementation, or the same one with othe
 import hashlib
 
 import numpy as np
+import pytest
 import torch
 
 from lop_engine.experiment.spec import Spec
@@ -45,3 +46,51 @@ def test_crelu_follows_kumar_s():
     checksum = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in params.values())).hexdigest()
     assert checksum == "e2a2a35f50b740612c979cd14ed482851c75c464043a45a8bf3696a962f5c3c6"
     assert_trains_as("crelu_narrow_sgd", Learner(spec, [0], torch.device("cpu"), params))
+
+
+class Recycling:
+    """Feeds ReDo the draws of a figure, and notes every recycled unit."""
+
+    def __init__(self, learner: Learner, seed: int) -> None:
+        self.method, self.layers, self.rng = learner.method, learner.net.hidden_layers, np.random.default_rng(seed)
+        self.events: list[tuple[int, ...]] = []
+        self.drawn: list[torch.Tensor] = []
+        self.dormant = self.method.dormant
+        self.method.draw, self.method.dormant = self.draw, self.noted
+        self.method.drawn_incoming = lambda index: self.drawn[index]
+
+    def draw(self) -> None:
+        if self.method.variant:
+            self.drawn = [fresh_layer(self.rng, layer) for layer in self.layers]
+
+    def noted(self, index, layer):
+        mask_SF = self.dormant(index, layer)
+        self.events += [(self.method.step + 1, index, unit) for unit in mask_SF[0].nonzero()[:, 0].tolist()]
+        return mask_SF
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "settings"),
+    [
+        ("redo_dopamine_sgd", 603, SGD),
+        ("redo_prepool_sgd", 605, SGD | {"redo_scores": "train"}),
+        ("redo_sgd", 601, SGD | {"redo_scores": "train", "redo_activations": "pooled"}),
+        (
+            "redo_keepmomentum_sgd",
+            604,
+            SGD | {"redo_scores": "train", "redo_activations": "pooled", "redo_optimizer_state": "keep"},
+        ),
+        ("redo_adam", 602, ADAM | {"redo_scores": "train", "redo_activations": "pooled"}),
+    ],
+)
+def test_redo_recycles_dopamine_s_units(name, seed, settings):
+    learner, stored = (
+        golden_learner(make_spec("redo", redo_tau=0.3, redo_period=5, **settings)),
+        load(f"methods/{name}"),
+    )
+    recycling = Recycling(learner, seed)
+    assert_trains_as(name, learner)
+    prefix = "f64." if "f64.event_step" in stored else ""
+    expected = zip(*(stored[f"{prefix}event_{what}"].tolist() for what in ("step", "layer", "unit")), strict=True)
+    assert recycling.events == list(expected)
+    assert len(recycling.events) > 400
