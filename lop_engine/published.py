@@ -51,7 +51,9 @@ def _published(
     name: str, step_size: float, accuracies: tuple[float | None, ...], decay: float = 0, noise: float = 0
 ) -> Published:
     method = name.split()[0]
-    learner = {"method": method, "step_size": step_size, "weight_decay": decay, "perturb_scale": noise}
+    learner: dict[str, Any] = {"method": method, "step_size": step_size, "weight_decay": decay}
+    if noise:  # a key of its method: other methods have none
+        learner["perturb_scale"] = noise
     return Published(name, {**learner, **(_CBP if method == "cbp" else {})}, accuracies)
 
 

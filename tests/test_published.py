@@ -48,7 +48,6 @@ def test_the_compressed_protocol_has_none(path):
         {"step_size": 0.02},
         {"momentum": 0.8},
         {"weight_decay": 1e-6},
-        {"perturb_scale": 1e-5},
         {"replacement_rate": 1e-4},
         {"util_type": "contribution"},
         {"maturity_threshold": 1000},
@@ -73,10 +72,17 @@ def test_another_setting_has_none(change):
     assert not levels(spec | change)
 
 
+def test_another_strength_of_the_noise_has_none():
+    (spec,) = specs(CFG / "snp.json")
+    assert levels(spec)
+    assert not levels(spec | {"perturb_scale": 1e-4})
+
+
 def test_what_decides_no_number_matters_not():
     (spec,) = specs(CFG / "cbp.json")
     change = {"metrics_every": 0, "num_runs": 3, "metrics": ("test_accuracy",), "dataset": "/data/imagenet32"}
     assert levels(spec | change) == levels(spec)
+    assert levels(spec | {"perturb_scale": 1e-5}) == levels(spec)  # a key of another method: run.json files hold all
 
 
 def test_levels_end_with_the_run_s_tasks():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from lop_engine.analysis import Curve
+from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Scale
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
 from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, pack, rgb
@@ -18,7 +19,7 @@ from lop_tui.dashboard.drawing.plots import draw, plot_area
 from lop_tui.dashboard.drawing.raster import BRAILLE, QUADRANTS, characters, cut, dot_of, light, thin
 
 ASCII = Ink(markers="ascii")
-LINEAR = Metric("x", "x")
+LINEAR = Metric(name="x", title="x", takes=())
 
 
 def make_line(x: Any, mean: Any, error: float = 0.0, **options: Any) -> Line:
@@ -65,7 +66,8 @@ def charts(draw: st.DrawFn) -> Chart:
             make_line(x, means, draw(st.sampled_from([0.0, 0.1, np.nan])), smooth=smooth, seeds=seeds, marks=marks)
         )
     scale: Scale = draw(st.sampled_from(["linear", "percent", "log"]))
-    measure = Metric("x", "x", "", scale, draw(st.booleans()), draw(st.sampled_from([0.0, 1.0])))
+    from_zero, least_span = draw(st.booleans()), draw(st.sampled_from([0.0, 1.0]))
+    measure = replace(LINEAR, scale=scale, from_zero=from_zero, least_span=least_span)
     unit = draw(st.sampled_from(["tasks", "steps", "hours"]))
     return make_chart(*lines, measure=measure, high=30, zero_line=draw(st.booleans()), x_unit=unit)
 
@@ -144,7 +146,7 @@ def test_lines_are_joined_over_what_is_missing_but_not_to_each_other() -> None:
 
 
 def test_zero_stands_at_the_bottom_of_a_log_scale() -> None:
-    measure = Metric("x", "x", scale="log")
+    measure = replace(LINEAR, scale="log")
     data = data_of(draw(make_chart(make_line([0, 5, 10], [1, 0, 1]), measure=measure), 50, 12, ASCII), 50, 12)
     assert "o" in data[-1]
 
@@ -186,7 +188,7 @@ def test_published_levels_hide_no_mean() -> None:
 
 
 def test_a_zero_line_is_always_within_the_chart() -> None:
-    chart = make_chart(make_line([0, 10], [-1, 1]), measure=Metric("x", "x", from_zero=False), zero_line=True)
+    chart = make_chart(make_line([0, 10], [-1, 1]), measure=replace(LINEAR, from_zero=False), zero_line=True)
     rows = data_of(draw(chart, 50, 13, ASCII), 50, 13)
     assert ["---" in row for row in rows].count(True) == 1
     above = replace(chart, lines=(make_line([0, 10], [5, 6]),))
