@@ -69,6 +69,8 @@ class Method:
     Python values that a step depends on must follow from `variant`.
     """
 
+    looks_before_pooling = False
+    """Whether the method asks for `Hidden.before_pooling`, which takes memory."""
     step = 0
     """Steps done before the coming one, since the run began."""
 

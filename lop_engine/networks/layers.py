@@ -66,9 +66,20 @@ class Hidden:
         """The activations before pooling; computed when first asked for."""
         return self._before_pooling() if self._before_pooling else self.activation
 
-    def to(self, dtype: torch.dtype) -> "Hidden":
+    def to(self, dtype: torch.dtype, keep_maps: bool) -> "Hidden":
+        """The same in another precision.
+
+        Args:
+            keep_maps: keep what `before_pooling` is computed from; else it is freed, and asking for it is an error.
+        """
         before = self._before_pooling
+        if before and not keep_maps:
+            return Hidden(self.activation.to(dtype), _freed)
         return Hidden(self.activation.to(dtype), (lambda: before().to(dtype)) if before else None)
+
+
+def _freed() -> Tensor:
+    raise AssertionError("a method that looks at activations before pooling must set `looks_before_pooling`")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ class Learner:
         with training_precision(self.precision, inputs.device.type):
             activations = self.net(self.params, inputs, self.buffers, training=True)
             outputs_SBO = activations.outputs_SBO.to(self.dtype)
-            hidden = [layer.to(self.dtype) for layer in activations.hidden]
+            hidden = [layer.to(self.dtype, self.method.looks_before_pooling) for layer in activations.hidden]
+            del activations  # frees the maps before pooling
             loss_S = self.problem.loss(outputs_SBO, targets)
             penalty_S = self.method.penalty(self.params)
             objective_S = loss_S if penalty_S is None else loss_S + penalty_S
