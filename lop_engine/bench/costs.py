@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 
 from lop_engine import __version__
 from lop_engine.bench.children import Children
+from lop_engine.experiment.registry import METRICS
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import Plan, Resources
@@ -28,7 +29,7 @@ from lop_engine.rundir import RunDir
 KEPT_FOR_S = 24 * 3600
 _FILE_BYTES = 4 * 2**20
 _SAMPLE_IMAGES = 100
-"""The curvature is linear in its batches of 100 images: one is enough to know what all cost."""
+"""The curvature is linear in its batches of 100 examples: one is enough to know what all cost."""
 _SAMPLE_S = 0.5
 
 #: Keys that do not change what an epoch costs.
@@ -49,13 +50,13 @@ class Costs:
     start_s: float
     """From a worker's start to its first step."""
     task_s: float
-    """A new task's images, if nothing hides it."""
+    """A new task's examples, if nothing hides it."""
     epoch_s: float
     """Training."""
     metrics_s: float
-    """The metrics after a recorded epoch, without the curvature."""
+    """The fast metrics after a recorded epoch."""
     curvature_s: float = 0.0
-    """The curvature after an epoch in which it is due; 0 if it is not among the metrics."""
+    """The slow metrics after an epoch in which they are due; 0 if none is recorded."""
 
     def of_run(self, spec: Spec) -> float:
         """Seconds of all tasks of a stack of `spec`, its start apart."""
@@ -138,15 +139,17 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
 
 
 def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, float]:
-    """Seconds of the metrics without the curvature, and of the curvature."""
-    without = tuple(name for name in spec.metrics if name != "curvature")
-    others = seconds("metrics", metrics=without) if without else 0.0
-    if "curvature" not in spec.metrics:
+    """Seconds of the fast metrics, and of the slow ones."""
+    measured = [name for name in spec.metrics if spec.measures(METRICS[name])]
+    slow = tuple(name for name in measured if METRICS[name].cost_in_epochs)
+    fast = tuple(name for name in measured if name not in slow)
+    others = seconds("metrics", metrics=fast) if fast else 0.0
+    if not slow:
         return others, 0.0
-    all_images = spec.num_classes * spec.train_images
-    num_images = min(spec.curvature_images or all_images, all_images)
-    sampled = min(num_images, _SAMPLE_IMAGES)
-    return others, seconds("metrics", metrics=("curvature",), curvature_images=sampled) * num_images / sampled
+    in_task = spec.parts.problem.examples_per_task(spec)
+    num_examples = min(spec.curvature_images or in_task, in_task)
+    sampled = min(num_examples, _SAMPLE_IMAGES)
+    return others, seconds("metrics", metrics=slow, curvature_images=sampled) * num_examples / sampled
 
 
 def _key(spec: Spec, resources: Resources) -> str:

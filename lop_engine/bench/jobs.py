@@ -86,7 +86,7 @@ class Jobs:
         return measure
 
     def switch(self) -> Call:
-        """From nothing to a task's images on the device, without the head start they have in a run."""
+        """From nothing to a task's examples on the device, without the head start they have in a run."""
         places = itertools.count()
 
         def load() -> None:
@@ -136,7 +136,7 @@ def matrix_side(device: torch.device) -> int:
 def step_gflop(spec: Spec) -> float:
     """Arithmetic of a training step of one seed: forward, and backward but for the image's gradient; in 1e9."""
     net, macs = _network(spec), 0
-    for index, (layer, side) in enumerate(zip(net.layers, _sides(net), strict=True)):
+    for index, (layer, side) in enumerate(zip(net.layers, _sides(spec, net), strict=True)):
         passes = 2 if index == 0 else 3
         macs += passes * side * side * layer.outputs * layer.fan_in
     return 2 * spec.mini_batch_size * macs / 1e9
@@ -145,7 +145,8 @@ def step_gflop(spec: Spec) -> float:
 def curvature_gflop(spec: Spec, num_images: int) -> float:
     """Arithmetic of the curvature on so many images of one seed: 11 times forward and back to the image; in 1e9."""
     net = _network(spec)
-    macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, _sides(net), strict=True))
+    sides = _sides(spec, net)
+    macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, sides, strict=True))
     return 2 * 11 * 2 * num_images * macs / 1e9
 
 
@@ -154,9 +155,9 @@ def _network(spec: Spec) -> Network:
     return build_network(spec, problem.input_shape, problem.num_outputs)
 
 
-def _sides(net: Network) -> list[int]:
+def _sides(spec: Spec, net: Network) -> list[int]:
     """Side of each layer's output before pooling; 1 of a linear layer."""
-    sides, side = [], 32
+    sides, side = [], build_problem(spec).input_shape[-1]
     for layer in net.layers:
         sides.append(_output_side(layer, side))
         side = sides[-1] // 2

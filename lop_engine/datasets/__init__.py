@@ -1,10 +1,11 @@
 """Images by class, and the endless stream of tasks drawn from them. numpy only."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lop_engine.datasets.base import PAPER_SPLIT, ImageSet, Split
+from lop_engine.datasets.base import PAPER_SPLIT, Data, ImageSet, Split
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.class_order import ClassOrder, read_class_order
 from lop_engine.datasets.class_sequence import ClassSequence
@@ -19,9 +20,11 @@ __all__ = [
     "ClassFolder",
     "ClassOrder",
     "ClassSequence",
+    "Data",
     "ImageSet",
     "Split",
     "SyntheticImages",
+    "look_at_images",
     "open_images",
     "place_of",
     "read_class_order",
@@ -98,3 +101,32 @@ def resolve(spec: Spec, images: ImageSet) -> Spec:
     if spec.class_order:
         found["class_order_sha256"] = read_class_order(Path(spec.class_order)).sha256
     return spec.with_changes(**found)
+
+
+def look_at_images(spec: Spec, seeds: Sequence[int]) -> Data:
+    """The images and class orders of runs, as their workers will use them.
+
+    Raises:
+        DataError: images are missing or cannot be used, or a seed has no class order.
+    """
+    images = open_images(spec)
+    sequence = ClassSequence.open(spec, images.num_classes)
+    sequence.check_seeds(list(seeds))
+    return Data(resolve(spec, images), images.name, tuple(_notes(spec, images, sequence)))
+
+
+def _notes(spec: Spec, images: ImageSet, sequence: ClassSequence) -> list[str]:
+    notes = []
+    if not spec.train_images and not spec.test_images and images.split != PAPER_SPLIT:
+        notes.append(
+            f"{images.name}: {images.num_images} images in the smallest class: {images.split} images a class, "
+            f"the paper has {PAPER_SPLIT}"
+        )
+    if not images.sha256:
+        notes.append(f"{images.name} was not imported: nobody notices if its images change (lop data import)")
+    if sequence.table is not None and sequence.table.shape[1] < spec.num_tasks * spec.num_classes:
+        notes.append(
+            f"the rows of {spec.class_order} hold {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "
+            f"take {spec.num_tasks * spec.num_classes}: the same classes come back"
+        )
+    return notes

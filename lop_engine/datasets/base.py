@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lop_engine.experiment.spec import Spec
+
 SIDE = 32
 IMAGE_SHAPE = (3, SIDE, SIDE)
 
@@ -63,3 +65,18 @@ class ImageSet(Protocol):
 
     def images(self, index: int, num_images: int) -> np.ndarray:
         """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32). Raises DataError."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a spec's data lie in, looked at before its runs are made. A problem's `data` makes one of (spec, seeds).
+
+    It raises DataError for data that are missing or cannot be used.
+    """
+
+    spec: Spec
+    """With what it leaves to its data filled in: sizes, checksums."""
+    name: str
+    """Of the data set, for people."""
+    notes: tuple[str, ...] = ()
+    """What people should know of it."""

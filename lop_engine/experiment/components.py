@@ -12,6 +12,11 @@ Need = Literal["labels", "images", "test set", "hidden units"]
 Scale = Literal["linear", "percent", "log", "log percent"]
 """The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
 
+Unit = Literal["%", ""]
+"""``%`` shows a proportion 0 .. 1 as 0 .. 100."""
+
+Better = Literal["higher", "lower"]
+
 
 def is_log(scale: Scale) -> bool:
     return scale.startswith("log")
@@ -58,14 +63,35 @@ class Problem(Component):
     """Recorded by default."""
     charts: tuple[str, ...] = ()
     """What the dashboard shows first, in its order; empty for the headline and what is recorded."""
+    together: tuple[str, ...] = ()
+    """The headline and metrics of its kind, such as test and train accuracy, which one axis shows; empty for the
+    headline alone."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of the experiment's own keys that it may leave out."""
     examples_per_task: Callable[[Any], int]
     """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
+    test_examples_per_task: Callable[[Any], int] = lambda spec: 0
+    """The same of its test examples."""
+    shapes: Callable[[Any], tuple[tuple[int, ...], int]] | None = None
+    """Shape of an example's input, and number of outputs, given a `Spec`; None if only the code knows them. A GPU's
+    memory is planned by them."""
     x_unit: str = "tasks"
     """Unit of the x axis: ``tasks``, or ``examples`` for problems with one long stream."""
+    data: str = ""
+    """``module:attribute`` of a function that looks at the files a spec's data lie in, see `datasets.Data`; without
+    torch. Empty for problems that read no files."""
     claims: str = ""
     """Module whose PROTOCOLS hold published results."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network takes of a GPU's memory."""
+
+    num_parameters: int
+    """Weights and biases."""
+    example_bytes: int
+    """Upper limit on what a training step keeps of one example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +102,8 @@ class Network(Component):
 
     num_hidden: Callable[[Any], int]
     """Hidden layers, given the network's own fields."""
+    size: Callable[[Any, tuple[int, ...], int], Size] | None = None
+    """Given the network's own fields, the shape of an input and the number of outputs; None if only the code knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +144,14 @@ class Metric(Component):
     cost_in_epochs: float = 0
     """Cost in training epochs with all training images, for slow metrics. `curvature_every` says how often to measure
     them; all other metrics together take a small part of an epoch."""
-    unit: Literal["%", ""] = ""
+    unit: Unit = ""
     scale: Scale = "linear"
     from_zero: bool = True
     """Whether a linear axis begins at 0, for metrics whose natural limit that is."""
     least_span: float = 0.0
     """The shortest axis, in units of the scale, so that noise does not look like a trend."""
+    better: Better = "higher"
+    """Which values are better, for headline metrics: the best setting has the best value."""
 
     @property
     def heading(self) -> str:

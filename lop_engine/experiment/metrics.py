@@ -185,5 +185,6 @@ METRICS = (
         sentence="Mean loss of the epoch's batches, each before its update.",
         code=f"{_CODE}.losses:train_loss",
         takes=("batch_losses",),
+        better="lower",
     ),
 )

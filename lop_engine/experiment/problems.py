@@ -51,7 +51,11 @@ CONTINUAL_IMAGENET = Problem(
         "stable_rank",
         "weight_magnitude",
     ),
+    together=("test_accuracy", "train_accuracy"),
     examples_per_task=lambda spec: spec.num_classes * spec.train_images,
+    test_examples_per_task=lambda spec: spec.num_classes * spec.test_images,
+    shapes=lambda spec: ((3, 32, 32), spec.num_classes),
+    data="lop_engine.datasets:look_at_images",
     claims="lop_engine.claims",
 )
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from math import prod
 
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
@@ -31,7 +32,7 @@ class Resources:
     threads: int
     seeds_per_worker: int
     note: str = ""
-    """Why a GPU that is present is not used; empty otherwise."""
+    """Why a GPU that is present is not used, or why the plan may need more memory than there is; empty otherwise."""
 
     @property
     def workers(self) -> int:
@@ -76,6 +77,7 @@ def _share_gpus(
     """Give each setting a worker, as far as memory and cores allow; workers are spread over the GPUs in turn.
 
     A setting's seeds are split into stacks if there are more GPUs than settings, or if that loads all GPUs equally.
+    Seeds of unknown size do not limit a stack: if it runs out of memory, two workers share its seeds (`retries`).
     """
     names, seeds = list(gpus), Counter(specs)
     most = max(seeds.values())
@@ -83,11 +85,16 @@ def _share_gpus(
     even = (n for n in range(least, most // EFFICIENT_STACK + 1) if len(seeds) * n % len(names) == 0)
     num_stacks = len(seeds) * next(even, least)
     size = seeds_per_worker or -(-most * len(seeds) // (workers or num_stacks))
+    by_spec = {spec: seed_bytes_on_gpu(spec) for spec in seeds}
+    largest, unknown = max(by_spec.values()), [spec for spec, num_bytes in by_spec.items() if not num_bytes]
+    if unknown:
+        problem, network = unknown[0].problem, unknown[0].network
+        note = note or f"the memory of a seed is unknown (problem {problem}, network {network}); set --seeds-per-worker"
 
     def fit(count: int) -> int:
         """Seeds that each of `count` workers has memory for."""
         free = min(gpus.values()) // -(-count // len(names))
-        return (free - WORKER_BYTES_ON_GPU) // max(map(seed_bytes_on_gpu, specs))
+        return (free - WORKER_BYTES_ON_GPU) // largest if largest else MAX_SEEDS_ON_GPU
 
     wanted = min(size, MAX_SEEDS_ON_GPU, seeds_per_worker or EFFICIENT_STACK)
     limit = max(len(names), min(num_stacks, num_cores(), MAX_WORKERS_ON_GPU * len(names)))
@@ -104,20 +111,22 @@ def seed_bytes_on_gpu(spec: Spec) -> int:
     (`tests/engine/test_other_devices.py`). A GPU draws the random numbers of an epoch's steps together, up to
     `streams.DRAWN_AT_ONCE_BYTES`. Shrink-and-perturb needs one per weight: 12 steps x 177,218 x 4 bytes = 8.5 MB per
     seed, 255 MB for 30, plus those of the current step. Other methods need fewer.
+
+    0 if the descriptions of problem and network do not say their sizes.
     """
-    image = 3 * 32 * 32 * 4
+    problem, network = spec.parts.problem, spec.parts.network
+    if problem.shapes is None or network.size is None:
+        return 0
+    input_shape, num_outputs = problem.shapes(spec)
+    size = network.size(spec.own(network.fields), input_shape, num_outputs)
+    example, num_train = 4 * prod(input_shape), problem.examples_per_task(spec)
     # As stored (a byte a value), as seen, and in the epoch's order.
-    task = spec.num_classes * (spec.train_images + spec.test_images) * image * 9 // 4
-    directions = 25 * min(CURVATURE_BATCH, spec.num_classes * spec.train_images) * image  # ten, and their making
-    activations = int(max(spec.mini_batch_size, CURVATURE_BATCH) * spec.width * 350_000)
-    numbers = _num_parameters(spec)
+    task = (num_train + problem.test_examples_per_task(spec)) * example * 9 // 4
+    directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and their making
+    activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
+    numbers = size.num_parameters
     random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_epoch, numbers))
     return 3 * (task + directions + activations + random_numbers) // 2
-
-
-def _num_parameters(spec: Spec) -> int:
-    """Number of weights and biases of `nets.ConvNet`, apart from the rounding of its widths."""
-    return int(174_080 * spec.width**2 + (2_880 + 128 * spec.num_classes) * spec.width) + spec.num_classes
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:

@@ -133,7 +133,7 @@ def describe_array(submission: Submission) -> str:
 
 def _are_made(plan: Plan) -> bool:
     """Whether no run of a plan reads images from a disk."""
-    return all(stack[0].read_spec().get("dataset") == "synthetic" for stack in plan.stacks)
+    return all(stack[0].read_spec().get("dataset", "synthetic") == "synthetic" for stack in plan.stacks)
 
 
 def submit(console: Console, submissions: Sequence[Submission], runs_dir: Path, watch: bool = False) -> int:
@@ -147,7 +147,7 @@ def submit(console: Console, submissions: Sequence[Submission], runs_dir: Path, 
         jobs = ", ".join(f"job {number}" for number in numbers)
         say(console, f"submitted {describe_array(submission)}: {jobs}")
         if submission.options.stage and _are_made(submission.plan):
-            say(console, "note: synthetic images are made where they are wanted; there is nothing to stage")
+            say(console, "note: these runs read no images from a disk; there is nothing to stage")
     where = in_runs_dir(runs_dir)
     say(console, f"follow it: lop watch{where}    how it stands: lop status{where}    stop it: lop stop{where}")
     return watch_runs(runs_dir, once=False, as_json=False, refresh_s=1.0, query=None) if watch else 0

@@ -253,7 +253,7 @@ def describe(plan: Plan) -> str:
 
 
 def say_note(console: Console, plan: Plan) -> None:
-    """Say why a GPU is not used, if one is present."""
+    """Say what the plan cannot know, or why a GPU that is present is not used."""
     if plan.resources.note:
         say(console, f"note: {plan.resources.note}")
 
@@ -261,7 +261,7 @@ def say_note(console: Console, plan: Plan) -> None:
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:
     table = Table(
         title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {workers}",
-        caption=f"images: {', '.join(images)}",
+        caption=f"images: {', '.join(images)}" if images else None,
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
         table.add_column(heading)

@@ -23,6 +23,11 @@ def node() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
+def has_images(spec: Spec) -> bool:
+    """Whether a spec names a set of images."""
+    return "dataset" in spec.to_dict()
+
+
 def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -> ImageSet | None:
     """Open the images and the class order of runs, as their worker will; None after `should_stop`.
 

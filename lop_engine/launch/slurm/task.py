@@ -24,7 +24,7 @@ from lop_engine.experiment.spec import validate
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Resources, plan_runs
-from lop_engine.launch.slurm.images import look_at, node, worker_options
+from lop_engine.launch.slurm.images import has_images, look_at, node, worker_options
 from lop_engine.locks import hold
 from lop_engine.processes import this_process
 from lop_engine.records import State
@@ -82,6 +82,8 @@ class ArrayTask:
             spec = validate(wanted[0].read_spec(), str(wanted[0].run_json))
         except (OSError, UserError):
             return []  # the worker's to say
+        if not has_images(spec):
+            return []
         images = look_at(spec, [run_dir.seed for run_dir in wanted], self._must_end)
         if images is None or self.stage is None:
             return []
