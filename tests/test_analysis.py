@@ -243,16 +243,16 @@ def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():
 
 def test_summary_of_a_seed_says_what_it_lost():
     run = view("bp", "default", 3, 6, test_accuracy=[0.5, 0.7, 0.9, 0.9, 0.5], dormant_proportion=[0, 0, 0.1, 0.3])
-    summary = summarise_seed(run, bin_size=2)
+    summary = summarise_seed(run, "test_accuracy", 2)
     assert (summary.seed, summary.tasks_done) == (3, 5)
     assert [summary.last, summary.best, summary.dormant] == pytest.approx([0.9, 0.9, 0.2])
-    fallen = summarise_seed(run, bin_size=1)
+    fallen = summarise_seed(run, "test_accuracy", 1)
     assert [fallen.last, fallen.best, fallen.drop] == pytest.approx([0.5, 0.9, 0.4])
 
 
 def test_summary_of_a_seed_without_a_finite_bin_or_dormancy():
-    assert summarise_seed(view("bp", "default", 0)) is None
-    assert summarise_seed(view("bp", "default", 0, test_accuracy=[math.nan] * 3), bin_size=1) is None
-    diverged = summarise_seed(view("bp", "default", 0, test_accuracy=[0.8, 0.6, math.nan]), bin_size=1)
+    assert summarise_seed(view("bp", "default", 0), "test_accuracy") is None
+    assert summarise_seed(view("bp", "default", 0, test_accuracy=[math.nan] * 3), "test_accuracy", 1) is None
+    diverged = summarise_seed(view("bp", "default", 0, test_accuracy=[0.8, 0.6, math.nan]), "test_accuracy", 1)
     assert (diverged.last, diverged.best) == (0.6, 0.8)
     assert math.isnan(diverged.dormant)

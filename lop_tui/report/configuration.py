@@ -12,6 +12,7 @@ from typing import Any
 from lop_engine.analysis import Group
 from lop_engine.errors import StoreError
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS
+from lop_engine.experiment.stored import canonical
 from lop_engine.experiment.typed import describe_seeds
 from lop_tui.commands.console import as_argument
 
@@ -88,8 +89,8 @@ def places(groups: Sequence[Group]) -> list[Place]:
 
 
 def _spec_of(group: Group) -> dict[str, Any]:
-    """The spec of a group's first run that has one: all seeds of a setting share it."""
-    spec = next((run.spec for run in group.runs if run.spec), {})
+    """The spec of a group's first run that has one: all seeds of a setting share it. Only keys that have an effect."""
+    spec = canonical(next((run.spec for run in group.runs if run.spec), {}))
     return {key: value for key, value in spec.items() if key not in BOOKKEEPING_KEYS}
 
 
