@@ -139,7 +139,7 @@ _BEGIN, _END = Window(1, 15), Window(136, 150)
 DEMO = Protocol(
     "the demo",
     _unlike_demo,
-    {"bp": {"method": "bp", "weight_decay": 0, "perturb_scale": 0}, "cbp": _DEMO_CBP},
+    {"bp": {"method": "bp", "weight_decay": 0}, "cbp": _DEMO_CBP},
     (
         Claim(
             "bp loses more than 5 points from the first tenth to the last",
