@@ -169,4 +169,19 @@ REDO = Method(
     code="lop_engine.methods.redo:ReDo",
 )
 
-METHODS = (BP, L2, SNP, CBP, CBP2, REDO, LINEAR)
+
+class L2Init(Fields):
+    l2_init: float = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
+
+
+L2_INIT = Method(
+    name="l2_init",
+    title="L2 Init",
+    sentence="Penalise the distance of the weights from their initial values.",
+    source="kumar2025maintaining",
+    fields=L2Init,
+    colour="#8B5A2B",
+    code="lop_engine.methods.l2_init:L2Init",
+)
+
+METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, LINEAR)

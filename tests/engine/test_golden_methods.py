@@ -94,3 +94,8 @@ def test_redo_recycles_dopamine_s_units(name, seed, settings):
     expected = zip(*(stored[f"{prefix}event_{what}"].tolist() for what in ("step", "layer", "unit")), strict=True)
     assert recycling.events == list(expected)
     assert len(recycling.events) > 400
+
+
+@pytest.mark.parametrize(("name", "settings"), [("l2init_sgd", SGD), ("l2init_adam", ADAM)])
+def test_l2_init_follows_kumar_s(name, settings):
+    assert_trains_as(name, golden_learner(make_spec("l2_init", l2_init=0.05, **settings)))
