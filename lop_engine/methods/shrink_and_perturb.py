@@ -8,7 +8,7 @@ from torch import Tensor
 from lop_engine.experiment import methods as described
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import Grads
-from lop_engine.methods.step_numbers import StepNumbers
+from lop_engine.methods.step_numbers import StepNumbers, like_weights
 from lop_engine.networks import Hidden, Params
 from lop_engine.streams import Stream
 
@@ -33,8 +33,5 @@ class Perturbation(Method):
         self._numbers.draw()
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
-        start = 0
-        for weight in params.values():
-            size = weight[0].numel()
-            weight.add_(self._noise_SN[:, start : start + size].view(weight.shape), alpha=self.scale)
-            start += size
+        for name, noise in like_weights(self._noise_SN, params).items():
+            params[name].add_(noise, alpha=self.scale)

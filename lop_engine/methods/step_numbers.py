@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators
+from lop_engine.networks import Params
 from lop_engine.streams import Stream, steps_drawn_at_once, torch_seed
 
 
@@ -63,6 +64,13 @@ class StepNumbers:
         if num_drawn > 1:
             self.of_step_SN.copy_(self._drawn_SKN[:, self._next])
         self._next += 1
+
+
+def like_weights(numbers_SN: Tensor, params: Params) -> dict[str, Tensor]:
+    """Views of one number a weight, N in all, by name and in the shape of each weight."""
+    sizes = [weight[0].numel() for weight in params.values()]
+    parts = numbers_SN.split(sizes, dim=1)
+    return {name: part.view(weight.shape) for (name, weight), part in zip(params.items(), parts, strict=True)}
 
 
 def steps_at_once(spec: Spec, count: int, device: torch.device, every: int = 1) -> int:
