@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from lop_engine.experiment.components import Method, Need
-from lop_engine.experiment.fields import Fields, Int, Proportion, integral
+from lop_engine.experiment.fields import Fields, Flag, Int, Proportion, integral
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})
 
@@ -184,4 +184,24 @@ L2_INIT = Method(
     code="lop_engine.methods.l2_init:L2Init",
 )
 
-METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, LINEAR)
+
+class UPGD(Fields):
+    upgd_beta_utility: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.999, description="Decay of the running mean of a weight's utility."
+    )
+    upgd_sigma: float = Field(1e-3, ge=0, description="Standard deviation of the noise in the update.")
+    upgd_protecting: Flag = Field(True, description="Let the utility gate gradient and noise; else, the noise alone.")
+
+
+UPGD_ = Method(
+    name="upgd",
+    title="UPGD",
+    sentence="Perturbed gradient descent that changes a weight the less, the more useful it is.",
+    source="elsayed2024addressing",
+    fields=UPGD,
+    colour="#BB22FF",
+    code="lop_engine.methods.upgd:UPGD",
+    has_own_update=True,
+)
+
+METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, UPGD_, LINEAR)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lop_engine.experiment.spec import Spec
+from lop_engine.methods.step_numbers import like_weights
 from lop_engine.networks import build_network
 from lop_engine.training.learner import Learner
 from tests.engine.golden import fresh_layer, golden_learner, load, train_20_steps, weight_difference
@@ -99,3 +100,30 @@ def test_redo_recycles_dopamine_s_units(name, seed, settings):
 @pytest.mark.parametrize(("name", "settings"), [("l2init_sgd", SGD), ("l2init_adam", ADAM)])
 def test_l2_init_follows_kumar_s(name, settings):
     assert_trains_as(name, golden_learner(make_spec("l2_init", l2_init=0.05, **settings)))
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "settings"),
+    [
+        ("upgd_global_protecting", 501, {}),
+        ("upgd_global_nonprotecting", 503, {"upgd_protecting": False}),
+        ("upgd_readme", 505, {"step_size": 0.02, "weight_decay": 0.005}),
+    ],
+)
+def test_upgd_follows_elsayed_s(name, seed, settings):
+    settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_beta_utility": 0.9, "upgd_sigma": 0.1} | settings
+    learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
+    method, rng, largest = learner.method, np.random.default_rng(seed), []
+
+    def draw() -> None:
+        if method.step:
+            largest.append(max(float(utility.max()) for utility in method.utilities.values()))
+        for noise in like_weights(method._numbers.of_step_SN, learner.params).values():
+            noise.copy_(torch.from_numpy(rng.standard_normal(noise.shape[1:], dtype=np.float32)))
+
+    method.draw = draw
+    assert_trains_as(name, learner)
+    np.testing.assert_allclose(largest, stored["global_max_utility"][:19], rtol=1e-4)
+    for layer in ("conv1", "fc3"):
+        utility, expected = method.utilities[f"{layer}.weight"][0].numpy(), stored[f"utility.{layer}.weight"]
+        assert np.abs(utility - expected).max() < 1e-3 * np.abs(expected).max()
