@@ -25,6 +25,7 @@ class ReDo(Method):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self.own, self.network = setup.spec.own(described.ReDo), setup.network
+        self.looks_before_pooling = self.own.redo_activations == "relu" and self.own.redo_scores == "train"
         self._sizes = [layer.outputs * layer.fan_in for layer in self.network.hidden_layers]
         self._numbers = setup.step_numbers(sum(self._sizes), Tensor.uniform_, every=self.own.redo_period)
 
