@@ -21,6 +21,7 @@ from lop_engine.errors import DamagedError, StoreError, sentence
 from lop_engine.experiment import seen
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.spec import method_name
+from lop_engine.experiment.stored import stored_spec
 from lop_engine.flags import missing_tasks, not_finite
 from lop_engine.records import ENDED, RunStatus, State
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
@@ -81,6 +82,13 @@ class RunView:
         """Length of a task on the x axis, in the unit that its problem counts in."""
         length = self.components.get("x_per_task", 1)
         return length if isinstance(length, int) and length > 0 else 1
+
+    @cached_property
+    def steps_per_task(self) -> int:
+        """Updates of a task; 0 if the number of its examples is unknown."""
+        spec = None if "steps_per_task" in self.components else stored_spec(self.spec)
+        steps = spec.steps_per_task if spec else self.components.get("steps_per_task")
+        return steps if isinstance(steps, int) and steps > 0 else 0
 
     @property
     def num_tasks(self) -> int:

@@ -215,17 +215,25 @@ def test_elapsed_hours_never_fall(seconds):
     assert (np.diff(elapsed) >= 0).all()
 
 
+PAPER = {
+    "agent": "bp",
+    "step_size": 0.01,
+    "num_showings": 250,
+    "num_classes": 2,
+    "train_images": 600,
+    "mini_batch_size": 100,
+}
+
+
 def test_steps_of_a_task_are_the_paper_s_3000():
-    paper = {"num_showings": 250, "num_classes": 2, "train_images": 600, "mini_batch_size": 100}
-    assert Group("bp", "default", (view("bp", "default", 0, spec=paper),)).steps_per_task == 3000
-    odd = paper | {"train_images": 601}
+    assert Group("bp", "default", (view("bp", "default", 0, spec=PAPER),)).steps_per_task == 3000
+    odd = PAPER | {"train_images": 601}
     assert Group("bp", "default", (view("bp", "default", 0, spec=odd),)).steps_per_task == 250 * 13
 
 
 @pytest.mark.parametrize("spec", [{}, {"train_images": 0}, {"num_classes": "2"}, {"mini_batch_size": None}])
 def test_steps_of_a_task_may_be_unknown(spec):
-    known = {"num_showings": 250, "num_classes": 2, "train_images": 600, "mini_batch_size": 100}
-    assert Group("bp", "default", (view("bp", "default", 0, spec=spec and known | spec),)).steps_per_task is None
+    assert Group("bp", "default", (view("bp", "default", 0, spec=spec and PAPER | spec),)).steps_per_task is None
 
 
 def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():

@@ -8,7 +8,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import Curve, average, default_bin
 from lop_engine.experiment import seen
-from lop_engine.experiment.components import Problem
+from lop_engine.experiment.components import Metric, Problem
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.runs import RunView
 
@@ -51,9 +51,9 @@ class Group:
     def steps_per_task(self) -> int | None:
         """Updates of a task: epochs times batches an epoch, the last one perhaps short; the paper's are 3,000.
 
-        None where no run's spec says how many images there are.
+        None where no run says how many examples there are.
         """
-        return next((steps for steps in map(_steps_per_task, self.runs) if steps), None)
+        return next((run.steps_per_task for run in self.runs if run.steps_per_task), None)
 
     def curve(self, metric: str, bin_size: int | None = None) -> Curve:
         """Mean and standard error over the seeds' bins of `metric`."""
@@ -83,6 +83,7 @@ class Summary:
     """How a group fared in one metric: means over seeds, first and last tenth of its tasks, and the best tenth."""
 
     group: Group
+    metric: Metric
     num_seeds: int
     tasks_done: int
     """Tasks that every seed has done."""
@@ -109,26 +110,19 @@ def group_runs(runs: Iterable[RunView]) -> list[Group]:
 def summarise(group: Group, metric: str | None = None) -> Summary | None:
     """First, best and last tenth of a group's run in `metric`, by default its problem's headline; None before that."""
     metric = metric or group.problem.headline
+    described = seen.metric(metric)
     series = [run.series[metric] for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
     curve = average(series, max(1, group.num_tasks // 10), group.num_tasks)
     if not len(curve.mean):
         return None
     return Summary(
         group,
+        described,
         len(series),
         min(len(one) for one in series),
         float(curve.mean[0]),
-        float(curve.mean.max()),
+        float(curve.mean.max() if described.better == "higher" else curve.mean.min()),
         float(curve.mean[-1]),
         float(curve.standard_error[-1]),
         int(curve.num_seeds[-1]),
     )
-
-
-def _steps_per_task(run: RunView) -> int | None:
-    keys = ("num_showings", "num_classes", "train_images", "mini_batch_size")
-    values = [value for key in keys if isinstance(value := run.spec.get(key), int) and value > 0]
-    if len(values) < len(keys):
-        return None
-    epochs, classes, images, batch = values
-    return epochs * -(-classes * images // batch)

@@ -14,12 +14,12 @@ def mean_level(group: Group, metric: str) -> float:
 
 
 def best_at_the_end(groups: Sequence[Group], metric: str | None = None) -> Summary | None:
-    """The group whose last tenth of tasks has the highest mean; None while none has a tenth done.
+    """The group whose last tenth of tasks has the best mean of one metric; None while none has a tenth done.
 
     Of groups still running it is the last tenth that they have whole.
     """
     found = [summary for group in groups if (summary := summarise(group, metric)) and np.isfinite(summary.last)]
-    return max(found, key=lambda summary: summary.last, default=None)
+    return max(found, key=lambda one: one.last if one.metric.better == "higher" else -one.last, default=None)
 
 
 def is_never_finite(groups: Sequence[Group], metrics: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """Runs of several problems in one directory: a view shows one problem at a time."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lop_engine.experiment import seen
@@ -29,6 +29,20 @@ class OneProblem:
             f'--where "problem:{name}" for {seen.problem(name).title} ({_runs(number)})' for name, number in self.others
         )
         return f"showing {shown}; {theirs}"
+
+
+def by_problem(runs: Iterable[RunView]) -> list[OneProblem]:
+    """The runs of each problem in turn, in the order in which problems first occur."""
+    found: dict[str, list[RunView]] = {}
+    for run in runs:
+        found.setdefault(run.problem_name, []).append(run)
+    return [OneProblem(seen.problem(name), tuple(its_runs), ()) for name, its_runs in found.items()]
+
+
+def default_metrics(problem: Problem, runs: Iterable[RunView]) -> list[str]:
+    """The metrics of a problem that some of `runs` recorded, in its order; of an unknown problem, all recorded."""
+    recorded = dict.fromkeys(metric for run in runs for metric in run.series)
+    return [metric for metric in problem.metrics if metric in recorded] or list(recorded)
 
 
 def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:

@@ -6,6 +6,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import bin_means, bin_table, default_bin
 from lop_engine.analysis.groups import Group
+from lop_engine.experiment import seen
 from lop_engine.runs import RunView
 
 
@@ -60,7 +61,7 @@ def summarise_seed(run: RunView, metric: str, bin_size: int | None = None) -> Se
         run.seed,
         len(run.series[metric]),
         float(bins[-1]),
-        float(bins.max()),
+        float(bins.max() if seen.metric(metric).better == "higher" else bins.min()),
         float(dormant[-1]) if len(dormant) else float("nan"),
     )
 

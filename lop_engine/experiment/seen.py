@@ -34,6 +34,7 @@ def described(spec: Spec) -> dict[str, Any]:
     found["method_keys"] = sorted(method_keys(spec))
     shown = dict.fromkeys((*spec.metrics, *parts.problem.metrics, parts.problem.headline, *parts.problem.together))
     found["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
+    found["steps_per_task"] = spec.steps_per_task
     if parts.problem.x_unit != "tasks":
         found["x_per_task"] = parts.problem.examples_per_task(spec) * spec.num_showings
     return found

@@ -245,6 +245,11 @@ class Spec:
         num_steps: int = -(-self.parts.problem.examples_per_task(self) // self.mini_batch_size)
         return num_steps
 
+    @property
+    def steps_per_task(self) -> int:
+        """Updates of a task; 0 until the number of examples is known."""
+        return int(self.num_showings) * self.steps_per_epoch
+
     def measures(self, metric: Metric) -> bool:
         """Whether a metric can be measured on this problem and network."""
         provided = self.parts.problem.provides | self.parts.network.provides
