@@ -66,7 +66,7 @@ def draw(runs: dict[str, Trained], stacks: dict[str, list[Trained]], look: Look)
 
 
 def draw_over_tasks(panels: Sequence[Axes], runs: dict[str, Trained], look: Look) -> None:
-    colours = assign_colours(list(runs))
+    colours = assign_colours((name, name) for name in runs)
     ends: list[list[End]] = [[], [], []]
 
     def line(column: int, x: np.ndarray, y: np.ndarray, name: str, colour: str) -> None:
@@ -77,7 +77,7 @@ def draw_over_tasks(panels: Sequence[Axes], runs: dict[str, Trained], look: Look
         line(0, *run.cpu_ms, method, colours[method])
         line(1, run.tasks_L, run.rss_L / MIB, method, colours[method])
     method, run = list(runs.items())[-1]
-    for file, colour in zip(FILES, assign_colours(FILES).values(), strict=True):
+    for file, colour in zip(FILES, assign_colours((name, name) for name in FILES).values(), strict=True):
         line(2, run.tasks_L, run.bytes_L[file] / MIB, file, colour)
     found = [tenths(one) for one in runs.values()]
     ratios = [last / first for first, last in (one["processor, ms"] for one in found)]
@@ -93,7 +93,7 @@ def draw_over_tasks(panels: Sequence[Axes], runs: dict[str, Trained], look: Look
 
 
 def draw_over_seeds(panels: Sequence[Axes], stacks: dict[str, list[Trained]], look: Look) -> None:
-    colours, seeds = assign_colours(list(stacks)), np.array(NUM_SEEDS)
+    colours, seeds = assign_colours((name, name) for name in stacks), np.array(NUM_SEEDS)
     found = {method: [whole(stack) for stack in of_method] for method, of_method in stacks.items()}
     kinds = (
         ("processor, ms", 1, "processor ms a task", "time"),

@@ -1,26 +1,35 @@
 """The colour of each method, the same in the dashboard and in every figure; safe for the colour-blind (Okabe & Ito)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+from lop_engine.analysis import Group
 from lop_engine.experiment import seen
 
 #: Yellow comes last: it can hardly be seen on paper and on a light screen.
 OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
 
 
-def assign_colours(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each label, from the labels alone: a method keeps its own, others take what is free, in order."""
-    colours: dict[str, str] = {}
-    for label in labels:
-        method = label.split(" ")[0]
+def assign_colours(methods: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """A colour for each label, given (label, method) pairs.
+
+    The first setting of a method has the method's own colour, if no other method has it; the others take what is free,
+    in order.
+    """
+    pairs, colours = list(methods), dict[str, str]()
+    for label, method in pairs:
         wanted = seen.method(method).colour
         if wanted and wanted not in colours.values():
             colours[label] = wanted
     free = [colour for colour in OTHER_COLOURS if colour not in colours.values()]
-    for label in labels:
+    for label, _ in pairs:
         if label not in colours:
             colours[label] = free.pop(0) if free else OTHER_COLOURS[len(colours) % len(OTHER_COLOURS)]
-    return colours
+    return {label: colours[label] for label, _ in pairs}
+
+
+def colours_of(groups: Iterable[Group]) -> dict[str, str]:
+    """A colour for each group's label."""
+    return assign_colours((group.label, group.method) for group in groups)
 
 
 def ink(colour: str) -> str:

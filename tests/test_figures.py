@@ -31,7 +31,7 @@ from lop_engine.store import TableWriter
 from lop_tui import cli, figures
 from lop_tui.figures.ends import spread
 from lop_tui.figures.room import short, shortened
-from lop_tui.palette import OTHER_COLOURS, assign_colours, ink, tint
+from lop_tui.palette import OTHER_COLOURS, colours_of, ink, tint
 from tests.helpers import ROOT, append_tasks, make_metrics, make_run
 
 PICTURES = Path(__file__).parent / "figures"
@@ -300,7 +300,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path, command, suffix
 
 
 def test_a_setting_has_one_colour_in_every_kind(made, tmp_path):
-    colour = assign_colours([group.label for group in groups_in(made)])["bp step_size=0.001"].lower()
+    colour = colours_of(groups_in(made))["bp step_size=0.001"].lower()
     for kind in ("tasks", "sweep", "methods", "seeds"):
         arguments = ["--kind", kind, "--where", "setting:step_size=0.001", *SMALL, "--runs-dir", made]
         lop("plot", *arguments, "-o", tmp_path / "figure.svg")

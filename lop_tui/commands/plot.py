@@ -137,7 +137,7 @@ def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
 
 def _look(request: Request, plan: _Plan) -> "Look":
     from lop_tui.figures import Look
-    from lop_tui.palette import assign_colours
+    from lop_tui.palette import colours_of
 
     return Look(
         request.bin_size,
@@ -149,7 +149,7 @@ def _look(request: Request, plan: _Plan) -> "Look":
         request.dpi,
         request.title,
         request.reference,
-        assign_colours([group.label for group in plan.every_group]),
+        colours_of(plan.every_group),
     )
 
 

@@ -9,7 +9,7 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.output import writing
-from lop_tui.palette import assign_colours
+from lop_tui.palette import colours_of
 
 _USUAL_BASELINE = "bp"
 
@@ -34,7 +34,7 @@ def report_runs(request: Request) -> int:
     groups = group_runs(chosen)
     refuse_mixed(groups)
     baseline = _baseline(groups, request.baseline)
-    colours = assign_colours([group.label for group in group_runs(runs)])  # the same with and without a filter
+    colours = colours_of(group_runs(runs))  # the same with and without a filter
 
     from lop_tui.report.contents import page_of  # matplotlib takes its time
     from lop_tui.report.page import as_html

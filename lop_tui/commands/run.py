@@ -31,7 +31,7 @@ from lop_tui.commands.cluster import (
     submit,
 )
 from lop_tui.commands.console import Console, confirm, in_runs_dir, plural, say
-from lop_tui.commands.summary import summary_table
+from lop_tui.commands.summary import summary_tables
 from lop_tui.commands.supervise import supervise
 from lop_tui.dashboard.rows import flag_lines
 
@@ -205,7 +205,8 @@ def conclude(console: Console, runs_dir: Path, planned: Mapping[RunDir, str]) ->
     """
     views = RunsReader(runs_dir).read().runs
     settings = {run_dir.path.parent for run_dir in planned}
-    console.print(summary_table([view for view in views if view.dir.path.parent in settings]))
+    for table in summary_tables([view for view in views if view.dir.path.parent in settings]):
+        console.print(table)
     ours = [view for view in views if view.dir in planned]
     for gone in sorted(planned.keys() - {view.dir for view in ours}):
         say(console, f"{gone.name}: its directory is gone")

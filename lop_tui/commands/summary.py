@@ -1,43 +1,58 @@
-"""How the runs fared, in one table."""
+"""How the runs fared: a table for each problem."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from lop_engine.analysis import Summary, group_runs, summarise
+from lop_engine.analysis import Group, Summary, group_runs, summarise
+from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.experiment import seen
 from lop_engine.runs import RunView
-from lop_tui.palette import assign_colours
+from lop_tui.dashboard.formats import mean_with_error, short_value
+from lop_tui.palette import colours_of
 
 
-def summary_table(views: Sequence[RunView]) -> Table:
-    """Test accuracy in the first, best and last tenth of the tasks, a row a method and setting."""
-    groups = group_runs(views)
-    colours = assign_colours([group.label for group in groups])
-    table = Table(title="test accuracy, %", caption="means over seeds of tenths of the run")
-    table.add_column("method")
-    for heading in ("seeds", "tasks", "first", "best", "last", "best - last"):
-        table.add_column(heading, justify="right")
+def summary_tables(views: Sequence[RunView]) -> Iterator[Table]:
+    """For each problem, its headline in the first, best and last tenth of the tasks, a row a setting."""
+    problems = by_problem(views)
+    for one in problems:
+        yield _table(one, is_alone=len(problems) == 1)
+
+
+def _table(one: OneProblem, is_alone: bool) -> Table:
+    groups = group_runs(one.runs)
+    colours = colours_of(groups)
+    heading = seen.metric(one.problem.headline).heading
+    title = heading if is_alone else f"{one.problem.title}: {heading}"
+    table = Table(title=title, caption="means over seeds of tenths of the run")
+    for name in ("experiment", "method"):
+        table.add_column(name)
+    for name in ("seeds", "tasks", "first", "best", "last", "best - last"):
+        table.add_column(name, justify="right")
     for group in groups:
-        summary = summarise(group)
-        name = Text(group.label, style=colours[group.label])
-        if summary is None:
-            table.add_row(name, str(len(group.runs)), "0", "-", "-", "-", "-")
-            continue
-        table.add_row(
-            name,
-            str(summary.num_seeds),
-            str(summary.tasks_done),
-            f"{100 * summary.first:.1f}",
-            f"{100 * summary.best:.1f}",
-            last_with_error(summary),
-            f"{100 * summary.lost:.1f}",
-        )
+        table.add_row(Text(group.label, style=colours[group.label]), group.method, *_cells(group))
     return table
 
 
+def _cells(group: Group) -> list[str]:
+    summary = summarise(group)
+    if summary is None:
+        return [str(len(group.runs)), "0", *["-"] * 4]
+    scale = summary.metric.scale
+    return [
+        str(summary.num_seeds),
+        str(summary.tasks_done),
+        short_value(summary.first, scale),
+        short_value(summary.best, scale),
+        last_with_error(summary),
+        short_value(summary.lost, scale),
+    ]
+
+
 def last_with_error(summary: Summary) -> str:
-    """``88.9 ± 1.8 n=4/5``: percent in the last tenth; no error of one seed, no number where none is missing."""
+    """``88.9 ± 1.8 n=4/5``: the last tenth; no error of one seed, no number where none is missing."""
     num_last, num_all = summary.num_seeds_last, len(summary.group.runs)
-    error = f" ± {100 * summary.last_standard_error:.1f}" if num_last > 1 else ""
-    return f"{100 * summary.last:.1f}{error}" + ("" if num_last == num_all else f" n={num_last}/{num_all}")
+    error = summary.last_standard_error if num_last > 1 else None
+    value = mean_with_error(summary.last, error, summary.metric)
+    return value + ("" if num_last == num_all else f" n={num_last}/{num_all}")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 
-from lop_engine.experiment.components import Scale, factor_of
+from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.experiment.typed import describe_seeds
 
 
@@ -59,6 +59,20 @@ def with_error(mean: float, error: float) -> str:
 def short_value(value: float, scale: Scale) -> str:
     """A metric in few characters: percent with one decimal, others to three digits."""
     return f"{100 * value:.1f}" if factor_of(scale) == 100 else significant(value)
+
+
+def mean_with_error(mean: float, error: float | None, measure: Metric) -> str:
+    """``88.9 ± 1.8``: percent with one decimal, others to the place of their error; the mean alone without one."""
+    if error is None:
+        return short_value(mean, measure.scale)
+    if measure.factor == 100:
+        return f"{100 * mean:.1f} ± {100 * error:.1f}"
+    return with_error(mean, error)
+
+
+def column_heading(measure: Metric) -> str:
+    """A metric as the heading of a narrow column: ``test %``, ``online error``."""
+    return f"{measure.title.removesuffix(' accuracy')} %" if measure.unit == "%" else measure.title
 
 
 def quantity(x: float, unit: str) -> str:

@@ -38,7 +38,7 @@ from lop_tui.dashboard.rows import (
     find_notices,
 )
 from lop_tui.dashboard.settings import Request
-from lop_tui.palette import assign_colours
+from lop_tui.palette import colours_of
 
 MARKERS = "ox+*#%@&"
 """Told apart without colour: a line's marker where there is none."""
@@ -174,9 +174,8 @@ def find_nested(runs_dir: Path) -> list[Path]:
 
 
 def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
-    labels = [group.label for group in group_runs(runs)]
-    colours = assign_colours(labels)
-    return {label: Style(colours[label], MARKERS[i % len(MARKERS)]) for i, label in enumerate(labels)}
+    colours = colours_of(group_runs(runs))
+    return {label: Style(colours[label], MARKERS[i % len(MARKERS)]) for i, label in enumerate(colours)}
 
 
 def _until(run: RunView, task: int) -> RunView:

@@ -24,7 +24,7 @@ from lop_engine.analysis.bands import Band
 from lop_engine.errors import UserError
 from lop_tui.figures.room import is_cramped, needed, room
 from lop_tui.output import writing
-from lop_tui.palette import assign_colours
+from lop_tui.palette import colours_of
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -97,7 +97,7 @@ class Look:
 
     def colours_of(self, groups: Sequence[Group]) -> dict[str, str]:
         """A colour for each group's label."""
-        return assign_colours([group.label for group in groups]) | dict(self.colours)
+        return colours_of(groups) | dict(self.colours)
 
 
 DEFAULT = Look()

@@ -214,11 +214,28 @@ def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
 
 
 def test_methods_keep_their_colours_whatever_else_ran():
-    assert assign_colours(["bp", "cbp"]) == {name: seen.method(name).colour for name in ("bp", "cbp")}
-    many = [f"bp step_size={10.0**-i:g}" for i in range(3)] + ["mine", "cbp"]
+    own = {name: seen.method(name).colour for name in ("bp", "cbp")}
+    assert assign_colours([("bp", "bp"), ("cbp", "cbp")]) == own
+    many = [(f"bp step_size={10.0**-i:g}", "bp") for i in range(3)] + [("mine", "unknown"), ("cbp", "cbp")]
     colours = assign_colours(many)
-    assert colours["cbp"] == seen.method("cbp").colour
+    assert list(colours) == [label for label, _ in many]
+    assert colours["cbp"] == own["cbp"]
     assert len(set(colours.values())) == len(many)
+
+
+def test_a_colour_goes_by_the_method_and_not_by_the_experiment_s_name():
+    own = {name: seen.method(name).colour for name in ("bp", "cbp", "snp")}
+    colours = assign_colours([("bp", "cbp"), ("cbp", "snp"), ("tuned", "bp"), ("tuned again", "bp")])
+    assert (colours["bp"], colours["cbp"], colours["tuned"]) == (own["cbp"], own["snp"], own["bp"])
+    assert colours["tuned again"] not in own.values()
+
+
+def test_the_spec_s_method_gives_the_colour_in_every_view(tmp_path):
+    make_run(tmp_path / "runs", "slow", num_tasks=90, spec={"agent": "bp", "weight_decay": 1e-4})
+    lop("plot", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
+    assert seen.method("l2").colour.lower() in (tmp_path / "figure.svg").read_text()
+    lop("report", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "page.html")
+    assert f"background: {seen.method('l2').colour}" in (tmp_path / "page.html").read_text()
 
 
 def headings(frame: str) -> list[str]:
