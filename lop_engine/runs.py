@@ -30,6 +30,9 @@ from lop_engine.store import TableTail
 
 LOOK_AT_JOBS_EVERY_S = 15.0
 
+_LONGEST_TASK = 10**12
+"""In examples: no stream is longer."""
+
 Series = Mapping[str, np.ndarray]
 """By metric: its value at the end of each task, float64; NaN where it is null."""
 
@@ -69,19 +72,19 @@ class RunView:
 
     @cached_property
     def method(self) -> str:
-        """The name of the method that the run trains."""
-        return str(_name(self.components, "method") or method_name(self.spec))
+        """The name of the method that the run trains; empty if run.json cannot be read."""
+        return str(_name(self.components, "method") or method_name(self.spec) or "")
 
     @cached_property
     def problem_name(self) -> str:
         """The name of the problem."""
-        return str(_name(self.components, "problem") or self.spec.get("problem", DEFAULT))
+        return str(_name(self.components, "problem") or self.spec.get("problem") or DEFAULT)
 
     @property
     def x_per_task(self) -> int:
         """Length of a task on the x axis, in the unit that its problem counts in."""
         length = self.components.get("x_per_task", 1)
-        return length if isinstance(length, int) and length > 0 else 1
+        return length if isinstance(length, int) and 0 < length < _LONGEST_TASK else 1
 
     @cached_property
     def steps_per_task(self) -> int:
@@ -238,7 +241,8 @@ class _RunReader:
     def _metrics(self) -> list[str]:
         """The metrics that the records may hold: all that are known, and those that the spec names."""
         named = self._spec.get("metrics")
-        return list(dict.fromkeys([*seen.metric_names(), *(named if isinstance(named, list) else [])]))
+        own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+        return list(dict.fromkeys([*seen.metric_names(), *own]))
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
@@ -266,7 +270,8 @@ class _RunReader:
 
 def _name(components: Mapping[str, Any], kind: str) -> object:
     one = components.get(kind)
-    return one.get("name") if isinstance(one, dict) else None
+    name = one.get("name") if isinstance(one, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

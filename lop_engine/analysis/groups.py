@@ -29,19 +29,24 @@ class Group:
         return self.experiment if self.setting == "default" else f"{self.experiment} {self.setting}"
 
     @property
+    def example(self) -> RunView | None:
+        """A run that stands for all in what they have in common: the first whose run.json could be read."""
+        return next((run for run in self.runs if run.spec), self.runs[0] if self.runs else None)
+
+    @property
     def method(self) -> str:
         """The name of the method that the runs train."""
-        return self.runs[0].method if self.runs else ""
+        return self.example.method if self.example else ""
 
     @property
     def problem(self) -> Problem:
         """The problem of the runs."""
-        return seen.problem(self.runs[0].problem_name) if self.runs else seen.problem(DEFAULT)
+        return seen.problem(self.example.problem_name if self.example else DEFAULT)
 
     @property
     def x_per_task(self) -> int:
         """Length of a task on the x axis, in `problem.x_unit`: 1 if that is tasks."""
-        return self.runs[0].x_per_task if self.runs else 1
+        return self.example.x_per_task if self.example and self.problem.x_unit != "tasks" else 1
 
     @property
     def num_tasks(self) -> int:

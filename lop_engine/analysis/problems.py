@@ -17,7 +17,25 @@ class OneProblem:
     problem: Problem
     runs: tuple[RunView, ...]
     others: tuple[tuple[str, int], ...]
-    """Name and number of runs of each other problem."""
+    """Name and number of runs of each other problem, in the order of the first run of each after this problem's."""
+
+    @property
+    def recorded(self) -> list[str]:
+        """The metrics that some of the runs recorded: those that are described, in their order, then the others."""
+        names = list(dict.fromkeys(name for run in self.runs for name in run.series))
+        described = [name for name in seen.metric_names() if name in names]
+        return list(dict.fromkeys([*described, *names]))
+
+    @property
+    def headline(self) -> str:
+        """The problem's; of a problem that is not described, the first metric that was recorded, or empty."""
+        return self.problem.headline or next(iter(self.recorded), "")
+
+    @property
+    def charts(self) -> list[str]:
+        """The metrics to show, in order: what the problem shows first, or its headline; then all that were recorded."""
+        first = [*self.problem.charts] or [self.headline]
+        return [name for name in dict.fromkeys([*first, *self.recorded]) if name]
 
     @property
     def note(self) -> str:
@@ -48,14 +66,21 @@ def default_metrics(problem: Problem, runs: Iterable[RunView]) -> list[str]:
 def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
     """The runs of one problem: by default, of the one with the most runs, and among equals the first.
 
+    A run whose run.json cannot be read counts to the problem of its setting; if that is unknown too, to the one shown.
+
     Args:
         name: the problem to show, if any run has it.
     """
-    counted = Counter(run.problem_name for run in runs)
+    of_setting = {(run.experiment, run.setting): run.problem_name for run in runs if run.spec}
+    named = [run.problem_name if run.spec else of_setting.get((run.experiment, run.setting)) for run in runs]
+    counted = Counter(one for one in named if one is not None)
     most = next((one for one, _ in counted.most_common(1)), DEFAULT)
     chosen = name if name and name in counted else most
-    others = tuple((other, number) for other, number in counted.items() if other != chosen)
-    return OneProblem(seen.problem(chosen), tuple(run for run in runs if run.problem_name == chosen), others)
+    names = list(counted)
+    after = names.index(chosen) + 1 if chosen in names else 0
+    others = tuple((other, counted[other]) for other in [*names[after:], *names[:after]] if other != chosen)
+    shown = tuple(run for run, one in zip(runs, named, strict=True) if one in (chosen, None))
+    return OneProblem(seen.problem(chosen), shown, others)
 
 
 def _runs(number: int) -> str:

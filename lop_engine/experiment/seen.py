@@ -8,18 +8,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, get_args
 
-from lop_engine.experiment.components import Better, Component, Method, Metric, Problem, Scale, Unit
-from lop_engine.experiment.registry import METHODS, METRICS, PROBLEMS
+from lop_engine.experiment.components import Better, Component, Method, Metric, Need, Problem, Scale, Unit
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS
 from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stored import method_keys
+from lop_engine.experiment.stored import method_keys, stored_spec
+from lop_engine.logs import plain
 
 #: What run.json says of a component of each kind.
 _SHOWN = {
-    "problem": ("name", "title", "headline", "metrics", "charts", "together", "x_unit"),
-    "network": ("name", "title"),
+    "problem": ("name", "title", "headline", "metrics", "charts", "together", "x_unit", "provides"),
+    "network": ("name", "title", "provides"),
     "method": ("name", "title", "colour"),
-    "metrics": ("name", "title", "unit", "scale", "from_zero", "least_span", "cost_in_epochs", "better"),
+    "metrics": ("name", "title", "unit", "scale", "from_zero", "least_span", "cost_in_epochs", "better", "needs"),
 }
+_LONGEST = 200
+"""Characters of a title."""
+_LARGEST = 1e9
+"""Of a metric's shortest axis and of its cost."""
 
 _remembered: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
 
@@ -60,18 +65,19 @@ def remember(content: Any) -> None:
 def metric(name: str) -> Metric:
     """A metric of that name; an unknown one is shown by its name."""
     found = METRICS[name] if name in METRICS else _remembered["metrics"].get(name)
-    return found or Metric(name=name, title=name.replace("_", " "), takes=())
+    return found or Metric(name=name, title=plain(name.replace("_", " ")), takes=())
 
 
 def method(name: str) -> Method:
     found = METHODS[name] if name in METHODS else _remembered["method"].get(name)
-    return found or Method(name=name, title=name)
+    return found or Method(name=name, title=plain(name))
 
 
 def problem(name: str) -> Problem:
     """A problem of that name; of an unknown one nothing is shown but the name."""
     found = PROBLEMS[name] if name in PROBLEMS else _remembered["problem"].get(name)
-    return found or Problem(name=name, title=name, headline="", network="", metrics=(), examples_per_task=lambda _: 0)
+    unknown = Problem(name=name, title=plain(name), headline="", network="", metrics=(), examples_per_task=lambda _: 0)
+    return found or unknown
 
 
 def metric_names() -> list[str]:
@@ -79,16 +85,58 @@ def metric_names() -> list[str]:
     return list(dict.fromkeys([*METRICS, *_remembered["metrics"]]))
 
 
+def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str, Any]) -> str:
+    """Why a metric cannot be measured in a run: ``a linear network has no hidden units``; empty if nothing says so.
+
+    Args:
+        values: the spec in run.json.
+        components: what run.json says of the components.
+    """
+    spec = stored_spec(values)
+    problem = _provider(spec.parts.problem if spec else None, components.get("problem"), PROBLEMS)
+    network = _provider(spec.parts.network if spec else None, components.get("network"), NETWORKS)
+    if problem is None or network is None:
+        return ""
+    lacking = metric(name).needs - problem[1] - network[1]
+    if "hidden units" in lacking:
+        return f"a {network[0]} network has no hidden units"
+    return f"{problem[0]} has no {' and no '.join(sorted(lacking))}" if lacking else ""
+
+
+def _provider(
+    part: Component | None, content: Any, known: Mapping[str, Component]
+) -> tuple[str, frozenset[Need]] | None:
+    """Title of a problem or a network, and what it provides; None if that is unknown."""
+    with suppress(TypeError, KeyError):
+        if part is None and content["name"] in known:
+            part = known[content["name"]]
+        return (part.title, part.provides) if part else (_plain(content["title"]), _needs(content["provides"]))
+    return None
+
+
 def _shown(one: Component, kind: str) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in _SHOWN[kind]}
+    values = {name: getattr(one, name) for name in _SHOWN[kind]}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
 
 
 def _checked(content: Mapping[str, Any], **expected: type | tuple[type, ...]) -> dict[str, Any]:
-    """The entries of a description, each of its type. Raises TypeError, KeyError."""
+    """The entries of a description, each of its type; texts to show as plain lines. Raises TypeError, KeyError."""
     for name, types in expected.items():
         if not isinstance(content[name], types):
             raise TypeError(name)
-    return {name: content[name] for name in expected}
+    shown = {name: _plain(content[name]) for name in ("title", "x_unit") if name in expected}
+    return {name: content[name] for name in expected} | shown
+
+
+def _plain(text: str) -> str:
+    """A title as one line. Raises TypeError."""
+    if not isinstance(text, str) or not text or len(text) > _LONGEST:
+        raise TypeError("not a title")
+    return plain(text)
+
+
+def _needs(names: Any) -> frozenset[Need]:
+    return frozenset(one for one in get_args(Need) if isinstance(names, list | tuple) and one in names)
 
 
 def _metric(content: Mapping[str, Any]) -> Metric:
@@ -102,8 +150,12 @@ def _metric(content: Mapping[str, Any]) -> Metric:
         values[key] = content.get(key, default)
         if values[key] not in choices:
             raise TypeError(key)
+    if not 0 <= values["least_span"] <= _LARGEST:
+        raise TypeError("least_span")
     cost = content.get("cost_in_epochs", 0)
-    return Metric(**values, cost_in_epochs=cost if isinstance(cost, number) else 0, takes=())
+    is_cost = isinstance(cost, number) and 0 <= cost <= _LARGEST
+    needs = _needs(content.get("needs"))
+    return Metric(**values, cost_in_epochs=cost if is_cost else 0, needs=needs, takes=())
 
 
 def _method(content: Mapping[str, Any]) -> Method:
@@ -117,7 +169,13 @@ def _problem(content: Mapping[str, Any]) -> Problem:
     values = _checked(content, name=str, title=str, headline=str, x_unit=str)
     metrics, charts, together = (tuple(map(str, content.get(key) or ())) for key in ("metrics", "charts", "together"))
     return Problem(
-        **values, metrics=metrics, charts=charts, together=together, network="", examples_per_task=lambda spec: 0
+        **values,
+        metrics=metrics,
+        charts=charts,
+        together=together,
+        provides=_needs(content.get("provides")),
+        network="",
+        examples_per_task=lambda spec: 0,
     )
 
 

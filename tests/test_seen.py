@@ -1,0 +1,124 @@
+"""What viewers learn from run.json of components that are not installed, however it is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lop_engine.analysis import group_runs
+from lop_engine.analysis.problems import one_problem
+from lop_engine.experiment import seen
+from lop_engine.rundir import write_json
+from lop_engine.runs import RunsReader
+from tests.helpers import make_run
+from tests.toys import REGRESSION, STREAM, described, make_toy
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+
+
+def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Path) -> None:
+    make_toy(tmp_path)
+    (group,) = group_runs(RunsReader(tmp_path).read().runs)
+    assert (group.method, group.problem.title, group.problem.x_unit) == ("dropout", "Toy regression", "examples")
+    assert (group.x_per_task, seen.method("dropout").colour) == (500, "#AA3377")
+    assert seen.metric("squared_error").heading == "squared error, log scale"
+    assert seen.metric("never_described").heading == "never described"
+
+
+@pytest.mark.parametrize(
+    ("metric", "components", "expected"),
+    [
+        ("dormant_proportion", STREAM, "a flat network has no hidden units"),
+        ("dormant_proportion", REGRESSION, ""),
+        ("test_accuracy", STREAM, "Toy stream has no test set"),
+        ("online_accuracy", STREAM, ""),
+        ("dormant_proportion", {"problem": STREAM["problem"], "network": {"name": "linear"}}, ""),
+        ("dormant_proportion", {}, ""),
+        ("dormant_proportion", {"network": 7, "problem": []}, ""),
+    ],
+)
+def test_why_a_metric_cannot_be_measured(metric: str, components: Any, expected: str) -> None:
+    if components.get("network") == {"name": "linear"}:
+        expected = "a linear network has no hidden units"
+    assert seen.why_unmeasured(metric, {"agent": "dropout"}, components) == expected
+
+
+def test_a_linear_network_is_known_from_the_spec_alone() -> None:
+    spec = {"agent": "linear", "step_size": 0.01, "num_tasks": 2, "num_showings": 1}
+    assert seen.why_unmeasured("stable_rank", spec, {}) == "a linear network has no hidden units"
+    assert seen.why_unmeasured("stable_rank", spec | {"agent": "bp"}, {}) == ""
+
+
+def test_a_run_that_cannot_be_read_counts_to_the_problem_of_its_setting(tmp_path: Path) -> None:
+    broken = make_toy(tmp_path, "toy", 0)
+    make_toy(tmp_path, "toy", 1)
+    lost = make_run(tmp_path, "another")
+    for run in (broken, lost):
+        run.run_json.write_text("[")
+    found = one_problem(RunsReader(tmp_path).read().runs)
+    assert (found.problem.name, found.others) == ("toy_regression", ())
+    assert [run.dir for run in found.runs] == [lost, broken, found.runs[2].dir]
+    toy = group_runs(found.runs)[1]
+    assert (toy.method, toy.problem.name, toy.x_per_task) == ("dropout", "toy_regression", 500)
+
+
+def test_the_others_follow_in_their_order(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp")
+    make_toy(tmp_path, "regression")
+    make_toy(tmp_path, "stream", components=STREAM)
+    runs = RunsReader(tmp_path).read().runs
+    assert one_problem(runs).problem.name == "continual_imagenet"
+    assert one_problem(runs, "toy_regression").others == (("toy_stream", 1), ("continual_imagenet", 1))
+    assert one_problem(runs, "gone").problem.name == "continual_imagenet"
+
+
+def test_an_unknown_problem_shows_what_was_recorded(tmp_path: Path) -> None:
+    make_toy(tmp_path, components={"problem": {"name": "secret"}}, metrics=["b_loss", "train_loss"])
+    found = one_problem(RunsReader(tmp_path).read().runs)
+    assert (found.problem.title, found.headline, found.charts) == ("secret", "train_loss", ["train_loss", "b_loss"])
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*"ab", "name", "title"]), inner),
+    max_leaves=6,
+)
+
+
+@st.composite
+def malformed(draw: st.DrawFn) -> Any:
+    """Components of a regression of which some parts are something else."""
+    found: dict[str, Any] = {
+        **REGRESSION,
+        "metrics": [described("squared_error", "[bold]error[/"), draw(anything)],
+    }
+    for kind in draw(st.lists(st.sampled_from([*found]), max_size=3)):
+        inner = found[kind]
+        if isinstance(inner, dict) and draw(st.booleans()):
+            found[kind] = inner | {draw(st.sampled_from([*inner, "charts"])): draw(anything)}
+        else:
+            found[kind] = draw(anything)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(components=malformed() | anything)
+def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
+    tmp_path = tmp_path_factory.mktemp("runs")
+    for known in seen._remembered.values():
+        known.clear()
+    run = make_toy(tmp_path)
+    write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
+    (view,) = RunsReader(tmp_path).read().runs
+    assert view.problem is None
+    found = one_problem([view])
+    (group,) = group_runs(found.runs)
+    assert all(isinstance(text, str) and text.isprintable() for text in (group.problem.title, group.problem.x_unit))
+    assert seen.method(group.method).colour in ("", "#AA3377")
+    assert all(isinstance(name, str) for name in found.charts)
+    assert isinstance(seen.why_unmeasured("dormant_proportion", view.spec, view.components), str)
