@@ -99,6 +99,12 @@ def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
     return ()
 
 
+def published_baseline(spec: Mapping[str, Any]) -> Level | None:
+    """The linear baseline's level, the same over all tasks, if a run's tasks and images are the paper's."""
+    linear = {"agent": "linear", "network": "linear", "step_size": 0.01, "weight_decay": 0.0}
+    return next(iter(published_levels({**spec, **linear})), None)
+
+
 def unlike_paper(run: Spec) -> list[str]:
     """How a run's tasks, images and network are not the paper's, a phrase a key; empty where they are.
 

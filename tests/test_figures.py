@@ -97,7 +97,7 @@ def made(tmp_path_factory):
 def paper_runs(runs_dir, *names):
     """The first 100 tasks of two seeds of the paper's files."""
     for run in (run for name in names for run in load_runs(CFG / f"{name}.json", seeds=[0, 1])):
-        spec = run.spec.model_dump(mode="json")
+        spec = run.spec.to_dict()
         made = make_run(runs_dir, run.experiment, run.seed, setting=run.setting, tasks_done=0, spec=spec)
         append_tasks(made, make_metrics(run.experiment, 150, run.seed), 0, 100)
 

@@ -10,7 +10,7 @@ from lop_engine.analysis.groups import Group
 from lop_engine.analysis.paired import Difference, compare
 from lop_engine.analysis.protocol import differences
 from lop_engine.analysis.statistics import PairedTest, holm, paired_test
-from lop_engine.experiment.stored import own_keys_of_method
+from lop_engine.experiment.stored import own_keys_of_methods
 
 StretchName = Literal["end", "last", "area"]
 
@@ -69,7 +69,7 @@ def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
     run_a, run_b = (next((run for run in group.runs if run.spec), None) for group in (a, b))
     if run_a is None or run_b is None:
         return {}
-    of_methods = set().union(*(own_keys_of_method(run.spec, run.components) for run in (run_a, run_b)))
+    of_methods = own_keys_of_methods(*((run.spec, run.components) for run in (run_a, run_b)))
     found = differences(run_a.spec, run_b.spec)
     return {key: pair for key, pair in found.items() if key not in of_methods}
 

@@ -37,6 +37,7 @@ def described(spec: Spec) -> dict[str, Any]:
         for kind, one in (("problem", parts.problem), ("network", parts.network), ("method", parts.method))
     }
     found["method_keys"] = sorted(method_keys(spec))
+    found["network_keys"] = sorted(parts.network.fields.model_fields)
     shown = dict.fromkeys((*spec.metrics, *parts.problem.metrics, parts.problem.headline, *parts.problem.together))
     found["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
     found["steps_per_task"] = spec.steps_per_task

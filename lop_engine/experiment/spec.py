@@ -195,7 +195,7 @@ class Spec:
             if key in self._values:
                 return self._values[key]
             for fields in self._fields:
-                if hasattr(fields, key):
+                if hasattr(fields, key) and not hasattr(Fields, key):
                     return getattr(fields, key)
         raise AttributeError(f"no key {key} in this experiment")
 

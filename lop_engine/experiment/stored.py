@@ -13,6 +13,7 @@ _ABSENT = object()
 
 #: Keys that make a method whatever the method is: they may differ between two that are compared.
 _LEARNER_KEYS = frozenset({"agent", "opt", "step_size", "weight_decay"})
+_NONE = frozenset[str]()
 
 
 def stored_spec(values: Mapping[str, Any]) -> Spec | None:
@@ -50,22 +51,30 @@ def not_default(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.to_dict().items() if spec.defaults.get(key, _ABSENT) != value}
 
 
-def own_keys_of_method(values: Mapping[str, Any], components: Mapping[str, Any]) -> frozenset[str]:
-    """The keys that make a run's method: those of learners, of its method and optimiser, of a network that is its own.
+def own_keys_of_methods(*runs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> frozenset[str]:
+    """The keys in which runs may differ because their methods do.
+
+    They are those of learners, of the runs' methods and optimisers, and of all networks if one belongs to its method.
 
     Args:
-        values: the spec in a run.json.
-        components: what that says of components, see `seen.described`.
+        runs: for each, the spec in its run.json, and what that says of components, see `seen.described`.
     """
+    own = frozenset[str]().union(*(_own_keys(*run)[0] for run in runs))
+    return own.union(*(_own_keys(*run)[1] for run in runs)) if "network" in own else own
+
+
+def _own_keys(values: Mapping[str, Any], components: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The keys of a run's method, and those of its network."""
     spec = stored_spec(values)
-    if spec is None:
-        keys = components.get("method_keys")
-        return _LEARNER_KEYS | (frozenset(map(str, keys)) if isinstance(keys, list) else frozenset())
-    return method_keys(spec)
+    if spec:
+        return method_keys(spec), frozenset(spec.parts.network.fields.model_fields)
+    method, network = (components.get(name) for name in ("method_keys", "network_keys"))
+    method, network = (frozenset(map(str, keys)) if isinstance(keys, list) else _NONE for keys in (method, network))
+    return _LEARNER_KEYS | method, network
 
 
 def method_keys(spec: Spec) -> frozenset[str]:
-    """The same of a spec."""
+    """The keys of learners, of a spec's method and optimiser, and of a network that belongs to the method."""
     parts = spec.parts
     keys = set(_LEARNER_KEYS) | parts.method.fields.model_fields.keys()
     if parts.optimizer:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from lop_engine.analysis import Group, Summary, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level
+from lop_engine.analysis.problems import default_metrics, one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.published import published_levels
+from lop_engine.experiment.components import Problem
+from lop_engine.published import published_baseline
 from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.reading import read_runs
+from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.rows import flag_lines
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class _Plan:
     """What is to be drawn, and what a person should know of it."""
 
     groups: list[Group]
+    problem: Problem
+    """Of all groups."""
     metrics: list[str]
     every_group: list[Group]
     """Also those that were not asked for: they keep their colours, and linear runs are a baseline."""
@@ -69,20 +73,33 @@ def _refuse_endless(figure: "Figure", path: Path, look: "Look") -> None:
 
 
 def _planned(request: Request) -> _Plan:
-    experiment, words = experiment_among(request.words) if request.kind == "sweep" else ("", request.words)
-    metrics = metrics_among(words, by_default=["all"] if request.kind == "metrics" else [])
     chosen, runs = read_runs("plot", request.runs_dir, request.where)
-    groups = group_runs(chosen)
-    notes = [f"cannot be read: {run.problem}" for run in chosen if run.problem] + flag_lines(chosen)
+    shown = one_problem(chosen)
+    every = default_metrics(shown.problem, shown.runs)
+    known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in shown.runs for metric in run.series)]))
+    experiment, words = experiment_among(request.words, known) if request.kind == "sweep" else ("", request.words)
+    if request.kind == "metrics":
+        words = words or ["all"]
+    metrics = metrics_among(words, every, known)
+    groups = group_runs(shown.runs)
+    notes = [shown.note] if shown.note else []
+    notes += [f"cannot be read: {run.problem}" for run in shown.runs if run.problem] + flag_lines(shown.runs)
     if request.kind == "sweep":
         groups = _one_experiment(groups, experiment)
     refuse_mixed(groups)
-    by_default = ["test_accuracy", "train_accuracy"] if request.kind == "within-task" else ["test_accuracy"]
-    plan = _Plan(groups, metrics or by_default, group_runs(runs), notes)
+    plan = _Plan(groups, shown.problem, metrics or _by_default(request, shown.problem, every), group_runs(runs), notes)
     _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
     if request.kind in ("seeds", "within-task") and len(metrics) > 1:
         raise UserError(f"plot: --kind {request.kind}: a panel is a setting here, so name one metric")
     return plan
+
+
+def _by_default(request: Request, problem: Problem, recorded: list[str]) -> list[str]:
+    """The headline; within tasks, with metrics of its kind. Of an unknown problem, the first that was recorded."""
+    headline = [problem.headline] if problem.headline else recorded[:1]
+    if not headline:
+        raise UserError(f"plot: no run in {request.runs_dir} has finished a task yet; try again later")
+    return list(problem.together or headline) if request.kind == "within-task" else headline
 
 
 def _one_experiment(groups: list[Group], name: str) -> list[Group]:
@@ -106,8 +123,8 @@ def _one_experiment(groups: list[Group], name: str) -> list[Group]:
 
 
 def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
-    """Those whose file says that method."""
-    return sorted({group.experiment for group in groups for run in group.runs if run.spec.get("agent") == method})
+    """Those that train it."""
+    return sorted({group.experiment for group in groups if group.method == method})
 
 
 def _by_size(setting: str) -> list[tuple[float, str]]:
@@ -123,13 +140,13 @@ def _by_size(setting: str) -> list[tuple[float, str]]:
 
 
 def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
-    """Refuse a metric that no run has, if it was named; pass over it among the seven."""
+    """Refuse a metric that no run has, if it was named; pass over it among the problem's."""
     recorded = {metric for group in plan.groups for run in group.runs for metric in run.series}
     missing = [metric for metric in plan.metrics if metric not in recorded]
     if not recorded or not missing:  # without any task there is nothing to tell
         return
     if explicit or len(missing) == len(plan.metrics):
-        have = ", ".join(metric for metric in seen.metric_names() if metric in recorded)
+        have = ", ".join(sorted(recorded, key=[*seen.metric_names(), *recorded].index))
         raise UserError(f"plot: {missing[0]} was not recorded in these runs (they have {have})")
     plan.notes.append(f"not recorded, so left out: {', '.join(missing)}")
     plan.metrics = [metric for metric in plan.metrics if metric in recorded]
@@ -217,23 +234,19 @@ def _sweep(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
 
 
 def _linear_level(request: Request, plan: _Plan, group: Group) -> tuple[float, str] | None:
-    """The linear baseline's test accuracy, mean over tasks and seeds; else the published one, if it was asked for."""
+    """The linear baseline's headline, mean over tasks and seeds; else the published one, if it was asked for."""
     from lop_engine.analysis import protocol_differences
 
-    linear = [one for one in plan.every_group if any(run.spec.get("agent") == "linear" for run in one.runs)]
+    linear = [one for one in plan.every_group if one.method == "linear" and one.problem == plan.problem]
     for one in (one for one in linear if one.experiment != group.experiment):
         refuse_mixed([one])
         differing = protocol_differences(group, one)
-        differing.pop("width", None)  # a linear network has none
         if differing:
             plan.notes.append(f"left out: the level of {one.label}, whose {next(iter(differing))} is another")
-        elif (level := mean_level(one, "test_accuracy")) == level:
+        elif (level := mean_level(one, plan.problem.headline)) == level:
             return level, f"{one.label} (n={sum(bool(len(run.seconds)) for run in one.runs)}/{len(one.runs)})"
-    if request.reference:
-        spec = next((run.spec for run in group.runs if run.spec), {})
-        learner = {"agent": "linear", "step_size": 0.01, "weight_decay": 0.0, "perturb_scale": 0.0, "net_type": 1}
-        for published in published_levels({**spec, **learner})[:1]:
-            return published.accuracy, "linear, published"
+    if request.reference and (published := published_baseline(next((run.spec for run in group.runs if run.spec), {}))):
+        return published.accuracy, "linear, published"
     return None
 
 
@@ -255,10 +268,12 @@ def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
 
 
 def _why(best: Summary, num_settings: int) -> str:
-    accuracy = f"{best.last * seen.metric('test_accuracy').factor:.1f} %"
+    measure = best.metric
+    value = " ".join(filter(None, (short_value(best.last, measure.scale), measure.unit)))
+    article = "an" if measure.title[:1] in "aeiou" else "a"
     return (
         f"{best.group.experiment}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
-        f"with a test accuracy of {accuracy} over the last tenth of its tasks"
+        f"with {article} {measure.title} of {value} over the last tenth of its tasks"
     )
 
 
@@ -310,5 +325,5 @@ _DRAWERS: Mapping[str, Callable[[Request, _Plan], tuple["Figure", "Look"]]] = {
 def _stem(request: Request, metrics: list[str]) -> str:
     """What a figure is called when nobody says."""
     if request.kind in ("tasks", "metrics"):
-        return "_".join(metrics) if len(metrics) < 3 and metrics != list(CONTINUAL_IMAGENET.metrics) else "metrics"
+        return "_".join(metrics) if len(metrics) < 3 and request.kind != "metrics" else "metrics"
     return request.kind.replace("-", "_")

@@ -2,15 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from lop_engine.analysis.bands import BANDS, Band
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment import seen
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 
 KINDS = ("tasks", "sweep", "methods", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
@@ -25,7 +23,7 @@ class Request:
 
     runs_dir: Path
     words: Sequence[str] = ()
-    """Metrics, ``all`` for the seven; of a sweep also the experiment or its file."""
+    """Metrics, ``all`` for the problem's; of a sweep also the experiment or its file."""
     kind: str = "tasks"
     output: Path | None = None
     bin_size: int | None = None
@@ -76,9 +74,13 @@ class Request:
             raise UserError("plot: --at names the tasks to look into; add --kind within-task")
 
 
-def experiment_among(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The experiment that one of `words` names, by itself or by its file, and the other words; '' for none."""
-    others = [word for word in words if word != "all" and word not in seen.metric_names()]
+def experiment_among(words: Sequence[str], known: Collection[str]) -> tuple[str, list[str]]:
+    """The experiment that one of `words` names, by itself or by its file, and the other words; '' for none.
+
+    Args:
+        known: names of metrics.
+    """
+    others = [word for word in words if word != "all" and word not in known]
     if len(others) > 1:
         raise UserError(f"plot: --kind sweep: shows one experiment, these are {len(others)}: {', '.join(others)}")
     name = others[0] if others else ""
@@ -87,16 +89,12 @@ def experiment_among(words: Sequence[str]) -> tuple[str, list[str]]:
     return name, [word for word in words if word not in others]
 
 
-def metrics_among(words: Sequence[str], by_default: Sequence[str] = ()) -> list[str]:
-    """The metrics that `words` name, each once. Raises UserError."""
-    words = list(words) or by_default
-    metrics = list(CONTINUAL_IMAGENET.metrics) if list(words) == ["all"] else list(dict.fromkeys(words))
+def metrics_among(words: Sequence[str], every: Sequence[str], known: Collection[str]) -> list[str]:
+    """The metrics that `words` name, each once; ``all`` means `every`. Raises UserError for one that is not `known`."""
+    metrics = list(every) if list(words) == ["all"] else list(dict.fromkeys(words))
     for metric in metrics:
-        if metric not in seen.metric_names():
-            known = ", ".join(seen.metric_names())
-            raise UserError(
-                f'plot: no metric "{metric}"{did_you_mean(metric, seen.metric_names())} (there are {known})'
-            )
+        if metric not in known:
+            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})')
     return metrics
 
 

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -94,6 +94,11 @@ class Look:
         return Curve(
             curve.task[shown], curve.mean[shown], curve.standard_error[shown], curve.num_seeds[shown], curve.bin_size
         )
+
+    def drawn(self, group: Group, metric: str) -> Curve:
+        """The same with `task` and `bin_size` in the unit of the x axis of the group's problem."""
+        curve = self.curve(group, metric)
+        return replace(curve, task=curve.task * group.x_per_task, bin_size=curve.bin_size * group.x_per_task)
 
     def colours_of(self, groups: Sequence[Group]) -> dict[str, str]:
         """A colour for each group's label."""

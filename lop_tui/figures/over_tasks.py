@@ -35,13 +35,14 @@ def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT) 
 def draw_sweep(
     groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT, baseline: Baseline | None = None
 ) -> Figure:
-    """Like `draw`, the settings of one experiment; `baseline` is a level across the panels of test accuracy."""
+    """Like `draw`, the settings of one experiment; `baseline` is a level across the panel of the headline."""
     names = shortened({group.label: _in_words(group, groups) for group in groups})
     with drawing(look):
         figure, panels = sheet(len(metrics), look, _with_counts(names))
         for panel, metric in zip(panels, metrics, strict=True):
             panel.set_title(short(groups[0].experiment), parse_math=False)
-            _draw_panel(panel, groups, metric, look, names, baseline if metric == "test_accuracy" else None)
+            is_headline = metric == groups[0].problem.headline
+            _draw_panel(panel, groups, metric, look, names, baseline if is_headline else None)
     return figure
 
 
@@ -67,14 +68,33 @@ def _with_counts(names: Mapping[str, str]) -> list[str]:
     return [f"{name} (n=30/30)" for name in names.values()]
 
 
-def name_task_axis(panel: Axes, curves: Sequence[Curve], look: Look) -> None:
-    """Set the x axis's limits, from the first task drawn to the last, and say how many tasks a bin has."""
+def name_task_axis(panel: Axes, groups: Sequence[Group], curves: Sequence[Curve], look: Look) -> None:
+    """Set the x axis's limits, from the first task drawn to the last, and say how long a bin is.
+
+    Args:
+        groups: those in the panel.
+        curves: as they are drawn, see `Look.drawn`.
+    """
+    unit = groups[0].problem.x_unit if groups else "tasks"
+    longest = max((group.x_per_task for group in groups), default=1)
     first, last = look.tasks
-    end = max((float(curve.task[-1]) + curve.bin_size / 2 for curve in curves), default=first)
-    panel.set_xlim(first - 1, end if math.isinf(last) else last)
+    end = max((float(curve.task[-1]) + curve.bin_size / 2 for curve in curves), default=first * longest)
+    panel.set_xlim((first - 1) * longest, end if math.isinf(last) else last * longest)
     panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     sizes = sorted({curve.bin_size for curve in curves})
-    panel.set_xlabel("task" if sizes in ([], [1]) else f"task (bins of {' and '.join(map(str, sizes))})")
+    if unit == "tasks":
+        panel.set_xlabel("task" if sizes in ([], [1]) else f"task (bins of {' and '.join(map(str, sizes))})")
+        return
+    panel.xaxis.set_major_formatter(lambda x, _: _readable(x))
+    panel.set_xlabel(f"{unit} (bins of {' and '.join(map(_readable, sizes))})" if sizes else unit)
+
+
+def _readable(number: float) -> str:
+    """``500``, ``1.5k``, ``2M``."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
 
 
 def _draw_panel(
@@ -87,7 +107,7 @@ def _draw_panel(
 ) -> None:
     measure = seen.metric(metric)
     factor, colours = measure.factor, look.colours_of(groups)
-    curves = [(group, curve) for group in groups if len((curve := look.curve(group, metric)).task)]
+    curves = [(group, curve) for group in groups if len((curve := look.drawn(group, metric)).task)]
     is_log = measure.scale == "log" if look.log is None else look.log
     if is_log:
         is_log = set_log_scale(panel, measure, [float(mean) for _, curve in curves for mean in curve.mean * factor])
@@ -98,8 +118,8 @@ def _draw_panel(
         ends.append(End(float(curve.task[-1]), float(curve.mean[-1]) * factor, text, colours[group.label]))
     if baseline:
         ends.append(_draw_baseline(panel, baseline, factor, look))
-    name_task_axis(panel, [curve for _, curve in curves], look)
-    if look.reference and metric == "test_accuracy":
+    name_task_axis(panel, groups, [curve for _, curve in curves], look)
+    if look.reference and groups and metric == groups[0].problem.headline:
         _draw_reference(panel, [group for group, _ in curves], colours, look)
     finish_axes(panel, measure, is_log)
     label_ends(panel, ends, look)
@@ -119,7 +139,7 @@ def _draw_reference(panel: Axes, groups: Sequence[Group], colours: Mapping[str, 
     """A diamond where the paper has a mean, in the colour of the setting it is of."""
     first, last = look.tasks
     shown = [
-        (level.task, 100 * level.accuracy, colours[group.label])
+        (level.task * group.x_per_task, 100 * level.accuracy, colours[group.label])
         for group in groups
         for level in published_levels(next((run.spec for run in group.runs if run.spec), {}))
         if first <= level.task <= last

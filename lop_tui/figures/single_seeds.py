@@ -31,11 +31,11 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
         for panel, group, table in zip(panels, groups, tables, strict=True):
             for values in table.values:
                 panel.plot(table.task, values * measure.factor, color=colours[group.label], linewidth=0.5, alpha=0.45)
-            curve = look.curve(group, metric)
+            curve = look.drawn(group, metric)
             draw_curve(panel, curve, measure.factor, colours[group.label], Look(style=look.style, band="none"))
             panel.set_title(_heading(group), parse_math=False)
         for panel in panels:
-            name_task_axis(panel, [look.curve(group, metric) for group in groups], look)
+            name_task_axis(panel, groups, [look.drawn(group, metric) for group in groups], look)
             finish_axes(panel, measure, is_log)
         label_outer(panels)
     return figure
@@ -52,7 +52,7 @@ def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> 
         for panel, group, table in zip(panels, groups, tables, strict=True):
             image = _draw_cells(panel, table, measure.factor, scale)
             panel.set_title(_heading(group), parse_math=False)
-            name_task_axis(panel, [look.curve(group, metric)], look)
+            name_task_axis(panel, [group], [look.drawn(group, metric)], look)
             panel.set_xlim(*_edges(table)[[0, -1]])
             panel.set_ylabel("seed")
         if image is not None:
@@ -68,9 +68,10 @@ def _heading(group: Group) -> str:
 
 
 def _shown(group: Group, metric: str, look: Look) -> SeedTable:
-    table = seed_table(group, metric, look.bin_size)
+    """The bins that are drawn, with `task` and `bin_size` in the unit of the x axis."""
+    table, length = seed_table(group, metric, look.bin_size), group.x_per_task
     shown = (table.task >= look.tasks[0]) & (table.task <= look.tasks[1])
-    return SeedTable(table.seeds, table.task[shown], table.values[:, shown], table.bin_size)
+    return SeedTable(table.seeds, table.task[shown] * length, table.values[:, shown], table.bin_size * length)
 
 
 def _set_scale(panel: Axes, measure: Metric, look: Look, values: Sequence[np.ndarray]) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ def _finish(panel: Axes, one: TaskEpochs, metrics: Sequence[str], look: Look, is
     measure = seen.metric(metrics[0])
     finish_axes(panel, measure, is_log)
     if len(metrics) > 1:
-        panel.set_ylabel("accuracy (%)")
+        panel.set_ylabel(replace(measure, title=_shared_words(metrics) or measure.title).label)
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.margins(x=0.02)
@@ -96,9 +97,17 @@ def _shade(colour: str, number: int, one: TaskEpochs) -> str:
 
 
 def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
-    names = [seen.metric(metric).title.removesuffix(" accuracy") for metric in metrics]
+    shared = _shared_words(metrics)
+    names = [seen.metric(metric).title.removesuffix(f" {shared}") for metric in metrics]
     lines = [
         Line2D([], [], color=ink("#666666"), linestyle=dashes, linewidth=look.looks.line_width)
         for dashes, _ in zip(_DASHES, names, strict=False)
     ]
     legend_above(panel, lines, names)
+
+
+def _shared_words(metrics: Sequence[str]) -> str:
+    """The last words that all titles have: ``accuracy`` of test accuracy and train accuracy."""
+    in_reverse = zip(*(reversed(seen.metric(metric).title.split()) for metric in metrics), strict=False)
+    shared = takewhile(lambda words: len(set(words)) == 1, in_reverse)
+    return " ".join(reversed([words[0] for words in shared]))
