@@ -1,7 +1,7 @@
 """Runs of several problems in one directory: a view shows one problem at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from lop_engine.experiment import seen
@@ -38,6 +38,12 @@ class OneProblem:
         return [name for name in dict.fromkeys([*first, *self.recorded]) if name]
 
     @property
+    def metrics(self) -> list[str]:
+        """The problem's metrics that some of the runs recorded, in its order; of an unknown problem, all recorded."""
+        recorded = self.recorded
+        return [name for name in self.problem.metrics if name in recorded] or recorded
+
+    @property
     def note(self) -> str:
         """How to see the others: one line; empty if there are none."""
         if not self.others:
@@ -49,20 +55,6 @@ class OneProblem:
         return f"showing {shown}; {theirs}"
 
 
-def by_problem(runs: Iterable[RunView]) -> list[OneProblem]:
-    """The runs of each problem in turn, in the order in which problems first occur."""
-    found: dict[str, list[RunView]] = {}
-    for run in runs:
-        found.setdefault(run.problem_name, []).append(run)
-    return [OneProblem(seen.problem(name), tuple(its_runs), ()) for name, its_runs in found.items()]
-
-
-def default_metrics(problem: Problem, runs: Iterable[RunView]) -> list[str]:
-    """The metrics of a problem that some of `runs` recorded, in its order; of an unknown problem, all recorded."""
-    recorded = dict.fromkeys(metric for run in runs for metric in run.series)
-    return [metric for metric in problem.metrics if metric in recorded] or list(recorded)
-
-
 def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
     """The runs of one problem: by default, of the one with the most runs, and among equals the first.
 
@@ -71,16 +63,29 @@ def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
     Args:
         name: the problem to show, if any run has it.
     """
-    of_setting = {(run.experiment, run.setting): run.problem_name for run in runs if run.spec}
-    named = [run.problem_name if run.spec else of_setting.get((run.experiment, run.setting)) for run in runs]
-    counted = Counter(one for one in named if one is not None)
+    counted = Counter(one for one in _problem_names(runs) if one is not None)
     most = next((one for one, _ in counted.most_common(1)), DEFAULT)
     chosen = name if name and name in counted else most
     names = list(counted)
     after = names.index(chosen) + 1 if chosen in names else 0
     others = tuple((other, counted[other]) for other in [*names[after:], *names[:after]] if other != chosen)
-    shown = tuple(run for run, one in zip(runs, named, strict=True) if one in (chosen, None))
-    return OneProblem(seen.problem(chosen), shown, others)
+    return OneProblem(seen.problem(chosen), _of_problem(runs, (chosen, None)), others)
+
+
+def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
+    """The runs of each problem in turn, for listings: that with the most runs first, then in the runs' order."""
+    first = one_problem(runs)
+    return [first, *(OneProblem(seen.problem(name), _of_problem(runs, (name,)), ()) for name, _ in first.others)]
+
+
+def _problem_names(runs: Sequence[RunView]) -> list[str | None]:
+    """The name of each run's problem; None if neither its run.json nor one of its setting can be read."""
+    of_setting = {(run.experiment, run.setting): run.problem_name for run in runs if run.spec}
+    return [run.problem_name if run.spec else of_setting.get((run.experiment, run.setting)) for run in runs]
+
+
+def _of_problem(runs: Sequence[RunView], names: Container[str | None]) -> tuple[RunView, ...]:
+    return tuple(run for run, name in zip(runs, _problem_names(runs), strict=True) if name in names)
 
 
 def _runs(number: int) -> str:

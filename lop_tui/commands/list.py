@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -11,12 +10,16 @@ from typing import Any
 from rich.table import Table
 
 from lop_engine.analysis import Group, group_runs, summarise
+from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.experiment import seen
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.logs import plain
 from lop_engine.rundir import FileClock
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error
 from lop_tui.dashboard import formats
+from lop_tui.dashboard.formats import column_heading
 from lop_tui.dashboard.rows import flag_lines
 
 _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
@@ -24,13 +27,16 @@ _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
 
 def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
     """Print a line a setting. Raises UserError, also where there are no such runs."""
-    groups = group_runs(read_runs("list", runs_dir, where)[0])
+    runs, _ = read_runs("list", runs_dir, where)
+    groups = group_runs(runs)
     if as_json:
         answer = {"runs_dir": str(runs_dir), "settings": [_as_dict(group) for group in groups]}
         print_json(answer)
         return 0
     console = Console(pipe_width=160)
-    console.print(_table(groups, console.width))
+    problems = by_problem(runs)
+    for one in problems:
+        console.print(_table(one, console.width, is_alone=len(problems) == 1))
     for run in (run for group in groups for run in group.runs if run.problem):
         say(console, f"cannot be read: {run.dir.name}: {run.problem}")
     for line in flag_lines([run for group in groups for run in group.runs]):
@@ -44,14 +50,19 @@ def _as_dict(group: Group) -> dict[str, Any]:
     summary = summarise(group)
     num_seeds = summary.num_seeds_last if summary else 0
     size, changed_at = _on_disk(group)
+    is_accuracy = group.problem.headline == CONTINUAL_IMAGENET.headline
     return {
         "experiment": group.experiment,
         "setting": group.setting,
+        "method": group.method,
+        "problem": group.problem.name,
         "seeds": len(group.runs),
         "states": dict(Counter(run.state for run in group.runs).most_common()),
         "tasks_done": [min(done), max(done)],
         "num_tasks": group.num_tasks,
-        "test_accuracy_last_tenth": summary.last if summary else None,
+        "headline": group.problem.headline,
+        "headline_last_tenth": summary.last if summary else None,
+        **({"test_accuracy_last_tenth": summary.last if summary else None} if is_accuracy else {}),
         "standard_error": summary.last_standard_error if summary and num_seeds > 1 else None,
         "num_seeds": num_seeds,
         "flags": flag_lines(group.runs),
@@ -60,15 +71,19 @@ def _as_dict(group: Group) -> dict[str, Any]:
     }
 
 
-def _table(groups: Sequence[Group], width: int) -> Table:
+def _table(one: OneProblem, width: int, is_alone: bool) -> Table:
     """A row a group; where it is narrow names are folded, and the columns at the right give way."""
-    rows = [_row(group) for group in groups]
-    headings = ["tasks", "test %", "size", "changed"]
+    headline = column_heading(seen.metric(one.headline))
+    rows = [_row(group, one.headline) for group in group_runs(one.runs)]
+    headings = ["tasks", headline, "size", "changed"]
     widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[3:] for row in rows), strict=True)]
     names_width = sum(_LEAST_WIDTHS.values()) + 3 * len(_LEAST_WIDTHS)  # with the blanks and lines between them
     while len(widths) > 2 and width - 1 - sum(widths) < names_width:
         widths.pop()
-    table = Table(caption="test %: mean and standard error over seeds, the last tenth that is done; n: seeds in it")
+    table = Table(
+        title=None if is_alone else one.problem.title,
+        caption=f"{headline}: mean and standard error over seeds, the last tenth that is done; n: seeds in it",
+    )
     for heading, least in _LEAST_WIDTHS.items():
         table.add_column(heading, overflow="fold", min_width=least)
     for heading in headings[: len(widths)]:
@@ -78,11 +93,11 @@ def _table(groups: Sequence[Group], width: int) -> Table:
     return table
 
 
-def _row(group: Group) -> list[str]:
+def _row(group: Group, headline: str) -> list[str]:
     done = [run.tasks_recorded for run in group.runs]
     first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
-    summary = summarise(group)
+    summary = summarise(group, headline)
     size, changed_at = _on_disk(group)
     return [
         plain(group.experiment),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lop_engine.analysis import Group, Summary, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
 from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level
-from lop_engine.analysis.problems import default_metrics, one_problem
+from lop_engine.analysis.problems import OneProblem, one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
@@ -75,31 +75,30 @@ def _refuse_endless(figure: "Figure", path: Path, look: "Look") -> None:
 def _planned(request: Request) -> _Plan:
     chosen, runs = read_runs("plot", request.runs_dir, request.where)
     shown = one_problem(chosen)
-    every = default_metrics(shown.problem, shown.runs)
-    known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in shown.runs for metric in run.series)]))
+    known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
     experiment, words = experiment_among(request.words, known) if request.kind == "sweep" else ("", request.words)
     if request.kind == "metrics":
         words = words or ["all"]
-    metrics = metrics_among(words, every, known)
+    metrics = metrics_among(words, shown.metrics, known)
     groups = group_runs(shown.runs)
     notes = [shown.note] if shown.note else []
     notes += [f"cannot be read: {run.problem}" for run in shown.runs if run.problem] + flag_lines(shown.runs)
     if request.kind == "sweep":
         groups = _one_experiment(groups, experiment)
     refuse_mixed(groups)
-    plan = _Plan(groups, shown.problem, metrics or _by_default(request, shown.problem, every), group_runs(runs), notes)
+    plan = _Plan(groups, shown.problem, metrics or _by_default(request, shown), group_runs(runs), notes)
     _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
     if request.kind in ("seeds", "within-task") and len(metrics) > 1:
         raise UserError(f"plot: --kind {request.kind}: a panel is a setting here, so name one metric")
     return plan
 
 
-def _by_default(request: Request, problem: Problem, recorded: list[str]) -> list[str]:
-    """The headline; within tasks, with metrics of its kind. Of an unknown problem, the first that was recorded."""
-    headline = [problem.headline] if problem.headline else recorded[:1]
-    if not headline:
+def _by_default(request: Request, shown: OneProblem) -> list[str]:
+    """The headline; within tasks, with metrics of its kind."""
+    if not shown.headline:
         raise UserError(f"plot: no run in {request.runs_dir} has finished a task yet; try again later")
-    return list(problem.together or headline) if request.kind == "within-task" else headline
+    is_within = request.kind == "within-task"
+    return list(shown.problem.together if is_within else ()) or [shown.headline]
 
 
 def _one_experiment(groups: list[Group], name: str) -> list[Group]:

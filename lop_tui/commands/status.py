@@ -6,6 +6,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.logs import plain
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader, RunView
@@ -32,7 +35,9 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
     if not views:
         say(console, f'none of the {len(snapshot.runs)} runs in {runs_dir} matches --where "{where}"')
         return 0
-    console.print(_table(views))
+    problems = by_problem(views)
+    for one in problems:
+        console.print(_table(one, is_alone=len(problems) == 1))
     for view in views:
         what = view.problem or view.status.error or view.status.note
         job = view.job_note if view.state in ("lost", "failed") else None
@@ -43,32 +48,33 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
     return 0
 
 
-def _table(views: tuple[RunView, ...]) -> Table:
-    table = Table()
+def _table(one: OneProblem, is_alone: bool) -> Table:
+    """A row a run; the headline's column is the last of its kind, as in ``train %  test %``."""
+    table = Table(title=None if is_alone else one.problem.title)
+    measures = [seen.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
     for heading in ("run", "state"):
         table.add_column(heading)
-    for heading in ("tasks", "train %", "test %", "left"):
+    for heading in ("tasks", *map(formats.column_heading, measures), "left"):
         table.add_column(heading, justify="right")
-    jobs = ["job"] if any(view.status.job for view in views) else []
+    jobs = ["job"] if any(view.status.job for view in one.runs) else []
     for heading in jobs:
         table.add_column(heading, no_wrap=True)
-    for view in views:
+    for view in one.runs:
         running = view.state == "running" and view.status.eta_s is not None
         table.add_row(
             plain(view.dir.name),
             Text(view.state, _STYLES.get(view.state, "default")),
             f"{view.tasks_recorded}/{view.num_tasks}",
-            _percent(view, "train_accuracy"),
-            _percent(view, "test_accuracy"),
+            *(_last(view, measure) for measure in measures),
             formats.duration(view.status.eta_s) if running and view.status.eta_s is not None else "",
             *(f"{view.status.job or ''} {view.status.host or ''}".strip() for _ in jobs),
         )
     return table
 
 
-def _percent(view: RunView, metric: str) -> str:
-    values = view.series.get(metric)
-    return f"{100 * values[-1]:.1f}" if values is not None and len(values) else "-"
+def _last(view: RunView, measure: Metric) -> str:
+    values = view.series.get(measure.name)
+    return formats.short_value(float(values[-1]), measure.scale) if values is not None and len(values) else "-"
 
 
 def _as_dict(view: RunView) -> dict[str, Any]:
@@ -76,6 +82,8 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "run": view.dir.name,
         "experiment": view.experiment,
         "setting": view.setting,
+        "method": view.method,
+        "problem": view.problem_name,
         "seed": view.seed,
         "state": view.state,
         "tasks_done": view.tasks_recorded,

@@ -23,7 +23,7 @@ def summary_tables(views: Sequence[RunView]) -> Iterator[Table]:
 def _table(one: OneProblem, is_alone: bool) -> Table:
     groups = group_runs(one.runs)
     colours = colours_of(groups)
-    heading = seen.metric(one.problem.headline).heading
+    heading = seen.metric(one.headline).heading
     title = heading if is_alone else f"{one.problem.title}: {heading}"
     table = Table(title=title, caption="means over seeds of tenths of the run")
     for name in ("experiment", "method"):
@@ -31,12 +31,12 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
     for name in ("seeds", "tasks", "first", "best", "last", "best - last"):
         table.add_column(name, justify="right")
     for group in groups:
-        table.add_row(Text(group.label, style=colours[group.label]), group.method, *_cells(group))
+        table.add_row(Text(group.label, style=colours[group.label]), group.method, *_cells(group, one.headline))
     return table
 
 
-def _cells(group: Group) -> list[str]:
-    summary = summarise(group)
+def _cells(group: Group, metric: str) -> list[str]:
+    summary = summarise(group, metric)
     if summary is None:
         return [str(len(group.runs)), "0", *["-"] * 4]
     scale = summary.metric.scale
