@@ -18,8 +18,8 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[METRIC]...",
-            help="A panel each; test_accuracy by default, all for the seven. Of a sweep also the experiment, "
-            "by its name or file.",
+            help="A panel each; the problem's headline by default, all for those it records. Of a sweep also the "
+            "experiment, by its name or file.",
         ),
     ] = None,
     kind: Annotated[
@@ -27,7 +27,8 @@ def plot(
         typer.Option(
             metavar="KIND",
             help="tasks (a line a setting), sweep (the settings of one experiment), methods (a line a method, its "
-            "best setting), metrics (the seven), seeds (each by itself) or within-task (over epochs).",
+            "best setting), metrics (all that the problem records), seeds (each by itself) or within-task (over "
+            "epochs).",
         ),
     ] = "tasks",
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -118,7 +119,7 @@ def compare(
     ],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to compare; repeatable; test_accuracy by default.")
+        list[str] | None, typer.Option(help="What to compare; repeatable; the problem's headline by default.")
     ] = None,
     last: Annotated[int, typer.Option(min=1, metavar="BINS", help="Bins of the row between end and whole run.")] = 10,
     bin_size: Annotated[
@@ -134,7 +135,7 @@ def compare(
     """Say how groups of runs differ from the first, seed by seed, with intervals and tests."""
     from lop_tui.commands.compare import Request, compare_runs
 
-    request = Request(runs_dir, groups, metric or ["test_accuracy"], last, bin_size, where, markdown, as_json)
+    request = Request(runs_dir, groups, metric or [], last, bin_size, where, markdown, as_json)
     raise typer.Exit(compare_runs(request))
 
 

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from lop_engine.analysis import Comparison, Group, Stretch, compare_to_first, group_runs, protocol_differences
+from lop_engine.analysis.problems import one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
@@ -41,6 +42,7 @@ class Request:
     names: Sequence[str]
     """The first is what the others stand against."""
     metrics: Sequence[str]
+    """Empty for the headline of the groups' problem."""
     num_last: int
     bin_size: int | None
     where: str
@@ -52,8 +54,9 @@ def compare_runs(request: Request) -> int:
     """Print each group's difference to the first in each metric; return 0. Raises UserError."""
     if request.markdown and request.as_json:
         raise UserError("compare: --markdown or --json? Choose one")
-    metrics = _metrics(request.metrics)
     groups = _groups(_chosen(request), request.names)
+    _refuse_several_problems(groups)
+    metrics = _metrics(request.metrics, groups)
     refuse_mixed(groups)
     found = [
         comparison
@@ -81,14 +84,28 @@ def compare_runs(request: Request) -> int:
     return 0
 
 
-def _metrics(names: Sequence[str]) -> list[str]:
-    for metric in names:
-        if metric not in seen.metric_names():
-            known = ", ".join(seen.metric_names())
+def _refuse_several_problems(groups: Sequence[Group]) -> None:
+    first, *others = groups
+    for other in others:
+        if other.problem.name != first.problem.name:
             raise UserError(
-                f'compare: no metric "{metric}"{did_you_mean(metric, seen.metric_names())} (there are {known})'
+                f"compare: {_name(first)} is of {first.problem.title} and {_name(other)} of {other.problem.title}; "
+                "compare runs of one problem"
             )
-    return list(dict.fromkeys(names))
+
+
+def _metrics(names: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    """The metrics that are named, each once; by default the headline. Raises UserError."""
+    shown = one_problem([run for group in groups for run in group.runs])
+    known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
+    for metric in names:
+        if metric not in known:
+            raise UserError(
+                f'compare: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})'
+            )
+    if not names and not shown.headline:
+        raise UserError(f"compare: {_name(groups[0])} has not finished a task yet; try again later")
+    return list(dict.fromkeys(names)) or [shown.headline]
 
 
 def _chosen(request: Request) -> Snapshot:
@@ -185,8 +202,10 @@ def _as_dict(comparison: Comparison) -> dict[str, Any]:
     difference = comparison.difference
     return {
         "metric": comparison.metric,
+        "problem": comparison.a.problem.name,
         "a": _name(comparison.a),
         "b": _name(comparison.b),
+        "methods": (comparison.a.method, comparison.b.method),
         "bin_size": difference.bin_size,
         "last_task": comparison.last_task,
         "pairs": comparison.pairs,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs
+from lop_engine.analysis.problems import one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.console import Console, say
@@ -31,7 +32,8 @@ def report_runs(request: Request) -> int:
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
     chosen, runs = read_runs("report", request.runs_dir, request.where)
-    groups = group_runs(chosen)
+    shown = one_problem(chosen)
+    groups = group_runs(shown.runs)
     refuse_mixed(groups)
     baseline = _baseline(groups, request.baseline)
     colours = colours_of(group_runs(runs))  # the same with and without a filter
@@ -39,19 +41,23 @@ def report_runs(request: Request) -> int:
     from lop_tui.report.contents import page_of  # matplotlib takes its time
     from lop_tui.report.page import as_html
 
-    html = as_html(page_of(request.runs_dir, groups, baseline, request.title, colours))
+    html = as_html(page_of(request.runs_dir, shown, baseline, request.title, colours))
     with writing(path) as file:
         file.write(html.encode())
-    say(Console(), f"report: {path}")
+    console = Console()
+    if shown.note:
+        say(console, shown.note)
+    say(console, f"report: {path}")
     return 0
 
 
 def _baseline(groups: list[Group], name: str) -> Group:
-    """The group that is named so, as a label or as experiment/setting; backprop or the first if none is."""
+    """The group that is named so, as a label or as experiment/setting; by default backprop, or else the first."""
     by_name = {f"{group.experiment}/{group.setting}": group for group in groups}
     by_name |= {group.label: group for group in groups}
     if not name:
-        return by_name.get(_USUAL_BASELINE, groups[0])
+        backprop = (group for group in groups if group.method == _USUAL_BASELINE)
+        return by_name.get(_USUAL_BASELINE) or next(backprop, groups[0])
     if name not in by_name:
         labels = [group.label for group in groups]
         raise UserError(f'report: --baseline "{name}"{did_you_mean(name, labels)}: choose one of {", ".join(labels)}')

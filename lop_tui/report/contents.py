@@ -3,74 +3,76 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lop_engine.analysis import Group, summarise
+from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.comparison import Comparison, compare_to_first
+from lop_engine.analysis.problems import OneProblem
 from lop_engine.analysis.statistics import Estimate
 from lop_engine.experiment import seen
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.components import Metric
 from lop_engine.experiment.typed import describe_seeds
 from lop_engine.runs import RunView
 from lop_engine.verdicts import Finding, judge
 from lop_tui import figures
 from lop_tui.commands.check import measured
-from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks
+from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign
 from lop_tui.commands.summary import last_with_error
+from lop_tui.dashboard.formats import short_value
 from lop_tui.report.configuration import configuration_of, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 
 
-def page_of(runs_dir: Path, groups: Sequence[Group], baseline: Group, title: str, colours: Mapping[str, str]) -> Page:
+def page_of(runs_dir: Path, shown: OneProblem, baseline: Group, title: str, colours: Mapping[str, str]) -> Page:
     """Everything a reader who was not there needs to know.
 
     Args:
-        groups: in the order of their names.
-        baseline: one of them, which the others are compared with.
+        shown: the runs.
+        baseline: one of their groups, which the others are compared with.
         colours: by label.
     """
-    runs = [run for group in groups for run in group.runs]
+    runs, groups = shown.runs, group_runs(shown.runs)
+    measure = seen.metric(shown.headline)
     sections = [
-        _outcome(groups, figures.Look(reference=True, colours=colours)),
-        *([_comparisons(groups, baseline)] if len(groups) > 1 else []),
+        _outcome(shown, groups, figures.Look(reference=True, colours=colours)),
+        *([_comparisons(groups, baseline, measure)] if len(groups) > 1 and shown.headline else []),
         *_claims(groups),
         _configuration(groups),
         _again(groups),
         _environment(groups),
         *([_problems(groups, runs)] if notes_on_runs(groups) else []),
     ]
-    return Page(title or f"lop: {runs_dir.name}", _what(groups, runs), sections, colours)
+    return Page(title or f"lop: {runs_dir.name}", _what(shown, len(groups)), sections, colours)
 
 
-def _what(groups: Sequence[Group], runs: Sequence[RunView]) -> str:
-    states = Counter(run.state for run in runs)
+def _what(shown: OneProblem, num_settings: int) -> str:
+    states = Counter(run.state for run in shown.runs)
     told = ", ".join(f"{number} {state}" for state, number in states.most_common())
-    last = max((run.status.heartbeat_at or 0 for run in runs), default=0)
+    last = max((run.status.heartbeat_at or 0 for run in shown.runs), default=0)
     when = f"; last heard of {_day(last)}" if last else ""
-    return f"{_plural(len(runs), 'run')} of {_plural(len(groups), 'setting')}: {told}{when}."
+    others = ", ".join(f"{seen.problem(name).title} ({_plural(number, 'run')})" for name, number in shown.others)
+    return (
+        f"{shown.problem.title}. {_plural(len(shown.runs), 'run')} of {_plural(num_settings, 'setting')}: {told}{when}."
+        + (f" Not on this page: {others}." if others else "")
+    )
 
 
-def _outcome(groups: Sequence[Group], look: figures.Look) -> Section:
-    drawable = [group for group in groups if summarise(group)]
-    recorded = [
-        name
-        for name in CONTINUAL_IMAGENET.metrics
-        if any(name in run.series for group in drawable for run in group.runs)
-    ]
-    pictures = [_picture(drawable, ["test_accuracy"], look)] if drawable and "test_accuracy" in recorded else []
-    others = [name for name in recorded if name != "test_accuracy"]
-    if drawable and others:
-        pictures.append(_picture(drawable, others, look))
+def _outcome(shown: OneProblem, groups: Sequence[Group], look: figures.Look) -> Section:
+    headline = shown.headline
+    drawable = [group for group in groups if headline and summarise(group, headline)]
+    others = [name for name in shown.metrics if name != headline]
+    pictures = [_picture(drawable, names, look) for names in ([headline], others) if drawable and names]
     remarks = [] if pictures else ["No setting has finished a tenth of its tasks yet, so there is nothing to draw."]
-    return Section("outcome", "What came out", remarks, pictures, [_summary(groups)])
+    return Section("outcome", "What came out", remarks, pictures, [_summary(groups, seen.metric(headline))])
 
 
-def _summary(groups: Sequence[Group]) -> Table:
+def _summary(groups: Sequence[Group], measure: Metric) -> Table:
     rows = []
     for group in groups:
-        summary, finished = summarise(group), sum(run.state == "finished" for run in group.runs)
-        row = [group.label, f"{finished} of {len(group.runs)}"]
+        summary, finished = summarise(group, measure.name), sum(run.state == "finished" for run in group.runs)
+        row = [group.label, group.method, f"{finished} of {len(group.runs)}"]
         if summary is None:
             rows.append([*row, "0", *["-"] * 4])
             continue
@@ -78,18 +80,25 @@ def _summary(groups: Sequence[Group]) -> Table:
             [
                 *row,
                 str(summary.tasks_done),
-                f"{100 * summary.first:.1f}",
-                f"{100 * summary.best:.1f}",
+                short_value(summary.first, measure.scale),
+                short_value(summary.best, measure.scale),
                 last_with_error(summary),
-                f"{100 * summary.lost:.1f}",
+                short_value(summary.lost, measure.scale),
             ]
         )
-    headings = ["", "seeds finished", "tasks done by all", "first", "best", "last", "best - last"]
-    return Table(headings, rows, "Test accuracy in %, means over seeds of tenths of the run; ± one standard error.")
+    headings = ["", "method", "seeds finished", "tasks done by all", "first", "best", "last", "best - last"]
+    caption = f"{_named(measure)}, means over seeds of tenths of the run; ± one standard error."
+    return Table(headings, rows, caption)
 
 
-def _comparisons(groups: Sequence[Group], baseline: Group) -> Section:
-    found = compare_to_first([baseline, *(group for group in groups if group != baseline)], "test_accuracy")
+def _named(measure: Metric) -> str:
+    """``Test accuracy in %``, at the beginning of a sentence."""
+    title = f"{measure.title[:1].upper()}{measure.title[1:]}"
+    return f"{title} in {measure.unit}" if measure.unit else title
+
+
+def _comparisons(groups: Sequence[Group], baseline: Group, measure: Metric) -> Section:
+    found = compare_to_first([baseline, *(group for group in groups if group != baseline)], measure.name)
     bins = next((one.stretches[1].num_bins for one in found if one.stretches), 0)
     headings = [
         "",
@@ -101,17 +110,18 @@ def _comparisons(groups: Sequence[Group], baseline: Group) -> Section:
         "d_z",
         "part at task",
     ]
+    points = ", in points" if measure.unit == "%" else ""
     return Section(
         "comparison",
         f"Against {baseline.label}, seed by seed",
-        ["The same seed sees the same classes in the same order under every method, so differences are paired."]
+        ["The same seed sees the same tasks in the same order under every method, so differences are paired."]
         + [f"{one.b.label}: {'; '.join(remarks(one, has_bootstrap=False))}." for one in found],
         tables=[
             Table(
                 headings,
-                [_compared(one) for one in found],
-                f"Test accuracy minus that of {baseline.label}, in points: mean over pairs of seeds and 95 % interval "
-                "by Student's t. p of the paired t-test over all tasks"
+                [_compared(one, measure) for one in found],
+                f"{_named(replace(measure, unit=''))} minus that of {baseline.label}{points}: mean over "
+                "pairs of seeds and 95 % interval by Student's t. p of the paired t-test over all tasks"
                 + (", corrected by Holm for the number of rows" if len(found) > 1 else "")
                 + ". d_z: mean over standard deviation of the differences.",
             )
@@ -119,24 +129,23 @@ def _comparisons(groups: Sequence[Group], baseline: Group) -> Section:
     )
 
 
-def _compared(one: Comparison) -> list[str]:
+def _compared(one: Comparison, measure: Metric) -> list[str]:
     if not one.stretches:
         return [one.b.label, "0", *["-"] * 6]
     area, parts_at = one.stretches[-1], one.difference.parts_at
     return [
         one.b.label,
         str(len(one.pairs)),
-        *(_interval(stretch.test.difference) for stretch in one.stretches),
+        *(_interval(stretch.test.difference, measure) for stretch in one.stretches),
         p_value(area.test.p_value if area.p_holm is None else area.p_holm),
         "-" if math.isnan(area.test.effect_size) else f"{area.test.effect_size:.2f}",
         "-" if parts_at is None else f"{parts_at:g}",
     ]
 
 
-def _interval(estimate: Estimate) -> str:
-    if estimate.num_values < 2:
-        return f"{100 * estimate.mean:+.2f}"
-    return f"{100 * estimate.mean:+.2f} [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+def _interval(estimate: Estimate, measure: Metric) -> str:
+    mean, low, high = (value_with_sign(value, measure) for value in (estimate.mean, estimate.low, estimate.high))
+    return mean if estimate.num_values < 2 else f"{mean} [{low}, {high}]"
 
 
 def _claims(groups: Sequence[Group]) -> list[Section]:
@@ -193,7 +202,7 @@ def _picture(groups: Sequence[Group], metrics: Sequence[str], look: figures.Look
     names = ", ".join(seen.metric(metric).title for metric in metrics)
     return Picture(
         figures.as_svg(figures.draw(groups, metrics, look), look),
-        f"{names[0].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error.",
+        f"{names[:1].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error.",
     )
 
 
