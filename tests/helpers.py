@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lop_engine.experiment.keys import own_keys
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.records import RunStatus, State, task_document
 from lop_engine.rundir import RunDir, write_json
@@ -32,6 +33,14 @@ TINY = {
     "metrics_every": 0,
     "curvature_images": 4,
 }
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """TINY with some changes, and without the keys that then have no effect."""
+    values = TINY | changes
+    own = own_keys(values)
+    return {key: value for key, value in values.items() if key in own or key in changes}
+
 
 #: By method: start and end of each metric over a run, in the order of CONTINUAL_IMAGENET.metrics.
 _COURSES = {

@@ -1,15 +1,15 @@
 """Which keys of an experiment file have an effect there, and whose those are that have none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment import reference
-from lop_engine.experiment.components import Component
 from lop_engine.experiment.fields import is_list
 from lop_engine.experiment.mistakes import shown, unknown_keys
-from lop_engine.experiment.spec import Experiment, InvalidSpecError, agents_of, choose, is_known, owners_of
+from lop_engine.experiment.registry import REGISTRIES
+from lop_engine.experiment.spec import Experiment, InvalidSpecError, Parts, agents_of, choose, is_known, owners_of
 
 #: Keys that choose a component; `problem` is the same for a whole file.
 CHOICES = ("agent", "network", "opt")
@@ -27,24 +27,31 @@ def check_keys(raw: Mapping[str, Any], where: str, source: Mapping[str, str], no
         ConfigError: unknown keys, or keys of components that the file does not use, all in one message; or a value that
             no key can hold.
     """
+    if isinstance(raw.get("problem"), list):
+        raise ConfigError(
+            f'{source["problem"]}: key "problem": {shown(raw["problem"])}: should be one problem; '
+            "write a file for each problem"
+        )
     own: set[str] = set()
+    parts: list[Parts] = []
     for values in _choices(raw):
         try:
+            parts.append(choose(values))
             own |= own_keys(values)
         except InvalidSpecError as error:
             raise ConfigError(f"{source.get(error.key, where)}: {error}") from None
     _refuse_unknown(raw, source, own)
     foreign = [key for key in raw if key not in own]
     dropped = [key for key in foreign if _may_drop(key, raw, source)]
-    refused = [key for key in foreign if key not in dropped]
-    if refused:
-        places: dict[str, list[str]] = {}
-        for key in refused:
-            places.setdefault(source[key], []).append(_whose(key, raw))
-        raise ConfigError("; ".join(f"{place}: {'; '.join(texts)}" for place, texts in places.items()))
-    for key in dropped:
-        if _has_value(raw[key]):
-            notes.append(f"{source[key]}: {_whose(key, raw)}; it has no effect here")
+    places: dict[str, list[str]] = {}
+    for key in foreign:
+        if key not in dropped:
+            places.setdefault(source[key], []).append(key)
+    if places:
+        raise ConfigError("; ".join(f"{place}: {_whose(keys, raw, parts)}" for place, keys in places.items()))
+    without_effect = [key for key in dropped if _has_value(raw[key])]
+    if without_effect:
+        notes.append(f"{where}: left out: {_whose(without_effect, raw, parts)}")
     kept = {key: value for key, value in raw.items() if key in own}
     _check_values(kept, source)
     return kept
@@ -62,6 +69,42 @@ def own_keys(values: Mapping[str, Any]) -> set[str]:
     return keys
 
 
+def keys_of_setting(values: Mapping[str, Any]) -> set[str]:
+    """The keys of a setting that have an effect, and those of its agent's other methods that have no value to speak of.
+
+    With agent bp, perturb_scale 0 means that there is no noise: a sweep over it names that setting too.
+    """
+    keys = set(choose(values).owners())
+    for method in agents_of(values["agent"]):
+        for key, field in method.fields.model_fields.items():
+            value = values.get(key)
+            if not value or (isinstance(value, str) and value == field.default):
+                keys.add(key)
+    return keys
+
+
+def check_effect(
+    raw: Mapping[str, Any], methods: Mapping[str, Container[str]], source: Mapping[str, str], notes: list[str]
+) -> None:
+    """Refuse a key that has no effect in any setting, or note it in a file like the reference's.
+
+    That depends on the method which an agent means there: agent cbp has a decay_rate, with net_type 2 it has none.
+
+    Args:
+        methods: by method that the file trains, the keys that have an effect with it.
+        source: by key, the file or option that it comes from.
+    Raises:
+        ConfigError: naming key, value and methods.
+    """
+    for key, value in raw.items():
+        if any(key in keys for keys in methods.values()):
+            continue
+        what = f"has no part in method {' or '.join(methods)}"
+        if not _may_drop(key, raw, source):
+            raise ConfigError(f'{source[key]}: key "{key}": {shown(value)}: {what}; leave it out')
+        notes.append(f"{source[key]}: left out: {key} {shown(value)}, which {what}")
+
+
 def _choices(raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The values of a file, once for every combination of the components that it sweeps over."""
     swept = {key: raw[key] for key in CHOICES if isinstance(raw.get(key), list) and raw[key]}
@@ -75,8 +118,11 @@ def _refuse_unknown(raw: Mapping[str, Any], source: Mapping[str, str], own: set[
         if not is_known(key):
             unknown.setdefault(source[key], {})[key] = value
     if unknown:
-        parts = [f"{where}: {unknown_keys(keys, own)}" for where, keys in unknown.items()]
-        raise ConfigError("; ".join(parts))
+        components = (one for registry in REGISTRIES.values() for one in registry.values())
+        known = dict.fromkeys(key for one in components for key in one.fields.model_fields)
+        foreign = {key: _owners(key) for key in known if key not in own}
+        texts = [f"{where}: {unknown_keys(keys, own, foreign)}" for where, keys in unknown.items()]
+        raise ConfigError("; ".join(texts))
 
 
 def _may_drop(key: str, raw: Mapping[str, Any], source: Mapping[str, str]) -> bool:
@@ -91,30 +137,29 @@ def _has_value(value: Any) -> bool:
     return bool(value)
 
 
-def _whose(key: str, raw: Mapping[str, Any]) -> str:
-    """``redo_period belongs to agent redo; this file's agent is cbp``"""
-    owners = owners_of(key)
-    names = " and ".join(f"{one.key} {one.name}" for one in owners) or "methods that use an optimiser"
-    kinds = list(dict.fromkeys(one.key for one in owners)) or ["agent"]
-    theirs = " and ".join(f"this file's {kind} is {_named(raw, kind)}" for kind in kinds)
-    return f"{key} belongs to {names}; {theirs}"
+def _whose(keys: Sequence[str], raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
+    """``redo_period belongs to agent redo; this file's agent is cbp``
+
+    Args:
+        parts: the components of each of the file's combinations.
+    """
+    owners = "; ".join(f"{key} belongs to {_owners(key)}" for key in keys)
+    kinds = dict.fromkeys(one.key for key in keys for one in owners_of(key)) or {"opt": None}
+    return f"{owners}; this file's {' and '.join(_chosen(kind, raw, parts) for kind in kinds)}"
 
 
-def _named(raw: Mapping[str, Any], kind: str) -> str:
-    value = raw.get(kind)
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if value is not None:
-        return str(value)
-    parts = choose(next(_choices(raw)))
-    chosen: dict[str, Component | None] = {
-        "network": parts.network,
-        "opt": parts.optimizer,
-        "problem": parts.problem,
-        "agent": parts.method,
-    }
-    one = chosen[kind]
-    return one.name if one else "its own"
+def _owners(key: str) -> str:
+    """``agent cbp and agent cbp2``: the components that have the key."""
+    return " and ".join(f"{one.key} {one.name}" for one in owners_of(key)) or "agents that use an optimiser"
+
+
+def _chosen(kind: str, raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
+    """The components of one kind that a file chooses: ``opt is sgd``, or ``agent is bp, cbp`` of a sweep."""
+    agents = raw["agent"] if isinstance(raw["agent"], list) else [raw["agent"]]
+    names = agents if kind == "agent" else [one.name for chosen in parts for one in chosen if one.key == kind]
+    if not names:
+        return f"agent is {', '.join(agents)}, which has its own update"
+    return f"{kind} is {', '.join(dict.fromkeys(names))}"
 
 
 def _check_values(raw: Mapping[str, Any], source: Mapping[str, str]) -> None:

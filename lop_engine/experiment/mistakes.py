@@ -67,27 +67,41 @@ def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
     return f'key "{key}": {shown(value)}: {reason}{hint}'
 
 
-def unknown_keys(unknown: Mapping[str, Any], known_keys: Iterable[str]) -> str:
-    """Error text that lists the unknown keys, each with the key it may mean (by another name or a near spelling)."""
-    known_keys = list(known_keys)
+def unknown_keys(
+    unknown: Mapping[str, Any], known_keys: Iterable[str], foreign_keys: Mapping[str, str] | None = None
+) -> str:
+    """Error text that lists the unknown keys, each with the key it may mean (by another name or a near spelling).
+
+    Args:
+        known_keys: the keys that have an effect, which are looked at first.
+        foreign_keys: by key without effect, the owner to name with it.
+    """
+    known_keys, foreign_keys = list(known_keys), foreign_keys or {}
     if len(unknown) == 1:
         [(key, value)] = unknown.items()
-        return f"unknown key {shown(key)} (value {shown(value)}){_hint(key, known_keys)}"
+        return f"unknown key {shown(key)} (value {shown(value)}){_hint(key, known_keys, foreign_keys)}"
     named = [
-        f"{shown(key)} (value {shown(value)}{_hint(key, known_keys).replace('; ', ', ', 1)})"
+        f"{shown(key)} (value {shown(value)}{_hint(key, known_keys, foreign_keys).replace('; ', ', ', 1)})"
         for key, value in list(unknown.items())[:_MOST_NAMED]
     ]
     more = len(unknown) - len(named)
     return f"{len(unknown)} unknown keys: {', '.join(named)}" + (f" and {more} more" if more else "")
 
 
-def _hint(key: str, known_keys: Sequence[str]) -> str:
+def _hint(key: str, known_keys: Sequence[str], foreign_keys: Mapping[str, str]) -> str:
+    if near := _near(key, known_keys):
+        return f'; did you mean "{near}"?{_ELSEWHERE.get(near, ("", ""))[1]}'
+    near = _near(key, foreign_keys)
+    return f'; did you mean "{near}" of {foreign_keys[near]}?' if near else ""
+
+
+def _near(key: str, choices: Iterable[str]) -> str | None:
+    """The one of `choices` that has the name `key` in other code, or else a near spelling."""
     letters = re.sub("[^a-z0-9]", "", key.lower())
-    for ours, (theirs, remark) in _ELSEWHERE.items():
-        if letters in theirs.replace("_", "").split() and ours in known_keys:
-            return f'; did you mean "{ours}"?{remark}'
-    near = nearest(key.lower(), known_keys)
-    return f'; did you mean "{near}"?' if near else ""
+    for ours in choices:
+        if letters in _ELSEWHERE.get(ours, ("", ""))[0].replace("_", "").split():
+            return ours
+    return nearest(key.lower(), choices)
 
 
 def shown(value: Any) -> str:

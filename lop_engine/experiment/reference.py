@@ -1,65 +1,54 @@
 """The reference implementation's files (Dohare et al. 2024): their keys, and the problem that a file is about."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lop_engine.errors import ConfigError
 
+DEFAULT = "continual_imagenet"
+
 
 @dataclass(frozen=True)
 class ReferenceProblem:
-    """One of the reference's experiments, known by keys that only its files have."""
+    """One of the reference's experiments, and the keys that its files and its code have besides those of all."""
 
     problem: str
     """The name that it has here."""
     title: str
     keys: frozenset[str]
+    """Each of them alone tells the problem."""
+    shared: frozenset[str]
+    """Keys that other problems, or files of ours, have too; they tell the problem only in a reference file."""
 
 
 PROBLEMS = (
     ReferenceProblem(
-        "continual_imagenet",
+        DEFAULT,
         "Continual ImageNet",
         frozenset({"num_classes", "new_heads", "net_type"}),
+        frozenset({"num_tasks", "num_showings"}),
     ),
     ReferenceProblem(
         "slowly_changing_regression",
         "Slowly-Changing Regression",
         frozenset(
-            {
-                "num_data_points",
-                "num_target_features",
-                "num_flipping_bits",
-                "num_inputs",
-                "flip_after",
-                "flip_one",
-                "env_file",
-                "target_net_file",
-                "hidden_activation",
-            }
+            {"num_data_points", "num_target_features", "num_flipping_bits", "flip_after", "flip_one", "gen_prob_data"}
+            | {"env_data_dir", "env_file", "target_net_dir", "target_net_file", "to_log_features", "to_log_activation"}
         ),
+        frozenset({"num_inputs", "num_features", "hidden_activation", "beta", "mt", "accumulate", "to_log", "init"}),
     ),
     ReferenceProblem(
         "permuted_mnist",
         "Online Permuted MNIST",
         frozenset({"change_after", "num_examples", "to_perturb"}),
+        frozenset({"num_tasks", "num_features", "num_hidden_layers", "mt", "accumulate", "to_log"}),
     ),
     ReferenceProblem(
         "incremental_cifar",
         "Class-Incremental CIFAR-100",
-        frozenset(
-            {
-                "noise_std",
-                "use_cbp",
-                "utility_function",
-                "reset_head",
-                "reset_network",
-                "early_stopping",
-                "experiment_name",
-                "results_dir",
-            }
-        ),
+        frozenset({"use_cbp", "utility_function", "reset_head", "reset_network", "early_stopping", "results_dir"}),
+        frozenset({"data_path", "experiment_name", "num_workers", "stepsize", "noise_std", "debug"}),
     ),
 )
 
@@ -74,7 +63,7 @@ KEYS = frozenset(
 #: Keys that say nothing of the experiment itself, and show that a file comes from the reference or was made after it.
 MARKS = frozenset({"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version"})
 
-DEFAULT = "continual_imagenet"
+_MOST_SHOWN = 4
 
 
 def is_reference_file(values: Mapping[str, Any]) -> bool:
@@ -90,14 +79,32 @@ def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
     Raises:
         ConfigError: they are keys of a problem that is not here yet, or of two problems.
     """
-    found = {one: sorted(one.keys & values.keys()) for one in PROBLEMS if one.keys & values.keys()}
+    found = [one for one in PROBLEMS if one.keys & values.keys()] or _by_shared_keys(values)
     if len(found) > 1:
-        theirs = "; ".join(f"{', '.join(keys)} of {one.title}" for one, keys in found.items())
-        raise ConfigError(f'the keys are those of several problems ({theirs}); name one with "problem"')
-    for one, keys in found.items():
-        if one.problem not in known:
-            raise ConfigError(
-                f"this is a file of the reference's {one.title} ({', '.join(keys)}), a problem that lop does not have"
-            )
-        return one.problem
-    return DEFAULT
+        theirs = "; ".join(f"{_listed(one, values)} of {one.title}" for one in found)
+        raise ConfigError(f'the keys fit several problems ({theirs}); name one with "problem"')
+    if found and found[0].problem not in known:
+        raise ConfigError(
+            f"is a file of the reference's {found[0].title} ({_listed(found[0], values)}), "
+            "which lop cannot train; lop problems lists those it can"
+        )
+    return found[0].problem if found else DEFAULT
+
+
+def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:
+    """The problems whose files have all the keys here that some problem has; none if they do not tell.
+
+    Only of a reference file: those of ours may have the same keys, which belong to the network that they name.
+    """
+    if not is_reference_file(values) or "network" in values:
+        return []
+    shared = frozenset().union(*(one.shared for one in PROBLEMS)) & values.keys()
+    found = [one for one in PROBLEMS if shared <= one.shared]
+    return [] if any(one.problem == DEFAULT for one in found) else found
+
+
+def _listed(one: ReferenceProblem, values: Mapping[str, Any]) -> str:
+    """The keys by which a problem is recognised, in the file's order."""
+    telling = one.keys & values.keys() or one.shared - PROBLEMS[0].shared
+    by_name = [key for key in values if key in telling]
+    return ", ".join(by_name[:_MOST_SHOWN]) + (", ..." if len(by_name) > _MOST_SHOWN else "")

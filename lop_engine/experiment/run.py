@@ -9,10 +9,9 @@ from typing import Any
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment import reference
-from lop_engine.experiment.keys import check_keys, own_keys, takes_list
-from lop_engine.experiment.mistakes import shown
+from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
-from lop_engine.experiment.spec import Spec, agents_of, validate
+from lop_engine.experiment.spec import Spec, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
 
 #: An experiment's name is used for a directory and as a label.
@@ -53,24 +52,26 @@ def load_runs(
     typed = without_comments(overrides or {})
     raw = read_config(path)
     source = {key: str(path) for key in raw} | dict.fromkeys(typed, "--set")
-    raw = raw | typed
-    if "problem" not in raw:
+    if "problem" not in raw | typed:
         raw["problem"] = _problem(raw, str(path))
         source["problem"] = str(path)
+    raw = raw | typed
     collected = notes if notes is not None else []
     raw = check_keys(raw, str(path), source, collected)
     if "class_order" in raw:
         raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere
     runs: list[Run] = []
-    settings: dict[Spec, dict[str, Any]] = {}
+    settings: dict[Any, dict[str, Any]] = {}
+    methods: dict[str, set[str]] = {}
     for setting, values in _settings(raw, str(path), source):
         spec = validate(values, str(path), source)
-        _refuse_without_effect(spec, values, str(path))
-        _refuse_the_same(settings.setdefault(spec, values), values, raw, source)
+        methods[spec.method] = methods.get(spec.method, set()) | values.keys()
+        _refuse_the_same(settings.setdefault(_meaning(spec), values), values, raw, source)
         chosen = _seeds(seeds, spec, values, str(path), collected)
         if len(runs) + len(chosen) > MAX_RUNS:
             raise ConfigError(f"{path}: settings times seeds make more than {MAX_RUNS} runs")
         runs += [Run(path.stem, setting, seed, spec) for seed in chosen]
+    check_effect(raw, methods, source, collected)
     collected[:] = dict.fromkeys(collected)
     return runs
 
@@ -83,11 +84,16 @@ def _settings(raw: Mapping[str, Any], where: str, source: Mapping[str, str]) -> 
     """
     seen = set()
     for setting in expand_sweep(raw, where, source, takes_list):
-        own = own_keys(setting.values)
-        name, values = setting.name(own, where), {key: value for key, value in setting.values.items() if key in own}
-        if name not in seen:
-            seen.add(name)
-            yield name, values
+        own = keys_of_setting(setting.values)
+        point = tuple((key, at) for key, at in setting.positions.items() if key in own)
+        if point not in seen:
+            seen.add(point)
+            yield setting.name(own, where), {key: value for key, value in setting.values.items() if key in own}
+
+
+def _meaning(spec: Spec) -> tuple[Any, ...]:
+    """Equal for two settings that train the same, though one says bp with weight decay and the other l2."""
+    return tuple((spec.to_dict() | {"agent": spec.method}).items())
 
 
 def _problem(raw: Mapping[str, Any], where: str) -> str:
@@ -109,19 +115,6 @@ def _absolute(class_order: Any) -> Any:
     if isinstance(class_order, list):
         return [_absolute(one) for one in class_order]
     return str(Path(class_order).absolute()) if isinstance(class_order, str) and class_order else class_order
-
-
-def _refuse_without_effect(spec: Spec, values: Mapping[str, Any], where: str) -> None:
-    """Refuse a key of another method that the agent may mean (cbp, cbp2), unless its value is neutral there."""
-    own = spec.parts.owners()
-    for method in agents_of(spec.agent):
-        for key in method.fields.model_fields.keys() - own.keys():
-            value = values.get(key)
-            is_neutral = not value or (isinstance(value, str) and value == method.fields.model_fields[key].default)
-            if not is_neutral:
-                raise ConfigError(
-                    f'{where}: key "{key}": {shown(value)}: has no part in method {spec.method}; leave it out'
-                )
 
 
 def _refuse_the_same(

@@ -62,6 +62,8 @@ class Setting:
     """All keys of the file, each with the value that it has here."""
     names: Mapping[str, str]
     """By swept key, its value as a directory name."""
+    positions: Mapping[str, int]
+    """By swept key, the position of its value in the file's list."""
 
     def name(self, keys: Container[str], where: str) -> str:
         """``step_size=0.01,width=2``, of the swept keys that are in `keys`. Raises ConfigError if it is too long."""
@@ -95,13 +97,15 @@ def expand_sweep(
             )
     if math.prod(len(raw[key]) for key in swept) > MAX_RUNS:
         raise ConfigError(f"{where}: the sweep over {', '.join(swept)} makes more than {MAX_RUNS} settings")
-    named = [list(zip(_names(raw[key]), raw[key], strict=True)) for key in swept]
+    names = {key: _names(raw[key]) for key in swept}
     return [
         Setting(
-            {**raw, **{key: value for key, (_, value) in zip(swept, choice, strict=True)}},
-            {key: name for key, (name, _) in zip(swept, choice, strict=True)},
+            {**raw, **{key: raw[key][at] for key, at in positions.items()}},
+            {key: names[key][at] for key, at in positions.items()},
+            positions,
         )
-        for choice in itertools.product(*named)
+        for choice in itertools.product(*(range(len(raw[key])) for key in swept))
+        for positions in (dict(zip(swept, choice, strict=True)),)
     ]
 
 

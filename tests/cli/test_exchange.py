@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lop_tui import cli
 from tests.cli.test_views import lop, refused
-from tests.helpers import TINY, make_run
+from tests.helpers import make_run, tiny
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_imported_runs_are_not_trained_on(runs_dir, tmp_path, monkeypatch, capsy
     lop(*export(runs_dir, "pickle", tmp_path / "old"))
     lop("import-results", tmp_path / "old", "--runs-dir", tmp_path / "new")
     config = tmp_path / "bp.json"
-    config.write_text(json.dumps(TINY | {"agent": "bp"}))
+    config.write_text(json.dumps(tiny(agent="bp")))
     said = refused(monkeypatch, capsys, "run", config, "--seeds", "2", "--runs-dir", tmp_path / "new")
     assert "bp/default/seed_000: was imported" in said
     assert "its records are kept (1 finished task, 1 epoch)" in said

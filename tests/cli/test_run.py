@@ -25,7 +25,7 @@ from lop_engine.launch.devices import Gpus
 from lop_engine.rundir import find_runs
 from lop_engine.store import read_table
 from lop_tui import cli
-from tests.helpers import TINY
+from tests.helpers import tiny
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch):
 
 
 def write_config(path, **changes) -> str:
-    path.write_text(json.dumps(TINY | {"_comment": "as small as it gets"} | changes))
+    path.write_text(json.dumps({"_comment": "as small as it gets"} | tiny(**changes)))
     return path.name
 
 
@@ -91,9 +91,10 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
         (["tiny.json", "--set", "step_size=-1"], "step_size"),
         (["tiny.json", "--set", "agent=cpb"], 'did you mean "cbp"?'),
         (["tiny.json", "--set", "net_type=3"], "net_type"),
-        (["tiny.json", "--set", "perturb_scale=0.1"], "has no part in method cbp"),
+        (["tiny.json", "--set", "perturb_scale=0.1"], "perturb_scale belongs to agent snp; this file's agent is cbp"),
         (["tiny.json", "--set", "net_type=2", "--set", "util_type=random"], "has no part in method cbp2"),
-        (["tiny.json", "--set", "agent=linear", "--set", 'metrics=["srank"]'], "no hidden units"),
+        (["tiny.json", "--set", "agent=linear", "--set", "width=1"], "width belongs to network conv_net"),
+        (["linear.json", "--set", 'metrics=["srank"]'], "none of these can be measured"),
         (["tiny.json", "--set", 'metrics=["sranc"]'], 'did you mean "srank"?'),
         (["tiny.json", "--set", "class_order=nowhere.npy"], "nowhere.npy: no such class order"),
         (["tiny.json", "--seeds", "many"], '--seeds "many"'),
@@ -106,6 +107,7 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
 )
 def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, arguments, message):
     write_config(here / "tiny.json")
+    write_config(here / "linear.json", agent="linear")
     monkeypatch.setattr(sys, "argv", ["lop", "run", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
