@@ -18,7 +18,7 @@ from typing import get_args
 from lop_engine.errors import QueryError, did_you_mean
 from lop_engine.records import State
 from lop_engine.runs import RunView
-from lop_engine.selection import differ, seed_range
+from lop_engine.selection import seed_range
 
 Test = Callable[[RunView], bool]
 
@@ -33,8 +33,6 @@ class Query:
 
     terms: tuple[Test, ...] = ()
     """All of them must hold."""
-    methods: tuple[str, ...] = ()
-    """The values of ``method:`` words, which name methods and experiments."""
 
     @property
     def is_empty(self) -> bool:
@@ -51,27 +49,12 @@ def parse_query(text: str) -> Query:
     Raises:
         QueryError: naming the word, what is wrong with it and the nearest valid choice.
     """
-    words = text.split()
-    keys = (word.removeprefix("-").partition(":") for word in words)
-    methods = tuple(one for key, _, value in keys if key == "method" for one in value.lower().split(",") if one)
-    return Query(tuple(_term(word) for word in words), methods)
+    return Query(tuple(_term(word) for word in text.split()))
 
 
 def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
-    """The runs that match `text`, in their order.
-
-    Raises:
-        QueryError: as `parse_query`; and if ``method:NAME`` names both a method and an experiment of another method.
-    """
+    """The runs that match `text`, in their order. Raises QueryError, as `parse_query`."""
     query = parse_query(text)
-    for method in query.methods:
-        trained = {index for index, view in enumerate(views) if fnmatchcase(view.method.lower(), method)}
-        named = {index for index, view in enumerate(views) if fnmatchcase(view.experiment.lower(), method)}
-        if trained and differ(trained, named):
-            raise QueryError(
-                f'"method:{method}" names a method ({len(trained)} runs) and an experiment ({len(named)} runs); '
-                f"write method:={method} for the method, or experiment:{method} for the experiment"
-            )
     return tuple(view for view in views if query.matches(view))
 
 
@@ -98,11 +81,8 @@ def _part_of_name(pattern: str) -> Test:
 
 
 def _method(pattern: str) -> Test:
-    """Whether a run has a method or an experiment of that name; ``=cbp`` matches only the method."""
-    only = pattern.removeprefix("=")
-    if only != pattern:
-        return lambda view: fnmatchcase(view.method.lower(), only)
-    return _pattern(lambda view: {view.method, view.experiment})(pattern)
+    """Whether a run trains the method of that name, as its spec says; ``=cbp`` means the same."""
+    return _pattern(lambda view: {view.method})(pattern.removeprefix("="))
 
 
 def _settings(view: RunView) -> set[str]:

@@ -32,11 +32,6 @@ def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
     return [snapshot.runs[index] for index in sorted(chosen)]
 
 
-def differ(one: set[int], other: set[int]) -> bool:
-    """Whether each of two readings of a name selects runs that the other does not."""
-    return bool(one - other and other - one)
-
-
 def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
     """The indices of the runs that a selector names. Raises LaunchError if it can be read in two ways."""
     if not selector.strip("/ "):
@@ -75,7 +70,7 @@ def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     if seeds.runs:
         return seeds.runs
     method = _Reading("method", f"{_METHOD}{word}", _of_method(word, snapshot))
-    if differ(named.runs, method.runs):
+    if named.runs - method.runs and method.runs - named.runs:
         _refuse_two(word, named, method, snapshot.runs_dir)
     return named.runs or method.runs  # a method's name if no experiment has it
 
@@ -107,8 +102,10 @@ def _an(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _of_method(pattern: str, snapshot: Snapshot) -> set[int]:
-    return _indices(snapshot, lambda view: fnmatchcase(view.method, pattern))
+def _of_method(patterns: str, snapshot: Snapshot) -> set[int]:
+    """The runs of the methods that ``method:cbp,l2`` names, as in a filter."""
+    named = [one.removeprefix("=") for one in patterns.lower().split(",")]
+    return _indices(snapshot, lambda view: any(fnmatchcase(view.method.lower(), one) for one in named))
 
 
 def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:

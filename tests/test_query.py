@@ -1,6 +1,5 @@
 """The filter language, over runs made for it."""
 
-import re
 import string
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from lop_engine.errors import QueryError
 from lop_engine.query import KEYS, STATES, filter_runs, parse_query
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
-from lop_engine.runs import RunView
+from lop_engine.runs import RunView, Snapshot
+from lop_engine.selection import select
 
 
 def view(name, state="running", device="cpu", progress=0.5, **spec):
@@ -45,8 +45,8 @@ CBP, BP = ["cbp/default/000", "cbp/default/003"], ["bp/step_size=0.01,width=2/00
     [
         ("method:cbp", [*CBP, "old/default/002"]),
         ("method:l2", ["Mine/default/001"]),
-        ("method:mine", ["Mine/default/001"]),
-        ("method:l2,old", ["Mine/default/001", "old/default/002"]),
+        ("method:mine", []),
+        ("method:l2,=cbp", [*CBP, "Mine/default/001", "old/default/002"]),
         ("method:?bp", [*CBP, "old/default/002"]),
         ("method:cb", []),
         ("experiment:*bp", CBP + BP),
@@ -87,7 +87,8 @@ def test_an_empty_filter_finds_everything():
     [
         (
             "sed:3",
-            'unknown key "sed"; did you mean "seed"? (method, experiment, setting, seed, state, device, progress)',
+            'unknown key "sed"; did you mean "seed"? (method, experiment, problem, setting, seed, state, '
+            "device, progress)",
         ),
         ("cbp :x", 'unknown key ""'),
         ("state:runing", 'unknown state "runing"; did you mean "running"? (queued, running, finished,'),
@@ -110,7 +111,7 @@ def test_every_state_and_key_can_be_asked_for():
     assert sorted(
         run.state for run in VIEWS for state in STATES if parse_query(f"state:{state}").matches(run)
     ) == sorted(run.state for run in VIEWS)
-    assert list(KEYS) == ["method", "experiment", "setting", "seed", "state", "device", "progress"]
+    assert list(KEYS) == ["method", "experiment", "problem", "setting", "seed", "state", "device", "progress"]
 
 
 words = st.builds(
@@ -145,11 +146,14 @@ def test_a_word_and_its_negation_divide_the_runs(word):
         assert sorted(plain + negated) == sorted(found(""))
 
 
-def test_a_method_that_is_also_another_experiment_s_name_is_refused_and_both_spellings_work():
+def test_a_method_is_what_the_spec_says_and_an_experiment_what_its_file_is_called():
     runs = [view("l2/default/0", agent="bp"), view("wd/default/0", agent="bp", weight_decay=1e-5), view("bp/default/0")]
-    with pytest.raises(QueryError, match="names a method") as caught:
-        filter_runs(runs, "method:l2 seed:0")
-    spellings = re.findall(r"write (\S+) .* or (\S+) ", str(caught.value))[0]
-    assert spellings == ("method:=l2", "experiment:l2")
-    assert [[run.experiment for run in filter_runs(runs, one)] for one in spellings] == [["wd"], ["l2"]]
-    assert [run.experiment for run in filter_runs(runs, "-method:=l2")] == ["l2", "bp"]
+
+    def experiments(text):
+        return [run.experiment for run in filter_runs(runs, text)]
+
+    assert experiments("method:l2 seed:0") == experiments("method:=l2") == ["wd"]
+    assert experiments("experiment:l2") == ["l2"]
+    assert experiments("method:bp") == ["l2", "bp"]
+    assert experiments("-method:l2") == experiments("-method:=l2") == ["l2", "bp"]
+    assert {run.experiment for run in select(Snapshot(Path("runs"), tuple(runs)), ["method:l2"])} == {"wd"}

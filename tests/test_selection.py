@@ -77,6 +77,8 @@ def test_a_pattern_that_begins_like_every_seed_is_no_seed_in_silence(runs_dir):
         ("3-7/default", {"3-7/default/000"}),
         ("*/*/3-7", {"bp/1/005"}),
         ("method:snp", {"snp/default/000"}),
+        ("method:=SNP", {"snp/default/000"}),
+        ("method:snp,bp", {"snp/default/000", "bp/default/000", "bp/default/001", "bp/1/005"}),
     ],
 )
 def test_unambiguous_spellings(runs_dir, selector, names):
