@@ -1,4 +1,4 @@
-"""What the paper and the demo say of their runs, as data; `verdicts` holds one's own runs against it."""
+"""What the paper and the demo claim of Continual ImageNet, as data; `verdicts` compares runs with it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,12 +9,10 @@ from lop_engine.analysis import PAPER_BIN, Window
 from lop_engine.experiment.spec import Spec
 from lop_engine.published import BINS, PUBLISHED, unlike, unlike_paper
 
-METRIC = "test_accuracy"
-
 
 @dataclass(frozen=True)
 class Part:
-    """The mean test accuracy of each seed of a setting over a window of tasks."""
+    """The mean of a protocol's metric of each seed of a setting, over a window of tasks."""
 
     setting: str
     """Of the protocol's `settings`."""
@@ -48,6 +46,8 @@ class Protocol:
     claims: tuple[Claim, ...]
     least_seeds: int
     """With fewer than these no claim is judged."""
+    metric: str = "test_accuracy"
+    """What the claims are about; a proportion 0 .. 1."""
 
 
 def _window(middle: float) -> Window:

@@ -5,12 +5,15 @@ docs/statistics.md has the rule and the reasons for it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 
 from lop_engine.analysis import Estimate, Group, estimate, window_means
-from lop_engine.claims import METRIC, PROTOCOLS, Claim, Part, Protocol
+from lop_engine.claims import Claim, Part, Protocol
+from lop_engine.experiment import seen
 from lop_engine.experiment.stored import stored_spec
 from lop_engine.published import unlike
 
@@ -52,12 +55,14 @@ class Finding:
 
 
 def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Hold `groups` against the claims of each protocol that some of them follow.
+    """Compare `groups` with the claims of each protocol of their problem that some of them follow.
 
     Returns:
         What was found, a protocol each; and a sentence for each group that no claim is about, with what differs.
     """
-    candidates: dict[str, dict[str, Group]] = {protocol.name: {} for protocol in PROTOCOLS}
+    problems = dict.fromkeys(run.problem_name for group in groups for run in group.runs[:1])
+    protocols = [protocol for problem in problems for protocol in protocols_of(problem)]
+    candidates: dict[str, dict[str, Group]] = {protocol.name: {} for protocol in protocols}
     followed, notes = set(), []
     for group in sorted(groups, key=lambda group: -len(group.runs)):
         protocol, setting, note = _place(group)
@@ -71,19 +76,31 @@ def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[str, ...]
             notes.append(f"{group.label}: {note}")
     findings = (
         Finding(protocol, tuple(_judge(claim, candidates[protocol.name], protocol) for claim in protocol.claims))
-        for protocol in PROTOCOLS
+        for protocol in protocols
         if protocol.name in followed
     )
     return tuple(findings), tuple(notes)
 
 
+@cache
+def protocols_of(problem: str) -> tuple[Protocol, ...]:
+    """The protocols of a problem's published results; none if its description names none."""
+    module = seen.problem(problem).claims
+    return tuple(import_module(module).PROTOCOLS) if module else ()
+
+
 def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
-    """The protocol and the setting that a group follows, and what stands in the way if it follows none."""
+    """The protocol and the setting that a group follows, or why it follows none."""
+    problem = group.runs[0].problem_name
+    if not protocols_of(problem):
+        return None, None, f"no results are published for problem {problem}"
     spec: Mapping[str, Any] = next((run.spec for run in group.runs if run.spec), {})
     run = stored_spec(spec)
     if run is None:
         return None, None, "its run.json holds no spec of this version"
-    protocol, differing = min(((one, one.unlike(run)) for one in PROTOCOLS), key=lambda found: len(found[1]))
+    protocol, differing = min(
+        ((one, one.unlike(run)) for one in protocols_of(problem)), key=lambda found: len(found[1])
+    )
     if differing:
         return None, None, f"not the protocol of {protocol.name}: {'; '.join(differing)}"
     by_setting = {name: unlike(run, learner) for name, learner in protocol.settings.items()}
@@ -99,7 +116,7 @@ def _judge(claim: Claim, candidates: Candidates, protocol: Protocol) -> Verdict:
     missing = dict.fromkeys(part.setting for part in parts if part.setting not in candidates)
     if missing:
         return Verdict(claim, "not enough data", estimate(np.empty(0)), "no runs", tuple(missing))
-    values = _values(parts, candidates)
+    values = _values(parts, candidates, protocol.metric)
     measured = estimate(values)
     if len(values) < protocol.least_seeds:
         last, num = max(part.window.last for part in parts), len(values)
@@ -114,9 +131,9 @@ def _judge(claim: Claim, candidates: Candidates, protocol: Protocol) -> Verdict:
     return Verdict(claim, outcome, measured, why)
 
 
-def _values(parts: Sequence[Part], candidates: Candidates) -> np.ndarray:
+def _values(parts: Sequence[Part], candidates: Candidates, metric: str) -> np.ndarray:
     """The claimed quantity of each seed that has it, shape (seeds,)."""
-    of, *minus = [window_means(candidates[part.setting], METRIC, part.window) for part in parts]
+    of, *minus = [window_means(candidates[part.setting], metric, part.window) for part in parts]
     if not minus:
         return np.array([of[seed] for seed in sorted(of)])
     return np.array([of[seed] - minus[0][seed] for seed in sorted(of.keys() & minus[0].keys())])

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lop_engine import claims
 from lop_engine.analysis import Group
 from lop_engine.claims import DEMO, PAPER, PROTOCOLS
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs
 from lop_engine.published import BINS, PUBLISHED
 from lop_engine.records import RunStatus
@@ -172,3 +174,12 @@ def test_a_seed_that_diverged_is_not_counted():
     broken.runs[2].series["test_accuracy"][140:] = math.nan
     found, _ = outcomes(broken)
     assert found["cbp keeps: no 10 points lost from the first tenth to the last"].measured.num_values == 2
+
+
+def test_runs_of_a_problem_are_held_only_against_its_own_claims():
+    spec = spec_of("cbp") | {"problem": "toy"}
+    findings, notes = judge([seeds("cbp", spec, [[0.9] * 50] * 6), course("linear")])
+    assert [finding.protocol for finding in findings] == [PAPER]
+    assert [one for one in notes if "cbp" in one] == ["cbp: no results are published for problem toy"]
+    assert judge([seeds("cbp", spec, [[0.9] * 50] * 6)]) == ((), ("cbp: no results are published for problem toy",))
+    assert CONTINUAL_IMAGENET.claims == claims.__name__

@@ -81,7 +81,7 @@ class Problem(Component):
     """``module:attribute`` of a function that looks at the files a spec's data lie in, see `datasets.Data`; without
     torch. Empty for problems that read no files."""
     claims: str = ""
-    """Module whose PROTOCOLS hold published results."""
+    """Module whose PROTOCOLS hold published results (`lop_engine.claims.Protocol`); empty if there are none."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.experiment import seen
 from lop_engine.verdicts import Finding, Outcome, Verdict, judge
 from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.commands.reading import read_runs
@@ -57,13 +58,15 @@ def _print(findings: Sequence[Finding], notes: Sequence[str]) -> None:
             number = sum(bool(verdict.missing) for verdict in finding.verdicts)
             say(console, f"{plural(number, 'claim')} not shown: there are no runs of {', '.join(missing)}")
     if not findings:
-        say(console, "no runs of the paper's protocol, nor of the demo's")
+        say(console, "no runs of a published protocol")
     for note in notes:
         say(console, note)
 
 
 def _table(finding: Finding) -> Table:
-    title = f"claims of {finding.protocol.name}: test accuracy in %, differences in points"
+    title = (
+        f"claims of {finding.protocol.name}: {seen.metric(finding.protocol.metric).title} in %, differences in points"
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("claim")
     for heading in ("measured", "95 % interval", "seeds"):

@@ -140,7 +140,7 @@ def test_check_says_what_is_not_reproduced_with_status_one(tmp_path):
 def test_check_of_runs_of_no_protocol_names_the_keys_and_judges_nothing(runs_dir):
     status, shown = checked("--runs-dir", runs_dir)
     assert status == 3
-    assert "no runs of the paper's protocol, nor of the demo's" in shown
+    assert "no runs of a published protocol" in shown
     assert "bp: not the protocol of Dohare et al. 2024: momentum is 0.0, not 0.9; num_showings is 10, not 250" in shown
 
 
