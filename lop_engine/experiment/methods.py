@@ -89,8 +89,15 @@ class ContinualBackprop(Replacement):
         return self.budget_accrual or "all"
 
 
+def _layered(value: Any) -> Any:
+    """Older run.json files of agent cbp2 hold 1, the default of agent cbp."""
+    return 2 if integral(value) == 1 else integral(value)
+
+
 class LayeredContinualBackprop(Replacement):
-    net_type: NetType = Field(2, description="2, the reference's name for this variant.")
+    net_type: Annotated[Literal[2], BeforeValidator(_layered)] = Field(
+        2, description="2, the reference's name for this variant."
+    )
     budget_accrual: Accrual | None = Field(
         None, description="Units on which the number to replace accrues: the eligible ones, or all of the layer."
     )

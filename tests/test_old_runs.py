@@ -1,0 +1,116 @@
+"""Runs that a version before components began: their run.json holds every key there was.
+
+tests/old_runs/runs has two such runs, halted, and tests/old_runs/whole their documents when that version trained them
+without a halt.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lop_engine.analysis import group_runs
+from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stored import canonical
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
+from lop_engine.store import read_table
+from tests.cli.test_run import lop
+from tests.helpers import ROOT
+
+OLD = ROOT / "tests/old_runs"
+
+#: The keys of an old run.json that have a default, with it.
+DEFAULTS = {
+    "opt": "sgd", "momentum": 0.0, "weight_decay": 0.0, "perturb_scale": 0.0, "replacement_rate": 1e-4,
+    "decay_rate": 0.99, "util_type": "contribution", "maturity_threshold": 100, "net_type": 1, "num_classes": 2,
+    "mini_batch_size": 100, "new_heads": True, "num_runs": 1, "use_gpu": True, "run_idx": 0, "index": 0,
+    "data_dir": "", "data_file": "", "model_version": "", "checkpoint_every_s": 60.0, "dataset": "imagenet32",
+    "dataset_classes": 1000, "dataset_seed": 0, "dataset_sha256": "", "class_order": "", "class_order_sha256": "",
+    "train_images": 0, "test_images": 0, "normalisation": "auto", "width": 1.0, "precision": "fp32",
+    "metrics": ["train_accuracy", "test_accuracy", "curvature", "weight_magnitude", "dormant_proportion",
+                "effective_rank", "stable_rank"],
+    "metrics_every": 1, "curvature_every": 1, "curvature_images": 0, "budget_accrual": None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD / "runs", tmp_path / "runs")
+    shutil.copytree(OLD / "cfg", tmp_path / "cfg")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {"agent": "bp"},
+        {"agent": "bp", "opt": "adam", "weight_decay": 1e-3},
+        {"agent": "l2", "weight_decay": 1e-3},
+        {"agent": "bp", "weight_decay": 1e-3, "perturb_scale": 1e-4},
+        {"agent": "snp", "weight_decay": 1e-3, "perturb_scale": 1e-4},
+        {"agent": "cbp", "util_type": "adaptable_contribution", "momentum": 0.9},
+        {"agent": "cbp", "net_type": 2, "replacement_rate": 1e-3},
+        {"agent": "cbp2", "replacement_rate": 1e-3},
+        {"agent": "linear", "opt": "adamW"},
+    ],
+    ids=str,
+)
+def test_the_configuration_of_an_old_run_equals_that_of_a_new_one(typed):
+    typed = {"step_size": 0.01, "num_tasks": 10, "num_showings": 2} | typed
+    new = Spec(**typed)
+    assert Spec(**DEFAULTS | typed) == new
+    assert canonical(DEFAULTS | typed) == canonical(new.to_dict()) == new.to_dict()
+
+
+def test_every_view_shows_old_runs(here):
+    for command in (
+        ["list"],
+        ["status"],
+        ["show", "cbp"],
+        ["compare", "cbp", "cbp2"],
+        ["plot", "-o", "figure.png"],
+        ["export", "--format", "csv", "-o", "tables"],
+        ["report", "-o", "report.html"],
+        ["watch", "--once"],
+    ):
+        done = lop(*command)
+        assert done.returncode == 0, done.stderr
+        assert "cannot be read" not in done.stdout + done.stderr
+    assert "run.json" not in lop("doctor").stdout
+
+
+@pytest.mark.timeout(300)
+def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_new_ones(here):
+    done = lop("run", "cfg/cbp.json", "cfg/cbp2.json", "--device", "cpu", "--seeds-per-worker", "1", timeout_s=240)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 runs go on where they stopped" in done.stdout
+    for name in ("cbp", "cbp2"):
+        run_dir = RunDir(here / "runs" / name / "default" / "seed_000")
+        for table in ("tasks.json", "epochs.json"):
+            ours, theirs = (read_table(folder / table) for folder in (run_dir.path, OLD / "whole" / name))
+            assert len(ours) == len(theirs)
+            for one, other in zip(ours, theirs, strict=True):
+                assert one.keys() == other.keys()
+                differing = [key for key in one if key != "seconds" and one[key] != other[key]]
+                # Equal on the machine that made them; others may round differently.
+                assert [one[key] for key in differing] == pytest.approx([other[key] for key in differing], rel=1e-3)
+    groups = group_runs(RunsReader(here / "runs").read().runs)
+    refuse_mixed(groups)
+    assert [(group.experiment, len(group.runs)) for group in groups] == [("cbp", 2), ("cbp2", 2)]
+    again = lop("run", "cfg/cbp.json", "cfg/cbp2.json")
+    assert "4 of 4 runs are finished already" in again.stdout, again.stderr
+
+
+def test_a_launcher_of_the_old_version_finds_its_worker(here):
+    run_dir = RunDir(here / "runs/cbp2/default/seed_000")
+    run_dir.write_status(replace(run_dir.read_status(), state="queued"))
+    command = [sys.executable, "-m", "lop_engine.worker", "--device", "cpu", "--threads", "1", str(run_dir.path)]
+    subprocess.run(command, check=True, timeout=120)
+    assert run_dir.read_status().state == "finished"
+    assert json.loads(run_dir.run_json.read_text())["spec"]["net_type"] == 1  # is not written again
