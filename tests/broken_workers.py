@@ -8,10 +8,10 @@ import os, sys
 
 if "lop_engine.training.worker" in sys.orig_argv:
     import torch
-    from lop_engine import training
+    from lop_engine.training import loop
     from lop_engine.errors import CaptureError
 
-    fast_step = training.fast_step
+    fast_step = loop.fast_step
 
     def broken(learner, device, cuda_graphs):
         if cuda_graphs and "capture" in os.environ["BROKEN"]:
@@ -20,7 +20,7 @@ if "lop_engine.training.worker" in sys.orig_argv:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 is full.")
         return fast_step(learner, device, cuda_graphs)
 
-    training.fast_step = broken
+    loop.fast_step = broken
 """
 
 

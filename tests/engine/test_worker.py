@@ -13,7 +13,6 @@ import pytest
 import torch
 from tinydb import TinyDB
 
-from lop_engine import stack
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
@@ -24,6 +23,7 @@ from lop_engine.run_files import RunFiles
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader
 from lop_engine.store import read_table
+from lop_engine.training import stack
 from lop_engine.training.learner import Learner
 from tests.helpers import TINY
 

@@ -5,13 +5,15 @@ import signal
 import pytest
 import torch
 
-from lop_engine import background, metrics, training
+from lop_engine import background, metrics
 from lop_engine.errors import CaptureError, ReplayError, StoreError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
+from lop_engine.problems import continual_imagenet
 from lop_engine.records import RunStatus
+from lop_engine.training import loop
 from lop_engine.training.learner import Learner
 from lop_engine.training.worker import Worker
 from tests.helpers import TINY
@@ -53,10 +55,10 @@ def failing(error: Exception):
 
 PLACES = {
     "a step": (Learner, "step"),
-    "the metrics": (training, "start_measuring"),
+    "the metrics": (loop, "start_measuring"),
     "the end of the metrics": (metrics.Measurement, "result"),
-    "a capture": (training, "fast_step"),
-    "the next task's images": (training, "stack_images"),
+    "a capture": (loop, "fast_step"),
+    "the next task's images": (continual_imagenet, "stack_images"),
     "the start of an epoch": (Learner, "start_epoch"),
 }
 
@@ -136,13 +138,13 @@ def test_other_failures_have_a_status_of_their_own(error, code, train, monkeypat
 
 
 def test_a_worker_is_told_to_train_without_graphs_and_why(train, monkeypatch):
-    asked, fast_step = [], training.fast_step
+    asked, fast_step = [], loop.fast_step
 
     def watched(learner, device, cuda_graphs):
         asked.append(cuda_graphs)
         return fast_step(learner, device, cuda_graphs)
 
-    monkeypatch.setattr(training, "fast_step", watched)
+    monkeypatch.setattr(loop, "fast_step", watched)
     code, status = train(cuda_graphs=False, notes=["the images are a copy", "trained without CUDA graphs"])
     assert (code, asked, status.state) == (0, [False], "finished")
     assert status.note == "the images are a copy; trained without CUDA graphs"
