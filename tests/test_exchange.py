@@ -26,6 +26,7 @@ from lop_engine.store import TableWriter, read_table
 from tests.helpers import make_metrics, make_run
 
 TASKS, EPOCHS = 12, 3
+KEYS_OF_A_ROW = ["experiment", "setting", "seed", "task", "method", "problem"]
 
 
 def add_epochs(run_dir: RunDir, tasks: int) -> None:
@@ -87,7 +88,7 @@ def test_a_csv_has_a_row_a_task_and_one_an_epoch(runs, tmp_path):
     tasks, epochs = map(rows_of, done.paths)
     assert len(tasks) == 2 * TASKS + 5
     assert len(epochs) == EPOCHS * len(tasks)
-    assert list(tasks[0]) == ["experiment", "setting", "seed", "task", "seconds", *CONTINUAL_IMAGENET.metrics]
+    assert list(tasks[0]) == [*KEYS_OF_A_ROW, "seconds", *CONTINUAL_IMAGENET.metrics]
     assert float(tasks[-1]["test_accuracy"]) == runs[2].series["test_accuracy"][4]
     assert (epochs[-1]["task"], epochs[-1]["epoch"]) == ("4", "2")
     assert float(epochs[-1]["curvature"]) == runs[2].series["curvature"][4]

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from lop_engine.errors import UserError
-from lop_engine.exchange.tables import Block, epoch_blocks, task_blocks
+from lop_engine.exchange.tables import Block, epoch_blocks, recorded_metrics, task_blocks
 from lop_engine.runs import RunView
 
 
@@ -37,16 +37,16 @@ def _events(run: RunView, epochs: bool) -> Iterator[bytes]:
     times = _wall_times(run)
     yield Event(wall_time=times[0], file_version="brain.Event:2").SerializeToString()
     for block in task_blocks([run]):
-        yield from _scalars(block, "", block["task"], times)
+        yield from _scalars(run, block, "", block["task"], times)
     for block in epoch_blocks([run]) if epochs else ():
-        yield from _scalars(block, "epochs/", _steps(block, run), times)
+        yield from _scalars(run, block, "epochs/", _steps(block, run), times)
 
 
-def _scalars(block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> Iterator[bytes]:
+def _scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> Iterator[bytes]:
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 
-    names = [name for name in block if name not in ("experiment", "setting", "seed", "task", "epoch", "seconds")]
+    names = [name for name in recorded_metrics([run]) if name in block]
     # A seed that has diverged is NaN in all metrics; a NaN beside finite values was not measured.
     diverged = [all(value != value for value in row) for row in zip(*(block[name] for name in names), strict=True)]
     for name in names:

@@ -12,6 +12,7 @@ from lop_engine.exchange.files import is_export, write_csv, write_npz, write_par
 from lop_engine.exchange.places import appearing, refuse_existing, refuse_run_directories
 from lop_engine.exchange.reference import write_pickles
 from lop_engine.exchange.tables import tasks_recorded
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs import RunView
 
 FORMATS = ("csv", "npz", "parquet", "pickle", "tensorboard")
@@ -47,6 +48,8 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
     readable = [run for run in runs if not run.problem and tasks_recorded(run)]
     if not readable:
         raise UserError(f"export: none of these {len(runs)} runs has finished a task yet: nothing to export")
+    if form == "pickle":
+        _refuse_other_problems(readable)
     if path.name in ("", ".."):
         raise UserError(f"export: {path}: is the name of no file or directory; give -o one that is to be made")
     is_directory = form in ("pickle", "tensorboard")
@@ -62,6 +65,16 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
         tuple(run for run in readable if tasks_recorded(run) < run.num_tasks),
         tuple(run for run in runs if run not in readable),
     )
+
+
+def _refuse_other_problems(runs: Sequence[RunView]) -> None:
+    """The reference's files hold the metrics of its own problem."""
+    own = CONTINUAL_IMAGENET
+    if other := next((run for run in runs if run.problem_name != own.name), None):
+        raise UserError(
+            f"export: {other.dir.name}: pickle is the form of {own.title}, not of problem {other.problem_name}; "
+            f'choose csv, npz or parquet, or --where "problem:{own.name}"'
+        )
 
 
 def _targets(runs: Sequence[RunView], form: str, path: Path, epochs: bool) -> dict[Path, _Write]:

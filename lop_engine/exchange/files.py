@@ -46,7 +46,7 @@ def _cell(value: Any) -> Any:
 def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
     """The same table as `write_csv` makes, in columns. Raises UserError without pyarrow."""
     arrow, parquet = _pyarrow()
-    words, counts = {"experiment", "setting"}, {"seed", "task", "epoch"}
+    words, counts = {"experiment", "setting", "method", "problem"}, {"seed", "task", "epoch"}
     kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
     with open(path, "wb") as file:
         writer: Any = None

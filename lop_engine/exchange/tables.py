@@ -1,24 +1,29 @@
 """Runs as tables of plain columns: what csv and parquet files hold, a block of rows at a time."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lop_engine.errors import StoreError
-from lop_engine.experiment.seen import metric_names
+from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.runs import RunView
 from lop_engine.store import read_task, tail_task
 
 Block = Mapping[str, Sequence[Any]]
-"""Columns of equal length by name: experiment, setting, seed, task (and epoch), then numbers."""
+"""Columns of equal length by name: experiment, setting, seed, task (and epoch), method, problem, then numbers."""
 
 _TASKS_A_BLOCK = 40
 
 
 def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
-    """The metrics that any of `runs` has recorded, in the order of `metric_names`."""
-    return [metric for metric in metric_names() if any(metric in run.series for run in runs)]
+    """The metrics that any of `runs` has recorded: in the order of `metric_names`, then those without a description."""
+    recorded = dict.fromkeys(metric for run in runs for metric in run.series)
+    return [
+        *(name for name in metric_names() if name in recorded),
+        *(name for name in recorded if name not in metric_names()),
+    ]
 
 
 def tasks_recorded(run: RunView) -> int:
@@ -32,7 +37,9 @@ def task_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
         count = tasks_recorded(run)
         nothing = np.full(count, np.nan)
         numbers = {metric: run.series.get(metric, nothing).tolist() for metric in metrics}
-        yield _keys(run, count) | {"task": range(count), "seconds": run.seconds[:count].tolist()} | numbers
+        tasks = range(count)
+        places = _places(runs, run, tasks, [_num_epochs(run) - 1] * count)
+        yield _keys(run, {"task": tasks}) | places | {"seconds": run.seconds[:count].tolist()} | numbers
 
 
 def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
@@ -49,7 +56,7 @@ def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
                 epochs += found
                 tables.append(table)
             numbers = dict(zip(metrics, np.concatenate(tables).T.tolist(), strict=True))
-            yield _keys(run, len(tasks)) | {"task": tasks, "epoch": epochs} | numbers
+            yield _keys(run, {"task": tasks, "epoch": epochs}) | _places(runs, run, tasks, epochs) | numbers
 
 
 def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs: int) -> np.ndarray:
@@ -96,6 +103,34 @@ def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[in
         raise StoreError(f"{run.dir.epochs_json}: task {task}: an epoch or a metric is not a number") from None
 
 
-def _keys(run: RunView, count: int) -> dict[str, Sequence[Any]]:
-    experiment, setting = (name.encode(errors="replace").decode() for name in (run.experiment, run.setting))
-    return {"experiment": [experiment] * count, "setting": [setting] * count, "seed": [run.seed] * count}
+def _keys(run: RunView, numbers: Mapping[str, Sequence[int]]) -> dict[str, Sequence[Any]]:
+    """The columns that say which run, task and epoch a row is of."""
+    count = len(numbers["task"])
+    experiment, setting, method, problem = (
+        name.encode(errors="replace").decode() for name in (run.experiment, run.setting, run.method, run.problem_name)
+    )
+    which: dict[str, Sequence[Any]] = {
+        "experiment": [experiment] * count,
+        "setting": [setting] * count,
+        "seed": [run.seed] * count,
+    }
+    return which | dict(numbers) | {"method": [method] * count, "problem": [problem] * count}
+
+
+def _places(
+    runs: Sequence[RunView], run: RunView, tasks: Sequence[int], epochs: Sequence[int]
+) -> dict[str, Sequence[float]]:
+    """A column for each unit, other than tasks, in which a problem of `runs` counts: where an epoch ends on its x axis.
+
+    NaN in rows of other problems.
+    """
+    units = dict.fromkeys(problem(one.problem_name).x_unit for one in runs)
+    own, per_epoch = problem(run.problem_name).x_unit, run.x_per_task / _num_epochs(run)
+    ends = [task * run.x_per_task + (epoch + 1) * per_epoch for task, epoch in zip(tasks, epochs, strict=True)]
+    return {unit: ends if unit == own else [math.nan] * len(ends) for unit in units if unit != "tasks"}
+
+
+def _num_epochs(run: RunView) -> int:
+    """Epochs of a task, at least 1."""
+    epochs = run.spec.get("num_showings")
+    return epochs if isinstance(epochs, int) and epochs > 0 else 1
