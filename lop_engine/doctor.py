@@ -69,7 +69,7 @@ def _installation() -> Iterator[Finding]:
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            yield Finding("wrong", "installation", f"{name} is missing: install lop again (pip install -e .)")
+            yield Finding("wrong", "installation", f"{name} is missing: install lop again")
     yield Finding("ok", "installation", f"Python {sys.version.split()[0]}, {', '.join(versions)}")
     answer = subprocess.run(
         [sys.executable, "-P", "-c", "import lop_engine.training.worker, lop_engine.training.stack"],

@@ -111,7 +111,7 @@ def _used_by(process: psutil.Process) -> tuple[float, int]:
 
 
 class _Gpus:
-    """NVIDIA's GPUs, where its library (``pip install lop[gpu]``) and its driver are there."""
+    """NVIDIA's GPUs, if its library (the extra ``gpu``) and its driver are installed."""
 
     def __init__(self) -> None:
         self._nvml = _ask(None, _begin_nvml)

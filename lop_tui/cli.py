@@ -38,7 +38,10 @@ app = Commands(
 
 @app.command(epilog="Example: [b]lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2[/b]", rich_help_panel="Train")
 def run(
-    configs: Annotated[list[Path], typer.Argument(metavar="CFG...", help="Experiment files.", show_default=False)],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CFG...", help="Experiment files, or names (lop configs).", show_default=False),
+    ],
     seeds: Annotated[
         str | None,
         typer.Option(help="How many (30), or which (0,3,5-9). By default num_runs of the file.", show_default=False),
@@ -202,6 +205,16 @@ def rm(
     from lop_tui.commands import lifecycle
 
     raise typer.Exit(lifecycle.remove(runs_dir, runs, yes))
+
+
+@app.command(epilog="Example: [b]lop configs snp > my.json[/b]", rich_help_panel="Set up")
+def configs(
+    name: Annotated[str | None, typer.Argument(help="Print the file of this experiment.", show_default=False)] = None,
+) -> None:
+    """List the experiments that come with lop, or print one."""
+    from lop_tui.commands.configs import show_configs
+
+    raise typer.Exit(show_configs(name))
 
 
 @app.command(epilog="Example: [b]lop doctor --repair[/b]", rich_help_panel="Set up")

@@ -106,7 +106,7 @@ def _show_usage(setup: Setup, report: Report, run: LopRun) -> None:
     """Read the dashboard's GPU line while a run trains, and a frame as text."""
     from lop_tui.dashboard.widgets.system_line import describe_usage
 
-    criterion = "names the GPU, its use and its memory (pip install 'lop[gpu]')"
+    criterion = "names the GPU, its use and its memory (pip install 'lop-lab[gpu]')"
     with report.attempt("the dashboard's GPU line", criterion):
         usage = _read_usage(run)
         parts = describe_usage(usage)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, recorded_metrics, task_blocks
+from lop_engine.extras import install_hint
 from lop_engine.runs import RunView
 
 
@@ -20,7 +21,7 @@ def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None
     try:
         from tensorboardX.record_writer import RecordWriter
     except ImportError:
-        raise UserError("export: tensorboard needs the package tensorboardX: pip install 'lop[tensorboard]'") from None
+        raise UserError(f"export: tensorboard needs the package tensorboardX: {install_hint('tensorboard')}") from None
     for run in runs:
         place = directory / run.dir.name
         place.mkdir(parents=True)

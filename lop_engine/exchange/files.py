@@ -15,6 +15,7 @@ import numpy as np
 from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, epoch_table, extent, recorded_metrics, task_blocks
+from lop_engine.extras import install_hint
 from lop_engine.logs import plain
 from lop_engine.runs import RunView
 
@@ -109,7 +110,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError("export: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+        raise UserError(f"export: parquet needs the package pyarrow: {install_hint('parquet')}") from None
     return arrow, parquet
 
 

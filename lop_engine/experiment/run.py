@@ -11,6 +11,7 @@ from lop_engine.errors import ConfigError
 from lop_engine.experiment import reference
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
+from lop_engine.experiment.shipped import find_config
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
 
@@ -41,13 +42,14 @@ def load_runs(
     """Read an experiment file and expand it.
 
     Args:
-        path: the JSON file; its stem names the experiment.
+        path: the JSON file, or the name of one that comes with lop; its stem names the experiment.
         seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
         overrides: values that replace the file's (a list sweeps here too).
         notes: receives notes for the user, such as keys that have no effect or a seed that replaces the file's.
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
     """
+    path = find_config(path, notes)
     _check_name(path)
     typed = without_comments(overrides or {})
     raw = read_config(path)

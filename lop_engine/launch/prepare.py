@@ -276,7 +276,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        raise LaunchError(f"{package} is not installed; install lop again (pip install -e .)") from None
+        raise LaunchError(f"{package} is not installed; install lop again") from None
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:

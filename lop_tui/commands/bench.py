@@ -13,6 +13,7 @@ from lop_engine.bench import measure
 from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError, UserError, did_you_mean
 from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.shipped import shipped
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.rundir import RunDir
@@ -96,11 +97,8 @@ def duration(seconds: float) -> str:
 
 
 def _shipped_configs() -> list[Path]:
-    """The paper's protocol: of this directory, or of the checkout that is installed."""
-    for directory in (Path("cfg"), Path(lop_engine.__file__).parents[1] / "cfg"):
-        if found := sorted(directory.glob("*.json")):
-            return found
-    return []
+    """The paper's protocol: the files in ``cfg`` here, or those that come with lop."""
+    return sorted(Path("cfg").glob("*.json")) or [path for name, path in shipped().items() if "/" not in name]
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -86,7 +86,7 @@ def test_a_missing_package_is_named_with_what_installs_it(runs_dir, tmp_path, mo
 
     monkeypatch.setattr(builtins, "__import__", without)
     said = refused(monkeypatch, capsys, *export(runs_dir, form, tmp_path / "x"))
-    assert f"lop[{form}]" in said
+    assert f"pip install '{package}" in said
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

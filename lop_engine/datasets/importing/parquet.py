@@ -13,6 +13,7 @@ from lop_engine.datasets.base import IMAGE_SHAPE
 from lop_engine.datasets.importing import pixels
 from lop_engine.datasets.importing.source import Block, ImportOptions
 from lop_engine.errors import DataError
+from lop_engine.extras import install_hint
 from lop_engine.files import require_regular
 
 _IMAGE_NAMES = ("image", "img", "images", "data", "picture")
@@ -33,7 +34,7 @@ def open_source(path: Path, options: ImportOptions) -> "Shards":
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise DataError(f"{path}: parquet needs the package pyarrow: pip install 'lop[parquet]'") from None
+        raise DataError(f"{path}: parquet needs the package pyarrow: {install_hint('parquet')}") from None
     shards = _shards(path)
     chosen = [shard for shard in shards if not _VAL.fullmatch(shard.name) and not _TEST.fullmatch(shard.name)]
     if options.with_val:

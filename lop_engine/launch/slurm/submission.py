@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.extras import install_hint
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.plan import Plan
 from lop_engine.launch.slurm.calls import reason
@@ -241,5 +242,5 @@ def _submitit_or_advice() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "submitit":
-            raise LaunchError('--launcher slurm needs submitit: pip install "lop[slurm]"') from None
+            raise LaunchError(f"--launcher slurm needs submitit: {install_hint('slurm')}") from None
         raise

@@ -1,0 +1,41 @@
+"""Optional packages: how to install one where lop is installed."""
+
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+
+DISTRIBUTION = "lop-lab"
+"""lop's name on package indexes; ``lop`` is another project there."""
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs what an optional feature needs: ``python -m pip install 'pyarrow>=15'``."""
+    packages = " ".join(f"'{one}'" for one in _needed_by(extra)) or extra
+    prefix = Path(sys.prefix)
+    if "pipx" in prefix.parts:
+        return f"pipx inject {DISTRIBUTION} {packages}"
+    if find_spec("pip"):
+        return f"{_python()} -m pip install {packages}"
+    return f"uv pip install --python {prefix} {packages}"
+
+
+def _needed_by(extra: str) -> list[str]:
+    """The requirements of an extra, without their markers."""
+    try:
+        found = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return []
+    named = (one.partition(";") for one in found)
+    return [
+        requirement.strip().replace(" ", "")
+        for requirement, _, marker in named
+        if marker.strip().replace('"', "'") == f"extra == '{extra}'"
+    ]
+
+
+def _python() -> str:
+    """What to type for this interpreter: ``python`` if that starts it."""
+    found = which("python")
+    return "python" if found and Path(found).parent == Path(sys.executable).parent else sys.executable

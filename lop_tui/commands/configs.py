@@ -1,0 +1,23 @@
+"""`lop configs`: the experiment files that come with lop."""
+
+import sys
+
+from lop_engine.errors import UserError, did_you_mean
+from lop_engine.experiment.shipped import comment, shipped
+from lop_tui.commands.console import Console, say
+
+
+def show_configs(name: str | None) -> int:
+    """List the experiments that come with lop, or print the file of one. Raises UserError."""
+    files = shipped()
+    if name is None:
+        console = Console()
+        width = max(map(len, files))
+        for known, path in files.items():
+            say(console, f"{known:<{width}}  {comment(path)}")
+        say(console, "lop run NAME trains one; lop configs NAME > my.json copies one to change it")
+        return 0
+    if name not in files:
+        raise UserError(f'configs: no experiment "{name}"{did_you_mean(name, files)} (there are {", ".join(files)})')
+    sys.stdout.write(files[name].read_text())
+    return 0
