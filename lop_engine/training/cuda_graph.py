@@ -40,7 +40,7 @@ ROUNDING = 2.0**-23
 """Additional tolerance, as a fraction of the tensor itself: one unit in the last place of a float32."""
 
 _UNWRITTEN = -12345.0
-"""Placeholder for a result before the first replay; a loss is never this number."""
+"""Placeholder for a result before the first replay; losses and scores are never this number."""
 
 
 def fast_step(learner: Learner, device: torch.device, cuda_graphs: bool = True) -> Step:
@@ -123,12 +123,14 @@ class CudaGraphStep:
         result = self.learner.learn(captured.inputs, captured.targets)
         eager = self._copy_state()
         self.learner.load_state(before)
-        captured.result.loss_S.fill_(_UNWRITTEN)
+        results = [one for one in (captured.result.loss_S, captured.result.score_S) if one is not None]
+        for one in results:
+            one.fill_(_UNWRITTEN)
         captured.graph.replay()
-        if (captured.result.loss_S == _UNWRITTEN).any():
+        if any((one == _UNWRITTEN).any() for one in results):
             raise ReplayError(
-                "the CUDA graph of the training step is empty: it was captured on another GPU or stream than the step "
-                f"ran on; {_ADVICE}"
+                "the CUDA graph of the training step is empty or incomplete, as if it was captured on another GPU or "
+                f"stream than the step ran on; {_ADVICE}"
             )
         # Relative to at least 1, because the log of a softmax has the rounding error of numbers near 1.
         before["loss"], eager["loss"] = torch.ones_like(result.loss_S), result.loss_S

@@ -81,9 +81,10 @@ class Learner:
             # The sum over seeds gives every seed the gradient of its own objective.
             grads = _gradient(objective_S, self.params)
         with torch.no_grad():
+            result = StepResult(loss_S.detach(), self.problem.score(outputs_SBO, targets))
             self.method.update(self.params, grads, hidden)
             self.method.after_update(self.params, hidden, grads, Batch(inputs, targets), self._forward_in_training)
-            return StepResult(loss_S.detach(), self.problem.score(outputs_SBO, targets))
+            return result
 
     @torch.no_grad()
     def start_task(self, index: int, task: Task) -> None:
