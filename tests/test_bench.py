@@ -95,7 +95,7 @@ def test_the_baseline_s_curvature_is_ours():
     learner.params = {name: weight.detach()[None] for name, weight in plain.net.named_parameters()}
     images, labels = torch.randn(1, 40, 3, 32, 32), torch.randint(0, 2, (1, 40))
     directions = random_directions(images, [torch.Generator().manual_seed(0)])
-    measured = curvature(learner.net, learner.params, images, labels, directions)
+    measured = curvature(learner.forward, learner.params, learner.problem.loss, images, labels, directions)
     assert plain(images[0], labels[0]).item() == pytest.approx(measured.item(), rel=0.05)
 
 

@@ -31,6 +31,7 @@ from lop_engine.training import loop
 from lop_engine.training.cuda_graph import Step, fast_step
 from lop_engine.training.learner import Learner
 from tests.engine import golden
+from tests.methods import settings_of
 
 METRICS = CONTINUAL_IMAGENET.metrics
 ALL_METRICS = tuple(registry.METRICS)
@@ -43,15 +44,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
 FIGURE_METHODS = ("bp", "l2", "snp", "cbp")
 """The methods of the paper's figure."""
 
-#: Settings that make each part of a method act within a few steps.
+#: In place of `tests.methods.ACTING`, which is for networks an eighth as wide.
 _EAGER_REPLACEMENT = {"replacement_rate": 0.01, "maturity_threshold": 3}
-_CHANGES: dict[str, dict[str, Any]] = {
-    "snp": {"perturb_scale": 1e-4},
-    "cbp": _EAGER_REPLACEMENT,
-    "cbp2": _EAGER_REPLACEMENT,
-    "bp adam": {"agent": "bp", "opt": "adam", "step_size": 1e-3, "momentum": 0.0},
-    "cbp adam": {"agent": "cbp", "opt": "adam", "step_size": 1e-3, "momentum": 0.0, **_EAGER_REPLACEMENT},
-}
 _SMALL = {"width": 0.25, "train_images": 40, "test_images": 20, "mini_batch_size": 20, "curvature_images": 20}
 
 
@@ -115,12 +109,16 @@ def in_words(num_seeds: int) -> str:
 
 def setting_names() -> list[str]:
     """All methods in the registry, and variants with another optimiser."""
-    return [*METHODS, *(name for name in _CHANGES if name not in METHODS)]
+    return [*METHODS, "bp adam", "cbp adam"]
 
 
 def spec_of(name: str, setup: Setup, **changes: Any) -> Spec:
-    """Return settings of a method that make all its parts act within a few steps."""
-    return _paper(name, setup, **(_CHANGES.get(name, {}) | changes))
+    """Return settings of a method that make all its parts act within a few steps; ``cbp adam`` is cbp with Adam."""
+    method, _, opt = name.partition(" ")
+    fields = METHODS[method].fields.model_fields
+    eager = {key: value for key, value in _EAGER_REPLACEMENT.items() if key in fields}
+    optimizer = {"opt": opt, "step_size": 1e-3} if opt else {}
+    return _paper(method, setup, **(settings_of(method) | eager | optimizer | changes))
 
 
 def timed_spec(name: str, setup: Setup, **changes: Any) -> Spec:

@@ -1,13 +1,16 @@
 """The training step as a CUDA graph, with a stand-in for torch.cuda: replay, comparison and refusal."""
 
+from collections import Counter
+
 import pytest
 import torch
 
-from lop_engine import cuda_graph
 from lop_engine.device import use_device
 from lop_engine.errors import CaptureError, ReplayError
+from lop_engine.methods.method import Method
+from lop_engine.training import cuda_graph
 from lop_engine.training.cuda_graph import CudaGraphStep, fast_step
-from lop_engine.training.learner import Learner, Mechanism
+from lop_engine.training.learner import Learner
 from tests.engine.fake_cuda import Graph, fake_cuda
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
@@ -40,13 +43,28 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("method", METHODS)
 def test_replayed_steps_train_as_eager_steps_do(method, fake_cuda):
     eager, graphed = a_learner(method), a_learner(method)
-    step = fast_step(graphed, torch.device("cuda", 0))
+    step, kinds = fast_step(graphed, torch.device("cuda", 0)), []
     for images, labels in stacked_batches(8):
+        kinds.append((labels.shape, graphed.method.variant))
         expected, result = eager.step(images, labels), step(images, labels)
         assert torch.equal(result.loss_S, expected.loss_S)
         assert torch.equal(result.score_S, expected.score_S)
     assert same(eager.state(), graphed.state())
-    assert [graph.replays for graph in fake_cuda.graphs] == [7, 1]  # a graph a batch size
+    # A graph for each batch size and each kind of step.
+    assert [graph.replays for graph in fake_cuda.graphs] == list(Counter(kinds).values())
+    assert len(fake_cuda.graphs) == len(set(kinds)) >= 2
+
+
+def test_steps_in_which_a_method_acts_have_a_graph_of_their_own(fake_cuda):
+    learner = a_learner("redo")
+    step, batch = CudaGraphStep(learner), stacked_batches(2)[0]
+    replays = []
+    for _ in range(12):
+        step(*batch)
+        replays.append([graph.replays for graph in fake_cuda.graphs])
+    assert replays[3] == [4]
+    assert replays[4] == [4, 1]
+    assert replays[-1] == [10, 2]
 
 
 def test_without_graphs_a_step_is_eager(fake_cuda):
@@ -75,7 +93,7 @@ def test_warm_up_and_capture_share_one_stream_of_their_own(fake_cuda, monkeypatc
 def test_on_another_gpu_than_the_current_one_the_empty_graph_is_refused(fake_cuda):
     """As in pytorch#87894: nothing is captured, without a warning, and a replay changes nothing."""
     fake_cuda.device = 1
-    with pytest.raises(ReplayError, match="graph of the training step is empty"):
+    with pytest.raises(ReplayError, match="graph of the training step is empty or incomplete"):
         CudaGraphStep(a_learner())(*stacked_batches(2)[0])
     use_device(GPU)
     CudaGraphStep(a_learner())(*stacked_batches(2)[0])
@@ -102,17 +120,17 @@ def test_a_diverged_seed_is_no_reason_to_refuse_the_graph(fake_cuda):
         assert torch.equal(graphed.state()[name][1], tensor[1]), name
 
 
-class CountingInPython(Mechanism):
+class CountingInPython(Method):
     """Adds another number in each step; a graph repeats the one of its capture."""
 
     steps = 0
 
-    def after_update(self, params, hidden):
+    def after_update(self, params, hidden, grads, batch, forward):
         self.steps += 1
         params["fc3.bias"].add_(self.steps)
 
 
-class DrawingAnew(Mechanism):
+class DrawingAnew(Method):
     """Draws into a new tensor each time; a graph reads the one that it was captured with."""
 
     drawn = torch.zeros(())
@@ -120,23 +138,25 @@ class DrawingAnew(Mechanism):
     def draw(self):
         self.drawn = torch.randn(())
 
-    def after_update(self, params, hidden):
+    def after_update(self, params, hidden, grads, batch, forward):
         params["fc1.bias"].add_(self.drawn)
 
 
-@pytest.mark.parametrize(
-    ("mechanism", "name"), [(CountingInPython, "params.fc3.bias"), (DrawingAnew, "params.fc1.bias")]
-)
-def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(mechanism, name, fake_cuda):
+@pytest.mark.parametrize(("method", "name"), [(CountingInPython, "params.fc3.bias"), (DrawingAnew, "params.fc1.bias")])
+def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(method, name, fake_cuda):
     learner = a_learner()
-    learner.method = mechanism()
+    learner.method = method(learner.method.setup)
     with pytest.raises(ReplayError, match=f"{name} of seed 0, batch of 20"):
         CudaGraphStep(learner)(*stacked_batches(2)[0])
 
 
-@pytest.mark.parametrize("method", ["bp", "snp", "cbp", "adam cbp", "adamW", "linear"])
-@pytest.mark.parametrize("kept", [0.5, 0.9])
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [*((name, 0.5) for name in METHODS), *((name, 0.9) for name in ("bp", "snp", "cbp", "cbp adam", "upgd", "linear"))],
+)
 def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, kept, fake_cuda, monkeypatch):
+    """The kernels that are lost must have an effect in the step that is compared: cbp replaces units in its first."""
+    at_once = {"replacement_rate": 0.3, "maturity_threshold": 0} if "cbp" in method else {}
     captured = CudaGraphStep._capture
 
     def with_losses(step, images, labels):
@@ -146,7 +166,23 @@ def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, kept, fake_c
 
     monkeypatch.setattr(CudaGraphStep, "_capture", with_losses)
     with pytest.raises(ReplayError):
-        CudaGraphStep(a_learner(method))(*stacked_batches(2)[0])
+        CudaGraphStep(a_learner(method, **at_once))(*stacked_batches(2)[0])
+
+
+def test_a_graph_that_lost_the_score_is_refused(fake_cuda, monkeypatch):
+    replay = Graph.replay
+
+    def without_score(graph):
+        score = step._captured[kind].result.score_S
+        before = score.clone()
+        replay(graph)
+        score.copy_(before)
+
+    learner, batch = a_learner(), stacked_batches(2)[0]
+    step, kind = CudaGraphStep(learner), (batch[1].shape, None)
+    monkeypatch.setattr(Graph, "replay", without_score)
+    with pytest.raises(ReplayError, match="incomplete"):
+        step(*batch)
 
 
 def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_cuda, monkeypatch):
@@ -177,7 +213,7 @@ def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fa
         made = captured(step, images, labels)
 
         def replay():
-            made.images_SBCHW.mul_(1 + 1e-6 * torch.randn(images.shape, generator=noise))
+            made.inputs.mul_(1 + 1e-6 * torch.randn(images.shape, generator=noise))
             Graph.replay(made.graph)
 
         made.graph.replay = replay

@@ -12,28 +12,17 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from lop_engine.experiment.methods import Utility
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.least_useful import least_useful, lowest_first
+from lop_engine.methods.method import Batch, Method
 from lop_engine.methods.optimizers import Adam
+from lop_engine.methods.step_numbers import StepNumbers
+from lop_engine.networks import Activations, Hidden, Params
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import batch_order
+from tests.methods import with_optimizers
 
 CPU = torch.device("cpu")
 
-METHODS = {
-    "bp": {"agent": "bp", "momentum": 0.9},
-    "l2": {"agent": "bp", "momentum": 0.9, "weight_decay": 1e-3},
-    "snp": {"agent": "bp", "momentum": 0.9, "weight_decay": 1e-3, "perturb_scale": 1e-3},
-    "cbp": {
-        "agent": "cbp",
-        "momentum": 0.9,
-        "replacement_rate": 0.05,
-        "maturity_threshold": 2,
-        "util_type": "adaptable_contribution",
-    },
-    "cbp2": {"agent": "cbp", "net_type": 2, "momentum": 0.9, "replacement_rate": 0.05, "maturity_threshold": 2},
-    "adam cbp": {"agent": "cbp", "opt": "adam", "replacement_rate": 0.05, "maturity_threshold": 2},
-    "adamW": {"agent": "bp", "opt": "adamW", "weight_decay": 1e-2},
-    "linear": {"agent": "linear", "momentum": 0.9},
-}
+METHODS = with_optimizers()
 
 
 def make_spec(method="bp", **changes) -> Spec:
@@ -77,17 +66,24 @@ def test_a_seed_alone_and_in_a_stack_is_the_same_experiment(method):
     torch.testing.assert_close(together[:, 1], single[:, 0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["snp", "cbp"])
+def numbers_of(learner: Learner) -> StepNumbers | None:
+    """The random numbers that a method draws in its steps; None if it draws none."""
+    return next((one for one in vars(learner.method).values() if isinstance(one, StepNumbers)), None)
+
+
+DRAWING = [name for name in METHODS if " " not in name and numbers_of(Learner(make_spec(name), [0], CPU))]
+
+
+@pytest.mark.parametrize("method", DRAWING)
 def test_a_seed_draws_the_same_numbers_in_any_stack(method):
     spec = make_spec(method)
     drawn = []
     for seeds in ([7], [2, 7, 5]):
         learner = Learner(spec, seeds, CPU)
-        train(learner, 3)
-        mechanism = learner.method
-        numbers = mechanism._noise_SN if method == "snp" else mechanism._uniform_SN
-        drawn.append(numbers[seeds.index(7)].clone())
+        train(learner, 5)
+        drawn.append(numbers_of(learner).of_step_SN[seeds.index(7)].clone())
     assert torch.equal(*drawn)
+    assert len(torch.unique(drawn[0])) > 1
 
 
 def test_different_seeds_differ_from_the_first_weight_on():
@@ -114,6 +110,12 @@ def test_a_new_head_is_zero_and_nothing_else_is_touched():
             assert torch.equal(tensor, before[name]), name
 
 
+def look(method: Method, params: Params, hidden: list[Hidden]) -> None:
+    """Let continual backprop look at activations, which are all that it takes after an update."""
+    nothing = torch.empty(0)
+    method.after_update(params, hidden, {}, Batch(nothing, nothing), lambda inputs: Activations(nothing, []))
+
+
 @given(
     rate=st.sampled_from([0.001, 0.02, 0.3, 1.0]),
     maturity=st.integers(0, 6),
@@ -138,7 +140,7 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
         ages = [state.age_SF + 1 for state in mechanism.layer_states]
         budgets = [state.budget_S.clone() for state in mechanism.layer_states]
         mechanism.draw()
-        mechanism.after_update(params, hidden)
+        look(mechanism, params, hidden)
         allowed = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in params.items()}
         for i, (layer, following) in enumerate(zip(layers, mechanism.next_layers, strict=True)):
             state = mechanism.layer_states[i]
@@ -211,9 +213,9 @@ def test_each_utility_is_its_formula_unit_by_unit(util_type):
         with torch.no_grad():
             hidden = learner.net(params, torch.randn(2, 6, 3, 32, 32, generator=generator)).hidden
         mechanism.draw()
-        mechanism.after_update(params, hidden)
+        look(mechanism, params, hidden)
         for i, (layer, following) in enumerate(zip(mechanism.hidden_layers, mechanism.next_layers, strict=True)):
-            h = hidden[i][1].double().numpy()
+            h = hidden[i].activation[1].double().numpy()
             weights = [params[f"{one.name}.weight"][1].double().numpy() for one in (layer, following)]
             means[i] = decay * means[i] + (1 - decay) * h.mean((0, *range(2, h.ndim)))
             new = plain_utility(util_type, h, *weights, means[i] / (1 - decay**step), following.positions)
@@ -231,12 +233,14 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
     for _ in range(5):
         images = torch.randn(2, 10, 3, 32, 32, generator=generator)
         with torch.no_grad():
-            hidden = [torch.rand(h.shape, generator=generator) for h in stack.net(stack.params, images).hidden]
+            shapes = [layer.activation.shape for layer in stack.net(stack.params, images).hidden]
+            drawn = [torch.rand(shape, generator=generator) for shape in shapes]
             for learner, rows in ((stack, slice(0, 2)), (alone, slice(1, 2))):
-                seen = [h[rows] for h in hidden]
+                seen = [Hidden(activation[rows]) for activation in drawn]
                 learner.method.draw()
-                learner.method.before_update(learner.params, seen)
-                learner.method.after_update(learner.params, seen)
+                no_grads = {name: torch.zeros_like(weight) for name, weight in learner.params.items()}
+                learner.method.update(learner.params, no_grads, seen)
+                look(learner.method, learner.params, seen)
     assert any((state.age_SF[0] < 5).any() for state in stack.method.layer_states)
     together = stack.state()
     for name, tensor in alone.state().items():
@@ -244,7 +248,7 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
 
 
 def test_replaced_units_start_over_under_adam():
-    learner = Learner(make_spec("adam cbp", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
+    learner = Learner(make_spec("cbp adam", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
     optimizer = learner.optimizer
     assert isinstance(optimizer, Adam)
     train(learner, 4)
@@ -282,7 +286,7 @@ def test_state_holds_all_that_outlives_a_step(method):
     x, y = torch.randn(2, 20, 3, 32, 32), torch.randint(0, 2, (2, 20))
     for learner in (first, second):
         learner.start_epoch(1, 0)
-        for _ in range(3):
+        for _ in range(6):
             learner.step(x, y)
     for name, tensor in first.state().items():
         assert torch.equal(tensor, second.state()[name]), name

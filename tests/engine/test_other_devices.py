@@ -6,17 +6,20 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lop_engine.experiment.registry import METRICS as ALL_METRICS
+from lop_engine import metrics
+from lop_engine.experiment.registry import METRICS
 from lop_engine.launch.plan import seed_bytes_on_gpu
+from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
 from lop_engine.networks.convolution import WAYS, Way, hidden_maps, way_of
 from lop_engine.networks.image_convolution import ImageConvolution
+from lop_engine.problems import continual_imagenet
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
-from lop_engine.training import checkpoint, metrics, training
-from lop_engine.training.learner import Learner, step_numbers
+from lop_engine.training import checkpoint, loop
+from lop_engine.training.learner import Learner
 from lop_engine.transfers import HostCopies
-from tests.engine.test_learners import CPU, METHODS, make_spec
+from tests.engine.test_learners import CPU, DRAWING, METHODS, make_spec, numbers_of
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -31,42 +34,42 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
             monkeypatch.setattr(module, "seed_generators", on_cpu)  # a generator needs a device that draws
     meta = torch.device("meta")
     sizes = {"mini_batch_size": 20, "train_images": 55, "test_images": 20, "normalisation": "scaled"}
-    spec = make_spec(method, metrics=tuple(ALL_METRICS), **sizes)
+    spec = make_spec(method, metrics=tuple(METRICS), **sizes)
     learner = Learner(spec, [0, 1], meta)
     stored = torch.empty(2, 2, 75, 3, 32, 32, dtype=torch.uint8, device=meta)
-    task = training._task(spec, [[0, 1], [0, 1]], stored)
-    order = training.batch_order([0, 1], 110, 0, 0, meta)
+    task = continual_imagenet._task(spec, [[0, 1], [0, 1]], stored, torch.float32)
+    order = loop.batch_order([0, 1], 110, 0, 0, meta)
     learner.start_epoch(0, 0)
-    accuracies, loss_S = training.train_epoch(learner.step, task, order, 20)
-    assert len(accuracies) == 6
-    assert loss_S.device == meta
+    steps = loop.train_epoch(learner.step, task, order, 20)
+    assert len(steps.scores) == len(steps.losses) == 6
+    assert {one.device for one in steps.scores + steps.losses} == {meta}
     transfers = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: transfers.append(tensor) or torch.zeros(tensor.shape))
-    measurement = training.start_measuring(spec, learner, task, order, (0, 0), accuracies, loss_S)
-    assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(tuple(ALL_METRICS)) + 1 + 20 * 128)
+    measurement = loop.start_measuring(spec, learner, task, order, (0, 0), steps)
+    assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(tuple(METRICS)) + 1 + 20 * 128)
     monkeypatch.undo()
     values = measurement.result()  # from here on, nothing of the device
-    assert set(values) <= set(tuple(ALL_METRICS))
+    assert set(values) <= set(tuple(METRICS))
 
 
 def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
     """Each step's random numbers over two epochs (steps, S, N), `at_once` steps drawn together; shapes drawn into."""
-    monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device: at_once)
+    monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every: at_once)
     learner = Learner(make_spec(method), seeds, CPU)
-    numbers, drawn = learner.method._numbers, []
+    numbers, drawn = numbers_of(learner), []
     fill, tensor = numbers._fill, numbers.of_step_SN
     numbers._fill = lambda into, **more: drawn.append(tuple(into.shape)) or fill(into, **more)
     steps = []
     for epoch in range(2):
         learner.start_epoch(0, epoch)
         for _ in range(num_steps):
-            learner.method.draw()
+            numbers.draw()
             steps.append(numbers.of_step_SN.clone())
     assert numbers.of_step_SN is tensor  # a CUDA graph reads this one
     return torch.stack(steps), drawn
 
 
-@pytest.mark.parametrize("method", ["snp", "cbp"])
+@pytest.mark.parametrize("method", DRAWING)
 def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own(method, monkeypatch):
     alone, _ = draws(method, [7], 4, 4, monkeypatch)
     stack, drawn = draws(method, [2, 7, 5], 4, 4, monkeypatch)
@@ -76,6 +79,18 @@ def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own
     longer, _ = draws(method, [7], 7, 4, monkeypatch)  # more steps than were drawn at once
     assert torch.equal(longer[:4], alone[:4])
     assert len(torch.unique(longer[:, 0, 0])) == 14
+
+
+def test_a_method_that_seldom_draws_holds_few_numbers():
+    gpu, spec = torch.device("cuda"), make_spec("bp", train_images=600, test_images=100, mini_batch_size=100)
+    assert [step_numbers.steps_at_once(spec, 1000, gpu, every) for every in (1, 5, 12, 1000)] == [12, 3, 1, 1]
+    learner = Learner(make_spec("redo", redo_period=4), [7], CPU)
+    drawn = []
+    learner.method._numbers.draw = lambda: drawn.append(learner.method.step + 1)
+    learner.start_epoch(0, 0)
+    for _ in range(12):
+        learner.step(torch.randn(1, 2, 3, 32, 32), torch.zeros(1, 2, dtype=torch.long))
+    assert drawn == [4, 8, 12]
 
 
 def test_on_a_cpu_numbers_are_drawn_step_by_step(monkeypatch):
@@ -129,10 +144,11 @@ def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_po
     def outcome(way):
         hidden = hidden_maps(images, layers, way)
         leaves = [leaf for layer in layers for leaf in layer]
-        in_weights = torch.autograd.grad(hidden[-1].square().sum(), leaves)
+        in_weights = torch.autograd.grad(hidden[-1].activation.square().sum(), leaves)
         image, fixed = images.clone().requires_grad_(True), [(w.detach(), b.detach()) for w, b in layers]
-        in_image = torch.autograd.grad(hidden_maps(image, fixed, way)[-1].square().sum(), image)
-        return [*hidden, *in_weights, *in_image]
+        in_image = torch.autograd.grad(hidden_maps(image, fixed, way)[-1].activation.square().sum(), image)
+        maps = [map for layer in hidden for map in (layer.activation, layer.before_pooling)]
+        return [*maps, *in_weights, *in_image]
 
     way = Way(bias_after_pooling, image_gradient_by_rows)
     for mine, theirs in zip(outcome(way), outcome(WAYS["cpu"]), strict=True):
@@ -205,21 +221,21 @@ def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkey
 
 
 def test_metrics_are_of_their_epoch_although_training_continues():
-    spec = make_spec("cbp", metrics=tuple(ALL_METRICS), mini_batch_size=10, train_images=20, test_images=10)
+    spec = make_spec("cbp", metrics=tuple(METRICS), mini_batch_size=10, train_images=20, test_images=10)
     spec = spec.with_changes(**{"normalisation": "scaled"})
-    task = training._task(spec, [[0, 1], [0, 1]], torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8))
-    order, values = training.batch_order([0, 1], 40, 0, 0, CPU), []
+    stored = torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8)
+    task = continual_imagenet._task(spec, [[0, 1], [0, 1]], stored, torch.float32)
+    order, values = loop.batch_order([0, 1], 40, 0, 0, CPU), []
     for trains_on in (False, True):
         learner = Learner(spec, [0, 1], CPU)
         learner.start_epoch(0, 0)
-        measurement = training.start_measuring(
-            spec, learner, task, order, (0, 0), *training.train_epoch(learner.step, task, order, 10)
-        )
+        steps = loop.train_epoch(learner.step, task, order, 10)
+        measurement = loop.start_measuring(spec, learner, task, order, (0, 0), steps)
         if trains_on:
-            training.train_epoch(learner.step, task, order, 10)
+            loop.train_epoch(learner.step, task, order, 10)
         values.append({name: value.tolist() for name, value in measurement.result().items()})
     assert values[0] == values[1]
-    assert list(values[0]) == list(tuple(ALL_METRICS))
+    assert list(values[0]) == list(tuple(METRICS))
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3, 4, 30])
@@ -240,7 +256,8 @@ def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkey
 
     def measure():
         generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
-        return curvature(learner.net, learner.params, images, labels, random_directions(images, generators))
+        directions = random_directions(images, generators)
+        return curvature(learner.forward, learner.params, learner.problem.loss, images, labels, directions)
 
     one_by_one = measure()
     for at_once in (3, 10):
@@ -258,10 +275,9 @@ def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
         learner = Learner(spec, [0], CPU)
         learner.start_epoch(0, 0)
         stored = torch.zeros(1, 2, train + test, 3, 32, 32, dtype=torch.uint8)
-        task = training._task(spec, [[0, 1]], stored)
-        order = training.batch_order([0], 2 * train, 0, 0, CPU)[:, :100]
-        accuracies, loss_S = training.train_epoch(learner.step, task, order, batch)
-        training.measure_epoch(spec, learner, task, order, (0, 0), accuracies, loss_S)
+        task = continual_imagenet._task(spec, [[0, 1]], stored, torch.float32)
+        order = loop.batch_order([0], 2 * train, 0, 0, CPU)[:, :100]
+        loop.measure_epoch(spec, learner, task, order, (0, 0), loop.train_epoch(learner.step, task, order, batch))
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         one_epoch()

@@ -5,8 +5,9 @@ import torch
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.spec import validate
+from lop_engine.methods.method import Method
 from lop_engine.precision import compute_in_full, training_precision
-from lop_engine.training.learner import Learner, Mechanism
+from lop_engine.training.learner import Learner
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 
 
@@ -18,7 +19,8 @@ def as_in_a_worker():
 def trained(method: str, precision: str, num_steps: int = 6):
     learner = Learner(make_spec(method, precision=precision), [0, 1], CPU)
     learner.start_epoch(0, 0)
-    losses = [learner.step(torch.stack([x, x]), torch.stack([y, y])).loss_S for x, y in batches(0, num_steps)]
+    drawn = [(torch.stack([x, x]).to(learner.dtype), torch.stack([y, y])) for x, y in batches(0, num_steps)]
+    losses = [learner.step(*batch).loss_S for batch in drawn]
     return learner, torch.stack(losses)
 
 
@@ -56,15 +58,22 @@ def test_tf32_is_allowed_within_the_step_and_nowhere_else():
     assert allowed() == ("ieee", "ieee")
 
 
-def test_the_backward_pass_is_within_it_and_the_mechanism_is_not(monkeypatch):
+def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypatch):
     seen = []
 
-    class Looking(Mechanism):
-        def before_update(self, params, hidden):
-            seen.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].dtype))
+    def note(hidden):
+        seen.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].activation.dtype))
+
+    class Looking(Method):
+        def update(self, params, grads, hidden):
+            note(hidden)
+
+        def after_update(self, params, hidden, grads, batch, forward):
+            note(hidden)
+            note(forward(batch.inputs).hidden)
 
     learner = Learner(make_spec(precision="tf32"), [0], CPU)
-    learner.method = Looking()
+    learner.method = Looking(learner.method.setup)
     backward = torch.autograd.grad
     during = []
 
@@ -75,7 +84,19 @@ def test_the_backward_pass_is_within_it_and_the_mechanism_is_not(monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", watched)
     learner.step(*(part[None] for part in batches(0, 1)[0]))
     assert during == ["tf32"]
-    assert seen == [("ieee", torch.float32)]
+    assert seen == [("ieee", torch.float32)] * 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_fp64_the_whole_step_is_in_double_precision(method):
+    """Step for step as in float32 but for its rounding, and every real tensor that is kept is in double precision."""
+    learner, losses = trained(method, "fp64")
+    exact, exact_losses = trained(method, "fp32")
+    assert losses.dtype == torch.float64
+    torch.testing.assert_close(losses, exact_losses.double(), rtol=0, atol=1e-3)
+    kept = learner.state()
+    assert {tensor.dtype for tensor in kept.values() if tensor.is_floating_point()} == {torch.float64}
+    assert kept.keys() == exact.state().keys()
 
 
 def test_an_unknown_precision_is_refused_with_the_choices():

@@ -1,0 +1,33 @@
+"""Every registered method, with settings under which each of its parts acts within a few steps.
+
+Tests of all methods take them from here, so that a method is tested once it is registered. One whose defaults act
+within a few steps needs no entry; `tests/engine/test_methods.py` fails for one that needs an entry and has none.
+"""
+
+from typing import Any
+
+from lop_engine.experiment.registry import METHODS, OPTIMIZERS
+
+ACTING: dict[str, dict[str, Any]] = {
+    "l2": {"weight_decay": 1e-3},
+    "snp": {"weight_decay": 1e-3, "perturb_scale": 1e-3},
+    "cbp": {"replacement_rate": 0.05, "maturity_threshold": 2, "util_type": "adaptable_contribution"},
+    "cbp2": {"replacement_rate": 0.05, "maturity_threshold": 2},
+    "redo": {"redo_period": 5, "redo_tau": 0.1},
+}
+
+
+def settings_of(method: str) -> dict[str, Any]:
+    """The settings of a registered method."""
+    return {"agent": method, **ACTING.get(method, {})}
+
+
+def with_optimizers() -> dict[str, dict[str, Any]]:
+    """Settings of all methods with SGD and Adam, and of bp with every optimiser: ``cbp``, ``cbp adam``, ...."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, method in METHODS.items():
+        found[name] = settings_of(name) | ({} if method.has_own_update else {"momentum": 0.9})
+        for opt in list(OPTIMIZERS)[1:]:
+            if not method.has_own_update and (name == "bp" or opt == "adam"):
+                found[f"{name} {opt}"] = settings_of(name) | {"opt": opt, "weight_decay": 1e-2}
+    return found
