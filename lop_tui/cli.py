@@ -10,7 +10,7 @@ import typer
 
 from lop_engine.errors import UserError, sentence
 from lop_engine.logs import plain
-from lop_tui import cli_data, cli_results
+from lop_tui import cli_components, cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
     WHERE,
@@ -139,6 +139,7 @@ def status(
 
 
 app.add_typer(cli_results.app)
+app.add_typer(cli_components.app)
 app.add_typer(
     cli_data.app, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]", rich_help_panel="Set up"
 )

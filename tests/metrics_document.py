@@ -1,8 +1,11 @@
-"""docs/metrics.md, from the metrics' own docstrings: ``python -m tests.metrics_document > docs/metrics.md``."""
+"""docs/metrics.md, from descriptions and docstrings: ``python -m tests.metrics_document > docs/metrics.md``."""
 
 import inspect
+from importlib import import_module
+from typing import Any
 
 from lop_engine.code import load
+from lop_engine.experiment.components import Metric
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS
 
@@ -10,9 +13,9 @@ INTRODUCTION = """\
 # Metrics
 
 Each metric is one number per seed, after each recorded epoch of each task. S is the seed axis, B a batch, F units.
-Ranks, dormancy and gradient norm look at the first mini-batch of the epoch's order. The first seven are recorded by
-default; `"metrics": [...]` in an experiment file chooses others. A network without hidden layers (`linear`) has no
-ranks and no dormancy. The metrics of a diverged seed are null.
+Ranks, dormancy and gradient norm look at the first mini-batch of the epoch's order. Those marked (default) are recorded
+by default on Continual ImageNet; `"metrics": [...]` in an experiment file chooses others. A network without hidden
+layers (`linear`) has no ranks and no dormancy. The metrics of a diverged seed are null.
 
 `"metrics_every": N` records every Nth epoch and each task's last. The default, 1, records every epoch, 0 only
 the last. `"curvature_every": N` does the same for the curvature alone, which takes far longer than training an
@@ -21,7 +24,8 @@ other epochs have no `curvature` key. The default is 1, as in the reference; 0 m
 only, by the same definition. The key changes neither the training nor any other metric. A run keeps the value that it
 began with, and seeds with different values may be averaged. `lop run --dry-run` says how long each choice takes.
 
-This page is made from the docstrings in `lop_engine/metrics/`; a test holds the two together.
+`lop metrics` lists them, `lop metrics effective_rank` describes one. This page is made from the descriptions in
+`lop_engine/experiment/metrics.py` and the docstrings in `lop_engine/metrics/`; a test compares them.
 """
 
 COST = """\
@@ -33,11 +37,18 @@ def build() -> str:
     """The whole page."""
     parts = [INTRODUCTION]
     for name, metric in METRICS.items():
-        definition = inspect.getdoc(load(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
+        definition = inspect.getdoc(_defined_by(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
+        needs = f" Needs {' and '.join(sorted(metric.needs))}." if metric.needs else ""
         default = " (default)" if name in CONTINUAL_IMAGENET.metrics else ""
         cost = f"\n\n{COST.format(f'{metric.cost_in_epochs:g}')}" if metric.cost_in_epochs else ""
-        parts.append(f"## {name}{default}\n\n{definition}{cost}\n")
+        parts.append(f"## {name}{default}\n\nShown as *{metric.heading}*.{needs}\n\n{definition}{cost}\n")
     return "\n".join(parts)
+
+
+def _defined_by(metric: Metric) -> Any:
+    """The function of the metric's name beside its code, which may only prepare that function's arguments."""
+    module = import_module(metric.code.partition(":")[0])
+    return getattr(module, metric.name, None) or load(metric)
 
 
 if __name__ == "__main__":

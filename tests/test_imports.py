@@ -27,6 +27,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         (HELP, {"torch", "textual", "matplotlib", "pydantic", "numpy", "plotext"}),
         ("import lop_tui.dashboard.app", {"torch", "matplotlib"}),
         ("import lop_tui.commands.status", {"torch", "textual", "matplotlib"}),
+        ("import lop_tui.commands.components", {"torch", "textual", "matplotlib", "numpy"}),
         ("import lop_tui.commands.run", {"torch", "textual", "matplotlib"}),
         ("import lop_engine.launch, lop_engine.datasets, lop_engine.analysis", {"torch", "rich", "typer", "textual"}),
         ("import lop_engine.training.worker", {"torch", "rich", "typer", "textual", "matplotlib"}),

@@ -15,7 +15,11 @@ class ContinualImageNet(Fields):
     dataset_classes: Int = Field(1000, ge=2, description="Classes of the synthetic data set.")
     dataset_seed: Int = Field(0, ge=0, description="Seed of the synthetic data set.")
     dataset_sha256: str = Field("", description="Checksum of the data set; refuses other images.")
-    class_order: str = Field("", description="A table of class orders, a row for each seed; by default random.")
+    class_order: str = Field(
+        "",
+        description="A table of class orders, a row for each seed (.npy, CSV, JSON, the reference's pickle); "
+        "by default random.",
+    )
     class_order_sha256: str = Field("", description="Checksum of that table.")
     train_images: Int = Field(0, ge=0, description="Training images of a class; 0 means the data set's own split.")
     test_images: Int = Field(0, ge=0, description="Test images of a class; 0 means the data set's own split.")

@@ -49,14 +49,14 @@ class Experiment(Fields):
     metrics_every: Int = Field(1, ge=0, description="Record every Nth epoch and each task's last; 0: only the last.")
     curvature_every: Int = Field(1, ge=0, description="The same for slow metrics alone.")
     curvature_images: Int = Field(0, ge=0, description="Examples for the curvature; 0 means all.")
-    checkpoint_every_s: float = Field(60.0, ge=0, description="Longest time between checkpoints.")
+    checkpoint_every_s: float = Field(60.0, ge=0, description="Longest time between checkpoints, in seconds.")
     num_runs: Int = Field(1, ge=1, description="Number of seeds, unless --seeds says otherwise.")
     use_gpu: Flag = Field(True, description="Train on a GPU if there is one.")
     run_idx: Annotated[Int, NumberText] = Field(0, ge=0, description="Seed of a file that is for one run.")
-    index: Annotated[Int, NumberText] = Field(0, ge=0, description="Read for the reference's sake.")
-    data_dir: str = Field("", description="Read for the reference's sake.")
-    data_file: str = Field("", description="Read for the reference's sake.")
-    model_version: str | float = Field("", description="Read for the reference's sake.")
+    index: Annotated[Int, NumberText] = Field(0, ge=0, description="In the reference's files; has no effect.")
+    data_dir: str = Field("", description="In the reference's files; has no effect.")
+    data_file: str = Field("", description="In the reference's files; has no effect.")
+    model_version: str | float = Field("", description="In the reference's files; has no effect.")
 
 
 #: Keys that never change a run's numbers: they may differ between a run and its file.

@@ -1,0 +1,108 @@
+"""`lop methods`, `lop problems`, `lop networks` and `lop metrics`: what an experiment file can name."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from lop_engine.experiment.catalogue import Key, as_dict, file_of, keys_of
+from lop_engine.experiment.components import Component, Method, Metric, Problem
+from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.registry import OPTIMIZERS, REGISTRIES, known
+from lop_engine.experiment.sources import bibtex, citation, reference
+from lop_engine.experiment.spec import Experiment
+from lop_tui.commands.console import Console, print_json, say
+
+#: By command: the key of an experiment file that names the components it lists.
+KEYS = {"methods": "agent", "problems": "problem", "networks": "network", "metrics": "metrics"}
+
+_WIDTH_IN_PIPES = 160
+_INDENT = 11
+
+
+def show_components(command: str, name: str | None, as_json: bool) -> int:
+    """List the components of a kind, or describe one. Raises ConfigError if there is none of that name."""
+    registry = REGISTRIES[KEYS[command]]
+    chosen: Sequence[Component] = [known(registry, name, f"lop {command}")] if name else registry.all()
+    if as_json:
+        print_json([as_dict(one) for one in chosen])
+        return 0
+    console = Console(pipe_width=_WIDTH_IN_PIPES)
+    if name:
+        _page(console, chosen[0])
+        return 0
+    console.print(_list(chosen))
+    say(console, f"lop {command} NAME describes one")
+    return 0
+
+
+def _list(chosen: Sequence[Component]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "title", "what it is", "keys", "source"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+    for one in chosen:
+        keys = ", ".join(one.fields.model_fields)
+        table.add_row(one.name, one.title, one.sentence, keys, citation(one.source))
+    if not any(one.fields.model_fields for one in chosen):
+        table.columns.pop(3)
+    return table
+
+
+def _page(console: Console, one: Component) -> None:
+    say(console, f"{one.name}: {one.title}")
+    if one.sentence:
+        console.print(one.sentence)
+    _print_keys(console, "keys", keys_of(one.fields))
+    if isinstance(one, Method):
+        keys = [key for key in keys_of(Experiment) if key.name in ("step_size", "weight_decay")]
+        _print_keys(console, "keys of all methods", keys)
+        if not one.has_own_update:
+            for fields, names in _optimizers_by_fields().items():
+                _print_keys(console, f"keys with opt {' or '.join(names)}", keys_of(fields))
+    say(console, "")
+    for heading, text in _facts(one).items():
+        if text:
+            say(console, f"{heading:<{_INDENT}}{text}")
+    if entry := bibtex(one.source):
+        say(console, f"\n{entry}")
+
+
+def _optimizers_by_fields() -> dict[type[Fields], list[str]]:
+    found: dict[type[Fields], list[str]] = {}
+    for optimizer in OPTIMIZERS.values():
+        found.setdefault(optimizer.fields, []).append(optimizer.name)
+    return found
+
+
+def _print_keys(console: Console, heading: str, keys: Sequence[Key]) -> None:
+    if not keys:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in (heading, "default", "takes", "what it is"):
+        table.add_column(title, overflow="fold", no_wrap=title == heading)
+    for key in keys:
+        table.add_row(key.name, key.by_default, key.takes, key.help)
+    say(console, "")
+    console.print(table)
+
+
+def _facts(one: Component) -> dict[str, str]:
+    facts = {
+        "needs": ", ".join(sorted(one.needs)),
+        "provides": ", ".join(sorted(one.provides)),
+    }
+    if isinstance(one, Problem):
+        facts |= {"headline": one.headline, "network": one.network, "metrics": ", ".join(one.metrics)}
+    if isinstance(one, Method):
+        facts |= {
+            "network": one.network,
+            "update": "its own, so that opt does not apply" if one.has_own_update else "",
+        }
+    if isinstance(one, Metric):
+        problems = [problem.name for problem in REGISTRIES["problem"].values() if one.name in problem.metrics]
+        facts |= {
+            "unit": one.unit,
+            "scale": one.scale,
+            "default": f"recorded by default on {' and '.join(problems)}" if problems else "",
+            "cost": f"{one.cost_in_epochs:g} training epochs" if one.cost_in_epochs else "",
+        }
+    return facts | {"source": reference(one.source), "code": file_of(one) or one.code}

@@ -1,0 +1,76 @@
+"""docs/methods.md, from the components' descriptions: ``python -m tests.methods_document > docs/methods.md``."""
+
+from collections.abc import Iterable
+
+from lop_engine.experiment.catalogue import Key, keys_of
+from lop_engine.experiment.components import Component, Method
+from lop_engine.experiment.registry import METHODS, NETWORKS, OPTIMIZERS, PROBLEMS
+from lop_engine.experiment.sources import bibtex, reference
+from lop_engine.experiment.spec import Experiment
+
+INTRODUCTION = """\
+# Methods, networks, problems and their keys
+
+An experiment file is one flat JSON object. `agent` names the method, `network` the network, `problem` the problem and
+`opt` the optimiser; `metrics` lists [what is recorded](metrics.md). Each key belongs to one of these parts, or to every
+experiment. `lop methods`, `lop networks`, `lop problems` and `lop metrics` list the same on the command line, with
+`--json` for programs; `lop methods cbp` describes one.
+
+- A key of a part that the file does not use is an error that names the owner: `redo_period belongs to agent redo; this
+  file's agent is cbp`. Files like the reference's (with `num_runs`, `data_dir`, ...) may hold the reference's keys
+  without effect; these are left out with a note. A key given with `--set` must have an effect.
+- A list is a sweep. `"agent": ["bp", "cbp"]`, and a list of networks or optimisers, sweeps over components: each key
+  applies to the components that have it. Settings that then do not differ are trained once.
+- Without `problem` it is Continual ImageNet, or the problem of the reference whose keys the file has.
+- The reference has other names for some methods: `bp` with weight decay is `l2`, `bp` or `l2` with noise is `snp`,
+  `cbp` with `net_type` 2 is `cbp2`. Tables, figures and filters (`method:l2`) use the names here.
+- A key that begins with `_` is a comment.
+
+This page is made from the descriptions in `lop_engine/experiment/`; a test compares the two.
+"""
+
+
+#: By key that every experiment has: the default that depends on its other parts.
+DEFAULTS = {"problem": "continual_imagenet", "network": "the problem's", "metrics": "the problem's"}
+
+
+def build() -> str:
+    """The whole page."""
+    parts = [
+        INTRODUCTION,
+        "## Keys of every experiment\n",
+        _table(keys_of(Experiment)),
+        *_section("Methods", METHODS.built_in, METHODS.values()),
+        *_section("Optimisers", OPTIMIZERS.built_in, OPTIMIZERS.values()),
+        *_section("Networks", NETWORKS.built_in, NETWORKS.values()),
+        *_section("Problems", PROBLEMS.built_in, PROBLEMS.values()),
+    ]
+    return "\n".join(parts)
+
+
+def _section(heading: str, names: Iterable[str], components: Iterable[Component]) -> list[str]:
+    chosen = set(names)
+    return [f"## {heading}\n", *(_describe(one) for one in components if one.name in chosen)]
+
+
+def _describe(one: Component) -> str:
+    facts = [one.sentence]
+    if one.needs:
+        facts.append(f"Needs {' and '.join(sorted(one.needs))}.")
+    if isinstance(one, Method) and one.has_own_update:
+        facts.append("It has its own update rule: `opt` and its keys do not apply.")
+    if isinstance(one, Method) and one.network:
+        facts.append(f"Trains the network `{one.network}`.")
+    if bibtex(one.source):
+        facts.append(f"Source: {reference(one.source)}.")
+    keys = keys_of(one.fields)
+    return "\n".join([f"### {one.name}: {one.title}\n", " ".join(facts), "", *([_table(keys)] if keys else [])])
+
+
+def _table(keys: Iterable[Key]) -> str:
+    rows = [f"| `{key.name}` | {DEFAULTS.get(key.name, key.by_default)} | {key.takes} | {key.help} |" for key in keys]
+    return "\n".join(["| key | default | takes | what it is |", "|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    print(build(), end="")
