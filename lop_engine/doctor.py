@@ -13,6 +13,7 @@ from typing import Literal
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import LaunchError, StoreError, UserError
 from lop_engine.experiment.spec import validate
+from lop_engine.experiment.stored import foreign_components
 from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
 from lop_engine.locks import hold
@@ -106,10 +107,16 @@ def _images() -> Finding:
 def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Finding]:
     try:
         status = run_dir.read_status()
-        validate(run_dir.read_spec(), str(run_dir.run_json))
+        spec = run_dir.read_spec()
+        foreign = foreign_components(spec)
+        if not foreign:
+            validate(spec, str(run_dir.run_json))
     except (UserError, OSError) as error:
         yield Finding("wrong", run_dir.name, str(error))
         return
+    if foreign:
+        what = f"{', '.join(foreign)}: not part of lop; lop run checks the configuration if the package is installed"
+        yield Finding("note", run_dir.name, what)
     state = observe(run_dir, status, clock)
     if state == "lost":
         yield Finding("note", run_dir.name, f"its worker is gone ({status.holder}); lop resume goes on")

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS, Registry
 from lop_engine.experiment.spec import Spec, method_name
 
 _ABSENT = object()
@@ -14,6 +14,7 @@ _ABSENT = object()
 #: Keys that make a method whatever the method is: they may differ between two that are compared.
 _LEARNER_KEYS = frozenset({"agent", "opt", "step_size", "weight_decay"})
 _NONE = frozenset[str]()
+_CHOICES = ("problem", "network", "agent", "opt")
 
 
 def stored_spec(values: Mapping[str, Any]) -> Spec | None:
@@ -24,17 +25,25 @@ def stored_spec(values: Mapping[str, Any]) -> Spec | None:
 @lru_cache(maxsize=4096)
 def _stored_spec(text: str) -> Spec | None:
     values = json.loads(text)
-    named = ((PROBLEMS, "problem"), (NETWORKS, "network"), (OPTIMIZERS, "opt"))
-    # A name that is not known must not be looked up in installed packages: viewers never load their code.
-    if any(values.get(key, next(iter(registry))) not in registry for registry, key in named):
-        return None
-    metrics = values.get("metrics", [])
-    if method_name(values) not in METHODS or not isinstance(metrics, list) or any(m not in METRICS for m in metrics):
+    # Viewers never load the code of installed packages, which also lookups of invalid names would do.
+    if any(not isinstance(values.get(key, ""), str) for key in _CHOICES) or foreign_components(values):
         return None
     try:
         return Spec(**values)
     except (ConfigError, TypeError):
         return None
+
+
+def foreign_components(values: Mapping[str, Any]) -> list[str]:
+    """The components that a run.json names and that are not loaded here: ``problem toy_regression``."""
+    metrics = values.get("metrics", [])
+    named: list[tuple[str, Registry[Any], Any]] = [
+        ("problem", PROBLEMS, values.get("problem")),
+        ("network", NETWORKS, values.get("network")),
+        ("agent", METHODS, method_name(values)),
+        *(("metric", METRICS, name) for name in (metrics if isinstance(metrics, list) else [metrics])),
+    ]
+    return [f"{key} {name}" for key, registry, name in named if isinstance(name, str) and name not in registry]
 
 
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,12 +26,11 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
     heading = seen.metric(one.headline).heading
     title = heading if is_alone else f"{one.problem.title}: {heading}"
     table = Table(title=title, caption="means over seeds of tenths of the run")
-    for name in ("experiment", "method"):
-        table.add_column(name)
+    table.add_column("experiment")
     for name in ("seeds", "tasks", "first", "best", "last", "best - last"):
         table.add_column(name, justify="right")
     for group in groups:
-        table.add_row(Text(group.label, style=colours[group.label]), group.method, *_cells(group, one.headline))
+        table.add_row(Text(group.label, style=colours[group.label]), *_cells(group, one.headline))
     return table
 
 
