@@ -250,14 +250,14 @@ def _linear_level(request: Request, plan: _Plan, group: Group) -> tuple[float, s
 
 
 def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
-    """One line a method: of one with several settings, the best at the end."""
+    """One line for each method of each experiment: of one with several settings, the best at the end."""
     from lop_tui.figures import draw
 
-    by_experiment: dict[str, list[Group]] = {}
+    by_method: dict[tuple[str, str], list[Group]] = {}
     for group in plan.groups:
-        by_experiment.setdefault(group.experiment, []).append(group)
+        by_method.setdefault((group.experiment, group.method), []).append(group)
     plan.groups = []
-    for groups in by_experiment.values():
+    for groups in by_method.values():
         best = best_at_the_end(groups)
         if best and len(groups) > 1:
             plan.notes.append(_why(best, len(groups)))
