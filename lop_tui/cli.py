@@ -185,7 +185,7 @@ def resume(
 
 @app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]", rich_help_panel="Look")
 def logs(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: method/setting/seed, or less if that is one.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: experiment/setting/seed, or less if that is one.")],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until the run ends.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 40,

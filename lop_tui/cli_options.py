@@ -87,8 +87,9 @@ Selectors = Annotated[
 WHERE = typer.Option(
     "--where",
     metavar="QUERY",
-    help="Only these runs: words that must all hold. A part of the name; method, experiment, setting, seed, state, "
-    'device or progress with a value; commas mean or, a leading - not: "method:cbp,l2 seed:0-9 -state:failed".',
+    help="Only these runs: words that must all hold. A part of the name; method, experiment, problem, setting, "
+    'seed, state, device or progress with a value; commas mean or, a leading - not: '
+    '"method:cbp,l2 seed:0-9 -state:failed".',
     show_default=False,
 )
 Where = Annotated[str, WHERE]

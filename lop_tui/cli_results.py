@@ -236,7 +236,7 @@ def list_settings(
 
 @app.command(epilog="Example: [b]lop show cbp/default/3[/b]", rich_help_panel="Look")
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: method/setting/seed, or less if that is one.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run: experiment/setting/seed, or less if that is one.")],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
