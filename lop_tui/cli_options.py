@@ -88,7 +88,7 @@ WHERE = typer.Option(
     "--where",
     metavar="QUERY",
     help="Only these runs: words that must all hold. A part of the name; method, experiment, problem, setting, "
-    'seed, state, device or progress with a value; commas mean or, a leading - not: '
+    "seed, state, device or progress with a value; commas mean or, a leading - not: "
     '"method:cbp,l2 seed:0-9 -state:failed".',
     show_default=False,
 )
