@@ -111,13 +111,13 @@ def watch(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --once: a chart of this metric; repeatable. By default accuracy, curvature, dormancy and ranks.",
+            help="With --once: a chart of this metric; repeatable. By default the first five of the problem.",
             show_default=False,
         ),
     ] = None,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
 ) -> None:
-    """Show accuracy, curvature, dormancy and ranks of all runs, live."""
+    """Show the metrics of all runs, live."""
     from lop_tui.commands.watch import watch_runs
 
     is_typed = getattr(context.get_parameter_source("runs_dir"), "name", "") == "COMMANDLINE"

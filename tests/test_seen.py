@@ -38,7 +38,6 @@ def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Pat
         ("test_accuracy", STREAM, "Toy stream has no test set"),
         ("online_accuracy", STREAM, ""),
         ("dormant_proportion", {"problem": STREAM["problem"], "network": {"name": "linear"}}, ""),
-        ("dormant_proportion", {}, ""),
         ("dormant_proportion", {"network": 7, "problem": []}, ""),
     ],
 )

@@ -37,8 +37,8 @@ class SeedSummary:
 
     @property
     def drop(self) -> float:
-        """best - last: what was lost since the best bin."""
-        return self.best - self.last
+        """Distance of the last bin from the best: what was lost since then."""
+        return abs(self.best - self.last)
 
 
 def seed_table(group: Group, metric: str, bin_size: int | None = None) -> SeedTable:

@@ -6,12 +6,13 @@ lop's own are known. What a run names besides is described in its run.json, and 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from lop_engine.experiment.components import Better, Component, Method, Metric, Need, Problem, Scale, Unit
+from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stored import method_keys, stored_spec
+from lop_engine.experiment.spec import Spec, method_name
+from lop_engine.experiment.stored import method_keys
 from lop_engine.logs import plain
 
 #: What run.json says of a component of each kind.
@@ -93,9 +94,7 @@ def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str
         values: the spec in run.json.
         components: what run.json says of the components.
     """
-    spec = stored_spec(values)
-    problem = _provider(spec.parts.problem if spec else None, components.get("problem"), PROBLEMS)
-    network = _provider(spec.parts.network if spec else None, components.get("network"), NETWORKS)
+    problem, network = (_provider(kind, values, components) for kind in ("problem", "network"))
     if problem is None or network is None:
         return ""
     lacking = metric(name).needs - problem[1] - network[1]
@@ -105,14 +104,24 @@ def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str
 
 
 def _provider(
-    part: Component | None, content: Any, known: Mapping[str, Component]
+    kind: Literal["problem", "network"], values: Mapping[str, Any], components: Mapping[str, Any]
 ) -> tuple[str, frozenset[Need]] | None:
-    """Title of a problem or a network, and what it provides; None if that is unknown."""
+    """Title of a run's problem or network, and what it provides; None if that is unknown."""
+    known: Mapping[str, Component] = PROBLEMS if kind == "problem" else NETWORKS
     with suppress(TypeError, KeyError):
-        if part is None and content["name"] in known:
-            part = known[content["name"]]
-        return (part.title, part.provides) if part else (_plain(content["title"]), _needs(content["provides"]))
+        content = components[kind] if kind in components else {"name": _usual(kind, values)}
+        if content["name"] in known:
+            return known[content["name"]].title, known[content["name"]].provides
+        return _plain(content["title"]), _needs(content["provides"])
     return None
+
+
+def _usual(kind: str, values: Mapping[str, Any]) -> Any:
+    """The name of the problem or network of a spec from before components were described."""
+    name = method_name(values)
+    of_method = METHODS[name].network if name in METHODS else ""
+    usual = DEFAULT if kind == "problem" else of_method or PROBLEMS[DEFAULT].network
+    return values.get(kind, usual)
 
 
 def _shown(one: Component, kind: str) -> dict[str, Any]:

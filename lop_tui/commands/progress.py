@@ -12,7 +12,7 @@ from rich.text import Text
 from lop_engine.runs import Snapshot
 from lop_tui.commands.console import Console, say
 from lop_tui.dashboard import formats
-from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.model import build_rows, have_ended
 from lop_tui.dashboard.rows import Row
 
 PLAIN_EVERY_S = 10.0
@@ -64,10 +64,9 @@ class LineDisplay:
     def __exit__(self, *details: object) -> None: ...
 
     def update(self, snapshot: Snapshot, stopping: bool) -> None:
-        view = build_view(snapshot)
-        if time.monotonic() - self._last_at < PLAIN_EVERY_S and not view.all_ended:
+        if time.monotonic() - self._last_at < PLAIN_EVERY_S and not _are_over(snapshot):
             return
-        lines = tuple(_line(row) for row in view.rows)
+        lines = tuple(_line(row) for row in build_rows(snapshot.runs))
         if lines != self._last:
             say(self._console, "\n".join(lines))
             self._last_at, self._last = time.monotonic(), lines
@@ -75,18 +74,17 @@ class LineDisplay:
 
 def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    view = build_view(snapshot)
-    for row in view.rows:
+    for row in build_rows(snapshot.runs):
         table.add_row(
             Text(row.label, style=f"bold {row.style.colour}"),
             ProgressBar(total=1.0, completed=row.progress, width=24),
             f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks",
-            f"{row.accuracy} %" if row.accuracy else "",
+            _value(row),
             formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
             f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
             _states(row),
         )
-    if view.all_ended:
+    if _are_over(snapshot):
         return table
     hint = "stopping: the workers save what they have; Ctrl-C again kills them" if stopping else "Ctrl-C stops"
     return Group(table, Text(hint, style="dim"))
@@ -96,12 +94,21 @@ def _line(row: Row) -> str:
     parts = [
         row.label,
         f"{row.tasks_done}/{row.tasks_total} tasks",
-        f"test accuracy {row.accuracy} %" if row.accuracy else "",
+        f"{row.measure.title} {_value(row)}" if row.value else "",
         formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
         f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
         _states(row),
     ]
     return "  ".join(part for part in parts if part)
+
+
+def _are_over(snapshot: Snapshot) -> bool:
+    return bool(snapshot.runs) and have_ended(snapshot.runs)
+
+
+def _value(row: Row) -> str:
+    """The headline metric with its unit; empty if there is none yet."""
+    return f"{row.value} {row.measure.unit}".rstrip() if row.value else ""
 
 
 def _states(row: Row) -> str:

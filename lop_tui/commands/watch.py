@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment import seen
+from lop_engine.errors import UserError
 from lop_engine.query import parse_query
 from lop_tui.commands.console import print_json
 from lop_tui.dashboard import read_numbers, render_once, run_dashboard
@@ -18,14 +17,8 @@ def watch_runs(
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal.
 
     Args:
-        metrics: the charts of a printed frame; None chooses the default ones.
+        metrics: the charts of a printed frame; none chooses the default ones.
     """
-    for metric in metrics:
-        if metric not in seen.metric_names():
-            known = ", ".join(seen.metric_names())
-            raise UserError(
-                f'watch: no metric "{metric}"{did_you_mean(metric, seen.metric_names())} (there are {known})'
-            )
     if metrics and not once:
         raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
     if runs_dir.exists() and not runs_dir.is_dir():

@@ -49,16 +49,16 @@ def render_once(
     Args:
         coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
         query: the filter. Raises QueryError.
-        metrics: one chart each; by default accuracy, curvature, dormancy and ranks.
+        metrics: one chart each; by default the first five of the problem. Raises UserError for an unknown one.
     """
-    from lop_tui.dashboard.text import ONCE_METRICS, render
+    from lop_tui.dashboard.text import render
 
-    return render(runs_dir, width, height, coloured, query, metrics or ONCE_METRICS)
+    return render(runs_dir, width, height, coloured, query, metrics)
 
 
 def read_numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:
     """One frame as numbers, for programs: see `numbers.as_dict`. Raises QueryError."""
     from lop_tui.dashboard.numbers import as_dict
-    from lop_tui.dashboard.text import read_view
+    from lop_tui.dashboard.text import read_views
 
-    return as_dict(read_view(runs_dir, query))
+    return as_dict(*read_views(runs_dir, query))

@@ -170,6 +170,12 @@ class Dashboard(App[bool]):
         parse_query(text)  # raises, and the prompt says why
         self.change(query=text.strip())
 
+    def action_problem(self) -> None:
+        """Show the runs of the next problem."""
+        if self.view and self.view.shown.others:
+            self.end_replay()
+            self.change(problem=self.view.shown.others[0][0])
+
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self.key_table(type(self.screen))))
 
@@ -191,6 +197,9 @@ class Dashboard(App[bool]):
         """Views that would be empty are not offered; a slash is one where it is typed."""
         if action == "filter":
             return isinstance(self.screen, FrameScreen) and self.screen.FILTERS and not self.screen.prompt.is_open
+        if action == "problem":
+            can_change = isinstance(self.screen, FrameScreen) and self.screen.FILTERS
+            return can_change and bool(self.view and self.view.shown.others)
         least = {"show_seeds": 1, "show_compare": 2}.get(action, 0)
         return len(self.view.groups if self.view else ()) >= least
 
@@ -237,17 +246,18 @@ class Dashboard(App[bool]):
 
     def _plot_arguments(self) -> list[str]:
         """The present view in the words of `lop plot`."""
-        settings = self.settings
-        metric = self.screen.metric if isinstance(self.screen, FrameScreen) else settings.metric
-        runs_dir = self.view.runs_dir if self.view else Path()
-        arguments = [metric, "--output", str(runs_dir / f"{metric}-{datetime.now():%Y-%m-%d-%H%M%S}.png")]
-        if self.view and self.view.charts:
-            arguments += ["--bin", str(self.view.charts[0].bin_size)]
-        if settings.query:
-            arguments += ["--where", settings.query]
+        settings, view = self.settings, self.view or View(Path(), "no runs")
+        metric = self.screen.metric if isinstance(self.screen, FrameScreen) else view.metric
+        arguments = [metric, "--output", str(view.runs_dir / f"{metric}-{datetime.now():%Y-%m-%d-%H%M%S}.png")]
+        if view.charts:
+            arguments += ["--bin", str(view.charts[0].bin_size)]
+        of_problem = f"problem:{view.shown.problem.name.replace(' ', '?')}" if view.shown.others else ""
+        if where := f"{settings.query} {of_problem}".strip():
+            arguments += ["--where", where]
         window = self.wants.window
         if window and settings.x_unit == "tasks":
-            arguments += ["--tasks", f"{window[0]:.0f}-{window[1]:.0f}"]
+            first, last = (x / max((group.x_per_task for group in view.groups), default=1) for x in window)
+            arguments += ["--tasks", f"{first:.0f}-{last:.0f}"]
         return arguments
 
     def action_picture(self) -> None:

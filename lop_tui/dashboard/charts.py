@@ -9,9 +9,9 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.levels import is_never_finite
+from lop_engine.analysis.problems import OneProblem
 from lop_engine.experiment import seen
-from lop_engine.experiment.components import Metric, Scale
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.components import Metric, Problem, Scale
 from lop_engine.published import published_levels
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
@@ -35,7 +35,7 @@ class Scope:
 
 
 class Ruler:
-    """Where tasks of a group stand on an x axis."""
+    """Where tasks of a group stand on an x axis; ``tasks`` means the unit that the problem counts in."""
 
     def __init__(self, group: Group, unit: XUnit) -> None:
         self._group = group
@@ -44,7 +44,7 @@ class Ruler:
     def __call__(self, task: np.ndarray) -> np.ndarray:
         """Points at `task` (counted from 1) in the unit of the axis; empty where that is not known."""
         if self._unit == "tasks":
-            return task
+            return task * self._group.x_per_task
         if self._unit == "steps":
             steps = self._group.steps_per_task
             return task * steps if steps else np.empty(0)
@@ -64,19 +64,22 @@ class ChartMaker:
         self._groups: Sequence[Group] = ()
         """What the lines were made from: kept alive, so that no id of theirs returns."""
 
-    def make(self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request) -> tuple[Chart, ...]:
-        """A chart for each metric that was recorded, and for the usual ones; those first."""
+    def make(
+        self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request, shown: OneProblem
+    ) -> tuple[Chart, ...]:
+        """A chart for each metric of the problem shown, in its order."""
         scope, settings = find_scope(groups, request), request.settings
+        x_unit = unit_of(settings.x_unit, shown.problem)
         rulers = {group.label: Ruler(group, settings.x_unit) for group in groups}
         lines, charts = {}, {}
-        for measure in measures(groups, settings):
-            metric = measure.name
+        for metric in shown.charts:
+            measure = scaled(seen.metric(metric), settings)
             for group in groups:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
                 lines[group.label, metric] = self._line(make, rulers[group.label])
             members = tuple(lines[group.label, metric][1] for group in groups)
             remark = "" if any(len(line.x) for line in members) else _why_empty(groups, metric, scope.bin_size)
-            chart = Chart(measure, members, scope.x, scope.bin_size, settings.x_unit, remark=remark)
+            chart = Chart(measure, members, scope.x, scope.bin_size, x_unit, remark=remark)
             known = self._charts.get(metric)
             charts[metric] = known if known and _is_same_chart(chart, known) else chart
         self._lines, self._charts, self._groups = lines, charts, groups
@@ -101,8 +104,9 @@ def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
     runs = [run for group in groups for run in group.runs]
     if any(metric in run.series for run in runs):
         return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"
-    if "hidden units" in seen.metric(metric).needs and runs and all(run.spec.get("agent") == "linear" for run in runs):
-        return "a linear network has no hidden units"
+    reasons = {seen.why_unmeasured(metric, run.spec, run.components) for run in runs if run.spec}
+    if len(reasons) == 1 and (reason := reasons.pop()):
+        return reason
     return "not recorded" if any(run.tasks_recorded for run in runs) else ""
 
 
@@ -128,14 +132,9 @@ def _arrays(line: Line) -> list[np.ndarray]:
     return [line.x, curve.mean, curve.standard_error, curve.num_seeds, smooth, *chain.from_iterable(line.seeds)]
 
 
-def measures(groups: Sequence[Group], settings: Settings) -> list[Metric]:
-    """What there are charts of, each on the scale that was chosen for it."""
-    recorded = {metric for group in groups for run in group.runs for metric in run.series}
-    shown = [
-        *CONTINUAL_IMAGENET.charts,
-        *(metric for metric in seen.metric_names() if metric in recorded and metric not in CONTINUAL_IMAGENET.charts),
-    ]
-    return [scaled(seen.metric(metric), settings) for metric in shown]
+def unit_of(unit: XUnit, problem: Problem) -> str:
+    """The unit of an x axis in words: instead of tasks, what the problem counts in."""
+    return problem.x_unit if unit == "tasks" else unit
 
 
 def scaled(measure: Metric, settings: Settings) -> Metric:
@@ -150,13 +149,22 @@ def find_scope(groups: Sequence[Group], request: Request) -> Scope:
     unit = request.settings.x_unit
     done = [max(run.tasks_recorded for run in group.runs) for group in groups]
     tasks = task_axis(max(done, default=0), max((group.num_tasks for group in groups), default=1))
-    x = tasks
+    x = own_axis(groups)
     if unit != "tasks":
         ends = [Ruler(group, unit)(np.array([float(last)])) for group, last in zip(groups, done, strict=True)]
         x = Axis(0, _round_up(max((float(end[0]) for end in ends if len(end)), default=0.0)))
     low, high = request.window or (x.low, x.high)
     tasks_shown = round((high - low) / (x.high - x.low) * tasks.high)
     return Scope(x, request.settings.bin_size or default_bin(min(tasks_shown, round(tasks.high))))
+
+
+def own_axis(groups: Sequence[Group]) -> Axis:
+    """The x axis that holds all groups, in the unit that their problem counts in."""
+    lengths = [group.x_per_task for group in groups]
+    done = [max(run.tasks_recorded for run in group.runs) for group in groups]
+    reached = max((tasks * length for tasks, length in zip(done, lengths, strict=True)), default=0)
+    end = max((group.num_tasks * length for group, length in zip(groups, lengths, strict=True)), default=1)
+    return task_axis(reached, end)
 
 
 def _round_up(value: float) -> float:
@@ -186,11 +194,15 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
         num_seeds=len(group.runs),
         smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
         seeds=seeds,
-        marks=_published(group, ruler) if metric == "test_accuracy" and settings.show_published else (),
+        marks=_published(group, ruler) if settings.show_published and _has_published(group, metric) else (),
     )
 
 
+def _has_published(group: Group, metric: str) -> bool:
+    return bool(group.problem.claims) and metric == group.problem.headline
+
+
 def _published(group: Group, ruler: Ruler) -> tuple[tuple[float, float], ...]:
-    levels = published_levels(group.runs[0].spec)
+    levels = published_levels(group.example.spec if group.example else {})
     x = ruler(np.array([float(level.task) for level in levels]))
     return tuple(zip(x.tolist(), (level.accuracy for level in levels), strict=False))

@@ -8,7 +8,7 @@ from lop_engine.analysis import Curve, Difference
 from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
-from lop_tui.dashboard.formats import name_seeds, significant
+from lop_tui.dashboard.formats import name_seeds, place, significant, span
 from lop_tui.dashboard.rows import Style
 
 
@@ -19,6 +19,10 @@ class Pair:
     first: str
     second: str
     metric: str
+    x_unit: str = "tasks"
+    """What the problem counts in."""
+    x_per_task: int = 1
+    """Length of a task in that unit."""
 
     @property
     def name(self) -> str:
@@ -41,25 +45,27 @@ def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks
     curve = Curve(
         difference.task, difference.mean, difference.high - difference.mean, difference.num_pairs, difference.bin_size
     )
-    parts_at = difference.parts_at
+    parts_at, x = difference.parts_at, difference.task * pair.x_per_task
     line = Line(
         pair.name,
         style.colour,
         style.marker,
         curve,
-        difference.task,
+        x,
         num_seeds=len(difference.pairs),
-        marks=() if parts_at is None else ((parts_at, 0.0),),
+        marks=() if parts_at is None else ((parts_at * pair.x_per_task, 0.0),),
     )
     measure = seen.metric(pair.metric)
     # A difference may be negative: no logarithm.
     measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
-    last = float(difference.task[-1]) if len(difference.task) else 0.0
-    return Chart(measure, (line,), task_axis(int(np.ceil(last)), num_tasks), difference.bin_size, zero_line=True)
+    last = float(x[-1]) if len(x) else 0.0
+    axis = task_axis(int(np.ceil(last)), num_tasks * pair.x_per_task)
+    return Chart(measure, (line,), axis, difference.bin_size, pair.x_unit, zero_line=True)
 
 
 def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> list[str]:
-    """What the difference is in the last bin, or in the one at `cursor`; from where on it is one; which seeds it is of.
+    """What the difference is in the last bin, or in the one at `cursor`, a place on the x axis; from where on it is
+    one; which seeds it is of.
 
     One sentence each, honest about how little a few pairs say.
     """
@@ -71,15 +77,15 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
             f"no bin of {bin_size} tasks with {name} is full" if bin_size > 1 else f"no task with {name} is finished"
         )
         return [f"{missing} in both yet", *_left_over(difference, pair)]
-    point = -1 if cursor is None else int(np.abs(difference.task - cursor).argmin())
-    return [_reading(difference, pair, point), _parting(difference), *_left_over(difference, pair)]
+    point = -1 if cursor is None else int(np.abs(difference.task * pair.x_per_task - cursor).argmin())
+    return [_reading(difference, pair, point), _parting(difference, pair), *_left_over(difference, pair)]
 
 
 def _reading(difference: Difference, pair: Pair, point: int) -> str:
     mean, low, high = (_value(getattr(difference, part)[point], pair) for part in ("mean", "low", "high"))
     first = max(1, difference.task[point] - (difference.bin_size - 1) / 2)
     last = first + 2 * (difference.task[point] - first)
-    where = f"task {first:.0f}" if first == last else f"tasks {first:.0f}-{last:.0f}"
+    where = span(round(first), round(last), pair.x_unit, pair.x_per_task)
     value = f"{mean} {pair.unit}".rstrip()
     num_pairs = int(difference.num_pairs[point])
     if num_pairs == 1:
@@ -87,12 +93,12 @@ def _reading(difference: Difference, pair: Pair, point: int) -> str:
     return f"{where}: {value}, 95 % interval {low} to {high}, {num_pairs} pairs of seeds"
 
 
-def _parting(difference: Difference) -> str:
+def _parting(difference: Difference, pair: Pair) -> str:
     if not (difference.num_pairs > 1).any():
         return "whether they differ takes two pairs at least"
     if difference.parts_at is None:
         return "not apart: zero lies within the last interval"
-    return f"apart since task {difference.parts_at:.0f}"
+    return f"apart since {place(difference.parts_at * pair.x_per_task, pair.x_unit)}"
 
 
 def _left_over(difference: Difference, pair: Pair) -> list[str]:

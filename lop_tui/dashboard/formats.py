@@ -76,19 +76,23 @@ def column_heading(measure: Metric) -> str:
 
 
 def quantity(x: float, unit: str) -> str:
-    """A place on an x axis: ``1250`` tasks, ``3.8M`` steps, ``0.52`` hours."""
+    """A place on an x axis: ``1250`` tasks, ``150k`` examples, ``3.8M`` steps, ``0.52`` hours."""
     if unit == "hours":
         return significant(x)
-    return count(round(x)) if unit == "steps" else f"{x:.0f}"
+    return f"{x:.0f}" if unit in ("tasks", "epochs") else count(round(x))
 
 
 def place(x: float, unit: str) -> str:
-    """A place on an x axis with its unit: ``task 1250``, ``3.8M steps``, ``0.52 hours``."""
-    return (
-        f"{unit.removesuffix('s')} {quantity(x, unit)}"
-        if unit in ("tasks", "epochs")
-        else f"{quantity(x, unit)} {unit}"
-    )
+    """A place on an x axis with its unit: ``task 1250``, ``example 150k``, ``3.8M steps``, ``0.52 hours``."""
+    if unit in ("steps", "hours"):
+        return f"{quantity(x, unit)} {unit}"
+    return f"{unit.removesuffix('s')} {quantity(x, unit)}"
+
+
+def span(first_task: int, last_task: int, unit: str = "tasks", per_task: int = 1) -> str:
+    """Tasks, both counted from 1 and within the span: ``task 5``, ``tasks 51-100``, ``examples 2001-4000``."""
+    first, last = (first_task - 1) * per_task + 1, last_task * per_task
+    return place(first, unit) if first == last else f"{unit} {first}-{last}"
 
 
 def memory(num_bytes: float) -> str:

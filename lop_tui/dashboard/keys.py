@@ -11,10 +11,14 @@ from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+PROBLEM_KEY = "v"
+"""The status line names it too."""
+
 EVERYWHERE: list[BindingType] = [
     Binding("q", "quit", "Quit"),
     Binding("space", "pause", "Pause", show=False),
     Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
+    Binding(PROBLEM_KEY, "problem", "Next problem", show=False, tooltip="Runs of the next problem"),
     Binding("l", "log", "Log of its worker", show=False),
     Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
     Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),

@@ -3,7 +3,7 @@
 `ViewBuilder.build` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from lop_engine.analysis import (
     seed_table,
     summarise_seed,
 )
+from lop_engine.analysis.problems import OneProblem, one_problem
 from lop_engine.errors import StoreError
 from lop_engine.experiment import seen
 from lop_engine.query import parse_query
@@ -26,7 +27,7 @@ from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView, Snapshot
 from lop_engine.store import read_task, tail_task
 from lop_engine.usage import Usage
-from lop_tui.dashboard.charts import ChartMaker, scaled
+from lop_tui.dashboard.charts import ChartMaker, scaled, unit_of
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Heat
 from lop_tui.dashboard.rows import (
@@ -86,8 +87,10 @@ class View:
     phase: Phase
     request: Request = field(default_factory=Request)
     """What it was made for."""
+    shown: OneProblem = field(default_factory=lambda: one_problem(()))
+    """The problem shown, and what the filter lets through of others."""
     runs: tuple[RunView, ...] = ()
-    """Those that the filter lets through."""
+    """Those of the problem shown that the filter lets through."""
     num_hidden: int = 0
     """Runs that it does not."""
     groups: tuple[Group, ...] = ()
@@ -103,6 +106,8 @@ class View:
     usage: Usage | None = None
     last_task: int = 0
     """The most tasks that a run has done (in a replay: will have done)."""
+    others_ended: bool = True
+    """Whether the runs of other problems have ended."""
 
     @property
     def num_runs(self) -> int:
@@ -110,7 +115,15 @@ class View:
 
     @property
     def all_ended(self) -> bool:
-        return self.phase == "ended" and self.request.replay_at is None
+        return self.phase == "ended" and self.others_ended and self.request.replay_at is None
+
+    @property
+    def metric(self) -> str:
+        """What views of a single metric show: the one that was chosen, if the problem shown has it; else its headline.
+
+        Empty if there is none.
+        """
+        return metric_of(self.shown, self.request)
 
     def row(self, label: str | None) -> Row | None:
         """The row of that label."""
@@ -136,9 +149,12 @@ class ViewBuilder:
     ) -> View:
         """The frame that shows `snapshot` as `request` wants it."""
         request = request or Request()
-        styles = _styles(snapshot.runs)  # of all runs: a filter changes no colour
         query = parse_query(request.settings.query)
-        runs = tuple(run for run in snapshot.runs if query.matches(run))
+        matching = tuple(run for run in snapshot.runs if query.matches(run))
+        shown = one_problem(matching or snapshot.runs, request.settings.problem)
+        styles = _styles(one_problem(snapshot.runs, shown.problem.name).runs)  # of all runs: a filter changes no colour
+        shown = shown if matching else replace(shown, runs=(), others=())
+        runs = shown.runs
         last_task = max((run.tasks_recorded for run in runs), default=0)
         if request.replay_at is not None:
             runs = tuple(_until(run, request.replay_at) for run in runs)
@@ -147,20 +163,42 @@ class ViewBuilder:
             runs_dir=snapshot.runs_dir,
             phase=_phase(snapshot, runs),
             request=request,
+            shown=shown,
             runs=runs,
-            num_hidden=len(snapshot.runs) - len(runs),
+            num_hidden=len(snapshot.runs) - len(matching),
             groups=groups,
             states=count_states(runs),
-            rows=tuple(build_row(group, styles[group.label]) for group in groups),
-            charts=self._charts.make(groups, styles, request),
+            rows=tuple(build_row(group, styles[group.label], seen.metric(shown.headline)) for group in groups),
+            charts=self._charts.make(groups, styles, request, shown),
             notices=find_notices(runs),
             nested=tuple(nested),
-            seeds=_seeds(groups, styles, request),
+            seeds=_seeds(groups, styles, request, metric_of(shown, request)),
             epochs=_epochs(request),
-            difference=_difference(groups, request),
+            difference=_difference(groups, request, metric_of(shown, request)),
             usage=usage,
             last_task=last_task,
+            others_ended=have_ended(set(matching) - set(shown.runs)),
         )
+
+
+def build_rows(runs: Sequence[RunView]) -> tuple[Row, ...]:
+    """A row a setting, whatever its problem, with the headline metric of that."""
+    styles = _styles(runs)
+    return tuple(
+        build_row(group, styles[group.label], seen.metric(one_problem(group.runs).headline))
+        for group in group_runs(runs)
+    )
+
+
+def have_ended(runs: Collection[RunView]) -> bool:
+    """Whether none of `runs` waits or is trained."""
+    return all(run.state not in ("queued", "running") for run in runs)
+
+
+def metric_of(shown: OneProblem, request: Request) -> str:
+    """The metric of the views of a single one, see `View.metric`."""
+    chosen = request.settings.metric
+    return chosen if chosen in shown.charts else shown.headline
 
 
 def build_view(snapshot: Snapshot, request: Request | None = None) -> View:
@@ -192,23 +230,24 @@ def _phase(snapshot: Snapshot, runs: Sequence[RunView]) -> Phase:
         return "no runs" if snapshot.directory_exists else "no directory"
     if not runs:
         return "none match"
-    if all(run.state not in ("queued", "running") for run in runs):
+    if have_ended(runs):
         return "ended"
     return "running" if any(run.tasks_recorded for run in runs) else "no tasks"
 
 
-def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request) -> Seeds | None:
+def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request, metric: str) -> Seeds | None:
     group = next((group for group in groups if group.label == request.heat_of), None)
     if group is None:
         return None
     settings = request.settings
     shown = round(task_axis(max(run.tasks_recorded for run in group.runs), group.num_tasks).high)
     bin_size = settings.bin_size or default_bin(shown)
-    table = seed_table(group, settings.metric, bin_size)
-    measure = scaled(seen.metric(settings.metric), settings)
-    heat = Heat(measure, group.label, tuple(table.seeds.tolist()), table.task, table.values, bin_size, shown)
+    table = seed_table(group, metric, bin_size)
+    measure, seeds = scaled(seen.metric(metric), settings), tuple(table.seeds.tolist())
+    axis = unit_of("tasks", group.problem), group.x_per_task
+    heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis)
     by_seed = {run.seed: run for run in group.runs}
-    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], settings.metric, bin_size)) for seed in table.seeds]
+    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], metric, bin_size)) for seed in table.seeds]
     return Seeds(group, styles[group.label], heat, tuple(rows))
 
 
@@ -227,7 +266,7 @@ def _epochs(request: Request) -> Epochs | None:
         return Epochs(run_dir, task or 0, (), str(error))
 
 
-def _difference(groups: Sequence[Group], request: Request) -> Difference | None:
+def _difference(groups: Sequence[Group], request: Request, metric: str) -> Difference | None:
     found = {group.label: group for group in groups}
     if request.compare is None or not all(label in found for label in request.compare):
         return None
@@ -235,4 +274,4 @@ def _difference(groups: Sequence[Group], request: Request) -> Difference | None:
     settings = request.settings
     done = min(max(run.tasks_recorded for run in group.runs) for group in (one, other))
     shown = round(task_axis(done, min(one.num_tasks, other.num_tasks)).high)
-    return compare(one, other, settings.metric, settings.bin_size or default_bin(shown))
+    return compare(one, other, metric, settings.bin_size or default_bin(shown))

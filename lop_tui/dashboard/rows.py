@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lop_engine.analysis import Curve, Group
-from lop_engine.experiment.components import Scale, factor_of
+from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_engine.runs import RunView
@@ -33,15 +33,21 @@ class Row:
 
     label: str
     short_label: str
+    method: str
+    """The name of the method; empty if no run.json could be read."""
+    is_named_after_method: bool
+    """Whether the label begins with that name."""
     style: Style
     states: tuple[tuple[State, int], ...]
     tasks_done: int
     """Over all seeds, as are `tasks_total` and `tasks_per_min`."""
     tasks_total: int
     progress: float
-    accuracy: str
-    """Test accuracy in the last bin, percent, mean +- standard error over seeds; empty if there is none."""
-    accuracy_seeds: str
+    measure: Metric
+    """The headline metric of the problem."""
+    value: str
+    """Its value in the last bin, mean +- standard error over seeds; empty if there is none."""
+    value_seeds: str
     """``n=1/4`` where that does not hold every seed."""
     tasks_per_min: float | None
     eta_s: float | None
@@ -71,20 +77,23 @@ def short_label(group: Group) -> str:
     return f"{group.experiment} {values}"
 
 
-def build_row(group: Group, style: Style) -> Row:
-    """How far a group is, and how well it does."""
-    accuracy, accuracy_seeds = _last_accuracy(group)
+def build_row(group: Group, style: Style, measure: Metric) -> Row:
+    """How far a group is, and how well it does in `measure`."""
+    value, value_seeds = _last_value(group, measure)
     tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
     return Row(
         label=group.label,
         short_label=short_label(group),
+        method=group.method,
+        is_named_after_method=group.method in (group.experiment, ""),
         style=style,
         states=count_states(group.runs),
         tasks_done=sum(run.tasks_done for run in group.runs),
         tasks_total=sum(run.num_tasks for run in group.runs),
         progress=float(np.mean([run.progress for run in group.runs])),
-        accuracy=accuracy,
-        accuracy_seeds=accuracy_seeds,
+        measure=measure,
+        value=value,
+        value_seeds=value_seeds,
         tasks_per_min=tasks_per_min or None,
         eta_s=_eta_s(group, tasks_per_min),
         device=_devices(group),
@@ -112,11 +121,11 @@ def _devices(group: Group) -> str:
     return " ".join(sorted(set(running or [device for _, device in devices])))
 
 
-def _last_accuracy(group: Group) -> tuple[str, str]:
-    curve = group.curve("test_accuracy")
+def _last_value(group: Group, measure: Metric) -> tuple[str, str]:
+    curve = group.curve(measure.name)
     if not len(curve.mean):
-        curve = group.curve("test_accuracy", bin_size=1)
-    return value_at(curve, -1, len(group.runs), "percent")
+        curve = group.curve(measure.name, bin_size=1)
+    return value_at(curve, -1, len(group.runs), measure.scale)
 
 
 def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:

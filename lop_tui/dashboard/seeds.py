@@ -8,6 +8,7 @@ from typing import get_args
 from rich.text import Text
 
 from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.runs import RunView
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import SeedRow, Seeds
@@ -66,11 +67,13 @@ def fit_seeds(
         gap: how much wider a column is than its content.
     """
     sort, descending = order
-    metric = seeds.heat.measure.name
+    measure, problem = seen.metric(seeds.heat.measure.name), seeds.group.problem
+    is_of_headline = measure.name in (problem.headline, *problem.together)
     arrow = ("v" if descending else "^") if ascii_only else ("▼" if descending else "▲")
-    headers = {column: _heading(column, metric) + f" {arrow}" * (column == sort) for column in _COLUMNS}
-    cells = {str(row.run.seed): _cells(row, metric, coloured) for row in seeds.rows}
-    columns = [column for column in _COLUMNS if column != "device" or any(_where(row.run) != "-" for row in seeds.rows)]
+    headers = {column: _heading(column, measure, is_of_headline) for column in _COLUMNS}
+    headers[sort] += f" {arrow}"
+    cells = {str(row.run.seed): _cells(row, measure.name, coloured) for row in seeds.rows}
+    columns = [column for column in _COLUMNS if column == sort or any(_has(row.run, column) for row in seeds.rows)]
     for expendable in _EXPENDABLE:
         if _total(columns, headers, list(cells.values()), gap) <= width:
             break
@@ -83,10 +86,19 @@ def fit_seeds(
     )
 
 
-def _heading(column: str, metric: str) -> str:
-    """`best` is the highest bin, which is the best one only where more is better."""
-    if column == "best" and not metric.endswith("accuracy"):
-        return "highest"
+def _has(run: RunView, column: str) -> bool:
+    """Whether there is something to show in a column, or may be."""
+    if column == "dormant":
+        return not run.series or "dormant_proportion" in run.series
+    return column != "device" or _where(run) != "-"
+
+
+def _heading(column: str, measure: Metric, is_of_headline: bool) -> str:
+    """Only of headline metrics, and those of their kind, one value is better than another."""
+    if column == "best" and not is_of_headline:
+        return "highest" if measure.better == "higher" else "lowest"
+    if column == "drop" and measure.better == "lower":
+        return "rise"
     return "dormant %" if column == "dormant" else column
 
 

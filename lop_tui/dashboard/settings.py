@@ -14,7 +14,6 @@ from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import UserError
-from lop_engine.experiment import seen
 from lop_engine.files import read_small, replacing
 from lop_engine.query import parse_query
 from lop_engine.rundir import RunDir
@@ -47,8 +46,10 @@ class Settings:
     theme: str = "textual-dark"
     query: str = ""
     """The filter, in the words of `lop_engine.query`."""
-    metric: str = "test_accuracy"
-    """What the views of seeds and of differences show."""
+    problem: str | None = None
+    """Name of the problem shown, where there are runs of several; None: the one with the most runs."""
+    metric: str | None = None
+    """What the views of seeds and of differences show; None, or one that the problem shown lacks: its headline."""
     sort: Sort = "seed"
     """Column by which the seed table is ordered, and whether from high to low."""
     descending: bool = False
@@ -86,11 +87,7 @@ def load_settings(runs_dir: Path) -> Settings:
     with suppress(OSError, ValidationError, UserError):
         settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
         parse_query(settings.query)
-        if (
-            settings.metric in seen.metric_names()
-            and settings.bin_size in BIN_SIZES
-            and settings.smoothing in SMOOTHINGS
-        ):
+        if settings.bin_size in BIN_SIZES and settings.smoothing in SMOOTHINGS:
             return settings
     return Settings()
 

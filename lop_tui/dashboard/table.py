@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 
+from lop_engine.experiment.components import Metric
 from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_tui.dashboard.drawing.plots import sample
@@ -31,11 +33,13 @@ _SHORT: dict[State, str] = {
     "finished": "done",
 }
 _MOST_BAR_WIDTH = 40
-COLUMNS = ("method", "seeds", "progress", "tasks", "test acc. %", "rate", "ETA", "device")
+_FIXED_COLUMNS = ("method", "experiment", "seeds", "progress", "tasks", "rate", "ETA", "device")
 #: Full label, full states: from the widest form to the narrowest.
 _FORMS = ((True, True), (True, False), (False, False))
 #: What goes first when the narrowest form is still too wide. How many seeds a mean holds always stays.
-_EXPENDABLE = ("device", "progress", "rate", "tasks", "ETA")
+_EXPENDABLE = ("device", "progress", "rate", "method", "tasks", "ETA")
+_MOST_HEADING = 20
+"""Characters of the heading of a metric's column."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,15 @@ class Table:
 
 
 def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int = 2) -> Table:
-    """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column."""
+    """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column.
+
+    The first column is called `method` where every experiment is named after its method; else it names the
+    experiments, and the methods have a column of their own.
+    """
     most = max(16, width // 3)
-    columns = [column for column in COLUMNS if column != "device" or any(row.device for row in rows)]
+    columns = _columns(rows)
     for form in _FORMS:
-        cells = {row.label: _cells(row, *form, coloured, most) for row in rows}
+        cells = {row.label: _cells(row, columns[0], *form, coloured, most) for row in rows}
         if _total(cells, columns, gap) <= width:
             break
         if "device" in columns and _total(cells, columns[:-1], gap) <= width:
@@ -62,7 +70,7 @@ def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int =
         for column in _EXPENDABLE:
             if _total(cells, columns, gap) <= width:
                 break
-            if column in columns:
+            if column in columns[1:]:
                 columns.remove(column)
     if "progress" in columns:
         bar_width = min(width - _total(cells, columns, gap) + len("progress"), _MOST_BAR_WIDTH)
@@ -71,22 +79,38 @@ def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int =
     return Table(tuple(columns), {label: tuple(row[c] for c in columns) for label, row in cells.items()})
 
 
+def _columns(rows: Sequence[Row]) -> list[str]:
+    names = ["method"] if all(row.is_named_after_method for row in rows) else ["experiment", "method"]
+    value = [heading(row.measure) for row in rows[:1] if row.measure.name]
+    device = ["device"] if any(row.device for row in rows) else []
+    return [*names, "seeds", "progress", "tasks", *value, "rate", "ETA", *device]
+
+
+def heading(measure: Metric) -> str:
+    """A metric in a column's heading: ``test acc. %``."""
+    title = shortened(measure.title.replace("accuracy", "acc."), _MOST_HEADING)
+    return f"{title} {measure.unit}".rstrip() if title not in _FIXED_COLUMNS else f"metric {title}"
+
+
 def _total(cells: dict[str, dict[str, Text]], columns: Sequence[str], gap: int) -> int:
     return sum(_width(cells, column) + gap for column in columns)
 
 
 def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
-    return max(len(column), *(row[column].cell_len for row in cells.values())) if cells else len(column)
+    return max([cell_len(column), *(row[column].cell_len for row in cells.values())])
 
 
-def _cells(row: Row, full_label: bool, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
+def _cells(row: Row, first: str, full_label: bool, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
+    """Cells by column; `first` is the column of the label."""
     label = shortened(clean(row.label if full_label else row.short_label), most)
+    name = sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default")
     return {
-        "method": sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default"),
+        "method": Text(shortened(clean(row.method), most) or "-"),
+        first: name,
         "seeds": describe_states(row.states, full_states, coloured),
         "progress": Text(),
         "tasks": Text(f"{count(row.tasks_done)}/{count(row.tasks_total)}", justify="right"),
-        "test acc. %": Text(f"{row.accuracy} {row.accuracy_seeds}".strip() or "-"),
+        heading(row.measure): Text(f"{row.value} {row.value_seeds}".strip() or "-"),
         "rate": Text(_or_dash(rate, row.tasks_per_min), justify="right"),
         "ETA": Text(_or_dash(duration, row.eta_s), justify="right"),
         "device": Text(row.device or "-"),

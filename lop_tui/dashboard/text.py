@@ -4,32 +4,40 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import OverflowMethod
 from rich.text import Text
 
+from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader
-from lop_tui.commands.console import Console
+from lop_tui.commands.console import Console, plural
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request, Settings, usual_markers
 from lop_tui.dashboard.table import describe_states, fit_table
 
-ONCE_METRICS = ("test_accuracy", "curvature", "dormant_proportion", "effective_rank", "stable_rank")
-"""The default charts of a frame."""
+MOST_CHARTS = 5
+"""Charts of a frame, unless metrics are named."""
 _LEAST_CHART_HEIGHT = 8
 
 
-def read_view(runs_dir: Path, query: str = "") -> View:
-    """The runs under `runs_dir` now, those that the filter lets through. Raises QueryError."""
+def read_views(runs_dir: Path, query: str = "") -> list[View]:
+    """The runs under `runs_dir` now, those that the filter lets through: a view a problem, that with most runs first.
+
+    Raises QueryError.
+    """
     snapshot = RunsReader(runs_dir).read()
     filter_runs(snapshot.runs, query)  # refuses ambiguous words
     nested = [] if snapshot.runs else find_nested(runs_dir)
-    return ViewBuilder().build(snapshot, Request(Settings(query=query)), nested)
+    request = Request(Settings(query=query))
+    first = ViewBuilder().build(snapshot, request, nested)
+    others = [replace(request, settings=replace(request.settings, problem=name)) for name, _ in first.shown.others]
+    return [first, *(ViewBuilder().build(snapshot, other) for other in others)]
 
 
 def render(
@@ -38,12 +46,16 @@ def render(
     height: int,
     coloured: bool | None = None,
     query: str = "",
-    metrics: Sequence[str] = ONCE_METRICS,
+    metrics: Sequence[str] = (),
 ) -> str:
-    """The current runs under `runs_dir`: table, notices, and a chart of each of `metrics`. Raises QueryError."""
+    """The current runs of one problem under `runs_dir`: table, notices, and a chart of each of `metrics`.
+
+    Raises QueryError, and UserError for a metric that is neither known nor recorded.
+    """
     if coloured is None:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    view = read_view(runs_dir, query)
+    view = read_views(runs_dir, query)[0]
+    metrics = _checked(metrics, view) or [chart.measure.name for chart in view.charts][:MOST_CHARTS]
     ink = Ink(coloured=coloured, markers=usual_markers())
     console = Console(
         file=io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ink.ascii else "utf-8"),
@@ -59,9 +71,19 @@ def render(
     return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")) + "\n"
 
 
+def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
+    known = list(dict.fromkeys([*seen.metric_names(), *view.shown.charts]))
+    for metric in metrics:
+        if metric not in known:
+            hint = did_you_mean(metric, known)
+            raise UserError(f'watch: no metric "{metric}"{hint} (there are {", ".join(known)})')
+    return metrics
+
+
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
     lines = [Text(f"{view.runs_dir}  {view.num_runs} runs: ").append(states)] if view.num_runs else []
+    lines += [Text(view.shown.note)] if view.shown.note else []
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]
     said = advice(view)
@@ -73,7 +95,7 @@ def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequenc
             *(Text(f"    {command}") for command in commands),
             *([Text(remark)] if remark else []),
         ]
-    chart_height = min(max((height - len(lines)) // len(metrics) - 3, _LEAST_CHART_HEIGHT), 30)
+    chart_height = min(max((height - len(lines)) // max(1, len(metrics)) - 3, _LEAST_CHART_HEIGHT), 30)
     lines += [line for metric in metrics for line in _chart(view, metric, console.width, chart_height, ink)]
     return [*lines, Text(closing_hint(view))] if view.all_ended else lines
 
@@ -84,7 +106,8 @@ def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[T
     if chart is None or not chart.has_points:
         remark = chart.remark if chart and chart.remark else "not recorded"
         return [Text(), Text(f"{seen.metric(metric).heading}: {remark}")]
-    caption = f"{chart.measure.heading}, by task (bins of {chart.bin_size})"
+    bins = f"bins of {plural(chart.bin_size, 'task')}" if chart.x_unit != "tasks" else f"bins of {chart.bin_size}"
+    caption = f"{chart.measure.heading}, by {chart.x_unit.removesuffix('s')} ({bins})"
     return [Text(), Text(caption), *draw(chart, width, height, ink).split("\n")]
 
 

@@ -292,7 +292,7 @@ def test_settings_are_kept_for_each_directory(tmp_path: Path, monkeypatch: pytes
     assert load_settings(other) == Settings()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"bin_size": "ten"}', '{"query": "sed:3"}', '{"metric": "x"}', "\0"])
+@pytest.mark.parametrize("content", ["", "[]", '{"bin_size": "ten"}', '{"query": "sed:3"}', '{"metric": 7}', "\0"])
 def test_settings_that_make_no_sense_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:

@@ -29,15 +29,15 @@ def test_rows_tell_states_progress_and_speed(eleven_runs: Snapshot) -> None:
     assert (cbp.tasks_done, cbp.tasks_total, cbp.progress) == (252, 360, pytest.approx(0.7))
     assert cbp.tasks_per_min == pytest.approx(3 * 60 * 2.5 / 10)
     assert cbp.eta_s == pytest.approx(36 * 10 / 2.5)
-    assert (snp.accuracy, snp.tasks_per_min, snp.eta_s, snp.short_label) == ("", None, None, "snp 0.001")
+    assert (snp.value, snp.tasks_per_min, snp.eta_s, snp.short_label) == ("", None, None, "snp 0.001")
 
 
 def test_the_accuracy_is_that_of_the_analysis(eleven_runs: Snapshot) -> None:
     curve = group_runs(eleven_runs.runs)[1].curve("test_accuracy")
     row = build_view(eleven_runs).rows[1]
-    assert row.accuracy == f"{100 * curve.mean[-1]:.1f} ± {100 * curve.standard_error[-1]:.1f}"
-    assert row.accuracy_seeds == ""
-    assert build_view(eleven_runs).rows[2].accuracy_seeds == "n=2/3"
+    assert row.value == f"{100 * curve.mean[-1]:.1f} ± {100 * curve.standard_error[-1]:.1f}"
+    assert row.value_seeds == ""
+    assert build_view(eleven_runs).rows[2].value_seeds == "n=2/3"
 
 
 def test_a_queued_seed_waits_for_the_same_workers(eleven_runs: Snapshot) -> None:
@@ -211,8 +211,8 @@ def test_a_single_seed_has_no_standard_error(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", 0, tasks_done=40)
     make_run(tmp_path, "bp", 1, tasks_done=20)
     (row,) = build_view(read(tmp_path)).rows
-    assert "±" not in row.accuracy
-    assert row.accuracy_seeds == "n=1/2"
+    assert "±" not in row.value
+    assert row.value_seeds == "n=1/2"
 
 
 @pytest.mark.parametrize("background", ["#121212", "#E0E0E0", "#242F38", "#D0D0D0"])

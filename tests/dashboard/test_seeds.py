@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
+from lop_engine.analysis.problems import one_problem
 from lop_engine.experiment import seen
 from lop_engine.records import epoch_document
 from lop_engine.rundir import RunDir
@@ -99,7 +100,7 @@ def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
         {"task": 3, "epoch": epoch, "test_accuracy": value, "gradient_norm": 0.1}
         for epoch, value in enumerate([0.5, None, 0.7])
     ]
-    accuracy, other = epoch_charts(documents, Style("#0072B2", "o"), "gradient_norm", 5)
+    accuracy, other = epoch_charts(documents, Style("#0072B2", "o"), "gradient_norm", 5, one_problem(()))
     assert accuracy.lines[0].x.tolist() == [1, 2, 3]
     assert np.isnan(accuracy.lines[0].curve.mean[1])
     assert (accuracy.x.high, other.measure) == (5, seen.metric("gradient_norm"))
@@ -110,11 +111,11 @@ def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> N
         {"task": 0, "epoch": epoch, "test_accuracy": 0.5} | ({"curvature": 0.1} if epoch % 2 else {})
         for epoch in range(5)
     ]
-    accuracy, curvature = epoch_charts(documents, Style("#0072B2", "o"), "curvature", 5)
+    accuracy, curvature = epoch_charts(documents, Style("#0072B2", "o"), "curvature", 5, one_problem(()))
     assert len(accuracy.lines[0].x) == 5
     assert curvature.lines[0].x.tolist() == [2, 4]
     assert np.isfinite(curvature.lines[0].curve.mean).all()
-    assert len(epoch_charts(documents[:1], Style("#0072B2", "o"), "curvature", 5)) == 1
+    assert len(epoch_charts(documents[:1], Style("#0072B2", "o"), "curvature", 5, one_problem(()))) == 1
 
 
 def test_the_reading_names_the_bin(eleven_runs: Snapshot) -> None:

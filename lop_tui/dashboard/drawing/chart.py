@@ -13,6 +13,7 @@ from lop_engine.experiment.components import Metric
 from lop_tui.dashboard.drawing.axes import Axis
 
 XUnit = Literal["tasks", "steps", "hours"]
+"""What a person may choose; ``tasks`` stands for the unit that the problem counts in."""
 
 Points = tuple[np.ndarray, np.ndarray]
 """x and values, both of shape (points,)."""
@@ -51,7 +52,9 @@ class Chart:
     x: Axis
     """The whole x axis, in `x_unit`."""
     bin_size: int
-    x_unit: XUnit | Literal["epochs"] = "tasks"
+    """In tasks."""
+    x_unit: str = "tasks"
+    """``tasks``, ``steps``, ``hours``, ``epochs``, or what else the problem counts in."""
     zero_line: bool = False
     """Draw a faint line at zero (for differences)."""
     remark: str = ""
@@ -76,3 +79,7 @@ class Heat:
     bin_size: int
     num_tasks: int
     """The x axis goes from 0 to this."""
+    x_unit: str = "tasks"
+    """What the problem counts in; its axis is labelled so."""
+    x_per_task: int = 1
+    """Length of a task in that unit."""

@@ -197,15 +197,15 @@ def _put_labels(canvas: Canvas, where: HeatArea, selected: int | None, ink: Ink)
 
 
 def _put_axis(canvas: Canvas, table: Heat, area: PlotArea, cursor: float | None, ink: Ink) -> None:
-    """The axis of tasks with round ticks, and a mark below the column of `cursor`."""
-    axis = Axis(0, max(1, table.num_tasks))
+    """The x axis with round ticks, and a mark below the column of the task `cursor`."""
+    axis = Axis(0, max(1, table.num_tasks) * table.x_per_task)
     window = (axis.low, axis.high)
     corner, line, tick, mark, upright = "+-+^|" if ink.ascii else "└─┬▲│"
     row = area.top + area.rows
     canvas.write(row, area.left - 1, corner + line * area.columns)
     end = 0
-    for task, label in axis.ticks(max(2, area.columns // 10), least_step=1):
-        column = area.column_of(task, window)
+    for x, label in axis.ticks(max(2, area.columns // 10), least_step=1):
+        column = area.column_of(x, window)
         if column is None:
             continue
         start = min(column - len(label) // 2, canvas.chars.shape[1] - len(label))
@@ -213,7 +213,7 @@ def _put_axis(canvas: Canvas, table: Heat, area: PlotArea, cursor: float | None,
             canvas.write(row, column, tick)
             canvas.write(row + 1, start, label)
             end = start + len(label) + 1
-    column = None if cursor is None else area.column_of(cursor, window)
+    column = None if cursor is None else area.column_of(cursor * table.x_per_task, window)
     if column is not None:
         canvas.write(row, column, mark)
         data = canvas.part(area)

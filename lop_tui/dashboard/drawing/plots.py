@@ -123,7 +123,7 @@ def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int,
     plotext.yaxes(True, False)
     plotext.xlim(x.low, x.high)
     plotext.ylim(y.low, y.high)
-    ticks = x.ticks(max(4, width // 10), least_step=1 if chart.x_unit in ("tasks", "epochs") else 0)
+    ticks = x.ticks(max(4, width // 10), least_step=0 if chart.x_unit in ("steps", "hours") else 1)
     plotext.xticks(*map(list, zip(*ticks, strict=True)))
     ticks = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
     plotext.yticks(*map(list, zip(*ticks, strict=True)))

@@ -49,6 +49,8 @@ class FrameScreen(Screen[None]):
         self.status = StatusLine()
         self.prompt = Prompt()
         self.system = SystemLine()
+        self._problem = ""
+        """Name of the problem that was shown last."""
 
     @property
     def dashboard(self) -> "Dashboard":
@@ -76,7 +78,8 @@ class FrameScreen(Screen[None]):
     @property
     def metric(self) -> str:
         """The metric that one looks at: figures, and the log scale, are about it."""
-        return self.dashboard.settings.metric
+        view = self.dashboard.view
+        return view.metric if view else ""
 
     def action_bins(self, direction: int) -> None:
         self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
@@ -97,8 +100,14 @@ class FrameScreen(Screen[None]):
         """Undo the nearest thing on this screen; False if there is nothing to undo."""
         return False
 
+    def forget(self) -> None:
+        """Drop what belongs to the problem shown before: a setting, a range, a cursor."""
+
     def show(self, view: View) -> None:
         """Show a frame in the body; subclasses extend this."""
+        before, self._problem = self._problem, view.shown.problem.name
+        if before not in ("", self._problem):
+            self.forget()
         self.system.show(view.usage)
         self.system.display = self.size.height >= 30
         self.show_status()

@@ -94,6 +94,11 @@ class CompareScreen(Ranged, OneMetricScreen):
         groups = [view.group(label) for label in (self.first, self.second)] if view else []
         return [run for group in groups if group for run in group.runs]
 
+    def forget(self) -> None:
+        self.first, self.second = None, None
+        self.viewport = Viewport()
+        self._ask()
+
     def back(self) -> bool:
         """Undo the nearest thing: a range, a cursor. False if there is neither."""
         undone = self.viewport != Viewport()
@@ -117,7 +122,9 @@ class CompareScreen(Ranged, OneMetricScreen):
         first, second = self._wanted_pair or ("", "")
         groups, row = [view.group(label) for label in (first, second)], view.row(second)
         runs = [run for group in groups if group for run in group.runs]
-        self._pair = Pair(first, second, view.request.settings.metric)
+        first_group = next((group for group in groups if group), None)
+        x_per_task = first_group.x_per_task if first_group else 1
+        self._pair = Pair(first, second, view.metric, view.shown.problem.x_unit, x_per_task)
         # The reader hands out the same series as long as nothing is new.
         made_for = (self._pair, row and row.style, difference.bin_size, *(id(run.series) for run in runs))
         if made_for != self._made_for and row:
@@ -133,7 +140,8 @@ class CompareScreen(Ranged, OneMetricScreen):
             return
         self.chart_view.display = bool(len(difference.task))
         self._tell(verdict(difference, pair, self.viewport.cursor))
-        marked = difference.parts_at if self.viewport.cursor is None else self.viewport.cursor
+        parts_at = None if difference.parts_at is None else difference.parts_at * pair.x_per_task
+        marked = parts_at if self.viewport.cursor is None else self.viewport.cursor
         self.chart_view.show_titled(chart, Viewport(self.viewport.window, marked), pair.title)
 
     def _tell(self, sentences: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from textual.binding import Binding
 
-from lop_engine.experiment import seen
 from lop_tui.dashboard.screens.base import FrameScreen
 from lop_tui.dashboard.settings import after
 
@@ -23,7 +22,5 @@ class OneMetricScreen(FrameScreen):
 
     def action_metric(self, direction: int) -> None:
         view = self.dashboard.view
-        recorded = {metric for run in view.runs for metric in run.series} if view else set()
-        metrics = [metric for metric in seen.metric_names() if metric in recorded]
-        if metrics:
-            self.dashboard.change(metric=after(metrics, self.dashboard.settings.metric, direction))
+        if view and (metrics := view.shown.recorded):
+            self.dashboard.change(metric=after(metrics, view.metric, direction))

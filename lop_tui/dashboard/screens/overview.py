@@ -32,7 +32,7 @@ PAGES = "Next and previous charts"
 
 
 class OverviewScreen(Ranged, FrameScreen):
-    """Accuracy, curvature, dormancy and ranks of all methods, with one x range and one cursor for all charts."""
+    """The metrics of all methods, with one x range and one cursor for all charts."""
 
     NAME = "Charts"
     KEYS_OF_PARTS = ChartView.BINDINGS
@@ -130,7 +130,13 @@ class OverviewScreen(Ranged, FrameScreen):
         """Keys that would do nothing now are not offered."""
         if not self.grid.display and action in _OF_CHARTS:
             return False
+        if action == "published":  # of a problem that has some
+            view = self.dashboard.view
+            return bool(view and view.shown.problem.claims)
         return self.grid.has_more if action == "turn" else True
+
+    def forget(self) -> None:
+        self.move(Viewport())
 
     def back(self) -> bool:
         """Undo the nearest thing: a large chart, a range, a cursor. False if there is none."""
@@ -157,7 +163,8 @@ class OverviewScreen(Ranged, FrameScreen):
         self.dashboard.change(show_seeds=not self.dashboard.settings.show_seeds)
 
     def action_range(self) -> None:
-        unit = self.dashboard.settings.x_unit
+        view = self.dashboard.view
+        unit = view.charts[0].x_unit if view and view.charts else "tasks"
         window = self.viewport.window
         value = f"{window[0]:g}-{window[1]:g}" if window else ""
         self.prompt.ask(

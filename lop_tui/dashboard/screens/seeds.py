@@ -92,6 +92,10 @@ class SeedsScreen(OneMetricScreen):
     def selected(self) -> Sequence[RunView]:
         return (self.run,) if self.run else ()
 
+    def forget(self) -> None:
+        self.label, self.cursor, self._seeds = None, None, None
+        self._ask()
+
     def back(self) -> bool:
         """Undo the nearest thing: the epochs in place of the table, a cursor. False if there is neither."""
         if self._shows_epochs and not self._is_wide:
@@ -123,7 +127,7 @@ class SeedsScreen(OneMetricScreen):
         self._look()
         run = self.run
         if view.epochs and run and view.epochs.run_dir == run.dir:
-            self.epochs.show(view.epochs, run, self._seeds.style, settings.metric)
+            self.epochs.show(view.epochs, run, self._seeds.style, view.metric, view.shown)
 
     def on_resize(self) -> None:
         super().on_resize()

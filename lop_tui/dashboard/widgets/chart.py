@@ -6,6 +6,7 @@ from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.markup import escape
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -79,7 +80,7 @@ class ChartView(Widget, can_focus=True):
             return False
         self._chart, self._viewport, self._show_seeds = shown
         self._drawn = None
-        self.border_title = f"{self.place + 1} {chart.measure.heading}"
+        self.border_title = f"{self.place + 1} {escape(chart.measure.heading)}"
         self.border_subtitle = self._subtitle()
         self.refresh()
         return True
@@ -176,9 +177,9 @@ class ChartView(Widget, can_focus=True):
         """The x axis; with a cursor the place, and every line's value there, as many as fit."""
         chart, cursor = self._chart, self._viewport.cursor
         if chart is None or cursor is None:
-            return chart.x_unit if chart else ""
+            return escape(chart.x_unit) if chart else ""
         words, room = place(cursor, chart.x_unit), self.size.width - 8
-        length = len(words)
+        words, length = escape(words), len(words)
         for line in chart.lines:
             point = point_at(line, cursor)
             if point is None:

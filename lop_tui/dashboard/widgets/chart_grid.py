@@ -10,8 +10,6 @@ from textual.containers import Container, Grid
 from textual.message import Message
 from textual.widgets import Static
 
-from lop_engine.experiment import seen
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.formats import place
@@ -22,6 +20,8 @@ from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
+MOST_ON_PAGE = 6
+"""Charts, where two columns or three hold them."""
 NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
 """How long charts stay as they are, unless a person wants it otherwise: drawing them takes time off the training."""
 BUSY = 0.9
@@ -29,13 +29,13 @@ BUSY = 0.9
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
-    """Columns and rows of charts that a screen area holds readably; no more rows than the usual metrics take."""
+    """Columns and rows of charts that a screen area holds readably; no more rows than six charts take."""
     columns = max(1, min(4 if width >= 4 * 55 else 3, width // LEAST_WIDTH))
-    return columns, max(1, min(height // LEAST_HEIGHT, -(-len(CONTINUAL_IMAGENET.charts) // columns)))
+    return columns, max(1, min(height // LEAST_HEIGHT, -(-MOST_ON_PAGE // columns)))
 
 
 class ChartGrid(Container):
-    """All charts exist all the time; those off the page are hidden and are not drawn."""
+    """A widget for each chart, as many as there ever were; those off the page are hidden and are not drawn."""
 
     class Arranged(Message):
         """Other charts are on the screen than before."""
@@ -43,7 +43,7 @@ class ChartGrid(Container):
     def __init__(self) -> None:
         super().__init__()
         self.enlarged: int | None = None
-        self._charts = [ChartView(place) for place in range(len(seen.metric_names()))]
+        self._charts = [ChartView(place) for place in range(MOST_ON_PAGE)]
         self._legend = Static(id="legend")
         self._grid = Grid(*self._charts)
         self._view: View | None = None
@@ -52,7 +52,7 @@ class ChartGrid(Container):
         """Charts that are to be shown next."""
         self._drawn_at = -math.inf
         self._first = 0
-        self._page_size = len(CONTINUAL_IMAGENET.charts)
+        self._page_size = MOST_ON_PAGE
 
     def compose(self) -> ComposeResult:
         yield self._legend
@@ -68,7 +68,7 @@ class ChartGrid(Container):
 
     @property
     def num_charts(self) -> int:
-        return len(self._view.charts) if self._view else len(CONTINUAL_IMAGENET.charts)
+        return len(self._view.charts) if self._view else MOST_ON_PAGE
 
     @property
     def has_more(self) -> bool:
@@ -79,7 +79,7 @@ class ChartGrid(Container):
     def shown_metric(self) -> str:
         """The metric of the chart that is enlarged, or has the focus."""
         if not self._view or not self._view.charts:
-            return CONTINUAL_IMAGENET.charts[0]
+            return self._view.metric if self._view else ""
         focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
         place = focused if self.enlarged is None else self.enlarged
         return self._view.charts[min(place, self.num_charts - 1)].measure.name
@@ -93,6 +93,7 @@ class ChartGrid(Container):
         is_news = self._view is not None and view.request == self._view.request and viewport == before
         self._view, self._viewport = view, viewport
         if num_charts != self.num_charts:
+            self._make_room()
             self._arrange()
         self._waiting = list(range(self.num_charts))
         if viewport.window == before.window and viewport.cursor != before.cursor:
@@ -159,17 +160,24 @@ class ChartGrid(Container):
         self._legend.display = False
         self._news = self.set_interval(0.1, self._show_news, pause=True)
 
+    def _make_room(self) -> None:
+        """Have a widget for each chart."""
+        new = [ChartView(place) for place in range(len(self._charts), self.num_charts)]
+        if new:
+            self._charts += new
+            self._grid.mount(*new)
+
     def _arrange(self) -> None:
         if self.enlarged is not None and self.enlarged >= self.num_charts:
             self.enlarged = None
         if self.enlarged is None:
             columns, rows = grid_shape(*self.size)
             self._page_size = columns * rows
-            self._first = min(self._first, self.num_charts - 1)
+            self._first = max(0, min(self._first, self.num_charts - 1))
             self._first -= self._first % self._page_size
             shown = list(range(self.num_charts))[self._first : self._first + self._page_size]
-            self._grid.styles.grid_size_columns = min(columns, len(shown))
-            self._grid.styles.grid_size_rows = -(-len(shown) // columns)
+            self._grid.styles.grid_size_columns = max(1, min(columns, len(shown)))
+            self._grid.styles.grid_size_rows = max(1, -(-len(shown) // columns))
         else:
             shown = [self.enlarged]
             self._grid.styles.grid_size_columns = self._grid.styles.grid_size_rows = 1
@@ -178,7 +186,7 @@ class ChartGrid(Container):
             widget.is_large = self.enlarged is not None
         self._legend.display = self.enlarged is not None
         focused = self.screen.focused
-        if focused is None or (isinstance(focused, ChartView) and not focused.display):
+        if shown and (focused is None or (isinstance(focused, ChartView) and not focused.display)):
             self._charts[shown[0]].focus()
         self._update_legend()
         self.post_message(self.Arranged())

@@ -2,8 +2,10 @@
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.markup import escape
 from textual.widgets import Static
 
+from lop_engine.analysis.problems import OneProblem
 from lop_engine.runs import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.drawing.chart import Chart
@@ -20,7 +22,7 @@ _NOT_RECORDED = "no epochs are recorded (with metrics_every=0 only its last one 
 
 
 class EpochsView(Container):
-    """Accuracies over the epochs of one task, and a second metric where there is room; or why there are none."""
+    """The headline over the epochs of one task, and a second metric where there is room; or why there are none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,18 +38,18 @@ class EpochsView(Container):
     def on_mount(self) -> None:
         self._arrange()
 
-    def show(self, epochs: Epochs, run: RunView, style: Style, metric: str) -> None:
+    def show(self, epochs: Epochs, run: RunView, style: Style, metric: str, problem: OneProblem) -> None:
         """Bring the charts up to date; `run` is the one whose epochs they are."""
-        shown = (epochs, style, metric, run.status.num_epochs)
+        shown = (epochs, style, metric, run.status.num_epochs, problem.problem.name)
         if shown == self._shown:
             return
         self._shown = shown
         name = f"seed {run.seed}, task {epochs.task + 1}"
         charts: tuple[Chart, ...] = ()
         if epochs.documents:
-            charts = epoch_charts(epochs.documents, style, metric, run.status.num_epochs)
+            charts = epoch_charts(epochs.documents, style, metric, run.status.num_epochs, problem)
             for widget, chart in zip(self._charts, charts, strict=False):
-                widget.show_titled(chart, Viewport(), f"{name}: {_title(chart)}")
+                widget.show_titled(chart, Viewport(), f"{name}: {chart.measure.heading}")
         else:
             said = f"seed {run.seed}: {epochs.problem}" if epochs.problem else f"{name}: {_NOT_RECORDED}"
             self._remark.update(said)
@@ -73,10 +75,6 @@ class EpochChart(TitledChart):
         scale = self._chart.measure.scale
         parts = []
         for line in self._chart.lines:
-            words = f"{line.label} {short_value(float(line.curve.mean[-1]), scale)}"
+            words = f"{escape(line.label)} {short_value(float(line.curve.mean[-1]), scale)}"
             parts.append(f"{line.marker} {words}" if self.app.no_color else f"[{line.colour}]{words}[/]")
         return ", ".join([*parts, plural(len(self._chart.lines[0].x), "epoch")])
-
-
-def _title(chart: Chart) -> str:
-    return "accuracy, %" if chart.measure.name.endswith("accuracy") else chart.measure.heading

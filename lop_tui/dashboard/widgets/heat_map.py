@@ -10,7 +10,7 @@ from textual.widget import Widget
 from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
-from lop_tui.dashboard.formats import short_value
+from lop_tui.dashboard.formats import short_value, span
 from lop_tui.dashboard.ink import ink_of
 
 
@@ -40,7 +40,7 @@ class HeatMap(Widget):
             return
         self._heat, self._seed, self._cursor = heat, seed, cursor
         self._drawn = None
-        self.border_title = f"{escape(heat.label)}: seed by task"
+        self.border_title = f"{escape(heat.label)}: seed by {escape(heat.x_unit.removesuffix('s'))}"
         self.border_subtitle = reading(heat, seed, cursor)
         self.refresh()
 
@@ -55,7 +55,8 @@ class HeatMap(Widget):
         now = (width, height, ink := ink_of(self))
         shown = heat_area(self._heat, width, height, ink, self._seed).seeds
         if 0 < len(shown) < len(self._heat.seeds):
-            self.border_title = f"{escape(self._heat.label)}: {len(shown)} of {len(self._heat.seeds)} seeds by task"
+            by = escape(self._heat.x_unit.removesuffix("s"))
+            self.border_title = f"{escape(self._heat.label)}: {len(shown)} of {len(self._heat.seeds)} seeds by {by}"
         if self._drawn is None or now != self._drawn_for:
             self._drawn = draw_heat(self._heat, width, height, ink, selected=self._seed, cursor=self._cursor)
             self._drawn_for = now
@@ -75,17 +76,18 @@ class HeatMap(Widget):
 
 def same_heat(one: Heat, other: Heat) -> bool:
     """Whether they look the same."""
-    parts = ((heat.measure, heat.label, tuple(heat.seeds), heat.bin_size, heat.num_tasks) for heat in (one, other))
-    return next(parts) == next(parts) and np.array_equal(one.values, other.values, equal_nan=True)
+    names = ("measure", "label", "seeds", "bin_size", "num_tasks", "x_unit", "x_per_task")
+    alike = all(getattr(one, name) == getattr(other, name) for name in names)
+    return alike and np.array_equal(one.values, other.values, equal_nan=True)
 
 
 def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
-    """The value of a seed in the bin at the cursor: ``seed 7, tasks 51-100: 84.3``."""
+    """The value of a seed in the bin at the cursor, a task: ``seed 7, tasks 51-100: 84.3``."""
     if seed not in heat.seeds or cursor is None:
         return "" if seed is None else f"seed {seed}"
     column = int(cursor - 1) // heat.bin_size
     first, last = column * heat.bin_size + 1, min((column + 1) * heat.bin_size, heat.num_tasks)
-    where = f"task {first}" if first == last else f"tasks {first}-{last}"
+    where = escape(span(first, last, heat.x_unit, heat.x_per_task))
     value = heat.values[heat.seeds.index(seed), column] if column < heat.values.shape[1] else np.nan
     told = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
     return f"seed {seed}, {where}: {told}"
