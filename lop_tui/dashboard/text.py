@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 
 from rich.console import OverflowMethod
 from rich.text import Text
@@ -83,7 +84,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
     lines = [Text(f"{view.runs_dir}  {view.num_runs} runs: ").append(states)] if view.num_runs else []
-    lines += [Text(view.shown.note)] if view.shown.note else []
+    lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]
     said = advice(view)
