@@ -278,6 +278,20 @@ def test_methods_with_their_own_update_have_no_optimiser(thrown_away, load):
     assert "own, which has its own update" in load.notes[0]
 
 
+def test_a_key_whose_value_is_a_list_is_swept_by_a_list_of_lists(monkeypatch, load, mistake):
+    class Sizes(Fields):
+        sizes: list[int] = Field([100])
+
+    net = Network(name="sized", title="sized", fields=Sizes, code="", num_hidden=lambda own: len(own.sizes))
+    monkeypatch.setitem(NETWORKS._known, net.name, net)
+    one = load(SMALL | {"network": "sized", "sizes": [10, 20]})
+    assert (settings(one), one[0].spec.sizes, one[0].spec.num_hidden) == (["default"], [10, 20], 2)
+    two = load(SMALL | {"network": "sized", "sizes": [[10, 20], [5]]})
+    assert [run.spec.sizes for run in two] == [[10, 20], [5]]
+    assert len(set(settings(two))) == len({run.spec for run in two}) == 2
+    assert "sweeps over" in mistake(SMALL | {"network": "sized", "sizes": [[5], [5]]})
+
+
 def test_two_spellings_of_one_method_are_not_trained_twice(load, mistake):
     assert mistake(SMALL | {"agent": ["bp", "l2"], "weight_decay": 0.1}) == (
         'x.json: key "agent" sweeps over "bp" and "l2", which mean the same: ["bp", "l2"]'

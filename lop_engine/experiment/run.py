@@ -12,7 +12,7 @@ from lop_engine.experiment import reference
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
 from lop_engine.experiment.shipped import find_config
-from lop_engine.experiment.spec import Spec, validate
+from lop_engine.experiment.spec import Spec, hashable, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
 
 #: An experiment's name is used for a directory and as a label.
@@ -93,9 +93,9 @@ def _settings(raw: Mapping[str, Any], where: str, source: Mapping[str, str]) -> 
             yield setting.name(own, where), {key: value for key, value in setting.values.items() if key in own}
 
 
-def _meaning(spec: Spec) -> tuple[Any, ...]:
+def _meaning(spec: Spec) -> Any:
     """Equal for two settings that train the same, though one says bp with weight decay and the other l2."""
-    return tuple((spec.to_dict() | {"agent": spec.method}).items())
+    return hashable(spec.to_dict() | {"agent": spec.method})
 
 
 def _problem(raw: Mapping[str, Any], where: str) -> str:

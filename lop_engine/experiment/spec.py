@@ -203,7 +203,7 @@ class Spec:
         return isinstance(other, Spec) and self._values == other._values
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
+        return hash(hashable(self._values))
 
     def __repr__(self) -> str:
         return f"Spec({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"
@@ -280,6 +280,13 @@ def validate(values: Mapping[str, Any], where: str, source: Mapping[str, str] | 
         return Spec(**values)
     except InvalidSpecError as error:
         raise ConfigError(f"{(source or {}).get(error.key, where)}: {error}") from None
+
+
+def hashable(values: Any) -> Any:
+    """Values of keys as something that has a hash, equal for equal values: lists become tuples."""
+    if isinstance(values, Mapping):
+        return tuple((key, hashable(one)) for key, one in values.items())
+    return tuple(map(hashable, values)) if isinstance(values, list | tuple) else values
 
 
 def is_known(key: str) -> bool:
