@@ -26,8 +26,8 @@ REGRESSION = {"problem": "toy_regression", "agent": ["bp", "toy_decay"], "step_s
 STREAM = {"problem": "toy_stream", "agent": "cbp", "step_size": 0.05, "num_tasks": 30} | NETWORK
 
 #: What no view may say of these problems.
-NOT_OF_REGRESSION = re.compile(r"accuracy|test %|train %|curvature|cross.entropy|32x32|Dohare", re.IGNORECASE)
-NOT_OF_STREAM = re.compile(r"test accuracy|test %|curvature|online error|32x32|Dohare", re.IGNORECASE)
+NOT_OF_REGRESSION = re.compile(r"accuracy|test %|train %|curvature(?!_)|cross.entropy|32x32|Dohare", re.IGNORECASE)
+NOT_OF_STREAM = re.compile(r"test accuracy|test %|curvature(?!_)|online error|32x32|Dohare", re.IGNORECASE)
 
 
 @pytest.fixture(autouse=True)
@@ -85,12 +85,14 @@ TOYS = pytest.mark.parametrize(
 
 
 @TOYS
-@pytest.mark.parametrize("command", ["status", "list", "report", "plot"])
+@pytest.mark.parametrize("command", ["status", "list", "report", "plot", "watch"])
 def test_a_view_of_a_problem_shows_its_headline_and_nothing_of_another_problem(
     runs_dir, problem, headline, unwanted, command
 ):
     where = ["--where", f"problem:{problem}"]
-    if command in ("report", "plot"):
+    if command == "watch":
+        shown = lop("watch", runs_dir, "--once", *where)
+    elif command in ("report", "plot"):
         file = Path("page.html" if command == "report" else "figure.svg")
         lop(command, *(["all"] if command == "plot" else []), "--runs-dir", runs_dir, "-o", file, *where)
         shown = re.sub(r"<(style|defs).*?</\1>|base64,[^\"]*", "", file.read_text(), flags=re.DOTALL)
@@ -249,7 +251,7 @@ def test_a_dry_run_estimates_how_long_it_takes(tmp_path, config):
 
 
 def test_a_killed_run_resumes_to_the_same_records(tmp_path):
-    config = REGRESSION | {"agent": "toy_decay", "num_tasks": 200, "toy_examples": 100}
+    config = REGRESSION | {"agent": "toy_decay", "num_tasks": 60, "checkpoint_every_s": 0}
     (tmp_path / "long.json").write_text(json.dumps(config))
     train(tmp_path, "run", "long.json", "--seeds", "0,", "--runs-dir", "whole", "--workers", 1)
     process = train(tmp_path, "run", "long.json", "--seeds", "0,", "--runs-dir", "cut", "--retries", 0, wait=False)
@@ -257,7 +259,7 @@ def test_a_killed_run_resumes_to_the_same_records(tmp_path):
     os.kill(run.read_status().pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == 1
-    assert len(read_table(run.tasks_json)) < 200
+    assert len(read_table(run.tasks_json)) < 60
     train(tmp_path, "resume", "--runs-dir", "cut")
     [whole] = find_runs(tmp_path / "whole")
     assert [_numbers(one) for one in read_table(run.tasks_json)] == [
@@ -266,7 +268,7 @@ def test_a_killed_run_resumes_to_the_same_records(tmp_path):
 
 
 def _is_under_way(run) -> bool:
-    return run.checkpoint.exists() and run.read_status().tasks_done >= 20
+    return run.checkpoint.exists() and run.read_status().tasks_done >= 2
 
 
 def _wait_for(find):
