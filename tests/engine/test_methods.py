@@ -1,0 +1,155 @@
+"""What every registered method is held to: it acts, it resumes, and it trains every registered network.
+
+Dimensions: S seeds, B batch.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lop_engine.errors import ConfigError
+from lop_engine.experiment.components import Network
+from lop_engine.experiment.registry import METHODS, NETWORKS
+from lop_engine.experiment.spec import Spec
+from lop_engine.problems import Task
+from lop_engine.run_files import StopRequested
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import EpochReport, Position, train
+from tests.methods import ACTING, settings_of, with_optimizers
+
+CPU = torch.device("cpu")
+START = Position()
+SIZES = {"width": 0.125, "num_features": 8, "num_hidden_layers": 2}
+"""Of the networks: small."""
+
+
+def make_spec(settings: dict[str, Any], **changes: Any) -> Spec:
+    lengths = {"step_size": 0.01, "num_tasks": 2, "num_showings": 2, "mini_batch_size": 5, "curvature_images": 4}
+    images = {"dataset": "synthetic", "dataset_classes": 6, "train_images": 15, "test_images": 4}
+    return Spec(**(lengths | images | SIZES | settings | {"normalisation": "scaled"} | changes))
+
+
+def task_of(seeds: list[int], index: int, num_examples: int) -> Task:
+    """Random images and labels of each seed."""
+    generators = [torch.Generator().manual_seed(100 * seed + index) for seed in seeds]
+    images = torch.stack([torch.randn(num_examples, 3, 32, 32, generator=g) for g in generators])
+    labels = torch.stack([torch.randint(0, 2, (num_examples,), generator=g) for g in generators])
+    return Task([{} for _ in seeds], images, labels)
+
+
+def go_through(learner: Learner, tasks: range, num_steps: int = 6, batch: int = 4) -> Tensor:
+    """Train tasks of one epoch with all hooks; return the losses, (steps, S)."""
+    losses = []
+    for index in tasks:
+        task = task_of(learner.seeds, index, num_steps * batch)
+        learner.start_task(index, task)
+        learner.start_epoch(index, 0)
+        for x, y in zip(task.train_inputs.split(batch, 1), task.train_targets.split(batch, 1), strict=True):
+            losses.append(learner.step(x, y).loss_S)
+        learner.end_task(index)
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_acts_within_a_few_steps(name):
+    """One that seems to do nothing needs an entry in tests/methods.py."""
+    is_backprop = name in ("bp", "linear")
+    learner = Learner(make_spec(settings_of(name)), [0], CPU)
+    plain = Learner(make_spec({"agent": "bp", "network": learner.spec.network}), [0], CPU)
+    for one in (learner, plain):
+        go_through(one, range(2), num_steps=12)
+    same = all(torch.equal(weight, plain.evaluated()[key]) for key, weight in learner.evaluated().items())
+    assert same == is_backprop, f"after 24 steps {name} is backprop; add settings to tests/methods.py"
+
+
+def test_no_settings_are_of_a_method_that_is_gone():
+    assert ACTING.keys() <= METHODS.keys()
+
+
+def run(spec: Spec, learner: Learner | None = None, start=START, stop_at=None) -> tuple[list[EpochReport], Learner]:
+    """Train with the loop, up to the end of an epoch."""
+    learner, reports = learner or Learner(spec, [0, 3], CPU), []
+
+    def report(epoch: EpochReport) -> None:
+        reports.append(epoch)
+        if epoch.position == stop_at:
+            raise StopRequested
+
+    with contextlib.suppress(StopRequested):
+        train(spec, learner, CPU, report, start)
+    return reports, learner
+
+
+@pytest.mark.parametrize("name", with_optimizers())
+@pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0)])
+def test_a_run_that_is_resumed_is_the_same(name, stop):
+    """From the state alone: what is not in it, such as l2_init's initial weights, is a function of the seed."""
+    spec = make_spec(with_optimizers()[name], metrics=["train_loss", "test_accuracy", "weight_magnitude"])
+    whole, first = run(spec)
+    begun, stopped = run(spec, stop_at=stop)
+    resumed = Learner(spec, [0, 3], CPU)
+    resumed.load_state({key: tensor.clone() for key, tensor in stopped.state().items()})
+    rest, second = run(spec, resumed, start=stop)
+    assert [one.metrics for one in begun + rest] == [one.metrics for one in whole]
+    assert all(torch.equal(tensor, second.state()[key]) for key, tensor in first.state().items())
+
+
+def options(network: Network) -> Iterator[dict[str, Any]]:
+    """Every combination of the keys of a network that take one of a few values."""
+    choices = {}
+    for key, field in network.fields.model_fields.items():
+        if get_origin(field.annotation) is Literal:
+            choices[key] = get_args(field.annotation)
+        elif field.annotation is bool:
+            choices[key] = (False, True)
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def test_the_options_are_those_of_the_issue():
+    assert {"activation": "crelu", "layer_norm": True} in options(NETWORKS["conv_net"])
+    assert {"activation": "tanh", "layer_norm": False} in options(NETWORKS["mlp"])
+
+
+def fits(method: str, network: str) -> bool:
+    """Whether a method can train a network."""
+    only, needs = METHODS[method].network, METHODS[method].needs & {"hidden units"}
+    return only in ("", network) and needs <= NETWORKS[network].provides
+
+
+@pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
+def test_every_method_trains_every_network_with_every_option(method, network):
+    """Alone and in a stack the losses are finite and the same, and a state resumes to the same bits."""
+    if not fits(method, network):
+        with pytest.raises(ConfigError, match=f"{METHODS[method].name}|{NETWORKS[network].name}"):
+            make_spec(settings_of(method), network=network)
+        return
+    for chosen in options(NETWORKS[network]):
+        spec = make_spec(settings_of(method), network=network, **chosen)
+        stack, alone = Learner(spec, [5, 2], CPU), Learner(spec, [2], CPU)
+        together, single = go_through(stack, range(1)), go_through(alone, range(1))
+        assert together.isfinite().all(), chosen
+        torch.testing.assert_close(together[:, 1:], single, rtol=1e-4, atol=1e-5, msg=str(chosen))
+        resumed = Learner(spec, [2], CPU)
+        resumed.load_state({key: tensor.clone() for key, tensor in alone.state().items()})
+        assert torch.equal(go_through(alone, range(1, 2)), go_through(resumed, range(1, 2))), chosen
+        assert all(torch.equal(tensor, resumed.state()[key]) for key, tensor in alone.state().items()), chosen
+
+
+@pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
+def test_no_option_makes_a_step_wait_or_its_shapes_depend_on_data(method, network):
+    if not fits(method, network):
+        return
+    chosen = [one for one in options(NETWORKS[network]) if method == "bp" or one.get("activation") == "crelu"] or [{}]
+    for one in chosen:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            learner = Learner(make_spec(settings_of(method), network=network, **one), [0, 1], CPU)
+            for _ in range(6):
+                result = learner.step(torch.empty(2, 4, 3, 32, 32), torch.zeros(2, 4, dtype=torch.long))
+            assert result.loss_S.shape == (2,)
