@@ -1,0 +1,237 @@
+"""The hooks of a method in time order, and the buffers of a network, with a method and a network of the test's own."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.components import Method as MethodDescription
+from lop_engine.experiment.components import Network as NetworkDescription
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS
+from lop_engine.experiment.spec import Spec
+from lop_engine.methods.method import Batch, Method, TaskData
+from lop_engine.networks.layers import NO_BUFFERS, Activations, Hidden, Layer, Network, linear
+from lop_engine.training.cuda_graph import CudaGraphStep
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import Position
+from tests.engine.fake_cuda import fake_cuda
+from tests.engine.test_methods import make_spec, run, task_of
+
+__all__ = ["fake_cuda"]
+
+CPU = torch.device("cpu")
+
+
+class Noting(Method):
+    """Notes each hook with what it is about, and behaves as backprop."""
+
+    looks_before_pooling = True
+
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.notes = []
+
+    def note(self, name, *about):
+        self.notes.append((name, *about))
+
+    def init(self, params):
+        self.initial = {name: weight.clone() for name, weight in params.items()}
+        self.note("init")
+
+    def start_task(self, task: TaskData):
+        self.note("start_task", task.index, self.step)
+        self.start, self.task = {name: weight.clone() for name, weight in self.learner.params.items()}, task
+        self.gradient = task.gradient(task.inputs[:, :4], task.targets[:, :4])
+
+    def start_epoch(self, task, epoch):
+        self.note("start_epoch", task, epoch, self.step)
+
+    def draw(self):
+        self.note("draw", self.step)
+
+    def penalty(self, params):
+        self.note("penalty")
+        self.penalised = sum((weight**2).flatten(1).sum(1) for weight in params.values())
+        return self.penalised
+
+    def update(self, params, grads, hidden):
+        self.note("update")
+        self.before, self.grads = {name: weight.clone() for name, weight in params.items()}, grads
+        super().update(params, grads, hidden)
+
+    def after_update(self, params, hidden, grads, batch: Batch, forward):
+        self.note("after_update")
+        assert all(torch.equal(grads[name], self.grads[name]) for name in params)
+        self.hidden, self.batch, self.fresh = hidden, batch, forward(batch.inputs)
+
+    def end_task(self, task):
+        self.note("end_task", task)
+
+    def evaluated(self, params):
+        self.note("evaluated")
+        return {name: torch.zeros_like(weight) for name, weight in params.items()}
+
+
+@pytest.fixture
+def noting(monkeypatch):
+    method = MethodDescription(name="noting", title="noting", code=f"{__name__}:Noting")
+    monkeypatch.setitem(METHODS._known, "noting", method)
+
+
+def learner_of(spec: Spec) -> Learner:
+    learner = Learner(spec, [0, 3], CPU)
+    learner.method.learner = learner
+    return learner
+
+
+def test_hooks_come_in_their_order(noting):
+    spec = make_spec({"agent": "noting"}, mini_batch_size=20, metrics=["train_loss"])  # two steps an epoch
+    learner = learner_of(spec)
+    run(spec, learner)
+    steps = [("draw", 0), ("penalty",), ("update",), ("after_update",)]
+
+    def epoch(task, number):
+        first = (task * 2 + number) * 2
+        return [
+            ("start_epoch", task, number, first),
+            *[("draw", first + step[1]) if step[0] == "draw" else step for step in steps],
+            *[("draw", first + 1) if step[0] == "draw" else step for step in steps],
+        ]
+
+    expected = [("init",)]
+    for task in (0, 1):
+        expected += [("start_task", task, task * 4), *epoch(task, 0), ("evaluated",)]
+        expected += [*epoch(task, 1), ("end_task", task), ("evaluated",)]
+    assert learner.method.notes == expected
+
+
+def test_a_resumed_run_has_the_same_step_numbers_and_does_not_start_its_task_again(noting):
+    spec = make_spec({"agent": "noting"}, mini_batch_size=20, metrics=["train_loss"])
+    learner = learner_of(spec)
+    run(spec, learner, start=Position(1, 1))
+    assert learner.method.notes[:3] == [("init",), ("start_epoch", 1, 1, 6), ("draw", 6)]
+    assert "start_task" not in {name for name, *_ in learner.method.notes}
+
+
+def test_each_hook_gets_what_it_is_promised(noting):
+    spec = make_spec({"agent": "noting"})
+    learner, task = learner_of(spec), task_of([0, 3], 0, 12)
+    method: Noting = learner.method
+    assert all(torch.equal(method.initial[name], weight) for name, weight in learner.params.items())
+    with torch.no_grad():
+        learner.params["fc3.weight"].fill_(1.0)
+    learner.start_task(0, task)
+    assert not method.start["fc3.weight"].any(), "a hook sees the task's new output layer"
+    assert torch.equal(method.task.inputs, task.train_inputs)
+    images, labels = task.train_inputs[:, :4], task.train_targets[:, :4]
+    weights = {name: weight.detach().requires_grad_() for name, weight in learner.params.items()}
+    loss = learner.problem.loss(learner.net(weights, images).outputs_SBO, labels).sum()
+    for given, grad in zip(method.gradient.values(), torch.autograd.grad(loss, list(weights.values())), strict=True):
+        torch.testing.assert_close(given, grad)
+    learner.start_epoch(0, 0)
+    with torch.no_grad():
+        before = learner.net(learner.params, images).hidden
+    result = learner.step(images, labels)
+    torch.testing.assert_close(result.loss_S, torch.full((2,), 0.6931472))  # without the penalty
+    for layer, expected in zip(method.hidden, before, strict=True):
+        torch.testing.assert_close(layer.activation, expected.activation)
+        torch.testing.assert_close(layer.before_pooling, expected.before_pooling)
+    assert method.hidden[0].before_pooling.shape[3:] == (28, 28)
+    assert method.hidden[0].activation.shape[3:] == (14, 14)
+    bias = method.before["fc3.bias"]
+    assert torch.equal(method.grads["conv1.weight"], 2 * method.before["conv1.weight"]), "gradients hold the penalty"
+    assert bias.requires_grad is False
+    after = learner.net(learner.params, images)
+    torch.testing.assert_close(method.fresh.outputs_SBO, after.outputs_SBO.detach())
+    assert torch.equal(method.batch.inputs, images)
+
+
+def test_metrics_are_those_of_the_evaluated_weights(noting):
+    spec = make_spec({"agent": "noting"}, metrics=["weight_magnitude", "dormant_proportion", "train_loss"], num_tasks=1)
+    reports, _ = run(spec, learner_of(spec))
+    for report in reports:
+        assert report.metrics["weight_magnitude"] == [0.0, 0.0]
+        assert report.metrics["dormant_proportion"] == [1.0, 1.0]
+        assert all(loss > 0 for loss in report.metrics["train_loss"])
+
+
+class Centred(Network):
+    """One hidden layer that subtracts the running mean of its input, updated by each training step."""
+
+    def __init__(self, num_outputs):
+        self.layers = (Layer("fc1", 3072, 6), Layer("fc2", 6, num_outputs))
+        self.weight_bounds = self.bias_bounds = {"fc1": 0.02, "fc2": 0.4}
+
+    def buffers(self, num_seeds, device, dtype):
+        return {"mean": torch.zeros(num_seeds, 6, device=device, dtype=dtype)}
+
+    def __call__(self, params, inputs_SB, buffers=NO_BUFFERS, training=False):
+        x: Tensor = linear(params, self.layers[0], inputs_SB.flatten(2))
+        if training:
+            buffers["mean"].lerp_(x.detach().mean(1), 0.5)
+        h = torch.relu(x - buffers["mean"].clone().unsqueeze(1))
+        return Activations(linear(params, self.layers[1], h), [Hidden(h)])
+
+
+def build(spec, input_shape, num_outputs):
+    return Centred(num_outputs)
+
+
+@pytest.fixture(params=["bp", "cbp", "redo", "l2_init", "upgd"])
+def centred(request, monkeypatch) -> Spec:
+    """A spec of each method with that network."""
+    network = NetworkDescription(
+        name="centred",
+        title="centred",
+        provides=frozenset({"hidden units"}),
+        code=f"{__name__}:build",
+        num_hidden=lambda own: 1,
+    )
+    monkeypatch.setitem(NETWORKS._known, "centred", network)
+    own = {"redo_period": 3, "redo_tau": 0.5} if request.param == "redo" else {}
+    return make_spec({"agent": request.param, "network": "centred", **own}, metrics=list(METRICS))
+
+
+def test_buffers_change_in_training_steps_alone(centred):
+    learner, task = Learner(centred, [0, 3], CPU), task_of([0, 3], 0, 20)
+    learner.start_epoch(0, 0)
+    before = learner.state()["buffers.mean"].clone()
+    learner.step(task.train_inputs[:, :5], task.train_targets[:, :5])
+    with torch.no_grad():
+        x = linear(Learner(centred, [0, 3], CPU).params, learner.net.layers[0], task.train_inputs[:, :5].flatten(2))
+    torch.testing.assert_close(learner.state()["buffers.mean"], before.lerp(x.mean(1), 0.5))
+    kept = learner.buffers["mean"].clone()
+    learner.start_task(1, task)  # a gradient, for methods that ask for one
+    learner.forward(learner.evaluated(), task.train_inputs)
+    assert torch.equal(learner.buffers["mean"], kept)
+
+
+def test_metrics_use_buffers_and_leave_them_alone(centred):
+    """All metrics, the curvature and a gradient norm among them: the run is the same as one that measures nothing."""
+    learner = run(centred)[1]
+    unmeasured = run(centred.with_changes(metrics=["train_loss"], metrics_every=0))[1]
+    assert all(torch.equal(tensor, unmeasured.state()[name]) for name, tensor in learner.state().items())
+    inputs = task_of([0, 3], 0, 5).train_inputs
+    outputs = learner.forward(learner.evaluated(), inputs).outputs_SBO
+    learner.buffers["mean"].add_(1)
+    assert not torch.equal(outputs, learner.forward(learner.evaluated(), inputs).outputs_SBO)
+
+
+@pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0)])
+def test_buffers_are_restored_when_a_run_resumes(centred, stop):
+    whole, first = run(centred)
+    begun, stopped = run(centred, stop_at=stop)
+    resumed = Learner(centred, [0, 3], CPU)
+    resumed.load_state({name: tensor.clone() for name, tensor in stopped.state().items()})
+    rest, second = run(centred, resumed, start=stop)
+    assert [one.metrics for one in begun + rest] == [one.metrics for one in whole]
+    assert torch.equal(first.buffers["mean"], second.buffers["mean"])
+
+
+def test_a_graph_s_warm_up_leaves_no_trace_in_buffers(centred, fake_cuda):
+    eager, graphed = (Learner(centred, [0, 3], CPU) for _ in range(2))
+    step, task = CudaGraphStep(graphed), task_of([0, 3], 0, 40)
+    for learner in (eager, graphed):
+        learner.start_epoch(0, 0)
+    for x, y in zip(task.train_inputs.split(5, 1), task.train_targets.split(5, 1), strict=True):
+        assert torch.equal(eager.step(x, y).loss_S, step(x, y).loss_S)
+    assert all(torch.equal(tensor, graphed.state()[name]) for name, tensor in eager.state().items())
