@@ -31,7 +31,7 @@ class NewUnits:
 
 
 def reinitialise(params: Params, network: Network, new: Mapping[int, NewUnits], winner: Winner = "incoming") -> None:
-    """Give units new incoming weights, zero bias and zero outgoing weights, in place.
+    """Give units new incoming weights, zero bias and zero outgoing weights, in place; their normalisation starts over.
 
     Args:
         new: by hidden layer, from 0.
@@ -54,12 +54,14 @@ def forget(
     """Zero what the optimiser keeps of the incoming and outgoing weights of masked units.
 
     Args:
-        bias: of their biases, too.
+        bias: of their biases, and of the scale and shift of their normalisation, too.
         counts: Adam's step counts, too.
     """
     layer, above = network.layers[index], network.layers[index + 1]
     incoming, columns = f"{layer.name}.weight", f"{above.name}.weight"
-    for name in (incoming, columns, *([f"{layer.name}.bias"] if bias else [])):
+    norm = network.norm_of(index)
+    own = [f"{layer.name}.bias", *([f"{norm}.weight", f"{norm}.bias"] if norm else [])] if bias else []
+    for name in (incoming, columns, *own):
         for kept in optimizer.moments(name) + (optimizer.counts(name) if counts else []):
             if name == columns:
                 _by_unit(kept, above).masked_fill_(mask_SF[:, None, :, None, None, None], 0)
