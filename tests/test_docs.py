@@ -1,6 +1,6 @@
 """Documents and example files that cannot rot."""
 
-import ast
+import inspect
 import re
 import sys
 import types
@@ -9,9 +9,11 @@ import pytest
 import torch
 from typer.main import get_command
 
+from lop_engine.experiment import methods as described
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
+from lop_engine.methods.method import Method
 from lop_engine.training.learner import Learner
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
@@ -94,24 +96,32 @@ def test_every_link_in_the_documents_leads_somewhere():
 
 
 def test_the_example_of_adding_a_method_works(monkeypatch):
-    module_code, registry_line = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/adding-a-method.md").read_text(), re.DOTALL
-    )
-    module = types.ModuleType("lop_engine.training.learner.weight_clipping")
+    page = (ROOT / "docs/adding-a-method.md").read_text()
+    module_code, description = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    named = vars(described).copy()
+    exec(description, named)
+    monkeypatch.setattr(described, "WeightClipping", named["WeightClipping"], raising=False)
+    method = named["WEIGHT_CLIPPING"]
+    monkeypatch.setitem(METHODS._known, method.name, method)
+    module = types.ModuleType(method.code.partition(":")[0])
     exec(module_code, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for name, path in ast.literal_eval(f"{{{registry_line.strip()}}}").items():
-        monkeypatch.setitem(METHODS, name, path)
-    spec = Spec(agent="weight_clipping", step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
+    spec = Spec(agent="weight_clipping", clip_kappa=3, step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
     learner = Learner(spec, [0, 1], torch.device("cpu"))
     torch.manual_seed(0)
     for _ in range(3):
         learner.step(torch.randn(2, 10, 3, 32, 32), torch.randint(0, 2, (2, 10)))
     for layer in learner.net.layers:
-        assert learner.params[f"{layer.name}.weight"].detach().abs().max() <= 2 / layer.fan_in**0.5 + 1e-6
+        assert learner.params[f"{layer.name}.weight"].detach().abs().max() <= 3 / layer.fan_in**0.5 + 1e-6
     assert float(learner.params["fc3.bias"].detach().abs().max()) == pytest.approx(
-        2 / learner.net.layers[-1].fan_in ** 0.5
+        3 / learner.net.layers[-1].fan_in ** 0.5
     )
+
+
+def test_the_page_of_adding_a_method_lists_the_hooks_in_their_order():
+    page = (ROOT / "docs/adding-a-method.md").read_text()
+    hooks = [name for name, one in vars(Method).items() if inspect.isfunction(one) and not name.startswith("_")]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == hooks
 
 
 def test_the_page_of_methods_is_the_descriptions():
