@@ -7,15 +7,15 @@ import time
 import pytest
 import torch
 
-from lop_engine import background, checkpoint, stack, training
+from lop_engine import background
 from lop_engine.background import Background, made_ahead
-from lop_engine.datasets import SyntheticImages
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.run_files import RunFiles, StopRequested
 from lop_engine.rundir import RunDir
 from lop_engine.store import read_table
+from lop_engine.training import checkpoint, loop, stack
 from lop_engine.training.learner import Learner
 from tests.engine.test_learners import CPU
 from tests.helpers import TINY
@@ -27,7 +27,7 @@ LIMIT_S = 20
 def beside(monkeypatch):
     """Let threads work beside the CPU as they do beside a GPU."""
     monkeypatch.setattr(background, "works_beside", lambda device: True)
-    monkeypatch.setattr(training, "works_beside", lambda device: True)
+    monkeypatch.setattr(loop, "works_beside", lambda device: True)
 
 
 def make_runs(**changes) -> list[Run]:
@@ -121,11 +121,11 @@ def test_an_item_that_cannot_be_made_is_an_error_in_its_turn():
 
 def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatch):
     spec = make_runs()[0].spec
-    begun = {place: threading.Event() for place in training.places(spec, training.Position(0, 1))}
+    begun = {place: threading.Event() for place in loop.places(spec, loop.Position(0, 1))}
     coming = dict(zip(begun, [*begun][1:], strict=False))
-    make, whole, waited = training._batch_order, training.train_epoch, iter(begun)
+    make, whole, waited = loop._batch_order, loop.train_epoch, iter(begun)
     monkeypatch.setattr(
-        training, "_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
+        loop, "_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
     )
 
     def train_epoch(*args):
@@ -133,12 +133,12 @@ def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatc
         assert place not in coming or begun[coming[place]].wait(LIMIT_S)
         return whole(*args)
 
-    monkeypatch.setattr(training, "train_epoch", train_epoch)
+    monkeypatch.setattr(loop, "train_epoch", train_epoch)
     learner = Learner(spec, [0, 1], CPU)
-    training.train(spec, learner, SyntheticImages(6), CPU, lambda report: None, training.Position(0, 1))
+    loop.train(spec, learner, CPU, lambda report: None, loop.Position(0, 1))
     assert next(waited, None) is None
-    order = training.batch_order([0, 1], 24, 1, 2, CPU)
-    [again] = training.batch_orders([0, 1], 24, [(1, 2)], CPU)
+    order = loop.batch_order([0, 1], 24, 1, 2, CPU)
+    [again] = loop.batch_orders([0, 1], 24, [(1, 2)], CPU)
     assert torch.equal(order, again)
 
 
@@ -147,7 +147,7 @@ def test_records_written_beside_the_training_are_the_same(beside, tmp_path, monk
     runs = make_runs(metrics_every=metrics_every)
     with monkeypatch.context() as here:
         here.setattr(background, "works_beside", lambda device: False)
-        here.setattr(training, "works_beside", lambda device: False)
+        here.setattr(loop, "works_beside", lambda device: False)
         at_once = train(tmp_path / "at once", runs)
     slowly(monkeypatch, "record_epoch")
     later = train(tmp_path / "later", runs)
@@ -160,7 +160,7 @@ def test_records_written_beside_the_training_are_the_same(beside, tmp_path, monk
 
 def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside, tmp_path, monkeypatch):
     written, trained = threading.Event(), threading.Event()
-    record, train_epoch, save = RunFiles.record_epoch, training.train_epoch, checkpoint.save
+    record, train_epoch, save = RunFiles.record_epoch, loop.train_epoch, checkpoint.save
     epochs, covered = [], []
 
     def record_epoch(run, task, epoch, metrics):
@@ -181,10 +181,10 @@ def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside
         save(run_dir, kept)
 
     monkeypatch.setattr(RunFiles, "record_epoch", record_epoch)
-    monkeypatch.setattr(training, "train_epoch", train_one)
+    monkeypatch.setattr(loop, "train_epoch", train_one)
     monkeypatch.setattr(checkpoint, "save", save_one)
     train(tmp_path, make_runs(checkpoint_every_s=3600))
-    assert [position for *_, position in covered] == [training.Position()] * 2 + [training.Position(3, 0)] * 2
+    assert [position for *_, position in covered] == [loop.Position()] * 2 + [loop.Position(3, 0)] * 2
     assert [(counted, on_disk) for counted, on_disk, _ in covered] == [(0, 0)] * 2 + [(9, 9)] * 2
 
 
@@ -212,7 +212,7 @@ def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_the_rest_is_the_
     run_dirs = [RunDir.of(tmp_path / "stopped", run) for run in runs]
     for run_dir in run_dirs:
         kept = checkpoint.load(run_dir.checkpoint)
-        assert kept.position == training.Position(1, 1)
+        assert kept.position == loop.Position(1, 1)
         assert (kept.epoch_documents, len(read_table(run_dir.epochs_json))) == (4, 4)
         RunFiles(run_dir).set_status(state="stopped")
     train(tmp_path / "stopped", runs)
@@ -235,7 +235,7 @@ def test_a_disk_that_is_full_ends_the_training_and_no_document_follows(beside, t
     for run in runs:
         run_dir = RunDir.of(tmp_path, run)
         assert [one["task"] for one in read_table(run_dir.epochs_json)] == [0, 0, 0]
-        assert checkpoint.load(run_dir.checkpoint).position == training.Position(1, 0)
+        assert checkpoint.load(run_dir.checkpoint).position == loop.Position(1, 0)
 
 
 @pytest.mark.parametrize("checkpoint_every_s", [0, 3600])
@@ -264,7 +264,7 @@ def test_a_seed_that_diverges_has_the_records_that_it_would_have(
             assert (status.tasks_done, status.epochs_done) == (1, 0)
             assert records(mine)[1][:3] == records(theirs)[1][:3]
             assert [one["test_accuracy"] is None for one in records(mine)[1]] == [False] * 3 + [True]
-            before = training.Position() if checkpoint_every_s else training.Position(1, 0)
+            before = loop.Position() if checkpoint_every_s else loop.Position(1, 0)
             assert checkpoint.load(mine.checkpoint).position == before
         else:
             assert status.state == "finished"

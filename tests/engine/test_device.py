@@ -7,14 +7,14 @@ import threading
 import pytest
 import torch
 
-from lop_engine import stack, training
 from lop_engine.background import Background
 from lop_engine.bench import child
-from lop_engine.datasets import open_images
 from lop_engine.device import prepare_device, use_device
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
+from lop_engine.problems import build_problem
+from lop_engine.training import loop, stack
 from lop_engine.training.worker import Worker
 from tests.helpers import TINY
 
@@ -89,9 +89,9 @@ def test_the_thread_that_makes_what_comes_next_has_its_gpu_current(pinned, what)
     """Pinning memory opens a context on the current GPU; on GPU 0 this would use memory of a card not asked for."""
     spec = Spec(**TINY)
     if what == "task":
-        next(training.tasks(spec, [0], open_images(spec), GPU))
+        next(build_problem(spec).tasks([0], GPU))
     else:
-        next(training.batch_orders([0], 24, [(0, 0), (0, 1)], GPU))
+        next(loop.batch_orders([0], 24, [(0, 0), (0, 1)], GPU))
     assert pinned
     for thread, device in pinned:
         assert thread != threading.get_ident()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lop_engine.experiment.registry import METRICS as ALL_METRICS
-from lop_engine.metrics import REGISTRY, Probe, measure
+from lop_engine.experiment.networks import ConvNet as ConvNetFields
+from lop_engine.experiment.registry import METRICS
+from lop_engine.metrics import MetricInputs, measure
 from lop_engine.metrics.accuracies import test_accuracy as accuracy_on_test_batches
 from lop_engine.metrics.accuracies import train_accuracy
 from lop_engine.metrics.curvature import curvature, random_directions
@@ -23,8 +24,11 @@ from lop_engine.metrics.ranks import (
 )
 from lop_engine.metrics.units import dead_proportion, dormant_proportion, tau_dormant_proportion
 from lop_engine.metrics.weights import weight_magnitude
-from lop_engine.networks import ConvNet
+from lop_engine.networks.conv_net import ConvNet
+from lop_engine.problems.losses import cross_entropy
 from tests.engine.golden import EXPECTED, params
+
+NET = ConvNet(ConvNetFields(), (3, 32, 32), 2)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def images_and_labels():
 @pytest.mark.parametrize("state", ["init", "metrics_state"])
 def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
     expected, weights = EXPECTED["expected_metrics"][state], params(state)
-    hidden = ConvNet(2)(weights, images_and_labels[0][:, :100]).hidden
+    hidden = [layer.activation for layer in NET(weights, images_and_labels[0][:, :100]).hidden]
     spectrum = singular_values(hidden[-1])
     assert weight_magnitude(weights).item() == pytest.approx(expected["weight_magnitude"], rel=1e-4)
     assert dormant_proportion(hidden).item() == pytest.approx(expected["dormant_proportion"], rel=1e-6)
@@ -59,14 +63,14 @@ def test_curvature_is_the_reference_s_along_the_same_directions(state, images_an
     directions = np.random.default_rng(11).integers(0, 2, size=(12, 10, 100, 3, 32, 32), dtype=np.int8) * 2 - 1
     assert hashlib.sha256(directions.astype(np.int8).tobytes()).hexdigest() == EXPECTED["direction_sha256"]
     batches = (torch.from_numpy(batch).float().unsqueeze(1) for batch in directions)
-    value = curvature(ConvNet(2), params(state), images, labels, batches).item()
+    value = curvature(NET, params(state), cross_entropy, images, labels, batches).item()
     assert value == pytest.approx(EXPECTED["expected_metrics"][state]["curvature"], rel=1e-3)
 
 
 def test_curvature_along_random_directions_lies_in_the_reference_s_spread(images_and_labels):
     images, labels = images_and_labels
     directions = random_directions(images, [torch.Generator().manual_seed(3)])
-    value = curvature(ConvNet(2), params("metrics_state"), images, labels, directions).item()
+    value = curvature(NET, params("metrics_state"), cross_entropy, images, labels, directions).item()
     runs = EXPECTED["expected_metrics"]["metrics_state"]["curvature_random_direction_runs"]
     spread = max(runs) - min(runs)
     assert min(runs) - spread < value < max(runs) + spread
@@ -79,9 +83,9 @@ def test_curvature_weighs_a_short_last_batch_by_its_images():
     generator = torch.Generator().manual_seed(5)
     batches = list(random_directions(images, [generator]))
     assert [batch.shape[2] for batch in batches] == [100, 30]
-    whole = curvature(ConvNet(2), weights, images, labels, batches).item()
-    first = curvature(ConvNet(2), weights, images[:, :100], labels[:, :100], batches[:1]).item()
-    rest = curvature(ConvNet(2), weights, images[:, 100:], labels[:, 100:], batches[1:]).item()
+    whole = curvature(NET, weights, cross_entropy, images, labels, batches).item()
+    first = curvature(NET, weights, cross_entropy, images[:, :100], labels[:, :100], batches[:1]).item()
+    rest = curvature(NET, weights, cross_entropy, images[:, 100:], labels[:, 100:], batches[1:]).item()
     assert whole == pytest.approx((100 * first + 30 * rest) / 130, rel=1e-5)
 
 
@@ -135,46 +139,49 @@ def test_gradient_norm_is_that_of_the_batch_mean_loss():
     torch.manual_seed(1)
     weights, images, labels = params("metrics_state"), torch.randn(1, 30, 3, 32, 32), torch.randint(0, 2, (1, 30))
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    logits = ConvNet(2)(leaves, images).outputs_SBO[0]
+    logits = NET(leaves, images).outputs_SBO[0]
     torch.nn.functional.cross_entropy(logits, labels[0]).backward()
     expected = torch.cat([leaf.grad.flatten() for leaf in leaves.values()]).norm()
-    assert gradient_norm(ConvNet(2), weights, images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert gradient_norm(NET, weights, cross_entropy, images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
     torch.manual_seed(2)
     images, labels = torch.randn(2, 30, 3, 32, 32), torch.randint(0, 2, (2, 30))
 
-    def probe(seeds):
+    def inputs_of(seeds):
         stacked = {name: weight[: len(seeds)] for name, weight in params("metrics_state", 2).items()}
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return Probe(
-            ConvNet(2),
+        return MetricInputs(
+            NET,
+            cross_entropy,
             stacked,
+            [torch.rand(len(seeds))],
             [torch.rand(len(seeds))],
             images[seeds],
             labels[seeds],
             images[seeds],
             labels[seeds],
+            NET.by_unit,
             20,
             10,
             generators,
         )
 
-    together, alone = measure(tuple(ALL_METRICS), probe([0, 1])), measure(tuple(ALL_METRICS), probe([1]))
-    assert tuple(together) == tuple(ALL_METRICS) == tuple(REGISTRY)
+    together, alone = measure(METRICS, inputs_of([0, 1])), measure(METRICS, inputs_of([1]))
+    assert tuple(together) == tuple(METRICS)
     for name, value in together.items():
         assert value.shape == (2,)
         assert value.isfinite().all()
-        if name != "train_accuracy":
+        if name not in ("train_accuracy", "train_loss"):
             assert value[1].item() == pytest.approx(alone[name][0].item(), rel=1e-4), name
 
 
 def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():
     torch.manual_seed(3)
     weights, images = params("metrics_state"), torch.randn(1, 130, 3, 32, 32)
-    answers = ConvNet(2)(weights, images).outputs_SBO.argmax(2)
+    answers = NET(weights, images).outputs_SBO.argmax(2)
     labels = answers.clone()
     labels[:, 100:110] = 1 - labels[:, 100:110]
-    assert accuracy_on_test_batches(ConvNet(2), weights, images, labels).item() == pytest.approx((1 + 20 / 30) / 2)
+    assert accuracy_on_test_batches(NET, weights, images, labels).item() == pytest.approx((1 + 20 / 30) / 2)
     assert train_accuracy([torch.tensor([1.0]), torch.tensor([0.5])]).item() == 0.75

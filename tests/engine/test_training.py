@@ -8,9 +8,10 @@ import torch
 
 from lop_engine.datasets import ClassSequence, SyntheticImages
 from lop_engine.experiment.spec import Spec
+from lop_engine.problems import build_problem
+from lop_engine.run_files import StopRequested
 from lop_engine.training.learner import Learner
-from lop_engine.training.loop import EpochReport, Position, tasks, train
-from lop_engine.training.stack import StopRequested
+from lop_engine.training.loop import EpochReport, Position, train
 
 CPU = torch.device("cpu")
 START = Position()
@@ -36,7 +37,6 @@ def make_spec(**changes) -> Spec:
 
 
 def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tuple[list[EpochReport], object]:
-    images = SyntheticImages(spec.dataset_classes)
     learner = learner or Learner(spec, list(seeds), CPU)
     reports: list[EpochReport] = []
 
@@ -46,7 +46,7 @@ def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tu
             raise StopRequested
 
     with contextlib.suppress(StopRequested):
-        train(spec, learner, images, CPU, report, start)
+        train(spec, learner, CPU, report, start)
     return reports, learner
 
 
@@ -56,7 +56,7 @@ def test_every_epoch_is_reported_in_order_with_the_task_s_end():
     places = [(0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
     assert [r.position for r in reports] == [Position(*place) for place in places]
     assert [r.task_seconds is not None for r in reports] == [False, True] * 3
-    assert reports[0].classes == [ClassSequence(6, 2).classes(seed, 0) for seed in (0, 1)]
+    assert reports[0].facts == [{"classes": ClassSequence(6, 2).classes(seed, 0)} for seed in (0, 1)]
 
 
 @pytest.mark.parametrize(("every", "recorded"), [(0, [4]), (1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
@@ -163,8 +163,8 @@ def test_train_accuracy_is_that_before_each_update():
 def test_a_task_holds_each_class_s_images_in_their_split():
     spec = make_spec()
     images = SyntheticImages(6)
-    task = next(tasks(spec, [0], images, CPU))
-    first, second = task.classes[0]
+    task = next(build_problem(spec).tasks([0], CPU))
+    first, second = task.facts[0]["classes"]
     assert task.train_inputs.shape == (1, 30, 3, 32, 32)
     assert task.test_inputs.shape == (1, 12, 3, 32, 32)
     assert task.train_targets[0].tolist() == [0] * 15 + [1] * 15
