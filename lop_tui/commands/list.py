@@ -22,7 +22,8 @@ from lop_tui.dashboard import formats
 from lop_tui.dashboard.formats import column_heading
 from lop_tui.dashboard.rows import flag_lines
 
-_LEAST_WIDTHS = {"experiment": 7, "setting": 8, "seeds": 10}
+#: By heading of a column that may be folded. That of methods is left out if each experiment is named after its method.
+_LEAST_WIDTHS = {"experiment": 7, "setting": 8, "method": 6, "seeds": 10}
 
 
 def show_list(runs_dir: Path, where: str, as_json: bool) -> int:
@@ -74,26 +75,30 @@ def _as_dict(group: Group) -> dict[str, Any]:
 def _table(one: OneProblem, width: int, is_alone: bool) -> Table:
     """A row a group; where it is narrow names are folded, and the columns at the right give way."""
     headline = column_heading(seen.metric(one.headline))
-    rows = [_row(group, one.headline) for group in group_runs(one.runs)]
+    groups = group_runs(one.runs)
+    is_needed = any(group.method not in ("", group.experiment) for group in groups)
+    least_widths = {name: least for name, least in _LEAST_WIDTHS.items() if is_needed or name != "method"}
+    names = len(least_widths)
+    rows = [_row(group, one.headline, is_needed) for group in groups]
     headings = ["tasks", headline, "size", "changed"]
-    widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[3:] for row in rows), strict=True)]
-    names_width = sum(_LEAST_WIDTHS.values()) + 3 * len(_LEAST_WIDTHS)  # with the blanks and lines between them
+    widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[names:] for row in rows), strict=True)]
+    names_width = sum(least_widths.values()) + 3 * names  # with the blanks and lines between them
     while len(widths) > 2 and width - 1 - sum(widths) < names_width:
         widths.pop()
     table = Table(
         title=None if is_alone else one.problem.title,
         caption=f"{headline}: mean and standard error over seeds, the last tenth that is done; n: seeds in it",
     )
-    for heading, least in _LEAST_WIDTHS.items():
+    for heading, least in least_widths.items():
         table.add_column(heading, overflow="fold", min_width=least)
     for heading in headings[: len(widths)]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row[: 3 + len(widths)])
+        table.add_row(*row[: names + len(widths)])
     return table
 
 
-def _row(group: Group, headline: str) -> list[str]:
+def _row(group: Group, headline: str, has_method: bool) -> list[str]:
     done = [run.tasks_recorded for run in group.runs]
     first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
@@ -102,6 +107,7 @@ def _row(group: Group, headline: str) -> list[str]:
     return [
         plain(group.experiment),
         plain(group.setting),
+        *([plain(group.method)] if has_method else []),
         ", ".join(f"{count} {state}" for state, count in states),
         f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
         last_with_error(summary) if summary else "-",

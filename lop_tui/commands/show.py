@@ -68,6 +68,7 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
     facts = {
         "run": view.dir.name,
         "state": f"{view.state}, {progress}",
+        "method": _method(view),
         "trained": " on ".join(map(str, where)),
         "with": ", ".join(f"{name} {version}" for name, version in _mapping(config.get("versions")).items()),
         "imported": _mapping(config.get("imported")).get("source", ""),
@@ -76,6 +77,12 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
         "records": str(view.dir.path),
     }
     return [f"{name:<9} {fact}" for name, fact in facts.items() if fact]
+
+
+def _method(view: RunView) -> str:
+    """``cbp (continual backprop)``"""
+    title = seen.method(view.method).title
+    return f"{view.method} ({title})" if title != view.method else view.method
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -124,6 +131,8 @@ def _as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run": view.dir.name,
         "path": str(view.dir.path),
+        "method": view.method,
+        "problem": view.problem_name,
         "state": view.state,
         "tasks_done": tasks,
         "num_tasks": view.num_tasks,

@@ -49,10 +49,14 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
 
 
 def _table(one: OneProblem, is_alone: bool) -> Table:
-    """A row a run; the headline's column is the last of its kind, as in ``train %  test %``."""
+    """A row a run; the headline's column is the last of its kind, as in ``train %  test %``.
+
+    Methods have a column unless each experiment is named after its method.
+    """
     table = Table(title=None if is_alone else one.problem.title)
     measures = [seen.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
-    for heading in ("run", "state"):
+    methods = ["method"] if any(view.method not in ("", view.experiment) for view in one.runs) else []
+    for heading in ("run", *methods, "state"):
         table.add_column(heading)
     for heading in ("tasks", *map(formats.column_heading, measures), "left"):
         table.add_column(heading, justify="right")
@@ -63,6 +67,7 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
         running = view.state == "running" and view.status.eta_s is not None
         table.add_row(
             plain(view.dir.name),
+            *(plain(view.method) for _ in methods),
             Text(view.state, _STYLES.get(view.state, "default")),
             f"{view.tasks_recorded}/{view.num_tasks}",
             *(_last(view, measure) for measure in measures),

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from lop_engine.analysis import group_runs
+from lop_engine.analysis.problems import by_problem
 from lop_engine.experiment import seen
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader
@@ -68,7 +68,8 @@ def test_names_of_directories_are_plain_text_in_a_list(tmp_path):
 def test_long_names_leave_room_for_the_numbers(tmp_path):
     make_run(tmp_path, "x" * 100)
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(_table(group_runs(RunsReader(tmp_path).read().runs), 80))
+    [problem] = by_problem(RunsReader(tmp_path).read().runs)
+    console.print(_table(problem, 80, is_alone=True))
     shown = console.export_text()
     assert all(word in shown for word in ("default", "40/40", "1 finished", "0.0 MB"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from lop_engine.rundir import find_runs
 from tests.cli.test_run import lop
-from tests.helpers import TINY
+from tests.helpers import TINY, make_run
 
 
 @pytest.fixture
@@ -46,3 +46,15 @@ def test_a_sweep_over_methods_trains_each_with_its_keys_and_every_view_tells_the
     again = lop("run", "all.json")
     assert "12 of 12 runs are finished already" in again.stdout, again.stderr
     assert lop("stop", "method:cbp").returncode == 0
+
+
+def test_tables_have_a_column_of_methods_where_the_experiment_s_name_does_not_tell_it(tmp_path):
+    make_run(tmp_path, "cbp", num_tasks=2)
+    for command in ("list", "status"):
+        assert "method" not in lop(command, "--runs-dir", str(tmp_path)).stdout
+    make_run(tmp_path, "mine", num_tasks=2, spec={"agent": "bp", "weight_decay": 1e-4})
+    for command in ("list", "status"):
+        [row] = [line for line in lop(command, "--runs-dir", str(tmp_path)).stdout.splitlines() if "mine" in line]
+        assert "l2" in row
+    assert "method    l2 (L2 regularisation)" in lop("show", "mine", "--runs-dir", str(tmp_path)).stdout
+    assert json.loads(lop("show", "mine", "--json", "--runs-dir", str(tmp_path)).stdout)["method"] == "l2"
