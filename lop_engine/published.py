@@ -123,6 +123,10 @@ def unlike_paper(run: Spec) -> list[str]:
 
 
 def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
-    """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``."""
-    found = {key: getattr(run, key, None) for key in values}
-    return [f"{key} is {found[key]}, not {value}" for key, value in values.items() if found[key] != value]
+    """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``, ``it has no opt``."""
+    found = {key: getattr(run, key) for key in values if hasattr(run, key)}
+    return [
+        f"{key} is {found[key]}, not {value}" if key in found else f"it has no {key}"
+        for key, value in values.items()
+        if key not in found or found[key] != value
+    ]

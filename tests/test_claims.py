@@ -134,6 +134,7 @@ def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
     [
         ({"num_showings": 100}, "not the protocol of Dohare et al. 2024: num_showings is 100, not 250"),
         ({"dataset": "synthetic"}, "dataset is synthetic, not ImageNet"),
+        ({"opt": "adam"}, "opt is adam, not sgd; it has no momentum"),
         ({"step_size": 0.02}, "nothing is claimed of it by Dohare et al. 2024; unlike cbp: step_size is 0.02"),
         ({"net_type": 2}, "nothing is claimed of it"),
         ({"num_tasks": "many"}, "its run.json holds no spec"),

@@ -11,7 +11,7 @@ from lop_engine.experiment.components import Method, Network
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.registry import METHODS, NETWORKS
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.spec import Spec, validate
 
 SMALL = {"agent": "bp", "step_size": 0.01, "num_tasks": 10, "num_showings": 2}
 REFERENCE_FILES = json.loads((Path(__file__).parent / "reference_files.json").read_text())
@@ -193,6 +193,8 @@ def test_a_file_of_ours_with_keys_that_other_problems_share_is_still_continual_i
         "x.json: num_features belongs to network mlp; this file's network is conv_net"
     )
     # A key of --set says nothing of the file.
+    with pytest.raises(ConfigError, match=r"^here: is a file of the reference's Slowly-Changing Regression"):
+        validate(SMALL | {"flip_after": 5}, "here")
     assert mistake(SMALL, change_after=5).startswith('--set: unknown key "change_after"')
 
 
@@ -301,6 +303,15 @@ def test_two_spellings_of_one_method_are_not_trained_twice(load, mistake):
         SMALL | {"agent": ["cbp", "cbp2"], "net_type": 2}
     )
     assert mistake(SMALL | {"agent": ["cbp", "cbp"]}).endswith('key "agent" sweeps over cbp twice: ["cbp", "cbp"]')
+
+
+def test_values_that_name_no_component_are_refused(mistake):
+    assert mistake(SMALL | {"agent": []}) == ('x.json: key "agent" sweeps over an empty list; give at least one value')
+    assert mistake(SMALL | {"network": None}) == 'x.json: key "network": null: should be one of conv_net, mlp, linear'
+    assert mistake(SMALL | {"agent": [["bp"]]}).startswith('x.json: key "agent": ["bp"]: should be one of bp, ')
+    assert mistake(SMALL, network="conv_ned") == (
+        '--set: key "network": "conv_ned": should be one of conv_net, mlp, linear; did you mean "conv_net"?'
+    )
 
 
 def test_a_linear_network_is_its_agent_s(load, mistake):

@@ -32,6 +32,9 @@ def check_keys(raw: Mapping[str, Any], where: str, source: Mapping[str, str], no
             f'{source["problem"]}: key "problem": {shown(raw["problem"])}: should be one problem; '
             "write a file for each problem"
         )
+    for key in CHOICES:
+        if raw.get(key) == []:
+            raise ConfigError(f'{source[key]}: key "{key}" sweeps over an empty list; give at least one value')
     own: set[str] = set()
     parts: list[Parts] = []
     for values in _choices(raw):
@@ -107,7 +110,7 @@ def check_effect(
 
 def _choices(raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The values of a file, once for every combination of the components that it sweeps over."""
-    swept = {key: raw[key] for key in CHOICES if isinstance(raw.get(key), list) and raw[key]}
+    swept = {key: raw[key] for key in CHOICES if isinstance(raw.get(key), list)}
     for chosen in product(*swept.values()):
         yield {**raw, **dict(zip(swept, chosen, strict=True))}
 

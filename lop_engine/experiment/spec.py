@@ -109,7 +109,7 @@ def choose(values: Mapping[str, Any]) -> Parts:
     """The components that `values` name, or by default have. Raises InvalidSpecError."""
     if "agent" not in values:
         raise InvalidSpecError('key "agent" is missing', "agent")
-    problem = _choice(PROBLEMS, values["problem"] if "problem" in values else problem_of(values, PROBLEMS), "problem")
+    problem = _choice(PROBLEMS, values["problem"] if "problem" in values else _problem_of(values), "problem")
     method = _choice(METHODS, method_name(values), "agent")
     network = _choice(NETWORKS, values.get("network", method.network or problem.network), "network")
     optimizer = None if method.has_own_update else _choice(OPTIMIZERS, _opt(values.get("opt", "sgd")), "opt")
@@ -143,6 +143,13 @@ def agents_of(agent: str) -> list[Method]:
     return ([found] if found else []) + [one for one in METHODS.values() if agent in one.also]
 
 
+def _problem_of(values: Mapping[str, Any]) -> str:
+    try:
+        return problem_of(values, PROBLEMS)
+    except ConfigError as error:
+        raise InvalidSpecError(str(error), "problem") from None
+
+
 def _opt(value: Any) -> Any:
     return "adamW" if isinstance(value, str) and value.lower() == "adamw" else value
 
@@ -151,7 +158,7 @@ def _choice(registry: Registry[C], name: Any, key: str) -> C:
     found = registry.find(name)
     if found is None:
         names = [one.name for one in registry.all()]
-        hint = did_you_mean(str(name).lower(), names)
+        hint = did_you_mean(name.lower(), names) if isinstance(name, str) else ""
         raise InvalidSpecError(f'key "{key}": {shown(name)}: should be one of {", ".join(names)}{hint}', key)
     return found
 

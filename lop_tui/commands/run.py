@@ -261,7 +261,7 @@ def say_note(console: Console, plan: Plan) -> None:
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:
     table = Table(
-        title=f"{len(runs)} runs in {len(plan.stacks)} stacks on {workers}",
+        title=f"{plural(len(runs), 'run')} in {plural(len(plan.stacks), 'stack')} on {workers}",
         caption=f"images: {', '.join(images)}" if images else None,
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
