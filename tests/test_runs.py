@@ -31,7 +31,7 @@ def runs_dir(tmp_path):
 def start(runs_dir, experiment="bp", setting="default", seed=0, num_tasks=0, status=None):
     run_dir = RunDir.of(runs_dir, Run(experiment, setting, seed, SPEC))
     run_dir.path.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir.run_json, {"spec": SPEC.model_dump()})
+    write_json(run_dir.run_json, {"spec": SPEC.to_dict()})
     run_dir.write_status(status or RunStatus("stopped"))
     grow(run_dir, 0, num_tasks)
     return run_dir
@@ -233,7 +233,7 @@ def test_a_run_that_is_started_afresh(runs_dir):
     (old,) = reader.read().runs
     run_dir.clear()
     start(runs_dir)
-    write_json(run_dir.run_json, {"spec": SPEC.model_dump() | {"num_tasks": 77}})
+    write_json(run_dir.run_json, {"spec": SPEC.to_dict() | {"num_tasks": 77}})
     grow(run_dir, 50, 2)
     (view,) = reader.read().runs
     assert accuracy(view) == expected(50, 51)
