@@ -16,6 +16,7 @@ from lop_tui.commands.console import Console, print_json, say
 KEYS = {"methods": "agent", "problems": "problem", "networks": "network", "metrics": "metrics"}
 
 _WIDTH_IN_PIPES = 160
+_WIDTH_OF_ALL = 120
 _INDENT = 11
 
 
@@ -30,20 +31,30 @@ def show_components(command: str, name: str | None, as_json: bool) -> int:
     if name:
         _page(console, chosen[0])
         return 0
-    console.print(_list(chosen))
+    console.print(_list(chosen, console.width))
     say(console, f"lop {command} NAME describes one")
     return 0
 
 
-def _list(chosen: Sequence[Component]) -> Table:
+def _list(chosen: Sequence[Component], width: int) -> Table:
+    """A row a component; where it is narrow, without titles and keys."""
+    headings = ["name", "title", "what it is", "keys", "source"]
+    if width < _WIDTH_OF_ALL:
+        headings = ["name", "what it is", "source"]
+    elif not any(one.fields.model_fields for one in chosen):
+        headings.remove("keys")
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "title", "what it is", "keys", "source"):
+    for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == "name")
     for one in chosen:
-        keys = ", ".join(one.fields.model_fields)
-        table.add_row(one.name, one.title, one.sentence, keys, citation(one.source))
-    if not any(one.fields.model_fields for one in chosen):
-        table.columns.pop(3)
+        cells = {
+            "name": one.name,
+            "title": one.title,
+            "what it is": one.sentence,
+            "keys": ", ".join(one.fields.model_fields),
+            "source": citation(one.source),
+        }
+        table.add_row(*(cells[heading] for heading in headings))
     return table
 
 
