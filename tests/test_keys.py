@@ -1,6 +1,7 @@
 """Keys of an experiment file: to whom each belongs, which have an effect, and what a sweep over components makes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from pydantic import Field
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.components import Method, Network
 from lop_engine.experiment.fields import Fields
-from lop_engine.experiment.registry import METHODS, NETWORKS
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
+from lop_engine.experiment.registry import METHODS, NETWORKS, PROBLEMS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec, validate
 
@@ -120,6 +122,15 @@ def test_keys_of_the_file_and_of_set_are_told_apart(mistake):
         "x.json: decay_rate belongs to agent cbp; this file's agent is bp; "
         "--set: num_features belongs to network mlp; this file's network is conv_net"
     )
+
+
+def test_a_key_of_another_option_is_told_as_that_option(monkeypatch, load, tmp_path):
+    plain = replace(CONTINUAL_IMAGENET, name="plain", fields=Fields, claims="")
+    monkeypatch.setitem(PROBLEMS._known, "plain", plain)
+    load(SMALL | {"problem": "plain"})
+    with pytest.raises(ConfigError) as error:
+        load_runs(tmp_path / "x.json", overrides={"dataset": "/images"}, options={"dataset": "--data"})
+    assert str(error.value) == ("--data: dataset belongs to problem continual_imagenet; this file's problem is plain")
 
 
 def test_a_key_of_the_reference_without_effect_is_dropped_from_a_file_like_the_reference_s_with_a_note(load, mistake):

@@ -130,7 +130,7 @@ def _refuse_unknown(raw: Mapping[str, Any], source: Mapping[str, str], own: set[
 
 def _may_drop(key: str, raw: Mapping[str, Any], source: Mapping[str, str]) -> bool:
     """Whether a key without effect is one that files like the reference's hold all the same."""
-    if key not in reference.KEYS or source[key] == "--set":
+    if key not in reference.KEYS or source[key].startswith("--"):
         return False
     return reference.is_reference_file(raw) or not _has_value(raw[key])
 

@@ -38,6 +38,7 @@ def load_runs(
     seeds: list[int] | None = None,
     overrides: dict[str, Any] | None = None,
     notes: list[str] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> list[Run]:
     """Read an experiment file and expand it.
 
@@ -45,6 +46,7 @@ def load_runs(
         path: the JSON file, or the name of one that comes with lop; its stem names the experiment.
         seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
         overrides: values that replace the file's (a list sweeps here too).
+        options: by key of `overrides`, the option that gave it if that is not ``--set``.
         notes: receives notes for the user, such as keys that have no effect or a seed that replaces the file's.
     Raises:
         ConfigError: naming file, key, value and the nearest valid choice.
@@ -53,7 +55,7 @@ def load_runs(
     _check_name(path)
     typed = without_comments(overrides or {})
     raw = read_config(path)
-    source = {key: str(path) for key in raw} | dict.fromkeys(typed, "--set")
+    source = {key: str(path) for key in raw} | dict.fromkeys(typed, "--set") | dict(options or {})
     if "problem" not in raw | typed:
         raw["problem"] = _problem(raw, str(path))
         source["problem"] = str(path)

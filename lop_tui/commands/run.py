@@ -139,7 +139,8 @@ def _load(request: Request, notes: list[str]) -> list[Run]:
                 "run them with different --runs-dir"
             )
         by_name[path.stem] = path
-    return [run for path in request.configs for run in load_runs(path, seeds, overrides, notes)]
+    options = {"dataset": "--data"} if request.data is not None else {}
+    return [run for path in request.configs for run in load_runs(path, seeds, overrides, notes, options)]
 
 
 def _plan(request: Request, specs: Mapping[RunDir, Spec]) -> Plan:
