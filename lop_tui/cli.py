@@ -132,7 +132,7 @@ def status(
     where: Where = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """List every run: its state, tasks done, last accuracies."""
+    """List every run: its state, tasks done, and the last value of its headline metric."""
     from lop_tui.commands.status import show_status
 
     raise typer.Exit(show_status(runs_dir, where, as_json))

@@ -1,5 +1,6 @@
 """Documents and example files that cannot rot."""
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -10,10 +11,13 @@ import torch
 from typer.main import get_command
 
 from lop_engine.experiment import methods as described
+from lop_engine.experiment.components import Component
+from lop_engine.experiment.components import Problem as DescribedProblem
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Method
+from lop_engine.problems import Problem
 from lop_engine.training.learner import Learner
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
@@ -122,6 +126,29 @@ def test_the_page_of_adding_a_method_lists_the_hooks_in_their_order():
     page = (ROOT / "docs/adding-a-method.md").read_text()
     hooks = [name for name, one in vars(Method).items() if inspect.isfunction(one) and not name.startswith("_")]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == hooks
+
+
+def test_the_example_of_adding_a_problem_is_the_package_that_tests_train():
+    page = (ROOT / "docs/adding-a-problem.md").read_text()
+    package = ROOT / "tests/toy_package"
+    sources = [file.read_text() for file in package.rglob("*.py")]
+    blocks = re.findall(r"```python\n(.*?)\n```", page, re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        assert any(block in source for source in sources), block
+    points = (package / "toys-1.0.dist-info/entry_points.txt").read_text()
+    for line in re.findall(r'^(\w+) = "(.*)"$', page, re.MULTILINE):
+        assert " = ".join(line) in points
+
+
+def test_the_page_of_adding_a_problem_lists_every_field_and_member():
+    page = (ROOT / "docs/adding-a-problem.md").read_text()
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    own = {field.name for field in dataclasses.fields(DescribedProblem)} - {
+        field.name for field in dataclasses.fields(Component)
+    }
+    members = {name for name in (*vars(Problem), *Problem.__annotations__) if not name.startswith("_")}
+    assert listed == own | members | {"fields", "provides"}
 
 
 def test_the_page_of_methods_is_the_descriptions():

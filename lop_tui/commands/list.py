@@ -12,7 +12,6 @@ from rich.table import Table
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
-from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.logs import plain
 from lop_engine.rundir import FileClock
 from lop_tui.commands.console import Console, print_json, say
@@ -51,7 +50,7 @@ def _as_dict(group: Group) -> dict[str, Any]:
     summary = summarise(group)
     num_seeds = summary.num_seeds_last if summary else 0
     size, changed_at = _on_disk(group)
-    is_accuracy = group.problem.headline == CONTINUAL_IMAGENET.headline
+    headline = group.problem.headline
     return {
         "experiment": group.experiment,
         "setting": group.setting,
@@ -61,9 +60,9 @@ def _as_dict(group: Group) -> dict[str, Any]:
         "states": dict(Counter(run.state for run in group.runs).most_common()),
         "tasks_done": [min(done), max(done)],
         "num_tasks": group.num_tasks,
-        "headline": group.problem.headline,
+        "headline": headline,
         "headline_last_tenth": summary.last if summary else None,
-        **({"test_accuracy_last_tenth": summary.last if summary else None} if is_accuracy else {}),
+        f"{headline}_last_tenth": summary.last if summary else None,
         "standard_error": summary.last_standard_error if summary and num_seeds > 1 else None,
         "num_seeds": num_seeds,
         "flags": flag_lines(group.runs),

@@ -159,7 +159,8 @@ def test_listings_have_a_table_for_each_problem_and_no_column_of_two(runs_dir):
     assert by_problem["continual_imagenet"]["test_accuracy_last_tenth"] > 0.5
     assert "test_accuracy_last_tenth" not in by_problem["toy_regression"]
     assert by_problem["toy_regression"]["headline"] == "toy_rmse"
-    assert by_problem["toy_regression"]["headline_last_tenth"] > 0
+    of_toy = by_problem["toy_regression"]
+    assert of_toy["headline_last_tenth"] == of_toy["toy_rmse_last_tenth"] > 0
 
 
 def test_what_draws_or_averages_shows_one_problem_and_says_how_to_switch(runs_dir):
