@@ -78,7 +78,12 @@ class Method:
         self.setup = setup
 
     def init(self, params: Params) -> None:
-        """Look at the initial weights, before any checkpoint is loaded."""
+        """Look at the initial weights, before any checkpoint is loaded.
+
+        Args:
+            params: the learner's own tensors, changed in place as long as the run lasts: keep them to change weights
+                in `start_task` and `end_task`.
+        """
 
     def start_task(self, task: TaskData) -> None:
         """Change weights or state in place at the start of a task, after its heads were reset. Gradients are off."""

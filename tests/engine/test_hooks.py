@@ -34,12 +34,12 @@ class Noting(Method):
         self.notes.append((name, *about))
 
     def init(self, params):
-        self.initial = {name: weight.clone() for name, weight in params.items()}
+        self.params, self.initial = params, {name: weight.clone() for name, weight in params.items()}
         self.note("init")
 
     def start_task(self, task: TaskData):
         self.note("start_task", task.index, self.step)
-        self.start, self.task = {name: weight.clone() for name, weight in self.learner.params.items()}, task
+        self.start, self.task = {name: weight.clone() for name, weight in self.params.items()}, task
         self.gradient = task.gradient(task.inputs[:, :4], task.targets[:, :4])
 
     def start_epoch(self, task, epoch):
@@ -78,9 +78,7 @@ def noting(monkeypatch):
 
 
 def learner_of(spec: Spec) -> Learner:
-    learner = Learner(spec, [0, 3], CPU)
-    learner.method.learner = learner
-    return learner
+    return Learner(spec, [0, 3], CPU)
 
 
 def test_hooks_come_in_their_order(noting):
