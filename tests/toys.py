@@ -66,7 +66,7 @@ def make_toy(
     whole = parts | {"agent": agent, "num_tasks": num_tasks, "num_showings": 1, "metrics": names} | spec
     write_json(run_dir.run_json, {"spec": whole, "seed": seed, "components": dict(components)})
     tasks_done = num_tasks if tasks_done is None else tasks_done
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, *experiment.encode()])
     with TableWriter(run_dir.tasks_json, "tasks") as tasks, TableWriter(run_dir.epochs_json, "epochs") as epochs:
         for task in range(tasks_done):
             share = task / num_tasks

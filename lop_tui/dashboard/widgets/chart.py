@@ -6,7 +6,6 @@ from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.markup import escape
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -80,7 +79,7 @@ class ChartView(Widget, can_focus=True):
             return False
         self._chart, self._viewport, self._show_seeds = shown
         self._drawn = None
-        self.border_title = f"{self.place + 1} {escape(chart.measure.heading)}"
+        self.border_title = Text(f"{self.place + 1} {chart.measure.heading}")
         self.border_subtitle = self._subtitle()
         self.refresh()
         return True
@@ -173,20 +172,18 @@ class ChartView(Widget, can_focus=True):
             return None
         return area.x_at(offset.x, self._viewport.window_of(self._chart))
 
-    def _subtitle(self) -> str:
+    def _subtitle(self) -> Text:
         """The x axis; with a cursor the place, and every line's value there, as many as fit."""
         chart, cursor = self._chart, self._viewport.cursor
         if chart is None or cursor is None:
-            return escape(chart.x_unit) if chart else ""
-        words, room = place(cursor, chart.x_unit), self.size.width - 8
-        words, length = escape(words), len(words)
+            return Text(chart.x_unit if chart else "")
+        words, room = Text(place(cursor, chart.x_unit)), self.size.width - 8
         for line in chart.lines:
             point = point_at(line, cursor)
             if point is None:
                 continue
             value = short_value(float(line.curve.mean[point]), chart.measure.scale)
-            length += len(value) + 1
-            if length > room:
+            if words.cell_len + 1 + len(value) > room:
                 break
-            words += f" {value}" if self.app.no_color else f" [{line.colour}]{value}[/]"
+            words.append(" ").append(value, style="" if self.app.no_color else line.colour)
         return words

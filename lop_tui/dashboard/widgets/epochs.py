@@ -1,8 +1,8 @@
 """Inside a task of one seed, on the screen."""
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.markup import escape
 from textual.widgets import Static
 
 from lop_engine.analysis.problems import OneProblem
@@ -69,12 +69,12 @@ class EpochsView(Container):
 class EpochChart(TitledChart):
     """Says beneath which line is which, and where it stands."""
 
-    def _subtitle(self) -> str:
+    def _subtitle(self) -> Text:
         if self._chart is None:
-            return ""
+            return Text()
         scale = self._chart.measure.scale
         parts = []
         for line in self._chart.lines:
-            words = f"{escape(line.label)} {short_value(float(line.curve.mean[-1]), scale)}"
-            parts.append(f"{line.marker} {words}" if self.app.no_color else f"[{line.colour}]{words}[/]")
-        return ", ".join([*parts, plural(len(self._chart.lines[0].x), "epoch")])
+            words = f"{line.label} {short_value(float(line.curve.mean[-1]), scale)}"
+            parts.append(Text(f"{line.marker} {words}") if self.app.no_color else Text(words, style=line.colour))
+        return Text(", ").join([*parts, Text(plural(len(self._chart.lines[0].x), "epoch"))])

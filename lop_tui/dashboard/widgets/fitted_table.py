@@ -42,6 +42,9 @@ class FittedTable(DataTable[Text], can_focus=False):
             for column, cell, old in zip(columns, cells, self._cells[key], strict=True):
                 if cell != old:
                     self.update_cell(key, column, cell, update_width=cell.cell_len != old.cell_len)
+        for column, *beneath in zip(self.ordered_columns, *rows.values(), strict=True):
+            # Textual measures new rows when it is idle, and keeps what it has drawn of them before.
+            column.content_width = max([column.content_width, *(cell.cell_len for cell in beneath)])
         if [*known, *(key for key in rows if key not in known)] != list(rows):
             self._put_in_order(list(rows))
         self._headers, self._cells = tuple(headers), dict(rows)

@@ -3,7 +3,6 @@
 import numpy as np
 from rich.text import Text
 from textual import events
-from textual.markup import escape
 from textual.message import Message
 from textual.widget import Widget
 
@@ -40,8 +39,8 @@ class HeatMap(Widget):
             return
         self._heat, self._seed, self._cursor = heat, seed, cursor
         self._drawn = None
-        self.border_title = f"{escape(heat.label)}: seed by {escape(heat.x_unit.removesuffix('s'))}"
-        self.border_subtitle = reading(heat, seed, cursor)
+        self.border_title = Text(f"{heat.label}: seed by {heat.x_unit.removesuffix('s')}")
+        self.border_subtitle = Text(reading(heat, seed, cursor))
         self.refresh()
 
     def render(self) -> Text:
@@ -55,8 +54,8 @@ class HeatMap(Widget):
         now = (width, height, ink := ink_of(self))
         shown = heat_area(self._heat, width, height, ink, self._seed).seeds
         if 0 < len(shown) < len(self._heat.seeds):
-            by = escape(self._heat.x_unit.removesuffix("s"))
-            self.border_title = f"{escape(self._heat.label)}: {len(shown)} of {len(self._heat.seeds)} seeds by {by}"
+            number, by = f"{len(shown)} of {len(self._heat.seeds)} seeds", self._heat.x_unit.removesuffix("s")
+            self.border_title = Text(f"{self._heat.label}: {number} by {by}")
         if self._drawn is None or now != self._drawn_for:
             self._drawn = draw_heat(self._heat, width, height, ink, selected=self._seed, cursor=self._cursor)
             self._drawn_for = now
@@ -87,7 +86,7 @@ def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
         return "" if seed is None else f"seed {seed}"
     column = int(cursor - 1) // heat.bin_size
     first, last = column * heat.bin_size + 1, min((column + 1) * heat.bin_size, heat.num_tasks)
-    where = escape(span(first, last, heat.x_unit, heat.x_per_task))
+    where = span(first, last, heat.x_unit, heat.x_per_task)
     value = heat.values[heat.seeds.index(seed), column] if column < heat.values.shape[1] else np.nan
     told = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
     return f"seed {seed}, {where}: {told}"

@@ -100,7 +100,7 @@ def _problems(shown: OneProblem, most: int) -> str:
     """``Continual ImageNet; v: Toy regression (3 runs)``: the problem shown, and the next ones."""
     named = [f"{shortened(seen.problem(name).title, 30)} ({plural(n, 'run')})" for name, n in shown.others[:most]]
     more = len(shown.others) - len(named)
-    others = ", ".join([*named, *([plural(more, "other problem")] if more and not named else ["..."] if more else [])])
+    others = ", ".join([*named, *([plural(more, "other")] if more and not named else ["..."] if more else [])])
     return f"{shortened(shown.problem.title, 30)}; {PROBLEM_KEY}: {others}"
 
 

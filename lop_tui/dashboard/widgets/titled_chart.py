@@ -1,6 +1,6 @@
 """A chart that stands alone, with a heading of its own."""
 
-from textual.markup import escape
+from rich.text import Text
 
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.viewport import Viewport
@@ -16,4 +16,4 @@ class TitledChart(ChartView, can_focus=False):
     def show_titled(self, chart: Chart, viewport: Viewport, title: str) -> None:
         """Show `chart` under `title`, which is plain text."""
         self.show(chart, viewport, show_seeds=False)
-        self.border_title = escape(title)
+        self.border_title = Text(title)

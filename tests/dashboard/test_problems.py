@@ -1,0 +1,368 @@
+"""Problems, methods and metrics that are not installed here, and several problems in one directory."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from textual.widgets import Static
+
+from lop_engine.experiment import seen
+from lop_engine.rundir import write_json
+from lop_engine.runs import RunsReader, Snapshot
+from lop_tui.dashboard import read_numbers, render_once
+from lop_tui.dashboard.model import build_rows, build_view
+from lop_tui.dashboard.reader import SnapshotFetched
+from lop_tui.dashboard.screens import CompareScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.settings import Request, Settings, load_settings, save_settings
+from lop_tui.dashboard.table import fit_table
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.chart_grid import ChartGrid
+from lop_tui.dashboard.widgets.epochs import EpochChart
+from lop_tui.dashboard.widgets.heat_map import HeatMap
+from lop_tui.dashboard.widgets.runs_table import RunsTable
+from lop_tui.dashboard.widgets.status_line import StatusLine
+from tests.dashboard.conftest import app_showing, first_frame, read, settled, until
+from tests.helpers import make_run
+from tests.test_seen import anything, malformed
+from tests.toys import REGRESSION, STREAM, described, make_toy
+
+BY_BACKPROP = {**REGRESSION, "method": {"name": "bp"}}
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+
+
+@pytest.fixture
+def regression(tmp_path: Path) -> Snapshot:
+    """Two methods, two seeds each."""
+    for seed in range(2):
+        make_toy(tmp_path, "fast", seed)
+        make_toy(tmp_path, "slow", seed, tasks_done=20, state="stopped", components=BY_BACKPROP)
+    return read(tmp_path)
+
+
+@pytest.fixture
+def three_problems(tmp_path: Path) -> Snapshot:
+    """Four runs of Continual ImageNet, three of a regression, one of a stream."""
+    for seed in range(2):
+        make_run(tmp_path, "bp", seed)
+        make_run(tmp_path, "cbp", seed)
+    for seed in range(3):
+        make_toy(tmp_path, "fast", seed)
+    make_toy(tmp_path, "stream", components=STREAM)
+    return read(tmp_path)
+
+
+def shown_by(name: str, **changes: Any) -> Request:
+    return Request(Settings(problem=name, **changes))
+
+
+def test_charts_are_the_headline_and_what_was_recorded(regression: Snapshot) -> None:
+    view = build_view(regression)
+    assert [chart.measure.heading for chart in view.charts] == ["squared error, log scale", "drift of the weights"]
+    assert view.metric == "squared_error"
+    assert view.charts[0].lines[0].marks == ()
+
+
+def test_the_axis_is_in_the_problem_s_unit(regression: Snapshot) -> None:
+    chart = build_view(regression, Request(Settings(bin_size=10))).charts[0]
+    assert (chart.x_unit, chart.x.high) == ("examples", 20_000)
+    assert chart.lines[0].x.tolist() == [2750, 7750, 12750, 17750]  # the middles of ten tasks of 500 examples
+    assert chart.lines[1].x.tolist() == [2750, 7750]
+    hours = build_view(regression, Request(Settings(x_unit="hours"))).charts[0]
+    assert hours.x_unit == "hours"
+
+
+def test_colours_and_names_are_the_method_s(regression: Snapshot) -> None:
+    fast, slow = build_view(regression).rows
+    assert (fast.method, fast.style.colour) == ("dropout", "#AA3377")
+    assert (slow.method, slow.style.colour) == ("bp", seen.method("bp").colour)
+
+
+def test_the_table_has_the_headline_and_the_methods(regression: Snapshot) -> None:
+    table = fit_table(build_view(regression).rows, 120)
+    assert table.columns == ("experiment", "method", "seeds", "progress", "tasks", "squared error", "rate", "ETA")
+    cells = [str(cell) for cell in table.rows["fast"]]
+    assert (cells[0], cells[1], cells[5].split()[0][:3]) == ("━━ fast", "dropout", "0.5")
+    narrow = fit_table(build_view(regression).rows, 60)
+    assert narrow.columns[0] == "experiment"
+    assert "squared error" in narrow.columns
+
+
+@pytest.mark.parametrize("title", ["seeds", "rate", "method", "accuracy", "x" * 150, "漢字" * 30])
+def test_a_metric_s_title_is_never_another_column(tmp_path: Path, title: str) -> None:
+    own = {**REGRESSION, "metrics": [described("squared_error", title)]}
+    make_toy(tmp_path, components=own)
+    for width in (40, 80, 160):
+        table = fit_table(build_view(read(tmp_path)).rows, width)
+        assert len(set(table.columns)) == len(table.columns)
+
+
+def test_experiments_with_the_names_of_their_methods_need_no_second_column(eleven_runs: Snapshot) -> None:
+    assert "experiment" not in fit_table(build_view(eleven_runs).rows, 160).columns
+
+
+def test_an_empty_chart_says_what_the_network_lacks(tmp_path: Path) -> None:
+    components = {**STREAM, "problem": {**STREAM["problem"], "charts": ["online_accuracy", "stable_rank"]}}
+    make_toy(tmp_path, components=components, metrics=["online_accuracy"])
+    assert [chart.remark for chart in build_view(read(tmp_path)).charts] == ["", "a flat network has no hidden units"]
+
+
+def test_a_metric_that_nothing_describes_is_shown_by_its_name(tmp_path: Path) -> None:
+    make_toy(tmp_path, components={}, metrics=["some_new_number"], problem="another")
+    view = build_view(read(tmp_path))
+    assert [chart.measure.title for chart in view.charts] == ["some new number"]
+    assert (view.shown.problem.title, view.rows[0].measure.title) == ("another", "some new number")
+    assert "some new number" in render_once(tmp_path, 80, 24, coloured=False)
+
+
+def test_a_choice_of_another_problem_s_metric_is_the_headline_here(regression: Snapshot) -> None:
+    for metric in ("test_accuracy", "gone", None):
+        view = build_view(regression, Request(Settings(metric=metric), heat_of="fast", compare=("fast", "slow")))
+        assert view.metric == "squared_error"
+        assert view.seeds
+        assert view.seeds.heat.measure.name == "squared_error"
+        assert np_last(view.difference) != 0
+    assert build_view(regression, Request(Settings(metric="drift"))).metric == "drift"
+
+
+def np_last(difference: Any) -> float:
+    return float(difference.mean[-1])
+
+
+def test_settings_of_another_problem_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    chosen = Settings(problem="toy_regression", metric="not_yet_read", bin_size=5)
+    save_settings(tmp_path, chosen)
+    assert load_settings(tmp_path) == chosen
+
+
+def test_one_problem_at_a_time_and_nothing_averages_across(three_problems: Snapshot) -> None:
+    view = build_view(three_problems)
+    assert (view.shown.problem.name, [row.label for row in view.rows]) == ("continual_imagenet", ["bp", "cbp"])
+    assert view.shown.others == (("toy_regression", 3), ("toy_stream", 1))
+    toy = build_view(three_problems, shown_by("toy_regression"))
+    assert [row.label for row in toy.rows] == ["fast"]
+    assert {run.problem_name for run in toy.runs} == {"toy_regression"}
+    assert toy.shown.others == (("toy_stream", 1), ("continual_imagenet", 4))
+    assert build_view(three_problems, shown_by("gone")).shown.problem.name == "continual_imagenet"
+
+
+def test_a_filter_chooses_the_problem_too(three_problems: Snapshot) -> None:
+    view = build_view(three_problems, Request(Settings(query="problem:toy_stream", problem="toy_regression")))
+    assert (view.shown.problem.name, view.shown.others, view.num_hidden) == ("toy_stream", (), 7)
+    none = build_view(three_problems, Request(Settings(query="seed:77", problem="toy_stream")))
+    assert (none.phase, none.runs, none.shown.others) == ("none match", (), ())
+
+
+def test_all_have_ended_only_if_those_of_other_problems_have(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", 0)
+    make_run(tmp_path, "bp", 1)
+    make_toy(tmp_path, state="queued", tasks_done=0)
+    view = build_view(read(tmp_path))
+    assert (view.phase, view.all_ended) == ("ended", False)
+    assert build_view(read(tmp_path), Request(Settings(query="method:bp"))).all_ended
+
+
+def test_progress_has_rows_of_every_problem(three_problems: Snapshot) -> None:
+    rows = {row.label: row.measure.name for row in build_rows(three_problems.runs)}
+    assert rows == {
+        "bp": "test_accuracy",
+        "cbp": "test_accuracy",
+        "fast": "squared_error",
+        "stream": "online_accuracy",
+    }
+
+
+def test_text_shows_one_problem_and_how_to_see_the_others(tmp_path: Path, three_problems: Snapshot) -> None:
+    text = render_once(tmp_path, 200, 60, coloured=False)
+    assert 'showing Continual ImageNet alone (4 runs); --where "problem:toy_regression" for Toy regression' in text
+    assert "fast" not in text
+    toy = render_once(tmp_path, 200, 60, coloured=False, query="problem:toy_regression")
+    assert "squared error, log scale, by example (bins of 1 task)" in toy
+    assert "alone" not in toy
+    assert "test acc" not in toy
+    narrow = render_once(tmp_path, 60, 60, coloured=False).splitlines()
+    assert " ".join(narrow[1:4]).count("--where") == 2
+
+
+def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, three_problems: Snapshot) -> None:
+    found = {one["label"]: one for one in read_numbers(tmp_path)["settings"]}
+    assert {label: one["problem"] for label, one in found.items()} == {
+        "bp": "continual_imagenet",
+        "cbp": "continual_imagenet",
+        "fast": "toy_regression",
+        "stream": "toy_stream",
+    }
+    assert set(found["fast"]["metrics"]) == {"squared_error", "drift"}
+    assert found["fast"]["method"] == "dropout"
+
+
+async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
+    kept: list[Settings] = []
+    async with app_showing(three_problems, keep=kept.append).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        status, table = app.screen.query_one(StatusLine), app.screen.query_one(RunsTable)
+        assert "Continual ImageNet; v: Toy regression (3 runs), Toy stream (1 run)" in str(status.render())
+        app.screen.query_one(ChartGrid)
+        await pilot.press("left", "v")
+        await settled(pilot)
+        assert "Toy regression; v: Toy stream (1 run), Continual ImageNet (4 runs)" in str(status.render())
+        assert [column.label.plain for column in table.ordered_columns][:2] == ["experiment", "method"]
+        assert isinstance(app.screen, OverviewScreen)
+        assert app.screen.viewport.cursor is None
+        assert kept[-1].problem == "toy_regression"
+        titles = [chart.border_title for chart in app.query(ChartView) if chart.display]
+        assert titles == ["1 squared error, log scale", "2 drift of the weights"]
+        assert {chart.border_subtitle for chart in app.query(ChartView) if chart.display} == {"examples"}
+        again = build_view(three_problems, app.wants)
+        app.post_message(SnapshotFetched(again))
+        await until(pilot, lambda: app.view is again)
+        assert "Toy regression" in str(status.render())
+        await pilot.press("v", "v")
+        await until(pilot, lambda: "Continual ImageNet; v" in str(status.render()))
+
+
+async def test_a_narrow_line_names_the_next_problem_alone(three_problems: Snapshot) -> None:
+    for width, expected in ((80, "v: Toy regression (3 runs)"), (60, "v: 2 others")):
+        async with app_showing(three_problems).run_test(size=(width, 24)) as pilot:
+            app = await first_frame(pilot)
+            assert expected in str(app.screen.query_one(StatusLine).render())
+
+
+async def test_a_single_problem_offers_no_other(regression: Snapshot) -> None:
+    async with app_showing(regression).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        await settled(pilot)
+        assert "v:" not in str(app.screen.query_one(StatusLine).render())
+        await pilot.press("v")
+        assert app.settings.problem is None
+        assert app.check_action("problem", ()) is False
+        assert app.screen.check_action("published", ()) is False
+
+
+async def test_seeds_and_comparison_go_to_the_next_problem(three_problems: Snapshot) -> None:
+    async with app_showing(three_problems).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("e")
+        await settled(pilot)
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(app.screen, SeedsScreen) and app.screen.label == "fast")
+        await settled(pilot)
+        assert app.screen.query_one(HeatMap).border_title == "fast: seed by example"
+        charts = [chart.border_title for chart in app.screen.query(EpochChart) if chart.display]
+        assert charts == ["seed 0, task 40: squared error, log scale", "seed 0, task 40: drift of the weights"]
+        await pilot.press("v", "v")
+        await until(pilot, lambda: isinstance(app.screen, SeedsScreen) and app.screen.label == "bp")
+        await pilot.press("c")
+        await settled(pilot)
+        assert isinstance(app.screen, CompareScreen)
+        assert app.screen.query_one(ChartView).border_title == "cbp - bp: test accuracy, percentage points"
+        await pilot.press("v")
+        verdict = app.screen.query_one("#verdict", Static)
+        await until(pilot, lambda: str(verdict.render()) == "a comparison takes two methods or settings")
+
+
+async def test_the_comparison_is_in_the_problem_s_unit(regression: Snapshot) -> None:
+    async with app_showing(regression, settings=Settings(bin_size=10)).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("c")
+        await settled(pilot)
+        words = str(app.screen.query_one("#verdict", Static).render())
+        assert words.startswith("examples 5001-10000: ")
+        assert app.screen.query_one(ChartView).border_subtitle == "examples"
+
+
+async def test_seeds_say_what_is_better(regression: Snapshot) -> None:
+    async with app_showing(regression).run_test(size=(160, 48)) as pilot:
+        await first_frame(pilot)
+        await pilot.press("e", "left")
+        await settled(pilot)
+        table = pilot.app.screen.query_one("SeedTable")
+        headers = [str(column.label) for column in table.ordered_columns]  # type: ignore[attr-defined]
+        assert headers == ["seed ▲", "state", "tasks", "last", "best", "rise"]
+        assert "examples 19" in str(pilot.app.screen.query_one(HeatMap).border_subtitle)
+
+
+async def test_charts_grow_in_number_with_what_is_recorded(tmp_path: Path) -> None:
+    names = [f"metric_{i}" for i in range(40)]
+    make_toy(tmp_path, "few", metrics=names[:2], components={}, problem="another")
+    few = read(tmp_path)
+    make_toy(tmp_path, "many", metrics=names, components={}, problem="another")
+    many = read(tmp_path)
+    async with app_showing(few).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        await settled(pilot)
+        app.post_message(SnapshotFetched(build_view(many, app.wants)))
+        grid = app.screen.query_one(ChartGrid)
+        await until(pilot, lambda: grid.num_charts == 40)
+        await until(pilot, lambda: grid.page == "charts 1-6 of 40")
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: any("40 metric 39" in str(one.border_title) for one in grid.query(ChartView)))
+        last = [one for one in grid.query(ChartView) if one.display]
+        assert [one.place for one in last] == [36, 37, 38, 39]
+        await until(pilot, lambda: "3" in last[-1].render().plain)
+
+
+async def test_runs_without_any_metric_are_a_frame(tmp_path: Path) -> None:
+    make_toy(tmp_path, components={}, metrics=[], problem="another", state="running")
+    async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
+        app = await first_frame(pilot)
+        await pilot.press("e", "escape", "1", "right_square_bracket", "g", "t", "escape")
+        await settled(pilot)
+        assert app._error is None
+
+
+async def test_new_columns_are_as_wide_as_their_cells_at_once(three_problems: Snapshot) -> None:
+    async with app_showing(three_problems).run_test(size=(120, 40)) as pilot:
+        app = await first_frame(pilot)
+        table = app.screen.query_one(RunsTable)
+        table.show(build_view(three_problems, shown_by("toy_regression")).rows)
+        assert [column.content_width for column in table.ordered_columns][1:3] == [7, 10]  # dropout, 3 finished
+
+
+async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
+    titles = ["[bold]error[/", "speed [m/s]"]
+    own = {
+        "problem": {**REGRESSION["problem"], "title": "[red]Toy", "x_unit": "[/bits]"},
+        "metrics": [described(name, title) for name, title in zip(["squared_error", "b"], titles, strict=True)],
+    }
+    for name in ("fast", "slow"):
+        make_toy(tmp_path, name, components={**REGRESSION, **own})
+    make_run(tmp_path, "bp")
+    async with app_showing(read(tmp_path)).run_test(size=(160, 48)) as pilot:
+        app = await first_frame(pilot)
+        for key in ("left", "e", "left", "escape", "escape", "c", "left"):
+            await pilot.press(key)
+            await settled(pilot)
+            assert app._error is None
+        assert "[red]Toy; v:" in str(app.screen.query_one(StatusLine).render())
+        await pilot.press("escape", "escape")
+        await settled(pilot)
+        shown = pilot.app.export_screenshot().replace("&#160;", " ")
+        assert all(title in shown for title in titles)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(components=malformed() | anything)
+def test_whatever_run_json_says_of_components_makes_a_frame(
+    tmp_path_factory: pytest.TempPathFactory, components: Any
+) -> None:
+    path = tmp_path_factory.mktemp("runs")
+    for known in seen._remembered.values():
+        known.clear()
+    run = make_toy(path, metrics=["squared_error", "drift"])
+    make_run(path, "bp")
+    write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
+    snapshot = RunsReader(path).read()
+    for name in {run.problem_name for run in snapshot.runs}:
+        request = replace(shown_by(name), heat_of="toy", compare=("toy", "bp"))
+        view = build_view(snapshot, request)
+        assert view.shown.problem.name == name
+        fit_table(view.rows, 80)
+    assert render_once(path, 80, 24, coloured=False)
+    assert read_numbers(path)["settings"]
