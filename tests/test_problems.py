@@ -1,0 +1,148 @@
+"""Problems, metrics and methods that an installed package brings, before and after they train."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lop_engine.analysis import group_runs, protocol_differences, summarise, summarise_seed
+from lop_engine.analysis.levels import best_at_the_end
+from lop_engine.analysis.problems import by_problem
+from lop_engine.experiment import seen
+from lop_engine.experiment.registry import METHODS, METRICS, PROBLEMS
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import Spec
+from lop_engine.launch import decide_resources, plan, resolve_runs
+from lop_engine.launch.devices import Gpus
+from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, seed_bytes_on_gpu
+from lop_engine.rundir import write_json
+from lop_engine.runs import RunsReader
+from tests.helpers import ROOT, append_tasks, make_run
+from tests.methods import settings_of
+
+SIZES = {"step_size": 0.01, "num_tasks": 40, "toy_examples": 50}
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """The descriptions of tests/toy_package, registered."""
+    monkeypatch.syspath_prepend(ROOT / "tests/toy_package")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "toys"]:
+        monkeypatch.delitem(sys.modules, name)
+    from toys import descriptions
+
+    for registry, one in (
+        (PROBLEMS, descriptions.TOY_REGRESSION),
+        (PROBLEMS, descriptions.TOY_STREAM),
+        (METRICS, descriptions.TOY_RMSE),
+        (METHODS, descriptions.TOY_DECAY),
+    ):
+        monkeypatch.setitem(registry._known, one.name, one)
+    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    return descriptions
+
+
+def toy_spec(problem="toy_regression", agent="bp", **changes) -> Spec:
+    return Spec(problem=problem, agent=agent, **SIZES | changes)
+
+
+def make_toy_run(runs_dir, name, spec, seed=0, **metrics):
+    run = make_run(runs_dir, name, seed, num_tasks=spec.num_tasks, tasks_done=0)
+    write_json(run.run_json, {"spec": spec.to_dict(), "seed": seed, "components": seen.described(spec)})
+    append_tasks(run, {name: np.array(values, dtype=float) for name, values in metrics.items()}, 0, spec.num_tasks)
+
+
+def groups_in(runs_dir):
+    return {group.label: group for group in group_runs(RunsReader(runs_dir).read().runs)}
+
+
+def test_a_problem_that_reads_no_files_has_nothing_to_look_at(toys):
+    runs = [Run("fit", "default", seed, toy_spec()) for seed in range(2)]
+    found = resolve_runs(runs)
+    assert (found.runs, found.images, found.notes) == (runs, [], [])
+
+
+def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):
+    falling, rising = np.linspace(2, 1, 40), np.linspace(1, 2, 40)
+    make_toy_run(tmp_path, "falls", toy_spec(), toy_rmse=falling)
+    make_toy_run(tmp_path, "rises", toy_spec(), toy_rmse=rising)
+    groups = groups_in(tmp_path)
+    assert best_at_the_end(list(groups.values())).group.label == "falls"
+    summary = summarise(groups["rises"])
+    assert summary.best == pytest.approx(rising[:4].mean(), rel=1e-5)
+    assert summary.lost < 0
+    assert summarise_seed(groups["rises"].runs[0], "toy_rmse", 1).best == 1
+    accuracy = summarise(groups["rises"], "toy_rmse")
+    assert accuracy.metric.better == "lower"
+    assert seen.metric("test_accuracy").better == "higher"
+
+
+def test_runs_are_listed_problem_by_problem(toys, tmp_path):
+    make_toy_run(tmp_path, "a", toy_spec(), toy_rmse=np.ones(40))
+    make_toy_run(tmp_path, "b", toy_spec("toy_stream"), train_accuracy=np.ones(40))
+    make_run(tmp_path, "c", 0)
+    make_run(tmp_path, "c", 1)
+    broken = make_run(tmp_path, "d", 0)
+    broken.run_json.write_text("{]")
+    found = by_problem(RunsReader(tmp_path).read().runs)
+    assert [(one.problem.name, [run.experiment for run in one.runs]) for one in found] == [
+        ("continual_imagenet", ["c", "c", "d"]),
+        ("toy_regression", ["a"]),
+        ("toy_stream", ["b"]),
+    ]
+    assert [one.metrics[:1] for one in found] == [["train_accuracy"], ["toy_rmse"], ["train_accuracy"]]
+
+
+def test_examples_and_steps_of_a_task_are_in_run_json(toys, tmp_path):
+    make_toy_run(tmp_path, "fit", toy_spec(num_showings=2, mini_batch_size=4), toy_rmse=np.ones(40))
+    make_toy_run(tmp_path, "stream", toy_spec("toy_stream"), train_accuracy=np.ones(40))
+    for one in (toys.TOY_REGRESSION, toys.TOY_STREAM):
+        del PROBLEMS._known[one.name]  # a viewer elsewhere
+    groups = groups_in(tmp_path)
+    assert (groups["fit"].x_per_task, groups["fit"].steps_per_task) == (100, 26)
+    assert (groups["stream"].x_per_task, groups["stream"].steps_per_task) == (1, 13)
+
+
+def spec_of(method: str, **changes) -> dict:
+    return Spec(**{"step_size": 0.01, "num_tasks": 2, "num_showings": 3} | settings_of(method) | changes).to_dict()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_keys_of_a_method_are_no_other_protocol(tmp_path, method):
+    make_run(tmp_path, "a", spec=spec_of("bp"))
+    make_run(tmp_path, "b", spec=spec_of(method))
+    make_run(tmp_path, "c", spec=spec_of(method, num_showings=4))
+    groups = groups_in(tmp_path)
+    assert protocol_differences(groups["a"], groups["b"]) == {}
+    assert protocol_differences(groups["b"], groups["a"]) == {}
+    assert protocol_differences(groups["a"], groups["c"]) == {"num_showings": (3, 4)}
+
+
+def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_path):
+    make_toy_run(tmp_path, "a", toy_spec(), toy_rmse=np.ones(40))
+    make_toy_run(tmp_path, "b", toy_spec(agent="toy_decay", toy_rate=0.5), toy_rmse=np.ones(40))
+    make_toy_run(tmp_path, "c", toy_spec(num_features=7), toy_rmse=np.ones(40))
+    for registry, name in ((PROBLEMS, "toy_regression"), (METRICS, "toy_rmse"), (METHODS, "toy_decay")):
+        del registry._known[name]
+    groups = groups_in(tmp_path)
+    assert protocol_differences(groups["a"], groups["b"]) == {}
+    assert protocol_differences(groups["a"], groups["c"]) == {"num_features": (100, 7)}
+
+
+def test_a_gpu_s_memory_is_planned_by_the_sizes_that_descriptions_say(toys, monkeypatch):
+    assert seed_bytes_on_gpu(toy_spec()) == 0
+    shaped = replace(toys.TOY_STREAM, shapes=lambda spec: ((spec.toy_inputs,), 2))
+    monkeypatch.setitem(PROBLEMS._known, "toy_stream", shaped)
+    small, wide = (seed_bytes_on_gpu(toy_spec("toy_stream", num_features=units)) for units in (10, 1000))
+    assert 0 < small < 2**20 < wide
+    assert wide > 4 * 2 * 1000 * 1000  # its weights alone
+
+
+def test_a_plan_says_that_it_does_not_know_the_memory_of_a_seed(toys, monkeypatch):
+    monkeypatch.setattr(plan, "find_gpus", lambda: Gpus({"cuda:0": 2**36}))
+    resources = decide_resources([toy_spec()] * 100, "auto", None, None)
+    assert resources.seeds_per_worker == MAX_SEEDS_ON_GPU
+    assert "the memory of a seed is unknown (problem toy_regression, network mlp)" in resources.note
+    known = Spec(**{"step_size": 0.01, "num_tasks": 2, "num_showings": 3, "agent": "bp", "train_images": 600})
+    assert decide_resources([known] * 100, "auto", None, None).note == ""
