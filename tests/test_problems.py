@@ -16,6 +16,7 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.launch import decide_resources, plan, resolve_runs
 from lop_engine.launch.devices import Gpus
 from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, seed_bytes_on_gpu
+from lop_engine.launch.slurm.images import has_images
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader
 from tests.helpers import ROOT, append_tasks, make_run
@@ -61,6 +62,11 @@ def test_a_problem_that_reads_no_files_has_nothing_to_look_at(toys):
     runs = [Run("fit", "default", seed, toy_spec()) for seed in range(2)]
     found = resolve_runs(runs)
     assert (found.runs, found.images, found.notes) == (runs, [], [])
+
+
+def test_a_job_looks_for_images_only_where_a_problem_has_some(toys):
+    assert not has_images(toy_spec())
+    assert has_images(Spec(agent="bp", step_size=0.01, num_tasks=2, num_showings=3))
 
 
 def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):

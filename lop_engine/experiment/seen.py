@@ -41,6 +41,7 @@ def described(spec: Spec) -> dict[str, Any]:
     found["network_keys"] = sorted(parts.network.fields.model_fields)
     shown = dict.fromkeys((*spec.metrics, *parts.problem.metrics, parts.problem.headline, *parts.problem.together))
     found["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
+    found["defaults"] = {key: value for key, value in spec.defaults.items() if key in spec.to_dict()}
     found["steps_per_task"] = spec.steps_per_task
     if parts.problem.x_unit != "tasks":
         found["x_per_task"] = parts.problem.examples_per_task(spec) * spec.num_showings

@@ -52,12 +52,16 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     return spec.to_dict() if spec else dict(values)
 
 
-def not_default(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a spec in a run.json whose values are not the defaults."""
-    spec = stored_spec(values)
-    if spec is None:
-        return dict(values)
-    return {key: value for key, value in spec.to_dict().items() if spec.defaults.get(key, _ABSENT) != value}
+def not_default(values: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a spec in a run.json whose values are not the defaults.
+
+    Args:
+        components: what that says of components, see `seen.described`.
+    """
+    spec, described = stored_spec(values), components.get("defaults")
+    known = spec.to_dict() if spec else values
+    defaults: Mapping[str, Any] = spec.defaults if spec else described if isinstance(described, dict) else {}
+    return {key: value for key, value in known.items() if defaults.get(key, _ABSENT) != value}
 
 
 def own_keys_of_methods(*runs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> frozenset[str]:

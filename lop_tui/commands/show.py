@@ -72,7 +72,7 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
         "trained": " on ".join(map(str, where)),
         "with": ", ".join(f"{name} {version}" for name, version in _mapping(config.get("versions")).items()),
         "imported": _mapping(config.get("imported")).get("source", ""),
-        "spec": ", ".join(f"{key} {value}" for key, value in not_default(view.spec).items()),
+        "spec": ", ".join(f"{key} {value}" for key, value in not_default(view.spec, view.components).items()),
         "note": status.note or "",
         "records": str(view.dir.path),
     }

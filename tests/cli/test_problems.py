@@ -227,6 +227,14 @@ def test_check_and_doctor_say_what_they_cannot_tell(runs_dir):
     assert "wrong stream" not in result.stdout
 
 
+def test_show_leaves_out_the_defaults_of_a_package(runs_dir):
+    shown = " ".join(lop("show", "fit/agent=toy_decay/0", "--runs-dir", runs_dir).split())
+    assert "num_features 6" in shown
+    assert "toy_examples" not in shown
+    assert "metrics_every" not in shown
+    assert "online error" in shown
+
+
 def test_viewers_never_load_the_package(runs_dir, monkeypatch):
     monkeypatch.syspath_prepend(PACKAGE)
     for module in [name for name in sys.modules if name.partition(".")[0] == "toys"]:
