@@ -61,9 +61,9 @@ def make_toy(
     run_dir = RunDir(runs_dir / experiment / setting / f"seed_{seed:03d}")
     run_dir.path.mkdir(parents=True)
     names = [one["name"] for one in components.get("metrics", [])] if metrics is None else list(metrics)
-    parts = {kind: components[kind]["name"] for kind in ("problem", "network") if kind in components}
-    agent = components["method"]["name"] if "method" in components else "bp"
-    whole = parts | {"agent": agent, "num_tasks": num_tasks, "num_showings": 1, "metrics": names} | spec
+    keys = {"problem": "problem", "network": "network", "method": "agent"}
+    parts = {keys[kind]: one["name"] for kind, one in components.items() if kind in keys and one}
+    whole = {"agent": "bp"} | parts | {"num_tasks": num_tasks, "num_showings": 1, "metrics": names} | spec
     write_json(run_dir.run_json, {"spec": whole, "seed": seed, "components": dict(components)})
     tasks_done = num_tasks if tasks_done is None else tasks_done
     rng = np.random.default_rng([seed, *experiment.encode()])

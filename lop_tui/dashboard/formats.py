@@ -52,7 +52,7 @@ def with_error(mean: float, error: float) -> str:
         return significant(mean)
     decimals = min(max(0, -math.floor(math.log10(error))), 6)
     if abs(mean) >= 1:
-        decimals = min(decimals, 2)
+        decimals = min(decimals, 3 if abs(mean) < 10 else 2)
     return f"{mean:.{decimals}f} ± {error:.{decimals}f}"
 
 

@@ -182,6 +182,7 @@ def test_numbers_in_words() -> None:
         "0.520 hours",
     ]
     assert [with_error(0.0213, 0.0004), with_error(61.27, 0.4)] == ["0.0213 ± 0.0004", "61.3 ± 0.4"]
+    assert [with_error(1.3281, 0.0012), with_error(61.2734, 0.001)] == ["1.328 ± 0.001", "61.27 ± 0.00"]
 
 
 @pytest.mark.parametrize("size", [(20, 6), (36, 9), (66, 26), (200, 55)])

@@ -1,5 +1,6 @@
 """Problems, methods and metrics that are not installed here, and several problems in one directory."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,21 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
         await settled(pilot)
         shown = pilot.app.export_screenshot().replace("&#160;", " ")
         assert all(title in shown for title in titles)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tmp_path: Path, seed: int) -> None:
+    make_toy(tmp_path, "another", components={"problem": [], "method": {"name": "?"}}, metrics=["a", "b"])
+    make_toy(tmp_path, "nameless", components={}, metrics=[], problem="nameless")
+    rng = random.Random(seed)
+    keys = [*"vvvvecsxbgwrtoOnNaA[]0123+-", "left", "right", "up", "down", "enter", "escape", "escape", "tab"]
+    async with app_showing(read(tmp_path)).run_test(size=rng.choice([(80, 24), (160, 48)])) as pilot:
+        app = await first_frame(pilot)
+        for key in rng.choices(keys, k=60):
+            await pilot.press(key)
+            if rng.random() < 0.3:
+                await settled(pilot)
+            assert app._error is None, key
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
