@@ -190,6 +190,9 @@ def centred(request, monkeypatch) -> Spec:
 
 
 def test_buffers_change_in_training_steps_alone(centred):
+    """Once a step, also if the method computes fresh activations."""
+    if centred.agent == "redo":
+        centred = centred.with_changes(redo_period=1, redo_scores="fresh")
     learner, task = Learner(centred, [0, 3], CPU), task_of([0, 3], 0, 20)
     learner.start_epoch(0, 0)
     before = learner.state()["buffers.mean"].clone()

@@ -169,23 +169,25 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
             assert torch.equal(weight[~allowed[name]], before[name][~allowed[name]]), name
 
 
-def plain_utility(util_type, hidden, weight, following, mean, positions):
+def plain_utility(util_type, hidden, weight, following, mean, above):
     """The protocol's formula for each unit of one seed's layer, unit by unit in double precision.
 
-    hidden: activations (batch, units, ...); weight: (units, inputs, ...); following: the next layer's weight, in whose
-    columns a unit of the last convolution has `positions` places; mean: the corrected running mean, (units,).
+    hidden: activations (batch, outputs, ...); weight: (units, inputs, ...); following: the weight of the layer `above`,
+    in whose columns each output has `positions` places; mean: the corrected running mean, (outputs,).
     """
     found = []
     for unit in range(len(weight)):
         incoming = np.abs(weight[unit]).mean()
-        if following.ndim == 4:
-            columns, places = [following[:, unit]], [hidden[:, unit]]
-        else:
-            columns = [following[:, unit * positions + place] for place in range(positions)]
-            places = list(hidden[:, unit].reshape(len(hidden), positions).T)
+        columns, places, means = [], [], []
+        for output in range(unit, above.copies * len(weight), len(weight)):  # with crelu two outputs a unit
+            for place in range(above.positions):
+                columns.append(following[:, output * above.positions + place])
+                flat = hidden[:, output].reshape(len(hidden), -1)
+                places.append(flat[:, place] if above.positions > 1 else flat)
+                means.append(mean[output])
         outgoing = [np.abs(column).mean() for column in columns]
         size = [np.abs(place).mean() for place in places]
-        change = [np.abs(place - mean[unit]).mean() for place in places]
+        change = [np.abs(place - one).mean() for place, one in zip(places, means, strict=True)]
         zero = np.mean([out * moved for out, moved in zip(outgoing, change, strict=True)])
         found.append(
             {
@@ -200,14 +202,26 @@ def plain_utility(util_type, hidden, weight, following, mean, positions):
     return np.array(found)
 
 
+NETWORK_OPTIONS = [
+    {},
+    {"activation": "crelu"},
+    {"activation": "tanh", "layer_norm": True},
+    {"network": "mlp", "num_features": 6, "activation": "crelu", "layer_norm": True},
+    {"network": "mlp", "num_features": 6, "activation": "tanh"},
+]
+
+
+@pytest.mark.parametrize(
+    "options", NETWORK_OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default"
+)
 @pytest.mark.parametrize("util_type", [one for one in get_args(Utility) if one != "random"])
-def test_each_utility_is_its_formula_unit_by_unit(util_type):
+def test_each_utility_is_its_formula_unit_by_unit(util_type, options):
     decay = 0.8
-    spec = make_spec("cbp", util_type=util_type, decay_rate=decay, maturity_threshold=1000)
+    spec = make_spec("cbp", util_type=util_type, decay_rate=decay, maturity_threshold=1000, **options)
     learner = Learner(spec, [3, 8], CPU)
     mechanism = learner.method
     generator = torch.Generator().manual_seed(1)
-    means, utilities = [0.0] * 5, [0.0] * 5
+    means, utilities = [0.0] * spec.num_hidden, [0.0] * spec.num_hidden
     for step in range(1, 5):
         params = {name: torch.randn(weight.shape, generator=generator) for name, weight in learner.params.items()}
         with torch.no_grad():
@@ -218,9 +232,10 @@ def test_each_utility_is_its_formula_unit_by_unit(util_type):
             h = hidden[i].activation[1].double().numpy()
             weights = [params[f"{one.name}.weight"][1].double().numpy() for one in (layer, following)]
             means[i] = decay * means[i] + (1 - decay) * h.mean((0, *range(2, h.ndim)))
-            new = plain_utility(util_type, h, *weights, means[i] / (1 - decay**step), following.positions)
+            new = plain_utility(util_type, h, *weights, means[i] / (1 - decay**step), following)
             utilities[i] = decay * utilities[i] + (1 - decay) * new
-            np.testing.assert_allclose(mechanism.layer_states[i].utility_SF[1].numpy(), utilities[i], rtol=2e-5)
+            ours, rounding = mechanism.layer_states[i].utility_SF[1].numpy(), 1e-6 * utilities[i].max()
+            np.testing.assert_allclose(ours, utilities[i], rtol=2e-5, atol=rounding)
 
 
 @pytest.mark.parametrize("method", ["cbp", "cbp2"])
