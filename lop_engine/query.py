@@ -58,6 +58,14 @@ def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
     return tuple(view for view in views if query.matches(view))
 
 
+def hint(views: Iterable[RunView], text: str) -> str:
+    """What to write instead where ``method:NAME`` finds nothing because NAME is an experiment's; else ``""``."""
+    experiments = {view.experiment.lower() for view in views}
+    named = [word.removeprefix("method:") for word in text.lower().split() if word.startswith("method:")]
+    found = [name for name in named if name in experiments]
+    return f"; {found[0]} is an experiment: write experiment:{found[0]}" if found else ""
+
+
 def _term(word: str) -> Test:
     body = word.removeprefix("-")
     key, colon, value = body.partition(":")

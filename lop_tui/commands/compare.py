@@ -14,7 +14,7 @@ from lop_engine.analysis.problems import one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.query import filter_runs
+from lop_engine.query import filter_runs, hint
 from lop_engine.runs import RunsReader, Snapshot
 from lop_engine.selection import select
 from lop_tui.commands.comparison_words import (
@@ -113,8 +113,8 @@ def _chosen(request: Request) -> Snapshot:
     snapshot = RunsReader(request.runs_dir).read()
     chosen = filter_runs(snapshot.runs, request.where)
     if snapshot.runs and not chosen:
-        number, place = len(snapshot.runs), request.runs_dir
-        raise UserError(f'compare: --where "{request.where}": matches none of the {number} runs in {place}')
+        place = f"{len(snapshot.runs)} runs in {request.runs_dir}{hint(snapshot.runs, request.where)}"
+        raise UserError(f'compare: --where "{request.where}": matches none of the {place}')
     return replace(snapshot, runs=chosen)
 
 

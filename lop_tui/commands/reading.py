@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lop_engine.errors import UserError
-from lop_engine.query import filter_runs
+from lop_engine.query import filter_runs, hint
 from lop_engine.runs import RunsReader, RunView
 
 
@@ -15,5 +15,7 @@ def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[R
         raise UserError(f"{command}: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
     chosen = filter_runs(runs, where)
     if not chosen:
-        raise UserError(f'{command}: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}')
+        raise UserError(
+            f'{command}: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}{hint(runs, where)}'
+        )
     return chosen, runs

@@ -10,7 +10,7 @@ from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.logs import plain
-from lop_engine.query import filter_runs
+from lop_engine.query import filter_runs, hint
 from lop_engine.runs import RunsReader, RunView
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
@@ -29,11 +29,11 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
         return 0
     console = Console()
     if not snapshot.runs:
-        hint = "start some with lop run CFG, or name another --runs-dir"
-        say(console, f"no runs in {runs_dir}; {hint}")
+        say(console, f"no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
         return 0
     if not views:
-        say(console, f'none of the {len(snapshot.runs)} runs in {runs_dir} matches --where "{where}"')
+        advice = hint(snapshot.runs, where)
+        say(console, f'none of the {len(snapshot.runs)} runs in {runs_dir} matches --where "{where}"{advice}')
         return 0
     problems = by_problem(views)
     for one in problems:

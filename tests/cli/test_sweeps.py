@@ -56,5 +56,8 @@ def test_tables_have_a_column_of_methods_where_the_experiment_s_name_does_not_te
     for command in ("list", "status"):
         [row] = [line for line in lop(command, "--runs-dir", str(tmp_path)).stdout.splitlines() if "mine" in line]
         assert "l2" in row
+    for command in ("list", "status"):
+        done = lop(command, "--where", "method:mine", "--runs-dir", str(tmp_path))
+        assert "mine is an experiment: write experiment:mine" in done.stdout + done.stderr
     assert "method    l2 (L2 regularisation)" in lop("show", "mine", "--runs-dir", str(tmp_path)).stdout
     assert json.loads(lop("show", "mine", "--json", "--runs-dir", str(tmp_path)).stdout)["method"] == "l2"
