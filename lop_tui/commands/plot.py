@@ -258,7 +258,7 @@ def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
         by_method.setdefault((group.experiment, group.method), []).append(group)
     plan.groups = []
     for groups in by_method.values():
-        best = best_at_the_end(groups)
+        best = best_at_the_end(groups, plan.metrics[0] if not plan.problem.headline else None)
         if best and len(groups) > 1:
             plan.notes.append(_why(best, len(groups)))
         plan.groups.append(best.group if best else groups[0])
@@ -267,11 +267,12 @@ def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
 
 
 def _why(best: Summary, num_settings: int) -> str:
-    measure = best.metric
+    measure, experiment, method = best.metric, best.group.experiment, best.group.method
+    name = experiment if experiment == method else f"{experiment} ({method})"
     value = " ".join(filter(None, (short_value(best.last, measure.scale), measure.unit)))
     article = "an" if measure.title[:1] in "aeiou" else "a"
     return (
-        f"{best.group.experiment}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
+        f"{name}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
         f"with {article} {measure.title} of {value} over the last tenth of its tasks"
     )
 

@@ -52,12 +52,12 @@ def report_runs(request: Request) -> int:
 
 
 def _baseline(groups: list[Group], name: str) -> Group:
-    """The group that is named so, as a label or as experiment/setting; by default backprop, or else the first."""
-    by_name = {f"{group.experiment}/{group.setting}": group for group in groups}
+    """The group of that name: a label, experiment/setting or method; by default backprop, or else the first group."""
+    by_name = {group.method: group for group in reversed(groups)}
+    by_name |= {f"{group.experiment}/{group.setting}": group for group in groups}
     by_name |= {group.label: group for group in groups}
     if not name:
-        backprop = (group for group in groups if group.method == _USUAL_BASELINE)
-        return by_name.get(_USUAL_BASELINE) or next(backprop, groups[0])
+        return by_name.get(_USUAL_BASELINE, groups[0])
     if name not in by_name:
         labels = [group.label for group in groups]
         raise UserError(f'report: --baseline "{name}"{did_you_mean(name, labels)}: choose one of {", ".join(labels)}')

@@ -176,6 +176,16 @@ def test_what_draws_or_averages_shows_one_problem_and_says_how_to_switch(runs_di
     assert "fit agent" not in page
 
 
+def test_a_report_compares_with_backprop_or_with_the_method_that_is_named(runs_dir):
+    where = ["--where", "problem:toy_regression", "--runs-dir", runs_dir]
+    lop("report", "-o", "page.html", *where)
+    assert "Against fit agent=bp, seed by seed" in Path("page.html").read_text()
+    lop("report", "-o", "page.html", "--baseline", "toy_decay", *where)
+    page = Path("page.html").read_text()
+    assert "Against fit agent=toy_decay, seed by seed" in page
+    assert "Online error minus that of fit agent=toy_decay: mean over pairs" in page
+
+
 def test_compare_takes_the_headline_of_its_groups_problem_and_refuses_two_problems(runs_dir, monkeypatch, capsys):
     shown = lop("compare", "fit/agent=bp", "fit/agent=toy_decay", "--runs-dir", runs_dir)
     assert "fit agent=toy_decay - fit agent=bp: online error" in shown
