@@ -195,6 +195,7 @@ class Spec:
         self._fields = _validated(self.parts, values)
         optimizer = {"opt": self.parts.optimizer.name} if self.parts.optimizer else {}
         self._values = {key: value for fields in self._fields for key, value in fields} | optimizer
+        self._hash = hash(hashable(self._values))
         _check_metrics(self)
 
     def __getattr__(self, key: str) -> Any:
@@ -210,7 +211,7 @@ class Spec:
         return isinstance(other, Spec) and self._values == other._values
 
     def __hash__(self) -> int:
-        return hash(hashable(self._values))
+        return self._hash  # runs are looked up by it, a hundred thousand in a sweep
 
     def __repr__(self) -> str:
         return f"Spec({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"

@@ -115,7 +115,7 @@ def test_a_second_command_waits_for_a_free_core(here, start):
 def test_the_closing_table_counts_all_seeds_of_a_setting(here):
     write_config(here / "bp.json", num_tasks=2, agent="bp")
     assert lop("run", "bp.json", "--seeds", "1").returncode == 0
-    row = "│ bp     │     3 │     2 │"
+    row = "│ bp         │     3 │     2 │"
     assert row in lop("run", "bp.json", "--seeds", "1,2").stdout
     last = max(find_runs(here / "runs"))
     last.write_status(replace(last.read_status(), state="stopped"))
