@@ -1,5 +1,6 @@
 """Runs of several problems in one directory: a view shows one problem at a time."""
 
+import re
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class OneProblem:
             return ""
         shown = f"{self.problem.title} alone ({_runs(len(self.runs))})"
         theirs = ", ".join(
-            f'--where "problem:{name}" for {seen.problem(name).title} ({_runs(number)})' for name, number in self.others
+            f'--where "{only(name)}" for {seen.problem(name).title} ({_runs(number)})' for name, number in self.others
         )
         return f"showing {shown}; {theirs}"
 
@@ -86,6 +87,11 @@ def _problem_names(runs: Sequence[RunView]) -> list[str | None]:
 
 def _of_problem(runs: Sequence[RunView], names: Container[str | None]) -> tuple[RunView, ...]:
     return tuple(run for run, name in zip(runs, _problem_names(runs), strict=True) if name in names)
+
+
+def only(problem: str) -> str:
+    """The filter that lets through the runs of a problem, given its name; ``?`` for what has a meaning in filters."""
+    return "problem:" + re.sub(r"[^\w.+-]", "?", problem)
 
 
 def _runs(number: int) -> str:

@@ -16,6 +16,7 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
+from lop_engine.analysis.problems import only
 from lop_engine.errors import why
 from lop_engine.query import parse_query
 from lop_engine.runs import Snapshot
@@ -251,7 +252,7 @@ class Dashboard(App[bool]):
         arguments = [metric, "--output", str(view.runs_dir / f"{metric}-{datetime.now():%Y-%m-%d-%H%M%S}.png")]
         if view.charts:
             arguments += ["--bin", str(view.charts[0].bin_size)]
-        of_problem = f"problem:{view.shown.problem.name.replace(' ', '?')}" if view.shown.others else ""
+        of_problem = only(view.shown.problem.name) if view.shown.others else ""
         if where := f"{settings.query} {of_problem}".strip():
             arguments += ["--where", where]
         window = self.wants.window

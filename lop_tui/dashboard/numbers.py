@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.analysis import Group
+from lop_engine.rundir import RunDir
 from lop_tui.dashboard.drawing.chart import Line
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import Row, count_states
@@ -18,10 +19,10 @@ def as_dict(*views: View) -> dict[str, Any]:
         views: the same moment, a view a problem; one at least.
     """
     runs = list(dict.fromkeys(run for view in views for run in view.runs))
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[RunDir, dict[str, Any]] = {}  # by the first run: a view may repeat runs that cannot be read
     for view in views:
         for row, group in zip(view.rows, view.groups, strict=True):
-            settings.setdefault(row.label, _setting(view, row, group))
+            settings.setdefault(group.runs[0].dir, _setting(view, row, group))
     return {
         "runs_dir": str(views[0].runs_dir),
         "phase": _phase(view.phase for view in views),

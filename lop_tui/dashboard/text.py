@@ -83,7 +83,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
 
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
-    lines = [Text(f"{view.runs_dir}  {view.num_runs} runs: ").append(states)] if view.num_runs else []
+    lines = [Text(f"{view.runs_dir}  {plural(view.num_runs, 'run')}: ").append(states)] if view.num_runs else []
     lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]

@@ -203,6 +203,45 @@ def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, 
     assert found["fast"]["method"] == "dropout"
 
 
+def test_a_setting_with_seeds_of_two_problems_is_two(tmp_path: Path) -> None:
+    make_toy(tmp_path, "mixed", 0)
+    make_toy(tmp_path, "mixed", 1, components=STREAM)
+    make_toy(tmp_path, "mixed", 2, components=STREAM)
+    found = read_numbers(tmp_path)["settings"]
+    assert [(one["problem"], one["seeds"]) for one in found] == [("toy_stream", [1, 2]), ("toy_regression", [0])]
+    (row,) = build_view(read(tmp_path)).rows
+    assert (row.tasks_total, row.value_seeds) == (80, "")
+
+
+def test_runs_that_cannot_be_read_are_counted_once(tmp_path: Path, three_problems: Snapshot) -> None:
+    broken = make_toy(tmp_path, "broken")
+    broken.run_json.write_text("[")
+    found = read_numbers(tmp_path)
+    assert sum(found["states"].values()) == 9
+    assert [one["label"] for one in found["settings"]] == ["bp", "broken", "cbp", "fast", "stream"]
+    assert [notice["run"] for notice in found["notices"]] == ["broken/default/seed_000"]
+
+
+def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", 0)
+    make_run(tmp_path, "bp", 1)
+    make_toy(tmp_path, components={**REGRESSION, "problem": {**REGRESSION["problem"], "name": "a b\x1b[31m"}})
+    text = render_once(tmp_path, 160, 40, coloured=False)
+    assert "\x1b" not in text
+    assert '--where "problem:a?b??31m"' in text
+    assert render_once(tmp_path, 160, 40, coloured=False, query="problem:a?b??31m").startswith(f"{tmp_path}  1 run:")
+
+
+async def test_a_figure_is_of_the_problem_and_the_range_that_are_shown(three_problems: Snapshot) -> None:
+    async with app_showing(three_problems, settings=Settings(problem="toy_regression")).run_test() as pilot:
+        app = await first_frame(pilot)
+        app.wants = replace(app.wants, window=(2000.0, 10_000.0))
+        arguments = app._plot_arguments()
+        assert arguments[0] == "squared_error"
+        assert arguments[arguments.index("--where") + 1] == "problem:toy_regression"
+        assert arguments[arguments.index("--tasks") + 1] == "4-20"
+
+
 async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
     kept: list[Settings] = []
     async with app_showing(three_problems, keep=kept.append).run_test(size=(160, 48)) as pilot:
