@@ -162,7 +162,8 @@ def _verdicts(finding: Finding) -> Table:
         for verdict in finding.verdicts
         if not verdict.missing
     ]
-    caption = "Test accuracy in %, differences in points; means over seeds (n), 95 % intervals by Student's t."
+    measure = seen.metric(finding.protocol.metric)
+    caption = f"{_named(measure)}, differences in points; means over seeds (n), 95 % intervals by Student's t."
     return Table(["claim", "measured", "95 % interval", "n", "verdict"], rows, caption, numbers=False)
 
 
