@@ -57,6 +57,8 @@ class RunView:
     """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
     components: Mapping[str, Any] = field(default_factory=dict)
     """What run.json says of the components, see `seen.described`; empty in those of older versions."""
+    code: tuple[tuple[str, str], ...] = ()
+    """Name and checksum of each file of the run's own components, those of an earlier state first."""
 
     @property
     def experiment(self) -> str:
@@ -190,6 +192,7 @@ class _RunReader:
         self._is_ours = True
         self._spec: dict[str, Any] = {}
         self._components: dict[str, Any] = {}
+        self._code: tuple[tuple[str, str], ...] = ()
         self._status = RunStatus()
         self._tail = TableTail(run_dir.tasks_json)
         self._restarts = 0
@@ -235,7 +238,7 @@ class _RunReader:
     def _view(
         self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
     ) -> RunView:
-        columns = self._columns.nulls, self._components
+        columns = self._columns.nulls, self._components, self._code
         return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, *columns)
 
     def _metrics(self) -> list[str]:
@@ -262,10 +265,21 @@ class _RunReader:
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
             self._spec, self._stamps[0] = spec, stamps[0]
             self._components = components if isinstance(components, dict) else {}
+            self._code = _code(config)
             seen.remember(components)
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)
+
+
+def _code(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """`RunView.code` of a run.json; empty if it is not well-formed there."""
+    earlier, files = config.get("earlier_files", []), config.get("files", [])
+    try:
+        modules = [one for state in (*earlier, files) for group in state for one in group]
+        return tuple((Path(one["path"]).name, str(one["sha256"])) for one in modules)
+    except (TypeError, KeyError):
+        return ()
 
 
 def _name(components: Mapping[str, Any], kind: str) -> object:

@@ -14,6 +14,7 @@ from lop_tui import cli_components, cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,
     WHERE,
+    AcceptCodeChange,
     Commands,
     Device,
     Launcher,
@@ -23,8 +24,10 @@ from lop_tui.cli_options import (
     Selectors,
     Slurm,
     Stage,
+    UseStoredCode,
     Where,
     Workers,
+    code_choice,
 )
 
 app = Commands(
@@ -74,6 +77,8 @@ def run(
     estimate: Annotated[
         bool, typer.Option(" /--no-estimate", help="With --dry-run: do not measure how long it would take.")
     ] = True,
+    accept_code_change: AcceptCodeChange = False,
+    use_stored_code: UseStoredCode = False,
 ) -> None:
     """Train every setting and seed of one or more experiments; go on with what was begun."""
     from lop_tui.commands.cluster import Launching
@@ -96,6 +101,7 @@ def run(
         dry_run,
         estimate,
         Launching.typed(launcher, slurm, stage),
+        code_choice(accept_code_change, use_stored_code),
     )
     raise typer.Exit(run_experiments(request))
 
@@ -172,6 +178,8 @@ def resume(
     stage: Stage = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Train in the background and return.")] = False,
+    accept_code_change: AcceptCodeChange = False,
+    use_stored_code: UseStoredCode = False,
 ) -> None:
     """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
     from lop_tui.commands.cluster import Launching
@@ -179,7 +187,8 @@ def resume(
     from lop_tui.commands.resume import resume as resume_runs
 
     launching = Launching.typed(launcher, slurm, stage)
-    means = Means(device, workers, seeds_per_worker, retries, watch, detach, launching)
+    code = code_choice(accept_code_change, use_stored_code)
+    means = Means(device, workers, seeds_per_worker, retries, watch, detach, launching, code)
     raise typer.Exit(resume_runs(runs_dir, runs or [], means))
 
 

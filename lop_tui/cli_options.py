@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -93,3 +93,20 @@ WHERE = typer.Option(
     show_default=False,
 )
 Where = Annotated[str, WHERE]
+
+
+AcceptCodeChange = Annotated[
+    bool,
+    typer.Option("--accept-code-change", help="Continue runs whose component files have changed; run.json records it."),
+]
+UseStoredCode = Annotated[
+    bool,
+    typer.Option("--use-stored-code", help="Continue such runs with the copies of their files from when they began."),
+]
+
+
+def code_choice(accept: bool, stored: bool) -> Literal["refuse", "accept", "stored"]:
+    """What to do with runs whose component files have changed. Raises UserError."""
+    if accept and stored:
+        raise UserError("--accept-code-change or --use-stored-code? Choose one")
+    return "accept" if accept else "stored" if stored else "refuse"

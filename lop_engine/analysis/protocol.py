@@ -13,13 +13,13 @@ ABSENT = object()
 
 
 def refuse_mixed(groups: Iterable[Group]) -> None:
-    """Refuse groups whose seeds differ in more than the seed.
+    """Refuse groups whose seeds differ in more than the seed: in a key, or in the code of their own components.
 
     Keys that never change a run's numbers may differ, and so may how long it is and what is measured of it. A run
     whose spec cannot be read is passed over.
 
     Raises:
-        UserError: naming the two runs, the first key that differs and both values.
+        UserError: naming the two runs, and the first key that differs with both values, or the files.
     """
     for group in groups:
         runs = [run for run in group.runs if run.spec]
@@ -28,6 +28,12 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
                 raise UserError(
                     f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {_said(theirs)} "
                     f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
+                )
+            if run.code != runs[0].code:
+                files = ", ".join(sorted({name for name, _ in set(run.code) ^ set(runs[0].code)}))
+                raise UserError(
+                    f"{run.dir.name} and {runs[0].dir.name} were trained by different code ({files}); "
+                    f'leave one out (--where "-seed:{run.seed}")'
                 )
 
 

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from lop_engine.bench.jobs import Call, Jobs, curvature_gflop, matrix_side, step_gflop
 from lop_engine.device import prepare_device
 from lop_engine.experiment.spec import validate
+from lop_engine.run_code import CodeFile, load_components
 
 
 class Child:
@@ -29,8 +31,9 @@ class Child:
     def __exit__(self, *ending: object) -> None:
         self._ends.close()
 
-    def make(self, name: str, job: str, spec: dict[str, Any], num_seeds: int) -> dict[str, Any]:
+    def make(self, name: str, job: str, spec: dict[str, Any], num_seeds: int, files: list[str]) -> dict[str, Any]:
         """Prepare a job under a name, and do it once; answer with what is known of it beforehand."""
+        load_components([CodeFile(Path(path), "") for path in files])
         validated = validate(spec, "bench")
         self._calls[name] = Jobs(validated, num_seeds, self.device, self._ends).make(job)
         self.run(name, 1)

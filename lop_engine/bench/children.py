@@ -14,6 +14,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import worker_environment
 from lop_engine.launch.devices import place
+from lop_engine.run_code import files_of
 
 GRACE_S = 10
 
@@ -61,7 +62,8 @@ class Children:
 
     def make(self, name: str, job: str, spec: Spec, num_seeds: int = 1) -> dict[str, Any]:
         """Prepare a job (`jobs.Jobs`) under a name. Raises LaunchError if it cannot be done."""
-        return self._ask(do="make", name=name, job=job, spec=spec.to_dict(), num_seeds=num_seeds)[0]
+        files = [group[0]["path"] for group in files_of(spec)]
+        return self._ask(do="make", name=name, job=job, spec=spec.to_dict(), num_seeds=num_seeds, files=files)[0]
 
     def run(self, name: str, count: int = 1) -> float:
         """Mean milliseconds of a job, done `count` times by each child at once."""

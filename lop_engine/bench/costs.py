@@ -146,7 +146,7 @@ def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, 
     others = seconds("metrics", metrics=fast) if fast else 0.0
     if not slow:
         return others, 0.0
-    in_task = spec.parts.problem.examples_per_task(spec)
+    in_task = spec.parts.problem.num_examples(spec)
     num_examples = min(spec.curvature_images or in_task, in_task)
     sampled = min(num_examples, _SAMPLE_IMAGES)
     return others, seconds("metrics", metrics=slow, curvature_images=sampled) * num_examples / sampled

@@ -97,6 +97,8 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def file_of(component: Component) -> str:
     """The file of a component's code; "" if it has none or that is not found. Imports no more than its package."""
+    if component.modules:
+        return component.modules[0].path
     module = component.code.partition(":")[0]
     package, *parts = module.split(".")
     spec = importlib.util.find_spec(package) if package else None

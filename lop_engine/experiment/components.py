@@ -18,6 +18,18 @@ Unit = Literal["%", ""]
 Better = Literal["higher", "lower"]
 
 
+Count = int | str | Callable[[Any], int]
+"""A number; or the key that holds it; or a function that computes it from a `Spec`, or from a component's own keys."""
+
+
+def count_of(count: Count, keys: Any) -> int:
+    """The number that a `Count` stands for."""
+    if isinstance(count, int):
+        return count
+    number: int = getattr(keys, count) if isinstance(count, str) else count(keys)
+    return number
+
+
 def is_log(scale: Scale) -> bool:
     return scale.startswith("log")
 
@@ -25,6 +37,14 @@ def is_log(scale: Scale) -> bool:
 def factor_of(scale: Scale) -> int:
     """The factor from a recorded value to the units of the scale."""
     return 100 if scale.endswith("percent") else 1
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file of a user's own component."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +65,10 @@ class Component:
     """Its own keys."""
     needs: frozenset[Need] = frozenset()
     provides: frozenset[Need] = frozenset()
-    code: str = ""
-    """``module:attribute`` that builds it. May import torch; only a worker loads it."""
+    code: Any = ""
+    """What builds it: ``module:attribute``, which only a worker loads; or, in a user's own file, the object itself."""
+    modules: tuple[Module, ...] = ()
+    """The files that it is made of, the one that describes it first; empty for lop's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +90,9 @@ class Problem(Component):
     headline alone."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of the experiment's own keys that it may leave out."""
-    examples_per_task: Callable[[Any], int]
+    examples_per_task: Count
     """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
-    test_examples_per_task: Callable[[Any], int] = lambda spec: 0
+    test_examples_per_task: Count = 0
     """The same of its test examples."""
     shapes: Callable[[Any], tuple[tuple[int, ...], int]] | None = None
     """Shape of an example's input, and number of outputs, given a `Spec`; None if only the code knows them. A GPU's
@@ -82,6 +104,14 @@ class Problem(Component):
     torch. Empty for problems that read no files."""
     claims: str = ""
     """Module whose PROTOCOLS hold published results (`lop_engine.claims.Protocol`); empty if there are none."""
+
+    def num_examples(self, spec: Any) -> int:
+        """`examples_per_task` of a spec."""
+        return count_of(self.examples_per_task, spec)
+
+    def num_test_examples(self, spec: Any) -> int:
+        """`test_examples_per_task` of a spec."""
+        return count_of(self.test_examples_per_task, spec)
 
 
 @dataclass(frozen=True)
@@ -100,7 +130,7 @@ class Network(Component):
 
     key: ClassVar[str] = "network"
 
-    num_hidden: Callable[[Any], int]
+    num_hidden: Count
     """Hidden layers, given the network's own fields."""
     size: Callable[[Any, tuple[int, ...], int], Size] | None = None
     """Given the network's own fields, the shape of an input and the number of outputs; None if only the code knows."""

@@ -43,6 +43,10 @@ class Registry(Mapping[str, C], Generic[C]):
     def __contains__(self, name: object) -> bool:
         return name in self._known
 
+    def add(self, component: C) -> None:
+        """Make a component known in this process, in place of one of the same name."""
+        self._known[component.name] = component
+
     @property
     def built_in(self) -> tuple[str, ...]:
         return self._built_in
@@ -90,6 +94,11 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "metrics": METRICS,
 }
 """By the key that chooses a component of the kind."""
+
+
+def known_kind(component: Component) -> Registry[Any]:
+    """The registry of a component's kind."""
+    return REGISTRIES[component.key]
 
 
 def known(registry: Registry[C], name: str, what: str) -> C:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment import reference
+from lop_engine.experiment.component_files import with_files
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
 from lop_engine.experiment.shipped import find_config
@@ -59,7 +60,7 @@ def load_runs(
     if "problem" not in raw | typed:
         raw["problem"] = _problem(raw, str(path))
         source["problem"] = str(path)
-    raw = raw | typed
+    raw = with_files(raw | typed, path.parent.absolute(), source)
     collected = notes if notes is not None else []
     raw = check_keys(raw, str(path), source, collected)
     if "class_order" in raw:

@@ -44,7 +44,7 @@ def described(spec: Spec) -> dict[str, Any]:
     found["defaults"] = {key: value for key, value in spec.defaults.items() if key in spec.to_dict()}
     found["steps_per_task"] = spec.steps_per_task
     if parts.problem.x_unit != "tasks":
-        found["x_per_task"] = parts.problem.examples_per_task(spec) * spec.num_showings
+        found["x_per_task"] = parts.problem.num_examples(spec) * spec.num_showings
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError, did_you_mean
-from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem
+from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem, count_of
 from lop_engine.experiment.fields import Fields, Flag, Int, NumberText
 from lop_engine.experiment.mistakes import explain, shown, unknown_keys
 from lop_engine.experiment.reference import DEFAULT, problem_of
@@ -245,12 +245,12 @@ class Spec:
     @property
     def num_hidden(self) -> int:
         """Hidden layers of the network."""
-        return self.parts.network.num_hidden(self._fields[2])
+        return count_of(self.parts.network.num_hidden, self._fields[2])
 
     @property
     def steps_per_epoch(self) -> int:
         """Mini-batches an epoch, the short last one included; 0 until the number of examples is known."""
-        num_steps: int = -(-self.parts.problem.examples_per_task(self) // self.mini_batch_size)
+        num_steps: int = -(-self.parts.problem.num_examples(self) // self.mini_batch_size)
         return num_steps
 
     @property

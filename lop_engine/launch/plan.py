@@ -119,9 +119,9 @@ def seed_bytes_on_gpu(spec: Spec) -> int:
         return 0
     input_shape, num_outputs = problem.shapes(spec)
     size = network.size(spec.own(network.fields), input_shape, num_outputs)
-    example, num_train = 4 * prod(input_shape), problem.examples_per_task(spec)
+    example, num_train = 4 * prod(input_shape), problem.num_examples(spec)
     # As stored (a byte a value), as seen, and in the epoch's order.
-    task = (num_train + problem.test_examples_per_task(spec)) * example * 9 // 4
+    task = (num_train + problem.num_test_examples(spec)) * example * 9 // 4
     directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and their making
     activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
     numbers = size.num_parameters

@@ -20,6 +20,7 @@ from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.locks import hold, trained_error
 from lop_engine.records import ENDED, RunStatus
+from lop_engine.run_code import code_files, files_of, keep_copies, spec_to_train
 from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
@@ -180,7 +181,7 @@ def take_up(
     """
     for run_dir in run_dirs:
         with _advice(run_dir):
-            validate(run_dir.read_spec(), str(run_dir.run_json))
+            spec_to_train(run_dir)
     taken = set()
     with Claims(job_options, handed_over) as claims:
         for run_dir in sorted(run_dirs):
@@ -239,6 +240,7 @@ def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
         if run_dir.path.exists():
             run_dir.clear()  # left behind by a command that was killed
         run_dir.path.mkdir(parents=True)
+        keep_copies(run_dir, files_of(run.spec))
         run_dir.write_status(replace(status, num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings))
         write_json(run_dir.run_json, _run_config(run), durable=True)
     except OSError as error:
@@ -263,6 +265,7 @@ def _run_config(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "method": run.spec.method,
         "components": described(run.spec),
+        **({"files": files} if (files := files_of(run.spec)) else {}),
         "spec": run.spec.to_dict(),
         "created_at": time.time(),
         "host": socket.gethostname(),
@@ -286,6 +289,7 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"{run_dir.name}: was imported, so it has no weights to resume from; "
             f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
+    code_files(run_dir, run_dir.read_config())
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).to_dict()
     new = spec.to_dict()
     keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]

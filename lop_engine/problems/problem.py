@@ -43,7 +43,7 @@ class Problem:
     @property
     def num_examples(self) -> int:
         """Training examples of a task."""
-        return self.spec.parts.problem.examples_per_task(self.spec)
+        return self.spec.parts.problem.num_examples(self.spec)
 
     def loss(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor:
         """Mean loss of each seed over its batch, (S,)."""

@@ -29,6 +29,7 @@ from lop_engine.experiment.spec import Spec, validate
 from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, LockedError, hold, other_launcher
 from lop_engine.processes import start_of
 from lop_engine.records import State
+from lop_engine.run_code import code_files, load_components
 from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
 from lop_engine.scheduler import own_job
@@ -209,6 +210,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
+    load_components([file for run_dir in run_dirs[:1] for file in code_files(run_dir, run_dir.read_config())])
     specs = [validate(run_dir.read_spec(), str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
         if spec != specs[0]:

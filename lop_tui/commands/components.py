@@ -1,10 +1,12 @@
 """`lop methods`, `lop problems`, `lop networks` and `lop metrics`: what an experiment file can name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
 from lop_engine.experiment.catalogue import Key, as_dict, file_of, keys_of
+from lop_engine.experiment.component_files import component_of
 from lop_engine.experiment.components import Component, Method, Metric, Problem
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.registry import OPTIMIZERS, REGISTRIES, known
@@ -23,7 +25,7 @@ _INDENT = 11
 def show_components(command: str, name: str | None, as_json: bool) -> int:
     """List the components of a kind, or describe one. Raises ConfigError if there is none of that name."""
     registry = REGISTRIES[KEYS[command]]
-    chosen: Sequence[Component] = [known(registry, name, f"lop {command}")] if name else registry.all()
+    chosen: Sequence[Component] = [_named(command, name)] if name else registry.all()
     if as_json:
         print_json([as_dict(one) for one in chosen])
         return 0
@@ -34,6 +36,12 @@ def show_components(command: str, name: str | None, as_json: bool) -> int:
     console.print(_list(chosen, console.width))
     say(console, f"lop {command} NAME describes one")
     return 0
+
+
+def _named(command: str, name: str) -> Component:
+    """The component of that name, or of that file."""
+    own = component_of(name, KEYS[command], Path.cwd(), f"lop {command}")
+    return own or known(REGISTRIES[KEYS[command]], name, f"lop {command}")
 
 
 def _list(chosen: Sequence[Component], width: int) -> Table:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine.errors import LaunchError
-from lop_engine.experiment.spec import Spec, validate
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
 from lop_engine.launch.slurm import Submission
 from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
+from lop_engine.run_code import Choice, settle_code, spec_to_train
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.scheduler import Scheduler, has_job
@@ -33,6 +34,7 @@ class Means:
     watch: bool
     detach: bool
     launching: Launching = HERE
+    code: Choice = "refuse"
 
 
 def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
@@ -47,7 +49,8 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
         say_taken()
         say(console, "nothing to resume")
         return 2 if any(_holder(view) and not view.status.job for view in chosen) else 0
-    specs = {view.dir: validate(dict(view.spec), str(view.dir.run_json)) for view in waiting}
+    settle_code(_dirs(waiting), means.code)
+    specs = {view.dir: spec_to_train(view.dir) for view in waiting}
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]

@@ -16,6 +16,7 @@ from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepa
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
+from lop_engine.run_code import Choice, settle_code
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView, without_garbage_collection
 from lop_tui.commands.background import detach, handed_over, say_taken
@@ -56,6 +57,7 @@ class Request:
     dry_run: bool
     estimate: bool = True
     launching: Launching = HERE
+    code: Choice = "refuse"
 
 
 def run_experiments(request: Request) -> int:
@@ -94,6 +96,8 @@ def run_experiments(request: Request) -> int:
         _plan(request, _specs(request, runs))
         if not request.launching.launcher and not request.fresh:
             refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
+    if not request.fresh:
+        settle_code([RunDir.of(request.runs_dir, run) for run in runs], request.code)
     prepared = prepare_run_dirs(
         request.runs_dir, runs, request.fresh, handed_over(), cluster.typed if cluster else None
     )

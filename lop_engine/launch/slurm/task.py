@@ -20,7 +20,6 @@ from typing import Any
 from submitit.helpers import DelayedSubmission
 
 from lop_engine.errors import DataError, StoreError, UserError
-from lop_engine.experiment.spec import validate
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Resources, plan_runs
@@ -28,6 +27,7 @@ from lop_engine.launch.slurm.images import has_images, look_at, node, worker_opt
 from lop_engine.locks import hold
 from lop_engine.processes import this_process
 from lop_engine.records import State
+from lop_engine.run_code import spec_to_train
 from lop_engine.run_files import log
 from lop_engine.rundir import RunDir
 from lop_engine.scheduler import mark_own_job, own_job
@@ -79,7 +79,7 @@ class ArrayTask:
             DataError: this node has no images to train on.
         """
         try:
-            spec = validate(wanted[0].read_spec(), str(wanted[0].run_json))
+            spec = spec_to_train(wanted[0])
         except (OSError, UserError):
             return []  # the worker's to say
         if not has_images(spec):

@@ -1,0 +1,177 @@
+"""A user's own components: ``"agent": "./my_method.py"``, a Python file beside the experiment file.
+
+The file is never executed here. A child process does (`lop_engine.describe`), and answers with its descriptions as
+JSON; the worker that trains executes it again. `:Name` after the path chooses one of several descriptions.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import ConfigError, did_you_mean, why
+from lop_engine.experiment.components import Component, Method, Metric, Module, Network, Problem
+from lop_engine.experiment.mistakes import shown
+from lop_engine.experiment.registry import REGISTRIES, known_kind
+from lop_engine.experiment.schema import fields_of
+
+LIMIT_S = 60.0
+"""Longest time to import a file. PyTorch alone takes seconds."""
+
+KINDS: Mapping[str, type[Component]] = {"problem": Problem, "network": Network, "agent": Method, "metrics": Metric}
+"""By the key of an experiment file that may name a file."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """``my_method.py:Name``, as it was typed."""
+
+    path: Path
+    name: str
+    """Empty if the file has one description of the kind."""
+
+
+def with_files(raw: Mapping[str, Any], directory: Path, source: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keys of an experiment with names in place of files, whose components are then registered.
+
+    Args:
+        directory: that paths in the experiment file are relative to; those of ``--set`` are to the working directory.
+    Raises:
+        ConfigError: a file cannot be imported, or describes no component of the kind.
+    """
+    named = dict(raw)
+    bases = {key: Path.cwd() if source.get(key) == "--set" else directory for key in KINDS}
+    describe_files(path for key in KINDS for path in _paths(raw.get(key), bases[key]))
+    for key, base in bases.items():
+        value = raw.get(key)
+        if isinstance(value, list):
+            named[key] = [_name(one, key, base, source.get(key, "")) for one in value]
+        elif value is not None:
+            named[key] = _name(value, key, base, source.get(key, ""))
+    return named
+
+
+def _paths(value: Any, base: Path) -> Iterator[Path]:
+    """The files that exist among the values of a key."""
+    for one in value if isinstance(value, list) else [value]:
+        typed = _typed(one)
+        path = (base / typed.path.expanduser()).resolve() if typed else None
+        if path and path.is_file():
+            yield path
+
+
+def component_of(value: Any, key: str, base: Path, where: str) -> Component | None:
+    """The component of a file, if that is what a value names. Raises ConfigError."""
+    typed = _typed(value)
+    if typed is None:
+        return None
+    path = (base / typed.path.expanduser()).resolve()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
+        raise ConfigError(f'{where}: key "{key}": {shown(value)}: {why(error)}{near}') from None
+    return _chosen(register(path, hashlib.sha256(content).hexdigest()), key, typed, f"{where}: {path}")
+
+
+def _name(value: Any, key: str, base: Path, where: str) -> Any:
+    found = component_of(value, key, base, where)
+    return found.name if found else value
+
+
+def _typed(value: Any) -> Typed | None:
+    """A path, if that is what a value is: it ends in .py, perhaps with :Name behind."""
+    if not isinstance(value, str):
+        return None
+    path, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
+    return Typed(Path(path), name if colon else "") if path.endswith(".py") else None
+
+
+def _chosen(found: Sequence[Component], key: str, typed: Typed, where: str) -> Component:
+    of_kind = [one for one in found if one.key == key]
+    kind = REGISTRIES[key].kind
+    if typed.name:
+        for one in of_kind:
+            if one.name == typed.name:
+                return one
+        raise ConfigError(f"{where}: describes no {kind} {typed.name}{_list(of_kind)}")
+    if len(of_kind) == 1:
+        return of_kind[0]
+    if of_kind:
+        raise ConfigError(f"{where}: describes several {kind}s{_list(of_kind)}; write {typed.path}:NAME")
+    raise ConfigError(f"{where}: describes no {kind}{_list(found)}")
+
+
+def _list(found: Sequence[Component]) -> str:
+    return f" (there are {', '.join(f'{one.key} {one.name}' for one in found)})" if found else ""
+
+
+#: What a child process said of files, by path and checksum.
+_answers: dict[tuple[Path, str], dict[str, Any]] = {}
+
+
+def describe_files(paths: Iterable[Path]) -> None:
+    """Have one child process describe files, for `register`. Raises ConfigError."""
+    wanted = {(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths}
+    unknown = sorted(wanted - _answers.keys())
+    if unknown:
+        _answers.update(zip(unknown, _ask([path for path, _ in unknown]), strict=True))
+
+
+def register(path: Path, sha256: str) -> tuple[Component, ...]:
+    """Register the components of a file, which a child process describes, for this process. Raises ConfigError."""
+    if (path, sha256) not in _answers:
+        _answers[path, sha256] = _ask([path])[0]
+    answer = _answers[path, sha256]
+    if "error" in answer:
+        raise ConfigError(f"{path}: {answer['error']}")
+    modules = tuple(Module(one["path"], one["sha256"]) for one in answer["modules"])
+    found = tuple(_component(one, modules) for one in answer["components"])
+    for one in found:
+        registry = known_kind(one)
+        if one.name in registry.built_in:
+            raise ConfigError(f"{path}: {registry.kind} {one.name}: lop has one of that name; choose another name")
+        registered = registry.get(one.name)
+        if registered is not None and registered.modules[:1] != one.modules[:1]:
+            places = f"{registered.modules[0].path} and {path}" if registered.modules else str(path)
+            raise ConfigError(f"{places}: both describe {registry.kind} {one.name}; rename one")
+        registry.add(one)
+    return found
+
+
+def _ask(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    command = [sys.executable, "-P", "-m", "lop_engine.describe", *map(str, paths)]
+    named = ", ".join(map(str, paths))
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{named}: cannot be imported: not done after {LIMIT_S:g} s") from None
+    try:
+        content = json.loads(answer.stdout.strip().splitlines()[-1])
+        assert isinstance(content, list)
+    except (IndexError, ValueError):
+        last = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
+        raise ConfigError(f"{named}: cannot be imported: {last}") from None
+    return content
+
+
+def _component(content: Mapping[str, Any], modules: tuple[Module, ...]) -> Component:
+    values = {name: value for name, value in content.items() if name not in ("key", "fields")}
+    for name in ("needs", "provides"):
+        values[name] = frozenset(values.get(name, ()))
+    for name in ("metrics", "charts", "together", "takes"):
+        if name in values:
+            values[name] = tuple(values[name])
+    return KINDS[content["key"]](**values, fields=fields_of(content["name"], content["fields"]), modules=modules)
+
+
+def modules_of(components: Iterable[Component]) -> list[dict[str, str]]:
+    """What run.json says of the files of components: paths and checksums, each file once."""
+    modules = dict.fromkeys(module for one in components for module in one.modules)
+    return [{"path": module.path, "sha256": module.sha256} for module in modules]

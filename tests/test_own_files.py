@@ -1,0 +1,283 @@
+"""A user's own components: files beside the experiment file, the source of lop untouched."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pydantic import BeforeValidator
+
+from lop_engine.errors import ConfigError
+from lop_engine.experiment import component_files
+from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, REGISTRIES
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.schema import fields_of, schema_of
+from lop_engine.rundir import RunDir
+from lop_engine.store import read_table
+from lop_tui.cli import main
+
+OWN = Path(__file__).parent / "own"
+MINE = {
+    "problem": "./my_problem.py",
+    "network": "./my_mlp.py",
+    "agent": ["./my_redo.py", "./my_l2_init.py"],
+    "step_size": 0.01,
+    "tau": 0.5,
+    "period": 5,
+    "num_tasks": 3,
+    "examples": 10,
+    "metrics": ["online_error", "dormant_proportion", "./my_metric.py"],
+}
+VIEWS = (
+    ["status"],
+    ["list"],
+    ["watch", "--once"],
+    ["plot", "all", "-o", "all.png"],
+    ["compare", "mine/agent=my_redo", "mine/agent=my_l2_init"],
+    ["report", "-o", "report.html"],
+    ["export", "--format", "csv", "-o", "all.csv"],
+    ["show", "mine/agent=my_redo/0"],
+    ["check"],
+    ["doctor"],
+)
+
+
+@pytest.fixture(autouse=True)
+def own_registries():
+    """Components registered by a test are forgotten after it."""
+    before = {key: dict(registry._known) for key, registry in REGISTRIES.items()}
+    yield
+    component_files._answers.clear()
+    for key, known in before.items():
+        REGISTRIES[key]._known = known
+
+
+def lop(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "lop_tui", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "160"})
+    if check:
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer
+
+
+@pytest.fixture
+def look(monkeypatch, capsys):
+    """Run a viewing command in this process, which has loaded none of the files; return what it prints."""
+
+    def look_at(command) -> str:
+        monkeypatch.setattr(sys, "argv", ["lop", *command])
+        monkeypatch.setenv("COLUMNS", "160")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        answer = capsys.readouterr()
+        assert ended.value.code in (0, 3), answer  # 3: lop check finds no published results
+        return answer.out
+
+    return look_at
+
+
+def write(**changes) -> None:
+    for path in OWN.glob("my_*.py"):
+        shutil.copy(path, path.name)
+    content = {key: value for key, value in (MINE | changes).items() if value is not None}
+    Path("mine.json").write_text(json.dumps(content))
+
+
+def records(run_dir: RunDir) -> list[dict]:
+    return [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(run_dir.tasks_json)]
+
+
+def test_five_files_train_and_are_seen_everywhere_also_without_the_files(look):
+    assert all(len(path.read_text().splitlines()) <= 60 for path in OWN.glob("my_*.py"))
+    write()
+    lop("run", "mine.json", "--seeds", "2")
+    views = {command[0]: look(command) for command in VIEWS}
+    assert "4 finished" in views["watch"]
+    for what in ("squared error", "my_redo", "my_l2_init"):
+        assert what in views["list"] + views["compare"]
+    assert "large weights" in views["show"]
+    assert "large_weights" in Path("all.csv").read_text().splitlines()[0]
+    assert "accuracy" not in " ".join(views.values()).replace("test_accuracy", "")
+    pictures = Path("report.html").read_bytes(), Path("all.csv").read_bytes()
+    for path in Path().glob("my_*.py"):
+        path.unlink()
+    there = Path("elsewhere")
+    there.mkdir()
+    shutil.copytree("runs", there / "runs")
+    os.chdir(there)
+    for command in VIEWS[:-1]:
+        if command[0] not in ("show", "report", "list"):  # which show paths and times
+            assert look(command) == views[command[0]], command
+    assert Path("all.csv").read_bytes() == pictures[1]
+
+
+def test_a_viewing_command_never_executes_a_file(look):
+    write(num_tasks=1)
+    lop("run", "mine.json", "--seeds", "1")
+    for name in ("my_redo.py", "my_problem.py"):
+        path = Path(name)
+        path.write_text(f"open({str(Path('executed').absolute())!r}, 'a').write('x')\n" + path.read_text())
+    for command in VIEWS:
+        look(command)
+        assert not Path("executed").exists(), command
+
+
+@cache
+def uninterrupted() -> list[dict]:
+    """The records of a whole run of my_redo."""
+    lop("run", "mine.json", "--seeds", "1", "--runs-dir", "whole")
+    return records(RunDir(Path("whole/mine/default/seed_000")))
+
+
+@pytest.fixture
+def half_a_run():
+    """A run of my_redo that was killed after its first tasks, and the records of one that was not."""
+    write(agent="./my_redo.py", num_tasks=60, examples=20)
+    whole = uninterrupted()
+    lop("run", "mine.json", "--seeds", "1", "--detach")
+    run_dir = RunDir(Path("runs/mine/default/seed_000"))
+    deadline = time.monotonic() + 60
+    while not run_dir.tasks_json.exists() or len(read_table(run_dir.tasks_json)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(run_dir.read_status().pid or 0, signal.SIGKILL)
+    lop("stop")
+    assert len(records(run_dir)) < 60
+    return run_dir, whole
+
+
+def test_changed_code_is_refused_and_the_copy_resumes_bit_exactly(half_a_run):
+    run_dir, whole = half_a_run
+    path = Path("my_redo.py")
+    path.write_text(path.read_text().replace("score <= self", "score > self"))
+    for command in (["resume"], ["run", "mine.json", "--seeds", "1"]):
+        answer = lop(*command, check=False)
+        assert answer.returncode == 2
+        assert "my_redo.py has changed since the run began" in answer.stderr
+        assert "score <= self" in answer.stderr
+        assert "score > self" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    lop("resume", "--use-stored-code")
+    assert records(run_dir) == whole
+
+
+def test_changed_code_can_be_accepted_and_is_recorded(half_a_run):
+    run_dir, whole = half_a_run
+    before = run_dir.read_config()["files"]
+    path = Path("my_redo.py")
+    path.write_text(path.read_text() + "\n# a remark\n")
+    lop("run", "mine.json", "--seeds", "1", "--accept-code-change")
+    assert records(run_dir) == whole
+    config = run_dir.read_config()
+    assert config["earlier_files"] == [before]
+    assert config["files"] != before
+    assert next(run_dir.path.glob("code/*/my_redo.py")).read_text() == path.read_text()
+
+
+def test_seeds_of_different_code_are_not_averaged(half_a_run, look, monkeypatch, capsys):
+    path = Path("my_redo.py")
+    path.write_text(path.read_text() + "\n# a remark\n")
+    lop("run", "mine.json", "--seeds", "0,1", "--accept-code-change")
+    for command in (["plot", "-o", "x.png"], ["report", "-o", "x.html"]):
+        monkeypatch.setattr(sys, "argv", ["lop", *command])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        said = capsys.readouterr().err
+        assert "mine/default/seed_001 and mine/default/seed_000 were trained by different code (my_redo.py)" in said
+    look(["plot", "-o", "x.png", "--where", "-seed:1"])
+
+
+def test_a_run_whose_file_is_gone_resumes_with_its_copy(half_a_run):
+    run_dir, whole = half_a_run
+    for path in Path().glob("my_*.py"):
+        path.unlink()
+    lop("resume")
+    assert records(run_dir) == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "value", "message"),
+    [
+        ("import nonsense", "./mine.py", "line 1: ModuleNotFoundError: No module named 'nonsense'"),
+        ("x = 1\ny = (", "./mine.py", "line 2: SyntaxError"),
+        ("x = 1\nraise SystemExit(3)", "./mine.py", "line 2: SystemExit: 3"),
+        ("x = 1", "./mine.py", "describes no component"),
+        (None, "./mime.py", 'No such file or directory; did you mean "mine.py"?'),
+        ("{redo}", "./mine.py:other", "describes no method other (there are agent my_redo)"),
+        ("{redo}\nB = describe.Method(name='b', title='b', code=MyReDo)", "./mine.py", "describes several methods"),
+        ("{metric}", "./mine.py", "describes no method (there are metrics large_weights)"),
+        (
+            "{redo}\nMETHOD = describe.Method(name='redo', title='x', code=MyReDo)",
+            "./mine.py",
+            "describes no component",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(content, value, message):
+    texts = {"{redo}": (OWN / "my_redo.py").read_text(), "{metric}": (OWN / "my_metric.py").read_text()}
+    if content is None:
+        Path("mine.py").write_text("")
+    else:
+        for name, text in texts.items():
+            content = content.replace(name, text)
+        Path("mine.py").write_text(content)
+    Path("mine.json").write_text(json.dumps({"agent": value, "step_size": 0.1, "num_tasks": 1, "num_showings": 1}))
+    with pytest.raises(ConfigError) as refused:
+        load_runs(Path("mine.json"), seeds=[0])
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_never_ends_its_import_is_given_up(monkeypatch):
+    Path("mine.py").write_text("while True: pass")
+    Path("mine.json").write_text(json.dumps({"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1}))
+    monkeypatch.setattr(component_files, "LIMIT_S", 1.0)
+    with pytest.raises(ConfigError, match="cannot be imported: not done after 1 s"):
+        load_runs(Path("mine.json"), seeds=[0])
+
+
+def test_a_path_is_relative_to_the_experiment_file_and_may_choose_by_name():
+    Path("there").mkdir()
+    redo = (OWN / "my_redo.py").read_text()
+    Path("there/two.py").write_text(f"{redo}\nB = describe.Method(name='b', title='B', fields=Keys, code=MyReDo)\n")
+    experiment = {"agent": ["./two.py:b", "./two.py:my_redo"], "step_size": 0.1, "num_tasks": 1, "num_showings": 1}
+    Path("there/mine.json").write_text(json.dumps(experiment))
+    assert [run.spec.method for run in load_runs(Path("there/mine.json"), seeds=[0])] == ["b", "my_redo"]
+
+
+def test_two_files_of_one_name_are_refused():
+    redo = (OWN / "my_redo.py").read_text()
+    for name in ("one", "two"):
+        Path(f"{name}.py").write_text(redo)
+    experiment = {"agent": ["./one.py", "./two.py"], "step_size": 0.1, "num_tasks": 1, "num_showings": 1}
+    Path("mine.json").write_text(json.dumps(experiment))
+    with pytest.raises(ConfigError, match=r"one\.py and .*two\.py: both describe method my_redo; rename one"):
+        load_runs(Path("mine.json"), seeds=[0])
+
+
+def test_own_keys_cross_processes_with_their_bounds_defaults_and_choices():
+    described = [one for registry in (PROBLEMS, NETWORKS, METHODS, OPTIMIZERS, METRICS) for one in registry.values()]
+    for fields in {one.fields for one in described}:
+        rebuilt = fields_of("rebuilt", json.loads(json.dumps(schema_of(fields))))
+        assert list(rebuilt.model_fields) == list(fields.model_fields)
+        for key, field in fields.model_fields.items():
+            assert rebuilt.model_fields[key].description == field.description
+            if any(isinstance(one, BeforeValidator) and one.func.__name__ == "_layered" for one in field.metadata):
+                continue  # a validator of its own, which is the worker's to run
+            for value in (field.default, -1, 0, 0.5, 1, 2, 5e3, 1e10, "x", True, None, [1], "relu", "contribution"):
+                assert accepts(rebuilt, key, value) == accepts(fields, key, value), (fields, key, value)
+
+
+def accepts(fields: type[Fields], key: str, value: object) -> bool:
+    try:
+        fields(**{key: value})
+    except ValueError:
+        return False
+    return True
