@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ class RunDir:
     def of(cls, runs_dir: Path, run: Run) -> "RunDir":
         return cls(_setting_dir(runs_dir, run.experiment, run.setting) / f"seed_{run.seed:03d}")
 
-    @property
+    @cached_property
     def experiment(self) -> str:
         return self.path.parent.parent.name
 
-    @property
+    @cached_property
     def setting(self) -> str:
         return self.path.parent.name
 

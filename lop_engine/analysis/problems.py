@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lop_engine.experiment import seen
@@ -64,29 +64,32 @@ def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
     Args:
         name: the problem to show, if any run has it.
     """
-    counted = Counter(one for one in _problem_names(runs) if one is not None)
+    of_runs = _problem_names(runs)
+    counted = Counter(one for one in of_runs if one is not None)
     most = next((one for one, _ in counted.most_common(1)), DEFAULT)
     chosen = name if name and name in counted else most
     names = list(counted)
     after = names.index(chosen) + 1 if chosen in names else 0
     others = tuple((other, counted[other]) for other in [*names[after:], *names[:after]] if other != chosen)
-    return OneProblem(seen.problem(chosen), _of_problem(runs, (chosen, None)), others)
+    shown = tuple(run for run, one in zip(runs, of_runs, strict=True) if one in (chosen, None))
+    return OneProblem(seen.problem(chosen), shown, others)
 
 
 def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
     """The runs of each problem in turn, for listings: that with the most runs first, then in the runs' order."""
-    first = one_problem(runs)
-    return [first, *(OneProblem(seen.problem(name), _of_problem(runs, (name,)), ()) for name, _ in first.others)]
+    first, of_runs = one_problem(runs), _problem_names(runs)
+    others = {
+        name: tuple(run for run, one in zip(runs, of_runs, strict=True) if one == name) for name, _ in first.others
+    }
+    return [first, *(OneProblem(seen.problem(name), its_runs, ()) for name, its_runs in others.items())]
 
 
 def _problem_names(runs: Sequence[RunView]) -> list[str | None]:
     """The name of each run's problem; None if neither its run.json nor one of its setting can be read."""
+    if all(run.spec for run in runs):
+        return [run.problem_name for run in runs]
     of_setting = {(run.experiment, run.setting): run.problem_name for run in runs if run.spec}
     return [run.problem_name if run.spec else of_setting.get((run.experiment, run.setting)) for run in runs]
-
-
-def _of_problem(runs: Sequence[RunView], names: Container[str | None]) -> tuple[RunView, ...]:
-    return tuple(run for run, name in zip(runs, _problem_names(runs), strict=True) if name in names)
 
 
 def only(problem: str) -> str:

@@ -152,7 +152,9 @@ class ViewBuilder:
         query = parse_query(request.settings.query)
         matching = tuple(run for run in snapshot.runs if query.matches(run))
         shown = one_problem(matching or snapshot.runs, request.settings.problem)
-        styles = _styles(one_problem(snapshot.runs, shown.problem.name).runs)  # of all runs: a filter changes no colour
+        is_all = len(matching) == len(snapshot.runs)
+        # Of all runs of the problem: a filter changes no colour.
+        styles = _styles((shown if is_all else one_problem(snapshot.runs, shown.problem.name)).runs)
         shown = shown if matching else replace(shown, runs=(), others=())
         runs = shown.runs
         last_task = max((run.tasks_recorded for run in runs), default=0)
