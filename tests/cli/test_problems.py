@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
 
@@ -218,7 +219,6 @@ def test_an_export_says_method_and_problem_and_counts_examples(runs_dir, epochs)
 
 
 def test_other_exports(runs_dir, monkeypatch, capsys):
-    parquet = pytest.importorskip("pyarrow.parquet")
     where = ["--where", "problem:toy_regression", "--runs-dir", runs_dir]
     lop("export", "--format", "parquet", "-o", "all.parquet", *where)
     table = parquet.read_table("all.parquet")
