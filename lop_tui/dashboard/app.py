@@ -266,7 +266,7 @@ class Dashboard(App[bool]):
         try:
             self.notify(f"picture: {self.save_screenshot(name, path='.')}", markup=False)
         except OSError as error:
-            self.notify(f"{name}: {why(error)}", severity="error")
+            self.notify(f"{name}: {why(error)}", severity="error", markup=False)
 
     def action_replay(self) -> None:
         if self._replay:

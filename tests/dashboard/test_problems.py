@@ -376,7 +376,7 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
     make_run(tmp_path, "bp")
     async with app_showing(read(tmp_path)).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
-        for key in ("left", "e", "left", "escape", "escape", "c", "left"):
+        for key in ("left", "t", "escape", "1", "1", "e", "left", "escape", "escape", "c", "left"):
             await pilot.press(key)
             await settled(pilot)
             assert app._error is None

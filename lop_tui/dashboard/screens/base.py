@@ -9,6 +9,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from lop_engine.runs import RunView
+from lop_tui.commands.console import plural
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
 from lop_tui.dashboard.widgets.key_line import KeyLine
@@ -84,7 +85,7 @@ class FrameScreen(Screen[None]):
     def action_bins(self, direction: int) -> None:
         self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))
         chosen = self.dashboard.settings.bin_size
-        self.notify(f"bins of {chosen} tasks" if chosen else "bins fitted to the range", timeout=2)
+        self.notify(f"bins of {plural(chosen, 'task')}" if chosen else "bins fitted to the range", timeout=2)
 
     def action_log(self) -> None:
         metric, other = self.metric, self.dashboard.settings.other_scale

@@ -33,7 +33,7 @@ class Prompt(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._label = Label(id="prompt-label")
+        self._label = Label(id="prompt-label", markup=False)
         self._input = PromptInput(compact=True, select_on_focus=False)
         self._error = Label(id="prompt-error", markup=False)
         self._apply: Apply | None = None
