@@ -56,7 +56,7 @@ def test_a_run_on_a_failing_disk_says_so_without_the_error_s_number(tmp_path, mo
     def fail(self):
         raise OSError(errno.EIO, "Input/output error", str(self.tasks_json), None, None)
 
-    monkeypatch.setattr("lop_engine.rundir.RunDir.read_spec", fail)
+    monkeypatch.setattr("lop_engine.rundir.RunDir.read_config", fail)
     [view] = RunsReader(tmp_path).read().runs
     assert view.problem == f"{run.tasks_json}: Input/output error"
 

@@ -23,6 +23,7 @@ def test_the_numbers_of_the_streams_never_change():
         "DATASET": 7,
         "CLASS_IMAGES": 8,
         "SHARED_TEXTURES": 9,
+        "COMPONENT": 10,
     }
 
 

@@ -5,6 +5,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +32,9 @@ class Child:
     def __exit__(self, *ending: object) -> None:
         self._ends.close()
 
-    def make(self, name: str, job: str, spec: dict[str, Any], num_seeds: int, files: list[str]) -> dict[str, Any]:
+    def make(
+        self, name: str, job: str, spec: dict[str, Any], num_seeds: int, files: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Prepare a job under a name, and do it once; answer with what is known of it beforehand."""
         load_components([CodeFile(Path(path), "") for path in files])
         validated = validate(spec, "bench")
