@@ -1,7 +1,9 @@
 """The engine of lop: experiments, training, records. It knows no screen.
 
-docs/architecture.md says what is where. Modules that need torch: nets, optimizers, learners, metrics, training,
-checkpoint, stack, and worker once it runs; the others start fast.
+docs/architecture.md says what is where, and which modules need torch; the others start fast.
 """
 
 __version__ = "0.1.0"
+
+NUMERICS = 1
+"""Raised when the same configuration and seed give other numbers than before: when golden figures change."""

@@ -6,12 +6,15 @@ checksums. Only commands that train, and workers, execute them.
 
 import difflib
 import hashlib
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from shutil import copyfile
 from typing import Any, Literal
 
+from lop_engine import NUMERICS
 from lop_engine.code import import_file, own_descriptions
 from lop_engine.errors import ConfigError, LaunchError
 from lop_engine.experiment.component_files import describe_files, register
@@ -19,7 +22,10 @@ from lop_engine.experiment.components import Component
 from lop_engine.experiment.registry import METRICS, known_kind
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.locks import hold
-from lop_engine.rundir import RunDir, write_json
+from lop_engine.records import ENDED
+from lop_engine.rundir import RunDir, numerics_of, write_json
+
+CHECKOUT = Path(__file__).parents[1]
 
 Files = list[list[dict[str, str]]]
 
@@ -53,12 +59,39 @@ def keep_copies(run_dir: RunDir, files: Files) -> None:
             copyfile(one["path"], copy)
 
 
+@cache
+def checkout_state() -> dict[str, Any]:
+    """The commit of the checkout that lop runs from, and whether files differ from it; empty for an installed lop."""
+    if not (CHECKOUT / ".git").exists():
+        return {}
+    try:
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(CHECKOUT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def check_numerics(run_dir: RunDir, config: Mapping[str, Any]) -> None:
+    """Refuse a run of a version whose numbers differ from this one's. Raises LaunchError."""
+    if numerics_of(config) != NUMERICS:
+        raise LaunchError(
+            f"{run_dir.name}: began with a version of lop whose numbers differ (numerics {numerics_of(config)}, now "
+            f"{NUMERICS}); resume with that version, train under another name, or choose --accept-code-change"
+        )
+
+
 def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
-    """The files to execute for a run: where they were if they are unchanged or gone, else none.
+    """The files to execute for a run: the copies if the originals are gone, or if that was chosen.
 
     Raises:
-        LaunchError: a file has changed since the run began; shows what.
+        LaunchError: a file, or lop's own numbers, have changed since the run began; shows what.
     """
+    check_numerics(run_dir, config)
     found = []
     for index, group in enumerate(_files(config)):
         copies = _copies(run_dir, index, group)
@@ -96,19 +129,29 @@ def load_components(files: Sequence[CodeFile]) -> None:
 
 
 def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> None:
-    """Do what a person chose for runs whose files have changed since they began; nothing for other runs.
+    """Do what a person chose for runs whose code has changed since they began; nothing for other runs.
 
-    ``accept`` writes the new checksums and copies, and keeps the earlier ones; ``stored`` lets the run go on with its
-    copies.
+    ``refuse`` refuses them, also those that have ended: new seeds beside them would be of other code. ``accept`` writes
+    the new checksums and copies, and keeps the earlier ones; ``stored`` lets the run go on with its copies. Neither
+    touches a run that has ended.
 
     Raises:
+        LaunchError: the code of a run has changed, and that is refused.
         LockedError: another process trains or changes a run.
     """
     for run_dir in run_dirs:
-        if choice == "refuse" or not run_dir.run_json.exists():
+        if not run_dir.run_json.exists():
+            continue
+        if choice == "refuse":
+            code_files(run_dir, run_dir.read_config())
             continue
         with hold(run_dir):
+            if run_dir.read_status().state in ENDED:
+                continue
             config = run_dir.read_config()
+            if choice == "accept" and numerics_of(config) != NUMERICS:
+                config = _with_numerics(config)
+                write_json(run_dir.run_json, config, durable=True)
             if not _is_changed(config):
                 continue
             if choice == "stored":
@@ -120,6 +163,12 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> None:
             directory.rename(directory.with_name(f"code.earlier-{len(earlier)}"))
             keep_copies(run_dir, files)
             write_json(run_dir.run_json, {**config, "files": files, "earlier_files": earlier}, durable=True)
+
+
+def _with_numerics(config: Mapping[str, Any]) -> dict[str, Any]:
+    code = config.get("code", {})
+    earlier = [*code.get("earlier_numerics", []), numerics_of(config)]
+    return {**config, "code": {**code, "numerics": NUMERICS, "earlier_numerics": earlier}}
 
 
 def _is_changed(config: Mapping[str, Any]) -> bool:

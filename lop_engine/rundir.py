@@ -193,6 +193,13 @@ def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) ->
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
+def numerics_of(config: Mapping[str, Any]) -> int:
+    """The `lop_engine.NUMERICS` that a run began with, given its run.json; 1 for runs from before it was recorded."""
+    code = config.get("code")
+    numerics = code.get("numerics") if isinstance(code, dict) else None
+    return numerics if isinstance(numerics, int) else 1
+
+
 class FileClock:
     """The clock that stamps files under a directory: a file server's own, where hosts' clocks may differ."""
 

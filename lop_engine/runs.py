@@ -24,7 +24,7 @@ from lop_engine.experiment.spec import method_name
 from lop_engine.experiment.stored import stored_spec
 from lop_engine.flags import missing_tasks, not_finite
 from lop_engine.records import ENDED, RunStatus, State
-from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
+from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, numerics_of, observe
 from lop_engine.scheduler import Scheduler, judge
 from lop_engine.store import TableTail
 
@@ -58,7 +58,8 @@ class RunView:
     components: Mapping[str, Any] = field(default_factory=dict)
     """What run.json says of the components, see `seen.described`; empty in those of older versions."""
     code: tuple[tuple[str, str], ...] = ()
-    """Name and checksum of each file of the run's own components, those of an earlier state first."""
+    """What numbers follow from: lop's numerics, and name and checksum of each file of the run's own components; earlier
+    ones that a resumed run began with come first."""
 
     @property
     def experiment(self) -> str:
@@ -273,13 +274,16 @@ class _RunReader:
 
 
 def _code(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """`RunView.code` of a run.json; empty if it is not well-formed there."""
+    """`RunView.code` of a run.json, without what is not well-formed there."""
     earlier, files = config.get("earlier_files", []), config.get("files", [])
+    code = config.get("code")
+    numbers = [*(code.get("earlier_numerics", []) if isinstance(code, dict) else []), numerics_of(config)]
+    ours = [("lop itself", str(number)) for number in numbers]
     try:
         modules = [one for state in (*earlier, files) for group in state for one in group]
-        return tuple((Path(one["path"]).name, str(one["sha256"])) for one in modules)
+        return (*ours, *((Path(one["path"]).name, str(one["sha256"])) for one in modules))
     except (TypeError, KeyError):
-        return ()
+        return tuple(ours)
 
 
 def _name(components: Mapping[str, Any], kind: str) -> object:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lop_engine
+from lop_engine import NUMERICS
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.seen import described
@@ -20,7 +21,7 @@ from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.locks import hold, trained_error
 from lop_engine.records import ENDED, RunStatus
-from lop_engine.run_code import code_files, files_of, keep_copies, spec_to_train
+from lop_engine.run_code import checkout_state, code_files, files_of, keep_copies, spec_to_train
 from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
@@ -271,6 +272,7 @@ def _run_config(run: Run) -> dict[str, Any]:
         "host": socket.gethostname(),
         "versions": {"lop": lop_engine.__version__, "python": platform.python_version()}
         | {name: _version(name) for name in ("torch", "numpy")},
+        "code": {"numerics": NUMERICS, **checkout_state()},
     }
 
 
@@ -289,7 +291,8 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"{run_dir.name}: was imported, so it has no weights to resume from; "
             f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
-    code_files(run_dir, run_dir.read_config())
+    if run_dir.read_status().state not in ENDED:
+        code_files(run_dir, run_dir.read_config())
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).to_dict()
     new = spec.to_dict()
     keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]
