@@ -18,9 +18,9 @@ from lop_engine.runs import RunsReader, RunView
 from lop_engine.store import read_table
 from tests.cluster.jobs import slurm, submit, wait_for, wait_until_ended
 from tests.cluster.test_worker_under_slurm import documents
-from tests.helpers import TINY
+from tests.helpers import TINY, tiny
 
-LONG = TINY | {"num_tasks": 80, "num_showings": 2, "metrics_every": 1, "checkpoint_every_s": 0.5}
+LONG = {"num_tasks": 80, "num_showings": 2, "metrics_every": 1, "checkpoint_every_s": 0.5}
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for method in ("bp", "cbp"):
-        (tmp_path / f"{method}.json").write_text(json.dumps(LONG | {"agent": method}))
+        (tmp_path / f"{method}.json").write_text(json.dumps(tiny(agent=method, **LONG)))
     yield tmp_path
     subprocess.run(["scancel", "--user", str(os.getuid())], check=True, timeout=30)
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running,completing"))
