@@ -43,11 +43,11 @@ def import_file(path: Path) -> ModuleType:
 
 
 def own_descriptions(module: ModuleType) -> list[Component]:
-    """The descriptions that a module makes, in its order; not those that it imports from lop."""
+    """The descriptions that a module makes, in its order; not those that it imports, which are known already."""
     from lop_engine.experiment.registry import known_kind
 
     found = {id(value): value for value in vars(module).values() if isinstance(value, Component)}
-    return [one for one in found.values() if one.name not in known_kind(one).built_in]
+    return [one for one in found.values() if not known_kind(one).holds(one)]
 
 
 def siblings(module: ModuleType) -> Iterator[dict[str, str]]:

@@ -26,7 +26,7 @@ def describe(path: Path) -> dict[str, Any]:
         return {"error": f"cannot be imported: {_in_one_line(error, path)}"}
     found = own_descriptions(module)
     if not found:
-        return {"error": "describes no component; docs/adding-a-method.md shows how"}
+        return {"error": "describes no component; docs/own-components.md shows how"}
     return {"components": [_told(one) for one in found], "modules": list(siblings(module))}
 
 

@@ -136,7 +136,7 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> None:
     touches a run that has ended.
 
     Raises:
-        LaunchError: the code of a run has changed, and that is refused.
+        LaunchError: the code of a run has changed, and that is refused; or a file to accept is gone.
         LockedError: another process trains or changes a run.
     """
     for run_dir in run_dirs:
@@ -157,12 +157,17 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> None:
             if choice == "stored":
                 write_json(run_dir.run_json, {**config, "use_stored_code": True}, durable=True)
                 continue
+            gone = [group[0]["path"] for group in _files(config) if not Path(group[0]["path"]).exists()]
+            if gone:
+                raise LaunchError(f"{run_dir.name}: {gone[0]} is gone; choose --use-stored-code, or put it back")
             files = [_as_it_is(Path(group[0]["path"])) for group in _files(config)]
             earlier = [*config.get("earlier_files", []), config["files"]]
             directory = run_dir.path / "code"
-            directory.rename(directory.with_name(f"code.earlier-{len(earlier)}"))
+            if directory.exists():  # unless a kill came between this and run.json
+                directory.rename(directory.with_name(f"code.earlier-{len(earlier)}"))
             keep_copies(run_dir, files)
-            write_json(run_dir.run_json, {**config, "files": files, "earlier_files": earlier}, durable=True)
+            accepted = {"files": files, "earlier_files": earlier, "use_stored_code": False}
+            write_json(run_dir.run_json, config | accepted, durable=True)
 
 
 def _with_numerics(config: Mapping[str, Any]) -> dict[str, Any]:

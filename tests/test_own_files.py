@@ -140,7 +140,7 @@ def test_a_viewing_command_never_executes_a_file(look):
         (
             "{redo}\nMETHOD = describe.Method(name='redo', title='x', code=MyReDo)",
             "./mine.py",
-            "describes no component",
+            "lop has one of that name; choose another name",
         ),
     ],
 )

@@ -154,7 +154,8 @@ def _ask(paths: Sequence[Path]) -> list[dict[str, Any]]:
         raise ConfigError(f"{named}: cannot be imported: not done after {LIMIT_S:g} s") from None
     try:
         content = json.loads(answer.stdout.strip().splitlines()[-1])
-        assert isinstance(content, list)
+        if not isinstance(content, list):
+            raise ValueError("not an answer")
     except (IndexError, ValueError):
         last = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
         raise ConfigError(f"{named}: cannot be imported: {last}") from None
@@ -169,9 +170,3 @@ def _component(content: Mapping[str, Any], modules: tuple[Module, ...]) -> Compo
         if name in values:
             values[name] = tuple(values[name])
     return KINDS[content["key"]](**values, fields=fields_of(content["name"], content["fields"]), modules=modules)
-
-
-def modules_of(components: Iterable[Component]) -> list[dict[str, str]]:
-    """What run.json says of the files of components: paths and checksums, each file once."""
-    modules = dict.fromkeys(module for one in components for module in one.modules)
-    return [{"path": module.path, "sha256": module.sha256} for module in modules]

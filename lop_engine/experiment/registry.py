@@ -43,6 +43,10 @@ class Registry(Mapping[str, C], Generic[C]):
     def __contains__(self, name: object) -> bool:
         return name in self._known
 
+    def holds(self, component: Component) -> bool:
+        """Whether this very description is known in this process."""
+        return self._known.get(component.name) is component
+
     def add(self, component: C) -> None:
         """Make a component known in this process, in place of one of the same name."""
         self._known[component.name] = component

@@ -117,3 +117,20 @@ def test_a_run_whose_file_is_gone_resumes_with_its_copy(half_a_run):
         path.unlink()
     lop("resume")
     assert records(run_dir) == whole
+
+
+def test_accepting_can_be_repeated_after_a_kill_and_needs_the_file(half_a_run):
+    run_dir, whole = half_a_run
+    path = Path("my_redo.py")
+    content = path.read_text()
+    path.unlink()
+    Path("my_mlp.py").write_text(Path("my_mlp.py").read_text() + "\n# a remark\n")
+    before = run_dir.read_config()
+    answer = lop("resume", "--accept-code-change", check=False)
+    assert answer.returncode == 2
+    assert "my_redo.py is gone; choose --use-stored-code, or put it back" in answer.stderr
+    assert run_dir.read_config() == before
+    path.write_text(content)
+    (run_dir.path / "code").rename(run_dir.path / "code.earlier-1")  # killed before run.json was written
+    lop("resume", "--accept-code-change")
+    assert records(run_dir) == whole
