@@ -121,7 +121,9 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="What to compare; repeatable; the problem's headline by default.")
     ] = None,
-    last: Annotated[int, typer.Option(min=1, metavar="BINS", help="Bins of the row between end and whole run.")] = 10,
+    last: Annotated[
+        int | None, typer.Option(min=1, metavar="BINS", help="A further row: the last BINS bins.", show_default=False)
+    ] = None,
     bin_size: Annotated[
         int | None,
         typer.Option(

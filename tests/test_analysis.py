@@ -14,12 +14,14 @@ from lop_engine.analysis import (
     average,
     bin_means,
     default_bin,
+    final_value,
     group_runs,
     seed_table,
     smooth,
     summarise,
     summarise_seed,
 )
+from lop_engine.analysis.tenths import last_tenth
 from lop_engine.records import RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
@@ -147,13 +149,43 @@ def test_summary_of_first_best_and_last_tenth():
     assert summary.lost == pytest.approx(0.5)
 
 
-def test_no_summary_before_the_first_tenth_is_done():
+def test_no_summary_without_a_finite_value():
     assert summarise(Group("bp", "default", (view("bp", "default", 0),))) is None
-    assert summarise(Group("bp", "default", (view("bp", "default", 0, test_accuracy=[0.5]),))) is None
     assert summarise(Group("bp", "default", (view("bp", "default", 0, test_accuracy=[math.nan] * 20),))) is None
     runs = (view("bp", "default", 0, test_accuracy=[0.5, 0.7, 0.9]), view("bp", "default", 1, test_accuracy=[0.1]))
     summary = summarise(Group("bp", "default", runs))
     assert (summary.first, summary.num_seeds, summary.tasks_done) == (pytest.approx(0.6), 2, 1)
+
+
+def plain_tenths(num_tasks):
+    """The tasks of each tenth, counted from 0; a run of fewer than ten tasks has as many parts as tasks."""
+    edges = [i * num_tasks // 10 for i in range(11)] if num_tasks >= 10 else list(range(num_tasks + 1))
+    return [range(*pair) for pair in zip(edges, edges[1:], strict=False)]
+
+
+@pytest.mark.parametrize("num_tasks", [*range(1, 31), 99, 105, 2000])
+def test_tenths_are_ten_parts_of_a_run_that_differ_by_a_task_at_most(num_tasks):
+    parts = plain_tenths(num_tasks)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    accuracy = np.random.default_rng(num_tasks).random((2, num_tasks))
+    group = Group(
+        "bp", "default", tuple(view("bp", "default", s, num_tasks, test_accuracy=accuracy[s]) for s in range(2))
+    )
+    summary, means = summarise(group), [accuracy[:, part].mean() for part in parts]
+    found = [summary.first, summary.best, summary.last]
+    assert found == pytest.approx([means[0], max(means), means[-1]], rel=1e-12)
+    assert last_tenth(num_tasks, num_tasks) == (parts[-1].start + 1, num_tasks)
+    for run in group.runs:
+        assert final_value(run, "test_accuracy") == pytest.approx(accuracy[run.seed, parts[-1]].mean(), rel=1e-12)
+
+
+def test_an_unfinished_run_s_final_value_is_of_the_last_whole_tenth_or_of_all_so_far():
+    series = np.arange(40.0)
+    expected = {1: 0, 3: 1, 4: 1.5, 7: 1.5, 8: 5.5, 39: 33.5, 40: 37.5}
+    for done, value in expected.items():
+        assert final_value(view("bp", "default", 0, 40, test_accuracy=series[:done]), "test_accuracy") == value
+    runs = (view("bp", "default", 0, 40, test_accuracy=series[:3]), view("bp", "default", 1, 40, test_accuracy=[4]))
+    assert (summarise(Group("bp", "default", runs)).last, last_tenth(40, 3)) == (2, (1, 3))
 
 
 def plain_smooth(values, width):
@@ -251,16 +283,14 @@ def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():
 
 def test_summary_of_a_seed_says_what_it_lost():
     run = view("bp", "default", 3, 6, test_accuracy=[0.5, 0.7, 0.9, 0.9, 0.5], dormant_proportion=[0, 0, 0.1, 0.3])
-    summary = summarise_seed(run, "test_accuracy", 2)
+    summary = summarise_seed(run, "test_accuracy")
     assert (summary.seed, summary.tasks_done) == (3, 5)
-    assert [summary.last, summary.best, summary.dormant] == pytest.approx([0.9, 0.9, 0.2])
-    fallen = summarise_seed(run, "test_accuracy", 1)
-    assert [fallen.last, fallen.best, fallen.drop] == pytest.approx([0.5, 0.9, 0.4])
+    assert [summary.last, summary.best, summary.drop, summary.dormant] == pytest.approx([0.5, 0.9, 0.4, 0.3])
 
 
-def test_summary_of_a_seed_without_a_finite_bin_or_dormancy():
+def test_summary_of_a_seed_without_a_finite_value_or_dormancy():
     assert summarise_seed(view("bp", "default", 0), "test_accuracy") is None
-    assert summarise_seed(view("bp", "default", 0, test_accuracy=[math.nan] * 3), "test_accuracy", 1) is None
-    diverged = summarise_seed(view("bp", "default", 0, test_accuracy=[0.8, 0.6, math.nan]), "test_accuracy", 1)
+    assert summarise_seed(view("bp", "default", 0, test_accuracy=[math.nan] * 3), "test_accuracy") is None
+    diverged = summarise_seed(view("bp", "default", 0, 3, test_accuracy=[0.8, 0.6, math.nan]), "test_accuracy")
     assert (diverged.last, diverged.best) == (0.6, 0.8)
     assert math.isnan(diverged.dormant)

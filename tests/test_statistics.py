@@ -88,15 +88,15 @@ def test_the_end_the_last_bins_and_the_whole_run():
     a, b = np.zeros((3, 6)), np.array([[0, 0, 0, 0, 2, 4]] * 3) + np.array([[-1], [0], [1]])
     (found,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=2, bin_size=1)
     by_name = {stretch.name: stretch for stretch in found.stretches}
-    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, 6]
-    assert [by_name[name].test.difference.mean for name in ("end", "last", "area")] == [4, 3, 1]
+    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, None, 6]
+    assert [by_name[name].test.difference.mean for name in ("end", "last", "tenth", "area")] == [4, 3, 4, 1]
     assert (found.last_task, found.pairs, found.left_out) == (6, (0, 1, 2), ())
     assert by_name["end"].p_holm is None
     (found,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=10, bin_size=4)
-    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, 2]  # the last bin is short
+    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, None, 2]  # the last bin is short
     assert (found.last_task, found.last_bin) == (6, 2)
     means = [stretch.test.difference.mean for stretch in found.stretches]
-    assert means == pytest.approx([3, 1, 1])  # by tasks: the whole run's is what it was with bins of one
+    assert means == pytest.approx([3, 1, 4, 1])  # by tasks: the whole run's is what it was with bins of one
 
 
 def test_pairs_that_lack_a_bin_are_left_out_and_named():

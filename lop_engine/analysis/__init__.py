@@ -6,24 +6,28 @@ digit. numpy only; `statistics` asks scipy for Student's t and the bootstrap, an
 
 from lop_engine.analysis.comparison import Comparison, Stretch, compare_to_first, protocol_differences
 from lop_engine.analysis.curves import PAPER_BIN, Curve, average, bin_means, default_bin, smooth
-from lop_engine.analysis.groups import Group, Summary, group_runs, summarise
+from lop_engine.analysis.groups import Group, group_runs
 from lop_engine.analysis.paired import Difference, compare
 from lop_engine.analysis.seeds import SeedSummary, SeedTable, seed_table, summarise_seed
 from lop_engine.analysis.statistics import Estimate, PairedTest, estimate
+from lop_engine.analysis.tenths import OVERS, Over, Summary, Tenths, final_value, summarise, tenths_of
 from lop_engine.analysis.windows import Window, window_means
 
 __all__ = [
+    "OVERS",
     "PAPER_BIN",
     "Comparison",
     "Curve",
     "Difference",
     "Estimate",
     "Group",
+    "Over",
     "PairedTest",
     "SeedSummary",
     "SeedTable",
     "Stretch",
     "Summary",
+    "Tenths",
     "Window",
     "average",
     "bin_means",
@@ -31,11 +35,13 @@ __all__ = [
     "compare_to_first",
     "default_bin",
     "estimate",
+    "final_value",
     "group_runs",
     "protocol_differences",
     "seed_table",
     "smooth",
     "summarise",
     "summarise_seed",
+    "tenths_of",
     "window_means",
 ]

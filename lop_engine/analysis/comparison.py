@@ -1,6 +1,6 @@
-"""Groups against the first of them, seed by seed: at the end, over the last bins, over the whole run."""
+"""Groups against the first of them, seed by seed: in the last bin, over the last tenth, over the whole run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,18 +10,25 @@ from lop_engine.analysis.groups import Group
 from lop_engine.analysis.paired import Difference, compare
 from lop_engine.analysis.protocol import differences
 from lop_engine.analysis.statistics import PairedTest, holm, paired_test
+from lop_engine.analysis.tenths import last_tenth
+from lop_engine.analysis.windows import Window, window_means
 from lop_engine.experiment.stored import own_keys_of_methods
 
-StretchName = Literal["end", "last", "area"]
+StretchName = Literal["end", "last", "tenth", "area"]
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The mean difference over some of the compared bins; each pair counts as one value, its mean over them."""
+    """The mean difference over some of the compared tasks; each pair counts as one value, its mean over them."""
 
     name: StretchName
-    """The last bin; the last few; all of them, which is the area between the curves over the number of tasks."""
-    num_bins: int
+    """The last bin; the last few; the last tenth of the tasks; all bins, which is the area between the curves over the
+    number of tasks."""
+    first_task: int
+    """Tasks are counted from 1."""
+    last_task: int
+    num_bins: int | None
+    """None of a tenth, which is not made of bins."""
     test: PairedTest
     p_holm: float | None = None
     """The p value corrected for the other groups that stand against the same first one; None where there are none."""
@@ -39,7 +46,7 @@ class Comparison:
     metric: str
     difference: Difference
     stretches: tuple[Stretch, ...]
-    """End, last, area; none where no pair has a bin."""
+    """End, last (if it was asked for), tenth, area; none where no pair has a bin."""
     pairs: tuple[int, ...]
     """Seeds that entered: those that have all the bins, finite."""
     left_out: tuple[int, ...]
@@ -51,9 +58,12 @@ class Comparison:
 
 
 def compare_to_first(
-    groups: Sequence[Group], metric: str, num_last: int = 10, bin_size: int | None = None
+    groups: Sequence[Group], metric: str, num_last: int | None = None, bin_size: int | None = None
 ) -> tuple[Comparison, ...]:
     """Each of the other groups minus the first; with several others, their p values are Holm-corrected too.
+
+    Args:
+        num_last: bins of the stretch `last`; None for no such stretch.
 
     A family is the comparisons of one stretch in one metric: whoever reads several stretches or metrics tests more.
     """
@@ -74,7 +84,7 @@ def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
     return {key: pair for key, pair in found.items() if key not in of_methods}
 
 
-def _compared(a: Group, b: Group, metric: str, num_last: int, bin_size: int | None) -> Comparison:
+def _compared(a: Group, b: Group, metric: str, num_last: int | None, bin_size: int | None) -> Comparison:
     difference = compare(a, b, metric, bin_size)
     present = np.isfinite(difference.values)
     going_on = present[_may_go_on(a, b, difference.pairs)]
@@ -84,23 +94,43 @@ def _compared(a: Group, b: Group, metric: str, num_last: int, bin_size: int | No
     whole = present[:, :num_bins].all(1) & bool(num_bins)
     values = difference.values[whole, :num_bins]
     before, upto = (extent[:num_bins] for extent in _extents(difference, min(a.num_tasks, b.num_tasks)))
-    tasks = upto - before
-    stretches: tuple[tuple[StretchName, int], ...] = ("end", 1), ("last", min(num_last, num_bins)), ("area", num_bins)
+    last_task = int(upto[-1]) if num_bins else 0
+    pairs = np.array(difference.pairs, dtype=int)
+    stretches: list[Stretch] = []
+    if whole.any():
+        stretches = [
+            *_over_bins(values, before, upto, num_last),
+            _over_tenth(a, b, metric, pairs[whole].tolist(), last_task),
+            Stretch("area", 1, last_task, num_bins, paired_test(_mean(values, upto - before))),
+        ]
     return Comparison(
         a,
         b,
         metric,
         difference,
-        tuple(
-            Stretch(name, num, paired_test(_mean(values[:, -num:], tasks[-num:])))
-            for name, num in stretches
-            if len(values)
-        ),
-        tuple(np.array(difference.pairs, dtype=int)[whole].tolist()),
-        tuple(np.array(difference.pairs, dtype=int)[~whole].tolist()),
-        int(upto[-1]) if num_bins else 0,
-        int(tasks[-1]) if num_bins else 0,
+        tuple(stretches),
+        tuple(pairs[whole].tolist()),
+        tuple(pairs[~whole].tolist()),
+        last_task,
+        last_task - int(before[-1]) if num_bins else 0,
     )
+
+
+def _over_bins(values: np.ndarray, before: np.ndarray, upto: np.ndarray, num_last: int | None) -> Iterator[Stretch]:
+    """The last bin, and the last few."""
+    wanted: list[tuple[StretchName, int]] = [("end", 1)]
+    if num_last is not None:
+        wanted.append(("last", min(num_last, values.shape[1])))
+    for name, num in wanted:
+        test = paired_test(_mean(values[:, -num:], (upto - before)[-num:]))
+        yield Stretch(name, int(before[-num]) + 1, int(upto[-1]), num, test)
+
+
+def _over_tenth(a: Group, b: Group, metric: str, pairs: Sequence[int], last_task: int) -> Stretch:
+    """The last tenth of the common tasks that all pairs have done, as in every table."""
+    window = last_tenth(min(a.num_tasks, b.num_tasks), last_task)
+    of_a, of_b = (window_means(group, metric, Window(*window)) for group in (a, b))
+    return Stretch("tenth", *window, None, paired_test(np.array([of_b[seed] - of_a[seed] for seed in pairs])))
 
 
 def _mean(values: np.ndarray, tasks: np.ndarray) -> np.ndarray:

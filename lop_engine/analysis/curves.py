@@ -70,7 +70,16 @@ def bin_table(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> tu
 
 def average(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> Curve:
     """Bin each seed's series, then average over seeds, each bin over the seeds that have it whole and finite."""
-    middle, table = bin_table(series, bin_size, num_tasks)
+    return mean_over_seeds(*bin_table(series, bin_size, num_tasks), bin_size)
+
+
+def mean_over_seeds(middle: np.ndarray, table: np.ndarray, bin_size: int) -> Curve:
+    """Average a table over its seeds, each point over the seeds that are finite there; points without any are left out.
+
+    Args:
+        middle: of each bin, tasks counted from 1, shape (bins,).
+        table: shape (seeds, bins).
+    """
     present = np.isfinite(table)
     num_seeds = present.sum(0)
     shown = num_seeds > 0

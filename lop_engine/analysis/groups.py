@@ -8,7 +8,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import Curve, average, default_bin
 from lop_engine.experiment import seen
-from lop_engine.experiment.components import Metric, Problem
+from lop_engine.experiment.components import Problem
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.runs import RunView
 
@@ -83,51 +83,8 @@ class Group:
         return np.concatenate([[0.0], np.cumsum(seconds)]) / 3600
 
 
-@dataclass(frozen=True)
-class Summary:
-    """How a group fared in one metric: means over seeds, first and last tenth of its tasks, and the best tenth."""
-
-    group: Group
-    metric: Metric
-    num_seeds: int
-    tasks_done: int
-    """Tasks that every seed has done."""
-    first: float
-    best: float
-    last: float
-    last_standard_error: float
-    num_seeds_last: int
-    """Seeds that `last` is the mean of: those that have got as far."""
-
-    @property
-    def lost(self) -> float:
-        """best - last, in the metric's units."""
-        return self.best - self.last
-
-
 def group_runs(runs: Iterable[RunView]) -> list[Group]:
     """Group runs by experiment and setting, in the order of their names; seeds in order."""
     ordered = sorted(runs, key=lambda run: (run.experiment, run.setting, run.seed))
     grouped = groupby(ordered, key=lambda run: (run.experiment, run.setting))
     return [Group(experiment, setting, tuple(members)) for (experiment, setting), members in grouped]
-
-
-def summarise(group: Group, metric: str | None = None) -> Summary | None:
-    """First, best and last tenth of a group's run in `metric`, by default its problem's headline; None before that."""
-    metric = metric or group.problem.headline
-    described = seen.metric(metric)
-    series = [run.series[metric] for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
-    curve = average(series, max(1, group.num_tasks // 10), group.num_tasks)
-    if not len(curve.mean):
-        return None
-    return Summary(
-        group,
-        described,
-        len(series),
-        min(len(one) for one in series),
-        float(curve.mean[0]),
-        float(curve.mean.max() if described.better == "higher" else curve.mean.min()),
-        float(curve.mean[-1]),
-        float(curve.standard_error[-1]),
-        int(curve.num_seeds[-1]),
-    )

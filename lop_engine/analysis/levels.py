@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lop_engine.analysis.groups import Group, Summary, summarise
+from lop_engine.analysis.groups import Group
+from lop_engine.analysis.tenths import Summary, summarise
 
 
 def mean_level(group: Group, metric: str) -> float:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lop_engine.analysis.curves import bin_means, bin_table, default_bin
+from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
-from lop_engine.experiment import seen
+from lop_engine.analysis.tenths import final_value, summarise
 from lop_engine.runs import RunView
 
 
@@ -30,14 +30,15 @@ class SeedSummary:
     seed: int
     tasks_done: int
     last: float
-    """Last whole bin that is finite."""
+    """Over the last tenth of its tasks, see `tenths`."""
     best: float
+    """Over the best tenth."""
     dormant: float
-    """Dormant proportion in its last bin; NaN where it was not recorded."""
+    """Dormant proportion over the last tenth; NaN where it was not recorded."""
 
     @property
     def drop(self) -> float:
-        """Distance of the last bin from the best: what was lost since then."""
+        """Distance of the last tenth from the best: what was lost since then."""
         return abs(self.best - self.last)
 
 
@@ -50,22 +51,11 @@ def seed_table(group: Group, metric: str, bin_size: int | None = None) -> SeedTa
     return SeedTable(seeds, task, np.where(np.isfinite(table), table, np.nan), bin_size)
 
 
-def summarise_seed(run: RunView, metric: str, bin_size: int | None = None) -> SeedSummary | None:
-    """Last bin, best bin and what lies between; None before a first bin is whole and finite."""
-    bin_size = bin_size or default_bin(run.num_tasks)
-    bins = _finite_bins(run, metric, bin_size)
-    if not len(bins):
+def summarise_seed(run: RunView, metric: str) -> SeedSummary | None:
+    """Last and best tenth of one run, and what lies between; None without a finite value."""
+    summary = summarise(Group(run.experiment, run.setting, (run,)), metric)
+    if summary is None:
         return None
-    dormant = _finite_bins(run, "dormant_proportion", bin_size)
-    return SeedSummary(
-        run.seed,
-        len(run.series[metric]),
-        float(bins[-1]),
-        float(bins.max() if seen.metric(metric).better == "higher" else bins.min()),
-        float(dormant[-1]) if len(dormant) else float("nan"),
-    )
-
-
-def _finite_bins(run: RunView, metric: str, bin_size: int) -> np.ndarray:
-    bins = bin_means(run.series.get(metric, np.empty(0)), bin_size, run.num_tasks)
-    return bins[np.isfinite(bins)]
+    dormant = final_value(run, "dormant_proportion")
+    done = len(run.series[metric])
+    return SeedSummary(run.seed, done, summary.last, summary.best, float("nan") if dormant is None else dormant)

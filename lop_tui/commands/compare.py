@@ -43,7 +43,8 @@ class Request:
     """The first is what the others stand against."""
     metrics: Sequence[str]
     """Empty for the headline of the groups' problem."""
-    num_last: int
+    num_last: int | None
+    """Bins of a further row."""
     bin_size: int | None
     where: str
     markdown: bool
@@ -183,7 +184,12 @@ def _headings(comparison: Comparison) -> list[str]:
 
 def _cells(stretch: Stretch, comparison: Comparison, headings: Sequence[str]) -> list[str]:
     test, measure = stretch.test, seen.metric(comparison.metric)
-    over = {"end": "last bin", "last": f"last {plural(stretch.num_bins, 'bin')}", "area": "whole run"}[stretch.name]
+    over = {
+        "end": "last bin",
+        "last": f"last {plural(stretch.num_bins or 0, 'bin')}",
+        "tenth": "last tenth",
+        "area": "whole run",
+    }[stretch.name]
     values = (
         over,
         value_with_sign(test.difference.mean, measure),
@@ -223,6 +229,7 @@ def _stretch_as_dict(stretch: Stretch) -> dict[str, Any]:
     test = stretch.test
     return {
         "over": stretch.name,
+        "tasks": (stretch.first_task, stretch.last_task),
         "num_bins": stretch.num_bins,
         "mean": test.difference.mean,
         "t_interval": (test.difference.low, test.difference.high),

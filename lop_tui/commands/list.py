@@ -84,7 +84,7 @@ def _table(one: OneProblem, width: int, is_alone: bool) -> Table:
     names_width = sum(least_widths.values()) + 3 * names  # with the blanks and lines between them
     while len(widths) > 2 and width - 1 - sum(widths) < names_width:
         widths.pop()
-    caption = f"{headline}: mean and standard error over seeds, the last tenth that is done; n: seeds in it"
+    caption = f"{headline}: mean and standard error over seeds, last tenth of the tasks; n: seeds in it"
     table = Table(title=None if is_alone else one.problem.title, caption=caption if headline else None)
     for heading, least in least_widths.items():
         table.add_column(heading, overflow="fold", min_width=least)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from lop_engine.analysis import final_value
 from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
@@ -53,8 +54,9 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
 
     Methods have a column unless each experiment is named after its method.
     """
-    table = Table(title=None if is_alone else one.problem.title)
     measures = [seen.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
+    caption = f"{', '.join(map(formats.column_heading, measures))}: mean of the last tenth of the tasks"
+    table = Table(title=None if is_alone else one.problem.title, caption=caption if measures else None)
     methods = ["method"] if any(view.method not in ("", view.experiment) for view in one.runs) else []
     for heading in ("run", *methods, "state"):
         table.add_column(heading)
@@ -78,8 +80,8 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
 
 
 def _last(view: RunView, measure: Metric) -> str:
-    values = view.series.get(measure.name)
-    return formats.short_value(float(values[-1]), measure.scale) if values is not None and len(values) else "-"
+    value = final_value(view, measure.name)
+    return "-" if value is None else formats.short_value(value, measure.scale)
 
 
 def _as_dict(view: RunView) -> dict[str, Any]:
@@ -103,5 +105,6 @@ def _as_dict(view: RunView) -> dict[str, Any]:
         "heartbeat_at": view.status.heartbeat_at,
         "error": view.problem or view.status.error,
         "flags": view.flags,
+        "last_tenth": {name: final_value(view, name) for name in view.series},
         "last": {name: float(values[-1]) for name, values in view.series.items() if len(values)},
     }

@@ -8,9 +8,13 @@ from rich.text import Text
 from lop_engine.analysis import Group, Summary, group_runs, summarise
 from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.runs import RunView
-from lop_tui.dashboard.formats import mean_with_error, short_value
+from lop_tui.dashboard.formats import short_value
+from lop_tui.dashboard.rows import last_value
 from lop_tui.palette import colours_of
+
+CAPTION = "means over seeds of tenths of the run; last: the last tenth"
 
 
 def summary_tables(views: Sequence[RunView]) -> Iterator[Table]:
@@ -25,9 +29,9 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
     colours = colours_of(groups)
     heading = seen.metric(one.headline).heading
     title = heading if is_alone else f"{one.problem.title}: {heading}"
-    table = Table(title=title, caption="means over seeds of tenths of the run")
+    table = Table(title=title, caption=CAPTION)
     table.add_column("experiment")
-    for name in ("seeds", "tasks", "first", "best", "last", "best - last"):
+    for name in ("seeds", "tasks", "first", "best", "last", loss_heading(seen.metric(one.headline))):
         table.add_column(name, justify="right")
     for group in groups:
         table.add_row(Text(group.label, style=colours[group.label]), *_cells(group, one.headline))
@@ -49,9 +53,11 @@ def _cells(group: Group, metric: str) -> list[str]:
     ]
 
 
+def loss_heading(measure: Metric) -> str:
+    """What `Summary.lost` is the difference of: the better value comes first where higher is better."""
+    return "best - last" if measure.better == "higher" else "last - best"
+
+
 def last_with_error(summary: Summary) -> str:
     """``88.9 ± 1.8 n=4/5``: the last tenth; no error of one seed, no number where none is missing."""
-    num_last, num_all = summary.num_seeds_last, len(summary.group.runs)
-    error = summary.last_standard_error if num_last > 1 else None
-    value = mean_with_error(summary.last, error, summary.metric)
-    return value + ("" if num_last == num_all else f" n={num_last}/{num_all}")
+    return " ".join(last_value(summary.group, summary.metric)).strip()

@@ -53,7 +53,7 @@ class SeedRow:
 
     run: RunView
     summary: SeedSummary | None
-    """In the metric that is shown; None before the first whole bin."""
+    """In the metric that is shown; None without a finite value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +249,7 @@ def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request, 
     axis = unit_of("tasks", group.problem), group.x_per_task
     heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis)
     by_seed = {run.seed: run for run in group.runs}
-    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], metric, bin_size)) for seed in table.seeds]
+    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], metric)) for seed in table.seeds]
     return Seeds(group, styles[group.label], heat, tuple(rows))
 
 

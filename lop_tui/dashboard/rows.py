@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lop_engine.analysis import Curve, Group
+from lop_engine.analysis import Curve, Group, summarise
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_engine.runs import RunView
-from lop_tui.dashboard.formats import with_error
+from lop_tui.dashboard.formats import mean_with_error, with_error
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
@@ -46,7 +46,7 @@ class Row:
     measure: Metric
     """The headline metric of the problem."""
     value: str
-    """Its value in the last bin, mean +- standard error over seeds; empty if there is none."""
+    """Its final value (`analysis.tenths`), mean +- standard error over seeds; empty if there is none."""
     value_seeds: str
     """``n=1/4`` where that does not hold every seed."""
     tasks_per_min: float | None
@@ -79,7 +79,7 @@ def short_label(group: Group) -> str:
 
 def build_row(group: Group, style: Style, measure: Metric) -> Row:
     """How far a group is, and how well it does in `measure`."""
-    value, value_seeds = _last_value(group, measure)
+    value, value_seeds = last_value(group, measure)
     tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
     return Row(
         label=group.label,
@@ -121,11 +121,14 @@ def _devices(group: Group) -> str:
     return " ".join(sorted(set(running or [device for _, device in devices])))
 
 
-def _last_value(group: Group, measure: Metric) -> tuple[str, str]:
-    curve = group.curve(measure.name)
-    if not len(curve.mean):
-        curve = group.curve(measure.name, bin_size=1)
-    return value_at(curve, -1, len(group.runs), measure.scale)
+def last_value(group: Group, measure: Metric) -> tuple[str, str]:
+    """The final value, ``88.9 ± 1.8``, of one seed without error, and ``n=4/5`` where it lacks seeds; empty before."""
+    summary = summarise(group, measure.name)
+    if summary is None:
+        return "", ""
+    num_last, num_all = summary.num_seeds_last, len(group.runs)
+    error = summary.last_standard_error if num_last > 1 else None
+    return mean_with_error(summary.last, error, measure), "" if num_last == num_all else f"n={num_last}/{num_all}"
 
 
 def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:

@@ -122,11 +122,8 @@ def _or_dash(format_value: Callable[[float], str], value: float | None) -> str:
 
 
 def describe_states(states: Sequence[tuple[State, int]], full: bool = True, coloured: bool = True) -> Text:
-    """``2 running``, ``1/2 finished``, ``1 failed, 3 finished``; in short ``2 run``, ``1/2 done``."""
+    """``2 running``, ``1 running, 2 finished``, ``1 failed, 3 finished``; in short ``1 run 2 done``."""
     words = _SHORT if not full else {state: state for state in _SHORT}
-    counts = dict(states)
-    if set(counts) == {"running", "finished"}:
-        return Text(f"{counts['finished']}/{sum(counts.values())} {words['finished']}")
     separator = ", " if full else " "
     parts = [Text(f"{n} {words[state]}", style=STATE_COLOURS[state] if coloured else "") for state, n in states]
     return Text(separator).join(parts)

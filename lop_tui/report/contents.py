@@ -19,7 +19,7 @@ from lop_engine.verdicts import Finding, judge
 from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign
-from lop_tui.commands.summary import last_with_error
+from lop_tui.commands.summary import CAPTION, last_with_error, loss_heading
 from lop_tui.dashboard.formats import short_value
 from lop_tui.report.configuration import configuration_of, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
@@ -61,10 +61,10 @@ def _what(shown: OneProblem, num_settings: int) -> str:
 
 def _outcome(shown: OneProblem, groups: Sequence[Group], look: figures.Look) -> Section:
     headline = shown.headline
-    drawable = [group for group in groups if headline and summarise(group, headline)]
+    drawable = [group for group in groups if headline and len(group.curve(headline).task)]
     others = [name for name in shown.metrics if name != headline]
     pictures = [_picture(drawable, names, look) for names in ([headline], others) if drawable and names]
-    remarks = [] if pictures else ["No setting has finished a tenth of its tasks yet, so there is nothing to draw."]
+    remarks = [] if pictures else ["No setting has finished enough tasks to draw yet."]
     return Section("outcome", "What came out", remarks, pictures, [_summary(groups, seen.metric(headline))])
 
 
@@ -86,8 +86,8 @@ def _summary(groups: Sequence[Group], measure: Metric) -> Table:
                 short_value(summary.lost, measure.scale),
             ]
         )
-    headings = ["", "method", "seeds finished", "tasks done by all", "first", "best", "last", "best - last"]
-    caption = f"{_named(measure)}, means over seeds of tenths of the run; ± one standard error."
+    headings = ["", "method", "seeds finished", "tasks done by all", "first", "best", "last", loss_heading(measure)]
+    caption = f"{_named(measure)}, {CAPTION}; ± one standard error."
     return Table(headings, rows, caption)
 
 
@@ -99,13 +99,12 @@ def _named(measure: Metric) -> str:
 
 def _comparisons(groups: Sequence[Group], baseline: Group, measure: Metric) -> Section:
     found = compare_to_first([baseline, *(group for group in groups if group != baseline)], measure.name)
-    bins = next((one.stretches[1].num_bins for one in found if one.stretches), 0)
     headings = [
         "",
         "pairs",
-        "at the end",
-        f"over the last {bins} bins",
-        "over all tasks",
+        "last bin",
+        "last tenth",
+        "all tasks",
         "p",
         "d_z",
         "part at task",

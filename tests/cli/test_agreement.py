@@ -70,3 +70,35 @@ def test_compare_shows_the_difference_that_watch_draws(runs_dir, groups):
     whole = group_runs(run for group in groups for run in group.runs if run.seed < 3)
     [end] = [stretch for stretch in said["comparisons"][0]["stretches"] if stretch["over"] == "end"]
     assert (end["mean"], *end["t_interval"]) == paired(*whole, "test_accuracy").last
+
+
+@pytest.mark.parametrize("done", [130, 60, 9])
+def test_every_view_shows_one_final_accuracy(tmp_path, done):
+    """The last tenth of the tasks; of runs under way the last tenth that is whole, or what is done so far."""
+    state = "finished" if done == 130 else "stopped"
+    for method in ("bp", "cbp"):
+        for seed in range(3):
+            make_run(tmp_path, method, seed, num_tasks=130, tasks_done=done, state=state)
+    of = "--runs-dir", tmp_path
+    part = slice(0, 9) if done < 13 else slice((done // 13 - 1) * 13, done // 13 * 13)
+    views = RunsReader(tmp_path).read().runs
+    final = {view.dir.name: view.series["test_accuracy"][part].mean() for view in views}
+    status = json.loads(lop("status", "--json", *of))["runs"]
+    assert {run["run"]: run["last_tenth"]["test_accuracy"] for run in status} == final
+    in_status = lop("status", *of)
+    lop("report", *of)
+    page, once, listed = (tmp_path / "report.html").read_text(), lop("watch", "--once", *of), lop("list", *of)
+    as_json = json.loads(lop("list", "--json", *of))["settings"]
+    means = []
+    for group, row in zip(group_runs(views), as_json, strict=True):
+        values = [final[run.dir.name] for run in group.runs]
+        means.append(np.mean(values))
+        assert row["headline_last_tenth"] == pytest.approx(means[-1], rel=1e-12)
+        shown = f"{100 * np.mean(values):.1f} ± {100 * np.std(values) / 3**0.5:.1f}"
+        assert all(shown in text for text in (page, once, listed)), shown
+        assert all(f"{100 * value:.1f}" in in_status for value in values)
+    [compared] = json.loads(lop("compare", "bp", "cbp", "--json", *of))["comparisons"]
+    [tenth] = [stretch for stretch in compared["stretches"] if stretch["over"] == "tenth"]
+    assert tenth["tasks"] == [part.start + 1, part.stop if done >= 13 else compared["last_task"]]
+    if done >= 13:
+        assert tenth["mean"] == pytest.approx(means[1] - means[0], rel=1e-9)

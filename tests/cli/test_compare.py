@@ -40,7 +40,7 @@ def test_compare_says_where_the_curves_part_and_how_sure_it_is(runs_dir):
     assert "3 pairs of seeds, bins of 2 tasks, tasks 1-60" in shown
     assert "the curves part at task" in shown
     assert "fewer than 20 pairs: the bootstrap interval is too narrow" in shown
-    assert "last 10 bins" in shown
+    assert "last tenth" in shown
     assert "p (Holm)" not in shown
 
 

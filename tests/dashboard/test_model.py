@@ -7,7 +7,7 @@ import orjson
 import pytest
 from textual.color import Color
 
-from lop_engine.analysis import default_bin, group_runs
+from lop_engine.analysis import default_bin, group_runs, summarise
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs import RunsReader, Snapshot
 from lop_tui.dashboard import render_once
@@ -33,9 +33,9 @@ def test_rows_tell_states_progress_and_speed(eleven_runs: Snapshot) -> None:
 
 
 def test_the_accuracy_is_that_of_the_analysis(eleven_runs: Snapshot) -> None:
-    curve = group_runs(eleven_runs.runs)[1].curve("test_accuracy")
+    summary = summarise(group_runs(eleven_runs.runs)[1])
     row = build_view(eleven_runs).rows[1]
-    assert row.value == f"{100 * curve.mean[-1]:.1f} ± {100 * curve.standard_error[-1]:.1f}"
+    assert row.value == f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}"
     assert row.value_seeds == ""
     assert build_view(eleven_runs).rows[2].value_seeds == "n=2/3"
 
@@ -166,7 +166,7 @@ def test_the_table_fits(eleven_runs: Snapshot, width: int) -> None:
 
 def test_states_in_words() -> None:
     assert str(describe_states((("running", 2),))) == "2 running"
-    assert str(describe_states((("running", 1), ("finished", 1)))) == "1/2 finished"
+    assert str(describe_states((("running", 1), ("finished", 1)))) == "1 running, 1 finished"
     assert str(describe_states((("failed", 1), ("finished", 3)))) == "1 failed, 3 finished"
     assert str(describe_states((("diverged", 1), ("running", 3)), full=False)) == "1 div 3 run"
 
@@ -199,7 +199,9 @@ def test_once_is_plain_text_of_that_width(tmp_path: Path, eleven_runs: Snapshot)
     text = render_once(tmp_path, 80, 24, coloured=False)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
-    assert all(word in text for word in ("snp 0.001", "2/3 done", "RuntimeError: out of memory", "test accuracy", "xx"))
+    assert all(
+        word in text for word in ("snp 0.001", "1 run 2 done", "RuntimeError: out of memory", "test accuracy", "xx")
+    )
     assert "\x1b[" in render_once(tmp_path, 80, 24, coloured=True)
 
 
