@@ -1,5 +1,6 @@
 """The one aggregation, against the same sums in plain Python."""
 
+import itertools
 import math
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -160,7 +161,7 @@ def test_no_summary_without_a_finite_value():
 def plain_tenths(num_tasks):
     """The tasks of each tenth, counted from 0; a run of fewer than ten tasks has as many parts as tasks."""
     edges = [i * num_tasks // 10 for i in range(11)] if num_tasks >= 10 else list(range(num_tasks + 1))
-    return [range(*pair) for pair in zip(edges, edges[1:], strict=False)]
+    return [range(*pair) for pair in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("num_tasks", [*range(1, 31), 99, 105, 2000])
