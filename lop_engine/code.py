@@ -11,6 +11,9 @@ from typing import Any
 
 from lop_engine.experiment.components import Component
 
+_PREFIX = "lop_own_"
+"""Of the names of modules that are users' files."""
+
 
 def load(component: Component) -> Any:
     """What a description's `code` names, imported; or is."""
@@ -25,7 +28,7 @@ def load_name(code: str) -> Any:
 
 def import_file(path: Path) -> ModuleType:
     """Execute a file as a module; its directory is searched for modules that it imports."""
-    name = f"lop_own_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
@@ -62,3 +65,19 @@ def siblings(module: ModuleType) -> Iterator[dict[str, str]]:
     )
     for path in (main, *others):
         yield {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def place_in_own_file(error: BaseException) -> str:
+    """The innermost line of a traceback in a file that `import_file` executed, or in one beside it.
+
+    ``/home/me/my_method.py, line 31: ``, or empty if there is none.
+    """
+    files = [Path(str(one.__file__)) for name, one in sys.modules.items() if name.startswith(_PREFIX)]
+    directories = {file.parent for file in files}
+    trace, found = error.__traceback__, ""
+    while trace:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.parent in directories:
+            found = f"{file}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found

@@ -33,6 +33,10 @@ class QueryError(UserError):
     """A filter that cannot be understood."""
 
 
+class RuleError(UserError):
+    """A component that breaks a rule of `lop_engine.testing`."""
+
+
 class CaptureError(UserError):
     """A training step that cannot be captured as a CUDA graph."""
 

@@ -126,8 +126,17 @@ def start_measuring(
 
     Does not wait for a GPU: training may continue meanwhile.
     """
+    inputs = metric_inputs(spec, learner, task, order_SN, place, steps)
+    sound_S = steps.mean_loss().isfinite() & weight_magnitude(learner.params).isfinite()
+    return Measurement(spec.metrics_after(place[1]), inputs, sound_S)
+
+
+def metric_inputs(
+    spec: Spec, learner: Learner, task: Task, order_SN: Tensor, place: tuple[int, int], steps: EpochSteps
+) -> MetricInputs:
+    """What metrics look at after epoch `place`."""
     rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
-    inputs = MetricInputs(
+    return MetricInputs(
         learner.forward,
         learner.problem.loss,
         learner.evaluated(),
@@ -142,8 +151,6 @@ def start_measuring(
         spec.curvature_images,
         seed_generators(learner.seeds, Stream.CURVATURE, *place, device=order_SN.device),
     )
-    sound_S = steps.mean_loss().isfinite() & weight_magnitude(learner.params).isfinite()
-    return Measurement(spec.metrics_after(place[1]), inputs, sound_S)
 
 
 def measure_epoch(

@@ -23,6 +23,7 @@ from types import FrameType
 
 import psutil
 
+from lop_engine.code import place_in_own_file
 from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
 from lop_engine.experiment.spec import Spec, validate
@@ -72,11 +73,13 @@ class Worker:
             import torch  # takes seconds: the status says "running" before
 
             from lop_engine.device import prepare_device
+            from lop_engine.testing.start import check_own_components
             from lop_engine.training.stack import train_runs
 
             device = torch.device(self.device)
             torch.set_num_threads(self.threads)
             prepare_device(device)
+            check_own_components(self.spec)
             train_runs(self.spec, self.runs, device, lambda: self._stop_requested, self.cuda_graphs)
         except StopRequested:
             self._end("stopped")
@@ -100,7 +103,7 @@ class Worker:
             why = str(error).splitlines()[0]
         else:
             log("".join(traceback.format_exception(error)))
-            why = self._too_large(short_of) if short_of else _in_one_line(error)
+            why = self._too_large(short_of) if short_of else place_in_own_file(error) + _in_one_line(error)
         self._end("failed", why)
         if short_of:
             return OUT_OF_MEMORY

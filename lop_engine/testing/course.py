@@ -1,0 +1,149 @@
+"""A few training steps with all hooks, as the loop trains them, on examples of each seed's own.
+
+Dimensions: S seeds, N examples of a task, B batch.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.registry import PROBLEMS
+from lop_engine.experiment.spec import Spec
+from lop_engine.methods.method import Method
+from lop_engine.problems import Problem, Task, build_problem
+from lop_engine.training.learner import Learner
+
+CPU = torch.device("cpu")
+FIRST_TASK = 1
+"""Not 0, so that what a component takes from the task's number differs from a value that it starts with."""
+NUM_STEPS = 3
+MAX_BATCH = 4
+MAX_KINDS = 8
+"""Kinds of steps that are tried."""
+FAR = 10_000
+"""Steps within which the first of each kind is looked for."""
+
+State = dict[str, Tensor]
+
+
+def learner_of(spec: Spec, seeds: Sequence[int]) -> Learner:
+    return Learner(spec, seeds, CPU)
+
+
+def tasks_of(spec: Spec, seeds: Sequence[int], problem: Problem | None = None) -> list[Task]:
+    """Two tasks: random stand-ins for a problem of lop, which may need images; else the problem's own, cut short."""
+    problem = problem or build_problem(spec)
+    num_examples = NUM_STEPS * batch_size(spec)
+    if spec.parts.problem.name in PROBLEMS.built_in:
+        return [_stand_in(spec, problem, seeds, index, num_examples) for index in range(2)]
+    dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+    found = [_shortened(one, num_examples) for one in islice(problem.tasks(seeds, CPU, 0, dtype), 2)]
+    return [found[0], found[-1]]
+
+
+def batch_size(spec: Spec) -> int:
+    return min(MAX_BATCH, spec.mini_batch_size)
+
+
+def _shortened(task: Task, num_examples: int) -> Task:
+    inputs, targets = task.train_inputs[:, :num_examples], task.train_targets[:, :num_examples]
+    return replace(task, train_inputs=inputs, train_targets=targets)
+
+
+def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int, num_examples: int) -> Task:
+    """Random inputs whose mean tells their class, or random targets."""
+    dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+    generators = [torch.Generator().manual_seed(1000 * seed + index) for seed in seeds]
+    shape = (num_examples, *problem.input_shape)
+    inputs_SN = torch.stack([torch.randn(shape, generator=g) for g in generators])
+    if "labels" not in spec.parts.problem.provides:
+        targets = torch.stack([torch.randn(num_examples, problem.num_outputs, generator=g) for g in generators])
+        return Task([{} for _ in seeds], inputs_SN.to(dtype), targets.to(dtype))
+    labels_SN = torch.stack([torch.randint(0, problem.num_outputs, (num_examples,), generator=g) for g in generators])
+    signal_SN = labels_SN - (problem.num_outputs - 1) / 2
+    inputs_SN[:, :, 0] += 2 * signal_SN.view(*signal_SN.shape, *[1] * (inputs_SN.dim() - 3))
+    return Task([{} for _ in seeds], inputs_SN.to(dtype), labels_SN, inputs_SN.to(dtype), labels_SN)
+
+
+def of_seeds(task: Task, rows: Sequence[int]) -> Task:
+    """A task of some of its seeds."""
+    found = [None if one is None else one[list(rows)] for one in (task.test_inputs, task.test_targets)]
+    facts = [task.facts[row] for row in rows]
+    return Task(facts, task.train_inputs[list(rows)], task.train_targets[list(rows)], *found)
+
+
+def batches(spec: Spec, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """A task's batches, over and over."""
+    size = min(batch_size(spec), task.train_inputs.shape[1])
+    whole = task.train_inputs.shape[1] // size * size
+    parts = (task.train_inputs[:, :whole].split(size, 1), task.train_targets[:, :whole].split(size, 1))
+    while True:
+        yield from zip(*parts, strict=True)
+
+
+def step_numbers(method: Method) -> list[int]:
+    """The coming steps, and the first step of each other kind (`Method.variant`)."""
+    start = method.step
+    numbers = list(range(start, start + NUM_STEPS))
+    if type(method).variant is not Method.variant:
+        kinds: dict[Hashable, int] = {}
+        for number in range(start, start + FAR):
+            method.step = number
+            kinds.setdefault(method.variant, number)
+            if len(kinds) == MAX_KINDS:
+                break
+        method.step = start
+        numbers += [number for number in kinds.values() if number not in numbers]
+    return numbers
+
+
+def first_step(learner: Learner, tasks: Sequence[Task]) -> Tensor:
+    """Train the first step of a task; return its loss."""
+    learner.start_task(FIRST_TASK, tasks[0])
+    learner.start_epoch(FIRST_TASK, 0)
+    return learner.step(*next(batches(learner.spec, tasks[0]))).loss_S
+
+
+def begin(learner: Learner, tasks: Sequence[Task]) -> Tensor:
+    """Train the first epoch of a task; return the losses, (steps, S)."""
+    learner.start_task(FIRST_TASK, tasks[0])
+    return epoch(learner, tasks[0], FIRST_TASK, 0)
+
+
+def go_on(learner: Learner, tasks: Sequence[Task]) -> Tensor:
+    """Train another epoch, and the first of the next task; return the losses, (steps, S)."""
+    return torch.cat([epoch(learner, tasks[0], FIRST_TASK, 1), next_task(learner, tasks)])
+
+
+def next_task(learner: Learner, tasks: Sequence[Task]) -> Tensor:
+    """End the task, and train the first epoch of the next; return the losses, (steps, S)."""
+    learner.end_task(FIRST_TASK)
+    learner.start_task(FIRST_TASK + 1, tasks[1])
+    return epoch(learner, tasks[1], FIRST_TASK + 1, 0)
+
+
+def epoch(learner: Learner, task: Task, index: int, number: int) -> Tensor:
+    """The steps of an epoch; return the losses, (steps, S)."""
+    learner.start_epoch(index, number)
+    losses = []
+    for step, batch in zip(step_numbers(learner.method), batches(learner.spec, task), strict=False):
+        learner.method.step = step
+        losses.append(learner.step(*batch).loss_S)
+    return torch.stack(losses)
+
+
+def copied(state: State) -> State:
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same bits, where every NaN is like another."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def first_difference(one: State, other: State) -> str | None:
+    """The name of the first tensor that differs; None if all are the same."""
+    return next((name for name, tensor in one.items() if not same(tensor, other[name])), None)

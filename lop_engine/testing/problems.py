@@ -1,0 +1,101 @@
+"""Rules of a problem's tasks and loss.
+
+Dimensions: S seeds, N examples of a task.
+"""
+
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lop_engine.problems import Problem, Task, build_problem
+from lop_engine.testing.course import CPU, of_seeds, same
+from lop_engine.testing.subject import Subject
+
+SEEDS = (4, 7, 9)
+SHARE = 1e-3
+"""Of a task's numbers that may be others in a stack: rounding may tip a label."""
+ADVICE = "make every number a function of seed and task: one generator for each, as seed_generators makes them"
+
+
+def tasks_have_their_shapes(subject: Subject) -> None:
+    """Tasks have the seeds, examples and shapes that the problem says, and the loss a number for each seed.
+
+    Raises RuleError.
+    """
+    problem = build_problem(subject.spec)
+    for index, task in enumerate(_tasks(subject, SEEDS)):
+        expected = (len(SEEDS), problem.num_examples, *problem.input_shape)
+        if tuple(task.train_inputs.shape) != expected:
+            raise subject.broken(
+                f"the inputs of task {index} have shape {tuple(task.train_inputs.shape)}, not {expected}",
+                "make them (seeds, examples_per_task, *input_shape), the same in every task",
+            )
+        if tuple(task.train_targets.shape[:2]) != expected[:2] or len(task.facts) != len(SEEDS):
+            raise subject.broken(
+                f"task {index} has targets of shape {tuple(task.train_targets.shape)} and facts of {len(task.facts)} "
+                f"seeds, with {len(SEEDS)} seeds and {problem.num_examples} examples",
+                "make targets (seeds, examples) or (seeds, examples, outputs), and facts a dict for each seed",
+            )
+        if "test set" in subject.spec.parts.problem.provides and task.test_inputs is None:
+            raise subject.broken(f"task {index} has no test examples", 'give Task some, or do not provide "test set"')
+        _check_loss(subject, problem, task)
+
+
+def _check_loss(subject: Subject, problem: Problem, task: Task) -> None:
+    targets = task.train_targets[:, :4]
+    outputs = torch.zeros(*targets.shape[:2], problem.num_outputs, dtype=task.train_inputs.dtype)
+    for what, value_S in (("loss", problem.loss(outputs, targets)), ("score", problem.score(outputs, targets))):
+        if value_S is None and what == "score":
+            continue
+        if not isinstance(value_S, Tensor) or value_S.shape != (len(SEEDS),):
+            shape = tuple(value_S.shape) if isinstance(value_S, Tensor) else type(value_S).__name__
+            raise subject.broken(
+                f"{what} returns {shape} with {len(SEEDS)} seeds", "return the batch's mean for each seed, (S,)"
+            )
+
+
+def tasks_are_functions_of_seed_and_task(subject: Subject) -> None:
+    """A task is the same in a run that begins at it, and alone and in a stack. Raises RuleError."""
+    stack, again, alone = (_tasks(subject, seeds) for seeds in (SEEDS, SEEDS, SEEDS[1:2]))
+    for index, task in enumerate(stack):
+        if not _alike(task, again[index]):
+            raise subject.broken(f"task {index} has other numbers when it is made again", ADVICE)
+        if not _alike(of_seeds(task, [1]), alone[index], SHARE):
+            raise subject.broken(f"seeds mix: task {index} of a seed is another one in a stack than alone", ADVICE)
+    if len(stack) > 1 and not _alike(stack[1], _tasks(subject, SEEDS, start=1)[0]):
+        raise subject.broken("task 1 is another one in a run that begins at it", ADVICE)
+
+
+def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:
+    """Tasks come to an end after `num_tasks`. Raises RuleError."""
+    num_tasks = subject.spec.num_tasks
+    found = sum(1 for _ in islice(build_problem(subject.spec).tasks(SEEDS, CPU), num_tasks + 1))
+    if found != num_tasks:
+        raise subject.broken(
+            f"there are {'more' if found > num_tasks else 'fewer'} tasks than num_tasks ({num_tasks})",
+            "yield those of range(start, self.spec.num_tasks)",
+        )
+
+
+def _tasks(subject: Subject, seeds: tuple[int, ...], start: int = 0) -> list[Task]:
+    dtype = torch.float64 if subject.spec.precision == "fp64" else torch.float32
+    return list(islice(build_problem(subject.spec).tasks(seeds, CPU, start, dtype), 2 - start))
+
+
+def _alike(one: Task, other: Task, share: float = 0) -> bool:
+    """Whether tasks are the same, but for a share of their numbers."""
+    if one.facts != other.facts:
+        return False
+    for field in ("train_inputs", "train_targets", "test_inputs", "test_targets"):
+        ours, theirs = getattr(one, field), getattr(other, field)
+        if (ours is None) != (theirs is None):
+            return False
+        if ours is None or same(ours, theirs):
+            continue
+        if ours.shape != theirs.shape or not share:
+            return False
+        far = ~torch.isclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+        if far.double().mean() > share:
+            return False
+    return True

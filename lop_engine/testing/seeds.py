@@ -1,0 +1,101 @@
+"""Rules of the seed axis: a seed is the same experiment alone and in a stack, whatever its neighbours are.
+
+Dimensions: S seeds.
+"""
+
+import torch
+from torch import Tensor
+
+from lop_engine.problems import Task
+from lop_engine.testing.course import State, begin, copied, go_on, learner_of, of_seeds, same, tasks_of
+from lop_engine.testing.subject import Subject
+from lop_engine.training.learner import Learner
+
+SEED, OTHERS = 7, (4, 9, 5, 8)
+ATTEMPTS = (7, 107, 1007)
+"""Seeds that are tried alone and in a stack. For one, rounding may tip a choice, such as which unit is replaced."""
+TOLERANCE = 0.02
+"""How far a tensor's change may be from its change in a stack, as a fraction of the latter: another order of adding."""
+ROUNDING = 1e-5
+"""Additional tolerance, as a fraction of the tensor itself."""
+
+ADVICE = "keep the first axis apart (no mean or sum over it), and take each seed's random numbers from its own stream"
+
+
+def neighbours_have_no_effect(subject: Subject) -> None:
+    """A seed has the same bits whichever seeds share its stack, also beside one that has diverged. Raises RuleError."""
+    seeds = (SEED, *OTHERS)
+    tasks = tasks_of(subject.spec, seeds)
+    state, losses = _in_stack(subject, tasks, seeds, (1, 0, 2))
+    for row, diverged in (((3, 0, 2), False), ((1, 0, 4), True)):
+        other, other_losses = _in_stack(subject, tasks, seeds, row, diverged)
+        for name, tensor in ({"the loss": losses} | state).items():
+            if not same(tensor[1], ({"the loss": other_losses} | other)[name][1]):
+                beside = "that has diverged" if diverged else "that is another"
+                raise subject.broken(f'seeds mix: "{_own(name)}" of a seed depends on a neighbour {beside}', ADVICE)
+
+
+def a_seed_is_the_same_alone(subject: Subject) -> None:
+    """A seed alone learns what it learns in a stack, but for rounding. Raises RuleError."""
+    wrong = None
+    for seed in ATTEMPTS:
+        seeds = (seed, *OTHERS)
+        tasks = tasks_of(subject.spec, seeds)
+        wrong = _first_apart(_alone_and_stacked(subject, tasks, seeds))
+        if wrong is None:
+            return
+    raise subject.broken(f'seeds mix: "{_own(wrong or "")}" of a seed is another one in a stack than alone', ADVICE)
+
+
+def _in_stack(
+    subject: Subject, tasks: list[Task], seeds: tuple[int, ...], rows: tuple[int, ...], diverged: bool = False
+) -> tuple[State, Tensor]:
+    """Train some of `seeds` together; return their state, and losses (S, steps).
+
+    Args:
+        diverged: the last one's weights are NaN from the start.
+    """
+    learner = learner_of(subject.spec, [seeds[row] for row in rows])
+    if diverged:
+        with torch.no_grad():
+            for weight in learner.params.values():
+                weight[-1].fill_(torch.nan)
+    losses = _train(learner, [of_seeds(task, rows) for task in tasks])
+    return learner.state(), losses
+
+
+def _train(learner: Learner, tasks: list[Task]) -> Tensor:
+    return torch.cat([begin(learner, tasks), go_on(learner, tasks)]).T
+
+
+def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ...]) -> list[tuple[State, State]]:
+    """A seed's state at the start and at the end, alone and in a stack."""
+    found = []
+    for rows in ((0,), (1, 0, 2)):
+        learner = learner_of(subject.spec, [seeds[row] for row in rows])
+        before = copied(learner.state())
+        losses = _train(learner, [of_seeds(task, rows) for task in tasks])
+        after = learner.state() | {"the loss": losses}
+        place = rows.index(0)
+        starts = before | {"the loss": torch.zeros_like(losses)}
+        found.append(({k: v[place] for k, v in starts.items()}, {k: v[place] for k, v in after.items()}))
+    return found
+
+
+def _first_apart(pair: list[tuple[State, State]]) -> str | None:
+    """The first tensor whose change is another one; None if there is none."""
+    (start, end), (stacked_start, stacked_end) = pair
+    for name, tensor in start.items():
+        if not same(tensor, stacked_start[name]):
+            return name
+        change, expected = (one[name].double() - tensor.double() for one in (end, stacked_end))
+        if not expected.isfinite().all() and not change.isfinite().all():
+            continue
+        allowed = TOLERANCE * expected.norm() + ROUNDING * stacked_end[name].double().norm()
+        if not (change - expected).norm() <= allowed:
+            return name
+    return None
+
+
+def _own(name: str) -> str:
+    return name.removeprefix("mechanism.")
