@@ -138,7 +138,7 @@ def status(
     where: Where = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """List every run: its state, tasks done, and the last value of its headline metric."""
+    """List every run: its state, tasks done, and its headline metric over the last tenth of its tasks."""
     from lop_tui.commands.status import show_status
 
     raise typer.Exit(show_status(runs_dir, where, as_json))

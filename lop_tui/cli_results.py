@@ -9,6 +9,42 @@ from lop_tui.cli_options import DEFAULT_RUNS_DIR, Commands, RunsDir, Where
 
 app = Commands(rich_markup_mode="rich")
 
+By = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="TASKS", help="Mean over these tasks: last (tenth), whole (run), end (last bin), first or best."
+    ),
+]
+SelectSeeds = Annotated[
+    str,
+    typer.Option(
+        "--select-seeds",
+        metavar="SEEDS",
+        help="Seeds that choose the best setting of a sweep (0-4); the lower half by default.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="text, markdown, csv, json, latex (compiles alone) or tabular (for \\\\input); by default as -o's suffix.",
+        show_default=False,
+    ),
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=".txt, .md, .csv, .json or .tex; a file of that name is replaced.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+
 
 @app.command(
     epilog="Example: [b]lop plot test_accuracy --runs-dir runs/demo -o demo.png[/b]", rich_help_panel="Results"
@@ -139,6 +175,85 @@ def compare(
 
     request = Request(runs_dir, groups, metric or [], last, bin_size, where, markdown, as_json)
     raise typer.Exit(compare_runs(request))
+
+
+@app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
+def best(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[str, typer.Option(help="What to judge by; the problem's headline by default.")] = "",
+    by: By = "last",
+    lowest: Annotated[
+        bool, typer.Option("--lowest", help="The lowest value is the best; by default as the metric says.")
+    ] = False,
+    select_seeds: SelectSeeds = "",
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the best setting of each method of a sweep on some seeds, and report it on the others."""
+    from lop_tui.commands.best import Request, best_settings
+
+    raise typer.Exit(best_settings(Request(runs_dir, where, metric, by, select_seeds, lowest, form, output, as_json)))
+
+
+@app.command(epilog="Example: [b]lop table --over last --over whole -o table.tex[/b]", rich_help_panel="Results")
+def table(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What to show; repeatable; the headline of each problem by default.")
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASKS",
+            help="Columns: first, best, last (tenth) or whole (run); repeatable; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    by: By = "last",
+    select_seeds: SelectSeeds = "",
+    settings: Annotated[
+        bool, typer.Option("--settings", help="A row for each setting, not only for each method's best.")
+    ] = False,
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a table of methods: mean, 95 % interval, number of seeds, and which are as good as the best."""
+    from lop_tui.commands.table import Request, show_table
+
+    request = Request(runs_dir, where, metric or [], over or [], by, select_seeds, settings, form, output, as_json)
+    raise typer.Exit(show_table(request))
+
+
+@app.command(epilog="Example: [b]lop power cbp l2 --difference 1[/b]", rich_help_panel="Results")
+def power(
+    groups: Annotated[
+        list[str], typer.Argument(metavar="A B", help="Two experiments or settings.", show_default=False)
+    ],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[str, typer.Option(help="What to compare; the problem's headline by default.")] = "",
+    difference: Annotated[
+        float | None,
+        typer.Option(
+            metavar="D",
+            help="Difference to show, in percentage points of a share; the one seen by default.",
+            show_default=False,
+        ),
+    ] = None,
+    power: Annotated[float, typer.Option(metavar="P", help="How often the test shall find it.")] = 0.8,
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many seeds it takes to see a difference, and which difference the seeds so far can show."""
+    from lop_tui.commands.power import Request, show_power
+
+    request = Request(runs_dir, groups, metric, difference, power, where, form, output, as_json)
+    raise typer.Exit(show_power(request))
 
 
 @app.command(epilog="Example: [b]lop check --runs-dir runs/demo[/b]", rich_help_panel="Results")

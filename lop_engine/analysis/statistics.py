@@ -64,11 +64,24 @@ def paired_test(differences: np.ndarray) -> PairedTest:
     agree = int((np.sign(differences) == np.sign(found.mean)).sum()) if found.mean else 0
     if found.num_values < 2:
         return PairedTest(found, (NAN, NAN), NAN, NAN, agree)
+    p_value = t_test(differences)
     if not np.ptp(differences):
-        return PairedTest(found, (found.mean, found.mean), 0.0 if found.mean else 1.0, NAN, agree)
-    effect = found.mean / found.deviation
+        return PairedTest(found, (found.mean, found.mean), p_value, NAN, agree)
     low, high = map(float, bootstrap_interval(differences))
-    return PairedTest(found, (low, high), _p_value(effect, found.num_values), effect, agree)
+    return PairedTest(found, (low, high), p_value, found.mean / found.deviation, agree)
+
+
+def t_test(differences: np.ndarray) -> float:
+    """The two-sided p value of paired `differences`, shape (pairs,), all finite; NaN of fewer than two.
+
+    Where they do not vary it is 1 if there is no difference, else 0.
+    """
+    if len(differences) < 2:
+        return NAN
+    mean, deviation = float(differences.mean()), float(differences.std(ddof=1))
+    if not np.ptp(differences):
+        return 0.0 if mean else 1.0
+    return _p_value(mean / deviation, len(differences))
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ from lop_tui.commands.comparison_words import (
     notes_on_runs,
     nothing_compared,
     p_value,
+    planning,
     remarks,
     title,
     value_with_sign,
@@ -55,9 +56,8 @@ def compare_runs(request: Request) -> int:
     """Print each group's difference to the first in each metric; return 0. Raises UserError."""
     if request.markdown and request.as_json:
         raise UserError("compare: --markdown or --json? Choose one")
-    groups = _groups(_chosen(request), request.names)
-    _refuse_several_problems(groups)
-    metrics = _metrics(request.metrics, groups)
+    groups = groups_named("compare", request.runs_dir, request.names, request.where)
+    metrics = metrics_named("compare", request.metrics, groups)
     refuse_mixed(groups)
     found = [
         comparison
@@ -85,51 +85,58 @@ def compare_runs(request: Request) -> int:
     return 0
 
 
-def _refuse_several_problems(groups: Sequence[Group]) -> None:
+def groups_named(command: str, runs_dir: Path, names: Sequence[str], where: str) -> list[Group]:
+    """The settings that `names` name, each one, of one problem. Raises UserError."""
+    groups = _groups(command, _chosen(command, runs_dir, where), names)
+    _refuse_several_problems(command, groups)
+    return groups
+
+
+def _refuse_several_problems(command: str, groups: Sequence[Group]) -> None:
     first, *others = groups
     for other in others:
         if other.problem.name != first.problem.name:
             raise UserError(
-                f"compare: {_name(first)} is of {first.problem.title} and {_name(other)} of {other.problem.title}; "
+                f"{command}: {_name(first)} is of {first.problem.title} and {_name(other)} of {other.problem.title}; "
                 "compare runs of one problem"
             )
 
 
-def _metrics(names: Sequence[str], groups: Sequence[Group]) -> list[str]:
+def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -> list[str]:
     """The metrics that are named, each once; by default the headline. Raises UserError."""
     shown = one_problem([run for group in groups for run in group.runs])
     known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
     for metric in names:
         if metric not in known:
             raise UserError(
-                f'compare: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})'
+                f'{command}: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})'
             )
     if not names and not shown.headline:
-        raise UserError(f"compare: {_name(groups[0])} has not finished a task yet; try again later")
+        raise UserError(f"{command}: {_name(groups[0])} has not finished a task yet; try again later")
     return list(dict.fromkeys(names)) or [shown.headline]
 
 
-def _chosen(request: Request) -> Snapshot:
+def _chosen(command: str, runs_dir: Path, where: str) -> Snapshot:
     """The runs that names are looked for among."""
-    snapshot = RunsReader(request.runs_dir).read()
-    chosen = filter_runs(snapshot.runs, request.where)
+    snapshot = RunsReader(runs_dir).read()
+    chosen = filter_runs(snapshot.runs, where)
     if snapshot.runs and not chosen:
-        place = f"{len(snapshot.runs)} runs in {request.runs_dir}{hint(snapshot.runs, request.where)}"
-        raise UserError(f'compare: --where "{request.where}": matches none of the {place}')
+        place = f"{len(snapshot.runs)} runs in {runs_dir}{hint(snapshot.runs, where)}"
+        raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return replace(snapshot, runs=chosen)
 
 
-def _groups(snapshot: Snapshot, names: Sequence[str]) -> list[Group]:
+def _groups(command: str, snapshot: Snapshot, names: Sequence[str]) -> list[Group]:
     """The group that each name means. Raises UserError for a name that means several, or one again."""
     if len(names) < 2:
-        raise UserError("compare: name two or more experiments or settings: lop compare bp cbp")
+        raise UserError(f"{command}: name two or more experiments or settings: lop {command} bp cbp")
     groups: list[Group] = []
     for name in names:
         found = group_runs(select(snapshot, [name]))
         if len(found) > 1:
-            raise UserError(f'compare: "{name}" names {len(found)} settings; name one of {listed(map(_name, found))}')
+            raise UserError(f'{command}: "{name}" names {len(found)} settings; name one of {listed(map(_name, found))}')
         if found[0].label in [group.label for group in groups]:
-            raise UserError(f'compare: "{name}" names {found[0].label} again; it is compared with others, not itself')
+            raise UserError(f'{command}: "{name}" names {found[0].label} again; it is compared with others, not itself')
         groups += found
     return groups
 
@@ -153,7 +160,7 @@ def _print_tables(found: Sequence[Comparison], notes: Sequence[str]) -> None:
             table.add_row(*_cells(stretch, comparison, headings))
         if comparison.stretches:
             console.print(table)
-        for line in remarks(comparison):
+        for line in (*remarks(comparison), *planning(comparison)):
             say(console, line)
         console.print()
     for line in (CAPTION, *about_holm(found), *notes):
@@ -169,7 +176,7 @@ def _markdown(found: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
             lines += [_row(headings), _row("---" if heading == "over" else "---:" for heading in headings)]
             lines += [_row(_cells(stretch, comparison, headings)) for stretch in comparison.stretches]
             lines.append("")
-        lines += [*(f"- {line}" for line in remarks(comparison)), ""]
+        lines += [*(f"- {line}" for line in (*remarks(comparison), *planning(comparison))), ""]
     return lines + [f"- {line}" for line in (CAPTION, *about_holm(found), *notes)]
 
 
@@ -221,7 +228,7 @@ def _as_dict(comparison: Comparison) -> dict[str, Any]:
         "parts_at": difference.parts_at,
         "protocol_differences": protocol_differences(comparison.a, comparison.b),
         "stretches": [_stretch_as_dict(stretch) for stretch in comparison.stretches],
-        "remarks": remarks(comparison),
+        "remarks": [*remarks(comparison), *planning(comparison)],
     }
 
 

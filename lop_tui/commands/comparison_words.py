@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
 from lop_engine.analysis.levels import is_never_finite
+from lop_engine.analysis.power import MOST, plan
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.logs import plain
@@ -41,6 +42,24 @@ def interval(limits: tuple[float, float], measure: Metric) -> str:
     if math.isnan(limits[0]):
         return "-"
     return f"{value_with_sign(limits[0], measure)} to {value_with_sign(limits[1], measure)}"
+
+
+def size_of(value: float, measure: Metric) -> str:
+    """Of a difference, without its sign: ``3.41 points``."""
+    return f"{100 * value:.2f} points" if measure.unit == "%" else significant(value)
+
+
+def planning(comparison: Comparison) -> list[str]:
+    """One line: what the pairs can show in the last tenth, and how many their difference takes; none without spread."""
+    tenth = next((stretch for stretch in comparison.stretches if stretch.name == "tenth"), None)
+    planned = plan(tenth.test.difference) if tenth else None
+    if tenth is None or planned is None:
+        return []
+    measure = seen.metric(comparison.metric)
+    can_show = f"{plural(len(comparison.pairs), 'pair')} can show {size_of(planned.detectable, measure)}"
+    needed = f"more than {MOST} pairs" if planned.needed is None else plural(planned.needed, "pair")
+    seen_here = value_with_sign(tenth.test.difference.mean, measure)
+    return [f"last tenth, power {planned.power:g}: {can_show}; the {seen_here} seen takes {needed} (lop power)"]
 
 
 def p_value(p: float) -> str:

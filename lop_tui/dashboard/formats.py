@@ -108,6 +108,14 @@ def shortened(name: str, most: int) -> str:
     return f"{name[: (most - 1) // 2]}…{name[len(name) - most // 2 :]}"
 
 
+def distinct(names: Collection[str], most: int) -> dict[str, str]:
+    """`names` shortened to `most` characters, or as many more as keep apart those that differ; by the whole name."""
+    longest = max(map(len, names), default=0)
+    while len({shortened(name, most) for name in names}) < len(set(names)) and most < longest:
+        most += 4
+    return {name: shortened(name, most) for name in names}
+
+
 def name_seeds(numbers: Collection[int]) -> str:
     """``seed 7``, ``seeds 0-4, 7``; only the first eight ranges are shown."""
     ranges = describe_seeds(numbers).rstrip(",").split(",")

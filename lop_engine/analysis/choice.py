@@ -1,0 +1,198 @@
+"""The best setting of each method of a sweep: chosen on some seeds, reported on the others.
+
+The best of several settings looks better than it is on the seeds that it was chosen on, because noise helps to be
+chosen. On other seeds its mean has no such bias.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from lop_engine.analysis.curves import bin_table, default_bin
+from lop_engine.analysis.grid import Edge, edges, neighbours
+from lop_engine.analysis.groups import Group
+from lop_engine.analysis.statistics import Estimate, estimate
+from lop_engine.analysis.tenths import Over, tenths_of
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Better
+
+Criterion = Literal["last", "whole", "end", "first", "best"]
+"""By which mean over a run's tasks settings are judged: the last tenth, all tasks, the last bin, the first or the best
+tenth."""
+
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Score:
+    """A setting on the selection seeds."""
+
+    group: Group
+    select: Estimate
+    chosen_share: float
+    """Share of the bootstrap resamples of the selection seeds in which this setting is the best."""
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """A neighbour of the chosen setting on the grid."""
+
+    key: str
+    value: object
+    score: Score
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best setting of one method of one experiment, in one metric."""
+
+    metric: str
+    criterion: Criterion
+    group: Group
+    """The chosen setting, all its seeds."""
+    scores: tuple[Score, ...]
+    """Of the settings that could be chosen, in their order."""
+    left_out: tuple[tuple[Group, tuple[int, ...]], ...]
+    """Settings that could not be chosen, each with the selection seeds that it has no value of."""
+    select_seeds: tuple[int, ...]
+    """Empty where there is one setting, so that nothing is chosen."""
+    report_seeds: tuple[int, ...]
+    """The other seeds of the chosen setting that have a value."""
+    missing: tuple[int, ...]
+    """The other seeds of the chosen setting that have none."""
+    report: Estimate
+    """Of the chosen setting on `report_seeds`."""
+    nearby: tuple[Nearby, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def num_settings(self) -> int:
+        return len(self.scores) + len(self.left_out)
+
+    @property
+    def score(self) -> Score:
+        return next(score for score in self.scores if score.group is self.group)
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether there are no other seeds to report on, so that only the selection seeds remain."""
+        return bool(self.select_seeds) and not self.report_seeds
+
+    @property
+    def shown(self) -> Group:
+        """The chosen setting with the seeds that it may be judged by; with its selection seeds if it has no others."""
+        if not self.select_seeds or self.is_biased:
+            return self.group
+        return replace(self.group, runs=tuple(run for run in self.group.runs if run.seed not in self.select_seeds))
+
+
+def families(groups: Sequence[Group]) -> list[list[Group]]:
+    """The settings of each method of each experiment, in the order of the first of each."""
+    found: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups:
+        found.setdefault((group.problem.name, group.experiment, group.method), []).append(group)
+    return list(found.values())
+
+
+def seed_values(group: Group, metric: str, criterion: Criterion) -> Mapping[int, float]:
+    """By seed, its mean over the tasks that `criterion` names, in the metric's units; only of seeds that have them."""
+    if criterion != "end":
+        found = tenths_of(group, metric)
+        over: Over = criterion
+        return found.by_seed(over) if found else {}
+    series = [run.series.get(metric, np.empty(0)) for run in group.runs]
+    _, table = bin_table(series, default_bin(group.num_tasks), group.num_tasks)
+    last = table[:, -1] if table.shape[1] else np.full(len(series), np.nan)
+    return {run.seed: float(value) for run, value in zip(group.runs, last, strict=True) if np.isfinite(value)}
+
+
+def choose(
+    groups: Sequence[Group],
+    metric: str,
+    criterion: Criterion = "last",
+    select_seeds: Collection[int] | None = None,
+    better: Better | None = None,
+) -> Choice | None:
+    """Choose among the settings of one method; None if none of them has a value of every selection seed.
+
+    Args:
+        groups: the settings, see `families`.
+        select_seeds: by default the lower half of the seeds that any setting has, rounded down, one at least.
+        better: by default as the metric says.
+    """
+    values = [seed_values(group, metric, criterion) for group in groups]
+    if len(groups) == 1:
+        return _alone(groups[0], metric, criterion, values[0])
+    select = _selection(groups, select_seeds)
+    lacking = [tuple(seed for seed in select if seed not in of_seeds) for of_seeds in values]
+    able = [place for place, seeds in enumerate(lacking) if not seeds]
+    if not able or not select:
+        return None
+    table = np.array([[values[place][seed] for seed in select] for place in able])
+    better = better or seen.metric(metric).better
+    shares, best = bootstrap_shares(table, better), best_row(table, better)
+    rows = zip(able, table, shares.tolist(), strict=True)
+    scores = [Score(groups[place], estimate(row), share) for place, row, share in rows]
+    chosen, of_chosen = scores[best].group, values[able[best]]
+    others = [run.seed for run in chosen.runs if run.seed not in select]
+    report = tuple(seed for seed in others if seed in of_chosen)
+    by_group = {id(score.group): score for score in scores}
+    candidates = [score.group for score in scores]
+    return Choice(
+        metric,
+        criterion,
+        chosen,
+        tuple(scores),
+        tuple((group, seeds) for group, seeds in zip(groups, lacking, strict=True) if seeds),
+        select,
+        report,
+        tuple(seed for seed in others if seed not in of_chosen),
+        estimate(np.array([of_chosen[seed] for seed in report])),
+        tuple(Nearby(one.key, one.value, by_group[id(one.group)]) for one in neighbours(candidates, best)),
+        tuple(edges(groups, able[best])),
+    )
+
+
+def best_row(table: np.ndarray, better: Better) -> int:
+    """The setting with the best mean; of equal ones the first.
+
+    Args:
+        table: shape (settings, seeds), all finite.
+    """
+    means = table.mean(-1)
+    return int(means.argmax() if better == "higher" else means.argmin())
+
+
+def bootstrap_shares(table: np.ndarray, better: Better) -> np.ndarray:
+    """How often each setting is the best of a bootstrap resample of the seeds, shape (settings,), summing to 1.
+
+    A resample draws the same seeds for all settings. Settings that are equally good share it.
+
+    Args:
+        table: shape (settings, seeds), all finite.
+    """
+    num_seeds = table.shape[1]
+    draws = np.random.default_rng(0).multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), RESAMPLES)
+    means = draws @ (table if better == "higher" else -table).T / num_seeds
+    is_best = means >= means.max(1, keepdims=True) - 1e-12 * np.abs(means).max(1, keepdims=True)
+    return np.asarray((is_best / is_best.sum(1, keepdims=True)).mean(0))
+
+
+def _selection(groups: Sequence[Group], select_seeds: Collection[int] | None) -> tuple[int, ...]:
+    there = sorted({run.seed for group in groups for run in group.runs})
+    if select_seeds is not None:
+        return tuple(seed for seed in there if seed in select_seeds)
+    return tuple(there[: max(1, len(there) // 2)])
+
+
+def _alone(group: Group, metric: str, criterion: Criterion, values: Mapping[int, float]) -> Choice | None:
+    """Nothing to choose: all seeds are reported."""
+    if not values:
+        return None
+    found = estimate(np.array(list(values.values())))
+    missing = tuple(run.seed for run in group.runs if run.seed not in values)
+    score = Score(group, found, 1.0)
+    return Choice(metric, criterion, group, (score,), (), (), tuple(values), missing, found, (), ())

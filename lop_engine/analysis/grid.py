@@ -1,0 +1,86 @@
+"""The settings of a sweep as points of a grid: which keys vary, and who is next to whom."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lop_engine.analysis.groups import Group
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
+from lop_engine.experiment.stored import canonical
+
+Point = Mapping[str, Any]
+"""By key that varies, the value of one setting; a key without effect there is missing."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A setting that differs from another in one key alone, by one step of the grid."""
+
+    key: str
+    value: Any
+    group: Group
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The chosen value of a key is the smallest or largest one tried."""
+
+    key: str
+    value: Any
+    is_largest: bool
+
+
+def points(groups: Sequence[Group], with_extent: bool = False) -> list[Point]:
+    """For each group, its values of the keys in which they differ, in the order of the specs.
+
+    Args:
+        with_extent: count the keys that say how long a run is and what is measured of it.
+    """
+    left_out = BOOKKEEPING_KEYS if with_extent else BOOKKEEPING_KEYS | EXTENT_KEYS
+    specs = [canonical(group.example.spec) if group.example else {} for group in groups]
+    keys = [key for key in dict.fromkeys(key for spec in specs for key in spec) if key not in left_out]
+    missing = object()
+    varied = [key for key in keys if any(spec.get(key, missing) != specs[0].get(key, missing) for spec in specs)]
+    return [{key: spec[key] for key in varied if key in spec} for spec in specs]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
+    """The settings one step below and above `chosen`, a place in `groups`, along each key with numbers."""
+    grid = points(groups)
+    found = []
+    for key, value in grid[chosen].items():
+        if not is_number(value):
+            continue
+        others = {k: v for k, v in grid[chosen].items() if k != key}
+        line = [
+            (point[key], group)
+            for point, group in zip(grid, groups, strict=True)
+            if is_number(point.get(key)) and {k: v for k, v in point.items() if k != key} == others
+        ]
+        below = max((one for one in line if one[0] < value), default=None, key=lambda one: one[0])
+        above = min((one for one in line if one[0] > value), default=None, key=lambda one: one[0])
+        found += [Neighbour(key, *one) for one in (below, above) if one]
+    return found
+
+
+def edges(groups: Sequence[Group], chosen: int) -> list[Edge]:
+    """The keys of which `chosen`, a place in `groups`, has the smallest or largest of several values.
+
+    A smallest value of 0 is none: there is nothing below it to try.
+    """
+    grid = points(groups)
+    found = []
+    for key, value in grid[chosen].items():
+        tried = {point[key] for point in grid if is_number(point.get(key))}
+        if not is_number(value) or len(tried) < 2:
+            continue
+        if value == max(tried):
+            found.append(Edge(key, value, True))
+        elif value == min(tried) and value != 0:
+            found.append(Edge(key, value, False))
+    return found

@@ -1,0 +1,218 @@
+"""Choosing settings, tables of methods and the number of seeds: against simulated studies, and by hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lop_engine.analysis import Group
+from lop_engine.analysis.choice import best_row, bootstrap_shares, choose, families
+from lop_engine.analysis.columns import column
+from lop_engine.analysis.power import deviations, mean_power, pairs_needed, plan
+from lop_engine.analysis.statistics import estimate
+from lop_engine.records import RunStatus
+from lop_engine.rundir import RunDir
+from lop_engine.runs import RunView
+
+METRIC = "test_accuracy"
+
+
+def setting(name, series, spec, experiment="bp", seeds=None, metric=METRIC):
+    """A group whose seeds recorded `series`, a list of tasks for each seed."""
+    spec = {"agent": "bp", "num_tasks": max(map(len, series))} | spec
+    runs = [
+        RunView(
+            RunDir(Path(f"runs/{experiment}/{name}/seed_{seed:03d}")),
+            spec,
+            RunStatus(),
+            "finished",
+            {metric: np.array(one, dtype=float)},
+        )
+        for seed, one in zip(seeds or range(len(series)), series, strict=True)
+    ]
+    return Group(experiment, name, tuple(runs))
+
+
+def sweep(table, key="step_size", values=(0.1, 0.01, 0.001), **rest):
+    """A setting for each row of `table`, shape (settings, seeds), with one task a seed."""
+    named = zip(values, table, strict=True)
+    return [setting(f"{key}={value}", [[one] for one in row], {key: value}, **rest) for value, row in named]
+
+
+def test_the_reported_mean_is_unbiased_where_all_settings_are_equal():
+    rng, studies = np.random.default_rng(0), 2000
+    reported, naive = [], []
+    for table in rng.normal(0.5, 0.1, (studies, 6, 10)):
+        reported.append(table[best_row(table[:, :5], "higher"), 5:].mean())  # as `choose` does, see the next test
+        naive.append(table[best_row(table, "higher")].mean())
+    error = np.std(reported) / studies**0.5
+    assert abs(np.mean(reported) - 0.5) < 2 * error
+    assert np.mean(naive) - 0.5 > 10 * error
+
+
+@pytest.mark.parametrize("metric", ["test_accuracy", "train_loss_of_nobody"])
+def test_choosing_is_choosing_on_some_seeds_and_reporting_on_the_others(metric):
+    rng = np.random.default_rng(1)
+    for table in rng.normal(0.5, 0.1, (20, 3, 7)):
+        found = choose(sweep(table, metric=metric), metric)
+        best = table[:, :3].mean(1).argmax()
+        assert found.group.setting == f"step_size={(0.1, 0.01, 0.001)[best]}"
+        assert (found.select_seeds, found.report_seeds) == ((0, 1, 2), (3, 4, 5, 6))
+        assert found.report == estimate(table[best, 3:])
+        assert [run.seed for run in found.shown.runs] == [3, 4, 5, 6]
+        assert found.score.chosen_share == max(score.chosen_share for score in found.scores)
+
+
+def test_selection_seeds_can_be_named_and_lower_may_be_better(monkeypatch):
+    from lop_engine.experiment import seen
+    from lop_engine.experiment.components import Metric
+
+    error = Metric(name="error", title="error", takes=(), better="lower")
+    monkeypatch.setattr(seen, "metric", lambda name: error)
+    table = np.array([[3.0, 1, 1, 9], [2, 2, 2, 2], [1, 3, 3, 3]])
+    assert choose(sweep(table, metric="error"), "error").group.setting == "step_size=0.1"
+    found = choose(sweep(table, metric="error"), "error", select_seeds=[0])
+    assert (found.group.setting, found.select_seeds, found.report.mean) == ("step_size=0.001", (0,), 3)
+    assert found.score.chosen_share == 1
+
+
+def test_a_setting_without_a_value_of_a_selection_seed_is_left_out_and_named():
+    table = np.array([[0.9, math.nan, 0.9, 0.9], [0.5, 0.5, 0.5, math.nan], [0.4, 0.4, 0.4, 0.4]])
+    found = choose(sweep(table), METRIC)
+    assert found.group.setting == "step_size=0.01"
+    assert [(group.setting, seeds) for group, seeds in found.left_out] == [("step_size=0.1", (1,))]
+    assert (found.report_seeds, found.missing, found.num_settings) == ((2,), (3,), 3)
+    assert choose(sweep(np.full((3, 4), math.nan)), METRIC) is None
+
+
+def test_a_single_seed_is_reported_as_what_it_is():
+    found = choose(sweep(np.array([[0.1], [0.9], [0.5]])), METRIC)
+    assert (found.group.setting, found.select_seeds, found.report_seeds) == ("step_size=0.01", (0,), ())
+    assert found.is_biased
+    assert found.shown is found.group
+    (alone,) = families([setting("default", [[0.5], [0.7]], {})])
+    found = choose(alone, METRIC)
+    assert (found.select_seeds, found.report_seeds, found.is_biased) == ((), (0, 1), False)
+
+
+def test_the_share_of_resamples_says_how_sure_the_choice_is():
+    apart = np.array([[1.0, 1.1, 0.9], [5.0, 5.1, 4.9]])
+    assert bootstrap_shares(apart, "higher").tolist() == [0, 1]
+    assert bootstrap_shares(apart, "lower").tolist() == [1, 0]
+    assert bootstrap_shares(np.ones((4, 5)), "higher").tolist() == [0.25] * 4
+    noise = np.random.default_rng(0).normal(size=(2, 1000))
+    noise[1] += noise[0].mean() - noise[1].mean()
+    assert bootstrap_shares(noise, "higher") == pytest.approx([0.5, 0.5], abs=0.02)
+    # One seed of three decides: without it, in (2/3)^3 of the resamples, the other is better.
+    assert bootstrap_shares(np.array([[0, 0, 9.0], [1, 1, 1]]), "higher")[1] == pytest.approx((2 / 3) ** 3, abs=0.015)
+
+
+def grid(best, shape=(3, 3)):
+    """Settings of two keys; the one at `best` is the best."""
+    return [
+        setting(f"a{i}b{j}", [[0.9 if (i, j) == best else 0.1 + 0.01 * i + 0.02 * j]] * 2, {"x": 10.0**-i, "y": j})
+        for i in range(shape[0])
+        for j in range(shape[1])
+    ]
+
+
+def test_neighbours_are_one_step_away_along_each_key():
+    found = choose(grid((1, 1)), METRIC)
+    assert {(near.key, near.value) for near in found.nearby} == {("x", 1.0), ("x", 0.01), ("y", 0), ("y", 2)}
+    assert found.edges == ()
+    assert {near.score.group.setting for near in found.nearby} == {"a0b1", "a2b1", "a1b0", "a1b2"}
+
+
+def test_an_optimum_at_the_edge_of_the_grid_is_found_but_zero_is_no_edge():
+    def said(best):
+        return {(edge.key, edge.value, edge.is_largest) for edge in choose(grid(best), METRIC).edges}
+
+    assert said((0, 2)) == {("x", 1.0, True), ("y", 2, True)}
+    assert said((2, 1)) == {("x", 0.01, False)}
+    assert said((1, 0)) == set()
+
+
+def test_keys_that_are_no_numbers_have_neither_neighbours_nor_edges():
+    groups = [setting(f"act={name}", [[value]] * 2, {"act": name}) for name, value in (("relu", 0.9), ("tanh", 0.1))]
+    found = choose(groups, METRIC)
+    assert (found.nearby, found.edges) == ((), ())
+
+
+def test_intervals_of_a_table_cover_the_truth_as_often_as_they_say():
+    rng, covered = np.random.default_rng(2), []
+    for table in rng.normal(0.5, 0.1, (1500, 3, 5)) + rng.normal(0, 0.1, (1500, 1, 5)):
+        for entry in column([dict(enumerate(row)) for row in table], "higher"):
+            covered.append(entry.value.low <= 0.5 <= entry.value.high)
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_methods_that_no_test_finds_worse_are_marked_in_at_least_95_of_100_columns():
+    rng, false = np.random.default_rng(3), []
+    for table in rng.normal(0, 1, (500, 4, 8)) + rng.normal(0, 5, (500, 1, 8)):
+        table[0] += 2 * np.sort(np.abs(table)).max()  # the best by far: every other is worse
+        marks = [entry.is_marked for entry in column([dict(enumerate(row)) for row in table], "higher")]
+        assert marks[0]
+        false.append(any(marks[1:]))
+    assert np.mean(false) < 0.05
+
+
+def test_a_column_marks_nothing_without_a_test_and_passes_over_missing_values():
+    single = column([{0: 1.0}, {0: 2.0}], "higher")
+    assert [(entry.is_best, entry.is_marked) for entry in single] == [(False, False), (True, False)]
+    entries = column([{0: 1.0, 1: 1.1, 2: 0.9}, {}, {0: 5.0, 1: 5.2, 2: 4.7}, {0: 5.1, 1: 4.9, 2: 4.8}], "lower")
+    assert [entry.is_marked for entry in entries] == [True, False, False, False]
+    assert entries[1].value.num_values == 0
+    assert [entry.num_pairs for entry in entries] == [3, 0, 3, 3]
+    assert column([{}, {}], "higher")[0].value.num_values == 0
+
+
+def simulated_power(num_pairs, difference, studies, rng):
+    """How often the paired t-test finds `difference` in units of the standard deviation."""
+    from scipy.special import stdtrit
+
+    values = rng.normal(difference, 1, (studies, num_pairs))
+    t = values.mean(1) / (values.std(1, ddof=1) / num_pairs**0.5)
+    return float(np.mean(np.abs(t) > stdtrit(num_pairs - 1, 0.975)))
+
+
+@pytest.mark.parametrize(("difference", "textbook"), [(0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_the_pairs_needed_are_the_textbook_s_and_have_that_power(difference, textbook):
+    assert pairs_needed(difference, np.ones(1)) == textbook
+    rng = np.random.default_rng(4)
+    assert simulated_power(textbook, difference, 20_000, rng) > 0.79
+    if textbook > 30:  # with few pairs one more adds much
+        assert abs(simulated_power(textbook, difference, 20_000, rng) - 0.8) < 0.02
+
+
+@pytest.mark.parametrize("pilot", [4, 6, 10, 30])
+def test_a_plan_from_a_few_pairs_keeps_its_power(pilot):
+    """Over many pilots the studies they plan find the difference in 80 of 100; plans that trust a pilot do not."""
+    from scipy.special import chdtri
+
+    difference, quantiles = 0.25, (np.arange(400) + 0.5) / 400
+    found = np.sqrt(chdtri(pilot - 1, quantiles) / (pilot - 1))
+
+    def power_of(planned):
+        coarse = np.quantile(found, np.linspace(0, 1, 25))
+        sizes = np.interp(found, coarse, [planned(one) for one in coarse])
+        return np.mean([mean_power(int(np.ceil(size)), difference, np.ones(1)) for size in sizes])
+
+    assert abs(power_of(lambda one: pairs_needed(difference, deviations(one, pilot))) - 0.8) < 0.02
+    if pilot < 10:
+        assert power_of(lambda one: pairs_needed(difference, np.array([one]))) < 0.78
+
+
+def test_a_plan_says_what_the_pairs_so_far_could_show():
+    rng = np.random.default_rng(5)
+    found = plan(estimate(rng.normal(0.02, 0.03, 12)), difference=0.01)
+    scales = deviations(estimate(rng.normal(0, 1, 12)).deviation, 12)
+    assert found.needed > 12
+    assert found.reached < 0.8
+    assert mean_power(12, plan(estimate(np.array([-1.0, 1] * 6))).detectable, deviations(2 * (3 / 11) ** 0.5, 12)) == (
+        pytest.approx(0.8, abs=1e-6)
+    )
+    assert pairs_needed(1e-6, scales) is None
+    assert plan(estimate(np.array([1.0, 1.0]))) is None
+    assert plan(estimate(np.array([1.0]))) is None
+    assert plan(estimate(np.array([1.0, -1.0]))).needed is None
