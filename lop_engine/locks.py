@@ -5,8 +5,8 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError, why
@@ -50,16 +50,29 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
         LockedError: another process has the run; says which.
         LaunchError: the lock cannot be taken for another reason.
     """
-    fd = _acquire(run_dir, time.monotonic() + patience_s)
-    try:
-        if _is_trained(run_dir):
-            raise trained_error(run_dir, run_dir.read_status())
+    with ExitStack() as held:
+        _take(run_dir, patience_s, held)
         yield
-    finally:
-        if not run_dir.path.exists():
-            _remove_lock(run_dir)
-        if fd is not None:
-            os.close(fd)
+
+
+@contextmanager
+def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[None]:
+    """Hold the locks of a stack's runs, as `hold` does, with one open file for all of them.
+
+    The lock files become names (hard links) of the first run's lock file, so that one lock keeps others out of every
+    run. The next process that takes one of these locks gives the run a lock file of its own again. Where the file
+    system refuses a link, that run's lock file stays open.
+
+    Raises:
+        LockedError, LaunchError: as `hold`; no lock is kept.
+    """
+    with ExitStack() as held:
+        shared: tuple[RunDir, int] | None = None
+        for run_dir in run_dirs:
+            fd = _take(run_dir, PATIENCE_S, held, shared)
+            if shared is None and fd is not None:
+                shared = run_dir, fd
+        yield
 
 
 def other_launcher(status: RunStatus) -> Process | None:
@@ -85,7 +98,7 @@ def try_lock(path: Path) -> int | None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:
+            if _is_named(fd, path):
                 return fd
         except BlockingIOError:
             os.close(fd)
@@ -93,7 +106,40 @@ def try_lock(path: Path) -> int | None:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # the last holder removed this file: lock the file that has its name now
+        os.close(fd)  # the last holder removed or replaced this file: lock the file that has its name now
+
+
+def _is_named(fd: int, path: Path) -> bool:
+    """Whether an open file still has the name `path`."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _take(run_dir: RunDir, patience_s: float, held: ExitStack, shared: tuple[RunDir, int] | None = None) -> int | None:
+    """Take a run's lock until `held` closes, see `hold`.
+
+    Args:
+        shared: a run whose lock this process holds, and its descriptor; the two locks become one if that is possible.
+    Returns:
+        The descriptor of the lock; None if it is that of `shared`, or where the file system has no locks.
+    """
+    fd = _acquire(run_dir, time.monotonic() + patience_s)
+    if fd is not None and shared and _join(run_dir, *shared):
+        os.close(fd)
+        fd = None
+    held.callback(_give_back, run_dir, fd)
+    if _is_trained(run_dir):
+        raise trained_error(run_dir, run_dir.read_status())
+    return fd
+
+
+def _give_back(run_dir: RunDir, fd: int | None) -> None:
+    if not run_dir.path.exists():
+        _remove_lock(run_dir)
+    if fd is not None:
+        os.close(fd)
 
 
 def _acquire(run_dir: RunDir, deadline: float) -> int | None:
@@ -109,6 +155,7 @@ def _acquire(run_dir: RunDir, deadline: float) -> int | None:
                 return None
             raise LaunchError(f"{run_dir.lock}: cannot be locked: {why(error)}") from None
         if fd is not None:
+            fd = _separate(run_dir, fd)
             _sign(fd)
             return fd
         if _is_trained(run_dir):
@@ -118,9 +165,56 @@ def _acquire(run_dir: RunDir, deadline: float) -> int | None:
         time.sleep(_PAUSE_S)
 
 
+def _join(run_dir: RunDir, other: RunDir, other_fd: int) -> bool:
+    """Replace a run's lock file by a name of another's, whose lock is held; return False if that is not possible.
+
+    The run's own lock must be held. Who waits for it then waits for the other lock, see `_is_named`.
+    """
+    new = _new_lock(run_dir)
+    try:
+        new.unlink(missing_ok=True)
+        os.link(other.lock, new)
+        if not _is_named(other_fd, new):  # somebody removed the other lock file by hand
+            return False
+        os.replace(new, run_dir.lock)
+        return True
+    except OSError:  # no hard links here, or too many; another file system; a full disk
+        return False
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _separate(run_dir: RunDir, fd: int) -> int:
+    """Give a run whose lock file has names of other runs, too, one of its own; return the descriptor of its lock."""
+    if os.fstat(fd).st_nlink == 1:
+        return fd
+    new = _new_lock(run_dir)
+    try:
+        new.unlink(missing_ok=True)
+        own = try_lock(new)
+    except OSError:  # a full disk: the shared one will do, commands hold it for moments
+        return fd
+    if own is None:
+        return fd
+    try:
+        os.replace(new, run_dir.lock)
+    except OSError:
+        os.close(own)
+        return fd
+    os.close(fd)
+    return own
+
+
+def _new_lock(run_dir: RunDir) -> Path:
+    """Where the holder of a run's lock makes another lock file for it."""
+    return run_dir.lock.with_name(f"{run_dir.lock.name}.new")
+
+
 def _remove_lock(run_dir: RunDir) -> None:
     """Remove the lock of a removed run, and the directories that this leaves empty."""
     with suppress(OSError):  # the last of them is not empty
+        _new_lock(run_dir).unlink(missing_ok=True)
         run_dir.lock.unlink()
         for directory in list(run_dir.path.parents)[:2]:
             directory.rmdir()

@@ -1,8 +1,11 @@
 """Identify processes in a way that survives clock changes and reused process numbers."""
 
 import os
+import resource
 import socket
+import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,6 +67,19 @@ def start_of(pid: int) -> str | None:
         return None if Path("/proc/self/stat").exists() else _start_by_psutil(pid)
     except (OSError, IndexError):
         return None
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open (``ulimit -n``)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_more_open_files() -> None:
+    """Raise that limit as far as the system allows without a privilege."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS reports no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def describe(pid: int | None, host: str | None, since: float | None) -> str:

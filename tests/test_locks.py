@@ -4,18 +4,23 @@ import errno
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lop_engine import locks, run_files
 from lop_engine.errors import LaunchError, StoreError
-from lop_engine.locks import LockedError, hold
+from lop_engine.locks import LockedError, hold, hold_together
 from lop_engine.processes import start_of
 from lop_engine.records import RunStatus
 from lop_engine.run_files import RunFiles
+from lop_engine.rundir import RunDir
 from lop_engine.store import TableWriter, read_table
 from tests.helpers import make_run
 
@@ -179,3 +184,114 @@ def test_whoever_waited_for_a_run_that_is_removed_has_the_lock_of_the_next_of_it
     with hold(run_dir), pytest.raises(LockedError), hold(run_dir, 0.1):
         pass
     os.close(old)
+
+
+@pytest.fixture
+def stack(tmp_path) -> list[RunDir]:
+    """Runs of two settings."""
+    settings = ("step_size=0.1", "step_size=0.2")
+    return [make_run(tmp_path, "bp", seed, setting=one, state="queued") for one in settings for seed in range(10)]
+
+
+def num_open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def refuse_all(stack: list[RunDir]) -> None:
+    for run_dir in stack:
+        with pytest.raises(LockedError, match="another lop command is changing it"), hold(run_dir, 0):
+            pass
+
+
+def hold_each(stack: list[RunDir]) -> None:
+    """Hold all of them at once, each with its own lock."""
+    with ExitStack() as locks:
+        for run_dir in stack:
+            locks.enter_context(hold(run_dir, 0))
+
+
+def test_a_stack_is_held_with_one_open_file_and_given_back_run_by_run(stack):
+    before = num_open_files()
+    with hold_together(stack):
+        assert num_open_files() == before + 1
+        refuse_all(stack)
+    assert num_open_files() == before
+    hold_each(stack)
+    assert [path for path in stack[0].path.parents[2].rglob(".*") if path.suffix != ".lock"] == []
+
+
+def test_a_stack_takes_over_the_locks_of_one_that_was_divided_otherwise(stack):
+    with hold_together(stack):
+        pass
+    with hold_together(stack[5:15]):
+        refuse_all(stack[5:15])
+        hold_each(stack[:5] + stack[15:])
+
+
+def test_a_stack_without_all_of_its_runs_holds_none(stack):
+    with hold(stack[12]), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "PATIENCE_S", 0)
+        with pytest.raises(LockedError, match=stack[12].name), hold_together(stack):
+            pass
+    hold_each(stack)
+
+
+def test_the_system_drops_the_locks_of_a_stack_with_its_killed_process(stack):
+    script = """import sys; from pathlib import Path
+from lop_engine.locks import hold_together
+from lop_engine.rundir import RunDir
+with hold_together([RunDir(Path(path)) for path in sys.argv[1:]]):
+    print("held", flush=True)
+    sys.stdin.read()"""
+    command = [sys.executable, "-c", script, *(str(run_dir.path) for run_dir in stack)]
+    root = Path(locks.__file__).parents[1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(root)}, **pipes) as process:
+        assert process.stdout.readline() == b"held\n"
+        refuse_all(stack)
+        process.kill()
+    hold_each(stack)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSPC])
+def test_where_locks_cannot_be_joined_each_is_held_by_itself(stack, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with hold_together(stack):
+        refuse_all(stack)
+    hold_each(stack)
+
+
+def test_a_lock_file_that_was_removed_by_hand_is_not_joined(stack):
+    joined = locks._join
+
+    def remove_first(*args):
+        stack[0].lock.unlink(missing_ok=True)
+        stack[0].lock.touch()
+        return joined(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "_join", remove_first)
+        with hold_together(stack):
+            refuse_all(stack[1:])
+
+
+def test_whoever_waited_for_a_run_that_joined_a_stack_waits_for_the_stack(stack):
+    with hold(stack[1]):
+        waiting = os.open(stack[1].lock, os.O_RDWR)
+    opened = os.open
+    with hold_together(stack), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks.os, "open", lambda *args: first.pop() if first else opened(*args))
+        first = [waiting]
+        with pytest.raises(LockedError), hold(stack[1], 0):
+            pass
+        assert not first
+
+
+def test_the_locks_of_a_stack_go_with_its_runs(tmp_path, stack):
+    with hold_together(stack):
+        for run_dir in stack:
+            run_dir.clear()
+    assert list(tmp_path.iterdir()) == []

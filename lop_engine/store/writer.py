@@ -21,6 +21,7 @@ from lop_engine.store.layout import (
     pread,
     without_separator,
 )
+from lop_engine.store.open_files import OpenFile
 from lop_engine.store.repair import num_whole_documents
 from lop_engine.store.rewrite import rewrite_table
 
@@ -47,16 +48,17 @@ class TableWriter:
         if not path.exists():
             with replacing(path) as file:
                 file.write(self._header + TAIL)
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._file = OpenFile(path)
         self.resaved: Path | None = None
         try:
             self._check_layout(table)
-            self.num_documents, self._end = self._last_whole_document()
-            if keep is not None:
-                self._cut_to(keep)
+            with self._file.descriptor() as fd:
+                self.num_documents, self._end = self._last_whole_document(fd)
+                if keep is not None:
+                    self._cut_to(fd, keep)
             self._close_table()
         except BaseException:
-            os.close(self._fd)
+            self._file.close()
             raise
 
     def append(self, document: Mapping[str, Any]) -> int:
@@ -86,15 +88,17 @@ class TableWriter:
 
     def last(self) -> dict[str, Any]:
         """Return the last document; an empty one if there is none."""
-        found = last_document(self._fd, len(self._header) + 1)
+        with self._file.descriptor() as fd:
+            found = last_document(fd, len(self._header) + 1)
         return found[1] if found else {}
 
     def sync(self) -> None:
         """Return when what was appended is on the disk."""
-        os.fsync(self._fd)
+        with self._file.descriptor() as fd:
+            os.fsync(fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
     def __enter__(self) -> "TableWriter":
         return self
@@ -106,23 +110,23 @@ class TableWriter:
 
     def _check_layout(self, table: str) -> None:
         """Repair a torn first line; rewrite a whole file in another layout."""
-        start = os.pread(self._fd, len(self._header) + 1, 0)
-        if is_torn_header(start, table):  # the power failed early
-            self._write_at(0, self._header)
-        elif start != self._header + b"\n":
-            self._convert(table)
-        elif ends_otherwise(self._fd, self._last_whole_document()[1]):
-            with contextlib.suppress(StoreError):  # in our layout, and torn
-                self._convert(table)
+        with self._file.descriptor() as fd:
+            start = os.pread(fd, len(self._header) + 1, 0)
+            if is_torn_header(start, table):  # the power failed early
+                self._write_at(0, self._header)
+            elif start != self._header + b"\n":
+                self._convert(fd, table)
+            elif ends_otherwise(fd, self._last_whole_document(fd)[1]):
+                with contextlib.suppress(StoreError):  # in our layout, and torn
+                    self._convert(fd, table)
 
-    def _convert(self, table: str) -> None:
+    def _convert(self, fd: int, table: str) -> None:
         try:
-            documents = parse_any_layout(pread(self._fd, 0, os.fstat(self._fd).st_size), table)
+            documents = parse_any_layout(pread(fd, 0, os.fstat(fd).st_size), table)
         except OutOfStepError as problem:
             raise StoreError(f"{self.path}: {problem}; {self._advice()}") from None
         self.resaved = rewrite_table(self.path, table, documents, "resaved")
-        os.close(self._fd)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        self._file.close()
 
     def _advice(self) -> str:
         """Advice for a file that cannot be appended to."""
@@ -133,17 +137,18 @@ class TableWriter:
 
     def _close_table(self) -> None:
         """Make the file end behind the last document."""
-        if os.pread(self._fd, len(TAIL) + 1, self._end) != TAIL:
-            # Shorten it first: if we die in between, what is left is a torn tail and nothing worse.
-            os.ftruncate(self._fd, self._end)
-            self._write_at(self._end, TAIL)
+        with self._file.descriptor() as fd:
+            if os.pread(fd, len(TAIL) + 1, self._end) != TAIL:
+                # Shorten it first: if we die in between, what is left is a torn tail and nothing worse.
+                os.ftruncate(fd, self._end)
+                self._write_at(self._end, TAIL)
 
-    def _last_whole_document(self) -> tuple[int, int]:
+    def _last_whole_document(self, fd: int) -> tuple[int, int]:
         """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
-        last = last_document(self._fd, len(self._header) + 1)
+        last = last_document(fd, len(self._header) + 1)
         return (last[0], last[2]) if last else (0, len(self._header))
 
-    def _cut_to(self, keep: int) -> None:
+    def _cut_to(self, fd: int, keep: int) -> None:
         if keep > self.num_documents:
             raise StoreError(
                 f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}; restore it from a "
@@ -154,7 +159,7 @@ class TableWriter:
         self.num_documents, self._end = 0, len(self._header)
         if keep == 0:
             return
-        for start, line in lines_backwards(self._fd, len(self._header) + 1):
+        for start, line in lines_backwards(fd, len(self._header) + 1):
             whole = without_separator(line)
             parsed = parse_line(whole)
             if parsed and parsed[0] == keep:
@@ -164,10 +169,11 @@ class TableWriter:
 
     def _write_at(self, offset: int, content: bytes) -> None:
         view = memoryview(content)
-        while view:
-            try:
-                written = os.pwrite(self._fd, view, offset)
-            except OSError as error:
-                error.filename = str(self.path)
-                raise
-            view, offset = view[written:], offset + written
+        with self._file.descriptor() as fd:
+            while view:
+                try:
+                    written = os.pwrite(fd, view, offset)
+                except OSError as error:
+                    error.filename = str(self.path)
+                    raise
+                view, offset = view[written:], offset + written

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -27,8 +27,17 @@ from lop_engine.code import place_in_own_file
 from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
 from lop_engine.experiment.spec import Spec, validate
-from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, LockedError, hold, other_launcher
-from lop_engine.processes import start_of
+from lop_engine.locks import (
+    FAILED,
+    LOCKED,
+    NO_CUDA_GRAPH,
+    OUT_OF_MEMORY,
+    REFUSED,
+    LockedError,
+    hold_together,
+    other_launcher,
+)
+from lop_engine.processes import allow_more_open_files, start_of
 from lop_engine.records import State
 from lop_engine.run_code import code_files, load_components
 from lop_engine.run_files import RunFiles, StopRequested, log
@@ -247,10 +256,9 @@ def main() -> int:
     parser.add_argument("--launcher", metavar="TOKEN", help="the process that starts this worker")
     args = parser.parse_args()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
+    allow_more_open_files()
     try:
-        with ExitStack() as locks:
-            for run_dir in run_dirs:
-                locks.enter_context(hold(run_dir))
+        with hold_together(run_dirs):
             _refuse_runs_of_others(run_dirs, args.launcher)
             options = args.images, args.note, not args.no_cuda_graphs
             worker = Worker(run_dirs, args.device, args.threads, *options)
