@@ -31,6 +31,7 @@ class RunFiles:
         self.status: RunStatus = run_dir.read_status()
         self._tables: dict[str, TableWriter] = {}
         self._status_lock = threading.Lock()
+        self._progress: dict[str, object] = {}
         self._beaten_at = time.monotonic()
 
     @property
@@ -82,21 +83,20 @@ class RunFiles:
     def set_status(self, durable: bool = False, **changes: object) -> None:
         """Change fields of the status and write it."""
         with self._status_lock:
-            self.status = replace(self.status, **changes)  # type: ignore[arg-type]
+            self.status = replace(self.status, **self._progress | changes)  # type: ignore[arg-type]
             self.dir.write_status(self.status, durable)
 
     def set_progress(self, tasks_done: int, epochs_done: int, epochs_per_s: float | None) -> None:
         """Note the progress; the next heartbeat writes it."""
-        with self._status_lock:
-            self.status = replace(
-                self.status, tasks_done=tasks_done, epochs_done=epochs_done, epochs_per_s=epochs_per_s
-            )
+        self._progress = {"tasks_done": tasks_done, "epochs_done": epochs_done, "epochs_per_s": epochs_per_s}
 
-    def beat(self) -> bool:
+    def beat(self, every_s: float | None = None) -> bool:
         """Write a running run's status with a fresh heartbeat; return whether somebody has asked for its end.
 
         A disk that refuses is left to the records.
 
+        Args:
+            every_s: seconds until the next heartbeat; by default as before.
         Raises:
             LockedError: another worker trains this run, which was taken for lost. Nothing has been written.
         """
@@ -110,7 +110,9 @@ class RunFiles:
                     raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
                 asked = found.state == "stopped"
             with contextlib.suppress(OSError):
-                self.status = replace(self.status, heartbeat_at=time.time())
+                every_s = every_s or self.status.heartbeat_every_s
+                now = {"heartbeat_at": time.time(), "heartbeat_every_s": every_s}
+                self.status = replace(self.status, **self._progress | now)  # type: ignore[arg-type]
                 self.dir.write_status(self.status)
                 self._beaten_at = time.monotonic()
         return asked

@@ -136,11 +136,12 @@ class RunDir:
     def write_status(self, status: RunStatus, durable: bool = False) -> None:
         """Replace the status in one step; on a full disk, write over the old one in its place."""
         try:
-            write_json(self.status_json, status.to_dict(), durable)
+            with replacing(self.status_json, durable) as file:
+                file.write(orjson.dumps(status, option=orjson.OPT_INDENT_2))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.status_json.exists():
                 raise
-            overwrite(self.status_json, orjson.dumps(status.to_dict()))
+            overwrite(self.status_json, orjson.dumps(status))
 
     def refuse_link(self) -> None:
         """Raise LaunchError if the directory lies elsewhere, behind a symbolic link."""

@@ -69,6 +69,7 @@ class Claims:
             state="queued",
             error=None,
             epochs_per_s=None,
+            heartbeat_every_s=RunStatus().heartbeat_every_s,  # a worker of many runs beats more slowly
             job=None,
             job_options=self._job_options,
             launcher=this_process(),

@@ -145,8 +145,8 @@ def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELS
     A worker that was writing its status when it was marked wrote over the mark: then it is set again. A worker that
     ends writes over it, too.
     """
-    deadline = time.monotonic() + patience_s
     marked = list(run_dirs)
+    deadline = time.monotonic() + patience_s + max(map(_heartbeat_every_s, marked), default=0)
     left = marked
     while left and time.monotonic() < deadline:
         left = [run_dir for run_dir in left if _mark(run_dir)]
@@ -154,6 +154,12 @@ def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELS
     for run_dir in set(marked) - set(left):
         _let_go(run_dir)
     return left
+
+
+def _heartbeat_every_s(run_dir: RunDir) -> float:
+    with suppress(OSError, StoreError):
+        return run_dir.read_status().heartbeat_every_s
+    return 0
 
 
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:

@@ -2,15 +2,17 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import groupby
 
 import torch
+from torch import Tensor
 
 from lop_engine.background import Background
 from lop_engine.errors import StoreError
 from lop_engine.experiment.spec import Spec
+from lop_engine.files import together
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.scheduler import own_job
 from lop_engine.training import checkpoint
@@ -190,14 +192,25 @@ class _Stack:
     def _save(self, position: Position) -> None:
         state = checkpoint.on_host(self.learner.state())
         began = time.monotonic()  # not earlier: a GPU may still be training the epoch
-        for index, run in enumerate(self.runs):
-            if run.status.state == "diverged":
-                continue
-            run.sync()
-            tensors = {name: tensor[index] for name, tensor in state.items()}
-            checkpoint.save(run.dir, Checkpoint(position, *run.num_documents, tensors))
+        failed = together(_save, self._checkpoints(position, state))
+        if failed:
+            raise failed[0][1]
         self._checkpointed_at = time.monotonic()
         self._checkpoint_took_s = self._checkpointed_at - began
 
+    def _checkpoints(self, position: Position, state: dict[str, Tensor]) -> Iterator[tuple[RunFiles, Checkpoint]]:
+        for index, run in enumerate(self.runs):
+            if run.status.state == "diverged":
+                continue
+            tensors = {name: tensor[index] for name, tensor in state.items()}
+            yield run, Checkpoint(position, *run.num_documents, tensors)
+
     def _sound_runs(self) -> list[RunFiles]:
         return [run for run in self.runs if run.status.state != "diverged"]
+
+
+def _save(saved: tuple[RunFiles, Checkpoint]) -> None:
+    """Put a run's records on the disk, and then the checkpoint that covers them."""
+    run, kept = saved
+    run.sync()
+    checkpoint.save(run.dir, kept)

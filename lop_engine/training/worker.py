@@ -46,6 +46,10 @@ from lop_engine.scheduler import own_job
 
 GRACE_S = 3
 
+#: Heartbeats may cost this share of the time.
+HEARTBEAT_SHARE = 0.01
+HEARTBEAT_AT_LEAST_EVERY_S = 60.0
+
 
 class Worker:
     """Process, signals and heartbeat of one stack; the training is `lop_engine.training.stack`.
@@ -74,6 +78,7 @@ class Worker:
         self.error: Exception | None = None
         self._stop_requested = False
         self._ended = threading.Event()
+        self._beat_every_s = self.runs[0].status.heartbeat_every_s
 
     def run(self) -> int:
         """Train to the end, or to a stop; return the exit status."""
@@ -175,15 +180,21 @@ class Worker:
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def _beat(self) -> None:
-        """Write the status of running runs, also in the middle of a long epoch."""
-        while not self._ended.wait(self.runs[0].status.heartbeat_every_s):
+        """Write the status of running runs, also in the middle of a long epoch.
+
+        Many runs beat more slowly, so that this costs little of the time; their statuses say how often.
+        """
+        every_s = self._beat_every_s
+        while not self._ended.wait(every_s):
+            began = time.thread_time()
             try:
                 for run in self.runs:
-                    if run.beat():
+                    if run.beat(every_s):
                         os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
             except LockedError as error:
                 log(f"ended at once: {error}")
                 os._exit(LOCKED)  # not another byte into files that are another's
+            every_s = beat_every_s(self._beat_every_s, time.thread_time() - began)
 
     def _end(self, state: State, error: str | None = None) -> None:
         """Write the last status of every run that has not ended on its own."""
@@ -193,7 +204,8 @@ class Worker:
             if run.status.state == "running":
                 with suppress(OSError):  # a disk that is full or gone: the checkpoint says what is sure
                     run.sync()
-                run.set_status(durable=True, state=state, error=error, heartbeat_at=time.time())
+                more = {"heartbeat_at": time.time(), "heartbeat_every_s": self._beat_every_s}
+                run.set_status(durable=True, state=state, error=error, **more)
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         if not self._stop_requested:
@@ -203,6 +215,11 @@ class Worker:
     def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
         _ignore_signals()  # one is enough: a second would break the ending
         raise StopRequested
+
+
+def beat_every_s(least_s: float, cost_s: float) -> float:
+    """Seconds between heartbeats that take `cost_s` of processor time each: `least_s`, or more for many runs."""
+    return max(least_s, min(round(cost_s / HEARTBEAT_SHARE, 1), HEARTBEAT_AT_LEAST_EVERY_S))
 
 
 def _ignore_signals() -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from lop_engine.runs import RunsReader
 from lop_engine.store import read_table
 from lop_engine.training import stack
 from lop_engine.training.learner import Learner
+from lop_engine.training.worker import Worker, beat_every_s
 from tests.helpers import TINY
 
 
@@ -230,6 +232,32 @@ def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
             time.sleep(0.2)
     assert worker.returncode == LOCKED
     assert run_dir.read_status() == theirs
+
+
+@pytest.mark.parametrize(("cost_s", "every_s"), [(0, 2), (0.015, 2), (0.2, 20), (5, 60)])
+def test_heartbeats_cost_one_percent_of_the_time_at_most_and_come_every_minute_at_least(cost_s, every_s):
+    assert beat_every_s(2, cost_s) == every_s
+    assert beat_every_s(15, cost_s) == max(15, every_s)
+
+
+def test_a_worker_of_many_runs_says_in_their_status_how_often_it_writes_them(tmp_path, monkeypatch):
+    run_dirs = prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train
+    monkeypatch.setattr("lop_engine.training.worker.beat_every_s", lambda least_s, cost_s: 0.05)
+    worker = Worker(run_dirs, "cpu", 1)
+    worker._beat_every_s = 0.01
+    for run in worker.runs:
+        run.set_status(state="running", heartbeat_every_s=0.01)
+    beating = threading.Thread(target=worker._beat)
+    beating.start()
+    wait_for(lambda: {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.05})
+    worker._ended.set()
+    beating.join()
+    monkeypatch.setattr("lop_engine.training.worker._ignore_signals", lambda: None)
+    worker._end("stopped")
+    assert {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.01}
+    run_dirs[0].write_status(replace(run_dirs[0].read_status(), heartbeat_every_s=60.0))  # its worker was killed
+    assert prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train == run_dirs
+    assert run_dirs[0].read_status().heartbeat_every_s == 2
 
 
 def test_another_configuration_under_the_same_name_is_refused(tmp_path):

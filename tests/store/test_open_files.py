@@ -42,7 +42,7 @@ def test_the_limit_of_the_system_counts(tables, monkeypatch):
     before = num_open()
     for table in tables:
         table.append({"task": 0})
-    assert num_open() == before - 1
+    assert num_open() == before - 1  # a quarter
 
 
 def test_a_file_that_another_program_replaced_is_not_written(tables):
