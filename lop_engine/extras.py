@@ -17,7 +17,7 @@ def install_hint(extra: str) -> str:
     if "pipx" in prefix.parts:
         return f"pipx inject {DISTRIBUTION} {packages}"
     if find_spec("pip"):
-        return f"{_python()} -m pip install {packages}"
+        return f"{python()} -m pip install {packages}"
     return f"uv pip install --python {prefix} {packages}"
 
 
@@ -35,7 +35,7 @@ def _needed_by(extra: str) -> list[str]:
     ]
 
 
-def _python() -> str:
+def python() -> str:
     """What to type for this interpreter: ``python`` if that starts it."""
     found = which("python")
     return "python" if found and Path(found).parent == Path(sys.executable).parent else sys.executable

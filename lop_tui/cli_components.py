@@ -39,6 +39,19 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
     _show("metrics", name, as_json)
 
 
+@app.command(epilog="Example: [b]lop new method my_method[/b]", rich_help_panel=PANEL)
+def new(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="method, problem, network or metric.", show_default=False)
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component and its file.", show_default=False)],
+) -> None:
+    """Write a component of your own to begin with: NAME.py, its test, and an experiment file that uses it."""
+    from lop_tui.commands.new import write_new
+
+    raise typer.Exit(write_new(kind, name))
+
+
 def _show(command: str, name: str | None, as_json: bool) -> None:
     from lop_tui.commands.components import show_components
 

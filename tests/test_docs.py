@@ -3,27 +3,29 @@
 import dataclasses
 import inspect
 import re
-import sys
-import types
+from pathlib import Path
 
 import pytest
-import torch
 from typer.main import get_command
 
-from lop_engine.experiment import methods as described
+from lop_engine.code import import_file
 from lop_engine.experiment.components import Component
+from lop_engine.experiment.components import Metric as DescribedMetric
 from lop_engine.experiment.components import Problem as DescribedProblem
-from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Method
+from lop_engine.metrics import MetricInputs
+from lop_engine.networks import Network
 from lop_engine.problems import Problem
-from lop_engine.training.learner import Learner
+from lop_engine.testing import check_file, trained
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
 from tests.helpers import ROOT
 from tests.methods_document import build as methods_page
 from tests.metrics_document import build as metrics_page
+from tests.test_own_files import own_registries
+
+__all__ = ["own_registries"]
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
@@ -99,27 +101,58 @@ def test_every_link_in_the_documents_leads_somewhere():
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
 
 
-def test_the_example_of_adding_a_method_works(monkeypatch):
-    page = (ROOT / "docs/adding-a-method.md").read_text()
-    module_code, description = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    named = vars(described).copy()
-    exec(description, named)
-    monkeypatch.setattr(described, "WeightClipping", named["WeightClipping"], raising=False)
-    method = named["WEIGHT_CLIPPING"]
-    monkeypatch.setitem(METHODS._known, method.name, method)
-    module = types.ModuleType(method.code.partition(":")[0])
-    exec(module_code, module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    spec = Spec(agent="weight_clipping", clip_kappa=3, step_size=1e4, num_tasks=1, num_showings=1, width=0.125)
-    learner = Learner(spec, [0, 1], torch.device("cpu"))
-    torch.manual_seed(0)
-    for _ in range(3):
-        learner.step(torch.randn(2, 10, 3, 32, 32), torch.randint(0, 2, (2, 10)))
+def code_blocks(page: str) -> list[str]:
+    """The Python code of a page of docs/."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+
+
+def test_the_example_of_adding_a_method_keeps_the_rules_and_clips_weights():
+    [code] = code_blocks("adding-a-method.md")
+    Path("clipping.py").write_text(code)
+    check_file("clipping.py", clip_kappa=0.9, network="mlp")
+    learner = trained("clipping.py", clip_kappa=3, step_size=1e4)
     for layer in learner.net.layers:
         assert learner.params[f"{layer.name}.weight"].detach().abs().max() <= 3 / layer.fan_in**0.5 + 1e-6
-    assert float(learner.params["fc3.bias"].detach().abs().max()) == pytest.approx(
-        3 / learner.net.layers[-1].fan_in ** 0.5
-    )
+    last = learner.net.layers[-1]
+    assert float(learner.params[f"{last.name}.bias"].detach().abs().max()) == pytest.approx(3 / last.fan_in**0.5)
+
+
+@pytest.mark.parametrize("kind", ["network", "metric"])
+def test_the_example_of_a_page_is_the_file_that_lop_new_writes(kind):
+    """Which `tests/cli/test_new.py` writes, checks and trains in an empty directory."""
+    [code] = code_blocks(f"adding-a-{kind}.md")
+    assert code == (ROOT / f"lop_engine/templates/my_{kind}.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed"),
+    [
+        ("network", {name for name in (*vars(Network), *Network.__annotations__) if name[0] != "_"} | {"__call__"}),
+        ("metric", {name for name in (*MetricInputs.__dataclass_fields__, *vars(MetricInputs)) if name[0] != "_"}),
+        ("metric", {field.name for field in dataclasses.fields(DescribedMetric)} - {"takes"}),
+    ],
+)
+def test_a_page_lists_every_member(kind, listed):
+    page = (ROOT / f"docs/adding-a-{kind}.md").read_text()
+    found = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    not_listed = {"hidden_layers", "norm_of"} | {field.name for field in dataclasses.fields(Component)} - {
+        "title",
+        "needs",
+    }
+    assert listed - found <= not_listed
+
+
+def test_the_code_of_the_page_of_own_components_works():
+    [experiment] = re.findall(r"```json\n(.*?)```", (ROOT / "docs/own-components.md").read_text(), re.DOTALL)
+    Path("my_redo.py").write_text((ROOT / "tests/own/my_redo.py").read_text())
+    Path("mine.json").write_text(experiment)
+    [run] = load_runs(Path("mine.json"), seeds=[0])
+    assert (run.spec.method, run.spec.tau) == ("my_redo", 0.1)
+    description, check = code_blocks("own-components.md")
+    names = vars(import_file(Path("my_redo.py").resolve()))
+    exec(description, names)
+    assert names["METHOD"].code is names["MyReDo"]
+    exec(check, {})
 
 
 def test_the_page_of_adding_a_method_lists_the_hooks_in_their_order():

@@ -8,14 +8,17 @@ pytest nor a checkout of lop. When a run starts, most of these rules are checked
 (`lop_engine.testing.start`).
 """
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lop_engine.errors import RuleError
+from lop_engine.errors import ConfigError, RuleError
 from lop_engine.experiment.components import Component
+from lop_engine.testing.course import begin, go_on, learner_of, tasks_of
 from lop_engine.testing.rules import QUICK, RULES, Rule, apply
-from lop_engine.testing.subject import SMALL, Subject, subjects_in, subjects_of
+from lop_engine.testing.subject import SMALL, Subject, described_in, subjects_in, subjects_of
+from lop_engine.training.learner import Learner
 
 __all__ = [
     "QUICK",
@@ -28,8 +31,10 @@ __all__ = [
     "check",
     "check_component",
     "check_file",
+    "described",
     "subjects_in",
     "subjects_of",
+    "trained",
 ]
 
 
@@ -45,6 +50,29 @@ def check_file(path: str | PathLike[str], **settings: Any) -> None:
     """
     for subject in subjects_in(Path(path), **settings):
         check(subject)
+
+
+def described(path: str | PathLike[str], name: str = "") -> Component:
+    """The description in a file; of that name, if there are several. Raises ConfigError."""
+    found = described_in(Path(path))
+    for one in found:
+        if name in ("", one.name) and (name or len(found) == 1):
+            return one
+    raise ConfigError(f"{path}: describes {', '.join(one.name for one in found)}; name one of them")
+
+
+def trained(path: str | PathLike[str], name: str = "", seeds: Sequence[int] = (0, 1), **settings: Any) -> Learner:
+    """A learner of a small experiment with a file's component after a few steps, for tests of what it promises.
+
+    Its `params`, `method`, `net`, `problem` and `forward` are those of a run. Arguments are as of `described` and
+    `check_file`. Raises ConfigError.
+    """
+    subject = next(subjects_of(described(path, name), **settings))
+    learner = learner_of(subject.spec, seeds)
+    tasks = tasks_of(subject.spec, seeds, learner.problem)
+    begin(learner, tasks)
+    go_on(learner, tasks)
+    return learner
 
 
 def check_component(component: Component, **settings: Any) -> None:

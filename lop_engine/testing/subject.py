@@ -100,6 +100,12 @@ def subjects_of(component: Component, **settings: Any) -> Iterator[Subject]:
 
 def subjects_in(path: Path, **settings: Any) -> Iterator[Subject]:
     """`subjects_of` every component that a file describes. Raises ConfigError."""
+    for one in described_in(path):
+        yield from subjects_of(one, **settings)
+
+
+def described_in(path: Path) -> tuple[Component, ...]:
+    """The components that a file describes, which are then known in this process. Raises ConfigError if none is."""
     found = _described(path.resolve())
     if not found:
         raise ConfigError(f"{path}: describes no component; docs/own-components.md shows how")
@@ -107,8 +113,7 @@ def subjects_in(path: Path, **settings: Any) -> Iterator[Subject]:
         if one.name in known_kind(one).built_in:
             raise ConfigError(f"{path}: {one.key} {one.name}: lop has one of that name; choose another name")
         known_kind(one).add(one)
-    for one in found:
-        yield from subjects_of(one, **settings)
+    return found
 
 
 @cache
@@ -125,11 +130,11 @@ def _choices(component: Component, settings: dict[str, Any]) -> Iterator[dict[st
     if isinstance(component, Method):
         networks = [settings.get("network", component.network)]
         for network in networks if networks[0] else [name for name in ("mlp", "conv_net") if _fits(component, name)]:
-            yield {"agent": component.name, "network": network}
+            yield {"agent": component.name, "network": network} | _metrics(settings)
     elif isinstance(component, Network):
         methods = [name for name in ACTING if _fits(METHODS[name], component.name)]
         for method in [settings["agent"]] if "agent" in settings else methods:
-            yield {"agent": method, "network": component.name} | ACTING.get(method, {})
+            yield {"agent": method, "network": component.name} | ACTING.get(method, {}) | _metrics(settings)
     elif isinstance(component, Problem):
         yield {"agent": "bp", "problem": component.name}
     elif isinstance(component, Metric):
@@ -137,6 +142,11 @@ def _choices(component: Component, settings: dict[str, Any]) -> Iterator[dict[st
         yield {"agent": "bp", "metrics": [component.name]} | network
     else:
         yield {"agent": "bp", "opt": component.name, "network": "mlp"}
+
+
+def _metrics(settings: dict[str, Any]) -> dict[str, Any]:
+    """Quick ones of lop's own problem."""
+    return {} if "problem" in settings else {"metrics": ["train_loss", "test_accuracy", "weight_magnitude"]}
 
 
 def _fits(method: Method, network: str) -> bool:
