@@ -16,6 +16,7 @@ from lop_engine.experiment.spec import Spec, validate
 
 SMALL: dict[str, Any] = {
     "step_size": 0.01,
+    "momentum": 0.9,
     "num_tasks": 3,
     "num_showings": 2,
     "mini_batch_size": 5,
