@@ -63,8 +63,8 @@ def plot(
         typer.Option(
             metavar="KIND",
             help="tasks (a line a setting), sweep (the settings of one experiment), methods (a line a method, its "
-            "best setting), metrics (all that the problem records), seeds (each by itself) or within-task (over "
-            "epochs).",
+            "best setting), sensitivity (over a swept key), grid (over two), metrics (all that the problem "
+            "records), seeds (each by itself) or within-task (over epochs).",
         ),
     ] = "tasks",
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
@@ -103,6 +103,15 @@ def plot(
             show_default=False,
         ),
     ] = "",
+    over: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY,...",
+            help="With --kind sensitivity or grid: the swept key or keys; by default all, if they are as many.",
+            show_default=False,
+        ),
+    ] = "",
+    select_seeds: SelectSeeds = "",
     reference: Annotated[
         bool, typer.Option("--reference", help="Show the paper's levels where the protocol is the paper's.")
     ] = False,
@@ -137,6 +146,8 @@ def plot(
         reference=reference,
         heatmap=heatmap,
         at=at,
+        over=over,
+        select_seeds=select_seeds,
     )
     raise typer.Exit(plot_runs(request))
 
@@ -167,13 +178,14 @@ def compare(
         ),
     ] = None,
     where: Where = "",
+    select_seeds: SelectSeeds = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Say how groups of runs differ from the first, seed by seed, with intervals and tests."""
     from lop_tui.commands.compare import Request, compare_runs
 
-    request = Request(runs_dir, groups, metric or [], last, bin_size, where, markdown, as_json)
+    request = Request(runs_dir, groups, metric or [], last, bin_size, where, select_seeds, markdown, as_json)
     raise typer.Exit(compare_runs(request))
 
 
@@ -288,11 +300,12 @@ def report(
     baseline: Annotated[
         str, typer.Option(metavar="METHOD", help="What the others are compared with; bp if it is there.")
     ] = "",
+    select_seeds: SelectSeeds = "",
 ) -> None:
     """Write one web page with what ran, figures, comparisons, and how to run it again."""
     from lop_tui.commands.report import Request, report_runs
 
-    raise typer.Exit(report_runs(Request(runs_dir, output, title, where, baseline)))
+    raise typer.Exit(report_runs(Request(runs_dir, output, title, where, baseline, select_seeds)))
 
 
 @app.command(epilog="Example: [b]lop export --format csv -o results.csv[/b]", rich_help_panel="Results")

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from lop_engine.analysis import Curve, group_runs
 from lop_engine.analysis.bands import BANDS, reach
 from lop_engine.analysis.epochs import epoch_curves, late_task
-from lop_engine.analysis.levels import best_at_the_end, mean_level
+from lop_engine.analysis.levels import mean_level
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
@@ -29,6 +30,8 @@ from lop_engine.records import epoch_document
 from lop_engine.runs import RunsReader
 from lop_engine.store import TableWriter
 from lop_tui import cli, figures
+from lop_tui.commands.plot_settings import settings_along
+from lop_tui.dashboard.formats import name_seeds
 from lop_tui.figures.ends import spread
 from lop_tui.figures.room import short, shortened
 from lop_tui.palette import OTHER_COLOURS, colours_of, ink, tint
@@ -130,6 +133,107 @@ def test_the_paper_s_levels_look_as_they_did(tmp_path):
     assert_looks_as_before(tmp_path, "reference")
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two methods over step size; l2 also over weight decay, of which one setting did not run."""
+    runs_dir = tmp_path_factory.mktemp("swept") / "runs"
+    rng = np.random.default_rng(0)
+    for step_size in (0.1, 0.01, 0.001):
+        for method, decays in (("bp", [None]), ("l2", [0.0, 1e-4, 1e-3])):
+            for decay in decays:
+                if (step_size, decay) == (0.1, 1e-3):
+                    continue
+                of_decay = {} if decay is None else {"weight_decay": decay}
+                spec = {"step_size": step_size} | of_decay
+                setting = ",".join(f"{key}={value}" for key, value in spec.items())
+                for seed in range(4):
+                    run = make_run(runs_dir, method, seed, setting=setting, num_tasks=10, tasks_done=0, spec=spec)
+                    level = 0.8 - 0.1 * (np.log10(step_size) + 2) ** 2 - 300 * abs((decay or 0) - 1e-4)
+                    values = level + 0.02 * rng.standard_normal() + 0.01 * rng.standard_normal(10)
+                    append_tasks(run, {"test_accuracy": values}, 0, 10)
+    return runs_dir
+
+
+@drawn_with_this_matplotlib
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sensitivity", ["--kind", "sensitivity", "--over", "step_size"]),
+        ("grid", ["--kind", "grid", "--where", "method:l2"]),
+    ],
+)
+def test_settings_look_as_they_did(swept, tmp_path, name, arguments):
+    lop("plot", *SMALL, *arguments, "--runs-dir", swept, "-o", tmp_path / f"{name}.png")
+    assert_looks_as_before(tmp_path, name)
+
+
+def test_the_figure_of_methods_uses_the_choice_of_best(swept, tmp_path):
+    for select in ("0-1", "2-3", "3,"):
+        of = "--select-seeds", select, "--runs-dir", swept
+        said = lop("plot", "--kind", "methods", *SMALL, *of, "-o", tmp_path / "figure.svg")
+        choices = json.loads(lop("best", "--json", *of))["choices"]
+        for choice in choices:
+            assert f"{choice['experiment']}: {choice['setting']} is the best of {choice['num_settings']}" in said
+            assert f"drawn on {name_seeds(choice['report_seeds'])}" in said
+            assert f"(n={choice['n']}/{choice['n']})" in (tmp_path / "figure.svg").read_text()
+
+
+def test_sensitivity_draws_the_last_tenth_through_the_best_setting(swept):
+    groups = [group for group in groups_in(swept) if group.experiment == "l2"]
+    lines, notes = settings_along(groups, ["step_size"], "test_accuracy", None)
+    assert notes == ["l2: drawn at weight_decay=0.0001, as its best setting has"]
+    panel = figures.draw_sensitivity(lines, "step_size", ["test_accuracy"]).axes[0]
+    expected = [
+        100 * np.mean([run.series["test_accuracy"][-1] for run in group.runs])
+        for value in (0.001, 0.01, 0.1)
+        for group in groups
+        if group.setting == f"step_size={value},weight_decay=0.0001"
+    ]
+    assert panel.lines[0].get_ydata() == pytest.approx(expected)
+    assert panel.get_xscale() == "log"
+    assert "l2 (n=4)" in [text.get_text() for text in panel.texts]
+
+
+def test_zero_and_words_have_their_places_on_the_axis(swept):
+    groups = [group for group in groups_in(swept) if group.setting.startswith("step_size=0.01")]
+    lines, _ = settings_along(groups, ["weight_decay"], "test_accuracy", None)
+    panel = figures.draw_sensitivity(lines, "weight_decay", ["test_accuracy"]).axes[0]
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "0.0001", "0.001"]
+    assert panel.lines[0].get_xdata().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--kind", "sensitivity"], "shows one key, and these runs sweep step_size, weight_decay; name one key"),
+        (["--kind", "grid", "--where", "method:bp"], "shows two keys, and these runs sweep step_size"),
+        (["--kind", "sensitivity", "--over", "stepsize"], 'did you mean "step_size"?: not swept here'),
+        (["--over", "step_size"], "add --kind sensitivity"),
+        (["--kind", "methods", "--select-seeds", "x"], '--select-seeds "x": write a number of seeds'),
+        (["--kind", "sensitivity", "--where", "setting:step_size=0.1 method:bp"], "no experiment here is swept"),
+    ],
+)
+def test_keys_that_are_not_swept_are_refused(swept, monkeypatch, capsys, arguments, expected):
+    assert expected in refused(monkeypatch, capsys, "plot", *arguments, "--runs-dir", swept)
+
+
+def test_a_setting_on_its_own_selection_seeds_is_labelled(swept, tmp_path):
+    best, of = "bp/step_size=0.01", ("--runs-dir", swept)
+    label = "bp step_size=0.01 is the best of 3 settings on seeds 0-1"
+    said = lop("compare", best, "l2/step_size=0.01,weight_decay=0.0001", *of)
+    assert label in said
+    assert '--where "seed:2-3"' in said
+    assert label in lop("plot", *SMALL, "--where", "setting:step_size=0.01", *of, "-o", tmp_path / "figure.png")
+    lop("report", *of, "-o", tmp_path / "report.html")
+    assert label in (tmp_path / "report.html").read_text()
+    other = ("--where", "seed:2-3")
+    assert label not in lop("compare", best, "l2/step_size=0.01,weight_decay=0.0001", *other, *of)
+    assert label not in lop("plot", *SMALL, *other, *of, "-o", tmp_path / "figure.png")
+    lop("report", *other, *of, "-o", tmp_path / "report.html")
+    assert label not in (tmp_path / "report.html").read_text()
+    assert label not in lop("compare", "bp/step_size=0.1", "l2/step_size=0.01,weight_decay=0.0001", *of)
+
+
 def assert_looks_as_before(tmp_path, name):
     baseline = PICTURES / f"{name}.png"
     if IS_DRAWING:
@@ -185,7 +289,8 @@ def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made
     said = lop("plot", "--kind", "methods", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg")
     assert "bp: step_size=0.0001 is the best of 3 settings" in said
     drawn = (tmp_path / "figure.svg").read_text()
-    assert "bp step_size=0.0001 (n=3/3)" in drawn
+    assert "drawn on seeds 1-2" in said
+    assert "bp step_size=0.0001 (n=2/2)" in drawn
     assert "step_size=0.01 " not in drawn
     assert seen.method("bp").colour.lower() in drawn
 
@@ -374,15 +479,6 @@ def test_a_level_is_the_mean_of_the_seeds_means(made):
     means = [run.series["test_accuracy"].mean() for run in linear.runs]
     assert mean_level(linear, "test_accuracy") == pytest.approx(np.mean(means))
     assert np.isnan(mean_level(linear, "srank"))
-
-
-def test_the_best_setting_is_the_best_at_the_end(made):
-    swept = [group for group in groups_in(made) if group.experiment == "bp"]
-    best = best_at_the_end(swept)
-    ends = {group.setting: np.mean([run.series["test_accuracy"][-6:].mean() for run in group.runs]) for group in swept}
-    assert best is not None
-    assert best.group.setting == max(ends, key=ends.__getitem__)
-    assert best_at_the_end([]) is None
 
 
 def test_epochs_are_averaged_over_the_seeds_that_recorded_them(tmp_path):

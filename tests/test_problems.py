@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lop_engine.analysis import group_runs, protocol_differences, summarise, summarise_seed
-from lop_engine.analysis.levels import best_at_the_end
+from lop_engine.analysis.choice import choose
 from lop_engine.analysis.problems import by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.registry import METHODS, METRICS, PROBLEMS
@@ -74,7 +74,7 @@ def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):
     make_toy_run(tmp_path, "falls", toy_spec(), toy_rmse=falling)
     make_toy_run(tmp_path, "rises", toy_spec(), toy_rmse=rising)
     groups = groups_in(tmp_path)
-    assert best_at_the_end(list(groups.values())).group.label == "falls"
+    assert choose(list(groups.values()), "toy_rmse").group.label == "falls"
     summary = summarise(groups["rises"])
     assert summary.best == pytest.approx(rising[:4].mean(), rel=1e-5)
     assert summary.lost == pytest.approx(rising[-4:].mean() - rising[:4].mean(), rel=1e-5)

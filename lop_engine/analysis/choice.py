@@ -156,6 +156,43 @@ def choose(
     )
 
 
+@dataclass(frozen=True)
+class OwnSelection:
+    """A setting that is shown on seeds that chose it, so that its mean is too good."""
+
+    group: Group
+    num_settings: int
+    seeds: tuple[int, ...]
+    """Those that it was chosen on."""
+    others: tuple[int, ...]
+    """Its other seeds, on which it may be judged."""
+
+
+def own_selections(
+    shown: Sequence[Group], every: Sequence[Group], metric: str, select_seeds: Collection[int] | None = None
+) -> list[OwnSelection]:
+    """The groups among `shown` that are their method's best setting and hold seeds that say so.
+
+    Args:
+        every: all settings that there are, with all seeds: what is chosen does not depend on what is shown.
+        select_seeds: as of `choose`.
+    """
+    found = []
+    for family in (family for family in families(every) if len(family) > 1):
+        held = {group.setting: group for group in shown if _is_of(group, family[0])}
+        choice = choose(family, metric, select_seeds=select_seeds) if held else None
+        if choice is None or choice.group.setting not in held:
+            continue
+        group = held[choice.group.setting]
+        if any(run.seed in choice.select_seeds for run in group.runs):
+            found.append(OwnSelection(group, len(family), choice.select_seeds, choice.report_seeds))
+    return found
+
+
+def _is_of(group: Group, other: Group) -> bool:
+    return (group.experiment, group.method) == (other.experiment, other.method)
+
+
 def best_row(table: np.ndarray, better: Better) -> int:
     """The setting with the best mean; of equal ones the first.
 

@@ -1,7 +1,7 @@
 """The settings of a sweep as points of a grid: which keys vary, and who is next to whom."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,31 @@ def points(groups: Sequence[Group], with_extent: bool = False) -> list[Point]:
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def along(groups: Sequence[Group], keys: Collection[str], through: Group) -> list[tuple[Point, Group]]:
+    """The settings that agree with `through` in all keys that vary but `keys`, each with its point.
+
+    Args:
+        groups: the settings of one method, `through` among them; those that lack one of `keys` are left out.
+    """
+    grid = points(groups)
+    place = next(place for place, group in enumerate(groups) if group is through)
+
+    def others(point: Point) -> dict[str, Any]:
+        return {key: value for key, value in point.items() if key not in keys}
+
+    return [
+        (point, group)
+        for point, group in zip(grid, groups, strict=True)
+        if others(point) == others(grid[place]) and all(key in point for key in keys)
+    ]
+
+
+def in_order(values: Collection[Any]) -> list[Any]:
+    """Values of a key, each once: numbers by size, others by name after them."""
+    numbers = sorted({value for value in values if is_number(value)})
+    return [*numbers, *sorted({str(value) for value in values if not is_number(value)})]
 
 
 def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:

@@ -1,26 +1,16 @@
-"""A group in one number: its level over all its tasks, and which setting is best at the end."""
+"""A group in one number: its level over all its tasks; and whether it has any."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from lop_engine.analysis.groups import Group
-from lop_engine.analysis.tenths import Summary, summarise
 
 
 def mean_level(group: Group, metric: str) -> float:
     """Mean over seeds of each seed's mean over the tasks it has done, in the metric's units; NaN of none."""
     means = [float(series[known].mean()) for series, known in _finite(group, metric) if known.any()]
     return float(np.mean(means)) if means else float("nan")
-
-
-def best_at_the_end(groups: Sequence[Group], metric: str | None = None) -> Summary | None:
-    """The group whose last tenth of tasks has the best mean of one metric; None while none has a tenth done.
-
-    Of groups still running it is the last tenth that they have whole.
-    """
-    found = [summary for group in groups if (summary := summarise(group, metric)) and np.isfinite(summary.last)]
-    return max(found, key=lambda one: one.last if one.metric.better == "higher" else -one.last, default=None)
 
 
 def is_never_finite(groups: Sequence[Group], metrics: Sequence[str]) -> bool:

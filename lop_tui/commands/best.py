@@ -11,12 +11,12 @@ from lop_engine.analysis.choice import CRITERIA, Choice, Criterion, choose, fami
 from lop_engine.analysis.grid import points
 from lop_engine.analysis.problems import by_problem
 from lop_engine.analysis.protocol import refuse_mixed
-from lop_engine.errors import ConfigError, UserError, did_you_mean
+from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.experiment.typed import parse_seeds
 from lop_engine.runs import RunView
 from lop_tui.commands.comparison_words import listed, notes_on_runs, value_with_sign
 from lop_tui.commands.reading import read_runs
+from lop_tui.commands.selection_words import family_name, seeds_of
 from lop_tui.commands.sheets import Cell, Column, Sheet, check_format, put_out
 from lop_tui.dashboard.formats import name_seeds, short_value
 
@@ -79,14 +79,6 @@ def criterion_of(command: str, word: str) -> Criterion:
     return word
 
 
-def seeds_of(command: str, text: str) -> list[int] | None:
-    """The selection seeds that a person named; None for half. Raises UserError."""
-    try:
-        return parse_seeds(text) if text else None
-    except ConfigError as error:
-        raise UserError(f"{command}: {str(error).replace('--seeds', '--select-seeds')}") from None
-
-
 def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunView]) -> str:
     """The metric `name`, or `headline` without one. Raises UserError if it is neither known nor recorded."""
     known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in runs for metric in run.series)]))
@@ -97,7 +89,7 @@ def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunVie
 
 def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | None) -> str:
     """Why nothing could be chosen of a method's settings."""
-    name, title = _name(family[0]), seen.metric(metric).title or "a metric"
+    name, title = family_name(family[0]), seen.metric(metric).title or "a metric"
     if not any(metric in run.series for group in family for run in group.runs):
         return f"{name}: no {title} is recorded"
     if select is not None and not any(run.seed in select for group in family for run in group.runs):
@@ -107,7 +99,7 @@ def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | Non
 
 def remarks(choice: Choice) -> list[str]:
     """What a reader must know of a choice: its neighbours, an optimum at the edge, and seeds without values."""
-    name, measure, lines = _name(choice.group), seen.metric(choice.metric), []
+    name, measure, lines = family_name(choice.group), seen.metric(choice.metric), []
     if choice.is_biased:
         lines.append(
             f"{name}: the value is of the {name_seeds(choice.select_seeds)} that chose the setting, so it is too good; "
@@ -162,7 +154,7 @@ def _seed_notes(choices: Sequence[Choice]) -> list[str]:
     by_seeds: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for choice in choices:
         if choice.select_seeds and not choice.is_biased:
-            by_seeds.setdefault((choice.select_seeds, choice.report_seeds), []).append(_name(choice.group))
+            by_seeds.setdefault((choice.select_seeds, choice.report_seeds), []).append(family_name(choice.group))
     lines = []
     for (select, report), names in by_seeds.items():
         of = "" if len(by_seeds) == 1 else f"{listed(names)}: "
@@ -177,7 +169,7 @@ def _cells(choice: Choice) -> list[str]:
     scale = seen.metric(choice.metric).scale
     limits = "-" if math.isnan(found.low) else f"{short_value(found.low, scale)} to {short_value(found.high, scale)}"
     return [
-        _name(choice.group),
+        family_name(choice.group),
         choice.group.setting,
         str(choice.num_settings),
         short_value(found.mean, scale),
@@ -185,11 +177,6 @@ def _cells(choice: Choice) -> list[str]:
         f"{found.num_values}{' (selection)' * choice.is_biased}",
         f"{100 * choice.score.chosen_share:.0f} %" if choice.select_seeds else "-",
     ]
-
-
-def _name(group: Group) -> str:
-    """``bp``, ``sweep (cbp)``: the experiment, with the method if it has another name."""
-    return group.experiment if group.method in ("", group.experiment) else f"{group.experiment} ({group.method})"
 
 
 def _plain(value: object) -> str:

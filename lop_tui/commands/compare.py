@@ -31,6 +31,7 @@ from lop_tui.commands.comparison_words import (
     value_with_sign,
 )
 from lop_tui.commands.console import Console, plural, print_json, say
+from lop_tui.commands.selection_words import notes_on_selection, seeds_of
 
 _HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", "d_z", "agree")
 
@@ -48,6 +49,8 @@ class Request:
     """Bins of a further row."""
     bin_size: int | None
     where: str
+    select_seeds: str
+    """That choose settings of a sweep, as `parse_seeds` reads them; empty for half."""
     markdown: bool
     as_json: bool
 
@@ -66,7 +69,8 @@ def compare_runs(request: Request) -> int:
     ]
     if not any(comparison.stretches for comparison in found):
         raise UserError(f"compare: {nothing_compared(found[0])}")
-    notes = notes_on_runs(groups)
+    select = seeds_of("compare", request.select_seeds)
+    notes = [*notes_on_selection(groups, _settings(request.runs_dir), select), *notes_on_runs(groups)]
     if request.as_json:
         answer = {
             "runs_dir": str(request.runs_dir),
@@ -90,6 +94,11 @@ def groups_named(command: str, runs_dir: Path, names: Sequence[str], where: str)
     groups = _groups(command, _chosen(command, runs_dir, where), names)
     _refuse_several_problems(command, groups)
     return groups
+
+
+def _settings(runs_dir: Path) -> list[Group]:
+    """All settings that there are, with all seeds."""
+    return group_runs(RunsReader(runs_dir).read().runs)
 
 
 def _refuse_several_problems(command: str, groups: Sequence[Group]) -> None:

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lop_engine.analysis import Group, Summary, group_runs
+from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.epochs import epoch_curves, late_task
-from lop_engine.analysis.levels import best_at_the_end, is_never_finite, mean_level
+from lop_engine.analysis.levels import is_never_finite, mean_level
 from lop_engine.analysis.problems import OneProblem, one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
 from lop_engine.published import published_baseline
-from lop_tui.commands.console import Console, plural, say
+from lop_tui.commands.console import Console, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
+from lop_tui.commands.plot_settings import best_of_each, keys_to_show, one_experiment, settings_along
 from lop_tui.commands.reading import read_runs
-from lop_tui.dashboard.formats import short_value
+from lop_tui.commands.selection_words import notes_on_selection
 from lop_tui.dashboard.rows import flag_lines
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ def _planned(request: Request) -> _Plan:
     notes = [shown.note] if shown.note else []
     notes += [f"cannot be read: {run.problem}" for run in shown.runs if run.problem] + flag_lines(shown.runs)
     if request.kind == "sweep":
-        groups = _one_experiment(groups, experiment)
+        groups = one_experiment(groups, experiment)
     refuse_mixed(groups)
+    if request.kind not in ("methods", "sensitivity", "grid"):  # these say themselves which seeds they choose by
+        notes += notes_on_selection(groups, group_runs(one_problem(runs, shown.problem.name).runs), request.seeds)
     plan = _Plan(groups, shown.problem, metrics or _by_default(request, shown), group_runs(runs), notes)
     _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
-    if request.kind in ("seeds", "within-task") and len(metrics) > 1:
+    if request.kind in ("seeds", "within-task", "grid") and len(metrics) > 1:
         raise UserError(f"plot: --kind {request.kind}: a panel is a setting here, so name one metric")
     return plan
 
@@ -99,43 +102,6 @@ def _by_default(request: Request, shown: OneProblem) -> list[str]:
         raise UserError(f"plot: no run in {request.runs_dir} has finished a task yet; try again later")
     is_within = request.kind == "within-task"
     return list(shown.problem.together if is_within else ()) or [shown.headline]
-
-
-def _one_experiment(groups: list[Group], name: str) -> list[Group]:
-    """The settings of the experiment called `name`, or of the only one that is swept."""
-    if not name:
-        swept = sorted({group.experiment for group in groups if group.setting != "default"})
-        if len(swept) != 1:
-            which = f"{', '.join(swept)} are" if swept else "no experiment here is"
-            raise UserError(f"plot: --kind sweep: {which} swept; name one: lop plot --kind sweep bp")
-        name = swept[0]
-    there_are = sorted({group.experiment for group in groups})
-    found = [name] if name in there_are else _experiments_of_method(groups, name)
-    if len(found) != 1:
-        which = f"{len(found)} experiments are" if found else "no runs are"
-        raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(found or there_are)}')
-    chosen = [group for group in groups if group.experiment == found[0]]
-
-    from lop_tui.figures import swept_setting
-
-    return sorted(chosen, key=lambda group: _by_size(swept_setting(group, chosen)))
-
-
-def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
-    """Those that train it."""
-    return sorted({group.experiment for group in groups if group.method == method})
-
-
-def _by_size(setting: str) -> list[tuple[float, str]]:
-    """Settings in the order of their numbers, the greatest first."""
-    order = []
-    for part in setting.split(","):
-        value = part.rpartition("=")[2]
-        try:
-            order.append((-float(value), ""))
-        except ValueError:
-            order.append((0.0, value))
-    return order
 
 
 def _refuse_unrecorded(plan: _Plan, explicit: bool) -> None:
@@ -250,31 +216,33 @@ def _linear_level(request: Request, plan: _Plan, group: Group) -> tuple[float, s
 
 
 def _methods(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
-    """One line for each method of each experiment: of one with several settings, the best at the end."""
+    """One line for each method of each experiment: of one with several settings the best, on the other seeds."""
     from lop_tui.figures import draw
 
-    by_method: dict[tuple[str, str], list[Group]] = {}
-    for group in plan.groups:
-        by_method.setdefault((group.experiment, group.method), []).append(group)
-    plan.groups = []
-    for groups in by_method.values():
-        best = best_at_the_end(groups, plan.metrics[0] if not plan.problem.headline else None)
-        if best and len(groups) > 1:
-            plan.notes.append(_why(best, len(groups)))
-        plan.groups.append(best.group if best else groups[0])
+    plan.groups, notes = best_of_each(plan.groups, plan.problem.headline or plan.metrics[0], request.seeds)
+    plan.notes += notes
     look = _look(request, plan)
     return draw(_drawable(request, plan, look), plan.metrics, look), look
 
 
-def _why(best: Summary, num_settings: int) -> str:
-    measure, experiment, method = best.metric, best.group.experiment, best.group.method
-    name = experiment if experiment == method else f"{experiment} ({method})"
-    value = " ".join(filter(None, (short_value(best.last, measure.scale), measure.unit)))
-    article = "an" if measure.title[:1] in "aeiou" else "a"
-    return (
-        f"{name}: {best.group.setting} is the best of {plural(num_settings, 'setting')}, "
-        f"with {article} {measure.title} of {value} over the last tenth of its tasks"
-    )
+def _sensitivity(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import draw_sensitivity
+
+    keys, metric = keys_to_show(plan.groups, request.over, 1), plan.problem.headline or plan.metrics[0]
+    lines, notes = settings_along(plan.groups, keys, metric, request.seeds)
+    plan.notes += notes
+    look = _look(request, plan)
+    return draw_sensitivity(lines, keys[0], plan.metrics, look), look
+
+
+def _grid(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
+    from lop_tui.figures import draw_grid
+
+    keys, metric = keys_to_show(plan.groups, request.over, 2), plan.problem.headline or plan.metrics[0]
+    panels, notes = settings_along(plan.groups, keys, metric, request.seeds)
+    plan.notes += notes
+    look = _look(request, plan)
+    return draw_grid(panels, (keys[0], keys[1]), plan.metrics[0], look), look
 
 
 def _seeds(request: Request, plan: _Plan) -> tuple["Figure", "Look"]:
@@ -317,6 +285,8 @@ _DRAWERS: Mapping[str, Callable[[Request, _Plan], tuple["Figure", "Look"]]] = {
     "metrics": _tasks,
     "sweep": _sweep,
     "methods": _methods,
+    "sensitivity": _sensitivity,
+    "grid": _grid,
     "seeds": _seeds,
     "within-task": _within_task,
 }

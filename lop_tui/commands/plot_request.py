@@ -9,8 +9,9 @@ from typing import cast
 
 from lop_engine.analysis.bands import BANDS, Band
 from lop_engine.errors import UserError, did_you_mean
+from lop_tui.commands.selection_words import seeds_of
 
-KINDS = ("tasks", "sweep", "methods", "metrics", "seeds", "within-task")
+KINDS = ("tasks", "sweep", "methods", "sensitivity", "grid", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
 
 #: Of a PNG, either way: more is a slip of the keyboard and fills the memory.
@@ -38,6 +39,14 @@ class Request:
     reference: bool = False
     heatmap: bool = False
     at: str = ""
+    over: str = ""
+    """Swept keys, with commas."""
+    select_seeds: str = ""
+
+    @property
+    def seeds(self) -> list[int] | None:
+        """The seeds that choose settings; None for half. Raises UserError."""
+        return seeds_of("plot", self.select_seeds)
 
     @property
     def band(self) -> Band:
@@ -70,6 +79,9 @@ class Request:
             raise UserError(f"plot: --size {self.size}: more than {MOST_DOTS} dots; choose a smaller size or --dpi")
         if self.heatmap and self.kind != "seeds":
             raise UserError("plot: --heatmap shows single seeds; add --kind seeds")
+        self.seeds  # noqa: B018
+        if self.over and self.kind not in ("sensitivity", "grid"):
+            raise UserError("plot: --over names the swept keys to show; add --kind sensitivity or --kind grid")
         if self.at and self.kind != "within-task":
             raise UserError("plot: --at names the tasks to look into; add --kind within-task")
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs
+from lop_engine.analysis.choice import own_selections
 from lop_engine.analysis.problems import one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.reading import read_runs
+from lop_tui.commands.selection_words import seeds_of
 from lop_tui.output import writing
 from lop_tui.palette import colours_of
 
@@ -24,6 +26,7 @@ class Request:
     title: str
     where: str
     baseline: str
+    select_seeds: str
 
 
 def report_runs(request: Request) -> int:
@@ -41,7 +44,9 @@ def report_runs(request: Request) -> int:
     from lop_tui.report.contents import page_of  # matplotlib takes its time
     from lop_tui.report.page import as_html
 
-    html = as_html(page_of(request.runs_dir, shown, baseline, request.title, colours))
+    select = seeds_of("report", request.select_seeds)
+    chosen_on = own_selections(groups, group_runs(runs), shown.headline, select) if shown.headline else []
+    html = as_html(page_of(request.runs_dir, shown, baseline, request.title, colours, chosen_on))
     with writing(path) as file:
         file.write(html.encode())
     console = Console()

@@ -21,6 +21,8 @@ from lop_tui.output import writing
 
 FORMATS = ("text", "markdown", "csv", "json", "latex", "tabular")
 _BY_SUFFIX = {".txt": "text", ".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
+_LEAST_NAME = 20
+"""Characters to which a name is shortened before a table is split."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,32 @@ def _as_bytes(sheet: Sheet, form: str) -> bytes:
 def _print_text(sheet: Sheet, console: Console) -> None:
     """One table if it fits, else several, each with the first column. ``*`` marks what is bold."""
     say(console, "\n".join(wrap(console.plain(sheet.caption), console.width)))
-    names = distinct([row[0].text for row in sheet.rows], console.width // 2)
-    cells = [[Text(names[row[0].text]), *map(_marked, row[1:])] for row in sheet.rows]
+    cells = _shrunk(sheet, console.width)
     for places in _parts(sheet.columns, cells, console.width):
         for line in _lines([sheet.columns[place] for place in places], [[row[p] for p in places] for row in cells]):
             console.print(line, no_wrap=True, overflow="ignore", crop=False)
         say(console, "")
     for note in sheet.notes:
         console.print(console.plain(note))
+
+
+def _shrunk(sheet: Sheet, width: int) -> list[list[Text]]:
+    """The cells, their longest words shortened if a table with one group of columns is too wide."""
+    words = [place for place, column in enumerate(sheet.columns) if not column.is_number]
+    names = {place: {row[place].text: row[place].text for row in sheet.rows} for place in words}
+    is_one = len({column.group for column in sheet.columns[1:]}) == 1
+    most = {place: max(map(len, names[place].values()), default=0) for place in words}
+    while True:
+        cells = [
+            [Text(names[place][cell.text]) if place in names else _marked(cell) for place, cell in enumerate(row)]
+            for row in sheet.rows
+        ]
+        longest = max(words, key=lambda place: most[place])
+        is_wide = not _fits(range(len(sheet.columns)), sheet.columns, cells, width)
+        if most[longest] <= (_LEAST_NAME if is_one else width // 2) or not is_wide:
+            return cells
+        most[longest] -= 1
+        names[longest] = distinct(names[longest], most[longest])
 
 
 def _marked(cell: Cell) -> Text:

@@ -13,11 +13,12 @@ from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_tui.commands.best import OVER, checked_metric, criterion_of, seeds_of
+from lop_tui.commands.best import OVER, checked_metric, criterion_of
 from lop_tui.commands.comparison_words import notes_on_runs
 from lop_tui.commands.reading import read_runs
+from lop_tui.commands.selection_words import note_on_choice, seeds_of
 from lop_tui.commands.sheets import Cell, Column, Sheet, check_format, put_out
-from lop_tui.dashboard.formats import mean_with_error, name_seeds
+from lop_tui.dashboard.formats import mean_with_error
 
 
 @dataclass(frozen=True)
@@ -197,15 +198,8 @@ def _caption(parts: Sequence[_Part]) -> str:
 
 def _notes(rows: Sequence[Sequence[_Row]]) -> list[str]:
     lines = ["bold (* in text): the best of its column, and what the paired t-test does not find worse (Holm, 5 %)"]
-    for row in (row for of_problem in rows for row in of_problem):
-        choice = row.choice
-        if choice is None or not choice.select_seeds:
-            continue
-        chosen = f"{row.name}: {choice.group.setting}, best of {choice.num_settings} settings on "
-        if choice.is_biased:
-            lines.append(f"{chosen}{name_seeds(choice.select_seeds)}; shown on these seeds, so its values are too good")
-        else:
-            lines.append(f"{chosen}{name_seeds(choice.select_seeds)}, shown on {name_seeds(choice.report_seeds)}")
+    for choice in (row.choice for of_problem in rows for row in of_problem if row.choice):
+        lines += note_on_choice(choice, "shown")
     return lines + notes_on_runs([row.group for of_problem in rows for row in of_problem])
 
 

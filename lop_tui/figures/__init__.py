@@ -5,6 +5,7 @@ The same records give the same bytes.
 
 from lop_tui.figures.look import FORMATS, STYLES, Look, as_svg, save
 from lop_tui.figures.over_tasks import draw, draw_sweep, swept_setting
+from lop_tui.figures.settings import Settings, draw_grid, draw_sensitivity
 from lop_tui.figures.single_seeds import draw_heatmap, draw_seeds
 from lop_tui.figures.within_task import TaskEpochs, draw_epochs
 
@@ -12,12 +13,15 @@ __all__ = [
     "FORMATS",
     "STYLES",
     "Look",
+    "Settings",
     "TaskEpochs",
     "as_svg",
     "draw",
     "draw_epochs",
+    "draw_grid",
     "draw_heatmap",
     "draw_seeds",
+    "draw_sensitivity",
     "draw_sweep",
     "save",
     "swept_setting",

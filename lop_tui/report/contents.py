@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs, summarise
+from lop_engine.analysis.choice import OwnSelection
 from lop_engine.analysis.comparison import Comparison, compare_to_first
 from lop_engine.analysis.problems import OneProblem
 from lop_engine.analysis.statistics import Estimate
@@ -20,23 +21,31 @@ from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign
 from lop_tui.commands.summary import CAPTION, last_with_error, loss_heading
-from lop_tui.dashboard.formats import short_value
+from lop_tui.dashboard.formats import name_seeds, short_value
 from lop_tui.report.configuration import configuration_of, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 
 
-def page_of(runs_dir: Path, shown: OneProblem, baseline: Group, title: str, colours: Mapping[str, str]) -> Page:
+def page_of(
+    runs_dir: Path,
+    shown: OneProblem,
+    baseline: Group,
+    title: str,
+    colours: Mapping[str, str],
+    chosen_on: Sequence[OwnSelection] = (),
+) -> Page:
     """Everything a reader who was not there needs to know.
 
     Args:
         shown: the runs.
         baseline: one of their groups, which the others are compared with.
         colours: by label.
+        chosen_on: the settings that are shown on the seeds that make them the best of their method.
     """
     runs, groups = shown.runs, group_runs(shown.runs)
     measure = seen.metric(shown.headline)
     sections = [
-        _outcome(shown, groups, figures.Look(reference=True, colours=colours)),
+        _outcome(shown, groups, figures.Look(reference=True, colours=colours), chosen_on),
         *([_comparisons(groups, baseline, measure)] if len(groups) > 1 and shown.headline else []),
         *_claims(groups),
         _configuration(groups),
@@ -59,12 +68,19 @@ def _what(shown: OneProblem, num_settings: int) -> str:
     )
 
 
-def _outcome(shown: OneProblem, groups: Sequence[Group], look: figures.Look) -> Section:
+def _outcome(
+    shown: OneProblem, groups: Sequence[Group], look: figures.Look, chosen_on: Sequence[OwnSelection]
+) -> Section:
     headline = shown.headline
     drawable = [group for group in groups if headline and len(group.curve(headline).task)]
     others = [name for name in shown.metrics if name != headline]
     pictures = [_picture(drawable, names, look) for names in ([headline], others) if drawable and names]
     remarks = [] if pictures else ["No setting has finished enough tasks to draw yet."]
+    remarks += [
+        f"{one.group.label} is the best of {one.num_settings} settings on {name_seeds(one.seeds)}; its values here are "
+        "also of these, its own selection seeds, and so too good."
+        for one in chosen_on
+    ]
     return Section("outcome", "What came out", remarks, pictures, [_summary(groups, seen.metric(headline))])
 
 

@@ -66,7 +66,7 @@ def test_an_optimum_at_the_edge_and_a_reported_selection_seed_are_said(tmp_path)
     shown = " ".join(lop("best", "--runs-dir", tmp_path).split())
     assert "step_size=0.1 is the largest value tried; try larger ones" in shown
     assert "of the seed 0 that chose the setting, so it is too good" in shown
-    assert "seed 0; shown on these seeds, so its values are too good" in " ".join(
+    assert "on seed 0; shown on its own selection seeds, so its values are too good" in " ".join(
         lop("table", "--runs-dir", tmp_path).split()
     )
 
