@@ -5,11 +5,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import LaunchError, StoreError, UserError
 from lop_engine.experiment.spec import validate
@@ -20,7 +22,7 @@ from lop_engine.locks import hold
 from lop_engine.records import ENDED
 from lop_engine.run_files import kept_records, without_checkpoint
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe
-from lop_engine.runs import read_run
+from lop_engine.runs import read_run, read_without_records
 from lop_engine.store import TableTail, num_whole_documents, repair_table
 
 Level = Literal["ok", "note", "wrong"]
@@ -53,15 +55,19 @@ def examine_machine(runs_dir: Path) -> Iterator[Finding]:
 
 
 def examine_runs(runs_dir: Path, repair: bool) -> Iterator[Finding]:
-    """Look at every run directory: configuration, status, each line of its records, its checkpoints.
+    """Look at every run directory: configuration, status, each line of its records, its checkpoints, its code.
 
     Args:
         repair: rewrite damaged record files with the documents that are whole; the old file is kept beside it.
     """
-    clock = FileClock(runs_dir)
+    clock, readable = FileClock(runs_dir), []
     for run_dir in find_runs(runs_dir):
         findings = list(_examine_run(run_dir, clock, repair))
         yield from findings or [Finding("ok", run_dir.name, "sound")]
+        with suppress(StoreError, OSError):
+            readable.append(read_without_records(run_dir))
+    for mixed in mixed_code(readable):
+        yield Finding("wrong", mixed.setting, mixed.text)
 
 
 def _installation() -> Iterator[Finding]:

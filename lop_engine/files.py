@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections import deque
@@ -130,3 +131,8 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def source_checksum(content: bytes) -> str:
+    """SHA-256 of a source file, the same with line ends of Windows and of Unix, which mean the same to Python."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -173,6 +173,13 @@ def find_runs(runs_dir: Path) -> Iterator[RunDir]:
     yield from sorted(found, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
 
 
+def find_seeds(setting: Path) -> Iterator[RunDir]:
+    """Every run directory of one setting, given its directory."""
+    names = glob.glob("seed_*/run.json", root_dir=setting)
+    paths = [(setting / name).parent for name in names]
+    yield from sorted(RunDir(path) for path in paths if _SEED.fullmatch(path.name))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object. Raises FileNotFoundError, or StoreError naming the file."""
     try:
@@ -199,6 +206,28 @@ def numerics_of(config: Mapping[str, Any]) -> int:
     code = config.get("code")
     numerics = code.get("numerics") if isinstance(code, dict) else None
     return numerics if isinstance(numerics, int) else 1
+
+
+Code = tuple[tuple[str, str], ...]
+"""What a run's numbers follow from: `OWN_NUMERICS` and its number, name and checksum of each own component's file."""
+
+OWN_NUMERICS = "lop's own numerics"
+
+
+def code_of(config: Mapping[str, Any]) -> Code:
+    """The code of a run, given its run.json: the earlier code of a resumed run first; without what is not well-formed.
+
+    Runs of one code have equal values.
+    """
+    earlier, files = config.get("earlier_files", []), config.get("files", [])
+    code = config.get("code")
+    numbers = [*(code.get("earlier_numerics", []) if isinstance(code, dict) else []), numerics_of(config)]
+    ours = [(OWN_NUMERICS, str(number)) for number in numbers]
+    try:
+        modules = [one for state in (*earlier, files) for group in state for one in group]
+        return (*ours, *((Path(one["path"]).name, str(one["sha256"])) for one in modules))
+    except (TypeError, KeyError):
+        return tuple(ours)
 
 
 class FileClock:

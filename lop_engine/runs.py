@@ -24,7 +24,7 @@ from lop_engine.experiment.spec import method_name
 from lop_engine.experiment.stored import stored_spec
 from lop_engine.flags import missing_tasks, not_finite
 from lop_engine.records import ENDED, RunStatus, State
-from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, numerics_of, observe
+from lop_engine.rundir import Code, FileClock, RunDir, code_of, find_runs, is_alive, observe
 from lop_engine.scheduler import Scheduler, judge
 from lop_engine.store import TableTail
 
@@ -57,9 +57,8 @@ class RunView:
     """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
     components: Mapping[str, Any] = field(default_factory=dict)
     """What run.json says of the components, see `seen.described`; empty in those of older versions."""
-    code: tuple[tuple[str, str], ...] = ()
-    """What numbers follow from: lop's numerics, and name and checksum of each file of the run's own components; earlier
-    ones that a resumed run began with come first."""
+    code: Code = ()
+    """What numbers follow from, see `rundir.code_of`."""
 
     @property
     def experiment(self) -> str:
@@ -183,6 +182,13 @@ def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
     return _RunReader(run_dir).read(_Look(clock, Scheduler()))
 
 
+def read_without_records(run_dir: RunDir) -> RunView:
+    """One run by its run.json alone, as if it were queued. Raises StoreError, OSError."""
+    config = run_dir.read_config()
+    spec = config.get("spec")
+    return RunView(run_dir, spec if isinstance(spec, dict) else {}, RunStatus(), "queued", {}, code=code_of(config))
+
+
 class _RunReader:
     """Follows one run."""
 
@@ -193,7 +199,7 @@ class _RunReader:
         self._is_ours = True
         self._spec: dict[str, Any] = {}
         self._components: dict[str, Any] = {}
-        self._code: tuple[tuple[str, str], ...] = ()
+        self._code: Code = ()
         self._status = RunStatus()
         self._tail = TableTail(run_dir.tasks_json)
         self._restarts = 0
@@ -266,24 +272,11 @@ class _RunReader:
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
             self._spec, self._stamps[0] = spec, stamps[0]
             self._components = components if isinstance(components, dict) else {}
-            self._code = _code(config)
+            self._code = code_of(config)
             seen.remember(components)
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)
-
-
-def _code(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """`RunView.code` of a run.json, without what is not well-formed there."""
-    earlier, files = config.get("earlier_files", []), config.get("files", [])
-    code = config.get("code")
-    numbers = [*(code.get("earlier_numerics", []) if isinstance(code, dict) else []), numerics_of(config)]
-    ours = [("lop itself", str(number)) for number in numbers]
-    try:
-        modules = [one for state in (*earlier, files) for group in state for one in group]
-        return (*ours, *((Path(one["path"]).name, str(one["sha256"])) for one in modules))
-    except (TypeError, KeyError):
-        return tuple(ours)
 
 
 def _name(components: Mapping[str, Any], kind: str) -> object:

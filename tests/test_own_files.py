@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 from pydantic import BeforeValidator
 
-from lop_engine.errors import ConfigError
-from lop_engine.experiment import component_files
+from lop_engine.errors import ConfigError, DataError
+from lop_engine.experiment import child, component_files
+from lop_engine.experiment.components import Component
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.schema import fields_of, schema_of
+from lop_engine.files import source_checksum
+from lop_engine.launch import resolve_runs
 from lop_engine.rundir import RunDir
 from lop_engine.store import read_table
 from lop_tui.cli import main
+from tests.helpers import ROOT
 
 OWN = Path(__file__).parent / "own"
 MINE = {
@@ -52,6 +56,7 @@ def own_registries():
     before = {key: dict(registry._known) for key, registry in REGISTRIES.items()}
     yield
     component_files._answers.clear()
+    child.close()
     for key, known in before.items():
         REGISTRIES[key]._known = known
 
@@ -162,7 +167,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(content, value, messa
 def test_a_file_that_never_ends_its_import_is_given_up(monkeypatch):
     Path("mine.py").write_text("while True: pass")
     Path("mine.json").write_text(json.dumps({"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1}))
-    monkeypatch.setattr(component_files, "LIMIT_S", 1.0)
+    monkeypatch.setattr(child, "LIMIT_S", 1.0)
     with pytest.raises(ConfigError, match="cannot be imported: not done after 1 s"):
         load_runs(Path("mine.json"), seeds=[0])
 
@@ -184,6 +189,103 @@ def test_two_files_of_one_name_are_refused():
     Path("mine.json").write_text(json.dumps(experiment))
     with pytest.raises(ConfigError, match=r"one\.py and .*two\.py: both describe method my_redo; rename one"):
         load_runs(Path("mine.json"), seeds=[0])
+
+
+def described(*names: str, directory: str = ".") -> list[Component]:
+    """The first component of each file."""
+    paths = [Path(directory, name).resolve() for name in names]
+    component_files.describe_files(paths)
+    return [component_files.register(path, source_checksum(path.read_bytes()))[0] for path in paths]
+
+
+def files_of(component: Component) -> list[str]:
+    return [os.path.relpath(module.path) for module in component.modules]
+
+
+def test_the_files_of_a_component_are_those_that_it_imports_also_later_and_no_others():
+    lines = "import helper\ndef later():\n    from parts.deep import thing\n    import importlib\n"
+    Path("a.py").write_text(f"{lines}{describing('a')}")
+    Path("b.py").write_text(f"import helper\n{describing('b')}")
+    Path("helper.py").write_text("")
+    Path("unrelated.py").write_text("")
+    Path("parts").mkdir()
+    Path("parts/__init__.py").write_text("")
+    Path("parts/deep.py").write_text("from .other import thing\nfrom . import more")
+    for name in ("other", "more"):
+        Path(f"parts/{name}.py").write_text("thing = 1")
+    a, b = described("a.py", "b.py")
+    inner = [f"parts/{name}.py" for name in ("__init__", "deep", "more", "other")]
+    assert files_of(a) == ["a.py", "helper.py", *inner]
+    assert files_of(b) == ["b.py", "helper.py"]
+
+
+def test_files_in_two_directories_import_their_own_modules_of_one_name():
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        Path(name, "mine.py").write_text(f"from helper import NAME\n{describing('NAME', quoted=False)}")
+        Path(name, "helper.py").write_text(f"NAME = 'of_{name}'")
+    one, two = described("one/mine.py", "two/mine.py")
+    assert (one.name, two.name) == ("of_one", "of_two")
+    assert files_of(two) == ["two/mine.py", "two/helper.py"]
+
+
+def test_a_file_beside_lops_own_source_does_not_count_that_as_its_own(tmp_path):
+    (tmp_path / "lop_engine").symlink_to(ROOT / "lop_engine")
+    (tmp_path / "mine.py").write_text(describing("mine"))
+    command = [sys.executable, "-c", "from tests.test_own_files import *; print(files_of(described('mine.py')[0]))"]
+    answer = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True
+    )
+    assert answer.stdout.strip() == "['mine.py']", answer.stderr
+
+
+def describing(name: str, quoted: bool = True) -> str:
+    """Lines of a file that describe a method."""
+    call = f"Method(name={repr(name) if quoted else name}, title='x', code=object)"
+    return f"from lop_engine.experiment.components import Method\nMETHOD = {call}\n"
+
+
+def test_functions_in_a_description_are_called_where_the_file_is_executed():
+    content = (OWN / "my_problem.py").read_text()
+    assert 'examples_per_task="examples"' in content
+    changed = content.replace(
+        'examples_per_task="examples"', "examples_per_task=lambda spec: 3 * spec.examples, data=look"
+    )
+    Path("my_problem.py").write_text(changed.replace("PROBLEM =", f"{LOOK}\nPROBLEM ="))
+    experiment = {"problem": "./my_problem.py", "agent": "bp", "step_size": 0.1, "num_tasks": 2, "mini_batch_size": 1}
+    Path("mine.json").write_text(json.dumps(experiment | {"examples": [10, 20], "num_showings": 1}))
+    runs = load_runs(Path("mine.json"), seeds=[0])
+    assert [run.spec.steps_per_task for run in runs] == [30, 60]
+    assert resolve_runs(runs).images == ["numbers"]
+    Path("mine.json").write_text(json.dumps(experiment | {"examples": 13, "num_showings": 1}))
+    with pytest.raises(DataError, match="thirteen examples are not to be had"):
+        resolve_runs(load_runs(Path("mine.json"), seeds=[0]))
+
+
+LOOK = """
+def look(spec, seeds):
+    from lop_engine.datasets import Data
+    from lop_engine.errors import DataError
+    if spec.examples == 13:
+        raise DataError("thirteen examples are not to be had")
+    return Data(spec, "numbers")
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("title='x'", "title=3"),
+        ("title='x'", "title='x', source=b'x'"),
+        ("name='mine'", "name=''"),
+        ("title='x'", "title='x', needs='labels'"),
+    ],
+)
+def test_a_description_of_wrong_types_is_one_line(change, message):
+    Path("mine.py").write_text(describing("mine").replace(change, message))
+    with pytest.raises(ConfigError, match=r"mine\.py: ") as refused:
+        described("mine.py")
+    assert "\n" not in str(refused.value)
 
 
 def test_own_keys_cross_processes_with_their_bounds_defaults_and_choices():

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.analysis.groups import Group
 from lop_engine.errors import UserError
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
@@ -19,7 +20,7 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
     whose spec cannot be read is passed over.
 
     Raises:
-        UserError: naming the two runs, and the first key that differs with both values, or the files.
+        UserError: naming the two runs, and the first key that differs with both values; or the seeds and files.
     """
     for group in groups:
         runs = [run for run in group.runs if run.spec]
@@ -29,12 +30,8 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
                     f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {_said(theirs)} "
                     f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
                 )
-            if run.code != runs[0].code:
-                files = ", ".join(sorted({name for name, _ in set(run.code) ^ set(runs[0].code)}))
-                raise UserError(
-                    f"{run.dir.name} and {runs[0].dir.name} were trained by different code ({files}); "
-                    f'leave one out (--where "-seed:{run.seed}")'
-                )
+        for mixed in mixed_code(runs):
+            raise UserError(f"{mixed.setting}: {mixed.text}")
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
@@ -14,6 +15,7 @@ import torch
 
 from lop_engine.bench.jobs import Call, Jobs, curvature_gflop, matrix_side, step_gflop
 from lop_engine.device import prepare_device
+from lop_engine.experiment.registry import execute_installed
 from lop_engine.experiment.spec import validate
 from lop_engine.run_code import CodeFile, load_components
 
@@ -77,6 +79,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what components print is no answer
+    execute_installed()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     prepare_device(device)
@@ -85,9 +90,9 @@ def main() -> None:
             request = json.loads(line)
             try:
                 answer = getattr(child, request.pop("do"))(**request)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,26 +4,17 @@ The file is never executed here. A child process does (`lop_engine.describe`), a
 JSON; the worker that trains executes it again. `:Name` after the path chooses one of several descriptions.
 """
 
-import hashlib
-import json
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import ConfigError, did_you_mean, why
-from lop_engine.experiment.components import Component, Method, Metric, Module, Network, Problem
+from lop_engine.experiment.child import KINDS, ask_files, component_from
+from lop_engine.experiment.components import Component, Module
 from lop_engine.experiment.mistakes import shown
 from lop_engine.experiment.registry import REGISTRIES, known_kind
-from lop_engine.experiment.schema import fields_of
-
-LIMIT_S = 60.0
-"""Longest time to import a file. PyTorch alone takes seconds."""
-
-KINDS: Mapping[str, type[Component]] = {"problem": Problem, "network": Network, "agent": Method, "metrics": Metric}
-"""By the key of an experiment file that may name a file."""
+from lop_engine.files import source_checksum
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def component_of(value: Any, key: str, base: Path, where: str) -> Component | No
     except OSError as error:
         near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
         raise ConfigError(f'{where}: key "{key}": {shown(value)}: {why(error)}{near}') from None
-    return _chosen(register(path, hashlib.sha256(content).hexdigest()), key, typed, f"{where}: {path}")
+    return _chosen(register(path, source_checksum(content)), key, typed, f"{where}: {path}")
 
 
 def _name(value: Any, key: str, base: Path, where: str) -> Any:
@@ -116,57 +107,40 @@ _answers: dict[tuple[Path, str], dict[str, Any]] = {}
 
 def describe_files(paths: Iterable[Path]) -> None:
     """Have one child process describe files, for `register`. Raises ConfigError."""
-    wanted = {(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths}
+    wanted = {(path, source_checksum(path.read_bytes())) for path in paths}
     unknown = sorted(wanted - _answers.keys())
     if unknown:
-        _answers.update(zip(unknown, _ask([path for path, _ in unknown]), strict=True))
+        _answers.update(zip(unknown, ask_files([(str(path), sha256) for path, sha256 in unknown]), strict=True))
 
 
-def register(path: Path, sha256: str) -> tuple[Component, ...]:
-    """Register the components of a file, which a child process describes, for this process. Raises ConfigError."""
+def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component, ...]:
+    """Register the components of a file, which a child process describes, for this process.
+
+    Args:
+        replace: also in place of components of other files: copies of one file that several runs keep.
+    Raises:
+        ConfigError: the file cannot be imported, or describes a component of a name that is taken.
+    """
     if (path, sha256) not in _answers:
-        _answers[path, sha256] = _ask([path])[0]
+        [_answers[path, sha256]] = ask_files([(str(path), sha256)])
     answer = _answers[path, sha256]
     if "error" in answer:
         raise ConfigError(f"{path}: {answer['error']}")
     modules = tuple(Module(one["path"], one["sha256"]) for one in answer["modules"])
-    found = tuple(_component(one, modules) for one in answer["components"])
+    try:
+        found = tuple(component_from(one, modules) for one in answer["components"])
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
     for one in found:
         registry = known_kind(one)
         if one.name in registry.built_in:
             raise ConfigError(f"{path}: {registry.kind} {one.name}: lop has one of that name; choose another name")
+        if one.name in registry.installed:
+            package = registry.place_of(one.name)
+            raise ConfigError(f"{path}: {registry.kind} {one.name}: {package} has one of that name; rename one")
         registered = registry.get(one.name)
-        if registered is not None and registered.modules[:1] != one.modules[:1]:
-            places = f"{registered.modules[0].path} and {path}" if registered.modules else str(path)
-            raise ConfigError(f"{places}: both describe {registry.kind} {one.name}; rename one")
+        if registered and not replace and registered.modules and registered.modules[0].path != str(path):
+            other = registered.modules[0].path
+            raise ConfigError(f"{other} and {path}: both describe {registry.kind} {one.name}; rename one")
         registry.add(one)
     return found
-
-
-def _ask(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    command = [sys.executable, "-P", "-m", "lop_engine.describe", *map(str, paths)]
-    named = ", ".join(map(str, paths))
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"{named}: cannot be imported: not done after {LIMIT_S:g} s") from None
-    try:
-        content = json.loads(answer.stdout.strip().splitlines()[-1])
-        if not isinstance(content, list):
-            raise ValueError("not an answer")
-    except (IndexError, ValueError):
-        last = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
-        raise ConfigError(f"{named}: cannot be imported: {last}") from None
-    return content
-
-
-def _component(content: Mapping[str, Any], modules: tuple[Module, ...]) -> Component:
-    values = {name: value for name, value in content.items() if name not in ("key", "fields")}
-    for name in ("needs", "provides"):
-        values[name] = frozenset(values.get(name, ()))
-    for name in ("metrics", "charts", "together", "takes"):
-        if name in values:
-            values[name] = tuple(values[name])
-    return KINDS[content["key"]](**values, fields=fields_of(content["name"], content["fields"]), modules=modules)

@@ -99,9 +99,9 @@ class Problem(Component):
     memory is planned by them."""
     x_unit: str = "tasks"
     """Unit of the x axis: ``tasks``, or ``examples`` for problems with one long stream."""
-    data: str = ""
-    """``module:attribute`` of a function that looks at the files a spec's data lie in, see `datasets.Data`; without
-    torch. Empty for problems that read no files."""
+    data: Any = ""
+    """A function of a `Spec` and its seeds that looks at the files its data lie in, see `datasets.Data`; without torch.
+    Or its ``module:attribute``. Empty for problems that read no files."""
     claims: str = ""
     """Module whose PROTOCOLS hold published results (`lop_engine.claims.Protocol`); empty if there are none."""
 

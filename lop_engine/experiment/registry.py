@@ -1,16 +1,18 @@
 """All components by name: those of lop, those of installed packages, and those that were read from run.json files.
 
 A package adds components by entry points of the groups ``lop.problems``, ``lop.networks``, ``lop.methods`` and
-``lop.metrics``, whose objects are descriptions. They are loaded only by commands that train, and by workers. Viewers
-know them from run.json (`described`, `remember`).
+``lop.metrics``, whose objects are descriptions. Only workers, and the child process that describes them, execute the
+packages (`execute_installed`); other commands that need to know them ask that child. Viewers know them from run.json
+(`seen`).
 """
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.experiment.child import ask_installed, component_from
 from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem
 from lop_engine.experiment.methods import METHODS as _METHODS
 from lop_engine.experiment.metrics import METRICS as _METRICS
@@ -24,14 +26,14 @@ C = TypeVar("C", bound=Component)
 class Registry(Mapping[str, C], Generic[C]):
     """The components of one kind that can be trained with, by name."""
 
-    def __init__(self, kind: str, built_in: tuple[C, ...], group: str = "") -> None:
-        self.kind, self._group = kind, group
+    def __init__(self, key: str, kind: str, built_in: tuple[C, ...], group: str = "") -> None:
+        self._key, self.kind, self._group = key, kind, group
         self._known = {one.name: one for one in built_in}
         self._built_in = tuple(self._known)
 
     def __getitem__(self, name: str) -> C:
         if name not in self._known:
-            self._load()
+            self._load([name])
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -55,40 +57,94 @@ class Registry(Mapping[str, C], Generic[C]):
     def built_in(self) -> tuple[str, ...]:
         return self._built_in
 
-    def all(self) -> tuple[C, ...]:
-        """Every component, those of installed packages included."""
-        self._load()
+    def all(self, problems: list[str] | None = None) -> tuple[C, ...]:
+        """Every component, those of installed packages included.
+
+        Args:
+            problems: receives a line for each that cannot be loaded; without it, the first raises ConfigError.
+        """
+        for name in self.installed:
+            try:
+                self._load([name])
+            except ConfigError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
         return tuple(self._known.values())
 
     def find(self, name: Any) -> C | None:
-        """The component of that name; None if there is none."""
+        """The component of that name; None if there is none. Raises ConfigError if its package cannot be loaded."""
         if isinstance(name, str) and name not in self._known:
-            self._load()
+            self._load([name])
         return self._known.get(name) if isinstance(name, str) else None
 
-    def _load(self) -> None:
-        for point in _entry_points(self._group) if self._group else ():
-            if point.name in self._known:
+    @property
+    def installed(self) -> tuple[str, ...]:
+        """The names that installed packages give their components; those of lop's own win."""
+        return tuple(one.name for one in _entry_points(self._group) if one.name not in self._built_in)
+
+    @property
+    def names(self) -> list[str]:
+        """All names, also of packages that have not been loaded."""
+        return list(dict.fromkeys([*self._known, *self.installed]))
+
+    def place_of(self, name: str) -> str:
+        """Of a component of an installed package: ``package toys (toys.descriptions:TOY_DECAY)``."""
+        for point in _entry_points(self._group):
+            if point.name == name:
+                package = f"package {point.dist.name}" if point.dist else "a package"
+                return f"{package} ({point.value})"
+        return ""
+
+    def _load(self, names: list[str]) -> None:
+        """Load components of installed packages, if there are any of those names. Raises ConfigError."""
+        for name in names:
+            if name in self._known or name not in self.installed:
                 continue
-            try:
-                found = point.load()
-            except Exception as error:
-                raise ConfigError(f"{self.kind} {point.name} of {point.value} cannot be loaded: {error}") from error
-            if getattr(found, "name", None) != point.name:
-                raise ConfigError(f"{self.kind} {point.name}: {point.value} is not a description of that name")
-            self._known[point.name] = found
+            self._known[name] = self._execute(name) if _executes else self._ask(name)
+
+    def _execute(self, name: str) -> C:
+        [point, *_] = [one for one in _entry_points(self._group) if one.name == name]
+        where = f"{self.kind} {name} of {self.place_of(name)}"
+        try:
+            found: C = point.load()
+        except BaseException as error:  # a package may also exit
+            raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+        if getattr(found, "name", None) != name or not isinstance(found, Component):
+            raise ConfigError(f"{where} is not a description of that name")
+        return found
+
+    def _ask(self, name: str) -> C:
+        [answer] = ask_installed([(self._key, name)])
+        if "error" in answer:
+            raise ConfigError(answer["error"])
+        try:
+            [told] = answer["components"]
+            found: Any = component_from(told)
+        except (ConfigError, TypeError, ValueError, KeyError) as error:
+            raise ConfigError(f"{self.kind} {name} of {self.place_of(name)}: {error}") from None
+        return found
+
+
+_executes = False
+
+
+def execute_installed() -> None:
+    """Let this process, a worker or the one that describes, execute installed packages itself."""
+    global _executes
+    _executes = True
 
 
 @cache
-def _entry_points(group: str) -> tuple[Any, ...]:
-    return tuple(entry_points(group=group))
+def _entry_points(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group)) if group else ()
 
 
-PROBLEMS: Registry[Problem] = Registry("problem", _PROBLEMS, "lop.problems")
-NETWORKS: Registry[Network] = Registry("network", _NETWORKS, "lop.networks")
-METHODS: Registry[Method] = Registry("method", _METHODS, "lop.methods")
-METRICS: Registry[Metric] = Registry("metric", _METRICS, "lop.metrics")
-OPTIMIZERS: Registry[Optimizer] = Registry("opt", _OPTIMIZERS)
+PROBLEMS: Registry[Problem] = Registry("problem", "problem", _PROBLEMS, "lop.problems")
+NETWORKS: Registry[Network] = Registry("network", "network", _NETWORKS, "lop.networks")
+METHODS: Registry[Method] = Registry("agent", "method", _METHODS, "lop.methods")
+METRICS: Registry[Metric] = Registry("metrics", "metric", _METRICS, "lop.metrics")
+OPTIMIZERS: Registry[Optimizer] = Registry("opt", "opt", _OPTIMIZERS)
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "problem": PROBLEMS,
@@ -109,7 +165,7 @@ def known(registry: Registry[C], name: str, what: str) -> C:
     """The component of that name. Raises ConfigError that lists the names there are; `what` begins the message."""
     found = registry.find(name)
     if found is None:
-        names = [one.name for one in registry.all()]
+        names = registry.names
         raise ConfigError(
             f'{what}: no {registry.kind} "{name}"{did_you_mean(name, names)} (there are {", ".join(names)})'
         )

@@ -157,7 +157,7 @@ def _opt(value: Any) -> Any:
 def _choice(registry: Registry[C], name: Any, key: str) -> C:
     found = registry.find(name)
     if found is None:
-        names = [one.name for one in registry.all()]
+        names = registry.names
         hint = did_you_mean(name.lower(), names) if isinstance(name, str) else ""
         raise InvalidSpecError(f'key "{key}": {shown(name)}: should be one of {", ".join(names)}{hint}', key)
     return found

@@ -33,6 +33,11 @@ def resolve_runs(runs: Sequence[Run]) -> Resolved:
 
 
 def _look_at_data(spec: Spec, seeds: Sequence[int]) -> Data:
-    code = spec.parts.problem.data
-    data: Data = load_name(code)(spec, seeds) if code else Data(spec, "")
-    return data
+    look = spec.parts.problem.data
+    if not look:
+        return Data(spec, "")
+    if isinstance(look, str):  # lop's own
+        data: Data = load_name(look)(spec, seeds)
+        return data
+    found = look(spec, list(seeds))
+    return Data(Spec(**found["spec"]), found["name"], tuple(found["notes"]))

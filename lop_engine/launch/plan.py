@@ -11,6 +11,7 @@ from math import prod
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch.devices import find_gpus
+from lop_engine.run_code import begun_with, files_of
 from lop_engine.rundir import RunDir
 from lop_engine.streams import steps_drawn_at_once
 
@@ -155,12 +156,15 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
     """Cut each setting's seeds into stacks; stacks of different settings take turns, so that all methods advance.
 
     Args:
-        specs: by run. Seeds of a setting may have different specs; a worker trains one spec.
+        specs: by run. Seeds of a setting may have different specs, and begun ones different versions of their own
+            components; a worker trains one spec with one version.
     """
-    by_setting: dict[tuple[str, str, Spec | None], list[RunDir]] = defaultdict(list)
+    by_setting: dict[tuple[str, str, Spec | None, object], list[RunDir]] = defaultdict(list)
     for run_dir in run_dirs:
         experiment, setting = run_dir.path.parts[-3:-1]
-        by_setting[experiment, setting, specs[run_dir] if specs else None].append(run_dir)
+        spec = specs[run_dir] if specs else None
+        version = begun_with(run_dir) if spec and files_of(spec) else None
+        by_setting[experiment, setting, spec, version].append(run_dir)
     size = resources.seeds_per_worker
     cut = [[dirs[i : i + size] for i in range(0, len(dirs), size)] for dirs in by_setting.values()]
     return Plan([stack for turn in zip_longest(*cut) for stack in turn if stack], resources)

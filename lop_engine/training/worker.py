@@ -26,6 +26,7 @@ import psutil
 from lop_engine.code import place_in_own_file
 from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
+from lop_engine.experiment.registry import execute_installed
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.locks import (
     FAILED,
@@ -39,7 +40,7 @@ from lop_engine.locks import (
 )
 from lop_engine.processes import allow_more_open_files, start_of
 from lop_engine.records import State
-from lop_engine.run_code import code_files, load_components
+from lop_engine.run_code import begun_with, code_files, load_components
 from lop_engine.run_files import RunFiles, StopRequested, log
 from lop_engine.rundir import RunDir
 from lop_engine.scheduler import own_job
@@ -75,7 +76,7 @@ class Worker:
             self._read_copy(images)
         self.runs = [RunFiles(run_dir) for run_dir in run_dirs]
         self.device, self.threads, self.cuda_graphs = device, threads, cuda_graphs
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._stop_requested = False
         self._ended = threading.Event()
         self._beat_every_s = self.runs[0].status.heartbeat_every_s
@@ -102,14 +103,14 @@ class Worker:
             self._ended.set()
             log(f"ended at once: {error}")
             return LOCKED
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an own component may exit
             self.error = error  # keeps the tensors of a broken capture until the process ends, see `main`
             return self._fail(error)
         else:
             self._end("finished")
         return 0
 
-    def _fail(self, error: Exception) -> int:
+    def _fail(self, error: BaseException) -> int:
         """Say in the runs' status why they failed; return the exit status."""
         short_of = memory_error(error)
         if isinstance(error, UserError) and not short_of:
@@ -228,7 +229,7 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: BaseException) -> str:
     """The last line of a traceback; for a disk that is full, what to do."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{error.filename}: " if error.filename else ""
@@ -239,7 +240,11 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
-    load_components([file for run_dir in run_dirs[:1] for file in code_files(run_dir, run_dir.read_config())])
+    found = [code_files(run_dir, run_dir.read_config()) for run_dir in run_dirs]
+    for run_dir in run_dirs[1:]:
+        if begun_with(run_dir) != begun_with(run_dirs[0]):
+            raise LaunchError(f"{run_dir.name}: has other code than {run_dirs[0].name}; they cannot share a worker")
+    load_components(found[0])
     specs = [validate(run_dir.read_spec(), str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
         if spec != specs[0]:
@@ -272,6 +277,7 @@ def main() -> int:
     parser.add_argument("--no-cuda-graphs", action="store_true", help="launch each training step kernel by kernel")
     parser.add_argument("--launcher", metavar="TOKEN", help="the process that starts this worker")
     args = parser.parse_args()
+    execute_installed()
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
     allow_more_open_files()
     try:

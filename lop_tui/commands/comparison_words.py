@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
+from lop_engine.analysis.code_versions import versions_between
 from lop_engine.analysis.levels import is_never_finite
 from lop_engine.analysis.power import MOST, plan
 from lop_engine.experiment import seen
@@ -148,14 +149,15 @@ def about_holm(found: Sequence[Comparison]) -> list[str]:
 
 
 def notes_on_runs(groups: Sequence[Group]) -> list[str]:
-    """Runs that did not end normally, cannot be read, or lack some of their records."""
+    """Runs that did not end normally, cannot be read, lack some of their records, or were trained by other code."""
     lines = []
     for group in groups:
         told = [run for run in group.runs if not run.problem and run.state != "finished"]
         if told:
             lines.append(f"not finished, {group.label}: {listed(map(_state, told))}")
         lines += [f"cannot be read: {run.dir.name}: {run.problem}" for run in group.runs if run.problem]
-    return lines + flag_lines([run for group in groups for run in group.runs])
+    runs = [run for group in groups for run in group.runs]
+    return lines + versions_between(runs) + flag_lines(runs)
 
 
 def _state(run: RunView) -> str:

@@ -25,7 +25,10 @@ _INDENT = 11
 def show_components(command: str, name: str | None, as_json: bool) -> int:
     """List the components of a kind, or describe one. Raises ConfigError if there is none of that name."""
     registry = REGISTRIES[KEYS[command]]
-    chosen: Sequence[Component] = [_named(command, name)] if name else registry.all()
+    problems: list[str] = []
+    chosen: Sequence[Component] = [_named(command, name)] if name else registry.all(problems)
+    for problem in problems:
+        say(Console(stderr=True), f"left out: {problem}", style="red")
     if as_json:
         print_json([as_dict(one) for one in chosen])
         return 0

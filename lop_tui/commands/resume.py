@@ -19,7 +19,7 @@ from lop_engine.selection import select
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import Console, plural, resume_command, say
-from lop_tui.commands.run import conclude, describe, identities, say_note
+from lop_tui.commands.run import conclude, describe, identities, say_note, say_unrecorded
 from lop_tui.commands.supervise import supervise
 
 
@@ -49,7 +49,7 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
         say_taken()
         say(console, "nothing to resume")
         return 2 if any(_holder(view) and not view.status.job for view in chosen) else 0
-    settle_code(_dirs(waiting), means.code)
+    say_unrecorded(console, settle_code(_dirs(waiting), means.code))
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])

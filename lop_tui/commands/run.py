@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from lop_engine import NUMERICS
 from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Spec
@@ -16,7 +17,7 @@ from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepa
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
-from lop_engine.run_code import Choice, settle_code
+from lop_engine.run_code import Choice, refuse_beside_other_code, settle_code
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunsReader, RunView, without_garbage_collection
 from lop_tui.commands.background import detach, handed_over, say_taken
@@ -97,7 +98,9 @@ def run_experiments(request: Request) -> int:
         if not request.launching.launcher and not request.fresh:
             refuse_to_train_here(RunDir.of(request.runs_dir, run) for run in runs)
     if not request.fresh:
-        settle_code([RunDir.of(request.runs_dir, run) for run in runs], request.code)
+        say_unrecorded(console, settle_code([RunDir.of(request.runs_dir, run) for run in runs], request.code))
+    if request.code != "accept":
+        refuse_beside_other_code(request.runs_dir, runs)
     prepared = prepare_run_dirs(
         request.runs_dir, runs, request.fresh, handed_over(), cluster.typed if cluster else None
     )
@@ -256,6 +259,17 @@ def describe(plan: Plan) -> str:
         for name, count in devices.items()
     ]
     return f"{plural(devices.total(), 'worker')} ({', '.join(where)}, {plural(threads, 'thread')} each)"
+
+
+def say_unrecorded(console: Console, run_dirs: Sequence[RunDir]) -> None:
+    """Say which runs continue although their run.json does not say with what code they began."""
+    if run_dirs:
+        more = f" and {plural(len(run_dirs) - 1, 'more run')}" if len(run_dirs) > 1 else ""
+        say(
+            console,
+            f"note: {run_dirs[0].name}{more} began with a version of lop that did not record its code; "
+            f"its numbers are those of this version (numerics {NUMERICS})",
+        )
 
 
 def say_note(console: Console, plan: Plan) -> None:

@@ -12,6 +12,7 @@ from lop_engine.analysis import bin_means
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.experiment import seen
 from lop_engine.experiment.stored import not_default
+from lop_engine.rundir import OWN_NUMERICS
 from lop_engine.runs import RunsReader, RunView
 from lop_engine.selection import select
 from lop_tui.commands.console import Console, print_json, say
@@ -71,6 +72,7 @@ def _facts(view: RunView, config: Mapping[str, Any]) -> list[str]:
         "method": _method(view),
         "trained": " on ".join(map(str, where)),
         "with": ", ".join(f"{name} {version}" for name, version in _mapping(config.get("versions")).items()),
+        "code": _code(view, _mapping(config.get("code"))),
         "imported": _mapping(config.get("imported")).get("source", ""),
         "spec": ", ".join(f"{key} {value}" for key, value in not_default(view.spec, view.components).items()),
         "note": status.note or "",
@@ -83,6 +85,22 @@ def _method(view: RunView) -> str:
     """``cbp (continual backprop)``"""
     title = seen.method(view.method).title
     return f"{view.method} ({title})" if title != view.method else view.method
+
+
+def _code(view: RunView, recorded: Mapping[str, Any]) -> str:
+    """``numerics 1, commit 4f5e6d7 with local changes, my_redo.py 1a2b3c4d (9f8e7d6c when it began)``"""
+    if "numerics" not in recorded:
+        return "numerics 1 (begun by a version of lop that did not record its code)"
+    versions: dict[str, list[str]] = {}
+    for name, version in view.code:
+        versions.setdefault("numerics" if name == OWN_NUMERICS else name, []).append(version[:8])
+    commit = recorded.get("commit")
+    changes = " with local changes" if recorded.get("dirty") else ""
+    facts = [
+        f"{name} {last}" + (f" ({' then '.join(earlier)} when it began)" if last not in earlier and earlier else "")
+        for name, (*earlier, last) in versions.items()
+    ]
+    return ", ".join([facts[0], *([f"commit {str(commit)[:9]}{changes}"] if commit else []), *facts[1:]])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import final_value
+from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
@@ -26,7 +27,8 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
     views = filter_runs(snapshot.runs, where)
     if as_json:
         rows = [_as_dict(view) for view in views]
-        print_json({"runs_dir": str(runs_dir), "runs": rows})
+        notes = [f"{mixed.setting}: {mixed.text}" for mixed in mixed_code(views)]
+        print_json({"runs_dir": str(runs_dir), "runs": rows, "notes": notes})
         return 0
     console = Console()
     if not snapshot.runs:

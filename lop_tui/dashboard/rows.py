@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lop_engine.analysis import Curve, Group, summarise
+from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.logs import clean
 from lop_engine.records import State
@@ -168,7 +169,9 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
 
 
 def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """The flags of runs (`RunView.flags`); runs that share a flag share a notice."""
+    """Seeds of different code, and the flags of runs (`RunView.flags`); runs that share a flag share a notice."""
+    for mixed in mixed_code(runs):
+        yield Notice(mixed.setting, mixed.text)
     by_flag = defaultdict(list)
     for run in runs:
         for flag in run.flags:

@@ -107,7 +107,7 @@ def test_seeds_of_different_code_are_not_averaged(half_a_run, look, monkeypatch,
         with pytest.raises(SystemExit, match="2"):
             main()
         said = capsys.readouterr().err
-        assert "mine/default/seed_001 and mine/default/seed_000 were trained by different code (my_redo.py)" in said
+        assert "mine/default: seed 0 and seed 1 were trained by different code (my_redo.py, which was changed" in said
     look(["plot", "-o", "x.png", "--where", "-seed:1"])
 
 
