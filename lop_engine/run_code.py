@@ -259,7 +259,10 @@ def _files(config: Mapping[str, Any]) -> Files:
 def _copies(run_dir: RunDir, index: int, group: Sequence[Mapping[str, str]]) -> list[Path]:
     """Where the copies of a group are: as the files lie about the first of them."""
     top = Path(group[0]["path"]).parent
-    return [run_dir.path / _COPIES / str(index) / Path(one["path"]).relative_to(top) for one in group]
+    relative = [Path(one["path"]).relative_to(top) for one in group]
+    if any(".." in one.parts for one in relative):
+        raise LaunchError(f"{run_dir.run_json}: names a file outside the directory of its component; restore run.json")
+    return [run_dir.path / _COPIES / str(index) / one for one in relative]
 
 
 def _copy(run_dir: RunDir, group: Sequence[Mapping[str, str]], copies: Sequence[Path]) -> CodeFile:
@@ -309,9 +312,24 @@ def code_difference(one: RunDir, other: RunDir, state: Hashable) -> str:
     try:
         configs = one.read_config(), other.read_config()
         found = [*_different_numerics(*map(_all_numerics, configs)), *_different_files((one, other), configs)]
-    except (StoreError, OSError, TypeError, KeyError, ValueError, AttributeError):
+    except (StoreError, LaunchError, OSError, TypeError, KeyError, ValueError, AttributeError):
         return "run.json says no more"
     return "; ".join(found)
+
+
+def stored_sources(run_dir: RunDir) -> dict[str, str]:
+    """By name, the text of each file that a run keeps a copy of; what cannot be read is left out. Executes nothing.
+
+    Names are relative to the file that describes the component: ``my_redo.py``, ``parts/helper.py``.
+    """
+    found = {}
+    with suppress(StoreError, LaunchError, OSError, TypeError, KeyError, ValueError):
+        for index, group in enumerate(_files(run_dir.read_config())):
+            top = run_dir.path / _COPIES / str(index)
+            for copy in _copies(run_dir, index, group):
+                with suppress(OSError, UnicodeDecodeError):
+                    found[copy.relative_to(top).as_posix()] = copy.read_text(encoding="utf-8")
+    return found
 
 
 def _all_numerics(config: Mapping[str, Any]) -> list[int]:

@@ -1,5 +1,6 @@
 """A user's own components: files beside the experiment file, the source of lop untouched."""
 
+import html
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BeforeValidator
 
+from lop_engine.analysis import group_runs
 from lop_engine.errors import ConfigError, DataError
 from lop_engine.experiment import child, component_files
 from lop_engine.experiment.components import Component
@@ -18,10 +20,14 @@ from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZER
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.schema import fields_of, schema_of
 from lop_engine.files import source_checksum
-from lop_engine.launch import resolve_runs
+from lop_engine.launch import prepare_run_dirs, resolve_runs
 from lop_engine.rundir import RunDir
+from lop_engine.runs import RunsReader
 from lop_engine.store import read_table
 from lop_tui.cli import main
+from lop_tui.report.configuration import own_sources, recipes
+from lop_tui.report.contents import _again
+from lop_tui.report.page import Page, as_html
 from tests.helpers import ROOT
 
 OWN = Path(__file__).parent / "own"
@@ -307,3 +313,26 @@ def accepts(fields: type[Fields], key: str, value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_the_files_in_a_report_run_again():
+    """Also where neither the files nor the runs are, and with a package beside the file."""
+    write(agent=["./my_redo.py", "bp"], tau=None, period=None, num_tasks=1)
+    Path("parts").mkdir()
+    Path("parts/more.py").write_text("NAME = 'more & <more>'\n")
+    Path("my_redo.py").write_text(f"from parts.more import NAME\n{Path('my_redo.py').read_text()}")
+    prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0, 1]))
+    for path in (*Path().glob("my_*.py"), *Path("parts").glob("*.py")):
+        path.unlink()
+    groups = group_runs(RunsReader(Path("runs")).read().runs)
+    found, sources = recipes(groups), own_sources(groups)
+    page = html.unescape(as_html(Page("", "", [_again(groups)], {})))
+    assert all(content in page for content in (*sources.values(), *(one.content for one in found)))
+    again = Path("again")
+    (again / "parts").mkdir(parents=True)
+    for name, content in {**sources, **{one.file_name: one.content for one in found}}.items():
+        (again / name).write_text(content)
+    for registry in REGISTRIES.values():
+        registry._known = {name: registry[name] for name in registry.built_in}
+    methods = {run.spec.method for one in found for run in load_runs(again / one.file_name, seeds=[0])}
+    assert methods == {"my_redo", "bp"}

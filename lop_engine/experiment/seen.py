@@ -4,8 +4,9 @@ lop's own are known. What a run names besides is described in its run.json, and 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lop_engine.experiment.components import Better, Component, Method, Metric, Need, Problem, Scale, Unit
@@ -43,9 +44,38 @@ def described(spec: Spec) -> dict[str, Any]:
     found["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
     found["defaults"] = {key: value for key, value in spec.defaults.items() if key in spec.to_dict()}
     found["steps_per_task"] = spec.steps_per_task
+    if own := _own_files((*parts, *(METRICS[name] for name in shown))):
+        found["own_files"] = own
     if parts.problem.x_unit != "tasks":
         found["x_per_task"] = parts.problem.num_examples(spec) * spec.num_showings
     return found
+
+
+def _own_files(components: Iterable[Component]) -> dict[str, dict[str, str]]:
+    """By key and name of each component of a user's own file, the name of that file."""
+    found: dict[str, dict[str, str]] = {}
+    for one in components:
+        if one.modules:
+            found.setdefault(one.key, {})[one.name] = Path(one.modules[0].path).name
+    return found
+
+
+def with_own_files(values: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec in a run.json with ``./file.py:name`` in place of the names of own components, if it says their files.
+
+    Args:
+        components: what it says of the components.
+    """
+    own = components.get("own_files")
+    named = dict(values)
+    for key, files in own.items() if isinstance(own, dict) else ():
+        paths = {name: f"./{Path(str(file)).name}:{name}" for name, file in files.items()}
+        value = named.get(key)
+        if isinstance(value, str):
+            named[key] = paths.get(value, value)
+        elif isinstance(value, list | tuple):
+            named[key] = [paths.get(one, one) for one in value]
+    return named
 
 
 def remember(content: Any) -> None:

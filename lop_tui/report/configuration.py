@@ -11,9 +11,11 @@ from typing import Any
 
 from lop_engine.analysis import Group
 from lop_engine.errors import StoreError
+from lop_engine.experiment.seen import with_own_files
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS
 from lop_engine.experiment.stored import canonical
 from lop_engine.experiment.typed import describe_seeds
+from lop_engine.run_code import stored_sources
 from lop_tui.commands.console import as_argument
 
 
@@ -61,7 +63,7 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
     for experiment in dict.fromkeys(group.experiment for group in groups):
         members = [group for group in groups if group.experiment == experiment]
         seeds = describe_seeds({run.seed for group in members for run in group.runs})
-        specs = [_spec_of(group) for group in members]
+        specs = [with_own_files(_spec_of(group), group.example.components) for group in members if group.example]
         swept = _sweep(specs)
         if swept is None:
             files = {f"{experiment} {group.setting}.json": spec for group, spec in zip(members, specs, strict=True)}
@@ -71,6 +73,14 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
         for name, content in files.items():
             command = f"lop run {as_argument(Path(name))} --seeds {seeds}"
             found.append(Recipe(name, json.dumps(content, indent=2), command))
+    return found
+
+
+def own_sources(groups: Sequence[Group]) -> dict[str, str]:
+    """By name, the files of the groups' own components, from the copies that their runs keep."""
+    found: dict[str, str] = {}
+    for group in groups:
+        found = (stored_sources(group.example.dir) if group.example else {}) | found
     return found
 
 
@@ -97,9 +107,13 @@ def _spec_of(group: Group) -> dict[str, Any]:
 def _sweep(specs: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
     """The keys in which an experiment's settings differ, each with its values; None if they are no full product."""
     keys = [key for key in specs[0] if any(spec.get(key) != specs[0][key] for spec in specs)]
-    values = {key: list(dict.fromkeys(spec.get(key) for spec in specs)) for key in keys if key != "metrics"}
+    values = {key: _different([spec.get(key) for spec in specs]) for key in keys if key != "metrics"}
     is_whole = len(values) == len(keys) and prod(map(len, values.values())) == len(specs)
     return values if is_whole else None
+
+
+def _different(values: Sequence[Any]) -> list[Any]:
+    return list({json.dumps(value): value for value in values}.values())
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,7 @@ from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign
 from lop_tui.commands.summary import CAPTION, last_with_error, loss_heading
 from lop_tui.dashboard.formats import name_seeds, short_value
-from lop_tui.report.configuration import configuration_of, places, recipes
+from lop_tui.report.configuration import configuration_of, own_sources, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 
 
@@ -195,6 +195,7 @@ def _again(groups: Sequence[Group]) -> Section:
     found = recipes(groups)
     commands = Text("Save the files below beside each other, then:", "\n".join(one.command for one in found), False)
     files = [Text(one.file_name, one.content) for one in found]
+    files += [Text(name, content) for name, content in own_sources(groups).items()]
     return Section("again", "Run it again", texts=[commands, *files])
 
 
