@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lop_engine.analysis.problems import only
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.exchange.event_files import write_events
 from lop_engine.exchange.files import is_export, write_csv, write_npz, write_parquet
@@ -71,9 +72,10 @@ def _refuse_other_problems(runs: Sequence[RunView]) -> None:
     """The reference's files hold the metrics of its own problem."""
     own = CONTINUAL_IMAGENET
     if other := next((run for run in runs if run.problem_name != own.name), None):
+        has_own = any(run.problem_name == own.name for run in runs)
         raise UserError(
             f"export: {other.dir.name}: pickle is the form of {own.title}, not of problem {other.problem_name}; "
-            f'choose csv, npz or parquet, or --where "problem:{own.name}"'
+            "choose csv, npz or parquet" + (f', or --where "{only(own.name)}"' if has_own else "")
         )
 
 

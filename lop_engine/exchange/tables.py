@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import StoreError
+from lop_engine.experiment.components import COLUMNS
 from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.runs import RunView
 from lop_engine.store import read_task, tail_task
@@ -19,7 +20,7 @@ _TASKS_A_BLOCK = 40
 
 def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
     """The metrics that any of `runs` has recorded: in the order of `metric_names`, then those without a description."""
-    recorded = dict.fromkeys(metric for run in runs for metric in run.series)
+    recorded = dict.fromkeys(metric for run in runs for metric in run.series if metric not in COLUMNS)
     return [
         *(name for name in metric_names() if name in recorded),
         *(name for name in recorded if name not in metric_names()),
@@ -127,7 +128,8 @@ def _places(
     units = dict.fromkeys(problem(one.problem_name).x_unit for one in runs)
     own, per_epoch = problem(run.problem_name).x_unit, run.x_per_task / _num_epochs(run)
     ends = [task * run.x_per_task + (epoch + 1) * per_epoch for task, epoch in zip(tasks, epochs, strict=True)]
-    return {unit: ends if unit == own else [math.nan] * len(ends) for unit in units if unit != "tasks"}
+    taken = {"tasks", *COLUMNS, *recorded_metrics(runs)}
+    return {unit: ends if unit == own else [math.nan] * len(ends) for unit in units if unit not in taken}
 
 
 def _num_epochs(run: RunView) -> int:

@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 from lop_engine import errors
 from lop_engine.errors import ConfigError, UserError
-from lop_engine.experiment.components import Component, Method, Metric, Module, Need, Network, Problem, Size
+from lop_engine.experiment.components import COLUMNS, Component, Method, Metric, Module, Need, Network, Problem, Size
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.schema import fields_of
 
@@ -59,6 +59,8 @@ def component_from(told: Mapping[str, Any], modules: tuple[Module, ...] = ()) ->
     key = told["key"]
     values = {name: value for name, value in told.items() if name not in ("key", "fields", "functions")}
     _check(f"{key} {values.get('name')}", values)
+    if key == "metrics" and values["name"] in COLUMNS:
+        raise ConfigError(f"metric {values['name']}: records have a column of that name; rename it")
     values |= {name: tuple(values[name]) for name in _LISTS if name in values}
     values |= {name: frozenset(values[name]) for name in _SETS if name in values}
     values |= {name: partial(_call, key, values["name"], name, modules) for name in told["functions"]}

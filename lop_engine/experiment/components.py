@@ -17,6 +17,9 @@ Unit = Literal["%", ""]
 
 Better = Literal["higher", "lower"]
 
+COLUMNS = frozenset({"experiment", "setting", "seed", "task", "epoch", "method", "problem", "classes", "seconds"})
+"""Columns of records and exports beside the metrics: the name of no metric, and of no unit of an x axis."""
+
 
 Count = int | str | Callable[[Any], int]
 """A number; or the key that holds it; or a function that computes it from a `Spec`, or from a component's own keys."""
