@@ -27,7 +27,7 @@ from lop_engine.files import source_checksum
 from lop_engine.locks import hold
 from lop_engine.logs import plain
 from lop_engine.records import ENDED
-from lop_engine.rundir import RunDir, code_of, find_seeds, numerics_of, write_json
+from lop_engine.rundir import RunDir, code_of, find_seeds, numerics_of, versions_of, write_json
 
 CHECKOUT = Path(__file__).parents[1]
 _COPIES = "code"
@@ -116,12 +116,29 @@ def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
     return found
 
 
+def refuse_other_files(run_dir: RunDir, config: Mapping[str, Any], spec: Spec) -> None:
+    """Refuse a run whose code has changed, or whose experiment file now names other code. Raises LaunchError."""
+    code_files(run_dir, config)
+    ours, theirs = files_of(spec), _files(config)
+    if config.get("use_stored_code") or _checksums(ours) == _checksums(theirs):
+        return
+    names, earlier = (", ".join(group[0]["path"] for group in files) for files in (ours, theirs))
+    raise LaunchError(
+        f"{run_dir.name}: began with {earlier}, and its experiment file now names other code ({names}); name the file "
+        "that it began with, train under another name, or choose --use-stored-code"
+    )
+
+
 def begun_with(run_dir: RunDir) -> tuple[str, ...]:
     """Checksums of the files that a run is to be trained with; empty for a run that has none, or is not made yet."""
     try:
-        return tuple(one["sha256"] for group in _files(run_dir.read_config()) for one in group)
+        return _checksums(_files(run_dir.read_config()))
     except (StoreError, OSError):
         return ()
+
+
+def _checksums(files: Files) -> tuple[str, ...]:
+    return tuple(one["sha256"] for group in files for one in group)
 
 
 def spec_to_train(run_dir: RunDir) -> Spec:
@@ -227,7 +244,7 @@ def refuse_beside_other_code(runs_dir: Path, runs: Iterable[Run]) -> None:
         ours = {"code": {"numerics": NUMERICS}, "files": files_of(run.spec)}
         for other in find_seeds(setting):
             theirs = other.read_config()
-            if "imported" not in theirs and code_of(theirs) != code_of(ours):
+            if "imported" not in theirs and versions_of(code_of(theirs)) != versions_of(code_of(ours)):
                 names = ", ".join(dict.fromkeys(name for name, _ in set(code_of(theirs)) ^ set(code_of(ours))))
                 raise LaunchError(
                     f"{run_dir.name}: {other.name} was trained by different code ({names}), and a mean over both would "

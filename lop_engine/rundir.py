@@ -215,10 +215,7 @@ OWN_NUMERICS = "lop's own numerics"
 
 
 def code_of(config: Mapping[str, Any]) -> Code:
-    """The code of a run, given its run.json: the earlier code of a resumed run first; without what is not well-formed.
-
-    Runs of one code have equal values.
-    """
+    """The code of a run, given its run.json, earlier code first; without what is not well-formed there."""
     earlier, files = config.get("earlier_files", []), config.get("files", [])
     code = config.get("code")
     numbers = [*(code.get("earlier_numerics", []) if isinstance(code, dict) else []), numerics_of(config)]
@@ -228,6 +225,11 @@ def code_of(config: Mapping[str, Any]) -> Code:
         return (*ours, *((Path(one["path"]).name, str(one["sha256"])) for one in modules))
     except (TypeError, KeyError):
         return tuple(ours)
+
+
+def versions_of(code: Code) -> tuple[str, ...]:
+    """Equal for runs of one code, also if a file has been renamed."""
+    return tuple(version for _, version in code)
 
 
 class FileClock:

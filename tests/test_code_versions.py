@@ -10,6 +10,8 @@ import pytest
 
 from lop_engine import NUMERICS
 from lop_engine.errors import LaunchError
+from lop_engine.experiment import component_files
+from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.launch import decide_resources, plan_runs, prepare_run_dirs
 from lop_engine.locks import REFUSED
@@ -141,6 +143,13 @@ def begun():
     return run_dir, Path("my_redo.py").absolute()
 
 
+def forget() -> None:
+    """Know no component of a file any more, as a new process."""
+    component_files._answers.clear()
+    for registry in REGISTRIES.values():
+        registry._known = {name: registry[name] for name in registry.built_in}
+
+
 SHORT = {"num_showings": 1, "dataset": "synthetic"}
 
 
@@ -255,3 +264,29 @@ def test_seeds_that_keep_different_copies_never_share_a_worker(copies_of_two_ver
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == REFUSED
     assert "has other code than mine/default/seed_000; they cannot share a worker" in answer.stderr
+
+
+def test_a_file_that_was_renamed_is_the_same_code_and_an_edited_one_is_not(begun, lop):
+    _, path = begun
+    other = path.with_name("renamed.py")
+    path.rename(other)
+    Path("mine.json").write_text(Path("mine.json").read_text().replace("my_redo.py", "renamed.py"))
+    forget()
+    runs = load_runs(Path("mine.json"), seeds=[0, 1])
+    refuse_beside_other_code(Path("runs"), runs)
+    assert len(prepare_run_dirs(Path("runs"), runs).to_train) == 2
+    assert "different code" not in lop("list")[1]
+    change(other, "second")
+    with pytest.raises(LaunchError, match=r"began with .*my_redo.py, and its experiment file now names .*renamed.py"):
+        prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0]))
+
+
+def test_a_link_that_now_leads_to_another_file_is_other_code(begun):
+    _, path = begun
+    other = path.with_name("other.py")
+    change(other, "second")
+    Path("link.py").symlink_to(other)
+    Path("mine.json").write_text(Path("mine.json").read_text().replace("my_redo.py", "link.py"))
+    forget()
+    with pytest.raises(LaunchError, match=r"began with .*my_redo.py, and its experiment file now names .*other.py"):
+        prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0]))

@@ -6,6 +6,7 @@ from itertools import chain
 
 from lop_engine.experiment.typed import describe_seeds
 from lop_engine.run_code import code_difference
+from lop_engine.rundir import versions_of
 from lop_engine.runs import RunView
 
 
@@ -41,7 +42,7 @@ def mixed_code(runs: Iterable[RunView]) -> Iterator[MixedCode]:
     for (experiment, setting), seeds in by_setting.items():
         versions: dict[object, list[RunView]] = {}
         for run in sorted(seeds, key=lambda run: run.seed):
-            versions.setdefault(run.code, []).append(run)
+            versions.setdefault(versions_of(run.code), []).append(run)
         if len(versions) > 1:
             (one, *_), (other, *_), *_ = versions.values()
             difference = code_difference(one.dir, other.dir, (one.code, other.code))

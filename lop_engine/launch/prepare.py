@@ -21,7 +21,7 @@ from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.locks import hold, trained_error
 from lop_engine.records import ENDED, RunStatus
-from lop_engine.run_code import checkout_state, code_files, files_of, keep_copies, spec_to_train
+from lop_engine.run_code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
 from lop_engine.run_files import kept_records
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
 from lop_engine.scheduler import Scheduler, has_job
@@ -292,7 +292,7 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
             f"name other seeds, rename the file, or choose another --runs-dir{_or_fresh(run_dir)}"
         )
     if run_dir.read_status().state not in ENDED:
-        code_files(run_dir, run_dir.read_config())
+        refuse_other_files(run_dir, run_dir.read_config(), spec)
     old = validate(run_dir.read_spec(), str(run_dir.run_json)).to_dict()
     new = spec.to_dict()
     keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]
