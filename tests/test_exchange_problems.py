@@ -12,7 +12,10 @@ from lop_engine.exchange import export_runs
 from lop_engine.query import filter_runs
 from lop_engine.runs import RunsReader
 from tests.helpers import make_run
+from tests.test_own_files import own_registries
 from tests.toys import REGRESSION, STREAM, described, make_toy
+
+__all__ = ["own_registries"]
 
 #: Counts in frames, and has names that mean something in a filter and in a table.
 GAMES = REGRESSION | {

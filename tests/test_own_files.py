@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from lop_engine.analysis import group_runs
 from lop_engine.errors import ConfigError, DataError
-from lop_engine.experiment import child, component_files
+from lop_engine.experiment import child, component_files, seen
 from lop_engine.experiment.components import Component
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, REGISTRIES
@@ -57,8 +57,9 @@ VIEWS = (
 
 
 @pytest.fixture(autouse=True)
-def own_registries():
-    """Components registered by a test are forgotten after it."""
+def own_registries(monkeypatch):
+    """Components registered or read by a test are forgotten after it."""
+    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
     before = {key: dict(registry._known) for key, registry in REGISTRIES.items()}
     yield
     component_files._answers.clear()
