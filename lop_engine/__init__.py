@@ -3,7 +3,31 @@
 docs/architecture.md says what is where, and which modules need torch; the others start fast.
 """
 
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 __version__ = "0.1.0"
 
 NUMERICS = 1
 """Raised when the same configuration and seed give other numbers than before: when golden figures change."""
+
+
+def load(runs_dir: str | Path = "runs", where: str = "", epochs: bool = False) -> Any:
+    """Load the records of runs as one tidy table, with the columns of `lop export --format csv`.
+
+    A row is a task of a run, counted from 1: experiment, setting, seed, task, method, problem, every key of the
+    configuration, seconds, and the metrics in their units (an accuracy is a share, 0.85). What is not there is NaN or
+    None.
+
+    Args:
+        runs_dir: where the runs are.
+        where: a filter, as of `lop list --where`.
+        epochs: a row an epoch, counted from 1.
+    Returns:
+        A pandas DataFrame if pandas is installed, else a dict of numpy arrays of equal length by column.
+    Raises:
+        UserError: no run is there, or none matches.
+    """
+    # By name: lower modules import this package, and shall not reach the modules above them through it.
+    return import_module("lop_engine.exchange.notebook").load(runs_dir, where, epochs)

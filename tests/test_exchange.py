@@ -88,9 +88,11 @@ def test_a_csv_has_a_row_a_task_and_one_an_epoch(runs, tmp_path):
     tasks, epochs = map(rows_of, done.paths)
     assert len(tasks) == 2 * TASKS + 5
     assert len(epochs) == EPOCHS * len(tasks)
-    assert list(tasks[0]) == [*KEYS_OF_A_ROW, "seconds", *CONTINUAL_IMAGENET.metrics]
+    assert list(tasks[0])[:6] == KEYS_OF_A_ROW
+    assert list(tasks[0])[-8:] == ["seconds", *CONTINUAL_IMAGENET.metrics]
+    assert {"step_size", "replacement_rate", "num_tasks"} < tasks[0].keys()
     assert float(tasks[-1]["test_accuracy"]) == runs[2].series["test_accuracy"][4]
-    assert (epochs[-1]["task"], epochs[-1]["epoch"]) == ("4", "2")
+    assert (epochs[-1]["task"], epochs[-1]["epoch"]) == ("5", "3")
     assert float(epochs[-1]["curvature"]) == runs[2].series["curvature"][4]
 
 
@@ -108,7 +110,8 @@ def test_parquet_holds_what_the_csv_does(runs, tmp_path):
     export_runs(runs, "parquet", tmp_path / "x.parquet", epochs=True)
     for name in ("x", "x_epochs"):
         table = parquet.read_table(tmp_path / f"{name}.parquet").to_pylist()
-        assert [{key: str(value) for key, value in row.items()} for row in table] == rows_of(tmp_path / f"{name}.csv")
+        cells = [{key: "" if value is None else str(value) for key, value in row.items()} for row in table]
+        assert cells == rows_of(tmp_path / f"{name}.csv")
 
 
 def test_npz_arrays_are_seeds_by_tasks_by_epochs(runs, tmp_path):

@@ -14,7 +14,7 @@ from lop_engine.runs import RunView
 
 
 def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None:
-    """A scalar a metric, its step the task; with `epochs` also ``epochs/<metric>``, its step counts epochs through.
+    """A scalar a metric, its step the task from 0; with `epochs` also ``epochs/<metric>``, its step the epochs before.
 
     Wall time is the run's own: its start and the seconds of its tasks. Raises UserError without tensorboardX, OSError.
     """
@@ -38,7 +38,7 @@ def _events(run: RunView, epochs: bool) -> Iterator[bytes]:
     times = _wall_times(run)
     yield Event(wall_time=times[0], file_version="brain.Event:2").SerializeToString()
     for block in task_blocks([run]):
-        yield from _scalars(run, block, "", block["task"], times)
+        yield from _scalars(run, block, "", [task - 1 for task in block["task"]], times)
     for block in epoch_blocks([run]) if epochs else ():
         yield from _scalars(run, block, "epochs/", _steps(block, run), times)
 
@@ -54,14 +54,14 @@ def _scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], time
         for task, step, value, is_nan in zip(block["task"], steps, block[name], diverged, strict=True):
             if value != value and not is_nan:
                 continue
-            at = times[min(task, len(times) - 1)]
+            at = times[min(task, len(times)) - 1]
             yield Event(wall_time=at, step=step, summary=scalar(prefix + name, value)).SerializeToString()
 
 
 def _steps(block: Block, run: RunView) -> list[int]:
     """Epochs of the run before each row."""
     per_task = int(run.spec.get("num_showings", 1))
-    return [task * per_task + epoch for task, epoch in zip(block["task"], block["epoch"], strict=True)]
+    return [(task - 1) * per_task + epoch - 1 for task, epoch in zip(block["task"], block["epoch"], strict=True)]
 
 
 def _wall_times(run: RunView) -> list[float]:

@@ -14,7 +14,15 @@ import numpy as np
 
 from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import UserError
-from lop_engine.exchange.tables import Block, epoch_blocks, epoch_table, extent, recorded_metrics, task_blocks
+from lop_engine.exchange.tables import (
+    Block,
+    configurations,
+    epoch_blocks,
+    epoch_table,
+    extent,
+    recorded_metrics,
+    task_blocks,
+)
 from lop_engine.extras import install_hint
 from lop_engine.logs import plain
 from lop_engine.runs import RunView
@@ -41,14 +49,13 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str):
         name = plain(value)
         return f"'{name}" if {name[:1], value[:1]} & _FORMULA else name
-    return "NaN" if value != value else value
+    return "" if value is None else "NaN" if value != value else value
 
 
 def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
     """The same table as `write_csv` makes, in columns. Raises UserError without pyarrow."""
     arrow, parquet = _pyarrow()
-    words, counts = {"experiment", "setting", "method", "problem"}, {"seed", "task", "epoch"}
-    kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
+    kind = _kinds(runs, arrow)
     with open(path, "wb") as file:
         writer: Any = None
         for block in _blocks(runs, epochs):
@@ -58,6 +65,16 @@ def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
             writer.write_table(arrow.table(dict(block), schema))
         if writer is not None:
             writer.close()
+
+
+def _kinds(runs: Sequence[RunView], arrow: Any) -> dict[str, Any]:
+    """The types of the columns that are not floating."""
+    words, counts = {"experiment", "setting", "method", "problem"}, {"seed", "task", "epoch"}
+    kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
+    of_type = {bool: arrow.bool_(), int: arrow.int64(), str: arrow.string()}
+    for values in configurations(runs).values():
+        kind |= {key: of_type[type(value)] for key, value in values.items() if type(value) in of_type}
+    return kind
 
 
 def write_npz(runs: Sequence[RunView], path: Path, epochs: bool) -> None:

@@ -1,5 +1,6 @@
-"""Runs as tables of plain columns: what csv and parquet files hold, a block of rows at a time."""
+"""Runs as tables of plain columns: what csv and parquet files and notebooks hold, a block of rows at a time."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,13 +10,18 @@ import numpy as np
 from lop_engine.errors import StoreError
 from lop_engine.experiment.components import COLUMNS
 from lop_engine.experiment.seen import metric_names, problem
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS
+from lop_engine.experiment.stored import canonical
 from lop_engine.runs import RunView
 from lop_engine.store import read_task, tail_task
 
 Block = Mapping[str, Sequence[Any]]
-"""Columns of equal length by name: experiment, setting, seed, task (and epoch), method, problem, then numbers."""
+"""Columns of equal length by name: experiment, setting, seed, task (and epoch), method, problem, the keys of the
+configuration, then numbers. Tasks and epochs count from 1, as on screens."""
 
 _TASKS_A_BLOCK = 40
+_NOT_SHOWN = BOOKKEEPING_KEYS | {"agent", "problem", "metrics"}
+"""Keys that change no number, and those that other columns hold."""
 
 
 def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
@@ -27,25 +33,57 @@ def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
     ]
 
 
+def configurations(runs: Sequence[RunView]) -> dict[RunView, dict[str, Any]]:
+    """For each run its configuration, with the same keys for all: None for a key that has no effect in a run.
+
+    The values of a key have one type in all runs: bool, int, float or str. A key that has a metric's name, or that of
+    another column, ends in ``_key``.
+    """
+    specs = {run: canonical(run.spec) for run in runs}
+    keys = [key for key in dict.fromkeys(key for spec in specs.values() for key in spec) if key not in _NOT_SHOWN]
+    taken = {"experiment", "setting", "seed", "task", "epoch", "method", "seconds", *recorded_metrics(runs)}
+    found: dict[RunView, dict[str, Any]] = {run: {} for run in runs}
+    for key in keys:
+        column = f"{key}_key" if key in taken else key
+        for run, value in zip(runs, _alike([specs[run].get(key) for run in runs]), strict=True):
+            found[run][column] = value
+    return found
+
+
+def _alike(values: Sequence[Any]) -> Sequence[Any]:
+    """The values in one type; None stays None."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} or kinds <= {int}:
+        return values
+    if kinds <= {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _repeated(values: Mapping[str, Any], count: int) -> dict[str, Sequence[Any]]:
+    return {key: [value] * count for key, value in values.items()}
+
+
 def tasks_recorded(run: RunView) -> int:
     return max((len(values) for values in run.series.values()), default=0)
 
 
 def task_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
     """The recorded tasks of each run, a block a run: its metrics at the task's end, and wall time in seconds."""
-    metrics = recorded_metrics(runs)
+    metrics, configured = recorded_metrics(runs), configurations(runs)
     for run in runs:
         count = tasks_recorded(run)
         nothing = np.full(count, np.nan)
         numbers = {metric: run.series.get(metric, nothing).tolist() for metric in metrics}
         tasks = range(count)
         places = _places(runs, run, tasks, [_num_epochs(run) - 1] * count)
-        yield _keys(run, {"task": tasks}) | places | {"seconds": run.seconds[:count].tolist()} | numbers
+        keys = _keys(run, {"task": [task + 1 for task in tasks]}) | _repeated(configured[run], count)
+        yield keys | places | {"seconds": run.seconds[:count].tolist()} | numbers
 
 
 def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
     """The recorded epochs of each run, some tasks a block, so that a long record is never in memory whole."""
-    metrics = recorded_metrics(runs)
+    metrics, configured = recorded_metrics(runs), configurations(runs)
     for run in runs:
         for start in range(0, max(1, _tasks_with_epochs(run)), _TASKS_A_BLOCK):
             tasks: list[int] = []
@@ -57,7 +95,9 @@ def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
                 epochs += found
                 tables.append(table)
             numbers = dict(zip(metrics, np.concatenate(tables).T.tolist(), strict=True))
-            yield _keys(run, {"task": tasks, "epoch": epochs}) | _places(runs, run, tasks, epochs) | numbers
+            counts = {"task": [task + 1 for task in tasks], "epoch": [epoch + 1 for epoch in epochs]}
+            keys = _keys(run, counts) | _repeated(configured[run], len(tasks))
+            yield keys | _places(runs, run, tasks, epochs) | numbers
 
 
 def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs: int) -> np.ndarray:
