@@ -1,7 +1,9 @@
 """Errors whose text is meant for the person at the keyboard."""
 
 import difflib
+import errno
 import os
+import traceback
 from collections.abc import Iterable
 
 
@@ -75,6 +77,18 @@ def _is_memory_error(error: BaseException) -> bool:
     ):  # torch's type, without importing torch
         return True
     return isinstance(error, RuntimeError | OSError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Why a run failed: the last line of a traceback; for a disk that is full, what to do."""
+    if isinstance(error, UserError):
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}the disk is full; make room, then lop resume goes on from the last checkpoint"
+    if isinstance(error, OSError):
+        return sentence(error)
+    return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

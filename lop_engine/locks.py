@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -56,12 +56,15 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
 
 @contextmanager
-def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[None]:
+def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], None]]:
     """Hold the locks of a stack's runs, as `hold` does, with one open file for all of them.
 
     The lock files become names (hard links) of the first run's lock file, so that one lock keeps others out of every
     run. The next process that takes one of these locks gives the run a lock file of its own again. Where the file
     system refuses a link, that run's lock file stays open.
+
+    Yields a function that gives back the lock of one of the runs before the others. If the file system refuses, that
+    lock is kept with the others.
 
     Raises:
         LockedError, LaunchError: as `hold`; no lock is kept.
@@ -72,7 +75,7 @@ def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[None]:
             fd = _take(run_dir, PATIENCE_S, held, shared)
             if shared is None and fd is not None:
                 shared = run_dir, fd
-        yield
+        yield _let_go
 
 
 def other_launcher(status: RunStatus) -> Process | None:
@@ -128,18 +131,29 @@ def _take(run_dir: RunDir, patience_s: float, held: ExitStack, shared: tuple[Run
     fd = _acquire(run_dir, time.monotonic() + patience_s)
     if fd is not None and shared and _join(run_dir, *shared):
         os.close(fd)
+        held.callback(_give_back, run_dir, shared[1], False)
         fd = None
-    held.callback(_give_back, run_dir, fd)
+    else:
+        held.callback(_give_back, run_dir, fd, True)
     if _is_trained(run_dir):
         raise trained_error(run_dir, run_dir.read_status())
     return fd
 
 
-def _give_back(run_dir: RunDir, fd: int | None) -> None:
-    if not run_dir.path.exists():
+def _give_back(run_dir: RunDir, fd: int | None, closes: bool) -> None:
+    if not run_dir.path.exists() and (fd is None or _is_named(fd, run_dir.lock)):
         _remove_lock(run_dir)
-    if fd is not None:
+    if fd is not None and closes:
         os.close(fd)
+
+
+def _let_go(run_dir: RunDir) -> None:
+    """Give a run whose lock this process holds another lock file, which nobody holds."""
+    new = _new_lock(run_dir)
+    with suppress(OSError):
+        new.unlink(missing_ok=True)
+        new.touch()
+        os.replace(new, run_dir.lock)
 
 
 def _acquire(run_dir: RunDir, deadline: float) -> int | None:

@@ -4,13 +4,13 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from lop_engine.errors import StoreError
 from lop_engine.locks import LockedError
-from lop_engine.records import RunStatus, epoch_document, task_document
+from lop_engine.records import RunStatus, State, epoch_document, task_document
 from lop_engine.rundir import RunDir
 from lop_engine.store import TableWriter, num_whole_documents
 
@@ -23,10 +23,19 @@ class StopRequested(BaseException):
 
 
 class RunFiles:
-    """The files of one run, as their one writer (who holds the run's lock) sees them."""
+    """The files of one run, as their one writer (who holds the run's lock) sees them.
 
-    def __init__(self, run_dir: RunDir) -> None:
+    Args:
+        give_back: called when the run has ended while others of its stack train on.
+    """
+
+    def __init__(self, run_dir: RunDir, give_back: Callable[[RunDir], None] | None = None) -> None:
         self.dir = run_dir
+        self.must_stop = False
+        """Whether somebody has asked for its end through its status."""
+        self.has_left = False
+        """Whether it has ended while others of its stack may train on."""
+        self._give_back = give_back
         self.seed = run_dir.seed
         self.status: RunStatus = run_dir.read_status()
         self._tables: dict[str, TableWriter] = {}
@@ -86,6 +95,16 @@ class RunFiles:
             self.status = replace(self.status, **self._progress | changes)  # type: ignore[arg-type]
             self.dir.write_status(self.status, durable)
 
+    def leave(self, state: State, error: str | None = None) -> None:
+        """End this run while the others of its stack train on: nothing is written to its files afterwards."""
+        self.has_left = True
+        with contextlib.suppress(OSError, StoreError):  # its files may be why it ends
+            self.sync()
+        with contextlib.suppress(OSError):
+            self.set_status(durable=True, state=state, error=error, heartbeat_at=time.time())
+        if self._give_back:
+            self._give_back(self.dir)
+
     def set_progress(self, tasks_done: int, epochs_done: int, epochs_per_s: float | None) -> None:
         """Note the progress; the next heartbeat writes it."""
         self._progress = {"tasks_done": tasks_done, "epochs_done": epochs_done, "epochs_per_s": epochs_per_s}
@@ -109,6 +128,7 @@ class RunFiles:
                 if found.state == "running" and found.worker != self.status.worker:
                     raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
                 asked = found.state == "stopped"
+                self.must_stop = self.must_stop or asked
             with contextlib.suppress(OSError):
                 every_s = every_s or self.status.heartbeat_every_s
                 now = {"heartbeat_at": time.time(), "heartbeat_every_s": every_s}

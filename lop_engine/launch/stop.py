@@ -34,9 +34,9 @@ class Stopping:
     """What a wish to stop some runs comes to."""
 
     asked: list[RunDir]
-    """Runs whose worker is told; seeds of one stack stop together, so these may be more than were named."""
-    along: list[RunDir]
-    """Those of them that were not named."""
+    """Runs whose worker is told to end, as all of its runs were named."""
+    leaving: list[RunDir]
+    """Runs whose worker trains others on: it sees in their status, at its next heartbeat, that they are to end."""
     dequeued: list[RunDir]
     """Runs that wait for a worker and will not get one."""
     elsewhere: list[tuple[RunDir, str]]
@@ -60,14 +60,14 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
     """What `stop_runs` would do; it minds only those of `views` that run or wait."""
     views = list(views)
     running = [view for view in views if view.state == "running"]
-    workers = {view.status.worker for view in running if _is_here(view)}
-    asked = [
-        view.dir for view in all_views if view.state == "running" and _is_here(view) and view.status.worker in workers
-    ]
     named = {view.dir for view in views}
+    busy = {
+        view.status.worker for view in all_views if view.state == "running" and _is_here(view) and view.dir not in named
+    }
+    here = [view for view in running if _is_here(view)]
     return Stopping(
-        asked=asked,
-        along=[run_dir for run_dir in asked if run_dir not in named],
+        asked=[view.dir for view in here if view.status.worker not in busy],
+        leaving=[view.dir for view in here if view.status.worker in busy],
         dequeued=[view.dir for view in views if view.state == "queued"],
         elsewhere=[(view.dir, str(view.status.host)) for view in running if not _is_here(view) and not view.status.job],
         by_status=[view.dir for view in running if not _is_here(view) and view.status.job],
@@ -82,10 +82,11 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     begun = {view.dir: _look_again(view) for view in views if view.state == "queued" and view.dir not in dequeued}
     views, all_views = ([begun.get(view.dir, view) for view in some] for some in (views, all_views))
     plan = plan_stop(views, all_views)
-    workers = {view.status.worker: view.status for view in views if view.state == "running" and _is_here(view)}
+    asked = set(plan.asked)
+    workers = {view.status.worker: view.status for view in views if view.dir in asked}
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
-    for run_dir in plan.by_status:
+    for run_dir in plan.by_status + plan.leaving:
         _mark(run_dir)
     cancel(idle_jobs(all_views, set(dequeued)))
     return replace(plan, dequeued=dequeued)
@@ -140,7 +141,7 @@ def _is_here(view: RunView) -> bool:
 
 
 def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELSEWHERE_S) -> list[RunDir]:
-    """Wait until workers on other hosts have ended the runs that `stop_runs` marked; return those that have not.
+    """Wait until workers have ended the runs that `stop_runs` marked in their status; return those that are left.
 
     A worker that was writing its status when it was marked wrote over the mark: then it is set again. A worker that
     ends writes over it, too.

@@ -2,15 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lop_engine.background import Background
-from lop_engine.errors import StoreError
+from lop_engine.errors import StoreError, UserError, in_one_line
 from lop_engine.experiment.spec import Spec
 from lop_engine.files import together
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
@@ -30,8 +31,8 @@ _EMPTY = 64
 """Bytes that a record file without documents stays below."""
 
 
-class _AllDivergedError(Exception):
-    """No seed of the stack is left to train."""
+class _NobodyLeftError(Exception):
+    """No run of the stack is left to train."""
 
 
 def train_runs(
@@ -43,38 +44,66 @@ def train_runs(
 ) -> None:
     """Train `runs`, which share `spec` and differ in their seed, to the end.
 
+    A run whose own files cannot be used fails; the others train on.
+
     Raises:
         CaptureError, ReplayError: as `training.train`.
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
-        StoreError: a checkpoint or a record file cannot be used.
+        StoreError, OSError: after training, if the checkpoint or a record file of a run could not be used.
     """
-    saved = _load_together(runs)
+    errors: list[Exception] = []
+    saved = _load_together(runs, errors)
 
     def position(run: RunFiles) -> Position:
-        return _position(saved[run.seed])
+        return _position(saved[run])
 
     # Seeds that stand at different places cannot train in step: those places take turns.
-    for start, group in groupby(sorted(runs, key=position), key=position):
-        together = list(group)
-        checkpoints = [saved[run.seed] for run in together]
-        _Stack(spec, together, checkpoints, device, stop_requested).train_from(start, cuda_graphs)
+    for start, group in groupby(sorted(saved, key=position), key=position):
+        if stack := _still_wanted(group):
+            checkpoints = [saved[run] for run in stack]
+            _Stack(spec, stack, checkpoints, device, stop_requested, errors).train_from(start, cuda_graphs)
+    if errors:  # what a user can put right is not tried again: other errors go first
+        raise next((error for error in errors if not isinstance(error, UserError)), errors[0])
 
 
-def _load_together(runs: list[RunFiles]) -> dict[int, Checkpoint | None]:
-    """Each seed's checkpoint.
+def _load_together(runs: list[RunFiles], errors: list[Exception]) -> dict[RunFiles, Checkpoint | None]:
+    """The checkpoint of each run; runs that cannot resume fail, and are left out.
 
     A kill between the checkpoints of a stack leaves some seeds one checkpoint ahead. Those go back to the one before,
     so that the stack stays together: numbers differ in their last digits by the seeds that are computed at once.
     """
-    saved = {run.seed: _load(run) for run in runs}
-    behind = min(map(_position, saved.values()))
+    saved = {}
     for run in runs:
-        if _position(saved[run.seed]) > behind:
+        try:
+            saved[run] = _load(run)
+        except (StoreError, OSError) as error:
+            _fail(run, error, errors)
+    behind = min(map(_position, saved.values()), default=Position())
+    for run, newest in saved.items():
+        if _position(newest) > behind:
             with suppress(StoreError):
                 before = checkpoint.load(run.dir.previous_checkpoint)
                 if before and before.position == behind:
-                    saved[run.seed] = before
+                    saved[run] = before
     return saved
+
+
+def _still_wanted(runs: Iterable[RunFiles]) -> list[RunFiles]:
+    """Those of `runs` that nobody has asked to stop; the others end."""
+    wanted = []
+    for run in runs:
+        if run.must_stop:
+            run.leave("stopped")
+        else:
+            wanted.append(run)
+    return wanted
+
+
+def _fail(run: RunFiles, error: Exception, errors: list[Exception]) -> None:
+    """End a run whose own files cannot be used."""
+    errors.append(error)
+    log(f"seed {run.seed}  failed: {in_one_line(error)}")
+    run.leave("failed", in_one_line(error))
 
 
 def _load(run: RunFiles) -> Checkpoint | None:
@@ -101,8 +130,10 @@ class _Stack:
         saved: list[Checkpoint | None],
         device: torch.device,
         stop_requested: Callable[[], bool],
+        errors: list[Exception],
     ) -> None:
         self.spec, self.runs, self.device, self.stop_requested = spec, runs, device, stop_requested
+        self._errors = errors
         self.learner = Learner(spec, [run.seed for run in runs], device)
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
@@ -111,23 +142,22 @@ class _Stack:
         if found:
             self.learner.load_state(checkpoint.stack_tensors(found))
         for run, kept in zip(runs, saved, strict=True):
-            if kept:
-                run.open_records(kept.task_documents, kept.epoch_documents, (kept.position.task, kept.position.epoch))
-            else:
-                run.open_records(0, 0)
+            with self._guarding(run):
+                _open_records(run, kept)
 
     def train_from(self, start: Position, cuda_graphs: bool) -> None:
         log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")
         self._progress(start)
         if start == Position():
             self._save(start)  # what the seeds go back to if the first checkpoints are not all written
+        if not self._training():
+            return
         try:
             with self._notes:
                 train(self.spec, self.learner, self.device, self._report, start, cuda_graphs)
-        except _AllDivergedError:
+        except _NobodyLeftError:
             return
-        for run in self._sound_runs():
-            run.set_status(durable=True, state="finished", heartbeat_at=time.time())
+        self._fail_those(together(_finish, self._training()))
 
     def _report(self, report: EpochReport) -> None:
         """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop.
@@ -138,15 +168,20 @@ class _Stack:
         self._notes.submit(self._note, report)
         ended = report.position.task == self.spec.num_tasks
         stop = self.stop_requested() and not ended
-        checkpoint_is_due = ended or stop or self._checkpoint_is_due()
+        leaving = [] if ended else [run for run in self._training() if run.must_stop]
+        checkpoint_is_due = bool(ended or stop or leaving or self._checkpoint_is_due())
         if checkpoint_is_due:
             self._notes.wait()
-        if not self._sound_runs():
-            raise _AllDivergedError
+        self._require_runs()
         if checkpoint_is_due:
             self._save(report.position)
         if stop:
             raise StopRequested
+        for run in leaving:
+            if not run.has_left:
+                run.leave("stopped")
+                log(f"seed {run.seed}  stopped")
+        self._require_runs()
 
     def _note(self, report: EpochReport) -> None:
         if report.metrics is not None:
@@ -154,24 +189,14 @@ class _Stack:
         self._progress(report.position)
 
     def _record(self, report: EpochReport, measured: Metrics) -> None:
+        lines: list[str] = []
         for index, run in enumerate(self.runs):
-            if run.status.state == "diverged":
-                continue
-            metrics = {name: values[index] for name, values in measured.items()}
-            run.record_epoch(report.task, report.epoch, metrics)
-            if report.task_seconds is not None:
-                facts = report.facts[index]
-                run.record_task(report.task, facts, report.task_seconds, metrics)
-                values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-                place = "  ".join(
-                    [f"seed {run.seed}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
-                )
-                log(f"{place}  {report.task_seconds:.2f} s  {values}")
-            if is_diverged(metrics):
-                run.sync()
-                error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
-                run.set_status(durable=True, state="diverged", error=error, heartbeat_at=time.time())
-                log(f"seed {run.seed}  diverged: {error}")
+            if not run.has_left:
+                with self._guarding(run):
+                    metrics = {name: values[index] for name, values in measured.items()}
+                    lines += _record(run, report, report.facts[index], metrics)
+        if lines:
+            log("\n".join(lines))
 
     def _progress(self, position: Position) -> None:
         now, epochs = time.monotonic(), position.task * self.spec.num_showings + position.epoch
@@ -180,7 +205,7 @@ class _Stack:
             self._speed.popleft()
         began, first = self._speed[0]
         speed = (epochs - first) / (now - began) if epochs > first else None
-        for run in self._sound_runs():
+        for run in self._training():
             run.set_progress(position.task, position.epoch, speed)
 
     def _checkpoint_is_due(self) -> bool:
@@ -193,20 +218,67 @@ class _Stack:
         state = checkpoint.on_host(self.learner.state())
         began = time.monotonic()  # not earlier: a GPU may still be training the epoch
         failed = together(_save, self._checkpoints(position, state))
-        if failed:
-            raise failed[0][1]
+        self._fail_those((run, error) for (run, _), error in failed)
         self._checkpointed_at = time.monotonic()
         self._checkpoint_took_s = self._checkpointed_at - began
 
     def _checkpoints(self, position: Position, state: dict[str, Tensor]) -> Iterator[tuple[RunFiles, Checkpoint]]:
         for index, run in enumerate(self.runs):
-            if run.status.state == "diverged":
+            if run.has_left:
                 continue
             tensors = {name: tensor[index] for name, tensor in state.items()}
             yield run, Checkpoint(position, *run.num_documents, tensors)
 
-    def _sound_runs(self) -> list[RunFiles]:
-        return [run for run in self.runs if run.status.state != "diverged"]
+    def _training(self) -> list[RunFiles]:
+        """The runs that have not ended."""
+        return [run for run in self.runs if not run.has_left]
+
+    def _require_runs(self) -> None:
+        if not self._training():
+            raise _NobodyLeftError
+
+    @contextmanager
+    def _guarding(self, run: RunFiles) -> Iterator[None]:
+        """End `run` alone if its files cannot be used."""
+        try:
+            yield
+        except (StoreError, OSError) as error:
+            _fail(run, error, self._errors)
+
+    def _fail_those(self, failed: Iterable[tuple[RunFiles, Exception]]) -> None:
+        """End runs alone whose files could not be used. Raises any other error."""
+        for run, error in failed:
+            if not isinstance(error, StoreError | OSError):
+                raise error
+            _fail(run, error, self._errors)
+
+
+def _open_records(run: RunFiles, kept: Checkpoint | None) -> None:
+    if kept:
+        run.open_records(kept.task_documents, kept.epoch_documents, (kept.position.task, kept.position.epoch))
+    else:
+        run.open_records(0, 0)
+
+
+def _record(run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
+    """Record an epoch of a run, which may be the last of its task, or of the run; return lines for the log."""
+    lines = []
+    run.record_epoch(report.task, report.epoch, metrics)
+    if report.task_seconds is not None:
+        run.record_task(report.task, facts, report.task_seconds, metrics)
+        place = [f"seed {run.seed}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
+        values = [f"{name} {value:.4g}" for name, value in metrics.items()]
+        lines.append("  ".join([*place, f"{report.task_seconds:.2f} s", *values]))
+    if is_diverged(metrics):
+        run.sync()
+        error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
+        run.leave("diverged", error)
+        lines.append(f"seed {run.seed}  diverged: {error}")
+    return lines
+
+
+def _finish(run: RunFiles) -> None:
+    run.set_status(durable=True, state="finished", heartbeat_at=time.time())
 
 
 def _save(saved: tuple[RunFiles, Checkpoint]) -> None:

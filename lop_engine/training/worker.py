@@ -7,7 +7,6 @@ resume.
 """
 
 import argparse
-import errno
 import os
 import re
 import signal
@@ -16,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -25,9 +24,10 @@ import psutil
 
 from lop_engine.code import place_in_own_file
 from lop_engine.datasets.staging import reading
-from lop_engine.errors import CaptureError, DataError, LaunchError, UserError, memory_error, sentence
+from lop_engine.errors import CaptureError, DataError, LaunchError, StoreError, UserError, in_one_line, memory_error
 from lop_engine.experiment.registry import execute_installed
 from lop_engine.experiment.spec import Spec, validate
+from lop_engine.files import together
 from lop_engine.locks import (
     FAILED,
     LOCKED,
@@ -59,6 +59,7 @@ class Worker:
         images: a copy of the spec's images.
         notes: shown with these runs.
         cuda_graphs: on a GPU, launch each step as a CUDA graph.
+        give_back: gives back the lock of a run that has ended while others train on.
     """
 
     def __init__(
@@ -69,14 +70,16 @@ class Worker:
         images: Path | None = None,
         notes: Sequence[str] = (),
         cuda_graphs: bool = True,
+        give_back: Callable[[RunDir], None] | None = None,
     ) -> None:
         self.spec, self.notes = _common_spec(run_dirs), list(notes)
         self._reads_copy = False
         if images:
             self._read_copy(images)
-        self.runs = [RunFiles(run_dir) for run_dir in run_dirs]
+        self.runs = [RunFiles(run_dir, give_back) for run_dir in run_dirs]
         self.device, self.threads, self.cuda_graphs = device, threads, cuda_graphs
         self.error: BaseException | None = None
+        self._errors: list[Exception] = []
         self._stop_requested = False
         self._ended = threading.Event()
         self._beat_every_s = self.runs[0].status.heartbeat_every_s
@@ -95,7 +98,10 @@ class Worker:
             torch.set_num_threads(self.threads)
             prepare_device(device)
             check_own_components(self.spec)
-            train_runs(self.spec, self.runs, device, lambda: self._stop_requested, self.cuda_graphs)
+            runs = [run for run in self.runs if not run.has_left]
+            train_runs(self.spec, runs, device, lambda: self._stop_requested, self.cuda_graphs)
+            if self._errors:
+                raise self._errors[0]
         except StopRequested:
             self._end("stopped")
             log("stopped")
@@ -115,10 +121,10 @@ class Worker:
         short_of = memory_error(error)
         if isinstance(error, UserError) and not short_of:
             log(f"failed: {error}")
-            why = str(error).splitlines()[0]
+            why = in_one_line(error)
         else:
             log("".join(traceback.format_exception(error)))
-            why = self._too_large(short_of) if short_of else place_in_own_file(error) + _in_one_line(error)
+            why = self._too_large(short_of) if short_of else place_in_own_file(error) + in_one_line(error)
         self._end("failed", why)
         if short_of:
             return OUT_OF_MEMORY
@@ -158,26 +164,29 @@ class Worker:
                 run.set_status(state="stopped")
             raise StopRequested
         process = psutil.Process()
-        for run in self.runs:
-            run.set_status(
-                durable=True,
-                state="running",
-                num_tasks=self.spec.num_tasks,
-                num_epochs=self.spec.num_showings,
-                pid=process.pid,
-                pid_started_at=process.create_time(),
-                pid_start=start_of(process.pid),
-                launcher=None,
-                host=socket.gethostname(),
-                device=self.device,
-                job=own_job(),
-                started_at=time.time(),
-                heartbeat_at=time.time(),
-                epochs_per_s=None,
-                stack=[run.seed for run in self.runs],
-                error=None,
-                note="; ".join(self.notes) or None,
-            )
+        changes = {
+            "state": "running",
+            "num_tasks": self.spec.num_tasks,
+            "num_epochs": self.spec.num_showings,
+            "pid": process.pid,
+            "pid_started_at": process.create_time(),
+            "pid_start": start_of(process.pid),
+            "launcher": None,
+            "host": socket.gethostname(),
+            "device": self.device,
+            "job": own_job(),
+            "started_at": time.time(),
+            "heartbeat_at": time.time(),
+            "epochs_per_s": None,
+            "stack": [run.seed for run in self.runs],
+            "error": None,
+            "note": "; ".join(self.notes) or None,
+        }
+        failed = together(lambda run: run.set_status(durable=True, **changes), self.runs)
+        for run, error in failed:
+            log(f"seed {run.seed}  failed: {in_one_line(error)}")
+            run.leave("failed", in_one_line(error))
+            self._errors.append(error)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def _beat(self) -> None:
@@ -190,23 +199,28 @@ class Worker:
             began = time.thread_time()
             try:
                 for run in self.runs:
-                    if run.beat(every_s):
-                        os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
+                    run.beat(every_s)
             except LockedError as error:
                 log(f"ended at once: {error}")
                 os._exit(LOCKED)  # not another byte into files that are another's
+            if all(run.must_stop or run.has_left for run in self.runs):
+                os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
             every_s = beat_every_s(self._beat_every_s, time.thread_time() - began)
 
     def _end(self, state: State, error: str | None = None) -> None:
         """Write the last status of every run that has not ended on its own."""
         _ignore_signals()
         self._ended.set()
-        for run in self.runs:
-            if run.status.state == "running":
-                with suppress(OSError):  # a disk that is full or gone: the checkpoint says what is sure
-                    run.sync()
-                more = {"heartbeat_at": time.time(), "heartbeat_every_s": self._beat_every_s}
-                run.set_status(durable=True, state=state, error=error, **more)
+
+        def end(run: RunFiles) -> None:
+            with suppress(OSError, StoreError):  # a disk that is full or gone: the checkpoint says what is sure
+                run.sync()
+            more = {"heartbeat_at": time.time(), "heartbeat_every_s": self._beat_every_s}
+            run.set_status(durable=True, state=state, error=error, **more)
+
+        failed = together(end, [run for run in self.runs if run.status.state == "running"])
+        if failed:
+            raise failed[0][1]
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         if not self._stop_requested:
@@ -227,16 +241,6 @@ def _ignore_signals() -> None:
     signal.alarm(0)
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _in_one_line(error: BaseException) -> str:
-    """The last line of a traceback; for a disk that is full, what to do."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}the disk is full; make room, then lop resume goes on from the last checkpoint"
-    if isinstance(error, OSError):
-        return sentence(error)
-    return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]
 
 
 def _common_spec(run_dirs: list[RunDir]) -> Spec:
@@ -281,9 +285,9 @@ def main() -> int:
     run_dirs = [RunDir(path.absolute()) for path in args.run_dirs]
     allow_more_open_files()
     try:
-        with hold_together(run_dirs):
+        with hold_together(run_dirs) as give_back:
             _refuse_runs_of_others(run_dirs, args.launcher)
-            options = args.images, args.note, not args.no_cuda_graphs
+            options = args.images, args.note, not args.no_cuda_graphs, give_back
             worker = Worker(run_dirs, args.device, args.threads, *options)
             status = worker.run()
             if status in (NO_CUDA_GRAPH, OUT_OF_MEMORY):

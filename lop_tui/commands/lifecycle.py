@@ -27,16 +27,14 @@ def stop(runs_dir: Path, selectors: Sequence[str], at_once: bool) -> int:
         say(console, "nothing to stop: none of these runs is running or queued")
         return 0
     stopped = stop_runs(chosen, snapshot.runs, at_once)
-    if stopped.along:
-        along = ", ".join(run_dir.name for run_dir in stopped.along)
-        say(console, f"in the same worker, and so stopped with it: {along}")
     for run_dir, host in stopped.elsewhere:
         say(console, f"{run_dir.name} runs on {host}: stop it there", style="red")
-    left = wait_until_stopped(stopped.asked) + wait_for_status(stopped.by_status)
+    marked = stopped.by_status + stopped.leaving
+    left = wait_until_stopped(stopped.asked) + wait_for_status(marked)
     for run_dir in left:
         status = run_dir.read_status()
         say(console, f"{run_dir.name}: its worker ({status.holder}) has not ended yet", style="red")
-    done = len(stopped.asked) + len(stopped.by_status) - len(left) + len(stopped.dequeued)
+    done = len(stopped.asked) + len(marked) - len(left) + len(stopped.dequeued)
     say(console, f"{plural(done, 'run')} stopped; go on with {resume_command(runs_dir, selectors)}")
     return 1 if left or stopped.elsewhere else 0
 

@@ -31,7 +31,7 @@ _LONG_S = 15.0
 
 
 def ask_to_stop(app: "Dashboard", runs: Sequence[RunView]) -> None:
-    """Stop those of `runs` that run or wait, and all that train in the same workers, after asking."""
+    """Stop those of `runs` that run or wait, after asking."""
     app.run_worker(_ask_to_stop(app, {run.dir for run in runs}), group="ask", exclusive=True)
 
 
@@ -51,10 +51,10 @@ async def _ask_to_stop(app: "Dashboard", chosen: Collection[RunDir]) -> None:
     runs_dir = _runs_dir(chosen)
     views = await asyncio.to_thread(look_at, runs_dir)
     plan = plan_stop([view for view in views if view.dir in chosen], views)
-    if not plan.asked and not plan.dequeued:
+    if not plan.asked and not plan.leaving and not plan.dequeued:
         app.notify(_nothing_to_stop(plan, views, chosen), severity="warning", markup=False)
     elif await app.push_screen_wait(Question("Stop runs", describe_stop(plan), "Stop")):
-        app.run_worker(_stop(app, runs_dir, {*plan.asked, *plan.dequeued}), group="stop")
+        app.run_worker(_stop(app, runs_dir, {*plan.asked, *plan.leaving, *plan.dequeued}), group="stop")
 
 
 async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) -> None:
@@ -64,7 +64,7 @@ async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) ->
 
     stopping = await asyncio.to_thread(begin)
     app.reader.read_soon()
-    left, told = stopping.asked, stopping.by_status
+    left, told = stopping.asked, stopping.by_status + stopping.leaving
     for _ in range(round(PATIENCE_S / POLL_S)):  # by and by: whoever leaves meanwhile need not wait
         if not left:
             break
@@ -109,11 +109,10 @@ def _word(view: RunView) -> str:
 
 def describe_stop(plan: Stopping) -> str:
     """What a stop would do, by name."""
-    named = [run_dir for run_dir in plan.asked if run_dir not in plan.along]
     hosts = sorted({host for _, host in plan.elsewhere})
     parts = (
-        ("To be stopped:", named),
-        ("In the same worker, and so stopped with them:", plan.along),
+        ("To be stopped:", plan.asked),
+        ("To be stopped, while others train on in the same worker:", plan.leaving),
         ("Jobs of a cluster, told through the shared directory:", plan.by_status),
         ("Waiting, and so taken off the queue:", plan.dequeued),
         *((f"Not stopped, for they train on {host}; stop them there:", _on(host, plan)) for host in hosts),

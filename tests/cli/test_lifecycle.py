@@ -122,13 +122,38 @@ def test_the_closing_table_counts_all_seeds_of_a_setting(here):
     assert row in lop("resume").stdout
 
 
-def test_stopping_one_seed_stops_those_in_its_worker_and_no_others(here, start):
+def test_a_stopped_seed_leaves_its_worker_and_resumes_beside_it(here, start):
+    write_config(here / "cbp.json", num_tasks=2000)
+    start("cbp.json", "--seeds", "3", "--workers", "1", "--seeds-per-worker", "3")
+    wait_for(lambda: set(states(here).values()) == {"running"})
+    first, second, third = find_runs(here / "runs")
+    stopped = lop("stop", "cbp/default/1")
+    assert stopped.stdout.startswith("1 run stopped"), stopped.stdout + stopped.stderr
+    assert states(here) == {first.name: "running", second.name: "stopped", third.name: "running"}
+    num_tasks = len(read_table(second.tasks_json))
+    before = len(read_table(third.tasks_json))
+    wait_for(lambda: len(read_table(third.tasks_json)) > before + 2)
+    assert len(read_table(second.tasks_json)) == num_tasks
+    assert second.read_status().tasks_done == num_tasks
+    refused = lop("run", "cbp.json", "--seeds", "3")
+    assert refused.returncode == 2
+    assert "is being trained now" in refused.stderr
+    resumed = lop("resume", "cbp/default/1", "--detach")
+    assert resumed.returncode == 0, resumed.stderr
+    wait_for(lambda: len(read_table(second.tasks_json)) > num_tasks + 2)
+    assert second.read_status().pid != first.read_status().pid
+    assert lop("stop", "--now").returncode == 0
+    assert set(states(here).values()) == {"stopped"}
+    for run_dir in (first, second, third):
+        assert [one["task"] for one in read_table(run_dir.tasks_json)] == list(range(run_dir.read_status().tasks_done))
+
+
+def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     write_config(here / "bp.json", num_tasks=2000, agent="bp")
     start("cbp.json", "bp.json", "--seeds", "2", "--workers", "2", "--seeds-per-worker", "2")
     wait_for(lambda: set(states(here).values()) == {"running"})
-    stopped = lop("stop", "cbp/default/1")
-    assert "in the same worker, and so stopped with it: cbp/default/seed_000" in stopped.stdout
+    assert lop("stop", "cbp").returncode == 0
     assert states(here) == {
         "bp/default/seed_000": "running",
         "bp/default/seed_001": "running",

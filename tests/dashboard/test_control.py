@@ -1,7 +1,6 @@
 """Stop, resume and plot: what is asked, what is done, what is said."""
 
 import os
-import signal
 import socket
 import sys
 from dataclasses import replace
@@ -91,7 +90,7 @@ async def test_yes_stops(runs: list[RunDir], tmp_path: Path, answer: tuple[str, 
         assert [run.read_status().state for run in runs[:3]] == ["stopped"] * 3
 
 
-async def test_seeds_of_the_same_worker_are_named_and_its_process_is_asked(
+async def test_a_worker_is_asked_to_end_only_if_all_of_its_runs_are_to_stop(
     runs: list[RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_run(tmp_path, "cbp", 9, setting="width=2", state="stopped", heartbeat_at=FAR_FUTURE)
@@ -99,14 +98,14 @@ async def test_seeds_of_the_same_worker_are_named_and_its_process_is_asked(
     here(other)
     killed: list[tuple[int, int]] = []
     monkeypatch.setattr(stop_module.os, "kill", lambda pid, number: killed.append((pid, number)))
-    monkeypatch.setattr(control, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(stop_module, "PATIENCE_ELSEWHERE_S", 0.2)
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         text = await asked(pilot, "S")
-        assert "To be stopped:\n  cbp: seed 2" in text
-        assert "stopped with them:\n  cbp width=2: seed 9" in text
+        assert "while others train on in the same worker:\n  cbp: seed 2" in text
         await pilot.press("y")
-        await until(pilot, lambda: "not ended yet" in told(pilot))
-        assert killed == [(os.getpid(), signal.SIGTERM)]
+        await until(pilot, lambda: runs[2].read_status().state == "stopped")
+        assert killed == []
+        assert other.read_status().state == "running"
 
 
 async def test_nothing_to_stop_is_said_with_the_reason(tmp_path: Path) -> None:
