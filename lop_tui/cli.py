@@ -72,7 +72,10 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run and how long it would take, and change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would run, how long it would take and how much memory; change nothing."
+        ),
     ] = False,
     estimate: Annotated[
         bool, typer.Option(" /--no-estimate", help="With --dry-run: do not measure how long it would take.")

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.table import Table
 
 from lop_engine import NUMERICS
@@ -14,6 +15,7 @@ from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_seeds
 from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
+from lop_engine.launch.memory import largest_worker
 from lop_engine.launch.slurm import SlurmRequest, Submission
 from lop_engine.locks import other_launcher
 from lop_engine.records import ENDED
@@ -84,6 +86,7 @@ def run_experiments(request: Request) -> int:
         plan = _plan(request, specs)
         say_note(console, plan)
         console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
+        say_memory(console, plan, specs)
         if request.estimate:
             say_estimate(console, plan, specs)
         return 0
@@ -276,6 +279,27 @@ def say_note(console: Console, plan: Plan) -> None:
     """Say what the plan cannot know, or why a GPU that is present is not used."""
     if plan.resources.note:
         say(console, f"note: {plan.resources.note}")
+
+
+def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
+    """Say how much memory the workers of a plan take, roughly, and whether this machine has it."""
+    largest = largest_worker(plan, specs)
+    if largest is None:
+        return
+    num_bytes, num_runs = largest
+    if plan.resources.devices[0] != "cpu":
+        say(console, f"memory: up to {_gib(num_bytes)} of the GPU for a worker of {plural(num_runs, 'run')}")
+        return
+    count = min(plan.resources.workers, len(plan.stacks))
+    together = f"; {_gib(count * num_bytes)} for {count} workers" if count > 1 else ""
+    say(console, f"memory: roughly {_gib(num_bytes)} for a worker of {plural(num_runs, 'run')}{together}")
+    free = psutil.virtual_memory().available
+    if count * num_bytes > free:
+        say(console, f"note: {_gib(free)} of memory is free here; set fewer --seeds-per-worker or --workers")
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB"
 
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:

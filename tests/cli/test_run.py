@@ -14,6 +14,7 @@ import termios
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -125,6 +126,7 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     assert result.exit_code == 0
     assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
     assert "about" not in result.stdout
+    assert "memory: roughly 0.3 GiB for a worker of 1 run; 0.8 GiB for 3 workers" in result.stdout
     # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
     known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
     monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
@@ -137,6 +139,16 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     assert "metrics_every=0" in longer.stdout
     assert "curvature_every" not in longer.stdout  # which these costs have none of
     assert list(here.iterdir()) == [here / "cbp.json"]
+
+
+def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeypatch):
+    write_config(here / "cbp.json")
+    monkeypatch.setattr("lop_tui.commands.run.psutil.virtual_memory", lambda: SimpleNamespace(available=2**30))
+    asked = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
+    said = CliRunner().invoke(cli.app, [*asked, "--seeds-per-worker", "1000"]).stdout
+    assert "GiB for a worker of 1000 runs\n" in said
+    assert "note: 1.0 GiB of memory is free here; set fewer --seeds-per-worker or --workers" in said
+    assert "note:" not in CliRunner().invoke(cli.app, asked).stdout
 
 
 @pytest.mark.parametrize(
