@@ -364,6 +364,24 @@ def list_settings(
     raise typer.Exit(show_list(runs_dir, where, as_json))
 
 
+@app.command(epilog="Example: [b]lop diff bp cbp[/b]", rich_help_panel="Look")
+def diff(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A B...]", help="Experiments or settings; all by default."),
+    ] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show the keys of the configuration in which settings differ, and nothing else."""
+    from lop_tui.commands.diff import Request, show_difference
+
+    raise typer.Exit(show_difference(Request(runs_dir, settings or [], where, form, output, as_json)))
+
+
 @app.command(epilog="Example: [b]lop show cbp/default/3[/b]", rich_help_panel="Look")
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run: experiment/setting/seed, or less if that is one.")],

@@ -48,7 +48,7 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
         raise UserError(f'export: --format "{form}"{did_you_mean(form, FORMATS)} (there are {", ".join(FORMATS)})')
     readable = [run for run in runs if not run.problem and tasks_recorded(run)]
     if not readable:
-        raise UserError(f"export: none of these {len(runs)} runs has finished a task yet: nothing to export")
+        raise UserError("export: none of these runs has finished a task yet: nothing to export")
     if form == "pickle":
         _refuse_other_problems(readable)
     if path.name in ("", ".."):

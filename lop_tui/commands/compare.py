@@ -130,7 +130,7 @@ def _chosen(command: str, runs_dir: Path, where: str) -> Snapshot:
     snapshot = RunsReader(runs_dir).read()
     chosen = filter_runs(snapshot.runs, where)
     if snapshot.runs and not chosen:
-        place = f"{len(snapshot.runs)} runs in {runs_dir}{hint(snapshot.runs, where)}"
+        place = f"{plural(len(snapshot.runs), 'run')} in {runs_dir}{hint(snapshot.runs, where)}"
         raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return replace(snapshot, runs=chosen)
 

@@ -154,14 +154,18 @@ def notes_on_runs(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         told = [run for run in group.runs if not run.problem and run.state != "finished"]
         if told:
-            lines.append(f"not finished, {group.label}: {listed(map(_state, told))}")
+            lines.append(f"not finished, {group.label}: {listed(_states(told))}")
         lines += [f"cannot be read: {run.dir.name}: {run.problem}" for run in group.runs if run.problem]
     runs = [run for group in groups for run in group.runs]
     return lines + versions_between(runs) + flag_lines(runs)
 
 
-def _state(run: RunView) -> str:
-    return f"seed {run.seed} ({run.state}, {len(run.seconds)} of {run.num_tasks} tasks)"
+def _states(runs: Sequence[RunView]) -> list[str]:
+    """``seeds 0-4 (running, 12 of 40 tasks)``: seeds that are alike together."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(f"{run.state}, {len(run.seconds)} of {run.num_tasks} tasks", []).append(run.seed)
+    return [f"{name_seeds(numbers)} ({state})" for state, numbers in seeds.items()]
 
 
 def listed(names: Iterable[str]) -> str:

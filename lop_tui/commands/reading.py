@@ -6,6 +6,7 @@ from pathlib import Path
 from lop_engine.errors import UserError
 from lop_engine.query import filter_runs, hint
 from lop_engine.runs import RunsReader, RunView
+from lop_tui.commands.console import plural
 
 
 def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
@@ -15,7 +16,6 @@ def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[R
         raise UserError(f"{command}: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
     chosen = filter_runs(runs, where)
     if not chosen:
-        raise UserError(
-            f'{command}: --where "{where}": matches none of the {len(runs)} runs in {runs_dir}{hint(runs, where)}'
-        )
+        place = f"{plural(len(runs), 'run')} in {runs_dir}{hint(runs, where)}"
+        raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return chosen, runs

@@ -109,9 +109,10 @@ def run_experiments(request: Request) -> int:
     )
     say_taken()
     if prepared.done:
-        say(console, f"{len(prepared.done)} of {len(runs)} runs are finished already")
+        say(console, f"{len(prepared.done)} of {plural(len(runs), 'run')} {_are(len(runs))} finished already")
     if prepared.resumed:
-        say(console, f"{len(prepared.resumed)} of {len(runs)} runs go on where they stopped")
+        they = "goes on where it" if len(runs) == 1 else "go on where they"
+        say(console, f"{len(prepared.resumed)} of {plural(len(runs), 'run')} {they} stopped")
     leave_to_jobs(console, prepared.submitted, len(runs), request.launching)
     if cluster and prepared.to_train:
         submission = _submission(request, _those(prepared.to_train, request, runs), cluster)
@@ -191,11 +192,15 @@ def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def _confirm_fresh(console: Console, runs_dir: Path, runs: Sequence[Run]) -> None:
     existing = [run for run in runs if RunDir.of(runs_dir, run).run_json.exists()]
     if not existing:
         return
-    question = f"--fresh removes {len(existing)} runs and their records under {runs_dir}. Remove them?"
+    question = f"--fresh removes {plural(len(existing), 'run')} with all records under {runs_dir}. Remove them?"
     confirm(console, question, "nothing removed, nothing started")
 
 

@@ -14,7 +14,7 @@ from lop_engine.experiment.components import Metric
 from lop_engine.logs import plain
 from lop_engine.query import filter_runs, hint
 from lop_engine.runs import RunsReader, RunView
-from lop_tui.commands.console import Console, print_json, say
+from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.dashboard import formats
 from lop_tui.dashboard.rows import flag_notices, waiting_jobs
 
@@ -36,7 +36,7 @@ def show_status(runs_dir: Path, where: str, as_json: bool) -> int:
         return 0
     if not views:
         advice = hint(snapshot.runs, where)
-        say(console, f'none of the {len(snapshot.runs)} runs in {runs_dir} matches --where "{where}"{advice}')
+        say(console, f'none of the {plural(len(snapshot.runs), "run")} in {runs_dir} matches --where "{where}"{advice}')
         return 0
     problems = by_problem(views)
     for one in problems:

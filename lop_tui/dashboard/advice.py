@@ -1,6 +1,6 @@
 """What stands where charts have nothing to show: what is the case, and what to do about it."""
 
-from lop_tui.commands.console import as_argument, in_runs_dir
+from lop_tui.commands.console import as_argument, in_runs_dir, plural
 from lop_tui.dashboard.model import View
 
 Advice = tuple[str, tuple[str, ...], str]
@@ -23,7 +23,11 @@ def advice(view: View) -> Advice | None:
         return f"There are no runs in {where}/ yet. Start some in another terminal:", (start,), remark
     if view.phase == "none match":
         query = view.request.settings.query
-        return f"None of the {view.num_hidden} runs matches the filter: {query}", (), "/ changes it; empty shows all."
+        return (
+            f"None of the {plural(view.num_hidden, 'run')} matches the filter: {query}",
+            (),
+            "/ changes it; empty shows all.",
+        )
     if any(chart.has_points for chart in view.charts):
         return None
     if view.phase == "no tasks":

@@ -1,10 +1,12 @@
 """The difference of two settings, seed by seed, as a chart and in words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lop_engine.analysis import Curve, Difference
+from lop_engine.analysis import Curve, Difference, Group
+from lop_engine.analysis.grid import points
 from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
@@ -79,6 +81,14 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
         return [f"{missing} in both yet", *_left_over(difference, pair)]
     point = -1 if cursor is None else int(np.abs(difference.task * pair.x_per_task - cursor).argmin())
     return [_reading(difference, pair, point), _parting(difference, pair), *_left_over(difference, pair)]
+
+
+def configuration(groups: Sequence[Group]) -> list[str]:
+    """``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash where a key has no effect."""
+    found = points(groups, with_extent=True)
+    keys = dict.fromkeys(key for point in found for key in point)
+    told = [f"{key} ({', '.join(str(point.get(key, '-')) for point in found)})" for key in keys]
+    return [f"they differ in {', '.join(told)}"] if told else []
 
 
 def _reading(difference: Difference, pair: Pair, point: int) -> str:

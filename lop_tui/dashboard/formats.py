@@ -1,7 +1,7 @@
 """Numbers as people read them, in few characters."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.experiment.typed import describe_seeds
@@ -108,8 +108,9 @@ def shortened(name: str, most: int) -> str:
     return f"{name[: (most - 1) // 2]}…{name[len(name) - most // 2 :]}"
 
 
-def distinct(names: Collection[str], most: int) -> dict[str, str]:
+def distinct(names: Iterable[str], most: int) -> dict[str, str]:
     """`names` shortened to `most` characters, or as many more as keep apart those that differ; by the whole name."""
+    names = list(names)
     longest = max(map(len, names), default=0)
     while len({shortened(name, most) for name in names}) < len(set(names)) and most < longest:
         most += 4

@@ -21,6 +21,7 @@ from lop_engine.analysis import (
 from lop_engine.analysis.problems import OneProblem, one_problem
 from lop_engine.errors import StoreError
 from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.query import parse_query
 from lop_engine.records import State
 from lop_engine.rundir import RunDir
@@ -37,6 +38,7 @@ from lop_tui.dashboard.rows import (
     build_row,
     count_states,
     find_notices,
+    short_labels,
 )
 from lop_tui.dashboard.settings import Request
 from lop_tui.palette import colours_of
@@ -170,7 +172,7 @@ class ViewBuilder:
             num_hidden=len(snapshot.runs) - len(matching),
             groups=groups,
             states=count_states(runs),
-            rows=tuple(build_row(group, styles[group.label], seen.metric(shown.headline)) for group in groups),
+            rows=_rows(groups, styles, [seen.metric(shown.headline)] * len(groups)),
             charts=self._charts.make(groups, styles, request, shown),
             notices=find_notices(runs),
             nested=tuple(nested),
@@ -185,11 +187,13 @@ class ViewBuilder:
 
 def build_rows(runs: Sequence[RunView]) -> tuple[Row, ...]:
     """A row a setting, whatever its problem, with the headline metric of that."""
-    styles = _styles(runs)
-    return tuple(
-        build_row(group, styles[group.label], seen.metric(one_problem(group.runs).headline))
-        for group in group_runs(runs)
-    )
+    groups = group_runs(runs)
+    return _rows(groups, _styles(runs), [seen.metric(one_problem(group.runs).headline) for group in groups])
+
+
+def _rows(groups: Sequence[Group], styles: dict[str, Style], measures: Sequence[Metric]) -> tuple[Row, ...]:
+    shorts, pairs = short_labels(groups), zip(groups, measures, strict=True)
+    return tuple(build_row(group, styles[group.label], measure, shorts[group.label]) for group, measure in pairs)
 
 
 def have_ended(runs: Collection[RunView]) -> bool:

@@ -1,7 +1,7 @@
 """The run table and the notices of a frame, as numbers and words."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,21 +70,50 @@ def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
     return tuple((state, counts[state]) for state in STATES if counts[state])
 
 
-def short_label(group: Group) -> str:
-    """The setting by its values alone: ``bp 0.01`` for ``bp step_size=0.01``."""
+def short_labels(groups: Sequence[Group]) -> dict[str, str]:
+    """By label, each setting by what sets it apart from the others of its experiment that are shown.
+
+    Of a single swept key it is the value, ``bp 0.01``; of several the initials of those that vary among `groups`,
+    ``l2 ss=0.01 wd=0.001``.
+    """
+    found = {}
+    for group in groups:
+        family = [one for one in groups if one.experiment == group.experiment and one.setting != "default"]
+        found[group.label] = _short_label(group, [_parts_of(one) for one in family])
+    return found
+
+
+def _short_label(group: Group, family: Sequence[dict[str, str]]) -> str:
     if group.setting == "default":
         return group.experiment
-    values = " ".join(part.partition("=")[2] or part for part in group.setting.split(","))
-    return f"{group.experiment} {values}"
+    parts = _parts_of(group)
+    varied = [key for key in parts if len({one.get(key) for one in family}) > 1] or list(parts)
+    if len(parts) == 1 or len(varied) == 1:
+        words = [parts[key] or key for key in varied]
+    else:
+        names = _initials({key for one in family for key in one})
+        words = [f"{names[key]}={parts[key]}" for key in varied]
+    return f"{group.experiment} {' '.join(words)}"
 
 
-def build_row(group: Group, style: Style, measure: Metric) -> Row:
+def _parts_of(group: Group) -> dict[str, str]:
+    """Values by key, as the setting's name has them."""
+    return {key: value for key, _, value in (part.partition("=") for part in group.setting.split(","))}
+
+
+def _initials(keys: Collection[str]) -> dict[str, str]:
+    """``ss`` for ``step_size``; the whole key where two have the same initials."""
+    short = {key: "".join(word[:1] for word in key.split("_")) for key in keys}
+    return {key: key if list(short.values()).count(one) > 1 else one for key, one in short.items()}
+
+
+def build_row(group: Group, style: Style, measure: Metric, short_label: str) -> Row:
     """How far a group is, and how well it does in `measure`."""
     value, value_seeds = last_value(group, measure)
     tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
     return Row(
         label=group.label,
-        short_label=short_label(group),
+        short_label=short_label,
         method=group.method,
         is_named_after_method=group.method in (group.experiment, ""),
         style=style,

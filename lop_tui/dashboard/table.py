@@ -10,7 +10,7 @@ from lop_engine.experiment.components import Metric
 from lop_engine.logs import clean
 from lop_engine.records import State
 from lop_tui.dashboard.drawing.plots import sample
-from lop_tui.dashboard.formats import count, duration, rate, shortened
+from lop_tui.dashboard.formats import count, distinct, duration, rate, shortened
 from lop_tui.dashboard.rows import Row
 
 #: Readable on the dark and on the light theme.
@@ -60,7 +60,8 @@ def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int =
     most = max(16, width // 3)
     columns = _columns(rows)
     for form in _FORMS:
-        cells = {row.label: _cells(row, columns[0], *form, coloured, most) for row in rows}
+        names = _names(rows, form[0], most)
+        cells = {row.label: _cells(row, columns[0], names[row.label], form[1], coloured, most) for row in rows}
         if _total(cells, columns, gap) <= width:
             break
         if "device" in columns and _total(cells, columns[:-1], gap) <= width:
@@ -100,9 +101,15 @@ def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
     return max([cell_len(column), *(row[column].cell_len for row in cells.values())])
 
 
-def _cells(row: Row, first: str, full_label: bool, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
+def _names(rows: Sequence[Row], is_full: bool, most: int) -> dict[str, str]:
+    """By label, what each row is called: distinct names of `most` characters, more where they need them."""
+    wanted = {row.label: clean(row.label if is_full else row.short_label) for row in rows}
+    short = distinct(wanted.values(), most)
+    return {label: short[name] for label, name in wanted.items()}
+
+
+def _cells(row: Row, first: str, label: str, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
     """Cells by column; `first` is the column of the label."""
-    label = shortened(clean(row.label if full_label else row.short_label), most)
     name = sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default")
     return {
         "method": Text(shortened(clean(row.method), most) or "-"),

@@ -64,7 +64,7 @@ def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> 
 
 def _heading(group: Group) -> str:
     begun = sum(bool(len(run.seconds)) for run in group.runs)
-    return f"{short(group.label)}, {begun} of {len(group.runs)} seeds"
+    return f"{short(group.label)}, {begun} of {len(group.runs)} seed{'s' * (len(group.runs) != 1)}"
 
 
 def _shown(group: Group, metric: str, look: Look) -> SeedTable:

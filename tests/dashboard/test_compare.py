@@ -157,3 +157,10 @@ async def test_before_the_first_bin_it_says_so() -> None:
         assert said(screen) == "no task with test accuracy is finished in both yet"
         assert not screen.chart_view.display
         await pilot.press("left", "+", "0", "]")
+
+
+async def test_the_view_says_in_which_keys_they_differ(eleven_runs: Snapshot) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 40)) as pilot:
+        screen = await open_comparison(pilot)
+        assert "they differ in agent (bp, cbp)" in said(screen)
+        assert "momentum" not in said(screen)

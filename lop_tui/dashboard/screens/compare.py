@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from lop_engine.analysis import Difference
 from lop_engine.runs import RunView, Series
-from lop_tui.dashboard.difference import Pair, difference_chart, verdict
+from lop_tui.dashboard.difference import Pair, configuration, difference_chart, verdict
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
@@ -66,6 +66,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         self._difference: Difference | None = None
         self._pair: Pair | None = None
         self._chart: Chart | None = None
+        self._configuration: list[str] = []
         self._made_for: tuple[object, ...] = ()
         self._series: list[Series] = []
 
@@ -130,6 +131,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         if made_for != self._made_for and row:
             num_tasks = min(group.num_tasks for group in groups if group)
             self._difference, self._made_for = difference, made_for
+            self._configuration = configuration([group for group in groups if group])
             self._series = [run.series for run in runs]  # kept alive, so that no id returns
             self._chart = difference_chart(difference, self._pair, row.style, num_tasks)
 
@@ -139,7 +141,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         if difference is None or pair is None or chart is None:
             return
         self.chart_view.display = bool(len(difference.task))
-        self._tell(verdict(difference, pair, self.viewport.cursor))
+        self._tell([*verdict(difference, pair, self.viewport.cursor), *self._configuration])
         parts_at = None if difference.parts_at is None else difference.parts_at * pair.x_per_task
         marked = parts_at if self.viewport.cursor is None else self.viewport.cursor
         self.chart_view.show_titled(chart, Viewport(self.viewport.window, marked), pair.title)
