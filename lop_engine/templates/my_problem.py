@@ -24,7 +24,7 @@ class Keys(Fields):
     """The problem's own keys in an experiment file, with bounds, default and help."""
 
     inputs: Int = Field(8, ge=1, description="Numbers of an example.")
-    examples: Int = Field(100, ge=1, description="Examples of a task.")
+    examples: Int = Field(200, ge=1, description="Examples of a task.")
 
 
 class MyProblem(Problem):

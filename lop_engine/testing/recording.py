@@ -1,11 +1,15 @@
 """Operations of a training step, recorded and run again, as a CUDA graph does."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+"""An operation, its arguments and what it returned."""
 
 
 class OperationMode(TorchDispatchMode):
@@ -21,18 +25,19 @@ class Recorder(OperationMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.calls: list[Call] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         returned = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, returned))
         return returned
 
-    @torch.no_grad()
-    def replay(self) -> None:
-        """Run the operations again on the same tensors, without the Python code between them."""
-        for func, args, kwargs, returned in self.calls:
-            again = func(*args, **kwargs)
-            for tensor, new in zip(tree_leaves(returned), tree_leaves(again), strict=True):
-                if isinstance(tensor, Tensor) and tensor.data_ptr() != new.data_ptr():
-                    tensor.copy_(new)
+
+@torch.no_grad()
+def replay(calls: Iterable[Call]) -> None:
+    """Run operations again on the same tensors, without the Python code between them."""
+    for func, args, kwargs, returned in calls:
+        again = func(*args, **kwargs)
+        for tensor, new in zip(tree_leaves(returned), tree_leaves(again), strict=True):
+            if isinstance(tensor, Tensor) and tensor.data_ptr() != new.data_ptr():
+                tensor.copy_(new)

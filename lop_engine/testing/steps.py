@@ -23,7 +23,7 @@ from lop_engine.testing.course import (
     step_numbers,
     tasks_of,
 )
-from lop_engine.testing.recording import OperationMode, Recorder
+from lop_engine.testing.recording import OperationMode, Recorder, replay
 from lop_engine.testing.subject import Subject
 from lop_engine.training.learner import Learner
 
@@ -177,7 +177,7 @@ def can_be_replayed(subject: Subject) -> None:
         recorder, own_inputs, own_targets = recorded[kind]
         own_inputs.copy_(inputs)
         own_targets.copy_(targets)
-        recorder.replay()
+        replay(recorder.calls)
         eager.step(inputs, targets)
         name = first_difference(eager.state(), replayed.state())
         if name:

@@ -71,7 +71,7 @@ def _renamed(text: str, kind: str, name: str) -> str:
 
 
 def _explain(kind: str, name: str) -> None:
-    value = f'["./{name}.py"]' if kind == "metric" else f'"./{name}.py"'
+    value = f'["train_loss", "./{name}.py"]' if kind == "metric" else f'"./{name}.py"'
     check = f"{python()} -m pytest test_{name}.py" if find_spec("pytest") else f"{python()} test_{name}.py"
     lines = {
         f"lop run {name}.json --seeds 2": "trains it in a small experiment",

@@ -9,21 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-
-class Recorder(TorchDispatchMode):
-    """Notes each operation, its arguments and the tensors it returned."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        returned = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, returned))
-        return returned
+from lop_engine.testing.recording import Recorder, replay
 
 
 class Graph:
@@ -32,14 +19,9 @@ class Graph:
     def __init__(self):
         self.calls, self.replays = [], 0
 
-    @torch.no_grad()
     def replay(self):
         self.replays += 1
-        for func, args, kwargs, returned in self.calls:
-            again = func(*args, **kwargs)
-            for tensor, new in zip(tree_leaves(returned), tree_leaves(again), strict=True):
-                if isinstance(tensor, torch.Tensor) and tensor.data_ptr() != new.data_ptr():
-                    tensor.copy_(new)
+        replay(self.calls)
 
 
 class Stream:

@@ -10,6 +10,8 @@ from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Batch, Method, TaskData
 from lop_engine.networks.layers import NO_BUFFERS, Activations, Hidden, Layer, Network, linear
+from lop_engine.testing import RULES, Subject, apply
+from lop_engine.testing.resuming import resumes
 from lop_engine.training.cuda_graph import CudaGraphStep
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import Position
@@ -217,15 +219,10 @@ def test_metrics_use_buffers_and_leave_them_alone(centred):
     assert not torch.equal(outputs, learner.forward(learner.evaluated(), inputs).outputs_SBO)
 
 
-@pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0)])
-def test_buffers_are_restored_when_a_run_resumes(centred, stop):
-    whole, first = run(centred)
-    begun, stopped = run(centred, stop_at=stop)
-    resumed = Learner(centred, [0, 3], CPU)
-    resumed.load_state({name: tensor.clone() for name, tensor in stopped.state().items()})
-    rest, second = run(centred, resumed, start=stop)
-    assert [one.metrics for one in begun + rest] == [one.metrics for one in whole]
-    assert torch.equal(first.buffers["mean"], second.buffers["mean"])
+@pytest.mark.parametrize("rule", RULES["network"])
+def test_a_network_with_buffers_keeps_the_rules(centred, rule):
+    quick = {"metrics": ["train_loss", "weight_magnitude"]} if rule is not resumes else {}
+    apply(rule, Subject(NETWORKS["centred"], centred.with_changes(**quick)))
 
 
 def test_a_graph_s_warm_up_leaves_no_trace_in_buffers(centred, fake_cuda):

@@ -1,4 +1,4 @@
-"""What every registered method is held to: it acts, it resumes, and it trains every registered network.
+"""What every registered method is held to beside the rules: it acts, and it trains every registered network.
 
 Dimensions: S seeds, B batch.
 """
@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.components import Network
@@ -19,9 +18,13 @@ from lop_engine.experiment.registry import METHODS, NETWORKS
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Task
 from lop_engine.run_files import StopRequested
+from lop_engine.testing import Subject, apply
+from lop_engine.testing.resuming import state_is_whole
+from lop_engine.testing.seeds import a_seed_is_the_same_alone
+from lop_engine.testing.steps import can_be_replayed, changes_in_place, never_waits
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, Position, train
-from tests.methods import ACTING, settings_of, with_optimizers
+from tests.methods import ACTING, settings_of
 
 CPU = torch.device("cpu")
 START = Position()
@@ -86,20 +89,6 @@ def run(spec: Spec, learner: Learner | None = None, start=START, stop_at=None) -
     return reports, learner
 
 
-@pytest.mark.parametrize("name", with_optimizers())
-@pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0)])
-def test_a_run_that_is_resumed_is_the_same(name, stop):
-    """From the state alone: what is not in it, such as l2_init's initial weights, is a function of the seed."""
-    spec = make_spec(with_optimizers()[name], metrics=["train_loss", "test_accuracy", "weight_magnitude"])
-    whole, first = run(spec)
-    begun, stopped = run(spec, stop_at=stop)
-    resumed = Learner(spec, [0, 3], CPU)
-    resumed.load_state({key: tensor.clone() for key, tensor in stopped.state().items()})
-    rest, second = run(spec, resumed, start=stop)
-    assert [one.metrics for one in begun + rest] == [one.metrics for one in whole]
-    assert all(torch.equal(tensor, second.state()[key]) for key, tensor in first.state().items())
-
-
 def options(network: Network) -> Iterator[dict[str, Any]]:
     """Every combination of the keys of a network that take one of a few values."""
     choices = {}
@@ -125,21 +114,15 @@ def fits(method: str, network: str) -> bool:
 
 @pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
 def test_every_method_trains_every_network_with_every_option(method, network):
-    """Alone and in a stack the losses are finite and the same, and a state resumes to the same bits."""
     if not fits(method, network):
         with pytest.raises(ConfigError, match=f"{METHODS[method].name}|{NETWORKS[network].name}"):
             make_spec(settings_of(method), network=network)
         return
     for chosen in options(NETWORKS[network]):
-        spec = make_spec(settings_of(method), network=network, **chosen)
-        stack, alone = Learner(spec, [5, 2], CPU), Learner(spec, [2], CPU)
-        together, single = go_through(stack, range(1)), go_through(alone, range(1))
-        assert together.isfinite().all(), chosen
-        torch.testing.assert_close(together[:, 1:], single, rtol=1e-4, atol=1e-5, msg=str(chosen))
-        resumed = Learner(spec, [2], CPU)
-        resumed.load_state({key: tensor.clone() for key, tensor in alone.state().items()})
-        assert torch.equal(go_through(alone, range(1, 2)), go_through(resumed, range(1, 2))), chosen
-        assert all(torch.equal(tensor, resumed.state()[key]) for key, tensor in alone.state().items()), chosen
+        subject = Subject(METHODS[method], make_spec(settings_of(method), network=network, **chosen))
+        assert go_through(Learner(subject.spec, [2], CPU), range(1)).isfinite().all(), chosen
+        for rule in (a_seed_is_the_same_alone, state_is_whole):
+            apply(rule, subject)
 
 
 @pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
@@ -148,8 +131,6 @@ def test_no_option_makes_a_step_wait_or_its_shapes_depend_on_data(method, networ
         return
     chosen = [one for one in options(NETWORKS[network]) if method == "bp" or one.get("activation") == "crelu"] or [{}]
     for one in chosen:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            learner = Learner(make_spec(settings_of(method), network=network, **one), [0, 1], CPU)
-            for _ in range(6):
-                result = learner.step(torch.empty(2, 4, 3, 32, 32), torch.zeros(2, 4, dtype=torch.long))
-            assert result.loss_S.shape == (2,)
+        subject = Subject(METHODS[method], make_spec(settings_of(method), network=network, **one))
+        for rule in (changes_in_place, never_waits, can_be_replayed):
+            apply(rule, subject)

@@ -145,36 +145,30 @@ def test_gradient_norm_is_that_of_the_batch_mean_loss():
     assert gradient_norm(NET, weights, cross_entropy, images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_every_metric_can_be_recorded_and_each_stack_s_seed_is_as_alone():
+def test_every_metric_can_be_recorded():
     torch.manual_seed(2)
     images, labels = torch.randn(2, 30, 3, 32, 32), torch.randint(0, 2, (2, 30))
 
-    def inputs_of(seeds):
-        stacked = {name: weight[: len(seeds)] for name, weight in params("metrics_state", 2).items()}
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return MetricInputs(
+    found = measure(
+        METRICS,
+        MetricInputs(
             NET,
             cross_entropy,
-            stacked,
-            [torch.rand(len(seeds))],
-            [torch.rand(len(seeds))],
-            images[seeds],
-            labels[seeds],
-            images[seeds],
-            labels[seeds],
+            params("metrics_state", 2),
+            [torch.rand(2)],
+            [torch.rand(2)],
+            images,
+            labels,
+            images,
+            labels,
             NET.by_unit,
             20,
             10,
-            generators,
-        )
-
-    together, alone = measure(METRICS, inputs_of([0, 1])), measure(METRICS, inputs_of([1]))
-    assert tuple(together) == tuple(METRICS)
-    for name, value in together.items():
-        assert value.shape == (2,)
-        assert value.isfinite().all()
-        if name not in ("train_accuracy", "train_loss"):
-            assert value[1].item() == pytest.approx(alone[name][0].item(), rel=1e-4), name
+            [torch.Generator().manual_seed(seed) for seed in (0, 1)],
+        ),
+    )
+    assert tuple(found) == tuple(METRICS)
+    assert all(value.shape == (2,) and value.isfinite().all() for value in found.values())
 
 
 def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():

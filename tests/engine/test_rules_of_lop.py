@@ -1,0 +1,55 @@
+"""Every registered component keeps the rules of `lop_engine.testing`, to which users hold their own.
+
+A method is checked with every optimiser, on the paper's network; `tests/engine/test_methods.py` adds every network with
+every option.
+"""
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+
+from lop_engine.experiment.components import Component
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS
+from lop_engine.testing import RULES, Subject, apply, subjects_of
+from tests.engine.test_methods import make_spec
+from tests.methods import with_optimizers
+
+
+def name_of(value: object) -> str:
+    return getattr(value, "__name__", "") or str(value)
+
+
+def pairs(components: Iterable[str], key: str) -> pytest.MarkDecorator:
+    """Every component of a kind with every rule."""
+    return pytest.mark.parametrize(("name", "rule"), itertools.product(components, RULES[key]), ids=name_of)
+
+
+def check(component: Component, rule, **settings) -> None:
+    for subject in subjects_of(component, **settings):
+        apply(rule, subject)
+
+
+@pairs(with_optimizers(), "agent")
+def test_every_method_keeps_every_rule(name, rule):
+    settings = with_optimizers()[name]
+    method = METHODS[name.partition(" ")[0]]
+    changes = {"metrics": ["train_loss", "test_accuracy", "weight_magnitude"]}
+    if method.has_own_update:
+        changes["step_size"] = 0.1  # without momentum
+    apply(rule, Subject(method, make_spec(settings, **changes)))
+
+
+@pairs(NETWORKS, "network")
+def test_every_network_keeps_every_rule(name, rule):
+    check(NETWORKS[name], rule, **({"agent": "linear"} if name == "linear" else {}))
+
+
+@pairs(PROBLEMS, "problem")
+def test_every_problem_keeps_every_rule(name, rule):
+    check(PROBLEMS[name], rule)
+
+
+@pairs(METRICS, "metrics")
+def test_every_metric_keeps_every_rule(name, rule):
+    check(METRICS[name], rule)
