@@ -167,9 +167,10 @@ def load_components(files: Sequence[CodeFile]) -> None:
 def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> list[RunDir]:
     """Do what a person chose for runs whose code has changed since they began; nothing for other runs.
 
-    ``refuse`` refuses them, also those that have ended: new seeds beside them would be of other code. ``accept`` writes
-    the new checksums and copies, and keeps the earlier ones; ``stored`` lets the run go on with its copies. Neither
-    touches a run that has ended.
+    ``refuse`` refuses them, also those that have ended: new seeds beside them would be of other code. A run that failed
+    before it began to train, because its component breaks a rule, takes the code as it is now. ``accept`` writes the
+    new checksums and copies, and keeps the earlier ones; ``stored`` lets the run go on with its copies. Neither touches
+    a run that has ended.
 
     Returns:
         The unfinished runs that were begun by a version of lop that did not record its code. All of those computed the
@@ -183,16 +184,26 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> list[RunDir]:
         if not run_dir.run_json.exists():
             continue
         config = run_dir.read_config()
-        if choice == "refuse":
+        if choice == "refuse" and not _may_take_other_code(run_dir, config):
             code_files(run_dir, config)
         else:
             with hold(run_dir):
                 if run_dir.read_status().state not in ENDED:
-                    _settle(run_dir, choice)
+                    _settle(run_dir, "accept" if choice == "refuse" else choice)
         with suppress(StoreError):  # what is wrong with a status is reported where the run is queued
             if not {"code", "imported"} & config.keys() and run_dir.read_status().state not in ENDED:
                 unrecorded.append(run_dir)
     return unrecorded
+
+
+def _may_take_other_code(run_dir: RunDir, config: Mapping[str, Any]) -> bool:
+    """Whether the files of a run have changed after it failed, and none of its setting's seeds has begun to train."""
+    paths = [Path(group[0]["path"]) for group in _files(config)]
+    if config.get("use_stored_code") or not all(path.exists() for path in paths) or not _is_changed(config):
+        return False
+    seeds = list(find_seeds(run_dir.path.parent))
+    trained = (path for one in seeds for path in (one.checkpoint, one.previous_checkpoint, *one.records))
+    return run_dir.read_status().state == "failed" and not any(path.exists() for path in trained)
 
 
 def _settle(run_dir: RunDir, choice: Choice) -> None:

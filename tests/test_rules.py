@@ -241,13 +241,14 @@ PROBLEM = describe.Problem(
 RIGHT = {"loss": "squared_error(outputs_SBO, targets_SB)", "first": "start", "last": "", "seeds": "seeds", "more": ""}
 RIGHT |= {"counter": "index", "count": "20"}
 PROBLEMS = {
-    "a loss of all seeds": ({"loss": "((outputs_SBO - targets_SB) ** 2).mean()"}, "loss returns () with 3 seeds"),
-    "examples that it did not promise": ({"count": "19"}, "the inputs of task 0 have shape (3, 19, 6), not (3, 20, 6)"),
+    "a loss of all seeds": ({"loss": "((outputs_SBO - targets_SB) ** 2).mean()"}, "loss returns () with 2 seeds"),
+    "examples that it did not promise": ({"count": "19"}, "the inputs of task 0 have shape (2, 19, 6), not (2, 20, 6)"),
     "tasks from the first on": ({"first": "0"}, "task 1 is another one in a run that begins at it"),
     "one task too few": ({"last": " - 1"}, "there are fewer tasks than num_tasks (3)"),
     "numbers by place": ({"seeds": "range(len(seeds))"}, "seeds mix: task 0 of a seed is another one in a stack"),
     "numbers of the clock": ({"counter": "index, time.time_ns()"}, "task 0 has other numbers when it is made again"),
     "a mean over seeds": ({"more": "\n            x = x - x.mean(0)"}, "seeds mix: task 0"),
+    "no task": ({"last": " - 3"}, "there are no tasks"),
     "a loss that mixes seeds": (
         {"loss": "squared_error(outputs_SBO - outputs_SBO.mean(0), targets_SB)"},
         'seeds mix: "',
@@ -322,6 +323,9 @@ def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_and_says_so_in_o
     assert said.endswith(run_dir.read_status().error)
     assert not run_dir.tasks_json.exists()
     assert "Traceback" in next(run_dir.path.glob("worker.log")).read_text()
+    Path("mine.py").write_text(content.replace(".item()", ""))
+    lop("run", "mine.json", "--seeds", "1")  # nothing was trained, so the corrected code needs no --accept-code-change
+    assert run_dir.read_status().state == "finished"
 
 
 @pytest.mark.parametrize("kind", ["file", "installed package"])

@@ -69,7 +69,7 @@ def trained(path: str | PathLike[str], name: str = "", seeds: Sequence[int] = (0
     """
     subject = next(subjects_of(described(path, name), **settings))
     learner = learner_of(subject.spec, seeds)
-    tasks = tasks_of(subject.spec, seeds, learner.problem)
+    tasks = tasks_of(subject.spec, seeds)
     begin(learner, tasks)
     go_on(learner, tasks)
     return learner

@@ -4,12 +4,14 @@ Dimensions: S seeds, N examples of a task, B batch.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lop_engine.code import load
 from lop_engine.experiment.registry import PROBLEMS
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Method
@@ -30,32 +32,65 @@ State = dict[str, Tensor]
 
 
 def learner_of(spec: Spec, seeds: Sequence[int]) -> Learner:
-    return Learner(spec, seeds, CPU)
+    return Learner(spec, seeds, CPU, problem=problem_of(spec))
 
 
-def tasks_of(spec: Spec, seeds: Sequence[int], problem: Problem | None = None) -> list[Task]:
+def problem_of(spec: Spec) -> Problem:
+    """The problem of a spec, built once: it may read data."""
+    return _problem(spec, load(spec.parts.problem))
+
+
+@lru_cache(maxsize=8)
+def _problem(spec: Spec, code: Any) -> Problem:
+    return build_problem(spec)
+
+
+def tasks_of(spec: Spec, seeds: Sequence[int]) -> list[Task]:
     """Two tasks: random stand-ins for a problem of lop, which may need images; else the problem's own, cut short."""
-    problem = problem or build_problem(spec)
-    num_examples = NUM_STEPS * batch_size(spec)
     if spec.parts.problem.name in PROBLEMS.built_in:
-        return [_stand_in(spec, problem, seeds, index, num_examples) for index in range(2)]
-    dtype = torch.float64 if spec.precision == "fp64" else torch.float32
-    found = [_shortened(one, num_examples) for one in islice(problem.tasks(seeds, CPU, 0, dtype), 2)]
-    return [found[0], found[-1]]
+        return [_stand_in(spec, problem_of(spec), seeds, index) for index in range(2)]
+    by_seed = [_own_tasks(spec, load(spec.parts.problem), seed) for seed in seeds]
+    return [_side_by_side(tasks) for tasks in zip(*by_seed, strict=True)]
+
+
+@lru_cache(maxsize=32)
+def _own_tasks(spec: Spec, code: Any, seed: int) -> tuple[Task, Task]:
+    """The first tasks of one seed, copied so that the whole of them is freed."""
+    problem, count = _problem(spec, code), NUM_STEPS * batch_size(spec)
+    found = []
+    for task in islice(problem.tasks([seed], CPU, 0, dtype_of(spec)), 2):
+        parts = (task.train_inputs, task.train_targets, task.test_inputs, task.test_targets)
+        found.append(Task(task.facts, *(None if one is None else one[:, :count].clone() for one in parts)))  # type: ignore[arg-type]
+    return found[0], found[-1]
+
+
+def _side_by_side(tasks: Sequence[Task]) -> Task:
+    """One task of the seeds that each of `tasks` is of."""
+    facts = [fact for task in tasks for fact in task.facts]
+    inputs, targets = (torch.cat([getattr(one, name) for one in tasks]) for name in ("train_inputs", "train_targets"))
+    if any(one.test_inputs is None or one.test_targets is None for one in tasks):
+        return Task(facts, inputs, targets)
+    tests = (torch.cat([getattr(one, name) for one in tasks]) for name in ("test_inputs", "test_targets"))
+    return Task(facts, inputs, targets, *tests)
+
+
+def forget_problems() -> None:
+    """Free the problems and tasks that are kept."""
+    _problem.cache_clear()
+    _own_tasks.cache_clear()
 
 
 def batch_size(spec: Spec) -> int:
     return min(MAX_BATCH, spec.mini_batch_size)
 
 
-def _shortened(task: Task, num_examples: int) -> Task:
-    inputs, targets = task.train_inputs[:, :num_examples], task.train_targets[:, :num_examples]
-    return replace(task, train_inputs=inputs, train_targets=targets)
+def dtype_of(spec: Spec) -> torch.dtype:
+    return torch.float64 if spec.precision == "fp64" else torch.float32
 
 
-def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int, num_examples: int) -> Task:
+def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int) -> Task:
     """Random inputs whose mean tells their class, or random targets."""
-    dtype = torch.float64 if spec.precision == "fp64" else torch.float32
+    dtype, num_examples = dtype_of(spec), NUM_STEPS * batch_size(spec)
     generators = [torch.Generator().manual_seed(1000 * seed + index) for seed in seeds]
     shape = (num_examples, *problem.input_shape)
     inputs_SN = torch.stack([torch.randn(shape, generator=g) for g in generators])

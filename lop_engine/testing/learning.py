@@ -35,7 +35,7 @@ def lowers_the_loss(subject: Subject) -> None:
 
 def _losses(learner: Learner) -> tuple[Tensor, Tensor]:
     """Mean losses of the first and of the last steps, (S,) each; ends when they have fallen."""
-    task = tasks_of(learner.spec, SEEDS, learner.problem)[0]
+    task = tasks_of(learner.spec, SEEDS)[0]
     learner.start_task(FIRST_TASK, task)
     means: list[Tensor] = []
     for epoch in range(MOST_EPOCHS):

@@ -81,7 +81,7 @@ class _Trained:
     def __init__(self, subject: Subject, seeds: tuple[int, ...], rows: Sequence[int], diverged: bool = False) -> None:
         self.subject, spec = subject, subject.spec
         self.learner: Learner = learner_of(spec, [seeds[row] for row in rows])
-        self.task: Task = of_seeds(tasks_of(spec, seeds, self.learner.problem)[0], rows)
+        self.task: Task = of_seeds(tasks_of(spec, seeds)[0], rows)
         self.order_SN = batch_order(self.learner.seeds, self.task.train_inputs.shape[1], FIRST_TASK, 0, CPU)
         self.learner.start_task(FIRST_TASK, self.task)
         self.learner.start_epoch(FIRST_TASK, 0)

@@ -16,7 +16,7 @@ def layers_are_as_described(subject: Subject) -> None:
     """Weights, outputs and hidden activations have the shapes that the network says. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
     net = learner.net
-    inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS, learner.problem)[0]))
+    inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS)[0]))
     found = net(learner.params, inputs, learner.buffers)
     expected = (*inputs.shape[:2], learner.problem.num_outputs)
     if tuple(found.outputs_SBO.shape) != expected:
@@ -55,7 +55,7 @@ def seeds_start_apart(subject: Subject) -> None:
 def evaluation_changes_nothing(subject: Subject) -> None:
     """A forward pass outside of training leaves buffers and weights as they are. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
-    inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS, learner.problem)[0]))
+    inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS)[0]))
     before = copied(learner.state())
     with torch.no_grad():
         _ = learner.forward(learner.params, inputs)

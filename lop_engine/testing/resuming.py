@@ -41,7 +41,7 @@ def is_repeatable(subject: Subject) -> frozenset[str]:
     """
     one, other = (learner_of(subject.spec, SEEDS) for _ in range(2))
     for learner in (one, other):
-        tasks = tasks_of(subject.spec, SEEDS, learner.problem)
+        tasks = tasks_of(subject.spec, SEEDS)
         begin(learner, tasks)
         go_on(learner, tasks)
     name = first_difference(one.state(), other.state())
@@ -60,7 +60,7 @@ def state_is_whole(subject: Subject) -> None:
     """
     by_clock = is_repeatable(subject)
     first, second = (learner_of(subject.spec, SEEDS) for _ in range(2))
-    tasks = tasks_of(subject.spec, SEEDS, first.problem)
+    tasks = tasks_of(subject.spec, SEEDS)
     begin(first, tasks)
     second.load_state(copied(first.state()))
     for learner in (first, second):

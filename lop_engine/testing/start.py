@@ -28,6 +28,7 @@ def check_own_components(spec: Spec) -> None:
     subjects = list(_subjects(spec))
     if not subjects:
         return
+    from lop_engine.testing.course import forget_problems
     from lop_engine.testing.rules import QUICK, apply
 
     try:
@@ -38,6 +39,8 @@ def check_own_components(spec: Spec) -> None:
     except RuleError as error:
         log("".join(traceback.format_exception(error)))
         raise
+    finally:
+        forget_problems()
 
 
 def _subjects(whole: Spec) -> Iterator[Subject]:

@@ -50,7 +50,7 @@ def has_seed_axis(subject: Subject) -> None:
                 "make the seed its first axis, (S, ...)",
             )
     learner = learner_of(subject.spec, SEEDS)
-    loss_S = first_step(learner, tasks_of(subject.spec, SEEDS, learner.problem))
+    loss_S = first_step(learner, tasks_of(subject.spec, SEEDS))
     penalty_S = learner.method.penalty(learner.params)
     shapes = {"the loss of a step": loss_S.shape} | ({} if penalty_S is None else {"penalty": penalty_S.shape})
     for name, shape in shapes.items():
@@ -67,7 +67,7 @@ def changes_in_place(subject: Subject) -> None:
     for name, tensor in learner.state().items():
         if tensor.data_ptr() != before[name].data_ptr():
             raise subject.broken(f'state() copies "{_own(name)}"', "return the tensor itself")
-    tasks = tasks_of(subject.spec, SEEDS, learner.problem)
+    tasks = tasks_of(subject.spec, SEEDS)
     for part in (first_step, begin, go_on):
         part(learner, tasks)
         _compare(subject, before, learner.state())
@@ -134,7 +134,7 @@ def _selects_by_mask(name: str, args: Any) -> bool:
 def never_waits(subject: Subject) -> None:
     """A step asks for no value of a tensor, and no shape depends on one. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
-    tasks = tasks_of(subject.spec, SEEDS, learner.problem)
+    tasks = tasks_of(subject.spec, SEEDS)
     learner.start_task(FIRST_TASK, tasks[0])
     learner.start_epoch(FIRST_TASK, 0)
     for number, batch in zip(step_numbers(learner.method), batches(learner.spec, tasks[0]), strict=False):
@@ -160,7 +160,7 @@ def never_waits(subject: Subject) -> None:
 def can_be_replayed(subject: Subject) -> None:
     """Repeating the operations of a step does what the step does, as a CUDA graph requires. Raises RuleError."""
     eager, replayed = learner_of(subject.spec, SEEDS), learner_of(subject.spec, SEEDS)
-    task = tasks_of(subject.spec, SEEDS, eager.problem)[0]
+    task = tasks_of(subject.spec, SEEDS)[0]
     for learner in (eager, replayed):
         learner.start_task(FIRST_TASK, task)
         learner.start_epoch(FIRST_TASK, 0)
