@@ -14,12 +14,14 @@ from typing import Literal
 from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import LaunchError, StoreError, UserError
+from lop_engine.experiment.seen import own_components
 from lop_engine.experiment.spec import validate
 from lop_engine.experiment.stored import foreign_components
 from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.plan import num_cores
 from lop_engine.locks import hold
 from lop_engine.records import ENDED
+from lop_engine.run_code import damaged_copies
 from lop_engine.run_files import kept_records, without_checkpoint
 from lop_engine.rundir import FileClock, RunDir, find_runs, observe
 from lop_engine.runs import read_run, read_without_records
@@ -115,12 +117,17 @@ def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Fi
         status = run_dir.read_status()
         spec = run_dir.read_spec()
         foreign = foreign_components(spec)
+        copies = damaged_copies(run_dir)
+        own = own_components(run_dir.read_config().get("components"))
         if not foreign:
             validate(spec, str(run_dir.run_json))
     except (UserError, OSError) as error:
         yield Finding("wrong", run_dir.name, str(error))
         return
-    if foreign:
+    for copy in copies:
+        what = f"{copy}: this copy of a component's file is missing or was changed; restore it from a backup"
+        yield Finding("wrong", run_dir.name, what)
+    if foreign := [one for one in foreign if one not in own]:
         what = f"{', '.join(foreign)}: not part of lop; lop run checks the configuration if the package is installed"
         yield Finding("note", run_dir.name, what)
     state = observe(run_dir, status, clock)

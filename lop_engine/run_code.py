@@ -280,8 +280,15 @@ def _as_it_is(path: Path) -> list[dict[str, str]]:
 
 
 def _files(config: Mapping[str, Any]) -> Files:
-    files = config.get("files")
-    return files if isinstance(files, list) else []
+    """The files in a run.json. Raises StoreError if they are not well-formed."""
+    files = config.get("files", [])
+    try:
+        if all(group and all(Path(one["path"]) and str(one["sha256"]) for one in group) for group in files):
+            return files if isinstance(files, list) else []
+    except (TypeError, KeyError):
+        pass
+    name = "/".join(str(config.get(key)) for key in ("experiment", "setting", "seed"))
+    raise StoreError(f'run.json of {name}: "files" is not what it should be; restore it from a backup')
 
 
 def _copies(run_dir: RunDir, index: int, group: Sequence[Mapping[str, str]]) -> list[Path]:
@@ -343,6 +350,16 @@ def code_difference(one: RunDir, other: RunDir, state: Hashable) -> str:
     except (StoreError, LaunchError, OSError, TypeError, KeyError, ValueError, AttributeError):
         return "run.json says no more"
     return "; ".join(found)
+
+
+def damaged_copies(run_dir: RunDir) -> list[Path]:
+    """The copies of a run's files that are missing or not what the run began with. Raises LaunchError, StoreError."""
+    return [
+        copy
+        for index, group in enumerate(_files(run_dir.read_config()))
+        for one, copy in zip(group, _copies(run_dir, index, group), strict=True)
+        if _sha256(copy) != one["sha256"]
+    ]
 
 
 def stored_sources(run_dir: RunDir) -> dict[str, str]:

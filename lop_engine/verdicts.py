@@ -14,7 +14,7 @@ import numpy as np
 from lop_engine.analysis import Estimate, Group, estimate, window_means
 from lop_engine.claims import Claim, Part, Protocol
 from lop_engine.experiment import seen
-from lop_engine.experiment.stored import stored_spec
+from lop_engine.experiment.stored import foreign_components, stored_spec
 from lop_engine.published import unlike
 
 Outcome = Literal["reproduced", "not reproduced", "not enough data"]
@@ -97,7 +97,9 @@ def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
     spec: Mapping[str, Any] = next((run.spec for run in group.runs if run.spec), {})
     run = stored_spec(spec)
     if run is None:
-        return None, None, "its run.json holds no spec of this version"
+        foreign = foreign_components(spec)
+        why = f"{', '.join(foreign)} not part of lop" if foreign else "its run.json holds no spec of this version"
+        return None, None, f"follows no published protocol: {why}" if foreign else why
     protocol, differing = min(
         ((one, one.unlike(run)) for one in protocols_of(problem)), key=lambda found: len(found[1])
     )

@@ -290,3 +290,23 @@ def test_a_link_that_now_leads_to_another_file_is_other_code(begun):
     forget()
     with pytest.raises(LaunchError, match=r"began with .*my_redo.py, and its experiment file now names .*other.py"):
         prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0]))
+
+
+def test_doctor_finds_damaged_copies_and_nothing_else_to_say_of_own_components(begun, lop):
+    run_dir, _ = begun
+    forget()
+    assert "not part of lop" not in lop("doctor")[1]
+    assert "seed_000" not in lop("doctor")[1]
+    copy = run_dir.path / "code/0/my_redo.py"
+    copy.write_text("x")
+    status, shown = lop("doctor")
+    assert (status, f"{copy}: this copy of a component's file is missing or was changed" in shown) == (1, True)
+    write_json(run_dir.run_json, run_dir.read_config() | {"files": [[{"path": 3}]]})
+    status, shown = lop("doctor")
+    assert (status, 'run.json of mine/default/0: "files" is not what it should be' in shown) == (1, True)
+    assert 'files" is not what it should be' in lop("resume")[1]
+
+
+def test_check_says_that_an_own_component_is_of_no_published_protocol(begun, lop):
+    forget()
+    assert "mine: follows no published protocol: agent my_redo not part of lop" in lop("check")[1]

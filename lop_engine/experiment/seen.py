@@ -60,6 +60,13 @@ def _own_files(components: Iterable[Component]) -> dict[str, dict[str, str]]:
     return found
 
 
+def own_components(components: Any) -> list[str]:
+    """The components of users' own files that a run.json's ``components`` name: ``agent my_redo``, ``metric drift``."""
+    own = components.get("own_files") if isinstance(components, dict) else None
+    kinds = own.items() if isinstance(own, dict) else ()
+    return [f"{'metric' if key == 'metrics' else key} {name}" for key, files in kinds for name in files]
+
+
 def with_own_files(values: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
     """The spec in a run.json with ``./file.py:name`` in place of the names of own components, if it says their files.
 
