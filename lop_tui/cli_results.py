@@ -352,6 +352,17 @@ def import_results(
     raise typer.Exit(bring_in(directory, runs_dir, configs or []))
 
 
+@app.command(epilog="Example: [b]lop merge laptop/runs cluster/runs --to runs[/b]", rich_help_panel="Results")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="A B...", help="Directories of runs.", show_default=False)],
+    target: Annotated[Path, typer.Option("--to", metavar="C", help="Where they are copied; may hold runs already.")],
+) -> None:
+    """Copy the runs of several directories into one; seeds that are there twice or do not fit are refused."""
+    from lop_tui.commands.merge import merge as merge_directories
+
+    raise typer.Exit(merge_directories(sources, target))
+
+
 @app.command("list", epilog="Example: [b]lop list --where method:cbp[/b]", rich_help_panel="Look")
 def list_settings(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,

@@ -29,7 +29,14 @@ def place(tmp_path_factory):
             made = make_run(directory / "runs", run.experiment, run.seed, setting=run.setting, tasks_done=0, spec=spec)
             curves = "cbp" if run.experiment == "cbp" else HOW_WELL[run.spec.step_size]
             append_tasks(made, make_metrics(curves, run.spec.num_tasks, run.seed), 0, run.spec.num_tasks)
+    run = make_run(directory / "elsewhere/runs", "bp", 6, setting="step_size=0.1", spec=spec_of_bp(directory))
+    assert run.path.exists()
     return directory
+
+
+def spec_of_bp(directory):
+    """The page's backprop with its first step size."""
+    return load_runs(directory / "bp.json", seeds=[6])[0].spec.to_dict()
 
 
 def test_every_command_of_the_page_runs(place, monkeypatch):

@@ -1,0 +1,122 @@
+"""`lop merge`: all runs of several directories in one, or none; what does not fit is named."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+
+from lop_engine.errors import LaunchError, UserError
+from lop_engine.exchange import merging
+from lop_engine.exchange.merging import merge_runs
+from lop_engine.locks import hold
+from lop_engine.rundir import RunDir, find_runs, write_json
+from lop_engine.runs import RunsReader
+from tests.cli.test_views import lop
+from tests.helpers import make_run
+
+
+def content(directory):
+    """Every file below, and its bytes."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Seeds 0-1 of two methods on one machine, seeds 2-3 of one of them on another."""
+    for seed in range(2):
+        make_run(tmp_path / "a", "bp", seed)
+        make_run(tmp_path / "a", "cbp", seed)
+        make_run(tmp_path / "b", "bp", seed + 2, state="stopped", tasks_done=7)
+    return tmp_path
+
+
+def test_every_run_is_copied_as_it_is_and_the_sources_stay(two):
+    before = content(two / "a"), content(two / "b")
+    said = lop("merge", two / "a", two / "b", "--to", two / "c")
+    assert "6 runs of" in said
+    assert content(two / "c") == before[0] | before[1]
+    assert (content(two / "a"), content(two / "b")) == before
+    assert len(json.loads(lop("list", "--json", "--runs-dir", two / "c"))["settings"]) == 2
+
+
+def test_a_directory_that_holds_runs_gets_more(two):
+    merge_runs([two / "a"], two / "c")
+    assert [run_dir.seed for run_dir in merge_runs([two / "b"], two / "c")] == [2, 3]
+    assert len(list(find_runs(two / "c"))) == 6
+
+
+def refused(two, *words, sources=("a", "b"), target="c", error=UserError):
+    """The message names all of `words`, and nothing has changed."""
+    before = content(two)
+    with pytest.raises(error) as caught:
+        merge_runs([two / source for source in sources], two / target)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert content(two) == before
+    assert not list(two.glob("c/.merge.*"))
+
+
+def test_a_seed_that_is_there_twice_is_refused_and_both_are_named(two):
+    make_run(two / "b", "cbp", 1)
+    refused(two, "a/cbp/default/seed_001", "b/cbp/default/seed_001", "same seed")
+
+
+def test_a_seed_that_the_target_has_is_refused(two):
+    make_run(two / "c", "bp", 3)
+    refused(two, "c/bp/default/seed_003", "b/bp/default/seed_003")
+
+
+def test_a_differing_configuration_is_refused_with_key_and_values(two):
+    make_run(two / "b", "cbp", 2, spec={"step_size": 0.5})
+    refused(two, "a/cbp/default/seed_000", "b/cbp/default/seed_002", "step_size is 0.01 in the first and 0.5")
+
+
+def test_different_code_is_refused(two):
+    run = make_run(two / "b", "cbp", 2)
+    write_json(run.run_json, json.loads(run.run_json.read_text()) | {"code": {"numerics": 99}})
+    refused(two, "a/cbp/default/seed_000", "b/cbp/default/seed_002", "different code (lop itself)")
+
+
+@pytest.mark.parametrize("state", ["running", "queued"])
+def test_a_run_that_has_not_ended_is_refused(two, state):
+    make_run(two / "b", "cbp", 2, state=state, heartbeat_at=4e9)
+    refused(two, f"b/cbp/default/seed_002 is {state}", "lop stop")
+
+
+def test_a_run_that_cannot_be_read_is_refused(two):
+    (two / "b/bp/default/seed_002/tasks.json").write_text("{]")
+    refused(two, "b/bp/default/seed_002", "cannot be read")
+
+
+def test_directories_that_make_no_sense_are_refused(two):
+    refused(two, "the target itself", sources=("a", "b"), target="a")
+    refused(two, "same directory", sources=("a", "a"))
+    refused(two, "no runs in", sources=("a", "nothing"))
+
+
+def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
+    monkeypatch.setattr("lop_engine.locks.PATIENCE_S", 0)
+    monkeypatch.setattr(merging, "hold", lambda run_dir: hold(run_dir, patience_s=0))
+    with hold(RunDir(two / "b/bp/default/seed_002")):
+        refused(two, "b/bp/default/seed_002".rpartition("/")[2], error=LaunchError)
+
+
+def test_a_full_disk_leaves_nothing_behind(two, monkeypatch):
+    copied = []
+
+    real = shutil.copytree
+    monkeypatch.setattr(
+        merging.shutil, "copytree", lambda source, target, **o: _copy(copied, real, source, target, **o)
+    )
+    with pytest.raises(OSError, match="No space left"):
+        merge_runs([two / "a", two / "b"], two / "c")
+    assert RunsReader(two / "c").read().runs == ()
+    assert not list((two / "c").glob(".merge.*"))
+
+
+def _copy(copied, real, source, target, **options):
+    copied.append(source)
+    if len(copied) == 4:
+        raise OSError(28, "No space left on device")
+    return real(source, target, **options)
