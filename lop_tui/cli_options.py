@@ -22,7 +22,8 @@ class _Command(TyperCommand):
             if times > 1 and not ctx.resilient_parsing and _is_for_once(option):
                 name = max(option.opts, key=len)
                 either = f"{name} or {option.secondary_opts[0]}" if option.opts and option.secondary_opts else name
-                raise UserError(f"{self.name}: {either} is given {times} times; give it once")
+                several = "; lop merge copies runs of several directories into one" if name == "--runs-dir" else ""
+                raise UserError(f"{self.name}: {either} is given {times} times; give it once{several}")
         return super().parse_args(ctx, args)
 
 

@@ -13,6 +13,7 @@ from lop_engine.locks import hold
 from lop_engine.rundir import RunDir, find_runs, write_json
 from lop_engine.runs import RunsReader
 from tests.cli.test_views import lop
+from tests.cli.test_views import refused as refused_command
 from tests.helpers import make_run
 
 
@@ -75,7 +76,7 @@ def test_a_differing_configuration_is_refused_with_key_and_values(two):
 def test_different_code_is_refused(two):
     run = make_run(two / "b", "cbp", 2)
     write_json(run.run_json, json.loads(run.run_json.read_text()) | {"code": {"numerics": 99}})
-    refused(two, "a/cbp/default/seed_000", "b/cbp/default/seed_002", "different code (lop itself)")
+    refused(two, "a/cbp/default/seed_000", "b/cbp/default/seed_002", "different code (lop's own numerics)")
 
 
 @pytest.mark.parametrize("state", ["running", "queued"])
@@ -100,6 +101,11 @@ def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
     monkeypatch.setattr(merging, "hold", lambda run_dir: hold(run_dir, patience_s=0))
     with hold(RunDir(two / "b/bp/default/seed_002")):
         refused(two, "b/bp/default/seed_002".rpartition("/")[2], error=LaunchError)
+
+
+def test_several_directories_for_one_command_are_refused_with_the_way_to_merge(two, monkeypatch, capsys):
+    said = refused_command(monkeypatch, capsys, "list", "--runs-dir", two / "a", "--runs-dir", two / "b")
+    assert "--runs-dir is given 2 times; give it once; lop merge copies" in said
 
 
 def test_a_full_disk_leaves_nothing_behind(two, monkeypatch):
