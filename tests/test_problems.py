@@ -19,6 +19,8 @@ from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, seed_bytes_on_gpu
 from lop_engine.launch.slurm.images import has_images
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader
+from lop_engine.testing import check_component
+from lop_engine.testing.start import check_own_components
 from tests.helpers import ROOT, append_tasks, make_run
 from tests.methods import settings_of
 
@@ -152,3 +154,14 @@ def test_a_plan_says_that_it_does_not_know_the_memory_of_a_seed(toys, monkeypatc
     assert "the memory of a seed is unknown (problem toy_regression, network mlp)" in resources.note
     known = Spec(**{"step_size": 0.01, "num_tasks": 2, "num_showings": 3, "agent": "bp", "train_images": 600})
     assert decide_resources([known] * 100, "auto", None, None).note == ""
+
+
+@pytest.mark.parametrize("name", ["TOY_REGRESSION", "TOY_STREAM", "TOY_RMSE", "TOY_DECAY"])
+def test_components_of_a_package_keep_the_rules(toys, name):
+    settings = {"network": "mlp"} if name == "TOY_DECAY" else {"toy_examples": 20}
+    check_component(getattr(toys, name), **({"problem": "toy_regression"} if name == "TOY_RMSE" else {}) | settings)
+
+
+def test_a_run_of_a_package_s_components_passes_the_check_at_its_start(toys):
+    check_own_components(toy_spec(agent="toy_decay"))
+    check_own_components(toy_spec("toy_stream", agent="cbp"))
