@@ -19,8 +19,7 @@ from lop_engine import NUMERICS
 from lop_engine.code import import_file, own_descriptions
 from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.experiment.component_files import describe_files, register
-from lop_engine.experiment.components import Component
-from lop_engine.experiment.registry import METRICS, known_kind
+from lop_engine.experiment.registry import known_kind
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.files import source_checksum
@@ -51,11 +50,7 @@ class CodeFile:
 
 def files_of(spec: Spec) -> Files:
     """What run.json says of the files of a spec's components."""
-    components: list[Component] = [
-        *spec.parts,
-        *(METRICS[name] for name in (*spec.metrics, spec.parts.problem.headline)),
-    ]
-    groups = dict.fromkeys(one.modules for one in components if one.modules)
+    groups = dict.fromkeys(one.modules for one in spec.components if one.modules)
     return [[{"path": module.path, "sha256": module.sha256} for module in group] for group in groups]
 
 

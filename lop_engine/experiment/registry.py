@@ -156,6 +156,11 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 """By the key that chooses a component of the kind."""
 
 
+def is_own(component: Component) -> bool:
+    """Whether a component is a user's own: of a file, or of an installed package."""
+    return component.name not in known_kind(component).built_in
+
+
 def known_kind(component: Component) -> Registry[Any]:
     """The registry of a component's kind."""
     return REGISTRIES[component.key]

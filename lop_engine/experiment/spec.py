@@ -243,6 +243,11 @@ class Spec:
         return self.parts.method.name
 
     @property
+    def components(self) -> tuple[Component, ...]:
+        """Its parts, the metrics that are recorded, and its problem's headline."""
+        return (*self.parts, *(METRICS[name] for name in dict.fromkeys((*self.metrics, self.parts.problem.headline))))
+
+    @property
     def num_hidden(self) -> int:
         """Hidden layers of the network."""
         return count_of(self.parts.network.num_hidden, self._fields[2])

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from lop_engine.errors import RuleError
-from lop_engine.experiment.components import Component
-from lop_engine.experiment.registry import METRICS, known_kind
+from lop_engine.experiment.components import Metric
+from lop_engine.experiment.registry import is_own
 from lop_engine.experiment.spec import Spec
 from lop_engine.run_files import log
 from lop_engine.testing.subject import SMALL, Subject
@@ -50,8 +50,8 @@ def _subjects(whole: Spec) -> Iterator[Subject]:
     for one, chosen in ((problem, plain), (network, plain), (method, spec)):
         if is_own(one):
             yield Subject(one, chosen)
-    for metric in (METRICS[name] for name in dict.fromkeys((*spec.metrics, problem.headline))):
-        if is_own(metric) and spec.measures(metric):
+    for metric in spec.components:
+        if isinstance(metric, Metric) and is_own(metric) and spec.measures(metric):
             yield Subject(metric, spec)
 
 
@@ -60,11 +60,6 @@ def _smaller(spec: Spec) -> Spec:
     fields = {} if is_own(spec.parts.network) else spec.parts.network.fields.model_fields
     sizes = {key: min(SMALL[key], getattr(spec, key)) for key in ("width", "num_features") if key in fields}
     return spec.with_changes(**sizes) if sizes else spec
-
-
-def is_own(component: Component) -> bool:
-    """Whether a component is a user's own: of a file, or of an installed package."""
-    return component.name not in known_kind(component).built_in
 
 
 @contextmanager

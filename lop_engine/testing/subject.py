@@ -3,7 +3,7 @@
 import inspect
 import linecache
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,6 @@ class Subject:
 
     component: Component
     spec: Spec
-    aside: frozenset[str] = field(default=frozenset())
-    """Attributes whose values depend on the clock, which no rule is about."""
 
     @property
     def file(self) -> Path | None:

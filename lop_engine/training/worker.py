@@ -25,7 +25,7 @@ import psutil
 from lop_engine.code import place_in_own_file
 from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, StoreError, UserError, in_one_line, memory_error
-from lop_engine.experiment.registry import execute_installed
+from lop_engine.experiment.registry import execute_installed, is_own
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.files import together
 from lop_engine.locks import (
@@ -91,13 +91,15 @@ class Worker:
             import torch  # takes seconds: the status says "running" before
 
             from lop_engine.device import prepare_device
-            from lop_engine.testing.start import check_own_components
             from lop_engine.training.stack import train_runs
 
             device = torch.device(self.device)
             torch.set_num_threads(self.threads)
             prepare_device(device)
-            check_own_components(self.spec)
+            if any(map(is_own, self.spec.components)):
+                from lop_engine.testing.start import check_own_components
+
+                check_own_components(self.spec)
             runs = [run for run in self.runs if not run.has_left]
             train_runs(self.spec, runs, device, lambda: self._stop_requested, self.cuda_graphs)
             if self._errors:
