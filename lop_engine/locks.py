@@ -78,6 +78,17 @@ def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], Non
         yield _let_go
 
 
+def is_free(run_dir: RunDir) -> bool:
+    """Whether nobody holds a run's lock now; False where the file system has no locks."""
+    try:
+        fd = _acquire(run_dir, time.monotonic())
+    except LaunchError:
+        return False
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
+
+
 def other_launcher(status: RunStatus) -> Process | None:
     """The other live process that has queued this run; None if this process has, or none.
 

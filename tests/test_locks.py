@@ -16,6 +16,7 @@ import pytest
 
 from lop_engine import locks, run_files
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.launch import stop
 from lop_engine.locks import LockedError, hold, hold_together
 from lop_engine.processes import start_of
 from lop_engine.records import RunStatus
@@ -149,6 +150,14 @@ def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):
     ours.dir.write_status(replace(ours.dir.read_status(), state="stopped"))
     assert ours.beat()
     assert ours.dir.read_status().state == "running"
+
+
+def test_a_mark_that_was_written_over_a_run_s_last_status_counts_as_its_end(tmp_path):
+    run_dir = make_run(tmp_path, "bp", state="stopped")
+    run_dir.write_status(replace(run_dir.read_status(), note=stop._ASKED))
+    with hold(run_dir):  # its worker is at it
+        assert stop.wait_for_status([run_dir], -1.9) == [run_dir]
+    assert stop.wait_for_status([run_dir]) == []
 
 
 def test_the_holder_is_named(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.slurm.submission import cancel
-from lop_engine.locks import hold
+from lop_engine.locks import hold, is_free
 from lop_engine.records import RunStatus
 from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
 from lop_engine.runs import RunView
@@ -115,7 +115,8 @@ def _mark(run_dir: RunDir) -> bool:
         status = run_dir.read_status()
         if status.state == "running":
             run_dir.write_status(replace(status, state="stopped", note=_ASKED))
-        return status.state == "running" or status.note == _ASKED
+        # A worker that ended the run just before the mark was written has given back its lock.
+        return status.state == "running" or (status.note == _ASKED and not is_free(run_dir))
     return True
 
 
