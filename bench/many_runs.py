@@ -2,7 +2,7 @@
 
 A real worker, in this process, trains runs of the smallest MLP with all metrics but the curvature. What it spends on
 each kind of file is timed while it trains, and given as a share of its time: such ratios hold on a busy machine, where
-single times do not. Last, all runs together with the same number of runs in a stack of one.
+single times do not.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.growing import TINY
+from lop_engine import files
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
@@ -107,7 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 60, 1000], help="in the worker")
     parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--at-once", type=int, default=files.MOST_AT_ONCE, help="checkpoints that wait for the disk")
     given = parser.parse_args()
+    files.MOST_AT_ONCE = given.at_once
     allow_more_open_files()
     table = Table(title=f"a worker of many runs, {given.tasks} tasks; at most {MOST_OPEN} record files stay open")
     headings = [*(f"{kind}, % of the time" for kind in KINDS), "us a document", "us a heartbeat", "ms a checkpoint"]
