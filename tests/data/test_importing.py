@@ -585,3 +585,39 @@ def test_a_note_where_nobody_would_notice_other_images(tmp_path):
     source = make_source(tmp_path, "npy", make_images())
     spec = Spec(agent="bp", step_size=0.1, num_tasks=1, num_showings=1, dataset=str(source))
     assert any("was not imported" in note for note in resolve_runs([Run("bp", "default", 0, spec)]).notes)
+
+
+def write_cifar_100(folder: Path) -> np.ndarray:
+    """CIFAR-100 as Python reads it, small: two classes, five images of each to train and two to test."""
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (14, 3072), dtype=np.uint8)
+    for name, rows in (("train", images[:10]), ("test", images[10:])):
+        labels = [index % 2 for index in range(len(rows))]
+        content = {b"data": rows, b"fine_labels": labels, b"coarse_labels": [0] * len(rows), b"filenames": [b"x"]}
+        (folder / name).write_bytes(pickle.dumps(content, 2))
+    names = {b"fine_label_names": [b"whale", b"apple"], b"coarse_label_names": [b"things"]}
+    (folder / "meta").write_bytes(pickle.dumps(names, 2))
+    return images
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_cifar_100_is_imported_by_its_fine_labels(tmp_path, target, part):
+    images = write_cifar_100(tmp_path / "cifar-100-python")
+    manifest, _ = bring_in(tmp_path / "cifar-100-python" / part, target)
+    assert [(one.name, one.images) for one in manifest.classes] == [("apple", 5), ("whale", 5)]
+    whales = np.load(target / "classes/1.npy")
+    assert (whales == images[0:10:2].reshape(-1, 3, 32, 32)).all()
+    manifest, _ = bring_in(tmp_path / "cifar-100-python" / part, tmp_path / "more", with_val=True)
+    assert [one.images for one in manifest.classes] == [7, 7]
+
+
+def test_what_is_found_but_cannot_be_imported_is_named(tmp_path, target):
+    (tmp_path / "outer").mkdir()
+    inner = make_source(tmp_path / "outer", "batches", make_images())
+    assert f"its images are in a folder inside; did you mean {inner}?" in refusal(tmp_path / "outer", target)
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val/val_data").write_bytes(b"")
+    assert "validation images only" in refusal(tmp_path / "val", target)
+    for name in ("Imagenet32_train.zip", "cifar-100-python.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+        assert "an archive; unpack it" in refusal(tmp_path / name, target)

@@ -26,6 +26,9 @@ __all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source",
 #: By name: the module that knows the form. The first that recognises a source gets it.
 FORMATS = {"npy": class_files, "batches": batches, "parquet": parquet, "folder": image_folder}
 
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z")
+_MOST_FOLDERS = 100
+
 Report = Callable[[str, int, int], None]
 """What is being done, units done, units in all."""
 
@@ -64,12 +67,30 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             hint = did_you_mean(options.format, FORMATS)
             raise DataError(f'--format "{options.format}": choose one of {", ".join(FORMATS)}{hint}')
         return FORMATS[options.format].open_source(path, options)
-    for module in FORMATS.values():
+    for name, module in FORMATS.items():
+        if name == "folder" and (inner := _folder_inside(path)):
+            raise DataError(f"{path}: its images are in a folder inside; did you mean {inner}?")
         if module.recognises(path):
             return module.open_source(path, options)
-    raise DataError(
-        f"{path}: no form of images that is known: classes/0.npy ... (npy), train_data_batch_1 ... (batches), "
-        "*.parquet (parquet) or one folder of image files a class (folder)"
+    raise DataError(f"{path}: {_what_it_is(path)}")
+
+
+def _folder_inside(path: Path) -> Path | None:
+    """The first folder in `path` that holds images in a form other than a folder a class; None if there is none."""
+    folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
+    forms = [module for name, module in FORMATS.items() if name != "folder"]
+    return next((one for one in folders[:_MOST_FOLDERS] if any(form.recognises(one) for form in forms)), None)
+
+
+def _what_it_is(path: Path) -> str:
+    """Why a source in no known form cannot be imported, and what to do."""
+    if path.is_file() and path.name.lower().endswith(_ARCHIVES):
+        return "an archive; unpack it, then import the folder that it holds"
+    if batches.has_only_validation(path):
+        return "validation images only; import the folder of train_data_batch_1 ... (Imagenet32_train)"
+    return (
+        "no form of images that is known: classes/0.npy ... (npy), train_data_batch_1 ... or CIFAR-100's train "
+        "(batches), *.parquet (parquet) or one folder of image files a class (folder)"
     )
 
 

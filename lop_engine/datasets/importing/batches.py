@@ -1,7 +1,8 @@
 """Downsampled ImageNet at 32x32 (Chrabaszcz et al. 2017): ``train_data_batch_1`` ... as pickles or ``.npz``.
 
 A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in an order
-of their own. CIFAR-10's batches have the same form. ``map_clsloc.txt``, if it lies beside, says what the labels mean.
+of their own. CIFAR-10's batches have the same form, and so has CIFAR-100's ``train``, whose labels are ``fine_labels``.
+``map_clsloc.txt`` or CIFAR's ``meta``, if it lies beside, says what the labels mean.
 """
 
 import os
@@ -24,7 +25,9 @@ from lop_engine.errors import DataError
 
 _TRAIN = re.compile(r"(?:train_)?data_batch_?([0-9]{0,4})(?:\.npz|\.pickle|\.pkl)?")
 _VAL = re.compile(r"(?:val_data|test_batch)(?:\.npz|\.pickle|\.pkl)?")
-_MAP = "map_clsloc.txt"
+_MAP, _META = "map_clsloc.txt", "meta"
+_CIFAR_100 = {_TRAIN: "train", _VAL: "test"}
+"""CIFAR-100's two files; ``meta`` lies beside them."""
 _PIXELS = int(np.prod(IMAGE_SHAPE))
 #: Images read in one piece: 12 MB.
 _BLOCK = 4096
@@ -53,8 +56,15 @@ def open_source(path: Path, options: ImportOptions) -> "Batches":
     return Batches(files)
 
 
+def has_only_validation(path: Path) -> bool:
+    return not _batch_files(path, _TRAIN) and bool(_batch_files(path, _VAL))
+
+
 def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
     """The batches at `path` (a folder, or one of them), in the order of their numbers."""
+    place, of_cifar = (path, path / _CIFAR_100[pattern]) if path.is_dir() else (path.parent, path)
+    if of_cifar.name == _CIFAR_100[pattern] and of_cifar.is_file() and (place / _META).is_file():
+        return [of_cifar]
     if not path.is_dir():
         return [path] if pattern.fullmatch(path.name) else []
     found = [file for file in path.iterdir() if pattern.fullmatch(file.name)]
@@ -75,6 +85,8 @@ class Batches:
         self._labels: set[int] = set()
 
     def names(self) -> dict[int, str]:
+        if self._files[0].name == _CIFAR_100[_TRAIN]:
+            return _fine_names(self._files[0].with_name(_META))
         path = self._files[0].with_name(_MAP)
         return read_names(path, sorted(self._labels)) if os.path.lexists(path) else {}
 
@@ -116,9 +128,19 @@ def _read_pickle(path: Path) -> Iterator[_Content]:
         raise DataError(f'{path}: holds no array "data"')
     _check_rows(path, data.shape, data.dtype)
     try:
-        yield _labels(content.get("labels")), data.shape[0], data.blocks(_BLOCK)
+        yield _labels(content.get("labels", content.get("fine_labels"))), data.shape[0], data.blocks(_BLOCK)
     except (ValueError, TypeError, OverflowError, EOFError) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _fine_names(path: Path) -> dict[int, str]:
+    """The names of CIFAR-100's classes. Raises DataError."""
+    raw = safe_pickle.load(path)
+    content = raw if isinstance(raw, dict) else {}
+    names = content.get("fine_label_names", content.get(b"fine_label_names"))
+    if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
+        raise DataError(f'{path}: holds no list of names "fine_label_names"')
+    return {label: name.decode("latin1") if isinstance(name, bytes) else name for label, name in enumerate(names)}
 
 
 def _labels(raw: Any) -> np.ndarray:
