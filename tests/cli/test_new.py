@@ -101,3 +101,16 @@ def test_names_of_any_kind_become_a_class(name, class_name, new):
     assert new("method", name)[0] == 0
     assert f"class {class_name}(Method):" in Path(f"{name}.py").read_text()
     compile(Path(f"{name}.py").read_text(), name, "exec")
+
+
+def test_without_pytest_the_test_is_run_as_a_script(new, monkeypatch):
+    monkeypatch.setattr("lop_tui.commands.new.find_spec", lambda name: None)
+    status, said = new("metric", "mine")
+    assert status == 0
+    [line] = [line for line in said.splitlines() if "test_mine.py " in line and "wrote" not in line]
+    command = line.split("  ")[1].split()
+    assert command[-1] == "test_mine.py"
+    assert "pytest" not in command
+    blocked = "import sys, runpy; sys.modules['pytest'] = None; runpy.run_path('test_mine.py', run_name='__main__')"
+    check = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=False)
+    assert check.stdout == "mine: passed\n", check.stderr
