@@ -467,3 +467,22 @@ def test_nan_stays_nan_in_a_pickle(tmp_path):
     array = np.array([[math.nan, 1.0]], np.float32)
     loaded = pickle.loads(tensors.dump({"x": array}))["x"]
     assert np.array_equal(loaded.numpy(), array, equal_nan=True)
+
+
+def test_a_result_may_have_the_suffix_of_a_pickle(tmp_path):
+    reference_result(random_tables(0), tmp_path / "results/bp/0/0.pkl")
+    reference_result(random_tables(1), tmp_path / "results/bp/0/1")
+    assert [run.name for run in bring_in(tmp_path / "results", tmp_path / "runs")] == [
+        "bp/default/seed_000",
+        "bp/default/seed_001",
+    ]
+
+
+def test_a_result_of_another_problem_is_refused_by_its_keys(tmp_path):
+    """The keys of the reference's permuted MNIST, which has effective ranks too."""
+    keys = ("accuracies", "weight_mag_sum", "ranks", "effective_ranks", "approximate_ranks", "dead_neurons")
+    path = tmp_path / "results/bp/0/0"
+    reference_result({key: np.random.default_rng(0).random((6, 3)) for key in keys}, path)
+    with pytest.raises(DataError, match=r"effective_ranks.*but neither train_accuracies nor test_accuracies"):
+        bring_in(tmp_path / "results", tmp_path / "runs")
+    assert not (tmp_path / "runs/bp").exists()

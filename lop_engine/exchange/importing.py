@@ -14,6 +14,7 @@ from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
 from lop_engine.exchange import tensors
 from lop_engine.exchange.places import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
+from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import method_name
@@ -24,6 +25,8 @@ from lop_engine.store import TableWriter
 
 _LARGEST_BYTES = 2**30
 _MOST_VALUES = 10**8
+_OF_EVERY_RESULT = {"train_accuracy", "test_accuracy"}
+_SUFFIXES = (".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -128,15 +131,20 @@ def _refuse_existing(run_dir: RunDir) -> None:
 
 
 def _number_files(directory: Path, name: str) -> list[ResultFile]:
-    """The files below `directory` whose path is two numbers, in their order."""
+    """The files below `directory` whose path is two numbers, perhaps with the suffix of a pickle, in their order."""
     files = [
-        ResultFile(path, name, int(path.parent.name), int(path.name))
+        ResultFile(path, name, int(path.parent.name), int(_number(path)))
         for path in directory.glob("*/*")
-        if _is_number(path.name) and _is_number(path.parent.name) and path.is_file()
+        if _is_number(_number(path)) and _is_number(path.parent.name) and path.is_file()
     ]
     ordered = sorted(files, key=lambda file: (file.index, file.seed))
     is_single = len({file.index for file in files}) == 1
     return ordered if is_single else [replace(file, setting=f"setting={file.index}") for file in ordered]
+
+
+def _number(path: Path) -> str:
+    """The name of a file without the suffix that some give to pickles."""
+    return path.stem if path.suffix in _SUFFIXES else path.name
 
 
 def _is_number(name: str) -> bool:
@@ -206,6 +214,11 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     found = {metric: _array(raw[key]) for metric, key in KEYS.items() if key in raw}
     if not found:
         raise DataError(f"{path}: holds none of {', '.join(KEYS.values())}")
+    if not found.keys() & _OF_EVERY_RESULT:
+        raise DataError(
+            f"{path}: holds {', '.join(map(str, list(raw)[:8]))}, but neither train_accuracies nor test_accuracies: "
+            f"it is of another problem than {CONTINUAL_IMAGENET.title}, the only one whose results can be imported"
+        )
     shapes = {array.shape if array is not None else None for array in found.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or shape is None or len(shape) != 2 or not 0 < shape[0] * shape[1] < _MOST_VALUES:
