@@ -35,7 +35,7 @@ def training(runs_dir: Path) -> Iterator[None]:
     """Training in the background."""
     configs = [f"cfg/demo/{method}.json" for method in METHODS]
     command = [sys.executable, "-m", "lop_tui", "run", *configs, "--seeds", "3", "--runs-dir", str(runs_dir)]
-    command += ["--set", f"num_tasks={NUM_TASKS}", "--workers", "2", "--seeds-per-worker", "3"]
+    command += ["--set", f"num_tasks={NUM_TASKS}", "--workers", "2", "--runs-per-worker", "3"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as launcher:
         try:
             while not list(runs_dir.glob("*/*/*/tasks.json")):

@@ -55,9 +55,11 @@ class RunStatus:
     heartbeat_at: float | None = None
     heartbeat_every_s: float = 2.0
     epochs_per_s: float | None = None
-    """Recent speed: epochs of this run (all its seeds advance together) per second."""
+    """Recent speed: epochs of this run (all of a stack advance together) per second."""
+    log_of: str | None = None
+    """The run of this experiment whose directory holds the worker's log: ``setting/seed_007``; None for its own."""
     stack: list[int] = field(default_factory=list)
-    """Seeds that train in the same worker, this one included."""
+    """Of a status from before `log_of`: seeds of this setting that trained in the same worker."""
     error: str | None = None
     note: str | None = None
     """What a person should know of a run that goes on all the same."""

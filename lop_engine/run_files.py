@@ -36,7 +36,7 @@ class RunFiles:
         self.has_left = False
         """Whether it has ended while others of its stack may train on."""
         self._give_back = give_back
-        self.seed = run_dir.seed
+        self.seed, self.label = run_dir.seed, f"seed {run_dir.seed}"
         self.status: RunStatus = run_dir.read_status()
         self._tables: dict[str, TableWriter] = {}
         self._status_lock = threading.Lock()

@@ -29,6 +29,7 @@ OVERDUE_S = 120
 
 _MOST_BYTES = 2**24
 _SEED = re.compile(r"seed_([0-9]{1,9})")
+_LOG_OF = re.compile(r"[^/]+/seed_[0-9]{1,9}")
 _STATUS = TypeAdapter(RunStatus)
 
 
@@ -99,7 +100,9 @@ class RunDir:
         return self.path / "worker.log"
 
     def worker_log(self, status: RunStatus) -> Path:
-        """The log of the worker that trains this run: it lies with the first seed of its stack."""
+        """The log of the worker that trains this run: it lies with the first run of its stack."""
+        if status.log_of and _LOG_OF.fullmatch(status.log_of):
+            return self.path.parents[1] / status.log_of / self.log.name
         first = status.stack[0] if status.stack else self.seed
         return self.path.with_name(f"seed_{first:03d}") / self.log.name
 

@@ -20,7 +20,7 @@ from lop_tui.cli_options import (
     Launcher,
     Retries,
     RunsDir,
-    SeedsPerWorker,
+    RunsPerWorker,
     Selectors,
     Slurm,
     Stage,
@@ -58,7 +58,7 @@ def run(
     ] = None,
     device: Device = "auto",
     workers: Workers = None,
-    seeds_per_worker: SeedsPerWorker = None,
+    runs_per_worker: RunsPerWorker = None,
     retries: Retries = 1,
     launcher: Launcher = None,
     slurm: Slurm = None,
@@ -94,7 +94,7 @@ def run(
         data,
         device,
         workers,
-        seeds_per_worker,
+        runs_per_worker,
         retries,
         overrides or [],
         watch,
@@ -174,7 +174,7 @@ def resume(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     device: Device = "auto",
     workers: Workers = None,
-    seeds_per_worker: SeedsPerWorker = None,
+    runs_per_worker: RunsPerWorker = None,
     retries: Retries = 1,
     launcher: Launcher = None,
     slurm: Slurm = None,
@@ -191,7 +191,7 @@ def resume(
 
     launching = Launching.typed(launcher, slurm, stage)
     code = code_choice(accept_code_change, use_stored_code)
-    means = Means(device, workers, seeds_per_worker, retries, watch, detach, launching, code)
+    means = Means(device, workers, runs_per_worker, retries, watch, detach, launching, code)
     raise typer.Exit(resume_runs(runs_dir, runs or [], means))
 
 
@@ -257,7 +257,9 @@ def bench(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PART", help="steps, workers, metrics, upkeep, memory or hours; repeatable.", show_default=False
+            metavar="PART",
+            help="steps, workers, stacks, metrics, upkeep, memory or hours; repeatable.",
+            show_default=False,
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each measurement is taken.")] = 7,

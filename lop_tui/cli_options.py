@@ -47,11 +47,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
 ]
-SeedsPerWorker = Annotated[
+RunsPerWorker = Annotated[
     int | None,
     typer.Option(
+        "--runs-per-worker",
+        "--seeds-per-worker",
         min=1,
-        help="Seeds a worker trains at once; 1 or 2 on a CPU, all that fit on a GPU by default.",
+        help="Runs that a worker trains in step, seeds and settings; by default as many as pay (docs/performance.md).",
         show_default=False,
     ),
 ]

@@ -1,5 +1,7 @@
 """Who trains what where."""
 
+from pathlib import Path
+
 import pytest
 
 from lop_engine import doctor
@@ -7,6 +9,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Resources, decide_resources, devices, local, plan, plan_runs
 from lop_engine.launch.devices import Gpus, find_gpus
+from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.rundir import RunDir
 from lop_tui.commands.run import describe
 
@@ -32,7 +35,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("num_runs", "workers", "seeds_per_worker", "expected"),
+    ("num_runs", "workers", "runs_per_worker", "expected"),
     [
         (1, None, None, (1, 4, 1)),
         (2, None, None, (2, 2, 1)),
@@ -46,10 +49,10 @@ def machine(monkeypatch):
     ],
 )
 def test_a_cpu_has_a_worker_a_core_and_no_more_threads_than_cores(
-    machine, num_runs, workers, seeds_per_worker, expected
+    machine, num_runs, workers, runs_per_worker, expected
 ):
-    resources = decide_resources(specs(num_runs), "auto", workers, seeds_per_worker)
-    assert (resources.workers, resources.threads, resources.seeds_per_worker) == expected
+    resources = decide_resources(specs(num_runs), "auto", workers, runs_per_worker)
+    assert (resources.workers, resources.threads, resources.runs_per_worker) == expected
     assert set(resources.devices) == {"cpu"}
 
 
@@ -57,20 +60,20 @@ def test_a_gpu_takes_the_largest_stack_that_fits(machine):
     machine(6 * GIB)
     resources = decide_resources(specs(30), "auto", None, None)
     assert resources.devices == ["cuda:0"]
-    assert 1 < resources.seeds_per_worker < 30
+    assert 1 < resources.runs_per_worker < 30
     wider = decide_resources(specs(30, width=2.0), "auto", None, None)
     fewer_images = decide_resources(specs(30, train_images=50), "auto", None, None)
-    assert wider.seeds_per_worker < resources.seeds_per_worker < fewer_images.seeds_per_worker
+    assert wider.runs_per_worker < resources.runs_per_worker < fewer_images.runs_per_worker
     machine(80 * GIB, 40 * GIB)
     resources = decide_resources(specs(30), "auto", None, None)
     assert resources.devices == ["cuda:0", "cuda:1"]
-    assert resources.seeds_per_worker == 15
-    assert decide_resources(specs(30), "cuda:0", None, None).seeds_per_worker == 30
+    assert resources.runs_per_worker == 15
+    assert decide_resources(specs(30), "cuda:0", None, None).runs_per_worker == 30
     machine(8 * GIB)
-    alone = decide_resources(specs(60), "auto", None, None).seeds_per_worker
-    assert 1 <= decide_resources(specs(60), "auto", 2, None).seeds_per_worker < alone / 2
+    alone = decide_resources(specs(60), "auto", None, None).runs_per_worker
+    assert 1 <= decide_resources(specs(60), "auto", 2, None).runs_per_worker < alone / 2
     machine(GIB // 2)
-    assert decide_resources(specs(30), "auto", None, None).seeds_per_worker == 1
+    assert decide_resources(specs(30), "auto", None, None).runs_per_worker == 1
 
 
 def test_the_device_can_be_chosen(machine):
@@ -89,8 +92,8 @@ def test_a_device_that_does_not_exist_is_refused(machine, device):
 
 
 def several(num_settings: int, seeds_each: int) -> list[Spec]:
-    """Specs of a sweep over step sizes."""
-    return [spec for index in range(num_settings) for spec in specs(seeds_each, step_size=0.001 * (index + 1))]
+    """Specs of settings that cannot share a stack."""
+    return [spec for index in range(num_settings) for spec in specs(seeds_each, mini_batch_size=90 + index)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +114,7 @@ def test_settings_share_a_gpu_so_that_all_advance(machine, monkeypatch, gpus_gib
     monkeypatch.setattr(plan, "num_cores", lambda: cores)
     machine(*(size * GIB for size in gpus_gib))
     resources = decide_resources(several(settings, seeds), "auto", None, None)
-    assert (resources.devices, resources.seeds_per_worker, resources.threads) == expected
+    assert (resources.devices, resources.runs_per_worker, resources.threads) == expected
 
 
 @pytest.mark.parametrize("gib", [2, 5, 8, 12, 16, 24, 40])
@@ -119,21 +122,19 @@ def test_settings_share_a_gpu_so_that_all_advance(machine, monkeypatch, gpus_gib
 def test_workers_that_share_a_gpu_fit_into_its_memory(machine, gib, typed):
     machine(gib * GIB)
     runs = several(4, 30)
-    workers, seeds_per_worker = typed
-    resources = decide_resources(runs, "auto", workers, seeds_per_worker)
+    workers, runs_per_worker = typed
+    resources = decide_resources(runs, "auto", workers, runs_per_worker)
     assert resources.workers == (workers or resources.workers)
-    assert resources.seeds_per_worker == (seeds_per_worker or resources.seeds_per_worker)
-    taken = resources.workers * (
-        plan.WORKER_BYTES_ON_GPU + resources.seeds_per_worker * plan.seed_bytes_on_gpu(runs[0])
-    )
+    assert resources.runs_per_worker == (runs_per_worker or resources.runs_per_worker)
+    taken = resources.workers * (plan.WORKER_BYTES_ON_GPU + resources.runs_per_worker * plan.run_bytes_on_gpu(runs[0]))
     was_asked_for = workers is not None
-    assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.seeds_per_worker in (1, 5))
+    assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.runs_per_worker in (1, 5))
 
 
 def test_a_small_gpu_has_fewer_workers_rather_than_small_stacks(machine):
     machine(16 * GIB)
     resources = decide_resources(several(4, 30), "auto", None, None)
-    assert (resources.workers, resources.seeds_per_worker >= plan.EFFICIENT_STACK) == (3, True)
+    assert (resources.workers, resources.runs_per_worker >= plan.EFFICIENT_STACK) == (3, True)
 
 
 def test_every_setting_is_in_the_first_stacks_of_a_shared_gpu(machine, tmp_path):
@@ -269,3 +270,69 @@ def test_settings_take_turns_and_stacks_never_mix_them(tmp_path):
         ["bp/default/seed_002"],
         ["cbp/default/seed_002"],
     ]
+
+
+def sweep(dirs_in: Path, method: str = "bp", steps: int = 3, seeds: int = 4, **changes) -> dict[RunDir, Spec]:
+    """The runs of an experiment over step sizes, on a small network."""
+    small = {"agent": method, "network": "mlp", "num_hidden_layers": 1, "num_features": 2, "mini_batch_size": 1}
+    return {
+        RunDir(dirs_in / "sweep" / f"{method} {step}" / f"seed_{seed:03d}"): specs(
+            1, **small | {"step_size": 0.001 * (step + 1)} | changes
+        )[0]
+        for step in range(steps)
+        for seed in range(seeds)
+    }
+
+
+def cut_of(runs: dict[RunDir, Spec], *options) -> list[list[str]]:
+    resources = decide_resources(list(runs.values()), "cpu", *(options or (None, None)))
+    return [[f"{one.setting}/{one.seed}" for one in stack] for stack in plan_runs(list(runs), resources, runs).stacks]
+
+
+def test_a_sweep_of_a_small_network_is_one_stack_a_core(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "num_cores", lambda: 2)
+    monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 500)
+    stacks = cut_of(sweep(tmp_path))
+    assert [len(stack) for stack in stacks] == [6, 6]
+    assert stacks[0] == [f"bp 0/{seed}" for seed in range(4)] + ["bp 1/0", "bp 1/1"]
+    monkeypatch.setattr(plan, "num_cores", lambda: 1)
+    assert [len(stack) for stack in cut_of(sweep(tmp_path))] == [12]
+
+
+def test_settings_of_a_large_network_keep_to_themselves(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "num_cores", lambda: 2)
+    monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 1)
+    stacks = cut_of(sweep(tmp_path, seeds=2))
+    assert stacks == [[f"bp {step}/{seed}"] for seed in range(2) for step in range(3)]
+    assert cut_of(sweep(tmp_path, seeds=1, steps=4)) == [["bp 0/0", "bp 1/0"], ["bp 2/0", "bp 3/0"]]
+
+
+def test_methods_take_turns_and_never_share_a_stack(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "num_cores", lambda: 2)
+    monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 500)
+    stacks = cut_of(sweep(tmp_path) | sweep(tmp_path, "cbp"))
+    assert [{name.split()[0] for name in stack} for stack in stacks] == [{"bp"}, {"cbp"}]
+    assert [len(stack) for stack in stacks] == [12, 12]
+    assert [len(stack) for stack in cut_of(sweep(tmp_path) | sweep(tmp_path, "cbp"), None, 5)] == [5, 5, 5, 5, 2, 2]
+
+
+def test_what_is_measured_decides_the_size_of_a_stack(tmp_path):
+    [spec] = specs(1, network="linear")
+    assert best_size({1: 1.0, 10: 1.2, 100: 3.0, 1000: 28.0}) == 100
+    assert best_size({1: 1.0, 2: 2.0, 4: 4.1}) == 1
+    before = runs_that_pay(spec, tmp_path)
+    keep(spec, before + 41, tmp_path)
+    assert runs_that_pay(spec, tmp_path) == before + 41
+    assert runs_that_pay(spec.with_changes(mini_batch_size=3), tmp_path) != before + 41
+    (tmp_path / "stack_sizes.json").write_text("[1, {")
+    assert runs_that_pay(spec, tmp_path) == before
+
+
+def test_an_unmeasured_network_is_judged_by_its_weights():
+    def pays(**changes) -> int:
+        values = {"agent": "bp", "network": "mlp", "num_hidden_layers": 1, "mini_batch_size": 7} | changes
+        return runs_that_pay(specs(1, **values)[0])
+
+    assert pays(num_features=1) > pays(num_features=4) > pays(num_features=500) == 1
+    assert pays(num_features=1, mini_batch_size=1) > pays(num_features=1)
+    assert runs_that_pay(specs(1, width=0.125)[0]) == 1

@@ -15,7 +15,7 @@ from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import decide_resources, plan, resolve_runs
 from lop_engine.launch.devices import Gpus
-from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, seed_bytes_on_gpu
+from lop_engine.launch.plan import run_bytes_on_gpu
 from lop_engine.launch.slurm.images import has_images
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader
@@ -139,19 +139,19 @@ def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_
 
 
 def test_a_gpu_s_memory_is_planned_by_the_sizes_that_descriptions_say(toys, monkeypatch):
-    assert seed_bytes_on_gpu(toy_spec()) == 0
+    assert run_bytes_on_gpu(toy_spec()) == 0
     shaped = replace(toys.TOY_STREAM, shapes=lambda spec: ((spec.toy_inputs,), 2))
     monkeypatch.setitem(PROBLEMS._known, "toy_stream", shaped)
-    small, wide = (seed_bytes_on_gpu(toy_spec("toy_stream", num_features=units)) for units in (10, 1000))
+    small, wide = (run_bytes_on_gpu(toy_spec("toy_stream", num_features=units)) for units in (10, 1000))
     assert 0 < small < 2**20 < wide
     assert wide > 4 * 2 * 1000 * 1000  # its weights alone
 
 
-def test_a_plan_says_that_it_does_not_know_the_memory_of_a_seed(toys, monkeypatch):
+def test_a_plan_says_that_it_does_not_know_the_memory_of_a_run(toys, monkeypatch):
     monkeypatch.setattr(plan, "find_gpus", lambda: Gpus({"cuda:0": 2**36}))
     resources = decide_resources([toy_spec()] * 100, "auto", None, None)
-    assert resources.seeds_per_worker == MAX_SEEDS_ON_GPU
-    assert "the memory of a seed is unknown (problem toy_regression, network mlp)" in resources.note
+    assert resources.runs_per_worker == 100
+    assert "the memory of a run is unknown (problem toy_regression, network mlp)" in resources.note
     known = Spec(**{"step_size": 0.01, "num_tasks": 2, "num_showings": 3, "agent": "bp", "train_images": 600})
     assert decide_resources([known] * 100, "auto", None, None).note == ""
 

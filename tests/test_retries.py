@@ -26,9 +26,9 @@ def queue(runs_dir: Path, num_seeds: int, **changes) -> list[RunDir]:
     return prepare_run_dirs(runs_dir, runs).to_train
 
 
-def train(run_dirs: list[RunDir], seeds_per_worker: int, retries: int = 0) -> list[str]:
+def train(run_dirs: list[RunDir], runs_per_worker: int, retries: int = 0) -> list[str]:
     """Train with one worker at a time; return what the launcher reported."""
-    launcher = LocalLauncher(plan_runs(run_dirs, Resources(["cpu"], 1, seeds_per_worker)), retries)
+    launcher = LocalLauncher(plan_runs(run_dirs, Resources(["cpu"], 1, runs_per_worker)), retries)
     deadline, reports = time.monotonic() + 280, []
     while launcher.active:
         launcher.poll()
@@ -50,7 +50,7 @@ def test_where_no_graph_can_be_captured_runs_train_without_and_say_so(workers, t
     )
     for run_dir in dirs:
         status = run_dir.read_status()
-        assert (status.state, status.error, status.stack) == ("finished", None, [0, 1])
+        assert (status.state, status.error, status.log_of) == ("finished", None, "default/seed_000")
         assert status.note.startswith("trained without CUDA graphs, which is slower: the training step cannot")
         assert len(read_table(run_dir.tasks_json)) == 2
 
@@ -64,7 +64,7 @@ def test_seeds_that_do_not_fit_together_train_in_smaller_stacks(workers, tmp_pat
         "retrying with 2 and 1 per worker",
     ]
     statuses = [run_dir.read_status() for run_dir in dirs]
-    assert [status.stack for status in statuses] == [[0, 1], [0, 1], [2]]
+    assert [status.log_of for status in statuses] == ["default/seed_000"] * 2 + ["default/seed_002"]
     for run_dir, status in zip(dirs, statuses, strict=True):
         assert (status.state, status.error) == ("finished", None)
         assert "without CUDA graphs" in status.note  # of the first stack: those it was cut into need not ask again
@@ -78,7 +78,7 @@ def test_a_single_seed_that_does_not_fit_fails_at_once_with_what_to_do(workers, 
     [report] = train([run_dir], 1, retries=3)
     status = run_dir.read_status()
     assert status.state == "failed"
-    assert "out of memory with a single seed (tried to allocate 20.00 MiB)" in status.error
+    assert "out of memory with a single run (tried to allocate 20.00 MiB)" in status.error
     assert report == f"cbp/default/seed_000 failed: {status.error}"
 
 

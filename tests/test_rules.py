@@ -163,6 +163,50 @@ def test_a_method_that_breaks_a_rule_is_named_with_the_rule(wrong):
     assert "; " in said.partition(expected)[2], "says what to do"
 
 
+MIXING = """
+from pydantic import Field
+from lop_engine.experiment.fields import Fields, PerRun
+from lop_engine.methods.runs import like
+
+
+class Keys(Fields):
+    pull: PerRun = Field(0.1, ge=0)
+
+
+class Mine(Method):
+    def penalty(self, params):
+        penalty_S = sum(weight.square().flatten(1).sum(1) for weight in params.values())
+        return penalty_S * {pull}
+
+
+METHOD = describe.Method(name="mine", title="mine", fields=Keys, code=Mine, mixes_settings={mixes})
+"""
+OF_FIRST = "self.setup.runs.specs[0].own(Keys).pull"
+
+
+OF_EACH = "like(self.setup.own(Keys).pull, penalty_S)"
+
+
+@pytest.mark.parametrize(
+    ("pull", "expected"),
+    [
+        (OF_FIRST, "depends on the pull of the other runs in the stack"),
+        (f"({OF_EACH} * torch.ones(len(penalty_S))).mean()", "depends on the pull of the other runs in the stack"),
+        ("self.setup.spec.pull", "the runs of this stack differ in key pull; read it with Setup.own"),
+    ],
+)
+def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull, expected):
+    said = refused(MIXING.format(pull=pull, mixes=True), network="mlp")
+    assert "mine.py: Mine: " in said
+    assert expected in said
+
+
+@pytest.mark.parametrize(("pull", "mixes"), [(OF_EACH, True), (OF_FIRST, False), ("self.setup.spec.pull", False)])
+def test_a_method_mixes_settings_only_if_it_says_so(pull, mixes):
+    Path("mine.py").write_text(HEAD + MIXING.format(pull=pull, mixes=mixes))
+    check_file("mine.py", network="mlp")
+
+
 NETWORK = """
 class Mine(Network):
     def __init__(self, spec, input_shape, num_outputs):

@@ -23,7 +23,7 @@ from lop_engine.device import prepare_device
 from lop_engine.experiment import registry
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.spec import Precision, Spec
-from lop_engine.launch.plan import MAX_SEEDS_ON_GPU, WORKER_BYTES_ON_GPU, seed_bytes_on_gpu
+from lop_engine.launch.plan import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
 from lop_engine.networks import channels_last
 from lop_engine.precision import training_precision
 from lop_engine.problems import Task, build_problem
@@ -254,15 +254,19 @@ class Stack:
 
     def planned_bytes(self) -> int:
         """Memory that the launcher plans for a worker of this stack."""
-        return WORKER_BYTES_ON_GPU + self.num_seeds * seed_bytes_on_gpu(self.spec)
+        return WORKER_BYTES_ON_GPU + self.num_seeds * run_bytes_on_gpu(self.spec)
+
+
+LARGEST_STACK = 60
+"""Seeds that are tried at most."""
 
 
 def seeds_that_fit(spec: Spec, setup: Setup) -> int:
     """Return the largest stack that fits the card's free memory by the launcher's plan, at least 1."""
     if not setup.on_gpu:
-        return MAX_SEEDS_ON_GPU
+        return LARGEST_STACK
     free = torch.cuda.mem_get_info(setup.device)[0]
-    return max(1, min(MAX_SEEDS_ON_GPU, (free - WORKER_BYTES_ON_GPU) // seed_bytes_on_gpu(spec)))
+    return max(1, min(LARGEST_STACK, (free - WORKER_BYTES_ON_GPU) // run_bytes_on_gpu(spec)))
 
 
 _largest: dict[str, Task] = {}

@@ -127,7 +127,7 @@ class LopRun:
     def _where(self) -> Sequence[str]:
         # All seeds in one worker. On a CPU, a plan for two workers leaves this one half of the cores.
         workers, seeds = "1" if self.setup.on_gpu else "2", str(self.num_seeds)
-        device = ("--device", str(self.setup.device), "--workers", workers, "--seeds-per-worker", seeds)
+        device = ("--device", str(self.setup.device), "--workers", workers, "--runs-per-worker", seeds)
         return ("--runs-dir", str(self.runs_dir), *device)
 
     def _lop(self, *words: str) -> "subprocess.Popen[str]":

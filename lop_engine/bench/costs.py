@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lop_engine import __version__
 from lop_engine.bench.children import Children
 from lop_engine.experiment.registry import METRICS
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec
+from lop_engine.experiment.stacks import per_run_keys
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import Plan, Resources
 from lop_engine.rundir import RunDir
@@ -38,7 +39,6 @@ _FREE_KEYS = BOOKKEEPING_KEYS | {
     "num_showings",
     "metrics_every",
     "curvature_every",
-    "step_size",
     "class_order",
 }
 
@@ -127,7 +127,7 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
     with Children(resources.devices, resources.threads) as children:
         children.hello()
         start_s = time.perf_counter() - began
-        size = resources.seeds_per_worker
+        size = resources.size_of(spec)
 
         def seconds(job: str, **changes: object) -> float:
             children.make(job, job, spec.with_changes(**changes), size)
@@ -153,8 +153,10 @@ def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, 
 
 
 def _key(spec: Spec, resources: Resources) -> str:
-    what = {name: value for name, value in spec.to_dict().items() if name not in _FREE_KEYS}
-    where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), asdict(replace(resources, note=""))]
+    free = _FREE_KEYS | per_run_keys(spec)
+    what = {name: value for name, value in spec.to_dict().items() if name not in free}
+    workers = resources.devices, resources.threads, resources.size_of(spec)
+    where = [socket.gethostname(), os.cpu_count(), __version__, version("torch"), workers]
     return json.dumps([where, what], sort_keys=True)
 
 

@@ -119,10 +119,12 @@ class Jobs:
         return Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="lop-bench-")))
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        shape = (len(self.seeds), self.spec.mini_batch_size)
-        channels, *sides = build_problem(self.spec).input_shape
-        images = torch.randn(*shape, *sides, channels, device=self.device).permute(0, 1, 4, 2, 3)
-        return images, torch.randint(0, self.spec.num_classes, shape, device=self.device)
+        """The first of a task, made as in training."""
+        task = self._task()
+        rows_S1 = torch.arange(len(self.seeds), device=self.device).unsqueeze(1)
+        first_SB = torch.arange(self.spec.mini_batch_size, device=self.device).expand(len(self.seeds), -1)
+        first_SB = first_SB % task.train_targets.shape[1]
+        return task.train_inputs[rows_S1, first_SB], task.train_targets[rows_S1, first_SB]
 
     def _task(self) -> Task:
         return next(build_problem(self.spec).tasks(self.seeds, self.device))

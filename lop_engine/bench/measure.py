@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from lop_engine.bench.children import Children
 from lop_engine.bench.costs import measure_costs, plan_seconds
-from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Precision, Spec
-from lop_engine.launch import decide_resources, plan_runs
-from lop_engine.launch.plan import num_cores
+from lop_engine.launch import decide_resources, plan_runs, stack_sizes
+from lop_engine.launch.plan import num_cores, run_bytes_on_gpu
 from lop_engine.rundir import RunDir
 
 Report = dict[str, Any]
@@ -33,6 +35,9 @@ METHODS: dict[str, dict[str, object]] = {
 }
 STACKS = {"cpu": (1, 2, 4), "cuda": (1, 2, 5, 10, 30, 60)}
 _ON_GPU = ("bp", "snp", "cbp")
+_SYNTHETIC = {"dataset": "synthetic", "train_images": 600, "test_images": 100, "normalisation": "scaled"}
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+_TURN_MS, _LONGEST_MS = 200, 3000
 
 
 def paper_spec(method: str = "bp", **changes: object) -> Spec:
@@ -230,16 +235,53 @@ def bench_memory(bench: Bench) -> Report:
     return {"device": bench.device, "rows": rows}
 
 
+def bench_stacks(bench: Bench, paths: Sequence[Path]) -> Report:
+    """The training step by the number of runs in a stack, for each kind of run in the files; the sizes are kept."""
+    rows = []
+    for spec in {stack_sizes.describe(run.spec): run.spec for path in paths for run in _built_in_images(path)}.values():
+        times: dict[int, float] = {}
+        with Children([bench.device], 1) as children:
+            for size in _sizes(spec):
+                bench.say(f"{spec.network}, batches of {spec.mini_batch_size}: a stack of {size}")
+                children.make("step", "step", spec, size)
+                count = max(1, round(_TURN_MS / children.run("step")))
+                times[size] = min(children.run("step", count) for _ in range(bench.rounds))
+                if _gains_no_more(times):
+                    break
+        size = stack_sizes.best_size(times)
+        stack_sizes.keep(spec, size)
+        rows.append({"name": stack_sizes.describe(spec), "runs": size, "ms": {str(n): ms for n, ms in times.items()}})
+    return {"device": bench.device, "rows": rows}
+
+
+def _sizes(spec: Spec) -> list[int]:
+    """Sizes to try, within half of the free memory."""
+    fit = psutil.virtual_memory().available // (2 * max(1, run_bytes_on_gpu(spec)))
+    return [size for size in _SIZES if size <= max(1, fit)]
+
+
+def _gains_no_more(times: Mapping[int, float]) -> bool:
+    """Whether the last two sizes made a run no cheaper, or a step takes seconds."""
+    of_run = [ms / size for size, ms in times.items()]
+    return max(times.values()) > _LONGEST_MS or (len(of_run) > 2 and min(of_run[-2:]) > 0.98 * min(of_run[:-2]))
+
+
+def _built_in_images(path: Path) -> list[Run]:
+    """The runs of a file, with lop's own images in place of the file's."""
+    spec = load_runs(path)[0].spec
+    return load_runs(path, None, _SYNTHETIC if "dataset" in spec.to_dict() else {})
+
+
 def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
     """Hours of each experiment file's runs on this machine, with its built-in images in place of the file's."""
     rows = []
-    changes = {"dataset": "synthetic", "train_images": 600, "test_images": 100, "normalisation": "scaled"}
+    changes = _SYNTHETIC
     for path in paths:
         runs = load_runs(path, None, {**changes, "precision": bench.precision})
         resources = decide_resources([run.spec for run in runs], bench.device, None, None)
         costs = measure_costs([run.spec for run in runs], resources, bench.say, fresh=True)
         specs = {RunDir.of(Path("runs"), run): run.spec for run in runs}
-        seconds = partial(plan_seconds, plan_runs(list(specs), resources), specs, costs)
+        seconds = partial(plan_seconds, plan_runs(list(specs), resources, specs), specs, costs)
         # Settings of a sweep cost the same: they differ in numbers, not in work.
         spec = runs[0].spec
 
@@ -248,7 +290,7 @@ def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
                 "name": path.stem,
                 "runs": len(runs),
                 "workers": resources.workers,
-                "seeds_per_worker": resources.seeds_per_worker,
+                "runs_per_worker": resources.runs_per_worker,
                 **asdict(costs[spec]),
                 "hours_of_a_stack": costs[spec].of_run(spec) / 3600,
                 "hours": seconds() / 3600,

@@ -156,6 +156,8 @@ class Method(Component):
     """``#0072B2``, from a palette that is safe for the colour-blind; empty to take a free one."""
     has_own_update: bool = False
     """Whether it replaces the optimiser's update, so that `opt` and its keys do not apply."""
+    mixes_settings: bool = False
+    """Whether runs of different settings may share a stack: its code then reads what may differ with `Setup.own`."""
     network: str = ""
     """The only network that it trains; empty for any."""
     also: Mapping[str, Callable[[Mapping[str, Any]], bool]] = field(default_factory=dict)

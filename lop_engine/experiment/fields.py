@@ -32,11 +32,30 @@ NumberText = BeforeValidator(_number_text)
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
+PER_RUN = Field(json_schema_extra={"per_run": True})
+"""Marks a number that runs of one stack may have different values of: ``age: Annotated[int, PER_RUN] = Field(...)``.
+
+Only of a method or an optimiser, whose code reads it with `Setup.own`. Without the mark, runs with different values
+train in different stacks.
+"""
+
 
 class Fields(BaseModel):
     """The keys of one part of an experiment: each with its bounds, default and help (`Field(description=...)`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+PerRun = Annotated[float, PER_RUN]
+"""A real number that may differ between the runs of a stack."""
+Decay = Annotated[float, PER_RUN, Field(ge=0, lt=1)]
+"""Of a running mean; may differ between the runs of a stack."""
+
+
+def is_per_run(fields: type[Fields], key: str) -> bool:
+    """Whether runs of one stack may have different values of a key."""
+    extra = fields.model_fields[key].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("per_run"))
 
 
 def is_list(fields: type[Fields], key: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from lop_engine.experiment.components import Method, Need
-from lop_engine.experiment.fields import Fields, Flag, Int, Proportion, integral
+from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Flag, Int, PerRun, Proportion, integral
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})
 
@@ -27,6 +27,7 @@ BP = Method(
     source="rumelhart1986learning",
     colour="#D55E00",
     code="lop_engine.methods.method:Method",
+    mixes_settings=True,
 )
 
 L2 = Method(
@@ -36,12 +37,13 @@ L2 = Method(
     source="dohare2024loss",
     colour="#E69F00",
     code="lop_engine.methods.method:Method",
+    mixes_settings=True,
     also={"bp": lambda values: _is_positive(values, "weight_decay") and not _perturbs(values)},
 )
 
 
 class Perturbation(Fields):
-    perturb_scale: float = Field(0.0, ge=0, description="Standard deviation of the noise added at every step.")
+    perturb_scale: PerRun = Field(0.0, ge=0, description="Standard deviation of the noise added at every step.")
 
 
 SNP = Method(
@@ -52,6 +54,7 @@ SNP = Method(
     fields=Perturbation,
     colour="#009E73",
     code="lop_engine.methods.shrink_and_perturb:Perturbation",
+    mixes_settings=True,
     also={"bp": _perturbs, "l2": _perturbs},
 )
 
@@ -71,12 +74,16 @@ Accrual = Literal["all", "eligible"]
 class Replacement(Fields):
     """What both variants of continual backprop take."""
 
-    replacement_rate: Proportion = Field(1e-4, description="Share of a layer's units replaced in each step.")
-    maturity_threshold: Int = Field(100, ge=0, description="Steps before a new unit may be replaced.")
+    replacement_rate: Annotated[Proportion, PER_RUN] = Field(
+        1e-4, description="Share of a layer's units replaced in each step."
+    )
+    maturity_threshold: Annotated[Int, PER_RUN] = Field(
+        100, ge=0, description="Steps before a new unit may be replaced."
+    )
 
 
 class ContinualBackprop(Replacement):
-    decay_rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="Decay of a unit's mean utility.")
+    decay_rate: Decay = Field(0.99, description="Decay of a unit's mean utility.")
     util_type: Utility = Field("contribution", description="How a unit's utility is measured.")
     net_type: NetType = Field(1, description="2 means agent cbp2.")
     budget_accrual: Accrual | None = Field(
@@ -126,6 +133,7 @@ CBP = Method(
     needs=HIDDEN_UNITS,
     colour="#0072B2",
     code="lop_engine.methods.continual_backprop:GenerateAndTest",
+    mixes_settings=True,
 )
 
 CBP2 = Method(
@@ -137,6 +145,7 @@ CBP2 = Method(
     needs=HIDDEN_UNITS,
     colour="#56B4E9",
     code="lop_engine.methods.layered_continual_backprop:LayeredGenerateAndTest",
+    mixes_settings=True,
     also={"cbp": lambda values: values.get("net_type") == 2},
 )
 
@@ -147,12 +156,13 @@ LINEAR = Method(
     source="dohare2024loss",
     colour="#999999",
     code="lop_engine.methods.method:Method",
+    mixes_settings=True,
     network="linear",
 )
 
 
 class ReDo(Fields):
-    redo_tau: float = Field(0.025, ge=0, description="A unit is dormant if its score is at most this.")
+    redo_tau: PerRun = Field(0.025, ge=0, description="A unit is dormant if its score is at most this.")
     redo_period: Int = Field(1000, ge=1, description="Steps from one recycling of dormant units to the next.")
     redo_activations: Literal["relu", "pooled"] = Field(
         "relu", description="Score a convolution's activations before pooling (relu) or after it (pooled)."
@@ -174,11 +184,12 @@ REDO = Method(
     needs=HIDDEN_UNITS,
     colour="#CC79A7",
     code="lop_engine.methods.redo:ReDo",
+    mixes_settings=True,
 )
 
 
 class L2Init(Fields):
-    l2_init: float = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
+    l2_init: PerRun = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
 
 
 L2_INIT = Method(
@@ -189,14 +200,13 @@ L2_INIT = Method(
     fields=L2Init,
     colour="#8B5A2B",
     code="lop_engine.methods.l2_init:L2Init",
+    mixes_settings=True,
 )
 
 
 class UPGD(Fields):
-    upgd_beta_utility: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.999, description="Decay of the running mean of a weight's utility."
-    )
-    upgd_sigma: float = Field(1e-3, ge=0, description="Standard deviation of the noise in the update.")
+    upgd_beta_utility: Decay = Field(0.999, description="Decay of the running mean of a weight's utility.")
+    upgd_sigma: PerRun = Field(1e-3, ge=0, description="Standard deviation of the noise in the update.")
     upgd_protecting: Flag = Field(True, description="Let the utility gate gradient and noise; else, the noise alone.")
 
 
@@ -208,6 +218,7 @@ UPGD_ = Method(
     fields=UPGD,
     colour="#BB22FF",
     code="lop_engine.methods.upgd:UPGD",
+    mixes_settings=True,
     has_own_update=True,
 )
 

@@ -1,21 +1,19 @@
 """Descriptions of the optimisers. All take `step_size` and `weight_decay`."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from lop_engine.experiment.components import Optimizer
-from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.fields import Decay, Fields, PerRun
 
 
 class Momentum(Fields):
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Of SGD, as in torch.optim.SGD.")
+    momentum: Decay = Field(0.0, description="Of SGD, as in torch.optim.SGD.")
 
 
 class Moments(Fields):
-    beta_1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="Decay of Adam's first moment.")
-    beta_2: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="Decay of Adam's second moment.")
-    epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="Added to the root of Adam's second moment.")
+    beta_1: Decay = Field(0.9, description="Decay of Adam's first moment.")
+    beta_2: Decay = Field(0.999, description="Decay of Adam's second moment.")
+    epsilon: PerRun = Field(1e-8, gt=0, description="Added to the root of Adam's second moment.")
 
 
 SGD = Optimizer(

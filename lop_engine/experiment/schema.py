@@ -27,7 +27,8 @@ def fields_of(name: str, schema: Mapping[str, Any]) -> type[Fields]:
     keys: dict[str, Any] = {}
     for key, one in schema.get("properties", {}).items():
         default = ... if key in required else one.get("default")
-        keys[key] = (_type(one), Field(default, description=one.get("description")))
+        mark: dict[str, Any] = {"per_run": bool(one.get("per_run"))}
+        keys[key] = (_type(one), Field(default, description=one.get("description"), json_schema_extra=mark))
     return create_model(name, __base__=Fields, **keys)
 
 

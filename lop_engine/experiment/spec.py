@@ -4,7 +4,8 @@ Keys are flat, as in the reference's files. Each belongs to one part: to the exp
 to the component that declares it among its fields.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError, did_you_mean
 from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem, count_of
-from lop_engine.experiment.fields import Fields, Flag, Int, NumberText
+from lop_engine.experiment.fields import Fields, Flag, Int, NumberText, PerRun
 from lop_engine.experiment.mistakes import explain, shown, unknown_keys
 from lop_engine.experiment.reference import DEFAULT, problem_of
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, Registry
@@ -39,8 +40,8 @@ class Experiment(Fields):
     agent: str = Field(description="The method.")
     problem: str = Field(description="The stream of tasks.")
     network: str = Field(description="The network.")
-    step_size: float = Field(gt=0, description="Of the optimiser.")
-    weight_decay: float = Field(0.0, ge=0, description="Of the optimiser; with agent bp it means L2 regularisation.")
+    step_size: PerRun = Field(gt=0, description="Of the optimiser.")
+    weight_decay: PerRun = Field(0.0, ge=0, description="Of the optimiser; with agent bp it means L2 regularisation.")
     num_tasks: Int = Field(ge=1, description="Tasks, one after another.")
     num_showings: Int = Field(ge=1, description="Epochs of a task.")
     mini_batch_size: Int = Field(100, ge=1, description="Examples in a step.")
@@ -182,6 +183,9 @@ class Spec:
     parts: Parts
     _fields: tuple[Fields, ...]
     _values: dict[str, Any]
+    differing: frozenset[str] = frozenset()
+    """Keys without a value, see `without`."""
+    _whole: "Spec | None" = None
 
     def __init__(self, **values: Any) -> None:
         self.parts = choose(values)
@@ -205,6 +209,8 @@ class Spec:
             for fields in self._fields:
                 if hasattr(fields, key) and not hasattr(Fields, key):
                     return getattr(fields, key)
+        if key in self.differing:
+            raise AttributeError(f"the runs of this stack differ in key {key}; read it with Setup.own")
         raise AttributeError(f"no key {key} in this experiment")
 
     def __eq__(self, other: object) -> bool:
@@ -222,7 +228,18 @@ class Spec:
 
     def with_changes(self, **changes: Any) -> "Spec":
         """The same with other values of some keys. Raises InvalidSpecError."""
+        if self._whole:
+            return self._whole.with_changes(**changes).without(self.differing)
         return Spec(**self._values | changes)
+
+    def without(self, keys: Collection[str]) -> "Spec":
+        """The same without the values of some keys, in which the runs of a stack differ: reading one is an error."""
+        shared = copy(self)
+        shared._values = {key: value for key, value in self._values.items() if key not in keys}
+        shared._fields = tuple(_without(fields, keys) for fields in self._fields)
+        shared._whole = self
+        shared.differing, shared._hash = frozenset(keys), hash(hashable(shared._values))
+        return shared
 
     def own(self, fields: type[F]) -> F:
         """The keys that a component declares as `fields`, as an object of that class."""
@@ -331,6 +348,13 @@ def _validated(parts: Parts, values: Mapping[str, Any]) -> tuple[Fields, ...]:
         more = len({one["loc"][0] for one in errors}) - 1
         raise InvalidSpecError(explain(errors[0]) + (f" (and {more} more)" if more else ""), str(errors[0]["loc"][0]))
     return tuple(validated)
+
+
+def _without(fields: Fields, keys: Collection[str]) -> Fields:
+    shared = fields.model_copy()
+    for key in keys:
+        shared.__dict__.pop(key, None)
+    return shared
 
 
 def _check_metrics(spec: Spec) -> None:

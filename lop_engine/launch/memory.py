@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch.plan import CURVATURE_BATCH, WORKER_BYTES_ON_GPU, Plan, seed_bytes_on_gpu
+from lop_engine.launch.plan import CURVATURE_BATCH, WORKER_BYTES_ON_GPU, Plan, run_bytes_on_gpu
 from lop_engine.rundir import RunDir
 
 WORKER_BYTES = 280 * 2**20
@@ -34,7 +34,7 @@ def worker_bytes(specs: Iterable[Spec], device: str) -> int | None:
     On a GPU it is the upper limit that the plan counts with.
     """
     specs = list(specs)
-    of_each = {spec: run_bytes(spec) if device == "cpu" else seed_bytes_on_gpu(spec) for spec in set(specs)}
+    of_each = {spec: run_bytes(spec) if device == "cpu" else run_bytes_on_gpu(spec) for spec in set(specs)}
     if not all(of_each.values()):
         return None
     return (WORKER_BYTES if device == "cpu" else WORKER_BYTES_ON_GPU) + sum(of_each[spec] for spec in specs)

@@ -1,28 +1,29 @@
-"""How the runs are spread: which device, how many workers, which seeds share one."""
+"""How the runs are spread: which device, how many workers, which runs share one."""
 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
-from math import prod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from math import gcd, prod
 
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stacks import stack_key
 from lop_engine.launch.devices import find_gpus
+from lop_engine.launch.stack_sizes import MOST_RUNS, runs_that_pay
 from lop_engine.run_code import begun_with, files_of
 from lop_engine.rundir import RunDir
 from lop_engine.streams import steps_drawn_at_once
 
-MAX_SEEDS_ON_GPU = 60
 MAX_WORKERS_ON_GPU = 8
-"""Processes take turns on a GPU. Further settings wait for a worker."""
+"""Processes take turns on a GPU. Further stacks wait for a worker."""
 EFFICIENT_STACK = 10
-"""With fewer seeds a stack leaves a GPU partly idle, so the plan has fewer workers rather than smaller stacks."""
+"""With fewer runs a stack leaves a GPU partly idle, so the plan has fewer workers rather than smaller stacks."""
 CURVATURE_BATCH = 100
 WORKER_BYTES_ON_GPU = 3 * 2**30
-"""What a worker takes whatever its seeds: libraries, their workspace, and the curvature's images in flight."""
+"""What a worker takes whatever its runs: libraries, their workspace, and the curvature's images in flight."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,20 @@ class Resources:
 
     devices: list[str]
     threads: int
-    seeds_per_worker: int
+    runs_per_worker: int
+    """Most runs in a stack."""
     note: str = ""
     """Why a GPU that is present is not used, or why the plan may need more memory than there is; empty otherwise."""
+    sizes: Mapping[Hashable, int] = field(default_factory=dict)
+    """By `stack_key`, the same where fewer runs pay."""
 
     @property
     def workers(self) -> int:
         return len(self.devices)
+
+    def size_of(self, spec: Spec) -> int:
+        """Most runs in a stack of this kind."""
+        return self.sizes.get(stack_key(spec), self.runs_per_worker)
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,12 @@ class Plan:
     resources: Resources
 
 
-def decide_resources(
-    specs: Sequence[Spec], device: str, workers: int | None, seeds_per_worker: int | None
-) -> Resources:
+def decide_resources(specs: Sequence[Spec], device: str, workers: int | None, runs_per_worker: int | None) -> Resources:
     """Choose devices, workers and the size of stacks.
 
-    On a GPU a stack holds all seeds of a setting, if memory allows; settings share a GPU with one worker each, so that
-    all of them advance. On a CPU there is one worker per core, with small stacks.
+    Runs that differ in numbers of a run alone (`experiment.stacks`) can share a stack. On a GPU a stack holds all of
+    them, if memory allows; stacks share a GPU with one worker each, so that all methods advance. On a CPU there is one
+    worker per core, and a stack holds as many as pay (`stack_sizes`).
 
     Args:
         specs: of the runs to train, one a run; if one of them says `use_gpu` false, ``auto`` is the CPU.
@@ -62,51 +69,88 @@ def decide_resources(
     Raises:
         LaunchError: torch cannot use the device; says why.
     """
-    gpus, note = _choose_gpus(device, all(spec.use_gpu for spec in specs))
+    gpus, note = _choose_gpus(device, all(spec.use_gpu for spec in dict.fromkeys(specs)))
+    kinds = _kinds(specs)
     if gpus:
-        return _share_gpus(gpus, specs, workers, seeds_per_worker, note)
-    cores = num_cores()
-    # A stack of two takes little longer than one seed: worth it if all runs can then start at once.
-    size = seeds_per_worker or (2 if (workers or cores) < len(specs) <= 2 * (workers or cores) else 1)
-    count = workers or max(1, min(cores, -(-len(specs) // size)))
-    return Resources(["cpu"] * count, max(1, cores // count), size, note)
+        return _share_gpus(gpus, kinds, workers, runs_per_worker, note)
+    return _share_cores(kinds, workers, runs_per_worker, note)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Runs that can share a stack."""
+
+    spec: Spec
+    """Of one of them."""
+    runs: int
+
+
+def _kinds(specs: Sequence[Spec]) -> dict[Hashable, _Kind]:
+    found: dict[Hashable, _Kind] = {}
+    for spec, runs in Counter(specs).items():
+        key = stack_key(spec)
+        found[key] = _Kind(spec, runs + (found[key].runs if key in found else 0))
+    return found
+
+
+def _share_cores(
+    kinds: Mapping[Hashable, _Kind], workers: int | None, runs_per_worker: int | None, note: str
+) -> Resources:
+    """One worker per core; each kind of run is divided among the cores, into stacks that are no larger than pays."""
+    cores, runs = num_cores(), sum(kind.runs for kind in kinds.values())
+    count = workers or cores
+    # A stack of two takes little longer than one run: worth it if all runs can then start at once.
+    least = 2 if count < runs <= 2 * count else 1
+    # All runs of a kind in one stack if there are kinds enough to keep the cores busy.
+    parts = count // gcd(count, len(kinds))
+    sizes = {
+        key: runs_per_worker or max(least, min(runs_that_pay(kind.spec), -(-kind.runs // parts)))
+        for key, kind in kinds.items()
+    }
+    stacks = sum(-(-kind.runs // sizes[key]) for key, kind in kinds.items())
+    count = workers or max(1, min(cores, stacks))
+    return Resources(["cpu"] * count, max(1, cores // count), max(sizes.values()), note, sizes)
 
 
 def _share_gpus(
-    gpus: Mapping[str, int], specs: Sequence[Spec], workers: int | None, seeds_per_worker: int | None, note: str
+    gpus: Mapping[str, int],
+    kinds: Mapping[Hashable, _Kind],
+    workers: int | None,
+    runs_per_worker: int | None,
+    note: str,
 ) -> Resources:
-    """Give each setting a worker, as far as memory and cores allow; workers are spread over the GPUs in turn.
+    """Give each kind of run a worker, as far as memory and cores allow; workers are spread over the GPUs in turn.
 
-    A setting's seeds are split into stacks if there are more GPUs than settings, or if that loads all GPUs equally.
-    Seeds of unknown size do not limit a stack: if it runs out of memory, two workers share its seeds (`retries`).
+    The runs of a kind are split into stacks if there are more GPUs than kinds, or if that loads all GPUs equally.
+    Runs of unknown size do not limit a stack: if it runs out of memory, two workers share its runs (`retries`).
     """
-    names, seeds = list(gpus), Counter(specs)
-    most = max(seeds.values())
-    least = -(-len(names) // len(seeds))
-    even = (n for n in range(least, most // EFFICIENT_STACK + 1) if len(seeds) * n % len(names) == 0)
-    num_stacks = len(seeds) * next(even, least)
-    size = seeds_per_worker or -(-most * len(seeds) // (workers or num_stacks))
-    by_spec = {spec: seed_bytes_on_gpu(spec) for spec in seeds}
-    largest, unknown = max(by_spec.values()), [spec for spec, num_bytes in by_spec.items() if not num_bytes]
+    names = list(gpus)
+    most = max(kind.runs for kind in kinds.values())
+    least = -(-len(names) // len(kinds))
+    even = (n for n in range(least, most // EFFICIENT_STACK + 1) if len(kinds) * n % len(names) == 0)
+    num_stacks = len(kinds) * next(even, least)
+    size = runs_per_worker or -(-most * len(kinds) // (workers or num_stacks))
+    run_bytes = {kind.spec: run_bytes_on_gpu(kind.spec) for kind in kinds.values()}
+    largest, unknown = max(run_bytes.values()), [spec for spec, num_bytes in run_bytes.items() if not num_bytes]
     if unknown:
         problem, network = unknown[0].problem, unknown[0].network
-        note = note or f"the memory of a seed is unknown (problem {problem}, network {network}); set --seeds-per-worker"
+        note = note or f"the memory of a run is unknown (problem {problem}, network {network}); set --runs-per-worker"
 
     def fit(count: int) -> int:
-        """Seeds that each of `count` workers has memory for."""
+        """Runs that each of `count` workers has memory for."""
         free = min(gpus.values()) // -(-count // len(names))
-        return (free - WORKER_BYTES_ON_GPU) // largest if largest else MAX_SEEDS_ON_GPU
+        return (free - WORKER_BYTES_ON_GPU) // largest if largest else MOST_RUNS
 
-    wanted = min(size, MAX_SEEDS_ON_GPU, seeds_per_worker or EFFICIENT_STACK)
+    wanted = min(size, MOST_RUNS, runs_per_worker or EFFICIENT_STACK)
     limit = max(len(names), min(num_stacks, num_cores(), MAX_WORKERS_ON_GPU * len(names)))
     count = workers or next((n for n in range(limit, len(names), -1) if fit(n) >= wanted), len(names))
-    size = seeds_per_worker or max(1, min(MAX_SEEDS_ON_GPU, fit(count), size))
+    size = runs_per_worker or max(1, min(MOST_RUNS, fit(count), size))
     threads = max(1, min(2, num_cores() // count))
     return Resources([names[i % len(names)] for i in range(count)], threads, size, note)
 
 
-def seed_bytes_on_gpu(spec: Spec) -> int:
-    """Upper limit on the bytes of one more seed in a stack, including 50 % that the allocator may be unable to reuse.
+def run_bytes_on_gpu(spec: Spec) -> int:
+    """Upper limit on the bytes of one more run in a stack, including 50 % that the allocator may be unable to reuse.
 
     163 MiB at the paper's protocol. Without the 50 % and the random numbers, it is what a CPU uses
     (`tests/engine/test_other_devices.py`). A GPU draws the random numbers of an epoch's steps together, up to
@@ -153,21 +197,40 @@ def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
 
 
 def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[RunDir, Spec] | None = None) -> Plan:
-    """Cut each setting's seeds into stacks; stacks of different settings take turns, so that all methods advance.
+    """Cut runs into stacks, which take turns so that all methods and settings advance.
+
+    A stack holds runs of one experiment that can share one and execute the same code; of one setting, if a setting has
+    runs enough for a stack.
 
     Args:
-        specs: by run. Seeds of a setting may have different specs, and begun ones different versions of their own
-            components; a worker trains one spec with one version.
+        specs: by run; without them settings are kept apart.
     """
-    by_setting: dict[tuple[str, str, Spec | None, object], list[RunDir]] = defaultdict(list)
+    by_kind: dict[Hashable, dict[str, list[RunDir]]] = defaultdict(lambda: defaultdict(list))
+    sizes: dict[Hashable, int] = {}
+    keys: dict[Spec, Hashable] = {}
     for run_dir in run_dirs:
-        experiment, setting = run_dir.path.parts[-3:-1]
-        spec = specs[run_dir] if specs else None
-        version = begun_with(run_dir) if spec and files_of(spec) else None
-        by_setting[experiment, setting, spec, version].append(run_dir)
-    size = resources.seeds_per_worker
-    cut = [[dirs[i : i + size] for i in range(0, len(dirs), size)] for dirs in by_setting.values()]
-    return Plan([stack for turn in zip_longest(*cut) for stack in turn if stack], resources)
+        kind: Hashable = (run_dir.experiment, run_dir.setting)
+        if specs:
+            spec = specs[run_dir]
+            if spec not in keys:
+                keys[spec] = stack_key(spec)
+            version = begun_with(run_dir) if files_of(spec) else None
+            kind = (run_dir.experiment, keys[spec], version)
+            sizes[kind] = resources.size_of(spec)
+        by_kind[kind][run_dir.setting].append(run_dir)
+    turns: list[list[list[RunDir]]] = []
+    for kind, by_setting in by_kind.items():
+        size = sizes.get(kind, resources.runs_per_worker)
+        if all(len(runs) >= size for runs in by_setting.values()):
+            turns += [cut(runs, size) for runs in by_setting.values()]
+        else:
+            turns.append(cut(list(chain(*by_setting.values())), size))
+    return Plan([stack for turn in zip_longest(*turns) for stack in turn if stack], resources)
+
+
+def cut(run_dirs: Sequence[RunDir], size: int) -> list[list[RunDir]]:
+    """Stacks of at most `size` runs."""
+    return [list(run_dirs[i : i + size]) for i in range(0, len(run_dirs), size)]
 
 
 def num_cores() -> int:

@@ -65,7 +65,7 @@ def _halve(stack: Sequence[RunDir], failed: dict[RunDir, str]) -> Decision:
     dirs, half = list(failed), -(-len(failed) // 2)
     halves = [part for part in (dirs[:half], dirs[half:]) if part]
     sizes = " and ".join(str(len(part)) for part in halves)
-    report = f"{_names(failed)}: out of memory with {len(stack)} seeds in one worker; retrying with {sizes} per worker"
+    report = f"{_names(failed)}: out of memory with {len(stack)} runs in one worker; retrying with {sizes} per worker"
     return Decision([report], halves)
 
 

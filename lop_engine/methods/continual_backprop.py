@@ -18,9 +18,9 @@ from lop_engine.methods import units
 from lop_engine.methods.least_useful import least_useful
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import SGD, Grads
-from lop_engine.methods.step_numbers import StepNumbers
+from lop_engine.methods.replacement_draws import Draws
+from lop_engine.methods.runs import like
 from lop_engine.networks import Hidden, Layer, Params
-from lop_engine.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -39,35 +39,32 @@ class LayerState:
 class GenerateAndTest(Method):
     """Replaces units by utility, `replacement_rate` of a layer's units a step, no unit before its maturity.
 
-    Shapes are static: at most R = floor(1 + rate * F) units a layer can fall due in one step, so R are looked
-    at and a mask says which of them are replaced.
+    Shapes are static: at most R = floor(1 + rate * F) units a layer can fall due in one step, so R of the highest rate
+    are looked at, and a mask says which of them are replaced.
     """
 
     fields: type[described.Replacement] = described.ContinualBackprop
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.own: described.ContinualBackprop | described.LayeredContinualBackprop = setup.spec.own(self.fields)  # type: ignore[assignment]
+        self.own: described.ContinualBackprop | described.LayeredContinualBackprop = setup.own(self.fields)  # type: ignore[assignment]
         self.network, self.device = setup.network, setup.device
         self.hidden_layers, self.next_layers = self.network.layers[:-1], self.network.layers[1:]
         self.layer_states = [
             self._new_state(layer.outputs, layer.outputs * next_layer.copies)
             for layer, next_layer in zip(self.hidden_layers, self.next_layers, strict=True)
         ]
-        rate = self.own.replacement_rate
-        self.max_replaced = [min(layer.outputs, int(1 + rate * layer.outputs)) for layer in self.hidden_layers]
-        num_drawn = sum(r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True))
-        if self.own.util_type == "random":
-            num_drawn += sum(layer.outputs for layer in self.hidden_layers)
-        self._numbers = StepNumbers(
-            setup.spec, setup.seeds, Stream.REPLACEMENT, num_drawn, Tensor.uniform_, self.device
-        )
-        self._uniform_SN = self._numbers.of_step_SN
+        self._draws = Draws(setup, [one.replacement_rate for one in setup.runs.each(self.fields)], self._draws_utility)
+        self.max_replaced = self._draws.max_replaced
         # The reference resets Adam's state of a replaced unit, and keeps SGD's momentum.
         self._forgets = not isinstance(setup.optimizer, SGD)
 
+    @property
+    def _draws_utility(self) -> bool:
+        return self.own.util_type == "random"
+
     def start_epoch(self, task: int, epoch: int) -> None:
-        self._numbers.start_epoch(task, epoch)
+        self._draws.start_epoch(task, epoch)
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
         due = [self.test(i, params, layer.activation) for i, layer in enumerate(hidden)]
@@ -75,15 +72,13 @@ class GenerateAndTest(Method):
             self.replace(i, params, units_SR, replaced_SR)
 
     def draw(self) -> None:
-        """Draw this step's uniform numbers in [0, 1), each seed from its own stream."""
-        self._numbers.draw()
+        """Draw this step's uniform numbers in [0, 1), each run from its own stream."""
+        self._draws.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
         """This step's candidate incoming weights of layer `index`, U(-b, b) as initially, (S, R, I)."""
-        sizes = [r * layer.fan_in for r, layer in zip(self.max_replaced, self.hidden_layers, strict=True)]
-        drawn = self._uniform_SN[:, sum(sizes[:index]) : sum(sizes[: index + 1])]
         bound = self.network.weight_bounds[self.hidden_layers[index].name]
-        return drawn.unflatten(1, (self.max_replaced[index], -1)) * (2 * bound) - bound
+        return self._draws.candidates(index) * (2 * bound) - bound
 
     def state(self) -> dict[str, Tensor]:
         return {
@@ -102,32 +97,29 @@ class GenerateAndTest(Method):
         """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
         kept, decay = self.layer_states[index], self.own.decay_rate
         kept.age_SF.add_(1)
-        correction_SF = 1 - decay**kept.age_SF
-        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), 1 - decay)
-        if self.own.util_type == "random":
-            return self._fall_due(index, self._random_utility(index))
-        kept.utility_SF.lerp_(self._utility(index, params, activation, correction_SF), 1 - decay)
+        correction_SF = 1 - like(decay, kept.age_SF) ** kept.age_SF
+        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), like(1 - decay, kept.mean_activation_SF))
+        if self._draws_utility:
+            return self._fall_due(index, self._draws.utility(index))
+        utility_SF = self._utility(index, params, activation, correction_SF)
+        kept.utility_SF.lerp_(utility_SF, like(1 - decay, utility_SF))
         return self._fall_due(index, kept.utility_SF / correction_SF)
 
     def _fall_due(self, index: int, corrected_utility_SF: Tensor) -> tuple[Tensor, Tensor]:
         """Accrue the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
         kept, max_replaced = self.layer_states[index], self.max_replaced[index]
-        eligible_SF = kept.age_SF > self.own.maturity_threshold
+        eligible_SF = kept.age_SF > like(self.own.maturity_threshold, kept.age_SF)
         num_eligible_S = eligible_SF.sum(1).double()
         all_or_none_S = (num_eligible_S > 0) * float(eligible_SF.shape[1])
         accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
         kept.budget_S.add_(accrue_on_S * self.own.replacement_rate)
-        num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S).clamp(max=max_replaced)
+        num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S)
+        num_replaced_S = num_replaced_S.clamp(max=self._draws.limits[index])
         kept.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
         # A diverged seed's utilities are no order: what is not eligible is never replaced.
         return units_SR, due_SR & eligible_SF.gather(1, units_SR)
-
-    def _random_utility(self, index: int) -> Tensor:
-        """This step's uniform utilities of layer `index`, (S, F): drawn behind the candidate weights."""
-        widths = [layer.outputs for layer in self.hidden_layers]
-        return self._uniform_SN[:, -sum(widths) :].split(widths, dim=1)[index]
 
     def _utility(self, index: int, params: Params, activation: Tensor, correction_SF: Tensor) -> Tensor:
         """The instantaneous utility of every unit of a layer, (S, F)."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lop_engine.experiment import methods as described
 from lop_engine.methods.method import Method
+from lop_engine.methods.runs import like
 from lop_engine.networks import Params
 
 
@@ -17,8 +18,9 @@ class L2Init(Method):
     def init(self, params: Params) -> None:
         names = [f"{layer.name}.{kind}" for layer in self.setup.network.layers for kind in ("weight", "bias")]
         self.initial = {name: params[name].detach().clone() for name in names}
-        self.strength = self.setup.spec.own(described.L2Init).l2_init
+        self.strength = self.setup.own(described.L2Init).l2_init
 
     def penalty(self, params: Params) -> Tensor:
         squares = [(params[name] - start).square().flatten(1).sum(1) for name, start in self.initial.items()]
-        return sum(squares[1:], squares[0]) * (self.strength / 2)
+        penalty_S = sum(squares[1:], squares[0])
+        return penalty_S * like(self.strength / 2, penalty_S)

@@ -1,19 +1,24 @@
 """What a method may do, as hooks in time order. `Method` itself adds nothing: it is plain backprop.
 
-Dimensions: S seeds, B batch, N examples of a task.
+Dimensions: S runs, B batch, N examples of a task.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.optimizers import Grads, Optimizer
+from lop_engine.methods.runs import Runs
 from lop_engine.methods.step_numbers import StepNumbers
 from lop_engine.networks import Activations, Hidden, Network, Params
 from lop_engine.streams import Stream, name_counter
+
+F = TypeVar("F", bound=Fields)
 
 Forward = Callable[[Tensor], Activations]
 """Computes activations of inputs (S, B, ...) with the present weights."""
@@ -23,13 +28,32 @@ Forward = Callable[[Tensor], Activations]
 class Setup:
     """What a method is built from."""
 
-    spec: Spec
+    runs: Runs
     network: Network
     optimizer: Optimizer | None
     """None for a method that has its own update."""
-    seeds: Sequence[int]
-    device: torch.device
     dtype: torch.dtype = torch.float32
+
+    @property
+    def spec(self) -> Spec:
+        """What the runs have in common."""
+        return self.runs.spec
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        return self.runs.seeds
+
+    @property
+    def device(self) -> torch.device:
+        return self.runs.device
+
+    def own(self, fields: type[F]) -> F:
+        """The keys declared as `fields`, as attributes.
+
+        A number that is marked `PER_RUN` is a tensor (S,) in double precision if the runs differ in it, for methods
+        that `mixes_settings`. `runs.like` fits it to a tensor.
+        """
+        return self.runs.own(fields)
 
     def step_numbers(self, count: int, fill: Callable[..., Tensor] = Tensor.normal_, every: int = 1) -> StepNumbers:
         """`count` random numbers a step from the method's own stream, counted by (method, task, epoch).

@@ -1,4 +1,4 @@
-"""torch's SGD, Adam and AdamW, over weights with a leading seed axis and without host synchronisation."""
+"""torch's SGD, Adam and AdamW, over weights with a leading axis of runs and without host synchronisation."""
 
 from typing import Protocol
 
@@ -7,14 +7,15 @@ from torch import Tensor
 
 from lop_engine.code import load
 from lop_engine.experiment import optimizers as described
-from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.spec import Experiment
+from lop_engine.methods.runs import Number, Runs, add_, is_used, like, plus
 from lop_engine.networks import Params
 
 Grads = dict[str, Tensor]
 
 
 class Optimizer(Protocol):
-    """An update rule with its state. Built from a spec and the weights."""
+    """An update rule with its state. Built from runs and their weights."""
 
     def update(self, params: Params, grads: Grads) -> None:
         """Change `params` in place."""
@@ -26,26 +27,32 @@ class Optimizer(Protocol):
         """The numbers of steps that it keeps for a weight's entries, of the weight's shape."""
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that outlives a step, each with a leading seed axis."""
+        """Every tensor that outlives a step, each with a leading axis of runs."""
+
+    def is_unused(self, name: str, run: int) -> bool:
+        """Whether the run, by its place in the stack, would not have the tensor `name` of the state if it was alone."""
 
 
 class SGD:
     """d = g + weight_decay * w;  m = momentum * m + d;  w -= step_size * m  (torch.optim.SGD)."""
 
-    def __init__(self, spec: Spec, params: Params) -> None:
-        self.step_size, self.weight_decay = spec.step_size, spec.weight_decay
-        self.momentum = spec.own(described.Momentum).momentum
-        self._moments = {n: torch.zeros_like(w) for n, w in params.items()} if self.momentum else {}
+    def __init__(self, runs: Runs, params: Params) -> None:
+        own = runs.own(Experiment)
+        self.step_size, self.weight_decay = own.step_size, own.weight_decay
+        self.momentum: Number = runs.own(described.Momentum).momentum
+        self._has_momentum = [one.momentum != 0 for one in runs.each(described.Momentum)]
+        self._moments = {n: torch.zeros_like(w) for n, w in params.items()} if any(self._has_momentum) else {}
 
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
         for name, weight in params.items():
             change = grads[name]
-            if self.weight_decay:
-                change = change.add(weight, alpha=self.weight_decay)
-            if self.momentum:
-                change = self._moments[name].mul_(self.momentum).add_(change)
-            weight.sub_(change, alpha=self.step_size)
+            if is_used(self.weight_decay):
+                change = plus(change, weight, self.weight_decay)
+            if is_used(self.momentum):
+                moment = self._moments[name]
+                change = moment.mul_(like(self.momentum, moment)).add_(change)
+            add_(weight, change, -self.step_size)
 
     def moments(self, name: str) -> list[Tensor]:
         return [self._moments[name]] if self._moments else []
@@ -55,6 +62,9 @@ class SGD:
 
     def state(self) -> dict[str, Tensor]:
         return {f"momentum.{name}": moment for name, moment in self._moments.items()}
+
+    def is_unused(self, name: str, run: int) -> bool:
+        return not self._has_momentum[run]
 
 
 class Adam:
@@ -67,9 +77,9 @@ class Adam:
     decoupled = False
     """Whether weight decay is apart from the gradient."""
 
-    def __init__(self, spec: Spec, params: Params) -> None:
-        own = spec.own(described.Moments)
-        self.step_size, self.weight_decay = spec.step_size, spec.weight_decay
+    def __init__(self, runs: Runs, params: Params) -> None:
+        own, of_all = runs.own(described.Moments), runs.own(Experiment)
+        self.step_size, self.weight_decay = of_all.step_size, of_all.weight_decay
         self.betas, self.epsilon = (own.beta_1, own.beta_2), own.epsilon
         self.first = {n: torch.zeros_like(w) for n, w in params.items()}
         self.second = {n: torch.zeros_like(w) for n, w in params.items()}
@@ -83,15 +93,15 @@ class Adam:
             # Corrections in double precision, and torch's order of operations: Adam's first steps divide tiny
             # gradients by their own size, so that a rounding error there soon shows in the losses.
             step = self.steps[name].add_(1).double()
-            step_size = (self.step_size / (1 - beta1**step)).to(weight.dtype)
-            correction = (1 - beta2**step).sqrt_().to(weight.dtype)
+            step_size = (like(self.step_size, step) / (1 - like(beta1, step) ** step)).to(weight.dtype)
+            correction = (1 - like(beta2, step) ** step).sqrt_().to(weight.dtype)
             if self.decoupled:
-                weight.mul_(1 - self.step_size * self.weight_decay)
-            elif self.weight_decay:
-                grad = grad.add(weight, alpha=self.weight_decay)
-            first = self.first[name].lerp_(grad, 1 - beta1)
-            second = self.second[name].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-            denominator = second.sqrt().div_(correction).add_(self.epsilon)
+                weight.mul_(like(1 - self.step_size * self.weight_decay, weight))
+            elif is_used(self.weight_decay):
+                grad = plus(grad, weight, self.weight_decay)
+            first = self.first[name].lerp_(grad, like(1 - beta1, grad))
+            second = _add_square(self.second[name].mul_(like(beta2, grad)), grad, 1 - beta2)
+            denominator = second.sqrt().div_(correction).add_(like(self.epsilon, grad))
             weight.sub_(first.mul(step_size).div_(denominator))
 
     def moments(self, name: str) -> list[Tensor]:
@@ -104,6 +114,9 @@ class Adam:
         kept = {"first": self.first, "second": self.second, "steps": self.steps}
         return {f"{kind}.{name}": tensor for kind, tensors in kept.items() for name, tensor in tensors.items()}
 
+    def is_unused(self, name: str, run: int) -> bool:
+        return False
+
 
 class AdamW(Adam):
     """torch.optim.AdamW: weight decay apart from the gradient."""
@@ -111,9 +124,17 @@ class AdamW(Adam):
     decoupled = True
 
 
-def build_optimizer(spec: Spec, params: Params) -> Optimizer | None:
-    """The optimiser of a spec, with fresh state for `params`; None if its method has its own update."""
-    if spec.parts.optimizer is None:
+def _add_square(tensor: Tensor, grad: Tensor, number: Number) -> Tensor:
+    """Add number x grad^2 in place."""
+    if isinstance(number, Tensor):
+        return tensor.addcmul_(grad * like(number, grad), grad)
+    return tensor.addcmul_(grad, grad, value=number)
+
+
+def build_optimizer(runs: Runs, params: Params) -> Optimizer | None:
+    """The optimiser of runs, with fresh state for `params`; None if their method has its own update."""
+    described_as = runs.spec.parts.optimizer
+    if described_as is None:
         return None
-    optimizer: Optimizer = load(spec.parts.optimizer)(spec, params)
+    optimizer: Optimizer = load(described_as)(runs, params)
     return optimizer

@@ -13,6 +13,7 @@ from lop_engine.experiment import methods as described
 from lop_engine.methods import units
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import Grads
+from lop_engine.methods.runs import like
 from lop_engine.networks import Hidden, Params
 
 EPSILON = 1e-9
@@ -24,7 +25,7 @@ class ReDo(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.own, self.network = setup.spec.own(described.ReDo), setup.network
+        self.own, self.network = setup.own(described.ReDo), setup.network
         self.looks_before_pooling = self.own.redo_activations == "relu" and self.own.redo_scores == "train"
         self._sizes = [layer.outputs * layer.fan_in for layer in self.network.hidden_layers]
         self._numbers = setup.step_numbers(sum(self._sizes), Tensor.uniform_, every=self.own.redo_period)
@@ -58,7 +59,7 @@ class ReDo(Method):
         activation = layer.before_pooling if self.own.redo_activations == "relu" else layer.activation
         size = self.network.by_unit(index, activation)
         mean_SF = size.mean((1, *range(3, size.dim())))
-        return mean_SF / (mean_SF.mean(1, keepdim=True) + EPSILON) <= self.own.redo_tau
+        return mean_SF / (mean_SF.mean(1, keepdim=True) + EPSILON) <= like(self.own.redo_tau, mean_SF)
 
     def drawn_incoming(self, index: int) -> Tensor:
         """New incoming weights of every unit of hidden layer `index`, U(-b, b) as initially, (S, F, ...)."""

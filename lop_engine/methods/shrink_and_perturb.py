@@ -8,6 +8,7 @@ from torch import Tensor
 from lop_engine.experiment import methods as described
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import Grads
+from lop_engine.methods.runs import add_
 from lop_engine.methods.step_numbers import StepNumbers, like_weights
 from lop_engine.networks import Hidden, Params
 from lop_engine.streams import Stream
@@ -18,7 +19,7 @@ class Perturbation(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.scale = setup.spec.own(described.Perturbation).perturb_scale
+        self.scale = setup.own(described.Perturbation).perturb_scale
 
     def init(self, params: Params) -> None:
         count = sum(weight[0].numel() for weight in params.values())
@@ -34,4 +35,4 @@ class Perturbation(Method):
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
         for name, noise in like_weights(self._noise_SN, params).items():
-            params[name].add_(noise, alpha=self.scale)
+            add_(params[name], noise, self.scale)

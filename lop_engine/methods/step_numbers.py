@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators
+from lop_engine.methods.runs import Runs
 from lop_engine.networks import Params
 from lop_engine.streams import Stream, steps_drawn_at_once, torch_seed
 
@@ -64,6 +65,40 @@ class StepNumbers:
         if num_drawn > 1:
             self.of_step_SN.copy_(self._drawn_SKN[:, self._next])
         self._next += 1
+
+
+class UnequalNumbers:
+    """Random numbers of runs that draw different numbers of them a step, each as many as it would alone.
+
+    Args:
+        counts: numbers a step of each run.
+        stream, fill: as of `StepNumbers`.
+    """
+
+    def __init__(self, runs: Runs, stream: Stream, counts: Sequence[int], fill: Callable[..., Tensor]) -> None:
+        self._groups = {
+            count: [run for run, of_run in enumerate(counts) if of_run == count] for count in dict.fromkeys(counts)
+        }
+        self._numbers = {
+            count: StepNumbers(runs.spec, [runs.seeds[run] for run in group], stream, count, fill, runs.device)
+            for count, group in self._groups.items()
+        }
+        if len(self._groups) == 1:
+            self.of_step_SN = self._numbers[counts[0]].of_step_SN
+        else:
+            self.of_step_SN = torch.zeros(len(counts), max(counts), device=runs.device)
+
+    def start_epoch(self, task: int, epoch: int) -> None:
+        """Set every run's stream to the start of an epoch."""
+        for numbers in self._numbers.values():
+            numbers.start_epoch(task, epoch)
+
+    def draw(self) -> None:
+        """Put the next step's numbers into `of_step_SN`, a run's own first."""
+        for count, numbers in self._numbers.items():
+            numbers.draw()
+            if len(self._groups) > 1:
+                self.of_step_SN[self._groups[count], :count] = numbers.of_step_SN
 
 
 def like_weights(numbers_SN: Tensor, params: Params) -> dict[str, Tensor]:

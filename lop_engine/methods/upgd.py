@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from lop_engine.experiment import methods as described
+from lop_engine.experiment.spec import Experiment
 from lop_engine.methods.method import Method, Setup
 from lop_engine.methods.optimizers import Grads
+from lop_engine.methods.runs import add_, like
 from lop_engine.methods.step_numbers import like_weights
 from lop_engine.networks import Hidden, Params
 
@@ -28,7 +30,9 @@ class UPGD(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.own = setup.spec.own(described.UPGD)
+        self.own = setup.own(described.UPGD)
+        of_all = setup.own(Experiment)
+        self.step_size, self.weight_decay = of_all.step_size, of_all.weight_decay
 
     def init(self, params: Params) -> None:
         setup = self.setup
@@ -43,18 +47,19 @@ class UPGD(Method):
         self._numbers.draw()
 
     def update(self, params: Params, grads: Grads, hidden: list[Hidden]) -> None:
-        beta, step_size = self.own.upgd_beta_utility, self.setup.spec.step_size
+        beta = self.own.upgd_beta_utility
         self.steps_S.add_(1)
         for name, weight in params.items():
-            self.utilities[name].mul_(beta).add_(grads[name] * weight, alpha=beta - 1)
+            add_(self.utilities[name].mul_(like(beta, weight)), grads[name] * weight, beta - 1)
         scale_S = self._largest_utility() * (1 - beta**self.steps_S).to(self.setup.dtype)
         noises = like_weights(self._numbers.of_step_SN, params)
         for name, weight in params.items():
             scale = scale_S.view(-1, *[1] * (weight.dim() - 1))
             gate = 1 - torch.sigmoid(self.utilities[name] / scale)
-            noise = noises[name] * self.own.upgd_sigma
+            noise = noises[name] * like(self.own.upgd_sigma, noises[name])
             change = (grads[name] + noise) * gate if self.own.upgd_protecting else grads[name] + noise * gate
-            weight.mul_(1 - step_size * self.setup.spec.weight_decay).sub_(change, alpha=step_size)
+            weight.mul_(like(1 - self.step_size * self.weight_decay, weight))
+            add_(weight, change, -self.step_size)
 
     def _largest_utility(self) -> Tensor:
         """The largest utility of each seed, (S,).

@@ -31,8 +31,8 @@ FAR = 10_000
 State = dict[str, Tensor]
 
 
-def learner_of(spec: Spec, seeds: Sequence[int]) -> Learner:
-    return Learner(spec, seeds, CPU, problem=problem_of(spec))
+def learner_of(spec: Spec | Sequence[Spec], seeds: Sequence[int]) -> Learner:
+    return Learner(spec, seeds, CPU, problem=problem_of(spec if isinstance(spec, Spec) else spec[0]))
 
 
 def problem_of(spec: Spec) -> Problem:

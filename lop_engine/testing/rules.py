@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from lop_engine.errors import UserError, memory_error, why
-from lop_engine.testing import learning, metrics, networks, problems, resuming, seeds, steps
+from lop_engine.testing import learning, metrics, networks, problems, resuming, seeds, settings, steps
 from lop_engine.testing.subject import Subject
 
 Rule = Callable[[Subject], object]
@@ -27,8 +27,8 @@ QUICK: Mapping[str, tuple[Rule, ...]] = {
         networks.evaluation_changes_nothing,
         *_STEP,
     ),
-    "agent": _STEP,
-    "opt": _STEP,
+    "agent": (*_STEP, settings.settings_do_not_mix),
+    "opt": (*_STEP, settings.settings_do_not_mix),
     "metrics": (metrics.is_a_number_for_each_seed, metrics.changes_nothing, metrics.depends_on_one_seed),
 }
 """By the key of an experiment file that names a component: what is checked when a run starts."""

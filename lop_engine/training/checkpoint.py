@@ -91,8 +91,3 @@ def load(path: Path) -> Checkpoint | None:
 def on_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a stack's state on the host, with one copy per tensor for all its seeds. Waits for the device."""
     return dict(zip(state, HostCopies(state.values()).result(), strict=True))
-
-
-def stack_tensors(checkpoints: list[Checkpoint]) -> dict[str, Tensor]:
-    """Join the states of several seeds along a new leading seed axis."""
-    return {name: torch.stack([c.tensors[name] for c in checkpoints]) for name in checkpoints[0].tensors}

@@ -13,6 +13,7 @@ from lop_engine.code import load
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Batch, Method, Setup, TaskData
 from lop_engine.methods.optimizers import Grads, build_optimizer
+from lop_engine.methods.runs import Runs
 from lop_engine.networks import Activations, Params, build_network
 from lop_engine.precision import training_precision
 from lop_engine.problems import Problem, Task, build_problem
@@ -28,12 +29,13 @@ class StepResult:
 
 
 class Learner:
-    """Trains S independent copies of one network, one mini-batch a step.
+    """Trains S runs, which have networks of one shape, one mini-batch a step.
 
     The step has static shapes, never waits for the device, and changes its tensors in place: all but the drawing of
     random numbers can be captured once and replayed (`lop_engine.training.cuda_graph`).
 
     Args:
+        spec: of every run, or one for each; see `experiment.stacks`.
         params: weights with a leading seed axis, taken as they are (their memory layout, too) in place of the seeds'
             own initialisation.
         problem: by default, that of the spec.
@@ -41,21 +43,23 @@ class Learner:
 
     def __init__(
         self,
-        spec: Spec,
+        spec: Spec | Sequence[Spec],
         seeds: Sequence[int],
         device: torch.device,
         params: Params | None = None,
         problem: Problem | None = None,
     ) -> None:
-        self.spec, self.seeds, self.precision = spec, list(seeds), spec.precision
+        runs = Runs([spec] * len(seeds) if isinstance(spec, Spec) else list(spec), list(seeds), device)
+        self.spec = spec = runs.spec
+        self.seeds, self.precision = list(seeds), spec.precision
         self.dtype = torch.float64 if spec.precision == "fp64" else torch.float32
         self.problem = problem or build_problem(spec)
         self.net = build_network(spec, self.problem.input_shape, self.problem.num_outputs)
         params = self.net.init(seeds, device, self.dtype) if params is None else params
         self.params = {name: weight.to(self.dtype) for name, weight in params.items()}
         self.buffers = self.net.buffers(len(self.seeds), device, self.dtype)
-        self.optimizer = build_optimizer(spec, self.params)
-        setup = Setup(spec, self.net, self.optimizer, self.seeds, device, self.dtype)
+        self.optimizer = build_optimizer(runs, self.params)
+        setup = Setup(runs, self.net, self.optimizer, self.dtype)
         self.method: Method = load(spec.parts.method)(setup)
         self.method.init(self.params)
         for weight in self.params.values():
@@ -126,6 +130,31 @@ class Learner:
             **{f"optimizer.{name}": tensor for name, tensor in optimizer.items()},
             **{f"mechanism.{name}": tensor for name, tensor in self.method.state().items()},
         }
+
+    def state_of(self, run: int) -> dict[str, Tensor]:
+        """The tensors of one run, without the leading axis: those that it would have alone, whatever its stack."""
+        return self.part_of(self.state(), run)
+
+    def part_of(self, state: dict[str, Tensor], run: int) -> dict[str, Tensor]:
+        """The same of a copy of `state`."""
+        return {name: tensor[run] for name, tensor in state.items() if not self._is_unused(name, run)}
+
+    def load_states(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Copy the states of all runs in, as `state_of` returns them."""
+        whole = self.state()
+        for run, state in enumerate(states):
+            wanted = {name for name in whole if not self._is_unused(name, run)}
+            if state.keys() != wanted:
+                raise ValueError(f"state holds other tensors: {sorted(wanted ^ state.keys())}")
+        rows = {name: [state.get(name) for state in states] for name in whole}
+        zeros = {name: torch.zeros_like(tensor[0], device="cpu") for name, tensor in whole.items()}
+        self.load_state(
+            {name: torch.stack([zeros[name] if row is None else row for row in rows[name]]) for name in whole}
+        )
+
+    def _is_unused(self, name: str, run: int) -> bool:
+        part, _, rest = name.partition(".")
+        return part == "optimizer" and self.optimizer is not None and self.optimizer.is_unused(rest, run)
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from lop_engine.background import Background
 from lop_engine.errors import StoreError, UserError, in_one_line
 from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.typed import describe_seeds
 from lop_engine.files import together
 from lop_engine.run_files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.scheduler import own_job
@@ -36,41 +37,42 @@ class _NobodyLeftError(Exception):
 
 
 def train_runs(
-    spec: Spec,
-    runs: list[RunFiles],
+    specs: Sequence[Spec],
+    runs: Sequence[RunFiles],
     device: torch.device,
     stop_requested: Callable[[], bool],
     cuda_graphs: bool = True,
 ) -> None:
-    """Train `runs`, which share `spec` and differ in their seed, to the end.
+    """Train runs to the end. One whose own files cannot be used fails; the others train on.
 
-    A run whose own files cannot be used fails; the others train on.
-
+    Args:
+        specs: of each run; all have the same `stack_key`.
     Raises:
         CaptureError, ReplayError: as `training.train`.
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
         StoreError, OSError: after training, if the checkpoint or a record file of a run could not be used.
     """
     errors: list[Exception] = []
+    spec_of = dict(zip(runs, specs, strict=True))
     saved = _load_together(runs, errors)
 
     def position(run: RunFiles) -> Position:
         return _position(saved[run])
 
-    # Seeds that stand at different places cannot train in step: those places take turns.
+    # Runs that stand at different places cannot train in step: those places take turns.
     for start, group in groupby(sorted(saved, key=position), key=position):
         if stack := _still_wanted(group):
-            checkpoints = [saved[run] for run in stack]
-            _Stack(spec, stack, checkpoints, device, stop_requested, errors).train_from(start, cuda_graphs)
+            own = [spec_of[run] for run in stack], stack, [saved[run] for run in stack]
+            _Stack(*own, device, stop_requested, errors).train_from(start, cuda_graphs)
     if errors:  # what a user can put right is not tried again: other errors go first
         raise next((error for error in errors if not isinstance(error, UserError)), errors[0])
 
 
-def _load_together(runs: list[RunFiles], errors: list[Exception]) -> dict[RunFiles, Checkpoint | None]:
+def _load_together(runs: Sequence[RunFiles], errors: list[Exception]) -> dict[RunFiles, Checkpoint | None]:
     """The checkpoint of each run; runs that cannot resume fail, and are left out.
 
-    A kill between the checkpoints of a stack leaves some seeds one checkpoint ahead. Those go back to the one before,
-    so that the stack stays together: numbers differ in their last digits by the seeds that are computed at once.
+    A kill between the checkpoints of a stack leaves some runs one checkpoint ahead. Those go back to the one before,
+    so that the stack stays together: numbers differ in their last digits by the runs that are computed at once.
     """
     saved = {}
     for run in runs:
@@ -102,7 +104,7 @@ def _still_wanted(runs: Iterable[RunFiles]) -> list[RunFiles]:
 def _fail(run: RunFiles, error: Exception, errors: list[Exception]) -> None:
     """End a run whose own files cannot be used."""
     errors.append(error)
-    log(f"seed {run.seed}  failed: {in_one_line(error)}")
+    log(f"{run.label}  failed: {in_one_line(error)}")
     run.leave("failed", in_one_line(error))
 
 
@@ -111,9 +113,18 @@ def _load(run: RunFiles) -> Checkpoint | None:
     if kept is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
         raise StoreError(f"{run.dir.checkpoint}: missing, so the run cannot resume; {without_checkpoint(run.dir)}")
     if note:
-        log(f"seed {run.seed}  {note}")
+        log(f"{run.label}  {note}")
         run.set_status(note=note)
     return kept
+
+
+def _names(runs: Sequence[RunFiles]) -> str:
+    """``seeds 0-29``; of several settings ``step_size=0.01 seeds 0-29, step_size=0.1 seeds 0-29``."""
+    settings = {
+        setting: "seeds " + describe_seeds(run.seed for run in group).rstrip(",")
+        for setting, group in groupby(runs, key=lambda run: run.dir.setting)
+    }
+    return ", ".join(f"{setting} {seeds}" if len(settings) > 1 else seeds for setting, seeds in settings.items())
 
 
 def _position(kept: Checkpoint | None) -> Position:
@@ -121,35 +132,36 @@ def _position(kept: Checkpoint | None) -> Position:
 
 
 class _Stack:
-    """Seeds at one position that train in step."""
+    """Runs at one position that train in step."""
 
     def __init__(
         self,
-        spec: Spec,
+        specs: list[Spec],
         runs: list[RunFiles],
         saved: list[Checkpoint | None],
         device: torch.device,
         stop_requested: Callable[[], bool],
         errors: list[Exception],
     ) -> None:
-        self.spec, self.runs, self.device, self.stop_requested = spec, runs, device, stop_requested
+        self.runs, self.device, self.stop_requested = runs, device, stop_requested
         self._errors = errors
-        self.learner = Learner(spec, [run.seed for run in runs], device)
+        self.learner = Learner(specs, [run.seed for run in runs], device)
+        self.spec = self.learner.spec
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
         self._notes = Background(device, "notes")
         found = [kept for kept in saved if kept is not None]
         if found:
-            self.learner.load_state(checkpoint.stack_tensors(found))
+            self.learner.load_states([kept.tensors for kept in found])
         for run, kept in zip(runs, saved, strict=True):
             with self._guarding(run):
                 _open_records(run, kept)
 
     def train_from(self, start: Position, cuda_graphs: bool) -> None:
-        log(f"seeds {[run.seed for run in self.runs]} from task {start.task}, epoch {start.epoch}")
+        log(f"{_names(self.runs)} from task {start.task}, epoch {start.epoch}")
         self._progress(start)
         if start == Position():
-            self._save(start)  # what the seeds go back to if the first checkpoints are not all written
+            self._save(start)  # what the runs go back to if the first checkpoints are not all written
         if not self._training():
             return
         try:
@@ -180,7 +192,7 @@ class _Stack:
         for run in leaving:
             if not run.has_left:
                 run.leave("stopped")
-                log(f"seed {run.seed}  stopped")
+                log(f"{run.label}  stopped")
         self._require_runs()
 
     def _note(self, report: EpochReport) -> None:
@@ -226,8 +238,7 @@ class _Stack:
         for index, run in enumerate(self.runs):
             if run.has_left:
                 continue
-            tensors = {name: tensor[index] for name, tensor in state.items()}
-            yield run, Checkpoint(position, *run.num_documents, tensors)
+            yield run, Checkpoint(position, *run.num_documents, self.learner.part_of(state, index))
 
     def _training(self) -> list[RunFiles]:
         """The runs that have not ended."""
@@ -266,14 +277,14 @@ def _record(run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metric
     run.record_epoch(report.task, report.epoch, metrics)
     if report.task_seconds is not None:
         run.record_task(report.task, facts, report.task_seconds, metrics)
-        place = [f"seed {run.seed}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
+        place = [f"{run.label}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
         values = [f"{name} {value:.4g}" for name, value in metrics.items()]
         lines.append("  ".join([*place, f"{report.task_seconds:.2f} s", *values]))
     if is_diverged(metrics):
         run.sync()
         error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
         run.leave("diverged", error)
-        lines.append(f"seed {run.seed}  diverged: {error}")
+        lines.append(f"{run.label}  diverged: {error}")
     return lines
 
 

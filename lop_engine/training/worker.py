@@ -1,4 +1,4 @@
-"""``python -m lop_engine.training.worker RUN_DIR...``: the child process that trains a stack of seeds.
+"""``python -m lop_engine.training.worker RUN_DIR...``: the child process that trains a stack of runs.
 
 A run directory is the whole order: run.json says what to train, the checkpoint where to go on. The worker
 holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM, and SIGUSR2, let the epoch
@@ -27,6 +27,7 @@ from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, StoreError, UserError, in_one_line, memory_error
 from lop_engine.experiment.registry import execute_installed, is_own
 from lop_engine.experiment.spec import Spec, validate
+from lop_engine.experiment.stacks import stack_key
 from lop_engine.files import together
 from lop_engine.locks import (
     FAILED,
@@ -72,11 +73,14 @@ class Worker:
         cuda_graphs: bool = True,
         give_back: Callable[[RunDir], None] | None = None,
     ) -> None:
-        self.spec, self.notes = _common_spec(run_dirs), list(notes)
+        self.specs, self.notes = _specs(run_dirs), list(notes)
         self._reads_copy = False
         if images:
             self._read_copy(images)
         self.runs = [RunFiles(run_dir, give_back) for run_dir in run_dirs]
+        if len({run_dir.setting for run_dir in run_dirs}) > 1:
+            for run in self.runs:
+                run.label = f"{run.dir.setting}  {run.label}"
         self.device, self.threads, self.cuda_graphs = device, threads, cuda_graphs
         self.error: BaseException | None = None
         self._errors: list[Exception] = []
@@ -96,12 +100,13 @@ class Worker:
             device = torch.device(self.device)
             torch.set_num_threads(self.threads)
             prepare_device(device)
-            if any(map(is_own, self.spec.components)):
+            if any(map(is_own, self.specs[0].components)):
                 from lop_engine.testing.start import check_own_components
 
-                check_own_components(self.spec)
+                check_own_components(self.specs[0])
             runs = [run for run in self.runs if not run.has_left]
-            train_runs(self.spec, runs, device, lambda: self._stop_requested, self.cuda_graphs)
+            specs = [spec for spec, run in zip(self.specs, self.runs, strict=True) if not run.has_left]
+            train_runs(specs, runs, device, lambda: self._stop_requested, self.cuda_graphs)
             if self._errors:
                 raise self._errors[0]
         except StopRequested:
@@ -141,19 +146,20 @@ class Worker:
         wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
         tried = f" (tried to allocate {wanted[1]})" if wanted else ""
         if len(self.runs) > 1:
-            seeds = f"{len(self.runs)} seeds in one worker"
-            return f"{self.device}: out of memory with {seeds}{tried}; resume with fewer --seeds-per-worker"
+            runs = f"{len(self.runs)} runs in one worker"
+            return f"{self.device}: out of memory with {runs}{tried}; resume with fewer --runs-per-worker"
         return (
-            f"{self.device}: out of memory with a single seed{tried}; free memory there, or choose another --device, "
+            f"{self.device}: out of memory with a single run{tried}; free memory there, or choose another --device, "
             "then lop resume; or start over with a smaller mini_batch_size"
         )
 
     def _read_copy(self, images: Path) -> None:
-        """Train on a copy of the spec's images, if it is one; a note if not."""
+        """Train on a copy of the specs' images, if it is one; a note if not."""
         try:
-            self.spec, self._reads_copy = reading(self.spec, images), True
+            copies = {spec: reading(spec, images) for spec in dict.fromkeys(self.specs)}
+            self.specs, self._reads_copy = [copies[spec] for spec in self.specs], True
         except (DataError, OSError) as error:
-            self.notes.append(f"{socket.gethostname()}: {error}; the images are read from {self.spec.dataset}")
+            self.notes.append(f"{socket.gethostname()}: {error}; the images are read from {self.specs[0].dataset}")
             log(self.notes[-1])
 
     def _start(self) -> None:
@@ -168,8 +174,8 @@ class Worker:
         process = psutil.Process()
         changes = {
             "state": "running",
-            "num_tasks": self.spec.num_tasks,
-            "num_epochs": self.spec.num_showings,
+            "num_tasks": self.specs[0].num_tasks,
+            "num_epochs": self.specs[0].num_showings,
             "pid": process.pid,
             "pid_started_at": process.create_time(),
             "pid_start": start_of(process.pid),
@@ -180,13 +186,14 @@ class Worker:
             "started_at": time.time(),
             "heartbeat_at": time.time(),
             "epochs_per_s": None,
-            "stack": [run.seed for run in self.runs],
+            "log_of": "/".join(self.runs[0].dir.path.parts[-2:]),
+            "stack": [],
             "error": None,
             "note": "; ".join(self.notes) or None,
         }
         failed = together(lambda run: run.set_status(durable=True, **changes), self.runs)
         for run, error in failed:
-            log(f"seed {run.seed}  failed: {in_one_line(error)}")
+            log(f"{run.label}  failed: {in_one_line(error)}")
             run.leave("failed", in_one_line(error))
             self._errors.append(error)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -245,7 +252,8 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _common_spec(run_dirs: list[RunDir]) -> Spec:
+def _specs(run_dirs: list[RunDir]) -> list[Spec]:
+    """The spec of each run, whose components are loaded. Raises LaunchError for runs that cannot share a worker."""
     found = [code_files(run_dir, run_dir.read_config()) for run_dir in run_dirs]
     for run_dir in run_dirs[1:]:
         if begun_with(run_dir) != begun_with(run_dirs[0]):
@@ -253,11 +261,11 @@ def _common_spec(run_dirs: list[RunDir]) -> Spec:
     load_components(found[0])
     specs = [validate(run_dir.read_spec(), str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
-        if spec != specs[0]:
+        if stack_key(spec) != stack_key(specs[0]):
             raise LaunchError(
                 f"{run_dir.name}: configured otherwise than {run_dirs[0].name}; they cannot share a worker"
             )
-    return specs[0]
+    return specs
 
 
 def _refuse_runs_of_others(run_dirs: list[RunDir], launcher: str | None) -> None:
@@ -274,7 +282,7 @@ def _refuse_runs_of_others(run_dirs: list[RunDir], launcher: str | None) -> None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lop_engine.training.worker", description="Train a stack of seeds.")
+    parser = argparse.ArgumentParser(prog="python -m lop_engine.training.worker", description="Train a stack of runs.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

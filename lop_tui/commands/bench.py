@@ -20,7 +20,7 @@ from lop_engine.rundir import RunDir
 from lop_tui.commands.console import Console, say
 
 Report = dict[str, Any]
-PARTS = ("steps", "workers", "metrics", "upkeep", "memory", "hours")
+PARTS = ("steps", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
 
 
 def bench_machine(
@@ -44,10 +44,10 @@ def bench_machine(
     report: Report = dict(about)
     bench = measure.Bench(chosen, rounds, lambda text: say(progress, text, style="dim"), cast(Precision, precision))
     for part in [part for part in PARTS if part in (only or PARTS)]:
-        if part == "workers" and chosen != "cpu":
-            continue  # one worker a GPU
+        if part in ("workers", "stacks") and chosen != "cpu":
+            continue  # a GPU has one worker a stack, as large as its memory
         measured = getattr(measure, f"bench_{part}")
-        report[part] = measured(bench, paths) if part == "hours" else measured(bench)
+        report[part] = measured(bench, paths) if part in ("hours", "stacks") else measured(bench)
         if not as_json:
             _TABLES[part](console, report[part])
     if as_json:
@@ -149,6 +149,16 @@ def _show_workers(console: Console, report: Report) -> None:
     console.print(table)
 
 
+def _show_stacks(console: Console, report: Report) -> None:
+    table = _table("stacks: the runs that pay on one core", "", "runs", "us a step and run, by runs in the stack")
+    for row in report["rows"]:
+        times = "  ".join(f"{size}: {1000 * ms / int(size):.3g}" for size, ms in row["ms"].items())
+        table.add_row(row["name"], str(row["runs"]), times)
+    for column in table.columns:
+        column.no_wrap = False
+    console.print(table)
+
+
 def _show_metrics(console: Console, report: Report) -> None:
     table = _table("metrics after an epoch, one seed, one thread", "", "ms", "quartiles")
     for row in report["rows"]:
@@ -193,7 +203,7 @@ def _show_hours(console: Console, report: Report) -> None:
         table.add_row(
             row["name"],
             str(row["runs"]),
-            f"{row['workers']} x {row['seeds_per_worker']}",
+            f"{row['workers']} x {row['runs_per_worker']}",
             f"{row['epoch_s']:.3g}",
             f"{row['metrics_s']:.3g}",
             f"{row['curvature_s']:.3g}",
@@ -205,6 +215,7 @@ def _show_hours(console: Console, report: Report) -> None:
 _TABLES: dict[str, Callable[[Console, Report], None]] = {
     "steps": _show_steps,
     "workers": _show_workers,
+    "stacks": _show_stacks,
     "metrics": _show_metrics,
     "upkeep": _show_upkeep,
     "memory": _show_memory,

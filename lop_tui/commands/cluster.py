@@ -8,9 +8,11 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stacks import stack_key
 from lop_engine.launch import Plan, Resources, plan_runs
 from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_to_cluster, release
 from lop_engine.launch.slurm.options import stage_directory
+from lop_engine.launch.stack_sizes import runs_that_pay
 from lop_engine.records import ENDED, RunStatus
 from lop_engine.rundir import RunDir
 from lop_engine.runs import RunView
@@ -19,7 +21,7 @@ from lop_tui.commands.console import Console, in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 
 LAUNCHERS = ("local", "slurm")
-SEEDS_ON_A_GPU = 10
+RUNS_ON_A_GPU = 10
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,17 @@ def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launchin
 def plan_for_cluster(
     dirs: Sequence[RunDir],
     options: SlurmOptions,
-    seeds_per_worker: int | None,
+    runs_per_worker: int | None,
     specs: Mapping[RunDir, Spec] | None = None,
 ) -> Plan:
-    """Seeds for each task: ten for each of its GPUs, else one for each CPU; a worker for each of those."""
+    """Runs for each task: ten for each of its GPUs, else as many as pay for each CPU; a worker for each of those."""
     devices = [f"cuda:{number}" for number in range(options.gpus)] or ["cpu"] * options.cpus
-    size = seeds_per_worker or (SEEDS_ON_A_GPU if options.gpus else 1)
-    return plan_runs(dirs, Resources(devices, max(1, options.cpus // len(devices)), size * len(devices)), specs)
+    number = len(devices)
+    size = runs_per_worker or (RUNS_ON_A_GPU if options.gpus else 1)
+    sizes = {}
+    if specs and not options.gpus and not runs_per_worker:
+        sizes = {stack_key(spec): number * runs_that_pay(spec) for spec in dict.fromkeys(specs.values())}
+    return plan_runs(dirs, Resources(devices, max(1, options.cpus // number), size * number, sizes=sizes), specs)
 
 
 def describe_array(submission: Submission) -> str:

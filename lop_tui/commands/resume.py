@@ -29,7 +29,7 @@ class Means:
 
     device: str
     workers: int | None
-    seeds_per_worker: int | None
+    runs_per_worker: int | None
     retries: int
     watch: bool
     detach: bool
@@ -56,7 +56,7 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
     submissions = [
         Submission(
-            plan_for_cluster(_dirs(views), request.options, means.seeds_per_worker, specs),
+            plan_for_cluster(_dirs(views), request.options, means.runs_per_worker, specs),
             request,
             runs_dir,
             means.retries,
@@ -106,7 +106,7 @@ def _holder(view: RunView) -> str | None:
 
 def _plan(run_dirs: Sequence[RunDir], specs: Mapping[RunDir, Spec], means: Means) -> Plan:
     chosen = [specs[run_dir] for run_dir in run_dirs]
-    return plan_runs(run_dirs, decide_resources(chosen, means.device, means.workers, means.seeds_per_worker), specs)
+    return plan_runs(run_dirs, decide_resources(chosen, means.device, means.workers, means.runs_per_worker), specs)
 
 
 def _train_here(

@@ -1,6 +1,6 @@
 """`lop run`: from experiment files to finished runs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Request:
     data: str | None
     device: str
     workers: int | None
-    seeds_per_worker: int | None
+    runs_per_worker: int | None
     retries: int
     overrides: list[str]
     watch: bool
@@ -156,13 +156,13 @@ def _load(request: Request, notes: list[str]) -> list[Run]:
 
 def _plan(request: Request, specs: Mapping[RunDir, Spec]) -> Plan:
     with without_garbage_collection():
-        resources = decide_resources(list(specs.values()), request.device, request.workers, request.seeds_per_worker)
+        resources = decide_resources(list(specs.values()), request.device, request.workers, request.runs_per_worker)
         return plan_runs(list(specs), resources, specs)
 
 
 def _submission(request: Request, runs: Sequence[Run], cluster: SlurmRequest) -> Submission:
     specs = _specs(request, runs)
-    plan = plan_for_cluster(list(specs), cluster.options, request.seeds_per_worker, specs)
+    plan = plan_for_cluster(list(specs), cluster.options, request.runs_per_worker, specs)
     return Submission(plan, cluster, request.runs_dir, request.retries)
 
 
@@ -300,7 +300,7 @@ def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> No
     say(console, f"memory: roughly {_gib(num_bytes)} for a worker of {plural(num_runs, 'run')}{together}")
     free = psutil.virtual_memory().available
     if count * num_bytes > free:
-        say(console, f"note: {_gib(free)} of memory is free here; set fewer --seeds-per-worker or --workers")
+        say(console, f"note: {_gib(free)} of memory is free here; set fewer --runs-per-worker or --workers")
 
 
 def _gib(num_bytes: int) -> str:
@@ -310,14 +310,32 @@ def _gib(num_bytes: int) -> str:
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:
     table = Table(
         title=f"{plural(len(runs), 'run')} in {plural(len(plan.stacks), 'stack')} on {workers}",
-        caption=f"images: {', '.join(images)}" if images else None,
+        caption="\n".join([STACK, *([f"images: {', '.join(images)}"] if images else [])]),
     )
-    for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task"):
+    for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task", "stacks"):
         table.add_column(heading)
+    stacks = _stacks(plan)
     by_setting: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_setting.setdefault((run.experiment, run.setting), []).append(run)
     for (experiment, setting), same in by_setting.items():
         spec, seeds = same[0].spec, describe_seeds(run.seed for run in same).rstrip(",")
-        table.add_row(experiment, setting, spec.method, seeds, str(spec.num_tasks), str(spec.num_showings))
+        counts = str(spec.num_tasks), str(spec.num_showings)
+        table.add_row(experiment, setting, spec.method, seeds, *counts, stacks[experiment, setting])
     return table
+
+
+STACK = "A stack is the runs that one worker trains in step: seeds, and settings that differ in numbers of a run alone."
+
+
+def _stacks(plan: Plan) -> dict[tuple[str, str], str]:
+    """By experiment and setting, its stacks: ``30 x 1``; ``2 x 45 shared`` with other settings."""
+    sizes: dict[tuple[str, str], Counter[tuple[int, str]]] = defaultdict(Counter)
+    for stack in plan.stacks:
+        settings = dict.fromkeys((run_dir.experiment, run_dir.setting) for run_dir in stack)
+        for setting in settings:
+            sizes[setting][len(stack), " shared" if len(settings) > 1 else ""] += 1
+    return {
+        setting: ", ".join(f"{count} x {size}{shared}" for (size, shared), count in counts.items())
+        for setting, counts in sizes.items()
+    }

@@ -71,7 +71,7 @@ def without_times(path) -> list[dict]:
 
 def test_stop_and_resume_lose_nothing(here, start):
     write_config(here / "cbp.json", num_tasks=60)
-    process = start("cbp.json", "--seeds", "3", "--workers", "2", "--seeds-per-worker", "1")
+    process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
     assert "3 runs stopped; go on with lop resume" in stopped.stdout
@@ -80,7 +80,7 @@ def test_stop_and_resume_lose_nothing(here, start):
     assert "stopped: by another command" in out
     assert set(states(here).values()) == {"stopped"}
     assert lop("stop").stdout.startswith("nothing to stop")
-    resumed = lop("resume", "--workers", "2", "--seeds-per-worker", "1")
+    resumed = lop("resume", "--workers", "2", "--runs-per-worker", "1")
     assert resumed.returncode == 0, resumed.stderr + resumed.stdout
     assert re.search(r"3 runs on 2 workers .*, 2 from checkpoints", resumed.stdout)
     assert set(states(here).values()) == {"finished"}
@@ -151,7 +151,7 @@ def test_a_stopped_seed_leaves_its_worker_and_resumes_beside_it(here, start):
 def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     write_config(here / "bp.json", num_tasks=2000, agent="bp")
-    start("cbp.json", "bp.json", "--seeds", "2", "--workers", "2", "--seeds-per-worker", "2")
+    start("cbp.json", "bp.json", "--seeds", "2", "--workers", "2", "--runs-per-worker", "2")
     wait_for(lambda: set(states(here).values()) == {"running"})
     assert lop("stop", "cbp").returncode == 0
     assert states(here) == {
@@ -171,7 +171,7 @@ def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
 
 def test_a_worker_that_dies_is_reported_and_its_seeds_are_tried_again(here, start):
     write_config(here / "cbp.json", num_tasks=60)
-    process = start("cbp.json", "--seeds", "2", "--workers", "1", "--seeds-per-worker", "2")
+    process = start("cbp.json", "--seeds", "2", "--workers", "1", "--runs-per-worker", "2")
     [pid] = {run.read_status().pid for run in find_runs(here / "runs")}
     os.kill(pid, signal.SIGKILL)
     out, _ = process.communicate(timeout=60)
@@ -291,7 +291,7 @@ def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
                 "2",
                 "--workers",
                 "1",
-                "--seeds-per-worker",
+                "--runs-per-worker",
                 "1",
                 "--detach",
                 "--fresh",
@@ -340,7 +340,7 @@ def workers_of(here) -> list[int]:
 
 def test_a_second_signal_does_not_break_the_ending(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
-    process = start("cbp.json", "--seeds", "2", "--workers", "1", "--seeds-per-worker", "2")
+    process = start("cbp.json", "--seeds", "2", "--workers", "1", "--runs-per-worker", "2")
     [pid] = {run.read_status().pid for run in find_runs(here / "runs")}
     for _ in range(3):
         with contextlib.suppress(ProcessLookupError):

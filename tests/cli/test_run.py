@@ -49,7 +49,7 @@ def lop(*arguments: str, timeout_s: float = 90, **options) -> subprocess.Complet
 def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
     write_config(here / "bp.json", agent="bp", step_size=[0.02, 0.01])
     write_config(here / "cbp.json")
-    done = lop("run", "bp.json", "cbp.json", "--seeds", "0,3", "--seeds-per-worker", "2")
+    done = lop("run", "bp.json", "cbp.json", "--seeds", "0,3", "--runs-per-worker", "2")
     assert done.returncode == 0, done.stderr
     names = [run.name for run in find_runs(here / "runs")]
     assert names == [
@@ -147,7 +147,7 @@ def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeyp
     asked = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
     said = CliRunner().invoke(cli.app, [*asked, "--seeds-per-worker", "1000"]).stdout
     assert "GiB for a worker of 1000 runs\n" in said
-    assert "note: 1.0 GiB of memory is free here; set fewer --seeds-per-worker or --workers" in said
+    assert "note: 1.0 GiB of memory is free here; set fewer --runs-per-worker or --workers" in said
     assert "note:" not in CliRunner().invoke(cli.app, asked).stdout
 
 
@@ -186,9 +186,9 @@ def test_runs_keep_the_curvature_every_that_they_began_with(here):
     del config["spec"]["curvature_every"]  # as before there was such a key
     old.run_json.write_text(json.dumps(config))
     write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=2, curvature_every=0)
-    dry = lop("run", "cbp.json", "--dry-run", "--no-estimate", "--seeds-per-worker", "2")
+    dry = lop("run", "cbp.json", "--dry-run", "--no-estimate", "--runs-per-worker", "2")
     assert "2 runs in 2 stacks" in re.sub(r"\s+", " ", dry.stdout)
-    done = lop("run", "cbp.json", "--seeds-per-worker", "2")
+    done = lop("run", "cbp.json", "--runs-per-worker", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.sub(r"\s+", " ", done.stdout)
     assert "note: cbp/default: 1 run began with curvature_every=1 and keeps it (0 was asked for" in said
@@ -362,7 +362,7 @@ def test_a_closed_pipe_stops_the_training_without_a_traceback(here):
 
 def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here):
     write_config(here / "cbp.json", num_tasks=10)
-    process = start("run", "cbp.json", "--seeds", "3", "--workers", "1", "--seeds-per-worker", "1")
+    process = start("run", "cbp.json", "--seeds", "3", "--workers", "1", "--runs-per-worker", "1")
     wait_for(lambda: is_training(here))
     shutil.rmtree(here / "runs/cbp/default/seed_002")
     out, err = process.communicate(timeout=60)

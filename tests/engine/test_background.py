@@ -42,7 +42,9 @@ def train(runs_dir, runs, stop_after=None) -> list[RunDir]:
     for run in files:
         run.set_status(state="running", num_tasks=runs[0].spec.num_tasks, num_epochs=runs[0].spec.num_showings)
     epochs = iter(range(10**6))
-    stack.train_runs(runs[0].spec, files, CPU, lambda: stop_after is not None and next(epochs) + 1 >= stop_after)
+    stack.train_runs(
+        [run.spec for run in runs], files, CPU, lambda: stop_after is not None and next(epochs) + 1 >= stop_after
+    )
     return run_dirs
 
 

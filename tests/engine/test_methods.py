@@ -6,6 +6,7 @@ Dimensions: S seeds, B batch.
 import contextlib
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -51,6 +52,7 @@ def go_through(learner: Learner, tasks: range, num_steps: int = 6, batch: int = 
     losses = []
     for index in tasks:
         task = task_of(learner.seeds, index, num_steps * batch)
+        task = replace(task, train_inputs=task.train_inputs.to(learner.dtype))
         learner.start_task(index, task)
         learner.start_epoch(index, 0)
         for x, y in zip(task.train_inputs.split(batch, 1), task.train_targets.split(batch, 1), strict=True):

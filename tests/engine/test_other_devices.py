@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import metrics
 from lop_engine.experiment.registry import METRICS
-from lop_engine.launch.plan import seed_bytes_on_gpu
+from lop_engine.launch.plan import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
@@ -116,7 +116,7 @@ def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
     for spec in (paper, small_batches):
         drawn = 4 * numbers * (1 + step_numbers.steps_at_once(spec, numbers, gpu))
         without_noise = spec.with_changes(**{"width": 0.01})
-        assert seed_bytes_on_gpu(spec) > seed_bytes_on_gpu(without_noise) + drawn
+        assert run_bytes_on_gpu(spec) > run_bytes_on_gpu(without_noise) + drawn
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])
@@ -286,4 +286,4 @@ def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    assert 0.9 * peak < seed_bytes_on_gpu(spec) / 1.5 < 2.5 * peak
+    assert 0.9 * peak < run_bytes_on_gpu(spec) / 1.5 < 2.5 * peak

@@ -47,7 +47,7 @@ class Training:
                 act()
             return False
 
-        stack.train_runs(make_runs()[0].spec, self.files, CPU, look)
+        stack.train_runs([make_runs()[0].spec] * len(self.files), self.files, CPU, look)
         return self.run_dirs
 
     @property

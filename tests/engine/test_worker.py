@@ -38,8 +38,8 @@ def make_runs(experiment="cbp", seeds=(0,), **changes) -> list[Run]:
 LAUNCHED: list[LocalLauncher] = []
 
 
-def launch(run_dirs, workers=2, seeds_per_worker=1) -> LocalLauncher:
-    LAUNCHED.append(LocalLauncher(plan_runs(run_dirs, Resources(["cpu"] * workers, 1, seeds_per_worker))))
+def launch(run_dirs, workers=2, runs_per_worker=1) -> LocalLauncher:
+    LAUNCHED.append(LocalLauncher(plan_runs(run_dirs, Resources(["cpu"] * workers, 1, runs_per_worker))))
     return LAUNCHED[-1]
 
 
@@ -74,11 +74,11 @@ def test_two_methods_train_side_by_side_into_tinydb_files(tmp_path):
     runs = make_runs("bp", (0, 1), agent="bp") + make_runs("cbp", (0, 1))
     prepared = prepare_run_dirs(tmp_path, runs)
     assert len(prepared.to_train) == 4
-    finish(launch(prepared.to_train, seeds_per_worker=2))
+    finish(launch(prepared.to_train, runs_per_worker=2))
     for view in RunsReader(tmp_path).read().runs:
         assert view.state == "finished", view.status.error
         assert view.status.tasks_done == 3
-        assert view.status.stack == [0, 1]
+        assert view.status.log_of == "default/seed_000"
         assert len(view.series["test_accuracy"]) == 3
         with TinyDB(view.dir.tasks_json) as tasks_db, TinyDB(view.dir.epochs_json) as epochs_db:
             tasks, epochs = tasks_db.table("tasks").all(), epochs_db.table("epochs").all()
@@ -97,7 +97,7 @@ def test_a_stack_records_what_each_seed_records_alone(tmp_path):
     alone = prepare_run_dirs(tmp_path / "alone", make_runs(seeds=(1,))).to_train
     together = prepare_run_dirs(tmp_path / "together", make_runs(seeds=(0, 1))).to_train
     finish(launch(alone))
-    finish(launch(together, seeds_per_worker=2))
+    finish(launch(together, runs_per_worker=2))
     for mine, theirs in zip(read_table(alone[0].tasks_json), read_table(together[1].tasks_json), strict=True):
         assert mine["classes"] == theirs["classes"]
         for name in ("train_accuracy", "test_accuracy", "weight_magnitude", "effective_rank"):
@@ -106,7 +106,7 @@ def test_a_stack_records_what_each_seed_records_alone(tmp_path):
 
 def test_a_queued_run_whose_run_json_was_removed_is_left_out(tmp_path):
     removed, kept = prepare_run_dirs(tmp_path, make_runs(seeds=(0, 1))).to_train
-    launcher = launch([removed, kept], workers=1, seeds_per_worker=2)
+    launcher = launch([removed, kept], workers=1, runs_per_worker=2)
     removed.run_json.unlink()
     finish(launcher)
     assert kept.read_status().state == "finished"
@@ -302,7 +302,7 @@ def test_a_diverged_seed_stops_recording_and_its_neighbour_goes_on_untouched(tmp
         files = [RunFiles(run_dir) for run_dir in run_dirs]
         for run in files:
             run.set_status(state="running", num_tasks=3, num_epochs=2)
-        stack.train_runs(runs[0].spec, files, torch.device("cpu"), lambda: False)
+        stack.train_runs([run.spec for run in runs], files, torch.device("cpu"), lambda: False)
 
     train(whole)
     step = Learner.step

@@ -72,7 +72,7 @@ def test_memory_may_run_out_anywhere_in_training(place, in_threads, train, monke
     code, status = train(2)
     assert code == OUT_OF_MEMORY
     assert status.state == "failed"
-    assert "2 seeds in one worker (tried to allocate 20.00 MiB); resume with fewer --seeds-per-worker" in status.error
+    assert "2 runs in one worker (tried to allocate 20.00 MiB); resume with fewer --runs-per-worker" in status.error
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_every_kind_of_lack_of_memory_is_told_with_what_to_do(error, tried, trai
     code, status = train()
     assert code == OUT_OF_MEMORY
     assert status.error == (
-        f"cpu: out of memory with a single seed{tried}; free memory there, or choose another --device, "
+        f"cpu: out of memory with a single run{tried}; free memory there, or choose another --device, "
         "then lop resume; or start over with a smaller mini_batch_size"
     )
 

@@ -106,7 +106,7 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
 
 
 @pytest.mark.parametrize(
-    ("typed", "seeds_per_worker", "seeds", "devices", "threads"),
+    ("typed", "runs_per_worker", "seeds", "devices", "threads"),
     [
         ([], None, [1] * 25, ["cpu"], 1),
         (["cpus=8"], None, [8, 8, 8, 1], ["cpu"] * 8, 1),
@@ -115,9 +115,9 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
         (["gpus=4"], None, [25], ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], 1),
     ],
 )
-def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, seeds_per_worker, seeds, devices, threads):
+def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, runs_per_worker, seeds, devices, threads):
     dirs = [RunDir(here / "bp" / "default" / f"seed_{seed:03d}") for seed in range(25)]
-    plan = plan_for_cluster(dirs, read_options(typed), seeds_per_worker)
+    plan = plan_for_cluster(dirs, read_options(typed), runs_per_worker)
     assert [len(stack) for stack in plan.stacks] == seeds
     assert (plan.resources.devices, plan.resources.threads) == (devices, threads)
 

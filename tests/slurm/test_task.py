@@ -142,5 +142,5 @@ def test_a_task_whose_seeds_do_not_fit_together_trains_them_in_smaller_stacks(tm
     task_of(dirs, retries=0)()
     for run_dir in dirs:
         status = run_dir.read_status()
-        assert (status.state, status.stack, status.error) == ("finished", [run_dir.seed], None)
+        assert (status.state, status.log_of, status.error) == ("finished", f"default/seed_{run_dir.seed:03d}", None)
         assert len(documents(run_dir)) == 3

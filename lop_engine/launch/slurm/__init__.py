@@ -1,4 +1,4 @@
-"""Runs on a Slurm cluster: stacks of seeds become the tasks of a job array (through submitit).
+"""Runs on a Slurm cluster: stacks of runs become the tasks of a job array (through submitit).
 
 A task is a launcher of its own on its node (`task`); what it needs is in the run directories, on a file system that
 login node and compute nodes share. What Slurm knows of the jobs is asked by `lop_engine.scheduler`.

@@ -1,4 +1,4 @@
-"""What one task of the array does on its node: it trains a stack of seeds, and hands it on when its time is over.
+"""What one task of the array does on its node: it trains a stack of runs, and hands it on when its time is over.
 
 submitit pickles a task and calls it in the job. Its handler of Slurm's warning, that the time is over or the node is
 wanted, asks the task for a `checkpoint`, requeues the job and exits: here a warning is only noted when it comes, and
@@ -22,7 +22,7 @@ from submitit.helpers import DelayedSubmission
 from lop_engine.errors import DataError, StoreError, UserError
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
-from lop_engine.launch.plan import Resources, plan_runs
+from lop_engine.launch.plan import Plan, Resources, cut
 from lop_engine.launch.slurm.images import has_images, look_at, node, worker_options
 from lop_engine.locks import hold
 from lop_engine.processes import this_process
@@ -39,10 +39,10 @@ HEARTBEAT_EVERY_S = 15.0
 
 
 class ArrayTask:
-    """Trains seeds of one setting with a launcher of its own, which tries a worker that died again.
+    """Trains runs that can share a stack with a launcher of its own, which tries a worker that died again.
 
     Args:
-        devices: a worker trains on each; the seeds are spread over them.
+        devices: a worker trains on each; the runs are spread over them.
         stage: the directory of the node to which the images are copied first, its variables not yet expanded.
     """
 
@@ -91,7 +91,7 @@ class ArrayTask:
 
     def _train(self, wanted: list[RunDir], worker_options: list[str]) -> None:
         size = max(1, -(-len(wanted) // len(self.devices)))
-        plan = plan_runs(wanted, Resources(self.devices, self.threads, size))
+        plan = Plan(cut(wanted, size), Resources(self.devices, self.threads, size))  # all can share a stack
         launcher = LocalLauncher(plan, self.retries, worker_options)
         stopping = False
         while launcher.active:

@@ -27,7 +27,7 @@ def read_checkpoint(path) -> int:
         return int(archive.read("tasks"))
 
 
-def train_runs(spec, runs, device, stop_requested, *others, **more):
+def train_runs(specs, runs, device, stop_requested, *others, **more):
     """In place of `lop_engine.training.stack.train_runs`."""
     from lop_engine.errors import StoreError
     from lop_engine.files import replacing
@@ -46,7 +46,7 @@ def train_runs(spec, runs, device, stop_requested, *others, **more):
         done[run] = read_checkpoint(run.dir.checkpoint) if run.dir.checkpoint.exists() else 0
         run.open_records(done[run], done[run])
         save(run, done[run])
-    for task in range(min(done.values()), spec.num_tasks):
+    for task in range(min(done.values()), specs[0].num_tasks):
         for run in runs:
             if task < done[run]:
                 continue
@@ -56,9 +56,9 @@ def train_runs(spec, runs, device, stop_requested, *others, **more):
             run.set_progress(task + 1, 0, 1 / TASK_S)
             if (task + 1) % TASKS_A_CHECKPOINT == 0 or stop_requested():
                 save(run, task + 1)
-        if stop_requested() and task + 1 < spec.num_tasks:
+        if stop_requested() and task + 1 < specs[0].num_tasks:
             raise StopRequested
         time.sleep(TASK_S)
     for run in runs:
-        save(run, spec.num_tasks)
+        save(run, specs[0].num_tasks)
         run.set_status(durable=True, state="finished", heartbeat_at=time.time())

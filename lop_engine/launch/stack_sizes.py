@@ -1,0 +1,108 @@
+"""How many runs are worth training in one stack on a CPU core.
+
+A step of a stack costs Python and torch a fixed time, whatever the number of its runs, and each run its arithmetic. Of
+a small network nearly all is fixed time, so that hundreds of runs train almost as fast as one. Of the ConvNet nearly
+all is arithmetic, so that nothing is gained. The size that pays is measured (`lop bench --only stacks`) and kept for
+each problem, network and host. What has not been measured is looked up in a table that ships with lop, or estimated.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from lop_engine.experiment.spec import Spec
+from lop_engine.files import read_small, replacing
+
+MOST_RUNS = 1000
+"""In a stack, whatever pays."""
+TOLERANCE = 0.1
+"""A stack is large enough if a run costs at most this share more than in the best size."""
+FIXED_WORK = 8e6
+"""The fixed time of a step in products of weights and examples, over `TOLERANCE`: where nothing has been measured."""
+
+_FILE_BYTES = 4 * 2**20
+_SHIPPED = Path(__file__).with_name("stack_sizes.json")
+
+
+def runs_that_pay(spec: Spec, directory: Path | None = None) -> int:
+    """The number of runs in a stack beyond which a CPU core gains nothing, at least 1.
+
+    Args:
+        directory: where measured sizes are kept; by default the user's cache.
+    """
+    what = describe(spec)
+    for table in (_read(_kept(directory)).get(_host(), {}), _shipped()):
+        if what in table:
+            return int(min(max(1, table[what]), MOST_RUNS))
+    return _estimate(spec)
+
+
+def best_size(ms_by_size: Mapping[int, float]) -> int:
+    """The smallest stack in which a run costs about as little as in the best one.
+
+    Args:
+        ms_by_size: milliseconds of a step, by the number of runs in the stack.
+    """
+    of_run = {size: ms / size for size, ms in ms_by_size.items()}
+    least = min(of_run.values())
+    return min(size for size, ms in of_run.items() if ms <= (1 + TOLERANCE) * least)
+
+
+def keep(spec: Spec, size: int, directory: Path | None = None) -> None:
+    """Remember a measured size for this host. A cache that cannot be written keeps nothing."""
+    path = _kept(directory)
+    tables = _read(path)
+    tables.setdefault(_host(), {})[describe(spec)] = size
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(tables, indent=1).encode())
+
+
+def describe(spec: Spec) -> str:
+    """What decides the balance, in one line: problem, network with its keys, and batch size."""
+    network = spec.parts.network
+    keys = {key: getattr(spec, key) for key in sorted(network.fields.model_fields)}
+    words = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    return " ".join([spec.problem, network.name, *words, f"mini_batch_size={spec.mini_batch_size}"])
+
+
+def _estimate(spec: Spec) -> int:
+    """From the products of weights and examples in a step; 1 for networks that convolve, or of unknown size."""
+    problem, network = spec.parts.problem, spec.parts.network
+    if problem.shapes is None or network.size is None or "images" in network.needs:
+        return 1
+    input_shape, num_outputs = problem.shapes(spec)
+    size = network.size(spec.own(network.fields), input_shape, num_outputs)
+    return int(min(max(1, FIXED_WORK // (size.num_parameters * spec.mini_batch_size)), MOST_RUNS))
+
+
+def _host() -> str:
+    return f"{socket.gethostname()}, {os.cpu_count()} cores"
+
+
+def _kept(directory: Path | None) -> Path:
+    return (directory or user_cache_path("lop")) / "stack_sizes.json"
+
+
+@cache
+def _shipped() -> dict[str, int]:
+    shipped: dict[str, int] = json.loads(_SHIPPED.read_bytes())
+    return shipped
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """What is kept; a file that cannot be read knows nothing."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        return {
+            str(host): {what: size for what, size in table.items() if type(size) is int}
+            for host, table in json.loads(read_small(path, _FILE_BYTES)).items()
+        }
+    return {}

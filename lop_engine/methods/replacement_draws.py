@@ -1,0 +1,67 @@
+"""The random numbers of generate-and-test: incoming weights of its candidates, and random utilities.
+
+Dimensions: S runs, F units of a layer, R units that may be replaced in one step, I incoming weights, N numbers a step.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from lop_engine.methods.method import Setup
+from lop_engine.methods.step_numbers import UnequalNumbers
+from lop_engine.streams import Stream
+
+
+class Draws:
+    """Uniform numbers in [0, 1) of a step: of the candidates of each layer in turn, then a utility of every unit.
+
+    A run draws as many as it would alone, whatever the highest rate of its stack.
+
+    Args:
+        rates: replacement rate of each run; it may replace R = floor(1 + rate * F) units of a layer in a step.
+        with_utility: whether to draw utilities.
+    """
+
+    def __init__(self, setup: Setup, rates: Sequence[float], with_utility: bool) -> None:
+        layers = setup.network.hidden_layers
+        by_run = [[min(layer.outputs, int(1 + rate * layer.outputs)) for layer in layers] for rate in rates]
+        self.max_replaced = [max(of_layer) for of_layer in zip(*by_run, strict=True)]
+        """R of the highest rate, by layer."""
+        self.limits: list[Tensor] | list[int] = self.max_replaced
+        """R of each run, by layer."""
+
+        def sizes(counts: Sequence[int]) -> list[int]:
+            incoming = [count * layer.fan_in for count, layer in zip(counts, layers, strict=True)]
+            return incoming + [layer.outputs for layer in layers] * with_utility
+
+        of_runs = [sizes(counts) for counts in by_run]
+        self._numbers = UnequalNumbers(setup.runs, Stream.REPLACEMENT, list(map(sum, of_runs)), Tensor.uniform_)
+        self.start_epoch, self.draw = self._numbers.start_epoch, self._numbers.draw
+        wanted, starts = sizes(self.max_replaced), [list(accumulate(of_run, initial=0)) for of_run in of_runs]
+        self._columns: list[slice] | list[Tensor]
+        if all(of_run == by_run[0] for of_run in by_run):
+            self._columns = [slice(start, start + size) for start, size in zip(starts[0], wanted, strict=False)]
+        else:
+            on_device = torch.tensor(by_run, dtype=torch.float64, device=setup.device)
+            self.limits = list(on_device.unbind(1))
+            starts_SP = torch.tensor(starts, device=setup.device)
+            last = self._numbers.of_step_SN.shape[1] - 1
+            self._columns = [
+                (starts_SP[:, part, None] + torch.arange(size, device=setup.device)).clamp(max=last)
+                for part, size in enumerate(wanted)
+            ]
+
+    def candidates(self, index: int) -> Tensor:
+        """Of the candidates of hidden layer `index`, (S, R, I); a run of a lower rate uses the first of them."""
+        return self._part(index).unflatten(1, (self.max_replaced[index], -1))
+
+    def utility(self, index: int) -> Tensor:
+        """Of every unit of hidden layer `index`, (S, F)."""
+        return self._part(len(self.max_replaced) + index)
+
+    def _part(self, part: int) -> Tensor:
+        columns = self._columns[part]
+        numbers_SN = self._numbers.of_step_SN
+        return numbers_SN[:, columns] if isinstance(columns, slice) else numbers_SN.gather(1, columns)

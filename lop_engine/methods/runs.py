@@ -1,0 +1,94 @@
+"""The runs of a stack, and their numbers.
+
+A number in which the runs of a stack agree is a Python number; one in which they differ is a tensor of one value a run.
+
+Dimensions: S runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stacks import common, per_run_keys
+
+F = TypeVar("F", bound=Fields)
+
+Number = float | Tensor
+"""A number for all runs, or one for each: (S,), in double precision."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs that train in one stack, each with a spec and a seed."""
+
+    specs: Sequence[Spec]
+    seeds: Sequence[int]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        unmarked = self.spec.differing - per_run_keys(self.specs[0])
+        if unmarked:
+            raise ValueError(f"runs that differ in {', '.join(sorted(unmarked))} cannot share a stack")
+
+    @cached_property
+    def spec(self) -> Spec:
+        """What all runs have in common."""
+        return common(self.specs)
+
+    def own(self, fields: type[F]) -> F:
+        """The keys that a component declares as `fields`, as attributes; each number is a `Number`."""
+        differing = {key: self._values(fields, key) for key in fields.model_fields if key in self.spec.differing}
+        shared = self.spec.own(fields)
+        return _Own(shared, differing) if differing else shared  # type: ignore[return-value]
+
+    def each(self, fields: type[F]) -> list[F]:
+        """The same of every run, as Python numbers."""
+        return [spec.own(fields) for spec in self.specs]
+
+    def _values(self, fields: type[Fields], key: str) -> Tensor:
+        values = [getattr(one, key) for one in self.each(fields)]
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+
+class _Own(SimpleNamespace):
+    """Keys of a component, of which some differ between runs."""
+
+    def __init__(self, shared: Fields, differing: dict[str, Tensor]) -> None:
+        super().__init__(**differing)
+        self._shared = shared
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self._shared, key)
+
+
+def like(number: Number, tensor: Tensor) -> Number:
+    """A number in the precision of `tensor`, (S, ...), and to be broadcast over it."""
+    if not isinstance(number, Tensor):
+        return number
+    return number.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1))
+
+
+def is_used(number: Number) -> bool:
+    """Whether a number that adds nothing if it is 0 adds something to any run. Does not wait for the device."""
+    return isinstance(number, Tensor) or number != 0
+
+
+def add_(tensor: Tensor, other: Tensor, number: Number) -> Tensor:
+    """Add number x other to a tensor (S, ...), in place."""
+    if isinstance(number, Tensor):
+        return tensor.addcmul_(other.to(tensor.dtype), like(number, tensor))  # type: ignore[arg-type]
+    return tensor.add_(other, alpha=number)
+
+
+def plus(tensor: Tensor, other: Tensor, number: Number) -> Tensor:
+    """tensor + number x other, (S, ...)."""
+    if isinstance(number, Tensor):
+        return tensor.addcmul(other.to(tensor.dtype), like(number, tensor))  # type: ignore[arg-type]
+    return tensor.add(other, alpha=number)

@@ -1,0 +1,169 @@
+"""Runs of different settings in one stack: each is what it is alone, for every registered method.
+
+Dimensions: S runs.
+"""
+
+import itertools
+
+import pytest
+import torch
+
+from lop_engine.experiment.registry import METHODS
+from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.stacks import common, per_run_keys, stack_key
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import EpochReport, train
+from tests.engine.test_methods import CPU, go_through, make_spec
+from tests.methods import settings_of, with_optimizers
+
+FACTORS = {"maturity_threshold": (0, 1, 2)} | dict.fromkeys(
+    ["beta_1", "beta_2", "decay_rate", "upgd_beta_utility"], (1, 0.9, 0)
+)
+"""Of a key's value, for each run; other keys take the default."""
+DEFAULT = (1, 4, 0.5)
+USED = {"weight_decay": 1e-3, "momentum": 0.9}
+"""Values of keys that are 0 by default."""
+
+
+def varied(settings: dict, key: str, **changes) -> list[Spec]:
+    """A spec for each of three values of a key, of which the third adds nothing where 0 means that."""
+    spec = make_spec(settings, **changes)
+    value = getattr(spec, key) or USED.get(key, 0)
+    factors = (1, 0.5, 0) if key in USED else FACTORS.get(key, DEFAULT)
+    if key == "weight_decay" and spec.method in ("l2", "snp"):
+        factors = DEFAULT  # with 0 they would be another method
+    values = [value * factor for factor in factors]
+    return [spec.with_changes(**{key: round(one) if isinstance(value, int) else one}) for one in values]
+
+
+def cases() -> list[tuple[str, str]]:
+    return [
+        (name, key)
+        for name, settings in with_optimizers().items()
+        for key in sorted(per_run_keys(make_spec(settings)))
+        if not (name == "bp" and key == "weight_decay")  # that is l2
+    ]
+
+
+def columns(learner: Learner, run: int) -> dict[str, torch.Tensor]:
+    """The state of one run, in double precision."""
+    return {name: tensor.double() for name, tensor in learner.state_of(run).items()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_of_lop_may_mix_settings(name):
+    assert METHODS[name].mixes_settings
+    assert "step_size" in per_run_keys(make_spec(settings_of(name)))
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
+    """Same seed or another; in double precision to 1e-9, with the tensors that it has alone and no others."""
+    specs = varied(with_optimizers()[name], key, precision="fp64")
+    assert len({stack_key(spec) for spec in specs}) == 1
+    seeds = [3, 3, 8]
+    stack = Learner(specs, seeds, CPU)
+    together = go_through(stack, range(2), num_steps=8)
+    for run, (spec, seed) in enumerate(zip(specs, seeds, strict=True)):
+        alone = Learner(spec, [seed], CPU)
+        single = go_through(alone, range(2), num_steps=8)
+        torch.testing.assert_close(together[:, run], single[:, 0], rtol=1e-9, atol=1e-9)
+        expected, found = columns(alone, 0), columns(stack, run)
+        assert expected.keys() == found.keys()
+        for part, tensor in expected.items():
+            torch.testing.assert_close(found[part], tensor, rtol=1e-9, atol=1e-9, msg=part)
+
+
+@pytest.mark.parametrize("name", with_optimizers())
+def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
+    """With the loop, in single precision to 1e-4, all numbers that may differ differing."""
+    settings = with_optimizers()[name]
+    base = make_spec(settings, metrics_every=1)
+    changes = [
+        {key: getattr(spec, key) for key in per_run_keys(base) for spec in [varied(settings, key)[i]]} for i in range(3)
+    ]
+    specs = [
+        base.with_changes(**({k: v for k, v in one.items() if k != "weight_decay"} if name == "bp" else one))
+        for one in changes
+    ]
+    seeds = [1, 2, 2]
+
+    def first_epoch(specs: list[Spec], seeds: list[int]) -> dict[str, list[float]]:
+        reports: list[EpochReport] = []
+        learner = Learner(specs, seeds, CPU)
+        train(learner.spec, learner, CPU, reports.append)
+        return reports[0].metrics
+
+    together = first_epoch(specs, seeds)
+    for run, (spec, seed) in enumerate(zip(specs, seeds, strict=True)):
+        for metric, [value] in first_epoch([spec], [seed]).items():
+            assert together[metric][run] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), metric
+
+
+@pytest.mark.parametrize("name", with_optimizers())
+def test_a_run_goes_on_in_another_stack(name):
+    """Its state, taken out of a mixed stack, goes on alone as if it had been alone before."""
+    settings = with_optimizers()[name]
+    key = "momentum" if "momentum" in settings else "step_size"
+    specs, seeds = varied(settings, key, precision="fp64"), [3, 3, 8]
+    stack = Learner(specs, seeds, CPU)
+    go_through(stack, range(1))
+    for run, (spec, seed) in enumerate(zip(specs, seeds, strict=True)):
+        moved, alone = Learner(spec, [seed], CPU), Learner(spec, [seed], CPU)
+        moved.load_states([{name: tensor.clone() for name, tensor in stack.state_of(run).items()}])
+        go_through(alone, range(1))
+        losses = go_through(moved, range(1, 2)), go_through(alone, range(1, 2))
+        torch.testing.assert_close(*losses, rtol=1e-9, atol=1e-9)
+    regrouped = Learner(specs[::-1], seeds[::-1], CPU)
+    regrouped.load_states([stack.state_of(run) for run in (2, 1, 0)])
+    again = go_through(regrouped, range(1, 2)), go_through(stack, range(1, 2)).flip(1)
+    torch.testing.assert_close(*again, rtol=1e-9, atol=1e-9)
+
+
+def test_runs_that_agree_compute_with_python_numbers():
+    """So that nothing changes in their last digits."""
+    spec = make_spec(settings_of("cbp") | {"momentum": 0.9})
+    same, mixed = Learner([spec, spec], [0, 1], CPU), Learner([spec, spec.with_changes(step_size=0.5)], [0, 1], CPU)
+    assert isinstance(same.optimizer.step_size, float)
+    assert isinstance(mixed.optimizer.step_size, torch.Tensor)
+    assert isinstance(mixed.optimizer.momentum, float)
+
+
+def test_each_run_draws_the_candidates_that_it_draws_alone():
+    """A rate of 0.6 replaces up to five of eight units of a layer, one of 0.01 one."""
+    spec = make_spec(settings_of("cbp") | {"util_type": "random"})
+    specs, seeds = [spec.with_changes(replacement_rate=rate) for rate in (0.01, 0.6, 0.01)], [4, 4, 5]
+    stack = Learner(specs, seeds, CPU)
+    stack.start_epoch(0, 0)
+    stack.method.draw()
+    for run, (one, seed) in enumerate(zip(specs, seeds, strict=True)):
+        alone = Learner(one, [seed], CPU)
+        alone.start_epoch(0, 0)
+        alone.method.draw()
+        for index in range(len(stack.net.hidden_layers)):
+            expected = alone.method.drawn_incoming(index)[0]
+            assert torch.equal(stack.method.drawn_incoming(index)[run, : len(expected)], expected)
+            assert torch.equal(stack.method._draws.utility(index)[run], alone.method._draws.utility(index)[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("mini_batch_size", (5, 3)), ("opt", ("sgd", "adam")), ("num_tasks", (1, 2))]
+)
+def test_what_is_no_number_of_a_run_is_part_of_the_key(key, values):
+    specs = [make_spec({"agent": "bp"}, **{key: value}) for value in values]
+    assert len(set(map(stack_key, specs))) == 2
+    with pytest.raises(ValueError, match=key):
+        Learner(specs, [0, 1], CPU)
+
+
+def test_a_value_that_differs_cannot_be_read_as_if_all_had_it():
+    specs = [make_spec({"agent": "l2", "weight_decay": 1e-3}, step_size=one) for one in (0.1, 0.2)]
+    shared = common(specs)
+    assert (shared.num_tasks, shared.weight_decay) == (2, 1e-3)
+    with pytest.raises(AttributeError, match=r"step_size.*Setup\.own"):
+        _ = shared.step_size
+
+
+def test_methods_and_networks_of_settings_that_mix_are_one():
+    names = {stack_key(make_spec(settings_of(name))) for name, _ in itertools.groupby(METHODS)}
+    assert len(names) == len(METHODS)
