@@ -1,13 +1,15 @@
 """Who trains what where."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from lop_engine import doctor
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch import Resources, decide_resources, devices, local, plan, plan_runs
+from lop_engine.launch import Resources, decide_resources, devices, local, memory, plan, plan_runs
 from lop_engine.launch.devices import Gpus, find_gpus
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.rundir import RunDir
@@ -126,7 +128,9 @@ def test_workers_that_share_a_gpu_fit_into_its_memory(machine, gib, typed):
     resources = decide_resources(runs, "auto", workers, runs_per_worker)
     assert resources.workers == (workers or resources.workers)
     assert resources.runs_per_worker == (runs_per_worker or resources.runs_per_worker)
-    taken = resources.workers * (plan.WORKER_BYTES_ON_GPU + resources.runs_per_worker * plan.run_bytes_on_gpu(runs[0]))
+    taken = resources.workers * (
+        memory.WORKER_BYTES_ON_GPU + resources.runs_per_worker * memory.run_bytes_on_gpu(runs[0])
+    )
     was_asked_for = workers is not None
     assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.runs_per_worker in (1, 5))
 
@@ -297,6 +301,15 @@ def test_a_sweep_of_a_small_network_is_one_stack_a_core(machine, tmp_path, monke
     assert stacks[0] == [f"bp 0/{seed}" for seed in range(4)] + ["bp 1/0", "bp 1/1"]
     monkeypatch.setattr(plan, "num_cores", lambda: 1)
     assert [len(stack) for stack in cut_of(sweep(tmp_path))] == [12]
+
+
+def test_a_stack_is_no_larger_than_memory_holds(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "num_cores", lambda: 1)
+    monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 500)
+    [spec] = dict.fromkeys(sweep(tmp_path, steps=1).values())
+    free = 2 * (memory.WORKER_BYTES + 4 * memory.run_bytes(spec))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    assert [len(stack) for stack in cut_of(sweep(tmp_path))] == [4, 4, 4]
 
 
 def test_settings_of_a_large_network_keep_to_themselves(machine, tmp_path, monkeypatch):

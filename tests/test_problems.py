@@ -15,7 +15,7 @@ from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import decide_resources, plan, resolve_runs
 from lop_engine.launch.devices import Gpus
-from lop_engine.launch.plan import run_bytes_on_gpu
+from lop_engine.launch.memory import run_bytes_on_gpu
 from lop_engine.launch.slurm.images import has_images
 from lop_engine.rundir import write_json
 from lop_engine.runs import RunsReader

@@ -23,7 +23,7 @@ from lop_engine.device import prepare_device
 from lop_engine.experiment import registry
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.spec import Precision, Spec
-from lop_engine.launch.plan import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
+from lop_engine.launch.memory import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
 from lop_engine.networks import channels_last
 from lop_engine.precision import training_precision
 from lop_engine.problems import Task, build_problem

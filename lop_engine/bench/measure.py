@@ -19,7 +19,8 @@ from lop_engine.bench.costs import measure_costs, plan_seconds
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import decide_resources, plan_runs, stack_sizes
-from lop_engine.launch.plan import num_cores, run_bytes_on_gpu
+from lop_engine.launch.memory import run_bytes
+from lop_engine.launch.plan import num_cores
 from lop_engine.rundir import RunDir
 
 Report = dict[str, Any]
@@ -256,7 +257,7 @@ def bench_stacks(bench: Bench, paths: Sequence[Path]) -> Report:
 
 def _sizes(spec: Spec) -> list[int]:
     """Sizes to try, within half of the free memory."""
-    fit = psutil.virtual_memory().available // (2 * max(1, run_bytes_on_gpu(spec)))
+    fit = psutil.virtual_memory().available // (2 * max(1, run_bytes(spec)))
     return [size for size in _SIZES if size <= max(1, fit)]
 
 

@@ -6,24 +6,23 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
-from math import gcd, prod
+from math import gcd
+
+import psutil
 
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stacks import stack_key
 from lop_engine.launch.devices import find_gpus
+from lop_engine.launch.memory import WORKER_BYTES, WORKER_BYTES_ON_GPU, run_bytes, run_bytes_on_gpu
 from lop_engine.launch.stack_sizes import MOST_RUNS, runs_that_pay
 from lop_engine.run_code import begun_with, files_of
 from lop_engine.rundir import RunDir
-from lop_engine.streams import steps_drawn_at_once
 
 MAX_WORKERS_ON_GPU = 8
 """Processes take turns on a GPU. Further stacks wait for a worker."""
 EFFICIENT_STACK = 10
 """With fewer runs a stack leaves a GPU partly idle, so the plan has fewer workers rather than smaller stacks."""
-CURVATURE_BATCH = 100
-WORKER_BYTES_ON_GPU = 3 * 2**30
-"""What a worker takes whatever its runs: libraries, their workspace, and the curvature's images in flight."""
 
 
 @dataclass(frozen=True)
@@ -96,20 +95,29 @@ def _kinds(specs: Sequence[Spec]) -> dict[Hashable, _Kind]:
 def _share_cores(
     kinds: Mapping[Hashable, _Kind], workers: int | None, runs_per_worker: int | None, note: str
 ) -> Resources:
-    """One worker per core; each kind of run is divided among the cores, into stacks that are no larger than pays."""
+    """One worker per core; each kind of run is divided among the cores,
+    into stacks no larger than pays and half of the free memory holds.
+    """
     cores, runs = num_cores(), sum(kind.runs for kind in kinds.values())
     count = workers or cores
     # A stack of two takes little longer than one run: worth it if all runs can then start at once.
     least = 2 if count < runs <= 2 * count else 1
     # All runs of a kind in one stack if there are kinds enough to keep the cores busy.
     parts = count // gcd(count, len(kinds))
+    free = psutil.virtual_memory().available // (count * 2)
     sizes = {
-        key: runs_per_worker or max(least, min(runs_that_pay(kind.spec), -(-kind.runs // parts)))
+        key: runs_per_worker or max(least, min(runs_that_pay(kind.spec), _fit(kind.spec, free), -(-kind.runs // parts)))
         for key, kind in kinds.items()
     }
     stacks = sum(-(-kind.runs // sizes[key]) for key, kind in kinds.items())
     count = workers or max(1, min(cores, stacks))
     return Resources(["cpu"] * count, max(1, cores // count), max(sizes.values()), note, sizes)
+
+
+def _fit(spec: Spec, free_bytes: int) -> int:
+    """Runs that a worker on a CPU has memory for, as far as their size is known."""
+    of_run = run_bytes(spec)
+    return max(1, (free_bytes - WORKER_BYTES) // of_run) if of_run else MOST_RUNS
 
 
 def _share_gpus(
@@ -130,8 +138,8 @@ def _share_gpus(
     even = (n for n in range(least, most // EFFICIENT_STACK + 1) if len(kinds) * n % len(names) == 0)
     num_stacks = len(kinds) * next(even, least)
     size = runs_per_worker or -(-most * len(kinds) // (workers or num_stacks))
-    run_bytes = {kind.spec: run_bytes_on_gpu(kind.spec) for kind in kinds.values()}
-    largest, unknown = max(run_bytes.values()), [spec for spec, num_bytes in run_bytes.items() if not num_bytes]
+    of_run = {kind.spec: run_bytes_on_gpu(kind.spec) for kind in kinds.values()}
+    largest, unknown = max(of_run.values()), [spec for spec, num_bytes in of_run.items() if not num_bytes]
     if unknown:
         problem, network = unknown[0].problem, unknown[0].network
         note = note or f"the memory of a run is unknown (problem {problem}, network {network}); set --runs-per-worker"
@@ -147,31 +155,6 @@ def _share_gpus(
     size = runs_per_worker or max(1, min(MOST_RUNS, fit(count), size))
     threads = max(1, min(2, num_cores() // count))
     return Resources([names[i % len(names)] for i in range(count)], threads, size, note)
-
-
-def run_bytes_on_gpu(spec: Spec) -> int:
-    """Upper limit on the bytes of one more run in a stack, including 50 % that the allocator may be unable to reuse.
-
-    163 MiB at the paper's protocol. Without the 50 % and the random numbers, it is what a CPU uses
-    (`tests/engine/test_other_devices.py`). A GPU draws the random numbers of an epoch's steps together, up to
-    `streams.DRAWN_AT_ONCE_BYTES`. Shrink-and-perturb needs one per weight: 12 steps x 177,218 x 4 bytes = 8.5 MB per
-    seed, 255 MB for 30, plus those of the current step. Other methods need fewer.
-
-    0 if the descriptions of problem and network do not say their sizes.
-    """
-    problem, network = spec.parts.problem, spec.parts.network
-    if problem.shapes is None or network.size is None:
-        return 0
-    input_shape, num_outputs = problem.shapes(spec)
-    size = network.size(spec.own(network.fields), input_shape, num_outputs)
-    example, num_train = 4 * prod(input_shape), problem.num_examples(spec)
-    # As stored (a byte a value), as seen, and in the epoch's order.
-    task = (num_train + problem.num_test_examples(spec)) * example * 9 // 4
-    directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and their making
-    activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
-    numbers = size.num_parameters
-    random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_epoch, numbers))
-    return 3 * (task + directions + activations + random_numbers) // 2
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:

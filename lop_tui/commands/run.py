@@ -288,7 +288,7 @@ def say_note(console: Console, plan: Plan) -> None:
 
 def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
     """Say how much memory the workers of a plan take, roughly, and whether this machine has it."""
-    largest = largest_worker(plan, specs)
+    largest = largest_worker(plan.stacks, plan.resources.devices[0], specs)
     if largest is None:
         return
     num_bytes, num_runs = largest

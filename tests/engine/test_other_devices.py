@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import metrics
 from lop_engine.experiment.registry import METRICS
-from lop_engine.launch.plan import run_bytes_on_gpu
+from lop_engine.launch.memory import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
