@@ -56,8 +56,6 @@ class RunStatus:
     heartbeat_every_s: float = 2.0
     epochs_per_s: float | None = None
     """Recent speed: epochs of this run (all of a stack advance together) per second."""
-    log_of: str | None = None
-    """The run of this experiment whose directory holds the worker's log: ``setting/seed_007``; None for its own."""
     stack: list[int] = field(default_factory=list)
     """Of a status from before `log_of`: seeds of this setting that trained in the same worker."""
     error: str | None = None
@@ -71,6 +69,8 @@ class RunStatus:
     """When the worker began, see `processes.start_of`."""
     launcher: Process | None = None
     """Of a queued run: the process that will start its worker. While it is alive, no other process changes the run."""
+    log_of: str | None = None
+    """The run of this experiment whose directory holds the worker's log: ``setting/seed_007``; None for its own."""
 
     @property
     def is_submitted(self) -> bool:

@@ -106,8 +106,15 @@ def code_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 
+PULL = """
+METHOD = describe.Method(name="pull", title="pull", fields=Strength, code=Pull, mixes_settings=True)
+"""
+
+
 def test_the_example_of_adding_a_method_keeps_the_rules_and_clips_weights():
-    [code] = code_blocks("adding-a-method.md")
+    code, mixing = code_blocks("adding-a-method.md")
+    Path("pull.py").write_text(code.partition("METHOD =")[0] + mixing + PULL)
+    check_file("pull.py", network="mlp")
     Path("clipping.py").write_text(code)
     check_file("clipping.py", clip_kappa=0.9, network="mlp")
     learner = trained("clipping.py", clip_kappa=3, step_size=1e4)

@@ -79,20 +79,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.dup(1)
     os.dup2(2, 1)  # what components print is no answer
     execute_installed()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
     prepare_device(device)
-    with Child(device) as child:
+    with os.fdopen(answers, "w") as file, Child(device) as child:
         for line in sys.stdin:
             request = json.loads(line)
             try:
                 answer = getattr(child, request.pop("do"))(**request)
             except (Exception, SystemExit) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), file=answers, flush=True)
+            print(json.dumps(answer), file=file, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain, zip_longest
 from math import gcd
 
@@ -189,21 +190,19 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
         specs: by run; without them settings are kept apart.
     """
     by_kind: dict[Hashable, dict[str, list[RunDir]]] = defaultdict(lambda: defaultdict(list))
-    sizes: dict[Hashable, int] = {}
-    keys: dict[Spec, Hashable] = {}
+    size_of: dict[Hashable, int] = {}
+    of_spec = cache(lambda spec: (stack_key(spec), resources.size_of(spec), bool(files_of(spec))))
+    numbers: dict[Hashable, int] = {}
     for run_dir in run_dirs:
-        kind: Hashable = (run_dir.experiment, run_dir.setting)
+        kind: Hashable = run_dir.setting
         if specs:
-            spec = specs[run_dir]
-            if spec not in keys:
-                keys[spec] = stack_key(spec)
-            version = begun_with(run_dir) if files_of(spec) else None
-            kind = (run_dir.experiment, keys[spec], version)
-            sizes[kind] = resources.size_of(spec)
-        by_kind[kind][run_dir.setting].append(run_dir)
+            key, size, has_files = of_spec(specs[run_dir])
+            kind = numbers.setdefault((key, begun_with(run_dir) if has_files else None), len(numbers))
+            size_of[run_dir.experiment, kind] = size
+        by_kind[run_dir.experiment, kind][run_dir.setting].append(run_dir)
     turns: list[list[list[RunDir]]] = []
     for kind, by_setting in by_kind.items():
-        size = sizes.get(kind, resources.runs_per_worker)
+        size = size_of.get(kind, resources.runs_per_worker)
         if all(len(runs) >= size for runs in by_setting.values()):
             turns += [cut(runs, size) for runs in by_setting.values()]
         else:

@@ -1,6 +1,7 @@
 """A process and its threads compute on the device they were given. Uses a stand-in for torch.cuda."""
 
 import io
+import os
 import sys
 import threading
 
@@ -65,6 +66,7 @@ def test_a_worker_trains_with_its_gpu_current(current, tmp_path, monkeypatch):
 def test_the_child_that_times_jobs_has_its_gpu_current(current, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["child", "--device", "cuda:1", "--threads", str(torch.get_num_threads())])
     monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(os, "dup2", lambda *numbers: None)  # what this process prints stays where it goes
     child.main()
     assert current == {threading.get_ident(): 1}
 
