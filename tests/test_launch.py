@@ -1,5 +1,6 @@
 """Who trains what where."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ import pytest
 
 from lop_engine import doctor
 from lop_engine.errors import LaunchError
+from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Resources, decide_resources, devices, local, memory, plan, plan_runs
 from lop_engine.launch.devices import Gpus, find_gpus
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
+from lop_engine.launch.stack_sizes import describe as described
 from lop_engine.rundir import RunDir
 from lop_tui.commands.run import describe
 
@@ -339,6 +342,13 @@ def test_what_is_measured_decides_the_size_of_a_stack(tmp_path):
     assert runs_that_pay(spec.with_changes(mini_batch_size=3), tmp_path) != before + 41
     (tmp_path / "stack_sizes.json").write_text("[1, {")
     assert runs_that_pay(spec, tmp_path) == before
+
+
+def test_sizes_that_ship_are_of_experiments_that_ship():
+    """They are found by a description, which a key of a network may change."""
+    shipped = {described(run.spec) for name in ("bp", "linear", "demo/bp") for run in load_runs(Path(name))}
+    assert shipped == json.loads((Path(plan.__file__).with_name("stack_sizes.json")).read_text()).keys()
+    assert runs_that_pay(load_runs(Path("demo/bp"))[0].spec) == 4
 
 
 def test_an_unmeasured_network_is_judged_by_its_weights():

@@ -24,8 +24,9 @@ MOST_RUNS = 1000
 """In a stack, whatever pays."""
 TOLERANCE = 0.1
 """A stack is large enough if a run costs at most this share more than in the best size."""
-FIXED_WORK = 8e6
-"""The fixed time of a step in products of weights and examples, over `TOLERANCE`: where nothing has been measured."""
+FIXED_NS = 2.5e5
+"""Of a step, for an estimate where nothing has been measured; a weight takes `_NS_A_WEIGHT`, more by each example."""
+_NS_A_WEIGHT, _NS_AN_EXAMPLE = 2.0, 0.1
 
 _FILE_BYTES = 4 * 2**20
 _SHIPPED = Path(__file__).with_name("stack_sizes.json")
@@ -75,13 +76,14 @@ def describe(spec: Spec) -> str:
 
 
 def _estimate(spec: Spec) -> int:
-    """From the products of weights and examples in a step; 1 for networks that convolve, or of unknown size."""
+    """From weights and batch size; 1 for networks that convolve, or of unknown size."""
     problem, network = spec.parts.problem, spec.parts.network
     if problem.shapes is None or network.size is None or "images" in network.needs:
         return 1
     input_shape, num_outputs = problem.shapes(spec)
     size = network.size(spec.own(network.fields), input_shape, num_outputs)
-    return int(min(max(1, FIXED_WORK // (size.num_parameters * spec.mini_batch_size)), MOST_RUNS))
+    of_run_ns = size.num_parameters * (_NS_A_WEIGHT + _NS_AN_EXAMPLE * spec.mini_batch_size)
+    return int(min(max(1, FIXED_NS / (TOLERANCE * of_run_ns)), MOST_RUNS))
 
 
 def _host() -> str:
