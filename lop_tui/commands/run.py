@@ -325,17 +325,20 @@ def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str
     return table
 
 
-STACK = "A stack is the runs that one worker trains in step: seeds, and settings that differ in numbers of a run alone."
+STACK = (
+    "A stack is the runs that one worker trains in step. Settings share one if they differ only in numbers such as the "
+    "step size."
+)
 
 
 def _stacks(plan: Plan) -> dict[tuple[str, str], str]:
-    """By experiment and setting, its stacks: ``30 x 1``; ``2 x 45 shared`` with other settings."""
+    """By experiment and setting, its stacks: ``30 of 1 run``; ``2 of 45 runs, shared`` with other settings."""
     sizes: dict[tuple[str, str], Counter[tuple[int, str]]] = defaultdict(Counter)
     for stack in plan.stacks:
         settings = dict.fromkeys((run_dir.experiment, run_dir.setting) for run_dir in stack)
         for setting in settings:
-            sizes[setting][len(stack), " shared" if len(settings) > 1 else ""] += 1
+            sizes[setting][len(stack), ", shared" if len(settings) > 1 else ""] += 1
     return {
-        setting: ", ".join(f"{count} x {size}{shared}" for (size, shared), count in counts.items())
+        setting: "; ".join(f"{count} of {plural(size, 'run')}{shared}" for (size, shared), count in counts.items())
         for setting, counts in sizes.items()
     }
