@@ -42,8 +42,21 @@ class Runs:
         """What all runs have in common."""
         return common(self.specs)
 
+    @cached_property
+    def _owned(self) -> dict[type[Fields], Any]:
+        return {}
+
     def own(self, fields: type[F]) -> F:
-        """The keys that a component declares as `fields`, as attributes; each number is a `Number`."""
+        """The keys that a component declares as `fields`, as attributes; each number is a `Number`.
+
+        Tensors are made once: a CUDA graph cannot make them.
+        """
+        if fields not in self._owned:
+            self._owned[fields] = self._make_own(fields)
+        owned: F = self._owned[fields]
+        return owned
+
+    def _make_own(self, fields: type[F]) -> F:
         differing = {key: self._values(fields, key) for key in fields.model_fields if key in self.spec.differing}
         shared = self.spec.own(fields)
         return _Own(shared, differing) if differing else shared  # type: ignore[return-value]

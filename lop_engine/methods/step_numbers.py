@@ -76,29 +76,32 @@ class UnequalNumbers:
     """
 
     def __init__(self, runs: Runs, stream: Stream, counts: Sequence[int], fill: Callable[..., Tensor]) -> None:
-        self._groups = {
-            count: [run for run, of_run in enumerate(counts) if of_run == count] for count in dict.fromkeys(counts)
-        }
-        self._numbers = {
-            count: StepNumbers(runs.spec, [runs.seeds[run] for run in group], stream, count, fill, runs.device)
-            for count, group in self._groups.items()
-        }
-        if len(self._groups) == 1:
-            self.of_step_SN = self._numbers[counts[0]].of_step_SN
+        self._numbers: list[StepNumbers] = []
+        """Of runs that draw as many."""
+        self._rows: list[Tensor] = []
+        """Which those are."""
+        for count in dict.fromkeys(counts):
+            rows = [run for run, of_run in enumerate(counts) if of_run == count]
+            seeds = [runs.seeds[run] for run in rows]
+            self._numbers.append(StepNumbers(runs.spec, seeds, stream, count, fill, runs.device))
+            self._rows.append(torch.tensor(rows, device=runs.device))
+        if len(self._numbers) == 1:
+            self.of_step_SN = self._numbers[0].of_step_SN
         else:
             self.of_step_SN = torch.zeros(len(counts), max(counts), device=runs.device)
 
     def start_epoch(self, task: int, epoch: int) -> None:
         """Set every run's stream to the start of an epoch."""
-        for numbers in self._numbers.values():
+        for numbers in self._numbers:
             numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
         """Put the next step's numbers into `of_step_SN`, a run's own first."""
-        for count, numbers in self._numbers.items():
+        for rows, numbers in zip(self._rows, self._numbers, strict=True):
             numbers.draw()
-            if len(self._groups) > 1:
-                self.of_step_SN[self._groups[count], :count] = numbers.of_step_SN
+            drawn = numbers.of_step_SN
+            if len(self._numbers) > 1:
+                self.of_step_SN[:, : drawn.shape[1]].index_copy_(0, rows, drawn)
 
 
 def like_weights(numbers_SN: Tensor, params: Params) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 
 from lop_engine.device import use_device
 from lop_engine.errors import CaptureError, ReplayError
+from lop_engine.experiment.stacks import per_run_keys
 from lop_engine.methods.method import Method
 from lop_engine.training import cuda_graph
 from lop_engine.training.cuda_graph import CudaGraphStep, fast_step
@@ -26,8 +27,10 @@ def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
 
 
-def a_learner(method: str = "bp", **changes) -> Learner:
-    learner = Learner(make_spec(method, **changes), [0, 1], CPU)
+def a_learner(method: str = "bp", mixed: bool = False, **changes) -> Learner:
+    spec = make_spec(method, **changes)
+    numbers = {key: type(value)(value / 2) for key in per_run_keys(spec) if (value := getattr(spec, key))}
+    learner = Learner([spec, spec.with_changes(**numbers)] if mixed else spec, [0, 1], CPU)
     learner.start_epoch(0, 0)
     return learner
 
@@ -40,9 +43,10 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_replayed_steps_train_as_eager_steps_do(method, fake_cuda):
-    eager, graphed = a_learner(method), a_learner(method)
+def test_replayed_steps_train_as_eager_steps_do(method, mixed, fake_cuda):
+    eager, graphed = a_learner(method, mixed), a_learner(method, mixed)
     step, kinds = fast_step(graphed, torch.device("cuda", 0)), []
     for images, labels in stacked_batches(8):
         kinds.append((labels.shape, graphed.method.variant))
