@@ -313,7 +313,7 @@ def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str
         caption="\n".join([STACK, *([f"images: {', '.join(images)}"] if images else [])]),
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task", "stacks"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     stacks = _stacks(plan)
     by_setting: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -30,7 +30,7 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
     heading = seen.metric(one.headline).heading
     title = heading if is_alone else f"{one.problem.title}: {heading}"
     table = Table(title=title, caption=CAPTION)
-    table.add_column("experiment")
+    table.add_column("experiment", overflow="fold")
     for name in ("seeds", "tasks", "first", "best", "last", loss_heading(seen.metric(one.headline))):
         table.add_column(name, justify="right")
     for group in groups:
