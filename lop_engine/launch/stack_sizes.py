@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 from lop_engine.experiment.spec import Spec
 from lop_engine.files import read_small, replacing
+from lop_engine.launch.memory import described_size
 
 MOST_RUNS = 1000
 """In a stack, whatever pays."""
@@ -77,11 +78,10 @@ def describe(spec: Spec) -> str:
 
 def _estimate(spec: Spec) -> int:
     """From weights and batch size; 1 for networks that convolve, or of unknown size."""
-    problem, network = spec.parts.problem, spec.parts.network
-    if problem.shapes is None or network.size is None or "images" in network.needs:
+    described = described_size(spec)
+    if described is None or "images" in spec.parts.network.needs:
         return 1
-    input_shape, num_outputs = problem.shapes(spec)
-    size = network.size(spec.own(network.fields), input_shape, num_outputs)
+    _, size = described
     of_run_ns = size.num_parameters * (_NS_A_WEIGHT + _NS_AN_EXAMPLE * spec.mini_batch_size)
     return int(min(max(1, FIXED_NS / (TOLERANCE * of_run_ns)), MOST_RUNS))
 
