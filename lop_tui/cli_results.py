@@ -29,7 +29,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="text, markdown, csv, json, latex (compiles alone) or tabular (for \\\\input); by default as -o's suffix.",
+        help="text, markdown, csv, json, latex (compiles alone) or tabular (for \\input); by default as -o's suffix.",
         show_default=False,
     ),
 ]

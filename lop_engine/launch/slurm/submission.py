@@ -129,7 +129,7 @@ class Submission:
                         for stack in stacks
                     ]
             except (FailedJobError, FailedSubmissionError) as error:
-                so_far = f"; in the queue are {self._in_words(numbers)}: lop resume submits the rest" if numbers else ""
+                so_far = f"; in the queue: {self._in_words(numbers)}: lop resume submits the rest" if numbers else ""
                 raise LaunchError(f"--launcher slurm: {reason(str(error))}{so_far}") from None
             for stack, job in zip(stacks, jobs, strict=True):
                 for run_dir in stack:
@@ -160,7 +160,7 @@ class Submission:
 
     def _in_words(self, numbers: Sequence[str]) -> str:
         runs = sum(len(stack) for stacks in self.arrays[: len(numbers)] for stack in stacks)
-        return f"{runs} runs as {', '.join(f'job {number}' for number in numbers)}"
+        return f"{runs} run{'s' * (runs != 1)} as {', '.join(f'job {number}' for number in numbers)}"
 
     def options_in_words(self) -> str:
         """``partition=gpu time=1440 gpus=1``: what was asked for."""
