@@ -70,7 +70,7 @@ def without_times(path) -> list[dict]:
 
 
 def test_stop_and_resume_lose_nothing(here, start):
-    write_config(here / "cbp.json", num_tasks=60)
+    write_config(here / "cbp.json", num_tasks=150)  # none ends before the stop, however busy the machine
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
