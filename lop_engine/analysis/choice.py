@@ -78,7 +78,7 @@ class Choice:
 
     @property
     def is_biased(self) -> bool:
-        """Whether there are no other seeds to report on, so that only the selection seeds remain."""
+        """Whether the setting is reported on the seeds that chose it, because there are no others."""
         return bool(self.select_seeds) and not self.report_seeds
 
     @property

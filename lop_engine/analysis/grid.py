@@ -96,7 +96,7 @@ def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
 def edges(groups: Sequence[Group], chosen: int) -> list[Edge]:
     """The keys of which `chosen`, a place in `groups`, has the smallest or largest of several values.
 
-    A smallest value of 0 is none: there is nothing below it to try.
+    A smallest value of 0 does not count, because no smaller one could be tried.
     """
     grid = points(groups)
     found = []

@@ -74,7 +74,7 @@ def paired_test(differences: np.ndarray) -> PairedTest:
 def t_test(differences: np.ndarray) -> float:
     """The two-sided p value of paired `differences`, shape (pairs,), all finite; NaN of fewer than two.
 
-    Where they do not vary it is 1 if there is no difference, else 0.
+    If all differences are equal, it is 1 if they are 0, and otherwise 0.
     """
     if len(differences) < 2:
         return NAN

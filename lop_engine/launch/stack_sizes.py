@@ -1,9 +1,9 @@
 """How many runs are worth training in one stack on a CPU core.
 
-A step of a stack costs Python and torch a fixed time, whatever the number of its runs, and each run its arithmetic. Of
-a small network nearly all is fixed time, so that hundreds of runs train almost as fast as one. Of the ConvNet nearly
-all is arithmetic, so that nothing is gained. The size that pays is measured (`lop bench --only stacks`) and kept for
-each problem, network and host. What has not been measured is looked up in a table that ships with lop, or estimated.
+A step takes Python and torch a fixed time, however many runs the stack has, and time for each run's arithmetic. With a
+small network nearly all of it is the fixed time, so hundreds of runs train almost as fast as one. With the ConvNet
+nearly all of it is arithmetic, so a larger stack gains nothing. The size that pays is measured (`lop bench --only stacks`)
+and kept for each problem, network and host. What has not been measured is looked up in a table that ships with lop, or estimated.
 """
 
 import json

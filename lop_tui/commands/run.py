@@ -308,13 +308,15 @@ def _gib(num_bytes: int) -> str:
 
 
 def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str) -> Table:
+    stacks = _stacks(plan)
+    shared = any("shared" in one for one in stacks.values())
+    caption = [STACK, *([SHARED] if shared else []), *([f"images: {', '.join(images)}"] if images else [])]
     table = Table(
         title=f"{plural(len(runs), 'run')} in {plural(len(plan.stacks), 'stack')} on {workers}",
-        caption="\n".join([STACK, *([f"images: {', '.join(images)}"] if images else [])]),
+        caption="\n".join(caption),
     )
     for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task", "stacks"):
         table.add_column(heading, overflow="fold")
-    stacks = _stacks(plan)
     by_setting: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_setting.setdefault((run.experiment, run.setting), []).append(run)
@@ -325,10 +327,8 @@ def _plan_table(plan: Plan, runs: Sequence[Run], images: list[str], workers: str
     return table
 
 
-STACK = (
-    "A stack is the runs that one worker trains in step. Settings share one if they differ only in numbers such as the "
-    "step size."
-)
+STACK = "A stack is the runs that one worker trains in step."
+SHARED = "Settings share one if they differ only in numbers such as the step size."
 
 
 def _stacks(plan: Plan) -> dict[tuple[str, str], str]:
