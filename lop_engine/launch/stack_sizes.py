@@ -2,8 +2,9 @@
 
 A step takes Python and torch a fixed time, however many runs the stack has, and time for each run's arithmetic. With a
 small network nearly all of it is the fixed time, so hundreds of runs train almost as fast as one. With the ConvNet
-nearly all of it is arithmetic, so a larger stack gains nothing. The size that pays is measured (`lop bench --only stacks`)
-and kept for each problem, network and host. What has not been measured is looked up in a table that ships with lop, or estimated.
+nearly all of it is arithmetic, so a larger stack gains nothing. `lop bench --only stacks` measures the size that pays,
+and keeps it for each problem, network and host. What has not been measured is looked up in a table that ships with
+lop, or estimated.
 """
 
 import json

@@ -60,7 +60,8 @@ def _table(one: OneProblem, is_alone: bool) -> Table:
     caption = f"{', '.join(map(formats.column_heading, measures))}: mean of the last tenth of the tasks"
     table = Table(title=None if is_alone else one.problem.title, caption=caption if measures else None)
     methods = ["method"] if any(view.method not in ("", view.experiment) for view in one.runs) else []
-    for heading in ("run", *methods, "state"):
+    table.add_column("run", overflow="fold")
+    for heading in (*methods, "state"):
         table.add_column(heading)
     for heading in ("tasks", *map(formats.column_heading, measures), "left"):
         table.add_column(heading, justify="right")

@@ -21,6 +21,15 @@ def test_the_plan_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_the_status_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for setting in SETTINGS:
+        make_run(tmp_path, "bp", setting=setting)
+    said = CliRunner().invoke(cli.app, ["status", "--runs-dir", str(tmp_path)]).stdout
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def test_the_summary_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     dirs = [make_run(tmp_path, "bp", setting=setting) for setting in SETTINGS]
