@@ -1,6 +1,7 @@
 """docs/methods.md, from the components' descriptions: ``python -m tests.methods_document > docs/methods.md``."""
 
 from collections.abc import Iterable
+from textwrap import indent
 
 from lop_engine.experiment.catalogue import Key, keys_of
 from lop_engine.experiment.components import Component, Method
@@ -64,7 +65,10 @@ def _describe(one: Component) -> str:
     if bibtex(one.source):
         facts.append(f"Source: {reference(one.source)}.")
     keys = keys_of(one.fields)
-    return "\n".join([f"### {one.name}: {one.title}\n", " ".join(facts), "", *([_table(keys)] if keys else [])])
+    parts = [f"### {one.name}: {one.title}\n", " ".join(facts), ""]
+    if isinstance(one, Method) and one.equation:
+        parts += [indent(one.equation, "    "), ""]
+    return "\n".join([*parts, *([_table(keys)] if keys else [])])
 
 
 def _table(keys: Iterable[Key]) -> str:

@@ -48,6 +48,15 @@ def test_a_method_has_a_colour_of_its_own(method: Method):
     assert method.network in ("", *NETWORKS)
 
 
+@pytest.mark.parametrize("method", METHODS.values(), ids=label)
+def test_a_method_has_its_equation_on_the_page_of_methods(method: Method):
+    page = (ROOT / "docs/methods.md").read_text()
+    section = page.partition(f"### {method.name}: ")[2].partition("\n#")[0]
+    assert method.equation
+    for line in method.equation.splitlines():
+        assert f"\n    {line}\n" in section
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=label)
 def test_a_metric_takes_what_there_is(metric: Metric):
     known = {*MetricInputs.__dataclass_fields__, *vars(MetricInputs)}

@@ -141,6 +141,7 @@ def _of_kind(component: Component) -> Mapping[str, Any]:
         }
     if isinstance(component, Method):
         return {
+            "equation": component.equation,
             "colour": component.colour,
             "has_own_update": component.has_own_update,
             "network": component.network,

@@ -152,6 +152,8 @@ class Method(Component):
 
     key: ClassVar[str] = "agent"
 
+    equation: str = ""
+    """Its arithmetic as plain text, an equation a line. w is a weight, g the gradient that the optimiser gets."""
     colour: str = ""
     """``#0072B2``, from a palette that is safe for the colour-blind; empty to take a free one."""
     has_own_update: bool = False

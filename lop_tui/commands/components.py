@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from rich.table import Table
 
@@ -73,6 +74,8 @@ def _page(console: Console, one: Component) -> None:
     say(console, f"{one.name}: {one.title}")
     if one.sentence:
         console.print(one.sentence)
+    if isinstance(one, Method) and one.equation:
+        say(console, f"\n{indent(one.equation, '    ')}")
     _print_keys(console, "keys", keys_of(one.fields))
     if isinstance(one, Method):
         keys = [key for key in keys_of(Experiment) if key.name in ("step_size", "weight_decay")]

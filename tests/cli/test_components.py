@@ -56,6 +56,7 @@ def test_a_page_has_keys_with_bounds_and_defaults_and_the_whole_source():
     page = lop("methods", "cbp")
     assert "number, at least 0, less than 1" in page
     assert "adaptable_contribution" in page
+    assert "    age += 1;  u <- decay_rate u" in page
     assert "needs      hidden units" in page
     assert "continual_backprop.py" in page
     assert bibtex("dohare2024loss") in page
