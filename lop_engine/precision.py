@@ -40,6 +40,18 @@ def training_precision(precision: Precision, device_type: str) -> Iterator[None]
         yield
 
 
+@contextmanager
+def unrounded(device_type: str) -> Iterator[None]:
+    """Within it a part of a training step computes in float32 (fp64: float64) whatever the precision of the step."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+
+
 def _allow(precision: Literal["ieee", "tf32"]) -> None:
     torch.backends.cuda.matmul.fp32_precision = precision
     torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]

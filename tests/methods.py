@@ -14,6 +14,9 @@ ACTING: dict[str, dict[str, Any]] = {
     "cbp": {"replacement_rate": 0.05, "maturity_threshold": 2, "util_type": "adaptable_contribution"},
     "cbp2": {"replacement_rate": 0.05, "maturity_threshold": 2},
     "redo": {"redo_period": 5, "redo_tau": 0.1},
+    "hare_tortoise": {"hare_tortoise_decay": 0.9, "hare_tortoise_period": 5},
+    "snp_task": {"snp_task_shrink": 0.4, "snp_task_perturb": 0.3},
+    "head_reset": {"head_reset_layers": 2},
 }
 
 

@@ -7,6 +7,8 @@ from pydantic import BeforeValidator, Field
 
 from lop_engine.experiment.components import Method, Need
 from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Flag, Int, PerRun, Proportion, integral
+from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
+from lop_engine.experiment.methods_in_steps import METHODS_IN_STEPS
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})
 
@@ -242,4 +244,4 @@ upgd_protecting false: w <- (1 - step_size weight_decay) w - step_size (g + (1 -
     has_own_update=True,
 )
 
-METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, UPGD_, LINEAR)
+METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, UPGD_, *METHODS_IN_STEPS, *METHODS_AT_BOUNDARIES, LINEAR)

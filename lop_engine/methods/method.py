@@ -83,6 +83,8 @@ class TaskData:
     targets: Tensor
     gradient: Callable[[Tensor, Tensor], Grads]
     """Gradient of the mean loss in the present weights, given inputs and targets (S, B, ...)."""
+    new_outputs: slice | None = None
+    """Outputs that the problem has just set to zero; None for none."""
 
 
 class Method:

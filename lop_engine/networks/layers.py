@@ -147,6 +147,11 @@ class Network:
         """The name of the layer normalisation of hidden layer `index`; None if there is none."""
         return list(self.norms)[index] if self.norms else None
 
+    def names_of(self, index: int) -> list[str]:
+        """The names of all weights of layer `index`: weight and bias, and those of its normalisation."""
+        norm = self.norm_of(index) if index < len(self.hidden_layers) else None
+        return [f"{one}.{kind}" for one in (self.layers[index].name, norm) if one for kind in ("weight", "bias")]
+
 
 def linear(params: Params, layer: Layer, x_SBI: Tensor) -> Tensor:
     """The outputs of a linear layer, (S, B, O)."""

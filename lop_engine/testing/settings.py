@@ -22,7 +22,8 @@ ADVICE = "read it with setup.own(...), fit it with runs.like, and never take one
 def settings_do_not_mix(subject: Subject) -> None:
     """Runs that differ in their numbers each learn what they learn alone. Raises RuleError."""
     spec = subject.spec.with_changes(precision="fp64")
-    keys = [key for key in sorted(per_run_keys(spec)) if _varied(spec, [key])]
+    numbers = [key for key in sorted(per_run_keys(spec)) if getattr(spec, key) is not None]
+    keys = [key for key in numbers if _varied(spec, [key])]
     if not keys or not _first_apart(_varied(spec, keys)):
         return
     for key in keys:

@@ -96,7 +96,8 @@ class Learner:
         outputs = self.problem.reset_outputs(index)
         if outputs is not None:
             self.reset_head(outputs)
-        self.method.start_task(TaskData(index, task.train_inputs, task.train_targets, self._loss_gradient))
+        inputs, targets = task.train_inputs, task.train_targets
+        self.method.start_task(TaskData(index, inputs, targets, self._loss_gradient, outputs))
 
     @torch.no_grad()
     def end_task(self, index: int) -> None:

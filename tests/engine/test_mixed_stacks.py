@@ -17,7 +17,7 @@ from tests.engine.test_methods import CPU, go_through, make_spec
 from tests.methods import settings_of, with_optimizers
 
 FACTORS = {"maturity_threshold": (0, 1, 2)} | dict.fromkeys(
-    ["beta_1", "beta_2", "decay_rate", "upgd_beta_utility"], (1, 0.9, 0)
+    ["beta_1", "beta_2", "decay_rate", "upgd_beta_utility", "hare_tortoise_decay", "snp_task_shrink"], (1, 0.9, 0)
 )
 """Of a key's value, for each run; other keys take the default."""
 DEFAULT = (1, 4, 0.5)

@@ -1,0 +1,35 @@
+"""Methods that act in every step against public implementations, number by number."""
+
+import numpy as np
+import pytest
+import torch
+
+from lop_engine.methods.step_numbers import like_weights
+from tests.engine.golden import golden_learner, load, weight_difference
+from tests.engine.test_golden_methods import ADAM, SGD, assert_trains_as, make_spec
+
+
+@pytest.mark.parametrize(("name", "settings"), [("hare_tortoise_sgd", SGD), ("hare_tortoise_adam", ADAM)])
+def test_hare_and_tortoise_follow_the_paper(name, settings):
+    spec = make_spec("hare_tortoise", hare_tortoise_decay=0.9, hare_tortoise_period=5, **settings)
+    learner, stored = golden_learner(spec), load(f"methods/{name}")
+    assert_trains_as(name, learner)
+    if name.endswith("sgd"):
+        measured = learner.evaluated()
+        learner.params = {key: weight.clone() for key, weight in measured.items()}
+        assert weight_difference(learner, stored, "slow.") < 1e-4
+
+
+def test_shrink_and_perturb_in_every_step_follows_kumar_s():
+    spec = make_spec("snp_kumar", snp_kumar_shrink=0.01, snp_kumar_perturb=0.01, **SGD)
+    learner, rng = golden_learner(spec), np.random.default_rng(401)
+    method, layers = learner.method, {layer.name: layer for layer in learner.net.layers}
+
+    def draw() -> None:
+        for name, numbers in like_weights(method.fresh.numbers_SN, learner.params).items():
+            bound = 1 / np.sqrt(layers[name.partition(".")[0]].fan_in)
+            drawn = rng.uniform(-bound, bound, numbers.shape[1:]).astype(np.float32)
+            numbers.copy_(torch.from_numpy((drawn + bound) / (2 * bound)))
+
+    method.draw = draw
+    assert_trains_as("snp_kumar_sgd", learner)
