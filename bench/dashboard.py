@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.make_runs import METHODS, append_tasks, made_up, write_tree
-from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.store import TableWriter
 
 NUM_TASKS = 5000
 IDLE_S = 10.0
@@ -159,7 +159,7 @@ def measure(runs_dir: Path, num_seeds: int, done: int) -> dict[str, float]:
 
 def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
     """The dashboard with a clock beside it: for each second, the longest time in which nothing else had a turn."""
-    from lop_engine.runs import RunsReader
+    from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
 
     blocks: dict[str, list[float]] = {}

@@ -29,14 +29,14 @@ from bench.make_runs import made_up
 from bench.system_calls import METADATA, metadata
 from lop_engine.experiment.spec import validate
 from lop_engine.launch.slurm.task import HEARTBEAT_EVERY_S
-from lop_engine.records import epoch_document, task_document
-from lop_engine.rundir import RunDir
-from lop_engine.runs import LOOK_AT_JOBS_EVERY_S
-from lop_engine.store.layout import document_line
-from lop_engine.training import checkpoint
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import LOOK_AT_JOBS_EVERY_S
+from lop_engine.runs.records import epoch_document, task_document
+from lop_engine.runs.store.layout import document_line
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import Position
-from lop_engine.training.stack import CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
+from lop_engine.worker import checkpoint
+from lop_engine.worker.stack import CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
 
 NUM_SEEDS = (150, 1500)
 NUM_TASKS = (2000, 5000)

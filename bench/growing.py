@@ -16,8 +16,8 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import LocalLauncher, Plan, Resources, prepare_run_dirs
-from lop_engine.rundir import RunDir
-from lop_engine.store import TableTail, read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.store import TableTail, read_table
 
 TINY = {
     "step_size": 0.01,

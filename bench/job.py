@@ -16,8 +16,8 @@ import lop_engine
 from bench.make_runs import append_tasks, made_up, write_run
 from bench.system_calls import Seen, traced, tracing
 from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.store import TableWriter
 
 NUM_CLASSES, NUM_IMAGES = 1000, 700
 SMALL: dict[str, Any] = {
@@ -45,7 +45,7 @@ submitit_main()"""
 _READER = """import sys
 from pathlib import Path
 from lop_engine import runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 runs.LOOK_AT_JOBS_EVERY_S = 0.0
 reader = RunsReader(Path(sys.argv[1]))
 for line in sys.stdin:

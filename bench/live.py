@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.dashboard import Terminal
-from lop_engine.runs import RunsReader
-from lop_engine.store import TableTail
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import TableTail
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.reader import SnapshotFetched
 

@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.records import RunStatus, epoch_document, task_document
-from lop_engine.rundir import RunDir, write_json
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.records import RunStatus, epoch_document, task_document
+from lop_engine.runs.store import TableWriter
 
 #: Test accuracy at the first task and after many, and how much of the units is dormant in the end.
 METHODS = {"bp": (0.84, 0.74, 0.55), "l2": (0.85, 0.89, 0.12), "snp": (0.84, 0.89, 0.03), "cbp": (0.84, 0.905, 0.01)}

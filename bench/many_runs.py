@@ -24,12 +24,12 @@ from lop_engine import files
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.locks import hold_together
 from lop_engine.processes import allow_more_open_files
-from lop_engine.run_files import RunFiles
-from lop_engine.store.open_files import MOST_OPEN
-from lop_engine.training import stack
-from lop_engine.training.worker import Worker
+from lop_engine.runs.files import RunFiles
+from lop_engine.runs.locks import hold_together
+from lop_engine.runs.store.open_files import MOST_OPEN
+from lop_engine.worker import stack
+from lop_engine.worker.process import Worker
 
 SMALLEST = {
     **{key: value for key, value in TINY.items() if key != "width"},

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lop_engine.errors import UserError, sentence
-from lop_engine.logs import plain
+from lop_engine.text import plain
 from lop_tui import cli_components, cli_data, cli_results
 from lop_tui.cli_options import (
     DEFAULT_RUNS_DIR,

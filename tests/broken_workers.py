@@ -6,7 +6,7 @@ import pytest
 BROKEN = """
 import os, sys
 
-if "lop_engine.training.worker" in sys.orig_argv:
+if "lop_engine.worker" in sys.orig_argv:
     import torch
     from lop_engine.training import loop
     from lop_engine.errors import CaptureError

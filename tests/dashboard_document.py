@@ -8,7 +8,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from lop_engine.runs import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader, Snapshot
 from lop_tui.dashboard.app import Dashboard
 
 PAGE = Path(__file__).parents[1] / "docs/dashboard.md"

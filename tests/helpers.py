@@ -9,9 +9,9 @@ import numpy as np
 
 from lop_engine.experiment.keys import own_keys
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.records import RunStatus, State, task_document
-from lop_engine.rundir import RunDir, write_json
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.records import RunStatus, State, task_document
+from lop_engine.runs.store import TableWriter
 
 ROOT = Path(__file__).parents[1]
 """The checkout."""

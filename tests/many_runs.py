@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.runs import RunsReader
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import read_table
 from tests.helpers import tiny
 
 METRICS = ["test_accuracy", "train_accuracy", "weight_magnitude"]

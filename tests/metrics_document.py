@@ -4,7 +4,7 @@ import inspect
 from importlib import import_module
 from typing import Any
 
-from lop_engine.code import load
+from lop_engine.experiment.code import load
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS

@@ -23,9 +23,9 @@ from lop_engine.analysis import (
     summarise_seed,
 )
 from lop_engine.analysis.tenths import last_tenth
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunView
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.records import RunStatus
 
 values = st.floats(-100, 100) | st.just(math.nan)
 

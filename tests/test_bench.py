@@ -18,7 +18,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch import Plan, Resources
 from lop_engine.metrics.curvature import curvature, random_directions
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_engine.training.learner import Learner
 from lop_tui import cli
 from lop_tui.commands.bench import PARTS, duration

@@ -11,9 +11,9 @@ from lop_engine.analysis.choice import best_row, bootstrap_shares, choose, famil
 from lop_engine.analysis.columns import column
 from lop_engine.analysis.power import deviations, mean_power, pairs_needed, plan
 from lop_engine.analysis.statistics import estimate
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunView
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.records import RunStatus
 
 METRIC = "test_accuracy"
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lop_engine import claims
 from lop_engine.analysis import Group
-from lop_engine.claims import DEMO, PAPER, PROTOCOLS
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs
-from lop_engine.published import BINS, PUBLISHED
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunView
-from lop_engine.verdicts import judge
+from lop_engine.reproduction import claims
+from lop_engine.reproduction.claims import DEMO, PAPER, PROTOCOLS
+from lop_engine.reproduction.levels import BINS, PUBLISHED
+from lop_engine.reproduction.verdicts import judge
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.records import RunStatus
 from tests.helpers import ROOT
 
 CFG = ROOT / "cfg"

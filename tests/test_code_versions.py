@@ -14,9 +14,9 @@ from lop_engine.experiment import component_files
 from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.launch import decide_resources, plan_runs, prepare_run_dirs
-from lop_engine.locks import REFUSED
-from lop_engine.run_code import code_files, refuse_beside_other_code, settle_code, spec_to_train
-from lop_engine.rundir import RunDir, write_json
+from lop_engine.runs.code import code_files, refuse_beside_other_code, settle_code, spec_to_train
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.locks import REFUSED
 from lop_tui.cli import main
 from tests.test_own_files import OWN, own_registries
 from tests.toys import make_toy
@@ -260,7 +260,7 @@ def test_seeds_that_keep_different_copies_never_share_a_worker(copies_of_two_ver
     specs = {run_dir: spec_to_train(run_dir) for run_dir in copies_of_two_versions}
     resources = decide_resources(list(specs.values()), "cpu", 1, 2)
     assert plan_runs(list(specs), resources, specs).stacks == [[one] for one in copies_of_two_versions]
-    command = [sys.executable, "-m", "lop_engine.training.worker", *(str(one.path) for one in copies_of_two_versions)]
+    command = [sys.executable, "-m", "lop_engine.worker", *(str(one.path) for one in copies_of_two_versions)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == REFUSED
     assert "has other code than mine/default/seed_000; they cannot share a worker" in answer.stderr

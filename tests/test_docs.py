@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from lop_engine.code import import_file
+from lop_engine.experiment.code import import_file
 from lop_engine.experiment.components import Component
 from lop_engine.experiment.components import Metric as DescribedMetric
 from lop_engine.experiment.components import Problem as DescribedProblem

@@ -16,8 +16,8 @@ from lop_engine.errors import LaunchError, UserError, sentence, why
 from lop_engine.experiment.run import load_runs
 from lop_engine.files import read_small, replacing
 from lop_engine.launch.slurm.options import read_options
-from lop_engine.logs import LogTail, last_line
-from lop_engine.runs import RunsReader
+from lop_engine.runs.logs import LogTail, last_line
+from lop_engine.runs.reading import RunsReader
 from lop_tui import output
 from lop_tui.commands.console import Console, confirm
 from tests.cli.test_views import lop, refused
@@ -56,7 +56,7 @@ def test_a_run_on_a_failing_disk_says_so_without_the_error_s_number(tmp_path, mo
     def fail(self):
         raise OSError(errno.EIO, "Input/output error", str(self.tasks_json), None, None)
 
-    monkeypatch.setattr("lop_engine.rundir.RunDir.read_config", fail)
+    monkeypatch.setattr("lop_engine.runs.directory.RunDir.read_config", fail)
     [view] = RunsReader(tmp_path).read().runs
     assert view.problem == f"{run.tasks_json}: Input/output error"
 

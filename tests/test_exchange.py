@@ -19,10 +19,10 @@ from lop_engine.exchange import export_runs, find_results, import_results, tenso
 from lop_engine.exchange.reference import KEYS
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs
-from lop_engine.records import epoch_document
-from lop_engine.rundir import RunDir, read_json, write_json
-from lop_engine.runs import RunsReader, RunView
-from lop_engine.store import TableWriter, read_table
+from lop_engine.runs.directory import RunDir, read_json, write_json
+from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.records import epoch_document
+from lop_engine.runs.store import TableWriter, read_table
 from tests.helpers import make_metrics, make_run
 
 TASKS, EPOCHS = 12, 3

@@ -9,8 +9,8 @@ import pytest
 
 from lop_engine.errors import UserError
 from lop_engine.exchange import export_runs
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.query import filter_runs
+from lop_engine.runs.reading import RunsReader
 from tests.helpers import make_run
 from tests.test_own_files import own_registries
 from tests.toys import REGRESSION, STREAM, described, make_toy

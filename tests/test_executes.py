@@ -12,7 +12,7 @@ import pytest
 from lop_engine.errors import ConfigError
 from lop_engine.experiment import child, registry
 from lop_engine.experiment.run import load_runs
-from lop_engine.store import read_table
+from lop_engine.runs.store import read_table
 from tests.helpers import ROOT
 from tests.test_own_files import OWN, VIEWS, look, own_registries
 
@@ -60,13 +60,13 @@ def test_only_workers_and_the_describing_process_execute_an_installed_package(pa
     Path("toy.json").write_text(json.dumps(RUN))
     for command, others in (
         (["run", "toy.json", "--seeds", "1", "--dry-run"], {"lop_engine.bench.child"}),
-        (["run", "toy.json", "--seeds", "1"], {"lop_engine.training.worker"}),
+        (["run", "toy.json", "--seeds", "1"], {"lop_engine.worker"}),
         (["methods"], set()),
         (["problems", "toy_regression", "--json"], set()),
     ):
         answer = lop(*command)
         assert answer.returncode == 0, answer.stdout + answer.stderr
-        assert executed_by() == {"lop_engine.describe", *others}, command
+        assert executed_by() == {"lop_engine.experiment.describe", *others}, command
     for command in VIEWS:
         if command[0] == "compare":
             assert "toy" in lop("compare", "toy", "toy").stderr

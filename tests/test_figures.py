@@ -26,9 +26,9 @@ from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
-from lop_engine.records import epoch_document
-from lop_engine.runs import RunsReader
-from lop_engine.store import TableWriter
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import epoch_document
+from lop_engine.runs.store import TableWriter
 from lop_tui import cli, figures
 from lop_tui.commands.plot_settings import settings_along
 from lop_tui.dashboard.formats import name_seeds

@@ -30,7 +30,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         ("import lop_tui.commands.components", {"torch", "textual", "matplotlib", "numpy"}),
         ("import lop_tui.commands.run", {"torch", "textual", "matplotlib"}),
         ("import lop_engine.launch, lop_engine.datasets, lop_engine.analysis", {"torch", "rich", "typer", "textual"}),
-        ("import lop_engine.training.worker", {"torch", "rich", "typer", "textual", "matplotlib"}),
+        ("import lop_engine.worker.process", {"torch", "rich", "typer", "textual", "matplotlib"}),
     ],
 )
 def test_nothing_heavy_comes_along(code, never):

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from lop_engine import doctor
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch import Resources, decide_resources, devices, local, memory, plan, plan_runs
-from lop_engine.launch.devices import Gpus, find_gpus
+from lop_engine.launch import Resources, decide_resources, local, memory, plan, plan_runs
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.launch.stack_sizes import describe as described
-from lop_engine.rundir import RunDir
+from lop_engine.machine import devices, doctor
+from lop_engine.machine.devices import Gpus, find_gpus
+from lop_engine.runs.directory import RunDir
 from lop_tui.commands.run import describe
 
 GIB = 2**30

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from lop_engine import locks, run_files
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch import stop
-from lop_engine.locks import LockedError, hold, hold_together
 from lop_engine.processes import start_of
-from lop_engine.records import RunStatus
-from lop_engine.run_files import RunFiles
-from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter, read_table
+from lop_engine.runs import files as run_files
+from lop_engine.runs import locks
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import RunFiles
+from lop_engine.runs.locks import LockedError, hold, hold_together
+from lop_engine.runs.records import RunStatus
+from lop_engine.runs.store import TableWriter, read_table
 from tests.helpers import make_run
 
 
@@ -247,13 +248,13 @@ def test_a_stack_without_all_of_its_runs_holds_none(stack):
 
 def test_the_system_drops_the_locks_of_a_stack_with_its_killed_process(stack):
     script = """import sys; from pathlib import Path
-from lop_engine.locks import hold_together
-from lop_engine.rundir import RunDir
+from lop_engine.runs.locks import hold_together
+from lop_engine.runs.directory import RunDir
 with hold_together([RunDir(Path(path)) for path in sys.argv[1:]]):
     print("held", flush=True)
     sys.stdin.read()"""
     command = [sys.executable, "-c", script, *(str(run_dir.path) for run_dir in stack)]
-    root = Path(locks.__file__).parents[1]
+    root = Path(locks.__file__).parents[2]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(root)}, **pipes) as process:
         assert process.stdout.readline() == b"held\n"

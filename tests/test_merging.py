@@ -9,9 +9,9 @@ import pytest
 from lop_engine.errors import LaunchError, UserError
 from lop_engine.exchange import merging
 from lop_engine.exchange.merging import merge_runs
-from lop_engine.locks import hold
-from lop_engine.rundir import RunDir, find_runs, write_json
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import RunDir, find_runs, write_json
+from lop_engine.runs.locks import hold
+from lop_engine.runs.reading import RunsReader
 from tests.cli.test_views import lop
 from tests.cli.test_views import refused as refused_command
 from tests.helpers import make_run
@@ -97,7 +97,7 @@ def test_directories_that_make_no_sense_are_refused(two):
 
 
 def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
-    monkeypatch.setattr("lop_engine.locks.PATIENCE_S", 0)
+    monkeypatch.setattr("lop_engine.runs.locks.PATIENCE_S", 0)
     monkeypatch.setattr(merging, "hold", lambda run_dir: hold(run_dir, patience_s=0))
     with hold(RunDir(two / "b/bp/default/seed_002")):
         refused(two, "b/bp/default/seed_002".rpartition("/")[2], error=LaunchError)

@@ -12,7 +12,7 @@ import pytest
 import lop_engine
 from lop_engine.analysis import final_value
 from lop_engine.errors import QueryError, UserError
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from tests.cli.test_views import lop
 from tests.helpers import ROOT, make_run
 
@@ -81,8 +81,8 @@ def test_pandas_gets_a_data_frame_if_it_is_there(runs_dir, monkeypatch):
 
 def test_epochs_count_from_1_too(tmp_path, monkeypatch):
     monkeypatch.setattr("lop_engine.exchange.notebook.find_spec", lambda name: None)
-    from lop_engine.records import epoch_document
-    from lop_engine.store import TableWriter
+    from lop_engine.runs.records import epoch_document
+    from lop_engine.runs.store import TableWriter
 
     run = make_run(tmp_path, "bp", num_tasks=2, num_epochs=3)
     with TableWriter(run.epochs_json, "epochs") as table:

@@ -16,9 +16,9 @@ from lop_engine.analysis import group_runs
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import canonical
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import read_table
 from tests.cli.test_run import lop
 from tests.helpers import ROOT
 
@@ -107,10 +107,11 @@ def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_ne
     assert "4 of 4 runs are finished already" in again.stdout, again.stderr
 
 
-def test_a_launcher_of_the_old_version_finds_its_worker(here):
+@pytest.mark.parametrize("name", ["lop_engine.worker", "lop_engine.training.worker"])
+def test_a_launcher_of_an_older_version_finds_its_worker(here, name):
     run_dir = RunDir(here / "runs/cbp2/default/seed_000")
     run_dir.write_status(replace(run_dir.read_status(), state="queued"))
-    command = [sys.executable, "-m", "lop_engine.worker", "--device", "cpu", "--threads", "1", str(run_dir.path)]
+    command = [sys.executable, "-m", name, "--device", "cpu", "--threads", "1", str(run_dir.path)]
     subprocess.run(command, check=True, timeout=120)
     assert run_dir.read_status().state == "finished"
     assert json.loads(run_dir.run_json.read_text())["spec"]["net_type"] == 1  # is not written again

@@ -21,9 +21,9 @@ from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.schema import fields_of, schema_of
 from lop_engine.files import source_checksum
 from lop_engine.launch import prepare_run_dirs, resolve_runs
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import read_table
 from lop_tui.cli import main
 from lop_tui.report.configuration import own_sources, recipes
 from lop_tui.report.contents import _again

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from lop_engine.processes import Process, start_of, this_process
-from lop_engine.records import RunStatus
-from lop_engine.rundir import FileClock, observe
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import FileClock, observe
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import RunStatus
 from lop_tui.commands.list import show_list
 from tests.helpers import make_run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lop_engine.experiment.run import load_runs
-from lop_engine.published import published_levels
+from lop_engine.reproduction.levels import published_levels
 
 CFG = Path(__file__).parents[1] / "cfg"
 

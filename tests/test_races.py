@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from lop_engine import locks, processes
+from lop_engine import processes
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import look_at, prepare_run_dirs, stop_runs, take_up
-from lop_engine.locks import hold
 from lop_engine.processes import Process, start_of
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.store import TableWriter, read_table
+from lop_engine.runs import locks
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.locks import hold
+from lop_engine.runs.store import TableWriter, read_table
 from lop_tui.commands.lifecycle import remove
 from tests.helpers import TINY
 

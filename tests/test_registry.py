@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lop_engine.code import load
+from lop_engine.experiment.code import load
 from lop_engine.experiment.components import Component, Method, Metric, Problem
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, REGISTRIES
 from lop_engine.metrics.inputs import MetricInputs

@@ -10,9 +10,9 @@ from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
 from lop_engine.launch.retries import Retries
-from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY
+from lop_engine.runs.store import read_table
 from tests.broken_workers import workers
 from tests.helpers import TINY
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from lop_engine.code import import_file, own_descriptions
 from lop_engine.errors import ConfigError, RuleError
 from lop_engine.experiment import components as describe
+from lop_engine.experiment.code import import_file, own_descriptions
 from lop_engine.experiment.registry import METHODS as METHODS_KNOWN
 from lop_engine.experiment.spec import Spec
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_engine.testing import check_file
 from lop_engine.testing.start import check_own_components
 from tests.test_own_files import OWN, lop, own_registries

@@ -15,10 +15,10 @@ import pytest
 from lop_engine.errors import StoreError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
-from lop_engine.records import RunStatus, task_document
-from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe, read_json, write_json
-from lop_engine.runs import RunsReader
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import FileClock, RunDir, find_runs, is_alive, observe, read_json, write_json
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import RunStatus, task_document
+from lop_engine.runs.store import TableWriter
 
 SPEC = Spec(agent="bp", step_size=0.1, num_tasks=200, num_showings=1)
 
@@ -189,7 +189,7 @@ def test_one_worker_of_many_runs_is_looked_up_once_a_read(runs_dir, monkeypatch)
         asked.append(status.pid_started_at)
         return is_alive(status)
 
-    monkeypatch.setattr("lop_engine.runs.is_alive", counting)
+    monkeypatch.setattr("lop_engine.runs.reading.is_alive", counting)
     reader = RunsReader(runs_dir)
     for _ in range(2):
         asked.clear()
@@ -263,7 +263,7 @@ def test_a_run_that_vanishes_while_it_is_read(runs_dir, monkeypatch):
     run_dir = start(runs_dir, num_tasks=2)
     reader = RunsReader(runs_dir)
     reader.read()
-    monkeypatch.setattr("lop_engine.runs.find_runs", lambda _: [run_dir])
+    monkeypatch.setattr("lop_engine.runs.reading.find_runs", lambda _: [run_dir])
     run_dir.clear()
     (view,) = reader.read().runs
     assert (view.state, view.problem) == ("lost", "the run directory is going away")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.problems import one_problem
 from lop_engine.experiment import seen
-from lop_engine.rundir import write_json
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import write_json
+from lop_engine.runs.reading import RunsReader
 from tests.helpers import make_run
 from tests.toys import REGRESSION, STREAM, described, make_toy
 

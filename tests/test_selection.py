@@ -6,9 +6,9 @@ import shlex
 import pytest
 
 from lop_engine.errors import LaunchError
-from lop_engine.rundir import find_runs
-from lop_engine.runs import RunsReader
-from lop_engine.selection import select
+from lop_engine.runs.directory import find_runs
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.selection import select
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from lop_engine import usage
-from lop_engine.usage import Gpu, Usage, UsageReader
+from lop_engine.machine import usage
+from lop_engine.machine.usage import Gpu, Usage, UsageReader
 from lop_tui.dashboard.widgets.system_line import describe_usage
 
 BUSY = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: pass"

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.records import RunStatus, State, epoch_document, task_document
-from lop_engine.rundir import RunDir, write_json
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.records import RunStatus, State, epoch_document, task_document
+from lop_engine.runs.store import TableWriter
 
 
 def described(name: str, title: str, **changes: Any) -> dict[str, Any]:

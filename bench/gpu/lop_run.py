@@ -16,8 +16,8 @@ import psutil
 
 from bench.gpu.engine import Setup
 from lop_engine.errors import StoreError
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.store import read_table
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 90.0

@@ -9,7 +9,7 @@ import numpy as np
 from bench.gpu.engine import METRICS, Setup
 from bench.gpu.lop_run import LopRun, lop_runs, wait_until
 from bench.gpu.results import Report
-from lop_engine.usage import Usage, UsageReader
+from lop_engine.machine.usage import Usage, UsageReader
 
 NUM_SEEDS = 4
 BETWEEN_LOOKS_S = 1.0

@@ -7,7 +7,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import Curve, average
 from lop_engine.analysis.groups import Group
-from lop_engine.store import read_task
+from lop_engine.runs.store import read_task
 
 
 def late_task(group: Group) -> int:

@@ -10,7 +10,7 @@ from lop_engine.analysis.curves import Curve, average, default_bin
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
 from lop_engine.experiment.reference import DEFAULT
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 
 _LONGEST_S = 1e8
 """Three years: no task takes longer."""

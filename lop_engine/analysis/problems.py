@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
 from lop_engine.experiment.reference import DEFAULT
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 
 
 @dataclass(frozen=True)

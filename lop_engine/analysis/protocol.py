@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lop_engine.analysis.code_versions import mixed_code
 from lop_engine.analysis.groups import Group
 from lop_engine.errors import UserError
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
 from lop_engine.experiment.stored import canonical
+from lop_engine.runs.code_versions import mixed_code
 
 ABSENT = object()
 """In place of the value of a key that a spec does not have."""

@@ -7,7 +7,7 @@ import numpy as np
 from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.tenths import final_value, summarise
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 
 
 @dataclass(frozen=True)

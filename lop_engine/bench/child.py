@@ -17,7 +17,7 @@ from lop_engine.bench.jobs import Call, Jobs, curvature_gflop, matrix_side, step
 from lop_engine.device import prepare_device
 from lop_engine.experiment.registry import execute_installed
 from lop_engine.experiment.spec import validate
-from lop_engine.run_code import CodeFile, load_components
+from lop_engine.runs.code import CodeFile, load_components
 
 
 class Child:

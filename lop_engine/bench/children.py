@@ -13,8 +13,8 @@ from typing import IO, Any, Self
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import worker_environment
-from lop_engine.launch.devices import place
-from lop_engine.run_code import files_of
+from lop_engine.machine.devices import place
+from lop_engine.runs.code import files_of
 
 GRACE_S = 10
 

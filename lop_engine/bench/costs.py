@@ -25,7 +25,7 @@ from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec
 from lop_engine.experiment.stacks import per_run_keys
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import Plan, Resources
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 
 KEPT_FOR_S = 24 * 3600
 _FILE_BYTES = 4 * 2**20

@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lop_engine.background import Background
 from lop_engine.bench.baseline import PlainCurvature, PlainStep
+from lop_engine.device.background import Background
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks import Layer, Network, build_network
 from lop_engine.problems import Problem, Task, build_problem
-from lop_engine.records import epoch_document
-from lop_engine.rundir import RunDir
-from lop_engine.store import TableWriter
-from lop_engine.training import checkpoint
-from lop_engine.training.checkpoint import Checkpoint
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.records import epoch_document
+from lop_engine.runs.store import TableWriter
 from lop_engine.training.cuda_graph import fast_step
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochSteps, Position, batch_order, batch_orders, start_measuring, train_epoch
+from lop_engine.worker import checkpoint
+from lop_engine.worker.checkpoint import Checkpoint
 
 Call = Callable[[], object]
 

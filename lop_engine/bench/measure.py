@@ -20,8 +20,8 @@ from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import decide_resources, plan_runs, stack_sizes
 from lop_engine.launch.memory import run_bytes
-from lop_engine.launch.plan import num_cores
-from lop_engine.rundir import RunDir
+from lop_engine.machine.devices import num_cores
+from lop_engine.runs.directory import RunDir
 
 Report = dict[str, Any]
 Say = Callable[[str], None]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lop_engine.datasets.arrays import read_blocks
+from lop_engine.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, Split
 from lop_engine.datasets.manifest import NAME, Manifest
 from lop_engine.errors import DataError, why

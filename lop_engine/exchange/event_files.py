@@ -10,7 +10,7 @@ from pathlib import Path
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, recorded_metrics, task_blocks
 from lop_engine.extras import install_hint
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 
 
 def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None:

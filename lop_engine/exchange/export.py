@@ -14,7 +14,7 @@ from lop_engine.exchange.places import appearing, refuse_existing, refuse_run_di
 from lop_engine.exchange.reference import write_pickles
 from lop_engine.exchange.tables import tasks_recorded
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 
 FORMATS = ("csv", "npz", "parquet", "pickle", "tensorboard")
 

@@ -24,8 +24,8 @@ from lop_engine.exchange.tables import (
     task_blocks,
 )
 from lop_engine.extras import install_hint
-from lop_engine.logs import plain
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
+from lop_engine.text import plain
 
 _KEYS = ["experiment", "setting", "seed", "task"]
 _FORMULA = set("=+-@\t\r")

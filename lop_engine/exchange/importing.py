@@ -18,10 +18,10 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import method_name
-from lop_engine.locks import hold
-from lop_engine.records import RunStatus, rounded
-from lop_engine.rundir import RunDir, read_json, write_json
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir, read_json, write_json
+from lop_engine.runs.locks import hold
+from lop_engine.runs.records import RunStatus, rounded
+from lop_engine.runs.store import TableWriter
 
 _LARGEST_BYTES = 2**30
 _MOST_VALUES = 10**8

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 
 from lop_engine.analysis.protocol import ABSENT, differences
 from lop_engine.errors import LaunchError, UserError
-from lop_engine.locks import hold
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, RunView
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import hold
+from lop_engine.runs.reading import RunsReader, RunView
 
 
 def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from lop_engine.errors import UserError
 from lop_engine.exchange.tables import Block, epoch_blocks, task_blocks
-from lop_engine.query import filter_runs, hint
-from lop_engine.runs import RunsReader
+from lop_engine.runs.query import filter_runs, hint
+from lop_engine.runs.reading import RunsReader
 
 
 def load(runs_dir: str | Path, where: str, epochs: bool) -> Any:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from lop_engine.errors import UserError
 from lop_engine.files import name_file
-from lop_engine.rundir import find_runs
+from lop_engine.runs.directory import find_runs
 
 #: Lies in every directory that an export made: no other one is ever replaced.
 MARK = ".lop-export"

@@ -13,8 +13,8 @@ from lop_engine.errors import StoreError
 from lop_engine.exchange import tensors
 from lop_engine.exchange.tables import epoch_table, extent
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.rundir import write_json
-from lop_engine.runs import RunView
+from lop_engine.runs.directory import write_json
+from lop_engine.runs.reading import RunView
 
 #: By metric, in the order in which Continual ImageNet records them: its key in the pickle.
 KEYS = dict(

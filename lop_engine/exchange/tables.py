@@ -12,8 +12,8 @@ from lop_engine.experiment.components import COLUMNS
 from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS
 from lop_engine.experiment.stored import canonical
-from lop_engine.runs import RunView
-from lop_engine.store import read_task, tail_task
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.store import read_task, tail_task
 
 Block = Mapping[str, Sequence[Any]]
 """Columns of equal length by name: experiment, setting, seed, task (and epoch), method, problem, the keys of the

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.datasets import safe_pickle
+from lop_engine import safe_pickle
 from lop_engine.errors import DataError, why
 from lop_engine.files import open_to_read
 

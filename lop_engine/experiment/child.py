@@ -1,4 +1,4 @@
-"""Asks a child process, `lop_engine.describe`, what own components' files and installed packages describe.
+"""Asks a child process, `lop_engine.experiment.describe`, what own components' files and installed packages describe.
 
 Only that process and workers execute them. It is started by the first question, and ends when it has not been asked
 anything for a while. What it executes is cut off after `LIMIT_S`.
@@ -12,11 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from tempfile import TemporaryFile
-from typing import Any, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from lop_engine import errors
 from lop_engine.errors import ConfigError, UserError
@@ -40,6 +40,16 @@ _SETS = ("needs", "provides")
 _TEXTS = ("name", "title", "sentence", "source", "headline", "network", "x_unit", "unit", "scale", "colour")
 
 Answer = dict[str, Any]
+
+
+@runtime_checkable
+class _Spec(Protocol):
+    """What is needed here of a `Spec`; `spec` itself imports the registry, which imports this module."""
+
+    @property
+    def parts(self) -> Iterable[Component]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def ask_files(files: Sequence[tuple[str, str]]) -> list[Answer]:
@@ -82,10 +92,8 @@ def _check(named: str, values: Mapping[str, Any]) -> None:
 
 def _call(key: str, name: str, field: str, modules: tuple[Module, ...], *arguments: Any) -> Any:
     """Call a function of a description in the child."""
-    from lop_engine.experiment.spec import Spec
-
     files = dict.fromkeys([(one.path, one.sha256) for one in modules[:1]])
-    for spec in (one for one in arguments if isinstance(one, Spec)):
+    for spec in (one for one in arguments if isinstance(one, _Spec)):
         files |= dict.fromkeys((part.modules[0].path, part.modules[0].sha256) for part in spec.parts if part.modules)
     sent = json.dumps([_as_json(one) for one in arguments])
     return _from_json(_called(key, name, field, tuple(files), sent), field)
@@ -98,9 +106,7 @@ def _called(key: str, name: str, field: str, files: tuple[tuple[str, str], ...],
 
 
 def _as_json(value: Any) -> Any:
-    from lop_engine.experiment.spec import Spec
-
-    if isinstance(value, Spec):
+    if isinstance(value, _Spec):
         return {"spec": value.to_dict()}
     return {"fields": dict(value)} if isinstance(value, Fields) else value
 
@@ -119,7 +125,7 @@ class _Process:
             raise ConfigError("a component runs lop while it is imported; take that out of its file")
         self._errors = TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lop_engine.describe"],
+            [sys.executable, "-P", "-m", "lop_engine.experiment.describe"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -148,7 +154,7 @@ class _Process:
         self._errors.seek(0)
         last = self._errors.read()[-4096:].decode(errors="replace").strip().splitlines()[-1:]
         why = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        raise ConfigError(f"{begun or 'lop_engine.describe'}: {(last or [why])[0]}")
+        raise ConfigError(f"{begun or 'lop_engine.experiment.describe'}: {(last or [why])[0]}")
 
     def _line(self, begun: str) -> bytes | None:
         """The next line that the child says; None if it has ended. Raises ConfigError if it says none in time."""
@@ -158,7 +164,7 @@ class _Process:
         while b"\n" not in self._pending:
             if not select.select([number], [], [], max(0, until - time.monotonic()))[0]:
                 self.close()
-                raise ConfigError(f"{begun or 'lop_engine.describe'}: not done after {limit_s:g} s")
+                raise ConfigError(f"{begun or 'lop_engine.experiment.describe'}: not done after {limit_s:g} s")
             block = os.read(number, 2**16)
             if not block:
                 return None
@@ -195,7 +201,7 @@ def _ask(request: Mapping[str, Any]) -> Any:
             break
         close()
         if is_new:
-            raise ConfigError("lop_engine.describe: ended without an answer; install lop again")
+            raise ConfigError("lop_engine.experiment.describe: ended without an answer; install lop again")
     if "refused" in answer:
         kind = getattr(errors, answer["kind"], UserError)
         raise kind(answer["refused"])

@@ -1,7 +1,7 @@
 """A user's own components: ``"agent": "./my_method.py"``, a Python file beside the experiment file.
 
-The file is never executed here. A child process does (`lop_engine.describe`), and answers with its descriptions as
-JSON; the worker that trains executes it again. `:Name` after the path chooses one of several descriptions.
+The file is never executed here. A child process does (`describe`), and answers with its descriptions as JSON; the
+worker that trains executes it again. `:Name` after the path chooses one of several descriptions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -106,7 +106,7 @@ class Problem(Component):
     """A function of a `Spec` and its seeds that looks at the files its data lie in, see `datasets.Data`; without torch.
     Or its ``module:attribute``. Empty for problems that read no files."""
     claims: str = ""
-    """Module whose PROTOCOLS hold published results (`lop_engine.claims.Protocol`); empty if there are none."""
+    """Module whose PROTOCOLS hold published results (`reproduction.claims.Protocol`); empty if there are none."""
 
     def num_examples(self, spec: Any) -> int:
         """`examples_per_task` of a spec."""

@@ -60,7 +60,7 @@ CONTINUAL_IMAGENET = Problem(
     test_examples_per_task=lambda spec: spec.num_classes * spec.test_images,
     shapes=lambda spec: ((3, 32, 32), spec.num_classes),
     data="lop_engine.datasets:look_at_images",
-    claims="lop_engine.claims",
+    claims="lop_engine.reproduction.claims",
 )
 
 PROBLEMS = (CONTINUAL_IMAGENET,)

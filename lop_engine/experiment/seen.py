@@ -14,7 +14,7 @@ from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS
 from lop_engine.experiment.spec import Spec, method_name
 from lop_engine.experiment.stored import method_keys
-from lop_engine.logs import plain
+from lop_engine.text import plain
 
 #: What run.json says of a component of each kind.
 _SHOWN = {

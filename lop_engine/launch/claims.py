@@ -6,10 +6,10 @@ from dataclasses import replace
 from types import TracebackType
 
 from lop_engine.errors import LaunchError, StoreError
-from lop_engine.locks import hold, other_launcher
 from lop_engine.processes import this_process
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import hold, other_launcher
+from lop_engine.runs.records import RunStatus
 
 
 class Claims:

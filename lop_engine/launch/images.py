@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lop_engine.code import load_name
 from lop_engine.datasets import Data
+from lop_engine.experiment.code import load_name
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 

@@ -11,14 +11,14 @@ from itertools import chain
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.claims import is_ours
-from lop_engine.launch.devices import place
 from lop_engine.launch.places import Places
 from lop_engine.launch.plan import Plan
 from lop_engine.launch.retries import Retries
-from lop_engine.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, hold
-from lop_engine.logs import last_line
+from lop_engine.machine.devices import place
 from lop_engine.processes import this_process
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, hold
+from lop_engine.runs.logs import last_line
 
 #: A worker frees and takes the same megabytes at every step. glibc would hand them back to the system each
 #: time, and the page faults cost a third of a CPU training step (measured); these keep them.
@@ -159,7 +159,7 @@ def _start_worker(
     stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str], held: int | None = None
 ) -> subprocess.Popen[bytes]:
     device, environment = place(device)
-    command = [sys.executable, "-P", "-m", "lop_engine.training.worker", "--device", device, "--threads", str(threads)]
+    command = [sys.executable, "-P", "-m", "lop_engine.worker", "--device", device, "--threads", str(threads)]
     with open(stack[0].log, "ab") as log:
         return subprocess.Popen(
             [*command, *options, "--", *(str(run_dir.path) for run_dir in stack)],

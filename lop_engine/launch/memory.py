@@ -5,7 +5,7 @@ from math import prod
 
 from lop_engine.experiment.components import Size
 from lop_engine.experiment.spec import Spec
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_engine.streams import steps_drawn_at_once
 
 WORKER_BYTES = 280 * 2**20

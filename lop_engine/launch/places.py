@@ -10,8 +10,9 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from lop_engine.launch.plan import Resources, cores
-from lop_engine.locks import try_lock
+from lop_engine.launch.plan import Resources
+from lop_engine.machine.devices import cores
+from lop_engine.runs.locks import try_lock
 
 
 class Places:

@@ -1,6 +1,5 @@
 """How the runs are spread: which device, how many workers, which runs share one."""
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,11 +13,11 @@ import psutil
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stacks import stack_key
-from lop_engine.launch.devices import find_gpus
 from lop_engine.launch.memory import WORKER_BYTES, WORKER_BYTES_ON_GPU, run_bytes, run_bytes_on_gpu
 from lop_engine.launch.stack_sizes import MOST_RUNS, runs_that_pay
-from lop_engine.run_code import begun_with, files_of
-from lop_engine.rundir import RunDir
+from lop_engine.machine.devices import find_gpus, num_cores
+from lop_engine.runs.code import begun_with, files_of
+from lop_engine.runs.directory import RunDir
 
 MAX_WORKERS_ON_GPU = 8
 """Processes take turns on a GPU. Further stacks wait for a worker."""
@@ -213,15 +212,3 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
 def cut(run_dirs: Sequence[RunDir], size: int) -> list[list[RunDir]]:
     """Stacks of at most `size` runs."""
     return [list(run_dirs[i : i + size]) for i in range(0, len(run_dirs), size)]
-
-
-def num_cores() -> int:
-    """How many cores this process may use."""
-    return len(cores())
-
-
-def cores() -> list[int]:
-    """The numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

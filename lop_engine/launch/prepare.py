@@ -19,12 +19,12 @@ from lop_engine.experiment.run import Run
 from lop_engine.experiment.seen import described
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
-from lop_engine.locks import hold, trained_error
-from lop_engine.records import ENDED, RunStatus
-from lop_engine.run_code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
-from lop_engine.run_files import kept_records
-from lop_engine.rundir import FileClock, RunDir, find_runs, observe, write_json
-from lop_engine.scheduler import Scheduler, has_job
+from lop_engine.runs.code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
+from lop_engine.runs.directory import FileClock, RunDir, find_runs, observe, write_json
+from lop_engine.runs.files import kept_records
+from lop_engine.runs.locks import hold, trained_error
+from lop_engine.runs.records import ENDED, RunStatus
+from lop_engine.runs.scheduler import Scheduler, has_job
 
 _Verdict = Literal["new", "begun", "done", "submitted", "left"]
 """What a run is to this command: new, unfinished, ended, a Slurm job's, or taken by another process."""

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.claims import Claims, refuse_if_queued
-from lop_engine.locks import hold
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import hold
 
 
 def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lop_engine.locks import NO_CUDA_GRAPH, OUT_OF_MEMORY
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import NO_CUDA_GRAPH, OUT_OF_MEMORY
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.slurm.submission import cancel
-from lop_engine.locks import hold, is_free
-from lop_engine.records import RunStatus
-from lop_engine.rundir import FileClock, RunDir, find_runs, is_alive, observe
-from lop_engine.runs import RunView
+from lop_engine.runs.directory import FileClock, RunDir, find_runs, is_alive, observe
+from lop_engine.runs.locks import hold, is_free
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.records import RunStatus
 
 #: What a worker takes as: stop now.
 GIVE_UP = signal.SIGALRM

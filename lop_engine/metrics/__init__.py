@@ -10,13 +10,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lop_engine.code import load
+from lop_engine.device.transfers import HostCopies
+from lop_engine.experiment.code import load
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.registry import METRICS
 from lop_engine.metrics.inputs import MetricInputs
 from lop_engine.metrics.ranks import singular_values
 from lop_engine.metrics.weights import weight_magnitude
-from lop_engine.transfers import HostCopies
 
 __all__ = ["Measurement", "MetricInputs", "compute", "measure", "weight_magnitude"]
 

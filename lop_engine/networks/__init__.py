@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lop_engine.code import load
+from lop_engine.experiment.code import load
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks.layers import Activations, Buffers, Hidden, Layer, Network, Params, channels_last
 

@@ -1,6 +1,6 @@
 """Problems: streams of tasks with a loss and a score, found by the name that a spec gives them."""
 
-from lop_engine.code import load
+from lop_engine.experiment.code import load
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems.problem import Problem, Task
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lop_engine.background import made_ahead
 from lop_engine.datasets import ClassSequence, ImageSet, open_images, resolve, stack_images
 from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.device.background import made_ahead
+from lop_engine.device.transfers import pinned
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems.losses import accuracy, cross_entropy
 from lop_engine.problems.problem import Problem, Task
-from lop_engine.transfers import pinned
 
 
 class ContinualImageNet(Problem):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lop_engine.code import load
+from lop_engine.experiment.code import load
 from lop_engine.experiment.registry import PROBLEMS
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Method

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lop_engine.methods.method import Setup
 from lop_engine.networks import Network
-from lop_engine.run_files import StopRequested
+from lop_engine.runs.files import StopRequested
 from lop_engine.testing.course import (
     CPU,
     FIRST_TASK,

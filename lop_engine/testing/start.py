@@ -12,7 +12,7 @@ from lop_engine.errors import RuleError
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.registry import is_own
 from lop_engine.experiment.spec import Spec
-from lop_engine.run_files import log
+from lop_engine.runs.files import log
 from lop_engine.testing.subject import SMALL, Subject
 
 

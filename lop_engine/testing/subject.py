@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lop_engine.code import import_file, load, own_descriptions
 from lop_engine.errors import ConfigError, RuleError
+from lop_engine.experiment.code import import_file, load, own_descriptions
 from lop_engine.experiment.components import Component, Method, Metric, Network, Problem
 from lop_engine.experiment.registry import METHODS, NETWORKS, known_kind
 from lop_engine.experiment.spec import Spec, validate

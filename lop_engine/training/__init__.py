@@ -1,1 +1,1 @@
-"""Training: the loop, one step of a learner, CUDA graphs, checkpoints, and the worker process."""
+"""Training: the loop, one step of a learner, CUDA graphs."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lop_engine.code import load
+from lop_engine.device import training_precision
+from lop_engine.experiment.code import load
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Batch, Method, Setup, TaskData
 from lop_engine.methods.optimizers import Grads, build_optimizer
 from lop_engine.methods.runs import Runs
 from lop_engine.networks import Activations, Params, build_network
-from lop_engine.precision import training_precision
 from lop_engine.problems import Problem, Task, build_problem
 
 

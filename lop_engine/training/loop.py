@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lop_engine.background import made_ahead, works_beside
+from lop_engine.device.background import made_ahead, works_beside
+from lop_engine.device.transfers import pinned
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators
 from lop_engine.metrics import Measurement, MetricInputs, weight_magnitude
@@ -21,7 +22,6 @@ from lop_engine.problems import Task
 from lop_engine.streams import Stream, order
 from lop_engine.training.cuda_graph import Step, fast_step
 from lop_engine.training.learner import Learner
-from lop_engine.transfers import pinned
 
 Metrics = dict[str, list[float]]
 """One value a seed, by metric name."""

@@ -16,7 +16,7 @@ from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.shipped import shipped
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import Plan, decide_resources
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_tui.commands.console import Console, say
 
 Report = dict[str, Any]

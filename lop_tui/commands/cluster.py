@@ -13,10 +13,10 @@ from lop_engine.launch import Plan, Resources, plan_runs
 from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_to_cluster, release
 from lop_engine.launch.slurm.options import stage_directory
 from lop_engine.launch.stack_sizes import runs_that_pay
-from lop_engine.records import ENDED, RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunView
-from lop_engine.scheduler import HELD, Scheduler
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunView
+from lop_engine.runs.records import ENDED, RunStatus
+from lop_engine.runs.scheduler import HELD, Scheduler
 from lop_tui.commands.console import Console, in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 

@@ -14,9 +14,9 @@ from lop_engine.analysis.problems import one_problem
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.query import filter_runs, hint
-from lop_engine.runs import RunsReader, Snapshot
-from lop_engine.selection import select
+from lop_engine.runs.query import filter_runs, hint
+from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.selection import select
 from lop_tui.commands.comparison_words import (
     CAPTION,
     about_holm,

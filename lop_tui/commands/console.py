@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from lop_engine.errors import LaunchError
-from lop_engine.logs import plain
+from lop_engine.text import plain
 
 #: Replacements for characters that a terminal's encoding lacks.
 _IN_ASCII = {"±": "+-", "…": "~", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001

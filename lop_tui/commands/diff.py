@@ -10,9 +10,9 @@ from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.grid import points
 from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader
-from lop_engine.selection import select
+from lop_engine.runs.query import filter_runs
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.selection import select
 from lop_tui.commands.console import plural
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.sheets import Cell, Column, Sheet, check_format, put_out

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lop_engine.doctor import Finding, examine_machine, examine_runs
+from lop_engine.machine.doctor import Finding, examine_machine, examine_runs
 from lop_tui.commands.console import Console, plural, say
 
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}

@@ -12,8 +12,8 @@ from rich.table import Table
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.problems import OneProblem, by_problem
 from lop_engine.experiment import seen
-from lop_engine.logs import plain
-from lop_engine.rundir import FileClock
+from lop_engine.runs.directory import FileClock
+from lop_engine.text import plain
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.summary import last_with_error

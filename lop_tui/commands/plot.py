@@ -13,7 +13,7 @@ from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
-from lop_engine.published import published_baseline
+from lop_engine.reproduction.levels import published_baseline
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.plot_request import MOST_DOTS, Request, experiment_among, metrics_among, task_list, task_range
 from lop_tui.commands.plot_settings import best_of_each, keys_to_show, one_experiment, settings_along

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lop_engine.errors import UserError
-from lop_engine.query import filter_runs, hint
-from lop_engine.runs import RunsReader, RunView
+from lop_engine.runs.query import filter_runs, hint
+from lop_engine.runs.reading import RunsReader, RunView
 from lop_tui.commands.console import plural
 
 

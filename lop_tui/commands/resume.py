@@ -9,13 +9,13 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
 from lop_engine.launch.slurm import Submission
-from lop_engine.locks import other_launcher
-from lop_engine.records import ENDED
-from lop_engine.run_code import Choice, settle_code, spec_to_train
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, RunView
-from lop_engine.scheduler import Scheduler, has_job
-from lop_engine.selection import select
+from lop_engine.runs.code import Choice, settle_code, spec_to_train
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import other_launcher
+from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.records import ENDED
+from lop_engine.runs.scheduler import Scheduler, has_job
+from lop_engine.runs.selection import select
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import Console, plural, resume_command, say

@@ -17,11 +17,11 @@ from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_s
 from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
 from lop_engine.launch.memory import largest_worker
 from lop_engine.launch.slurm import SlurmRequest, Submission
-from lop_engine.locks import other_launcher
-from lop_engine.records import ENDED
-from lop_engine.run_code import Choice, refuse_beside_other_code, settle_code
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, RunView, without_garbage_collection
+from lop_engine.runs.code import Choice, refuse_beside_other_code, settle_code
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.locks import other_launcher
+from lop_engine.runs.reading import RunsReader, RunView, without_garbage_collection
+from lop_engine.runs.records import ENDED
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (

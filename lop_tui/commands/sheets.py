@@ -14,7 +14,7 @@ import orjson
 from rich.text import Text
 
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.logs import plain
+from lop_engine.text import plain
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard.formats import distinct
 from lop_tui.output import writing

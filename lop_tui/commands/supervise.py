@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from lop_engine.launch import LocalLauncher, Places, Plan
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, Snapshot
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader, Snapshot
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.progress import open_display
 

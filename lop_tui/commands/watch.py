@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lop_engine.errors import UserError
-from lop_engine.query import parse_query
+from lop_engine.runs.query import parse_query
 from lop_tui.commands.console import print_json
 from lop_tui.dashboard import read_numbers, render_once, run_dashboard
 

@@ -21,8 +21,8 @@ def run_dashboard(
     from dataclasses import replace
     from functools import partial
 
-    from lop_engine.query import parse_query
-    from lop_engine.runs import RunsReader
+    from lop_engine.runs.query import parse_query
+    from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
     from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
     from lop_tui.dashboard.settings import load_settings, save_settings

@@ -12,7 +12,7 @@ from lop_engine.analysis.levels import is_never_finite
 from lop_engine.analysis.problems import OneProblem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
-from lop_engine.published import published_levels
+from lop_engine.reproduction.levels import published_levels
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.analysis import Group
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_tui.dashboard.drawing.chart import Line
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import Row, count_states

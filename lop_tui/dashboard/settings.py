@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import UserError
 from lop_engine.files import read_small, replacing
-from lop_engine.query import parse_query
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.query import parse_query
 from lop_tui.dashboard.drawing.chart import XUnit
 
 Markers = Literal["braille", "blocks", "ascii"]
@@ -45,7 +45,7 @@ class Settings:
     """None: the best that the terminal can show."""
     theme: str = "textual-dark"
     query: str = ""
-    """The filter, in the words of `lop_engine.query`."""
+    """The filter, in the words of `lop_engine.runs.query`."""
     problem: str | None = None
     """Name of the problem shown, where there are runs of several; None: the one with the most runs."""
     metric: str | None = None

@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from lop_engine.experiment.components import Metric
-from lop_engine.logs import clean
-from lop_engine.records import State
+from lop_engine.runs.logs import clean
+from lop_engine.runs.records import State
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.formats import count, distinct, duration, rate, shortened
 from lop_tui.dashboard.rows import Row

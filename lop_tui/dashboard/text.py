@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.query import filter_runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.query import filter_runs
+from lop_engine.runs.reading import RunsReader
 from lop_tui.commands.console import Console, plural
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.levels import is_never_finite
 from lop_engine.experiment import seen
-from lop_engine.published import published_levels
+from lop_engine.reproduction.levels import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from lop_engine.logs import clean
+from lop_engine.runs.logs import clean
 
 LONGEST_NAME = 24
 """Characters: room for ``bp step_size=0.001`` and its like."""

@@ -15,8 +15,8 @@ from lop_engine.analysis.statistics import Estimate
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.typed import describe_seeds
-from lop_engine.runs import RunView
-from lop_engine.verdicts import Finding, judge
+from lop_engine.reproduction.verdicts import Finding, judge
+from lop_engine.runs.reading import RunView
 from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign

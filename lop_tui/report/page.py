@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lop_engine import __version__
-from lop_engine.logs import plain
+from lop_engine.text import plain
 
 
 @dataclass(frozen=True)

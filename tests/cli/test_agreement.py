@@ -10,7 +10,7 @@ from lop_engine.analysis import average, group_runs
 from lop_engine.analysis import compare as paired
 from lop_engine.experiment import seen
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from lop_tui import figures
 from tests.cli.test_views import lop
 from tests.helpers import make_run

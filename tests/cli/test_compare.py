@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lop_engine.analysis import compare_to_first, group_runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from lop_tui import cli
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run

@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from lop_engine.datasets import ClassFolder, SyntheticImages
-from lop_engine.rundir import find_runs
-from lop_engine.store import read_table
+from lop_engine.runs.directory import find_runs
+from lop_engine.runs.store import read_table
 from lop_tui import cli, pictures
 from lop_tui.commands import data as data_commands
 from tests.data.makers import FORMATS, WNIDS, make_images, make_source

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lop_engine.analysis import group_runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from lop_tui.dashboard.rows import short_labels
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from lop_engine.rundir import write_json
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import write_json
+from lop_engine.runs.store import TableWriter
 from tests.cli.test_views import lop, refused
 from tests.helpers import TINY, make_run
 

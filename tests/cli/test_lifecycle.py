@@ -14,10 +14,10 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.runs import RunsReader
-from lop_engine.selection import select
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.selection import select
+from lop_engine.runs.store import read_table
 from lop_tui.commands.console import Console
 from lop_tui.commands.run import conclude, identities
 from tests.cli.test_run import lop, write_config
@@ -331,9 +331,7 @@ def workers_of(here) -> list[int]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            if any(word in ("lop_tui", "lop_engine.training.worker") for word in command) and process.cwd() == str(
-                here
-            ):
+            if any(word in ("lop_tui", "lop_engine.worker") for word in command) and process.cwd() == str(here):
                 found.append(process.pid)
     return found
 

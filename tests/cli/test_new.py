@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lop_engine.rundir import find_runs
+from lop_engine.runs.directory import find_runs
 from lop_tui.cli import main
 from tests.test_own_files import lop, own_registries
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from lop_engine.launch.slurm.submission import cancel
-from lop_engine.rundir import find_runs
-from lop_engine.store import read_table
+from lop_engine.runs.directory import find_runs
+from lop_engine.runs.store import read_table
 from lop_tui.commands.console import resume_command
 from tests.cli.test_run import lop, write_config
 from tests.cli.test_views import lop as checked

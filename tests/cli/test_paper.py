@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lop_engine.analysis import estimate, group_runs
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from lop_tui import cli
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_metrics, make_run

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.exchange import export_runs
-from lop_engine.logs import plain
-from lop_engine.rundir import RunDir, write_json
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.reading import RunsReader
+from lop_engine.text import plain
 from lop_tui import cli
 from lop_tui.commands.console import Console, say
 from tests.cli.test_views import lop, refused

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lop_engine.experiment import seen
-from lop_engine.rundir import find_runs
-from lop_engine.store import read_table
+from lop_engine.runs.directory import find_runs
+from lop_engine.runs.store import read_table
 from lop_tui import cli
 from tests.cli.test_views import lop, refused
 from tests.helpers import ROOT, make_run

@@ -22,9 +22,9 @@ from typer.testing import CliRunner
 from lop_engine.bench.costs import Costs
 from lop_engine.experiment.run import load_runs
 from lop_engine.launch import prepare_run_dirs, resolve_runs
-from lop_engine.launch.devices import Gpus
-from lop_engine.rundir import find_runs
-from lop_engine.store import read_table
+from lop_engine.machine.devices import Gpus
+from lop_engine.runs.directory import find_runs
+from lop_engine.runs.store import read_table
 from lop_tui import cli
 from tests.helpers import tiny
 

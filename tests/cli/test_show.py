@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from lop_engine.analysis.problems import by_problem
 from lop_engine.experiment import seen
-from lop_engine.rundir import write_json
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import write_json
+from lop_engine.runs.reading import RunsReader
 from lop_tui import cli
 from lop_tui.commands.list import _table
 from lop_tui.commands.show import sparkline

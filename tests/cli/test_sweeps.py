@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lop_engine.rundir import find_runs
+from lop_engine.runs.directory import find_runs
 from tests.cli.test_run import lop
 from tests.helpers import TINY, make_run
 

@@ -15,7 +15,7 @@ from lop_engine.analysis import group_runs
 from lop_engine.experiment import seen
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS as ALL_METRICS
-from lop_engine.runs import RunsReader
+from lop_engine.runs.reading import RunsReader
 from lop_tui import cli, figures
 from lop_tui.palette import assign_colours
 from tests.helpers import make_run

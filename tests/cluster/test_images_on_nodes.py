@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lop_engine.datasets import ClassFolder
 from lop_engine.datasets.importing import ImportOptions, import_images
-from lop_engine.rundir import find_runs
+from lop_engine.runs.directory import find_runs
 from tests.cluster.jobs import slurm, state_of, submit, wait_for
 from tests.cluster.test_slurm_launcher import here, lop, on_cluster, wait_for_runs  # noqa: F401
 from tests.cluster.test_worker_under_slurm import documents

@@ -13,9 +13,9 @@ import pytest
 
 from lop_engine.launch import stop as stopping
 from lop_engine.launch import stop_runs, wait_for_status
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.runs import RunsReader, RunView
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.store import read_table
 from tests.cluster.jobs import slurm, submit, wait_for, wait_until_ended
 from tests.cluster.test_worker_under_slurm import documents
 from tests.helpers import TINY, tiny

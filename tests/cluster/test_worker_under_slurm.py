@@ -6,8 +6,8 @@ from pathlib import Path
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.store import read_table
 from tests.cluster.jobs import submit, wait_for, wait_until_ended
 from tests.helpers import TINY
 
@@ -37,7 +37,7 @@ def train_here(run_dir: RunDir) -> None:
 
 def test_a_job_records_what_a_worker_here_does(tmp_path):
     of_job, here = prepare(tmp_path / "job"), prepare(tmp_path / "here")
-    worker = [sys.executable, "-P", "-m", "lop_engine.training.worker", of_job.path]
+    worker = [sys.executable, "-P", "-m", "lop_engine.worker", of_job.path]
     job = submit(worker, "--partition=low", f"--output={of_job.log}")
     train_here(here)
     assert wait_until_ended(job) == "COMPLETED", of_job.log.read_text()

@@ -10,10 +10,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader, RunView, Snapshot
-from lop_engine.usage import Usage
+from lop_engine.machine.usage import Usage
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader, RunView, Snapshot
+from lop_engine.runs.records import RunStatus
 from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.widgets.chart_grid import ChartGrid

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button
 
 from lop_engine.launch import stop as stop_module
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_tui.dashboard import control
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.screens.question import Question

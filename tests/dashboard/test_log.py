@@ -10,9 +10,9 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from lop_engine.logs import LogTail, clean, start_of_last
-from lop_engine.rundir import RunDir
-from lop_engine.runs import Snapshot
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.logs import LogTail, clean, start_of_last
+from lop_engine.runs.reading import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched

@@ -23,10 +23,10 @@ from textual.pilot import Pilot
 from textual.screen import ModalScreen
 
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.records import RunStatus, State, epoch_document, task_document
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
-from lop_engine.store import TableWriter
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import RunStatus, State, epoch_document, task_document
+from lop_engine.runs.store import TableWriter
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.reader import SnapshotFailed
 from lop_tui.dashboard.rows import count_states

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from lop_engine.datasets import ClassFolder, read_class_order, safe_pickle
+from lop_engine import safe_pickle
+from lop_engine.datasets import ClassFolder, read_class_order
 from lop_engine.datasets.importing import ImportOptions, import_images
 from lop_engine.errors import DataError
 from tests.data.makers import make_images, make_source

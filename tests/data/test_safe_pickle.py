@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from lop_engine.datasets import read_class_order, safe_pickle
+from lop_engine import safe_pickle
+from lop_engine.datasets import read_class_order
 from lop_engine.errors import DataError
 
 

@@ -7,16 +7,17 @@ import time
 import pytest
 import torch
 
-from lop_engine import background
-from lop_engine.background import Background, made_ahead
+from lop_engine.device import background
+from lop_engine.device.background import Background, made_ahead
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.run_files import RunFiles, StopRequested
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
-from lop_engine.training import checkpoint, loop, stack
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import RunFiles, StopRequested
+from lop_engine.runs.store import read_table
+from lop_engine.training import loop
 from lop_engine.training.learner import Learner
+from lop_engine.worker import checkpoint, stack
 from tests.engine.test_learners import CPU
 from tests.helpers import TINY
 

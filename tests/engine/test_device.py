@@ -8,15 +8,16 @@ import threading
 import pytest
 import torch
 
-from lop_engine.background import Background
 from lop_engine.bench import child
 from lop_engine.device import prepare_device, use_device
+from lop_engine.device.background import Background
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.problems import build_problem
-from lop_engine.training import loop, stack
-from lop_engine.training.worker import Worker
+from lop_engine.training import loop
+from lop_engine.worker import stack
+from lop_engine.worker.process import Worker
 from tests.helpers import TINY
 
 GPU = torch.device("cuda", 1)

@@ -18,7 +18,7 @@ from lop_engine.experiment.components import Network
 from lop_engine.experiment.registry import METHODS, NETWORKS
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Task
-from lop_engine.run_files import StopRequested
+from lop_engine.runs.files import StopRequested
 from lop_engine.testing import Subject, apply
 from lop_engine.testing.resuming import state_is_whole
 from lop_engine.testing.seeds import a_seed_is_the_same_alone

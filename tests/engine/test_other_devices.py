@@ -7,6 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from lop_engine import metrics
+from lop_engine.device.transfers import HostCopies
 from lop_engine.experiment.registry import METRICS
 from lop_engine.launch.memory import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
@@ -16,9 +17,9 @@ from lop_engine.networks.convolution import WAYS, Way, hidden_maps, way_of
 from lop_engine.networks.image_convolution import ImageConvolution
 from lop_engine.problems import continual_imagenet
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
-from lop_engine.training import checkpoint, loop
+from lop_engine.training import loop
 from lop_engine.training.learner import Learner
-from lop_engine.transfers import HostCopies
+from lop_engine.worker import checkpoint
 from tests.engine.test_learners import CPU, DRAWING, METHODS, make_spec, numbers_of
 
 

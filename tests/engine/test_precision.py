@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from lop_engine.device import compute_in_full, training_precision
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.spec import validate
 from lop_engine.methods.method import Method
-from lop_engine.precision import compute_in_full, training_precision
 from lop_engine.training.learner import Learner
 from tests.engine.test_learners import CPU, METHODS, batches, make_spec
 

@@ -11,12 +11,12 @@ from lop_engine.errors import StoreError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.run_files import RunFiles
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
-from lop_engine.training import checkpoint, stack
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import RunFiles
+from lop_engine.runs.store import read_table
 from lop_engine.training.loop import Position
-from lop_engine.training.worker import Worker
+from lop_engine.worker import checkpoint, stack
+from lop_engine.worker.process import Worker
 from tests.helpers import TINY
 
 CPU = torch.device("cpu")

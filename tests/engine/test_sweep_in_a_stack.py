@@ -9,10 +9,10 @@ import torch
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.run_files import RunFiles, StopRequested
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
-from lop_engine.training.stack import train_runs
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import RunFiles, StopRequested
+from lop_engine.runs.store import read_table
+from lop_engine.worker.stack import train_runs
 from tests.helpers import TINY
 from tests.methods import settings_of
 

@@ -9,7 +9,7 @@ import torch
 from lop_engine.datasets import ClassSequence, SyntheticImages
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems import build_problem
-from lop_engine.run_files import StopRequested
+from lop_engine.runs.files import StopRequested
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, Position, train
 

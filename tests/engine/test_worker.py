@@ -18,15 +18,15 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.locks import LOCKED
 from lop_engine.processes import Process, start_of
-from lop_engine.run_files import RunFiles
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
-from lop_engine.store import read_table
-from lop_engine.training import stack
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import RunFiles
+from lop_engine.runs.locks import LOCKED
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import read_table
 from lop_engine.training.learner import Learner
-from lop_engine.training.worker import Worker, beat_every_s
+from lop_engine.worker import stack
+from lop_engine.worker.process import Worker, beat_every_s
 from tests.helpers import TINY
 
 
@@ -207,7 +207,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
     with pytest.raises(LaunchError, match="is being trained now"):
         prepare_run_dirs(tmp_path, runs, fresh=True)
     second = subprocess.run(
-        [sys.executable, "-m", "lop_engine.training.worker", str(run_dir.path)],
+        [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -223,7 +223,7 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
 def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=4000)).to_train
     run_dir.write_status(replace(run_dir.read_status(), heartbeat_every_s=0.1))
-    command = [sys.executable, "-m", "lop_engine.training.worker", str(run_dir.path)]
+    command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
     with subprocess.Popen(command) as worker:
         wait_for(lambda: run_dir.read_status().state == "running")
         theirs = replace(run_dir.read_status(), host="node2")
@@ -242,7 +242,7 @@ def test_heartbeats_cost_one_percent_of_the_time_at_most_and_come_every_minute_a
 
 def test_a_worker_of_many_runs_says_in_their_status_how_often_it_writes_them(tmp_path, monkeypatch):
     run_dirs = prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train
-    monkeypatch.setattr("lop_engine.training.worker.beat_every_s", lambda least_s, cost_s: 0.05)
+    monkeypatch.setattr("lop_engine.worker.process.beat_every_s", lambda least_s, cost_s: 0.05)
     worker = Worker(run_dirs, "cpu", 1)
     worker._beat_every_s = 0.01
     for run in worker.runs:
@@ -252,7 +252,7 @@ def test_a_worker_of_many_runs_says_in_their_status_how_often_it_writes_them(tmp
     wait_for(lambda: {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.05})
     worker._ended.set()
     beating.join()
-    monkeypatch.setattr("lop_engine.training.worker._ignore_signals", lambda: None)
+    monkeypatch.setattr("lop_engine.worker.process._ignore_signals", lambda: None)
     worker._end("stopped")
     assert {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.01}
     run_dirs[0].write_status(replace(run_dirs[0].read_status(), heartbeat_every_s=60.0))  # its worker was killed
@@ -333,7 +333,7 @@ def test_a_worker_trains_no_run_that_another_live_process_has_queued(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         launcher = Process(other.pid, socket.gethostname(), start_of(other.pid), time.time())
         run_dir.write_status(replace(run_dir.read_status(), launcher=launcher))
-        command = [sys.executable, "-m", "lop_engine.training.worker", "--launcher=node1:7:boot/1", str(run_dir.path)]
+        command = [sys.executable, "-m", "lop_engine.worker", "--launcher=node1:7:boot/1", str(run_dir.path)]
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert refused.returncode == LOCKED
         assert f"{run_dir.name}: is queued by process {other.pid} on" in refused.stderr

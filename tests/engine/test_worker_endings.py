@@ -5,17 +5,18 @@ import signal
 import pytest
 import torch
 
-from lop_engine import background, metrics
+from lop_engine import metrics
+from lop_engine.device import background
 from lop_engine.errors import CaptureError, ReplayError, StoreError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
 from lop_engine.problems import continual_imagenet
-from lop_engine.records import RunStatus
+from lop_engine.runs.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED
+from lop_engine.runs.records import RunStatus
 from lop_engine.training import loop
 from lop_engine.training.learner import Learner
-from lop_engine.training.worker import Worker
+from lop_engine.worker.process import Worker
 from tests.helpers import TINY
 
 CUDA = torch.OutOfMemoryError(

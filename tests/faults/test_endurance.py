@@ -9,15 +9,15 @@ import psutil
 from tinydb import TinyDB
 
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.store import TableTail
+from lop_engine.runs.store import TableTail
 from tests.faults.test_kill import finish, make_runs
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from lop_engine.records import epoch_document
+from lop_engine.runs.records import epoch_document
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.store import TableWriter
+from lop_engine.runs.store import TableWriter
 deadline = time.monotonic() + float(sys.argv[2])
 with TableWriter(Path(sys.argv[1]), "epochs") as writer:
     while time.monotonic() < deadline:

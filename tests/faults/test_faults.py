@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.store import read_table
 from tests.cli.test_run import lop, write_config
 from tests.faults.conftest import IS_LONG
 from tests.faults.test_kill import documents, make_runs, train

@@ -10,9 +10,9 @@ import pytest
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import read_table
 from tests.faults.conftest import IS_LONG
 from tests.helpers import TINY
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lop_engine import NUMERICS
-from lop_engine.rundir import RunDir, write_json
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.store import read_table
 from lop_tui.cli import main
 from tests.test_own_files import look, lop, own_registries, records, write
 

@@ -12,10 +12,10 @@ import pytest
 
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.launch import prepare_run_dirs, resolve_runs
-from lop_engine.locks import other_launcher
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.runs import RunsReader
-from lop_engine.store import TableWriter, read_table
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.locks import other_launcher
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.store import TableWriter, read_table
 from tests.cli.test_run import write_config
 from tests.faults.conftest import IS_LONG
 from tests.faults.stub.recording import mark, write_checkpoint

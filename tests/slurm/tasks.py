@@ -10,8 +10,8 @@ from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
 from lop_engine.launch.slurm.task import ArrayTask
-from lop_engine.rundir import RunDir
-from lop_engine.store import read_table
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.store import read_table
 from tests.helpers import TINY
 
 

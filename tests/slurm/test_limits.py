@@ -11,7 +11,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, Resources
 from lop_engine.launch.slurm import SlurmRequest, Submission, fit_to_cluster
 from lop_engine.launch.slurm import submission as submission_module
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_tui import cli
 from tests.helpers import TINY
 from tests.slurm.tasks import stand_in

@@ -17,7 +17,7 @@ from lop_engine.errors import DataError
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import LocalLauncher, Plan, Resources
 from lop_engine.launch.slurm import images as node_images
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from tests.data.makers import make_images, make_source
 from tests.helpers import TINY
 from tests.slurm.tasks import documents, fail_at_the_second_file, left, prepare, task_of, wait_for

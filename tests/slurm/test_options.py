@@ -9,8 +9,8 @@ import pytest
 
 from lop_engine.errors import ConfigError
 from lop_engine.launch.slurm import SlurmRequest, read_options
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.records import RunStatus
 from lop_tui import cli
 from lop_tui.commands.cluster import Launching, plan_for_cluster
 from tests.helpers import TINY

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from lop_engine import runs as runs_module
-from lop_engine import scheduler as scheduler_module
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
-from lop_engine.records import RunStatus
-from lop_engine.runs import RunsReader
-from lop_engine.scheduler import Scheduler, has_job, judge, own_job
-from lop_engine.store import read_table
+from lop_engine.runs import reading as runs_module
+from lop_engine.runs import scheduler as scheduler_module
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import RunStatus
+from lop_engine.runs.scheduler import Scheduler, has_job, judge, own_job
+from lop_engine.runs.store import read_table
 from lop_tui.commands.status import show_status
 from tests.helpers import append_tasks, make_metrics, make_run
 from tests.slurm.tasks import prepare
@@ -193,9 +193,7 @@ def test_a_batch_job_knows_its_own_name_and_an_interactive_shell_has_none(enviro
 def test_a_run_in_an_interactive_allocation_is_a_local_run(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "15")
     [run_dir] = prepare(tmp_path, num_tasks=1, job=None)
-    subprocess.run(
-        [sys.executable, "-m", "lop_engine.training.worker", str(run_dir.path)], capture_output=True, check=True
-    )
+    subprocess.run([sys.executable, "-m", "lop_engine.worker", str(run_dir.path)], capture_output=True, check=True)
     assert (run_dir.read_status().state, run_dir.read_status().job) == ("finished", None)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, Resources
 from lop_engine.launch.slurm import SlurmRequest, Submission, submission
-from lop_engine.rundir import RunDir
+from lop_engine.runs.directory import RunDir
 from lop_tui.commands.cluster import Launching, leave_to_jobs
 from lop_tui.commands.lifecycle import remove
 from tests.slurm.tasks import prepare, stand_in

@@ -12,9 +12,9 @@ from lop_engine import processes
 from lop_engine.launch import stop_runs, take_up
 from lop_engine.launch.slurm import task as task_module
 from lop_engine.processes import Process
-from lop_engine.records import RunStatus
-from lop_engine.rundir import RunDir
-from lop_engine.runs import RunsReader
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import RunStatus
 from tests.broken_workers import workers
 from tests.slurm.tasks import documents, prepare, stand_in, task_of, wait_for_tasks
 

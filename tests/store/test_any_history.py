@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tinydb import TinyDB
 
-from lop_engine.store import TableTail, TableWriter, open_readonly, read_table
+from lop_engine.runs.store import TableTail, TableWriter, open_readonly, read_table
 
 texts = st.text(max_size=8) | st.sampled_from(["\n}}\n", ',\n"2": {', '"', "\\", "}},", "ü\u2028", "\x00", "🙂"])
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(-1e300, 1e300)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tinydb import TinyDB, where
 
 from lop_engine.errors import StoreError
-from lop_engine.store import (
+from lop_engine.runs.store import (
     TableTail,
     TableWriter,
     num_whole_documents,

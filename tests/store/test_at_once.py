@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.store import TableWriter, reader
-from lop_engine.store.layout import document_line
+from lop_engine.runs.store import TableWriter, reader
+from lop_engine.runs.store.layout import document_line
 from tests.store.test_any_history import documents
 
 flat = st.dictionaries(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import StoreError
-from lop_engine.store import TableWriter, read_table, read_task, tail_task
+from lop_engine.runs.store import TableWriter, read_table, read_task, tail_task
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lop_engine.errors import StoreError
-from lop_engine.store import TableWriter, open_files, read_table
+from lop_engine.runs.store import TableWriter, open_files, read_table
 
 
 @pytest.fixture

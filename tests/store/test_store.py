@@ -8,7 +8,7 @@ import pytest
 from tinydb import TinyDB, where
 
 from lop_engine.errors import StoreError
-from lop_engine.store import TableTail, TableWriter, open_readonly, read_table
+from lop_engine.runs.store import TableTail, TableWriter, open_readonly, read_table
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_an_append_costs_the_same_however_long_the_file(path, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from lop_engine.store import TableWriter
+from lop_engine.runs.store import TableWriter
 path, enough = map(Path, sys.argv[1:])
 with TableWriter(path, "tasks") as writer:
     for task in range(0, 200_000, 10):

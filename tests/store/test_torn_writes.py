@@ -7,7 +7,7 @@ import pytest
 from tinydb import TinyDB
 
 from lop_engine.errors import StoreError
-from lop_engine.store import TableTail, TableWriter, read_table
+from lop_engine.runs.store import TableTail, TableWriter, read_table
 
 HELD = [{"task": 0, "classes": [3, 4]}, {"task": 1, "nested": {"a": {"b": {}}}}]
 NEW = [{"task": 2, "text": 'a "quote",\n}}\n'}, {"task": 3, "nested": {"a": {}}}, {"task": 4}]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.datasets import safe_pickle
-from lop_engine.datasets.arrays import read_blocks
+from lop_engine import safe_pickle
+from lop_engine.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE
 from lop_engine.datasets.importing.names import read_names
 from lop_engine.datasets.importing.source import Block, ImportOptions

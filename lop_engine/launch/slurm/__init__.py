@@ -1,7 +1,7 @@
 """Runs on a Slurm cluster: stacks of runs become the tasks of a job array (through submitit).
 
 A task is a launcher of its own on its node (`task`); what it needs is in the run directories, on a file system that
-login node and compute nodes share. What Slurm knows of the jobs is asked by `lop_engine.scheduler`.
+login node and compute nodes share. What Slurm knows of the jobs is asked by `lop_engine.runs.scheduler`.
 """
 
 from lop_engine.launch.slurm.limits import fit_to_cluster

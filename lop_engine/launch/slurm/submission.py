@@ -20,9 +20,9 @@ from lop_engine.launch.plan import Plan
 from lop_engine.launch.slurm.calls import reason
 from lop_engine.launch.slurm.calls import run as _run
 from lop_engine.launch.slurm.options import SlurmRequest
-from lop_engine.locks import hold
-from lop_engine.rundir import RunDir, find_runs
-from lop_engine.scheduler import HELD, JOB_NAME
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.locks import hold
+from lop_engine.runs.scheduler import HELD, JOB_NAME
 
 #: Slurm allows 1001 tasks an array unless a cluster sets another limit.
 TASKS_PER_ARRAY = 1000

@@ -24,13 +24,13 @@ from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Plan, Resources, cut
 from lop_engine.launch.slurm.images import has_images, look_at, node, worker_options
-from lop_engine.locks import hold
 from lop_engine.processes import this_process
-from lop_engine.records import State
-from lop_engine.run_code import spec_to_train
-from lop_engine.run_files import log
-from lop_engine.rundir import RunDir
-from lop_engine.scheduler import mark_own_job, own_job
+from lop_engine.runs.code import spec_to_train
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.files import log
+from lop_engine.runs.locks import hold
+from lop_engine.runs.records import State
+from lop_engine.runs.scheduler import mark_own_job, own_job
 
 POLL_S = 0.5
 ASK_AGAIN_S = 2.0

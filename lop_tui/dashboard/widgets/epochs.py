@@ -6,7 +6,7 @@ from textual.containers import Container
 from textual.widgets import Static
 
 from lop_engine.analysis.problems import OneProblem
-from lop_engine.runs import RunView
+from lop_engine.runs.reading import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.epochs import epoch_charts

@@ -3,7 +3,7 @@
 from rich.text import Text
 from textual.widgets import Static
 
-from lop_engine.usage import Usage
+from lop_engine.machine.usage import Usage
 from lop_tui.dashboard.formats import memory
 
 

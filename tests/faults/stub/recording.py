@@ -1,4 +1,4 @@
-"""Records without training, in place of `lop_engine.training.stack`.
+"""Records without training, in place of `lop_engine.worker.stack`.
 
 A document says which run it is of (`mark`). Everything around the training is real: locks, status, heartbeat, signals,
 record files, and a checkpoint that notes how many documents it covers.
@@ -28,10 +28,10 @@ def read_checkpoint(path) -> int:
 
 
 def train_runs(specs, runs, device, stop_requested, *others, **more):
-    """In place of `lop_engine.training.stack.train_runs`."""
+    """In place of `lop_engine.worker.stack.train_runs`."""
     from lop_engine.errors import StoreError
     from lop_engine.files import replacing
-    from lop_engine.run_files import StopRequested
+    from lop_engine.runs.files import StopRequested
 
     def save(run, tasks):
         run.sync()

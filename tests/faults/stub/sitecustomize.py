@@ -18,4 +18,4 @@ class _OutOfMemoryError(RuntimeError):
 
 _stand_in("torch", device=str, set_num_threads=lambda number: None, OutOfMemoryError=_OutOfMemoryError)
 _stand_in("lop_engine.device", prepare_device=lambda *of, **more: None)
-_stand_in("lop_engine.training.stack", train_runs=train_runs)
+_stand_in("lop_engine.worker.stack", train_runs=train_runs)

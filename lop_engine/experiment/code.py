@@ -1,0 +1,166 @@
+"""The code of a component: found by the name in its description, or in a user's own file."""
+
+import ast
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lop_engine.experiment.components import Component
+from lop_engine.files import source_checksum
+
+_LOP = [Path(__file__).parents[2] / name for name in ("lop_engine", "lop_tui")]
+
+_PREFIX = "lop_own_"
+"""Of the names of modules that are users' files."""
+
+
+def load(component: Component) -> Any:
+    """What a description's `code` names, imported; or is."""
+    return load_name(component.code) if isinstance(component.code, str) else component.code
+
+
+def load_name(code: str) -> Any:
+    """Import ``module:attribute``."""
+    module, _, attribute = code.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def import_file(path: Path) -> ModuleType:
+    """Execute a file as a module; its directory is searched for modules that it imports.
+
+    Modules in the directories of other files are forgotten first, so that each file imports its own. The working
+    directory and the standard streams are left as they were.
+    """
+    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    _forget_modules_beside_others(path.parent)
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        with _undisturbed():
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _forget_modules_beside_others(directory: Path) -> None:
+    mains = [one for name, one in sys.modules.items() if name.startswith(_PREFIX)]
+    others = {Path(str(one.__file__)).parent for one in mains} - {directory}
+    for name, one in list(sys.modules.items()):
+        file = getattr(one, "__file__", None)
+        if file and not name.startswith(_PREFIX) and _is_beside(Path(file), others):
+            del sys.modules[name]
+
+
+def _is_beside(file: Path, directories: Iterable[Path]) -> bool:
+    """Whether a file lies in or below one of the directories, and is a person's own."""
+    not_own = (Path(sys.prefix), Path(sys.base_prefix), *_LOP)
+    return any(one in file.parents for one in directories) and not any(one in file.parents for one in not_own)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put the working directory and the standard streams back: a worker reads and logs by them."""
+    directory, streams = os.getcwd(), (sys.stdout, sys.stderr)
+    copies = [os.dup(number) for number in (1, 2)]
+    try:
+        yield
+    finally:
+        os.chdir(directory)
+        for number, copy in zip((1, 2), copies, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", closefd=False) if stream is None or stream.closed else stream
+            for number, stream in zip((1, 2), streams, strict=True)
+        )
+
+
+def own_descriptions(module: ModuleType) -> list[Component]:
+    """The descriptions that a module makes, in its order; not those that it imports, which are known already."""
+    from lop_engine.experiment.registry import known_kind
+
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Component)}
+    return [one for one in found.values() if not known_kind(one).holds(one)]
+
+
+def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dict[str, str]]:
+    """The file of a module, and those in its directory that it imports, also later or in turn, with their checksums.
+
+    Args:
+        imported: modules that were imported while the file was executed: it may have named them in another way than by
+            an import statement.
+    """
+    main = Path(str(module.__file__))
+    names = [getattr(one, "__file__", None) for one in imported if not one.__name__.startswith(_PREFIX)]
+    files = {Path(name) for name in names if name} | _imports(main, main.parent)
+    others = sorted(path for path in files if path.suffix == ".py" and path != main and _is_beside(path, [main.parent]))
+    for path in (main, *others):
+        yield {"path": str(path), "sha256": source_checksum(path.read_bytes())}
+
+
+def _imports(main: Path, top: Path) -> set[Path]:
+    """The files below `top` that the import statements of a file name, and those that these import."""
+    found, pending = {main}, [main]
+    while pending:
+        path = pending.pop()
+        new = {one for one in _imported_by(path, top) if one.is_file()} - found
+        found |= new
+        pending += new
+    return found
+
+
+def _imported_by(path: Path, top: Path) -> Iterator[Path]:
+    """Where the modules might lie that a file imports."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _places(top, alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else top
+            if node.level:
+                yield base / "__init__.py"
+            parts = node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield from _places(base, [*parts, alias.name])
+
+
+def _places(base: Path, parts: Sequence[str]) -> Iterator[Path]:
+    for number in range(1, len(parts) + 1):
+        place = base.joinpath(*parts[:number])
+        yield place.with_suffix(".py")
+        yield place / "__init__.py"
+
+
+def place_in_own_file(error: BaseException) -> str:
+    """The innermost line of a traceback in a file that `import_file` executed, or in one beside it.
+
+    ``/home/me/my_method.py, line 31: ``, or empty if there is none.
+    """
+    files = [Path(str(one.__file__)) for name, one in sys.modules.items() if name.startswith(_PREFIX)]
+    directories = {file.parent for file in files}
+    trace, found = error.__traceback__, ""
+    while trace:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.parent in directories:
+            found = f"{file}, line {trace.tb_lineno}: "
+        trace = trace.tb_next
+    return found

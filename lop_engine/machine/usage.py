@@ -1,0 +1,154 @@
+"""What the machine and the workers on it use now: processors, memory, GPUs.
+
+Figures for a person to look at: what cannot be found out reads 0 or is left out, nothing here raises.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psutil
+
+from lop_engine.machine.visible_gpus import text, visible_devices
+
+#: Children of workers are looked for this often: that means a look at every process of the machine.
+_LOOK_FOR_CHILDREN_EVERY_S = 10.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Usage of one GPU or MIG slice, by all processes."""
+
+    name: str
+    utilisation: float | None
+    """Fraction of the last sampling period in which it computed, 0 .. 1; None if unknown, as for a MIG slice."""
+    memory_used_bytes: int
+    memory_total_bytes: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The machine as a whole, and the part of it that workers and their children take."""
+
+    cpu: float
+    """Of all cores, 0 .. 1."""
+    memory_used_bytes: int
+    memory_total_bytes: int
+    num_workers: int
+    workers_cpu: float
+    """Cores that workers keep busy: 1.0 is one core."""
+    workers_memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    gpu_memory_of_workers_bytes: int = 0
+
+
+class UsageReader:
+    """Looks again and again; processor time is that since the look before, and 0 the first time."""
+
+    def __init__(self) -> None:
+        self._workers: frozenset[int] = frozenset()
+        self._processes: dict[int, psutil.Process] = {}
+        self._looked_at = 0.0
+        self._gpus = _Gpus()
+
+    def read(self, pids: Iterable[int]) -> Usage:
+        """What is used now.
+
+        Args:
+            pids: the workers on this host; those that are gone do not count.
+        """
+        self._follow(frozenset(pids))
+        used = {pid: _ask(None, _used_by, process) for pid, process in self._processes.items()}
+        alive = {pid: one for pid, one in used.items() if one}
+        self._processes = {pid: self._processes[pid] for pid in alive}
+        machine = _ask(None, psutil.virtual_memory)
+        nothing: tuple[tuple[Gpu, ...], int] = (), 0
+        gpus, gpu_memory_bytes = _ask(nothing, self._gpus.read, alive.keys())
+        return Usage(
+            cpu=_ask(0.0, psutil.cpu_percent) / 100,
+            memory_used_bytes=machine.total - machine.available if machine else 0,
+            memory_total_bytes=machine.total if machine else 0,
+            num_workers=len(alive.keys() & self._workers),
+            workers_cpu=sum(percent for percent, _ in alive.values()) / 100,
+            workers_memory_bytes=sum(num_bytes for _, num_bytes in alive.values()),
+            gpus=gpus,
+            gpu_memory_of_workers_bytes=gpu_memory_bytes,
+        )
+
+    def _follow(self, workers: frozenset[int]) -> None:
+        """Bring `_processes` up to date: the workers, their children, and theirs."""
+        if workers == self._workers and time.monotonic() - self._looked_at < _LOOK_FOR_CHILDREN_EVERY_S:
+            return
+        self._workers, self._looked_at = workers, time.monotonic()
+        family: dict[int, psutil.Process] = _ask({}, _with_children, workers) if workers else {}
+        # Who is known already stays the same object: it remembers the processor time at the last look.
+        self._processes = {pid: self._processes.get(pid, process) for pid, process in family.items()}
+
+
+def _with_children(workers: frozenset[int]) -> dict[int, psutil.Process]:
+    """The workers and all that descend from them, by pid."""
+    everyone = list(psutil.process_iter(["ppid"]))
+    family = {process.pid: process for process in everyone if process.pid in workers}
+    size = -1
+    while len(family) > size:
+        size = len(family)
+        family |= {process.pid: process for process in everyone if process.info["ppid"] in family}
+    return family
+
+
+def _used_by(process: psutil.Process) -> tuple[float, int]:
+    """Percent of a core since the last call, and bytes. Raises psutil.NoSuchProcess."""
+    if not process.is_running():  # also when another process has got its number
+        raise psutil.NoSuchProcess(process.pid)
+    with process.oneshot():
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise psutil.ZombieProcess(process.pid)
+        return process.cpu_percent(), process.memory_info().rss
+
+
+class _Gpus:
+    """NVIDIA's GPUs, if its library (the extra ``gpu``) and its driver are installed."""
+
+    def __init__(self) -> None:
+        self._nvml = _ask(None, _begin_nvml)
+
+    def read(self, pids: Set[int]) -> tuple[tuple[Gpu, ...], int]:
+        """The GPUs that CUDA may use, in its order, and the bytes on them that belong to `pids`."""
+        if self._nvml is None:
+            return (), 0
+        gpus, bytes_of_pids = [], 0
+        for handle in visible_devices(self._nvml, os.environ.get("CUDA_VISIBLE_DEVICES")):
+            if found := _ask(None, self._look_at, handle, pids):
+                gpus.append(found[0])
+                bytes_of_pids += found[1]
+        return tuple(gpus), bytes_of_pids
+
+    def _look_at(self, handle: Any, pids: Set[int]) -> tuple[Gpu, int]:
+        nvml = self._nvml
+        assert nvml
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        # NVML reports neither for a MIG slice, and lacks one or the other for some cards.
+        rates = _ask(None, nvml.nvmlDeviceGetUtilizationRates, handle)
+        users: list[Any] = _ask([], nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        utilisation = rates.gpu / 100 if rates else None
+        gpu = Gpu(text(nvml.nvmlDeviceGetName(handle)), utilisation, int(memory.used), int(memory.total))
+        return gpu, sum(int(user.usedGpuMemory or 0) for user in users if user.pid in pids)
+
+
+def _begin_nvml() -> Any:
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml
+
+
+def _ask(otherwise: _T, what: Callable[..., _T], *arguments: object) -> _T:
+    """The answer, or `otherwise`: processes end, files of the system are closed to us, drivers go."""
+    try:
+        return what(*arguments)
+    except Exception:
+        return otherwise

@@ -1,0 +1,1 @@
+"""What published work claims, and whether runs agree."""

@@ -1,0 +1,374 @@
+"""Every run under a directory as it stands now: what watch, plot and status look at.
+
+`RunsReader` keeps its place in each record file, so a refresh reads only what is new.
+"""
+
+import gc
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.errors import DamagedError, StoreError, sentence
+from lop_engine.experiment import seen
+from lop_engine.experiment.reference import DEFAULT
+from lop_engine.experiment.spec import method_name
+from lop_engine.experiment.stored import stored_spec
+from lop_engine.runs.directory import Code, FileClock, RunDir, code_of, find_runs, is_alive, observe
+from lop_engine.runs.flags import missing_tasks, not_finite
+from lop_engine.runs.records import ENDED, RunStatus, State
+from lop_engine.runs.scheduler import Scheduler, judge
+from lop_engine.runs.store import TableTail
+
+LOOK_AT_JOBS_EVERY_S = 15.0
+
+_LONGEST_TASK = 10**12
+"""In examples: no stream is longer."""
+
+Series = Mapping[str, np.ndarray]
+"""By metric: its value at the end of each task, float64; NaN where it is null."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """One run at one moment. Its arrays are never written again."""
+
+    dir: RunDir
+    spec: Mapping[str, Any]
+    """The spec as run.json holds it; empty if that cannot be read."""
+    status: RunStatus
+    state: State
+    series: Series
+    problem: str | None = None
+    """Why the run cannot be read (its state then reads `failed`)."""
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
+    job_note: str | None = None
+    """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
+    nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
+    components: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json says of the components, see `seen.described`; empty in those of older versions."""
+    code: Code = ()
+    """What numbers follow from, see `rundir.code_of`."""
+
+    @property
+    def experiment(self) -> str:
+        return self.dir.experiment
+
+    @property
+    def setting(self) -> str:
+        return self.dir.setting
+
+    @property
+    def seed(self) -> int:
+        return self.dir.seed
+
+    @cached_property
+    def method(self) -> str:
+        """The name of the method that the run trains; empty if run.json cannot be read."""
+        return str(_name(self.components, "method") or method_name(self.spec) or "")
+
+    @cached_property
+    def problem_name(self) -> str:
+        """The name of the problem."""
+        return str(_name(self.components, "problem") or self.spec.get("problem") or DEFAULT)
+
+    @property
+    def x_per_task(self) -> int:
+        """Length of a task on the x axis, in the unit that its problem counts in."""
+        length = self.components.get("x_per_task", 1)
+        return length if isinstance(length, int) and 0 < length < _LONGEST_TASK else 1
+
+    @cached_property
+    def steps_per_task(self) -> int:
+        """Updates of a task; 0 if the number of its examples is unknown."""
+        spec = None if "steps_per_task" in self.components else stored_spec(self.spec)
+        steps = spec.steps_per_task if spec else self.components.get("steps_per_task")
+        return steps if isinstance(steps, int) and steps > 0 else 0
+
+    @property
+    def num_tasks(self) -> int:
+        return int(self.spec.get("num_tasks", 0))
+
+    @property
+    def tasks_recorded(self) -> int:
+        """Finished tasks whose records were read."""
+        return max([len(self.seconds), *map(len, self.series.values())])
+
+    @cached_property
+    def missing_records(self) -> str | None:
+        """Why the records of an ended run are incomplete: they hold fewer tasks than its status says."""
+        if self.problem or self.state not in ENDED:
+            return None
+        return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """Warnings about readable records; a diverged run needs none, as its state says so."""
+        spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
+        return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
+
+    @property
+    def tasks_done(self) -> int:
+        """Finished tasks: by the records, or by a status that is ahead of them; it may be a heartbeat behind."""
+        return max(self.status.tasks_done, self.tasks_recorded)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 .. 1."""
+        if self.state == "finished":
+            return 1.0
+        return max(self.status.progress, self.tasks_recorded / self.num_tasks if self.num_tasks else 0.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All runs under `runs_dir`, in the order of experiment, setting, seed."""
+
+    runs_dir: Path
+    runs: tuple[RunView, ...] = ()
+    directory_exists: bool = True
+
+
+class RunsReader:
+    """Reads a runs directory again and again, each time only what is new.
+
+    Runs of a cluster's jobs lie on a file server and beat every 15 seconds: they are looked at no more often.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.runs_dir = runs_dir
+        self._runs: dict[RunDir, _RunReader] = {}
+        self._walked_at = float("-inf")
+        self._clock = FileClock(runs_dir)
+        self._scheduler = Scheduler()
+
+    def read(self) -> Snapshot:
+        """The state of all runs now. A run that cannot be read is in it, with its problem."""
+        has_jobs = any(reader.is_of_a_job for reader in self._runs.values())
+        if not has_jobs or time.monotonic() - self._walked_at > LOOK_AT_JOBS_EVERY_S:
+            self._walked_at = time.monotonic()
+            found = find_runs(self.runs_dir)
+            self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
+        look = _Look(self._clock, self._scheduler)
+        with without_garbage_collection():
+            views = tuple(reader.read(look) for reader in self._runs.values())
+        return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Pause Python's collector while many objects without cycles are made: it would walk all of them repeatedly."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
+    """One run in its current state."""
+    return _RunReader(run_dir).read(_Look(clock, Scheduler()))
+
+
+def read_without_records(run_dir: RunDir) -> RunView:
+    """One run by its run.json alone, as if it were queued. Raises StoreError, OSError."""
+    config = run_dir.read_config()
+    spec = config.get("spec")
+    return RunView(run_dir, spec if isinstance(spec, dict) else {}, RunStatus(), "queued", {}, code=code_of(config))
+
+
+class _RunReader:
+    """Follows one run."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self.dir = run_dir
+        self._paths = run_dir.run_json, run_dir.status_json
+        self._stamps: list[tuple[int, ...] | None] = [None, None]
+        self._is_ours = True
+        self._spec: dict[str, Any] = {}
+        self._components: dict[str, Any] = {}
+        self._code: Code = ()
+        self._status = RunStatus()
+        self._tail = TableTail(run_dir.tasks_json)
+        self._restarts = 0
+        self._columns = _Columns()
+        self._series, self._seconds = self._columns.views()
+        self._last: RunView | None = None
+        self._looked_at = 0.0
+
+    @property
+    def is_of_a_job(self) -> bool:
+        return self._status.is_submitted
+
+    def read(self, look: "_Look") -> RunView:
+        """The run as it stands, or as it was seen last if that is recent enough."""
+        now = time.monotonic()
+        if self._last is None or not self.is_of_a_job or now - self._looked_at > LOOK_AT_JOBS_EVERY_S:
+            self._last, self._looked_at = self._read(look), now
+        return self._last
+
+    def _read(self, look: "_Look") -> RunView:
+        try:
+            self._read_spec_and_status()
+            new = self._tail.read_new()
+        except FileNotFoundError:
+            return self._view(RunStatus(), "lost", "the run directory is going away")
+        except DamagedError as error:
+            return self._unreadable(f"{error}; lop doctor --repair keeps its whole documents", look)
+        except (StoreError, OSError) as error:
+            return self._unreadable(sentence(error) if isinstance(error, OSError) else str(error), look)
+        if self._tail.restarts != self._restarts:
+            self._restarts, self._columns = self._tail.restarts, _Columns()
+            self._series, self._seconds = self._columns.views()
+        try:
+            if new:
+                self._columns.extend(new, self._metrics())
+                self._series, self._seconds = self._columns.views()
+        except (TypeError, ValueError):
+            self._tail, self._restarts, self._columns = TableTail(self.dir.tasks_json), 0, _Columns()
+            return self._view(self._status, "failed", f"{self.dir.tasks_json}: a metric or a time is not a number")
+        state, job_note = look.judge(self.dir, self._status, self._is_ours)
+        return self._view(self._status, state, job_note=job_note)
+
+    def _view(
+        self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
+    ) -> RunView:
+        columns = self._columns.nulls, self._components, self._code
+        return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, *columns)
+
+    def _metrics(self) -> list[str]:
+        """The metrics that the records may hold: all that are known, and those that the spec names."""
+        named = self._spec.get("metrics")
+        own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+        return list(dict.fromkeys([*seen.metric_names(), *own]))
+
+    def _unreadable(self, problem: str, look: "_Look") -> RunView:
+        """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
+        with suppress(StoreError, OSError):
+            status = self.dir.read_status()
+            if look.state(self.dir, status) == "running":
+                return self._view(status, "running", problem)
+        return self._view(RunStatus(state="failed"), "failed", problem)
+
+    def _read_spec_and_status(self) -> None:
+        """Read run.json and status.json if they are not those read before. Raises FileNotFoundError or StoreError."""
+        stamps = [_stamp(path) for path in self._paths]
+        if stamps[0] != self._stamps[0]:
+            config = self.dir.read_config()
+            spec, components = config.get("spec"), config.get("components")
+            if not isinstance(spec, dict) or not isinstance(spec.get("num_tasks", 0), int):
+                raise StoreError(f"{self.dir.run_json}: holds no spec")
+            self._spec, self._stamps[0] = spec, stamps[0]
+            self._components = components if isinstance(components, dict) else {}
+            self._code = code_of(config)
+            seen.remember(components)
+        if stamps[1] != self._stamps[1]:
+            self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
+            self._is_ours = stamps[1][-1:] == (os.getuid(),)
+
+
+def _name(components: Mapping[str, Any], kind: str) -> object:
+    one = components.get(kind)
+    name = one.get("name") if isinstance(one, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Tells a file from the one that stood there before; empty if there is none to be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    # Inode numbers alone are soon used again; the owner's comes last.
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_uid
+
+
+class _Look:
+    """One look at all runs: a worker that trains several of them is asked once whether it lives."""
+
+    def __init__(self, clock: FileClock, scheduler: Scheduler) -> None:
+        self._clock, self._scheduler = clock, scheduler
+        self._alive: dict[tuple[object, ...], bool] = {}
+
+    def judge(self, run_dir: RunDir, status: RunStatus, is_ours: bool) -> tuple[State, str | None]:
+        """The state, and what a scheduler, who is asked for our own jobs alone, has to add to it."""
+        state = self.state(run_dir, status)
+        if not is_ours or not status.job:
+            return state, None
+        return judge(state, status, self._scheduler, self._clock.age_s(run_dir.status_json))
+
+    def state(self, run_dir: RunDir, status: RunStatus) -> State:
+        return observe(run_dir, status, self._clock, self._is_alive)
+
+    def _is_alive(self, status: RunStatus) -> bool:
+        if status.worker not in self._alive:
+            self._alive[status.worker] = is_alive(status)
+        return self._alive[status.worker]
+
+
+@dataclass
+class _Columns:
+    """Growing arrays, one per recorded metric, even if never finite; and one of the seconds."""
+
+    num_tasks: int = 0
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    nulls: dict[str, np.ndarray] = field(default_factory=dict)
+    """Where a metric is null; only metrics that are null somewhere."""
+
+    def extend(self, documents: list[dict[str, Any]], metrics: Sequence[str]) -> None:
+        start, end = self.num_tasks, self.num_tasks + len(documents)
+        found: set[str] = set().union(*documents)
+        names = [name for name in (*metrics, "seconds") if name in found]
+        new = dict(zip(names, _numbers(documents, names), strict=True))
+        for name in new:
+            if name not in self.arrays:
+                self.arrays[name] = np.full(max(64, end), np.nan)
+        for name, array in self.arrays.items():
+            if end > len(array):
+                self.arrays[name] = np.full(2 * end, np.nan)
+                self.arrays[name][:start] = array[:start]
+            self.arrays[name][start:end] = new.get(name, np.nan)
+        self._note_nulls(documents, [name for name, values in new.items() if np.isnan(values).any()], start)
+        self.num_tasks = end
+
+    def _note_nulls(self, documents: list[dict[str, Any]], names: Sequence[str], start: int) -> None:
+        """Distinguish null from missing values; arrays returned earlier do not change."""
+        new = {name: np.array([document.get(name, 0) is None for document in documents]) for name in names}
+        known = [*self.nulls, *(name for name, is_null in new.items() if is_null.any() and name not in self.nulls)]
+        nothing = np.zeros(len(documents), bool)
+        self.nulls = {
+            name: np.concatenate([self.nulls.get(name, np.zeros(start, bool)), new.get(name, nothing)])
+            for name in known
+        }
+
+    def views(self) -> tuple[Series, np.ndarray]:
+        """Series and seconds, read-only: what lies behind their end may grow, they do not change."""
+        views = {name: array[: self.num_tasks] for name, array in self.arrays.items()}
+        seconds = views.pop("seconds", np.full(self.num_tasks, np.nan))
+        for view in (*views.values(), seconds):
+            view.flags.writeable = False
+        return views, seconds
+
+
+def _numbers(documents: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
+    """Values by name, (names, documents); NaN for null and for what is not there. Raises TypeError or ValueError."""
+    try:
+        if len(names) > 1:  # of one name an itemgetter makes no row
+            rows = map(itemgetter(*names), documents)
+            flat = np.fromiter(chain.from_iterable(rows), float, len(names) * len(documents))
+            return flat.reshape(-1, len(names)).T
+    except (KeyError, TypeError):
+        pass  # some are null or not there: the same with more care, in twice the time
+    return np.array([[document.get(name) for document in documents] for name in names], dtype=float)

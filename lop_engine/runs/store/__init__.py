@@ -1,0 +1,32 @@
+"""Record files that are TinyDB files and yet grow in constant time.
+
+A file holds one table, one document a line, numbered from 1::
+
+    {"tasks": {
+    "1": {"task":0,...},
+    "2": {"task":1,...}
+    }}
+
+Stock ``TinyDB(path)`` opens and queries it. `TableWriter` appends by overwriting the closing brackets in
+place, one small positional write; `TableTail` remembers its byte offset and reads only new lines, also
+while a writer is at work: a torn last line is not an error, it is not there yet.
+"""
+
+from lop_engine.runs.store.by_task import read_task, tail_task
+from lop_engine.runs.store.reader import TableTail, read_table
+from lop_engine.runs.store.repair import Repaired, num_whole_documents, repair_table
+from lop_engine.runs.store.tinydb_storage import TailStorage, open_readonly
+from lop_engine.runs.store.writer import TableWriter
+
+__all__ = [
+    "Repaired",
+    "TableTail",
+    "TableWriter",
+    "TailStorage",
+    "num_whole_documents",
+    "open_readonly",
+    "read_table",
+    "read_task",
+    "repair_table",
+    "tail_task",
+]

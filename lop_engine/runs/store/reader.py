@@ -1,0 +1,201 @@
+"""Read a record file, all of it or only what is new, also while its writer is at work."""
+
+import os
+import time
+from contextlib import suppress
+from itertools import chain, count, repeat
+from pathlib import Path
+
+import orjson
+
+from lop_engine.errors import DamagedError, StoreError, why
+from lop_engine.files import open_regular
+from lop_engine.runs.store.any_layout import Stamp, is_torn_header, may_be_resaved, parse_any_layout, stamp_of
+from lop_engine.runs.store.layout import (
+    HEADER_BYTES,
+    TAIL,
+    Documents,
+    OutOfStepError,
+    parse_line,
+    pread,
+    table_name,
+    without_separator,
+)
+
+_ATTEMPTS = 3
+_PAUSE_S = 0.005
+
+
+class TableTail:
+    """Follows one record file: each call to `read_new` returns the documents that came since the last.
+
+    A file that does not exist yet has no documents. A file that was replaced or cut back (a run started
+    afresh, or resumed from a checkpoint) is read again from its start, and so is a file of valid TinyDB JSON in another
+    layout whenever it changes; `restarts` counts these, so that a caller can drop what it holds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.restarts = 0
+        self.table: str | None = None
+        self.num_documents = 0
+        self.is_resaved = False
+        """Whether the file is in a layout other than ours."""
+        self._offset = 0
+        self._last_line = b""
+        self._inode: int | None = None
+        self._whole_at: Stamp | None = None
+        """Stamp of the file that was last parsed whole; `_whole_problem` is what was wrong with it."""
+        self._whole_problem = ""
+
+    def read_new(self) -> Documents:
+        """Return the new documents in order. Raises StoreError if the file is damaged before its end."""
+        try:
+            fd = open_regular(self.path)
+        except FileNotFoundError:
+            self._restart()
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {why(error)}") from None
+        try:
+            return self._read_open_file(fd)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {why(error)}") from None
+        finally:
+            os.close(fd)
+
+    def _read_open_file(self, fd: int) -> Documents:
+        stat = os.fstat(fd)
+        if self.is_resaved:
+            if self._whole_at == stamp_of(stat) is not None:
+                return []
+            self._restart()
+        elif stat.st_ino != self._inode:
+            self._restart()
+        self._inode = stat.st_ino
+        # A look in the middle of a write passes; what stays out of step was cut back: start over.
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._read_from_offset(fd)
+            except OutOfStepError:
+                time.sleep(_PAUSE_S)
+        self._restart()
+        self._inode = stat.st_ino
+        try:
+            return self._read_from_offset(fd)
+        except OutOfStepError as problem:
+            with suppress(OutOfStepError):
+                return self._read_whole(fd)
+            raise DamagedError(f"{self.path}: {problem}") from None
+
+    def _read_from_offset(self, fd: int) -> Documents:
+        """Read on from the offset; it moves only if all that follows is in step."""
+        # Only up to this size: what a writer appends while we read would not fit to the old end of the file.
+        size = os.fstat(fd).st_size
+        if size < self._offset:
+            raise OutOfStepError("shorter than before")
+        if self._offset == 0:
+            first_line, newline, _ = os.pread(fd, HEADER_BYTES, 0).partition(b"\n")
+            if not newline and is_torn_header(first_line, self.path.stem):
+                return []
+            self.table = table_name(first_line) if newline else None
+            if self.table is None:
+                return self._read_whole(fd)
+            offset = len(first_line)
+        else:
+            offset = self._offset
+        block = pread(fd, offset - len(self._last_line), size)
+        if not block.startswith(self._last_line):
+            raise OutOfStepError("its last document changed")
+        block = block[len(self._last_line) :]
+        documents, read_bytes = _parse(block, self.num_documents)
+        if may_be_resaved(block[read_bytes:]):
+            with suppress(OutOfStepError):
+                return self._read_whole(fd)
+        if documents:
+            self._last_line = block[block.rfind(b"\n", 0, read_bytes) + 1 : read_bytes]
+        self._offset = offset + read_bytes
+        self.num_documents += len(documents)
+        return documents
+
+    def _read_whole(self, fd: int) -> Documents:
+        """All documents of valid JSON in any layout; an unchanged file is not parsed again. Raises OutOfStepError."""
+        stat = os.fstat(fd)
+        stamp = stamp_of(stat)
+        if stamp is not None and stamp == self._whole_at and self._whole_problem:
+            raise OutOfStepError(self._whole_problem)
+        self._whole_at, self._whole_problem = stamp, ""
+        try:
+            documents = parse_any_layout(pread(fd, 0, stat.st_size), self.path.stem)
+        except OutOfStepError as problem:
+            self._whole_problem = str(problem)
+            raise
+        self._restart()
+        self.table, self.is_resaved, self.num_documents = self.path.stem, True, len(documents)
+        return documents
+
+    def _restart(self) -> None:
+        """Start over from the top of the file, if anything was read of it."""
+        if self._offset or self.is_resaved:
+            self.restarts += 1
+        self.table = None
+        self.num_documents = 0
+        self.is_resaved = False
+        self._offset = 0
+        self._last_line = b""
+        self._inode = None
+
+
+def read_table(path: Path) -> Documents:
+    """All whole documents of a record file, in order. Raises StoreError."""
+    return TableTail(path).read_new()
+
+
+def _parse(block: bytes, number: int) -> tuple[Documents, int]:
+    r"""Parse what stands behind document `number`: ``\n}}\n``, or ``,\n`` and further documents.
+
+    Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
+    """
+    lines = block.split(b"\n")
+    if without_separator(lines[0]) or len(lines) == 1:
+        raise OutOfStepError(f"line {number + 1}: does not end where it did")
+    at_once = _parse_at_once(block, lines, number)
+    if at_once is not None:
+        return at_once, len(block) - len(TAIL)
+    documents: Documents = []
+    read_bytes, separator = 0, len(lines[0])
+    for index, line in enumerate(lines[1:-1], start=1):
+        whole = without_separator(line)
+        parsed = parse_line(whole)
+        due = number + len(documents) + 1
+        if parsed is None:
+            if any(parse_line(without_separator(later)) for later in lines[index + 1 :]):
+                raise OutOfStepError(f"line {due + 1}: not a whole document, yet others follow")
+            break
+        if parsed[0] != due:
+            raise OutOfStepError(f"line {due + 1}: document {parsed[0]} where {due} is due")
+        documents.append(parsed[1])
+        read_bytes += separator + 1 + len(whole)
+        separator = len(line) - len(whole)
+    return documents, read_bytes
+
+
+def _parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | None:
+    """All documents of a block in one go, four times as fast as line by line; None if anything is odd about it.
+
+    Taken are flat documents that fill a line each and end with the table. One brace a document, each of them where
+    a line begins: no document and no text can then hold what looks like another.
+    """
+    num_documents = len(lines) - 3  # without the separator, and the two ends of lines of the closing brackets
+    if num_documents < 1 or not block.endswith(TAIL) or block.count(b"{") != num_documents:
+        return None
+    starts = map(b'"%d": {'.__mod__, count(number + 1))
+    ends = chain(repeat(b"},", num_documents - 1), [b"}"])
+    if not all(map(bytes.startswith, lines[1:-2], starts)) or not all(map(bytes.endswith, lines[1:-2], ends)):
+        return None
+    try:
+        table = orjson.loads(b"{" + memoryview(block)[len(lines[0]) + 1 : -2])
+    except orjson.JSONDecodeError:
+        return None
+    documents = list(table.values())
+    return documents if len(documents) == num_documents and set(map(type, documents)) == {dict} else None

@@ -1,0 +1,122 @@
+"""Save what can be saved of a damaged record file."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lop_engine.errors import StoreError
+from lop_engine.files import open_to_read
+from lop_engine.runs.store.any_layout import in_order, load_json, parse_any_layout
+from lop_engine.runs.store.layout import HEADER_BYTES, Documents, OutOfStepError, table_name
+from lop_engine.runs.store.rewrite import rewrite_table
+
+_NUMBER = re.compile(r'"([0-9]+)"\s*:\s*(?=\{)')
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of a file."""
+
+    kept: int
+    """Documents that were whole; they are numbered anew, in their order."""
+    dropped: list[int]
+    """Lines that hold something else, counted from 1."""
+    backup: Path
+    """The file as it was."""
+
+
+def repair_table(path: Path, table: str) -> Repaired:
+    """Rewrite a record file with only its whole documents, and keep the old file beside it.
+
+    The run's lock must be held, so that nothing else writes.
+
+    Raises:
+        StoreError: the file holds another table.
+        OSError: it cannot be read or written.
+    """
+    documents, dropped = salvage(_content(path), table, str(path))
+    return Repaired(len(documents), dropped, rewrite_table(path, table, documents, "damaged"))
+
+
+def num_whole_documents(path: Path) -> int:
+    """How many documents `repair_table` would keep; 0 for a file that cannot be read or holds another table."""
+    try:
+        return len(salvage(_content(path), path.stem, str(path))[0])
+    except (StoreError, OSError):
+        return 0
+
+
+def _content(path: Path) -> bytes:
+    with open_to_read(path) as file:
+        return file.read()
+
+
+def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int]]:
+    """The whole documents of a file, and the lines that hold anything else. Raises StoreError: another table."""
+    found = table_name(content[:HEADER_BYTES].partition(b"\n")[0])
+    if found not in (None, table):
+        raise StoreError(f'{where}: holds table "{found}", expected "{table}"; it cannot be repaired')
+    try:
+        return parse_any_layout(content, table), []
+    except OutOfStepError:
+        pass
+    text = content.decode("utf-8-sig", errors="surrogateescape")
+    documents: Documents = []
+    dropped: list[int] = []
+    seen = set()
+    position = 0
+    line = 1
+    for number, start, end, document in _documents(text):
+        line = _drop(text, position, start, line, table, dropped)
+        line += text.count("\n", start, end)
+        position = end
+        # A file that was being overwritten holds the end of its old content after the new.
+        key = number, document.get("task"), document.get("epoch")
+        if key not in seen:
+            documents.append(document)
+        seen.add(key)
+    _drop(text, position, len(text), line, table, dropped)
+    return in_order(documents), dropped
+
+
+def _documents(text: str) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
+    """(Number, start, end, document) of each ``"<number>": {...}`` that a JSON decoder reads."""
+    position = 0
+    while match := _NUMBER.search(text, position):
+        position = match.end()
+        try:
+            _, end = _DECODER.raw_decode(text, position)
+            document = load_json(text[position:end].encode())
+        except (ValueError, RecursionError):
+            continue
+        if _fills_lines(text, match.start(), end) or _is_record(document):
+            yield int(match[1]), match.start(), end, document
+            position = end
+
+
+def _fills_lines(text: str, start: int, end: int) -> bool:
+    """Whether a document fills a line, as in our layout."""
+    is_one = text[max(0, start - 1) : start] in ("", "\n") and "\n" not in text[start:end]
+    return is_one and text[end : end + 3].lstrip(",\r")[:1] in ("", "\n", "}")
+
+
+def _is_record(document: dict[str, Any]) -> bool:
+    """Whether this is a document, and not part of a torn one or a torn one that runs into the next."""
+    holds_others = any(key.isdecimal() and isinstance(value, dict) for key, value in document.items())
+    return type(document.get("task")) is int and not holds_others
+
+
+def _drop(text: str, start: int, end: int, line: int, table: str, dropped: list[int]) -> int:
+    """Collect the lines between two documents that hold more than punctuation; return the line number of `end`."""
+    between = text[start:end]
+    opening = re.match(rf'\s*\{{\s*"{table}"\s*:\s*\{{', between) if start == 0 else None
+    skipped = opening.end() if opening else 0
+    first = line + between.count("\n", 0, skipped)
+    for number, part in enumerate(between[skipped:].split("\n"), start=first):
+        if part.strip(" \t\r,}") and number not in dropped[-1:]:
+            dropped.append(number)
+    return line + between.count("\n")

@@ -1,0 +1,179 @@
+"""Append to a record file: one positional write a call, however long the file."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lop_engine.errors import StoreError
+from lop_engine.files import replacing
+from lop_engine.runs.store.any_layout import ends_otherwise, is_torn_header, parse_any_layout
+from lop_engine.runs.store.layout import (
+    TAIL,
+    OutOfStepError,
+    document_line,
+    header,
+    last_document,
+    lines_backwards,
+    parse_line,
+    pread,
+    without_separator,
+)
+from lop_engine.runs.store.open_files import OpenFile
+from lop_engine.runs.store.repair import num_whole_documents
+from lop_engine.runs.store.rewrite import rewrite_table
+
+
+class TableWriter:
+    """The one writer of a record file (the run's lock sees to that).
+
+    Opening an existing file cuts a torn tail back to the last whole document; a new file is made under a
+    temporary name and appears complete. A file in another layout (saved again by TinyDB, an editor or jq) is first
+    rewritten in ours; `resaved` is the path of the old file.
+
+    Args:
+        path: the file.
+        table: name of its TinyDB table.
+        keep: cut the file back to this many documents first (a resumed run's checkpoint covers no more).
+    Raises:
+        StoreError: the file is not a record file of this table, or holds fewer than `keep` documents.
+        OSError: the disk refuses.
+    """
+
+    def __init__(self, path: Path, table: str, keep: int | None = None) -> None:
+        self.path = path
+        self._header = header(table)
+        if not path.exists():
+            with replacing(path) as file:
+                file.write(self._header + TAIL)
+        self._file = OpenFile(path)
+        self.resaved: Path | None = None
+        try:
+            self._check_layout(table)
+            with self._file.descriptor() as fd:
+                self.num_documents, self._end = self._last_whole_document(fd)
+                if keep is not None:
+                    self._cut_to(fd, keep)
+            self._close_table()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, document: Mapping[str, Any]) -> int:
+        """Append one document and return its number (from 1). Readers see it when this returns."""
+        return self.extend([document])
+
+    def extend(self, documents: Iterable[Mapping[str, Any]]) -> int:
+        """Append several documents in one write; return the number of the last.
+
+        An append that fails (a full disk, a document that JSON cannot hold) leaves the file as it was.
+        """
+        number, parts = self.num_documents, []
+        for document in documents:
+            number += 1
+            parts.append((b"\n" if number == 1 else b",\n") + document_line(number, dict(document)))
+        block = b"".join(parts)
+        if block:
+            try:
+                self._write_at(self._end, block + TAIL)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._close_table()
+                raise
+            self._end += len(block)
+            self.num_documents = number
+        return self.num_documents
+
+    def last(self) -> dict[str, Any]:
+        """Return the last document; an empty one if there is none."""
+        with self._file.descriptor() as fd:
+            found = last_document(fd, len(self._header) + 1)
+        return found[1] if found else {}
+
+    def sync(self) -> None:
+        """Return when what was appended is on the disk."""
+        with self._file.descriptor() as fd:
+            os.fsync(fd)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_layout(self, table: str) -> None:
+        """Repair a torn first line; rewrite a whole file in another layout."""
+        with self._file.descriptor() as fd:
+            start = os.pread(fd, len(self._header) + 1, 0)
+            if is_torn_header(start, table):  # the power failed early
+                self._write_at(0, self._header)
+            elif start != self._header + b"\n":
+                self._convert(fd, table)
+            elif ends_otherwise(fd, self._last_whole_document(fd)[1]):
+                with contextlib.suppress(StoreError):  # in our layout, and torn
+                    self._convert(fd, table)
+
+    def _convert(self, fd: int, table: str) -> None:
+        try:
+            documents = parse_any_layout(pread(fd, 0, os.fstat(fd).st_size), table)
+        except OutOfStepError as problem:
+            raise StoreError(f"{self.path}: {problem}; {self._advice()}") from None
+        self.resaved = rewrite_table(self.path, table, documents, "resaved")
+        self._file.close()
+
+    def _advice(self) -> str:
+        """Advice for a file that cannot be appended to."""
+        num_whole = num_whole_documents(self.path)
+        if not num_whole:
+            return "it holds no whole document; restore it from a backup"
+        return f"restore it from a backup; without one, lop doctor --repair keeps its {num_whole} whole documents"
+
+    def _close_table(self) -> None:
+        """Make the file end behind the last document."""
+        with self._file.descriptor() as fd:
+            if os.pread(fd, len(TAIL) + 1, self._end) != TAIL:
+                # Shorten it first: if we die in between, what is left is a torn tail and nothing worse.
+                os.ftruncate(fd, self._end)
+                self._write_at(self._end, TAIL)
+
+    def _last_whole_document(self, fd: int) -> tuple[int, int]:
+        """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
+        last = last_document(fd, len(self._header) + 1)
+        return (last[0], last[2]) if last else (0, len(self._header))
+
+    def _cut_to(self, fd: int, keep: int) -> None:
+        if keep > self.num_documents:
+            raise StoreError(
+                f"{self.path}: holds {self.num_documents} documents, its checkpoint covers {keep}; restore it from a "
+                "backup, or move checkpoint.pt away to resume from the checkpoint before it"
+            )
+        if keep == self.num_documents:
+            return
+        self.num_documents, self._end = 0, len(self._header)
+        if keep == 0:
+            return
+        for start, line in lines_backwards(fd, len(self._header) + 1):
+            whole = without_separator(line)
+            parsed = parse_line(whole)
+            if parsed and parsed[0] == keep:
+                self.num_documents, self._end = keep, start + len(whole)
+                return
+        raise StoreError(f"{self.path}: document {keep} is missing")
+
+    def _write_at(self, offset: int, content: bytes) -> None:
+        view = memoryview(content)
+        with self._file.descriptor() as fd:
+            while view:
+                try:
+                    written = os.pwrite(fd, view, offset)
+                except OSError as error:
+                    error.filename = str(self.path)
+                    raise
+                view, offset = view[written:], offset + written

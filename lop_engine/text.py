@@ -1,0 +1,23 @@
+"""Text from elsewhere, made safe to print."""
+
+import re
+
+_SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
+
+#: Colours, cursor movements, titles: CSI sequences, OSC and other strings, and two-character escapes.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
+
+def plain(text: str, escaped: bool = False) -> str:
+    """Return `text` as one line that is safe to print on a terminal.
+
+    Args:
+        escaped: write control characters as ``\\x1b``, for names that must be told apart; by default escape sequences
+            and control characters are left out.
+    """
+    if text.isprintable():
+        return text
+    if escaped:
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    text = _ESCAPES.sub("", text).expandtabs()
+    return "".join(one for one in text.encode("utf-8", "replace").decode() if one.isprintable() or one in _SPACES)
