@@ -17,7 +17,7 @@ An experiment file is one flat JSON object. `agent` names the method, `network` 
 experiment. `lop methods`, `lop networks`, `lop problems` and `lop metrics` list the same on the command line, with
 `--json` for programs; `lop methods cbp` describes one.
 
-- A key of a part that the file does not use is an error that names the owner: `redo_period belongs to agent redo; this
+- A key of a part that the file does not use is an error that names the owner: `redo_scores belongs to agent redo; this
   file's agent is cbp`. Files like the reference's (with `num_runs`, `data_dir`, ...) may hold the reference's keys
   without effect; these are left out with a note. A key given with `--set` must have an effect.
 - A list is a sweep. `"agent": ["bp", "cbp"]`, and a list of networks or optimisers, sweeps over components: each key

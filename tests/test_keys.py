@@ -92,8 +92,8 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
     ("keys", "message"),
     [
         (
-            {"agent": "cbp", "redo_period": 10},
-            "redo_period belongs to agent redo; this file's agent is cbp",
+            {"agent": "cbp", "redo_scores": "train"},
+            "redo_scores belongs to agent redo; this file's agent is cbp",
         ),
         (
             {"damping": 1.0, "decay_rate": 0.5, "num_features": 5, "beta_1": 0.5},
@@ -143,7 +143,7 @@ def test_a_key_of_the_reference_without_effect_is_dropped_from_a_file_like_the_r
     # A value that says nothing needs no note; ours and --set's are refused wherever they stand.
     assert load(SMALL | {"perturb_scale": 0, "replacement_rate": 0})
     assert not load.notes
-    assert "redo_period belongs to agent redo" in mistake(marked | {"redo_period": 10})
+    assert "redo_scores belongs to agent redo" in mistake(marked | {"redo_scores": "train"})
     assert mistake(marked, replacement_rate=0.5) == (
         "--set: replacement_rate belongs to agent cbp and agent cbp2; this file's agent is bp"
     )
@@ -333,3 +333,13 @@ def test_a_linear_network_is_its_agent_s(load, mistake):
     )
     assert "needs hidden units" in mistake(SMALL | {"agent": "cbp", "network": "linear"})
     assert settings(load(SMALL | {"agent": ["bp", "linear"], "width": 0.5})) == ["agent=bp", "agent=linear"]
+
+
+def test_keys_of_earlier_versions_are_read_by_their_present_names(load):
+    [run] = load(SMALL | {"agent": "redo", "redo_tau": 0.3})
+    assert run.spec.redo_threshold == 0.3
+    assert load(SMALL | {"agent": "redo", "redo_threshold": 0.3})[0].spec == run.spec
+    changed = run.spec.with_changes(redo_tau=0.4)
+    assert (changed.redo_threshold, "redo_tau" in changed.to_dict()) == (0.4, False)
+    [typed] = load(SMALL | {"agent": "upgd", "upgd_utility_decay": 0.5}, upgd_beta_utility=0.9)
+    assert typed.spec.upgd_utility_decay == 0.9

@@ -9,6 +9,8 @@ from lop_engine.experiment.fields import Fields
 Need = Literal["labels", "images", "test set", "hidden units"]
 """What a problem or a network may provide, and a component may need."""
 
+HIDDEN_UNITS = frozenset[Need]({"hidden units"})
+
 Scale = Literal["linear", "percent", "log", "log percent"]
 """The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
 

@@ -141,7 +141,7 @@ def _has_value(value: Any) -> bool:
 
 
 def _whose(keys: Sequence[str], raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
-    """``redo_period belongs to agent redo; this file's agent is cbp``
+    """``redo_scores belongs to agent redo; this file's agent is cbp``
 
     Args:
         parts: the components of each of the file's combinations.

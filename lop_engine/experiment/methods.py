@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from lop_engine.experiment.components import Method, Need
-from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Flag, Int, PerRun, Proportion, integral
+from lop_engine.experiment.components import HIDDEN_UNITS, Method
+from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Int, PerRun, Proportion, integral
 from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
 from lop_engine.experiment.methods_in_steps import METHODS_IN_STEPS
-
-HIDDEN_UNITS = frozenset[Need]({"hidden units"})
+from lop_engine.experiment.methods_of_units import METHODS_OF_UNITS
+from lop_engine.experiment.methods_of_weights import METHODS_OF_WEIGHTS
 
 
 def _is_positive(values: Mapping[str, Any], key: str) -> bool:
@@ -175,73 +175,15 @@ LINEAR = Method(
 )
 
 
-class ReDo(Fields):
-    redo_tau: PerRun = Field(0.025, ge=0, description="A unit is dormant if its score is at most this.")
-    redo_period: Int = Field(1000, ge=1, description="Steps from one recycling of dormant units to the next.")
-    redo_activations: Literal["relu", "pooled"] = Field(
-        "relu", description="Score a convolution's activations before pooling (relu) or after it (pooled)."
-    )
-    redo_scores: Literal["fresh", "train"] = Field(
-        "fresh", description="Score the batch with the weights after the update (fresh) or before it (train)."
-    )
-    redo_optimizer_state: Literal["reset", "keep"] = Field(
-        "reset", description="What becomes of the optimiser's moments of a recycled unit's weights."
-    )
-
-
-REDO = Method(
-    name="redo",
-    title="ReDo",
-    sentence="Recycle dormant hidden units every few steps: new incoming weights, zero outgoing weights.",
-    source="sokar2023dormant",
-    fields=ReDo,
-    needs=HIDDEN_UNITS,
-    equation="""\
-score of a unit = mean |h| / (mean of mean |h| over its layer + 1e-9)
-every redo_period steps, score <= redo_tau: incoming weights as initially, bias 0, outgoing weights 0""",
-    colour="#CC79A7",
-    code="lop_engine.methods.redo:ReDo",
-    mixes_settings=True,
+METHODS = (
+    BP,
+    L2,
+    SNP,
+    CBP,
+    CBP2,
+    *METHODS_OF_UNITS,
+    *METHODS_OF_WEIGHTS,
+    *METHODS_IN_STEPS,
+    *METHODS_AT_BOUNDARIES,
+    LINEAR,
 )
-
-
-class L2Init(Fields):
-    l2_init: PerRun = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
-
-
-L2_INIT = Method(
-    name="l2_init",
-    title="L2 Init",
-    sentence="Penalise the distance of the weights from their initial values.",
-    source="kumar2025maintaining",
-    fields=L2Init,
-    equation="loss + l2_init / 2 sum (w - w0)^2",
-    colour="#8B5A2B",
-    code="lop_engine.methods.l2_init:L2Init",
-    mixes_settings=True,
-)
-
-
-class UPGD(Fields):
-    upgd_beta_utility: Decay = Field(0.999, description="Decay of the running mean of a weight's utility.")
-    upgd_sigma: PerRun = Field(1e-3, ge=0, description="Standard deviation of the noise in the update.")
-    upgd_protecting: Flag = Field(True, description="Let the utility gate gradient and noise; else, the noise alone.")
-
-
-UPGD_ = Method(
-    name="upgd",
-    title="UPGD",
-    sentence="Perturbed gradient descent that changes a weight the less, the more useful it is.",
-    source="elsayed2024addressing",
-    fields=UPGD,
-    equation="""\
-u <- upgd_beta_utility u - (1 - upgd_beta_utility) g w;  s = sigmoid(corrected u / largest u);  n ~ N(0, upgd_sigma^2)
-w <- (1 - step_size weight_decay) w - step_size (1 - s) (g + n)
-upgd_protecting false: w <- (1 - step_size weight_decay) w - step_size (g + (1 - s) n)""",
-    colour="#BB22FF",
-    code="lop_engine.methods.upgd:UPGD",
-    mixes_settings=True,
-    has_own_update=True,
-)
-
-METHODS = (BP, L2, SNP, CBP, CBP2, REDO, L2_INIT, UPGD_, *METHODS_IN_STEPS, *METHODS_AT_BOUNDARIES, LINEAR)

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from lop_engine.experiment.components import Metric, Need, Scale
+from lop_engine.experiment.components import HIDDEN_UNITS, Metric, Need, Scale
 
 LABELS = frozenset[Need]({"labels"})
-HIDDEN_UNITS = frozenset[Need]({"hidden units"})
 _CODE = "lop_engine.metrics"
 
 

@@ -12,6 +12,7 @@ from lop_engine.experiment import reference
 from lop_engine.experiment.component_files import with_files
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
+from lop_engine.experiment.renamed import renamed
 from lop_engine.experiment.shipped import find_config
 from lop_engine.experiment.spec import Spec, hashable, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
@@ -56,11 +57,11 @@ def load_runs(
     _check_name(path)
     typed = without_comments(overrides or {})
     raw = read_config(path)
-    source = {key: str(path) for key in raw} | dict.fromkeys(typed, "--set") | dict(options or {})
+    source = renamed({key: str(path) for key in raw} | dict.fromkeys(typed, "--set") | dict(options or {}))
     if "problem" not in raw | typed:
         raw["problem"] = _problem(raw, str(path))
         source["problem"] = str(path)
-    raw = with_files(raw | typed, path.parent.absolute(), source)
+    raw = with_files(renamed(raw | typed), path.parent.absolute(), source)
     collected = notes if notes is not None else []
     raw = check_keys(raw, str(path), source, collected)
     if "class_order" in raw:

@@ -18,6 +18,7 @@ from lop_engine.experiment.fields import Fields, Flag, Int, NumberText, PerRun
 from lop_engine.experiment.mistakes import explain, shown, unknown_keys
 from lop_engine.experiment.reference import DEFAULT, problem_of
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, Registry
+from lop_engine.experiment.renamed import renamed
 
 Precision = Literal["fp32", "tf32", "bf16", "fp64"]
 F = TypeVar("F", bound=Fields)
@@ -188,6 +189,7 @@ class Spec:
     _whole: "Spec | None" = None
 
     def __init__(self, **values: Any) -> None:
+        values = renamed(values)
         self.parts = choose(values)
         own = self.parts.owners()
         values = dict(self.parts.problem.defaults) | values

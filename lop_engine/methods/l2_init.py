@@ -6,7 +6,7 @@ authors' code, the scale and shift of layer normalisation are left out, and the 
 
 from torch import Tensor
 
-from lop_engine.experiment import methods as described
+from lop_engine.experiment import methods_of_weights as described
 from lop_engine.methods.method import Method
 from lop_engine.methods.runs import like
 from lop_engine.networks import Params
@@ -18,7 +18,7 @@ class L2Init(Method):
     def init(self, params: Params) -> None:
         names = [f"{layer.name}.{kind}" for layer in self.setup.network.layers for kind in ("weight", "bias")]
         self.initial = {name: params[name].detach().clone() for name in names}
-        self.strength = self.setup.own(described.L2Init).l2_init
+        self.strength = self.setup.own(described.L2InitKeys).l2_init
 
     def penalty(self, params: Params) -> Tensor:
         squares = [(params[name] - start).square().flatten(1).sum(1) for name, start in self.initial.items()]

@@ -125,6 +125,9 @@ class Method:
     def draw(self) -> None:
         """Draw the coming step's random numbers, into the same tensors every time."""
 
+    def start_step(self, params: Params) -> None:
+        """Change `params` in place before the forward pass."""
+
     def penalty(self, params: Params) -> Tensor | None:
         """A term to add to the loss, (S,), differentiable in `params`; None for none."""
         return None

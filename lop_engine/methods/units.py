@@ -28,10 +28,12 @@ class NewUnits:
     """New incoming weights: of each of `units_SR` (S, R, I), or of every unit in the shape of the layer's weight."""
     units_SR: Tensor | None = None
     """The units that `incoming` is for, each at most once; None for all in order."""
+    bias_SF: Tensor | None = None
+    """New biases of all units; None for 0."""
 
 
 def reinitialise(params: Params, network: Network, new: Mapping[int, NewUnits], winner: Winner = "incoming") -> None:
-    """Give units new incoming weights, zero bias and zero outgoing weights, in place; their normalisation starts over.
+    """Give units new incoming weights and biases, and zero outgoing weights, in place; their normalisation starts over.
 
     Args:
         new: by hidden layer, from 0.
@@ -96,7 +98,11 @@ def _write_incoming(params: Params, network: Network, index: int, units: NewUnit
         old = weight[rows_S1, units.units_SR]
         mask = like(mask_SF.gather(1, units.units_SR), old)
         weight[rows_S1, units.units_SR] = torch.where(mask, units.incoming.view(old.shape).to(old.dtype), old)
-    params[f"{name}.bias"].masked_fill_(mask_SF, 0)
+    bias_SF = params[f"{name}.bias"]
+    if units.bias_SF is None:
+        bias_SF.masked_fill_(mask_SF, 0)
+    else:
+        bias_SF.copy_(torch.where(mask_SF, units.bias_SF, bias_SF))
     norm = network.norm_of(index)
     if norm:
         for kind, value in (("weight", 1), ("bias", 0)):

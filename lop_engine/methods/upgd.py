@@ -16,7 +16,7 @@ Dimensions: S seeds, N weights.
 import torch
 from torch import Tensor
 
-from lop_engine.experiment import methods as described
+from lop_engine.experiment import methods_of_weights as described
 from lop_engine.experiment.spec import Experiment
 from lop_engine.methods.method import Method, Setup
 from lop_engine.methods.optimizers import Grads
@@ -30,7 +30,7 @@ class UPGD(Method):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self.own = setup.own(described.UPGD)
+        self.own = setup.own(described.UPGDKeys)
         of_all = setup.own(Experiment)
         self.step_size, self.weight_decay = of_all.step_size, of_all.weight_decay
 
@@ -47,7 +47,7 @@ class UPGD(Method):
         self._numbers.draw()
 
     def update(self, params: Params, grads: Grads, hidden: list[Hidden]) -> None:
-        beta = self.own.upgd_beta_utility
+        beta = self.own.upgd_utility_decay
         self.steps_S.add_(1)
         for name, weight in params.items():
             add_(self.utilities[name].mul_(like(beta, weight)), grads[name] * weight, beta - 1)

@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
 ACTING: dict[str, dict[str, Any]] = {
     "bp": {},
     "cbp": {"replacement_rate": 0.05, "maturity_threshold": 2},
-    "redo": {"redo_period": 2, "redo_tau": 0.1},
+    "redo": {"redo_period": 2, "redo_threshold": 0.1},
 }
 """Methods of lop that a network with hidden units is trained with, and settings under which they act at once."""
 

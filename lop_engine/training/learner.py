@@ -74,6 +74,8 @@ class Learner:
 
     def learn(self, inputs: Tensor, targets: Tensor) -> StepResult:
         """A step with the random numbers that are drawn already."""
+        with torch.no_grad():
+            self.method.start_step(self.params)
         with training_precision(self.precision, inputs.device.type):
             activations = self.net(self.params, inputs, self.buffers, training=True)
             outputs_SBO = activations.outputs_SBO.to(self.dtype)

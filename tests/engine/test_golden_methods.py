@@ -86,7 +86,7 @@ class Recycling:
 )
 def test_redo_recycles_dopamine_s_units(name, seed, settings):
     learner, stored = (
-        golden_learner(make_spec("redo", redo_tau=0.3, redo_period=5, **settings)),
+        golden_learner(make_spec("redo", redo_threshold=0.3, redo_period=5, **settings)),
         load(f"methods/{name}"),
     )
     recycling = Recycling(learner, seed)
@@ -111,7 +111,7 @@ def test_l2_init_follows_kumar_s(name, settings):
     ],
 )
 def test_upgd_follows_elsayed_s(name, seed, settings):
-    settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_beta_utility": 0.9, "upgd_sigma": 0.1} | settings
+    settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1} | settings
     learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
     method, rng, largest = learner.method, np.random.default_rng(seed), []
 

@@ -50,6 +50,10 @@ class Noting(Method):
     def draw(self):
         self.note("draw", self.step)
 
+    def start_step(self, params):
+        assert not torch.is_grad_enabled()
+        self.note("start_step")
+
     def penalty(self, params):
         self.note("penalty")
         self.penalised = sum((weight**2).flatten(1).sum(1) for weight in params.values())
@@ -87,7 +91,7 @@ def test_hooks_come_in_their_order(noting):
     spec = make_spec({"agent": "noting"}, mini_batch_size=20, metrics=["train_loss"])  # two steps an epoch
     learner = learner_of(spec)
     run(spec, learner)
-    steps = [("draw", 0), ("penalty",), ("update",), ("after_update",)]
+    steps = [("draw", 0), ("start_step",), ("penalty",), ("update",), ("after_update",)]
 
     def epoch(task, number):
         first = (task * 2 + number) * 2
@@ -187,7 +191,7 @@ def centred(request, monkeypatch) -> Spec:
         num_hidden=lambda own: 1,
     )
     monkeypatch.setitem(NETWORKS._known, "centred", network)
-    own = {"redo_period": 3, "redo_tau": 0.5} if request.param == "redo" else {}
+    own = {"redo_period": 3, "redo_threshold": 0.5} if request.param == "redo" else {}
     return make_spec({"agent": request.param, "network": "centred", **own}, metrics=list(METRICS))
 
 

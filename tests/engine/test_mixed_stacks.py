@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 
+from lop_engine.errors import ConfigError
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stacks import common, per_run_keys, stack_key
@@ -16,20 +17,29 @@ from lop_engine.training.loop import EpochReport, train
 from tests.engine.test_methods import CPU, go_through, make_spec
 from tests.methods import settings_of, with_optimizers
 
-FACTORS = {"maturity_threshold": (0, 1, 2)} | dict.fromkeys(
-    ["beta_1", "beta_2", "decay_rate", "upgd_beta_utility", "hare_tortoise_decay", "snp_task_shrink"], (1, 0.9, 0)
-)
+FACTORS = {"maturity_threshold": (0, 1, 2)}
 """Of a key's value, for each run; other keys take the default."""
 DEFAULT = (1, 4, 0.5)
+NEAR_ITS_LIMIT = (1, 0.9, 0)
+"""Of a key that may not be four times its value."""
 USED = {"weight_decay": 1e-3, "momentum": 0.9}
 """Values of keys that are 0 by default."""
+
+
+def may_be(spec: Spec, key: str, value: float) -> bool:
+    try:
+        spec.with_changes(**{key: value})
+    except ConfigError:
+        return False
+    return True
 
 
 def varied(settings: dict, key: str, **changes) -> list[Spec]:
     """A spec for each of three values of a key, of which the third adds nothing where 0 means that."""
     spec = make_spec(settings, **changes)
     value = getattr(spec, key) or USED.get(key, 0)
-    factors = (1, 0.5, 0) if key in USED else FACTORS.get(key, DEFAULT)
+    by_limit = DEFAULT if may_be(spec, key, 4 * value) else NEAR_ITS_LIMIT
+    factors = (1, 0.5, 0) if key in USED else FACTORS.get(key, by_limit)
     if key == "weight_decay" and spec.method in ("l2", "snp"):
         factors = DEFAULT  # with 0 they would be another method
     values = [value * factor for factor in factors]
