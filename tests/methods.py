@@ -19,6 +19,7 @@ ACTING: dict[str, dict[str, Any]] = {
     "snr": {"snr_threshold": 10, "snr_max_threshold": 100},
     "hare_tortoise": {"hare_tortoise_decay": 0.9, "hare_tortoise_period": 5},
     "snp_task": {"snp_task_shrink": 0.4, "snp_task_perturb": 0.3},
+    "dash": {"dash_lambda": 0.8},
     "head_reset": {"head_reset_layers": 2},
 }
 

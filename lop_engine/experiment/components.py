@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from lop_engine.experiment.fields import Fields
 
-Need = Literal["labels", "images", "test set", "hidden units"]
+Need = Literal["labels", "images", "test set", "hidden units", "linear layers at the end"]
 """What a problem or a network may provide, and a component may need."""
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})
+OF_NETWORKS = frozenset[Need]({"hidden units", "linear layers at the end"})
+"""Those of them that networks provide."""
 
 Scale = Literal["linear", "percent", "log", "log percent"]
 """The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""

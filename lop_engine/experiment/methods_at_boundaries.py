@@ -36,6 +36,70 @@ at a task's start: w <- (1 - snp_task_shrink) w + snp_task_perturb w0,    w0: we
 )
 
 
+class Dash(Fields):
+    dash_alpha: Annotated[Proportion, PER_RUN] = Field(
+        0.3, description="Share of each batch's gradient in the running mean."
+    )
+    dash_lambda: Annotated[Proportion, PER_RUN] = Field(0.3, description="The smallest factor on a weight.")
+    dash_optimizer_state: OptimizerState = Field("keep", description="What becomes of the optimiser's state.")
+
+
+DASH = Method(
+    name="dash",
+    title="DASH",
+    sentence="At the start of a task, shrink the weights that point against its negative gradient.",
+    source="shin2024dash",
+    fields=Dash,
+    equation="""\
+at a task's start, over its batches: G <- (1 - dash_alpha) G - dash_alpha g,    from G = 0
+each row, kernel or bias w: w <- w max(dash_lambda, cos(w, G))""",
+    colour="#6699CC",
+    code="lop_engine.methods.dash:Dash",
+    mixes_settings=True,
+)
+
+
+class Fire(Fields):
+    fire_iterations: Int = Field(10, ge=1, le=1000, description="Newton-Schulz iterations.")
+    fire_optimizer_state: OptimizerState = Field("reset", description="What becomes of the optimiser's state.")
+
+
+FIRE = Method(
+    name="fire",
+    title="FIRE",
+    sentence="At the start of a task, make the weights orthogonal, near to their old values.",
+    source="han2026fire",
+    fields=Fire,
+    equation="""\
+at a task's start, each weight: X = W / ||W||;  fire_iterations times: X <- 1.5 X - 0.5 X X^T X
+W <- sqrt(outputs / inputs) / (entries of a kernel) X,    every kernel position a matrix (outputs, inputs)""",
+    colour="#EE3377",
+    code="lop_engine.methods.fire:Fire",
+    mixes_settings=True,
+)
+
+
+class PlasticityInjection(Fields):
+    injection_layers: Int = Field(2, ge=2, description="How many of the last linear layers get new weights.")
+    injection_after: Int = Field(1, ge=1, description="Tasks that are done before the injection.")
+
+
+PLASTICITY_INJECTION = Method(
+    name="plasticity_injection",
+    title="plasticity injection",
+    sentence="Before one task, freeze the last layers and add new ones that do not change the outputs.",
+    source="nikishin2023deep",
+    fields=PlasticityInjection,
+    needs=frozenset({"hidden units", "linear layers at the end"}),
+    equation="""\
+outputs = h(x; frozen) + h(x; new) - h(x; start),    h: the last injection_layers layers, x: what enters them
+at the start of task injection_after + 1: frozen <- the layers' weights, new = start <- fresh weights; new learns""",
+    colour="#999933",
+    code="lop_engine.methods.plasticity_injection:PlasticityInjection",
+    mixes_settings=True,
+)
+
+
 class HeadReset(Fields):
     head_reset_layers: Int = Field(
         1,
@@ -81,4 +145,4 @@ FULL_RESET = Method(
     mixes_settings=True,
 )
 
-METHODS_AT_BOUNDARIES = (SNP_TASK, HEAD_RESET, FULL_RESET)
+METHODS_AT_BOUNDARIES = (SNP_TASK, DASH, FIRE, PLASTICITY_INJECTION, HEAD_RESET, FULL_RESET)

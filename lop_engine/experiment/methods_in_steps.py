@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lop_engine.experiment.components import Method
-from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Int, PerRun, Proportion
+from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Flag, Int, PerRun, Proportion
 
 
 class HareAndTortoise(Fields):
@@ -46,4 +46,46 @@ after every update: w <- (1 - snp_kumar_shrink) w + snp_kumar_perturb w0,    w0:
     mixes_settings=True,
 )
 
-METHODS_IN_STEPS = (HARE_TORTOISE, SNP_KUMAR)
+
+class Parseval(Fields):
+    parseval_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
+    parseval_scale: PerRun = Field(1.0, gt=0, description="Squared length that rows are drawn to.")
+    parseval_head: Flag = Field(True, description="Whether the output layer is penalised, too.")
+
+
+PARSEVAL = Method(
+    name="parseval",
+    title="Parseval regularisation",
+    sentence="Penalise weights whose rows are not orthogonal to each other and of one length.",
+    source="chung2024parseval",
+    fields=Parseval,
+    equation="""\
+loss + parseval_strength sum ||W W^T - parseval_scale I||^2,    W: a layer's weight as a matrix (outputs, rest)""",
+    colour="#DDCC77",
+    code="lop_engine.methods.parseval:Parseval",
+    mixes_settings=True,
+)
+
+
+class Spectral(Fields):
+    spectral_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
+    spectral_power: Int = Field(2, ge=1, description="Power k of the largest singular values.")
+    spectral_biases: Flag = Field(True, description="Whether biases are penalised, too.")
+    spectral_head: Flag = Field(True, description="Whether the output layer is penalised, too.")
+
+
+SPECTRAL = Method(
+    name="spectral",
+    title="spectral regularisation",
+    sentence="Penalise weights whose largest singular value is not 1, and large biases.",
+    source="lewandowski2025learning",
+    fields=Spectral,
+    equation="""\
+loss + spectral_strength (sum (sigma(W)^k - 1)^2 + sum ||b||^(2k)),    k = spectral_power
+sigma(W): the largest singular value of a layer's weight as a matrix (outputs, rest)""",
+    colour="#661100",
+    code="lop_engine.methods.spectral:Spectral",
+    mixes_settings=True,
+)
+
+METHODS_IN_STEPS = (HARE_TORTOISE, SNP_KUMAR, PARSEVAL, SPECTRAL)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lop_engine.experiment.components import Network, Size
+from lop_engine.experiment.components import OF_NETWORKS, Network, Size
 from lop_engine.experiment.fields import Fields, Flag, Int
 
 Activation = Literal["relu", "crelu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"]
@@ -60,7 +60,7 @@ CONV_NET = Network(
     source="dohare2024loss",
     fields=ConvNet,
     needs=frozenset({"images"}),
-    provides=frozenset({"hidden units"}),
+    provides=OF_NETWORKS,
     code="lop_engine.networks.conv_net:build",
     num_hidden=lambda own: 5,
     size=_size_of_conv_net,
@@ -72,7 +72,7 @@ MLP_ = Network(
     sentence="Hidden linear layers of one width, and an output layer; images are flattened.",
     source="dohare2024loss",
     fields=MLP,
-    provides=frozenset({"hidden units"}),
+    provides=OF_NETWORKS,
     code="lop_engine.networks.mlp:build",
     num_hidden=lambda own: own.num_hidden_layers,
     size=_size_of_mlp,

@@ -13,7 +13,16 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError, did_you_mean
-from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem, count_of
+from lop_engine.experiment.components import (
+    OF_NETWORKS,
+    Component,
+    Method,
+    Metric,
+    Network,
+    Optimizer,
+    Problem,
+    count_of,
+)
 from lop_engine.experiment.fields import Fields, Flag, Int, NumberText, PerRun
 from lop_engine.experiment.mistakes import explain, shown, unknown_keys
 from lop_engine.experiment.reference import DEFAULT, problem_of
@@ -122,7 +131,7 @@ def choose(values: Mapping[str, Any]) -> Parts:
     for one in (network, method):
         lacking = one.needs - problem.provides - network.provides
         if lacking:
-            other = f"network {network.name}" if "hidden units" in lacking else f"problem {problem.name}"
+            other = f"network {network.name}" if lacking & OF_NETWORKS else f"problem {problem.name}"
             raise InvalidSpecError(
                 f"{one.key} {one.name} needs {' and '.join(sorted(lacking))}, and {other} has none", one.key
             )

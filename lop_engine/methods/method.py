@@ -15,7 +15,7 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.methods.optimizers import Grads, Optimizer
 from lop_engine.methods.runs import Runs
 from lop_engine.methods.step_numbers import StepNumbers
-from lop_engine.networks import Activations, Hidden, Network, Params
+from lop_engine.networks import Activations, Buffers, Hidden, Network, Params
 from lop_engine.streams import Stream, name_counter
 
 F = TypeVar("F", bound=Fields)
@@ -127,6 +127,16 @@ class Method:
 
     def start_step(self, params: Params) -> None:
         """Change `params` in place before the forward pass."""
+
+    def compute(self, params: Params, inputs: Tensor, buffers: Buffers, training: bool) -> Activations:
+        """Outputs and hidden activations of inputs (S, B, ...): by default, those that the network computes.
+
+        For the loss, for `forward` of other hooks, and for metrics, with the weights that `evaluated` returns.
+
+        Args:
+            training: whether this is a training step, which may change `buffers` in place.
+        """
+        return self.setup.network(params, inputs, buffers, training=training)
 
     def penalty(self, params: Params) -> Tensor | None:
         """A term to add to the loss, (S,), differentiable in `params`; None for none."""

@@ -8,20 +8,11 @@ from lop_engine.experiment import networks as described
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks.activations import ACTIVATIONS
 from lop_engine.networks.convolution import Norm, hidden_maps
-from lop_engine.networks.layers import (
-    NO_BUFFERS,
-    Activations,
-    Buffers,
-    Hidden,
-    Layer,
-    Network,
-    Params,
-    linear,
-    normalised,
-)
+from lop_engine.networks.feed_forward import FeedForward
+from lop_engine.networks.layers import NO_BUFFERS, Activations, Buffers, Layer, Params
 
 
-class ConvNet(Network):
+class ConvNet(FeedForward):
     """Three convolutions with 2x2 max-pool, two hidden linear layers, a head.
 
     32 -> 28 -> 14 -> 12 -> 6 -> 4 -> 2; 177,218 parameters at width 1 with 2 outputs. Weights and biases start from
@@ -31,6 +22,8 @@ class ConvNet(Network):
         own: width, activation and layer normalisation.
         input_shape: (C, H, W) of an image.
     """
+
+    first_linear = 3
 
     def __init__(self, own: described.ConvNet, input_shape: tuple[int, ...], num_outputs: int) -> None:
         self.activation = ACTIVATIONS[own.activation]
@@ -61,13 +54,8 @@ class ConvNet(Network):
         weights = [(params[f"{layer.name}.weight"], params[f"{layer.name}.bias"]) for layer in self.layers[:3]]
         norms = [Norm(params[f"{name}.weight"], params[f"{name}.bias"]) for name in list(self.norms)[:3]]
         hidden = hidden_maps(inputs_SB, weights, activation=self.activation, norms=norms)
-        x = hidden[-1].activation.reshape(num_seeds, batch, -1)
-        for index, layer in enumerate(self.layers[3:5], start=3):
-            x = linear(params, layer, x)
-            norm = self.norm_of(index)
-            x = self.activation(normalised(params, norm, x) if norm else x)
-            hidden.append(Hidden(x))
-        return Activations(linear(params, self.layers[5], x), hidden)
+        last = self.linear_layers(params, self.first_linear, hidden[-1].activation.reshape(num_seeds, batch, -1))
+        return Activations(last.outputs_SBO, hidden + last.hidden)
 
 
 def _sides(image: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -7,20 +7,11 @@ from torch import Tensor
 from lop_engine.experiment import networks as described
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks.activations import ACTIVATIONS
-from lop_engine.networks.layers import (
-    NO_BUFFERS,
-    Activations,
-    Buffers,
-    Hidden,
-    Layer,
-    Network,
-    Params,
-    linear,
-    normalised,
-)
+from lop_engine.networks.feed_forward import FeedForward
+from lop_engine.networks.layers import NO_BUFFERS, Activations, Buffers, Layer, Params
 
 
-class MLP(Network):
+class MLP(FeedForward):
     """Hidden linear layers of one width, and a head; the input is flattened.
 
     Weights start from Kaiming's uniform, b = gain * sqrt(3 / fan_in), with the activation's gain for hidden layers and
@@ -50,13 +41,7 @@ class MLP(Network):
     def __call__(
         self, params: Params, inputs_SB: Tensor, buffers: Buffers = NO_BUFFERS, training: bool = False
     ) -> Activations:
-        x, hidden = inputs_SB.flatten(2), []
-        for index, layer in enumerate(self.hidden_layers):
-            x = linear(params, layer, x)
-            norm = self.norm_of(index)
-            x = self.activation(normalised(params, norm, x) if norm else x)
-            hidden.append(Hidden(x))
-        return Activations(linear(params, self.layers[-1], x), hidden)
+        return self.linear_layers(params, 0, inputs_SB.flatten(2))
 
 
 def build(spec: Spec, input_shape: tuple[int, ...], num_outputs: int) -> MLP:

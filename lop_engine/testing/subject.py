@@ -10,7 +10,7 @@ from typing import Any
 
 from lop_engine.errors import ConfigError, RuleError
 from lop_engine.experiment.code import import_file, load, own_descriptions
-from lop_engine.experiment.components import Component, Method, Metric, Network, Problem
+from lop_engine.experiment.components import OF_NETWORKS, Component, Method, Metric, Network, Problem
 from lop_engine.experiment.registry import METHODS, NETWORKS, known_kind
 from lop_engine.experiment.spec import Spec, validate
 
@@ -150,4 +150,4 @@ def _metrics(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _fits(method: Method, network: str) -> bool:
     """Whether a method can train a network."""
-    return method.network in ("", network) and method.needs & {"hidden units"} <= NETWORKS[network].provides
+    return method.network in ("", network) and method.needs & OF_NETWORKS <= NETWORKS[network].provides

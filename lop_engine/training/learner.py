@@ -77,7 +77,7 @@ class Learner:
         with torch.no_grad():
             self.method.start_step(self.params)
         with training_precision(self.precision, inputs.device.type):
-            activations = self.net(self.params, inputs, self.buffers, training=True)
+            activations = self.method.compute(self.params, inputs, self.buffers, training=True)
             outputs_SBO = activations.outputs_SBO.to(self.dtype)
             hidden = [layer.to(self.dtype, self.method.looks_before_pooling) for layer in activations.hidden]
             del activations  # frees the maps before pooling
@@ -122,7 +122,7 @@ class Learner:
 
     def forward(self, params: Params, inputs: Tensor) -> Activations:
         """Compute what the network of weights `params` makes of inputs (S, B, ...), as it is evaluated."""
-        return self.net(params, inputs, self.buffers)
+        return self.method.compute(params, inputs, self.buffers, training=False)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that outlives a step, by name, each with a leading seed axis: views, not copies."""
@@ -171,11 +171,11 @@ class Learner:
     def _forward_in_training(self, inputs: Tensor) -> Activations:
         """The network as it is while it trains, with its present weights; buffers stay as they are."""
         buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
-        return self.net(self.params, inputs, buffers, training=True)
+        return self.method.compute(self.params, inputs, buffers, training=True)
 
     @torch.enable_grad()
     def _loss_gradient(self, inputs: Tensor, targets: Tensor) -> Grads:
-        outputs_SBO = self.net(self.params, inputs, self.buffers).outputs_SBO
+        outputs_SBO = self.forward(self.params, inputs).outputs_SBO
         return _gradient(self.problem.loss(outputs_SBO, targets), self.params)
 
 

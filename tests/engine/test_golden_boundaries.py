@@ -41,6 +41,8 @@ def with_boundary(learner: Learner) -> dict[str, np.ndarray]:
             {"snp_task_shrink": 0.8, "snp_task_weights": "initial", "snp_task_optimizer_state": "keep"},
             1e-4,
         ),
+        ("dash_sgd", "dash", {"dash_alpha": 0.3, "dash_lambda": 0.3}, 1e-3),  # cosines of nearly zero gradients
+        ("fire_sgd", "fire", {"fire_iterations": 10}, 1e-4),
     ],
 )
 def test_a_method_does_at_a_boundary_what_its_public_implementation_does(name, agent, settings, weights):

@@ -33,3 +33,30 @@ def test_shrink_and_perturb_in_every_step_follows_kumar_s():
 
     method.draw = draw
     assert_trains_as("snp_kumar_sgd", learner)
+
+
+@pytest.mark.parametrize(
+    ("name", "agent", "settings", "losses"),
+    [
+        ("parseval_sgd", "parseval", {"parseval_strength": 1e-3}, 2e-6),
+        ("spectral_formula_sgd", "spectral", {"spectral_strength": 0.01, "spectral_biases": False}, 2e-6),
+        ("spectral_formula_bias_sgd", "spectral", {"spectral_strength": 0.01}, 2e-6),
+    ],
+)
+def test_a_penalty_follows_its_public_implementation(name, agent, settings, losses):
+    learner, stored = golden_learner(make_spec(agent, **SGD | settings)), load(f"methods/{name}")
+    step, totals = learner.step, []
+
+    def noting(inputs, targets):
+        penalty_S = learner.method.penalty(learner.params)
+        result = step(inputs, targets)
+        totals.append(float((result.loss_S + penalty_S)[0].detach()))
+        return result
+
+    learner.step = noting
+    assert_trains_as(name, learner, losses=losses)
+    np.testing.assert_allclose(totals, stored["total_losses"], rtol=1e-5, atol=2e-6)
+    if "sigma_max" in stored:
+        weights = [learner.params[f"{layer.name}.weight"][0].detach().flatten(1) for layer in learner.net.layers]
+        largest = [float(torch.linalg.matrix_norm(weight.double(), 2)) for weight in weights]
+        np.testing.assert_allclose(largest, stored["sigma_max"], rtol=1e-4)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.components import Network
+from lop_engine.experiment.components import OF_NETWORKS, Network
 from lop_engine.experiment.registry import METHODS, NETWORKS
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Task
@@ -110,7 +110,7 @@ def test_the_options_are_those_of_the_issue():
 
 def fits(method: str, network: str) -> bool:
     """Whether a method can train a network."""
-    only, needs = METHODS[method].network, METHODS[method].needs & {"hidden units"}
+    only, needs = METHODS[method].network, METHODS[method].needs & OF_NETWORKS
     return only in ("", network) and needs <= NETWORKS[network].provides
 
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from lop_engine.errors import ConfigError
+from lop_engine.methods.fire import orthogonal
 from lop_engine.training.learner import Learner
-from tests.engine.plain import Plain, assert_same
+from tests.engine.plain import Plain, assert_same, forward
 from tests.engine.test_methods import CPU, make_spec, task_of
 
 ADAM = {"opt": "adam", "step_size": 1e-3, "epsilon": 1e-4}
@@ -49,6 +51,71 @@ class ShrinkAndPerturb(AtBoundary):
 )
 def test_shrink_and_perturb(own, more):
     assert_same(ShrinkAndPerturb, {"agent": "snp_task"} | own | more)
+
+
+class Dash(AtBoundary):
+    def change(self, index, images, labels):
+        spec, mean = self.spec, {name: torch.zeros_like(weight) for name, weight in self.params.items()}
+        with torch.enable_grad():
+            size = spec.mini_batch_size
+            for x, y in zip(images.split(size), labels.split(size), strict=True):
+                for name, grad in self.gradient(x, y).items():
+                    mean[name] = (1 - spec.dash_alpha) * mean[name] - spec.dash_alpha * grad
+        for name, weight in self.params.items():
+            rows = weight.flatten(0, 1).flatten(1) if weight.dim() == 4 else weight
+            towards = mean[name].view(rows.shape)
+            for row, toward in zip(rows, towards, strict=True) if rows.dim() == 2 else [(rows, towards)]:
+                lengths = max(1e-8, float(row.norm())) * max(1e-8, float(toward.norm()))
+                row.mul_(max(spec.dash_lambda, float(row @ toward) / lengths))
+        if spec.dash_optimizer_state == "reset":
+            self.new_optimizer()
+
+
+@pytest.mark.parametrize("more", [{}, {"new_heads": False}, {"new_heads": False} | ADAM])
+def test_dash(own, more):
+    assert_same(Dash, {"agent": "dash"} | own | more)
+
+
+class Fire(AtBoundary):
+    def change(self, index, images, labels):
+        for name, weight in self.params.items():
+            if not name.endswith("weight"):
+                continue
+            if weight.dim() == 2:
+                weight.copy_(self.orthogonal(weight))
+                continue
+            for row in range(weight.shape[2]):
+                for column in range(weight.shape[3]):
+                    scaled = self.orthogonal(weight[:, :, row, column]) / (weight.shape[2] * weight.shape[3])
+                    weight[:, :, row, column] = scaled
+        if self.spec.fire_optimizer_state == "reset":
+            self.new_optimizer()
+
+    def orthogonal(self, matrix):
+        if not matrix.any():
+            return matrix
+        x = matrix / matrix.norm()
+        for _ in range(self.spec.fire_iterations):
+            x = 1.5 * x - 0.5 * x @ x.T @ x
+        return (matrix.shape[0] / matrix.shape[1]) ** 0.5 * x
+
+
+@pytest.mark.parametrize("more", [{}, {"new_heads": False}, ADAM])
+@pytest.mark.parametrize("own", [{"fire_iterations": 3}, {"fire_iterations": 25, "fire_optimizer_state": "keep"}])
+def test_fire(own, more):
+    assert_same(Fire, {"agent": "fire"} | own | more)
+
+
+def test_enough_iterations_of_fire_make_rows_or_columns_orthogonal():
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((2, 6, 9), (2, 9, 6), (2, 1, 5)):
+        matrix = torch.randn(*shape, generator=generator, dtype=torch.float64)
+        found = orthogonal(matrix, 30)
+        small = found @ found.mT if shape[1] <= shape[2] else found.mT @ found
+        torch.testing.assert_close(small, torch.eye(small.shape[1], dtype=torch.float64).expand_as(small))
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        torch.testing.assert_close(found, u @ v)  # the nearest one
+    assert not orthogonal(torch.zeros(1, 3, 4), 5).any()
 
 
 class HeadReset(AtBoundary):
@@ -123,3 +190,68 @@ def test_a_network_that_starts_over_for_each_task_learns_it_as_a_run_of_that_tas
                 learner.step(task.train_inputs.double(), task.train_targets)
     for name, weight in single.params.items():
         assert torch.equal(weight, long.params[name])
+
+
+class PlasticityInjection(Plain):
+    def __init__(self, learner, run):
+        super().__init__(learner, run)
+        first = max(3, len(self.layers) - self.spec.injection_layers)
+        self.names = [f"{layer}.{kind}" for layer in self.layers[first:] for kind in ("weight", "bias")]
+        self.frozen = self.start = None
+
+    def start_task(self, index, images, labels):
+        if index == self.spec.injection_after:
+            fresh = self.learner.method.fresh(index)
+            self.frozen = {name: self.params[name].detach().clone() for name in self.names}
+            self.start = {name: self.row(fresh[name]) for name in self.names}
+            for name in self.names:
+                self.params[name].copy_(self.start[name])
+                for kept in self.optimizer.state[self.params[name]].values():
+                    kept.zero_()
+        if self.spec.new_heads and self.frozen:
+            for weights in (self.frozen, self.start) + ((self.params,) if index == self.spec.injection_after else ()):
+                weights["fc3.weight"].zero_()
+                weights["fc3.bias"].zero_()
+
+    def outputs(self, images):
+        outputs = forward(self.params, images)
+        if self.frozen is None:
+            return outputs
+        return outputs + forward(self.params | self.frozen, images) - forward(self.params | self.start, images)
+
+
+@pytest.mark.parametrize("more", [{}, {"new_heads": False}, {"new_heads": False} | ADAM])
+@pytest.mark.parametrize("own", [{}, {"injection_layers": 5, "injection_after": 2}])
+def test_plasticity_injection(own, more):
+    assert_same(PlasticityInjection, {"agent": "plasticity_injection"} | own | more)
+
+
+@pytest.mark.parametrize("network", ["conv_net", "mlp"])
+def test_an_injection_does_not_change_the_outputs_and_lets_other_weights_learn(network):
+    settings = {"agent": "plasticity_injection", "new_heads": False, "precision": "fp64", "network": network}
+    learner = Learner(make_spec(settings, injection_layers=3), [3, 8], CPU)
+    task = task_of([3, 8], 0, 12)
+    images, labels = task.train_inputs.double(), task.train_targets
+    learner.start_task(0, task)
+    learner.start_epoch(0, 0)
+    for _ in range(5):
+        learner.step(images, labels)
+    before, weights = learner.forward(learner.evaluated(), images).outputs_SBO, dict(learner.evaluated())
+    weights = {name: weight.clone() for name, weight in weights.items()}
+    learner.start_task(1, task)
+    after = learner.forward(learner.evaluated(), images).outputs_SBO
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
+    layers = [layer.name for layer in learner.net.layers]
+    changed = {
+        name.partition(".")[0] for name, weight in learner.params.items() if not torch.equal(weight, weights[name])
+    }
+    assert changed == set(layers[-3:])
+    kept = {name: weight.clone() for name, weight in learner.method.state().items()}
+    learner.step(images, labels)
+    assert not torch.equal(learner.forward(learner.evaluated(), images).outputs_SBO, after)
+    assert all(torch.equal(weight, kept[name]) for name, weight in learner.method.state().items())
+
+
+def test_a_network_without_linear_layers_at_the_end_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"needs .*linear layers at the end.* network linear has none"):
+        make_spec({"agent": "plasticity_injection"}, network="linear")

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from lop_engine.device import training_precision
+from lop_engine.methods.spectral import square_of_largest
 from lop_engine.training.learner import Learner
 from tests.engine.plain import Plain, assert_same
 from tests.engine.test_methods import CPU, make_spec
@@ -80,3 +82,88 @@ def test_the_fresh_network_of_a_step_has_the_initial_distribution():
         assert (one["layer_norm1.weight"] == 1).all()
         assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(first["fc1.weight"], second["fc1.weight"])
+
+
+class Parseval(Plain):
+    def penalty(self):
+        total = 0
+        for layer in self.layers if self.spec.parseval_head else self.layers[:-1]:
+            weight = self.params[f"{layer}.weight"].flatten(1)
+            total = total + ((weight @ weight.T - self.spec.parseval_scale * torch.eye(len(weight))) ** 2).sum()
+        return self.spec.parseval_strength * total
+
+
+@pytest.mark.parametrize("more", [{}, ADAM, {"new_heads": False}])
+@pytest.mark.parametrize(
+    "own", [{"parseval_strength": 0.02, "parseval_scale": 0.5}, {"parseval_strength": 0.3, "parseval_head": False}]
+)
+def test_parseval(own, more):
+    assert_same(Parseval, {"agent": "parseval"} | own | more)
+
+
+class Spectral(Plain):
+    """With singular value decompositions."""
+
+    def penalty(self):
+        total, power = 0, self.spec.spectral_power
+        for layer in self.layers if self.spec.spectral_head else self.layers[:-1]:
+            weight, bias = (self.params[f"{layer}.{kind}"] for kind in ("weight", "bias"))
+            if weight.any():
+                total = total + (torch.linalg.svdvals(weight.flatten(1))[0] ** power - 1) ** 2
+            if self.spec.spectral_biases and bias.any():
+                total = total + torch.linalg.vector_norm(bias) ** (2 * power)
+        return self.spec.spectral_strength * total
+
+
+@pytest.mark.parametrize("more", [{}, ADAM, {"new_heads": False}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"spectral_strength": 0.1, "spectral_power": 1},
+        {"spectral_strength": 0.05, "spectral_power": 3, "spectral_biases": False},
+        {"spectral_strength": 0.5, "spectral_head": False},
+    ],
+)
+def test_spectral(own, more):
+    assert_same(Spectral, {"agent": "spectral"} | own | more, tolerance=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (1, 7), (128, 576)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_largest_singular_value_and_its_gradient_are_those_of_a_decomposition(shape, dtype):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(3, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    other = weight.detach().double().requires_grad_()
+    found, expected = square_of_largest(weight), torch.linalg.matrix_norm(other, 2) ** 2
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=0)
+    [gradient] = torch.autograd.grad(found.sum(), weight)
+    [of_other] = torch.autograd.grad(expected.sum(), other)
+    size = float(of_other.abs().max())
+    torch.testing.assert_close(gradient.double(), of_other, rtol=0, atol=max(20 * tolerance, 1e-6) * size)
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_weight_of_zeros_or_of_equal_singular_values_has_a_finite_gradient(power):
+    spec = make_spec({"agent": "spectral", "spectral_power": power}, network="mlp", num_features=4)
+    learner = Learner(spec, [3, 8], CPU)
+    with torch.no_grad():
+        learner.params["fc3.weight"].zero_()
+        learner.params["fc2.weight"].copy_(torch.eye(4) * 3)
+    penalty_S = learner.method.penalty(learner.params)
+    grads = torch.autograd.grad(penalty_S.sum(), list(learner.params.values()))
+    assert penalty_S.isfinite().all()
+    assert all(grad.isfinite().all() for grad in grads)
+    assert not grads[list(learner.params).index("fc3.weight")].any()
+    # Weights of equal singular values shrink as a whole.
+    of_equal = grads[list(learner.params).index("fc2.weight")][0]
+    torch.testing.assert_close(of_equal, torch.eye(4) * of_equal[0, 0])
+    assert float(of_equal[0, 0]) > 0
+
+
+@pytest.mark.parametrize("agent", ["parseval", "spectral"])
+def test_a_penalty_is_not_rounded_in_a_rounded_step(agent):
+    learner = Learner(make_spec({"agent": agent}), [3, 8], CPU)
+    expected = learner.method.penalty(learner.params)
+    with training_precision("bf16", "cpu"):
+        torch.testing.assert_close(learner.method.penalty(learner.params), expected, rtol=1e-6, atol=0)
