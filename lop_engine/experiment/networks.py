@@ -8,14 +8,22 @@ from pydantic import Field
 from lop_engine.experiment.components import OF_NETWORKS, Network, Size
 from lop_engine.experiment.fields import Fields, Flag, Int
 
-Activation = Literal["relu", "crelu", "leaky_relu", "elu", "swish", "tanh", "sigmoid"]
+Activation = Literal["relu", "crelu", "leaky_relu", "prelu", "elu", "swish", "tanh", "sigmoid", "fourier"]
+WITH_TWO_OUTPUTS = ("crelu", "fourier")
+"""Activations of which each unit has two outputs."""
 
 
 class HiddenUnits(Fields):
     """Options of every network with hidden units."""
 
     activation: Activation = Field(
-        "relu", description="Of the hidden units; crelu passes on both relu(x) and relu(-x) of each unit."
+        "relu",
+        description="Of the hidden units. crelu passes on both relu(x) and relu(-x) of each unit, fourier sin(x) and "
+        "cos(x); prelu learns its slope for negative inputs, one for each layer.",
+    )
+    narrow: Flag = Field(
+        False,
+        description="With crelu and fourier, have fewer units, so that there are about as many weights as with relu.",
     )
     layer_norm: Flag = Field(False, description="Normalise each hidden layer, with a learned scale and shift.")
 
@@ -31,26 +39,61 @@ class MLP(HiddenUnits):
 
 def _copies(own: HiddenUnits) -> int:
     """Outputs of a unit."""
-    return 2 if own.activation == "crelu" else 1
+    return 2 if own.activation in WITH_TWO_OUTPUTS else 1
+
+
+def units_of_conv_net(own: ConvNet, input_shape: tuple[int, ...], num_outputs: int) -> tuple[int, ...]:
+    """Units of each hidden layer."""
+    units = _units(own.width)
+    if not own.narrow or _copies(own) == 1:
+        return units
+    most = _weights_of_conv_net(units, 1, input_shape, num_outputs)
+    narrower = (_units(own.width * step / 1000) for step in range(1000, 0, -1))
+    fit = (one for one in narrower if _weights_of_conv_net(one, _copies(own), input_shape, num_outputs) <= most)
+    return next(fit, _units(0))
+
+
+def _units(width: float) -> tuple[int, ...]:
+    return tuple(max(1, round(units * width)) for units in (32, 64, 128, 128, 128))
+
+
+def _weights_of_conv_net(units: tuple[int, ...], copies: int, input_shape: tuple[int, ...], num_outputs: int) -> int:
+    """Weights and biases of its layers."""
+    channels, *sides = input_shape
+    positions = prod(((((side - 4) // 2 - 2) // 2) - 2) // 2 for side in sides)
+    inputs = [channels, *(copies * one for one in units)]
+    entries = (25, 9, 9, positions, 1, 1)  # of a weight, for each input and output
+    layers = zip(inputs, entries, (*units, num_outputs), strict=True)
+    return sum((fan_in * entry + 1) * fan_out for fan_in, entry, fan_out in layers)
 
 
 def _size_of_conv_net(own: ConvNet, input_shape: tuple[int, ...], num_outputs: int) -> Size:
-    """Apart from the rounding of its widths; 350 kB of an example at 32 x 32 pixels and width 1."""
-    channels, *sides = input_shape
-    copies, width = _copies(own), own.width
-    positions = prod(((((side - 4) // 2 - 2) // 2) - 2) // 2 for side in sides)
-    between_hidden = copies * (18_432 + 73_728 + 16_384 * positions + 16_384)
-    others = 800 * channels + 480 + copies * 128 * num_outputs
-    parameters = int(between_hidden * width**2 + others * width) + num_outputs
-    return Size(parameters, int(copies * width * 350_000 * prod(sides) / 1024))
+    """350 kB of an example at 32 x 32 pixels and width 1."""
+    units, copies = units_of_conv_net(own, input_shape, num_outputs), _copies(own)
+    parameters = _weights_of_conv_net(units, copies, input_shape, num_outputs)
+    return Size(parameters, int(copies * own.width * 350_000 * prod(input_shape[1:]) / 1024))
+
+
+def units_of_mlp(own: MLP, input_shape: tuple[int, ...], num_outputs: int) -> int:
+    """Units of a hidden layer."""
+    units = own.num_features
+    if not own.narrow or _copies(own) == 1:
+        return units
+    most = _weights_of_mlp(own, units, 1, input_shape, num_outputs)
+    fewer = range(units, 0, -1)
+    return next((n for n in fewer if _weights_of_mlp(own, n, _copies(own), input_shape, num_outputs) <= most), 1)
+
+
+def _weights_of_mlp(own: MLP, units: int, copies: int, input_shape: tuple[int, ...], num_outputs: int) -> int:
+    inputs = [prod(input_shape), *[copies * units] * own.num_hidden_layers]
+    outputs = [*[units] * own.num_hidden_layers, num_outputs]
+    return sum((1 + fan_in) * fan_out for fan_in, fan_out in zip(inputs, outputs, strict=True))
 
 
 def _size_of_mlp(own: MLP, input_shape: tuple[int, ...], num_outputs: int) -> Size:
-    outputs = _copies(own) * own.num_features
-    inputs = [prod(input_shape), *[outputs] * own.num_hidden_layers]
-    units = [*[own.num_features] * own.num_hidden_layers, num_outputs]
-    parameters = sum((1 + fan_in) * fan_out for fan_in, fan_out in zip(inputs, units, strict=True))
-    return Size(parameters, 32 * sum(inputs))
+    units, copies = units_of_mlp(own, input_shape, num_outputs), _copies(own)
+    parameters = _weights_of_mlp(own, units, copies, input_shape, num_outputs)
+    return Size(parameters, 32 * (prod(input_shape) + copies * units * own.num_hidden_layers))
 
 
 CONV_NET = Network(

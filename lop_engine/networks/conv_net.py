@@ -29,7 +29,7 @@ class ConvNet(FeedForward):
         self.activation = ACTIVATIONS[own.activation]
         self.is_non_negative = self.activation.is_non_negative
         copies = self.activation.copies
-        c1, c2, c3, f1, f2 = (max(1, round(units * own.width)) for units in (32, 64, 128, 128, 128))
+        c1, c2, c3, f1, f2 = described.units_of_conv_net(own, input_shape, num_outputs)
         sides = _sides(input_shape[1:])
         (height, width), positions = sides[-1], (sides[-1][0] // 2) * (sides[-1][1] // 2)
         if min(height, width) < 2:
@@ -53,7 +53,8 @@ class ConvNet(FeedForward):
         num_seeds, batch = inputs_SB.shape[:2]
         weights = [(params[f"{layer.name}.weight"], params[f"{layer.name}.bias"]) for layer in self.layers[:3]]
         norms = [Norm(params[f"{name}.weight"], params[f"{name}.bias"]) for name in list(self.norms)[:3]]
-        hidden = hidden_maps(inputs_SB, weights, activation=self.activation, norms=norms)
+        slopes = [params[name] for name in list(self.slopes)[:3]]
+        hidden = hidden_maps(inputs_SB, weights, activation=self.activation, norms=norms, slopes=slopes)
         last = self.linear_layers(params, self.first_linear, hidden[-1].activation.reshape(num_seeds, batch, -1))
         return Activations(last.outputs_SBO, hidden + last.hidden)
 

@@ -54,6 +54,7 @@ def hidden_maps(
     way: Way | None = None,
     activation: Activation = ACTIVATIONS["relu"],
     norms: Sequence[Norm] = (),
+    slopes: Sequence[Tensor] = (),
 ) -> list[Hidden]:
     """Activations of each convolutional layer, with 2x2 max-pooling, (S, B, F, H, W).
 
@@ -64,6 +65,7 @@ def hidden_maps(
         layers: of each layer the weights (S, O, I, K, K) and the biases (S, O).
         way: by default that of the images' device.
         norms: of each layer, if they are normalised before the activation.
+        slopes: of each layer, (S, 1), if the activation has slopes that are learned.
     """
     way = way or way_of(images_SBCHW.device)
     num_seeds, hidden = images_SBCHW.shape[0], []
@@ -81,8 +83,9 @@ def hidden_maps(
         if norms:
             x = _normalised(x, norms[index], num_seeds)
         late_bias = bias.to(x.dtype).view(1, -1, 1, 1) if bias_after_pooling else None
-        before = _before_pooling(x, late_bias, num_seeds, activation)
-        x = _pooled(x, late_bias, num_seeds, activation)
+        of_layer = activation.with_slope(slopes[index]) if slopes else activation
+        before = _before_pooling(x, late_bias, num_seeds, of_layer)
+        x = _pooled(x, late_bias, num_seeds, of_layer)
         hidden.append(Hidden(_by_seed(x, num_seeds), before))
     return hidden
 
@@ -90,7 +93,9 @@ def hidden_maps(
 def _pooled(x: Tensor, late_bias: Tensor | None, num_seeds: int, activation: Activation) -> Tensor:
     """Activations of the maps (B, S*F, H, W) after pooling."""
     if activation.copies > 1:
-        x = activation.signs(x.unflatten(1, (num_seeds, -1)), 2).flatten(1, 2)
+        x = activation.arguments(x.unflatten(1, (num_seeds, -1)), 2).flatten(1, 2)
+    if activation.slope is not None:
+        return F.max_pool2d(activation.function(_by_seed(x, num_seeds)).transpose(0, 1).flatten(1, 2), 2)
     if not activation.is_monotonic:
         return F.max_pool2d(activation.function(x), 2)
     x = F.max_pool2d(x, 2)

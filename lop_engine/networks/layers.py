@@ -38,7 +38,7 @@ class Layer:
     kernel: int = 0
     positions: int = 1
     copies: int = 1
-    """Outputs of each unit of the layer below: 2 with CReLU. They are blocks: unit f has outputs f, F + f, ..."""
+    """Outputs of each unit of the layer below: 2 with crelu and fourier. They are blocks: f and F + f are unit f's."""
 
     @property
     def fan_in(self) -> int:
@@ -51,7 +51,7 @@ class Layer:
 
 
 class Hidden:
-    """The activations of a hidden layer: (S, B, F) or (S, B, F, H, W); with CReLU, 2 F.
+    """The activations of a hidden layer: (S, B, F) or (S, B, F, H, W); with crelu and fourier, 2 F.
 
     Args:
         activation: after pooling.

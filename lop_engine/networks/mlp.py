@@ -24,7 +24,7 @@ class MLP(FeedForward):
     def __init__(self, own: described.MLP, input_shape: tuple[int, ...], num_outputs: int) -> None:
         self.activation = ACTIVATIONS[own.activation]
         self.is_non_negative = self.activation.is_non_negative
-        copies, units = self.activation.copies, own.num_features
+        copies, units = self.activation.copies, described.units_of_mlp(own, input_shape, num_outputs)
         sizes = [units] * own.num_hidden_layers + [num_outputs]
         self.layers = tuple(
             Layer(f"fc{i}", copies * units if i > 1 else prod(input_shape), size, copies=copies if i > 1 else 1)

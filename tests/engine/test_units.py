@@ -21,7 +21,9 @@ from tests.engine.test_methods import make_spec
 CPU = torch.device("cpu")
 CASES = [
     {"network": network, "activation": activation, "layer_norm": norm}
-    for network, activation, norm in itertools.product(("conv_net", "mlp"), ("relu", "crelu", "tanh"), (False, True))
+    for network, activation, norm in itertools.product(
+        ("conv_net", "mlp"), ("relu", "crelu", "tanh", "prelu", "fourier"), (False, True)
+    )
 ]
 
 
@@ -147,7 +149,11 @@ def test_the_optimiser_forgets_the_weights_of_a_unit(learner, bias, counts):
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_metrics_count_units_and_not_their_outputs(case):
-    """A unit of crelu passes on relu(x) and relu(-x): together |x|, so that it is dormant only if x is near 0."""
+    """A unit of crelu passes on relu(x) and relu(-x): together |x|, so that it is dormant only if x is near 0.
+
+    One of fourier passes on sin(x) and cos(x), of which one is always far from 0: it is never dormant. Ranks are those
+    of all outputs.
+    """
     learner = Learner(spec_of(case), [0, 3], CPU)
     generator = torch.Generator().manual_seed(0)
     params = {name: torch.randn(w.shape, generator=generator) * 0.2 for name, w in learner.params.items()}
@@ -172,12 +178,16 @@ def test_metrics_count_units_and_not_their_outputs(case):
         num_curvature_images=0,
         generators=[],
     )
-    copies = 2 if case["activation"] == "crelu" else 1
+    copies = 2 if case["activation"] in ("crelu", "fourier") else 1
+    assert given.features.shape[2] == copies * layer.outputs
     assert [h.shape[2] for h in hidden] == [copies * one.outputs for one in learner.net.hidden_layers]
     assert [h.shape[2] for h in given.hidden] == [one.outputs for one in learner.net.hidden_layers]
     of_units = [h.abs().unflatten(2, (copies, -1)).sum(2) for h in hidden]
     means = torch.cat([h.mean((1, *range(3, h.dim()))) for h in of_units], 1)
     torch.testing.assert_close(compute(METRICS["dormant_proportion"], given), (means < 0.01).float().mean(1))
     torch.testing.assert_close(compute(METRICS["dead_proportion"], given), (means == 0).float().mean(1))
-    if copies == 2:
+    if case["activation"] == "fourier":
+        assert compute(METRICS["tau_dormant_proportion"], given).tolist() == [0, 0]
+        assert compute(METRICS["dead_proportion"], given).tolist() == [0, 0]
+    if case["activation"] == "crelu":
         assert compute(METRICS["dead_proportion"], given).tolist() == pytest.approx([1 / means.shape[1], 0])
