@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from lop_engine.experiment.code import import_file
 from lop_engine.experiment.components import Component
 from lop_engine.experiment.components import Metric as DescribedMetric
 from lop_engine.experiment.components import Problem as DescribedProblem
+from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
+from lop_engine.experiment.methods_in_steps import METHODS_IN_STEPS
+from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.methods.method import Method
 from lop_engine.metrics import MetricInputs
@@ -68,6 +72,23 @@ def test_the_paper_s_files_are_the_paper_s_protocol(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "cfg").rglob("*.json")), ids=str)
 def test_every_example_file_loads_and_is_what_its_name_says(path):
     assert load_runs(path)[0].spec.method == path.stem
+
+
+@pytest.mark.parametrize("method", [*METHODS_IN_STEPS, *METHODS_AT_BOUNDARIES], ids=lambda one: one.name)
+def test_a_method_comes_with_files_of_both_protocols_that_say_where_its_values_are_from(method):
+    """The same protocols as backprop's files; only the method's own keys, or the number of tasks, differ."""
+    for folder, other in (("methods", "cbp"), ("demo/methods", "demo/cbp")):
+        content = json.loads((ROOT / "cfg" / folder / f"{method.name}.json").read_text())
+        assert content["agent"] == method.name
+        assert len(content["_comment_values"]) > 40
+        protocol = json.loads((ROOT / "cfg" / f"{other}.json").read_text())
+        of_method = {"agent", *method.fields.model_fields}
+        of_cbp = {"agent", *METHODS["cbp"].fields.model_fields}
+        ours = {key: value for key, value in content.items() if key[0] != "_" and key not in of_method}
+        theirs = {key: value for key, value in protocol.items() if key[0] != "_" and key not in of_cbp}
+        if method.name == "full_reset":
+            theirs["num_tasks"] = ours["num_tasks"]
+        assert ours == theirs
 
 
 @pytest.mark.parametrize("name", COMMANDS)
