@@ -39,8 +39,8 @@ weights are that row; its outgoing weights are the columns of the layer above th
 ReDo, SNR and ReGraMa choose among units, and dormancy counts them.
 
 - With `crelu` and `fourier` a unit has two outputs. They start over together, and what is measured of the unit is the
-  sum of both magnitudes: with `crelu` that is |x|, so that a unit is dormant only if its input is near 0; with `fourier`
-  |sin x| + |cos x| is at least 1, so that no unit is ever dormant. Ranks are those of all outputs, twice as many.
+  sum of both magnitudes. With `crelu` that is |x|, so that a unit is dormant only if its input is near 0. With
+  `fourier` |sin x| + |cos x| is at least 1, so that no unit is ever dormant. Ranks are those of all outputs.
 - With `layer_norm` a unit that starts over gets scale 1 and shift 0. The slopes of `prelu` belong to layers and stay.
 - With `tanh`, `leaky_relu` and others that can be negative, magnitudes are measured: |h| in place of h.
 """
@@ -51,14 +51,14 @@ PORTS = """\
 Some public implementations do not do what their papers say. The commits are those that were read and run.
 
 - **Hare & Tortoise** (dojeon-ai/Hare-Tortoise 4ec5ebb): the training loop never sets gradients to zero, so that each
-  update uses the sum of all gradients so far, clipped to norm 0.5. After a return both networks share memory, so that the
-  next update moves the slow network by a full step of the fast one. `hare_tortoise` computes the paper's algorithm.
-- **DASH** in FIRE's repository (isaac7778/FIRE c37a0ac): it shrinks a copy of a convolution's weight if that is laid out
-  channels-last, and so leaves it as it is. With the usual layout its weights equal those of the authors' code.
+  update uses the sum of all gradients so far, clipped to norm 0.5. After a return both networks share memory, so that
+  the next update moves the slow network by a full step of the fast one. `hare_tortoise` is the paper's algorithm.
+- **DASH** in FIRE's repository (isaac7778/FIRE c37a0ac): if the weight of a convolution is laid out channels-last, it
+  shrinks a copy, and the weight stays as it is. With the usual layout the weights equal those of the authors' code.
 - **Shrink and perturb** is three methods by one name: noise and weight decay in every step (`snp`, Dohare et al.), a
-  fresh network in every step (`snp_kumar`), and a change at task boundaries (`snp_task`), for which Ash & Adams draw new
-  weights and FIRE keeps the initial ones.
-- **Spectral regularisation** has no public implementation that was found. The formula is the paper's.
+  fresh network in every step (`snp_kumar`), and a change at task boundaries (`snp_task`), for which Ash & Adams draw
+  new weights and FIRE keeps the initial ones.
+- **Spectral regularisation**: no public implementation was found. The formula is the paper's.
 - DASH, FIRE and shrink and perturb were published without new heads. With `new_heads`, new outputs stay zero here.
 """
 

@@ -319,7 +319,9 @@ def test_two_spellings_of_one_method_are_not_trained_twice(load, mistake):
 def test_values_that_name_no_component_are_refused(mistake):
     assert mistake(SMALL | {"agent": []}) == ('x.json: key "agent" sweeps over an empty list; give at least one value')
     assert mistake(SMALL | {"network": None}) == 'x.json: key "network": null: should be one of conv_net, mlp, linear'
-    assert mistake(SMALL | {"agent": [["bp"]]}).startswith('x.json: key "agent": ["bp"]: should be one of bp, ')
+    assert mistake(SMALL | {"agent": [["bp"]]}) == (
+        'x.json: key "agent": ["bp"]: should be a name that lop methods lists'
+    )
     assert mistake(SMALL, network="conv_ned") == (
         '--set: key "network": "conv_ned": should be one of conv_net, mlp, linear; did you mean "conv_net"?'
     )

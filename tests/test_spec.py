@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.registry import METHODS, REGISTRIES
+from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Experiment, Spec, validate
 from lop_engine.experiment.sweep import expand_sweep, read_config
@@ -192,7 +192,7 @@ def test_a_mistake_in_an_override_does_not_blame_the_file(load):
         ({"num_tasks": 1e300}, 'key "num_tasks": 1e+300: should be at most 1000000000'),
         ({"momentum": 1}, 'key "momentum": 1: should be less than 1'),
         ({"agent": "cbp", "replacement_rate": 1.5}, 'key "replacement_rate": 1.5: should be at most 1'),
-        ({"agent": "bpp"}, f'key "agent": "bpp": should be one of {", ".join(METHODS)}; did you mean "bp"?'),
+        ({"agent": "bpp"}, 'key "agent": "bpp": should be a name that lop methods lists; did you mean "bp"?'),
         ({"opt": "ADAM"}, 'key "opt": "ADAM": should be one of sgd, adam, adamW; did you mean "adam"?'),
         ({"opt": 3}, 'key "opt": 3: should be one of sgd, adam, adamW'),
         ({"agent": "cbp", "net_type": 3}, 'key "net_type": 3: should be one of 1, 2'),

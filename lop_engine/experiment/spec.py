@@ -79,6 +79,10 @@ BOOKKEEPING_KEYS = frozenset(
 EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every"})
 
 
+MOST_NAMES = 12
+"""That an error message lists."""
+
+
 class InvalidSpecError(ConfigError):
     """What is wrong with the values of an experiment, and the key that it is about."""
 
@@ -170,7 +174,8 @@ def _choice(registry: Registry[C], name: Any, key: str) -> C:
     if found is None:
         names = registry.names
         hint = did_you_mean(name.lower(), names) if isinstance(name, str) else ""
-        raise InvalidSpecError(f'key "{key}": {shown(name)}: should be one of {", ".join(names)}{hint}', key)
+        listed = f"one of {', '.join(names)}" if len(names) <= MOST_NAMES else f"a name that lop {registry.kind}s lists"
+        raise InvalidSpecError(f'key "{key}": {shown(name)}: should be {listed}{hint}', key)
     return found
 
 

@@ -72,6 +72,13 @@ class Dash(AtBoundary):
 
 
 @pytest.mark.parametrize("more", [{}, {"new_heads": False}, {"new_heads": False} | ADAM])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"dash_alpha": 0.7, "dash_lambda": 0.05},
+        {"dash_alpha": 0.1, "dash_lambda": 0.6, "dash_optimizer_state": "reset"},
+    ],
+)
 def test_dash(own, more):
     assert_same(Dash, {"agent": "dash"} | own | more)
 
