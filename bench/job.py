@@ -15,7 +15,7 @@ import numpy as np
 import lop_engine
 from bench.make_runs import append_tasks, made_up, write_run
 from bench.system_calls import Seen, traced, tracing
-from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
+from lop_engine.datasets.class_folder import ClassEntry, Manifest, combined_sha256
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.store import TableWriter
 

@@ -27,7 +27,7 @@ from lop_engine.launch import prepare_run_dirs
 from lop_engine.processes import allow_more_open_files
 from lop_engine.runs.files import RunFiles
 from lop_engine.runs.locks import hold_together
-from lop_engine.runs.store.open_files import MOST_OPEN
+from lop_engine.runs.store.writer import MOST_OPEN
 from lop_engine.worker import stack
 from lop_engine.worker.process import Worker
 

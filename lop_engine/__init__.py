@@ -30,4 +30,4 @@ def load(runs_dir: str | Path = "runs", where: str = "", epochs: bool = False) -
         UserError: no run is there, or none matches.
     """
     # By name: lower modules import this package, and shall not reach the modules above them through it.
-    return import_module("lop_engine.exchange.notebook").load(runs_dir, where, epochs)
+    return import_module("lop_engine.exchange.tables").load(runs_dir, where, epochs)

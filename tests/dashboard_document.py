@@ -8,7 +8,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 
 PAGE = Path(__file__).parents[1] / "docs/dashboard.md"

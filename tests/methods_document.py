@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from textwrap import indent
 
-from lop_engine.experiment.catalogue import Key, keys_of
+from lop_engine.experiment.catalogue import Key, bibtex, keys_of, reference
 from lop_engine.experiment.components import Component, Method
 from lop_engine.experiment.registry import METHODS, NETWORKS, OPTIMIZERS, PROBLEMS
-from lop_engine.experiment.sources import bibtex, reference
 from lop_engine.experiment.spec import Experiment
 
 INTRODUCTION = """\

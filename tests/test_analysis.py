@@ -24,8 +24,8 @@ from lop_engine.analysis import (
 )
 from lop_engine.analysis.tenths import last_tenth
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView
 
 values = st.floats(-100, 100) | st.just(math.nan)
 

@@ -9,11 +9,9 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from lop_engine.bench import costs, measure
-from lop_engine.bench.baseline import PlainCurvature, PlainStep
 from lop_engine.bench.child import Child
-from lop_engine.bench.children import Children
-from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
-from lop_engine.bench.jobs import step_gflop
+from lop_engine.bench.costs import Children, Costs, measure_costs, plan_seconds
+from lop_engine.bench.jobs import PlainCurvature, PlainStep, step_gflop
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch import Plan, Resources

@@ -8,12 +8,11 @@ import pytest
 
 from lop_engine.analysis import Group
 from lop_engine.analysis.choice import best_row, bootstrap_shares, choose, families
-from lop_engine.analysis.columns import column
-from lop_engine.analysis.power import deviations, mean_power, pairs_needed, plan
-from lop_engine.analysis.statistics import estimate
+from lop_engine.analysis.comparison import column
+from lop_engine.analysis.statistics import deviations, estimate, mean_power, pairs_needed, plan
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView
 
 METRIC = "test_accuracy"
 

@@ -15,8 +15,8 @@ from lop_engine.reproduction.claims import DEMO, PAPER, PROTOCOLS
 from lop_engine.reproduction.levels import BINS, PUBLISHED
 from lop_engine.reproduction.verdicts import judge
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView
 from tests.helpers import ROOT
 
 CFG = ROOT / "cfg"

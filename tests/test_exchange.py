@@ -20,9 +20,10 @@ from lop_engine.exchange.reference import KEYS
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs
 from lop_engine.runs.directory import RunDir, read_json, write_json
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter, read_table
+from lop_engine.runs.views import RunView
 from tests.helpers import make_metrics, make_run
 
 TASKS, EPOCHS = 12, 3
@@ -418,7 +419,7 @@ def test_an_export_that_is_interrupted_between_its_renames_puts_the_old_one_back
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lop_engine.exchange.places.os.replace", interrupted)
+    monkeypatch.setattr("lop_engine.exchange.export.os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_runs(runs[:1], "pickle", tmp_path / "out", force=True)
     assert sorted((tmp_path / "out").rglob("*")) == before

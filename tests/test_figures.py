@@ -18,10 +18,9 @@ from matplotlib.testing.compare import compare_images
 from typer.testing import CliRunner
 
 from lop_engine.analysis import Curve, group_runs
-from lop_engine.analysis.bands import BANDS, reach
-from lop_engine.analysis.epochs import epoch_curves, late_task
-from lop_engine.analysis.levels import mean_level
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.analysis.curves import BANDS, reach
+from lop_engine.analysis.windows import epoch_curves, late_task, mean_level
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.registry import METHODS

@@ -10,7 +10,8 @@ import pytest
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch import Resources, decide_resources, local, memory, plan, plan_runs
+from lop_engine.launch import Resources, decide_resources, local, plan, plan_runs
+from lop_engine.launch import stack_sizes as memory
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.launch.stack_sizes import describe as described
 from lop_engine.machine import devices, doctor

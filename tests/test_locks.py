@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lop_engine.errors import LaunchError, StoreError
-from lop_engine.launch import stop
+from lop_engine.launch import ending as stop
 from lop_engine.processes import start_of
 from lop_engine.runs import files as run_files
 from lop_engine.runs import locks

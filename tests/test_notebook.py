@@ -20,7 +20,7 @@ from tests.helpers import ROOT, make_run
 @pytest.fixture
 def runs_dir(tmp_path, monkeypatch):
     """Without pandas, wherever the tests run."""
-    monkeypatch.setattr("lop_engine.exchange.notebook.find_spec", lambda name: None)
+    monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: None)
     for seed in range(2):
         for step_size in (0.1, 0.01):
             spec = {"step_size": step_size}
@@ -74,13 +74,13 @@ def test_csv_and_parquet_have_the_same_columns_and_values(runs_dir, tmp_path):
 
 
 def test_pandas_gets_a_data_frame_if_it_is_there(runs_dir, monkeypatch):
-    monkeypatch.setattr("lop_engine.exchange.notebook.find_spec", lambda name: name)
+    monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=lambda table: ("frame", list(table))))
     assert lop_engine.load(runs_dir)[0] == "frame"
 
 
 def test_epochs_count_from_1_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("lop_engine.exchange.notebook.find_spec", lambda name: None)
+    monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: None)
     from lop_engine.runs.records import epoch_document
     from lop_engine.runs.store import TableWriter
 

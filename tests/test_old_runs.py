@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from lop_engine.analysis import group_runs
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import canonical
 from lop_engine.runs.directory import RunDir

@@ -15,10 +15,9 @@ from lop_engine.analysis import group_runs
 from lop_engine.errors import ConfigError, DataError
 from lop_engine.experiment import child, component_files, seen
 from lop_engine.experiment.components import Component
-from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.fields import Fields, fields_of, schema_of
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, REGISTRIES
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.schema import fields_of, schema_of
 from lop_engine.files import source_checksum
 from lop_engine.launch import prepare_run_dirs, resolve_runs
 from lop_engine.runs.directory import RunDir

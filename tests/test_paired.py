@@ -9,8 +9,8 @@ from scipy.stats import ttest_rel
 
 from lop_engine.analysis import Group, compare
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView
 
 
 def group(values, seeds=None, num_tasks=None, name="bp"):

@@ -8,19 +8,19 @@ import pytest
 
 from lop_engine.analysis import group_runs, protocol_differences, summarise, summarise_seed
 from lop_engine.analysis.choice import choose
-from lop_engine.analysis.problems import by_problem
+from lop_engine.analysis.groups import by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.registry import METHODS, METRICS, PROBLEMS
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import decide_resources, plan, resolve_runs
-from lop_engine.launch.memory import run_bytes_on_gpu
-from lop_engine.launch.slurm.images import has_images
+from lop_engine.launch.slurm.task import has_images
+from lop_engine.launch.stack_sizes import run_bytes_on_gpu
 from lop_engine.machine.devices import Gpus
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
 from lop_engine.testing import check_component
-from lop_engine.testing.start import check_own_components
+from lop_engine.testing.rules import check_own_components
 from tests.helpers import ROOT, append_tasks, make_run
 from tests.methods import settings_of
 

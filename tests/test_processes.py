@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from lop_engine.processes import Process, start_of, this_process
-from lop_engine.runs.directory import FileClock, observe
+from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus
 from lop_tui.commands.list import show_list

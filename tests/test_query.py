@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lop_engine.errors import QueryError
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import KEYS, STATES, filter_runs, parse_query
-from lop_engine.runs.reading import RunView, Snapshot
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import RunView, Snapshot
 
 
 def view(name, state="running", device="cpu", progress=0.5, **spec):

@@ -17,7 +17,7 @@ from lop_engine.experiment.registry import METHODS as METHODS_KNOWN
 from lop_engine.experiment.spec import Spec
 from lop_engine.runs.directory import RunDir
 from lop_engine.testing import check_file
-from lop_engine.testing.start import check_own_components
+from lop_engine.testing.rules import check_own_components
 from tests.test_own_files import OWN, lop, own_registries
 
 __all__ = ["own_registries"]

@@ -15,7 +15,8 @@ import pytest
 from lop_engine.errors import StoreError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
-from lop_engine.runs.directory import FileClock, RunDir, find_runs, is_alive, observe, read_json, write_json
+from lop_engine.runs.directory import RunDir, find_runs, read_json, write_json
+from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus, task_document
 from lop_engine.runs.store import TableWriter

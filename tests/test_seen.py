@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lop_engine.analysis import group_runs
-from lop_engine.analysis.problems import one_problem
+from lop_engine.analysis.groups import one_problem
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader

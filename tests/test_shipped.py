@@ -10,8 +10,7 @@ from shutil import copy, copytree, ignore_patterns
 import pytest
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.shipped import comment, shipped
+from lop_engine.experiment.run import comment, load_runs, shipped
 from lop_engine.extras import install_hint
 from lop_tui.cli import main
 from tests.helpers import ROOT

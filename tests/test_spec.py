@@ -13,8 +13,7 @@ from lop_engine.errors import ConfigError
 from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Experiment, Spec, validate
-from lop_engine.experiment.sweep import expand_sweep, read_config
-from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_seeds
+from lop_engine.experiment.sweep import describe_seeds, expand_sweep, parse_overrides, parse_seeds, read_config
 
 SMALL = {"agent": "bp", "step_size": 0.01, "num_tasks": 10, "num_showings": 2}
 

@@ -7,8 +7,7 @@ digit. numpy only; `statistics` asks scipy for Student's t and the bootstrap, an
 from lop_engine.analysis.comparison import Comparison, Stretch, compare_to_first, protocol_differences
 from lop_engine.analysis.curves import PAPER_BIN, Curve, average, bin_means, default_bin, smooth
 from lop_engine.analysis.groups import Group, group_runs
-from lop_engine.analysis.paired import Difference, compare
-from lop_engine.analysis.seeds import SeedSummary, SeedTable, seed_table, summarise_seed
+from lop_engine.analysis.seeds import Difference, SeedSummary, SeedTable, compare, seed_table, summarise_seed
 from lop_engine.analysis.statistics import Estimate, PairedTest, estimate
 from lop_engine.analysis.tenths import OVERS, Over, Summary, Tenths, final_value, summarise, tenths_of
 from lop_engine.analysis.windows import Window, window_means

@@ -1,18 +1,66 @@
-"""Groups against the first of them, seed by seed: in the last bin, over the last tenth, over the whole run."""
+"""Methods compared: with the first, in the columns of a table, and whether their protocols agree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lop_engine.analysis.groups import Group
-from lop_engine.analysis.paired import Difference, compare
-from lop_engine.analysis.protocol import differences
-from lop_engine.analysis.statistics import PairedTest, holm, paired_test
+from lop_engine.analysis.seeds import Difference, compare
+from lop_engine.analysis.statistics import Estimate, PairedTest, estimate, holm, paired_test, t_test
 from lop_engine.analysis.tenths import last_tenth
 from lop_engine.analysis.windows import Window, window_means
-from lop_engine.experiment.stored import own_keys_of_methods
+from lop_engine.errors import UserError
+from lop_engine.experiment.components import Better
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
+from lop_engine.experiment.stored import canonical, own_keys_of_methods
+from lop_engine.runs.code_versions import mixed_code
+
+ABSENT = object()
+"""In place of the value of a key that a spec does not have."""
+
+
+def refuse_mixed(groups: Iterable[Group]) -> None:
+    """Refuse groups whose seeds differ in more than the seed: in a key, or in the code of their own components.
+
+    Keys that never change a run's numbers may differ, and so may how long it is and what is measured of it. A run
+    whose spec cannot be read is passed over.
+
+    Raises:
+        UserError: naming the two runs, and the first key that differs with both values; or the seeds and files.
+    """
+    for group in groups:
+        runs = [run for run in group.runs if run.spec]
+        for run in runs[1:]:
+            for key, (ours, theirs) in differences(runs[0].spec, run.spec).items():
+                raise UserError(
+                    f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {_said(theirs)} "
+                    f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
+                )
+        for mixed in mixed_code(runs):
+            raise UserError(f"{mixed.setting}: {mixed.text}")
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """By key, the two values of each key in which two specs differ, as run.json holds them.
+
+    Left out are keys that change no number, and those that say how long a run is or what is measured. A value that a
+    spec lacks is `ABSENT`.
+    """
+    ours, theirs = canonical(ours), canonical(theirs)
+    keys = [key for key in {**ours, **theirs} if key not in BOOKKEEPING_KEYS | EXTENT_KEYS]
+    pairs = {key: (_plain(ours.get(key, ABSENT)), _plain(theirs.get(key, ABSENT))) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _said(value: Any) -> str:
+    return "not given" if value is ABSENT else repr(value)
+
 
 StretchName = Literal["end", "last", "tenth", "area"]
 
@@ -164,3 +212,53 @@ def _extents(difference: Difference, num_tasks: int) -> tuple[np.ndarray, np.nda
     """Tasks before each bin and up to its end; the last bin of a run may be shorter than the others."""
     before = (difference.task - 1) // difference.bin_size * difference.bin_size
     return before, np.minimum(before + difference.bin_size, num_tasks)
+
+
+LEVEL = 0.05
+"""Of the paired tests against the best, after Holm's correction."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method in one column."""
+
+    value: Estimate
+    """Over its seeds."""
+    is_best: bool
+    p_holm: float
+    """Of the paired test against the best, corrected for the column; NaN of the best and without two common seeds."""
+    num_pairs: int
+    """Seeds in common with the best."""
+    is_marked: bool
+    """Whether it is set in bold: the best, if there is a test against it, and those that no test finds worse."""
+
+
+def column(values: Sequence[Mapping[int, float]], better: Better) -> list[Entry]:
+    """Compare each method with the best of the column, paired by seed.
+
+    Args:
+        values: for each method its value by seed, all finite; empty for one without.
+    """
+    found = [estimate(np.array(list(one.values()))) for one in values]
+    sign = 1 if better == "higher" else -1
+    order = [place for place, one in enumerate(found) if one.num_values]
+    if not order:
+        return [Entry(one, False, float("nan"), 0, False) for one in found]
+    best = max(order, key=lambda place: sign * found[place].mean)
+    pairs = [sorted(one.keys() & values[best].keys()) for one in values]
+    tests = [
+        float("nan") if place == best else t_test(np.array([one[seed] - values[best][seed] for seed in pairs[place]]))
+        for place, one in enumerate(values)
+    ]
+    corrected = holm(tests)
+    is_tested = bool(np.isfinite(corrected).any())
+    return [
+        Entry(
+            one,
+            place == best,
+            corrected[place],
+            len(pairs[place]),
+            is_tested and (place == best or corrected[place] >= LEVEL),
+        )
+        for place, one in enumerate(found)
+    ]

@@ -1,13 +1,18 @@
-"""Single seeds: a metric of each over its tasks, and how one fared."""
+"""Single seeds: a metric of each over its tasks, how one fared, and two groups compared seed by seed.
 
+The same seed sees the same classes in the same order, so that differences are paired.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
+from lop_engine.analysis.statistics import t_quantile
 from lop_engine.analysis.tenths import final_value, summarise
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 
 
 @dataclass(frozen=True)
@@ -59,3 +64,83 @@ def summarise_seed(run: RunView, metric: str) -> SeedSummary | None:
     dormant = final_value(run, "dormant_proportion")
     done = len(run.series[metric])
     return SeedSummary(run.seed, done, summary.last, summary.best, float("nan") if dormant is None else dormant)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric's bins of one group minus those of another, a point a bin that at least one pair of seeds has.
+
+    All arrays have shape (points,); values in the metric's units. The interval is of each bin by itself.
+    """
+
+    task: np.ndarray
+    """Middle of the bin, tasks counted from 1."""
+    mean: np.ndarray
+    """Mean over pairs of b - a."""
+    standard_error: np.ndarray
+    """Sample standard deviation over pairs / sqrt(number of pairs); NaN of one pair."""
+    low: np.ndarray
+    """Lower limit of the 95 % interval by Student's t; NaN of one pair."""
+    high: np.ndarray
+    num_pairs: np.ndarray
+    bin_size: int
+    pairs: tuple[int, ...]
+    """Seeds that both groups have."""
+    only_a: tuple[int, ...]
+    only_b: tuple[int, ...]
+    values: np.ndarray
+    """b - a of each pair, shape (pairs, points), in the order of `pairs`; NaN where either seed has no such bin."""
+
+    @property
+    def parts_at(self) -> float | None:
+        """The first task (a bin's middle) from which on zero lies outside every interval, always on the same side.
+
+        Bins of a single pair have no interval and say nothing. None if the groups do not part for good.
+        """
+        told = self.num_pairs > 1
+        side = (self.low[told] > 0).astype(int) - (self.high[told] < 0)
+        if not len(side) or not side[-1]:
+            return None
+        others = np.flatnonzero(side != side[-1])
+        return float(self.task[told][others[-1] + 1 if len(others) else 0])
+
+    @property
+    def last(self) -> tuple[float, float, float]:
+        """Mean, low and high of the last bin; NaN where there is none."""
+        if not len(self.mean):
+            return float("nan"), float("nan"), float("nan")
+        return float(self.mean[-1]), float(self.low[-1]), float(self.high[-1])
+
+
+def compare(a: Group, b: Group, metric: str, bin_size: int | None = None) -> Difference:
+    """Subtract `a` from `b`, seed by seed, in each bin that both have whole and finite.
+
+    Groups of different length are compared over the tasks of the shorter one.
+    """
+    runs_a, runs_b = ({run.seed: run for run in group.runs} for group in (a, b))
+    pairs = tuple(sorted(runs_a.keys() & runs_b.keys()))
+    num_tasks = min(a.num_tasks, b.num_tasks)
+    bin_size = bin_size or default_bin(num_tasks)
+    series_a, series_b = ([runs[seed].series.get(metric, np.empty(0)) for seed in pairs] for runs in (runs_a, runs_b))
+    task, difference = _differences(series_a, series_b, bin_size, num_tasks)
+    present = np.isfinite(difference)
+    num_pairs = present.sum(0)
+    shown = num_pairs > 0
+    task, difference, present, num_pairs = task[shown], difference[:, shown], present[:, shown], num_pairs[shown]
+    mean = np.where(present, difference, 0).sum(0) / num_pairs
+    squares = (np.where(present, difference - mean, 0) ** 2).sum(0)
+    degrees = np.where(num_pairs > 1, num_pairs - 1, np.nan)  # one pair has no spread
+    error = np.sqrt(squares / degrees / num_pairs)
+    reach = t_quantile(degrees) * error
+    only_a, only_b = (tuple(sorted(one.keys() - set(pairs))) for one in (runs_a, runs_b))
+    low, high = mean - reach, mean + reach
+    return Difference(task, mean, error, low, high, num_pairs, bin_size, pairs, only_a, only_b, difference)
+
+
+def _differences(
+    series_a: Sequence[np.ndarray], series_b: Sequence[np.ndarray], bin_size: int, num_tasks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of each bin, shape (bins,), and b - a, shape (pairs, bins), NaN where either is not there."""
+    task, table = bin_table([one[:num_tasks] for one in (*series_a, *series_b)], bin_size, num_tasks)
+    table = np.where(np.isfinite(table), table, np.nan)
+    return task, table[len(series_a) :] - table[: len(series_a)]

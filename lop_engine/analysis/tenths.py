@@ -14,7 +14,7 @@ from lop_engine.analysis.curves import Curve, mean_over_seeds
 from lop_engine.analysis.groups import Group
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 
 Over = Literal["first", "best", "last", "whole"]
 """A part of a run: a tenth of its tasks, or all of them up to the last tenth's end."""

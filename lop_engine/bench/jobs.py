@@ -1,4 +1,4 @@
-"""What can be timed: each job is something that a run does again and again, by name."""
+"""What can be timed: jobs that a run does again and again, by name, and a plain training loop to compare with."""
 
 import itertools
 import tempfile
@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from lop_engine.bench.baseline import PlainCurvature, PlainStep
 from lop_engine.device.background import Background
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks import Layer, Network, build_network
@@ -22,6 +22,57 @@ from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochSteps, Position, batch_order, batch_orders, start_measuring, train_epoch
 from lop_engine.worker import checkpoint
 from lop_engine.worker.checkpoint import Checkpoint
+
+NUM_DIRECTIONS = 10
+STEP = 1e-3
+
+
+class PlainConvNet(nn.Module):
+    """The paper's network as anyone would write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 32, 5), nn.Conv2d(32, 64, 3), nn.Conv2d(64, 128, 3)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(512, 128), nn.Linear(128, 128), nn.Linear(128, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for convolution in (self.conv1, self.conv2, self.conv3):
+            x = F.max_pool2d(F.relu(convolution(x)), 2)
+        x = F.relu(self.fc1(x.flatten(1)))
+        return self.fc3(F.relu(self.fc2(x)))
+
+
+class PlainStep:
+    """One training step of one seed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.net = PlainConvNet().to(device)
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.9)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.net(images), labels).backward()
+        self.optimizer.step()
+
+
+class PlainCurvature:
+    """The curvature of one batch: for each direction the gradients at both ends, 20 passes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.net = PlainConvNet().to(device)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        norms = []
+        for _ in range(NUM_DIRECTIONS):
+            direction = torch.randint(0, 2, images.shape, device=images.device) * 2.0 - 1
+            change = self._gradient(images + STEP * direction, labels) - self._gradient(images, labels)
+            norms.append(change.flatten(1).norm(dim=1))
+        return torch.cat(norms).mean()
+
+    def _gradient(self, images: Tensor, labels: Tensor) -> Tensor:
+        leaf = images.clone().requires_grad_(True)
+        return torch.autograd.grad(F.cross_entropy(self.net(leaf), labels), leaf)[0]
+
 
 Call = Callable[[], object]
 

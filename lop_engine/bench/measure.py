@@ -14,12 +14,11 @@ from typing import Any
 
 import psutil
 
-from lop_engine.bench.children import Children
-from lop_engine.bench.costs import measure_costs, plan_seconds
+from lop_engine.bench.costs import Children, measure_costs, plan_seconds
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import decide_resources, plan_runs, stack_sizes
-from lop_engine.launch.memory import run_bytes
+from lop_engine.launch.stack_sizes import run_bytes
 from lop_engine.machine.devices import num_cores
 from lop_engine.runs.directory import RunDir
 

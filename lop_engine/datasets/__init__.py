@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lop_engine.datasets.base import PAPER_SPLIT, Data, ImageSet, Split
+from lop_engine.datasets.base import PAPER_SPLIT, Data, ImageSet, Split, stack_images
 from lop_engine.datasets.class_folder import ClassFolder
-from lop_engine.datasets.class_order import ClassOrder, read_class_order
-from lop_engine.datasets.class_sequence import ClassSequence
+from lop_engine.datasets.class_order import ClassOrder, ClassSequence, read_class_order
 from lop_engine.datasets.synthetic import SyntheticImages
-from lop_engine.datasets.task_stream import stack_images
 from lop_engine.errors import DataError
 from lop_engine.experiment.spec import Spec
 

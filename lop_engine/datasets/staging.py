@@ -19,8 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lop_engine.datasets import open_images
-from lop_engine.datasets.class_folder import ClassFolder
-from lop_engine.datasets.manifest import NAME
+from lop_engine.datasets.class_folder import NAME, ClassFolder
 from lop_engine.errors import DataError, sentence
 from lop_engine.experiment.spec import Spec
 

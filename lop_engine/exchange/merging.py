@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lop_engine.analysis.protocol import ABSENT, differences
+from lop_engine.analysis.comparison import ABSENT, differences
 from lop_engine.errors import LaunchError, UserError
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import hold
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import RunView
 
 
 def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:

@@ -14,7 +14,7 @@ from lop_engine.exchange import tensors
 from lop_engine.exchange.tables import epoch_table, extent
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs.directory import write_json
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 
 #: By metric, in the order in which Continual ImageNet records them: its key in the pickle.
 KEYS = dict(

@@ -21,8 +21,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 from lop_engine import errors
 from lop_engine.errors import ConfigError, UserError
 from lop_engine.experiment.components import COLUMNS, Component, Method, Metric, Module, Need, Network, Problem, Size
-from lop_engine.experiment.fields import Fields
-from lop_engine.experiment.schema import fields_of
+from lop_engine.experiment.fields import Fields, fields_of
 
 LIMIT_S = 60.0
 """Longest time to import a file or package, or to call a function of a description. PyTorch alone takes seconds."""

@@ -18,8 +18,8 @@ from typing import Any
 from lop_engine.errors import UserError
 from lop_engine.experiment.code import import_file, load_name, own_descriptions, siblings
 from lop_engine.experiment.components import Component
+from lop_engine.experiment.fields import schema_of
 from lop_engine.experiment.registry import REGISTRIES, execute_installed, known_kind
-from lop_engine.experiment.schema import schema_of
 from lop_engine.experiment.spec import Spec
 from lop_engine.files import source_checksum
 

@@ -1,4 +1,4 @@
-"""An experiment file expanded into runs: every setting of its sweep, every seed."""
+"""Find an experiment file, also by the name of one that comes with lop, and expand it into runs."""
 
 import json
 import re
@@ -7,15 +7,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lop_engine.errors import ConfigError
+from lop_engine.errors import ConfigError, did_you_mean
 from lop_engine.experiment import reference
 from lop_engine.experiment.component_files import with_files
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
 from lop_engine.experiment.renamed import renamed
-from lop_engine.experiment.shipped import find_config
 from lop_engine.experiment.spec import Spec, hashable, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
+
+DIRECTORY = Path(__file__).parents[1] / "configs"
+
+
+def shipped() -> Mapping[str, Path]:
+    """Every experiment file that comes with lop, by name."""
+    files = {path.relative_to(DIRECTORY).with_suffix("").as_posix(): path for path in DIRECTORY.rglob("*.json")}
+    return dict(sorted(files.items(), key=lambda item: ("/" in item[0], item[0])))
+
+
+def comment(path: Path) -> str:
+    """What an experiment file says of itself, in a line."""
+    text = json.loads(path.read_text()).get("_comment", "")
+    return str(text)
+
+
+def find_config(typed: Path, notes: list[str] | None = None) -> Path:
+    """The experiment file that was typed: a path, or the name of one that comes with lop.
+
+    A file in the working directory wins over one of the same name that comes with lop; then a note says so.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    name = typed.as_posix().removeprefix("./")
+    if typed.exists() or name not in shipped():
+        if typed.exists() or typed.suffix:
+            return typed
+        here = typed.with_name(typed.name + ".json")
+        if here.exists():
+            return here
+        raise ConfigError(f"{typed}: no such file{did_you_mean(name, [*shipped(), *_names_beside(typed)])}")
+    here = typed.with_name(typed.name + ".json")
+    if here.exists():
+        if notes is not None:
+            notes.append(f"{here}: this file is used, not the experiment {name} that comes with lop")
+        return here
+    return shipped()[name]
+
+
+def _names_beside(typed: Path) -> list[str]:
+    return [path.with_suffix("").as_posix() for path in typed.parent.glob("*.json")] if typed.parent.is_dir() else []
+
 
 #: An experiment's name is used for a directory and as a label.
 _EXPERIMENT = re.compile(r"\w[\w .+=-]*")

@@ -1,20 +1,21 @@
 """From runs to worker processes: make their directories ready, plan who trains what where, start and reap workers."""
 
-from lop_engine.launch.images import Resolved, resolve_runs
-from lop_engine.launch.local import LocalLauncher, worker_environment
-from lop_engine.launch.places import Places
-from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
-from lop_engine.launch.prepare import as_begun, prepare_run_dirs, take_up
-from lop_engine.launch.removal import look_at_removal, remove_runs
-from lop_engine.launch.stop import (
+from lop_engine.launch.ending import (
     Stopping,
     idle_jobs,
     look_at,
+    look_at_removal,
     plan_stop,
+    remove_runs,
     stop_runs,
     wait_for_status,
     wait_until_stopped,
 )
+from lop_engine.launch.local import LocalLauncher, worker_environment
+from lop_engine.launch.places import Places
+from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
+from lop_engine.launch.prepare import prepare_run_dirs, take_up
+from lop_engine.launch.resolve import Resolved, as_begun, resolve_runs
 
 __all__ = [
     "LocalLauncher",

@@ -13,8 +13,14 @@ import psutil
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stacks import stack_key
-from lop_engine.launch.memory import WORKER_BYTES, WORKER_BYTES_ON_GPU, run_bytes, run_bytes_on_gpu
-from lop_engine.launch.stack_sizes import MOST_RUNS, runs_that_pay
+from lop_engine.launch.stack_sizes import (
+    MOST_RUNS,
+    WORKER_BYTES,
+    WORKER_BYTES_ON_GPU,
+    run_bytes,
+    run_bytes_on_gpu,
+    runs_that_pay,
+)
 from lop_engine.machine.devices import find_gpus, num_cores
 from lop_engine.runs.code import begun_with, files_of
 from lop_engine.runs.directory import RunDir

@@ -17,11 +17,13 @@ from lop_engine import NUMERICS
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.seen import described
-from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
+from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
+from lop_engine.launch.resolve import _KEPT_KEYS
 from lop_engine.runs.code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
-from lop_engine.runs.directory import FileClock, RunDir, find_runs, observe, write_json
+from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.files import kept_records
+from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.locks import hold, trained_error
 from lop_engine.runs.records import ENDED, RunStatus
 from lop_engine.runs.scheduler import Scheduler, has_job
@@ -41,32 +43,6 @@ class Prepared:
     done: list[RunDir]
     submitted: list[RunDir] = field(default_factory=list)
     """Those that a job in Slurm's queue will train."""
-
-
-#: Keys in which a run may differ from its experiment file: it keeps the values that it began with.
-_KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every"}
-
-
-def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs; those that exist keep their old values of these keys, whatever their file says now.
-
-    A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
-    """
-    begun = set(find_runs(runs_dir))
-    if not begun:
-        return list(runs)
-    dirs = [RunDir.of(runs_dir, run) for run in runs]
-    return [
-        replace(run, spec=_spec_as_begun(run_dir, run.spec)) if run_dir in begun else run
-        for run_dir, run in zip(dirs, runs, strict=True)
-    ]
-
-
-def _spec_as_begun(run_dir: RunDir, spec: Spec) -> Spec:
-    with suppress(StoreError, ConfigError, OSError):
-        own = validate(run_dir.read_spec(), str(run_dir.run_json))
-        return spec.with_changes(**{key: getattr(own, key) for key in _KEPT_KEYS})
-    return spec
 
 
 def prepare_run_dirs(

@@ -19,8 +19,9 @@ from lop_engine.experiment.stored import foreign_components
 from lop_engine.machine.devices import find_gpus, num_cores
 from lop_engine.runs.code import damaged_copies
 from lop_engine.runs.code_versions import mixed_code
-from lop_engine.runs.directory import FileClock, RunDir, find_runs, observe
+from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.files import kept_records, without_checkpoint
+from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.locks import hold
 from lop_engine.runs.reading import read_run, read_without_records
 from lop_engine.runs.records import ENDED

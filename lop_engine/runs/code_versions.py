@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from lop_engine.experiment.typed import describe_seeds
+from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.runs.code import code_difference
 from lop_engine.runs.directory import versions_of
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,10 @@
 
 import errno
 import glob
-import math
 import os
 import re
 import shutil
-import socket
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,11 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.experiment.run import Run
 from lop_engine.files import overwrite, read_small, replacing
-from lop_engine.processes import start_of
-from lop_engine.runs.records import RunStatus, State
-
-#: A heartbeat this much later than it should be is none: file servers show a change with some delay.
-OVERDUE_S = 120
+from lop_engine.runs.records import RunStatus
 
 _MOST_BYTES = 2**24
 _SEED = re.compile(r"seed_([0-9]{1,9})")
@@ -233,73 +225,3 @@ def code_of(config: Mapping[str, Any]) -> Code:
 def versions_of(code: Code) -> tuple[str, ...]:
     """Equal for runs of one code, also if a file has been renamed."""
     return tuple(version for _, version in code)
-
-
-class FileClock:
-    """The clock that stamps files under a directory: a file server's own, where hosts' clocks may differ."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._offset_s: float | None = None
-        self._looked_at = 0.0
-
-    def now(self) -> float:
-        """Unix seconds; this host's where nothing can be written."""
-        if self._offset_s is None or time.monotonic() - self._looked_at > 60:
-            self._looked_at = time.monotonic()
-            self._offset_s = self._stamp() - self._looked_at
-        return time.monotonic() + self._offset_s
-
-    def age_s(self, path: Path) -> float:
-        """Seconds since a file was written; infinite if it is missing."""
-        try:
-            return self.now() - path.stat().st_mtime
-        except OSError:
-            return math.inf
-
-    def _stamp(self) -> float:
-        try:
-            with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".clock.") as file:
-                return os.fstat(file.fileno()).st_mtime
-        except OSError:
-            return time.time()
-
-
-def is_alive(status: RunStatus) -> bool:
-    """Whether the worker of a run on this host still runs, and is not another process that got its number."""
-    if status.pid is None:
-        return False
-    start = start_of(status.pid)
-    if start is None or status.pid_start:
-        return start is not None and start == status.pid_start
-    return _is_alive_by_wall_time(status)
-
-
-def _is_alive_by_wall_time(status: RunStatus) -> bool:
-    """The same for a status from before `pid_start`; wrong if the clock has been set since."""
-    import psutil
-
-    try:
-        created_at = psutil.Process(status.pid).create_time()
-        return abs(created_at - (status.pid_started_at or 0)) < 2
-    except (psutil.Error, ValueError, OverflowError, TypeError):
-        return False
-
-
-def observe(
-    run_dir: RunDir, status: RunStatus, clock: FileClock, asked: Callable[[RunStatus], bool] = is_alive
-) -> State:
-    """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
-
-    On the worker's own host its process is looked at (pid and start time, for pids are reused). Elsewhere the age of
-    the status file tells, by the clock that stamped it.
-
-    Args:
-        asked: whether a worker on this host lives; those who look at many runs of a few workers remember the answers.
-    """
-    if status.state != "running":
-        return status.state
-    if status.host == socket.gethostname():
-        return "running" if asked(status) else "lost"
-    overdue_s = clock.age_s(run_dir.status_json) - status.heartbeat_every_s
-    return "lost" if overdue_s > OVERDUE_S else "running"

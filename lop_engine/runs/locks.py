@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.processes import Process, this_process
-from lop_engine.runs.directory import FileClock, RunDir, observe
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.scheduler import own_job
 

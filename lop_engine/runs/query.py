@@ -16,9 +16,9 @@ from fnmatch import fnmatchcase
 from typing import get_args
 
 from lop_engine.errors import QueryError, did_you_mean
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import State
 from lop_engine.runs.selection import seed_range
+from lop_engine.runs.views import RunView
 
 Test = Callable[[RunView], bool]
 

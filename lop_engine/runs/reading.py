@@ -6,10 +6,9 @@
 import gc
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -19,124 +18,14 @@ import numpy as np
 
 from lop_engine.errors import DamagedError, StoreError, sentence
 from lop_engine.experiment import seen
-from lop_engine.experiment.reference import DEFAULT
-from lop_engine.experiment.spec import method_name
-from lop_engine.experiment.stored import stored_spec
-from lop_engine.runs.directory import Code, FileClock, RunDir, code_of, find_runs, is_alive, observe
-from lop_engine.runs.flags import missing_tasks, not_finite
-from lop_engine.runs.records import ENDED, RunStatus, State
+from lop_engine.runs.directory import Code, RunDir, code_of, find_runs
+from lop_engine.runs.liveness import FileClock, is_alive, observe
+from lop_engine.runs.records import RunStatus, State
 from lop_engine.runs.scheduler import Scheduler, judge
 from lop_engine.runs.store import TableTail
+from lop_engine.runs.views import RunView, Series, Snapshot
 
 LOOK_AT_JOBS_EVERY_S = 15.0
-
-_LONGEST_TASK = 10**12
-"""In examples: no stream is longer."""
-
-Series = Mapping[str, np.ndarray]
-"""By metric: its value at the end of each task, float64; NaN where it is null."""
-
-
-@dataclass(frozen=True, eq=False)
-class RunView:
-    """One run at one moment. Its arrays are never written again."""
-
-    dir: RunDir
-    spec: Mapping[str, Any]
-    """The spec as run.json holds it; empty if that cannot be read."""
-    status: RunStatus
-    state: State
-    series: Series
-    problem: str | None = None
-    """Why the run cannot be read (its state then reads `failed`)."""
-    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
-    job_note: str | None = None
-    """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
-    nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
-    components: Mapping[str, Any] = field(default_factory=dict)
-    """What run.json says of the components, see `seen.described`; empty in those of older versions."""
-    code: Code = ()
-    """What numbers follow from, see `rundir.code_of`."""
-
-    @property
-    def experiment(self) -> str:
-        return self.dir.experiment
-
-    @property
-    def setting(self) -> str:
-        return self.dir.setting
-
-    @property
-    def seed(self) -> int:
-        return self.dir.seed
-
-    @cached_property
-    def method(self) -> str:
-        """The name of the method that the run trains; empty if run.json cannot be read."""
-        return str(_name(self.components, "method") or method_name(self.spec) or "")
-
-    @cached_property
-    def problem_name(self) -> str:
-        """The name of the problem."""
-        return str(_name(self.components, "problem") or self.spec.get("problem") or DEFAULT)
-
-    @property
-    def x_per_task(self) -> int:
-        """Length of a task on the x axis, in the unit that its problem counts in."""
-        length = self.components.get("x_per_task", 1)
-        return length if isinstance(length, int) and 0 < length < _LONGEST_TASK else 1
-
-    @cached_property
-    def steps_per_task(self) -> int:
-        """Updates of a task; 0 if the number of its examples is unknown."""
-        spec = None if "steps_per_task" in self.components else stored_spec(self.spec)
-        steps = spec.steps_per_task if spec else self.components.get("steps_per_task")
-        return steps if isinstance(steps, int) and steps > 0 else 0
-
-    @property
-    def num_tasks(self) -> int:
-        return int(self.spec.get("num_tasks", 0))
-
-    @property
-    def tasks_recorded(self) -> int:
-        """Finished tasks whose records were read."""
-        return max([len(self.seconds), *map(len, self.series.values())])
-
-    @cached_property
-    def missing_records(self) -> str | None:
-        """Why the records of an ended run are incomplete: they hold fewer tasks than its status says."""
-        if self.problem or self.state not in ENDED:
-            return None
-        return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
-
-    @cached_property
-    def flags(self) -> tuple[str, ...]:
-        """Warnings about readable records; a diverged run needs none, as its state says so."""
-        spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
-        return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
-
-    @property
-    def tasks_done(self) -> int:
-        """Finished tasks: by the records, or by a status that is ahead of them; it may be a heartbeat behind."""
-        return max(self.status.tasks_done, self.tasks_recorded)
-
-    @property
-    def progress(self) -> float:
-        """Share of the run that is done, 0 .. 1."""
-        if self.state == "finished":
-            return 1.0
-        return max(self.status.progress, self.tasks_recorded / self.num_tasks if self.num_tasks else 0.0)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All runs under `runs_dir`, in the order of experiment, setting, seed."""
-
-    runs_dir: Path
-    runs: tuple[RunView, ...] = ()
-    directory_exists: bool = True
 
 
 class RunsReader:
@@ -277,12 +166,6 @@ class _RunReader:
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)
-
-
-def _name(components: Mapping[str, Any], kind: str) -> object:
-    one = components.get(kind)
-    name = one.get("name") if isinstance(one, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, did_you_mean
-from lop_engine.runs.reading import RunView, Snapshot
+from lop_engine.runs.views import RunView, Snapshot
 
 _METHOD = "method:"
 

@@ -5,7 +5,7 @@
 
 checks every rule, and raises a RuleError that names the file, the class and the rule that it breaks. It needs neither
 pytest nor a checkout of lop. When a run starts, most of these rules are checked for components that are not lop's own
-(`lop_engine.testing.start`).
+(`lop_engine.testing.rules`).
 """
 
 from collections.abc import Sequence

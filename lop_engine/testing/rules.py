@@ -1,10 +1,23 @@
-"""Which rules hold for which kind of component."""
+"""Which rules hold for which kind of component.
 
-from collections.abc import Callable, Mapping
+A worker checks the components that are not lop's own when a run starts: on the CPU, with a small stack of seeds.
+"""
 
-from lop_engine.errors import UserError, memory_error, why
+import random
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from lop_engine.errors import RuleError, UserError, memory_error, why
+from lop_engine.experiment.components import Metric
+from lop_engine.experiment.registry import is_own
+from lop_engine.experiment.spec import Spec
+from lop_engine.runs.files import log
 from lop_engine.testing import learning, metrics, networks, problems, resuming, seeds, settings, steps
-from lop_engine.testing.subject import Subject
+from lop_engine.testing.subject import SMALL, Subject
 
 Rule = Callable[[Subject], object]
 """Raises RuleError if a component breaks it."""
@@ -58,3 +71,61 @@ def apply(rule: Rule, subject: Subject) -> None:
         raise subject.broken(
             f"{type(error).__name__}: {why(error)}", f'the traceback says more (while checking "{name}")', error
         ) from error
+
+
+def check_own_components(spec: Spec) -> None:
+    """Check a spec's components that are not lop's own; nothing for a spec without any.
+
+    A problem comes first, then the network with a method that is known to keep the rules, then the method, then
+    metrics, so that an error names the component that breaks the rule.
+
+    Raises:
+        RuleError: says which rule is broken; the traceback is in the log.
+    """
+    subjects = list(_subjects(spec))
+    if not subjects:
+        return
+    from lop_engine.testing.course import forget_problems
+    from lop_engine.testing.rules import QUICK, apply
+
+    try:
+        with _random_numbers_kept():
+            for subject in subjects:
+                for rule in QUICK[subject.component.key]:
+                    apply(rule, subject)
+    except RuleError as error:
+        log("".join(traceback.format_exception(error)))
+        raise
+    finally:
+        forget_problems()
+
+
+def _subjects(whole: Spec) -> Iterator[Subject]:
+    spec = _smaller(whole)
+    problem, network, method = spec.parts.problem, spec.parts.network, spec.parts.method
+    plain = spec.with_changes(agent="bp") if is_own(method) and not method.network else spec
+    for one, chosen in ((problem, plain), (network, plain), (method, spec)):
+        if is_own(one):
+            yield Subject(one, chosen)
+    for metric in spec.components:
+        if isinstance(metric, Metric) and is_own(metric) and spec.measures(metric):
+            yield Subject(metric, spec)
+
+
+def _smaller(spec: Spec) -> Spec:
+    """The same with a smaller network, if it is one of lop."""
+    fields = {} if is_own(spec.parts.network) else spec.parts.network.fields.model_fields
+    sizes = {key: min(SMALL[key], getattr(spec, key)) for key in ("width", "num_features") if key in fields}
+    return spec.with_changes(**sizes) if sizes else spec
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Leave Python's, numpy's and torch's own generators as they are."""
+    python, numbers = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)

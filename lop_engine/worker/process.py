@@ -101,7 +101,7 @@ class Worker:
             torch.set_num_threads(self.threads)
             prepare_device(device)
             if any(map(is_own, self.specs[0].components)):
-                from lop_engine.testing.start import check_own_components
+                from lop_engine.testing.rules import check_own_components
 
                 check_own_components(self.specs[0])
             runs = [run for run in self.runs if not run.has_left]

@@ -13,7 +13,7 @@ from torch import Tensor
 from lop_engine.device.background import Background
 from lop_engine.errors import StoreError, UserError, in_one_line
 from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.typed import describe_seeds
+from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.files import together
 from lop_engine.runs.files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.runs.scheduler import own_job

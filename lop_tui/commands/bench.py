@@ -12,8 +12,7 @@ import lop_engine
 from lop_engine.bench import measure
 from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError, UserError, did_you_mean
-from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.shipped import shipped
+from lop_engine.experiment.run import load_runs, shipped
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import Plan, decide_resources
 from lop_engine.runs.directory import RunDir

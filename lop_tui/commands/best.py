@@ -8,12 +8,12 @@ from typing import Any
 
 from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.choice import CRITERIA, Choice, Criterion, choose, families
+from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.grid import points
-from lop_engine.analysis.problems import by_problem
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.groups import by_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.commands.comparison_words import listed, notes_on_runs, value_with_sign
 from lop_tui.commands.reading import read_runs
 from lop_tui.commands.selection_words import family_name, seeds_of

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import group_runs
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.experiment import seen
 from lop_engine.reproduction.verdicts import Finding, Outcome, Verdict, judge
 from lop_tui.commands.console import Console, plural, print_json, say

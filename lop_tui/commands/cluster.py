@@ -14,9 +14,9 @@ from lop_engine.launch.slurm import SlurmOptions, SlurmRequest, Submission, fit_
 from lop_engine.launch.slurm.options import stage_directory
 from lop_engine.launch.stack_sizes import runs_that_pay
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import ENDED, RunStatus
 from lop_engine.runs.scheduler import HELD, Scheduler
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import Console, in_runs_dir, plural, say
 from lop_tui.commands.watch import watch_runs
 

@@ -10,13 +10,14 @@ from rich import box
 from rich.table import Table
 
 from lop_engine.analysis import Comparison, Group, Stretch, compare_to_first, group_runs, protocol_differences
-from lop_engine.analysis.problems import one_problem
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.query import filter_runs, hint
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import Snapshot
 from lop_tui.commands.comparison_words import (
     CAPTION,
     about_holm,

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lop_engine.analysis import Comparison, Group, protocol_differences
-from lop_engine.analysis.levels import is_never_finite
-from lop_engine.analysis.power import MOST, plan
+from lop_engine.analysis.statistics import MOST, plan
+from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.code_versions import versions_between
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_engine.text import plain
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.formats import name_seeds, significant

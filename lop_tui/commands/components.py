@@ -6,12 +6,11 @@ from textwrap import indent
 
 from rich.table import Table
 
-from lop_engine.experiment.catalogue import Key, as_dict, file_of, keys_of
+from lop_engine.experiment.catalogue import Key, as_dict, bibtex, citation, file_of, keys_of, reference
 from lop_engine.experiment.component_files import component_of
 from lop_engine.experiment.components import Component, Method, Metric, Problem
 from lop_engine.experiment.fields import Fields
 from lop_engine.experiment.registry import OPTIMIZERS, REGISTRIES, known
-from lop_engine.experiment.sources import bibtex, citation, reference
 from lop_engine.experiment.spec import Experiment
 from lop_tui.commands.console import Console, print_json, say
 

@@ -3,7 +3,7 @@
 import sys
 
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment.shipped import comment, shipped
+from lop_engine.experiment.run import comment, shipped
 from lop_tui.commands.console import Console, say
 
 

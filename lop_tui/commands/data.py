@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.datasets import ClassFolder, ClassOrder, SyntheticImages, read_class_order
+from lop_engine.datasets.class_folder import Manifest
 from lop_engine.datasets.importing import ImportOptions, Report, import_images, write_dataset
-from lop_engine.datasets.importing.stand_in import StandIn
-from lop_engine.datasets.manifest import Manifest
+from lop_engine.datasets.importing.source import StandIn
 from lop_engine.datasets.verify import Verified, verify
 from lop_engine.errors import DataError
 from lop_engine.files import replacing

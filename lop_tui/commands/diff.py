@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Group, group_runs
+from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.grid import points
-from lop_engine.analysis.protocol import refuse_mixed
 from lop_engine.errors import UserError
 from lop_engine.runs.query import filter_runs
 from lop_engine.runs.reading import RunsReader

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from lop_engine.exchange import export_runs
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import Console, plural, say
 from lop_tui.commands.reading import read_runs
 from lop_tui.dashboard.rows import flag_lines

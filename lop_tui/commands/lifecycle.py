@@ -13,8 +13,9 @@ from lop_engine.launch import (
     wait_until_stopped,
 )
 from lop_engine.launch.slurm import cancel
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import Console, confirm, plural, resume_command, say
 
 

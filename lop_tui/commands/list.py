@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from lop_engine.analysis import Group, group_runs, summarise
-from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.analysis.groups import OneProblem, by_problem
 from lop_engine.experiment import seen
-from lop_engine.runs.directory import FileClock
+from lop_engine.runs.liveness import FileClock
 from lop_engine.text import plain
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.commands.reading import read_runs

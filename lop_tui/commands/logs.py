@@ -6,8 +6,9 @@ from pathlib import Path
 from lop_engine.errors import LaunchError
 from lop_engine.files import open_to_read
 from lop_engine.runs.logs import decode, start_of_last
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import Console, say
 
 POLL_S = 0.3

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lop_engine.analysis import Group, group_runs
-from lop_engine.analysis.epochs import epoch_curves, late_task
-from lop_engine.analysis.levels import is_never_finite, mean_level
-from lop_engine.analysis.problems import OneProblem, one_problem
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.analysis.groups import OneProblem, one_problem
+from lop_engine.analysis.windows import epoch_curves, is_never_finite, late_task, mean_level
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from lop_engine.analysis.bands import BANDS, Band
+from lop_engine.analysis.curves import BANDS, Band
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.selection_words import seeds_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Comparison, Group, compare_to_first
-from lop_engine.analysis.power import MOST, Plan, plan
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.analysis.statistics import MOST, Plan, plan
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric

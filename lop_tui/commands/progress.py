@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.commands.console import Console, say
 from lop_tui.dashboard import formats
 from lop_tui.dashboard.model import build_rows, have_ended

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lop_engine.errors import UserError
 from lop_engine.runs.query import filter_runs, hint
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import plural
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.choice import own_selections
-from lop_engine.analysis.problems import one_problem
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.reading import read_runs

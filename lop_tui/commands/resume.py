@@ -12,10 +12,11 @@ from lop_engine.launch.slurm import Submission
 from lop_engine.runs.code import Choice, settle_code, spec_to_train
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import other_launcher
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.scheduler import Scheduler, has_job
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import RunView
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
 from lop_tui.commands.console import Console, plural, resume_command, say

@@ -13,15 +13,16 @@ from lop_engine import NUMERICS
 from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.typed import describe_seeds, parse_overrides, parse_seeds
+from lop_engine.experiment.sweep import describe_seeds, parse_overrides, parse_seeds
 from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
-from lop_engine.launch.memory import largest_worker
 from lop_engine.launch.slurm import SlurmRequest, Submission
+from lop_engine.launch.stack_sizes import largest_worker
 from lop_engine.runs.code import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import other_launcher
-from lop_engine.runs.reading import RunsReader, RunView, without_garbage_collection
+from lop_engine.runs.reading import RunsReader, without_garbage_collection
 from lop_engine.runs.records import ENDED
+from lop_engine.runs.views import RunView
 from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (

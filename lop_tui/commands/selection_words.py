@@ -6,7 +6,7 @@ from lop_engine.analysis import Group
 from lop_engine.analysis.choice import Choice, own_selections
 from lop_engine.errors import ConfigError, UserError
 from lop_engine.experiment import seen
-from lop_engine.experiment.typed import describe_seeds, parse_seeds
+from lop_engine.experiment.sweep import describe_seeds, parse_seeds
 from lop_engine.text import plain
 from lop_tui.dashboard.formats import name_seeds
 

@@ -13,8 +13,9 @@ from lop_engine.errors import LaunchError, StoreError
 from lop_engine.experiment import seen
 from lop_engine.experiment.stored import not_default
 from lop_engine.runs.directory import OWN_NUMERICS
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import Console, print_json, say
 from lop_tui.dashboard import formats
 

@@ -7,12 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import final_value
-from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.analysis.groups import OneProblem, by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.code_versions import mixed_code
 from lop_engine.runs.query import filter_runs, hint
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import RunView
 from lop_engine.text import plain
 from lop_tui.commands.console import Console, plural, print_json, say
 from lop_tui.dashboard import formats

@@ -6,10 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.analysis import Group, Summary, group_runs, summarise
-from lop_engine.analysis.problems import OneProblem, by_problem
+from lop_engine.analysis.groups import OneProblem, by_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.rows import last_value
 from lop_tui.palette import colours_of

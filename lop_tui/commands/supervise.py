@@ -11,7 +11,8 @@ from types import FrameType
 
 from lop_engine.launch import LocalLauncher, Places, Plan
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import Snapshot
 from lop_tui.commands.console import Console, say
 from lop_tui.commands.progress import open_display
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from lop_engine.analysis import OVERS, Group, Over, group_runs
 from lop_engine.analysis.choice import Choice, choose, families, seed_values
-from lop_engine.analysis.columns import Entry, column
-from lop_engine.analysis.problems import OneProblem, by_problem
-from lop_engine.analysis.protocol import refuse_mixed
+from lop_engine.analysis.comparison import Entry, column, refuse_mixed
+from lop_engine.analysis.groups import OneProblem, by_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_tui.commands.best import OVER, checked_metric, criterion_of

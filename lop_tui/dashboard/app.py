@@ -16,10 +16,10 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
-from lop_engine.analysis.problems import only
+from lop_engine.analysis.groups import only
 from lop_engine.errors import why
 from lop_engine.runs.query import parse_query
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import control
 from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View

@@ -8,8 +8,8 @@ from itertools import chain
 import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
-from lop_engine.analysis.levels import is_never_finite
-from lop_engine.analysis.problems import OneProblem
+from lop_engine.analysis.groups import OneProblem
+from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
 from lop_engine.reproduction.levels import published_levels

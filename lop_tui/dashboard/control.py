@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lop_engine.errors import why
 from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
-from lop_engine.launch.stop import PATIENCE_S
+from lop_engine.launch.ending import PATIENCE_S
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.logs import clean
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import ENDED
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.formats import name_seeds
 from lop_tui.dashboard.screens.question import Question
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lop_engine.analysis import Curve
-from lop_engine.analysis.problems import OneProblem
+from lop_engine.analysis.groups import OneProblem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_tui.dashboard.drawing.axes import Axis

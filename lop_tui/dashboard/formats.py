@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable
 
 from lop_engine.experiment.components import Metric, Scale, factor_of
-from lop_engine.experiment.typed import describe_seeds
+from lop_engine.experiment.sweep import describe_seeds
 
 
 def duration(seconds: float) -> str:

@@ -18,16 +18,16 @@ from lop_engine.analysis import (
     seed_table,
     summarise_seed,
 )
-from lop_engine.analysis.problems import OneProblem, one_problem
+from lop_engine.analysis.groups import OneProblem, one_problem
 from lop_engine.errors import StoreError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import parse_query
-from lop_engine.runs.reading import RunView, Snapshot
 from lop_engine.runs.records import State
 from lop_engine.runs.store import read_task, tail_task
+from lop_engine.runs.views import RunView, Snapshot
 from lop_tui.dashboard.charts import ChartMaker, scaled, unit_of
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Heat

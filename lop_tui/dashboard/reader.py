@@ -9,7 +9,7 @@ from pathlib import Path
 from textual.message import Message
 
 from lop_engine.machine.usage import Usage, UsageReader
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request
 

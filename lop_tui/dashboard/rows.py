@@ -10,8 +10,8 @@ from lop_engine.analysis import Curve, Group, summarise
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.runs.code_versions import mixed_code
 from lop_engine.runs.logs import clean
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import State
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.formats import mean_with_error, with_error
 
 #: In the order in which they are told: what needs attention comes first.

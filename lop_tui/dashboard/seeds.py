@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import SeedRow, Seeds
 from lop_tui.dashboard.rows import STATES

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lop_engine.analysis import Curve
-from lop_engine.analysis.bands import reach
+from lop_engine.analysis.curves import reach
 from lop_engine.experiment.components import Metric
 from lop_tui.figures.look import Look
 

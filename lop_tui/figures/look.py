@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lop_engine.analysis import Curve, Group
-from lop_engine.analysis.bands import Band
+from lop_engine.analysis.curves import Band
 from lop_engine.errors import UserError
 from lop_tui.figures.room import is_cramped, needed, room
 from lop_tui.output import writing

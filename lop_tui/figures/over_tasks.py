@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
-from lop_engine.analysis.levels import is_never_finite
+from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.reproduction.levels import published_levels
 from lop_tui.figures.ends import End, label_ends

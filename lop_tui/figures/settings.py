@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lop_engine.analysis import Curve, Group
-from lop_engine.analysis.bands import reach
 from lop_engine.analysis.choice import seed_values
-from lop_engine.analysis.curves import mean_over_seeds
+from lop_engine.analysis.curves import mean_over_seeds, reach
 from lop_engine.analysis.grid import Point, in_order, is_number
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric

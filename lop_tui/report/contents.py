@@ -10,13 +10,13 @@ from pathlib import Path
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.choice import OwnSelection
 from lop_engine.analysis.comparison import Comparison, compare_to_first
-from lop_engine.analysis.problems import OneProblem
+from lop_engine.analysis.groups import OneProblem
 from lop_engine.analysis.statistics import Estimate
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_engine.experiment.typed import describe_seeds
+from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.reproduction.verdicts import Finding, judge
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui import figures
 from lop_tui.commands.check import measured
 from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from lop_engine.experiment.catalogue import keys_of
+from lop_engine.experiment.catalogue import bibtex, citation, keys_of, reference
 from lop_engine.experiment.components import Component
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS
-from lop_engine.experiment.sources import bibtex, citation, reference
 from lop_engine.experiment.spec import Experiment
 from tests.cli.test_views import lop, refused
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lop_engine.machine.doctor import examine_runs
-from lop_engine.runs.flags import not_finite
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import TableWriter, read_table
+from lop_engine.runs.views import not_finite
 from lop_tui import cli
 from lop_tui.commands.run import conclude, identities
 from tests.cli.test_views import lop

@@ -8,7 +8,7 @@ import pytest
 
 from lop_engine.analysis import group_runs, summarise
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.typed import parse_seeds
+from lop_engine.experiment.sweep import parse_seeds
 from lop_engine.runs.reading import RunsReader
 from lop_tui.report.configuration import configuration_of, recipes
 from tests.cli.test_views import lop, refused

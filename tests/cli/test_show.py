@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from lop_engine.analysis.problems import by_problem
+from lop_engine.analysis.groups import by_problem
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lop_engine.launch import stop as stopping
+from lop_engine.launch import ending as stopping
 from lop_engine.launch import stop_runs, wait_for_status
 from lop_engine.runs.directory import RunDir, find_runs
-from lop_engine.runs.reading import RunsReader, RunView
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import read_table
+from lop_engine.runs.views import RunView
 from tests.cluster.jobs import slurm, submit, wait_for, wait_until_ended
 from tests.cluster.test_worker_under_slurm import documents
 from tests.helpers import TINY, tiny

@@ -12,8 +12,9 @@ from textual.widgets import Input
 
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunsReader, RunView, Snapshot
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView, Snapshot
 from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.widgets.chart_grid import ChartGrid

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from textual.widgets import Static
 
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import task_document
 from lop_engine.runs.store import TableWriter
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view

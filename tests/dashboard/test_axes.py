@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Scale
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.charts import scaled
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
 from lop_tui.dashboard.drawing.layers import in_units

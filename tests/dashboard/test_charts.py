@@ -17,7 +17,8 @@ from textual.widgets import Input, Label
 from textual.widgets._footer import FooterKey
 
 from lop_engine.errors import UserError
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal

@@ -7,7 +7,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from lop_engine.analysis import Difference, compare, group_runs
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.difference import Pair, difference_chart, verdict
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import build_view

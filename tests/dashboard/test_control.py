@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from lop_engine.launch import stop as stop_module
+from lop_engine.launch import ending as stop_module
 from lop_engine.runs.directory import RunDir
 from lop_tui.dashboard import control
 from lop_tui.dashboard.app import Dashboard

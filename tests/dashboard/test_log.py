@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.logs import LogTail, clean, start_of_last
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched

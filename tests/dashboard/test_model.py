@@ -9,7 +9,8 @@ from textual.color import Color
 
 from lop_engine.analysis import default_bin, group_runs, summarise
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import render_once
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.formats import count, duration, place, rate, significant, with_error

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lop_engine.experiment import seen
-from lop_engine.runs.reading import Snapshot
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.settings import Settings
 from tests.dashboard.conftest import app_showing, pressing, read, unreadable
 from tests.toys import REGRESSION, STREAM, make_toy

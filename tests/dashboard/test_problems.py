@@ -11,7 +11,8 @@ from textual.widgets import Static
 
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import write_json
-from lop_engine.runs.reading import RunsReader, Snapshot
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import read_numbers, render_once
 from lop_tui.dashboard.model import build_rows, build_view
 from lop_tui.dashboard.reader import SnapshotFetched

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from lop_engine.analysis.problems import one_problem
+from lop_engine.analysis.groups import one_problem
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import Snapshot
 from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
+from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.epochs import epoch_charts
 from lop_tui.dashboard.model import Seeds, build_view

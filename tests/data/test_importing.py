@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from lop_engine.datasets import ClassFolder
+from lop_engine.datasets.class_folder import Manifest
 from lop_engine.datasets.importing import ImportOptions, import_images
-from lop_engine.datasets.manifest import Manifest
 from lop_engine.datasets.verify import verify
 from lop_engine.errors import DataError
 from tests.data.makers import FORMATS, WNIDS, make_images, make_source, png, zip_with

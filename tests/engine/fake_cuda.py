@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from lop_engine.testing.recording import Recorder, replay
+from lop_engine.testing.steps import Recorder, replay
 
 
 class Graph:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lop_engine.bench.baseline import PlainConvNet
+from lop_engine.bench.jobs import PlainConvNet
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks import Layer, build_network
 from lop_engine.training.learner import Learner

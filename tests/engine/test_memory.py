@@ -9,7 +9,7 @@ import pytest
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Plan, Resources, prepare_run_dirs
-from lop_engine.launch.memory import WORKER_BYTES, largest_worker, worker_bytes
+from lop_engine.launch.stack_sizes import WORKER_BYTES, largest_worker, worker_bytes
 from tests.helpers import tiny
 
 MLP = tiny(agent="bp", network="mlp", num_features=100, train_images=200, test_images=100, mini_batch_size=20)

@@ -10,10 +10,7 @@ import torch
 from lop_engine.experiment.networks import ConvNet as ConvNetFields
 from lop_engine.experiment.registry import METRICS
 from lop_engine.metrics import MetricInputs, measure
-from lop_engine.metrics.accuracies import test_accuracy as accuracy_on_test_batches
-from lop_engine.metrics.accuracies import train_accuracy
 from lop_engine.metrics.curvature import curvature, random_directions
-from lop_engine.metrics.gradients import gradient_norm
 from lop_engine.metrics.ranks import (
     effective_rank,
     frobenius_spectral_ratio,
@@ -22,8 +19,10 @@ from lop_engine.metrics.ranks import (
     srank,
     stable_rank,
 )
+from lop_engine.metrics.scores import test_accuracy as accuracy_on_test_batches
+from lop_engine.metrics.scores import train_accuracy
 from lop_engine.metrics.units import dead_proportion, dormant_proportion, tau_dormant_proportion
-from lop_engine.metrics.weights import weight_magnitude
+from lop_engine.metrics.weights import gradient_norm, weight_magnitude
 from lop_engine.networks.conv_net import ConvNet
 from lop_engine.problems.losses import cross_entropy
 from tests.engine.golden import EXPECTED, params

@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from lop_engine import metrics
 from lop_engine.device.transfers import HostCopies
 from lop_engine.experiment.registry import METRICS
-from lop_engine.launch.memory import run_bytes_on_gpu
+from lop_engine.launch.stack_sizes import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values

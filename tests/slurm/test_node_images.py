@@ -16,7 +16,7 @@ from lop_engine.datasets.staging import reading, stage
 from lop_engine.errors import DataError
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import LocalLauncher, Plan, Resources
-from lop_engine.launch.slurm import images as node_images
+from lop_engine.launch.slurm import task as node_images
 from lop_engine.runs.directory import RunDir
 from tests.data.makers import make_images, make_source
 from tests.helpers import TINY

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from lop_engine.errors import StoreError
-from lop_engine.runs.store import TableWriter, open_files, read_table
+from lop_engine.runs.store import TableWriter, read_table
+from lop_engine.runs.store import writer as open_files
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
-from lop_engine.datasets.class_folder import ClassFolder
+from lop_engine.datasets.class_folder import ClassEntry, ClassFolder, Manifest, combined_sha256
 from lop_engine.datasets.importing import batches, class_files, image_folder, parquet, pixels
 from lop_engine.datasets.importing.names import check_names_file, class_names
-from lop_engine.datasets.importing.new_folder import new_folder
 from lop_engine.datasets.importing.source import ImportOptions, Source
-from lop_engine.datasets.importing.writer import ClassWriter
-from lop_engine.datasets.manifest import ClassEntry, Manifest, combined_sha256
-from lop_engine.datasets.survey import ClassSurvey, channel_statistics, survey_class
+from lop_engine.datasets.importing.writer import ClassWriter, new_folder
+from lop_engine.datasets.verify import ClassSurvey, channel_statistics, survey_class
 from lop_engine.errors import DataError, did_you_mean, why
 
 __all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source", "write_dataset"]

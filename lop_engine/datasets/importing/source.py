@@ -1,4 +1,4 @@
-"""What an importer asks of a source of images."""
+"""What an importer asks of a source of images, and the synthetic stand-in as a source."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from lop_engine.datasets.synthetic import SyntheticImages
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,21 @@ class Source(Protocol):
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         """Blocks, with the work done so far. More than `limit` images of a class are not wanted. Raises DataError."""
+
+
+class StandIn:
+    """Classes of `SyntheticImages`; as many images a class as the split takes."""
+
+    format = "synthetic"
+
+    def __init__(self, images: SyntheticImages) -> None:
+        self._images = images
+        self.total = images.num_classes
+
+    def names(self) -> dict[int, str]:
+        return {}
+
+    def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
+        for index in range(self.total):
+            for images in self._images.blocks(index, limit):
+                yield Block(self._images.name, np.full(len(images), index), images), index + 1

@@ -17,8 +17,8 @@ from lop_engine.errors import LaunchError, StoreError
 from lop_engine.extras import install_hint
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.plan import Plan
-from lop_engine.launch.slurm.calls import reason
-from lop_engine.launch.slurm.calls import run as _run
+from lop_engine.launch.slurm.limits import reason
+from lop_engine.launch.slurm.limits import run as _run
 from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.locks import hold

@@ -13,9 +13,8 @@ while a writer is at work: a torn last line is not an error, it is not there yet
 """
 
 from lop_engine.runs.store.by_task import read_task, tail_task
-from lop_engine.runs.store.reader import TableTail, read_table
+from lop_engine.runs.store.reader import TableTail, TailStorage, open_readonly, read_table
 from lop_engine.runs.store.repair import Repaired, num_whole_documents, repair_table
-from lop_engine.runs.store.tinydb_storage import TailStorage, open_readonly
 from lop_engine.runs.store.writer import TableWriter
 
 __all__ = [

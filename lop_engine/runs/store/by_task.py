@@ -11,14 +11,18 @@ import orjson
 
 from lop_engine.errors import StoreError, why
 from lop_engine.files import open_regular
-from lop_engine.runs.store.any_layout import Stamp, ends_otherwise, is_torn_header, parse_any_layout, stamp_of
 from lop_engine.runs.store.layout import (
     HEADER_BYTES,
     Documents,
     OutOfStepError,
+    Stamp,
+    ends_otherwise,
+    is_torn_header,
     last_document,
     lines_forwards,
+    parse_any_layout,
     parse_line,
+    stamp_of,
     table_name,
     without_separator,
 )

@@ -1,23 +1,33 @@
-"""Read a record file, all of it or only what is new, also while its writer is at work."""
+"""Read a record file, all of it or only what is new, also while its writer is at work.
+
+`open_readonly` lets TinyDB query record files beside a live writer.
+"""
 
 import os
 import time
 from contextlib import suppress
 from itertools import chain, count, repeat
 from pathlib import Path
+from typing import Any
 
 import orjson
+from tinydb import Storage, TinyDB
+from tinydb.table import Table
 
 from lop_engine.errors import DamagedError, StoreError, why
 from lop_engine.files import open_regular
-from lop_engine.runs.store.any_layout import Stamp, is_torn_header, may_be_resaved, parse_any_layout, stamp_of
 from lop_engine.runs.store.layout import (
     HEADER_BYTES,
     TAIL,
     Documents,
     OutOfStepError,
+    Stamp,
+    is_torn_header,
+    may_be_resaved,
+    parse_any_layout,
     parse_line,
     pread,
+    stamp_of,
     table_name,
     without_separator,
 )
@@ -199,3 +209,43 @@ def _parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents |
         return None
     documents = list(table.values())
     return documents if len(documents) == num_documents and set(map(type, documents)) == {dict} else None
+
+
+class TailStorage(Storage):
+    """A read-only TinyDB storage: reads whole documents only, and only the new ones each time.
+
+    Stock ``TinyDB(path)`` works as well on a file that nobody writes at the moment.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._tail = TableTail(Path(path))
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._restarts = 0
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        new = self._tail.read_new()
+        if self._tail.restarts != self._restarts:
+            self._restarts = self._tail.restarts
+            self._documents = {}
+        for document in new:
+            self._documents[str(len(self._documents) + 1)] = document
+        return {self._tail.table: dict(self._documents)} if self._tail.table else {}
+
+    def write(self, data: dict[str, dict[str, Any]]) -> None:
+        raise StoreError(f"{self._tail.path}: records are read here, never changed")
+
+
+class _UncachedTable(Table):
+    """A table that keeps no query results: the file grows without TinyDB knowing."""
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        super().__init__(storage, name, cache_size=0)
+
+
+class _ReadOnlyTinyDB(TinyDB):
+    table_class = _UncachedTable  # type: ignore[assignment]
+
+
+def open_readonly(path: Path | str) -> TinyDB:
+    """Open a record file for queries: ``open_readonly(p).table("tasks").search(where("task") < 50)``."""
+    return _ReadOnlyTinyDB(path, storage=TailStorage)

@@ -1,17 +1,64 @@
-"""Save what can be saved of a damaged record file."""
+"""Save what can be saved of a damaged record file, or rewrite one in our layout; the old file stays beside it."""
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import StoreError
-from lop_engine.files import open_to_read
-from lop_engine.runs.store.any_layout import in_order, load_json, parse_any_layout
-from lop_engine.runs.store.layout import HEADER_BYTES, Documents, OutOfStepError, table_name
-from lop_engine.runs.store.rewrite import rewrite_table
+from lop_engine.files import open_to_read, replacing
+from lop_engine.runs.store.layout import (
+    HEADER_BYTES,
+    TAIL,
+    Documents,
+    OutOfStepError,
+    document_line,
+    header,
+    in_order,
+    load_json,
+    parse_any_layout,
+    table_name,
+)
+
+
+def rewrite_table(path: Path, table: str, documents: Iterable[Mapping[str, Any]], old: str) -> Path:
+    """Write `documents`, numbered from 1, to `path`; return the path of the kept old file.
+
+    The run's lock must be held. Everything is on the disk when this returns, and until then `path` is always whole.
+
+    Args:
+        old: the suffix of the kept file's name, before a number: ``tasks.json.damaged-1``.
+    Raises:
+        OSError: writing failed; `path` is unchanged.
+    """
+    backup = _keep(path, old)
+    with replacing(path, durable=True) as file:
+        file.write(header(table))
+        for number, document in enumerate(documents, start=1):
+            file.write((b"\n" if number == 1 else b",\n") + document_line(number, dict(document)))
+        file.write(TAIL)
+    return backup
+
+
+def _keep(path: Path, word: str) -> Path:
+    """Hard-link the file to a second name beside it; copy it if the file system has no links."""
+    for number in count(1):
+        backup = path.with_name(f"{path.name}.{word}-{number}")
+        try:
+            os.link(path, backup)
+        except FileExistsError:
+            continue
+        except OSError:
+            with open(path, "rb") as source, replacing(backup, durable=True) as file:
+                shutil.copyfileobj(source, file)
+        return backup
+    raise AssertionError
+
 
 _NUMBER = re.compile(r'"([0-9]+)"\s*:\s*(?=\{)')
 _DECODER = json.JSONDecoder()

@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
 
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after

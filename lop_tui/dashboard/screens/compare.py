@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from lop_engine.analysis import Difference
-from lop_engine.runs.reading import RunView, Series
+from lop_engine.runs.views import RunView, Series
 from lop_tui.dashboard.difference import Pair, configuration, difference_chart, verdict
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.chart import Chart

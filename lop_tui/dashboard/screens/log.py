@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from lop_engine.runs.logs import REACH_BYTES, LogTail, LogText, clean
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens.base import FrameScreen
 from lop_tui.dashboard.widgets.log_view import Line, LogView

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from lop_engine.errors import UserError
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.advice import Advice, advice
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.model import View

@@ -9,7 +9,7 @@ from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
-from lop_engine.runs.reading import RunView
+from lop_engine.runs.views import RunView
 from lop_tui.dashboard.model import Seeds, View
 from lop_tui.dashboard.screens.base import BIN_KEYS
 from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen

@@ -5,8 +5,8 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import Static
 
-from lop_engine.analysis.problems import OneProblem
-from lop_engine.runs.reading import RunView
+from lop_engine.analysis.groups import OneProblem
+from lop_engine.runs.views import RunView
 from lop_tui.commands.console import plural
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.epochs import epoch_charts

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.widgets import Static
 
-from lop_engine.analysis.problems import OneProblem
+from lop_engine.analysis.groups import OneProblem
 from lop_engine.errors import sentence, why
 from lop_engine.experiment import seen
 from lop_tui.commands.console import plural

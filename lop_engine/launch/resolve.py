@@ -1,12 +1,16 @@
-"""Look at the data of runs before anything is made, as their workers will."""
+"""Fill in what the specs of runs leave open: what their data decide, and the values that a run began with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lop_engine.datasets import Data
+from lop_engine.errors import ConfigError, StoreError
 from lop_engine.experiment.code import load_name
 from lop_engine.experiment.run import Run
-from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
+from lop_engine.runs.directory import RunDir, find_runs
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,29 @@ def _look_at_data(spec: Spec, seeds: Sequence[int]) -> Data:
         return data
     found = look(spec, list(seeds))
     return Data(Spec(**found["spec"]), found["name"], tuple(found["notes"]))
+
+
+#: Keys in which a run may differ from its experiment file: it keeps the values that it began with.
+_KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every"}
+
+
+def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs; those that exist keep their old values of these keys, whatever their file says now.
+
+    A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
+    """
+    begun = set(find_runs(runs_dir))
+    if not begun:
+        return list(runs)
+    dirs = [RunDir.of(runs_dir, run) for run in runs]
+    return [
+        replace(run, spec=_spec_as_begun(run_dir, run.spec)) if run_dir in begun else run
+        for run_dir, run in zip(dirs, runs, strict=True)
+    ]
+
+
+def _spec_as_begun(run_dir: RunDir, spec: Spec) -> Spec:
+    with suppress(StoreError, ConfigError, OSError):
+        own = validate(run_dir.read_spec(), str(run_dir.run_json))
+        return spec.with_changes(**{key: getattr(own, key) for key in _KEPT_KEYS})
+    return spec

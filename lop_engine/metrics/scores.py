@@ -1,4 +1,4 @@
-"""Shares of right answers."""
+"""Losses while training, and shares of right answers."""
 
 import torch
 from torch import Tensor
@@ -27,3 +27,12 @@ def test_accuracy(forward: Forward, params: Params, inputs_SN: Tensor, labels_SN
     """
     batches = zip(inputs_SN.split(TEST_BATCH, dim=1), labels_SN.split(TEST_BATCH, dim=1), strict=True)
     return torch.stack([accuracy(forward(params, inputs).outputs_SBO, labels) for inputs, labels in batches]).mean(0)
+
+
+def train_loss(batch_losses: list[Tensor]) -> Tensor:
+    """Mean over an epoch's steps of the batch loss before that step's update, shape (S,).
+
+    (1 / steps) sum_t L(theta_t, batch_t), without any penalty. Source: the usual online loss; Dohare et al. (Nature
+    2024) show it for Slowly-Changing Regression.
+    """
+    return torch.stack(batch_losses).mean(0)

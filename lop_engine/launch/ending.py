@@ -1,21 +1,23 @@
-"""Stop runs from outside: whoever launched them."""
+"""Stop runs, wherever their workers are, and remove runs with their records."""
 
 import os
 import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
+from lop_engine.launch.claims import Claims, refuse_if_queued
 from lop_engine.launch.slurm.submission import cancel
-from lop_engine.runs.directory import FileClock, RunDir, find_runs, is_alive, observe
+from lop_engine.runs.directory import RunDir, find_runs
+from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.locks import hold, is_free
-from lop_engine.runs.reading import RunView
 from lop_engine.runs.records import RunStatus
+from lop_engine.runs.views import RunView
 
 #: What a worker takes as: stop now.
 GIVE_UP = signal.SIGALRM
@@ -188,3 +190,52 @@ def _signal(status: RunStatus, number: signal.Signals) -> None:
     if status.pid and is_alive(status):
         with suppress(ProcessLookupError):
             os.kill(status.pid, number)
+
+
+def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:
+    """The current identity of each run; None if it cannot be read.
+
+    Raises:
+        LaunchError: a run lies behind a symbolic link, or another process has queued it.
+    """
+    found = {}
+    for run_dir in run_dirs:
+        run_dir.refuse_link()
+        with suppress(StoreError):
+            refuse_if_queued(run_dir, run_dir.read_status())
+        found[run_dir] = _identity(run_dir)
+    return found
+
+
+def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:
+    """Remove runs that still have the given identities; return them. Runs that are already gone are left out.
+
+    Raises:
+        LaunchError: a run is being trained, is queued, or was started over meanwhile. Nothing has been removed.
+    """
+    there = []
+    with Claims() as claims:
+        for run_dir in sorted(looked_at):
+            with hold(run_dir):
+                if run_dir.path.exists():
+                    _claim(claims, run_dir, looked_at[run_dir])
+                    there.append(run_dir)
+        for run_dir in there:
+            claims.keep(run_dir)
+            with hold(run_dir):
+                run_dir.clear()
+    return there
+
+
+def _claim(claims: Claims, run_dir: RunDir, identity: str | None) -> None:
+    if _identity(run_dir) != identity:
+        raise LaunchError(f"{run_dir.name}: was started over meanwhile by another lop command; it is kept")
+    with suppress(StoreError):  # a damaged status has no owner
+        claims.take(run_dir, run_dir.read_status())
+
+
+def _identity(run_dir: RunDir) -> str | None:
+    try:
+        return run_dir.read_id()
+    except (OSError, StoreError):  # damaged
+        return None

@@ -1,0 +1,173 @@
+"""A run as it stands at one moment, and all runs of a directory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lop_engine.experiment.reference import DEFAULT
+from lop_engine.experiment.spec import method_name
+from lop_engine.experiment.stored import stored_spec
+from lop_engine.runs.directory import Code, RunDir
+from lop_engine.runs.records import ENDED, RunStatus, State
+
+
+def missing_tasks(path: Path, recorded: int, done: int) -> str | None:
+    """A warning if an ended run's records hold fewer finished tasks than its status says; else None."""
+    if recorded >= done:
+        return None
+    return f"{path.name} holds {recorded} of {_count(done, 'finished task')}; restore it from a backup"
+
+
+def not_finite(series: Mapping[str, np.ndarray], nulls: Mapping[str, np.ndarray]) -> list[str]:
+    """Warnings such as ``curvature not finite from task 3``, or the number of tasks if finite values follow.
+
+    Args:
+        series: by metric, its value in each task; NaN where it is null or was not recorded.
+        nulls: by metric, whether it was recorded in each task and not finite; at least as long as the series.
+    """
+    by_text: dict[str, list[str]] = {}
+    for metric, values in series.items():
+        is_null = nulls.get(metric, np.empty(0, bool))[: len(values)]
+        if text := _not_finite(values, is_null):
+            by_text.setdefault(text, []).append(metric.replace("_", " "))
+    return [f"{_listed(metrics)} {text}" for text, metrics in by_text.items()]
+
+
+def _not_finite(values: np.ndarray, is_null: np.ndarray) -> str:
+    places = np.flatnonzero(is_null)
+    if not len(places):
+        return ""
+    first = int(places[0])
+    finite = np.isfinite(values)
+    if not finite[first:].any():
+        return f"not finite from task {first + 1}"
+    num_recorded = int(finite.sum()) + len(places)
+    return f"not finite in {len(places)} of {_count(num_recorded, 'task')}, first in task {first + 1}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+_LONGEST_TASK = 10**12
+"""In examples: no stream is longer."""
+
+
+Series = Mapping[str, np.ndarray]
+"""By metric: its value at the end of each task, float64; NaN where it is null."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """One run at one moment. Its arrays are never written again."""
+
+    dir: RunDir
+    spec: Mapping[str, Any]
+    """The spec as run.json holds it; empty if that cannot be read."""
+    status: RunStatus
+    state: State
+    series: Series
+    problem: str | None = None
+    """Why the run cannot be read (its state then reads `failed`)."""
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
+    job_note: str | None = None
+    """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
+    nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
+    components: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json says of the components, see `seen.described`; empty in those of older versions."""
+    code: Code = ()
+    """What numbers follow from, see `rundir.code_of`."""
+
+    @property
+    def experiment(self) -> str:
+        return self.dir.experiment
+
+    @property
+    def setting(self) -> str:
+        return self.dir.setting
+
+    @property
+    def seed(self) -> int:
+        return self.dir.seed
+
+    @cached_property
+    def method(self) -> str:
+        """The name of the method that the run trains; empty if run.json cannot be read."""
+        return str(_name(self.components, "method") or method_name(self.spec) or "")
+
+    @cached_property
+    def problem_name(self) -> str:
+        """The name of the problem."""
+        return str(_name(self.components, "problem") or self.spec.get("problem") or DEFAULT)
+
+    @property
+    def x_per_task(self) -> int:
+        """Length of a task on the x axis, in the unit that its problem counts in."""
+        length = self.components.get("x_per_task", 1)
+        return length if isinstance(length, int) and 0 < length < _LONGEST_TASK else 1
+
+    @cached_property
+    def steps_per_task(self) -> int:
+        """Updates of a task; 0 if the number of its examples is unknown."""
+        spec = None if "steps_per_task" in self.components else stored_spec(self.spec)
+        steps = spec.steps_per_task if spec else self.components.get("steps_per_task")
+        return steps if isinstance(steps, int) and steps > 0 else 0
+
+    @property
+    def num_tasks(self) -> int:
+        return int(self.spec.get("num_tasks", 0))
+
+    @property
+    def tasks_recorded(self) -> int:
+        """Finished tasks whose records were read."""
+        return max([len(self.seconds), *map(len, self.series.values())])
+
+    @cached_property
+    def missing_records(self) -> str | None:
+        """Why the records of an ended run are incomplete: they hold fewer tasks than its status says."""
+        if self.problem or self.state not in ENDED:
+            return None
+        return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """Warnings about readable records; a diverged run needs none, as its state says so."""
+        spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
+        return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
+
+    @property
+    def tasks_done(self) -> int:
+        """Finished tasks: by the records, or by a status that is ahead of them; it may be a heartbeat behind."""
+        return max(self.status.tasks_done, self.tasks_recorded)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 .. 1."""
+        if self.state == "finished":
+            return 1.0
+        return max(self.status.progress, self.tasks_recorded / self.num_tasks if self.num_tasks else 0.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All runs under `runs_dir`, in the order of experiment, setting, seed."""
+
+    runs_dir: Path
+    runs: tuple[RunView, ...] = ()
+    directory_exists: bool = True
+
+
+def _name(components: Mapping[str, Any], kind: str) -> object:
+    one = components.get(kind)
+    name = one.get("name") if isinstance(one, dict) else None
+    return name if isinstance(name, str) else None
