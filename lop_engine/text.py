@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to print."""
+"""Text for people: made safe to print, numbers with their nouns."""
 
 import re
 
@@ -21,3 +21,8 @@ def plain(text: str, escaped: bool = False) -> str:
         return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     text = _ESCAPES.sub("", text).expandtabs()
     return "".join(one for one in text.encode("utf-8", "replace").decode() if one.isprintable() or one in _SPACES)
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,14 +10,13 @@ import pytest
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch import Resources, decide_resources, local, plan, plan_runs
+from lop_engine.launch import Resources, decide_resources, describe_workers, local, plan, plan_runs
 from lop_engine.launch import stack_sizes as memory
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.launch.stack_sizes import describe as described
 from lop_engine.machine import devices, doctor
 from lop_engine.machine.devices import Gpus, find_gpus
 from lop_engine.runs.directory import RunDir
-from lop_tui.commands.run import describe
 
 GIB = 2**30
 
@@ -150,7 +149,7 @@ def test_every_setting_is_in_the_first_stacks_of_a_shared_gpu(machine, tmp_path)
     dirs = [RunDir(tmp_path / name / "default" / f"seed_{seed:03d}") for name in "abcd" for seed in range(30)]
     made = plan_runs(dirs, decide_resources(several(4, 30), "auto", None, None))
     assert [stack[0].experiment for stack in made.stacks[: made.resources.workers]] == list("abcd")
-    assert describe(made) == "4 workers (4 sharing cuda:0, 1 thread each)"
+    assert describe_workers(made.resources) == "4 workers (4 sharing cuda:0, 1 thread each)"
 
 
 def test_a_gpu_that_torch_cannot_use_is_named_with_the_reason(machine):

@@ -2,6 +2,7 @@
 
 from lop_engine.launch.ending import (
     Stopping,
+    cancel_jobs,
     idle_jobs,
     look_at,
     look_at_removal,
@@ -11,13 +12,18 @@ from lop_engine.launch.ending import (
     wait_for_status,
     wait_until_stopped,
 )
+from lop_engine.launch.launcher import LAUNCHERS, ClusterLauncher, JobRequest, Launcher, cluster
 from lop_engine.launch.local import LocalLauncher, worker_environment
 from lop_engine.launch.places import Places
-from lop_engine.launch.plan import Plan, Resources, decide_resources, plan_runs
+from lop_engine.launch.plan import Plan, Resources, decide_resources, describe_workers, plan_runs
 from lop_engine.launch.prepare import prepare_run_dirs, take_up
 from lop_engine.launch.resolve import Resolved, as_begun, resolve_runs
 
 __all__ = [
+    "LAUNCHERS",
+    "ClusterLauncher",
+    "JobRequest",
+    "Launcher",
     "LocalLauncher",
     "Places",
     "Plan",
@@ -25,7 +31,10 @@ __all__ = [
     "Resources",
     "Stopping",
     "as_begun",
+    "cancel_jobs",
+    "cluster",
     "decide_resources",
+    "describe_workers",
     "idle_jobs",
     "look_at",
     "look_at_removal",

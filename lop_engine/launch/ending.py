@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.claims import Claims, refuse_if_queued
-from lop_engine.launch.slurm.submission import cancel
+from lop_engine.launch.launcher import cluster
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.locks import hold, is_free
@@ -90,7 +90,7 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
     for run_dir in plan.by_status + plan.leaving:
         _mark(run_dir)
-    cancel(idle_jobs(all_views, set(dequeued)))
+    cancel_jobs(idle_jobs(all_views, set(dequeued)))
     return replace(plan, dequeued=dequeued)
 
 
@@ -123,7 +123,7 @@ def _mark(run_dir: RunDir) -> bool:
 
 
 def _let_go(run_dir: RunDir) -> None:
-    """Take a run that was stopped from its job, which would train it when Slurm starts it again."""
+    """Take a run that was stopped from its job, which would train it when it is started again."""
     with suppress(OSError, StoreError, LaunchError), hold(run_dir):
         status = run_dir.read_status()
         if status.state == "stopped" and status.job:
@@ -137,6 +137,12 @@ def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[st
         if view.status.job and view.status.is_submitted and view.state in ("running", "queued"):
             jobs[view.status.job].append(view)
     return [job for job, found in jobs.items() if all(view.dir in dequeued for view in found)]
+
+
+def cancel_jobs(jobs: Collection[str]) -> None:
+    """Remove jobs from the queue of their cluster; jobs that are already gone are ignored."""
+    if jobs:
+        cluster().cancel(jobs)
 
 
 def _is_here(view: RunView) -> bool:

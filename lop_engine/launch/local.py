@@ -12,7 +12,7 @@ from itertools import chain
 from lop_engine.errors import LaunchError, StoreError
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.places import Places
-from lop_engine.launch.plan import Plan
+from lop_engine.launch.plan import Plan, describe_workers
 from lop_engine.launch.retries import Retries
 from lop_engine.machine.devices import place
 from lop_engine.processes import this_process
@@ -62,7 +62,7 @@ class LocalLauncher:
     def __init__(
         self, plan: Plan, retries: int = 0, worker_options: Sequence[str] = (), places: Places | None = None
     ) -> None:
-        self._places = places
+        self.plan, self._places = plan, places
         self._queue = list(plan.stacks)
         self._retries = Retries(retries)
         self._worker_options = worker_options
@@ -70,6 +70,18 @@ class LocalLauncher:
         self._threads = plan.resources.threads
         self._slots = [_Slot(device) for device in plan.resources.devices]
         self._stopping = self._told_to_wait = False
+
+    def describe(self) -> str:
+        """``2 workers (cpu, 1 thread each)``."""
+        return describe_workers(self.plan.resources)
+
+    def check(self) -> None:
+        """Nothing to refuse: devices that cannot be used were refused when the plan was made."""
+
+    def start(self) -> list[str]:
+        """Start the first workers."""
+        self.poll()
+        return []
 
     @property
     def active(self) -> bool:

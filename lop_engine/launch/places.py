@@ -12,22 +12,23 @@ from pathlib import Path
 
 from lop_engine.launch.plan import Resources
 from lop_engine.machine.devices import cores
+from lop_engine.runs.jobs import scheduler
 from lop_engine.runs.locks import try_lock
 
 
 class Places:
     """Places for workers of one runs directory: one per core, and on each GPU as many as the plan uses.
 
-    Each Slurm job has its own places. A place is a locked file on this machine. The worker inherits the lock, so the
-    place becomes free when the worker and its launcher have ended, however they end.
+    Each job of a cluster has its own places. A place is a locked file on this machine. The worker inherits the lock, so
+    the place becomes free when the worker and its launcher have ended, however they end.
 
     Args:
         is_limited: False if `--workers` sets the number; more places are then made as needed.
     """
 
     def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
-        # Two Slurm jobs on a node have cores and GPUs of their own, and may both call their GPU number 0.
-        of_job = os.environ.get("SLURM_JOB_ID", "").encode()
+        # Two jobs on a node have cores and GPUs of their own, and may both call their GPU number 0.
+        of_job = scheduler().allocation().encode()
         key = hashlib.sha256(os.fsencode(runs_dir.resolve()) + b"\0" + of_job).hexdigest()[:16]
         local = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         self._directory = local / f"lop-{os.getuid()}" / "workers" / key

@@ -24,6 +24,7 @@ from lop_engine.launch.stack_sizes import (
 from lop_engine.machine.devices import find_gpus, num_cores
 from lop_engine.runs.code import begun_with, files_of
 from lop_engine.runs.directory import RunDir
+from lop_engine.text import plural
 
 MAX_WORKERS_ON_GPU = 8
 """Processes take turns on a GPU. Further stacks wait for a worker."""
@@ -183,6 +184,16 @@ def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
         return {device: found[device]}, ""
     why = f"torch cannot use the GPU: {gpus.problem}" if gpus.problem else "no such GPU here"
     raise LaunchError(f"--device {device}: {why} (found: {', '.join(found) or 'none'}); try --device auto")
+
+
+def describe_workers(resources: Resources) -> str:
+    """``2 workers (cpu, 1 thread each)``, ``4 workers (4 sharing cuda:0, 2 threads each)``."""
+    devices = Counter(resources.devices)
+    where = [
+        f"{count} sharing {name}" if count > 1 and name != "cpu" else name  # cores are not shared
+        for name, count in devices.items()
+    ]
+    return f"{plural(devices.total(), 'worker')} ({', '.join(where)}, {plural(resources.threads, 'thread')} each)"
 
 
 def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[RunDir, Spec] | None = None) -> Plan:

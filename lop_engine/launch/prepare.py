@@ -23,13 +23,13 @@ from lop_engine.launch.resolve import _KEPT_KEYS
 from lop_engine.runs.code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
 from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.files import kept_records
+from lop_engine.runs.jobs import Scheduler, has_job, scheduler
 from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.locks import hold, trained_error
 from lop_engine.runs.records import ENDED, RunStatus
-from lop_engine.runs.scheduler import Scheduler, has_job
 
 _Verdict = Literal["new", "begun", "done", "submitted", "left"]
-"""What a run is to this command: new, unfinished, ended, a Slurm job's, or taken by another process."""
+"""What a run is to this command: new, unfinished, ended, a cluster job's, or taken by another process."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prepared:
     """The part of `to_train` that resumes from a checkpoint."""
     done: list[RunDir]
     submitted: list[RunDir] = field(default_factory=list)
-    """Those that a job in Slurm's queue will train."""
+    """Those that a job in a cluster's queue will train."""
 
 
 def prepare_run_dirs(
@@ -60,13 +60,13 @@ def prepare_run_dirs(
     Args:
         fresh: remove existing records of these runs, and start over.
         handed_over: token of the process that has queued runs for this one: take only those.
-        job_options: `--slurm` options of the jobs that will train them; None if this machine trains them.
+        job_options: what was typed for the jobs that will train them; None if this machine trains them.
     Raises:
         LaunchError: another process trains or has queued a run; a run began with another configuration; or a run to
-            start over waits in Slurm's queue or lies behind a symbolic link.
+            start over waits in a cluster's queue or lies behind a symbolic link.
     """
     by_dir = {RunDir.of(runs_dir, run): run for run in runs}
-    look = _Look(FileClock(runs_dir), Scheduler(), fresh, handed_over)
+    look = _Look(FileClock(runs_dir), scheduler(), fresh, handed_over)
     for run_dir, run in by_dir.items():
         look.judge(run_dir, run)
     verdicts: dict[RunDir, _Verdict] = {}
@@ -120,7 +120,8 @@ class _Look:
         if has_job(status, self.scheduler):
             if self.fresh:
                 raise LaunchError(
-                    f"{run_dir.name}: waits as job {status.job} in Slurm's queue; lop stop {run_dir.name} first"
+                    f"{run_dir.name}: waits as job {status.job} in {self.scheduler.title}'s queue; "
+                    f"lop stop {run_dir.name} first"
                 )
             return "submitted"
         return "begun" if self.fresh or status.state not in ENDED else "done"

@@ -12,9 +12,9 @@ from pathlib import Path
 from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.processes import Process, this_process
 from lop_engine.runs.directory import RunDir
+from lop_engine.runs.jobs import own_job
 from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.records import RunStatus
-from lop_engine.runs.scheduler import own_job
 
 #: Exit statuses of a worker: it failed and may be tried again; what it was given cannot be trained; another one
 #: trains its runs; its training step cannot be captured as a CUDA graph; its seeds do not fit into memory.
@@ -93,7 +93,7 @@ def is_free(run_dir: RunDir) -> bool:
 def other_launcher(status: RunStatus) -> Process | None:
     """The other live process that has queued this run; None if this process has, or none.
 
-    For a job's run on another host the scheduler says whether it will be trained (`scheduler.has_job`): there the
+    For a job's run on another host the scheduler says whether it will be trained (`jobs.has_job`): there the
     process counts as gone.
     """
     launcher = status.launcher
@@ -262,7 +262,7 @@ def _signature(run_dir: RunDir) -> str:
 def _is_trained(run_dir: RunDir) -> bool:
     """Whether the status tells of a worker that lives.
 
-    A job that Slurm starts again on another node may take up its own run at once: its turn before is over.
+    A job that is started again on another node may take up its own run at once: its turn before is over.
     """
     try:
         status = run_dir.read_status()

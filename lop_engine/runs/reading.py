@@ -6,9 +6,10 @@
 import gc
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -19,9 +20,9 @@ import numpy as np
 from lop_engine.errors import DamagedError, StoreError, sentence
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import Code, RunDir, code_of, find_runs
+from lop_engine.runs.jobs import Scheduler, judge, scheduler
 from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.records import RunStatus, State
-from lop_engine.runs.scheduler import Scheduler, judge
 from lop_engine.runs.store import TableTail
 from lop_engine.runs.views import RunView, Series, Snapshot
 
@@ -39,7 +40,7 @@ class RunsReader:
         self._runs: dict[RunDir, _RunReader] = {}
         self._walked_at = float("-inf")
         self._clock = FileClock(runs_dir)
-        self._scheduler = Scheduler()
+        self._scheduler = cache(scheduler)
 
     def read(self) -> Snapshot:
         """The state of all runs now. A run that cannot be read is in it, with its problem."""
@@ -68,7 +69,7 @@ def without_garbage_collection() -> Iterator[None]:
 
 def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
     """One run in its current state."""
-    return _RunReader(run_dir).read(_Look(clock, Scheduler()))
+    return _RunReader(run_dir).read(_Look(clock, scheduler))
 
 
 def read_without_records(run_dir: RunDir) -> RunView:
@@ -181,7 +182,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 class _Look:
     """One look at all runs: a worker that trains several of them is asked once whether it lives."""
 
-    def __init__(self, clock: FileClock, scheduler: Scheduler) -> None:
+    def __init__(self, clock: FileClock, scheduler: Callable[[], Scheduler]) -> None:
         self._clock, self._scheduler = clock, scheduler
         self._alive: dict[tuple[object, ...], bool] = {}
 
@@ -190,7 +191,7 @@ class _Look:
         state = self.state(run_dir, status)
         if not is_ours or not status.job:
             return state, None
-        return judge(state, status, self._scheduler, self._clock.age_s(run_dir.status_json))
+        return judge(state, status, self._scheduler(), self._clock.age_s(run_dir.status_json))
 
     def state(self, run_dir: RunDir, status: RunStatus) -> State:
         return observe(run_dir, status, self._clock, self._is_alive)

@@ -33,6 +33,7 @@ from lop_engine.processes import allow_more_open_files, start_of
 from lop_engine.runs.code import begun_with, code_files, load_components
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.files import RunFiles, StopRequested, log
+from lop_engine.runs.jobs import own_job
 from lop_engine.runs.locks import (
     FAILED,
     LOCKED,
@@ -44,7 +45,6 @@ from lop_engine.runs.locks import (
     other_launcher,
 )
 from lop_engine.runs.records import State
-from lop_engine.runs.scheduler import own_job
 
 GRACE_S = 3
 
@@ -165,7 +165,7 @@ class Worker:
     def _start(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
         signal.signal(signal.SIGTERM, self._request_stop)
-        signal.signal(signal.SIGUSR2, self._request_stop)  # what Slurm sends ahead of a time limit
+        signal.signal(signal.SIGUSR2, self._request_stop)  # what a scheduler sends ahead of a time limit
         signal.signal(signal.SIGALRM, self._give_up_epoch)
         if any(run.dir.read_status().state == "stopped" for run in self.runs):  # while this process began
             for run in self.runs:

@@ -16,7 +16,7 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.files import together
 from lop_engine.runs.files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
-from lop_engine.runs.scheduler import own_job
+from lop_engine.runs.jobs import own_job
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, Metrics, Position, train
 from lop_engine.worker import checkpoint

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lop_engine.errors import LaunchError
 from lop_engine.text import plain
+from lop_engine.text import plural as plural
 
 #: Replacements for characters that a terminal's encoding lacks.
 _IN_ASCII = {"±": "+-", "…": "~", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
@@ -103,8 +104,3 @@ def confirm(console: Console, question: str, refusal: str) -> None:
         agreed = False
     if not agreed:
         raise LaunchError(refusal)
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch import (
+    cancel_jobs,
     idle_jobs,
     look_at_removal,
     remove_runs,
@@ -12,7 +13,6 @@ from lop_engine.launch import (
     wait_for_status,
     wait_until_stopped,
 )
-from lop_engine.launch.slurm import cancel
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
 from lop_engine.runs.views import RunView
@@ -54,7 +54,7 @@ def remove(runs_dir: Path, selectors: Sequence[str], yes: bool) -> int:
     if not yes:
         _confirm(console, chosen, runs_dir)
     removed = remove_runs(looked_at)
-    cancel(idle_jobs(snapshot.runs, set(removed)))
+    cancel_jobs(idle_jobs(snapshot.runs, set(removed)))
     say(console, f"{plural(len(removed), 'run')} removed")
     return 0
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError
 from lop_engine.files import open_to_read
+from lop_engine.runs.jobs import scheduler
 from lop_engine.runs.logs import decode, start_of_last
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
@@ -24,7 +25,7 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
         names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
         raise LaunchError(f'"{selector}" names {len(chosen)} runs with {len(logs)} logs; choose one of {names}')
     [log] = logs
-    if not log.exists():
+    if not log.exists() and chosen[0].status.job:
         log = _job_log(chosen[0])
     if not log.exists():
         say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
@@ -52,7 +53,7 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
 
 def _job_log(view: RunView) -> Path:
     """Of the job that was to train a run: a set-up line that failed, a Python that is not there."""
-    return view.dir.path.parents[2] / ".slurm" / f"{view.status.job}_0_log.out"
+    return scheduler().log_of(view.dir.path.parents[2], str(view.status.job))
 
 
 def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:

@@ -7,20 +7,19 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
-from lop_engine.launch import Plan, decide_resources, plan_runs, take_up
-from lop_engine.launch.slurm import Submission
+from lop_engine.launch import Plan, cluster, decide_resources, describe_workers, plan_runs, take_up
 from lop_engine.runs.code import Choice, settle_code, spec_to_train
 from lop_engine.runs.directory import RunDir
+from lop_engine.runs.jobs import has_job, scheduler
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import ENDED
-from lop_engine.runs.scheduler import Scheduler, has_job
 from lop_engine.runs.selection import select
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import detach, handed_over, say_taken
-from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, plan_for_cluster, submit
+from lop_tui.commands.cluster import HERE, Launching, fit, leave_to_jobs, submit
 from lop_tui.commands.console import Console, plural, resume_command, say
-from lop_tui.commands.run import conclude, describe, identities, say_note, say_unrecorded
+from lop_tui.commands.run import conclude, identities, say_note, say_unrecorded
 from lop_tui.commands.supervise import supervise
 
 
@@ -55,23 +54,20 @@ def resume(runs_dir: Path, selectors: Sequence[str], means: Means) -> int:
     requests = dict(means.launching.requests(waiting))
     here = requests.pop(None, [])
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
-    submissions = [
-        Submission(
-            plan_for_cluster(_dirs(views), request.options, means.runs_per_worker, specs),
-            request,
-            runs_dir,
-            means.retries,
+    launchers = [
+        cluster(request.launcher).launcher_of(
+            _dirs(views), request, runs_dir, means.retries, means.runs_per_worker, specs
         )
         for request, views in fitted
     ]
     # What cannot be had is refused before anything is changed.
     plan = _plan(_dirs(here), specs, means) if here else None
-    for submission in submissions:
-        submission.check()
-    for submission in submissions:
-        take_up([run_dir for stack in submission.plan.stacks for run_dir in stack], submission.request.typed)
-    if submissions:
-        submit(console, submissions, runs_dir, means.watch and not here)
+    for launcher in launchers:
+        launcher.check()
+    for launcher, (request, _) in zip(launchers, fitted, strict=True):
+        take_up([run_dir for stack in launcher.plan.stacks for run_dir in stack], request.typed)
+    if launchers:
+        submit(console, launchers, runs_dir, means.watch and not here)
     return _train_here(console, runs_dir, selectors, here, plan, means) if plan else 0
 
 
@@ -88,8 +84,8 @@ def _waiting(console: Console, chosen: Sequence[RunView], by_name: bool, launchi
         waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
         return [view for view in waiting if view.state == "queued"]
     waiting = [view for view in waiting if not _holder(view)]
-    scheduler = Scheduler()
-    submitted = [view for view in waiting if has_job(view.status, scheduler)]
+    queue = scheduler()
+    submitted = [view for view in waiting if has_job(view.status, queue)]
     what_of_the_rest = Counter(_holder(view) or f"{view.state} already" for view in readable if view not in waiting)
     for what, count in sorted(what_of_the_rest.items()):
         say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {what}")
@@ -126,7 +122,7 @@ def _train_here(
         say(console, f"{plural(len(waiting), 'run')}, {len(prepared.resumed)} from checkpoints")
         return detach(console, runs_dir)
     num_runs = plural(len(prepared.to_train), "run")
-    say(console, f"{num_runs} on {describe(plan)}, {len(prepared.resumed)} from checkpoints")
+    say(console, f"{num_runs} on {describe_workers(plan.resources)}, {len(prepared.resumed)} from checkpoints")
     if not supervise(console, plan, planned.keys(), runs_dir, means.watch, means.retries, means.workers):
         say(console, f"stopped; go on with {resume_command(runs_dir, selectors)}")
         return 130

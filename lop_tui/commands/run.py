@@ -14,8 +14,18 @@ from lop_engine.errors import ConfigError, LaunchError, StoreError
 from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.sweep import describe_seeds, parse_overrides, parse_seeds
-from lop_engine.launch import Plan, as_begun, decide_resources, plan_runs, prepare_run_dirs, resolve_runs
-from lop_engine.launch.slurm import SlurmRequest, Submission
+from lop_engine.launch import (
+    ClusterLauncher,
+    JobRequest,
+    Plan,
+    as_begun,
+    cluster,
+    decide_resources,
+    describe_workers,
+    plan_runs,
+    prepare_run_dirs,
+    resolve_runs,
+)
 from lop_engine.launch.stack_sizes import largest_worker
 from lop_engine.runs.code import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
@@ -27,11 +37,10 @@ from lop_tui.commands.background import detach, handed_over, say_taken
 from lop_tui.commands.bench import say_estimate
 from lop_tui.commands.cluster import (
     HERE,
+    OPTION,
     Launching,
-    describe_array,
     fit,
     leave_to_jobs,
-    plan_for_cluster,
     refuse_to_train_here,
     submit,
 )
@@ -73,30 +82,29 @@ def run_experiments(request: Request) -> int:
         runs = resolved.runs if request.fresh else as_begun(request.runs_dir, resolved.runs)
     for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
         say(console, f"note: {note}")
-    cluster = request.launching.request()
-    cluster = fit(console, cluster) if cluster else None
-    if request.dry_run and cluster:
-        submission = _submission(request, runs, cluster)
-        console.print(_plan_table(submission.plan, runs, resolved.images, describe_array(submission)))
-        if len(submission.arrays) > 1:
-            say(console, f"the script of the first of {len(submission.arrays)} job arrays:")
-        say(console, submission.script())
+    wanted = request.launching.request()
+    wanted = fit(console, wanted) if wanted else None
+    if request.dry_run and wanted:
+        jobs = _jobs(request, runs, wanted)
+        console.print(_plan_table(jobs.plan, runs, resolved.images, jobs.describe()))
+        for line in jobs.preview():
+            say(console, line)
         return 0
     if request.dry_run:
         specs = _specs(request, runs)
         plan = _plan(request, specs)
         say_note(console, plan)
-        console.print(_plan_table(plan, runs, resolved.images, describe(plan)))
+        console.print(_plan_table(plan, runs, resolved.images, describe_workers(plan.resources)))
         say_memory(console, plan, specs)
         if request.estimate:
             say_estimate(console, plan, specs)
         return 0
     if request.fresh and not request.yes:
         _confirm_fresh(console, request.runs_dir, runs)
-    if cluster and (request.workers or request.device != "auto"):
-        raise LaunchError("--workers and --device are for this machine; of a task say --slurm gpus=... or cpus=...")
-    if cluster:  # what cannot be had is refused before anything is changed
-        _submission(request, runs, cluster).check()
+    if wanted and (request.workers or request.device != "auto"):
+        raise LaunchError(f"--workers and --device are for this machine; of a task say {OPTION} gpus=... or cpus=...")
+    if wanted:  # what cannot be had is refused before anything is changed
+        _jobs(request, runs, wanted).check()
     else:
         _plan(request, _specs(request, runs))
         if not request.launching.launcher and not request.fresh:
@@ -105,9 +113,7 @@ def run_experiments(request: Request) -> int:
         say_unrecorded(console, settle_code([RunDir.of(request.runs_dir, run) for run in runs], request.code))
     if request.code != "accept":
         refuse_beside_other_code(request.runs_dir, runs)
-    prepared = prepare_run_dirs(
-        request.runs_dir, runs, request.fresh, handed_over(), cluster.typed if cluster else None
-    )
+    prepared = prepare_run_dirs(request.runs_dir, runs, request.fresh, handed_over(), wanted.typed if wanted else None)
     say_taken()
     if prepared.done:
         say(console, f"{len(prepared.done)} of {plural(len(runs), 'run')} {_are(len(runs))} finished already")
@@ -115,9 +121,9 @@ def run_experiments(request: Request) -> int:
         they = "goes on where it" if len(runs) == 1 else "go on where they"
         say(console, f"{len(prepared.resumed)} of {plural(len(runs), 'run')} {they} stopped")
     leave_to_jobs(console, prepared.submitted, len(runs), request.launching)
-    if cluster and prepared.to_train:
-        submission = _submission(request, _those(prepared.to_train, request, runs), cluster)
-        return submit(console, [submission], request.runs_dir, request.watch)
+    if wanted and prepared.to_train:
+        jobs = _jobs(request, _those(prepared.to_train, request, runs), wanted)
+        return submit(console, [jobs], request.runs_dir, request.watch)
     if prepared.submitted and not prepared.to_train:
         return 0
     if request.detach and prepared.to_train:
@@ -126,7 +132,8 @@ def run_experiments(request: Request) -> int:
     if prepared.to_train:
         plan = _plan(request, _specs(request, _those(prepared.to_train, request, runs)))
         say_note(console, plan)
-        say(console, f"{plural(len(prepared.to_train), 'run')} on {describe(plan)}; records in {request.runs_dir}")
+        workers = describe_workers(plan.resources)
+        say(console, f"{plural(len(prepared.to_train), 'run')} on {workers}; records in {request.runs_dir}")
         if not supervise(
             console, plan, planned.keys(), request.runs_dir, request.watch, request.retries, request.workers
         ):
@@ -161,10 +168,10 @@ def _plan(request: Request, specs: Mapping[RunDir, Spec]) -> Plan:
         return plan_runs(list(specs), resources, specs)
 
 
-def _submission(request: Request, runs: Sequence[Run], cluster: SlurmRequest) -> Submission:
+def _jobs(request: Request, runs: Sequence[Run], wanted: JobRequest) -> ClusterLauncher:
     specs = _specs(request, runs)
-    plan = plan_for_cluster(list(specs), cluster.options, request.runs_per_worker, specs)
-    return Submission(plan, cluster, request.runs_dir, request.retries)
+    of = cluster(wanted.launcher).launcher_of
+    return of(list(specs), wanted, request.runs_dir, request.retries, request.runs_per_worker, specs)
 
 
 def _specs(request: Request, runs: Sequence[Run]) -> dict[RunDir, Spec]:
@@ -258,16 +265,6 @@ def _hint(view: RunView) -> str:
         "running": f"by {view.status.holder}",
         "queued": "its lop run has ended; run the same command again to train it",
     }.get(view.state, "")
-
-
-def describe(plan: Plan) -> str:
-    """``2 workers (cpu, 1 thread each)``, ``4 workers (4 sharing cuda:0, 2 threads each)``."""
-    devices, threads = Counter(plan.resources.devices), plan.resources.threads
-    where = [
-        f"{count} sharing {name}" if count > 1 and name != "cpu" else name  # cores are not shared
-        for name, count in devices.items()
-    ]
-    return f"{plural(devices.total(), 'worker')} ({', '.join(where)}, {plural(threads, 'thread')} each)"
 
 
 def say_unrecorded(console: Console, run_dirs: Sequence[RunDir]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from lop_engine.launch import LocalLauncher, Places, Plan
+from lop_engine.launch import Launcher, LocalLauncher, Places, Plan
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
@@ -24,7 +24,7 @@ HUNG_UP = 128 + signal.SIGHUP
 class Supervisor(threading.Thread):
     """Drives the launcher, so that whatever shows on the screen cannot hold the workers up."""
 
-    def __init__(self, launcher: LocalLauncher) -> None:
+    def __init__(self, launcher: Launcher) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._launcher = launcher
         self._stops_asked = 0

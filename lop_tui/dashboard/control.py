@@ -14,6 +14,7 @@ from lop_engine.errors import why
 from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.ending import PATIENCE_S
 from lop_engine.runs.directory import RunDir
+from lop_engine.runs.jobs import scheduler
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.logs import clean
 from lop_engine.runs.records import ENDED
@@ -129,7 +130,7 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     parts = (
         (f"{len(kept)} to go on from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
-        ("Of these, submitted to Slurm again, as they were, unless a job of theirs still waits:", jobs),
+        (f"Of these, submitted to {scheduler().title} again, as they were, unless a job of theirs still waits:", jobs),
     )
     said = [f"{what}\n{_names(found)}" for what, found in parts if found]
     if others:

@@ -8,7 +8,7 @@ import pytest
 
 from lop_engine.datasets import ClassFolder
 from lop_engine.datasets.importing import ImportOptions, import_images
-from lop_engine.runs.scheduler import Scheduler
+from lop_engine.launch.slurm.jobs import Scheduler
 from tests.data.makers import make_images, make_source
 
 

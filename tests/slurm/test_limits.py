@@ -9,8 +9,10 @@ import pytest
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, Resources
-from lop_engine.launch.slurm import SlurmRequest, Submission, fit_to_cluster
 from lop_engine.launch.slurm import submission as submission_module
+from lop_engine.launch.slurm.limits import fit_to_cluster
+from lop_engine.launch.slurm.options import SlurmRequest
+from lop_engine.launch.slurm.submission import Submission
 from lop_engine.runs.directory import RunDir
 from lop_tui import cli
 from tests.helpers import TINY

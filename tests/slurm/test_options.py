@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lop_engine.errors import ConfigError
-from lop_engine.launch.slurm import SlurmRequest, read_options
+from lop_engine.launch.slurm.launcher import plan_tasks
+from lop_engine.launch.slurm.options import SlurmRequest, read_options
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus
 from lop_tui import cli
-from lop_tui.commands.cluster import Launching, plan_for_cluster
+from lop_tui.commands.cluster import Launching
 from tests.helpers import TINY
 
 
@@ -117,7 +118,7 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
 )
 def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, runs_per_worker, seeds, devices, threads):
     dirs = [RunDir(here / "bp" / "default" / f"seed_{seed:03d}") for seed in range(25)]
-    plan = plan_for_cluster(dirs, read_options(typed), runs_per_worker)
+    plan = plan_tasks(dirs, read_options(typed), runs_per_worker)
     assert [len(stack) for stack in plan.stacks] == seeds
     assert (plan.resources.devices, plan.resources.threads) == (devices, threads)
 

@@ -12,11 +12,12 @@ from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import validate
 from lop_engine.launch import prepare_run_dirs
+from lop_engine.launch.slurm import jobs as scheduler_module
+from lop_engine.launch.slurm.jobs import Scheduler, own_job
 from lop_engine.runs import reading as runs_module
-from lop_engine.runs import scheduler as scheduler_module
+from lop_engine.runs.jobs import has_job, judge
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus
-from lop_engine.runs.scheduler import Scheduler, has_job, judge, own_job
 from lop_engine.runs.store import read_table
 from lop_tui.commands.status import show_status
 from tests.helpers import append_tasks, make_metrics, make_run

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from lop_engine.errors import LaunchError
 from lop_engine.launch import Plan, Resources
-from lop_engine.launch.slurm import SlurmRequest, Submission, submission
+from lop_engine.launch.slurm import submission
+from lop_engine.launch.slurm.options import SlurmRequest
+from lop_engine.launch.slurm.submission import Submission
 from lop_engine.runs.directory import RunDir
 from lop_tui.commands.cluster import Launching, leave_to_jobs
 from lop_tui.commands.lifecycle import remove

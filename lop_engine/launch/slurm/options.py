@@ -111,6 +111,10 @@ class SlurmRequest:
     waits_for_nodes: bool = False
     """Whether every node that could run a task is down or drained."""
 
+    @property
+    def launcher(self) -> str:
+        return "slurm"
+
     @classmethod
     def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":
         """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""

@@ -17,12 +17,12 @@ from lop_engine.errors import LaunchError, StoreError
 from lop_engine.extras import install_hint
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.plan import Plan
+from lop_engine.launch.slurm.jobs import HELD, JOB_NAME, folder_of
 from lop_engine.launch.slurm.limits import reason
 from lop_engine.launch.slurm.limits import run as _run
 from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.locks import hold
-from lop_engine.runs.scheduler import HELD, JOB_NAME
 
 #: Slurm allows 1001 tasks an array unless a cluster sets another limit.
 TASKS_PER_ARRAY = 1000
@@ -56,14 +56,14 @@ class Submission:
 
     Args:
         request: what to ask Slurm for.
-        runs_dir: on a file system that the compute nodes share; submitit's files go to ``.slurm`` below it.
+        runs_dir: on a file system that the compute nodes share; submitit's files go to `folder_of` it.
         retries: how often a run whose worker died is tried again on its node.
     """
 
     def __init__(self, plan: Plan, request: SlurmRequest, runs_dir: Path, retries: int) -> None:
         self.plan, self.request, self.retries = plan, request, retries
         self.options = request.options
-        self.folder = runs_dir.absolute() / ".slurm"
+        self.folder = folder_of(runs_dir.absolute())
         if strange := re.search(r"[%\\\n]", str(self.folder)):
             raise LaunchError(f"{runs_dir}: Slurm reads {strange[0]!r} in a path as its own; choose another --runs-dir")
         stacks, size = plan.stacks, request.tasks_per_array or TASKS_PER_ARRAY

@@ -31,13 +31,13 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.launch.claims import is_ours
 from lop_engine.launch.local import LocalLauncher
 from lop_engine.launch.plan import Plan, Resources, cut
+from lop_engine.launch.slurm.jobs import mark_own_job, own_job
 from lop_engine.processes import this_process
 from lop_engine.runs.code import spec_to_train
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.files import log
 from lop_engine.runs.locks import hold
 from lop_engine.runs.records import State
-from lop_engine.runs.scheduler import mark_own_job, own_job
 
 PATIENCE_S = 10 * 60
 """A thousand tasks that start at once look at a thousand files each."""

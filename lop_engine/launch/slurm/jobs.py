@@ -1,16 +1,16 @@
-"""What Slurm knows of the jobs that train runs: asked seldom, and believed second, after the run directories.
+"""What Slurm knows of jobs: cached lookups by squeue and sacct, and the job that this process belongs to.
 
-A scheduler that is not there, or does not answer, hides nothing: then there is nothing to add.
+A scheduler that is missing, or does not answer, adds nothing to what the run directories say.
 """
 
 import os
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from lop_engine.runs.records import ENDED, RunStatus, State
+from lop_engine.runs.jobs import Job
 
 ASK_EVERY_S = 15.0
 ASK_THE_BOOKS_EVERY_S = 60.0
@@ -30,18 +30,8 @@ _AT_WORK = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGN
 _KILLED = frozenset({"OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"})
 
 
+#: Reason of a job that waits until it is released.
 HELD = "JobHeldUser"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One task of a job array, as the scheduler sees it."""
-
-    state: str
-    """Slurm's word: ``PENDING``, ``RUNNING``, ``OUT_OF_MEMORY`` ..."""
-    reason: str = ""
-    """Why it waits."""
-    node: str = ""
 
 
 class Scheduler:
@@ -53,6 +43,10 @@ class Scheduler:
         self._asked_at = float("-inf")
         self._books: dict[str, Job] = {}
         self._asked_books_at = float("-inf")
+
+    @property
+    def title(self) -> str:
+        return "Slurm"
 
     @property
     def answer_age_s(self) -> float:
@@ -74,6 +68,20 @@ class Scheduler:
             self._asked_books_at = time.monotonic()
             self._books = _ask_sacct()
         return self._books.get(name)
+
+    def own_job(self) -> str | None:
+        return own_job()
+
+    def allocation(self) -> str:
+        return os.environ.get("SLURM_JOB_ID", "")
+
+    def log_of(self, runs_dir: Path, job: str) -> Path:
+        return folder_of(runs_dir) / f"{job}_0_log.out"
+
+
+def folder_of(runs_dir: Path) -> Path:
+    """Where submitit keeps its files for the runs of a directory."""
+    return runs_dir / ".slurm"
 
 
 def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -105,45 +113,18 @@ def _is_batch(environment: Mapping[str, str]) -> bool:
     return is_task and "SLURM_STEP_ID" not in environment
 
 
-def has_job(status: RunStatus, scheduler: Scheduler) -> bool:
-    """Whether a job other than this process's trains, or will train, a run that has not ended."""
-    if status.state in ENDED or not status.job or status.job == own_job():
-        return False
-    # A job at work leaves alone what failed or was stopped in it; it takes that up when it is started again.
-    states = _WAITING | _AT_WORK if status.state in ("queued", "running") else _WAITING
-    with suppress(LookupError):
-        job = scheduler.job(status.job)
-        return job is not None and job.state in states
-    return False
+def _job(name: str, state: str, reason: str = "", node: str = "") -> Job:
+    is_held = reason == HELD
+    advice = f" (scontrol release {name} lets it go)" if is_held else ""
+    return Job(state, _phase(state), reason, node, is_held, advice)
 
 
-def judge(
-    state: State, status: RunStatus, scheduler: Scheduler, status_age_s: float = float("inf")
-) -> tuple[State, str | None]:
-    """The state of one of the user's runs, and what to say of its job.
-
-    Args:
-        state: as the run directory has it.
-        status_age_s: seconds since the status was written.
-    """
-    if not status.job or state not in ("queued", "running", "lost", "failed"):
-        return state, None
-    try:
-        job = scheduler.job(status.job)
-    except LookupError:
-        return state, None
-    if state == "failed":  # by the worker's own word, or by what its launcher saw of it
-        return state, f"job {status.job} ended: {job.state}" if job and job.state in _KILLED else None
-    if state == "running" and status_age_s - status.heartbeat_every_s <= scheduler.answer_age_s:
-        return state, None  # what the worker says itself is newer
-    if job is None:
-        return ("lost", f"job {status.job} is gone from the queue") if state == "queued" else (state, None)
-    if job.state in _WAITING:
-        advice = f" (scontrol release {status.job} lets it go)" if job.reason == HELD else ""
-        return "queued", f"job {status.job} waits: {job.reason or job.state}{advice}"
-    if job.state in _AT_WORK:
-        return state, f"job {status.job} is on {job.node}" if state == "queued" else None
-    return "lost", f"job {status.job} ended: {job.state}"
+def _phase(state: str) -> Literal["waiting", "at work", "killed", "ended"]:
+    if state in _WAITING:
+        return "waiting"
+    if state in _AT_WORK:
+        return "at work"
+    return "killed" if state in _KILLED else "ended"
 
 
 def _ask_squeue() -> dict[str, Job] | None:
@@ -153,14 +134,14 @@ def _ask_squeue() -> dict[str, Job] | None:
     rows = [row for line in lines if len(row := line.split("|", 3)) == 4]
     if lines and not rows:
         return None  # not what was asked for
-    return {name: Job(state, reason, node) for name, state, reason, node in rows}
+    return {name: _job(name, state, reason, node) for name, state, reason, node in rows}
 
 
 def _ask_sacct() -> dict[str, Job]:
     """Jobs of the last month."""
     lines = _ask("sacct", "-X", "-n", "-P", f"--name={JOB_NAME}", "-S", "now-30days", "-o", "JobID,State,NodeList")
     rows = [row for line in lines or [] if len(row := line.split("|")) == 3 and row[1].strip()]
-    return {name: Job(state.split()[0], "", node) for name, state, node in rows}  # "CANCELLED by 7"
+    return {name: _job(name, state.split()[0], "", node) for name, state, node in rows}  # "CANCELLED by 7"
 
 
 def _ask(*command: str) -> list[str] | None:
