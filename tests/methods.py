@@ -16,6 +16,7 @@ ACTING: dict[str, dict[str, Any]] = {
     "redo": {"redo_period": 5, "redo_threshold": 0.1},
     "redo_kumar": {"redo_period": 5, "redo_threshold": 0.2},
     "regrama": {"regrama_period": 5, "regrama_threshold": 0.3},
+    "weight_clipping": {"clip_kappa": 0.9},
     "snr": {"snr_threshold": 10, "snr_max_threshold": 100},
     "hare_tortoise": {"hare_tortoise_decay": 0.9, "hare_tortoise_period": 5},
     "snp_task": {"snp_task_shrink": 0.4, "snp_task_perturb": 0.3},

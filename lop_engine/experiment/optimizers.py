@@ -1,5 +1,7 @@
 """Descriptions of the optimisers. All take `step_size` and `weight_decay`."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from lop_engine.experiment.components import Optimizer
@@ -14,6 +16,26 @@ class Moments(Fields):
     beta_1: Decay = Field(0.9, description="Decay of Adam's first moment.")
     beta_2: Decay = Field(0.999, description="Decay of Adam's second moment.")
     epsilon: PerRun = Field(1e-8, gt=0, description="Added to the root of Adam's second moment.")
+
+
+class RMSpropKeys(Fields):
+    beta_2: Decay = Field(0.99, description="Decay of the running mean of squared gradients.")
+    momentum: Decay = Field(0.0, description="Of RMSprop, as in torch.optim.RMSprop.")
+    epsilon: PerRun = Field(1e-8, gt=0, description="Added to the root of that mean.")
+
+
+class MuonKeys(Moments):
+    muon_momentum: Decay = Field(0.95, description="Decay of Muon's running mean of gradients.")
+    muon_variant: Literal["authors", "torch"] = Field(
+        "authors", description="Of Muon: the authors', or torch.optim.Muon, which leaves convolutions to AdamW."
+    )
+    muon_precision: Literal["step", "bf16"] = Field(
+        "step", description="Of the orthogonalisation: that of the weights, or bfloat16 as in the authors' code."
+    )
+    adamw_step_size: PerRun = Field(3e-4, gt=0, description="Of AdamW, which trains all other weights.")
+    beta_1: Decay = Field(0.9, description="Decay of AdamW's first moment.")
+    beta_2: Decay = Field(0.95, description="Decay of AdamW's second moment.")
+    epsilon: PerRun = Field(1e-10, gt=0, description="Added to the root of AdamW's second moment.")
 
 
 SGD = Optimizer(
@@ -40,4 +62,21 @@ ADAMW = Optimizer(
     code="lop_engine.methods.optimizers:AdamW",
 )
 
-OPTIMIZERS = (SGD, ADAM, ADAMW)
+RMSPROP = Optimizer(
+    name="rmsprop",
+    title="RMSprop",
+    sentence="Gradients divided by the root of their mean square; weight decay is added to the gradient.",
+    source="tieleman2012rmsprop",
+    fields=RMSpropKeys,
+    code="lop_engine.methods.optimizers:RMSprop",
+)
+MUON = Optimizer(
+    name="muon",
+    title="Muon",
+    sentence="Orthogonalised momentum for the weights of hidden layers, AdamW for the rest; decoupled weight decay.",
+    source="jordan2024muon",
+    fields=MuonKeys,
+    code="lop_engine.methods.muon:Muon",
+)
+
+OPTIMIZERS = (SGD, RMSPROP, ADAM, ADAMW, MUON)

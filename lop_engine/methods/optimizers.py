@@ -1,4 +1,4 @@
-"""torch's SGD, Adam and AdamW, over weights with a leading axis of runs and without host synchronisation."""
+"""torch's SGD, RMSprop, Adam and AdamW, over weights with a leading axis of runs and without host synchronisation."""
 
 from typing import Protocol
 
@@ -9,13 +9,13 @@ from lop_engine.experiment import optimizers as described
 from lop_engine.experiment.code import load
 from lop_engine.experiment.spec import Experiment
 from lop_engine.methods.runs import Number, Runs, add_, is_used, like, plus
-from lop_engine.networks import Params
+from lop_engine.networks import Network, Params
 
 Grads = dict[str, Tensor]
 
 
 class Optimizer(Protocol):
-    """An update rule with its state. Built from runs and their weights."""
+    """An update rule with its state. Built from runs, their weights, and their network."""
 
     def update(self, params: Params, grads: Grads) -> None:
         """Change `params` in place."""
@@ -36,7 +36,7 @@ class Optimizer(Protocol):
 class SGD:
     """d = g + weight_decay * w;  m = momentum * m + d;  w -= step_size * m  (torch.optim.SGD)."""
 
-    def __init__(self, runs: Runs, params: Params) -> None:
+    def __init__(self, runs: Runs, params: Params, network: Network) -> None:
         own = runs.own(Experiment)
         self.step_size, self.weight_decay = own.step_size, own.weight_decay
         self.momentum: Number = runs.own(described.Momentum).momentum
@@ -67,6 +67,45 @@ class SGD:
         return not self._has_momentum[run]
 
 
+class RMSprop:
+    """v = beta_2 * v + (1 - beta_2) * d^2;  m = momentum * m + d / (sqrt(v) + epsilon);  w -= step_size * m.
+
+    d = g + weight_decay * w. This is torch.optim.RMSprop, not centred, whose alpha is beta_2.
+    """
+
+    def __init__(self, runs: Runs, params: Params, network: Network) -> None:
+        own, of_all = runs.own(described.RMSpropKeys), runs.own(Experiment)
+        self.step_size, self.weight_decay = of_all.step_size, of_all.weight_decay
+        self.beta, self.momentum, self.epsilon = own.beta_2, own.momentum, own.epsilon
+        self._has_momentum = [one.momentum != 0 for one in runs.each(described.RMSpropKeys)]
+        self.second = {n: torch.zeros_like(w) for n, w in params.items()}
+        self._moments = {n: torch.zeros_like(w) for n, w in params.items()} if any(self._has_momentum) else {}
+
+    @torch.no_grad()
+    def update(self, params: Params, grads: Grads) -> None:
+        for name, weight in params.items():
+            grad = plus(grads[name], weight, self.weight_decay) if is_used(self.weight_decay) else grads[name]
+            second = _add_square(self.second[name].mul_(like(self.beta, grad)), grad, 1 - self.beta)
+            change = grad / second.sqrt().add_(like(self.epsilon, grad))
+            if is_used(self.momentum):
+                moment = self._moments[name]
+                change = moment.mul_(like(self.momentum, moment)).add_(change)
+            add_(weight, change, -self.step_size)
+
+    def moments(self, name: str) -> list[Tensor]:
+        return [self.second[name], *([self._moments[name]] if self._moments else [])]
+
+    def counts(self, name: str) -> list[Tensor]:
+        return []
+
+    def state(self) -> dict[str, Tensor]:
+        kept = {"second": self.second, "momentum": self._moments}
+        return {f"{kind}.{name}": tensor for kind, tensors in kept.items() for name, tensor in tensors.items()}
+
+    def is_unused(self, name: str, run: int) -> bool:
+        return name.startswith("momentum.") and not self._has_momentum[run]
+
+
 class Adam:
     """torch.optim.Adam.
 
@@ -77,7 +116,7 @@ class Adam:
     decoupled = False
     """Whether weight decay is apart from the gradient."""
 
-    def __init__(self, runs: Runs, params: Params) -> None:
+    def __init__(self, runs: Runs, params: Params, network: Network) -> None:
         own, of_all = runs.own(described.Moments), runs.own(Experiment)
         self.step_size, self.weight_decay = of_all.step_size, of_all.weight_decay
         self.betas, self.epsilon = (own.beta_1, own.beta_2), own.epsilon
@@ -131,10 +170,10 @@ def _add_square(tensor: Tensor, grad: Tensor, number: Number) -> Tensor:
     return tensor.addcmul_(grad, grad, value=number)
 
 
-def build_optimizer(runs: Runs, params: Params) -> Optimizer | None:
+def build_optimizer(runs: Runs, params: Params, network: Network) -> Optimizer | None:
     """The optimiser of runs, with fresh state for `params`; None if their method has its own update."""
     described_as = runs.spec.parts.optimizer
     if described_as is None:
         return None
-    optimizer: Optimizer = load(described_as)(runs, params)
+    optimizer: Optimizer = load(described_as)(runs, params, network)
     return optimizer

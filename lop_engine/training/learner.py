@@ -58,7 +58,7 @@ class Learner:
         params = self.net.init(seeds, device, self.dtype) if params is None else params
         self.params = {name: weight.to(self.dtype) for name, weight in params.items()}
         self.buffers = self.net.buffers(len(self.seeds), device, self.dtype)
-        self.optimizer = build_optimizer(runs, self.params)
+        self.optimizer = build_optimizer(runs, self.params, self.net)
         setup = Setup(runs, self.net, self.optimizer, self.dtype)
         self.method: Method = load(spec.parts.method)(setup)
         self.method.init(self.params)

@@ -102,17 +102,12 @@ def test_l2_init_follows_kumar_s(name, settings):
     assert_trains_as(name, golden_learner(make_spec("l2_init", l2_init=0.05, **settings)))
 
 
-@pytest.mark.parametrize(
-    ("name", "seed", "settings"),
-    [
-        ("upgd_global_protecting", 501, {}),
-        ("upgd_global_nonprotecting", 503, {"upgd_protecting": False}),
-        ("upgd_readme", 505, {"step_size": 0.02, "weight_decay": 0.005}),
-    ],
-)
-def test_upgd_follows_elsayed_s(name, seed, settings):
-    settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1} | settings
-    learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
+LOCAL = {"upgd_utility": "local"}
+UNPROTECTED = {"upgd_protecting": False}
+
+
+def feed_noise(learner: Learner, seed: int) -> list[float]:
+    """Feed UPGD the noise of a figure; returns a list that receives the largest utility of each step but the last."""
     method, rng, largest = learner.method, np.random.default_rng(seed), []
 
     def draw() -> None:
@@ -122,8 +117,106 @@ def test_upgd_follows_elsayed_s(name, seed, settings):
             noise.copy_(torch.from_numpy(rng.standard_normal(noise.shape[1:], dtype=np.float32)))
 
     method.draw = draw
+    return largest
+
+
+def assert_near(tensors: dict[str, torch.Tensor], name: str, prefix: str, layers: list[str], tolerance: float) -> None:
+    """Compare running means of weights with a figure's, each to a fraction of its largest entry."""
+    stored = load(f"methods/{name}")
+    for name in (f"{layer}.weight" for layer in layers):
+        ours, key = tensors[name][0].numpy(), f"{prefix}.{name}"
+        expected = stored[key] if key in stored else stored[f"{key}[::8]"]
+        ours = ours if key in stored else ours.flatten()[::8]
+        assert np.abs(ours - expected).max() < tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "settings", "weights"),
+    [
+        ("upgd_global_protecting", 501, {}, 1e-4),
+        ("upgd_global_nonprotecting", 503, UNPROTECTED, 1e-4),
+        ("upgd_local_protecting", 502, LOCAL, 1e-3),
+        ("upgd_local_nonprotecting", 504, LOCAL | UNPROTECTED, 1e-3),
+        ("upgd_readme", 505, {"step_size": 0.02, "weight_decay": 0.005}, 1e-4),
+        ("upgd_weight_clipping", 508, {"upgd_clip_kappa": 1.0}, 1e-4),
+    ],
+)
+def test_upgd_follows_elsayed_s(name, seed, settings, weights):
+    settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1} | settings
+    learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
+    largest = feed_noise(learner, seed)
+    assert_trains_as(name, learner, weights=weights)
+    state = 1e-3 if weights == 1e-4 else 0.05  # local utilities are ill-conditioned where they are near 0
+    np.testing.assert_allclose(largest, stored["global_max_utility"][:19], rtol=state / 10 if state == 1e-3 else state)
+    assert_near(learner.method.utilities, name, "utility", ["conv1", "fc3"], state)
+
+
+def test_adaupgd_follows_elsayed_s():
+    settings = {"step_size": 1e-3, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1}
+    learner = golden_learner(make_spec("adaupgd", epsilon=1e-3, precision="fp64", **settings))
+    largest = feed_noise(learner, 506)
+    assert_trains_as("adaupgd", learner)
+    # That of the figure is of its float32 run, which differs more and more.
+    np.testing.assert_allclose(largest[:10], load("methods/adaupgd")["global_max_utility"][:10], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("l1init_sgd", {"l2_init": 1e-4, "l2_init_penalty": "l1"}),
+        ("l2init_resampled_sgd", {"l2_init": 0.05, "l2_init_target": "resampled"}),
+    ],
+)
+def test_variants_of_l2_init_follow_kumar_s(name, settings):
+    learner = golden_learner(make_spec("l2_init", **settings, **SGD))
+    method, rng = learner.method, np.random.default_rng(301)
+
+    def draw() -> None:
+        drawn = {f"{layer.name}.{kind}": fresh(rng, layer, kind) for layer in learner.net.layers for kind in KINDS}
+        method.targets = lambda: drawn
+
+    if "l2_init_target" in settings:
+        method.draw = draw
     assert_trains_as(name, learner)
-    np.testing.assert_allclose(largest, stored["global_max_utility"][:19], rtol=1e-4)
-    for layer in ("conv1", "fc3"):
-        utility, expected = method.utilities[f"{layer}.weight"][0].numpy(), stored[f"utility.{layer}.weight"]
-        assert np.abs(utility - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+KINDS = ("weight", "bias")
+
+
+def fresh(rng: np.random.Generator, layer, kind: str) -> torch.Tensor:
+    """Initial weights or biases of a layer as the makers of the figures drew them, (1, ...)."""
+    if kind == "weight":
+        return fresh_layer(rng, layer)
+    bound = 1 / np.sqrt(layer.fan_in)
+    return torch.from_numpy(rng.uniform(-bound, bound, layer.outputs).astype("f4"))[None]
+
+
+@pytest.mark.parametrize(("name", "settings"), [("weight_clipping_sgd", SGD), ("weight_clipping_adam", ADAM)])
+def test_weight_clipping_follows_elsayed_s(name, settings):
+    learner, shares = golden_learner(make_spec("weight_clipping", clip_kappa=1.0, **settings)), []
+    clip = learner.method.after_update
+
+    def noted(params, *about):
+        before = {name: weight.detach().clone() for name, weight in params.items()}
+        clip(params, *about)
+        changed = sum(int((before[name] != weight).sum()) for name, weight in params.items())
+        shares.append(changed / sum(weight.numel() for weight in params.values()))
+
+    learner.method.after_update = noted
+    assert_trains_as(name, learner)
+    # The figure's is of its float32 run.
+    np.testing.assert_allclose(shares, load(f"methods/{name}")["clipped_proportion"], atol=3e-5, rtol=0.01)
+    assert min(shares) > 0
+
+
+def test_shrink_and_perturb_follows_that_of_elsayed():
+    """Its noise is multiplied by the step size."""
+    spec = make_spec("snp", step_size=0.01, weight_decay=0.1, perturb_scale=0.01 * 0.05)
+    learner, rng = golden_learner(spec), np.random.default_rng(507)
+
+    def draw() -> None:
+        for noise in like_weights(learner.method._noise_SN, learner.params).values():
+            noise.copy_(-torch.from_numpy(rng.standard_normal(noise.shape[1:], dtype=np.float32)))
+
+    learner.method.draw = draw
+    assert_trains_as("snp_upgdrepo", learner)

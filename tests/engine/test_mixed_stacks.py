@@ -22,7 +22,7 @@ FACTORS = {"maturity_threshold": (0, 1, 2)}
 DEFAULT = (1, 4, 0.5)
 NEAR_ITS_LIMIT = (1, 0.9, 0)
 """Of a key that may not be four times its value."""
-USED = {"weight_decay": 1e-3, "momentum": 0.9}
+USED = {"weight_decay": 1e-3, "momentum": 0.9, "upgd_clip_kappa": 0.9}
 """Values of keys that are 0 by default."""
 
 
