@@ -49,6 +49,24 @@ PORTS = """\
 
 Some public implementations do not do what their papers say. The commits are those that were read and run.
 
+- **ReDo** in FIRE's repository (isaac7778/FIRE c37a0ac): zeroing outgoing weights and moments changes copies, so that
+  dormant units get new incoming weights and biases and keep all else. Only Adam's step counts are reset, of whole
+  weights. The last hidden layer is never reset. A number of it is one of random incoming weights, not of ReDo.
+- **ReDo** in Hare & Tortoise's repository (dojeon-ai/Hare-Tortoise 4ec5ebb): the new weights are written to copies,
+  too, so that the reset as a whole does nothing. A number of it is one of plain backprop.
+- **ReDo** of its authors (google/dopamine 5873f54): between the last convolution and the first linear layer the
+  outgoing weights that become zero are those of other units. `redo` zeroes the dormant units' own.
+- **ReDo** in skumar9876/L2_Init 3f86d26 restores initial weights (`redo_kumar`). In the authors' runs the activations
+  that decide are those of the last evaluation, on the test images of the next task. Here they are those of the last
+  training step.
+- **SNR** in FIRE's repository: outgoing weights and moments stay as they are, as with its ReDo. By default ages grow by
+  up to 512 in each step, whatever the batch; the thresholds are updated before the resets of a step. `snr` follows
+  ajozefiak/SelfNormalizedResets 8b84f0c, which counts a batch's examples.
+- **ReGraMa** (LucMc/continual-learning 6fc2af3): moments are reset only in fields named mu and nu, so SGD's momentum is
+  not. Here it is; `regrama_optimizer_state` keep leaves it.
+- **UPGD** (mohmdelsayed/upgd b75e90a): the README's code has twice the step size of the experiments' code. `upgd` is
+  the latter; `adaupgd` has the factor 2, as in the authors' code.
+- **Muon**: torch.optim.Muon takes matrices alone, so that convolutions train with another optimiser (`muon_variant`).
 - **Hare & Tortoise** (dojeon-ai/Hare-Tortoise 4ec5ebb): the training loop never sets gradients to zero, so that each
   update uses the sum of all gradients so far, clipped to norm 0.5. After a return both networks share memory, so that
   the next update moves the slow network by a full step of the fast one. `hare_tortoise` is the paper's algorithm.
@@ -59,6 +77,21 @@ Some public implementations do not do what their papers say. The commits are tho
   new weights and FIRE keeps the initial ones.
 - **Spectral regularisation**: no public implementation was found. The formula is the paper's.
 - DASH, FIRE and shrink and perturb were published without new heads. With `new_heads`, new outputs stay zero here.
+"""
+
+STATE = """\
+## What a reset of units does to the optimiser's state
+
+| method | running means (SGD's momentum, `m` and `v` of Adam, ...) | Adam's step counts |
+|---|---|---|
+| `cbp`, `cbp2` | 0 for incoming weights, bias and outgoing weights; SGD keeps its momentum | 0 for the same |
+| `redo` | 0 for incoming and outgoing weights (`redo_optimizer_state`) | stay |
+| `regrama` | 0 for incoming weights, bias and outgoing weights (`regrama_optimizer_state`) | stay |
+| `snr` | 0 for incoming weights, bias and outgoing weights; SGD keeps its momentum (`snr_optimizer_state`) | stay |
+| `redo_kumar` | stay | stay |
+
+Running means are: `sgd` the momentum; `rmsprop` the mean square and the momentum; `adam` and `adamW` both moments;
+`muon` its momentum for hidden weights, and both of AdamW's moments for biases and the output layer.
 """
 
 #: By key that every experiment has: the default that depends on its other parts.
@@ -73,6 +106,7 @@ def build() -> str:
         _table(keys_of(Experiment)),
         *_section("Methods", METHODS.built_in, METHODS.values()),
         *_section("Optimisers", OPTIMIZERS.built_in, OPTIMIZERS.values()),
+        STATE,
         *_section("Networks", NETWORKS.built_in, NETWORKS.values()),
         UNITS,
         *_section("Problems", PROBLEMS.built_in, PROBLEMS.values()),

@@ -99,7 +99,7 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
             {"damping": 1.0, "decay_rate": 0.5, "num_features": 5, "beta_1": 0.5},
             "damping belongs to network damped_net and agent damped and agent own; "
             "decay_rate belongs to agent cbp; num_features belongs to network mlp; "
-            "beta_1 belongs to opt adam and opt adamW; "
+            "beta_1 belongs to agent adaupgd and opt adam and opt adamW and opt muon; "
             "this file's network is conv_net and agent is bp and opt is sgd",
         ),
         (
@@ -108,7 +108,7 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
         ),
         (
             {"agent": "own", "opt": "sgd", "momentum": 0.9},
-            "opt belongs to agents that use an optimiser; momentum belongs to opt sgd; "
+            "opt belongs to agents that use an optimiser; momentum belongs to opt sgd and opt rmsprop; "
             "this file's agent is own, which has its own update",
         ),
     ],
@@ -155,7 +155,7 @@ def test_a_hint_is_of_this_file_s_keys_first_and_then_names_the_owner(mistake):
     assert mistake(SMALL | {"replacment_rate": 0.1}).endswith(
         '; did you mean "replacement_rate" of agent cbp and agent cbp2?'
     )
-    assert mistake(SMALL | {"beta1": 0.9}).endswith('; did you mean "beta_1" of opt adam and opt adamW?')
+    assert mistake(SMALL | {"beta1": 0.9}).endswith('; did you mean "beta_1" of agent adaupgd and opt adam and opt adamW and opt muon?')
     assert mistake(SMALL | {"opt": "adam", "beta1": 0.9}).endswith('; did you mean "beta_1"?')
     assert mistake(SMALL | {"hidden_activation": "tanh"}).endswith('; did you mean "activation"?')
     assert mistake(SMALL | {"noise_std": 0.1}).endswith('; did you mean "perturb_scale"?')
