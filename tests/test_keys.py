@@ -155,7 +155,8 @@ def test_a_hint_is_of_this_file_s_keys_first_and_then_names_the_owner(mistake):
     assert mistake(SMALL | {"replacment_rate": 0.1}).endswith(
         '; did you mean "replacement_rate" of agent cbp and agent cbp2?'
     )
-    assert mistake(SMALL | {"beta1": 0.9}).endswith('; did you mean "beta_1" of agent adaupgd and opt adam and opt adamW and opt muon?')
+    owners = "agent adaupgd and opt adam and opt adamW and opt muon"
+    assert mistake(SMALL | {"beta1": 0.9}).endswith(f'; did you mean "beta_1" of {owners}?')
     assert mistake(SMALL | {"opt": "adam", "beta1": 0.9}).endswith('; did you mean "beta_1"?')
     assert mistake(SMALL | {"hidden_activation": "tanh"}).endswith('; did you mean "activation"?')
     assert mistake(SMALL | {"noise_std": 0.1}).endswith('; did you mean "perturb_scale"?')

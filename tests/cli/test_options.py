@@ -91,6 +91,6 @@ def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
     cfg = tmp_path / "temp_cfg" / "0.json"
     said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--runs-dir", tmp_path / "runs").split())
     assert "0.json: only seed 3 (run_idx) is trained" in said
-    assert "0.json: left out: momentum belongs to opt sgd; this file's opt is adam" in said
+    assert "0.json: left out: momentum belongs to opt sgd and opt rmsprop; this file's opt is adam" in said
     said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--seeds", "2", "--runs-dir", tmp_path).split())
     assert "--seeds replaces the file's seed 3 (run_idx)" in said
