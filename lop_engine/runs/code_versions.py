@@ -1,12 +1,16 @@
 """Which code trained the runs: a mean over seeds that were trained by different code would mean nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
+from lop_engine.errors import LaunchError, StoreError
 from lop_engine.experiment.sweep import describe_seeds
-from lop_engine.runs.code import code_difference
-from lop_engine.runs.directory import versions_of
+from lop_engine.runs.code import changed_lines, copies_of, files_in
+from lop_engine.runs.directory import RunDir, numerics_of, versions_of
 from lop_engine.runs.views import RunView
 
 
@@ -72,3 +76,52 @@ def _settings(names: Iterable[str]) -> str:
 
 def _seeds(seeds: tuple[int, ...]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {describe_seeds(seeds).rstrip(',')}"
+
+
+@lru_cache(maxsize=1024)
+def code_difference(one: RunDir, other: RunDir, state: Hashable) -> str:
+    """In what the code of two runs differs: ``my_redo.py, line 12: "x < 1" and "x > 1"``. Executes nothing.
+
+    Args:
+        state: answers are remembered for as long as it stays the same.
+    """
+    try:
+        configs = one.read_config(), other.read_config()
+        found = [*_different_numerics(*map(_all_numerics, configs)), *_different_files((one, other), configs)]
+    except (StoreError, LaunchError, OSError, TypeError, KeyError, ValueError, AttributeError):
+        return "run.json says no more"
+    return "; ".join(found)
+
+
+def _all_numerics(config: Mapping[str, Any]) -> list[int]:
+    return [*config.get("code", {}).get("earlier_numerics", []), numerics_of(config)]
+
+
+def _different_numerics(ours: Sequence[int], theirs: Sequence[int]) -> Iterator[str]:
+    if ours != theirs:
+        yield f"lop's own numerics {' then '.join(map(str, ours))} and {' then '.join(map(str, theirs))}"
+
+
+def _different_files(run_dirs: Sequence[RunDir], configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    ours, theirs = (_by_name(*pair) for pair in zip(run_dirs, configs, strict=True))
+    for name in dict.fromkeys([*ours, *theirs]):
+        (our_sums, our_copy), (their_sums, their_copy) = (side.get(name, ([], None)) for side in (ours, theirs))
+        if not our_sums or not their_sums:
+            yield f"{name} in one of them alone"
+        elif our_sums[-1] == their_sums[-1] and our_sums != their_sums:
+            yield f"{name}, which was changed while one of them was trained"
+        elif our_sums != their_sums:
+            lines = changed_lines(our_copy, their_copy) if our_copy and their_copy else None
+            yield name + (f', line {lines[0]}: "{lines[1]}" and "{lines[2]}"' if lines else "")
+
+
+def _by_name(run_dir: RunDir, config: Mapping[str, Any]) -> dict[str, tuple[list[str], Path]]:
+    """By name of a file: its checksums, those of earlier versions first, and its copy."""
+    sums: dict[str, list[str]] = {}
+    for files in (*config.get("earlier_files", []), files_in(config)):
+        for one in (one for group in files for one in group):
+            sums.setdefault(Path(one["path"]).name, []).append(one["sha256"])
+    copies = {
+        copy.name: copy for index, group in enumerate(files_in(config)) for copy in copies_of(run_dir, index, group)
+    }
+    return {name: (list(dict.fromkeys(sums[name])), copies[name]) for name in sums if name in copies}

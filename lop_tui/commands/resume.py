@@ -8,7 +8,8 @@ from pathlib import Path
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Plan, cluster, decide_resources, describe_workers, plan_runs, take_up
-from lop_engine.runs.code import Choice, settle_code, spec_to_train
+from lop_engine.runs.code import spec_to_train
+from lop_engine.runs.code_changes import Choice, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import has_job, scheduler
 from lop_engine.runs.locks import other_launcher

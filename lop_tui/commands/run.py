@@ -27,7 +27,7 @@ from lop_engine.launch import (
     resolve_runs,
 )
 from lop_engine.launch.stack_sizes import largest_worker
-from lop_engine.runs.code import Choice, refuse_beside_other_code, settle_code
+from lop_engine.runs.code_changes import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.reading import RunsReader, without_garbage_collection
