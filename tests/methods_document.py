@@ -42,6 +42,8 @@ ReDo, SNR and ReGraMa choose among units, and dormancy counts them.
   `fourier` |sin x| + |cos x| is at least 1, so that no unit is ever dormant. Ranks are those of all outputs.
 - With `layer_norm` a unit that starts over gets scale 1 and shift 0. The slopes of `prelu` belong to layers and stay.
 - With `tanh`, `leaky_relu` and others that can be negative, magnitudes are measured: |h| in place of h.
+- For `snr` a unit fires if one of its outputs is above 0: if its input is, but for `crelu` (unless the input is 0),
+  `fourier` (if sin x or cos x is above 0) and `sigmoid` (always).
 """
 
 PORTS = """\

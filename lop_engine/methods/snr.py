@@ -10,8 +10,8 @@ beyond `snr_max_threshold`, are not counted. The threshold becomes q if that is 
 but at least `mini_batch_size` and at most `snr_max_threshold`. A unit without entries has q = 1, as in the authors'
 code. Then the histograms start over.
 
-What fires, by activation: relu, leaky relu, elu, swish and tanh if a unit's input is above 0; crelu unless it is 0;
-sigmoid always.
+A unit fires if one of its outputs is above 0. With most activations that is if its input is; with crelu unless its
+input is 0, with fourier if sin x or cos x is above 0, with sigmoid always.
 
 A step costs more than backprop's where the network is small: it draws incoming weights for every unit, because which
 units start over is known only on the device.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lop_engine.networks.activations import ACTIVATIONS
 from lop_engine.training.learner import Learner
 from tests.engine.plain_units import Plain
 from tests.engine.test_methods import CPU, make_spec
@@ -178,3 +179,18 @@ def test_snr(network, settings, state, threshold, most, quantile, factor, tasks)
 
     train(learner, 3, beside)
     assert min(num_resets) > 3
+
+
+FIRING = {"crelu": [True, False, True], "fourier": [True, True, True], "sigmoid": [True, True, True]}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_what_fires_with_each_activation(activation):
+    """Units of inputs -0.5, 0 and 0.5; all but those above by the sign of their input."""
+    learner = Learner(make_spec({"agent": "snr", "network": "mlp", "activation": activation}, num_features=3), [3], CPU)
+    for name, weight in learner.params.items():
+        if name.startswith("fc1"):
+            weight.detach().zero_()
+    learner.params["fc1.bias"].detach().copy_(torch.tensor([[-0.5, 0.0, 0.5]]))
+    hidden = learner.net(learner.params, torch.randn(1, 4, 3, 32, 32)).hidden
+    assert learner.method.fires(0, hidden[0])[0].tolist() == FIRING.get(activation, [False, False, True])
