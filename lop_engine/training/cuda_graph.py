@@ -154,12 +154,17 @@ def _differences(before: State, eager: State, replayed: State, tolerance: float)
     A seed that the eager step makes infinite or NaN has diverged and is not compared.
     """
     for name, tensor in before.items():
-        rows = tensor.reshape(len(tensor), -1)
-        change, other = eager[name].reshape(rows.shape) - rows, replayed[name].reshape(rows.shape) - rows
+        rows, ours, theirs = _rows(tensor), _rows(eager[name]), _rows(replayed[name])
+        change, other = ours - rows, theirs - rows
         size_S, allowed_S = _norm(change), tolerance * _norm(change) + ROUNDING * _norm(rows)
         wrong_S = size_S.isfinite() & ~(_norm(other - change) <= allowed_S)  # NaN is wrong
         for seed in wrong_S.nonzero()[:, 0].tolist():
             yield name, seed
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """A row of real numbers for each seed; counters and masks become numbers."""
+    return (tensor if tensor.is_floating_point() else tensor.double()).reshape(len(tensor), -1)
 
 
 def _norm(rows: Tensor) -> Tensor:
