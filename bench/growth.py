@@ -21,7 +21,7 @@ from rich.table import Table
 from bench.growing import FILES, GROWING, METHODS, MIB, Trained, tenths, train, whole
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.look import Look, drawing, save
-from lop_tui.palette import assign_colours
+from lop_tui.words.palette import assign_colours
 
 NUM_SEEDS = (1, 2, 4, 8)
 TASKS_WITH_SEEDS = 500

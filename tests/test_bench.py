@@ -19,7 +19,8 @@ from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.runs.directory import RunDir
 from lop_engine.training.learner import Learner
 from lop_tui import cli
-from lop_tui.commands.bench import PARTS, duration
+from lop_tui.commands.bench import PARTS
+from lop_tui.words.plan import duration
 from tests.helpers import TINY
 
 SPEC = validate(TINY, "tiny")

@@ -18,8 +18,8 @@ from lop_engine.files import read_small, replacing
 from lop_engine.launch.slurm.options import read_options
 from lop_engine.runs.logs import LogTail, last_line
 from lop_engine.runs.reading import RunsReader
-from lop_tui import output
-from lop_tui.commands.console import Console, confirm
+from lop_tui.words import output
+from lop_tui.words.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 

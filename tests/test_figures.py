@@ -30,10 +30,10 @@ from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
 from lop_tui import cli, figures
 from lop_tui.commands.plot_settings import settings_along
-from lop_tui.dashboard.formats import name_seeds
 from lop_tui.figures.ends import spread
 from lop_tui.figures.room import short, shortened
-from lop_tui.palette import OTHER_COLOURS, colours_of, ink, tint
+from lop_tui.words.formats import name_seeds
+from lop_tui.words.palette import OTHER_COLOURS, colours_of, ink, tint
 from tests.helpers import ROOT, append_tasks, make_metrics, make_run
 
 PICTURES = Path(__file__).parent / "figures"

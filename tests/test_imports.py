@@ -14,7 +14,7 @@ def modules_after(code: str) -> set[str]:
 
 HELP = """
 import contextlib, io, sys
-sys.argv = ["lop", "--help"]
+sys.argv = ["lop", *{words}]
 from lop_tui.cli import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main()
@@ -24,11 +24,14 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 @pytest.mark.parametrize(
     ("code", "never"),
     [
-        (HELP, {"torch", "textual", "matplotlib", "pydantic", "numpy", "plotext"}),
+        *(
+            (HELP.format(words=words), {"torch", "textual", "matplotlib", "pydantic", "numpy", "plotext"})
+            for words in (["--help"], ["run", "--help"], ["plot", "-h"], ["resume", "--help"], ["compare", "--help"])
+        ),
         ("import lop_tui.dashboard.app", {"torch", "matplotlib"}),
-        ("import lop_tui.commands.status", {"torch", "textual", "matplotlib"}),
-        ("import lop_tui.commands.components", {"torch", "textual", "matplotlib", "numpy"}),
-        ("import lop_tui.commands.run", {"torch", "textual", "matplotlib"}),
+        ("import lop_tui.words.runs, lop_tui.commands.reading", {"torch", "textual", "matplotlib"}),
+        ("import lop_tui.words.components", {"torch", "textual", "matplotlib", "numpy"}),
+        ("import lop_tui.commands.starting, lop_tui.commands.resuming", {"torch", "textual", "matplotlib"}),
         ("import lop_engine.launch, lop_engine.datasets, lop_engine.analysis", {"torch", "rich", "typer", "textual"}),
         ("import lop_engine.worker.process", {"torch", "rich", "typer", "textual", "matplotlib"}),
     ],

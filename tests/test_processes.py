@@ -15,7 +15,7 @@ from lop_engine.processes import Process, start_of, this_process
 from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus
-from lop_tui.commands.list import show_list
+from lop_tui.commands.list import list_settings
 from tests.helpers import make_run
 
 NOBODY = 2**22 + 1
@@ -87,6 +87,6 @@ def test_the_age_of_records_does_not_depend_on_this_host_s_clock(tmp_path, monke
     make_run(tmp_path, "bp")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 86_400)
-    show_list(tmp_path, "", as_json=False)
+    list_settings(tmp_path, "", as_json=False)
     changed = capsys.readouterr().out.split("│")[7].split()
     assert re.fullmatch(r"\d+s", changed[0]), changed

@@ -1,15 +1,18 @@
 """The filter language, over runs made for it."""
 
 import string
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import QueryError
+from lop_engine.experiment import seen
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.query import KEYS, STATES, filter_runs, parse_query
+from lop_engine.runs.query import KEYS, STATES, filter_runs, hint, parse_query
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.selection import select
 from lop_engine.runs.views import RunView, Snapshot
@@ -157,3 +160,129 @@ def test_a_method_is_what_the_spec_says_and_an_experiment_what_its_file_is_calle
     assert experiments("method:bp") == ["l2", "bp"]
     assert experiments("-method:l2") == experiments("-method:=l2") == ["l2", "bp"]
     assert {run.experiment for run in select(Snapshot(Path("runs"), tuple(runs)), ["method:l2"])} == {"wd"}
+
+
+def measured(name, nulls=None, **series):
+    """A run with the values of metrics by task; `nulls` are tasks in which the test accuracy was not finite."""
+    arrays = {metric: np.array(values, dtype=float) for metric, values in series.items()}
+    mask = {"test_accuracy": np.isin(np.arange(len(arrays["test_accuracy"])), nulls)} if nulls else {}
+    spec = {"replacement_rate": 1e-4, "metrics": ["curvature"]} if name.startswith("cbp") else {}
+    return replace(view(name, **spec), series=arrays, nulls=mask)
+
+
+MEASURED = [
+    measured("cbp/default/0", test_accuracy=[0.5, 0.9], curvature=[3.0, np.nan]),
+    measured("cbp/step_size=0.001/1", test_accuracy=[0.9, 0.5], curvature=[2.0, 1.0]),
+    measured("bp/default/0", test_accuracy=[0.6, np.nan], nulls=[1]),
+    measured("bp/default/1", train_loss=[-0.25]),
+]
+NAMES = ["cbp 0", "cbp 1", "bp 0", "bp 1"]
+
+
+def met(text):
+    names = dict(zip(MEASURED, NAMES, strict=True))
+    return [names[run] for run in filter_runs(MEASURED, text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("test_accuracy<0.55", ["cbp 1"]),
+        ("test_accuracy:<0.55", ["cbp 1"]),
+        ("test_accuracy < 0.55", ["cbp 1"]),
+        ("test_accuracy<55%", ["cbp 1"]),
+        ("test_accuracy>=0.5", ["cbp 0", "cbp 1"]),
+        ("test_accuracy:0.9", ["cbp 0"]),
+        ("test_accuracy:90%", ["cbp 0"]),
+        ("test_accuracy:0.4-0.6", ["cbp 1"]),
+        ("test_accuracy<0.2,>0.8", ["cbp 0"]),
+        ("-test_accuracy<0.55", ["cbp 0"]),  # runs without a value match neither way
+        ("curvature:3", ["cbp 0"]),  # the last value recorded, whatever the last task is
+        ("train_loss<-0.2", ["bp 1"]),
+        ("step_size:0.01", NAMES),
+        ("step_size:1e-2", NAMES),
+        ("step_size>=0.1", []),
+        ("replacement_rate<1e-3", NAMES[:2]),
+        ("replacement_rate:1e-5-1e-3 seed:0", NAMES[:1]),
+        ("agent:cb* test_accuracy<1", NAMES[:2]),
+        ("metrics:curvature", NAMES[:2]),
+        ("config.step_size:0.01 metric.test_accuracy:0.9", NAMES[:1]),
+        ("method:cbp seed:0-9 test_accuracy<0.55 step_size:0.01", ["cbp 1"]),
+        ("seed<1", ["cbp 0", "bp 0"]),
+        ("progress>=50%", NAMES),
+    ],
+)
+def test_conditions_compare_the_last_recorded_value_of_a_metric_and_the_keys_of_a_run(text, names):
+    assert met(text) == names
+
+
+def test_a_spec_s_values_of_every_kind_can_be_asked_for():
+    run = view("bp/default/0", redo_optimizer_state=True, class_order=None, dataset="Synthetic", momentum=0)
+    for text in ("redo_optimizer_state:true", "dataset:synth*", "momentum:0", "-momentum>0"):
+        assert filter_runs([run], text), text
+    for text in ("redo_optimizer_state:1", "dataset<1", "momentum:true", "class_order:x", "-class_order:x"):
+        assert not filter_runs([run], text), text
+
+
+def test_runs_without_a_value_are_counted_if_all_else_matches():
+    assert parse_query("test_accuracy<0.95").notes(MEASURED) == [
+        "2 runs have no value of test_accuracy and cannot match"
+    ]
+    assert parse_query("test_accuracy<1 seed:1").notes(MEASURED) == [
+        "1 run has no value of test_accuracy and cannot match"
+    ]
+    assert parse_query("method:cbp test_accuracy<0.95").notes(MEASURED) == []
+    assert parse_query("method:cbp").notes(MEASURED) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("test_acuracy<0.5", 'unknown key "test_acuracy"; did you mean "test_accuracy"? (method, experiment,'),
+        ("accuracy<0.5", 'unknown key "accuracy"; did you mean "train_accuracy" or "test_accuracy"?'),
+        ("stepsize:0.1", 'unknown key "stepsize"; did you mean "step_size"?'),
+        ("test_accuracy<half", 'test_accuracy "<half": write a number (0.5), a range (0.1-0.5) or a limit (<0.5,'),
+        ("test_accuracy:high", 'test_accuracy "high": write a number'),
+        ("test_accuracy<", 'test_accuracy "<": write a number'),
+        ("test_accuracy:", '"test_accuracy:" names nothing, for example test_accuracy<0.5'),
+        ("step_size<tiny", 'step_size "<tiny": write a number'),
+        ("test_accuracy<55", 'test_accuracy "55": it is a share from 0 to 1; write 0.55 or 55%'),
+        ("curvature<5%", 'curvature "5%": it is not recorded in percent; write a number (0.5)'),
+        ("state<running", '"state<running": state has no order; write state:running,queued'),
+    ],
+)
+def test_a_mistake_in_a_condition_is_explained(text, message):
+    with pytest.raises(QueryError) as caught:
+        parse_query(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cpb", '; did you mean "cbp"'),
+        ("test_accuracy", '; write "test_accuracy<0.5" or "test_accuracy:0.5"'),
+        ("step_size=0.3", '; write "step_size<0.5" or "step_size:0.5"'),
+        ("state", '; write "state:running,queued"'),
+        ("step_size:0.3", "; their step_size: 0.01"),
+        ("srank>2", "; 4 runs have no value of srank and cannot match"),
+        ("test_accuracy>0.95", "; 2 runs have no value of test_accuracy and cannot match"),
+        ("curvature>10", "; 2 runs have no value of curvature and cannot match"),
+        ("method:cbp curvature>10", "; their curvature: 1, 3"),
+        ("method:cbp method:bp", "; for either write method:cbp,bp"),
+        ("cbp/default/seed_000 seed:1", ""),
+    ],
+)
+def test_a_filter_that_finds_nothing_says_what_to_write(text, message):
+    assert not met(text)
+    assert hint(MEASURED, text) == message
+
+
+def test_a_name_of_a_metric_and_a_key_is_refused_with_both_spellings(monkeypatch):
+    run = replace(view("bp/default/0", twice=0.5), series={"twice": np.array([0.1])})
+    monkeypatch.setattr(seen, "metric_names", lambda: ["twice"])
+    monkeypatch.setattr(seen, "key_names", lambda: ["twice"])
+    with pytest.raises(QueryError, match=r"write metric\.twice or config\.twice"):
+        parse_query("twice<0.3")
+    assert filter_runs([run], "metric.twice<0.3")
+    assert not filter_runs([run], "config.twice<0.3")

@@ -25,7 +25,7 @@ from lop_engine.runs import locks
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.locks import hold
 from lop_engine.runs.store import TableWriter, read_table
-from lop_tui.commands.lifecycle import remove
+from lop_tui.commands.rm import rm
 from tests.helpers import TINY
 
 SEEDS = (0, 1, 2, 3)
@@ -95,7 +95,7 @@ class Scene:
         return set()
 
     def rm(self) -> set[RunDir]:
-        remove(self.runs_dir, ["cbp"], yes=True)
+        rm(["cbp"], self.runs_dir, yes=True)
         return set()
 
     def train(self) -> set[RunDir]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from lop_engine.experiment.components import COLUMNS
 from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS
 from lop_engine.experiment.stored import canonical
-from lop_engine.runs.query import filter_runs, hint
+from lop_engine.runs.query import hint, parse_query
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import read_task, tail_task
 from lop_engine.runs.views import RunView
@@ -186,12 +187,15 @@ def _num_epochs(run: RunView) -> int:
 def load(runs_dir: str | Path, where: str, epochs: bool) -> Any:
     """See `lop_engine.load`."""
     runs = RunsReader(Path(runs_dir)).read().runs
-    chosen = filter_runs(runs, where)
+    query = parse_query(where)
+    chosen = [run for run in runs if query.matches(run)]
     if not runs:
         raise UserError(f"load: no runs in {runs_dir}; name another directory")
     if not chosen:
         advice = hint(runs, where)
         raise UserError(f'load: where "{where}": matches none of the {len(runs)} runs in {runs_dir}{advice}')
+    for note in query.notes(runs):
+        warnings.warn(f"load: {note}", stacklevel=3)
     table = _joined(list(epoch_blocks(chosen) if epochs else task_blocks(chosen)))
     return import_module("pandas").DataFrame(table) if find_spec("pandas") else table
 

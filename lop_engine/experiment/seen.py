@@ -6,13 +6,15 @@ lop's own are known. What a run names besides is described in its run.json, and 
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from lop_engine.experiment.components import Better, Component, Method, Metric, Need, Problem, Scale, Unit
 from lop_engine.experiment.reference import DEFAULT
-from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS
-from lop_engine.experiment.spec import Spec, method_name
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS, REGISTRIES
+from lop_engine.experiment.spec import Experiment, Spec, method_name
 from lop_engine.experiment.stored import method_keys
 from lop_engine.text import plain
 
@@ -29,6 +31,7 @@ _LARGEST = 1e9
 """Of a metric's shortest axis and of its cost."""
 
 _remembered: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
+_remembered_keys: dict[str, None] = {}
 
 
 def described(spec: Spec) -> dict[str, Any]:
@@ -85,8 +88,14 @@ def with_own_files(values: Mapping[str, Any], components: Mapping[str, Any]) -> 
     return named
 
 
-def remember(content: Any) -> None:
-    """Take up the descriptions in a run.json. What is not well-formed there is passed over."""
+def remember(content: Any, values: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Take up the descriptions in a run.json. What is not well-formed there is passed over.
+
+    Args:
+        content: what it says of the components.
+        values: its spec.
+    """
+    _remembered_keys.update(dict.fromkeys(values))
     if not isinstance(content, Mapping):
         return
     metrics = content.get("metrics")
@@ -123,6 +132,12 @@ def problem(name: str) -> Problem:
 def metric_names() -> list[str]:
     """Every metric that is known by now, lop's own first."""
     return list(dict.fromkeys([*METRICS, *_remembered["metrics"]]))
+
+
+def key_names() -> list[str]:
+    """Every key of a configuration that is known by now, lop's own first."""
+    of_components = (one.fields.model_fields for registry in REGISTRIES.values() for one in registry.values())
+    return list(dict.fromkeys(chain(Experiment.model_fields, ["opt"], *of_components, _remembered_keys)))
 
 
 def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str, Any]) -> str:

@@ -1,37 +1,62 @@
-"""The filter of the dashboard, `lop status --where` and `lop plot --where`.
+"""The query language of ``--where``, of the runs that commands name, and of the dashboard's filter.
 
 Words separated by spaces must all hold; commas within a word mean or; a leading ``-`` means not::
 
-    method:cbp,l2 seed:0-9 -state:failed
+    method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01
 
-A word is ``key:value`` (`KEYS` has the keys) or a part of a run's name, ``cbp/default/seed_003``. Names take shell
-patterns (``*``, and ``?`` for one character, such as a space) and do not mind capitals.
+A word is a condition, ``name:value`` or ``name<value`` (also ``<=``, ``>``, ``>=``), or a part of a run's name,
+``cbp/default/seed_003``. A condition's name is one of `KEYS`, a metric, or a key of the configuration. Of a metric it
+compares the last value that the run recorded. A run without a value does not match, nor does it with a ``-``. Names
+take shell patterns (``*``, and ``?`` for one character, such as a space) and do not mind capitals.
 """
 
-import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import get_args
 
 from lop_engine.errors import QueryError, did_you_mean
+from lop_engine.experiment import seen
+from lop_engine.runs.conditions import COMPARISONS, Field, comparison, find_field, in_short
 from lop_engine.runs.records import State
-from lop_engine.runs.selection import seed_range
 from lop_engine.runs.views import RunView
 
 Test = Callable[[RunView], bool]
 
 STATES: tuple[State, ...] = get_args(State)
 
-_COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "": operator.eq}
+_CONDITION = re.compile(r"([^:<>]*)([:<>])(.*)", re.DOTALL)
+_SPACED = re.compile(r"(?<=\w)\s*([<>]=?)\s*")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One word of a query."""
+
+    word: str
+    test: Test
+    """Whether a run is as the word says, apart from the minus. Asked only if it has a value of `field`."""
+    field: Field | None = None
+
+    @property
+    def is_negated(self) -> bool:
+        return self.word.startswith("-")
+
+    def applies(self, view: RunView) -> bool:
+        """Whether a run has a value to compare."""
+        return self.field is None or self.field.of(view) is not None
+
+    def matches(self, view: RunView) -> bool:
+        return self.applies(view) and self.test(view) != self.is_negated
 
 
 @dataclass(frozen=True)
 class Query:
     """A filter that has been understood."""
 
-    terms: tuple[Test, ...] = ()
+    terms: tuple[Term, ...] = ()
     """All of them must hold."""
 
     @property
@@ -40,16 +65,37 @@ class Query:
         return not self.terms
 
     def matches(self, view: RunView) -> bool:
-        return all(term(view) for term in self.terms)
+        return all(term.matches(view) for term in self.terms)
+
+    def notes(self, views: Iterable[RunView]) -> list[str]:
+        """How many of `views` do not match only because they have no value of a metric or key, a line for each."""
+        fields = [term.field for term in self.terms if term.field]
+        lacking: Counter[str] = Counter()
+        for view in views if fields else ():
+            others = all(term.matches(view) for term in self.terms if term.applies(view))
+            without = [field for field in fields if field.of(view) is None]
+            if others and without:
+                lacking[without[0].name] += 1
+        return [
+            f"{count} run{'s have' if count > 1 else ' has'} no value of {name} and cannot match"
+            for name, count in lacking.items()
+        ]
 
 
 def parse_query(text: str) -> Query:
     """Understand a filter; an empty one matches every run.
 
+    Metrics and keys of a user's own components are known once runs that name them have been read.
+
     Raises:
-        QueryError: naming the word, what is wrong with it and the nearest valid choice.
+        QueryError: naming the word, what is wrong with it and the nearest valid choices.
     """
-    return Query(tuple(_term(word) for word in text.split()))
+    return Query(tuple(_term(word) for word in _SPACED.sub(r"\1", text).split()))
+
+
+def has_condition(text: str) -> bool:
+    """Whether a word in `text` is a condition, such as ``seed:3`` or ``test_accuracy<0.5``."""
+    return any(_CONDITION.fullmatch(word) for word in text.split())
 
 
 def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
@@ -58,25 +104,77 @@ def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
     return tuple(view for view in views if query.matches(view))
 
 
-def hint(views: Iterable[RunView], text: str) -> str:
-    """What to write instead where ``method:NAME`` finds nothing because NAME is an experiment's; else ``""``."""
-    experiments = {view.experiment.lower() for view in views}
-    named = [word.removeprefix("method:") for word in text.lower().split() if word.startswith("method:")]
-    found = [name for name in named if name in experiments]
-    return f"; {found[0]} is an experiment: write experiment:{found[0]}" if found else ""
+def hint(views: Sequence[RunView], text: str) -> str:
+    """Why a filter matches none of `views`, and what to write instead; ``""`` if there is nothing to say.
+
+    It is about runs without a value, or about the first word that alone matches none.
+    """
+    query = parse_query(text)
+    if notes := query.notes(views):
+        return "".join(f"; {note}" for note in notes)
+    terms = [term for term in query.terms if not term.is_negated]
+    for term in terms:
+        if not any(map(term.matches, views)):
+            return _mended(term, views)
+    for key in ("method", "experiment", "problem", "setting", "seed", "state"):
+        values = [term.word.removeprefix(f"{key}:") for term in terms if term.word.startswith(f"{key}:")]
+        if len(values) > 1:
+            return f"; for either write {key}:{','.join(values)}"
+    return ""
 
 
-def _term(word: str) -> Test:
+def _mended(term: Term, views: Sequence[RunView]) -> str:
+    if field := term.field:
+        values = in_short(field, views)
+        return f"; their {field.name}: {values}" if values else f"; none of them has a value of {field.name}"
+    name = term.word.lower().removeprefix("method:")
+    if name == term.word.lower():
+        return "" if has_condition(name) else how_to_compare(name) or did_you_mean(name, _names(views)).rstrip("?")
+    is_experiment = any(view.experiment.lower() == name for view in views)
+    return f"; {name} is an experiment: write experiment:{name}" if is_experiment else ""
+
+
+def how_to_compare(word: str) -> str:
+    """What to write if `word` alone is the name of a metric or a key; else ``""``."""
+    name = word.partition("=")[0]
+    if name in KEYS:
+        return f'; write "{name}:{_EXAMPLES[name]}"'
+    return f'; write "{name}<0.5" or "{name}:0.5"' if name in (*seen.metric_names(), *seen.key_names()) else ""
+
+
+def _names(views: Iterable[RunView]) -> Iterable[str]:
+    return dict.fromkeys(name for view in views for name in (view.experiment, view.method, view.setting) if name)
+
+
+def _term(word: str) -> Term:
     body = word.removeprefix("-")
-    key, colon, value = body.partition(":")
-    if colon and key not in KEYS:
-        raise QueryError(f'unknown key "{key}"{did_you_mean(key.lower(), KEYS)} ({", ".join(KEYS)})')
-    values = [one for one in (value if colon else body).lower().split(",") if one]
+    condition = _CONDITION.fullmatch(body)
+    if not condition:
+        tests = [_part_of_name(one) for one in _values(body, word, ": write -state:failed for all but those")]
+        return Term(word, _any_of(tests))
+    key, sign, value = condition.groups()
+    value = value if sign == ":" else sign + value
+    if key in KEYS:
+        if sign != ":" and key not in ("seed", "progress"):
+            raise QueryError(f'"{word}": {key} has no order; write {key}:{_EXAMPLES[key]}')
+        return Term(
+            word, _any_of([KEYS[key](one) for one in _values(value, word, f", for example {key}:{_EXAMPLES[key]}")])
+        )
+    field = find_field(key, list(KEYS))
+    compare = [comparison(field, one) for one in _values(value, word, f", for example {key}<0.5")]
+    return Term(word, lambda view: any(one(field.of(view)) for one in compare), field)
+
+
+def _any_of(tests: Sequence[Test]) -> Test:
+    return lambda view: any(test(view) for test in tests)
+
+
+def _values(text: str, word: str, advice: str) -> list[str]:
+    """The alternatives that commas separate, in small letters. Raises QueryError if there is none."""
+    values = [one for one in text.lower().split(",") if one]
     if not values:
-        example = f", for example {key}:{_EXAMPLES[key]}" if colon else ": write -state:failed for all but those"
-        raise QueryError(f'"{word}" names nothing{example}')
-    tests = [(KEYS[key] if colon else _part_of_name)(one) for one in values]
-    return lambda view: any(test(view) for test in tests) != word.startswith("-")
+        raise QueryError(f'"{word}" names nothing{advice}')
+    return values
 
 
 def _pattern(names: Callable[[RunView], Iterable[str]]) -> Callable[[str], Test]:
@@ -111,6 +209,12 @@ def _state(pattern: str) -> Test:
     return lambda view: fnmatchcase(view.state, pattern)
 
 
+def seed_range(text: str) -> range | None:
+    """``3-7`` means the seeds 3 to 7; None for what is no range."""
+    match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", text)
+    return range(int(match[1]), int(match[2]) + 1) if match else None
+
+
 def _seed(text: str) -> Test:
     seeds = seed_range(text)
     if seeds:
@@ -118,7 +222,7 @@ def _seed(text: str) -> Test:
     match = re.fullmatch(r"([<>]=?|)([0-9]{1,7})", text)
     if not match:
         raise QueryError(f'seed "{text}": write a seed (3), a range (0-9), a limit (<5, >=3) or several with commas')
-    compare, limit = _COMPARISONS[match[1]], int(match[2])
+    compare, limit = COMPARISONS[match[1]], int(match[2])
     return lambda view: compare(view.seed, limit)
 
 
@@ -126,7 +230,7 @@ def _progress(text: str) -> Test:
     match = re.fullmatch(r"([<>]=?|)([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", text)
     if not match:
         raise QueryError(f'progress "{text}": write a limit in percent: <50%, >=90%, or 100%')
-    compare, limit = _COMPARISONS[match[1]], float(match[2])
+    compare, limit = COMPARISONS[match[1]], float(match[2])
     return lambda view: compare(100 * view.progress, limit)
 
 

@@ -163,7 +163,7 @@ class _RunReader:
             self._spec, self._stamps[0] = spec, stamps[0]
             self._components = components if isinstance(components, dict) else {}
             self._code = code_of(config)
-            seen.remember(components)
+            seen.remember(components, spec)
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)

@@ -1,35 +1,97 @@
-"""Select runs by name: an experiment, ``experiment/setting``, a seed, a method, a name, a pattern or a path."""
+"""The runs that a command's arguments mean: by name and by condition.
+
+A name is an experiment, ``experiment/setting``, a seed, a method, a run, a pattern or a path, and is meant as a whole:
+``bp`` is not ``cbp``. Runs that any of the names means are selected, of these those that meet all conditions
+(`lop_engine.runs.query`): ``bp cbp seed:0-9 test_accuracy<0.55``.
+"""
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, did_you_mean
+from lop_engine.experiment.sweep import describe_seeds
+from lop_engine.runs.query import Query, has_condition, hint, how_to_compare, parse_query, seed_range
 from lop_engine.runs.views import RunView, Snapshot
 
-_METHOD = "method:"
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a person means."""
+
+    runs: tuple[RunView, ...]
+    query: Query
+    """The conditions that they meet."""
+    notes: tuple[str, ...]
+    """What a person should know of runs that do not match."""
+
+
+def choose(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Selection:
+    """The runs that `selectors` and `where` mean; all of them if there is neither.
+
+    Args:
+        selectors: names and conditions, one or more in each.
+        where: a query, in which names are parts of names.
+    Raises:
+        LaunchError: a name matches no run (lists the names there are), or is ambiguous because it matches different
+            runs as two kinds of name (says how to write each); no run matches.
+        QueryError: a condition makes no sense.
+    """
+    names, words = _divided(snapshot, selectors)
+    named = _named(snapshot, names)
+    text = " ".join([*words, where]).strip()
+    query = parse_query(text)
+    runs = tuple(view for view in named if query.matches(view))
+    if text and named and not runs:
+        place = f"of {', '.join(names)}" if names else f"in {snapshot.runs_dir}"
+        of_these = f"{len(named)} run{'s' * (len(named) != 1)} {place}"
+        raise LaunchError(f'none of the {of_these} matches "{text}"{hint(named, text)}')
+    return Selection(runs, query, tuple(query.notes(named)))
 
 
 def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
-    """The runs that any of `selectors` names; all of them if there is no selector.
+    """The runs that `choose` chooses. Raises LaunchError and QueryError, as that."""
+    return list(choose(snapshot, selectors).runs)
 
-    Raises:
-        LaunchError: a selector matches no run (lists the names there are), or is ambiguous because it matches different
-            runs as two kinds of name (says how to write each).
-    """
-    if not selectors:
+
+def _divided(snapshot: Snapshot, selectors: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names, and conditions. What names a run as it stands is a name, whatever characters are in it."""
+    names: list[str] = []
+    conditions: list[str] = []
+    for selector in selectors:
+        if not has_condition(selector) or _named_by(selector, snapshot):
+            names.append(selector)
+            continue
+        for word in selector.split():
+            (conditions if has_condition(word) or word.startswith("-") else names).append(word)
+    return names, conditions
+
+
+def _named(snapshot: Snapshot, names: Sequence[str]) -> list[RunView]:
+    """The runs that any of `names` means; all of them if there is none. Raises LaunchError."""
+    if not names:
         return list(snapshot.runs)
     chosen: set[int] = set()
-    for selector in selectors:
-        found = _named_by(selector, snapshot)
+    for name in names:
+        found = _named_by(name, snapshot)
         if not found:
-            raise LaunchError(_nothing(selector, snapshot))
+            raise LaunchError(_nothing(name, snapshot))
         chosen |= found
     return [snapshot.runs[index] for index in sorted(chosen)]
+
+
+def names_of(runs: Iterable[RunView]) -> list[str]:
+    """Names that select exactly `runs`: ``cbp/default/0-4``, one for each setting and range of seeds."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(escape(f"{run.experiment}/{run.setting}"), []).append(run.seed)
+    return [
+        f"{setting}/{part}" for setting, found in seeds.items() for part in describe_seeds(found).split(",") if part
+    ]
 
 
 def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
@@ -40,8 +102,6 @@ def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
     in_path = _indices(snapshot, lambda view: view.dir.path.parts[-3:][: len(below)] == below) if below else set()
     if in_path and not _could_be_a_name(selector, snapshot.runs_dir):
         return in_path  # a path, as completed by a shell, means only that path
-    if selector.startswith(_METHOD):
-        return _of_method(selector.removeprefix(_METHOD), snapshot)
     return _by_name(selector.strip("/").split("/"), snapshot) or in_path
 
 
@@ -69,7 +129,7 @@ def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     _refuse_two(word, named, seeds, snapshot.runs_dir)
     if seeds.runs:
         return seeds.runs
-    method = _Reading("method", f"{_METHOD}{word}", _of_method(word, snapshot))
+    method = _Reading("method", f"method:{word}", _of_method(word, snapshot))
     if named.runs - method.runs and method.runs - named.runs:
         _refuse_two(word, named, method, snapshot.runs_dir)
     return named.runs or method.runs  # a method's name if no experiment has it
@@ -102,10 +162,8 @@ def _an(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _of_method(patterns: str, snapshot: Snapshot) -> set[int]:
-    """The runs of the methods that ``method:cbp,l2`` names, as in a filter."""
-    named = [one.removeprefix("=") for one in patterns.lower().split(",")]
-    return _indices(snapshot, lambda view: any(fnmatchcase(view.method.lower(), one) for one in named))
+def _of_method(pattern: str, snapshot: Snapshot) -> set[int]:
+    return _indices(snapshot, lambda view: fnmatchcase(view.method.lower(), pattern.lower()))
 
 
 def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:
@@ -132,17 +190,12 @@ def _is_one_of(pattern: str, names: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def seed_range(text: str) -> range | None:
-    """``3-7`` means the seeds 3 to 7; None for what is no range."""
-    match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", text)
-    return range(int(match[1]), int(match[2]) + 1) if match else None
-
-
 def _nothing(selector: str, snapshot: Snapshot) -> str:
     names = dict.fromkeys(
         name for view in snapshot.runs for name in (view.experiment, f"{view.experiment}/{view.setting}")
     )
     if not names:
         return f"no runs in {snapshot.runs_dir}; name another --runs-dir"
+    advice = how_to_compare(selector) or did_you_mean(selector, names)
     shown = ", ".join(list(names)[:8]) + (", ..." if len(names) > 8 else "")
-    return f'"{selector}" names no run in {snapshot.runs_dir}{did_you_mean(selector, names)} (there are {shown})'
+    return f'"{selector}" names no run in {snapshot.runs_dir}{advice} (there are {shown})'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError
 from lop_engine.processes import this_process
-from lop_tui.commands.console import Console, in_runs_dir, say
+from lop_tui.words.console import Console, in_runs_dir, say
 
 #: For a background launcher: the token of the process that queued its runs, and the descriptor on which that process
 #: waits for the takeover: ``<descriptor> <token>``.

@@ -1,230 +1,56 @@
 """`lop best`: the best setting of each method of a sweep, chosen on some seeds and reported on the others."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from lop_engine.analysis import Group, group_runs
-from lop_engine.analysis.choice import CRITERIA, Choice, Criterion, choose, families
-from lop_engine.analysis.comparison import refuse_mixed
-from lop_engine.analysis.grid import points
-from lop_engine.analysis.groups import by_problem
-from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment import seen
-from lop_engine.runs.views import RunView
-from lop_tui.commands.comparison_words import listed, notes_on_runs, value_with_sign
-from lop_tui.commands.reading import read_runs
-from lop_tui.commands.selection_words import family_name, seeds_of
-from lop_tui.commands.sheets import Cell, Column, Sheet, check_format, put_out
-from lop_tui.dashboard.formats import name_seeds, short_value
+import typer
 
-OVER = {
-    "last": "last tenth",
-    "whole": "whole run",
-    "end": "last bin",
-    "first": "first tenth",
-    "best": "best tenth",
-}
-"""The tasks that a criterion is the mean over, in words."""
+from lop_engine.errors import UserError
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, By, Format, Json, RunsDir, SelectSeeds, TableFile, Where
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for."""
+@app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
+def best(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[str, typer.Option(help="What to judge by; the problem's headline by default.")] = "",
+    by: By = "last",
+    lowest: Annotated[
+        bool, typer.Option("--lowest", help="The lowest value is the best; by default as the metric says.")
+    ] = False,
+    select_seeds: SelectSeeds = "",
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> int:
+    """Choose the best setting of each method of a sweep on some seeds, and report it on the others."""
+    from lop_engine.analysis import group_runs
+    from lop_engine.analysis.choice import choose, families
+    from lop_engine.analysis.comparison import refuse_mixed
+    from lop_engine.analysis.groups import by_problem
+    from lop_tui.commands.reading import read_runs
+    from lop_tui.words.best import checked_metric, criterion_of, not_chosen, sheet_of_choices
+    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.comparison import notes_on_runs
+    from lop_tui.words.sheets import check_format, put_out
 
-    runs_dir: Path
-    where: str
-    metric: str
-    """Empty for the headline of each problem."""
-    criterion: str
-    select_seeds: str
-    """As `parse_seeds` reads them; empty for half."""
-    is_lowest: bool
-    """The lowest value is the best, whatever the metric says."""
-    form: str
-    output: Path | None
-    as_json: bool
-
-
-def best_settings(request: Request) -> int:
-    """Print the choice of each method; return 0. Raises UserError."""
-    form = check_format("best", request.form, request.output, request.as_json)
-    criterion, select = criterion_of("best", request.criterion), seeds_of("best", request.select_seeds)
-    runs, _ = read_runs("best", request.runs_dir, request.where)
+    form = check_format("best", form, output, as_json)
+    criterion, select = criterion_of("best", by), seeds_of("best", select_seeds)
+    runs, _ = read_runs("best", runs_dir, where)
     groups = group_runs(runs)
     refuse_mixed(groups)
     of_problems = [
-        (checked_metric("best", request.metric, one.headline, runs), group_runs(one.runs)) for one in by_problem(runs)
+        (checked_metric("best", metric, one.headline, runs), group_runs(one.runs)) for one in by_problem(runs)
     ]
     choices, notes = [], []
-    for metric, members in of_problems:
+    for judged_by, members in of_problems:
         for family in families(members):
-            choice = choose(family, metric, criterion, select, "lower" if request.is_lowest else None)
+            choice = choose(family, judged_by, criterion, select, "lower" if lowest else None)
             if choice:
                 choices.append(choice)
             else:
-                notes.append(not_chosen(family, metric, select))
+                notes.append(not_chosen(family, judged_by, select))
     if not choices:
         raise UserError(f"best: {notes[0]}")
-    put_out(_sheet(request, choices, [*notes, *notes_on_runs(groups)]), form, request.output)
+    put_out(sheet_of_choices(choices, [*notes, *notes_on_runs(groups)], runs_dir, criterion, lowest), form, output)
     return 0
-
-
-def criterion_of(command: str, word: str) -> Criterion:
-    """The criterion that a person named. Raises UserError."""
-    if word not in CRITERIA:
-        raise UserError(f'{command}: --by "{word}"{did_you_mean(word, CRITERIA)} (there are {", ".join(CRITERIA)})')
-    return word
-
-
-def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunView]) -> str:
-    """The metric `name`, or `headline` without one. Raises UserError if it is neither known nor recorded."""
-    known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in runs for metric in run.series)]))
-    if name and name not in known:
-        raise UserError(f'{command}: no metric "{name}"{did_you_mean(name, known)} (there are {", ".join(known)})')
-    return name or headline
-
-
-def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | None) -> str:
-    """Why nothing could be chosen of a method's settings."""
-    name, title = family_name(family[0]), seen.metric(metric).title or "a metric"
-    if not any(metric in run.series for group in family for run in group.runs):
-        return f"{name}: no {title} is recorded"
-    if select is not None and not any(run.seed in select for group in family for run in group.runs):
-        return f"{name}: has no selection seed; name others with --select-seeds"
-    return f"{name}: no setting has {title} of every selection seed; name others with --select-seeds"
-
-
-def remarks(choice: Choice) -> list[str]:
-    """What a reader must know of a choice: its neighbours, an optimum at the edge, and seeds without values."""
-    name, measure, lines = family_name(choice.group), seen.metric(choice.metric), []
-    if choice.is_biased:
-        lines.append(
-            f"{name}: the value is of the {name_seeds(choice.select_seeds)} that chose the setting, so it is too good; "
-            "train more seeds"
-        )
-    if choice.missing:
-        lines.append(f"{name}: no value of {name_seeds(choice.missing)}, which may flatter the mean")
-    if choice.nearby:
-        mean = choice.score.select.mean
-        near = [
-            f"{one.key}={_plain(one.value)} {value_with_sign(one.score.select.mean - mean, measure)}"
-            for one in choice.nearby
-        ]
-        lines.append(f"{name}: neighbours on the selection seeds: {', '.join(near)}")
-    for edge in choice.edges:
-        size, further = ("largest", "larger") if edge.is_largest else ("smallest", "smaller")
-        lines.append(f"{name}: {edge.key}={_plain(edge.value)} is the {size} value tried; try {further} ones")
-    if choice.left_out:
-        settings = listed(f"{group.setting} ({name_seeds(seeds)})" for group, seeds in choice.left_out)
-        lines.append(f"{name}: not eligible, without a value of selection seeds: {settings}")
-    return lines
-
-
-def _sheet(request: Request, choices: Sequence[Choice], notes: Sequence[str]) -> Sheet:
-    headings = ("method", "best setting", "of", "mean", "95 % interval", "n", "chosen in")
-    columns = [Column(heading, is_number=place > 1) for place, heading in enumerate(headings)]
-    return Sheet(
-        _caption(request, choices),
-        columns,
-        [[Cell(text) for text in _cells(choice)] for choice in choices],
-        [*_seed_notes(choices), *(line for choice in choices for line in remarks(choice)), *notes],
-        [_record(choice) for choice in choices],
-        {
-            "runs_dir": str(request.runs_dir),
-            "by": request.criterion,
-            "choices": [_as_dict(choice) for choice in choices],
-            "notes": list(notes),
-        },
-    )
-
-
-def _caption(request: Request, choices: Sequence[Choice]) -> str:
-    titles = [
-        f"{'lowest' if request.is_lowest or measure.better == 'lower' else 'highest'} {measure.label}"
-        for measure in (seen.metric(choice.metric) for choice in choices)
-    ]
-    return f"best settings: {' or '.join(dict.fromkeys(titles))}, {OVER[request.criterion]}"
-
-
-def _seed_notes(choices: Sequence[Choice]) -> list[str]:
-    """Which seeds choose and which report, once where all methods agree."""
-    by_seeds: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for choice in choices:
-        if choice.select_seeds and not choice.is_biased:
-            by_seeds.setdefault((choice.select_seeds, choice.report_seeds), []).append(family_name(choice.group))
-    lines = []
-    for (select, report), names in by_seeds.items():
-        of = "" if len(by_seeds) == 1 else f"{listed(names)}: "
-        lines.append(f"{of}chosen on {name_seeds(select)}; mean and interval (Student's t) are of {name_seeds(report)}")
-    if any(choice.select_seeds for choice in choices):
-        lines.append("chosen in: share of bootstrap resamples of the selection seeds with the same choice")
-    return lines
-
-
-def _cells(choice: Choice) -> list[str]:
-    found = choice.score.select if choice.is_biased else choice.report
-    scale = seen.metric(choice.metric).scale
-    limits = "-" if math.isnan(found.low) else f"{short_value(found.low, scale)} to {short_value(found.high, scale)}"
-    return [
-        family_name(choice.group),
-        choice.group.setting,
-        str(choice.num_settings),
-        short_value(found.mean, scale),
-        limits,
-        f"{found.num_values}{' (selection)' * choice.is_biased}",
-        f"{100 * choice.score.chosen_share:.0f} %" if choice.select_seeds else "-",
-    ]
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def _record(choice: Choice) -> dict[str, Any]:
-    found = choice.score.select if choice.is_biased else choice.report
-    return {
-        "experiment": choice.group.experiment,
-        "method": choice.group.method,
-        "problem": choice.group.problem.name,
-        "metric": choice.metric,
-        "over": choice.criterion,
-        "setting": choice.group.setting,
-        "num_settings": choice.num_settings,
-        "mean": found.mean,
-        "low": None if math.isnan(found.low) else found.low,
-        "high": None if math.isnan(found.high) else found.high,
-        "n": found.num_values,
-        "on_selection_seeds": choice.is_biased,
-        "chosen_share": choice.score.chosen_share,
-    }
-
-
-def _as_dict(choice: Choice) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1."""
-    settings = [score.group for score in choice.scores]
-    return _record(choice) | {
-        "select_seeds": choice.select_seeds,
-        "report_seeds": choice.report_seeds,
-        "missing_seeds": choice.missing,
-        "settings": [
-            {
-                "setting": score.group.setting,
-                "values": dict(point),
-                "mean_on_selection_seeds": score.select.mean,
-                "chosen_share": score.chosen_share,
-            }
-            for score, point in zip(choice.scores, points(settings), strict=True)
-        ],
-        "not_eligible": [{"setting": group.setting, "without": seeds} for group, seeds in choice.left_out],
-        "neighbours": [
-            {"key": one.key, "value": one.value, "setting": one.score.group.setting, "mean": one.score.select.mean}
-            for one in choice.nearby
-        ],
-        "edges": [
-            {"key": one.key, "value": one.value, "end": "largest" if one.is_largest else "smallest"}
-            for one in choice.edges
-        ],
-    }

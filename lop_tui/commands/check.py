@@ -1,35 +1,30 @@
 """`lop check`: one's own runs held against the paper's claims, or the demo's."""
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, Json, RunsDir, Where
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from lop_engine.analysis import group_runs
-from lop_engine.analysis.comparison import refuse_mixed
-from lop_engine.experiment import seen
-from lop_engine.reproduction.verdicts import Finding, Outcome, Verdict, judge
-from lop_tui.commands.console import Console, plural, print_json, say
-from lop_tui.commands.reading import read_runs
-from lop_tui.dashboard.rows import flag_lines
-
-_STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
 NOTHING_JUDGED = 3
 """Exit status where no claim has enough data."""
 
 
-def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
-    """Print each claim beside what was measured.
+@app.command(epilog="Example: [b]lop check --runs-dir runs/demo[/b]", rich_help_panel="Results")
+def check(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    as_json: Json = False,
+) -> int:
+    """Hold runs of the paper's protocol, or the demo's, against what is claimed of it.
 
-    Returns:
-        0 if all claims that could be judged are reproduced, 1 if one is not, 3 if none could be judged.
-    Raises:
-        UserError: there are no such runs, or one name holds different experiments.
+    Exit status 0: all that could be judged is reproduced; 1: something is not; 3: nothing could be judged.
     """
+    from lop_engine.analysis import group_runs
+    from lop_engine.analysis.comparison import refuse_mixed
+    from lop_engine.reproduction.verdicts import judge
+    from lop_tui.commands.reading import read_runs
+    from lop_tui.words.claims import as_dict, print_findings
+    from lop_tui.words.console import print_json
+    from lop_tui.words.notices import flag_lines
+
     runs, _ = read_runs("check", runs_dir, where)
     groups = group_runs(runs)
     refuse_mixed(groups)
@@ -37,85 +32,11 @@ def check_runs(runs_dir: Path, where: str, as_json: bool) -> int:
     unreadable = [f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem]
     notes = (*unreadable, *flag_lines(runs), *notes)
     if as_json:
-        answer = {"runs_dir": str(runs_dir), "protocols": [_as_dict(finding) for finding in findings], "notes": notes}
+        answer = {"runs_dir": str(runs_dir), "protocols": [as_dict(finding) for finding in findings], "notes": notes}
         print_json(answer)
     else:
-        _print(findings, notes)
+        print_findings(findings, notes)
     outcomes = {verdict.outcome for finding in findings for verdict in finding.verdicts}
     if "not reproduced" in outcomes:
         return 1
     return 0 if "reproduced" in outcomes else NOTHING_JUDGED
-
-
-def _print(findings: Sequence[Finding], notes: Sequence[str]) -> None:
-    console = Console(pipe_width=160)
-    for finding in findings:
-        console.print(_table(finding))
-        outcomes = [verdict.outcome for verdict in finding.verdicts]
-        say(console, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in _STYLES))
-        missing = dict.fromkeys(name for verdict in finding.verdicts for name in verdict.missing)
-        if missing:
-            number = sum(bool(verdict.missing) for verdict in finding.verdicts)
-            say(console, f"{plural(number, 'claim')} not shown: there are no runs of {', '.join(missing)}")
-    if not findings:
-        say(console, "no runs of a published protocol")
-    for note in notes:
-        say(console, note)
-
-
-def _table(finding: Finding) -> Table:
-    title = (
-        f"claims of {finding.protocol.name}: {seen.metric(finding.protocol.metric).title} in %, differences in points"
-    )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("claim")
-    for heading in ("measured", "95 % interval", "seeds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    for verdict in (verdict for verdict in finding.verdicts if not verdict.missing):
-        said = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
-        table.add_row(verdict.claim.text, *measured(verdict), said)
-    return table
-
-
-def measured(verdict: Verdict) -> tuple[str, str, str]:
-    """Mean in percent (a difference in points, with its sign), its interval, and how many seeds it is of."""
-    found = verdict.measured
-    return _percent(found.mean, verdict), _interval(verdict), str(found.num_values)
-
-
-def _interval(verdict: Verdict) -> str:
-    low, high = (_percent(limit, verdict) for limit in (verdict.measured.low, verdict.measured.high))
-    return "-" if low == "-" else f"{low} to {high}"
-
-
-def _percent(value: float, verdict: Verdict) -> str:
-    """A difference shows its sign."""
-    if math.isnan(value):
-        return "-"
-    return f"{100 * value:+.2f}" if verdict.claim.minus else f"{100 * value:.2f}"
-
-
-def _as_dict(finding: Finding) -> dict[str, Any]:
-    """Shares are 0 .. 1; what cannot be told is null."""
-    return {"protocol": finding.protocol.name, "claims": [_verdict_as_dict(verdict) for verdict in finding.verdicts]}
-
-
-def _verdict_as_dict(verdict: Verdict) -> dict[str, Any]:
-    claim, measured = verdict.claim, verdict.measured
-    parts = [part for part in (claim.of, claim.minus) if part]
-    return {
-        "claim": claim.text,
-        "verdict": verdict.outcome,
-        "why": verdict.why,
-        "missing": verdict.missing,
-        "published": claim.level,
-        "above": claim.low if math.isfinite(claim.low) else None,
-        "below": claim.high if math.isfinite(claim.high) else None,
-        "of": [
-            {"setting": part.setting, "first_task": part.window.first, "last_task": part.window.last} for part in parts
-        ],
-        "mean": measured.mean,
-        "interval": (measured.low, measured.high),
-        "num_seeds": measured.num_values,
-    }

@@ -12,8 +12,8 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import CLUSTERS, scheduler
 from lop_engine.runs.records import ENDED, RunStatus
 from lop_engine.runs.views import RunView
-from lop_tui.commands.console import Console, in_runs_dir, say
 from lop_tui.commands.watch import watch_runs
+from lop_tui.words.console import Console, in_runs_dir, say
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,58 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import indent
+from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table
+import typer
 
-from lop_engine.experiment.catalogue import Key, as_dict, bibtex, citation, file_of, keys_of, reference
-from lop_engine.experiment.component_files import component_of
-from lop_engine.experiment.components import Component, Method, Metric, Problem
-from lop_engine.experiment.fields import Fields
-from lop_engine.experiment.registry import OPTIMIZERS, REGISTRIES, known
-from lop_engine.experiment.spec import Experiment
-from lop_tui.commands.console import Console, print_json, say
+from lop_tui.commands.app import app
+
+if TYPE_CHECKING:
+    from lop_engine.experiment.components import Component
 
 #: By command: the key of an experiment file that names the components it lists.
 KEYS = {"methods": "agent", "problems": "problem", "networks": "network", "metrics": "metrics"}
 
 _WIDTH_IN_PIPES = 160
-_WIDTH_OF_ALL = 120
-_INDENT = 11
+
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Describe this one; without it list all.", show_default=False)
+]
+JsonList = Annotated[bool, typer.Option("--json", help="Print JSON alone: a list of objects.")]
+PANEL = "Components"
 
 
-def show_components(command: str, name: str | None, as_json: bool) -> int:
+@app.command(epilog="Example: [b]lop methods cbp[/b]", rich_help_panel=PANEL)
+def methods(name: Name = None, as_json: JsonList = False) -> int:
+    """List the methods ("agent" in an experiment file), or describe one: keys, bounds, defaults, source."""
+    return _show("methods", name, as_json)
+
+
+@app.command(epilog="Example: [b]lop problems continual_imagenet[/b]", rich_help_panel=PANEL)
+def problems(name: Name = None, as_json: JsonList = False) -> int:
+    """List the problems, or describe one: keys, bounds, defaults, metrics, source."""
+    return _show("problems", name, as_json)
+
+
+@app.command(epilog="Example: [b]lop networks mlp[/b]", rich_help_panel=PANEL)
+def networks(name: Name = None, as_json: JsonList = False) -> int:
+    """List the networks, or describe one: keys, bounds, defaults, source."""
+    return _show("networks", name, as_json)
+
+
+@app.command(epilog="Example: [b]lop metrics effective_rank[/b]", rich_help_panel=PANEL)
+def metrics(name: Name = None, as_json: JsonList = False) -> int:
+    """List the metrics, or describe one: unit, scale, cost, source."""
+    return _show("metrics", name, as_json)
+
+
+def _show(command: str, name: str | None, as_json: bool) -> int:
     """List the components of a kind, or describe one. Raises ConfigError if there is none of that name."""
+    from lop_engine.experiment.catalogue import as_dict
+    from lop_engine.experiment.registry import REGISTRIES
+    from lop_tui.words.components import print_page, table_of_components
+    from lop_tui.words.console import Console, print_json, say
+
     registry = REGISTRIES[KEYS[command]]
     problems: list[str] = []
     chosen: Sequence[Component] = [_named(command, name)] if name else registry.all(problems)
@@ -34,99 +64,17 @@ def show_components(command: str, name: str | None, as_json: bool) -> int:
         return 0
     console = Console(pipe_width=_WIDTH_IN_PIPES)
     if name:
-        _page(console, chosen[0])
+        print_page(console, chosen[0])
         return 0
-    console.print(_list(chosen, console.width))
+    console.print(table_of_components(chosen, console.width))
     say(console, f"lop {command} NAME describes one")
     return 0
 
 
-def _named(command: str, name: str) -> Component:
+def _named(command: str, name: str) -> "Component":
     """The component of that name, or of that file."""
+    from lop_engine.experiment.component_files import component_of
+    from lop_engine.experiment.registry import REGISTRIES, known
+
     own = component_of(name, KEYS[command], Path.cwd(), f"lop {command}")
     return own or known(REGISTRIES[KEYS[command]], name, f"lop {command}")
-
-
-def _list(chosen: Sequence[Component], width: int) -> Table:
-    """A row a component; where it is narrow, without titles and keys."""
-    headings = ["name", "title", "what it is", "keys", "source"]
-    if width < _WIDTH_OF_ALL:
-        headings = ["name", "what it is", "source"]
-    elif not any(one.fields.model_fields for one in chosen):
-        headings.remove("keys")
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
-    for one in chosen:
-        cells = {
-            "name": one.name,
-            "title": one.title,
-            "what it is": one.sentence,
-            "keys": ", ".join(one.fields.model_fields),
-            "source": citation(one.source),
-        }
-        table.add_row(*(cells[heading] for heading in headings))
-    return table
-
-
-def _page(console: Console, one: Component) -> None:
-    say(console, f"{one.name}: {one.title}")
-    if one.sentence:
-        console.print(one.sentence)
-    if isinstance(one, Method) and one.equation:
-        say(console, f"\n{indent(one.equation, '    ')}")
-    _print_keys(console, "keys", keys_of(one.fields))
-    if isinstance(one, Method):
-        keys = [key for key in keys_of(Experiment) if key.name in ("step_size", "weight_decay")]
-        _print_keys(console, "keys of all methods", keys)
-        if not one.has_own_update:
-            for fields, names in _optimizers_by_fields().items():
-                _print_keys(console, f"keys with opt {' or '.join(names)}", keys_of(fields))
-    say(console, "")
-    for heading, text in _facts(one).items():
-        if text:
-            say(console, f"{heading:<{_INDENT}}{text}")
-    if entry := bibtex(one.source):
-        say(console, f"\n{entry}")
-
-
-def _optimizers_by_fields() -> dict[type[Fields], list[str]]:
-    found: dict[type[Fields], list[str]] = {}
-    for optimizer in OPTIMIZERS.values():
-        found.setdefault(optimizer.fields, []).append(optimizer.name)
-    return found
-
-
-def _print_keys(console: Console, heading: str, keys: Sequence[Key]) -> None:
-    if not keys:
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in (heading, "default", "takes", "what it is"):
-        table.add_column(title, overflow="fold", no_wrap=title == heading)
-    for key in keys:
-        table.add_row(key.name, key.by_default, key.takes, key.help)
-    say(console, "")
-    console.print(table)
-
-
-def _facts(one: Component) -> dict[str, str]:
-    facts = {
-        "needs": ", ".join(sorted(one.needs)),
-        "provides": ", ".join(sorted(one.provides)),
-    }
-    if isinstance(one, Problem):
-        facts |= {"headline": one.headline, "network": one.network, "metrics": ", ".join(one.metrics)}
-    if isinstance(one, Method):
-        facts |= {
-            "network": one.network,
-            "update": "its own, so that opt does not apply" if one.has_own_update else "",
-        }
-    if isinstance(one, Metric):
-        problems = [problem.name for problem in REGISTRIES["problem"].values() if one.name in problem.metrics]
-        facts |= {
-            "unit": one.unit,
-            "scale": one.scale,
-            "default": f"recorded by default on {' and '.join(problems)}" if problems else "",
-            "cost": f"{one.cost_in_epochs:g} training epochs" if one.cost_in_epochs else "",
-        }
-    return facts | {"source": reference(one.source), "code": file_of(one) or one.code}

@@ -1,14 +1,22 @@
 """`lop configs`: the experiment files that come with lop."""
 
 import sys
+from typing import Annotated
+
+import typer
 
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment.run import comment, shipped
-from lop_tui.commands.console import Console, say
+from lop_tui.commands.app import app
 
 
-def show_configs(name: str | None) -> int:
-    """List the experiments that come with lop, or print the file of one. Raises UserError."""
+@app.command(epilog="Example: [b]lop configs snp > my.json[/b]", rich_help_panel="Set up")
+def configs(
+    name: Annotated[str | None, typer.Argument(help="Print the file of this experiment.", show_default=False)] = None,
+) -> int:
+    """List the experiments that come with lop, or print one."""
+    from lop_engine.experiment.run import comment, shipped
+    from lop_tui.words.console import Console, say
+
     files = shipped()
     if name is None:
         console = Console()

@@ -1,194 +1,186 @@
-"""`lop data`: bring images in, check them, say what they are."""
+"""`lop data`: bring images in, look at them, check them."""
 
 import io
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from lop_engine.datasets import ClassFolder, ClassOrder, SyntheticImages, read_class_order
-from lop_engine.datasets.class_folder import Manifest
-from lop_engine.datasets.importing import ImportOptions, Report, import_images, write_dataset
-from lop_engine.datasets.importing.source import StandIn
-from lop_engine.datasets.verify import Verified, verify
-from lop_engine.errors import DataError
-from lop_engine.files import replacing
-from lop_tui import pictures
-from lop_tui.commands.console import Console, as_argument, print_json, say
+from lop_tui.commands.app import CONTEXT, Commands, app
+from lop_tui.commands.options import Json, output
 
+data = Commands(
+    help="Bring images in, look at them, check them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings=CONTEXT,
+)
+app.add_typer(data, name="data", epilog="Example: [b]lop data import ~/Imagenet32_train[/b]", rich_help_panel="Set up")
 
-def import_data(source: Path, target: Path, options: ImportOptions) -> int:
-    """Import `source` as the data set `target`. Raises DataError."""
-    return _write(lambda report: import_images(source, target, options, report), target)
+DEFAULT_DATA = Path("data/imagenet32")
 
-
-def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
-    """Write the stand-in as the data set `target`. Raises DataError."""
-    images = SyntheticImages(num_classes, seed)
-    return _write(lambda report: write_dataset(StandIn(images), images.name, target, options, report), target)
-
-
-def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -> int:
-    console = Console()
-    try:
-        with _bars(console) as report:
-            manifest, notes = work(report)
-    except KeyboardInterrupt:
-        say(console, f"interrupted; nothing half done is left at {target}")
-        return 130
-    for note in notes:
-        say(console, f"note: {note}")
-    images = sum(entry.images for entry in manifest.classes)
-    say(console, f"{target}: {len(manifest.classes)} classes, {images} images ({manifest.dtype}), {manifest.split}")
-    name = as_argument(target)
-    say(console, f"train on it: lop run cfg/bp.json --data {name}    look at it: lop data info {name}")
-    return 0
+Target = Annotated[Path, output("The new folder.", "--to", metavar="DIR", show_default=True)]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the data set that is there.")]
+DataPath = Annotated[Path, typer.Argument(metavar="[PATH]", help="The data set.")]
+TrainImages = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100_000,
+        help="Images a class to train on; 600, or fewer in proportion where a class is small.",
+        show_default=False,
+    ),
+]
+TestImages = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="Images a class to test on; 100 by default.", show_default=False)
+]
 
 
-def import_class_order(
-    file: Path, target: Path, data: Path | None, num_classes: int, num_tasks: int, replace: bool
+@data.command("import", epilog="Example: [b]lop data import ~/downloads/Imagenet32_train[/b]")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder, or one file of it.", show_default=False)],
+    to: Target = DEFAULT_DATA,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="npy|batches|parquet|folder", help="What SOURCE is; looked for by default."),
+    ] = None,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the labels are called: lines WNID LABEL, or one name a line."),
+    ] = None,
+    with_val: Annotated[
+        bool, typer.Option("--with-val", help="Let validation images follow the training images of their class.")
+    ] = False,
+    resize: Annotated[
+        str, typer.Option(metavar="FILTER", help="box, hamming, bilinear, bicubic or lanczos, for larger pictures.")
+    ] = "box",
+    replace: Replace = False,
 ) -> int:
-    """Check a table of class orders and keep it as .npy. Raises DataError."""
+    """Turn images of any known form into a data set: checked, one file a class, in one step or not at all."""
+    from lop_engine.datasets.importing import ImportOptions
+    from lop_tui.commands.data_sets import import_data
+
+    options = ImportOptions(format, train_images, test_images, names, with_val, resize, replace)
+    return import_data(source, to, options)
+
+
+@data.command("import-order", epilog="Example: [b]lop data import-order class_order --data data/imagenet32[/b]")
+def import_order(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The reference's pickle, .npy, .csv or .json.", show_default=False)
+    ],
+    to: Annotated[Path, output("The new table.", "--to", show_default=True)] = Path("data/class_order.npy"),
+    images: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="The images it is for; 1000 classes by default.")
+    ] = None,
+    num_classes: Annotated[int, typer.Option(min=2, help="Classes a task.")] = 2,
+    num_tasks: Annotated[int, typer.Option(min=1, help="Tasks of the run it is for.")] = 5000,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the table that is there.")] = False,
+) -> int:
+    """Check a table of class orders (a row a seed, consecutive classes a task) and keep it as .npy."""
+    import numpy as np
+
+    from lop_engine.datasets import ClassFolder, read_class_order
+    from lop_engine.errors import DataError
+    from lop_engine.files import replacing
+    from lop_tui.commands.data_sets import order_notes
+    from lop_tui.words.console import Console, say
+
     console = Console()
     order = read_class_order(file)
-    order.check(ClassFolder.open(data).num_classes if data else 1000, num_classes)
-    if target.suffix != ".npy":
-        raise DataError(f"{target}: the table is kept as .npy; name it so")
-    if target.exists():
-        read_class_order(target)  # what is no table does not give way to one
+    order.check(ClassFolder.open(images).num_classes if images else 1000, num_classes)
+    if to.suffix != ".npy":
+        raise DataError(f"{to}: the table is kept as .npy; name it so")
+    if to.exists():
+        read_class_order(to)  # what is no table does not give way to one
         if not replace:
-            raise DataError(f"{target}: is there already; name another place with --to FILE, or say --replace")
+            raise DataError(f"{to}: is there already; name another place with -o FILE, or say --replace")
     content = io.BytesIO()
     np.save(content, order.rows)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target, durable=True) as kept:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(to, durable=True) as kept:
         kept.write(content.getvalue())
-    for note in _order_notes(order, num_classes, num_tasks):
+    for note in order_notes(order, num_classes, num_tasks):
         say(console, f"note: {note}")
-    say(console, f"{target}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes a row")
-    say(console, f"train with it: lop run cfg/bp.json --set {shlex.quote(f'class_order={target}')}")
+    say(console, f"{to}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes a row")
+    say(console, f"train with it: lop run cfg/bp.json --set {shlex.quote(f'class_order={to}')}")
     return 0
 
 
-def _order_notes(order: ClassOrder, num_classes: int, num_tasks: int) -> list[str]:
-    tasks = order.rows.shape[1] // num_classes
-    if tasks >= num_tasks:
-        return []
-    return [f"a row holds {tasks} tasks; in a run of {num_tasks} the same ones come back, end to end"]
+@data.command(epilog="Example: [b]lop data verify data/imagenet32[/b]")
+def verify(path: DataPath = DEFAULT_DATA) -> int:
+    """Read every image: checksums, counts, values, classes that are there twice. Exit status 1 if anything is wrong."""
+    from lop_engine.datasets.verify import verify as read_all
+    from lop_tui.commands.data_sets import bars
+    from lop_tui.words.console import Console, say
 
-
-def verify_data(path: Path) -> int:
-    """Read all of a data set and say what is wrong with it; return 1 if anything is."""
     console = Console()
-    with _bars(console) as report:
-        found = verify(path, report)
+    with bars(console) as report:
+        found = read_all(path, report)
     for problem in found.problems:
         say(console, f"wrong: {problem}", style="red")
     for note in found.notes:
         say(console, f"note: {note}")
     if found.folder and not found.problems:
         images = sum(found.folder.counts)
-        say(console, f"{path}: sound: {found.folder.num_classes} classes, {images} images, {_range(found)}")
+        values = f"values {found.minimum:.4g} to {found.maximum:.4g}"
+        say(console, f"{path}: sound: {found.folder.num_classes} classes, {images} images, {values}")
     return 1 if found.problems else 0
 
 
-def show_info(path: Path, output: Path | None, classes: str | None, images: int | None, as_json: bool) -> int:
-    """Print what a data set holds, and a picture of it. Raises DataError."""
+@data.command(epilog="Example: [b]lop data info data/imagenet32 -o samples.png[/b]")
+def info(
+    path: DataPath = DEFAULT_DATA,
+    picture: Annotated[Path | None, output("Write the picture as PNG.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Numbers or names (0,5,n01440764) to show; some of them by default.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, max=1000, help="Images of a class to show.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Say what a data set holds, and show some of it."""
+    from lop_engine.datasets import ClassFolder
+    from lop_engine.errors import DataError
+    from lop_tui import pictures
+    from lop_tui.commands.data_sets import choose_classes, facts_of, table_of
+    from lop_tui.words.console import Console, print_json, say
+
     folder = ClassFolder.open(path)
-    if output is not None and output.suffix.lower() != ".png":
-        raise DataError(f"{output}: the picture is a PNG; name it so")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise DataError(f"{picture}: the picture is a PNG; name it so")
     chosen = choose_classes(folder, classes)
     console = Console()
-    facts = _facts(folder, console, as_json)
+    facts = facts_of(folder, console, as_json)
     if as_json:
         print_json(facts)
     else:
-        console.print(_table(facts))
-    if output is not None:
+        console.print(table_of(facts))
+    if picture is not None:
         shown = chosen or pictures.spread(folder.num_classes, 10)
-        pictures.save(pictures.grid(folder, shown, images or 10), output)
+        pictures.save(pictures.grid(folder, shown, images or 10), picture)
         if not as_json:
-            say(console, f"picture: {output}")
+            say(console, f"picture: {picture}")
     elif not as_json and console.is_terminal and not console.no_color:
         across = min(images or 4, max(1, console.width // (pictures.COLUMNS + 1)))
         console.print(pictures.half_blocks(folder, chosen or pictures.spread(folder.num_classes, 3), across))
     return 0
 
 
-def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:
-    """The classes that ``0,5,n01440764`` means, by number or by name. Raises DataError."""
-    chosen = []
-    by_name = {name: index for index, name in enumerate(folder.class_names)}
-    for word in filter(None, (text or "").split(",")):
-        if word in by_name:
-            chosen.append(by_name[word])
-        elif word.isdecimal() and len(word) < 9 and int(word) < folder.num_classes:
-            chosen.append(int(word))
-        else:
-            raise DataError(f'--classes "{word}": no such class; there are 0 to {folder.num_classes - 1}')
-    return chosen
+@data.command(epilog="Example: [b]lop data synth --to data/synthetic --classes 100[/b]")
+def synth(
+    to: Target = Path("data/synthetic"),
+    classes: Annotated[int, typer.Option(min=2, max=65_536, help="How many classes.")] = 1000,
+    train_images: TrainImages = None,
+    test_images: TestImages = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other images.")] = 0,
+    replace: Replace = False,
+) -> int:
+    """Write the synthetic stand-in as a data set: the images of --data synthetic."""
+    from lop_engine.datasets.importing import ImportOptions
+    from lop_tui.commands.data_sets import write_synthetic
 
-
-def _facts(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, object]:
-    """What there is to say of a data set; one without a manifest is read for it."""
-    manifest = folder.manifest
-    facts: dict[str, object] = {
-        "path": folder.name,
-        "source": f"{manifest.source.get('path', '?')} ({manifest.source.get('format', '?')})"
-        if manifest
-        else "not imported by lop",
-        "num_classes": folder.num_classes,
-        "num_images": sum(folder.counts),
-        "smallest_class": folder.num_images,
-        "train_images": folder.split.train,
-        "test_images": folder.split.test,
-        "dtype": str(folder.dtype),
-        "normalisation": "scaled" if folder.dtype == np.uint8 else "none",
-        "sha256": folder.sha256,
-    }
-    if manifest:
-        values = (manifest.minimum, manifest.maximum, manifest.channel_means, manifest.channel_stds)
-    else:
-        with _bars(console, quiet) as report:
-            found = verify(folder.path, report)
-        if found.problems:
-            raise DataError(found.problems[0])
-        values = (found.minimum, found.maximum, list(found.channel_means), list(found.channel_stds))
-    return facts | dict(zip(("minimum", "maximum", "channel_means", "channel_stds"), values, strict=True))
-
-
-def _table(facts: dict[str, object]) -> Table:
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        shown = "  ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else str(value)
-        table.add_row(key.replace("_", " "), Text(shown or "-", overflow="fold"))
-    return table
-
-
-def _range(found: Verified) -> str:
-    return f"values {found.minimum:.4g} to {found.maximum:.4g}"
-
-
-@contextmanager
-def _bars(console: Console, quiet: bool = False) -> Iterator[Report]:
-    """A bar for each thing that is being done, with the time it may still take; nothing without a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
-
-        yield report
+    options = ImportOptions(train_images=train_images, test_images=test_images, replace=replace)
+    return write_synthetic(to, classes, seed, options)

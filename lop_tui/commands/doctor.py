@@ -1,30 +1,41 @@
 """`lop doctor`: is everything as it should be?"""
 
-from pathlib import Path
+from typing import Annotated
 
-from lop_engine.machine.doctor import Finding, examine_machine, examine_runs
-from lop_tui.commands.console import Console, plural, say
+import typer
+
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir
 
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
-def consult(runs_dir: Path, repair: bool) -> int:
-    """Print what is found; return 1 if anything is wrong."""
+@app.command(epilog="Example: [b]lop doctor --repair[/b]", rich_help_panel="Set up")
+def doctor(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rewrite damaged record files with their whole documents; keep the old.")
+    ] = False,
+) -> int:
+    """Check installation, devices, disk, images and every run directory. Exit status 1 if anything is wrong."""
+    from lop_engine.machine.doctor import Finding, examine_machine, examine_runs
+    from lop_tui.words.console import Console, plural, say
+
     console = Console()
+
+    def tell(finding: Finding) -> None:
+        console.print(f"{finding.level:5}", style=_STYLES[finding.level], end=" ")
+        say(console, f"{finding.subject}: {finding.what}")
+
     wrong = sound = 0
     for finding in examine_machine(runs_dir):
         wrong += finding.level == "wrong"
-        _tell(console, finding)
+        tell(finding)
     for finding in examine_runs(runs_dir, repair):
         wrong += finding.level == "wrong"
         sound += finding.level == "ok"
         if finding.level != "ok":
-            _tell(console, finding)
+            tell(finding)
     if sound:
-        _tell(console, Finding("ok", "runs", f"{plural(sound, 'run')} in {runs_dir} sound"))
+        tell(Finding("ok", "runs", f"{plural(sound, 'run')} in {runs_dir} sound"))
     return 1 if wrong else 0
-
-
-def _tell(console: Console, finding: Finding) -> None:
-    console.print(f"{finding.level:5}", style=_STYLES[finding.level], end=" ")
-    say(console, f"{finding.subject}: {finding.what}")

@@ -4,41 +4,56 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
-from lop_engine.exchange import export_runs
-from lop_engine.runs.views import RunView
-from lop_tui.commands.console import Console, plural, say
-from lop_tui.commands.reading import read_runs
-from lop_tui.dashboard.rows import flag_lines
+import typer
 
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir, Where, output
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asked to have."""
-
-    runs_dir: Path
-    form: str
-    output: Path
-    where: str
-    epochs: bool
-    force: bool
+if TYPE_CHECKING:
+    from lop_engine.runs.views import RunView
 
 
-def export(request: Request) -> int:
-    """Write the runs and say what was written and what is not whole. Raises UserError."""
-    chosen, _ = read_runs("export", request.runs_dir, request.where)
+@app.command(epilog="Example: [b]lop export --format csv -o results.csv[/b]", rich_help_panel="Results")
+def export(
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="csv, npz, parquet, pickle (the reference's files) or tensorboard."
+        ),
+    ],
+    path: Annotated[Path, output("A file; a directory for pickle and tensorboard.", metavar="PATH")],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    epochs: Annotated[
+        bool, typer.Option("--epochs", help="Every epoch, too; csv and parquet put them into PATH_epochs.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> int:
+    """Write the records in a form that other programs read."""
+    from lop_engine.exchange import export_runs
+    from lop_tui.commands.reading import read_runs
+    from lop_tui.words.console import Console, plural, say
+    from lop_tui.words.notices import flag_lines
+
+    def tell(what: str, runs: "Sequence[RunView]") -> None:
+        if runs:
+            names = ", ".join(run.dir.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
+            say(console, f"{what}: {plural(len(runs), 'run')} ({names})")
+
+    chosen, _ = read_runs("export", runs_dir, where)
     with _cleaning_up_on_signals():
-        done = export_runs(chosen, request.form, request.output, request.epochs, request.force)
+        done = export_runs(chosen, form, path, epochs, force)
     console = Console()
-    for path in done.paths:
-        say(console, f"{request.form}: {path} ({plural(len(chosen) - len(done.left_out), 'run')})")
-    is_table = request.form in ("csv", "parquet", "tensorboard")
+    for written in done.paths:
+        say(console, f"{form}: {written} ({plural(len(chosen) - len(done.left_out), 'run')})")
+    is_table = form in ("csv", "parquet", "tensorboard")
     missing = "it has only what is there" if is_table else "what is missing is NaN"
-    _tell(console, f"not all tasks done, {missing}", done.unfinished)
-    _tell(console, "left out, nothing recorded or not readable", done.left_out)
+    tell(f"not all tasks done, {missing}", done.unfinished)
+    tell("left out, nothing recorded or not readable", done.left_out)
     for line in flag_lines(chosen):
         say(console, line)
     return 0
@@ -61,9 +76,3 @@ def _cleaning_up_on_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _tell(console: Console, what: str, runs: Sequence[RunView]) -> None:
-    if runs:
-        names = ", ".join(run.dir.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
-        say(console, f"{what}: {plural(len(runs), 'run')} ({names})")

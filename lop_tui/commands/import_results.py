@@ -1,19 +1,37 @@
 """`lop import-results`: the reference's result files beside our own runs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from lop_engine.exchange import Imported, find_results, import_results
-from lop_tui.commands.console import Console, in_runs_dir, plural, say
+import typer
+
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir
 
 
-def bring_in(directory: Path, runs_dir: Path, configs: Sequence[Path]) -> int:
-    """Make runs of all results under `directory` and say which. Raises UserError."""
+@app.command(
+    "import-results", epilog="Example: [b]lop import-results old/cbp --cfg cfg/cbp.json[/b]", rich_help_panel="Results"
+)
+def import_results(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The reference's results: DIR/SETTING/SEED or DIR/NAME/SETTING/SEED.")
+    ],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option("--cfg", metavar="CFG", help="The experiment file they were made with; repeatable."),
+    ] = None,
+) -> int:
+    """Take the reference's results (pickles) among the runs, to be looked at beside new ones."""
+    from lop_engine.exchange import Imported, find_results
+    from lop_engine.exchange import import_results as import_files
+    from lop_tui.words.console import Console, in_runs_dir, plural, say
+
     console = Console()
-    files = find_results(directory, configs)
+    files = find_results(directory, configs or [])
     by_setting: dict[tuple[str, str], list[Imported]] = defaultdict(list)
-    for one in import_results(files, runs_dir):
+    for one in import_files(files, runs_dir):
         by_setting[one.run_dir.experiment, one.run_dir.setting].append(one)
     for (experiment, setting), runs in by_setting.items():
         tasks = sorted({one.tasks_done for one in runs})

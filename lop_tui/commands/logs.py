@@ -2,29 +2,44 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from lop_engine.errors import LaunchError
 from lop_engine.files import open_to_read
-from lop_engine.runs.jobs import scheduler
 from lop_engine.runs.logs import decode, start_of_last
-from lop_engine.runs.reading import RunsReader
-from lop_engine.runs.selection import select
-from lop_engine.runs.views import RunView
-from lop_tui.commands.console import Console, say
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, OneRun, RunsDir, Where
+
+if TYPE_CHECKING:
+    from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.views import RunView
 
 POLL_S = 0.3
 _CHUNK = 2**16
 
 
-def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
-    """Print the end of a run's log, and with `follow` what comes until the run ends. Raises UserError."""
-    reader = RunsReader(runs_dir)
-    chosen = select(reader.read(), [selector])
-    logs = list(dict.fromkeys(view.dir.worker_log(view.status) for view in chosen))
-    if len(logs) > 1:
+@app.command(epilog="Example: [b]lop logs cbp/default/3 -f[/b]", rich_help_panel="Look")
+def logs(
+    runs: OneRun = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Where = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 40,
+) -> int:
+    """Show what the worker of a run has said."""
+    from lop_engine.runs.reading import RunsReader
+    from lop_tui.commands.reading import asked_for, select_runs
+    from lop_tui.words.console import Console, say
+
+    reader, asked = RunsReader(runs_dir), asked_for("logs", runs or [], where)
+    chosen = select_runs(reader.read(), runs or [], where).runs
+    found = list(dict.fromkeys(view.dir.worker_log(view.status) for view in chosen))
+    if len(found) > 1:
         names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
-        raise LaunchError(f'"{selector}" names {len(chosen)} runs with {len(logs)} logs; choose one of {names}')
-    [log] = logs
+        raise LaunchError(f'"{asked}" names {len(chosen)} runs with {len(found)} logs; choose one of {names}')
+    [log] = found
     if not log.exists() and chosen[0].status.job:
         log = _job_log(chosen[0])
     if not log.exists():
@@ -51,10 +66,12 @@ def show_log(runs_dir: Path, selector: str, lines: int, follow: bool) -> int:
     return 0
 
 
-def _job_log(view: RunView) -> Path:
+def _job_log(view: "RunView") -> Path:
     """Of the job that was to train a run: a set-up line that failed, a Python that is not there."""
+    from lop_engine.runs.jobs import scheduler
+
     return scheduler().log_of(view.dir.path.parents[2], str(view.status.job))
 
 
-def _may_go_on(reader: RunsReader, chosen: RunView) -> bool:
+def _may_go_on(reader: "RunsReader", chosen: "RunView") -> bool:
     return any(view.dir == chosen.dir and view.state in ("running", "queued") for view in reader.read().runs)

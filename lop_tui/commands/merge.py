@@ -1,15 +1,24 @@
 """`lop merge`: runs of several directories in one."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from lop_engine.errors import UserError
-from lop_engine.exchange.merging import merge_runs
-from lop_tui.commands.console import Console, in_runs_dir, plural, say
+from lop_tui.commands.app import app
+from lop_tui.commands.options import output
 
 
-def merge(sources: Sequence[Path], target: Path) -> int:
-    """Copy the runs and say how many; return 0. Raises UserError, LaunchError and OSError."""
+@app.command(epilog="Example: [b]lop merge laptop/runs cluster/runs --to runs[/b]", rich_help_panel="Results")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="A B...", help="Directories of runs.", show_default=False)],
+    target: Annotated[Path, output("Where they are copied; may hold runs already.", "--to", metavar="C")],
+) -> int:
+    """Copy the runs of several directories into one; seeds that are there twice or do not fit are refused."""
+    from lop_engine.exchange.merging import merge_runs
+    from lop_tui.words.console import Console, in_runs_dir, plural, say
+
     if not sources:
         raise UserError("merge: name the directories whose runs are to be copied: lop merge A B --to C")
     made = merge_runs(sources, target)

@@ -4,12 +4,12 @@ import keyword
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
-from lop_engine import templates
+import typer
+
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment.registry import REGISTRIES
-from lop_engine.extras import python
-from lop_tui.commands.console import Console, say
+from lop_tui.commands.app import app
 
 KEYS = {"method": "agent", "problem": "problem", "network": "network", "metric": "metrics"}
 """By kind of component: the key of an experiment file that names it."""
@@ -17,8 +17,14 @@ KEYS = {"method": "agent", "problem": "problem", "network": "network", "metric":
 LONGEST_NAME = 40
 
 
-def write_new(kind: str, name: str) -> int:
-    """Write NAME.py, test_NAME.py and NAME.json into the working directory. Raises UserError, OSError."""
+@app.command(epilog="Example: [b]lop new method my_method[/b]", rich_help_panel="Components")
+def new(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="method, problem, network or metric.", show_default=False)
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component and its file.", show_default=False)],
+) -> int:
+    """Write a component of your own to begin with: NAME.py, its test, and an experiment file that uses it."""
     if kind not in KEYS:
         raise UserError(f'new: no kind of component "{kind}"{did_you_mean(kind, KEYS)} (there are {", ".join(KEYS)})')
     _check(kind, name)
@@ -35,6 +41,8 @@ def write_new(kind: str, name: str) -> int:
 
 def _check(kind: str, name: str) -> None:
     """Raise UserError for a name that a file, a Python module or a component cannot have."""
+    from lop_engine.experiment.registry import REGISTRIES
+
     example = f"choose one such as my_{kind}"
     if not (name.isidentifier() and name.isascii()) or keyword.iskeyword(name) or len(name) > LONGEST_NAME:
         rule = f"should be letters, digits and _, beginning with a letter, {LONGEST_NAME} characters at most"
@@ -55,6 +63,8 @@ def _is_installed(name: str) -> bool:
 
 
 def _templates(kind: str) -> list[Path]:
+    from lop_engine import templates
+
     directory = Path(str(templates.__file__)).parent
     return [directory / file for file in (f"my_{kind}.py", f"test_my_{kind}.py", f"my_{kind}.json")]
 
@@ -71,6 +81,9 @@ def _renamed(text: str, kind: str, name: str) -> str:
 
 
 def _explain(kind: str, name: str) -> None:
+    from lop_engine.extras import python
+    from lop_tui.words.console import Console, say
+
     value = f'["train_loss", "./{name}.py"]' if kind == "metric" else f'"./{name}.py"'
     check = f"{python()} -m pytest test_{name}.py" if find_spec("pytest") else f"{python()} test_{name}.py"
     lines = {

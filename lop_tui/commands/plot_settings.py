@@ -7,7 +7,7 @@ from lop_engine.analysis import Group
 from lop_engine.analysis.choice import choose, families
 from lop_engine.analysis.grid import along, is_number, points
 from lop_engine.errors import UserError, did_you_mean
-from lop_tui.commands.selection_words import family_name, note_on_choice
+from lop_tui.words.choice import family_name, note_on_choice
 
 if TYPE_CHECKING:
     from lop_tui.figures import Settings

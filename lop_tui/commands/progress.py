@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.runs.views import Snapshot
-from lop_tui.commands.console import Console, say
-from lop_tui.dashboard import formats
 from lop_tui.dashboard.model import build_rows, have_ended
 from lop_tui.dashboard.rows import Row
+from lop_tui.words import formats
+from lop_tui.words.console import Console, say
 
 PLAIN_EVERY_S = 10.0
 

@@ -1,13 +1,14 @@
-"""The runs that a command is about."""
+"""The runs that a command is about, by `lop_engine.runs.query` and `lop_engine.runs.selection`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from lop_engine.errors import UserError
-from lop_engine.runs.query import filter_runs, hint
+from lop_engine.errors import LaunchError, UserError
+from lop_engine.runs.query import hint, parse_query
 from lop_engine.runs.reading import RunsReader
-from lop_engine.runs.views import RunView
-from lop_tui.commands.console import plural
+from lop_engine.runs.selection import Selection, choose
+from lop_engine.runs.views import RunView, Snapshot
+from lop_tui.words.console import Console, plural, say
 
 
 def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
@@ -15,8 +16,49 @@ def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[R
     runs = RunsReader(runs_dir).read().runs
     if not runs:
         raise UserError(f"{command}: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
-    chosen = filter_runs(runs, where)
+    chosen = matching(runs, where)
     if not chosen:
         place = f"{plural(len(runs), 'run')} in {runs_dir}{hint(runs, where)}"
         raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return chosen, runs
+
+
+def matching(runs: Sequence[RunView], where: str) -> Sequence[RunView]:
+    """Those that `where` lets through. Says on stderr which cannot match. Raises QueryError."""
+    query = parse_query(where)
+    chosen = [run for run in runs if query.matches(run)]
+    if chosen:
+        _say_notes(query.notes(runs))
+    return chosen
+
+
+def select_runs(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Selection:
+    """The runs that `selectors` and `where` mean. Says on stderr which cannot match. Raises UserError."""
+    selection = choose(snapshot, selectors, where)
+    _say_notes(selection.notes)
+    return selection
+
+
+def say_matched(console: Console, selection: Selection, snapshot: Snapshot) -> None:
+    """Say which runs a condition matches, before something is done to them."""
+    if not selection.query.is_empty:
+        runs = selection.runs
+        names = ", ".join(run.dir.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
+        say(console, f"{len(runs)} of {plural(len(snapshot.runs), 'run')} {_match(len(runs))}: {names}")
+
+
+def _match(number: int) -> str:
+    return "matches" if number == 1 else "match"
+
+
+def _say_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        say(Console(stderr=True), f"note: {note}")
+
+
+def asked_for(command: str, selectors: Sequence[str], where: str) -> str:
+    """What a person typed to name runs. Raises LaunchError if that is nothing."""
+    asked = " ".join([*selectors, where]).strip()
+    if not asked:
+        raise LaunchError(f"{command}: name runs, for example lop {command} cbp/default/3, or give --where")
+    return asked

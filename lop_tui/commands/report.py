@@ -1,52 +1,60 @@
 """`lop report`: a runs directory as one HTML page."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lop_engine.analysis import Group, group_runs
-from lop_engine.analysis.choice import own_selections
-from lop_engine.analysis.comparison import refuse_mixed
-from lop_engine.analysis.groups import one_problem
+import typer
+
 from lop_engine.errors import UserError, did_you_mean
-from lop_tui.commands.console import Console, say
-from lop_tui.commands.reading import read_runs
-from lop_tui.commands.selection_words import seeds_of
-from lop_tui.output import writing
-from lop_tui.palette import colours_of
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir, SelectSeeds, Where, output
+
+if TYPE_CHECKING:
+    from lop_engine.analysis import Group
 
 _USUAL_BASELINE = "bp"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for."""
+@app.command(epilog="Example: [b]lop report --runs-dir runs/demo -o report.html[/b]", rich_help_panel="Results")
+def report(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    page: Annotated[
+        Path | None, output("By default report.html beside the runs; a file of that name is replaced.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title of the page.", show_default=False)] = "",
+    where: Where = "",
+    baseline: Annotated[
+        str, typer.Option(metavar="METHOD", help="What the others are compared with; bp if it is there.")
+    ] = "",
+    select_seeds: SelectSeeds = "",
+) -> int:
+    """Write one web page with what ran, figures, comparisons, and how to run it again."""
+    from lop_engine.analysis import group_runs
+    from lop_engine.analysis.choice import own_selections
+    from lop_engine.analysis.comparison import refuse_mixed
+    from lop_engine.analysis.groups import one_problem
+    from lop_tui.commands.reading import read_runs
+    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.console import Console, say
+    from lop_tui.words.output import writing
+    from lop_tui.words.palette import colours_of
 
-    runs_dir: Path
-    output: Path | None
-    title: str
-    where: str
-    baseline: str
-    select_seeds: str
-
-
-def report_runs(request: Request) -> int:
-    """Write the page and say where it is; return 0. Raises UserError."""
-    path = request.output or request.runs_dir / "report.html"
+    path = page or runs_dir / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
-    chosen, runs = read_runs("report", request.runs_dir, request.where)
+    chosen, runs = read_runs("report", runs_dir, where)
     shown = one_problem(chosen)
     groups = group_runs(shown.runs)
     refuse_mixed(groups)
-    baseline = _baseline(groups, request.baseline)
+    compared_with = _baseline(groups, baseline)
     colours = colours_of(group_runs(runs))  # the same with and without a filter
 
     from lop_tui.report.contents import page_of  # matplotlib takes its time
     from lop_tui.report.page import as_html
 
-    select = seeds_of("report", request.select_seeds)
+    select = seeds_of("report", select_seeds)
     chosen_on = own_selections(groups, group_runs(runs), shown.headline, select) if shown.headline else []
-    html = as_html(page_of(request.runs_dir, shown, baseline, request.title, colours, chosen_on))
+    html = as_html(page_of(runs_dir, shown, compared_with, title, colours, chosen_on))
     with writing(path) as file:
         file.write(html.encode())
     console = Console()
@@ -56,7 +64,7 @@ def report_runs(request: Request) -> int:
     return 0
 
 
-def _baseline(groups: list[Group], name: str) -> Group:
+def _baseline(groups: "list[Group]", name: str) -> "Group":
     """The group of that name: a label, experiment/setting or method; by default backprop, or else the first group."""
     by_name = {group.method: group for group in reversed(groups)}
     by_name |= {f"{group.experiment}/{group.setting}": group for group in groups}

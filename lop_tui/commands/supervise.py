@@ -13,8 +13,8 @@ from lop_engine.launch import Launcher, LocalLauncher, Places, Plan
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
-from lop_tui.commands.console import Console, say
 from lop_tui.commands.progress import open_display
+from lop_tui.words.console import Console, say
 
 POLL_S = 0.2
 REFRESH_S = 0.5

@@ -1,221 +1,81 @@
 """`lop table`: methods by tenths, metrics and problems, with intervals and tests, as a paper shows them."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from lop_engine.analysis import OVERS, Group, Over, group_runs
-from lop_engine.analysis.choice import Choice, choose, families, seed_values
-from lop_engine.analysis.comparison import Entry, column, refuse_mixed
-from lop_engine.analysis.groups import OneProblem, by_problem
+import typer
+
 from lop_engine.errors import UserError, did_you_mean
-from lop_engine.experiment import seen
-from lop_tui.commands.best import OVER, checked_metric, criterion_of
-from lop_tui.commands.comparison_words import notes_on_runs
-from lop_tui.commands.reading import read_runs
-from lop_tui.commands.selection_words import note_on_choice, seeds_of
-from lop_tui.commands.sheets import Cell, Column, Sheet, check_format, put_out
-from lop_tui.dashboard.formats import mean_with_error
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, By, Format, Json, RunsDir, SelectSeeds, TableFile, Where
+
+if TYPE_CHECKING:
+    from lop_engine.analysis import Over
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for."""
+@app.command(epilog="Example: [b]lop table --over last --over whole -o table.tex[/b]", rich_help_panel="Results")
+def table(
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What to show; repeatable; the headline of each problem by default.")
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASKS",
+            help="Columns: first, best, last (tenth) or whole (run); repeatable; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    by: By = "last",
+    select_seeds: SelectSeeds = "",
+    settings: Annotated[
+        bool, typer.Option("--settings", help="A row for each setting, not only for each method's best.")
+    ] = False,
+    where: Where = "",
+    form: Format = "",
+    output: TableFile = None,
+    as_json: Json = False,
+) -> int:
+    """Make a table of methods: mean, 95 % interval, number of seeds, and which are as good as the best."""
+    from lop_engine.analysis import group_runs
+    from lop_engine.analysis.comparison import refuse_mixed
+    from lop_engine.analysis.groups import by_problem
+    from lop_tui.commands.reading import read_runs
+    from lop_tui.words.best import checked_metric, criterion_of
+    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.methods import part_of, rows_of, sheet_of_methods
+    from lop_tui.words.sheets import check_format, put_out
 
-    runs_dir: Path
-    where: str
-    metrics: Sequence[str]
-    """Empty for the headline of each problem."""
-    overs: Sequence[str]
-    criterion: str
-    select_seeds: str
-    every_setting: bool
-    """A row a setting, all seeds; by default a row a method, its best setting on the seeds that did not choose it."""
-    form: str
-    output: Path | None
-    as_json: bool
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A method, or a setting, of one problem."""
-
-    name: str
-    group: Group
-    choice: Choice | None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One column: a metric of one problem over some tasks."""
-
-    one: OneProblem
-    metric: str
-    over: Over
-    entries: Mapping[str, tuple[_Row, Entry]]
-    """By the row's name."""
-
-
-def show_table(request: Request) -> int:
-    """Print or write the table; return 0. Raises UserError."""
-    form = check_format("table", request.form, request.output, request.as_json)
-    overs = _overs(request.overs)
-    criterion_of("table", request.criterion)
-    runs, _ = read_runs("table", request.runs_dir, request.where)
+    form, overs = check_format("table", form, output, as_json), _overs(over or [])
+    criterion, select = criterion_of("table", by), seeds_of("table", select_seeds)
+    runs, _ = read_runs("table", runs_dir, where)
     refuse_mixed(group_runs(runs))
-    for metric in request.metrics:
-        checked_metric("table", metric, "", runs)
+    named = [checked_metric("table", one, "", runs) for one in dict.fromkeys(metric or [])]
     problems = by_problem(runs)
-    rows = [_rows(request, group_runs(one.runs), _metrics(request, one)[:1]) for one in problems]
+    metrics = [[one for one in named if one in of.recorded] if named else [of.headline] for of in problems]
+    rows = [
+        rows_of(group_runs(of.runs), next(iter(shown), None), criterion, select, settings)
+        for of, shown in zip(problems, metrics, strict=True)
+    ]
     parts = [
-        _part(one, metric, over, of_problem)
-        for one, of_problem in zip(problems, rows, strict=True)
-        for metric in _metrics(request, one)
-        for over in overs
+        part_of(of, one, tasks, of_problem)
+        for of, shown, of_problem in zip(problems, metrics, rows, strict=True)
+        for one in shown
+        for tasks in overs
     ]
     if not any(entry.value.num_values for part in parts for _, entry in part.entries.values()):
         raise UserError("table: no run has a value to show yet; try again later, or name another --metric")
-    put_out(_sheet(request, parts, rows), form, request.output)
+    put_out(sheet_of_methods(parts, rows, settings, runs_dir), form, output)
     return 0
 
 
-def _overs(words: Sequence[str]) -> list[Over]:
+def _overs(words: Sequence[str]) -> "list[Over]":
+    from lop_engine.analysis import OVERS
+
     found: list[Over] = []
     for word in dict.fromkeys(one for text in words for one in text.split(",")):
         if word not in OVERS:
             raise UserError(f'table: --over "{word}"{did_you_mean(word, OVERS)} (there are {", ".join(OVERS)})')
         found.append(word)
     return found or list(OVERS)
-
-
-def _metrics(request: Request, one: OneProblem) -> list[str]:
-    """The named metrics that this problem's runs recorded; by default its headline."""
-    named = [metric for metric in dict.fromkeys(request.metrics) if metric in one.recorded]
-    return named if request.metrics else [one.headline]
-
-
-def _rows(request: Request, groups: Sequence[Group], metric: Sequence[str]) -> list[_Row]:
-    if request.every_setting or not metric:
-        return [_Row(group.label, group, None) for group in groups]
-    found, select = families(groups), seeds_of("table", request.select_seeds)
-    methods = [family[0].method for family in found]
-    is_by_method = len(set(methods)) == len(methods) and all(methods)
-    experiments = [family[0].experiment for family in found]
-    rows = []
-    for family in found:
-        first = family[0]
-        name = first.method if is_by_method else first.experiment
-        if not is_by_method and experiments.count(first.experiment) > 1:
-            name = f"{first.experiment} ({first.method})"
-        choice = choose(family, metric[0], criterion_of("table", request.criterion), select)
-        rows.append(_Row(name, choice.shown if choice else first, choice))
-    return rows
-
-
-def _part(one: OneProblem, metric: str, over: Over, rows: Sequence[_Row]) -> _Part:
-    """Empty entries of rows whose setting could not be chosen."""
-    is_choice = any(row.choice for row in rows)
-    values = [seed_values(row.group, metric, over) if row.choice or not is_choice else {} for row in rows]
-    entries = column(values, seen.metric(metric).better)
-    if not _is_judged(one, metric):
-        entries = [replace(entry, is_marked=False) for entry in entries]
-    return _Part(one, metric, over, {row.name: (row, entry) for row, entry in zip(rows, entries, strict=True)})
-
-
-def _is_judged(one: OneProblem, metric: str) -> bool:
-    """Whether one value of the metric is better than another: of headlines and metrics of their kind."""
-    return metric in (one.headline, *one.problem.together)
-
-
-def _heading(part: _Part) -> str:
-    if part.over == "best" and not _is_judged(part.one, part.metric):
-        return "highest tenth" if seen.metric(part.metric).better == "higher" else "lowest tenth"
-    return OVER[part.over]
-
-
-def _sheet(request: Request, parts: Sequence[_Part], rows: Sequence[Sequence[_Row]]) -> Sheet:
-    names = list(dict.fromkeys(row.name for of_problem in rows for row in of_problem))
-    columns, cells = (
-        [Column("method" if not request.every_setting else "setting", is_number=False)],
-        [[Cell(name)] for name in names],
-    )
-    for place, part in enumerate(parts):
-        group = _group(part, parts)
-        if not place or (parts[place - 1].one, parts[place - 1].metric) != (part.one, part.metric):
-            of_group = [one for one in parts if (one.one, one.metric) == (part.one, part.metric)]
-            columns.append(Column("n", group))
-            for name, row in zip(names, cells, strict=True):
-                row.append(Cell(_most_seeds(name, of_group)))
-        columns.append(Column(_heading(part), group))
-        for name, row in zip(names, cells, strict=True):
-            row.append(_cell(part, name, row))
-    records = [_record(part, *pair) for part in parts for pair in part.entries.values()]
-    notes = _notes(rows)
-    return Sheet(
-        _caption(parts),
-        columns,
-        cells,
-        notes,
-        records,
-        {"runs_dir": str(request.runs_dir), "confidence": 0.95, "cells": records, "notes": notes},
-    )
-
-
-def _most_seeds(name: str, parts: Sequence[_Part]) -> str:
-    numbers = [part.entries[name][1].value.num_values for part in parts if name in part.entries]
-    return str(max(numbers)) if numbers else "-"
-
-
-def _cell(part: _Part, name: str, before: Sequence[Cell]) -> Cell:
-    if name not in part.entries or not part.entries[name][1].value.num_values:
-        return Cell("-")
-    entry, measure = part.entries[name][1], seen.metric(part.metric)
-    reach = entry.value.high - entry.value.mean
-    value = mean_with_error(entry.value.mean, None if math.isnan(reach) else reach, measure)
-    number = str(entry.value.num_values)
-    most = (
-        _most_seeds(name, [part]) if before[-1].text == "-" else next(c.text for c in before[::-1] if c.text.isdigit())
-    )
-    return Cell(value if number == most else f"{value} (n={number})", entry.is_marked)
-
-
-def _group(part: _Part, parts: Sequence[_Part]) -> str:
-    """The heading above a column: problem and metric, as far as columns differ in them."""
-    words = [part.one.problem.title] if len({one.one.problem.name for one in parts}) > 1 else []
-    if len({one.metric for one in parts}) > 1:
-        words.append(seen.metric(part.metric).label)
-    return ": ".join(words)
-
-
-def _caption(parts: Sequence[_Part]) -> str:
-    titles = list(dict.fromkeys(seen.metric(part.metric).label for part in parts))
-    title = titles[0] if len(titles) == 1 else "metrics"
-    return f"{title[:1].upper()}{title[1:]}: mean over n seeds ± half of the 95 % interval (Student's t)"
-
-
-def _notes(rows: Sequence[Sequence[_Row]]) -> list[str]:
-    lines = ["bold (* in text): the best of its column, and what the paired t-test does not find worse (Holm, 5 %)"]
-    for choice in (row.choice for of_problem in rows for row in of_problem if row.choice):
-        lines += note_on_choice(choice, "shown")
-    return lines + notes_on_runs([row.group for of_problem in rows for row in of_problem])
-
-
-def _record(part: _Part, row: _Row, entry: Entry) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1."""
-    found, choice = entry.value, row.choice
-    numbers = {"mean": found.mean, "low": found.low, "high": found.high, "p_holm": entry.p_holm}
-    return {
-        "method": row.group.method,
-        "experiment": row.group.experiment,
-        "setting": row.group.setting,
-        "problem": part.one.problem.name,
-        "metric": part.metric,
-        "over": part.over,
-        "n": found.num_values,
-        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-        "is_best": entry.is_best,
-        "is_marked": entry.is_marked,
-        "on_selection_seeds": bool(choice and choice.is_biased),
-    }

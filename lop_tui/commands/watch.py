@@ -4,11 +4,37 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from lop_engine.errors import UserError
-from lop_engine.runs.query import parse_query
-from lop_tui.commands.console import print_json
-from lop_tui.dashboard import read_numbers, render_once, run_dashboard
+from lop_tui.commands.app import app
+from lop_tui.commands.options import DEFAULT_RUNS_DIR, WHERE, RunsDir
+
+
+@app.command(epilog="Example: [b]lop watch runs/demo[/b]", rich_help_panel="Look")
+def watch(
+    context: typer.Context,
+    directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    where: Annotated[str | None, WHERE] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --once: a chart of this metric; repeatable. By default the first five of the problem.",
+            show_default=False,
+        ),
+    ] = None,
+    refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
+) -> int:
+    """Show the metrics of all runs, live."""
+    is_typed = getattr(context.get_parameter_source("runs_dir"), "name", "") == "COMMANDLINE"
+    if directory and is_typed and runs_dir != directory:
+        raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
+    return watch_runs(directory or runs_dir, once, as_json, refresh, where, metric or [])
 
 
 def watch_runs(
@@ -19,11 +45,13 @@ def watch_runs(
     Args:
         metrics: the charts of a printed frame; none chooses the default ones.
     """
+    from lop_tui.dashboard import read_numbers, render_once, run_dashboard
+    from lop_tui.words.console import print_json
+
     if metrics and not once:
         raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
     if runs_dir.exists() and not runs_dir.is_dir():
         raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
-    parse_query(query or "")
     if as_json:
         print_json(read_numbers(runs_dir, query or ""))
         return 0

@@ -21,17 +21,17 @@ def run_dashboard(
     from dataclasses import replace
     from functools import partial
 
-    from lop_engine.runs.query import parse_query
+    from lop_engine.runs.query import filter_runs
     from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
     from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
     from lop_tui.dashboard.settings import load_settings, save_settings
 
-    settings = load_settings(runs_dir)
+    settings, reader = load_settings(runs_dir), RunsReader(runs_dir)
     if query is not None:
-        parse_query(query)
+        filter_runs(reader.read().runs, query)  # refuses a mistake; run.json files name metrics of own components
         settings = replace(settings, query=query)
-    app = Dashboard(RunsReader(runs_dir).read, refresh_s, until, settings, partial(save_settings, runs_dir))
+    app = Dashboard(reader.read, refresh_s, until, settings, partial(save_settings, runs_dir))
     with leaving_on_signals(app.leave), leaving_with_the_terminal(app.leave):
         return bool(app.run())
 

@@ -1,7 +1,7 @@
 """What stands where charts have nothing to show: what is the case, and what to do about it."""
 
-from lop_tui.commands.console import as_argument, in_runs_dir, plural
 from lop_tui.dashboard.model import View
+from lop_tui.words.console import as_argument, in_runs_dir, plural
 
 Advice = tuple[str, tuple[str, ...], str]
 """What is the case, commands that help, and a remark."""

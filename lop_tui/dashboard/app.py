@@ -20,15 +20,18 @@ from lop_engine.analysis.groups import only
 from lop_engine.errors import why
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.views import Snapshot
-from lop_tui.dashboard import control
+from lop_tui.dashboard import control, registry
+from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plain import PlainText
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
+from lop_tui.dashboard.registry import VIEWS
 from lop_tui.dashboard.replay import Replay
-from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.screens.base import FrameScreen
 from lop_tui.dashboard.screens.commands import CommandsScreen
-from lop_tui.dashboard.settings import MARKERS, Markers, Request, Settings, after, usual_markers
+from lop_tui.dashboard.screens.help import HelpScreen
+from lop_tui.dashboard.settings import MARKERS, Request, Settings, after, usual_markers
 from lop_tui.dashboard.widgets.status_line import Status
 
 FINAL_FRAME_S = 1.5
@@ -65,6 +68,7 @@ class Dashboard(App[bool]):
         keep: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
         super().__init__()
+        self.views: Mapping[str, type[FrameScreen]] = registry.screens()
         self.settings = settings or Settings()
         self._keep = keep
         self.wants = Request(self.settings)
@@ -89,7 +93,7 @@ class Dashboard(App[bool]):
         return [*super().get_line_filters(), _PLAIN_TEXT]
 
     def get_default_screen(self) -> Screen[None]:
-        return OverviewScreen()
+        return self.views[VIEWS[0].name]()
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda theme: self.change(theme=theme.name))
@@ -120,6 +124,20 @@ class Dashboard(App[bool]):
         """Have other things in the frames from now on, see `Request`."""
         self.wants = replace(self.wants, **fields)
         self.reader.ask(self.wants)
+
+    def read_soon(self) -> None:
+        """Look at the runs at once: something was done to them."""
+        self.reader.read_soon()
+
+    def open_view(self, name: str) -> None:
+        """Open a view from the present screen."""
+        kind, least = self.views[name], next(view.least for view in VIEWS if view.name == name)
+        if not self._may_open(kind) or not self.view:
+            return
+        if len(self.view.groups) < least:
+            self.notify("a comparison takes two methods or settings; there is one", severity="warning")
+        elif screen := kind.opened(self._selected_runs(), self._selected_label()):
+            self.push_screen(screen)
 
     def status(self) -> Status:
         """What the line on top of each screen tells."""
@@ -180,10 +198,11 @@ class Dashboard(App[bool]):
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self.key_table(type(self.screen))))
 
-    def key_table(self, here: type[Screen[Any]] = OverviewScreen) -> list[tuple[str, Mapping[str, str]]]:
+    def key_table(self, here: type[Screen[Any]] | None = None) -> list[tuple[str, Mapping[str, str]]]:
         """What the keys do, by key: those of the present screen, those that work everywhere, and the others."""
-        screens: list[type[FrameScreen]] = [OverviewScreen, SeedsScreen, CompareScreen, LogScreen]
-        screens.sort(key=lambda screen: screen is not here)
+        screens: list[type[FrameScreen]] = list(self.views.values())
+        present = here or screens[0]
+        screens.sort(key=lambda screen: screen is not present)
         tables = [(screen.NAME, self._describe(*screen.KEYS_OF_PARTS, *screen.BINDINGS)) for screen in screens]
         return [tables[0], ("Everywhere", self._describe(*FrameScreen.BINDINGS, *self.BINDINGS)), *tables[1:]]
 
@@ -201,25 +220,11 @@ class Dashboard(App[bool]):
         if action == "problem":
             can_change = isinstance(self.screen, FrameScreen) and self.screen.FILTERS
             return can_change and bool(self.view and self.view.shown.others)
-        least = {"show_seeds": 1, "show_compare": 2}.get(action, 0)
+        least = next((view.least for view in VIEWS if action == "open_view" and view.name in parameters), 0)
         return len(self.view.groups if self.view else ()) >= least
 
-    def action_show_seeds(self) -> None:
-        if self._may_open(SeedsScreen):
-            self.push_screen(SeedsScreen(self._selected_label()))
-
-    def action_show_compare(self) -> None:
-        if not self._may_open(CompareScreen) or not self.view:
-            return
-        if len(self.view.groups) < 2:
-            self.notify("a comparison takes two methods or settings; there is one", severity="warning")
-        else:
-            self.push_screen(CompareScreen(self._selected_label()))
-
-    def action_log(self) -> None:
-        runs = self._selected_runs()
-        if runs and self._may_open(LogScreen):
-            self.push_screen(LogScreen(runs))
+    def action_open_view(self, name: str) -> None:
+        self.open_view(name)
 
     def _may_open(self, kind: type[FrameScreen]) -> bool:
         """A view opens on another one, not on itself nor on a question."""
@@ -272,7 +277,7 @@ class Dashboard(App[bool]):
         if self._replay:
             self.end_replay()
         elif self.view and self.view.last_task > 1:
-            self._replay = Replay(self, self.view.last_task)
+            self._replay = Replay(self, self, self.view.last_task, self.end_replay)
         self.paused = False
         self.reader.pause(False)
         self._show_status()

@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+from textual.app import App
 
 from lop_engine.errors import why
 from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
@@ -19,11 +21,9 @@ from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.logs import clean
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
-from lop_tui.dashboard.formats import name_seeds
+from lop_tui.dashboard.host import host_of
 from lop_tui.dashboard.screens.question import Question
-
-if TYPE_CHECKING:
-    from lop_tui.dashboard.app import Dashboard
+from lop_tui.words.formats import name_seeds
 
 POLL_S = 0.2
 _MOST_LINES = 8
@@ -31,23 +31,23 @@ _MOST_LINES = 8
 _LONG_S = 15.0
 
 
-def ask_to_stop(app: "Dashboard", runs: Sequence[RunView]) -> None:
+def ask_to_stop(app: App[Any], runs: Sequence[RunView]) -> None:
     """Stop those of `runs` that run or wait, after asking."""
     app.run_worker(_ask_to_stop(app, {run.dir for run in runs}), group="ask", exclusive=True)
 
 
-def ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
+def ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
     """Train those of `runs` to their end that have not come to it and do not run, after asking."""
     app.run_worker(_ask_to_resume(app, runs), group="ask", exclusive=True)
 
 
-async def plot(app: "Dashboard", arguments: list[str]) -> None:
+async def plot(app: App[Any], arguments: list[str]) -> None:
     """Draw a figure with `lop plot`, and say where it is."""
-    if app.view:
-        await _run_and_tell(app, "plot", *arguments, "--runs-dir", str(app.view.runs_dir))
+    if view := host_of(app).view:
+        await _run_and_tell(app, "plot", *arguments, "--runs-dir", str(view.runs_dir))
 
 
-async def _ask_to_stop(app: "Dashboard", chosen: Collection[RunDir]) -> None:
+async def _ask_to_stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     # The frame may be old, of a replay or filtered: what there is to stop is looked up.
     runs_dir = _runs_dir(chosen)
     views = await asyncio.to_thread(look_at, runs_dir)
@@ -58,20 +58,20 @@ async def _ask_to_stop(app: "Dashboard", chosen: Collection[RunDir]) -> None:
         app.run_worker(_stop(app, runs_dir, {*plan.asked, *plan.leaving, *plan.dequeued}), group="stop")
 
 
-async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) -> None:
+async def _stop(app: App[Any], runs_dir: Path, chosen: Collection[RunDir]) -> None:
     def begin() -> Stopping:
         views = look_at(runs_dir)
         return stop_runs([view for view in views if view.dir in chosen], views)
 
     stopping = await asyncio.to_thread(begin)
-    app.reader.read_soon()
+    host_of(app).read_soon()
     left, told = stopping.asked, stopping.by_status + stopping.leaving
     for _ in range(round(PATIENCE_S / POLL_S)):  # by and by: whoever leaves meanwhile need not wait
         if not left:
             break
         left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
     left = left + await asyncio.to_thread(wait_for_status, told)
-    app.reader.read_soon()
+    host_of(app).read_soon()
     done = [run_dir for run_dir in stopping.asked + told if run_dir not in left] + stopping.dequeued
     if done:
         app.notify(f"stopped (R resumes):\n{_names(done)}", markup=False)
@@ -79,7 +79,7 @@ async def _stop(app: "Dashboard", runs_dir: Path, chosen: Collection[RunDir]) ->
         app.notify(f"not ended yet, their workers are at it:\n{_names(left)}", severity="warning", markup=False)
 
 
-async def _ask_to_resume(app: "Dashboard", runs: Sequence[RunView]) -> None:
+async def _ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
     chosen = {run.dir for run in runs}
     unreadable = {run.dir for run in runs if run.problem}
     runs_dir = _runs_dir(chosen)
@@ -171,12 +171,12 @@ async def run_lop(*arguments: str) -> tuple[int, str]:
     return child.returncode, "\n".join([line for line in lines if line.strip()][-_MOST_LINES:])
 
 
-async def _run_and_tell(app: "Dashboard", command: str, *arguments: str) -> None:
+async def _run_and_tell(app: App[Any], command: str, *arguments: str) -> None:
     try:
         status, said = await run_lop(command, *arguments)
     except OSError as error:
         status, said = 1, f"lop {command} cannot be started: {why(error)}"
-    app.reader.read_soon()
+    host_of(app).read_soon()
     if status:
         said = said or f"lop {command} ended with exit status {status}"
         app.notify(said, severity="error", timeout=_LONG_S, markup=False)

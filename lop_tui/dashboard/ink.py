@@ -3,8 +3,8 @@
 from textual.color import Color
 from textual.widget import Widget
 
+from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.drawing.plots import Ink, Rgb
-from lop_tui.dashboard.settings import Markers
 
 
 def ink_of(widget: Widget) -> Ink:

@@ -19,7 +19,7 @@ EVERYWHERE: list[BindingType] = [
     Binding("space", "pause", "Pause", show=False),
     Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
     Binding(PROBLEM_KEY, "problem", "Next problem", show=False, tooltip="Runs of the next problem"),
-    Binding("l", "log", "Log of its worker", show=False),
+    Binding("l", "open_view('log')", "Log of its worker", show=False),
     Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
     Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),
     Binding("p", "plot", "Figure to a file (lop plot)", show=False),

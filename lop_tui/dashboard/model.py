@@ -3,82 +3,35 @@
 `ViewBuilder.build` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lop_engine.analysis import (
-    Difference,
     Group,
-    SeedSummary,
-    compare,
-    default_bin,
     group_runs,
-    seed_table,
-    summarise_seed,
 )
 from lop_engine.analysis.groups import OneProblem, one_problem
-from lop_engine.errors import StoreError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.machine.usage import Usage
-from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.records import State
-from lop_engine.runs.store import read_task, tail_task
 from lop_engine.runs.views import RunView, Snapshot
-from lop_tui.dashboard.charts import ChartMaker, scaled, unit_of
-from lop_tui.dashboard.drawing.axes import task_axis
-from lop_tui.dashboard.drawing.chart import Chart, Heat
-from lop_tui.dashboard.rows import (
-    Notice,
-    Row,
-    Style,
-    build_row,
-    count_states,
-    find_notices,
-    short_labels,
-)
+from lop_tui.dashboard import registry
+from lop_tui.dashboard.charts import ChartMaker
+from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.parts import Material
+from lop_tui.dashboard.rows import Row, Style, build_row, count_states, short_labels
 from lop_tui.dashboard.settings import Request
-from lop_tui.palette import colours_of
+from lop_tui.words.notices import Notice, find_notices
+from lop_tui.words.palette import colours_of
 
 MARKERS = "ox+*#%@&"
 """Told apart without colour: a line's marker where there is none."""
 
 Phase = Literal["no directory", "no runs", "none match", "no tasks", "running", "ended"]
-
-
-@dataclass(frozen=True, eq=False)
-class SeedRow:
-    """One seed in the view of single seeds."""
-
-    run: RunView
-    summary: SeedSummary | None
-    """In the metric that is shown; None without a finite value."""
-
-
-@dataclass(frozen=True, eq=False)
-class Seeds:
-    """The seeds of one setting, one by one."""
-
-    group: Group
-    style: Style
-    heat: Heat
-    rows: tuple[SeedRow, ...]
-    """In the order of `heat.seeds`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Epochs:
-    """Inside one task of one seed."""
-
-    run_dir: RunDir
-    task: int
-    documents: tuple[dict[str, object], ...]
-    """The task's documents of epochs.json, in order."""
-    problem: str | None = None
-    """Why there are none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +55,19 @@ class View:
     notices: tuple[Notice, ...] = ()
     nested: tuple[Path, ...] = ()
     """Directories below that hold runs, when `runs_dir` itself holds none."""
-    seeds: Seeds | None = None
-    epochs: Epochs | None = None
-    difference: Difference | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """What views have in the frame, see `views`: each is an attribute of the frame too."""
     usage: Usage | None = None
     last_task: int = 0
     """The most tasks that a run has done (in a replay: will have done)."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
+
+    def __getattr__(self, name: str) -> Any:
+        """A view's part, or None if it is not wanted."""
+        if name not in _PARTS:
+            raise AttributeError(name)
+        return self.parts.get(name)
 
     @property
     def num_runs(self) -> int:
@@ -174,11 +132,9 @@ class ViewBuilder:
             states=count_states(runs),
             rows=_rows(groups, styles, [seen.metric(shown.headline)] * len(groups)),
             charts=self._charts.make(groups, styles, request, shown),
-            notices=find_notices(runs),
+            notices=(*(Notice("filter", note) for note in query.notes(snapshot.runs)), *find_notices(runs)),
             nested=tuple(nested),
-            seeds=_seeds(groups, styles, request, metric_of(shown, request)),
-            epochs=_epochs(request),
-            difference=_difference(groups, request, metric_of(shown, request)),
+            parts=_made(Material(groups, styles, request, metric_of(shown, request))),
             usage=usage,
             last_task=last_task,
             others_ended=have_ended(set(matching) - set(shown.runs)),
@@ -241,43 +197,14 @@ def _phase(snapshot: Snapshot, runs: Sequence[RunView]) -> Phase:
     return "running" if any(run.tasks_recorded for run in runs) else "no tasks"
 
 
-def _seeds(groups: Sequence[Group], styles: dict[str, Style], request: Request, metric: str) -> Seeds | None:
-    group = next((group for group in groups if group.label == request.heat_of), None)
-    if group is None:
-        return None
-    settings = request.settings
-    shown = round(task_axis(max(run.tasks_recorded for run in group.runs), group.num_tasks).high)
-    bin_size = settings.bin_size or default_bin(shown)
-    table = seed_table(group, metric, bin_size)
-    measure, seeds = scaled(seen.metric(metric), settings), tuple(table.seeds.tolist())
-    axis = unit_of("tasks", group.problem), group.x_per_task
-    heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis)
-    by_seed = {run.seed: run for run in group.runs}
-    rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], metric)) for seed in table.seeds]
-    return Seeds(group, styles[group.label], heat, tuple(rows))
+_PARTS = {part.name: part for part in registry.parts()}
 
 
-def _epochs(request: Request) -> Epochs | None:
-    if request.epochs_of is None:
-        return None
-    run_dir, task = request.epochs_of
-    if task is None and request.replay_at is not None:
-        task = request.replay_at - 1
-    try:
-        shown = tail_task(run_dir.epochs_json) if task is None else task
-        if shown is None:
-            return Epochs(run_dir, 0, (), "no epoch is recorded yet")
-        return Epochs(run_dir, shown, tuple(read_task(run_dir.epochs_json, shown)))
-    except (StoreError, OSError) as error:
-        return Epochs(run_dir, task or 0, (), str(error))
-
-
-def _difference(groups: Sequence[Group], request: Request, metric: str) -> Difference | None:
-    found = {group.label: group for group in groups}
-    if request.compare is None or not all(label in found for label in request.compare):
-        return None
-    one, other = (found[label] for label in request.compare)
-    settings = request.settings
-    done = min(max(run.tasks_recorded for run in group.runs) for group in (one, other))
-    shown = round(task_axis(done, min(one.num_tasks, other.num_tasks)).high)
-    return compare(one, other, metric, settings.bin_size or default_bin(shown))
+def _made(material: Material) -> dict[str, Any]:
+    """The parts that are wanted."""
+    wants = material.request.wants
+    return {
+        part.name: part.make(material, wanted)
+        for part in _PARTS.values()
+        if (wanted := wants.get(part.wanted)) is not None
+    }

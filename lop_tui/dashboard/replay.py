@@ -1,11 +1,12 @@
 """Showing again how it came about: frames of the runs as they stood after ever more tasks."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from lop_tui.dashboard.formats import rate
+from textual.app import App
 
-if TYPE_CHECKING:
-    from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.host import Host
+from lop_tui.words.formats import rate
 
 TICK_S = 0.2
 DURATION_S = 30.0
@@ -16,16 +17,16 @@ class Replay:
     """Moves the task up to which runs are shown, until the last; pausing the dashboard holds it.
 
     Args:
-        dashboard: the app that shows it.
         last_task: where it ends.
+        end: called when it has come there.
     """
 
-    def __init__(self, dashboard: "Dashboard", last_task: int) -> None:
-        self._dashboard = dashboard
+    def __init__(self, app: App[Any], host: Host, last_task: int, end: Callable[[], None]) -> None:
+        self._host, self._end = host, end
         self._last_task = last_task
         self._tasks_per_s = last_task / DURATION_S
         self._at = 1.0
-        self._timer = dashboard.set_interval(TICK_S, self._tick)
+        self._timer = app.set_interval(TICK_S, self._tick)
         self._tick()
 
     def describe(self, paused: bool) -> str:
@@ -42,8 +43,8 @@ class Replay:
         self._timer.stop()
 
     def _tick(self) -> None:
-        if not self._dashboard.paused:
+        if not self._host.paused:
             self._at = min(self._at + self._tasks_per_s * TICK_S, self._last_task)
-            self._dashboard.ask(replay_at=int(self._at))
+            self._host.ask(replay_at=int(self._at))
             if self._at == self._last_task:
-                self._dashboard.end_replay()
+                self._end()

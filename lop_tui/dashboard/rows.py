@@ -1,18 +1,17 @@
-"""The run table and the notices of a frame, as numbers and words."""
+"""The run table of a frame, as numbers and words."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lop_engine.analysis import Curve, Group, summarise
+from lop_engine.analysis import Curve, Group
 from lop_engine.experiment.components import Metric, Scale, factor_of
-from lop_engine.runs.code_versions import mixed_code
-from lop_engine.runs.logs import clean
 from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView
-from lop_tui.dashboard.formats import mean_with_error, with_error
+from lop_tui.words.formats import with_error
+from lop_tui.words.summary import last_value
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
@@ -54,14 +53,6 @@ class Row:
     eta_s: float | None
     device: str
     """Devices of its running seeds, else those it last ran on: ``cpu``, ``cuda:0 cuda:1``."""
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something a person should know about one run."""
-
-    run: str
-    text: str
 
 
 def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
@@ -151,16 +142,6 @@ def _devices(group: Group) -> str:
     return " ".join(sorted(set(running or [device for _, device in devices])))
 
 
-def last_value(group: Group, measure: Metric) -> tuple[str, str]:
-    """The final value, ``88.9 ± 1.8``, of one seed without error, and ``n=4/5`` where it lacks seeds; empty before."""
-    summary = summarise(group, measure.name)
-    if summary is None:
-        return "", ""
-    num_last, num_all = summary.num_seeds_last, len(group.runs)
-    error = summary.last_standard_error if num_last > 1 else None
-    return mean_with_error(summary.last, error, measure), "" if num_last == num_all else f"n={num_last}/{num_all}"
-
-
 def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:
     """Mean +- standard error at a point, and ``n=1/4`` where it lacks seeds; empty without points.
 
@@ -176,57 +157,3 @@ def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[st
     else:
         value = with_error(mean, error)
     return value, "" if num_present == num_seeds else f"n={num_present}/{num_seeds}"
-
-
-def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
-    """What is wrong with which run, unreadable ones first; then what else was noted."""
-    unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
-    failed = [
-        Notice(run.dir.name, "; ".join(filter(None, (f"{run.state}: {_last_line(run.status.error)}", run.job_note))))
-        for run in runs
-        if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
-    ]
-    lost = [
-        Notice(run.dir.name, f"lost: {run.job_note or 'its worker is gone'}; R takes it up again where it was")
-        for run in runs
-        if not run.problem and run.state == "lost"
-    ]
-    wrong = unreadable + failed + lost
-    named = {notice.run for notice in wrong} | {run.dir.name for run in runs if run.state == "finished"}
-    noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.dir.name not in named]
-    return (*wrong, *flag_notices(runs), *noted, *waiting_jobs(runs))
-
-
-def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """Seeds of different code, and the flags of runs (`RunView.flags`); runs that share a flag share a notice."""
-    for mixed in mixed_code(runs):
-        yield Notice(mixed.setting, mixed.text)
-    by_flag = defaultdict(list)
-    for run in runs:
-        for flag in run.flags:
-            by_flag[flag].append(run)
-    for flag, (first, *others) in by_flag.items():
-        more = f" (and in {len(others)} more run{'s' * (len(others) > 1)})" if others else ""
-        yield Notice(first.dir.name, f"{flag}{more}")
-
-
-def flag_lines(runs: Sequence[RunView]) -> list[str]:
-    """The same as plain lines: ``bp/default/seed_000: curvature not finite from task 1``."""
-    return [f"{notice.run}: {notice.text}" for notice in flag_notices(runs)]
-
-
-def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """Why jobs wait in a cluster's queue: once for each reason."""
-    by_reason = defaultdict(list)
-    for run in runs:
-        if run.state == "queued" and run.job_note:
-            by_reason[run.job_note.split(maxsplit=2)[2]].append(run)
-    for first, *others in by_reason.values():
-        more = f", as {len(others)} more" if others else ""
-        yield Notice(first.dir.name, f"{first.job_note}{more}")
-
-
-def _last_line(error: str | None) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [clean(line).strip() for line in (error or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "it left no error; its worker.log may say more (l)"

@@ -4,22 +4,22 @@ import hashlib
 import locale
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
-from lop_engine.errors import UserError
+from lop_engine.errors import QueryError, UserError
 from lop_engine.files import read_small, replacing
-from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import parse_query
+from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.drawing.chart import XUnit
 
-Markers = Literal["braille", "blocks", "ascii"]
 Sort = Literal["seed", "state", "tasks", "last", "best", "drop", "dormant"]
 
 BIN_SIZES = (None, 1, 2, 5, 10, 25, 50, 100, 250)
@@ -55,21 +55,38 @@ class Settings:
     descending: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Request:
-    """Everything that decides what a frame holds, besides the runs."""
+    """Everything that decides what a frame holds, besides the runs.
 
-    settings: Settings = field(default_factory=Settings)
-    window: tuple[float, float] | None = None
+    What views want of it are further arguments, and attributes that are None otherwise, see `parts.Part`.
+    """
+
+    settings: Settings
+    window: tuple[float, float] | None
     """Range of the x axis that is shown, in its unit; None: all."""
-    heat_of: str | None = None
-    """Label of the setting whose seeds are looked at one by one."""
-    epochs_of: tuple[RunDir, int | None] | None = None
-    """Run and task (None: the newest) whose epochs are looked at."""
-    compare: tuple[str, str] | None = None
-    """Labels of the two settings whose difference is shown."""
-    replay_at: int | None = None
+    replay_at: int | None
     """Show the runs as they stood after this task."""
+    wants: Mapping[str, Any]
+    """What views want, by the name of the argument."""
+
+    def __init__(
+        self,
+        settings: Settings = Settings(),
+        window: tuple[float, float] | None = None,
+        replay_at: int | None = None,
+        wants: Mapping[str, Any] = MappingProxyType({}),
+        **more: Any,
+    ) -> None:
+        found = {name: one for name, one in (dict(wants) | more).items() if one is not None}
+        for name, value in (("settings", settings), ("window", window), ("replay_at", replay_at), ("wants", found)):
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """What a view wants by that name; None if it wants nothing."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.wants.get(name)
 
 
 _SETTINGS = TypeAdapter(Settings)
@@ -86,10 +103,17 @@ def load_settings(runs_dir: Path) -> Settings:
     """What was chosen last; the defaults where nothing, or nothing sensible, is kept."""
     with suppress(OSError, ValidationError, UserError):
         settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
-        parse_query(settings.query)
         if settings.bin_size in BIN_SIZES and settings.smoothing in SMOOTHINGS:
-            return settings
+            return replace(settings, query=_valid(settings.query))
     return Settings()
+
+
+def _valid(query: str) -> str:
+    """A filter, or none if it is not valid, such as one on a metric that is not known here."""
+    with suppress(QueryError):
+        parse_query(query)
+        return query
+    return ""
 
 
 def save_settings(runs_dir: Path, settings: Settings) -> None:

@@ -10,8 +10,8 @@ from lop_engine.experiment.components import Metric
 from lop_engine.runs.logs import clean
 from lop_engine.runs.records import State
 from lop_tui.dashboard.drawing.plots import sample
-from lop_tui.dashboard.formats import count, distinct, duration, rate, shortened
 from lop_tui.dashboard.rows import Row
+from lop_tui.words.formats import count, distinct, duration, rate, shortened
 
 #: Readable on the dark and on the light theme.
 STATE_COLOURS: dict[State, str] = {

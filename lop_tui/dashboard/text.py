@@ -15,12 +15,12 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.query import filter_runs
 from lop_engine.runs.reading import RunsReader
-from lop_tui.commands.console import Console, plural
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request, Settings, usual_markers
 from lop_tui.dashboard.table import describe_states, fit_table
+from lop_tui.words.console import Console, plural
 
 MOST_CHARTS = 5
 """Charts of a frame, unless metrics are named."""

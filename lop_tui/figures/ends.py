@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
 from lop_tui.figures.look import Look
-from lop_tui.palette import ink
+from lop_tui.words.palette import ink
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.curves import Band
 from lop_engine.errors import UserError
 from lop_tui.figures.room import is_cramped, needed, room
-from lop_tui.output import writing
-from lop_tui.palette import colours_of
+from lop_tui.words.output import writing
+from lop_tui.words.palette import colours_of
 
 FORMATS = (".png", ".svg", ".pdf")
 

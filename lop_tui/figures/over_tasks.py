@@ -16,7 +16,7 @@ from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
 from lop_tui.figures.room import short, shortened
-from lop_tui.palette import ink
+from lop_tui.words.palette import ink
 
 Baseline = tuple[float, str]
 """A level in the metric's units, and its name."""

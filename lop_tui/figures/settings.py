@@ -15,11 +15,11 @@ from lop_engine.analysis.curves import mean_over_seeds, reach
 from lop_engine.analysis.grid import Point, in_order, is_number
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_tui.dashboard.formats import short_value
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, sheet
 from lop_tui.figures.room import short
+from lop_tui.words.formats import short_value
 
 _SPREAD = 10
 """Values that differ by this factor or more are drawn on a log scale."""

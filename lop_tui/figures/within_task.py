@@ -17,7 +17,7 @@ from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
 from lop_tui.figures.room import short
-from lop_tui.palette import ink, tint
+from lop_tui.words.palette import ink, tint
 
 _DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 

@@ -16,7 +16,7 @@ from lop_engine.experiment.spec import BOOKKEEPING_KEYS
 from lop_engine.experiment.stored import canonical
 from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.runs.code import stored_sources
-from lop_tui.commands.console import as_argument
+from lop_tui.words.console import as_argument
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.reproduction.verdicts import Finding, judge
 from lop_engine.runs.views import RunView
 from lop_tui import figures
-from lop_tui.commands.check import measured
-from lop_tui.commands.comparison_words import notes_on_runs, p_value, remarks, value_with_sign
-from lop_tui.commands.summary import CAPTION, last_with_error, loss_heading
-from lop_tui.dashboard.formats import name_seeds, short_value
 from lop_tui.report.configuration import configuration_of, own_sources, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
+from lop_tui.words.claims import measured
+from lop_tui.words.comparison import notes_on_runs, p_value, remarks, value_with_sign
+from lop_tui.words.formats import name_seeds, short_value
+from lop_tui.words.summary import CAPTION, last_with_error, loss_heading
 
 
 def page_of(

@@ -18,7 +18,7 @@ from lop_engine.datasets import ClassFolder, SyntheticImages
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.store import read_table
 from lop_tui import cli, pictures
-from lop_tui.commands import data as data_commands
+from lop_tui.commands.data import info
 from tests.data.makers import FORMATS, WNIDS, make_images, make_source
 from tests.helpers import TINY
 
@@ -166,8 +166,8 @@ def test_art_is_for_terminals(here, monkeypatch):
     for terminal, no_color in [(True, False), (True, True), (False, False)]:
         shown = io.StringIO()
         console = Console(file=shown, force_terminal=terminal, no_color=no_color, width=80, color_system="truecolor")
-        monkeypatch.setattr(data_commands, "Console", lambda console=console: console)
-        assert data_commands.show_info(source, None, None, None, False) == 0
+        monkeypatch.setattr("lop_tui.words.console.Console", lambda console=console: console)
+        assert info(source) == 0
         assert ("▀" in shown.getvalue()) == (terminal and not no_color)
 
 

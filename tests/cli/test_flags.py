@@ -12,7 +12,7 @@ from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import TableWriter, read_table
 from lop_engine.runs.views import not_finite
 from lop_tui import cli
-from lop_tui.commands.run import conclude, identities
+from lop_tui.commands.training import conclude, identities
 from tests.cli.test_views import lop
 from tests.helpers import append_tasks, make_metrics, make_run
 

@@ -79,7 +79,7 @@ def test_running_out_of_memory_is_one_line(runs_dir, monkeypatch, capsys):
     def allocate(*_):
         np.empty(2**55)
 
-    monkeypatch.setattr("lop_tui.commands.status.show_status", allocate)
+    monkeypatch.setattr("lop_engine.runs.reading.RunsReader.read", allocate)
     said = refused(monkeypatch, capsys, "status", "--runs-dir", runs_dir)
     assert said.startswith("lop: out of memory (Unable to allocate 256. PiB")
     assert said.count("\n") == 1

@@ -18,8 +18,8 @@ from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import select
 from lop_engine.runs.store import read_table
-from lop_tui.commands.console import Console
-from lop_tui.commands.run import conclude, identities
+from lop_tui.commands.training import conclude, identities
+from lop_tui.words.console import Console
 from tests.cli.test_run import lop, write_config
 from tests.helpers import make_run
 

@@ -5,8 +5,8 @@ import json
 from typer.testing import CliRunner
 
 from lop_tui import cli
-from lop_tui.commands.console import Console
-from lop_tui.commands.run import conclude, identities
+from lop_tui.commands.training import conclude, identities
+from lop_tui.words.console import Console
 from tests.helpers import make_run, tiny
 
 SETTINGS = [f"momentum={momentum},step_size={size}" for momentum in (0.5, 0.95) for size in (0.001, 0.003)]

@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from lop_engine.launch.slurm.submission import cancel
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.store import read_table
-from lop_tui.commands.console import resume_command
+from lop_tui import cli
+from lop_tui.words.console import resume_command
 from tests.cli.test_run import lop, write_config
 from tests.cli.test_views import lop as checked
 from tests.cli.test_views import refused
@@ -94,3 +96,39 @@ def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
     assert "0.json: left out: momentum belongs to opt sgd and opt rmsprop; this file's opt is adam" in said
     said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--seeds", "2", "--runs-dir", tmp_path).split())
     assert "--seeds replaces the file's seed 3 (run_idx)" in said
+
+
+def options_of_commands():
+    """By command, its options."""
+    group = get_command(cli.app)
+    found = {}
+    for name, command in group.commands.items():
+        nested = {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()}
+        found |= nested or {name: command}
+    return {name: [one for one in command.params if one.param_type_name == "option"] for name, command in found.items()}
+
+
+def test_o_and_output_are_the_file_that_a_command_writes_and_nothing_else():
+    with_output = {}
+    for name, options in options_of_commands().items():
+        for option in options:
+            names = {"-o", "--output", "--to"} & set(option.opts)
+            assert not names or {"-o", "--output"} <= names, f"lop {name} {option.opts}"
+            if names:
+                with_output[name] = "--to" in names
+    took_to = {"merge", "data import", "data import-order", "data synth"}
+    assert {name for name, is_alias in with_output.items() if is_alias} == took_to
+    assert {"plot", "report", "export", "table", "best", "power", "diff", "data info"} == with_output.keys() - took_to
+
+
+def test_synth_takes_o_and_to_alike(tmp_path):
+    for option in ("-o", "--output", "--to"):
+        small = ["--classes", "2", "--train-images", "2", "--test-images", "1", "--replace"]
+        checked("data", "synth", option, tmp_path / "set", *small)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("module", ["lop_tui", "lop_tui.cli"])
+def test_python_runs_lop_as_a_module(module):
+    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("lop 0.")

@@ -14,7 +14,7 @@ from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.reading import RunsReader
 from lop_engine.text import plain
 from lop_tui import cli
-from lop_tui.commands.console import Console, say
+from lop_tui.words.console import Console, say
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 

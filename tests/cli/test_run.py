@@ -129,7 +129,7 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     assert "memory: roughly 0.3 GiB for a worker of 1 run; 0.8 GiB for 3 workers" in result.stdout
     # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
     known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
-    monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
+    monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
     result = CliRunner().invoke(cli.app, asked)
     assert "about 15 min on this machine" in result.stdout
     assert (
@@ -143,7 +143,7 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
 
 def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeypatch):
     write_config(here / "cbp.json")
-    monkeypatch.setattr("lop_tui.commands.run.psutil.virtual_memory", lambda: SimpleNamespace(available=2**30))
+    monkeypatch.setattr("lop_tui.words.plan.psutil.virtual_memory", lambda: SimpleNamespace(available=2**30))
     asked = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
     said = CliRunner().invoke(cli.app, [*asked, "--seeds-per-worker", "1000"]).stdout
     assert "GiB for a worker of 1000 runs\n" in said
@@ -161,7 +161,7 @@ def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeyp
 def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, named):
     write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1, curvature_every=every)
     known = Costs(start_s=0, task_s=0, epoch_s=1, metrics_s=0.05, curvature_s=18)
-    monkeypatch.setattr("lop_tui.commands.bench.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
+    monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
     said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
     assert f"about {about} on this machine" in said
     assert named in re.sub(r"\s+", " ", said)

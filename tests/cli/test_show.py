@@ -13,9 +13,9 @@ from lop_engine.experiment import seen
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
 from lop_tui import cli
-from lop_tui.commands.list import _table
-from lop_tui.commands.show import sparkline
-from lop_tui.dashboard import formats
+from lop_tui.words import formats
+from lop_tui.words.one_run import sparkline
+from lop_tui.words.runs import table_of_settings
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
@@ -69,7 +69,7 @@ def test_long_names_leave_room_for_the_numbers(tmp_path):
     make_run(tmp_path, "x" * 100)
     console = Console(width=80, record=True, file=io.StringIO())
     [problem] = by_problem(RunsReader(tmp_path).read().runs)
-    console.print(_table(problem, 80, is_alone=True))
+    console.print(table_of_settings(problem, 80, is_alone=True))
     shown = console.export_text()
     assert all(word in shown for word in ("default", "40/40", "1 finished", "0.0 MB"))
 

@@ -17,7 +17,7 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.runs.reading import RunsReader
 from lop_tui import cli, figures
-from lop_tui.palette import assign_colours
+from lop_tui.words.palette import assign_colours
 from tests.helpers import make_run
 
 

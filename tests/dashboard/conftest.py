@@ -17,7 +17,7 @@ from lop_engine.runs.records import RunStatus
 from lop_engine.runs.views import RunView, Snapshot
 from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
-from lop_tui.dashboard.widgets.chart_grid import ChartGrid
+from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
 from tests.helpers import make_run
 
 NEVER_S = 3600.0

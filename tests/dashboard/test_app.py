@@ -15,12 +15,15 @@ from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.screens.help import HelpScreen
 from lop_tui.dashboard.settings import Settings
+from lop_tui.dashboard.views.log.screen import LogScreen
+from lop_tui.dashboard.views.overview.chart_grid import ChartGrid, grid_shape
+from lop_tui.dashboard.views.overview.notices import Notices
+from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.screen import OverviewScreen
+from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.chart_grid import ChartGrid, grid_shape
-from lop_tui.dashboard.widgets.notices import Notices
-from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import (
     FAR_FUTURE,

@@ -12,9 +12,9 @@ from lop_tui.dashboard.charts import scaled
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, nice_step, task_axis, value_axis
 from lop_tui.dashboard.drawing.layers import in_units
 from lop_tui.dashboard.drawing.plots import Ink, draw
-from lop_tui.dashboard.formats import short_value
 from lop_tui.dashboard.model import ViewBuilder
 from lop_tui.dashboard.settings import Request, Settings
+from lop_tui.words.formats import short_value
 
 
 def labels(low: float, high: float, most: int = 6, scale: Scale = "linear", least_step: float = 0) -> list[str]:

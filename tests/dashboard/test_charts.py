@@ -24,13 +24,14 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import HelpScreen, OverviewScreen, SeedsScreen
-from lop_tui.dashboard.screens.overview import parse_range
+from lop_tui.dashboard.screens.help import HelpScreen
 from lop_tui.dashboard.settings import Settings, load_settings, save_settings, settings_path
 from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.screen import OverviewScreen, parse_range
+from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.prompt import Prompt
-from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, ended, first_frame, until
 from tests.helpers import make_run

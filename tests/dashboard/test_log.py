@@ -16,10 +16,10 @@ from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import log as log_module
-from lop_tui.dashboard.screens.log import LogScreen
 from lop_tui.dashboard.settings import Settings
-from lop_tui.dashboard.widgets.log_view import wrap
+from lop_tui.dashboard.views.log import screen as log_module
+from lop_tui.dashboard.views.log.log_view import wrap
+from lop_tui.dashboard.views.log.screen import LogScreen
 from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, read, until
 from tests.helpers import make_run
 

@@ -13,11 +13,11 @@ from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import render_once
 from lop_tui.dashboard.drawing.plots import Ink, draw
-from lop_tui.dashboard.formats import count, duration, place, rate, significant, with_error
 from lop_tui.dashboard.model import ViewBuilder, build_view
 from lop_tui.dashboard.numbers import as_dict
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import STATE_COLOURS, describe_states, fit_table
+from lop_tui.words.formats import count, duration, place, rate, significant, with_error
 from tests.dashboard.conftest import FAR_FUTURE, ended, read, unreadable, waiting
 from tests.helpers import append_tasks, make_metrics, make_run
 

@@ -16,14 +16,16 @@ from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import read_numbers, render_once
 from lop_tui.dashboard.model import build_rows, build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens import CompareScreen, OverviewScreen, SeedsScreen
 from lop_tui.dashboard.settings import Request, Settings, load_settings, save_settings
 from lop_tui.dashboard.table import fit_table
+from lop_tui.dashboard.views.compare.screen import CompareScreen
+from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
+from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.screen import OverviewScreen
+from lop_tui.dashboard.views.seeds.epochs_view import EpochChart
+from lop_tui.dashboard.views.seeds.heat_map import HeatMap
+from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.chart_grid import ChartGrid
-from lop_tui.dashboard.widgets.epochs import EpochChart
-from lop_tui.dashboard.widgets.heat_map import HeatMap
-from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, first_frame, read, settled, until
 from tests.helpers import make_run

@@ -14,15 +14,16 @@ from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
-from lop_tui.dashboard.epochs import epoch_charts
-from lop_tui.dashboard.model import Seeds, build_view
+from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.rows import Style
-from lop_tui.dashboard.screens import SeedsScreen
-from lop_tui.dashboard.seeds import fit_seeds, in_order
 from lop_tui.dashboard.settings import Request, Settings, Sort
+from lop_tui.dashboard.views.seeds.epochs import epoch_charts
+from lop_tui.dashboard.views.seeds.frame import Seeds
+from lop_tui.dashboard.views.seeds.heat_map import HeatMap, reading
+from lop_tui.dashboard.views.seeds.screen import SeedsScreen
+from lop_tui.dashboard.views.seeds.table import fit_seeds, in_order
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.heat_map import HeatMap, reading
 from tests.dashboard.conftest import app_showing, first_frame, until, waiting
 
 TASKS_DONE = 84

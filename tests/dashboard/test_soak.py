@@ -30,11 +30,16 @@ from lop_engine.runs.store import TableWriter
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.reader import SnapshotFailed
 from lop_tui.dashboard.rows import count_states
-from lop_tui.dashboard.screens import CompareScreen, FrameScreen, HelpScreen, LogScreen, OverviewScreen, SeedsScreen
+from lop_tui.dashboard.screens.base import FrameScreen
+from lop_tui.dashboard.screens.help import HelpScreen
 from lop_tui.dashboard.screens.question import Question
 from lop_tui.dashboard.table import describe_states
+from lop_tui.dashboard.views.compare.screen import CompareScreen
+from lop_tui.dashboard.views.log.screen import LogScreen
+from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.screen import OverviewScreen
+from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.prompt import Prompt, PromptInput
-from lop_tui.dashboard.widgets.runs_table import RunsTable
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import first_frame, until
 from tests.helpers import make_metrics, make_run

@@ -19,7 +19,7 @@ from lop_engine.runs.jobs import has_job, judge
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.store import read_table
-from lop_tui.commands.status import show_status
+from lop_tui.commands.status import status as show_status
 from tests.helpers import append_tasks, make_metrics, make_run
 from tests.slurm.tasks import prepare
 

@@ -14,7 +14,7 @@ from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.launch.slurm.submission import Submission
 from lop_engine.runs.directory import RunDir
 from lop_tui.commands.cluster import Launching, leave_to_jobs
-from lop_tui.commands.lifecycle import remove
+from lop_tui.commands.rm import rm
 from tests.slurm.tasks import prepare, stand_in
 
 
@@ -102,9 +102,9 @@ def test_removed_runs_take_their_jobs_out_of_the_queue(here, slurm):
     dirs = prepare(here / "runs", seeds=(0, 1, 2), job="12_3")
     prepare(here / "runs", seeds=(2,), job="12_4")
     stand_in(slurm, "squeue", "printf '12_3|PENDING|Priority|\\n12_4|PENDING|Priority|\\n'")
-    remove(here / "runs", ["2"], yes=True)
+    rm(["2"], here / "runs", yes=True)
     assert calls(here, "scancel") == ["scancel 12_4"]
-    remove(here / "runs", ["0"], yes=True)
+    rm(["0"], here / "runs", yes=True)
     assert calls(here, "scancel") == ["scancel 12_4"]
     assert dirs[1].path.is_dir()
 
@@ -113,5 +113,5 @@ def test_the_job_of_a_script_of_one_s_own_is_left_alone(here, slurm):
     [run_dir] = prepare(here / "runs", job="77")
     run_dir.write_status(replace(run_dir.read_status(), job_options=None))
     stand_in(slurm, "squeue", "echo '77|PENDING|Priority|'")
-    remove(here / "runs", ["0"], yes=True)
+    rm(["0"], here / "runs", yes=True)
     assert not calls(here, "scancel")

@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from rich.color import Color
 from rich.style import Style
 from rich.text import Span, Text
 
-from lop_tui.dashboard.settings import Markers
-
+Markers = Literal["braille", "blocks", "ascii"]
 Rgb = tuple[int, int, int]
 
 NONE = -1

@@ -15,7 +15,7 @@ from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, blend,
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.layers import in_units
 from lop_tui.dashboard.drawing.raster import dot_of
-from lop_tui.dashboard.formats import significant
+from lop_tui.words.formats import significant
 
 _VIRIDIS = np.array(
     [

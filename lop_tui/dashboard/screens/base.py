@@ -1,7 +1,7 @@
 """What all screens that show frames have in common."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -9,16 +9,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from lop_engine.runs.views import RunView
-from lop_tui.commands.console import plural
+from lop_tui.dashboard.host import Host, host_of
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
 from lop_tui.dashboard.widgets.key_line import KeyLine
 from lop_tui.dashboard.widgets.prompt import Prompt
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from lop_tui.dashboard.widgets.system_line import SystemLine
-
-if TYPE_CHECKING:
-    from lop_tui.dashboard.app import Dashboard
+from lop_tui.words.console import plural
 
 BIN_KEYS = [
     Binding("b", "bins(1)", "Larger bins", show=False, tooltip="Bin size"),
@@ -54,8 +52,8 @@ class FrameScreen(Screen[None]):
         """Name of the problem that was shown last."""
 
     @property
-    def dashboard(self) -> "Dashboard":
-        return cast("Dashboard", self.app)
+    def dashboard(self) -> Host:
+        return host_of(self)
 
     def compose(self) -> ComposeResult:
         yield self.status
@@ -68,8 +66,13 @@ class FrameScreen(Screen[None]):
         """What stands between status line and footer."""
         raise NotImplementedError
 
+    @classmethod
+    def opened(cls, selected: Sequence[RunView], label: str | None) -> "FrameScreen | None":
+        """The screen, opened on the runs selected before, of the setting `label`; None if that says nothing."""
+        return cls()
+
     def wanted(self) -> dict[str, Any]:
-        """Fields of the Request that this screen needs."""
+        """What this screen wants of the frames, by the names of its parts, see `parts.Part.wanted`."""
         return {}
 
     def selected(self) -> Sequence[RunView]:
@@ -125,7 +128,7 @@ class FrameScreen(Screen[None]):
             self.show_status()
 
     def on_screen_resume(self) -> None:
-        self.dashboard.ask(**{"heat_of": None, "epochs_of": None, "compare": None} | self.wanted())
+        self.dashboard.ask(wants={}, **self.wanted())
         if self.dashboard.view:
             self.show(self.dashboard.view)
 

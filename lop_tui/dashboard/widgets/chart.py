@@ -12,9 +12,9 @@ from textual.widget import Widget
 
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import Painting, paint, plot_area
-from lop_tui.dashboard.formats import place, short_value
 from lop_tui.dashboard.ink import ink_of
 from lop_tui.dashboard.viewport import Viewport, point_at
+from lop_tui.words.formats import place, short_value
 
 
 class ChartView(Widget, can_focus=True):

@@ -8,12 +8,12 @@ from textual.widgets import Static
 from lop_engine.analysis.groups import OneProblem
 from lop_engine.errors import sentence, why
 from lop_engine.experiment import seen
-from lop_tui.commands.console import plural
 from lop_tui.dashboard.advice import closing_hint
-from lop_tui.dashboard.formats import shortened
 from lop_tui.dashboard.keys import PROBLEM_KEY
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
+from lop_tui.words.console import plural
+from lop_tui.words.formats import shortened
 
 
 @dataclass(frozen=True)

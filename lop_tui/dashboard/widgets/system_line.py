@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from lop_engine.machine.usage import Usage
-from lop_tui.dashboard.formats import memory
+from lop_tui.words.formats import memory
 
 
 class SystemLine(Static):

@@ -1,0 +1,83 @@
+"""The command `lop`, to which each module of this folder adds its own."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lop_engine.errors import UserError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Command(TyperCommand):
+    """A command whose function returns the exit status; None is 0.
+
+    It refuses a repeated option; Click would silently use the last one.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.exit(super().invoke(ctx) or 0)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in self.params:
+            times = sum(one is option for one in given)
+            if times > 1 and not ctx.resilient_parsing and _is_for_once(option):
+                names = [name for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
+                either = " or ".join(names or option.opts)
+                several = "; lop merge copies runs of several directories into one" if either == "--runs-dir" else ""
+                raise UserError(f"{self.name}: {either} is given {times} times; give it once{several}")
+        return super().parse_args(ctx, args)
+
+
+def _is_for_once(option: Any) -> bool:
+    """Whether a second use changes the first. Repeating a plain flag (--yes --yes) changes nothing."""
+    is_plain_flag = getattr(option, "is_flag", False) and not option.secondary_opts
+    return option.param_type_name == "option" and not option.multiple and not is_plain_flag
+
+
+class Commands(typer.Typer):
+    """A group of `lop` commands."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
+        """Register a command, as `typer.Typer.command`."""
+        return super().command(name, cls=_Command, **settings)
+
+
+class _Lop(TyperGroup):
+    """The command `lop` itself.
+
+    Its own options are left alone if the first word is a command: typer would import pydantic to check their defaults.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["lop.has_command"] = bool(args) and not args[0].startswith("-")
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [] if ctx.meta.get("lop.has_command") and ctx.parent is None else super().get_params(ctx)
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+app = Commands(
+    cls=_Lop,
+    help="Watch neural networks lose, or keep, the ability to learn.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings=CONTEXT,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and return.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from lop_engine import __version__
+
+        typer.echo(f"lop {__version__}")
+        raise typer.Exit

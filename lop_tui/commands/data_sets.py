@@ -1,0 +1,125 @@
+"""The work of `lop data`: write data sets, check them, and say what they are."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from lop_engine.datasets import ClassFolder, ClassOrder, SyntheticImages
+from lop_engine.datasets.class_folder import Manifest
+from lop_engine.datasets.importing import ImportOptions, Report, import_images, write_dataset
+from lop_engine.datasets.importing.source import StandIn
+from lop_engine.datasets.verify import verify
+from lop_engine.errors import DataError
+from lop_tui.words.console import Console, as_argument, say
+
+
+def import_data(source: Path, target: Path, options: ImportOptions) -> int:
+    """Import `source` as the data set `target`. Raises DataError."""
+    return _write(lambda report: import_images(source, target, options, report), target)
+
+
+def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
+    """Write the stand-in as the data set `target`. Raises DataError."""
+    images = SyntheticImages(num_classes, seed)
+    return _write(lambda report: write_dataset(StandIn(images), images.name, target, options, report), target)
+
+
+def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -> int:
+    console = Console()
+    try:
+        with bars(console) as report:
+            manifest, notes = work(report)
+    except KeyboardInterrupt:
+        say(console, f"interrupted; nothing half done is left at {target}")
+        return 130
+    for note in notes:
+        say(console, f"note: {note}")
+    images = sum(entry.images for entry in manifest.classes)
+    say(console, f"{target}: {len(manifest.classes)} classes, {images} images ({manifest.dtype}), {manifest.split}")
+    name = as_argument(target)
+    say(console, f"train on it: lop run cfg/bp.json --data {name}    look at it: lop data info {name}")
+    return 0
+
+
+def order_notes(order: ClassOrder, num_classes: int, num_tasks: int) -> list[str]:
+    """What a person should know of a table of class orders for a run of `num_tasks`."""
+    tasks = order.rows.shape[1] // num_classes
+    if tasks >= num_tasks:
+        return []
+    return [f"a row holds {tasks} tasks; in a run of {num_tasks} the same ones come back, end to end"]
+
+
+def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:
+    """The classes that ``0,5,n01440764`` means, by number or by name. Raises DataError."""
+    chosen = []
+    by_name = {name: index for index, name in enumerate(folder.class_names)}
+    for word in filter(None, (text or "").split(",")):
+        if word in by_name:
+            chosen.append(by_name[word])
+        elif word.isdecimal() and len(word) < 9 and int(word) < folder.num_classes:
+            chosen.append(int(word))
+        else:
+            raise DataError(f'--classes "{word}": no such class; there are 0 to {folder.num_classes - 1}')
+    return chosen
+
+
+def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, object]:
+    """What there is to say of a data set; one without a manifest is read for it."""
+    manifest = folder.manifest
+    facts: dict[str, object] = {
+        "path": folder.name,
+        "source": f"{manifest.source.get('path', '?')} ({manifest.source.get('format', '?')})"
+        if manifest
+        else "not imported by lop",
+        "num_classes": folder.num_classes,
+        "num_images": sum(folder.counts),
+        "smallest_class": folder.num_images,
+        "train_images": folder.split.train,
+        "test_images": folder.split.test,
+        "dtype": str(folder.dtype),
+        "normalisation": "scaled" if folder.dtype == np.uint8 else "none",
+        "sha256": folder.sha256,
+    }
+    if manifest:
+        values = (manifest.minimum, manifest.maximum, manifest.channel_means, manifest.channel_stds)
+    else:
+        with bars(console, quiet) as report:
+            found = verify(folder.path, report)
+        if found.problems:
+            raise DataError(found.problems[0])
+        values = (found.minimum, found.maximum, list(found.channel_means), list(found.channel_stds))
+    return facts | dict(zip(("minimum", "maximum", "channel_means", "channel_stds"), values, strict=True))
+
+
+def table_of(facts: dict[str, object]) -> Table:
+    """The facts, a row each."""
+    table = Table(show_header=False)
+    for key, value in facts.items():
+        shown = "  ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else str(value)
+        table.add_row(key.replace("_", " "), Text(shown or "-", overflow="fold"))
+    return table
+
+
+@contextmanager
+def bars(console: Console, quiet: bool = False) -> Iterator[Report]:
+    """A bar for each thing that is being done, with the time it may still take; nothing without a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield report

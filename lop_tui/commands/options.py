@@ -1,0 +1,135 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lop_engine.errors import UserError
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
+DEFAULT_RUNS_DIR = Path("runs")
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
+]
+RunsPerWorker = Annotated[
+    int | None,
+    typer.Option(
+        "--runs-per-worker",
+        "--seeds-per-worker",
+        min=1,
+        help="Runs that a worker trains in step, seeds and settings; by default as many as pay (docs/performance.md).",
+        show_default=False,
+    ),
+]
+Launcher = Annotated[
+    str | None,
+    typer.Option(metavar="local|slurm", help="This machine, or a job array (docs/cluster.md).", show_default="local"),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="With --launcher slurm: partition, account, qos, time, gpus, cpus, memory ...; repeatable.",
+        show_default=False,
+    ),
+]
+Stage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="With --launcher slurm: copy the images to this directory of each node first, and read them there. "
+        "Quote a variable of the node: '$TMPDIR'.",
+        show_default=False,
+    ),
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Train in the background and return.")]
+Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
+Selectors = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed or a pattern (cbp*); "
+        "conditions as of --where choose among these: cbp l2 seed:0-9. A name that is both an experiment's and a "
+        "seed's is refused.",
+    ),
+]
+OneRun = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN...",
+        help="A run: experiment/setting/seed, or less if that is one; also conditions, as of --where.",
+        show_default=False,
+    ),
+]
+WHERE = typer.Option(
+    "--where",
+    metavar="QUERY",
+    help="Only these runs: words that must all hold. A part of the name; method, experiment, problem, setting, "
+    "seed, state, device, progress, a metric (its last recorded value) or a key of the configuration with a value; "
+    "commas mean or, a leading - not: "
+    '"method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01" (docs/queries.md).',
+    show_default=False,
+)
+Where = Annotated[str, WHERE]
+
+
+AcceptCodeChange = Annotated[
+    bool,
+    typer.Option("--accept-code-change", help="Continue runs whose component files have changed; run.json records it."),
+]
+UseStoredCode = Annotated[
+    bool,
+    typer.Option("--use-stored-code", help="Continue such runs with the copies of their files from when they began."),
+]
+
+
+def code_choice(accept: bool, stored: bool) -> Literal["refuse", "accept", "stored"]:
+    """What to do with runs whose component files have changed. Raises UserError."""
+    if accept and stored:
+        raise UserError("--accept-code-change or --use-stored-code? Choose one")
+    return "accept" if accept else "stored" if stored else "refuse"
+
+
+By = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="TASKS", help="Mean over these tasks: last (tenth), whole (run), end (last bin), first or best."
+    ),
+]
+SelectSeeds = Annotated[
+    str,
+    typer.Option(
+        "--select-seeds",
+        metavar="SEEDS",
+        help="Seeds that choose the best setting of a sweep (0-4); the lower half by default.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="text, markdown, csv, json, latex (compiles alone) or tabular (for \\input); by default as -o's suffix.",
+        show_default=False,
+    ),
+]
+
+
+def output(help: str, *aliases: str, metavar: str = "FILE", show_default: bool = False) -> Any:
+    """The option ``-o``, ``--output``: the file or directory that a command writes."""
+    return typer.Option("-o", "--output", *aliases, metavar=metavar, help=help, show_default=show_default)
+
+
+TableFile = Annotated[Path | None, output(".txt, .md, .csv, .json or .tex; a file of that name is replaced.")]
+BinSize = Annotated[
+    int | None,
+    typer.Option(
+        "--bin", min=1, help="Tasks a bin; the paper's 50 by default, fewer in short runs.", show_default=False
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]

@@ -1,0 +1,82 @@
+"""From runs that were begun to queued runs: the steps of `lop resume`, in the order in which it takes them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from lop_engine.errors import LaunchError
+from lop_engine.experiment.spec import Spec
+from lop_engine.launch import take_up
+from lop_engine.runs.code import spec_to_train
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.jobs import has_job, scheduler
+from lop_engine.runs.locks import other_launcher
+from lop_engine.runs.records import ENDED
+from lop_engine.runs.views import RunView
+from lop_tui.commands.background import handed_over, say_taken
+from lop_tui.commands.cluster import Launching, fit, leave_to_jobs, submit
+from lop_tui.commands.training import Means, identities, train_here
+from lop_tui.words.console import Console, plural, resume_command, say
+
+
+def waiting_of(console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching) -> list[RunView]:
+    """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError."""
+    for view in chosen:
+        if view.problem and by_name:
+            raise LaunchError(view.problem)
+        if view.problem:
+            say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
+    readable = [view for view in chosen if not view.problem]
+    waiting = [view for view in readable if view.state not in (*ENDED, "running")]
+    if queued_for_us := handed_over():  # runs no longer in that queue were stopped meanwhile
+        waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
+        return [view for view in waiting if view.state == "queued"]
+    waiting = [view for view in waiting if not holder_of(view)]
+    queue = scheduler()
+    submitted = [view for view in waiting if has_job(view.status, queue)]
+    what_of_the_rest = Counter(holder_of(view) or f"{view.state} already" for view in readable if view not in waiting)
+    for what, count in sorted(what_of_the_rest.items()):
+        say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {what}")
+    leave_to_jobs(console, [view.dir for view in submitted], len(readable), launching)
+    return [view for view in waiting if view not in submitted]
+
+
+def holder_of(view: RunView) -> str | None:
+    """``being trained by process 123 ...`` or ``queued by ...`` for a run that another process holds; else None."""
+    if view.state == "running":
+        return f"being trained by {view.status.holder}"
+    launcher = other_launcher(view.status)
+    return f"queued by {launcher}" if launcher else None
+
+
+def train(console: Console, waiting: Sequence[RunView], means: Means, again: Sequence[str]) -> int:
+    """Train runs where they were begun, on the cluster or here; return the exit status. Raises UserError.
+
+    Args:
+        again: what names these runs in a further `lop resume`.
+    """
+    specs = {view.dir: spec_to_train(view.dir) for view in waiting}
+    requests = dict(means.launching.requests(waiting))
+    here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
+    fitted = [(fit(console, request), views) for request, views in requests.items() if request]
+    launchers = [means.jobs({view.dir: specs[view.dir] for view in views}, request) for request, views in fitted]
+    # What cannot be had is refused before anything is changed.
+    if here:
+        means.plan(here)
+    for launcher in launchers:
+        launcher.check()
+    for launcher, (request, _) in zip(launchers, fitted, strict=True):
+        take_up([run_dir for stack in launcher.plan.stacks for run_dir in stack], request.typed)
+    if launchers:
+        submit(console, launchers, means.runs_dir, means.watch and not here)
+    return _train_here(console, here, means, again) if here else 0
+
+
+def _train_here(console: Console, specs: Mapping[RunDir, Spec], means: Means, again: Sequence[str]) -> int:
+    prepared = take_up(list(specs), handed_over=handed_over())
+    say_taken()
+    about = f", {len(prepared.resumed)} from checkpoints"
+    if means.detach:
+        say(console, f"{plural(len(specs), 'run')}{about}")
+    to_train = {run_dir: specs[run_dir] for run_dir in prepared.to_train}
+    resume = f"go on with {resume_command(means.runs_dir, again)}"
+    return train_here(console, means, to_train, identities(to_train), about, resume)

@@ -1,0 +1,48 @@
+"""The list of views. Each is a folder of `views`, with a module `screen`, and `frame` if it has a part in each frame.
+
+To add a view, write these two modules and name it here. `frame` holds `PARTS`, which say what the view wants of a
+frame and how that is made (without Textual); `screen` holds `SCREEN`, a `FrameScreen`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from lop_tui.dashboard.parts import Part
+
+_FOLDER = "lop_tui.dashboard.views"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A view, and the key that opens it from the first one."""
+
+    name: str
+    """Its folder."""
+    key: str = ""
+    description: str = ""
+    tooltip: str = ""
+    least: int = 0
+    """Settings without which it would be empty."""
+
+
+#: In the order of the help; the first one is the dashboard's first screen.
+VIEWS = (
+    Entry("overview"),
+    Entry("seeds", "e", "Each seed", "View of each seed (click on the selected row)", least=1),
+    Entry("compare", "c", "Compare", "View of two methods' difference", least=2),
+    Entry("log"),
+)
+
+
+def parts() -> tuple[Part, ...]:
+    """The parts that views have in a frame."""
+    modules = [f"{_FOLDER}.{view.name}.frame" for view in VIEWS]
+    return tuple(part for module in modules if find_spec(module) for part in import_module(module).PARTS)
+
+
+def screens() -> Mapping[str, Any]:
+    """The screen of each view, a subclass of `FrameScreen`."""
+    return {view.name: import_module(f"{_FOLDER}.{view.name}.screen").SCREEN for view in VIEWS}

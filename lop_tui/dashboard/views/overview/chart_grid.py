@@ -1,0 +1,214 @@
+"""As many charts as the screen holds, the others a page away; or one, enlarged."""
+
+import math
+import time
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container, Grid
+from textual.message import Message
+from textual.widgets import Static
+
+from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.drawing.plots import sample
+from lop_tui.dashboard.ink import has_colour_samples
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.rows import value_at
+from lop_tui.dashboard.viewport import Viewport, point_at
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.words.formats import place
+
+LEAST_WIDTH, LEAST_HEIGHT = 38, 9
+MOST_ON_PAGE = 6
+"""Charts, where two columns or three hold them."""
+NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
+"""How long charts stay as they are, unless a person wants it otherwise: drawing them takes time off the training."""
+BUSY = 0.9
+"""From this share of all cores on, nothing is left over for drawing."""
+
+
+def grid_shape(width: int, height: int) -> tuple[int, int]:
+    """Columns and rows of charts that a screen area holds readably; no more rows than six charts take."""
+    columns = max(1, min(4 if width >= 4 * 55 else 3, width // LEAST_WIDTH))
+    return columns, max(1, min(height // LEAST_HEIGHT, -(-MOST_ON_PAGE // columns)))
+
+
+class ChartGrid(Container):
+    """A widget for each chart, as many as there ever were; those off the page are hidden and are not drawn."""
+
+    class Arranged(Message):
+        """Other charts are on the screen than before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enlarged: int | None = None
+        self._charts = [ChartView(place) for place in range(MOST_ON_PAGE)]
+        self._legend = Static(id="legend")
+        self._grid = Grid(*self._charts)
+        self._view: View | None = None
+        self._viewport = Viewport()
+        self._waiting: list[int] = []
+        """Charts that are to be shown next."""
+        self._drawn_at = -math.inf
+        self._first = 0
+        self._page_size = MOST_ON_PAGE
+
+    def compose(self) -> ComposeResult:
+        yield self._legend
+        yield self._grid
+
+    @property
+    def page(self) -> str:
+        """What is on the screen, in words."""
+        if self.enlarged is not None:
+            return "Escape goes back"
+        last = min(self._first + self._page_size, self.num_charts)
+        return f"charts {self._first + 1}-{last} of {self.num_charts}" if self.has_more else ""
+
+    @property
+    def num_charts(self) -> int:
+        return len(self._view.charts) if self._view else MOST_ON_PAGE
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are charts that the screen does not show."""
+        return self.enlarged is not None or self._page_size < self.num_charts
+
+    @property
+    def shown_metric(self) -> str:
+        """The metric of the chart that is enlarged, or has the focus."""
+        if not self._view or not self._view.charts:
+            return self._view.metric if self._view else ""
+        focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
+        place = focused if self.enlarged is None else self.enlarged
+        return self._view.charts[min(place, self.num_charts - 1)].measure.name
+
+    def show(self, view: View, viewport: Viewport) -> None:
+        """Hand the charts on to their widgets; those that have not changed stay as they are.
+
+        A cursor moves in all charts at once; charts to be drawn anew follow each other, with time for keys between.
+        """
+        num_charts, before = self.num_charts, self._viewport
+        is_news = self._view is not None and view.request == self._view.request and viewport == before
+        self._view, self._viewport = view, viewport
+        if num_charts != self.num_charts:
+            self._make_room()
+            self._arrange()
+        self._waiting = list(range(self.num_charts))
+        if viewport.window == before.window and viewport.cursor != before.cursor:
+            while self._waiting:
+                self._show_one()
+        if is_news and self._news_again_s > 0:
+            self._news.resume()
+            return
+        self._show_next()
+        self._update_legend()
+
+    @property
+    def _news_again_s(self) -> float:
+        usage = self._view.usage if self._view else None
+        is_dear = usage is not None and usage.num_workers > 0 and usage.cpu > BUSY
+        return self._drawn_at + (NEWS_BESIDE_BUSY_WORKERS_S if is_dear else NEWS_EVERY_S) - time.monotonic()
+
+    def _show_news(self) -> None:
+        if self._news_again_s <= 0:
+            self._news.pause()
+            self._show_next()
+            self._update_legend()
+
+    @property
+    def _shows_seeds(self) -> bool:
+        return bool(self._view and self._view.request.settings.show_seeds)
+
+    def _show_next(self) -> None:
+        """Show charts up to the first that has to be drawn anew; the others follow when that is on the screen."""
+        while self._waiting:
+            if self._show_one():
+                self._drawn_at = time.monotonic()
+                self.call_after_refresh(self._show_next)
+                return
+
+    def _show_one(self) -> bool:
+        """Show the next chart that waits; whether it has to be drawn."""
+        place = self._waiting.pop(0)
+        if not self._view or place >= len(self._view.charts):
+            return False
+        widget = self._charts[place]
+        return widget.show(self._view.charts[place], self._viewport, self._shows_seeds) and bool(widget.display)
+
+    def enlarge(self, place: int | None) -> None:
+        """Give all room to one chart; None, or the same again, gives it back."""
+        if place is not None and place >= self.num_charts:
+            return
+        self.enlarged = None if place == self.enlarged else place
+        self._arrange()
+
+    def turn(self, direction: int) -> None:
+        """Go to the next (1) or previous (-1) page, or chart if one is enlarged; after the last comes the first."""
+        if self.enlarged is not None:
+            self.enlarged = (self.enlarged + direction) % self.num_charts
+        else:
+            starts = range(0, self.num_charts, self._page_size)
+            self._first = starts[(self._first // self._page_size + direction) % len(starts)]
+        self._arrange()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange()
+
+    def on_mount(self) -> None:
+        self._legend.display = False
+        self._news = self.set_interval(0.1, self._show_news, pause=True)
+
+    def _make_room(self) -> None:
+        """Have a widget for each chart."""
+        new = [ChartView(place) for place in range(len(self._charts), self.num_charts)]
+        if new:
+            self._charts += new
+            self._grid.mount(*new)
+
+    def _arrange(self) -> None:
+        if self.enlarged is not None and self.enlarged >= self.num_charts:
+            self.enlarged = None
+        if self.enlarged is None:
+            columns, rows = grid_shape(*self.size)
+            self._page_size = columns * rows
+            self._first = max(0, min(self._first, self.num_charts - 1))
+            self._first -= self._first % self._page_size
+            shown = list(range(self.num_charts))[self._first : self._first + self._page_size]
+            self._grid.styles.grid_size_columns = max(1, min(columns, len(shown)))
+            self._grid.styles.grid_size_rows = max(1, -(-len(shown) // columns))
+        else:
+            shown = [self.enlarged]
+            self._grid.styles.grid_size_columns = self._grid.styles.grid_size_rows = 1
+        for widget in self._charts:
+            widget.display = widget.place in shown
+            widget.is_large = self.enlarged is not None
+        self._legend.display = self.enlarged is not None
+        focused = self.screen.focused
+        if shown and (focused is None or (isinstance(focused, ChartView) and not focused.display)):
+            self._charts[shown[0]].focus()
+        self._update_legend()
+        self.post_message(self.Arranged())
+
+    def _update_legend(self) -> None:
+        if self.enlarged is not None and self._view and self._view.charts:
+            chart = self._view.charts[self.enlarged]
+            self._legend.update(legend(chart, self.size.width - 2, self._viewport.cursor, has_colour_samples(self)))
+
+
+def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool = True) -> Text:
+    """Sample, name and value of each line at the cursor, or the last; as many to a row of `width` as fit."""
+    entries = [Text(place(cursor, chart.x_unit), style="bold")] if cursor is not None else []
+    for line in chart.lines:
+        entry = sample(line.colour, line.marker, coloured).append(f" {line.label}", style="default bold")
+        point = -1 if cursor is None else point_at(line, cursor)
+        value = "" if point is None else " ".join(value_at(line.curve, point, line.num_seeds, chart.measure.scale))
+        entry.append(f" {value or '-'}".rstrip(), style="default")
+        entries.append(entry)
+    rows: list[list[Text]] = [[]]
+    for entry in entries:
+        if rows[-1] and sum(other.cell_len + 3 for other in rows[-1]) + entry.cell_len > width:
+            rows.append([])
+        rows[-1].append(entry)
+    return Text("\n").join(Text("   ").join(row) for row in rows)

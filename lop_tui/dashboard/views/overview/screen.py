@@ -1,0 +1,241 @@
+"""The first screen: the run table, and a chart of each metric."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Static
+
+from lop_engine.errors import UserError
+from lop_engine.runs.views import RunView
+from lop_tui.dashboard.advice import Advice, advice
+from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.registry import VIEWS
+from lop_tui.dashboard.screens.base import BIN_KEYS, FrameScreen
+from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
+from lop_tui.dashboard.settings import SMOOTHINGS, X_UNITS, after
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
+from lop_tui.dashboard.views.overview.notices import Notices
+from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.widgets.chart import ChartView
+
+WIDE = 200
+"""From here on the table may stand beside the charts."""
+MANY_ROWS = 10
+PATIENCE_S = 0.1
+PAGES = "Next and previous charts"
+
+
+class OverviewScreen(Ranged, FrameScreen):
+    """The metrics of all methods, with one x range and one cursor for all charts."""
+
+    NAME = "Charts"
+    KEYS_OF_PARTS = ChartView.BINDINGS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "seeds", "Seeds", tooltip="Every seed as a line of its own, or the band"),
+        *(Binding(v.key, f"app.open_view('{v.name}')", v.description, tooltip=v.tooltip) for v in VIEWS if v.key),
+        Binding("right_square_bracket", "turn(1)", "More", key_display="]", tooltip=PAGES),
+        Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False, tooltip=PAGES),
+        *(Binding(str(n), f"enlarge({n - 1})", "Enlarge a chart", show=False) for n in range(1, 10)),
+        Binding("up", "row(-1)", "Previous method", show=False, tooltip="Choose a method"),
+        Binding("down", "row(1)", "Next method", show=False, tooltip="Choose a method"),
+        *RANGE_KEYS,
+        Binding("t", "range", "Type a range", show=False),
+        *BIN_KEYS,
+        Binding("w", "smoothing", "Smoothing", show=False),
+        Binding("x", "x_unit", "X axis: tasks, steps, hours", show=False),
+        Binding("r", "published", "Published levels", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Held rather than queried: a frame may come while another screen (help, command palette) is on top.
+        self.table = RunsTable()
+        self.notices = Notices()
+        self._advice = Static()
+        self._advice_box = Container(self._advice, id="advice")
+        self.grid = ChartGrid()
+        self._offered = (True, False, False, 0)
+        """What the footer knows: are there charts, more than the screen shows, a large one, one method or two?"""
+        self._patience: Timer | None = None
+        """Runs out when the frame for a new range does not come."""
+        self._parts = Container(self.table, self.grid, id="parts")
+
+    def body(self) -> Sequence[Widget]:
+        return (self._parts, self.notices, self._advice_box)
+
+    @property
+    def page(self) -> str:
+        return self.grid.page if self.grid.display else ""
+
+    @property
+    def metric(self) -> str:
+        return self.grid.shown_metric
+
+    def selected(self) -> Sequence[RunView]:
+        view = self.dashboard.view
+        group = view.group(self.table.selected) if view else None
+        return group.runs if group else ()
+
+    def show(self, view: View) -> None:
+        said = advice(view)
+        if said:
+            self._advice.update(_advice_text(said))
+        self._advice_box.display = bool(said)
+        self.grid.display = not said
+        self._parts.display = bool(view.rows)
+        self._parts.set_class(bool(said), "-no-charts")
+        self._lay_out(view)
+        self.table.show(view.rows)
+        self.notices.show(view.notices, most=max(1, self.size.height // 12))
+        if not self._patience or view.request.window == self.viewport.window:
+            self._show_charts()
+        self._offer()
+        super().show(view)
+
+    def _lay_out(self, view: View) -> None:
+        """The table above the charts; beside them where there is room for both and many methods."""
+        beside = self.size.width >= WIDE and len(view.rows) > MANY_ROWS
+        self._parts.set_class(beside, "-beside")
+        self.table.display = self.grid.enlarged is None or not self.grid.display
+        self.table.styles.height = "1fr" if beside else min(len(view.rows) + 1, max(3, self.size.height // 3))
+
+    def on_chart_grid_arranged(self) -> None:
+        self.show_status()
+        self._offer()
+
+    def _offer(self) -> None:
+        """Bring the footer up to date, if that has to change: it is costly."""
+        view = self.dashboard.view
+        is_large = self.grid.enlarged is not None
+        offered = (self.grid.display, self.grid.has_more, is_large, min(len(view.groups), 2) if view else 0)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def on_data_table_row_selected(self) -> None:
+        """A click on the row that is selected already."""
+        self.dashboard.open_view("seeds")
+
+    def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
+        self.action_enlarge(message.place)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing now are not offered."""
+        if not self.grid.display and action in _OF_CHARTS:
+            return False
+        if action == "published":  # of a problem that has some
+            view = self.dashboard.view
+            return bool(view and view.shown.problem.claims)
+        return self.grid.has_more if action == "turn" else True
+
+    def forget(self) -> None:
+        self.move(Viewport())
+
+    def back(self) -> bool:
+        """Undo the nearest thing: a large chart, a range, a cursor. False if there is none."""
+        if self.grid.enlarged is not None:
+            self.action_enlarge(self.grid.enlarged)
+        elif self.viewport != Viewport():
+            self.action_whole()
+        else:
+            return False
+        return True
+
+    def action_turn(self, direction: int) -> None:
+        self.grid.turn(direction)
+
+    def action_enlarge(self, place: int) -> None:
+        self.grid.enlarge(place)
+        if self.dashboard.view:
+            self.show(self.dashboard.view)
+
+    def action_row(self, by: int) -> None:
+        self.table.move_cursor(row=self.table.cursor_row + by)
+
+    def action_seeds(self) -> None:
+        self.dashboard.change(show_seeds=not self.dashboard.settings.show_seeds)
+
+    def action_range(self) -> None:
+        view = self.dashboard.view
+        unit = view.charts[0].x_unit if view and view.charts else "tasks"
+        window = self.viewport.window
+        value = f"{window[0]:g}-{window[1]:g}" if window else ""
+        self.prompt.ask(
+            f"{unit}, from-to:", value, self._look_at_range, placeholder="100-500, or 100-, or nothing for all"
+        )
+
+    def action_smoothing(self) -> None:
+        self.dashboard.change(smoothing=after(SMOOTHINGS, self.dashboard.settings.smoothing))
+        chosen = self.dashboard.settings.smoothing
+        self.notify(f"running mean over {chosen} bins" if chosen > 1 else "no smoothing", timeout=2)
+
+    def action_x_unit(self) -> None:
+        self.move(Viewport())
+        self.dashboard.change(x_unit=after(X_UNITS, self.dashboard.settings.x_unit))
+
+    def action_published(self) -> None:
+        self.dashboard.change(show_published=not self.dashboard.settings.show_published)
+        shown = "shown" if self.dashboard.settings.show_published else "hidden"
+        self.notify(f"published levels {shown} (where the protocol is the paper's)", timeout=2)
+
+    @property
+    def whole(self) -> Axis | None:
+        view = self.dashboard.view
+        return view.charts[0].x if view and view.charts else None
+
+    def look(self) -> None:
+        """A cursor moves at once; another range waits a moment for the frame with the bins that suit it."""
+        window = self.viewport.window
+        if window == self.dashboard.wants.window:
+            self._show_charts()
+            return
+        self.dashboard.ask(window=window)
+        if not self._patience:
+            self._patience = self.set_timer(PATIENCE_S, self._show_charts)
+
+    def _show_charts(self) -> None:
+        if self._patience:
+            self._patience.stop()
+            self._patience = None
+        if self.dashboard.view:
+            self.grid.show(self.dashboard.view, self.viewport)
+
+    def _look_at_range(self, text: str) -> None:
+        if whole := self.whole:
+            self.move(Viewport(parse_range(text, whole), self.viewport.cursor))
+
+
+_OF_CHARTS = frozenset({"turn", "enlarge", "seeds", "cursor", "zoom", "pan", "whole", "range", "log"})
+
+
+def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:
+    """``100-500``, ``100-``, ``-500`` within `whole`; None for no text. Raises UserError."""
+    if not text.strip():
+        return None
+    first, dash, last = text.replace(" ", "").partition("-")
+    try:
+        low, high = float(first or whole.low), float(last or whole.high)
+    except ValueError:
+        dash, low, high = "", 0.0, 0.0
+    if not dash:
+        raise UserError("a range reads 100-500, 100- or -500")
+    low, high = max(low, whole.low), min(high, whole.high)
+    if not low < high:
+        raise UserError(f"there is nothing in {text.strip()}: what there is goes from {whole.low:g} to {whole.high:g}")
+    return low, high
+
+
+def _advice_text(said: Advice) -> Text:
+    what, commands, remark = said
+    lines = [Text(what), *(Text(f"    {command}", style="bold") for command in commands), Text(remark)]
+    return Text("\n\n").join(line for line in lines if line)
+
+
+SCREEN = OverviewScreen

@@ -1,0 +1,1 @@
+"""Each seed of one setting by itself, and the epochs of a task."""

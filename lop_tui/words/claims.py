@@ -1,0 +1,90 @@
+"""Claims beside what was measured: the table and the JSON of `lop check`."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lop_engine.experiment import seen
+from lop_engine.reproduction.verdicts import Finding, Outcome, Verdict
+from lop_tui.words.console import Console, plural, say
+
+_STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
+
+
+def print_findings(findings: Sequence[Finding], notes: Sequence[str]) -> None:
+    """A table for each protocol, what is missing, and `notes`."""
+    console = Console(pipe_width=160)
+    for finding in findings:
+        console.print(_table(finding))
+        outcomes = [verdict.outcome for verdict in finding.verdicts]
+        say(console, ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in _STYLES))
+        missing = dict.fromkeys(name for verdict in finding.verdicts for name in verdict.missing)
+        if missing:
+            number = sum(bool(verdict.missing) for verdict in finding.verdicts)
+            say(console, f"{plural(number, 'claim')} not shown: there are no runs of {', '.join(missing)}")
+    if not findings:
+        say(console, "no runs of a published protocol")
+    for note in notes:
+        say(console, note)
+
+
+def _table(finding: Finding) -> Table:
+    title = (
+        f"claims of {finding.protocol.name}: {seen.metric(finding.protocol.metric).title} in %, differences in points"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("claim")
+    for heading in ("measured", "95 % interval", "seeds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for verdict in (verdict for verdict in finding.verdicts if not verdict.missing):
+        said = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
+        table.add_row(verdict.claim.text, *measured(verdict), said)
+    return table
+
+
+def measured(verdict: Verdict) -> tuple[str, str, str]:
+    """Mean in percent (a difference in points, with its sign), its interval, and how many seeds it is of."""
+    found = verdict.measured
+    return _percent(found.mean, verdict), _interval(verdict), str(found.num_values)
+
+
+def _interval(verdict: Verdict) -> str:
+    low, high = (_percent(limit, verdict) for limit in (verdict.measured.low, verdict.measured.high))
+    return "-" if low == "-" else f"{low} to {high}"
+
+
+def _percent(value: float, verdict: Verdict) -> str:
+    """A difference shows its sign."""
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:+.2f}" if verdict.claim.minus else f"{100 * value:.2f}"
+
+
+def as_dict(finding: Finding) -> dict[str, Any]:
+    """Shares are 0 .. 1; what cannot be told is null."""
+    return {"protocol": finding.protocol.name, "claims": [_verdict_as_dict(verdict) for verdict in finding.verdicts]}
+
+
+def _verdict_as_dict(verdict: Verdict) -> dict[str, Any]:
+    claim, measured = verdict.claim, verdict.measured
+    parts = [part for part in (claim.of, claim.minus) if part]
+    return {
+        "claim": claim.text,
+        "verdict": verdict.outcome,
+        "why": verdict.why,
+        "missing": verdict.missing,
+        "published": claim.level,
+        "above": claim.low if math.isfinite(claim.low) else None,
+        "below": claim.high if math.isfinite(claim.high) else None,
+        "of": [
+            {"setting": part.setting, "first_task": part.window.first, "last_task": part.window.last} for part in parts
+        ],
+        "mean": measured.mean,
+        "interval": (measured.low, measured.high),
+        "num_seeds": measured.num_values,
+    }

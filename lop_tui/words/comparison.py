@@ -1,0 +1,175 @@
+"""A comparison in words: what was compared, how sure it is, and what did not enter."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from lop_engine.analysis import Comparison, Group, protocol_differences
+from lop_engine.analysis.statistics import MOST, plan
+from lop_engine.analysis.windows import is_never_finite
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
+from lop_engine.runs.code_versions import versions_between
+from lop_engine.runs.views import RunView
+from lop_engine.text import plain
+from lop_tui.words.console import plural
+from lop_tui.words.formats import name_seeds, significant
+from lop_tui.words.notices import flag_lines
+
+CAPTION = (
+    "paired by seed; p: paired t-test; d_z: Cohen's, mean over standard deviation of the differences; "
+    "agree: pairs whose difference has the sign of the mean"
+)
+
+_MOST_NAMED = 8
+_FEW = 20  # docs/statistics.md has the coverage
+
+
+def title(comparison: Comparison) -> str:
+    """``cbp - bp: test accuracy, percentage points``."""
+    measure = seen.metric(comparison.metric)
+    unit = ", percentage points" if measure.unit == "%" else ""
+    return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.title}{unit}")
+
+
+def value_with_sign(value: float, measure: Metric) -> str:
+    """With its sign; a share in percentage points."""
+    if measure.unit == "%":
+        return f"{100 * value:+.2f}"
+    return ("+" if value >= 0 else "") + significant(value)
+
+
+def interval(limits: tuple[float, float], measure: Metric) -> str:
+    """``+21.3 to +28.1``; a dash where there is none."""
+    if math.isnan(limits[0]):
+        return "-"
+    return f"{value_with_sign(limits[0], measure)} to {value_with_sign(limits[1], measure)}"
+
+
+def size_of(value: float, measure: Metric) -> str:
+    """Of a difference, without its sign: ``3.41 points``."""
+    return f"{100 * value:.2f} points" if measure.unit == "%" else significant(value)
+
+
+def planning(comparison: Comparison) -> list[str]:
+    """One line: what the pairs can show in the last tenth, and how many their difference takes; none without spread."""
+    tenth = next((stretch for stretch in comparison.stretches if stretch.name == "tenth"), None)
+    planned = plan(tenth.test.difference) if tenth else None
+    if tenth is None or planned is None:
+        return []
+    measure = seen.metric(comparison.metric)
+    can_show = f"{plural(len(comparison.pairs), 'pair')} can show {size_of(planned.detectable, measure)}"
+    needed = f"more than {MOST} pairs" if planned.needed is None else plural(planned.needed, "pair")
+    seen_here = value_with_sign(tenth.test.difference.mean, measure)
+    return [f"last tenth, power {planned.power:g}: {can_show}; the {seen_here} seen takes {needed} (lop power)"]
+
+
+def p_value(p: float) -> str:
+    """To four places; a dash where there was no test."""
+    if math.isnan(p):
+        return "-"
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
+    """How much was compared, from where on the curves part, and which seeds are not in it.
+
+    Args:
+        has_bootstrap: the bootstrap's interval is shown beside, so that it is said where not to trust it.
+    """
+    if not comparison.stretches:
+        return [f"nothing to compare: {nothing_compared(comparison)}", *_alone(comparison)]
+    difference, num_pairs = comparison.difference, len(comparison.pairs)
+    lines = [
+        f"{plural(num_pairs, 'pair')} of seeds, bins of {plural(difference.bin_size, 'task')}, "
+        f"tasks 1-{comparison.last_task}"
+    ]
+    if 0 < comparison.last_bin < difference.bin_size:
+        lines[0] += f"; the last bin has {plural(comparison.last_bin, 'task')}"
+    if num_pairs == 1:
+        lines.append("a single pair of seeds: no interval and no test")
+    else:
+        lines.append(_parting(difference.parts_at))
+    if has_bootstrap and 1 < num_pairs < _FEW:
+        lines.append(f"fewer than {_FEW} pairs: the bootstrap interval is too narrow, go by Student's")
+    lengths = comparison.a.num_tasks, comparison.b.num_tasks
+    if lengths[0] != lengths[1]:
+        lines.append(f"{comparison.a.label} has {lengths[0]} tasks, {comparison.b.label} {lengths[1]}: the common ones")
+    if comparison.left_out:
+        lines.append(f"left out, lacking bins up to task {comparison.last_task}: {name_seeds(comparison.left_out)}")
+    return lines + _alone(comparison)
+
+
+def _parting(parts_at: float | None) -> str:
+    if parts_at is None:
+        return "the curves do not part for good: zero lies within the last interval"
+    return f"the curves part at task {parts_at:.0f}: from there on zero lies outside each interval"
+
+
+def _alone(comparison: Comparison) -> list[str]:
+    """Seeds without a partner, and what else makes the pairs unlike."""
+    sides = (comparison.a, comparison.difference.only_a), (comparison.b, comparison.difference.only_b)
+    lines = [f"unpaired, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
+    unlike = [f"{key} ({a} and {b})" for key, (a, b) in protocol_differences(comparison.a, comparison.b).items()]
+    if unlike:
+        lines.append(f"warning: not the same protocol, so this is no difference of methods alone: {listed(unlike)}")
+    return lines
+
+
+def nothing_compared(comparison: Comparison) -> str:
+    """Why no pair of seeds entered."""
+    if not comparison.difference.pairs:
+        return f"{comparison.a.label} and {comparison.b.label} have no seed in common"
+    name, bin_size = seen.metric(comparison.metric).title, comparison.difference.bin_size
+    missing = [
+        group.label
+        for group in (comparison.a, comparison.b)
+        if any(len(run.seconds) for run in group.runs)
+        and not any(comparison.metric in run.series for run in group.runs)
+    ]
+    if missing:
+        return f"{' and '.join(missing)} recorded no {name}"
+    spoilt = [one.label for one in (comparison.a, comparison.b) if is_never_finite([one], [comparison.metric])]
+    if spoilt:
+        return f"{' and '.join(spoilt)}: {name} is not finite in any finished task"
+    return (
+        f"no seed of {comparison.a.label} and {comparison.b.label} has a whole bin "
+        f"({plural(bin_size, 'task')}) of {name} in both; try a smaller --bin"
+    )
+
+
+def about_holm(found: Sequence[Comparison]) -> list[str]:
+    """What the corrected p values are corrected for; nothing where there are none."""
+    others = {comparison.b.label for comparison in found}
+    if len(others) < 2:
+        return []
+    return [
+        f"p (Holm): corrected for the {len(others)} groups that stand against {found[0].a.label}, "
+        "separately for each row and metric: settle before on one to go by"
+    ]
+
+
+def notes_on_runs(groups: Sequence[Group]) -> list[str]:
+    """Runs that did not end normally, cannot be read, lack some of their records, or were trained by other code."""
+    lines = []
+    for group in groups:
+        told = [run for run in group.runs if not run.problem and run.state != "finished"]
+        if told:
+            lines.append(f"not finished, {group.label}: {listed(_states(told))}")
+        lines += [f"cannot be read: {run.dir.name}: {run.problem}" for run in group.runs if run.problem]
+    runs = [run for group in groups for run in group.runs]
+    return lines + versions_between(runs) + flag_lines(runs)
+
+
+def _states(runs: Sequence[RunView]) -> list[str]:
+    """``seeds 0-4 (running, 12 of 40 tasks)``: seeds that are alike together."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(f"{run.state}, {len(run.seconds)} of {run.num_tasks} tasks", []).append(run.seed)
+    return [f"{name_seeds(numbers)} ({state})" for state, numbers in seeds.items()]
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names, of many the first few."""
+    names = list(names)
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,71 @@
+"""What a person should know of runs: what is wrong with which, what is missing, why it waits."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lop_engine.runs.code_versions import mixed_code
+from lop_engine.runs.logs import clean
+from lop_engine.runs.views import RunView
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know about one run."""
+
+    run: str
+    text: str
+
+
+def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
+    """What is wrong with which run, unreadable ones first; then what else was noted."""
+    unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
+    failed = [
+        Notice(run.dir.name, "; ".join(filter(None, (f"{run.state}: {_last_line(run.status.error)}", run.job_note))))
+        for run in runs
+        if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
+    ]
+    lost = [
+        Notice(run.dir.name, f"lost: {run.job_note or 'its worker is gone'}; R takes it up again where it was")
+        for run in runs
+        if not run.problem and run.state == "lost"
+    ]
+    wrong = unreadable + failed + lost
+    named = {notice.run for notice in wrong} | {run.dir.name for run in runs if run.state == "finished"}
+    noted = [Notice(run.dir.name, run.status.note) for run in runs if run.status.note and run.dir.name not in named]
+    return (*wrong, *flag_notices(runs), *noted, *waiting_jobs(runs))
+
+
+def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
+    """Seeds of different code, and the flags of runs (`RunView.flags`); runs that share a flag share a notice."""
+    for mixed in mixed_code(runs):
+        yield Notice(mixed.setting, mixed.text)
+    by_flag = defaultdict(list)
+    for run in runs:
+        for flag in run.flags:
+            by_flag[flag].append(run)
+    for flag, (first, *others) in by_flag.items():
+        more = f" (and in {len(others)} more run{'s' * (len(others) > 1)})" if others else ""
+        yield Notice(first.dir.name, f"{flag}{more}")
+
+
+def flag_lines(runs: Sequence[RunView]) -> list[str]:
+    """The same as plain lines: ``bp/default/seed_000: curvature not finite from task 1``."""
+    return [f"{notice.run}: {notice.text}" for notice in flag_notices(runs)]
+
+
+def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
+    """Why jobs wait in a cluster's queue: once for each reason."""
+    by_reason = defaultdict(list)
+    for run in runs:
+        if run.state == "queued" and run.job_note:
+            by_reason[run.job_note.split(maxsplit=2)[2]].append(run)
+    for first, *others in by_reason.values():
+        more = f", as {len(others)} more" if others else ""
+        yield Notice(first.dir.name, f"{first.job_note}{more}")
+
+
+def _last_line(error: str | None) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [clean(line).strip() for line in (error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "it left no error; its worker.log may say more (l)"

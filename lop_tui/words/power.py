@@ -1,0 +1,89 @@
+"""Plans of numbers of seeds: table and JSON (`lop power`)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lop_engine.analysis import Comparison, Group
+from lop_engine.analysis.statistics import MOST, Plan, plan
+from lop_engine.experiment import seen
+from lop_tui.words.comparison import interval, notes_on_runs, remarks, size_of, title, value_with_sign
+from lop_tui.words.sheets import Cell, Column, Sheet
+
+_TOO_LARGE = "a difference seen in a few pairs may be an overestimate; name one with --difference"
+_OVER = {"tenth": "last tenth", "area": "whole run"}
+
+
+def sheet_of_plans(
+    found: Comparison, groups: Sequence[Group], runs_dir: Path, difference: float | None, power: float
+) -> Sheet:
+    """A row a part of the run.
+
+    Args:
+        difference: to be shown, in the units of tables (percentage points of a share); None for the mean.
+        power: how often the test shall find it.
+    """
+    measure = seen.metric(found.metric)
+    given = None if difference is None else difference / measure.factor
+    headings = ("over", "mean", "95 % by t", "pairs", "power", "needed", "detectable")
+    rows, records = [], []
+    for stretch in (one for one in found.stretches if one.name in _OVER):
+        estimate, planned = stretch.test.difference, plan(stretch.test.difference, given, power)
+        cells = [
+            _OVER[stretch.name],
+            value_with_sign(estimate.mean, measure),
+            interval((estimate.low, estimate.high), measure),
+            str(estimate.num_values),
+            *(
+                [f"{planned.reached:.2f}", _needed_short(planned), size_of(planned.detectable, measure)]
+                if planned
+                else "---"
+            ),
+        ]
+        rows.append([Cell(cell) for cell in cells])
+        records.append(_record(found, stretch.name, estimate.mean, estimate.deviation, estimate.num_values, planned))
+    for_what = "the mean" if given is None else f"a difference of {size_of(abs(given), measure)}"
+    with_power = f"power {power:g}"
+    notes = [
+        f"needed: pairs that show {for_what} with {with_power} (paired t-test, two-sided, 5 %); "
+        "power: of the pairs so far",
+        f"detectable: the smallest difference that the pairs so far show with {with_power}",
+        *([_TOO_LARGE] if given is None else []),
+        *remarks(found, has_bootstrap=False),
+        *notes_on_runs(groups),
+    ]
+    if any(record["pairs_needed"] is None for record in records):
+        notes.append("-: the differences of these pairs do not vary, or no number of pairs suffices")
+    return Sheet(
+        title(found),
+        [Column(heading, is_number=heading != "over") for heading in headings],
+        rows,
+        notes,
+        records,
+        {"runs_dir": str(runs_dir), "power": power, "level": 0.05, "plans": records, "notes": notes},
+    )
+
+
+def _needed_short(planned: Plan) -> str:
+    return f">{MOST}" if planned.needed is None else str(planned.needed)
+
+
+def _record(
+    found: Comparison, over: str, mean: float, deviation: float, num_pairs: int, planned: Plan | None
+) -> dict[str, Any]:
+    """Values as they are recorded: a share is 0 .. 1."""
+    told = asdict(planned) if planned else {}
+    return {
+        "a": found.a.label,
+        "b": found.b.label,
+        "metric": found.metric,
+        "over": {"tenth": "last", "area": "whole"}[over],
+        "mean": mean,
+        "deviation": deviation,
+        "num_pairs": num_pairs,
+        "difference": told.get("difference"),
+        "pairs_needed": told.get("needed"),
+        "power_so_far": told.get("reached"),
+        "detectable": told.get("detectable"),
+    }

@@ -1,0 +1,46 @@
+"""Views declare themselves: what they want of a frame, their part of it, their screen and the key that opens it."""
+
+from pathlib import Path
+
+import pytest
+
+from lop_tui.dashboard import registry
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.settings import Request
+from tests.dashboard.conftest import until
+from tests.helpers import ROOT
+
+DASHBOARD = ROOT / "lop_tui/dashboard"
+
+
+def test_a_frame_holds_the_parts_that_are_wanted_and_no_others(eleven_runs):
+    for wanted, names in (({}, set()), ({"heat_of": "bp"}, {"seeds"}), ({"compare": ("bp", "cbp")}, {"difference"})):
+        view = build_view(eleven_runs, Request(**wanted))
+        assert view.parts.keys() == names
+        for part in registry.parts():
+            assert (getattr(view, part.name) is not None) == (part.name in names)
+
+
+def test_only_a_view_s_folder_names_what_it_wants():
+    """And the registry, which names the view itself."""
+    modules = [path for path in DASHBOARD.rglob("*.py") if path.name != "registry.py"]
+    for part in registry.parts():
+        naming = {path.relative_to(DASHBOARD).parts[:2] for path in modules if _names(path, part.wanted)}
+        assert len(naming) == 1
+        assert naming < {("views", view.name) for view in registry.VIEWS}
+
+
+def _names(path: Path, wanted: str) -> bool:
+    text = path.read_text()
+    return f'"{wanted}"' in text or f"request.{wanted}" in text
+
+
+@pytest.mark.parametrize("view", [one for one in registry.VIEWS if one.key])
+async def test_the_key_of_a_view_opens_its_screen(eleven_runs, view):
+    app = Dashboard(lambda: eleven_runs)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.view is not None)
+        await pilot.press(view.key)
+        await until(pilot, lambda: isinstance(app.screen, registry.screens()[view.name]))
+        assert view.key in app.key_table()[0][1]
