@@ -1,7 +1,7 @@
 """Set up a process and its threads for the device that it trains on; the precision of the training step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -42,7 +42,8 @@ def unrounded(device_type: str) -> Iterator[None]:
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     try:
-        with torch.autocast(device_type, enabled=False):
+        has_autocast = torch.amp.is_autocast_available(device_type)  # the meta device has none
+        with torch.autocast(device_type, enabled=False) if has_autocast else nullcontext():
             yield
     finally:
         torch.backends.cuda.matmul.fp32_precision = before
