@@ -25,6 +25,10 @@ ACTING: dict[str, dict[str, Any]] = {
 }
 
 
+SMALLER = {"rmsprop": {"step_size": 1e-3}}
+"""RMSprop's first steps are ten times as long as Adam's: its mean starts at 0 and is not corrected."""
+
+
 def settings_of(method: str) -> dict[str, Any]:
     """The settings of a registered method."""
     return {"agent": method, **ACTING.get(method, {})}
@@ -37,5 +41,5 @@ def with_optimizers() -> dict[str, dict[str, Any]]:
         found[name] = settings_of(name) | ({} if method.has_own_update else {"momentum": 0.9})
         for opt in list(OPTIMIZERS)[1:]:
             if not method.has_own_update and (name == "bp" or opt == "adam"):
-                found[f"{name} {opt}"] = settings_of(name) | {"opt": opt, "weight_decay": 1e-2}
+                found[f"{name} {opt}"] = settings_of(name) | {"opt": opt, "weight_decay": 1e-2} | SMALLER.get(opt, {})
     return found
