@@ -15,6 +15,8 @@ FORGOTTEN = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES"
 def pytest_configure(config: pytest.Config) -> None:
     # Set before a test module imports matplotlib. All tests share it because listing the fonts takes seconds.
     os.environ["MPLCONFIGDIR"] = str(config.cache.mkdir("matplotlib"))
+    # Set before Triton is imported: without a GPU its kernels run in its interpreter.
+    os.environ["TRITON_INTERPRET"] = "1"
     # If a shell starts the tests in the background, they and their children ignore Ctrl-C.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -80,6 +80,9 @@ def golden(setup: Setup, report: Report) -> None:
                 losses, expected = engine.golden_losses(name, setup, layout == "channels-last", num_steps)
                 largest = float((losses - expected).abs().max())
                 report.check(f"{name}, {layout}", largest <= tolerance, f"{largest:.1e}", criterion)
+    for precision in setup.pick(("tf32", "bf16"), ()):
+        losses, expected = engine.golden_losses("bp", setup, True, GOLDEN["bp"][0], precision)
+        report.measured(f"bp, {precision}", f"{float((losses - expected).abs().max()):.1e}", "losses of 20 steps, fp32")
     criterion = f"relative error of a convolution <= {FLOAT32_TOLERANCE:g}"
     with report.attempt("float32 is not rounded", criterion):
         largest = max(error_of(Grouped, layer, setup) for layer in LAYERS)

@@ -43,7 +43,7 @@ def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision
             ):
                 tried = variant.way(make_case(layer, num_seeds, batch, dtype, setup.device), setup)
                 for which in PASSES:
-                    ms = _replayed_ms(partial(tried.run, which), setup)
+                    ms = replayed_ms(partial(tried.run, which), setup)
                     cells[f"{which}_ms"] = ms
                     cells[f"{which}_tflops"] = layer.gflop(num_seeds, batch) / ms
         except RuntimeError as error:  # this precision or card does not support the way
@@ -54,7 +54,7 @@ def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision
         setup.free()
 
 
-def _replayed_ms(call: Callable[[], Any], setup: Setup) -> float:
+def replayed_ms(call: Callable[[], Any], setup: Setup) -> float:
     """Return the median milliseconds of a call; on a GPU, of the replay of its CUDA graph."""
     if not setup.on_gpu:
         call()

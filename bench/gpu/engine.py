@@ -25,6 +25,8 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch.stack_sizes import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
 from lop_engine.networks import channels_last
+from lop_engine.networks.fused_convolution import FusedLayer
+from lop_engine.networks.fused_convolution import error as fused_error
 from lop_engine.problems import Task, build_problem
 from lop_engine.training import loop
 from lop_engine.training.cuda_graph import Step, fast_step
@@ -36,7 +38,17 @@ METRICS = CONTINUAL_IMAGENET.metrics
 ALL_METRICS = tuple(registry.METRICS)
 METHODS = registry.METHODS
 
-__all__ = ["ALL_METRICS", "METRICS", "Learner", "PlainStep", "Precision", "prepare_device", "training_precision"]
+__all__ = [
+    "ALL_METRICS",
+    "METRICS",
+    "FusedLayer",
+    "Learner",
+    "PlainStep",
+    "Precision",
+    "fused_error",
+    "prepare_device",
+    "training_precision",
+]
 
 Batch = tuple[Tensor, Tensor]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")
@@ -180,12 +192,14 @@ def train(
     return Trained(start, _copy(learner.state()), torch.stack(losses))
 
 
-def golden_losses(name: str, setup: Setup, weights_channels_last: bool, num_steps: int) -> tuple[Tensor, Tensor]:
+def golden_losses(
+    name: str, setup: Setup, weights_channels_last: bool, num_steps: int, precision: Precision = "fp32"
+) -> tuple[Tensor, Tensor]:
     """Return the losses of the first golden steps of two seeds, (steps, 2), and the reference's, (steps, 1)."""
     start = golden.params("init", 2)
     if weights_channels_last:
         start = {key: channels_last(weight) for key, weight in start.items()}
-    spec = Spec(agent="bp", num_tasks=1, num_showings=1, **golden.EXPECTED[name])
+    spec = Spec(agent="bp", num_tasks=1, num_showings=1, precision=precision, **golden.EXPECTED[name])
     start = {key: weight.to(setup.device) for key, weight in start.items()}
     step = fast_step(Learner(spec, [0, 1], setup.device, start), setup.device)
     losses = []

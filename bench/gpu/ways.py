@@ -198,7 +198,7 @@ class Variant:
 
 
 WAYS = {
-    "grouped, channels-last, deterministic (lop)": Variant(Grouped, deterministic=True),
+    "grouped, channels-last, deterministic (lop without Triton)": Variant(Grouped, deterministic=True),
     "grouped, channels-last": Variant(Grouped),
     "grouped, channels-last, benchmark": Variant(Grouped, benchmark=True),
     "grouped, channels-last, deterministic, benchmark": Variant(Grouped, deterministic=True, benchmark=True),

@@ -98,10 +98,11 @@ class GenerateAndTest(Method):
         kept, decay = self.layer_states[index], self.own.decay_rate
         kept.age_SF.add_(1)
         correction_SF = 1 - like(decay, kept.age_SF) ** kept.age_SF
-        kept.mean_activation_SF.lerp_(_over_batch_and_space(activation), like(1 - decay, kept.mean_activation_SF))
+        mean_SF = _over_batch_and_space(activation)
+        kept.mean_activation_SF.lerp_(mean_SF, like(1 - decay, kept.mean_activation_SF))
         if self._draws_utility:
             return self._fall_due(index, self._draws.utility(index))
-        utility_SF = self._utility(index, params, activation, correction_SF)
+        utility_SF = self._utility(index, params, activation, mean_SF, correction_SF)
         kept.utility_SF.lerp_(utility_SF, like(1 - decay, utility_SF))
         return self._fall_due(index, kept.utility_SF / correction_SF)
 
@@ -121,25 +122,35 @@ class GenerateAndTest(Method):
         # A diverged seed's utilities are no order: what is not eligible is never replaced.
         return units_SR, due_SR & eligible_SF.gather(1, units_SR)
 
-    def _utility(self, index: int, params: Params, activation: Tensor, correction_SF: Tensor) -> Tensor:
-        """The instantaneous utility of every unit of a layer, (S, F)."""
+    def _utility(
+        self, index: int, params: Params, activation: Tensor, mean_SF: Tensor, correction_SF: Tensor
+    ) -> Tensor:
+        """The instantaneous utility of every unit of a layer, (S, F).
+
+        Args:
+            mean_SF: of the activation over batch and space.
+        """
         util_type, kept, next_layer = self.own.util_type, self.layer_states[index], self.next_layers[index]
         outgoing_SFCP = units.outgoing(params, next_layer).abs().mean((1, 5))
         if util_type == "weight":
             return outgoing_SFCP.mean((2, 3))
-        incoming_SF = params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
         if util_type == "adaptation":
-            return 1 / incoming_SF
+            return 1 / self._incoming(index, params)
         if util_type != "contribution":
-            mean_SF = kept.mean_activation_SF / correction_SF.repeat(1, next_layer.copies)
-            activation = (activation - mean_SF.view(len(mean_SF), 1, -1, *[1] * (activation.dim() - 3))).abs()
+            running_SF = kept.mean_activation_SF / correction_SF.repeat(1, next_layer.copies)
+            activation = (activation - running_SF.view(len(running_SF), 1, -1, *[1] * (activation.dim() - 3))).abs()
+            mean_SF = _over_batch_and_space(activation)
         elif not self.network.is_non_negative:
             activation = activation.abs()
+            mean_SF = _over_batch_and_space(activation)
         if util_type == "feature_by_input":
-            of_outputs = _over_batch_and_space(activation).unflatten(1, (next_layer.copies, -1))
-            return of_outputs.mean(1) / incoming_SF
-        utility_SF = (outgoing_SFCP * _columns(activation, next_layer)).mean((2, 3))
-        return utility_SF / incoming_SF if util_type == "adaptable_contribution" else utility_SF
+            return mean_SF.unflatten(1, (next_layer.copies, -1)).mean(1) / self._incoming(index, params)
+        utility_SF = (outgoing_SFCP * _columns(activation, mean_SF, next_layer)).mean((2, 3))
+        return utility_SF / self._incoming(index, params) if util_type == "adaptable_contribution" else utility_SF
+
+    def _incoming(self, index: int, params: Params) -> Tensor:
+        """Mean size of each unit's incoming weights, (S, F)."""
+        return params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
 
     def replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
         """Give the masked units new incoming weights, zero bias, zero outgoing weights and a fresh start."""
@@ -154,12 +165,9 @@ class GenerateAndTest(Method):
             units.forget(self.setup.optimizer, self.network, index, replaced_SF)
 
 
-def _columns(activation: Tensor, next_layer: Layer) -> Tensor:
+def _columns(activation: Tensor, mean_SF: Tensor, next_layer: Layer) -> Tensor:
     """Mean activation over the batch of each column of the next layer, (S, F, C, P)."""
-    if next_layer.positions > 1:
-        columns = activation.mean(1).flatten(2)
-    else:
-        columns = _over_batch_and_space(activation).unsqueeze(2)
+    columns = activation.mean(1).flatten(2) if next_layer.positions > 1 else mean_SF.unsqueeze(2)
     return columns.unflatten(1, (next_layer.copies, -1)).transpose(1, 2)
 
 

@@ -45,14 +45,15 @@ class SGD:
 
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
-        for name, weight in params.items():
-            change = grads[name]
-            if is_used(self.weight_decay):
-                change = plus(change, weight, self.weight_decay)
-            if is_used(self.momentum):
-                moment = self._moments[name]
-                change = moment.mul_(like(self.momentum, moment)).add_(change)
-            add_(weight, change, -self.step_size)
+        weights, changes = list(params.values()), [grads[name] for name in params]
+        if is_used(self.weight_decay):
+            changes = [plus(grad, weight, self.weight_decay) for grad, weight in zip(changes, weights, strict=True)]
+        if is_used(self.momentum):
+            moments = [self._moments[name] for name in params]
+            _multiply_(moments, self.momentum)
+            torch._foreach_add_(moments, changes)
+            changes = moments
+        _add_(weights, changes, -self.step_size)
 
     def moments(self, name: str) -> list[Tensor]:
         return [self._moments[name]] if self._moments else []
@@ -161,6 +162,24 @@ class AdamW(Adam):
     """torch.optim.AdamW: weight decay apart from the gradient."""
 
     decoupled = True
+
+
+def _multiply_(tensors: list[Tensor], number: Number) -> None:
+    """Multiply in place; a GPU does all tensors at once."""
+    if isinstance(number, Tensor):
+        for tensor in tensors:
+            tensor.mul_(like(number, tensor))
+    else:
+        torch._foreach_mul_(tensors, number)
+
+
+def _add_(tensors: list[Tensor], others: list[Tensor], number: Number) -> None:
+    """Add number x other in place; a GPU does all tensors at once."""
+    if isinstance(number, Tensor):
+        for tensor, other in zip(tensors, others, strict=True):
+            add_(tensor, other, number)
+    else:
+        torch._foreach_add_(tensors, others, alpha=number)
 
 
 def _add_square(tensor: Tensor, grad: Tensor, number: Number) -> Tensor:

@@ -5,13 +5,16 @@ All ways give the same values except for rounding: they add in a different order
 Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inputs, O outputs, F units of a layer.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lop_engine.networks import fused_convolution
 from lop_engine.networks.activations import ACTIVATIONS, Activation
 from lop_engine.networks.image_convolution import ImageConvolution
 from lop_engine.networks.layers import NORM_EPSILON, Hidden
@@ -25,19 +28,27 @@ class Way:
     """Add the bias after pooling, to a quarter of the values."""
     image_gradient_by_rows: bool
     """Compute the gradient in the image alone as a convolution along image rows (`ImageConvolution`)."""
+    fused: bool = False
+    """Compute layers of ReLU without normalisation by `fused_convolution`, in float32 or less."""
 
 
 WAYS = {
     # The reference's order: another one changes the last digits of the golden weights.
     "cpu": Way(bias_after_pooling=False, image_gradient_by_rows=True),
-    # By calculation the biases of 30 seeds take 0.3 GB of memory traffic per step instead of 1.3; not yet measured.
-    "cuda": Way(bias_after_pooling=True, image_gradient_by_rows=False),
+    "cuda": Way(bias_after_pooling=True, image_gradient_by_rows=False, fused=True),
+    # cuDNN, where Triton does not work. The biases of 30 seeds take 0.3 GB of memory traffic a step instead of 1.3.
+    "cudnn": Way(bias_after_pooling=True, image_gradient_by_rows=False),
 }
 
 
 def way_of(device: torch.device) -> Way:
-    """The entry for a device. Every device except a CPU uses the GPU's."""
-    return WAYS.get(device.type, WAYS["cuda"])
+    """The entry for a device. Every device except a CPU uses a GPU's; a warning says why one does without Triton."""
+    if device.type in WAYS and device.type != "cuda":
+        return WAYS[device.type]
+    why = fused_convolution.problem(device)
+    if why and torch.cuda.is_available():
+        warnings.warn(f"convolutions use cuDNN, which takes 3 to 5 times as long: {why}", stacklevel=2)
+    return WAYS["cudnn" if why else "cuda"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ def hidden_maps(
 ) -> list[Hidden]:
     """Activations of each convolutional layer, with 2x2 max-pooling, (S, B, F, H, W).
 
-    All seeds run as one grouped convolution, channels-last. Add another way to convolve here, and a field of `Way`
-    that chooses it.
+    All seeds run as one grouped convolution, channels-last, or by `fused_convolution`. Add another way to convolve
+    here, and a field of `Way` that chooses it.
 
     Args:
         layers: of each layer the weights (S, O, I, K, K) and the biases (S, O).
@@ -68,8 +79,11 @@ def hidden_maps(
         slopes: of each layer, (S, 1), if the activation has slopes that are learned.
     """
     way = way or way_of(images_SBCHW.device)
+    is_plain = not norms and activation is ACTIVATIONS["relu"]
+    if way.fused and is_plain and images_SBCHW.dtype is torch.float32:
+        return _fused_maps(images_SBCHW, layers)
     num_seeds, hidden = images_SBCHW.shape[0], []
-    bias_after_pooling = way.bias_after_pooling and not norms and activation is ACTIVATIONS["relu"]
+    bias_after_pooling = way.bias_after_pooling and is_plain
     # (B, S*C, H, W), channels-last: the seeds are the groups of one convolution.
     x = images_SBCHW.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
     for index, (weight_SOIKK, bias_SO) in enumerate(layers):
@@ -88,6 +102,24 @@ def hidden_maps(
         x = _pooled(x, late_bias, num_seeds, of_layer)
         hidden.append(Hidden(_by_seed(x, num_seeds), before))
     return hidden
+
+
+def _fused_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> list[Hidden]:
+    x_SBHWC, hidden = images_SBCHW.permute(0, 1, 3, 4, 2), []
+    for weight_SOIKK, bias_SO in layers:
+        before = partial(_map_before_pooling, x_SBHWC, weight_SOIKK, bias_SO)
+        x_SBHWC = fused_convolution.pooled_convolution(x_SBHWC, weight_SOIKK.permute(0, 1, 3, 4, 2), bias_SO)
+        hidden.append(Hidden(x_SBHWC.permute(0, 1, 4, 2, 3), before, depends_on_weights=True))
+    return hidden
+
+
+def _map_before_pooling(x_SBHWC: Tensor, weight_SOIKK: Tensor, bias_SO: Tensor) -> Tensor:
+    """A fused layer's activations before pooling, (S, B, F, H, W)."""
+    num_seeds = x_SBHWC.shape[0]
+    with torch.no_grad():
+        x = x_SBHWC.permute(1, 0, 4, 2, 3).flatten(1, 2)
+        maps = F.conv2d(x, weight_SOIKK.flatten(0, 1).to(x.dtype), bias_SO.flatten().to(x.dtype), groups=num_seeds)
+        return F.relu(_by_seed(maps, num_seeds))
 
 
 def _pooled(x: Tensor, late_bias: Tensor | None, num_seeds: int, activation: Activation) -> Tensor:

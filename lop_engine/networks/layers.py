@@ -56,15 +56,29 @@ class Hidden:
     Args:
         activation: after pooling.
         before_pooling: computes them before pooling, for layers that pool.
+        depends_on_weights: it reads the weights again, so a step must ask before it changes them.
+        dtype: of both; by default the activation's.
     """
 
-    def __init__(self, activation: Tensor, before_pooling: Callable[[], Tensor] | None = None) -> None:
-        self.activation, self._before_pooling = activation, before_pooling
+    def __init__(
+        self,
+        activation: Tensor,
+        before_pooling: Callable[[], Tensor] | None = None,
+        depends_on_weights: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._activation, self._before_pooling = activation, before_pooling
+        self._depends_on_weights, self._dtype = depends_on_weights, dtype or activation.dtype
+
+    @cached_property
+    def activation(self) -> Tensor:
+        """The activations after pooling; converted when first asked for."""
+        return self._activation.to(self._dtype)
 
     @cached_property
     def before_pooling(self) -> Tensor:
         """The activations before pooling; computed when first asked for."""
-        return self._before_pooling() if self._before_pooling else self.activation
+        return self._before_pooling().to(self._dtype) if self._before_pooling else self.activation
 
     def to(self, dtype: torch.dtype, keep_maps: bool) -> "Hidden":
         """The same in another precision.
@@ -74,8 +88,11 @@ class Hidden:
         """
         before = self._before_pooling
         if before and not keep_maps:
-            return Hidden(self.activation.to(dtype), _freed)
-        return Hidden(self.activation.to(dtype), (lambda: before().to(dtype)) if before else None)
+            before = _freed
+        elif before and self._depends_on_weights:
+            maps = before()
+            before = lambda: maps  # noqa: E731
+        return Hidden(self._activation, before, dtype=dtype)
 
 
 def _freed() -> Tensor:

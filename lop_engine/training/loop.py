@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.device.background import made_ahead, works_beside
+from lop_engine.device.gather import gathered
 from lop_engine.device.transfers import pinned
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators
@@ -109,10 +110,9 @@ def train(
 
 def train_epoch(step: Step, task: Task, order_SN: Tensor, batch_size: int) -> EpochSteps:
     """One pass over the task's training set."""
-    rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
     steps = EpochSteps()
     for index_SB in order_SN.split(batch_size, dim=1):
-        result = step(task.train_inputs[rows_S1, index_SB], task.train_targets[rows_S1, index_SB])
+        result = step(gathered(task.train_inputs, index_SB), gathered(task.train_targets, index_SB))
         steps.losses.append(result.loss_S)
         if result.score_S is not None:
             steps.scores.append(result.score_S)
@@ -135,15 +135,14 @@ def metric_inputs(
     spec: Spec, learner: Learner, task: Task, order_SN: Tensor, place: tuple[int, int], steps: EpochSteps
 ) -> MetricInputs:
     """What metrics look at after epoch `place`."""
-    rows_S1 = torch.arange(order_SN.shape[0], device=order_SN.device).unsqueeze(1)
     return MetricInputs(
         learner.forward,
         learner.problem.loss,
         learner.evaluated(),
         steps.scores,
         steps.losses,
-        task.train_inputs[rows_S1, order_SN],
-        task.train_targets[rows_S1, order_SN],
+        gathered(task.train_inputs, order_SN),
+        gathered(task.train_targets, order_SN),
         task.test_inputs,
         task.test_targets,
         learner.net.by_unit,

@@ -168,7 +168,7 @@ def test_each_device_convolves_in_its_own_way(monkeypatch):
         learner = Learner(make_spec(), [0, 1], device)
         learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
     assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
-    assert way_of(torch.device("cuda:1")) == WAYS["cuda"]
+    assert way_of(torch.device("cuda:1")) == WAYS["cudnn"]
 
 
 class OnGpu(torch.Tensor):

@@ -140,3 +140,12 @@ def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_not
     assert rows["c", "conv2"]["data_ms"] == 1.0
     assert rows["b", "conv2"]["note"] == "not implemented for this type"
     assert verdicts(results) == {"PASS"}
+
+
+def test_the_fused_kernels_are_compared_and_timed(fake_cuda):
+    results = Results()
+    child.run_stages(choose(["fused"]), GPU, results.take)
+    assert verdicts(results) == {"PASS"}
+    rows = results.table("convolutions")
+    assert {row["precision"] for row in rows} == {"fp32", "tf32", "bf16"}
+    assert all(row[f"{name}_ms"] == 1.0 for row in rows for name in ("forward", "data", "weight"))

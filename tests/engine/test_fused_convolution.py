@@ -1,0 +1,172 @@
+"""The Triton kernels of a pooled convolution, in Triton's interpreter; `python -m bench.gpu` tries them on a card."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lop_engine.device import compute_in_full, training_precision
+from lop_engine.networks import convolution, fused_convolution
+from lop_engine.networks.convolution import WAYS, way_of
+from lop_engine.networks.fused_convolution import pooled_convolution
+from lop_engine.training.learner import Learner
+from tests.engine.test_learners import CPU, make_spec
+
+LAYERS = {
+    "images": (12, 12, 3, 6, 5),
+    "odd sides": (9, 12, 3, 5, 5),
+    "even kernel": (8, 7, 6, 5, 2),
+    "many channels": (8, 7, 20, 18, 3),
+    "channels over two tiles": (6, 6, 66, 68, 3),
+}
+"""(H, W, C, O, K)."""
+
+
+@pytest.fixture(autouse=True)
+def _in_full():
+    compute_in_full()
+
+
+def tensors(height: int, width: int, channels: int, outputs: int, kernel: int, seeds: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(seeds, 3, height, width, channels, generator=generator)
+    weight = torch.randn(seeds, outputs, kernel, kernel, channels, generator=generator) / (kernel * channels**0.5)
+    return [images, weight, torch.randn(seeds, outputs, generator=generator) / 10]
+
+
+def by_torch(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    seeds = []
+    for images_BHWC, weight_OKKC, bias_O in zip(images, weight, bias, strict=True):
+        maps = torch.conv2d(images_BHWC.permute(0, 3, 1, 2), weight_OKKC.permute(0, 3, 1, 2), bias_O)
+        seeds.append(torch.relu(torch.max_pool2d(maps, 2)).permute(0, 2, 3, 1))
+    return torch.stack(seeds)
+
+
+def values_and_gradients(compute, given: list[Tensor]) -> list[Tensor]:
+    leaves = [tensor.clone().requires_grad_(True) for tensor in given]
+    maps = compute(*leaves)
+    arriving = torch.randn(maps.shape, generator=torch.Generator().manual_seed(1)).to(maps.dtype)
+    return [maps.detach(), *torch.autograd.grad(maps, leaves, arriving)]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_values_and_gradients_are_torch_s(name):
+    given = tensors(*LAYERS[name])
+    for mine, torch_s in zip(
+        values_and_gradients(pooled_convolution, given), values_and_gradients(by_torch, given), strict=True
+    ):
+        torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["images", "many channels"])
+def test_the_kernels_of_tf32_compute_the_same(name):
+    """The interpreter rounds only where the kernel itself does, the factors of the weights' gradient."""
+    given = tensors(*LAYERS[name])
+    expected = values_and_gradients(by_torch, given)
+    with training_precision("tf32", "cpu"):
+        mine = values_and_gradients(pooled_convolution, given)
+    for one, other in zip(mine, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-3 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["images", "many channels"])
+def test_bf16_rounds_the_factors_only(name):
+    """Whole numbers, which bfloat16 holds exactly: products and sums must then be exact, but for the rounded result."""
+    given = [tensor.mul(20).round().clamp(-8, 8) for tensor in tensors(*LAYERS[name])]
+    expected = values_and_gradients(by_torch, given)
+    with training_precision("bf16", "cpu"):
+        mine = values_and_gradients(pooled_convolution, given)
+    assert [tensor.dtype for tensor in mine] == [torch.bfloat16, *[torch.float32] * 3]
+    torch.testing.assert_close(mine[0].float(), expected[0], rtol=2**-8, atol=0)
+    for one, other in zip(mine[1:], expected[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.02 * float(other.abs().max()))
+
+
+def test_the_first_of_equals_wins_and_nan_goes_where_torch_s_goes():
+    images, weight, bias = (tensor.round() for tensor in tensors(*LAYERS["images"]))
+    images[0, 0] = 1.0  # every window of this image has four equal members
+    images[1, 1, 4, 5, 0] = torch.nan
+    given = [images, weight.sign(), bias]
+    for mine, torch_s in zip(
+        values_and_gradients(pooled_convolution, given), values_and_gradients(by_torch, given), strict=True
+    ):
+        torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_a_seed_alone_gives_the_bits_it_gives_in_a_stack():
+    given = tensors(*LAYERS["many channels"], seeds=3)
+    whole = values_and_gradients(lambda *args: pooled_convolution(*args) * 1.0, given)
+    maps_of_last = pooled_convolution(*(tensor[2:] for tensor in given))
+    assert torch.equal(maps_of_last[0], whole[0][2])
+
+
+def test_no_gradient_of_the_images_is_computed_unless_it_is_asked_for(monkeypatch):
+    calls: list[str] = []
+    layer = fused_convolution.FusedLayer
+    for name in ("image_gradient", "weight_gradient"):
+        compute = getattr(layer, name)
+        monkeypatch.setattr(layer, name, lambda *args, n=name, f=compute: calls.append(n) or f(*args))
+    images, weight, bias = tensors(*LAYERS["images"])
+    pooled_convolution(images, weight.requires_grad_(True), bias).sum().backward()
+    assert calls == ["weight_gradient"]
+    pooled_convolution(images.requires_grad_(True), weight.detach(), bias).sum().backward()
+    assert calls == ["weight_gradient", "image_gradient"]
+
+
+@pytest.mark.parametrize(("agent", "precision"), [("bp", "fp32"), ("cbp", "bf16")])
+def test_a_network_trains_the_same(monkeypatch, agent, precision):
+    """A step of a small network, from the same state, by the kernels and by torch."""
+    spec = make_spec(agent, width=0.1, precision=precision)
+    ends = {}
+    for name in ("cpu", "cuda"):
+        monkeypatch.setattr(convolution, "way_of", lambda device, n=name: WAYS[n])
+        learner = Learner(spec, [0, 1], CPU)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(2, 2, 32, 32, 3, generator=generator).permute(0, 1, 4, 2, 3)
+        loss_S = learner.step(images, torch.randint(0, 2, (2, 2), generator=generator)).loss_S
+        ends[name] = {**learner.state(), "loss": loss_S}
+    tolerance = 1e-4 if precision == "fp32" else 3e-2
+    for name, end in ends["cuda"].items():
+        torch.testing.assert_close(end, ends["cpu"][name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def test_activations_before_pooling_are_those_of_the_step_s_weights(monkeypatch):
+    """A method looks at them after the update has changed the weights."""
+    images = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    seen = {}
+    for name in ("cpu", "cuda"):
+        monkeypatch.setattr(convolution, "way_of", lambda device, n=name: WAYS[n])
+        learner = Learner(make_spec("bp", width=0.1), [0, 1], CPU)
+        hidden = [layer.to(torch.float32, keep_maps=True) for layer in learner.net(learner.params, images).hidden]
+        with torch.no_grad():
+            for weight in learner.params.values():
+                weight.add_(1)
+        seen[name] = [layer.before_pooling.detach() for layer in hidden]
+    for mine, torch_s in zip(seen["cuda"], seen["cpu"], strict=True):
+        torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_working_triton_cudnn_is_used_and_it_is_said(monkeypatch):
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(fused_convolution, "problem", lambda device: "")
+    assert way_of(gpu).fused
+    monkeypatch.setattr(fused_convolution, "problem", lambda device: "Triton fails: RuntimeError: no C compiler")
+    with pytest.warns(UserWarning, match="cuDNN, which takes .*: Triton fails: RuntimeError: no C compiler"):
+        assert not way_of(gpu).fused
+
+
+def test_why_a_gpu_cannot_use_the_kernels(monkeypatch):
+    find = fused_convolution.problem.__wrapped__
+    assert find(torch.device("cuda")) == "they need a GPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert find(torch.device("cuda")) == "compute capability 7.5 is below 8.0"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+    def fail(*args):
+        raise RuntimeError("Failed to find C compiler\nmore")
+
+    monkeypatch.setattr(fused_convolution, "error", fail)
+    assert find(torch.device("cuda")) == "Triton fails: RuntimeError: Failed to find C compiler"
+    monkeypatch.setattr(fused_convolution, "error", lambda *args: 0.5)
+    assert "compute wrongly" in find(torch.device("cuda"))
