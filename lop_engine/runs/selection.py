@@ -47,7 +47,7 @@ def choose(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Sel
     query = parse_query(text)
     runs = tuple(view for view in named if query.matches(view))
     if text and named and not runs:
-        place = f"of {', '.join(names)}" if names else f"in {snapshot.runs_dir}"
+        place = f"of {', '.join(names)}" if names else f"in {snapshot.place}"
         of_these = f"{len(named)} run{'s' * (len(named) != 1)} {place}"
         raise LaunchError(f'none of the {of_these} matches "{text}"{hint(named, text)}')
     return Selection(runs, query, tuple(query.notes(named)))
@@ -98,11 +98,22 @@ def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
     """The indices of the runs that a selector names. Raises LaunchError if it can be read in two ways."""
     if not selector.strip("/ "):
         return set()
-    below = _below(selector, snapshot.runs_dir)
-    in_path = _indices(snapshot, lambda view: view.dir.path.parts[-3:][: len(below)] == below) if below else set()
-    if in_path and not _could_be_a_name(selector, snapshot.runs_dir):
+    runs_dirs = (snapshot.runs_dir, *snapshot.others)
+    in_path = set().union(*(_by_path(selector, snapshot, runs_dir) for runs_dir in runs_dirs))
+    if in_path and not any(_could_be_a_name(selector, runs_dir) for runs_dir in runs_dirs):
         return in_path  # a path, as completed by a shell, means only that path
     return _by_name(selector.strip("/").split("/"), snapshot) or in_path
+
+
+def _by_path(selector: str, snapshot: Snapshot, runs_dir: Path) -> set[int]:
+    """The indices of the runs of `runs_dir` that lie at the path `selector` or below."""
+    below = _below(selector, runs_dir)
+    if not below:
+        return set()
+    return _indices(
+        snapshot,
+        lambda view: view.dir.path.parents[2] == runs_dir and view.dir.path.parts[-3:][: len(below)] == below,
+    )
 
 
 def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
@@ -118,7 +129,7 @@ def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
             _Reading("setting", f"{experiment}/{word}/*", settings),
             _Reading("seed", f"{experiment}/*/{word}", seeds),
         )
-        _refuse_two("/".join(parts), *readings, snapshot.runs_dir)
+        _refuse_two("/".join(parts), *readings, snapshot.place)
         return settings or seeds
     return settings & _indices(snapshot, lambda view: _is_seed(view, parts[2])) if len(parts) == 3 else set()
 
@@ -126,12 +137,12 @@ def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
 def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     named = _Reading("experiment", f"{word}/*", _indices(snapshot, lambda view: fnmatchcase(view.experiment, word)))
     seeds = _Reading("seed", f"*/*/{word}", _indices(snapshot, lambda view: _is_seed(view, word)))
-    _refuse_two(word, named, seeds, snapshot.runs_dir)
+    _refuse_two(word, named, seeds, snapshot.place)
     if seeds.runs:
         return seeds.runs
     method = _Reading("method", f"method:{word}", _of_method(word, snapshot))
     if named.runs - method.runs and method.runs - named.runs:
-        _refuse_two(word, named, method, snapshot.runs_dir)
+        _refuse_two(word, named, method, snapshot.place)
     return named.runs or method.runs  # a method's name if no experiment has it
 
 
@@ -149,12 +160,11 @@ class _Reading:
         return f"{shlex.quote(self.spelling)} for the {self.kind} ({count})"
 
 
-def _refuse_two(selector: str, one: _Reading, other: _Reading, runs_dir: Path) -> None:
+def _refuse_two(selector: str, one: _Reading, other: _Reading, place: str) -> None:
     """Raise LaunchError if two readings of a selector name different runs."""
     if one.runs and other.runs and one.runs != other.runs:
         raise LaunchError(
-            f'"{selector}" names {_an(one.kind)} and {_an(other.kind)} in {runs_dir}; '
-            f"write {one.advice} or {other.advice}"
+            f'"{selector}" names {_an(one.kind)} and {_an(other.kind)} in {place}; write {one.advice} or {other.advice}'
         )
 
 
@@ -195,7 +205,7 @@ def _nothing(selector: str, snapshot: Snapshot) -> str:
         name for view in snapshot.runs for name in (view.experiment, f"{view.experiment}/{view.setting}")
     )
     if not names:
-        return f"no runs in {snapshot.runs_dir}; name another --runs-dir"
+        return f"no runs in {snapshot.place}; name another --runs-dir"
     advice = how_to_compare(selector) or did_you_mean(selector, names)
     shown = ", ".join(list(names)[:8]) + (", ..." if len(names) > 8 else "")
-    return f'"{selector}" names no run in {snapshot.runs_dir}{advice} (there are {shown})'
+    return f'"{selector}" names no run in {snapshot.place}{advice} (there are {shown})'

@@ -160,11 +160,23 @@ class RunView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All runs under `runs_dir`, in the order of experiment, setting, seed."""
+    """All runs under `runs_dir` and `others`, in the order of experiment, setting, seed."""
 
     runs_dir: Path
     runs: tuple[RunView, ...] = ()
     directory_exists: bool = True
+    others: tuple[Path, ...] = ()
+    """Further directories that were read with it (`several`)."""
+
+    @property
+    def place(self) -> str:
+        """The directories, for messages."""
+        return place_of((self.runs_dir, *self.others))
+
+
+def place_of(runs_dirs: Sequence[Path]) -> str:
+    """Directories for messages and JSON: ``runs``; ``runs, cluster/runs``."""
+    return ", ".join(map(str, runs_dirs))
 
 
 def _name(components: Mapping[str, Any], kind: str) -> object:

@@ -6,12 +6,12 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, By, Format, Json, RunsDir, SelectSeeds, TableFile, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, By, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
 
 
 @app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
 def best(
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[str, typer.Option(help="What to judge by; the problem's headline by default.")] = "",
     by: By = "last",
     lowest: Annotated[
@@ -28,6 +28,7 @@ def best(
     from lop_engine.analysis.choice import choose, families
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.analysis.groups import by_problem
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.best import checked_metric, criterion_of, not_chosen, sheet_of_choices
     from lop_tui.words.choice import seeds_of
@@ -36,7 +37,7 @@ def best(
 
     form = check_format("best", form, output, as_json)
     criterion, select = criterion_of("best", by), seeds_of("best", select_seeds)
-    runs, _ = read_runs("best", runs_dir, where)
+    runs, _ = read_runs("best", runs_dirs, where)
     groups = group_runs(runs)
     refuse_mixed(groups)
     of_problems = [
@@ -52,5 +53,9 @@ def best(
                 notes.append(not_chosen(family, judged_by, select))
     if not choices:
         raise UserError(f"best: {notes[0]}")
-    put_out(sheet_of_choices(choices, [*notes, *notes_on_runs(groups)], runs_dir, criterion, lowest), form, output)
+    put_out(
+        sheet_of_choices(choices, [*notes, *notes_on_runs(groups)], place_of(runs_dirs), criterion, lowest),
+        form,
+        output,
+    )
     return 0

@@ -1,7 +1,7 @@
 """`lop check`: one's own runs held against the paper's claims, or the demo's."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, Json, RunsDir, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
 
 NOTHING_JUDGED = 3
 """Exit status where no claim has enough data."""
@@ -9,7 +9,7 @@ NOTHING_JUDGED = 3
 
 @app.command(epilog="Example: [b]lop check --runs-dir runs/demo[/b]", rich_help_panel="Results")
 def check(
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Where = "",
     as_json: Json = False,
 ) -> int:
@@ -20,19 +20,24 @@ def check(
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.reproduction.verdicts import judge
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.claims import as_dict, print_findings
     from lop_tui.words.console import print_json
     from lop_tui.words.notices import flag_lines
 
-    runs, _ = read_runs("check", runs_dir, where)
+    runs, _ = read_runs("check", runs_dirs, where)
     groups = group_runs(runs)
     refuse_mixed(groups)
     findings, notes = judge(groups)
     unreadable = [f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem]
     notes = (*unreadable, *flag_lines(runs), *notes)
     if as_json:
-        answer = {"runs_dir": str(runs_dir), "protocols": [as_dict(finding) for finding in findings], "notes": notes}
+        answer = {
+            "runs_dir": place_of(runs_dirs),
+            "protocols": [as_dict(finding) for finding in findings],
+            "notes": notes,
+        }
         print_json(answer)
     else:
         print_findings(findings, notes)

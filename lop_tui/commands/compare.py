@@ -6,7 +6,7 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, BinSize, Json, RunsDir, SelectSeeds, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, BinSize, Json, RunsDirs, SelectSeeds, Where
 
 
 @app.command(
@@ -21,7 +21,7 @@ def compare(
             show_default=False,
         ),
     ],
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[
         list[str] | None, typer.Option(help="What to compare; repeatable; the problem's headline by default.")
     ] = None,
@@ -37,7 +37,8 @@ def compare(
     """Say how groups of runs differ from the first, seed by seed, with intervals and tests."""
     from lop_engine.analysis import compare_to_first, group_runs
     from lop_engine.analysis.comparison import refuse_mixed
-    from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.several import read_together
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.groups import groups_named, metrics_named
     from lop_tui.words.choice import notes_on_selection, seeds_of
     from lop_tui.words.comparison import notes_on_runs, nothing_compared
@@ -46,17 +47,17 @@ def compare(
 
     if markdown and as_json:
         raise UserError("compare: --markdown or --json? Choose one")
-    named = groups_named("compare", runs_dir, groups, where)
+    named = groups_named("compare", runs_dirs, groups, where)
     metrics = metrics_named("compare", metric or [], named)
     refuse_mixed(named)
     found = [comparison for one in metrics for comparison in compare_to_first(named, one, last, bin_size)]
     if not any(comparison.stretches for comparison in found):
         raise UserError(f"compare: {nothing_compared(found[0])}")
     select = seeds_of("compare", select_seeds)
-    notes = [*notes_on_selection(named, group_runs(RunsReader(runs_dir).read().runs), select), *notes_on_runs(named)]
+    notes = [*notes_on_selection(named, group_runs(read_together(runs_dirs).runs), select), *notes_on_runs(named)]
     if as_json:
         answer = {
-            "runs_dir": str(runs_dir),
+            "runs_dir": place_of(runs_dirs),
             "confidence": 0.95,
             "correction": "holm" if len(named) > 2 else None,
             "comparisons": [as_dict(comparison) for comparison in found],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir, Where, output
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, RunsDirs, Where, output
 
 if TYPE_CHECKING:
     from lop_engine.runs.views import RunView
@@ -26,7 +26,7 @@ def export(
         ),
     ],
     path: Annotated[Path, output("A file; a directory for pickle and tensorboard.", metavar="PATH")],
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Where = "",
     epochs: Annotated[
         bool, typer.Option("--epochs", help="Every epoch, too; csv and parquet put them into PATH_epochs.")
@@ -44,7 +44,7 @@ def export(
             names = ", ".join(run.dir.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
             say(console, f"{what}: {plural(len(runs), 'run')} ({names})")
 
-    chosen, _ = read_runs("export", runs_dir, where)
+    chosen, _ = read_runs("export", runs_dirs, where)
     with _cleaning_up_on_signals():
         done = export_runs(chosen, form, path, epochs, force)
     console = Console()

@@ -7,15 +7,16 @@ from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
+from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
 from lop_tui.commands.reading import read_runs, select_runs
 from lop_tui.words.comparison import listed
 from lop_tui.words.comparison_tables import full_name
 
 
-def groups_named(command: str, runs_dir: Path, names: Sequence[str], where: str) -> list[Group]:
+def groups_named(command: str, runs_dirs: Sequence[Path], names: Sequence[str], where: str) -> list[Group]:
     """The settings that `names` name, each one, of one problem. Raises UserError."""
-    groups = _groups(command, Snapshot(runs_dir, tuple(read_runs(command, runs_dir, where)[0])), names)
+    groups = _groups(command, snapshot_of(runs_dirs, read_runs(command, runs_dirs, where)[0]), names)
     _refuse_several_problems(command, groups)
     return groups
 

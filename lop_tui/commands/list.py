@@ -1,23 +1,24 @@
 """`lop list`: every setting at a glance, a line for all its seeds."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, Json, RunsDir, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
 
 
 @app.command("list", epilog="Example: [b]lop list --where method:cbp[/b]", rich_help_panel="Look")
-def list_settings(runs_dir: RunsDir = DEFAULT_RUNS_DIR, where: Where = "", as_json: Json = False) -> int:
+def list_settings(runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
     """List experiments and settings, a line for all seeds of one; lop status lists single runs."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.groups import by_problem
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.console import Console, print_json, say
     from lop_tui.words.notices import flag_lines
     from lop_tui.words.runs import setting_as_dict, table_of_settings
 
-    runs, _ = read_runs("list", runs_dir, where)
+    runs, _ = read_runs("list", runs_dirs, where)
     groups = group_runs(runs)
     if as_json:
-        answer = {"runs_dir": str(runs_dir), "settings": [setting_as_dict(group) for group in groups]}
+        answer = {"runs_dir": place_of(runs_dirs), "settings": [setting_as_dict(group) for group in groups]}
         print_json(answer)
         return 0
     console = Console(pipe_width=160)

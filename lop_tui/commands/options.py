@@ -9,6 +9,11 @@ from lop_engine.errors import UserError
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
 DEFAULT_RUNS_DIR = Path("runs")
+RunsDirs = Annotated[
+    list[Path],
+    typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept; repeat it to read several directories."),
+]
+DEFAULT_RUNS_DIRS = [DEFAULT_RUNS_DIR]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)

@@ -7,7 +7,7 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, BinSize, RunsDir, SelectSeeds, Where, output
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, BinSize, RunsDirs, SelectSeeds, Where, output
 
 
 @app.command(
@@ -31,7 +31,7 @@ def plot(
             "records), seeds (each by itself) or within-task (over epochs).",
         ),
     ] = "tasks",
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     path: Annotated[Path | None, output("PNG, SVG or PDF; a file of that name is replaced.")] = None,
     bin_size: BinSize = None,
     title: Annotated[str, typer.Option(help="Title of the figure.", show_default=False)] = "",
@@ -89,8 +89,8 @@ def plot(
     from lop_tui.words.console import Console, say
 
     select = seeds_of("plot", select_seeds)
-    plan = plot_drawing.planned(runs_dir, where, kind, metrics or [], select)
-    path = path or runs_dir / f"{plot_drawing.stem(kind, plan.metrics)}.png"
+    plan = plot_drawing.planned(runs_dirs, where, kind, metrics or [], select)
+    path = path or runs_dirs[0] / f"{plot_drawing.stem(kind, plan.metrics)}.png"
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"plot: {path}: choose one of {', '.join(FORMATS)}")
     look = Look(bin_size, span, log, shown_band, style, inches, dpi, title, reference, plan.colours)

@@ -15,6 +15,7 @@ from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
 from lop_engine.reproduction.levels import published_baseline
+from lop_engine.runs.views import place_of
 from lop_tui import figures
 from lop_tui.commands.plot_options import MOST_DOTS, experiment_among, metrics_among
 from lop_tui.commands.plot_settings import best_of_each, keys_to_show, one_experiment, settings_along
@@ -29,7 +30,8 @@ from lop_tui.words.palette import colours_of
 class Plan:
     """What is to be drawn, and what a person should know of it."""
 
-    runs_dir: Path
+    place: str
+    """The directories that were read, for messages."""
     kind: str
     groups: list[Group]
     problem: Problem
@@ -61,13 +63,15 @@ def refuse_endless(figure: Figure, path: Path, look: Look) -> None:
         )
 
 
-def planned(runs_dir: Path, where: str, kind: str, words: Sequence[str], select: Sequence[int] | None) -> Plan:
+def planned(
+    runs_dirs: Sequence[Path], where: str, kind: str, words: Sequence[str], select: Sequence[int] | None
+) -> Plan:
     """What is drawn of the runs that `where` lets through. Raises UserError.
 
     Args:
         words: metrics, or ``all`` for the problem's; of a sweep also the experiment or its file.
     """
-    chosen, runs = read_runs("plot", runs_dir, where)
+    chosen, runs = read_runs("plot", runs_dirs, where)
     shown = one_problem(chosen)
     known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
     experiment, words = experiment_among(words, known) if kind == "sweep" else ("", words)
@@ -83,11 +87,11 @@ def planned(runs_dir: Path, where: str, kind: str, words: Sequence[str], select:
     if kind not in ("methods", "sensitivity", "grid"):  # these say themselves which seeds they choose by
         notes += notes_on_selection(groups, group_runs(one_problem(runs, shown.problem.name).runs), select)
     plan = Plan(
-        runs_dir,
+        place_of(runs_dirs),
         kind,
         groups,
         shown.problem,
-        metrics or _by_default(kind, shown, runs_dir),
+        metrics or _by_default(kind, shown, place_of(runs_dirs)),
         group_runs(runs),
         select,
         notes,
@@ -98,10 +102,10 @@ def planned(runs_dir: Path, where: str, kind: str, words: Sequence[str], select:
     return plan
 
 
-def _by_default(kind: str, shown: OneProblem, runs_dir: Path) -> list[str]:
+def _by_default(kind: str, shown: OneProblem, place: str) -> list[str]:
     """The headline; within tasks, with metrics of its kind."""
     if not shown.headline:
-        raise UserError(f"plot: no run in {runs_dir} has finished a task yet; try again later")
+        raise UserError(f"plot: no run in {place} has finished a task yet; try again later")
     is_within = kind == "within-task"
     return list(shown.problem.together if is_within else ()) or [shown.headline]
 
@@ -164,9 +168,7 @@ def _drawable(plan: Plan, look: Look) -> list[Group]:
     if not groups and is_never_finite(plan.groups, plan.metrics):
         raise UserError(f"plot: {' and '.join(plan.metrics)} of these runs: not finite in any finished task")
     if not groups:
-        raise UserError(
-            f"plot: no run in {plan.runs_dir} has finished enough tasks for one bin yet; try a smaller --bin"
-        )
+        raise UserError(f"plot: no run in {plan.place} has finished enough tasks for one bin yet; try a smaller --bin")
     for group in plan.groups:
         if group not in groups:
             where = "among these tasks" if some_tasks else "yet"

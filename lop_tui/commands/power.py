@@ -6,7 +6,7 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, Format, Json, RunsDir, TableFile, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Format, Json, RunsDirs, TableFile, Where
 
 
 @app.command(epilog="Example: [b]lop power cbp l2 --difference 1[/b]", rich_help_panel="Results")
@@ -14,7 +14,7 @@ def power(
     groups: Annotated[
         list[str], typer.Argument(metavar="A B", help="Two experiments or settings.", show_default=False)
     ],
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[str, typer.Option(help="What to compare; the problem's headline by default.")] = "",
     difference: Annotated[
         float | None,
@@ -33,6 +33,7 @@ def power(
     """Say how many seeds it takes to see a difference, and which difference the seeds so far can show."""
     from lop_engine.analysis import compare_to_first
     from lop_engine.analysis.comparison import refuse_mixed
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.groups import groups_named, metrics_named
     from lop_tui.words.comparison import nothing_compared
     from lop_tui.words.power import sheet_of_plans
@@ -45,7 +46,7 @@ def power(
         raise UserError(f"power: --difference {difference:g}: should be a number other than 0")
     if len(groups) != 2:
         raise UserError("power: name two experiments or settings: lop power bp cbp")
-    named = groups_named("power", runs_dir, groups, where)
+    named = groups_named("power", runs_dirs, groups, where)
     refuse_mixed(named)
     compared = metrics_named("power", [metric] if metric else [], named)[0]
     (found,) = compare_to_first(named, compared)
@@ -53,5 +54,5 @@ def power(
         raise UserError(f"power: {nothing_compared(found)}")
     if len(found.pairs) < 2:
         raise UserError(f"power: {named[0].label} and {named[1].label} have one pair of seeds; two are needed at least")
-    put_out(sheet_of_plans(found, named, runs_dir, difference, power), form, output)
+    put_out(sheet_of_plans(found, named, place_of(runs_dirs), difference, power), form, output)
     return 0

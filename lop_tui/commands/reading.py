@@ -5,20 +5,23 @@ from pathlib import Path
 
 from lop_engine.errors import LaunchError, UserError
 from lop_engine.runs.query import hint, parse_query
-from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import Selection, choose
+from lop_engine.runs.several import read_together
 from lop_engine.runs.views import RunView, Snapshot
 from lop_tui.words.console import Console, plural, say
 
 
-def read_runs(command: str, runs_dir: Path, where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
+def read_runs(command: str, runs_dirs: Sequence[Path], where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
     """Those that `where` lets through, and all there are; neither is empty. Raises UserError, and QueryError."""
-    runs = RunsReader(runs_dir).read().runs
+    snapshot = read_together(runs_dirs)
+    runs = snapshot.runs
     if not runs:
-        raise UserError(f"{command}: no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
+        raise UserError(
+            f"{command}: no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir"
+        )
     chosen = matching(runs, where)
     if not chosen:
-        place = f"{plural(len(runs), 'run')} in {runs_dir}{hint(runs, where)}"
+        place = f"{plural(len(runs), 'run')} in {snapshot.place}{hint(runs, where)}"
         raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return chosen, runs
 

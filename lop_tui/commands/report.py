@@ -7,7 +7,7 @@ import typer
 
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir, SelectSeeds, Where, output
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, RunsDirs, SelectSeeds, Where, output
 
 if TYPE_CHECKING:
     from lop_engine.analysis import Group
@@ -17,7 +17,7 @@ _USUAL_BASELINE = "bp"
 
 @app.command(epilog="Example: [b]lop report --runs-dir runs/demo -o report.html[/b]", rich_help_panel="Results")
 def report(
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     page: Annotated[
         Path | None, output("By default report.html beside the runs; a file of that name is replaced.")
     ] = None,
@@ -39,10 +39,10 @@ def report(
     from lop_tui.words.output import writing
     from lop_tui.words.palette import colours_of
 
-    path = page or runs_dir / "report.html"
+    path = page or runs_dirs[0] / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
-    chosen, runs = read_runs("report", runs_dir, where)
+    chosen, runs = read_runs("report", runs_dirs, where)
     shown = one_problem(chosen)
     groups = group_runs(shown.runs)
     refuse_mixed(groups)
@@ -54,7 +54,7 @@ def report(
 
     select = seeds_of("report", select_seeds)
     chosen_on = own_selections(groups, group_runs(runs), shown.headline, select) if shown.headline else []
-    html = as_html(page_of(runs_dir, shown, compared_with, title, colours, chosen_on))
+    html = as_html(page_of(runs_dirs, shown, compared_with, title, colours, chosen_on))
     with writing(path) as file:
         file.write(html.encode())
     console = Console()

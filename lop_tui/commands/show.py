@@ -4,19 +4,19 @@ from contextlib import suppress
 
 from lop_engine.errors import LaunchError, StoreError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, Json, OneRun, RunsDir, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, OneRun, RunsDirs, Where
 
 
 @app.command(epilog="Example: [b]lop show cbp/default/3[/b]", rich_help_panel="Look")
-def show(runs: OneRun = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, where: Where = "", as_json: Json = False) -> int:
+def show(runs: OneRun = None, runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
     """Show one run: configuration, versions, progress, the course of each metric, its last tasks."""
-    from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.several import read_together
     from lop_tui.commands.reading import asked_for, select_runs
     from lop_tui.words.console import Console, print_json, say
     from lop_tui.words.one_run import ASCII_BARS, BARS, as_dict, facts_of, last_tasks
 
     asked = asked_for("show", runs or [], where)
-    chosen = select_runs(RunsReader(runs_dir).read(), runs or [], where).runs
+    chosen = select_runs(read_together(runs_dirs), runs or [], where).runs
     if len(chosen) > 1:
         names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
         raise LaunchError(f'"{asked}" names {len(chosen)} runs; choose one of {names}')

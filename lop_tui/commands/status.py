@@ -1,35 +1,38 @@
 """`lop status`: every run, for people and for programs."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, Json, RunsDir, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
 
 
 @app.command(epilog="Example: [b]lop status --json[/b]", rich_help_panel="Look")
-def status(runs_dir: RunsDir = DEFAULT_RUNS_DIR, where: Where = "", as_json: Json = False) -> int:
+def status(runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
     """List every run: its state, tasks done, and its headline metric over the last tenth of its tasks."""
     from lop_engine.analysis.groups import by_problem
     from lop_engine.runs.code_versions import mixed_code
     from lop_engine.runs.query import hint
-    from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.several import read_together
     from lop_tui.commands.reading import matching
     from lop_tui.words.console import Console, plural, print_json, say
     from lop_tui.words.notices import flag_notices, waiting_jobs
     from lop_tui.words.runs import run_as_dict, table_of_runs
 
-    snapshot = RunsReader(runs_dir).read()
+    snapshot = read_together(runs_dirs)
     views = matching(snapshot.runs, where)
     if as_json:
         rows = [run_as_dict(view) for view in views]
         notes = [f"{mixed.setting}: {mixed.text}" for mixed in mixed_code(views)]
-        print_json({"runs_dir": str(runs_dir), "runs": rows, "notes": notes})
+        print_json({"runs_dir": snapshot.place, "runs": rows, "notes": notes})
         return 0
     console = Console()
     if not snapshot.runs:
-        say(console, f"no runs in {runs_dir}; start some with lop run CFG, or name another --runs-dir")
+        say(console, f"no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir")
         return 0
     if not views:
         advice = hint(snapshot.runs, where)
-        say(console, f'none of the {plural(len(snapshot.runs), "run")} in {runs_dir} matches --where "{where}"{advice}')
+        say(
+            console,
+            f'none of the {plural(len(snapshot.runs), "run")} in {snapshot.place} matches --where "{where}"{advice}',
+        )
         return 0
     problems = by_problem(views)
     for one in problems:

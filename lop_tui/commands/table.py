@@ -7,7 +7,7 @@ import typer
 
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, By, Format, Json, RunsDir, SelectSeeds, TableFile, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, By, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
 
 if TYPE_CHECKING:
     from lop_engine.analysis import Over
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: [b]lop table --over last --over whole -o table.tex[/b]", rich_help_panel="Results")
 def table(
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[
         list[str] | None, typer.Option(help="What to show; repeatable; the headline of each problem by default.")
     ] = None,
@@ -41,6 +41,7 @@ def table(
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.analysis.groups import by_problem
+    from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.best import checked_metric, criterion_of
     from lop_tui.words.choice import seeds_of
@@ -49,7 +50,7 @@ def table(
 
     form, overs = check_format("table", form, output, as_json), _overs(over or [])
     criterion, select = criterion_of("table", by), seeds_of("table", select_seeds)
-    runs, _ = read_runs("table", runs_dir, where)
+    runs, _ = read_runs("table", runs_dirs, where)
     refuse_mixed(group_runs(runs))
     named = [checked_metric("table", one, "", runs) for one in dict.fromkeys(metric or [])]
     problems = by_problem(runs)
@@ -66,7 +67,7 @@ def table(
     ]
     if not any(entry.value.num_values for part in parts for _, entry in part.entries.values()):
         raise UserError("table: no run has a value to show yet; try again later, or name another --metric")
-    put_out(sheet_of_methods(parts, rows, settings, runs_dir), form, output)
+    put_out(sheet_of_methods(parts, rows, settings, place_of(runs_dirs)), form, output)
     return 0
 
 

@@ -27,7 +27,7 @@ from lop_tui.words.summary import CAPTION, last_with_error, loss_heading
 
 
 def page_of(
-    runs_dir: Path,
+    runs_dirs: Sequence[Path],
     shown: OneProblem,
     baseline: Group,
     title: str,
@@ -53,7 +53,9 @@ def page_of(
         _environment(groups),
         *([_problems(groups, runs)] if notes_on_runs(groups) else []),
     ]
-    return Page(title or f"lop: {runs_dir.name}", _what(shown, len(groups)), sections, colours)
+    return Page(
+        title or f"lop: {', '.join(one.name for one in runs_dirs)}", _what(shown, len(groups)), sections, colours
+    )
 
 
 def _what(shown: OneProblem, num_settings: int) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Group
@@ -78,7 +77,7 @@ def remarks(choice: Choice) -> list[str]:
 
 
 def sheet_of_choices(
-    choices: Sequence[Choice], notes: Sequence[str], runs_dir: Path, criterion: Criterion, is_lowest: bool
+    choices: Sequence[Choice], notes: Sequence[str], runs_dirs: str, criterion: Criterion, is_lowest: bool
 ) -> Sheet:
     """A row a method: its best setting, and the value on the seeds that did not choose it."""
     headings = ("method", "best setting", "of", "mean", "95 % interval", "n", "chosen in")
@@ -90,7 +89,7 @@ def sheet_of_choices(
         [*_seed_notes(choices), *(line for choice in choices for line in remarks(choice)), *notes],
         [_record(choice) for choice in choices],
         {
-            "runs_dir": str(runs_dir),
+            "runs_dir": runs_dirs,
             "by": criterion,
             "choices": [_as_dict(choice) for choice in choices],
             "notes": list(notes),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Group
@@ -11,7 +10,7 @@ from lop_tui.words.console import plural
 from lop_tui.words.sheets import Cell, Column, Sheet
 
 
-def sheet_of_keys(groups: Sequence[Group], runs_dir: Path) -> Sheet:
+def sheet_of_keys(groups: Sequence[Group], runs_dirs: str) -> Sheet:
     """A row a setting, a column for each key that differs."""
     found = points(groups, with_extent=True)
     keys = list(dict.fromkeys(key for point in found for key in point))
@@ -34,7 +33,7 @@ def sheet_of_keys(groups: Sequence[Group], runs_dir: Path) -> Sheet:
         rows,
         notes,
         records,
-        {"runs_dir": str(runs_dir), "keys": keys, "settings": records, "notes": notes},
+        {"runs_dir": runs_dirs, "keys": keys, "settings": records, "notes": notes},
     )
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Group, Over
@@ -89,7 +88,7 @@ def _heading(part: Part) -> str:
 
 
 def sheet_of_methods(
-    parts: Sequence[Part], rows: Sequence[Sequence[Row]], every_setting: bool, runs_dir: Path
+    parts: Sequence[Part], rows: Sequence[Sequence[Row]], every_setting: bool, runs_dirs: str
 ) -> Sheet:
     """The whole table, with its notes."""
     names = list(dict.fromkeys(row.name for of_problem in rows for row in of_problem))
@@ -115,7 +114,7 @@ def sheet_of_methods(
         cells,
         notes,
         records,
-        {"runs_dir": str(runs_dir), "confidence": 0.95, "cells": records, "notes": notes},
+        {"runs_dir": runs_dirs, "confidence": 0.95, "cells": records, "notes": notes},
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lop_engine.analysis import Comparison, Group
@@ -16,7 +15,7 @@ _OVER = {"tenth": "last tenth", "area": "whole run"}
 
 
 def sheet_of_plans(
-    found: Comparison, groups: Sequence[Group], runs_dir: Path, difference: float | None, power: float
+    found: Comparison, groups: Sequence[Group], runs_dirs: str, difference: float | None, power: float
 ) -> Sheet:
     """A row a part of the run.
 
@@ -61,7 +60,7 @@ def sheet_of_plans(
         rows,
         notes,
         records,
-        {"runs_dir": str(runs_dir), "power": power, "level": 0.05, "plans": records, "notes": notes},
+        {"runs_dir": runs_dirs, "power": power, "level": 0.05, "plans": records, "notes": notes},
     )
 
 

@@ -55,7 +55,7 @@ def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (["status", "--runs-dir", "a", "--runs-dir", "b"], "--runs-dir"),
+        (["doctor", "--runs-dir", "a", "--runs-dir", "b"], "--runs-dir"),
         (["watch", "--runs-dir=a", "--once", "--runs-dir=b"], "--runs-dir"),
         (["run", "x.json", "--seeds", "3", "--seeds", "4"], "--seeds"),
         (["run", "x.json", "--device", "cpu", "--device", "cuda"], "--device"),
