@@ -39,7 +39,10 @@ TestImages = Annotated[
 
 @data.command("import", epilog="Example: [b]lop data import ~/downloads/Imagenet32_train[/b]")
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder, or one file of it.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="A folder, one file of it, or a zip or tar archive.", show_default=False),
+    ],
     to: Target = DEFAULT_DATA,
     format: Annotated[
         str | None,
@@ -55,15 +58,31 @@ def import_(
         bool, typer.Option("--with-val", help="Let validation images follow the training images of their class.")
     ] = False,
     resize: Annotated[
-        str, typer.Option(metavar="FILTER", help="box, hamming, bilinear, bicubic or lanczos, for larger pictures.")
-    ] = "box",
+        str | None,
+        typer.Option(
+            metavar="FILTER",
+            help="box, hamming, bilinear, bicubic or lanczos, for images that are not 32x32; box by default for "
+            "image files, while batches of another size are refused without it.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of a parquet file that holds the images.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of a parquet file, or key of a batch, that holds the labels: coarse_labels of CIFAR-100.",
+        ),
+    ] = None,
     replace: Replace = False,
 ) -> int:
     """Turn images of any known form into a data set: checked, one file a class, in one step or not at all."""
     from lop_engine.datasets.importing import ImportOptions
     from lop_tui.commands.data_sets import import_data
 
-    options = ImportOptions(format, train_images, test_images, names, with_val, resize, replace)
+    options = ImportOptions(format, train_images, test_images, names, with_val, resize, replace, images, labels)
     return import_data(source, to, options)
 
 

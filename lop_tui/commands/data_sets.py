@@ -26,7 +26,7 @@ def import_data(source: Path, target: Path, options: ImportOptions) -> int:
 def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
     """Write the stand-in as the data set `target`. Raises DataError."""
     images = SyntheticImages(num_classes, seed)
-    return _write(lambda report: write_dataset(StandIn(images), images.name, target, options, report), target)
+    return _write(lambda report: write_dataset(lambda _: StandIn(images), images.name, target, options, report), target)
 
 
 def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -> int:

@@ -6,13 +6,15 @@ which the next import clears away.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
 from lop_engine.datasets.class_folder import ClassEntry, ClassFolder, Manifest, combined_sha256
-from lop_engine.datasets.importing import batches, class_files, image_folder, parquet, pixels
+from lop_engine.datasets.importing import archives, batches, class_files, image_folder, parquet, pixels
 from lop_engine.datasets.importing.names import check_names_file, class_names
 from lop_engine.datasets.importing.source import ImportOptions, Source
 from lop_engine.datasets.importing.writer import ClassWriter, new_folder
@@ -24,11 +26,14 @@ __all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source",
 #: By name: the module that knows the form. The first that recognises a source gets it.
 FORMATS = {"npy": class_files, "batches": batches, "parquet": parquet, "folder": image_folder}
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z")
 _MOST_FOLDERS = 100
+_UNPACKED = "unpacked"
 
 Report = Callable[[str, int, int], None]
 """What is being done, units done, units in all."""
+
+OpenIn = Callable[[Path], Source]
+"""Gives a source; where it must unpack files, into the new folder of that path."""
 
 
 def import_images(path: Path, target: Path, options: ImportOptions, report: Report) -> tuple[Manifest, list[str]]:
@@ -47,10 +52,24 @@ def import_images(path: Path, target: Path, options: ImportOptions, report: Repo
         raise DataError(f"{path}: cannot be read: {why(error)}") from None
     if source == inside or source in inside.parents or inside in source.parents:
         raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
-    pixels.check_filter(options.resize)
+    if options.resize is not None:
+        pixels.check_filter(options.resize)
     if options.names:
         check_names_file(options.names)
-    return write_dataset(open_source(path, options), in_text(path), target, options, report)
+    if archives.is_archive(path):
+        opened: OpenIn = partial(_open_archive, path, options)
+        return write_dataset(opened, in_text(path), target, options, report)
+    source_here = open_source(path, options)
+    return write_dataset(lambda _: source_here, in_text(path), target, options, report)
+
+
+def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
+    """Unpack the archive `path` into the new folder `folder`, and open what it holds. Raises DataError."""
+    archives.unpack(path, folder)
+    inside = folder
+    while len(entries := list(inside.iterdir())) == 1 and entries[0].is_dir():
+        inside = entries[0]
+    return open_source(_folder_inside(inside) or inside, options)
 
 
 def in_text(path: Path) -> str:
@@ -80,10 +99,17 @@ def _folder_inside(path: Path) -> Path | None:
     return next((one for one in folders[:_MOST_FOLDERS] if any(form.recognises(one) for form in forms)), None)
 
 
+def _archive_inside(path: Path) -> Path | None:
+    """The first archive in the folder `path`; None if there is none."""
+    return min(filter(archives.is_archive, path.iterdir()), default=None) if path.is_dir() else None
+
+
 def _what_it_is(path: Path) -> str:
     """Why a source in no known form cannot be imported, and what to do."""
-    if path.is_file() and path.name.lower().endswith(_ARCHIVES):
-        return "an archive; unpack it, then import the folder that it holds"
+    if path.is_file() and path.name.lower().endswith((".7z", ".rar", ".tar.zst")):
+        return "an archive that is not read; unpack it, then import the folder that it holds"
+    if inner := _archive_inside(path):
+        return f"its images are in an archive inside; did you mean {inner}?"
     if batches.has_only_validation(path):
         return "validation images only; import the folder of train_data_batch_1 ... (Imagenet32_train)"
     return (
@@ -93,27 +119,36 @@ def _what_it_is(path: Path) -> str:
 
 
 def write_dataset(
-    source: Source, origin: str, target: Path, options: ImportOptions, report: Report
+    open_in: OpenIn, origin: str, target: Path, options: ImportOptions, report: Report
 ) -> tuple[Manifest, list[str]]:
-    """Write what `source` yields as the new folder `target`; see `import_images`."""
+    """Write what a source yields as the new folder `target`; see `import_images`.
+
+    Args:
+        open_in: gives the source. It may make the folder that it is given, which is removed with all that fails.
+    """
     wanted = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
     with new_folder(target, options.replace) as staging:
-        folder = staging / "classes"
+        folder, unpacked = staging / "classes", staging / _UNPACKED
         folder.mkdir()
         writer = ClassWriter(folder, wanted.total)
-        for block, done in source.blocks(wanted.total):
-            writer.add(block)
-            report("reading", done, source.total)
+        try:
+            source = open_in(unpacked)
+            for block, done in source.blocks(wanted.total):
+                writer.add(block)
+                report("reading", done, source.total)
+        except DataError as error:
+            raise DataError(str(error).replace(str(unpacked), origin)) from None
         try:
             classes = _order(writer, source, options)
             split, notes = _split({name: writer.counts[label] for name, label in classes}, wanted, options)
         except DataError as error:
             raise DataError(f"{origin}: {error}") from None
         writer.finish([label for _, label in classes])
+        shutil.rmtree(unpacked, ignore_errors=True)
         source_facts = {"path": origin, "format": source.format}
         manifest = _describe(folder, [name for name, _ in classes], split, source_facts, report)
         manifest.write(staging)
-    return manifest, notes
+    return manifest, [*source.notes(), *notes]
 
 
 def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:

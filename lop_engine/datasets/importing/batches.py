@@ -1,15 +1,17 @@
 """Downsampled ImageNet at 32x32 (Chrabaszcz et al. 2017): ``train_data_batch_1`` ... as pickles or ``.npz``.
 
 A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in an order
-of their own. CIFAR-10's batches have the same form, and so has CIFAR-100's ``train``, whose labels are ``fine_labels``.
+of their own. CIFAR-10's batches have the same form, and so has CIFAR-100's ``train``, whose labels are ``fine_labels``
+or ``coarse_labels``. Images of another size are resized where `ImportOptions.resize` names a filter.
 ``map_clsloc.txt`` or CIFAR's ``meta``, if it lies beside, says what the labels mean.
 """
 
+import math
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ import numpy as np
 
 from lop_engine import safe_pickle
 from lop_engine.arrays import read_blocks
-from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.datasets.base import IMAGE_SHAPE, SIDE
 from lop_engine.datasets.importing.names import read_names
+from lop_engine.datasets.importing.pixels import Resizer
 from lop_engine.datasets.importing.source import Block, ImportOptions
 from lop_engine.errors import DataError
 
@@ -32,8 +35,11 @@ _PIXELS = int(np.prod(IMAGE_SHAPE))
 #: Images read in one piece: 12 MB.
 _BLOCK = 4096
 #: Images do not compress much; what does by more than this is no images.
-_MAX_RATIO, _MIN_BOMB = 100, 16 * 2**20
+MAX_RATIO, MIN_BOMB = 100, 16 * 2**20
 _MAX_DIRECTORY = 2**20
+_MAX_SIDE = 256
+_FINE = "fine_labels"
+_LABELS = ("labels", _FINE)
 
 
 def recognises(path: Path) -> bool:
@@ -53,7 +59,9 @@ def open_source(path: Path, options: ImportOptions) -> "Batches":
         if not val:
             raise DataError(f"{path}: holds no val_data; leave out --with-val")
         files += val
-    return Batches(files)
+    if options.images_from:
+        raise DataError(f"{path}: batches keep their images as data; leave out --images")
+    return Batches(files, options)
 
 
 def has_only_validation(path: Path) -> bool:
@@ -79,16 +87,21 @@ class Batches:
 
     format = "batches"
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], options: ImportOptions) -> None:
         self._files = files
+        self._labels_from = options.labels_from
+        self._resizer = Resizer(options.resize) if options.resize else None
         self.total = sum(file.stat().st_size for file in files)
         self._labels: set[int] = set()
 
     def names(self) -> dict[int, str]:
         if self._files[0].name == _CIFAR_100[_TRAIN]:
-            return _fine_names(self._files[0].with_name(_META))
+            return _names_of_cifar(self._files[0].with_name(_META), self._labels_from or _FINE)
         path = self._files[0].with_name(_MAP)
         return read_names(path, sorted(self._labels)) if os.path.lexists(path) else {}
+
+    def notes(self) -> list[str]:
+        return self._resizer.notes() if self._resizer else []
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         done = 0
@@ -102,23 +115,35 @@ class Batches:
     def _read(self, path: Path) -> Iterator[tuple[Block, float]]:
         """The blocks of one file, and the share of it that is read."""
         read = _read_npz if zipfile.is_zipfile(path) else _read_pickle
-        with read(path) as (labels, num_images, pieces):
+        with read(path, self._labels_from) as (labels, num_images, pieces):
             if labels.shape != (num_images,) or labels.dtype.kind not in "ui" or not num_images:
                 raise DataError(f"{path}: {labels.shape} labels of {labels.dtype} for {num_images} images")
             start = 0
             for piece in pieces:
                 end = start + len(piece)
-                images = piece.reshape(-1, *IMAGE_SHAPE)
+                images = self._images(path, piece)
                 yield Block(str(path), labels[start:end].astype(np.int64), images), end / num_images
                 start = end
 
+    def _images(self, path: Path, rows: np.ndarray) -> np.ndarray:
+        """Rows of a batch as (n, 3, 32, 32), resized if they must be and may be. Raises DataError."""
+        side = _side(rows.shape)
+        images = rows.reshape(-1, 3, side, side)
+        if side == SIDE:
+            return images
+        if not self._resizer:
+            raise DataError(f"{path}: images of {side}x{side}; add --resize box to bring them to {SIDE}x{SIDE}")
+        if images.dtype != np.uint8:
+            raise DataError(f"{path}: images of {side}x{side} and type {images.dtype}; only uint8 can be resized")
+        return self._resizer.array(images)
 
-#: Labels, the number of images, and the images in pieces of shape (n, 3072).
+
+#: Labels, the number of images, and the images in pieces of shape (n, 3 * side * side) or (n, 3, side, side).
 _Content = tuple[np.ndarray, int, Iterator[np.ndarray]]
 
 
 @contextmanager
-def _read_pickle(path: Path) -> Iterator[_Content]:
+def _read_pickle(path: Path, labels_from: str | None) -> Iterator[_Content]:
     raw = safe_pickle.load(path)
     if not isinstance(raw, dict):
         raise DataError(f"{path}: holds no dictionary with data and labels")
@@ -128,18 +153,31 @@ def _read_pickle(path: Path) -> Iterator[_Content]:
         raise DataError(f'{path}: holds no array "data"')
     _check_rows(path, data.shape, data.dtype)
     try:
-        yield _labels(content.get("labels", content.get("fine_labels"))), data.shape[0], data.blocks(_BLOCK)
+        labels = _labels(content[_label_key(path, content, labels_from)])
+        yield labels, data.shape[0], data.blocks(_rows_at_once(data.shape))
     except (ValueError, TypeError, OverflowError, EOFError) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
-def _fine_names(path: Path) -> dict[int, str]:
-    """The names of CIFAR-100's classes. Raises DataError."""
+def _label_key(path: Path, there: Collection[str], labels_from: str | None) -> str:
+    """Which of the keys (or members) of a batch holds its labels. Raises DataError."""
+    for key in [labels_from] if labels_from else _LABELS:
+        if key in there:
+            return key
+    labels = ", ".join(key for key in map(str, there) if key != "data")
+    if labels_from:
+        raise DataError(f'{path}: --labels "{labels_from}": the batch has no such labels (there are {labels})')
+    raise DataError(f'{path}: holds no list of whole numbers "labels" (there are {labels}); choose one with --labels')
+
+
+def _names_of_cifar(path: Path, labels: str) -> dict[int, str]:
+    """The names of CIFAR-100's classes: ``fine_labels`` are called by ``fine_label_names``. Raises DataError."""
     raw = safe_pickle.load(path)
     content = raw if isinstance(raw, dict) else {}
-    names = content.get("fine_label_names", content.get(b"fine_label_names"))
+    key = f"{labels.removesuffix('s')}_names"
+    names = content.get(key, content.get(key.encode()))
     if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
-        raise DataError(f'{path}: holds no list of names "fine_label_names"')
+        raise DataError(f'{path}: holds no list of names "{key}"')
     return {label: name.decode("latin1") if isinstance(name, bytes) else name for label, name in enumerate(names)}
 
 
@@ -152,25 +190,26 @@ def _labels(raw: Any) -> np.ndarray:
 
 
 @contextmanager
-def _read_npz(path: Path) -> Iterator[_Content]:
+def _read_npz(path: Path, labels_from: str | None) -> Iterator[_Content]:
     try:
-        _check_directory(path)
+        check_directory(path, _MAX_DIRECTORY)
         with zipfile.ZipFile(path) as archive:
-            with _open_member(archive, "labels.npy") as (file, shape, dtype):
-                if len(shape) != 1 or dtype.itemsize * shape[0] > _MIN_BOMB * 4:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            with _open_member(archive, f"{_label_key(path, names, labels_from)}.npy") as (file, shape, dtype):
+                if len(shape) != 1 or dtype.itemsize * shape[0] > MIN_BOMB * 4:
                     raise ValueError(f"labels of shape {shape}")
                 labels = next(read_blocks(file, dtype, shape, shape[0]), np.empty(0, dtype))
             with _open_member(archive, "data.npy") as (file, shape, dtype):
                 _check_rows(path, shape, dtype)
-                yield labels, shape[0], read_blocks(file, dtype, shape, _BLOCK)
+                yield labels, shape[0], read_blocks(file, dtype, shape, _rows_at_once(shape))
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and numpy have many words for an archive that is damaged
         raise DataError(f"{path}: not a whole .npz archive: {(str(error).splitlines() or [''])[0][:200]}") from None
 
 
-def _check_directory(path: Path) -> None:
-    """An archive of a few arrays has a short list of contents; Python would read a long one whole."""
+def check_directory(path: Path, most_bytes: int) -> None:
+    """Refuse a zip whose list of contents is longer than `most_bytes`: Python reads it whole. Raises ValueError."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 2**17))
         end = file.read()
@@ -178,15 +217,15 @@ def _check_directory(path: Path) -> None:
     sizes = [int.from_bytes(end[plain + 12 : plain + 16], "little")] if plain >= 0 else []
     if long >= 0:
         sizes = [int.from_bytes(end[long + 40 : long + 48], "little")]
-    if any(size > _MAX_DIRECTORY for size in sizes):
-        raise ValueError("a list of contents that is too long for an archive of arrays")
+    if any(size > most_bytes for size in sizes):
+        raise ValueError("its list of contents is too long for an archive of images")
 
 
 @contextmanager
 def _open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
     """An array of an archive: the file where its values begin, its shape and type."""
     info = archive.getinfo(name)
-    if info.file_size > max(_MIN_BOMB, _MAX_RATIO * info.compress_size):
+    if info.file_size > max(MIN_BOMB, MAX_RATIO * info.compress_size):
         raise ValueError(f"{name} would grow from {info.compress_size} to {info.file_size} bytes: no images do that")
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
@@ -203,6 +242,17 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tup
 
 
 def _check_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if shape[1:] not in ((_PIXELS,), IMAGE_SHAPE) or dtype.kind not in "uif":
-        other = " (another size than 32x32)" if len(shape) == 2 and shape[1] in (192, 768, 12288, 49152) else ""
-        raise DataError(f"{path}: data of shape {shape} and type {dtype}{other}, expected (images, 3072) numbers")
+    if not _side(shape) or dtype.kind not in "uif":
+        raise DataError(f"{path}: data of shape {shape} and type {dtype}, expected (images, 3072) numbers")
+
+
+def _side(shape: tuple[int, ...]) -> int:
+    """The side of square images of 1 to 256 pixels in rows of such a shape; 0 if they are none."""
+    if len(shape) not in (2, 4):
+        return 0
+    side = math.isqrt(shape[1] // 3) if len(shape) == 2 else shape[2]
+    return side if shape[1:] in ((3 * side * side,), (3, side, side)) and 1 <= side <= _MAX_SIDE else 0
+
+
+def _rows_at_once(shape: tuple[int, ...]) -> int:
+    return max(1, _BLOCK * _PIXELS // math.prod(shape[1:]))

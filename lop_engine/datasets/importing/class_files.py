@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lop_engine.datasets.class_folder import ClassFolder
-from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.datasets.importing.source import Block, ImportOptions, refuse_columns
 from lop_engine.errors import DataError
 
 #: Images copied in one piece.
@@ -20,6 +20,7 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, options: ImportOptions) -> "ClassFiles":
     if options.with_val:
         raise DataError(f"{path}: this form has no validation images apart; leave out --with-val")
+    refuse_columns(path, options)
     return ClassFiles(ClassFolder.open(path))
 
 
@@ -34,6 +35,9 @@ class ClassFiles:
 
     def names(self) -> dict[int, str]:
         return dict(enumerate(self._folder.class_names)) if self._folder.manifest else {}
+
+    def notes(self) -> list[str]:
+        return []
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         for index in range(self.total):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lop_engine.datasets.importing import pixels
-from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.datasets.importing.source import Block, ImportOptions, refuse_columns
 from lop_engine.errors import DataError, why
 
 _BLOCK = 256
@@ -24,6 +24,7 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
     if not path.is_dir():
         raise DataError(f"{path}: no folder")
+    refuse_columns(path, options)
     folders = [_train_folder(path)]
     if options.with_val:
         found = [path / name for name in _VAL if (path / name).is_dir()]
@@ -32,7 +33,7 @@ def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
         folders.append(found[0])
         if not {entry.name for entry in _classes(found[0])} & {entry.name for entry in _classes(folders[0])}:
             raise DataError(f"{found[0]}: holds no folders named like those of {folders[0]}; leave out --with-val")
-    return ImageFolder(folders, options.resize)
+    return ImageFolder(folders, pixels.Resizer(options.resize))
 
 
 def _train_folder(path: Path) -> Path:
@@ -48,17 +49,20 @@ class ImageFolder:
 
     format = "folder"
 
-    def __init__(self, folders: list[Path], resize: str) -> None:
+    def __init__(self, folders: list[Path], resizer: pixels.Resizer) -> None:
         classes = _classes(folders[0])
         if not classes:
             raise DataError(f"{folders[0]}: holds no folders, one a class")
-        self._resize = resize
+        self._resizer = resizer
         self._names = {label: entry.name for label, entry in enumerate(classes)}
         self._parts = [[folder / entry.name for folder in folders] for entry in classes]
         self.total = len(classes)
 
     def names(self) -> dict[int, str]:
         return self._names
+
+    def notes(self) -> list[str]:
+        return self._resizer.notes()
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         """Pictures are decoded by as many threads as there are cores: Pillow lets go of Python while it works."""
@@ -70,7 +74,8 @@ class ImageFolder:
                     raise DataError(f"{parts[0]}: holds no pictures ({', '.join(pixels.SUFFIXES)})")
                 for start in range(0, len(files), _BLOCK):
                     chunk = files[start : start + _BLOCK]
-                    images = np.stack(list(pool.map(lambda file: pixels.decode(file, str(file), self._resize), chunk)))
+                    found_images = pool.map(lambda file: pixels.decode(file, str(file), self._resizer), chunk)
+                    images = np.stack(list(found_images))
                     yield Block(str(parts[0]), np.full(len(images), label), images), label + 1
 
 

@@ -44,7 +44,7 @@ def open_source(path: Path, options: ImportOptions) -> "Shards":
         chosen += val
     if not chosen:
         raise DataError(f"{path}: holds no training shards (*.parquet)")
-    opened = Shards(chosen, options.resize)
+    opened = Shards(chosen, [shard for shard in shards if shard not in chosen], options)
     if options.names and opened.has_names:
         raise DataError(f"{path}: the labels are names already; leave out --names")
     return opened
@@ -61,9 +61,11 @@ class Shards:
 
     format = "parquet"
 
-    def __init__(self, paths: list[Path], resize: str) -> None:
-        self._resize = resize
-        self._shards = [_Shard(path) for path in paths]
+    def __init__(self, paths: list[Path], left_out: list[Path], options: ImportOptions) -> None:
+        """`left_out` are the shards of other splits."""
+        self._left_out = left_out
+        self._resizer = pixels.Resizer(options.resize)
+        self._shards = [_Shard(path, options) for path in paths]
         self.total = sum(shard.num_rows for shard in self._shards)
         self._names: dict[int, str] = {}
         self._labels: dict[str, int] = {}
@@ -78,6 +80,19 @@ class Shards:
     def names(self) -> dict[int, str]:
         return self._names | {label: name for name, label in self._labels.items()}
 
+    def notes(self) -> list[str]:
+        first = self._shards[0]
+        notes = self._resizer.notes()
+        if first.other_columns:
+            others = ", ".join(first.other_columns)
+            notes.append(
+                f"images from column {first.image}, labels from column {first.label} (there are also {others})"
+            )
+        if self._left_out:
+            count = f"{len(self._left_out)} shard{'s' * (len(self._left_out) != 1)}"
+            notes.append(f"{count} of validation or test left out ({self._left_out[0].name}{_more(self._left_out)})")
+        return notes
+
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         done = 0
         counts: dict[int, int] = {}
@@ -89,7 +104,7 @@ class Shards:
                         counts[label] = counts.get(label, 0) + 1
                         if counts[label] <= limit:
                             where = f"{shard.path}, row {row + place}"
-                            keep.append((label, _pixels(images[place].as_py(), where, self._resize)))
+                            keep.append((label, _pixels(images[place].as_py(), where, self._resizer)))
                     done += len(labels)
                     if keep:
                         kept_labels, kept_images = zip(*keep, strict=True)
@@ -104,7 +119,7 @@ class Shards:
 class _Shard:
     """One file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ImportOptions) -> None:
         self.path = path
         self.repeated: list[str] = []
         with _blamed(path):
@@ -112,8 +127,9 @@ class _Shard:
             file = self._open()
             self.num_rows = file.metadata.num_rows
             schema = file.schema_arrow
-            self.image = self._column(schema.names, _IMAGE_NAMES, "image")
-            self.label = self._column(schema.names, _LABEL_NAMES, "label")
+            self.image = self._column(schema.names, _IMAGE_NAMES, "images", options.images_from)
+            self.label = self._column(schema.names, _LABEL_NAMES, "labels", options.labels_from)
+            self.other_columns = [name for name in schema.names if name not in (self.image, self.label)]
             self.label_kind: type = int if "int" in str(schema.field(self.label).type).split("<")[0] else str
             self.repeated = _binary_leaves(schema.field(self.image))
             self.label_names = _label_names(schema.metadata or {}, self.label)
@@ -140,11 +156,17 @@ class _Shard:
             self.path, buffer_size=_BUFFER, pre_buffer=False, memory_map=False, read_dictionary=self.repeated
         )
 
-    def _column(self, there: list[str], known: tuple[str, ...], what: str) -> str:
-        for name in known:
-            if name in there:
-                return name
-        raise DataError(f"{self.path}: no {what} column; it is looked for as {', '.join(known)}, there are {there}")
+    def _column(self, there: list[str], known: tuple[str, ...], what: str, chosen: str | None) -> str:
+        """The column that a person chose, or the only one with a known name. Raises DataError listing the columns."""
+        columns = ", ".join(there)
+        if chosen is not None and chosen not in there:
+            raise DataError(f'{self.path}: --{what} "{chosen}": no such column (there are {columns})')
+        found = [chosen] if chosen is not None else [name for name in known if name in there]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{self.path}: {what} in column {' or '.join(found)}? Choose one with --{what}")
+        raise DataError(f"{self.path}: no known column of {what} (there are {columns}); name one with --{what}")
 
     def _refuse_bomb(self, group: Any) -> None:
         for index in range(group.num_columns):
@@ -186,12 +208,16 @@ def _label_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _pixels(cell: Any, where: str, resize: str) -> np.ndarray:
+def _more(names: list[Path]) -> str:
+    return ", ..." if len(names) > 1 else ""
+
+
+def _pixels(cell: Any, where: str, resizer: pixels.Resizer) -> np.ndarray:
     """A cell's image: encoded bytes, a record that holds them, or 3072 numbers."""
     if isinstance(cell, dict):
         cell = cell.get("bytes")
     if isinstance(cell, bytes):
-        return pixels.decode(cell, where, resize)
+        return pixels.decode(cell, where, resizer)
     if isinstance(cell, list) and len(cell) == _PIXELS:
         values = np.array(cell)
         if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 255:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from lop_engine.datasets.synthetic import SyntheticImages
+from lop_engine.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,21 @@ class ImportOptions:
     """A file that says what the labels are called."""
     with_val: bool = False
     """Whether validation images follow the training images of their class."""
-    resize: str = "box"
-    """Pillow's filter for image files that are not 32x32."""
+    resize: str | None = None
+    """Pillow's filter for pictures that are not 32x32; None: "box" for image files, and other arrays are refused."""
     replace: bool = False
     """Whether a data set that is there already gives way."""
+    images_from: str | None = None
+    """The column of a parquet file that holds the images; None looks."""
+    labels_from: str | None = None
+    """The column of a parquet file, or the key of a batch, that holds the labels; None looks."""
+
+
+def refuse_columns(path: Path, options: ImportOptions) -> None:
+    """Refuse names of columns for a form that has none. Raises DataError."""
+    if options.images_from or options.labels_from:
+        option = "--images" if options.images_from else "--labels"
+        raise DataError(f"{path}: has no columns to choose from; leave out {option}")
 
 
 class Source(Protocol):
@@ -55,6 +67,9 @@ class Source(Protocol):
 
     def names(self) -> dict[int, str]:
         """What the labels are called where the source says so; asked after `blocks` is through."""
+
+    def notes(self) -> list[str]:
+        """What a person should know of what was read; asked after `blocks` is through."""
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         """Blocks, with the work done so far. More than `limit` images of a class are not wanted. Raises DataError."""
@@ -71,6 +86,9 @@ class StandIn:
 
     def names(self) -> dict[int, str]:
         return {}
+
+    def notes(self) -> list[str]:
+        return []
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
         for index in range(self.total):
