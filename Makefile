@@ -10,12 +10,14 @@ RUNS := runs/demo
 DEMO_ARGS ?=
 FAULTS ?= long
 GPU_CHECK ?=
+# More options of the leaderboard: --dry-run, --minutes 200, --seeds 10.
+LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest test-filled test-faults test-cluster soak check format bench gpu-check clean
+.PHONY: help install demo test test-oldest test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 # constraints.txt pins the whole tree, so that today's install is tomorrow's.
 $(VENV)/.user: pyproject.toml constraints.txt
@@ -71,6 +73,9 @@ bench: $(VENV)/.user ## measure training, metrics, files, estimates, growth and 
 	$(BIN)/python -m bench.dashboard
 	$(BIN)/python -m bench.estimate
 	$(BIN)/python -m bench.growth
+
+leaderboard: $(VENV)/.user ## search and compare every method, write docs/leaderboard.md (2 hours on two cores; run again to resume)
+	$(BIN)/python -m bench.leaderboard $(LEADERBOARD)
 
 $(VENV)/.gpu: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[gpu]'

@@ -1,0 +1,202 @@
+"""The page of `bench.leaderboard`: the table, the protocol, and what the figures cannot show."""
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import lop_engine
+from lop_engine.analysis import Over
+from lop_engine.analysis.choice import Choice, seed_values
+from lop_engine.analysis.comparison import column, compare_to_first
+from lop_engine.analysis.statistics import Estimate, estimate
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
+from lop_engine.experiment.spec import Spec
+from lop_engine.machine.devices import num_cores
+from lop_tui.words.best import remarks
+from lop_tui.words.comparison import interval, value_with_sign
+from lop_tui.words.console import plural
+from lop_tui.words.formats import mean_with_error, name_seeds
+from lop_tui.words.plan import duration
+from lop_tui.words.sheets import Cell, Column, Sheet, as_markdown
+
+RIVALS = ("bp", "cbp")
+"""Methods from which the others are subtracted."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the page is made from."""
+
+    choices: Mapping[str, Choice]
+    """By method; a method of which no setting could be chosen lacks."""
+    searched: Mapping[str, tuple[int, int]]
+    """By method, the settings that were searched and those in its whole grid."""
+    over_bp: Mapping[str, float]
+    """By method, the time of a training step over bp's."""
+    select: Sequence[int]
+    report: Sequence[int]
+    spec: Spec
+    """Of bp: the protocol."""
+    command: str
+    taken_s: float
+    """What training took, in all calls."""
+    estimated_s: float
+
+
+def page(made: Made) -> str:
+    """The page, in Markdown."""
+    return f"{_HEAD}\n{as_markdown(_sheet(made))}\n{_protocol(made)}\n{_LIMITS}\n{_origin(made)}"
+
+
+_HEAD = """# Leaderboard
+
+Every method that comes with lop, trained by the same code on one compressed problem. `make leaderboard` makes this
+page. [methods.md](methods.md) describes the methods.
+"""
+
+_LIMITS = """## What these figures cannot show
+
+- The images are the built-in [stand-in](data.md#the-stand-in), not ImageNet, and the tasks are shorter and fewer than
+  the paper's. A method that leads here need not lead there.
+- The seeds are few, so the intervals are wide. They are not corrected for the number of methods: with this many
+  comparisons, some intervals exclude zero by chance.
+- The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
+  method's grid contains them. A larger search may change the order.
+- If the chosen setting lies at the edge of its grid (see the notes below the table), the method may do better with
+  values outside it.
+"""
+
+
+def _sheet(made: Made) -> Sheet:
+    """A row a method, the best last tenth first; methods without a value come last."""
+    metric = seen.metric(_headline(made))
+    last = {name: seed_values(choice.shown, metric.name, "last") for name, choice in made.choices.items()}
+    entries = dict(zip(last, column(list(last.values()), metric.better), strict=True))
+    sign = -1 if metric.better == "higher" else 1
+    order = sorted((name for name in entries if last[name]), key=lambda name: sign * entries[name].value.mean)
+    missing = [name for name in made.searched if name not in order]
+    headings = ["method", "n", "first tenth", "last tenth", "area", "rank", *(f"minus {name}" for name in RIVALS)]
+    headings += ["step / bp", "setting", "searched"]
+    rows = [_row(made, name, metric, entries[name].is_marked) for name in order]
+    rows += [[Cell(name), *[Cell("-")] * (len(headings) - 2), Cell(_searched(made, name))] for name in missing]
+    return Sheet(
+        f"{metric.label.capitalize()}: mean over n reported seeds ± half of the 95 % interval (Student's t)",
+        [Column(heading, is_number=heading not in ("method", "setting")) for heading in headings],
+        rows,
+        [
+            *_READING,
+            *(f"{name}: no setting has a value of every selection seed" for name in missing),
+            *_remarks(made, order),
+        ],
+        [],
+        {},
+    )
+
+
+_READING = (
+    "first tenth, last tenth: mean over these tasks; area: mean over all tasks; rank: effective rank, last tenth",
+    "minus bp, minus cbp: paired difference in the last tenth in percentage points, with its 95 % interval",
+    "step / bp: time of a training step over bp's at the paper's sizes (`lop bench --methods`)",
+    "searched: settings that were compared, of those in the method's grid",
+    "bold: the best last tenth, and those that the paired t-test does not find worse (Holm, 5 %)",
+)
+
+
+def _row(made: Made, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
+    choice = made.choices[name]
+    parts = [_mean(choice, metric, over) for over in ("first", "last", "whole")]
+    numbers = [text for _, text in parts]
+    cells = [Cell(name), Cell(str(parts[1][0].num_values)), *map(Cell, numbers)]
+    cells[3] = Cell(numbers[1], is_bold)
+    rank = _mean(choice, seen.metric("effective_rank"), "last")[1]
+    over_bp = made.over_bp.get(name)
+    cells += [Cell(rank), *(Cell(_difference(made, rival, name, metric)) for rival in RIVALS)]
+    return [
+        *cells,
+        Cell("-" if over_bp is None else f"{over_bp:.2f}"),
+        Cell(choice.group.setting),
+        Cell(_searched(made, name)),
+    ]
+
+
+def _mean(choice: Choice, metric: Metric, over: Over) -> tuple[Estimate, str]:
+    found = estimate(np.array(list(seed_values(choice.shown, metric.name, over).values())))
+    reach = found.high - found.mean
+    if not found.num_values:
+        return found, "-"
+    return found, mean_with_error(found.mean, None if math.isnan(reach) else reach, metric)
+
+
+def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
+    """``+3.41 (+1.20 to +5.62)``; a dash for the method itself and without common seeds."""
+    if rival == name or rival not in made.choices:
+        return "-"
+    [compared] = compare_to_first([made.choices[rival].shown, made.choices[name].shown], metric.name)
+    tenth = next((stretch for stretch in compared.stretches if stretch.name == "tenth"), None)
+    if tenth is None:
+        return "-"
+    found = tenth.test.difference
+    return f"{value_with_sign(found.mean, metric)} ({interval((found.low, found.high), metric)})"
+
+
+def _searched(made: Made, name: str) -> str:
+    done, there = made.searched[name]
+    return f"{done} of {there}"
+
+
+def _remarks(made: Made, order: Sequence[str]) -> list[str]:
+    return [line for name in order for line in remarks(made.choices[name])]
+
+
+def _headline(made: Made) -> str:
+    return next(iter(made.choices.values())).metric
+
+
+def _protocol(made: Made) -> str:
+    spec = made.spec
+    steps = -(-spec.parts.problem.num_examples(spec) // spec.mini_batch_size) * spec.num_showings
+    tasks, epochs = plural(spec.num_tasks, "task"), plural(spec.num_showings, "epoch")
+    images = f"{spec.train_images} training and {spec.test_images} test images"
+    return f"""## Protocol
+
+- Continual ImageNet with {spec.dataset_classes} classes of the stand-in, {images} a class.
+- {tasks} of two classes, {epochs} a task, batches of {spec.mini_batch_size}: {steps} steps a task. Each task has a new
+  head. Accuracy is measured after each task's last epoch.
+- The convolutional network at width {spec.width:g}; `linear` is a linear model.
+- The keys are those of [the demo](demo.md) (`cfg/demo/` and `cfg/demo/methods/`), with the grids and changes in
+  `bench/leaderboard_plan.py`. `bp` trains with {spec.opt}, step size {spec.step_size:g}, momentum {spec.momentum:g}.
+- The setting of each method is the one with the best mean over the last tenth on {name_seeds(made.select)}. These
+  seeds are not reported.
+- The figures are of the chosen settings on {name_seeds(made.report)}. A seed has the same tasks with every method, so
+  differences are paired.
+- Where only a part of a grid was searched, that part was drawn at random before training.
+"""
+
+
+def _origin(made: Made) -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy"))
+    return f"""## Where and when
+
+- Command: `{made.command}`
+- Date: {datetime.now(UTC):%d %B %Y}
+- Machine: {plural(num_cores(), "core")}, {_processor()}
+- Versions: lop {lop_engine.__version__}, {versions}, Python {platform.python_version()}
+- Training, search included: {duration(made.taken_s)} (estimated beforehand: {duration(made.estimated_s)})
+"""
+
+
+def _processor() -> str:
+    """The name of the processor, as far as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()

@@ -1,0 +1,239 @@
+"""The leaderboard: planned within the time, chosen on seeds that are not reported, resumable, and its page."""
+
+import json
+import re
+from pathlib import Path
+from shutil import rmtree
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench import leaderboard, leaderboard_plan
+from bench.leaderboard_page import Made, page
+from bench.leaderboard_plan import FULL, SMALL, Board, fit, seconds_of, whole_board
+from lop_engine.bench.costs import Costs
+from lop_engine.errors import UserError
+from lop_engine.experiment.registry import METHODS
+from lop_engine.experiment.run import Run
+from lop_engine.experiment.spec import validate
+from lop_tui.commands.cluster import HERE
+from lop_tui.commands.training import Means
+from tests.helpers import TINY, append_tasks, make_run
+
+BENCH = {"methods": {"rows": [{"name": "bp", "over_bp": 1.0}, {"name": "cbp", "over_bp": 1.25}]}}
+COSTS = Costs(start_s=1, task_s=0, epoch_s=0.05, metrics_s=0)
+
+
+def means(runs_dir: Path) -> Means:
+    return Means(runs_dir, "cpu", 2, 1, 1, False, False, HERE)
+
+
+@pytest.fixture(autouse=True)
+def known_costs(monkeypatch):
+    monkeypatch.setattr(leaderboard_plan, "measure_costs", lambda specs, *_: dict.fromkeys(specs, COSTS))
+
+
+def table_of(text: str) -> list[dict[str, str]]:
+    """The rows of a page's table by heading, without the marks of bold."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    headings, _, *rows = ([cell.strip().strip("*") for cell in line.strip("|").split("|")] for line in lines)
+    return [dict(zip(headings, row, strict=True)) for row in rows]
+
+
+def call(*words: str) -> int:
+    return leaderboard.main(["--small", "--seeds", "2", "--runs-dir", "board", "-o", "page.md", *words])
+
+
+def seeds_trained() -> dict[str, set[int]]:
+    """By experiment and setting, the seeds that have a run directory."""
+    found: dict[str, set[int]] = {}
+    for path in Path("board").glob("*/*/seed_*"):
+        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", set()).add(int(path.name[5:]))
+    return found
+
+
+def last_tenth(experiment: str, setting: str, seeds: range) -> float:
+    """Mean over seeds of the last of four tasks, which is their last tenth."""
+    tables = [Path(f"board/{experiment}/{setting}/seed_{seed:03d}/tasks.json") for seed in seeds]
+    return float(np.mean([list(json.loads(one.read_text())["tasks"].values())[-1]["test_accuracy"] for one in tables]))
+
+
+def test_a_small_board_from_training_to_page_and_a_second_call_trains_only_what_is_missing():
+    Path("board").mkdir()
+    Path("board/bench.json").write_text(json.dumps(BENCH))
+    assert call() == 0
+    trained = seeds_trained()
+    settings = {name: seeds for name, seeds in trained.items() if name.startswith("cbp/")}
+    assert trained["bp/default"] == {100, 101}  # one setting: nothing to choose
+    assert sorted(map(sorted, settings.values())) == [[0, 1], [0, 1, 100, 101]]
+    [chosen] = [name.partition("/")[2] for name, seeds in settings.items() if 100 in seeds]
+    on_selection = {name: last_tenth(*name.split("/"), range(2)) for name in settings}
+    assert on_selection[f"cbp/{chosen}"] == max(on_selection.values())
+    text = Path("page.md").read_text()
+    rows = {row["method"]: row for row in table_of(text)}
+    assert rows.keys() == {"bp", "cbp"}
+    assert (rows["cbp"]["setting"], rows["cbp"]["n"], rows["cbp"]["searched"]) == (chosen, "2", "2 of 2")
+    assert rows["cbp"]["last tenth"].startswith(f"{100 * last_tenth('cbp', chosen, range(100, 102)):.1f} ±")
+    assert rows["cbp"]["step / bp"] == "1.25"
+
+    records = {path: path.stat().st_mtime_ns for path in Path("board").glob("*/*/*/*.json")}
+    plan = Path("board/leaderboard.json").read_bytes()
+    Path("page.md").unlink()
+    assert call() == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("board").glob("*/*/*/*.json")} == records
+    assert Path("board/leaderboard.json").read_bytes() == plan
+    assert Path("page.md").read_text() == text
+
+    rmtree("board/bp/default/seed_101")
+    assert call() == 0
+    now = {path: path.stat().st_mtime_ns for path in Path("board").glob("*/*/*/*.json")}
+    assert {path.parent.name for path in records if now[path] != records[path]} == {"seed_101"}
+    assert table_of(Path("page.md").read_text()) == table_of(text)
+
+
+def record(name: str, seeds: tuple[int, ...], accuracy: float | None, rank: float = 3.0, slope: float = 0.0) -> None:
+    """Write runs of 20 tasks, or without `accuracy` runs that recorded none; an odd seed is a point better."""
+    method, setting = name.split("/")
+    for seed in seeds:
+        run_dir = make_run(Path("board"), method, seed, setting=setting, tasks_done=0, num_tasks=20)
+        if accuracy is not None:
+            values = accuracy + slope * np.arange(20) + (seed % 2) / 100 * bool(slope)
+            append_tasks(run_dir, {"test_accuracy": values, "effective_rank": np.full(20, rank)}, 0, 20)
+
+
+def board_of_records() -> str:
+    """The page of runs that are written here: bp, two settings of cbp, and two of snr without a value."""
+    record("bp/default", (100, 101), 0.5, slope=0.002)
+    record("cbp/rate=1", (0, 1), 0.7)
+    record("cbp/rate=2", (0, 1), 0.9)
+    record("cbp/rate=1", (100, 101), 0.99)  # not of this board: it must change nothing
+    record("cbp/rate=2", (100, 101), 0.6, rank=4.0)
+    record("snr/a=1", (0, 1), None)
+    record("snr/a=2", (0, 1), None)
+    spec = validate(TINY, "tiny")
+    names = {"bp": ["default"], "cbp": ["rate=1", "rate=2"], "snr": ["a=1", "a=2"]}
+    settings = {method: [Run(method, name, 0, spec) for name in own] for method, own in names.items()}
+    board = Board(settings, {"bp": 1, "cbp": 5, "snr": 2}, range(2), range(100, 102))
+    runs = [*board.search, *board.reported({"bp": "default", "cbp": "rate=2"})]
+    choices = leaderboard.choices_of(board, runs, means(Path("board")))
+    searched = {"bp": (1, 1), "cbp": (2, 5), "snr": (2, 2)}
+    return page(Made(choices, searched, {"bp": 1}, board.select, board.report, spec, "the command", 60, 90))
+
+
+def test_the_page_reports_the_setting_that_the_selection_seeds_chose():
+    text = board_of_records()
+    cbp, bp, snr = table_of(text)  # by the last tenth; without a value last
+    assert [row["method"] for row in (cbp, bp, snr)] == ["cbp", "bp", "snr"]
+    assert (cbp["setting"], cbp["searched"], cbp["n"]) == ("rate=2", "2 of 5", "2")
+    assert (cbp["first tenth"], cbp["last tenth"], cbp["area"]) == ("60.0 ± 0.0",) * 3  # not the 90 of its selection
+    assert (cbp["rank"], cbp["minus cbp"], cbp["step / bp"]) == ("4.00", "-", "-")
+    # bp's last two tasks: 53.7 % with seed 100, a point more with seed 101; t of one degree of freedom is 12.7.
+    assert (bp["first tenth"], bp["last tenth"]) == ("50.6 ± 6.4", "54.2 ± 6.4")
+    assert (bp["minus bp"], bp["minus cbp"]) == ("-", "-5.80 (-12.15 to +0.55)")
+    assert cbp["minus bp"] == "+5.80 (-0.55 to +12.15)"
+    assert snr["last tenth"] == "-"
+    assert "snr: no setting has a value of every selection seed" in text
+
+
+def test_the_page_says_what_was_done_where_and_what_it_cannot_show():
+    text = board_of_records()
+    assert re.findall(r"^#+ (.+)$", text, re.MULTILINE) == [
+        "Leaderboard",
+        "Protocol",
+        "What these figures cannot show",
+        "Where and when",
+    ]
+    for fact in (
+        "6 classes of the stand-in, 12 training and 6 test images a class",
+        "3 tasks of two classes, 1 epoch a task, batches of 8: 3 steps a task",
+        "on seeds 0-1. These\n  seeds are not reported",
+        "chosen settings on seeds 100-101",
+        "not ImageNet",
+        "seeds are few",
+        "grids are small",
+        "Command: `the command`",
+        "Versions: lop ",
+        "torch ",
+        "cores, ",
+        "60 s (estimated beforehand: 90 s)",
+    ):
+        assert fact in text
+
+
+def test_every_registered_method_has_a_grid_that_holds_its_file_s_setting():
+    board = whole_board(FULL, 5, 2)
+    assert list(board.settings) == list(METHODS.built_in)
+    assert set(leaderboard_plan.GRIDS) < set(METHODS.built_in)
+    for method, runs in board.settings.items():
+        assert {run.spec.method for run in runs} == {method}
+        assert len({run.setting for run in runs}) == len(runs) == board.num_in_files[method]
+        assert {run.spec.num_tasks for run in runs} == {FULL.changes["num_tasks"]}
+    seeds = {run.seed for run in board.search}, {run.seed for run in board.reported(dict.fromkeys(board.settings, ""))}
+    assert seeds[0] == {0, 1}
+    assert not seeds[0] & set(board.report)
+    assert {run.experiment for run in board.search}.isdisjoint(board.without_choice)
+
+
+def test_as_much_of_the_grid_is_searched_as_fits_into_the_time(tmp_path):
+    whole, costs = whole_board(FULL, 5, 2), dict.fromkeys(FULL.methods, COSTS)
+    everything = seconds_of(whole, costs, means(tmp_path))
+    board, seconds = fit(whole, costs, means(tmp_path), everything / 60)
+    assert board.settings == whole.settings
+    assert seconds == everything
+    part, seconds = fit(whole, costs, means(tmp_path), 0.8 * everything / 60)
+    assert seconds <= 0.8 * everything
+    num = max(map(len, part.settings.values()))
+    assert seconds_of(whole.first(num + 1), costs, means(tmp_path)) > 0.8 * everything
+    assert all(runs == whole.settings[method][:num] for method, runs in part.settings.items())
+    least = seconds_of(whole.first(1), costs, means(tmp_path))
+    # 24 methods with five seeds, on two workers
+    assert least == pytest.approx(60 * (COSTS.start_s + COSTS.of_run(whole.settings["bp"][0].spec)))
+    with pytest.raises(UserError, match=r"--minutes 1: the reported seeds alone take about .* allow more minutes"):
+        fit(whole, costs, means(tmp_path), 1)
+
+
+def test_a_dry_run_says_what_would_be_trained_and_changes_nothing(capsys):
+    assert call("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "2 methods, 3 of 3 settings (at most 2 a method), 8 runs: about " in said
+    assert "cbp: step_size=" in said
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        (
+            None,
+            ["--seeds", "3"],
+            "board/leaderboard.json: was made with other seeds (2, not 3); name another --runs-dir",
+        ),
+        ("{", [], "board/leaderboard.json: is not a JSON object; remove it and run the command again"),
+        ('{"asked": {}}', [], "board/leaderboard.json: is not a plan of this command"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused_before_training(capsys, content, words, message):
+    Path("board").mkdir()
+    args = SimpleNamespace(seeds=2, select=2, minutes=100, dry_run=False)
+    leaderboard_plan.planned(SMALL, args, means(Path("board")), SimpleNamespace())
+    if content:
+        Path("board/leaderboard.json").write_text(content)
+    before = Path("board/leaderboard.json").read_bytes()
+    assert call(*words) == 2
+    assert f"leaderboard: {message}" in capsys.readouterr().err
+    assert Path("board/leaderboard.json").read_bytes() == before
+    assert [path.name for path in Path("board").iterdir()] == ["leaderboard.json"]
+
+
+def test_step_costs_that_are_not_lop_bench_s_are_refused(tmp_path):
+    (tmp_path / "bench.json").write_text('{"steps": []}')
+    with pytest.raises(UserError, match=r"bench\.json: is not the output of lop bench --methods --json"):
+        leaderboard.step_costs(SMALL, tmp_path, SimpleNamespace())
+
+
+@pytest.mark.parametrize("words", [["--seeds", "1"], ["--select", "0"], ["--select", "101"]])
+def test_numbers_of_seeds_that_cannot_be_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        call(*words)
+    assert "--seeds takes 2 or more, --select 1 to 100" in capsys.readouterr().err
