@@ -97,6 +97,7 @@ def make(args: argparse.Namespace, command: str) -> int:
         for method, runs in board.settings.items():
             say(console, f"{method}: {', '.join(run.setting for run in runs)}")
         return 0
+    costs = step_costs(form, args.runs_dir, console)
     runs = [*board.search, *board.reported(board.without_choice)]
     if status := train(runs, means, console):
         return status
@@ -107,7 +108,6 @@ def make(args: argparse.Namespace, command: str) -> int:
     choices = choices_of(board, runs, means)
     if not choices:
         raise UserError(f"{args.runs_dir}: no setting of any method has a value of every selection seed")
-    costs = step_costs(form, args.runs_dir, console)
     searched = {method: (len(runs), board.num_in_files[method]) for method, runs in board.settings.items()}
     spec, taken = board.settings["bp"][0].spec, time_taken(args.runs_dir)
     made = Made(choices, searched, costs, board.select, board.report, spec, command, taken, seconds)

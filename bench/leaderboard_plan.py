@@ -1,6 +1,7 @@
 """What `bench.leaderboard` trains: the grid of each method, and as much of it as fits into the time."""
 
 import argparse
+import heapq
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
+from lop_engine.bench.costs import Costs, measure_costs
 from lop_engine.errors import UserError
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import Run, load_runs, shipped
+from lop_engine.experiment.spec import Spec
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import resolve_runs
 from lop_engine.runs.directory import RunDir
@@ -124,31 +126,48 @@ def _split(settings: Mapping[str, Sequence[Run]]) -> list[list[Run]]:
     return [[next(resolved) for _ in runs] for runs in settings.values()]
 
 
-def seconds_of(board: Board, costs: Mapping[str, Costs], means: Means) -> float:
-    """How long training takes: the search, then the reported seeds."""
+@dataclass(frozen=True)
+class Price:
+    """What training a method costs."""
+
+    costs: Costs
+    size: int
+    """Runs in the stack that `costs` are of."""
+
+    def seconds(self, spec: Spec, num_runs: int) -> float:
+        """Of a stack of `num_runs`, from its worker's start; in proportion to the measured stack."""
+        return self.costs.start_s + self.costs.of_run(spec) * num_runs / self.size
+
+
+def seconds_of(board: Board, prices: Mapping[str, Price], means: Means) -> float:
+    """How long training takes: the search, then the reported seeds. A free worker takes the next stack."""
     firsts = {method: runs[0].setting for method, runs in board.settings.items()}
     total = 0.0
-    for runs in (board.search, board.reported(firsts)):
+    for runs in filter(None, (board.search, board.reported(firsts))):
         specs = {RunDir.of(means.runs_dir, run): run.spec for run in runs}
-        if specs:
-            total += plan_seconds(means.plan(specs), specs, {run.spec: costs[run.experiment] for run in runs})
+        plan = means.plan(specs)
+        free_at = [0.0] * plan.resources.workers
+        for stack in plan.stacks:
+            takes = prices[stack[0].experiment].seconds(specs[stack[0]], len(stack))
+            heapq.heapreplace(free_at, free_at[0] + takes)
+        total += max(free_at)
     return total
 
 
-def measure(board: Board, means: Means, console: Console) -> dict[str, Costs]:
+def measure(board: Board, means: Means, console: Console) -> dict[str, Price]:
     """By method, what its first setting costs on this machine; its other settings cost about the same."""
     specs = {method: runs[0].spec for method, runs in board.settings.items()}
     firsts = board.reported({method: runs[0].setting for method, runs in board.settings.items()})
     resources = means.plan({RunDir.of(means.runs_dir, run): run.spec for run in firsts}).resources
     found = measure_costs(list(specs.values()), resources, lambda text: say(console, text))
-    return {method: found[spec] for method, spec in specs.items()}
+    return {method: Price(found[spec], resources.size_of(spec)) for method, spec in specs.items()}
 
 
-def fit(board: Board, costs: Mapping[str, Costs], means: Means, minutes: float) -> tuple[Board, float]:
+def fit(board: Board, prices: Mapping[str, Price], means: Means, minutes: float) -> tuple[Board, float]:
     """As much of the grid as fits into `minutes`, and the seconds it takes. Raises UserError if nothing fits."""
     for num_settings in range(max(board.num_in_files.values()), 0, -1):
         part = board.first(num_settings)
-        seconds = seconds_of(part, costs, means)
+        seconds = seconds_of(part, prices, means)
         if seconds <= 60 * minutes:
             return part, seconds
     raise UserError(

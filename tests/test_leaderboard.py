@@ -11,7 +11,7 @@ import pytest
 
 from bench import leaderboard, leaderboard_plan
 from bench.leaderboard_page import Made, page
-from bench.leaderboard_plan import FULL, SMALL, Board, fit, seconds_of, whole_board
+from bench.leaderboard_plan import FULL, SMALL, Board, Price, fit, seconds_of, whole_board
 from lop_engine.bench.costs import Costs
 from lop_engine.errors import UserError
 from lop_engine.experiment.registry import METHODS
@@ -176,7 +176,7 @@ def test_every_registered_method_has_a_grid_that_holds_its_file_s_setting():
 
 
 def test_as_much_of_the_grid_is_searched_as_fits_into_the_time(tmp_path):
-    whole, costs = whole_board(FULL, 5, 2), dict.fromkeys(FULL.methods, COSTS)
+    whole, costs = whole_board(FULL, 5, 2), dict.fromkeys(FULL.methods, Price(COSTS, 1))
     everything = seconds_of(whole, costs, means(tmp_path))
     board, seconds = fit(whole, costs, means(tmp_path), everything / 60)
     assert board.settings == whole.settings
@@ -191,6 +191,13 @@ def test_as_much_of_the_grid_is_searched_as_fits_into_the_time(tmp_path):
     assert least == pytest.approx(60 * (COSTS.start_s + COSTS.of_run(whole.settings["bp"][0].spec)))
     with pytest.raises(UserError, match=r"--minutes 1: the reported seeds alone take about .* allow more minutes"):
         fit(whole, costs, means(tmp_path), 1)
+
+
+def test_a_smaller_stack_than_the_measured_one_takes_less_time():
+    spec = validate(TINY, "tiny")
+    whole = Price(COSTS, 4).seconds(spec, 4)
+    assert whole == COSTS.start_s + COSTS.of_run(spec)
+    assert Price(COSTS, 4).seconds(spec, 2) == pytest.approx(COSTS.start_s + (whole - COSTS.start_s) / 2)
 
 
 def test_a_dry_run_says_what_would_be_trained_and_changes_nothing(capsys):
