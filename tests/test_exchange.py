@@ -479,6 +479,41 @@ def test_a_result_may_have_the_suffix_of_a_pickle(tmp_path):
     ]
 
 
+def test_one_result_file_is_imported_by_its_path(tmp_path):
+    tables = random_tables(0)
+    reference_result(tables, tmp_path / "results/one_file.pkl")
+    [run_dir] = bring_in(tmp_path / "results/one_file.pkl", tmp_path / "runs")
+    assert run_dir.name == "one_file/default/seed_000"
+    [view] = RunsReader(tmp_path / "runs").read().runs
+    assert np.allclose(view.series["test_accuracy"], tables["test_accuracies"][:, -1], rtol=1e-5)
+    with pytest.raises(UserError, match="no such file or directory"):
+        bring_in(tmp_path / "results/nothing.pkl", tmp_path / "runs")
+
+
+def test_one_file_of_a_directory_becomes_the_run_that_the_directory_makes_of_it(tmp_path):
+    for setting in range(2):
+        reference_result(random_tables(setting), tmp_path / f"results/cbp/{setting}/3.pkl")
+    whole = bring_in(tmp_path / "results/cbp", tmp_path / "runs")
+    [one] = bring_in(tmp_path / "results/cbp/1/3.pkl", tmp_path / "more")
+    assert one.name == whole[1].name == "cbp/setting=1/seed_003"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.nn.Parameter], ids=["tensor", "parameter"])
+def test_tensors_of_every_float_type_and_parameters_are_read(tmp_path, dtype, kind):
+    values = torch.tensor([[0.5, -1.25, 3e-5], [1.0, float("nan"), 2.0**100]]).to(dtype)
+    (tmp_path / "x").write_bytes(pickle.dumps({"test_accuracies": kind(values)}))
+    read = tensors.load(tmp_path / "x")["test_accuracies"]
+    assert np.array_equal(read.astype(float), values.double().numpy(), equal_nan=True)
+
+
+def test_a_parameter_of_something_else_is_refused(tmp_path):
+    content = pickle.dumps({"test_accuracies": Calls(torch._utils._rebuild_parameter, 3, True, {})})
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DataError, match="damaged tensor"):
+        tensors.load(tmp_path / "x")
+
+
 def test_a_result_of_another_problem_is_refused_by_its_keys(tmp_path):
     """The keys of the reference's permuted MNIST, which has effective ranks too."""
     keys = ("accuracies", "weight_mag_sum", "ranks", "effective_ranks", "approximate_ranks", "dead_neurons")

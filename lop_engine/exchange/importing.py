@@ -1,4 +1,4 @@
-"""From a directory of the reference's result files to runs."""
+"""From the reference's result files to runs."""
 
 import hashlib
 import time
@@ -58,8 +58,11 @@ class Imported:
     unknown_keys: tuple[str, ...]
 
 
-def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
-    """The result files of ``directory/<setting>/<seed>``, or of ``directory/<name>/<setting>/<seed>``.
+def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
+    """The result file `place`, or those of ``place/<setting>/<seed>`` or of ``place/<name>/<setting>/<seed>``.
+
+    A file ``<name>/<setting>/<seed>`` becomes the same run as with its directory. Any other file is called by its
+    name, and its seed is 0.
 
     A name's settings are told by the experiment file of that name among `configs` (a single one is for a single
     name whatever it is called), else by the file that `lop export` leaves beside them, else they are just numbers.
@@ -67,17 +70,7 @@ def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFi
     Raises:
         UserError: no results there, or an experiment file that does not fit.
     """
-    if not directory.is_dir():
-        raise UserError(f"import-results: {directory}: no such directory")
-    found = _number_files(directory.absolute(), directory.absolute().name)
-    if not found:
-        for below in sorted(path for path in directory.absolute().iterdir() if path.is_dir() and path.name[0] != "."):
-            found += _number_files(below, below.name)
-    if not found:
-        raise UserError(
-            f"import-results: {directory}: no results there; they are looked for as {directory}/<setting>/<seed> or "
-            f"{directory}/<name>/<setting>/<seed>, with numbers for setting and seed"
-        )
+    found = [_one_file(place.absolute())] if place.is_file() else _files_in(place)
     names = list(dict.fromkeys(file.experiment for file in found))
     told = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
     found = [replace(file, is_export=told[file.experiment] is not None) for file in found]
@@ -92,6 +85,31 @@ def find_results(directory: Path, configs: Sequence[Path] = ()) -> list[ResultFi
         told[name], renamed[name] = _settings_of(config), config.stem
         found = [replace(file, is_export=file.is_export and file.experiment != name) for file in found]
     return [replace(_told(file, told[file.experiment]), experiment=renamed[file.experiment]) for file in found]
+
+
+def _one_file(path: Path) -> ResultFile:
+    """A result file that is named by itself, as it is called among those of its directory if it is one of them."""
+    if len(path.parents) > 2:
+        for file in _number_files(path.parents[1], path.parents[1].name):
+            if file.path == path:
+                return file
+    return ResultFile(path, path.stem if path.suffix in _SUFFIXES else path.name, 0, 0)
+
+
+def _files_in(directory: Path) -> list[ResultFile]:
+    """The result files in a directory. Raises UserError if there are none."""
+    if not directory.is_dir():
+        raise UserError(f"import-results: {directory}: no such file or directory")
+    found = _number_files(directory.absolute(), directory.absolute().name)
+    if not found:
+        for below in sorted(path for path in directory.absolute().iterdir() if path.is_dir() and path.name[0] != "."):
+            found += _number_files(below, below.name)
+    if not found:
+        raise UserError(
+            f"import-results: {directory}: no results there; they are looked for as {directory}/<setting>/<seed> or "
+            f"{directory}/<name>/<setting>/<seed>, with numbers for setting and seed; name a single file by its path"
+        )
+    return found
 
 
 def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Imported]:
@@ -165,7 +183,7 @@ def _exported_settings(result: Path) -> Settings | None:
     try:
         listed = read_json(result.parents[1] / SETTINGS).get("settings")
         settings = [(str(one["setting"]), dict(one["spec"])) for one in listed or ()]
-    except (OSError, StoreError, KeyError, TypeError, ValueError):
+    except (OSError, StoreError, LookupError, TypeError, ValueError):
         return None
     is_sound = all(name and name not in (".", "..") and "/" not in name and name.isprintable() for name, _ in settings)
     return settings if settings and is_sound else None

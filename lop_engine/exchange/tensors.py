@@ -24,6 +24,8 @@ _PROTOCOL = 1001
 _SIZES = {"protocol_version": _PROTOCOL, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 _PREFIX = b"".join(pickle.dumps(one, 2) for one in (_MAGIC, _PROTOCOL, _SIZES))
 _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
+_BFLOAT16 = "BFloat16Storage"
+"""The upper halves of float32 numbers, which numpy has no type for."""
 
 
 def dump(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -99,6 +101,7 @@ class _Pointer:
 
     dtype: str
     size: int
+    is_bfloat16: bool = False
 
 
 def _read_storage(content: Any) -> _Storage:
@@ -113,7 +116,8 @@ def _read_storage(content: Any) -> _Storage:
     numbers, dtype = content[end + 8 :], np.dtype(pointer.dtype)
     if struct.unpack_from("<q", content, end)[0] != pointer.size or len(numbers) != pointer.size * dtype.itemsize:
         raise ValueError("holds a tensor that is cut off")
-    return _Storage(np.frombuffer(numbers, dtype))
+    values = np.frombuffer(numbers, dtype)
+    return _Storage((values.astype("<u4") << 16).view("<f4") if pointer.is_bfloat16 else values)
 
 
 def _pointer(pid: Any) -> _Pointer:
@@ -121,6 +125,8 @@ def _pointer(pid: Any) -> _Pointer:
     match pid:
         case ("storage", safe_pickle.Name("torch", kind), _, _, int() as size, *_) if kind in _DTYPES and size >= 0:
             return _Pointer(_DTYPES[kind], size)
+        case ("storage", safe_pickle.Name("torch", kind), _, _, int() as size, *_) if kind == _BFLOAT16 and size >= 0:
+            return _Pointer("<u2", size, is_bfloat16=True)
     raise ValueError("holds a tensor of a type that is not read; only numbers of 16, 32 and 64 bits are")
 
 
@@ -139,6 +145,13 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np
     return storage.values[offset : offset + size].reshape(shape)
 
 
+def _rebuild_parameter(tensor: Any, *_: Any) -> np.ndarray:
+    """The tensor of an ``nn.Parameter``. Raises ValueError."""
+    if not isinstance(tensor, np.ndarray):
+        raise ValueError("holds a damaged tensor")
+    return tensor
+
+
 def _are_lengths(values: Any) -> bool:
     return (
         isinstance(values, tuple) and len(values) <= 8 and all(type(one) is int and 0 <= one < 2**40 for one in values)
@@ -148,6 +161,8 @@ def _are_lengths(values: Any) -> bool:
 #: The names that such pickles call, and what stands for each.
 _NAMES: safe_pickle.Builders = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
     ("torch.storage", "_load_from_bytes"): _read_storage,
     ("collections", "OrderedDict"): lambda: {},
 }

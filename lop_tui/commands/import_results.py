@@ -14,8 +14,11 @@ from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir
     "import-results", epilog="Example: [b]lop import-results old/cbp --cfg cfg/cbp.json[/b]", rich_help_panel="Results"
 )
 def import_results(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The reference's results: DIR/SETTING/SEED or DIR/NAME/SETTING/SEED.")
+    results: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The reference's results: PATH/SETTING/SEED, PATH/NAME/SETTING/SEED, or one file."
+        ),
     ],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     configs: Annotated[
@@ -29,7 +32,7 @@ def import_results(
     from lop_tui.words.console import Console, in_runs_dir, plural, say
 
     console = Console()
-    files = find_results(directory, configs or [])
+    files = find_results(results, configs or [])
     by_setting: dict[tuple[str, str], list[Imported]] = defaultdict(list)
     for one in import_files(files, runs_dir):
         by_setting[one.run_dir.experiment, one.run_dir.setting].append(one)
