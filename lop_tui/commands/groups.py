@@ -1,22 +1,35 @@
 """The settings and metrics that commands which compare settings are about."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs
+from lop_engine.analysis.choice import choose, families
+from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
 from lop_tui.commands.reading import read_runs, select_runs
+from lop_tui.words.best import not_chosen
+from lop_tui.words.choice import note_on_choice
 from lop_tui.words.comparison import listed
 from lop_tui.words.comparison_tables import full_name
 
+PickOne = Callable[[Sequence[Group]], Group]
+"""Gives one of several settings of a method."""
 
-def groups_named(command: str, runs_dirs: Sequence[Path], names: Sequence[str], where: str) -> list[Group]:
-    """The settings that `names` name, each one, of one problem. Raises UserError."""
-    groups = _groups(command, snapshot_of(runs_dirs, read_runs(command, runs_dirs, where)[0]), names)
+
+def groups_named(
+    command: str, runs_dirs: Sequence[Path], names: Sequence[str], where: str, pick: PickOne | None = None
+) -> list[Group]:
+    """The settings that `names` name, each one, of one problem. Raises UserError.
+
+    Args:
+        pick: gives the setting of a name that means several settings of one method; without it they are refused.
+    """
+    groups = _groups(command, snapshot_of(runs_dirs, read_runs(command, runs_dirs, where)[0]), names, pick)
     _refuse_several_problems(command, groups)
     return groups
 
@@ -45,13 +58,30 @@ def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -
     return list(dict.fromkeys(names)) or [shown.headline]
 
 
-def _groups(command: str, snapshot: Snapshot, names: Sequence[str]) -> list[Group]:
+def pick_best(command: str, metric: str, select: Sequence[int] | None, notes: list[str]) -> PickOne:
+    """Pick as `lop best` does, and give the seeds that did not choose; which setting that is goes to `notes`."""
+
+    def pick(family: Sequence[Group]) -> Group:
+        refuse_mixed(family)
+        [judged_by] = metrics_named(command, [metric] if metric else [], family)
+        choice = choose(family, judged_by, select_seeds=select)
+        if choice is None:
+            raise UserError(f"{command}: {not_chosen(family, judged_by, select)}")
+        notes.extend(note_on_choice(choice, "compared"))
+        return choice.shown
+
+    return pick
+
+
+def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOne | None) -> list[Group]:
     """The group that each name means. Raises UserError for a name that means several, or one again."""
     if len(names) < 2:
         raise UserError(f"{command}: name two or more experiments or settings: lop {command} bp cbp")
     groups: list[Group] = []
     for name in names:
         found = group_runs(select_runs(snapshot, [name]).runs)
+        if pick and len(found) > 1 and len(families(found)) == 1:
+            found = [pick(found)]
         if len(found) > 1:
             raise UserError(
                 f'{command}: "{name}" names {len(found)} settings; name one of {listed(map(full_name, found))}'

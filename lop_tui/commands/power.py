@@ -6,13 +6,16 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Format, Json, RunsDirs, TableFile, Where
+from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
 
 
 @app.command(epilog="Example: [b]lop power cbp l2 --difference 1[/b]", rich_help_panel="Results")
 def power(
     groups: Annotated[
-        list[str], typer.Argument(metavar="A B", help="Two experiments or settings.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="A B", help="Two experiments or settings; the best setting of a sweep.", show_default=False
+        ),
     ],
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[str, typer.Option(help="What to compare; the problem's headline by default.")] = "",
@@ -25,6 +28,7 @@ def power(
         ),
     ] = None,
     power: Annotated[float, typer.Option(metavar="P", help="How often the test shall find it.")] = 0.8,
+    select_seeds: SelectSeeds = "",
     where: Where = "",
     form: Format = "",
     output: TableFile = None,
@@ -34,7 +38,8 @@ def power(
     from lop_engine.analysis import compare_to_first
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of
-    from lop_tui.commands.groups import groups_named, metrics_named
+    from lop_tui.commands.groups import groups_named, metrics_named, pick_best
+    from lop_tui.words.choice import seeds_of
     from lop_tui.words.comparison import nothing_compared
     from lop_tui.words.power import sheet_of_plans
     from lop_tui.words.sheets import check_format, put_out
@@ -46,7 +51,9 @@ def power(
         raise UserError(f"power: --difference {difference:g}: should be a number other than 0")
     if len(groups) != 2:
         raise UserError("power: name two experiments or settings: lop power bp cbp")
-    named = groups_named("power", runs_dirs, groups, where)
+    notes: list[str] = []
+    pick = pick_best("power", metric, seeds_of("power", select_seeds), notes)
+    named = groups_named("power", runs_dirs, groups, where, pick)
     refuse_mixed(named)
     compared = metrics_named("power", [metric] if metric else [], named)[0]
     (found,) = compare_to_first(named, compared)
@@ -54,5 +61,5 @@ def power(
         raise UserError(f"power: {nothing_compared(found)}")
     if len(found.pairs) < 2:
         raise UserError(f"power: {named[0].label} and {named[1].label} have one pair of seeds; two are needed at least")
-    put_out(sheet_of_plans(found, named, place_of(runs_dirs), difference, power), form, output)
+    put_out(sheet_of_plans(found, named, place_of(runs_dirs), difference, power, notes), form, output)
     return 0

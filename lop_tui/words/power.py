@@ -15,13 +15,19 @@ _OVER = {"tenth": "last tenth", "area": "whole run"}
 
 
 def sheet_of_plans(
-    found: Comparison, groups: Sequence[Group], runs_dirs: str, difference: float | None, power: float
+    found: Comparison,
+    groups: Sequence[Group],
+    runs_dirs: str,
+    difference: float | None,
+    power: float,
+    of_choice: Sequence[str] = (),
 ) -> Sheet:
     """A row a part of the run.
 
     Args:
         difference: to be shown, in the units of tables (percentage points of a share); None for the mean.
         power: how often the test shall find it.
+        of_choice: notes on settings that were chosen among several.
     """
     measure = seen.metric(found.metric)
     given = None if difference is None else difference / measure.factor
@@ -45,6 +51,7 @@ def sheet_of_plans(
     for_what = "the mean" if given is None else f"a difference of {size_of(abs(given), measure)}"
     with_power = f"power {power:g}"
     notes = [
+        *of_choice,
         f"needed: pairs that show {for_what} with {with_power} (paired t-test, two-sided, 5 %); "
         "power: of the pairs so far",
         f"detectable: the smallest difference that the pairs so far show with {with_power}",

@@ -98,6 +98,17 @@ def test_best_table_compare_list_and_report_agree_to_the_last_digit(runs_dir):
     assert f"{100 * last['bp']['mean']:.1f} ± {100 * (last['bp']['high'] - last['bp']['mean']):.1f}" in shown
 
 
+def test_power_of_a_sweep_takes_the_best_setting_on_the_seeds_that_did_not_choose_it(runs_dir):
+    of = "--runs-dir", runs_dir
+    [best] = [one for one in json.loads(lop("best", "--json", *of))["choices"] if one["experiment"] == "bp"]
+    of_sweep = json.loads(lop("power", "bp", "cbp", "--json", *of))
+    named = json.loads(lop("power", f"bp/{best['setting']}", "cbp", "--json", "--where", "seed:3-5", *of))
+    assert of_sweep["plans"] == named["plans"]
+    chosen = f"bp: {best['setting']} is the best of 3 settings (test accuracy, last tenth) on seeds 0-2"
+    assert of_sweep["notes"][0] == f"{chosen}; compared on seeds 3-5"
+    assert json.loads(lop("power", "bp", "cbp", "--select-seeds", "4-5", "--json", *of))["plans"][0]["num_pairs"] == 4
+
+
 def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir):
     cells = json.loads(lop("table", "--json", "--settings", "--runs-dir", runs_dir))["cells"]
     for group in group_runs(RunsReader(runs_dir).read().runs):
@@ -237,7 +248,9 @@ REFUSALS = {
     ("power", "cbp"): "power: name two experiments or settings: lop power bp cbp",
     ("power", "cbp", "l2", "--power", "1.5"): "power: --power 1.5: should lie between 0.05 and 1",
     ("power", "cbp", "l2", "--difference", "0"): "power: --difference 0: should be a number other than 0",
-    ("power", "bp", "cbp"): 'power: "bp" names 3 settings',
+    ("power", "*", "cbp"): 'power: "*" names 5 settings',
+    ("power", "bp", "cbp", "--select-seeds", "70-80"): "power: bp: has no selection seed; name others",
+    ("power", "bp", "bp/step_size=0.01"): 'power: "bp/step_size=0.01" names bp step_size=0.01 again',
     ("power", "cbp", "l2", "--where", "seed:3"): "power: cbp and l2 have one pair of seeds; two are needed at least",
 }
 
