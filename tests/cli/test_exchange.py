@@ -50,7 +50,7 @@ def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
     make_run(tmp_path / "new", "bp", tasks_done=0, state="queued")
     assert "nothing to export" in said(*export(tmp_path / "new", "csv", tmp_path / "z"))
     assert str(target) in said(*export(runs_dir, "csv", target / "below"))
-    assert "no such directory" in said("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
+    assert "no such file or directory" in said("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
     assert "no results there" in said("import-results", runs_dir, "--runs-dir", runs_dir)
     assert not (tmp_path / "z").exists()
 
