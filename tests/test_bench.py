@@ -19,7 +19,7 @@ from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.runs.directory import RunDir
 from lop_engine.training.learner import Learner
 from lop_tui import cli
-from lop_tui.commands.bench import PARTS
+from lop_tui.commands.bench import ON_DEMAND, PARTS
 from lop_tui.words.plan import duration
 from tests.helpers import TINY
 
@@ -147,6 +147,21 @@ def test_costs_are_measured_once_and_kept(in_process, tmp_path):
     assert InProcess.started == 3
 
 
+def test_on_a_gpu_an_epoch_is_timed_in_the_other_precisions_too(in_process, tmp_path, monkeypatch):
+    class OfAGpu(InProcess):
+        def __init__(self, devices, threads, as_typed=False):
+            super().__init__(["cpu"], threads, as_typed)
+
+    monkeypatch.setattr(costs, "Children", OfAGpu)
+    spec = SPEC.with_changes(**{"precision": "bf16"})
+    [cost] = measure_costs([spec], Resources(["cuda:0"], 1, 1), str, directory=tmp_path).values()
+    assert list(cost.rounded_epoch_s) == ["tf32"]
+    one_epoch = spec.with_changes(**{"num_tasks": 1, "num_showings": 1, "metrics_every": 0, "precision": "tf32"})
+    parts = cost.task_s, cost.rounded_epoch_s["tf32"], cost.metrics_s, cost.curvature_s
+    assert cost.of_run(one_epoch) == pytest.approx(sum(parts))
+    assert measure_costs([spec], Resources(["cuda:0"], 1, 1), str, directory=tmp_path)[spec] == cost  # as kept
+
+
 def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
     measure_costs([SPEC], ONE, str, directory=tmp_path)
     kept = tmp_path / "costs.json"
@@ -211,7 +226,7 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     result = CliRunner().invoke(cli.app, [*asked, "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert set(PARTS) < set(report)
+    assert set(PARTS) - set(ON_DEMAND) == set(report) - {"device", "precision", "measured_at", "lop"}
     steps = {row["name"]: row for row in report["steps"]["rows"]}
     assert {"plain", "bp x 1", "linear x 1", "cbp2 x 2", "matrix product"} <= set(steps)
     assert steps["plain"]["speed_over_plain"] == 1
@@ -224,6 +239,18 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     for words in ("times as fast as plain", "one record", "tiny"):
         assert words in shown.stdout
     assert "training step" not in shown.stdout
+
+
+def test_lop_bench_methods_prints_each_method_s_step_next_to_bp_s(in_process, monkeypatch):
+    monkeypatch.setattr(measure, "METHODS_BY_NAME", ["bp", "cbp", "snr"])
+    asked = ["bench", "--methods", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert [row["name"] for row in report["methods"]["rows"]] == ["bp", "cbp", "snr"]
+    assert report["methods"]["rows"][0]["over_bp"] == 1
+    assert "steps" not in report
+    assert "/ bp" in CliRunner().invoke(cli.app, asked).stdout
 
 
 @pytest.mark.parametrize(

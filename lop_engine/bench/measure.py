@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from lop_engine.bench.costs import Children, measure_costs, plan_seconds
-from lop_engine.experiment.run import Run, load_runs
+from lop_engine.experiment.registry import METHODS as METHODS_BY_NAME
+from lop_engine.experiment.run import Run, load_runs, shipped
 from lop_engine.experiment.spec import Precision, Spec
 from lop_engine.launch import decide_resources, plan_runs, stack_sizes
 from lop_engine.launch.stack_sizes import run_bytes
@@ -136,6 +137,28 @@ def bench_steps(bench: Bench) -> Report:
         for label in jobs
     ]
     return {**environment, "device": bench.device, "rounds": bench.rounds, "rows": rows}
+
+
+def bench_methods(bench: Bench) -> Report:
+    """The training step of every registered method, by the settings of its shipped file, next to bp's."""
+    num_seeds = 30 if bench.on_gpu else 1
+    with Children([bench.device], 1) as children:
+        jobs: dict[str, Timed] = {}
+        for name, spec in _shipped_specs().items():
+            bench.say(f"preparing the training step of {name}")
+            children.make(name, "step", spec.with_changes(**{**_SYNTHETIC, "precision": bench.precision}), num_seeds)
+            jobs[name] = Timed(children, name, 3)
+        bench.say(f"training steps: {bench.rounds} rounds of {len(jobs)} methods")
+        times = interleaved(jobs, bench.rounds)
+    rows = [{"name": name, **times[name], "over_bp": times[name]["ms"] / times["bp"]["ms"]} for name in jobs]
+    return {"device": bench.device, "rounds": bench.rounds, "seeds": num_seeds, "rows": rows}
+
+
+def _shipped_specs() -> dict[str, Spec]:
+    """Of each method, bp first, a setting at the paper's protocol: the first of the file of its name."""
+    files = shipped()
+    paths = {name: files.get(name) or files.get(f"methods/{name}") for name in ("bp", *METHODS_BY_NAME)}
+    return {name: load_runs(path)[0].spec for name, path in paths.items() if path}
 
 
 def bench_workers(bench: Bench) -> Report:

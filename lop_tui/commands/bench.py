@@ -11,7 +11,9 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
 from lop_tui.commands.options import Device, Json
 
-PARTS = ("steps", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
+PARTS = ("steps", "methods", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
+ON_DEMAND = ("methods",)
+"""Parts that are left out unless they are named."""
 
 
 @app.command(epilog="Example: [b]lop bench --only steps --json[/b]", rich_help_panel="Set up")
@@ -29,15 +31,16 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help="steps, workers, stacks, metrics, upkeep, memory or hours; repeatable.",
+            help="steps, methods, workers, stacks, metrics, upkeep, memory or hours; repeatable.",
             show_default=False,
         ),
     ] = None,
+    methods: Annotated[bool, typer.Option("--methods", help="Only the step of every method, next to bp's.")] = False,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each measurement is taken.")] = 7,
     precision: Annotated[str, typer.Option(help="Of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
 ) -> int:
-    """Metric training, metrics, files and memory on this machine, against plain PyTorch; 3 minutes."""
+    """Time training, metrics and files on this machine, against plain PyTorch, and measure memory; 3 minutes."""
     import lop_engine
     from lop_engine.bench import measure
     from lop_engine.experiment.run import load_runs
@@ -46,7 +49,8 @@ def bench(
     from lop_tui.words.bench import TABLES, Report
     from lop_tui.words.console import Console, say
 
-    for part in only or []:
+    only = [*(only or []), *(["methods"] if methods else [])]
+    for part in only:
         if part not in PARTS:
             raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')
     if precision not in get_args(Precision):
@@ -62,7 +66,7 @@ def bench(
     about = {"device": chosen, "precision": precision, "measured_at": time.time(), "lop": lop_engine.__version__}
     report: Report = dict(about)
     bench = measure.Bench(chosen, rounds, lambda text: say(progress, text, style="dim"), cast(Precision, precision))
-    for part in [part for part in PARTS if part in (only or PARTS)]:
+    for part in [part for part in PARTS if part in only or not (only or part in ON_DEMAND)]:
         if part in ("workers", "stacks") and chosen != "cpu":
             continue  # a GPU has one worker a stack, as large as its memory
         measured = getattr(measure, f"bench_{part}")

@@ -49,6 +49,14 @@ def _show_steps(console: Console, report: Report) -> None:
     console.print(table)
 
 
+def _show_methods(console: Console, report: Report) -> None:
+    seeds = "a seed" if report["seeds"] == 1 else f"{report['seeds']} seeds"
+    table = _table(f"training step of {seeds}, by method", *("", "ms", "quartiles", "/ bp"))
+    for row in report["rows"]:
+        table.add_row(row["name"], _milliseconds(row), _quartiles(row), f"{row['over_bp']:.2f}")
+    console.print(table)
+
+
 def _show_workers(console: Console, report: Report) -> None:
     table = _table(
         f"the whole machine, {report['cores']} cores, bp", "", "ms a step", "quartiles", "seed-steps a second"
@@ -123,6 +131,7 @@ def _show_hours(console: Console, report: Report) -> None:
 
 TABLES: dict[str, Callable[[Console, Report], None]] = {
     "steps": _show_steps,
+    "methods": _show_methods,
     "workers": _show_workers,
     "stacks": _show_stacks,
     "metrics": _show_metrics,

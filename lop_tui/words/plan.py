@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 from rich.table import Table
 
-from lop_engine.bench.costs import Costs, measure_costs, plan_seconds
+from lop_engine.bench.costs import ROUNDED, Costs, measure_costs, plan_seconds
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
@@ -101,7 +101,7 @@ def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> 
     share = costs[longest].share_of_metrics(longest)
     if share > 0.5:
         say(console, f"metrics take {100 * share:.0f} % of the time")
-    for line in _curvature_and_metrics(plan, specs, costs):
+    for line in [*_curvature_and_metrics(plan, specs, costs), *_precisions(plan, specs, costs)]:
         say(console, line)
 
 
@@ -117,6 +117,16 @@ def _curvature_and_metrics(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapp
         yield f"--set curvature_every=1 (curvature after each recorded epoch): about {duration(each_epoch)}"
     if least < 0.9 * at_task_end:
         yield f"--set metrics_every=0 (all metrics after each task's last epoch only): about {duration(least)}"
+
+
+def _precisions(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> Iterator[str]:
+    """What another precision of the training step would save on a GPU, if that is at least a tenth of the time."""
+    now = plan_seconds(plan, specs, costs)
+    for precision in ROUNDED:
+        if all(precision in one.rounded_epoch_s for one in costs.values()):
+            rounded = plan_seconds(plan, specs, costs, precision=precision)
+            if rounded < 0.9 * now:
+                yield f"--set precision={precision} (the training step is rounded): about {duration(rounded)}"
 
 
 def duration(seconds: float) -> str:

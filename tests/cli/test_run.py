@@ -167,6 +167,16 @@ def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, 
     assert named in re.sub(r"\s+", " ", said)
 
 
+def test_dry_run_on_a_gpu_says_what_another_precision_would_save(here, monkeypatch):
+    write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1)
+    known = Costs(start_s=0, task_s=0, epoch_s=3, metrics_s=0.5, rounded_epoch_s={"tf32": 2.9, "bf16": 1})
+    monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
+    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
+    assert "about 9.7 h on this machine" in said
+    assert "--set precision=bf16 (the training step is rounded): about 4.2 h" in re.sub(r"\s+", " ", said)
+    assert "precision=tf32" not in said  # saves less than a tenth
+
+
 def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, monkeypatch):
     write_config(here / "cbp.json")
     monkeypatch.setattr("lop_engine.launch.plan.find_gpus", lambda: Gpus({}, "torch 2.13.0+cpu is a CPU build"))
