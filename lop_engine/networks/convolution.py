@@ -29,7 +29,7 @@ class Way:
     image_gradient_by_rows: bool
     """Compute the gradient in the image alone as a convolution along image rows (`ImageConvolution`)."""
     fused: bool = False
-    """Compute layers of ReLU without normalisation by `fused_convolution`, in float32 or less."""
+    """Compute layers without normalisation, whose activation commutes with pooling, by `fused_convolution`."""
 
 
 WAYS = {
@@ -80,8 +80,9 @@ def hidden_maps(
     """
     way = way or way_of(images_SBCHW.device)
     is_plain = not norms and activation is ACTIVATIONS["relu"]
-    if way.fused and is_plain and images_SBCHW.dtype is torch.float32:
-        return _fused_maps(images_SBCHW, layers)
+    commutes = not norms and activation.is_monotonic and activation.copies == 1
+    if way.fused and commutes and images_SBCHW.dtype is torch.float32:
+        return _fused_maps(images_SBCHW, layers, activation)
     num_seeds, hidden = images_SBCHW.shape[0], []
     bias_after_pooling = way.bias_after_pooling and is_plain
     # (B, S*C, H, W), channels-last: the seeds are the groups of one convolution.
@@ -104,22 +105,25 @@ def hidden_maps(
     return hidden
 
 
-def _fused_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> list[Hidden]:
+def _fused_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]], activation: Activation) -> list[Hidden]:
     x_SBHWC, hidden = images_SBCHW.permute(0, 1, 3, 4, 2), []
+    relu = activation is ACTIVATIONS["relu"]
     for weight_SOIKK, bias_SO in layers:
-        before = partial(_map_before_pooling, x_SBHWC, weight_SOIKK, bias_SO)
-        x_SBHWC = fused_convolution.pooled_convolution(x_SBHWC, weight_SOIKK.permute(0, 1, 3, 4, 2), bias_SO)
+        before = partial(_map_before_pooling, x_SBHWC, weight_SOIKK, bias_SO, activation)
+        x_SBHWC = fused_convolution.pooled_convolution(x_SBHWC, weight_SOIKK.permute(0, 1, 3, 4, 2), bias_SO, relu)
+        if not relu:
+            x_SBHWC = activation.function(x_SBHWC)
         hidden.append(Hidden(x_SBHWC.permute(0, 1, 4, 2, 3), before, depends_on_weights=True))
     return hidden
 
 
-def _map_before_pooling(x_SBHWC: Tensor, weight_SOIKK: Tensor, bias_SO: Tensor) -> Tensor:
+def _map_before_pooling(x_SBHWC: Tensor, weight_SOIKK: Tensor, bias_SO: Tensor, activation: Activation) -> Tensor:
     """A fused layer's activations before pooling, (S, B, F, H, W)."""
     num_seeds = x_SBHWC.shape[0]
     with torch.no_grad():
         x = x_SBHWC.permute(1, 0, 4, 2, 3).flatten(1, 2)
         maps = F.conv2d(x, weight_SOIKK.flatten(0, 1).to(x.dtype), bias_SO.flatten().to(x.dtype), groups=num_seeds)
-        return F.relu(_by_seed(maps, num_seeds))
+        return activation(_by_seed(maps, num_seeds))
 
 
 def _pooled(x: Tensor, late_bias: Tensor | None, num_seeds: int, activation: Activation) -> Tensor:

@@ -61,28 +61,29 @@ WEIGHT_GRADIENT: Tiles = {
 }
 
 
-def pooled_convolution(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """ReLU of the 2x2 max-pooled convolution, (S, B, h, w, O); in the precision that torch computes in here.
+def pooled_convolution(images: Tensor, weight: Tensor, bias: Tensor, relu: bool = True) -> Tensor:
+    """The 2x2 max-pooled convolution, (S, B, h, w, O); in the precision that torch computes in here.
 
     Args:
         images: (S, B, H, W, C). Their gradient is computed if they require one.
         weight: (S, O, K, K, C).
         bias: (S, O).
+        relu: apply ReLU.
     """
-    return _fused(_precision(images.device.type), images, weight, bias)
+    return _fused(_precision(images.device.type), images, weight, bias, relu)
 
 
-def _fused(precision: Precision, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    maps: Tensor = _PooledConvolution.apply(images, weight, bias, precision)  # type: ignore[no-untyped-call]
+def _fused(precision: Precision, images: Tensor, weight: Tensor, bias: Tensor, relu: bool = True) -> Tensor:
+    maps: Tensor = _PooledConvolution.apply(images, weight, bias, precision, relu)  # type: ignore[no-untyped-call]
     return maps
 
 
 class _PooledConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, precision: Precision) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, precision: Precision, relu: bool) -> Tensor:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         height, width, channels = images.shape[2:]
-        layer = FusedLayer(height, width, channels, weight.shape[1], weight.shape[2], precision)
+        layer = FusedLayer(height, width, channels, weight.shape[1], weight.shape[2], precision, relu)
         ctx.layer, ctx.dtype_of_images = layer, images.dtype
         images, weight = layer.filled_up(images.to(dtype)), weight.to(dtype).contiguous()
         maps, winner = layer.forward(images, weight, bias.contiguous())
@@ -90,7 +91,7 @@ class _PooledConvolution(torch.autograd.Function):
         return maps
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         images, weight, winner = ctx.saved_tensors
         layer: FusedLayer = ctx.layer
         grad = grads[0].to(weight.dtype).contiguous()
@@ -99,7 +100,7 @@ class _PooledConvolution(torch.autograd.Function):
             in_images = layer.image_gradient(grad, winner, weight).to(ctx.dtype_of_images)
         if images is not None:
             in_weight, in_bias = layer.weight_gradient(images, grad, winner)
-        return in_images, in_weight, in_bias, None
+        return in_images, in_weight, in_bias, None, None
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class FusedLayer:
     outputs: int
     kernel: int
     precision: Precision
+    relu: bool = True
 
     @property
     def pooled(self) -> tuple[int, int]:
@@ -142,7 +144,7 @@ class FusedLayer:
         grid = (_parts(batch * _area(self.pooled), tile.rows), _parts(self.outputs, columns), num_seeds)
         _kernels().forward_kernel[grid](
             images, weight, bias, maps, winner, batch, **self._shape, X=self.values,
-            PIXELS=tile.rows, OUTPUTS=columns, DEPTH=tile.depth, **_resources(tile),
+            RELU=self.relu, PIXELS=tile.rows, OUTPUTS=columns, DEPTH=tile.depth, **_resources(tile),
         )  # fmt: skip
         return maps, winner
 
@@ -258,9 +260,9 @@ def error(device: torch.device, layer: FusedLayer) -> float:
     weight = torch.randn(2, layer.outputs, *filters, device=device, generator=generator)
     bias = torch.randn(2, layer.outputs, device=device, generator=generator)
     results: list[list[Tensor]] = []
-    for compute in (functools.partial(_fused, layer.precision), _by_torch):
+    for is_ours in (True, False):
         leaves = [tensor.clone().requires_grad_(True) for tensor in (images, weight, bias)]
-        maps = compute(*leaves)
+        maps = _fused(layer.precision, leaves[0], leaves[1], leaves[2]) if is_ours else _by_torch(*leaves)
         results.append([maps.detach(), *torch.autograd.grad(maps.square().sum(), leaves)])
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(*results, strict=True))
 

@@ -1,4 +1,4 @@
-"""Triton kernels of a convolution with bias, 2x2 max-pooling and ReLU, for a stack of small networks.
+"""Triton kernels of a convolution with bias, 2x2 max-pooling and, if asked for, ReLU, for a stack of small networks.
 
 The maps before pooling never reach memory: a program computes the four members of its pooling windows, keeps the
 largest, and stores which one it was. Sums have a fixed order that depends on the tiles alone, without atomics, so runs
@@ -49,9 +49,12 @@ def _larger(best, member, other, number: tl.constexpr):
 def forward_kernel(
     images, weight, bias, maps, winner, B,
     H: tl.constexpr, W: tl.constexpr, X: tl.constexpr, C: tl.constexpr, O: tl.constexpr, K: tl.constexpr,
-    PRECISION: tl.constexpr, PIXELS: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, RELU: tl.constexpr, PIXELS: tl.constexpr, OUTPUTS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """Grid (B * h * w / PIXELS, O / OUTPUTS, S). Adds up DEPTH of a window's K * K * X values at a time."""
+    """Grid (B * h * w / PIXELS, O / OUTPUTS, S). Adds up DEPTH of a window's K * K * X values at a time.
+
+    Without RELU no unit is dead.
+    """
     h: tl.constexpr = (H - K + 1) // 2
     w: tl.constexpr = (W - K + 1) // 2
     s = tl.program_id(2).to(tl.int64)
@@ -85,7 +88,7 @@ def forward_kernel(
     best, member = _larger(best, member, sum11, 3)
     # max(a) + b is max(a + b), in rounding too.
     best += tl.load(bias + s * O + output, is_output, 0.0).to(tl.float32)[None, :]
-    is_dead = best <= 0.0
+    is_dead = best <= 0.0 if RELU else best < best
     to = s * num_pixels * O + pixel[:, None] * O + output[None, :]
     inside = is_pixel[:, None] & is_output[None, :]
     tl.store(maps + to, tl.where(is_dead, 0.0, best).to(maps.dtype.element_ty), inside)

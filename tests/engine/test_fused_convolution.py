@@ -57,6 +57,23 @@ def test_values_and_gradients_are_torch_s(name):
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
 
 
+def test_without_relu_values_below_0_stay_and_have_gradients():
+    given = tensors(*LAYERS["images"])
+    given[2] -= 2  # most maxima lie below 0
+
+    def torch_s(images, weight, bias):
+        maps = [
+            torch.max_pool2d(torch.conv2d(i.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2), b), 2).permute(0, 2, 3, 1)
+            for i, w, b in zip(images, weight, bias, strict=True)
+        ]
+        return torch.stack(maps)
+
+    mine = values_and_gradients(lambda *args: pooled_convolution(*args, relu=False), given)
+    assert (mine[0] < 0).float().mean() > 0.3
+    for one, other in zip(mine, values_and_gradients(torch_s, given), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["images", "many channels"])
 def test_the_kernels_of_tf32_compute_the_same(name):
     """The interpreter rounds only where the kernel itself does, the factors of the weights' gradient."""
@@ -112,10 +129,12 @@ def test_no_gradient_of_the_images_is_computed_unless_it_is_asked_for(monkeypatc
     assert calls == ["weight_gradient", "image_gradient"]
 
 
-@pytest.mark.parametrize(("agent", "precision"), [("bp", "fp32"), ("cbp", "bf16")])
-def test_a_network_trains_the_same(monkeypatch, agent, precision):
+@pytest.mark.parametrize(
+    ("agent", "precision", "activation"), [("bp", "fp32", "relu"), ("cbp", "bf16", "relu"), ("bp", "fp32", "tanh")]
+)
+def test_a_network_trains_the_same(monkeypatch, agent, precision, activation):
     """A step of a small network, from the same state, by the kernels and by torch."""
-    spec = make_spec(agent, width=0.1, precision=precision)
+    spec = make_spec(agent, width=0.1, precision=precision, activation=activation)
     ends = {}
     for name in ("cpu", "cuda"):
         monkeypatch.setattr(convolution, "way_of", lambda device, n=name: WAYS[n])
