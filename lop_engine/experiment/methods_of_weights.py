@@ -12,7 +12,7 @@ class L2InitKeys(Fields):
     l2_init: PerRun = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
     l2_init_penalty: Literal["l2", "l1", "huber"] = Field(
         "l2",
-        description="Of a weight's distance d: d^2 / 2, |d|, or huber, d^2 / 2 up to 1 and |d| - 1/2 beyond.",
+        description="Of a weight's distance d: l2 is d^2 / 2, l1 its size, huber d^2 / 2 up to 1, then its size - 1/2.",
     )
     l2_init_target: Literal["initial", "resampled"] = Field(
         "initial", description="Measure the distance from the initial weights, or from ones that each step draws anew."
