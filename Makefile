@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_ARGS ?=
+# Without a GPU, PyTorch's CPU build saves a download of several GB. CPU_TORCH= takes what PyPI has.
+CPU_TORCH ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX = $(shell test -n "$(CPU_TORCH)" -a "$$(uname -s)" = Linux || exit; \
+	test -e /dev/nvidiactl && exit; \
+	curl --silent --head --fail --max-time 5 --output /dev/null $(CPU_TORCH)/torch/ && echo --extra-index-url $(CPU_TORCH))
 OLDEST ?= .oldest
 UV_ARGS ?=
 RUNS := runs/demo
@@ -23,8 +28,9 @@ help: ## list the targets
 $(VENV)/.user: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lop needs Python 3.11 or newer; name one with make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) with PyTorch and what else lop needs: some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) $(PIP_ARGS) -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.user

@@ -78,7 +78,7 @@ def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
         table.add_row(
             Text(row.label, style=f"bold {row.style.colour}"),
             ProgressBar(total=1.0, completed=row.progress, width=24),
-            f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks",
+            f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks{_of_seeds(row)}",
             _value(row),
             formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
             f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
@@ -93,13 +93,19 @@ def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
 def _line(row: Row) -> str:
     parts = [
         row.label,
-        f"{row.tasks_done}/{row.tasks_total} tasks",
+        f"{row.tasks_done}/{row.tasks_total} tasks{_of_seeds(row)}",
         f"{row.measure.title} {_value(row)}" if row.value else "",
         formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
         f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
         _states(row),
     ]
     return "  ".join(part for part in parts if part)
+
+
+def _of_seeds(row: Row) -> str:
+    """Whose tasks these are, if they are of several seeds: 300 tasks may be two seeds of 150."""
+    seeds = sum(number for _, number in row.states)
+    return f" of {seeds} seeds" if seeds > 1 else ""
 
 
 def _are_over(snapshot: Snapshot) -> bool:
