@@ -129,6 +129,7 @@ def output(help: str, *aliases: str, metavar: str = "FILE", show_default: bool =
     return typer.Option("-o", "--output", *aliases, metavar=metavar, help=help, show_default=show_default)
 
 
+BibFile = Annotated[Path | None, output(".bib; a file of that name is replaced.")]
 TableFile = Annotated[Path | None, output(".txt, .md, .csv, .json or .tex; a file of that name is replaced.")]
 BinSize = Annotated[
     int | None,

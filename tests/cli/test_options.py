@@ -118,7 +118,8 @@ def test_o_and_output_are_the_file_that_a_command_writes_and_nothing_else():
                 with_output[name] = "--to" in names
     took_to = {"merge", "data import", "data import-order", "data synth"}
     assert {name for name, is_alias in with_output.items() if is_alias} == took_to
-    assert {"plot", "report", "export", "table", "best", "power", "diff", "data info"} == with_output.keys() - took_to
+    writing = {"plot", "report", "export", "table", "best", "power", "diff", "cite", "data info"}
+    assert writing == with_output.keys() - took_to
 
 
 def test_synth_takes_o_and_to_alike(tmp_path):

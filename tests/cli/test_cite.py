@@ -1,0 +1,51 @@
+"""`lop cite`: the papers of what runs used."""
+
+import json
+import re
+
+from typer.testing import CliRunner
+
+from lop_engine.experiment.catalogue import bibtex
+from lop_engine.experiment.registry import METHODS
+from lop_tui import cli
+from tests.helpers import make_run
+
+
+def cite(*arguments):
+    result = CliRunner().invoke(cli.app, ["cite", *map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def test_every_paper_stands_once_under_what_it_is_cited_for(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "cbp", seed)
+    make_run(tmp_path, "bp", spec={"metrics": ["test_accuracy", "srank"]})
+    said = cite("--runs-dir", tmp_path).stdout
+    keys = re.findall(r"^@\w+\{(\S+),", said, re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    assert keys[-1] == "lop"
+    above = said[: said.index(bibtex(METHODS["cbp"].source))].splitlines()[-1]
+    assert above.startswith("% ")
+    assert "problem continual_imagenet" in above
+    assert "method cbp" in above
+    assert "metric srank" in said
+
+
+def test_named_runs_only_and_into_a_file(tmp_path):
+    make_run(tmp_path / "runs", "cbp")
+    make_run(tmp_path / "runs", "l2")
+    file = tmp_path / "study.bib"
+    assert cite("l2", "--runs-dir", tmp_path / "runs", "-o", file).stdout == ""
+    assert "method l2" in file.read_text()
+    assert "method cbp" not in file.read_text()
+
+
+def test_components_that_are_not_known_here_are_named(tmp_path):
+    run_dir = make_run(tmp_path, "cbp")
+    config = json.loads(run_dir.run_json.read_text())
+    config["spec"]["agent"] = "somebody_s"
+    run_dir.run_json.write_text(json.dumps(config))
+    result = cite("--runs-dir", tmp_path)
+    assert "no source is known: agent somebody_s" in result.stderr
+    assert "@software{lop," in result.stdout
