@@ -14,12 +14,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lop_engine.experiment.spec import Precision
 
 FEW = 16
 """Layers with fewer channels take other tiles; their pixels are filled up to whole groups of `PIXEL` values."""
 PIXEL = 4
+MOST_VALUES = 2**31
+"""Of a seed's images or maps: the kernels count them in 32 bits."""
 LEAST_CAPABILITY = (8, 0)
 """Of a GPU: older ones have no products of TF32 or bfloat16."""
 
@@ -91,6 +94,7 @@ class _PooledConvolution(torch.autograd.Function):
         return maps
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         images, weight, winner = ctx.saved_tensors
         layer: FusedLayer = ctx.layer
@@ -137,6 +141,8 @@ class FusedLayer:
     def forward(self, images: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (S, B, h, w, O), and which member of each window is the largest."""
         num_seeds, batch = images.shape[:2]
+        if batch * max(self.height * self.width * self.values, _area(self.pooled) * self.outputs) >= MOST_VALUES:
+            raise ValueError(f"a batch of {batch:,} images is too large for a GPU's convolution; use smaller batches")
         maps = images.new_empty(num_seeds, batch, *self.pooled, self.outputs)
         winner = torch.empty_like(maps, dtype=torch.uint8)
         tile = self._tile(FORWARD)

@@ -7,7 +7,7 @@ from torch import Tensor
 from lop_engine.device import compute_in_full, training_precision
 from lop_engine.networks import convolution, fused_convolution
 from lop_engine.networks.convolution import WAYS, way_of
-from lop_engine.networks.fused_convolution import pooled_convolution
+from lop_engine.networks.fused_convolution import FusedLayer, pooled_convolution
 from lop_engine.training.learner import Learner
 from tests.engine.test_learners import CPU, make_spec
 
@@ -107,6 +107,16 @@ def test_the_first_of_equals_wins_and_nan_goes_where_torch_s_goes():
         values_and_gradients(pooled_convolution, given), values_and_gradients(by_torch, given), strict=True
     ):
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_what_the_kernels_cannot_compute_is_refused():
+    images, weight, bias = (torch.empty(shape, device="meta") for shape in ((1, 10**6, 32, 32, 4), (1, 8, 5, 5, 3), 8))
+    with pytest.raises(ValueError, match="a batch of 1,000,000 images is too large"):
+        FusedLayer(32, 32, 3, 8, 5, "fp32").forward(images, weight, bias)
+    leaves = [tensor.requires_grad_(True) for tensor in tensors(*LAYERS["images"])]
+    [gradient] = torch.autograd.grad(pooled_convolution(*leaves).square().sum(), leaves[1], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
 
 
 def test_a_seed_alone_gives_the_bits_it_gives_in_a_stack():
