@@ -59,6 +59,21 @@ def test_of_several_folders_that_with_training_images_is_taken(tmp_path, target)
     assert ClassFolder.open(target).class_names == list(WNIDS)
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_packed_data_set_of_lop_s_own_keeps_its_names(tmp_path, target, inside):
+    bring_in(make_source(tmp_path, "folder", make_images()), target)
+    bring_in(packed(target, inside=inside), tmp_path / "again")
+    assert ClassFolder.open(tmp_path / "again").class_names == list(WNIDS)
+
+
+def test_an_archive_of_several_folders_of_images_is_refused_with_their_names(tmp_path, target):
+    (tmp_path / "both").mkdir()
+    for form in ("batches", "npz"):
+        make_source(tmp_path / "both", form, make_images())
+    said = refusal(packed(tmp_path / "both"), target)
+    assert "holds several folders of images (batches, npz); unpack it and import one of them" in said
+
+
 OUTSIDE = ["../escape", "a/../../escape", "/tmp/lop-escape", "..\\escape", "C:escape"]
 
 

@@ -69,7 +69,11 @@ def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
     inside = folder
     while len(entries := list(inside.iterdir())) == 1 and entries[0].is_dir():
         inside = entries[0]
-    return open_source(_folder_inside(inside) or inside, options)
+    found = [] if _is_in_a_form(inside) else _folders_inside(inside)
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise DataError(f"{path}: holds several folders of images ({names}); unpack it and import one of them")
+    return open_source(found[0] if found else inside, options)
 
 
 def in_text(path: Path) -> str:
@@ -85,18 +89,22 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             raise DataError(f'--format "{options.format}": choose one of {", ".join(FORMATS)}{hint}')
         return FORMATS[options.format].open_source(path, options)
     for name, module in FORMATS.items():
-        if name == "folder" and (inner := _folder_inside(path)):
-            raise DataError(f"{path}: its images are in a folder inside; did you mean {inner}?")
+        if name == "folder" and (inner := _folders_inside(path)):
+            raise DataError(f"{path}: its images are in a folder inside; did you mean {inner[0]}?")
         if module.recognises(path):
             return module.open_source(path, options)
     raise DataError(f"{path}: {_what_it_is(path)}")
 
 
-def _folder_inside(path: Path) -> Path | None:
-    """The first folder in `path` that holds images in a form other than a folder a class; None if there is none."""
+def _folders_inside(path: Path) -> list[Path]:
+    """The folders in `path` that hold images in a form other than a folder a class."""
     folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
-    forms = [module for name, module in FORMATS.items() if name != "folder"]
-    return next((one for one in folders[:_MOST_FOLDERS] if any(form.recognises(one) for form in forms)), None)
+    return [one for one in folders[:_MOST_FOLDERS] if _is_in_a_form(one)]
+
+
+def _is_in_a_form(path: Path) -> bool:
+    """Whether `path` holds images in a form other than a folder a class."""
+    return any(module.recognises(path) for name, module in FORMATS.items() if name != "folder")
 
 
 def _archive_inside(path: Path) -> Path | None:
