@@ -49,10 +49,11 @@ class Form:
 
 
 METRICS = ["test_accuracy", "effective_rank"]
+TASKS = 120
 FULL = Form(
     METHODS.built_in,
-    {"num_tasks": 120, "metrics": METRICS},
-    {"plasticity_injection": {"injection_after": 30}},  # a quarter of the tasks, as in its file
+    {"num_tasks": TASKS, "metrics": METRICS},
+    {"plasticity_injection": {"injection_after": TASKS // 4}},  # as in its file
 )
 SMALL = Form(
     ("bp", "cbp"),

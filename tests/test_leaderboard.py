@@ -15,7 +15,7 @@ from bench.leaderboard_plan import FULL, SMALL, Board, Price, fit, seconds_of, w
 from lop_engine.bench.costs import Costs
 from lop_engine.errors import UserError
 from lop_engine.experiment.registry import METHODS
-from lop_engine.experiment.run import Run
+from lop_engine.experiment.run import Run, load_runs, shipped
 from lop_engine.experiment.spec import validate
 from lop_tui.commands.cluster import HERE
 from lop_tui.commands.training import Means
@@ -164,7 +164,10 @@ def test_the_page_says_what_was_done_where_and_what_it_cannot_show():
 def test_every_registered_method_has_a_grid_that_holds_its_file_s_setting():
     board = whole_board(FULL, 5, 2)
     assert list(board.settings) == list(METHODS.built_in)
-    assert set(leaderboard_plan.GRIDS) < set(METHODS.built_in)
+    for method, grid in leaderboard_plan.GRIDS.items():
+        path = shipped().get(f"demo/{method}") or shipped()[f"demo/methods/{method}"]
+        [of_file] = load_runs(path, [0])
+        assert all(values[0] == getattr(of_file.spec, key) for key, values in grid.items())
     for method, runs in board.settings.items():
         assert {run.spec.method for run in runs} == {method}
         assert len({run.setting for run in runs}) == len(runs) == board.num_in_files[method]
