@@ -8,17 +8,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from bench import leaderboard, leaderboard_plan
 from bench.leaderboard_page import Made, page
 from bench.leaderboard_plan import FULL, SMALL, Board, Price, fit, seconds_of, whole_board
+from lop_engine.bench import measure
 from lop_engine.bench.costs import Costs
 from lop_engine.errors import UserError
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import Run, load_runs, shipped
 from lop_engine.experiment.spec import validate
+from lop_tui import cli
 from lop_tui.commands.cluster import HERE
 from lop_tui.commands.training import Means
+from lop_tui.words.console import Console
 from tests.helpers import TINY, append_tasks, make_run
 
 BENCH = {"methods": {"rows": [{"name": "bp", "over_bp": 1.0}, {"name": "cbp", "over_bp": 1.25}]}}
@@ -234,6 +238,23 @@ def test_a_plan_that_does_not_fit_is_refused_before_training(capsys, content, wo
     assert f"leaderboard: {message}" in capsys.readouterr().err
     assert Path("board/leaderboard.json").read_bytes() == before
     assert [path.name for path in Path("board").iterdir()] == ["leaderboard.json"]
+
+
+def test_step_costs_are_those_of_lop_bench_and_kept(tmp_path, monkeypatch):
+    """As in the command, but in this process and of two methods."""
+    monkeypatch.setattr(measure, "METHODS_BY_NAME", ["bp", "linear"])
+
+    def lop(words: list[str], **_: object) -> SimpleNamespace:
+        result = CliRunner().invoke(cli.app, words[3:])
+        return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout.encode())
+
+    monkeypatch.setattr("subprocess.run", lop)
+    costs = leaderboard.step_costs(SMALL, tmp_path, Console())
+    assert list(costs) == ["bp", "linear"]
+    assert costs["bp"] == 1
+    assert 0 < costs["linear"] < 1
+    monkeypatch.setattr("subprocess.run", None)  # measured once
+    assert leaderboard.step_costs(SMALL, tmp_path, Console()) == costs
 
 
 def test_step_costs_that_are_not_lop_bench_s_are_refused(tmp_path):
