@@ -14,6 +14,7 @@ from lop_engine.errors import UserError
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import Run, load_runs, shipped
 from lop_engine.experiment.spec import Spec
+from lop_engine.experiment.sweep import read_config
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import resolve_runs
 from lop_engine.runs.directory import RunDir
@@ -49,10 +50,10 @@ class Form:
 
 
 METRICS = ["test_accuracy", "effective_rank"]
-TASKS = 120
+TASKS = 100
 FULL = Form(
     METHODS.built_in,
-    {"num_tasks": TASKS, "metrics": METRICS},
+    {"num_tasks": TASKS, "width": 0.25, "metrics": METRICS},
     {"plasticity_injection": {"injection_after": TASKS // 4}},  # as in its file
 )
 SMALL = Form(
@@ -77,7 +78,9 @@ def grid(method: str, form: Form) -> list[Run]:
     path = shipped().get(f"demo/{method}") or shipped().get(f"demo/methods/{method}")
     if path is None:
         raise UserError(f"cfg/demo: no file for the method {method}; add cfg/demo/methods/{method}.json")
-    changes = {**form.changes, **GRIDS.get(method, {}), **form.of_method.get(method, {})}
+    in_file = read_config(path)  # linear has no width
+    of_file = {key: value for key, value in form.changes.items() if key in in_file or key == "metrics"}
+    changes = {**of_file, **GRIDS.get(method, {}), **form.of_method.get(method, {})}
     settings = load_runs(path, [0], changes)
     return random.Random(0).sample(settings, len(settings))
 
