@@ -334,12 +334,17 @@ def test_a_metric_that_breaks_a_rule_is_named_with_the_rule(wrong):
     assert expected in said
 
 
-def test_right_components_and_the_example_files_keep_the_rules():
-    for text in (METHOD.format(hooks="pass"), NETWORK.format(body="", more="", hidden="1"), PROBLEM.format(**RIGHT)):
-        Path("mine.py").write_text(HEAD + text)
-        check_file("mine.py") if "Method" not in text else check_file("mine.py", network="mlp")
-    for path in sorted(OWN.glob("my_*.py")):
-        check_file(path, **{"my_redo": {"tau": 0.5, "period": 2, "network": "mlp"}}.get(path.stem, {}))
+@pytest.mark.parametrize(
+    "text", [METHOD.format(hooks="pass"), NETWORK.format(body="", more="", hidden="1"), PROBLEM.format(**RIGHT)]
+)
+def test_right_components_keep_the_rules(text):
+    Path("mine.py").write_text(HEAD + text)
+    check_file("mine.py") if "Method" not in text else check_file("mine.py", network="mlp")
+
+
+@pytest.mark.parametrize("path", sorted(OWN.glob("my_*.py")), ids=lambda path: path.stem)
+def test_the_example_files_keep_the_rules(path):
+    check_file(path, **{"my_redo": {"tau": 0.5, "period": 2, "network": "mlp"}}.get(path.stem, {}))
 
 
 def test_a_file_without_a_component_or_of_a_built_in_s_name_is_refused():

@@ -192,8 +192,8 @@ def test_a_mistake_in_an_override_does_not_blame_the_file(load):
         ({"momentum": 1}, 'key "momentum": 1: should be less than 1'),
         ({"agent": "cbp", "replacement_rate": 1.5}, 'key "replacement_rate": 1.5: should be at most 1'),
         ({"agent": "bpp"}, 'key "agent": "bpp": should be a name that lop methods lists; did you mean "bp"?'),
-        ({"opt": "ADAM"}, 'key "opt": "ADAM": should be one of sgd, adam, adamW; did you mean "adam"?'),
-        ({"opt": 3}, 'key "opt": 3: should be one of sgd, adam, adamW'),
+        ({"opt": "ADAM"}, 'key "opt": "ADAM": should be one of sgd, rmsprop, adam, adamW, muon; did you mean "adam"?'),
+        ({"opt": 3}, 'key "opt": 3: should be one of sgd, rmsprop, adam, adamW, muon'),
         ({"agent": "cbp", "net_type": 3}, 'key "net_type": 3: should be one of 1, 2'),
         (
             {"agent": "cbp", "net_type": "2"},

@@ -97,16 +97,17 @@ def test_activations_before_pooling_are_those_that_are_pooled(activation):
 
 
 @pytest.mark.parametrize("activation", ["relu", "crelu", "prelu", "fourier"])
-def test_both_devices_ways_agree(activation):
+def test_every_way_to_convolve_agrees(activation):
     spec = make_spec({"agent": "bp", "network": "conv_net", "activation": activation})
     net = build_network(spec, (3, 32, 32), 2)
     params = net.init(SEEDS, CPU)
     images = torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     weights = [(params[f"conv{i}.weight"], params[f"conv{i}.bias"]) for i in (1, 2, 3)]
     slopes = [params[name] for name in list(net.slopes)[:3]]
-    one, other = (hidden_maps(images, weights, way, net.activation, slopes=slopes) for way in WAYS.values())
-    for first, second in zip(one, other, strict=True):
-        torch.testing.assert_close(first.activation, second.activation, rtol=1e-4, atol=1e-5)
+    one, *others = (hidden_maps(images, weights, way, net.activation, slopes=slopes) for way in WAYS.values())
+    for other in others:
+        for first, second in zip(one, other, strict=True):
+            torch.testing.assert_close(first.activation, second.activation, rtol=1e-4, atol=1e-5)
 
 
 def num_weights(spec) -> int:
