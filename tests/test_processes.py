@@ -87,6 +87,6 @@ def test_the_age_of_records_does_not_depend_on_this_host_s_clock(tmp_path, monke
     make_run(tmp_path, "bp")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 86_400)
-    list_settings(tmp_path, "", as_json=False)
+    list_settings([tmp_path], "", as_json=False)
     changed = capsys.readouterr().out.split("│")[7].split()
     assert re.fullmatch(r"\d+s", changed[0]), changed

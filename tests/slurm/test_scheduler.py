@@ -82,7 +82,7 @@ def test_status_says_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsy
         run_dir = make_run(tmp_path / "runs", "bp", seed, state=state, tasks_done=0)
         status = replace(run_dir.read_status(), job=f"12_{seed}", host="node7", heartbeat_at=time.time() + 60)
         run_dir.write_status(status)
-    show_status(tmp_path / "runs", "", as_json=False)
+    show_status([tmp_path / "runs"], "", as_json=False)
     said = capsys.readouterr().out
     assert "│ 12_1 node7" in said
     assert "bp/default/seed_000: job 12_0 waits: Priority\n" in said
