@@ -6,7 +6,7 @@ PIP_ARGS ?=
 # Without a GPU, PyTorch's CPU build saves a download of several GB. CPU_TORCH= takes what PyPI has.
 CPU_TORCH ?= https://download.pytorch.org/whl/cpu
 TORCH_INDEX = $(shell test -n "$(CPU_TORCH)" -a "$$(uname -s)" = Linux || exit; \
-	test -e /dev/nvidiactl && exit; \
+	test -e /dev/nvidiactl && exit; command -v nvidia-smi >/dev/null && exit; \
 	curl --silent --head --fail --max-time 5 --output /dev/null $(CPU_TORCH)/torch/ && echo --extra-index-url $(CPU_TORCH))
 OLDEST ?= .oldest
 UV_ARGS ?=

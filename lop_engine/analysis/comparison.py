@@ -35,7 +35,7 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
         for run in runs[1:]:
             for key, (ours, theirs) in differences(runs[0].spec, run.spec).items():
                 raise UserError(
-                    f"{run.dir.name} and {runs[0].dir.name} are no seeds of one experiment: {key} is {_said(theirs)} "
+                    f"{run.dir.name} and {runs[0].dir.name} are not seeds of one experiment: {key} is {_said(theirs)} "
                     f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
                 )
         for mixed in mixed_code(runs):
