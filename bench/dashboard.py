@@ -24,7 +24,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.make_runs import METHODS, append_tasks, made_up, write_tree
+from bench.make_runs import METHODS, append_tasks, made_up, names, write_tree
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.store import TableWriter
 
@@ -88,13 +88,13 @@ class Terminal:
 
 
 class Trainer(threading.Thread):
-    """Records a task in every run each second, as 120 workers would."""
+    """Records a task in every run each second, as so many workers would."""
 
-    def __init__(self, runs_dir: Path, num_seeds: int, first_task: int) -> None:
+    def __init__(self, runs_dir: Path, num_methods: int, num_seeds: int, first_task: int) -> None:
         super().__init__(daemon=True)
         self._tables = [
             (TableWriter(RunDir(runs_dir / method / "default" / f"seed_{seed:03d}").tasks_json, "tasks"), metrics)
-            for method in METHODS
+            for method in names(num_methods)
             for seed in range(num_seeds)
             if (metrics := made_up(method, seed, NUM_TASKS))
         ]
@@ -108,7 +108,7 @@ class Trainer(threading.Thread):
             self._task += 1
 
 
-def measure(runs_dir: Path, num_seeds: int, done: int) -> dict[str, float]:
+def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict[str, float]:
     """All figures: seconds, bytes, shares of a core."""
     blocks_path = runs_dir.parent / "blocks.json"
     state = str(runs_dir.parent / "state")
@@ -135,14 +135,16 @@ def measure(runs_dir: Path, num_seeds: int, done: int) -> dict[str, float]:
         terminal.drain(0.5)
     terminal.press(b"\x1b")
     terminal.drain(1)
-    trainer = Trainer(runs_dir, num_seeds, done)
+    trainer = Trainer(runs_dir, num_methods, num_seeds, done)
     trainer.start()
     for name in ("bins of 50", "bins of 1"):
         clock = blocks_path.with_suffix(f".{name}")
         clock.touch()
         before = sum(process.cpu_times()[:2])
         terminal.drain(LIVE_S)
-        found[f"120 new tasks a second, {name}: % of a core"] = 100 * (sum(process.cpu_times()[:2]) - before) / LIVE_S
+        found[f"a new task of every run each second, {name}: % of a core"] = (
+            100 * (sum(process.cpu_times()[:2]) - before) / LIVE_S
+        )
         clock.unlink()
         terminal.press(b"b")
         terminal.drain(2)
@@ -186,6 +188,7 @@ def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", type=int, default=len(METHODS))
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
@@ -196,12 +199,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as directory:
         runs_dir, done = Path(directory) / "runs", NUM_TASKS - 100
-        write_tree(runs_dir, given.seeds, NUM_TASKS, done, running=True)
-        found = measure(runs_dir, given.seeds, done)
+        write_tree(runs_dir, given.seeds, NUM_TASKS, done, running=True, num_methods=given.methods)
+        found = measure(runs_dir, given.methods, given.seeds, done)
     if given.json:
         print(json.dumps(found, indent=2))
         return
-    table = Table(title=f"lop watch, 4 methods x {given.seeds} seeds x {NUM_TASKS} tasks, 160 x 48")
+    table = Table(title=f"lop watch, {given.methods} methods x {given.seeds} seeds x {NUM_TASKS} tasks, 160 x 48")
     table.add_column("")
     table.add_column("", justify="right")
     for name, value in found.items():

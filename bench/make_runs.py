@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from lop_engine.experiment import registry
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.records import RunStatus, epoch_document, task_document
@@ -19,6 +20,7 @@ from lop_engine.runs.store import TableWriter
 
 #: Test accuracy at the first task and after many, and how much of the units is dormant in the end.
 METHODS = {"bp": (0.84, 0.74, 0.55), "l2": (0.85, 0.89, 0.12), "snp": (0.84, 0.89, 0.03), "cbp": (0.84, 0.905, 0.01)}
+OTHERS = tuple(name for name in registry.METHODS.built_in if name not in METHODS)
 NUM_EPOCHS = 250
 STEPS_PER_EPOCH = 12
 
@@ -26,7 +28,7 @@ STEPS_PER_EPOCH = 12
 def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
     """Each metric over tasks, shape (num_tasks,)."""
     rng = np.random.default_rng([seed, *method.encode()])
-    first, last, dormant = METHODS[method]
+    first, last, dormant = METHODS.get(method) or (0.84, *rng.uniform((0.7, 0.01), (0.9, 0.5)))
     progress = 1 - np.exp(-np.arange(num_tasks) / 1500)
     wear = dormant * progress * rng.uniform(0.7, 1.3)
     accuracy = first + (last - first) * progress + rng.normal(0, 0.05, num_tasks)
@@ -40,6 +42,11 @@ def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
         80 * (1 - wear) + rng.normal(0, 2, num_tasks),
     )
     return dict(zip(CONTINUAL_IMAGENET.metrics, columns, strict=True))
+
+
+def names(num_methods: int) -> list[str]:
+    """The first methods: those of the figures, then the others that lop has."""
+    return [*METHODS, *OTHERS][:num_methods]
 
 
 def write_run(
@@ -92,9 +99,10 @@ def write_tree(
     tasks_done: int | None = None,
     running: bool = False,
     num_recorded_epochs: int = 0,
+    num_methods: int = len(METHODS),
 ) -> None:
-    """Four methods of `num_seeds` seeds; `running` ones pretend that this process trains them."""
-    for method in METHODS:
+    """`num_methods` methods of `num_seeds` seeds; `running` ones pretend that this process trains them."""
+    for method in names(num_methods):
         for seed in range(num_seeds):
             done = num_tasks if tasks_done is None else tasks_done
             write_run(runs_dir, method, seed, num_tasks, done, running, num_recorded_epochs)
@@ -104,11 +112,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--methods", type=int, default=len(METHODS))
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--done", type=int, default=None, help="tasks that are done; all of them by default")
     parser.add_argument("--epochs-of", type=int, default=0, metavar="N", help="record the epochs of the last N tasks")
     given = parser.parse_args()
-    write_tree(given.directory, given.seeds, given.tasks, given.done, num_recorded_epochs=given.epochs_of)
+    write_tree(
+        given.directory,
+        given.seeds,
+        given.tasks,
+        given.done,
+        num_recorded_epochs=given.epochs_of,
+        num_methods=given.methods,
+    )
 
 
 if __name__ == "__main__":
