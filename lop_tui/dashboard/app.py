@@ -31,6 +31,7 @@ from lop_tui.dashboard.replay import Replay
 from lop_tui.dashboard.screens.base import FrameScreen
 from lop_tui.dashboard.screens.commands import CommandsScreen
 from lop_tui.dashboard.screens.help import HelpScreen
+from lop_tui.dashboard.screenshot import portable
 from lop_tui.dashboard.settings import MARKERS, Request, Settings, after, usual_markers
 from lop_tui.dashboard.widgets.status_line import Status
 
@@ -272,6 +273,10 @@ class Dashboard(App[bool]):
             self.notify(f"picture: {self.save_screenshot(name, path='.')}", markup=False)
         except OSError as error:
             self.notify(f"{name}: {why(error)}", severity="error", markup=False)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """The screen as an SVG that looks the same in every renderer."""
+        return portable(super().export_screenshot(title=title, simplify=simplify))
 
     def action_replay(self) -> None:
         if self._replay:

@@ -77,9 +77,11 @@ class ChartMaker:
             for group in groups:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
                 lines[group.label, metric] = self._line(make, rulers[group.label])
-            members = tuple(lines[group.label, metric][1] for group in groups)
+            members = tuple(lines[group.label, metric][1] for group in groups if _may_have(group, metric))
             remark = "" if any(len(line.x) for line in members) else _why_empty(groups, metric, scope.bin_size)
-            chart = Chart(measure, members, scope.x, scope.bin_size, x_unit, remark=remark)
+            chart = Chart(
+                measure, members, scope.x, scope.bin_size, x_unit, remark=remark, runs=_recorded(groups, metric)
+            )
             known = self._charts.get(metric)
             charts[metric] = known if known and _is_same_chart(chart, known) else chart
         self._lines, self._charts, self._groups = lines, charts, groups
@@ -98,6 +100,17 @@ class ChartMaker:
         return key, known[1] if known and _is_same_line(line, known[1]) else line
 
 
+def _may_have(group: Group, metric: str) -> bool:
+    """Whether a group has a metric, or has recorded no task yet."""
+    return any(metric in run.series for run in group.runs) or not any(run.tasks_recorded for run in group.runs)
+
+
+def _recorded(groups: Sequence[Group], metric: str) -> tuple[int, int]:
+    """Of the runs that have recorded tasks, how many have recorded this metric, and how many there are."""
+    runs = [run for group in groups for run in group.runs if run.tasks_recorded]
+    return sum(metric in run.series for run in runs), len(runs)
+
+
 def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
     if is_never_finite(groups, [metric]):
         return "not finite"
@@ -112,7 +125,7 @@ def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
 
 def _is_same_chart(one: Chart, other: Chart) -> bool:
     return one.lines == other.lines and all(
-        getattr(one, name) == getattr(other, name) for name in ("measure", "x", "bin_size", "x_unit", "remark")
+        getattr(one, name) == getattr(other, name) for name in ("measure", "x", "bin_size", "x_unit", "remark", "runs")
     )
 
 

@@ -118,6 +118,11 @@ async def settled(pilot: Pilot[bool]) -> None:
     await pilot.pause()
 
 
+def screen_text(app: Dashboard) -> str:
+    """The characters on the screen, line by line."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
 def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
     """For `snap_compare`: wait for the first frame, then press keys."""
 

@@ -27,7 +27,7 @@ from lop_tui.dashboard.views.seeds.heat_map import HeatMap
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.status_line import StatusLine
-from tests.dashboard.conftest import app_showing, first_frame, read, settled, until
+from tests.dashboard.conftest import app_showing, first_frame, read, screen_text, settled, until
 from tests.helpers import make_run
 from tests.test_seen import anything, malformed
 from tests.toys import REGRESSION, STREAM, described, make_toy
@@ -386,7 +386,7 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
         assert "[red]Toy; v:" in str(app.screen.query_one(StatusLine).render())
         await pilot.press("escape", "escape")
         await settled(pilot)
-        shown = pilot.app.export_screenshot().replace("&#160;", " ")
+        shown = screen_text(app)
         assert all(title in shown for title in titles)
 
 

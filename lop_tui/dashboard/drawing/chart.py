@@ -59,6 +59,14 @@ class Chart:
     """Draw a faint line at zero (for differences)."""
     remark: str = ""
     """Why there is nothing to see."""
+    runs: tuple[int, int] = (0, 0)
+    """Of the runs that have recorded tasks, how many have recorded this metric, and how many there are."""
+
+    @property
+    def coverage(self) -> str:
+        """``n=4/6 runs`` where runs are missing because they did not record the metric; else empty."""
+        recorded, total = self.runs
+        return f"n={recorded}/{total} runs" if 0 < recorded < total else ""
 
     @property
     def has_points(self) -> bool:
