@@ -8,12 +8,11 @@ import numpy as np
 from rich.text import Text
 
 from lop_engine.datasets import ClassFolder
-from lop_engine.datasets.base import SIDE
 from lop_engine.files import replacing
 
 _GAP = 2
 _ZOOM = 2
-#: Characters a side of an image in the terminal; a character shows two pixels, one above the other.
+#: Characters across of the largest image in the terminal; a character shows two pixels, one above the other.
 COLUMNS = 16
 
 
@@ -24,7 +23,7 @@ def spread(total: int, wanted: int) -> list[int]:
 
 def grid(folder: ClassFolder, classes: Sequence[int], images: int) -> np.ndarray:
     """A row of images for each class, twice their size: (height, width, 3) uint8."""
-    cell = SIDE * _ZOOM + _GAP
+    cell = folder.shape[1] * _ZOOM + _GAP
     canvas = np.full((cell * len(classes) + _GAP, cell * images + _GAP, 3), 255, np.uint8)
     for row, index in enumerate(classes):
         for column, shown in enumerate(_shown(folder, index, images)):
@@ -50,7 +49,7 @@ def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Tex
     for index in classes:
         text.append("  ".join(dict.fromkeys((str(index), folder.class_names[index]))) + "\n")
         small = [_halved(shown) for shown in _shown(folder, index, images)]
-        for line in range(0, COLUMNS, 2):
+        for line in range(0, folder.shape[1] // 2, 2):
             for picture in small:
                 for upper, lower in zip(picture[line], picture[line + 1], strict=True):
                     text.append("▀", style=f"rgb({_rgb(upper)}) on rgb({_rgb(lower)})")
@@ -60,8 +59,9 @@ def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Tex
 
 
 def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
-    """The first images of a class as grey levels, (N, 32, 32, 3) uint8; other numbers are stretched to fit."""
+    """The first images of a class as levels of red, green and blue, (N, H, W, 3) uint8; other numbers are stretched."""
     values = np.array(folder.mapped(index)[:images]).transpose(0, 2, 3, 1)
+    values = values.repeat(3, 3) if values.shape[3] == 1 else values
     if values.dtype == np.uint8:
         return values
     values = np.nan_to_num(values.astype(np.float64))
@@ -70,8 +70,9 @@ def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
 
 
 def _halved(picture: np.ndarray) -> np.ndarray:
-    """(32, 32, 3) to (16, 16, 3), means of 2x2 pixels."""
-    return picture.reshape(COLUMNS, 2, COLUMNS, 2, 3).mean((1, 3)).astype(np.uint8)
+    """(H, W, 3) to (H / 2, W / 2, 3), means of 2x2 pixels."""
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    return picture.reshape(height, 2, width, 2, 3).mean((1, 3)).astype(np.uint8)
 
 
 def _rgb(pixel: np.ndarray) -> str:

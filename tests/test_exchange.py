@@ -14,8 +14,9 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from lop_engine import tensors
 from lop_engine.errors import DataError, StoreError, UserError
-from lop_engine.exchange import export_runs, find_results, import_results, tensors
+from lop_engine.exchange import export_runs, find_results, import_results
 from lop_engine.exchange.reference import KEYS
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs

@@ -2,14 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from lop_engine.experiment.spec import Spec
 
+Shape = tuple[int, int, int]
+"""Of one image: channels, height, width."""
+
 SIDE = 32
-IMAGE_SHAPE = (3, SIDE, SIDE)
+IMAGE_SHAPE: Shape = (3, SIDE, SIDE)
+GREY_SHAPE: Shape = (1, 28, 28)
+"""MNIST's."""
+
+DIRECTORIES = {IMAGE_SHAPE: Path("data/imagenet32"), GREY_SHAPE: Path("data/mnist")}
+"""Where images of a shape are imported to, and looked for, by default."""
+
+#: Of the images of a data set, each with what people call it; a set has images of one shape.
+SHAPES = {IMAGE_SHAPE: "colour images of 32x32", GREY_SHAPE: "grey images of 28x28"}
+
+
+def in_numbers(shape: Sequence[int]) -> str:
+    """``1x28x28``"""
+    return "x".join(map(str, shape))
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,10 @@ class ImageSet(Protocol):
     def num_classes(self) -> int: ...
 
     @property
+    def shape(self) -> Shape:
+        """Of one image."""
+
+    @property
     def dtype(self) -> np.dtype:
         """Of the stored values: uint8 grey levels, or numbers of any other kind."""
 
@@ -65,7 +86,7 @@ class ImageSet(Protocol):
         """Stands for the images themselves, whatever they are called; empty if nobody has computed it."""
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32). Raises DataError."""
+        """The first `num_images` images of class `index`, (num_images, *shape). Raises DataError."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +112,10 @@ def stack_images(images: ImageSet, classes: Sequence[Sequence[int]], num_images:
     """The first `num_images` images of `classes` (a list a seed) in one array.
 
     Returns:
-        (seeds, classes, num_images, 3, 32, 32): uint8 or float16 where the images are, else float32.
+        (seeds, classes, num_images, channels, height, width): uint8 or float16 where the images are, else float32.
     """
     dtype = images.dtype if images.dtype in _PASSED_ON else np.dtype(np.float32)
-    stacked = np.empty((len(classes), len(classes[0]), num_images, *IMAGE_SHAPE), dtype)
+    stacked = np.empty((len(classes), len(classes[0]), num_images, *images.shape), dtype)
     for seed, chosen in enumerate(classes):
         for place, index in enumerate(chosen):
             stacked[seed, place] = images.images(index, num_images)

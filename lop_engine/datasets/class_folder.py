@@ -18,7 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lop_engine.arrays import read_blocks
-from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, Split
+from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, SHAPES, Shape, Split
 from lop_engine.errors import DataError, why
 from lop_engine.experiment.mistakes import explain
 from lop_engine.files import read_small, replacing, require_regular
@@ -48,6 +48,8 @@ class Manifest(BaseModel):
     source: dict[str, str]
     """Where the images came from and how: for people."""
     dtype: str
+    shape: list[int] = Field(list(IMAGE_SHAPE), min_length=3, max_length=3)
+    """Channels, height and width of an image."""
     train_images: int = Field(ge=1)
     test_images: int = Field(ge=1)
     normalisation: Literal["none", "scaled"]
@@ -55,7 +57,7 @@ class Manifest(BaseModel):
     minimum: float
     maximum: float
     channel_means: list[float]
-    """Of the stored values, in the order red, green, blue."""
+    """Of the stored values, in the order red, green, blue; one number for grey images."""
     channel_stds: list[float]
     classes: list[ClassEntry] = Field(min_length=2)
     sha256: str
@@ -68,7 +70,8 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> None:
         """Write ``folder/dataset.json``, whole and on the disk."""
         with replacing(folder / NAME, durable=True) as file:
-            file.write(orjson.dumps(self.model_dump(), option=orjson.OPT_INDENT_2))
+            usual = {"shape"} if tuple(self.shape) == IMAGE_SHAPE else set()  # older versions know no other
+            file.write(orjson.dumps(self.model_dump(exclude=usual), option=orjson.OPT_INDENT_2))
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
@@ -100,7 +103,7 @@ _CLASS_FILE = re.compile(r"(0|[1-9][0-9]{0,6})\.npy")
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder ``classes/`` of ``0.npy``, ``1.npy``, ... each (images, 3, 32, 32).
+    """A folder ``classes/`` of ``0.npy``, ``1.npy``, ... each (images, channels, height, width), one of `SHAPES`.
 
     Files are memory-mapped: only the images asked for are read, and none is kept. An imported folder has a
     ``dataset.json`` as well; one in the reference's layout is taken as it is.
@@ -112,6 +115,7 @@ class ClassFolder:
     path: Path
     counts: tuple[int, ...]
     """Images of each class."""
+    shape: Shape
     dtype: np.dtype
     manifest: Manifest | None
     identity: tuple[int, int]
@@ -132,16 +136,19 @@ class ClassFolder:
         manifest = Manifest.read(folder.parent) if folder.name == "classes" else None
         if manifest and not every_file and len(manifest.classes) == num_classes:
             listed = tuple(entry.images for entry in manifest.classes)
-            return cls(folder, listed, np.dtype(manifest.dtype), manifest, _identity(folder))
+            shape = _known_shape(manifest.shape, folder.parent / NAME)
+            return cls(folder, listed, shape, np.dtype(manifest.dtype), manifest, _identity(folder))
         heads = [_head(folder / f"{index}.npy") for index in range(num_classes)]
-        dtype = heads[0][1]
-        for index, head in enumerate(heads):
-            if head[1] != dtype:
-                raise DataError(f"{folder / f'{index}.npy'}: {head[1]} values, 0.npy has {dtype}")
-        counts = tuple(count for count, _ in heads)
-        if manifest and (tuple(entry.images for entry in manifest.classes) != counts or manifest.dtype != str(dtype)):
+        _, shape, dtype = heads[0]
+        for index, (_, this_shape, this_dtype) in enumerate(heads):
+            if this_dtype != dtype:
+                raise DataError(f"{folder / f'{index}.npy'}: {this_dtype} values, 0.npy has {dtype}")
+            if this_shape != shape:
+                raise DataError(f"{folder / f'{index}.npy'}: {SHAPES[this_shape]}, 0.npy has {SHAPES[shape]}")
+        counts = tuple(count for count, _, _ in heads)
+        if manifest and _listed(manifest) != (counts, shape, str(dtype)):
             raise DataError(f"{folder}: the class files are not those that {folder.parent / NAME} lists")
-        return cls(folder, counts, dtype, manifest, _identity(folder))
+        return cls(folder, counts, shape, dtype, manifest, _identity(folder))
 
     @property
     def name(self) -> str:
@@ -174,9 +181,10 @@ class ClassFolder:
         return self.path / f"{index}.npy"
 
     def mapped(self, index: int) -> np.ndarray:
-        """All images of class `index`, (images, 3, 32, 32), memory-mapped and read-only."""
+        """All images of class `index`, (images, channels, height, width), memory-mapped and read-only."""
         stored = _map(self.file(index))
-        if (len(stored), stored.dtype) != (self.counts[index], self.dtype) or _identity(self.path) != self.identity:
+        expected = ((self.counts[index], *self.shape), self.dtype)
+        if (stored.shape, stored.dtype) != expected or _identity(self.path) != self.identity:
             raise DataError(f"{self.file(index)}: the images have been replaced since they were opened")
         return stored
 
@@ -196,7 +204,7 @@ class ClassFolder:
             raise DataError(f"{self.file(index)}: {why(error)}") from None
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32), in the file's own type."""
+        """The first `num_images` images of class `index`, (num_images, *shape), in the file's own type."""
         stored = self.mapped(index)
         if len(stored) < num_images:
             raise DataError(f"{self.file(index)}: {len(stored)} images, {num_images} are wanted")
@@ -214,10 +222,23 @@ def _count_files(folder: Path, path: Path) -> int:
     return len(numbers)
 
 
-def _head(path: Path) -> tuple[int, np.dtype]:
-    """The number and type of a file's images; nothing is kept open."""
+def _head(path: Path) -> tuple[int, Shape, np.dtype]:
+    """The number of a file's images, their shape and type; nothing is kept open."""
     stored = _map(path)
-    return len(stored), stored.dtype
+    return len(stored), stored.shape[1:], stored.dtype
+
+
+def _listed(manifest: Manifest) -> tuple[tuple[int, ...], tuple[int, ...], str]:
+    """The numbers of images of the classes, their shape and type, according to a manifest."""
+    return tuple(entry.images for entry in manifest.classes), tuple(manifest.shape), manifest.dtype
+
+
+def _known_shape(shape: Sequence[int], where: Path) -> Shape:
+    """One of `SHAPES`. Raises DataError."""
+    for known in SHAPES:
+        if known == tuple(shape):
+            return known
+    raise DataError(f"{where}: images of shape {tuple(shape)}: not a shape that lop knows; import the images again")
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -236,8 +257,11 @@ def _map(path: Path) -> np.ndarray:
         size = os.stat(path).st_size
     except Exception as error:  # numpy has many words for a file that is damaged
         raise DataError(f"{path}: not a whole .npy array: {why(error)[:200]}") from None
-    if stored.shape[1:] != IMAGE_SHAPE or stored.dtype.kind not in "uif":
-        raise DataError(f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers")
+    if stored.shape[1:] not in SHAPES or stored.dtype.kind not in "uif":
+        raise DataError(
+            f"{path}: shape {stored.shape} of {stored.dtype}, expected (images, 3, 32, 32) numbers, "
+            "or (images, 1, 28, 28) of grey images"
+        )
     if len(stored) < 2:
         raise DataError(f"{path}: {len(stored)} images, a class needs at least 2 (one to train, one to test)")
     if size != stored.offset + stored.nbytes:

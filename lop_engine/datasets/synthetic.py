@@ -57,6 +57,7 @@ class SyntheticImages:
 
     num_classes: int
     seed: int = 0
+    shape = IMAGE_SHAPE
     dtype = np.dtype(np.uint8)
     split = PAPER_SPLIT
     num_images = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lop_engine.datasets.base import SIDE
+from lop_engine.datasets.base import Shape
 from lop_engine.datasets.class_folder import NAME, ClassFolder, Manifest, combined_sha256
 from lop_engine.errors import DataError
 
@@ -25,7 +25,7 @@ class ClassSurvey:
     minimum: float
     maximum: float
     sums: np.ndarray
-    """Of the values by channel, shape (3,), float64."""
+    """Of the values by channel, float64."""
     squares: np.ndarray
     is_constant: bool
     """Whether all images are one and the same."""
@@ -33,7 +33,7 @@ class ClassSurvey:
 
 def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
     """Look at every value of a class. Raises DataError for a file that is not whole, for NaN or infinity."""
-    sums, squares = np.zeros(3), np.zeros(3)
+    sums, squares = np.zeros(folder.shape[0]), np.zeros(folder.shape[0])
     digest = hashlib.sha256()
     minimum, maximum = np.inf, -np.inf
     first: np.ndarray | None = None
@@ -51,9 +51,9 @@ def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
     return ClassSurvey(seen, digest.hexdigest(), minimum, maximum, sums, squares, is_constant)
 
 
-def channel_statistics(surveys: Sequence[ClassSurvey], pixels: int) -> tuple[list[float], list[float]]:
-    """Means and standard deviations by channel over all classes; an image has `pixels` values a channel."""
-    count = pixels * sum(one.num_images for one in surveys)
+def channel_statistics(surveys: Sequence[ClassSurvey], shape: Shape) -> tuple[list[float], list[float]]:
+    """Means and standard deviations by channel over all classes; images have the shape `shape`."""
+    count = shape[1] * shape[2] * sum(one.num_images for one in surveys)
     means = np.sum([one.sums for one in surveys], axis=0) / count
     variances = np.sum([one.squares for one in surveys], axis=0) / count - means**2
     return means.tolist(), np.sqrt(np.maximum(variances, 0)).tolist()
@@ -103,7 +103,7 @@ def verify(path: Path, report: Callable[[str, int, int], None]) -> Verified:
         report("verifying", index + 1, folder.num_classes)
     if not surveys:
         return Verified(folder, problems, notes)
-    means, stds = channel_statistics(surveys, SIDE * SIDE)
+    means, stds = channel_statistics(surveys, folder.shape)
     low, high = min(one.minimum for one in surveys), max(one.maximum for one in surveys)
     if folder.manifest and not problems:
         problems += _manifest_problems(folder.path.parent / NAME, folder, folder.manifest, (low, high, means, stds))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import lop_engine
+from lop_engine import tensors
 from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
-from lop_engine.exchange import tensors
 from lop_engine.exchange.export import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lop_engine import tensors
 from lop_engine.analysis import Group, group_runs
 from lop_engine.errors import StoreError
-from lop_engine.exchange import tensors
 from lop_engine.exchange.tables import epoch_table, extent
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs.directory import write_json

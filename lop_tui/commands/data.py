@@ -43,10 +43,13 @@ def import_(
         Path,
         typer.Argument(metavar="SOURCE", help="A folder, one file of it, or a zip or tar archive.", show_default=False),
     ],
-    to: Target = DEFAULT_DATA,
+    to: Annotated[
+        Path | None,
+        output("The new folder; data/imagenet32 by default, data/mnist for grey images.", "--to", metavar="DIR"),
+    ] = None,
     format: Annotated[
         str | None,
-        typer.Option(metavar="npy|batches|parquet|folder", help="What SOURCE is; looked for by default."),
+        typer.Option(metavar="npy|batches|idx|arrays|parquet|folder", help="What SOURCE is; looked for by default."),
     ] = None,
     train_images: TrainImages = None,
     test_images: TestImages = None,
@@ -76,13 +79,23 @@ def import_(
             help="Column of a parquet file, or key of a batch, that holds the labels: coarse_labels of CIFAR-100.",
         ),
     ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="3x32x32|1x28x28",
+            help="What image files become; by default grey ones of 28x28 stay as they are, others become 3x32x32.",
+            show_default=False,
+        ),
+    ] = None,
     replace: Replace = False,
 ) -> int:
     """Turn images of any known form into a data set: checked, one file a class, in one step or not at all."""
     from lop_engine.datasets.importing import ImportOptions
-    from lop_tui.commands.data_sets import import_data
+    from lop_tui.commands.data_sets import import_data, shape_from
 
-    options = ImportOptions(format, train_images, test_images, names, with_val, resize, replace, images, labels)
+    options = ImportOptions(
+        format, train_images, test_images, names, with_val, resize, replace, images, labels, shape_from(shape)
+    )
     return import_data(source, to, options)
 
 

@@ -10,17 +10,29 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.datasets import ClassFolder, ClassOrder, SyntheticImages
+from lop_engine.datasets.base import IMAGE_SHAPE, SHAPES, Shape, in_numbers
 from lop_engine.datasets.class_folder import Manifest
-from lop_engine.datasets.importing import ImportOptions, Report, import_images, write_dataset
+from lop_engine.datasets.importing import ImportOptions, Report, default_target, import_images, write_dataset
 from lop_engine.datasets.importing.source import StandIn
 from lop_engine.datasets.verify import verify
 from lop_engine.errors import DataError
 from lop_tui.words.console import Console, as_argument, say
 
 
-def import_data(source: Path, target: Path, options: ImportOptions) -> int:
-    """Import `source` as the data set `target`. Raises DataError."""
+def import_data(source: Path, place: Path | None, options: ImportOptions) -> int:
+    """Import `source` as the data set `place`, by default where images of its shape belong. Raises DataError."""
+    target = place or default_target(source, options)
     return _write(lambda report: import_images(source, target, options, report), target)
+
+
+def shape_from(text: str | None) -> Shape | None:
+    """The shape that ``1x28x28`` means. Raises DataError."""
+    if text is None:
+        return None
+    for shape in SHAPES:
+        if in_numbers(shape) == text:
+            return shape
+    raise DataError(f'--shape "{text}": choose {" or ".join(map(in_numbers, SHAPES))}')
 
 
 def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
@@ -42,7 +54,8 @@ def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -
     images = sum(entry.images for entry in manifest.classes)
     say(console, f"{target}: {len(manifest.classes)} classes, {images} images ({manifest.dtype}), {manifest.split}")
     name = as_argument(target)
-    say(console, f"train on it: lop run cfg/bp.json --data {name}    look at it: lop data info {name}")
+    file = "cfg/bp.json" if tuple(manifest.shape) == IMAGE_SHAPE else "cfg/mnist/bp.json"
+    say(console, f"train on it: lop run {file} --data {name}    look at it: lop data info {name}")
     return 0
 
 
@@ -81,6 +94,7 @@ def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, ob
         "smallest_class": folder.num_images,
         "train_images": folder.split.train,
         "test_images": folder.split.test,
+        "shape": in_numbers(folder.shape),
         "dtype": str(folder.dtype),
         "normalisation": "scaled" if folder.dtype == np.uint8 else "none",
         "sha256": folder.sha256,

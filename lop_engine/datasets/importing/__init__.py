@@ -12,19 +12,35 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lop_engine.datasets.base import PAPER_SPLIT, SIDE, Split
+from lop_engine.datasets.base import DIRECTORIES, IMAGE_SHAPE, PAPER_SPLIT, SHAPES, Split, in_numbers
 from lop_engine.datasets.class_folder import ClassEntry, ClassFolder, Manifest, combined_sha256
-from lop_engine.datasets.importing import archives, batches, class_files, image_folder, parquet, pixels
+from lop_engine.datasets.importing import (
+    archives,
+    batches,
+    class_files,
+    idx,
+    image_folder,
+    parquet,
+    pixels,
+    whole_arrays,
+)
 from lop_engine.datasets.importing.names import check_names_file, class_names
 from lop_engine.datasets.importing.source import ImportOptions, Source
 from lop_engine.datasets.importing.writer import ClassWriter, new_folder
 from lop_engine.datasets.verify import ClassSurvey, channel_statistics, survey_class
 from lop_engine.errors import DataError, did_you_mean, why
 
-__all__ = ["FORMATS", "ImportOptions", "Report", "import_images", "open_source", "write_dataset"]
+__all__ = ["FORMATS", "ImportOptions", "Report", "default_target", "import_images", "open_source", "write_dataset"]
 
 #: By name: the module that knows the form. The first that recognises a source gets it.
-FORMATS = {"npy": class_files, "batches": batches, "parquet": parquet, "folder": image_folder}
+FORMATS = {
+    "npy": class_files,
+    "batches": batches,
+    "idx": idx,
+    "arrays": whole_arrays,
+    "parquet": parquet,
+    "folder": image_folder,
+}
 
 _MOST_FOLDERS = 100
 _UNPACKED = "unpacked"
@@ -44,14 +60,7 @@ def import_images(path: Path, target: Path, options: ImportOptions, report: Repo
     Raises:
         DataError: naming the file and what is wrong with it; `target` is then as it was.
     """
-    try:
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
-        source, inside = path.resolve(), target.expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {why(error)}") from None
-    if source == inside or source in inside.parents or inside in source.parents:
-        raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
+    _check_place(path, target)
     if options.resize is not None:
         pixels.check_filter(options.resize)
     if options.names:
@@ -61,6 +70,28 @@ def import_images(path: Path, target: Path, options: ImportOptions, report: Repo
         return write_dataset(opened, in_text(path), target, options, report)
     source_here = open_source(path, options)
     return write_dataset(lambda _: source_here, in_text(path), target, options, report)
+
+
+def _check_place(path: Path, target: Path) -> None:
+    """Raise DataError if there is no source, or if source and target lie in each other."""
+    try:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+        source, inside = path.resolve(), target.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
+    if source == inside or source in inside.parents or inside in source.parents:
+        raise DataError(f"{path}: source and target lie in each other; name another place with --to DIR")
+
+
+def default_target(path: Path, options: ImportOptions) -> Path:
+    """Where the images at `path` go unless a person says otherwise. Raises DataError."""
+    try:
+        if not path.exists() or archives.is_archive(path):
+            return DIRECTORIES[options.shape or IMAGE_SHAPE]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {why(error)}") from None
+    return DIRECTORIES[open_source(path, options).shape]
 
 
 def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
@@ -83,6 +114,16 @@ def in_text(path: Path) -> str:
 
 def open_source(path: Path, options: ImportOptions) -> Source:
     """The source at `path`, by the format asked for or the first that recognises it. Raises DataError."""
+    source = _open_by_format(path, options)
+    if options.shape not in (None, source.shape):
+        raise DataError(
+            f"{path}: holds {SHAPES[source.shape]}, which --shape {in_numbers(options.shape)} does not change; "
+            "leave out --shape"
+        )
+    return source
+
+
+def _open_by_format(path: Path, options: ImportOptions) -> Source:
     if options.format is not None:
         if options.format not in FORMATS:
             hint = did_you_mean(options.format, FORMATS)
@@ -122,7 +163,8 @@ def _what_it_is(path: Path) -> str:
         return "validation images only; import the folder of train_data_batch_1 ... (Imagenet32_train)"
     return (
         "no form of images that is known: classes/0.npy ... (npy), train_data_batch_1 ... or CIFAR-100's train "
-        "(batches), *.parquet (parquet) or one folder of image files a class (folder)"
+        "(batches), train-images-idx3-ubyte (idx), mnist.npz (arrays), *.parquet (parquet) or one folder of image "
+        "files a class (folder)"
     )
 
 
@@ -138,10 +180,13 @@ def write_dataset(
     with new_folder(target, options.replace) as staging:
         folder, unpacked = staging / "classes", staging / _UNPACKED
         folder.mkdir()
-        writer = ClassWriter(folder, wanted.total)
         try:
             source = open_in(unpacked)
-            for block, done in source.blocks(wanted.total):
+            if _belongs_elsewhere(target, source):
+                raise DataError(f"{origin}: holds {SHAPES[source.shape]}; add --to {DIRECTORIES[source.shape]}")
+            limit = wanted.total if _is_split(source, options) else sys.maxsize
+            writer = ClassWriter(folder, limit, source.shape)
+            for block, done in source.blocks(limit):
                 writer.add(block)
                 report("reading", done, source.total)
         except DataError as error:
@@ -157,6 +202,16 @@ def write_dataset(
         manifest = _describe(folder, [name for name, _ in classes], split, source_facts, report)
         manifest.write(staging)
     return manifest, [*source.notes(), *notes]
+
+
+def _belongs_elsewhere(target: Path, source: Source) -> bool:
+    """Whether `target` is the default place of images of another shape."""
+    return any(place == target and shape != source.shape for shape, place in DIRECTORIES.items())
+
+
+def _is_split(source: Source, options: ImportOptions) -> bool:
+    """Whether only the images of the split are kept: all but those of grey images, whose problems have no test set."""
+    return bool(options.train_images or options.test_images) or source.shape == IMAGE_SHAPE
 
 
 def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:
@@ -199,7 +254,7 @@ def _describe(folder: Path, names: list[str], split: Split, source: dict[str, st
     for index in range(written.num_classes):
         surveys.append(survey_class(written, index))
         report("checking", index + 1, written.num_classes)
-    means, stds = channel_statistics(surveys, SIDE * SIDE)
+    means, stds = channel_statistics(surveys, written.shape)
     entries = [
         ClassEntry(name=name, images=one.num_images, sha256=one.sha256)
         for name, one in zip(names, surveys, strict=True)
@@ -207,6 +262,7 @@ def _describe(folder: Path, names: list[str], split: Split, source: dict[str, st
     return Manifest(
         source=source,
         dtype=str(written.dtype),
+        shape=list(written.shape),
         train_images=split.train,
         test_images=split.test,
         normalisation="scaled" if written.dtype == "uint8" else "none",

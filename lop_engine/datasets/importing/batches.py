@@ -86,6 +86,7 @@ class Batches:
     """Batch files, one after the other."""
 
     format = "batches"
+    shape = IMAGE_SHAPE
 
     def __init__(self, files: list[Path], options: ImportOptions) -> None:
         self._files = files
@@ -195,11 +196,11 @@ def _read_npz(path: Path, labels_from: str | None) -> Iterator[_Content]:
         check_directory(path, _MAX_DIRECTORY)
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
-            with _open_member(archive, f"{_label_key(path, names, labels_from)}.npy") as (file, shape, dtype):
+            with open_member(archive, f"{_label_key(path, names, labels_from)}.npy") as (file, shape, dtype):
                 if len(shape) != 1 or dtype.itemsize * shape[0] > MIN_BOMB * 4:
                     raise ValueError(f"labels of shape {shape}")
                 labels = next(read_blocks(file, dtype, shape, shape[0]), np.empty(0, dtype))
-            with _open_member(archive, "data.npy") as (file, shape, dtype):
+            with open_member(archive, "data.npy") as (file, shape, dtype):
                 _check_rows(path, shape, dtype)
                 yield labels, shape[0], read_blocks(file, dtype, shape, _rows_at_once(shape))
     except DataError:
@@ -222,7 +223,7 @@ def check_directory(path: Path, most_bytes: int) -> None:
 
 
 @contextmanager
-def _open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
+def open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
     """An array of an archive: the file where its values begin, its shape and type."""
     info = archive.getinfo(name)
     if info.file_size > max(MIN_BOMB, MAX_RATIO * info.compress_size):

@@ -30,7 +30,7 @@ class ClassFiles:
     format = "npy"
 
     def __init__(self, folder: ClassFolder) -> None:
-        self._folder = folder
+        self._folder, self.shape = folder, folder.shape
         self.total = folder.num_classes
 
     def names(self) -> dict[int, str]:

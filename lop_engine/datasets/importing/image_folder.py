@@ -33,7 +33,12 @@ def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
         folders.append(found[0])
         if not {entry.name for entry in _classes(found[0])} & {entry.name for entry in _classes(folders[0])}:
             raise DataError(f"{found[0]}: holds no folders named like those of {folders[0]}; leave out --with-val")
-    return ImageFolder(folders, pixels.Resizer(options.resize))
+    shape = options.shape or pixels.shape_of(_first_picture(folders[0]))
+    return ImageFolder(folders, pixels.Resizer(options.resize, shape, converts_colours=options.shape is not None))
+
+
+def _first_picture(folder: Path) -> Path | None:
+    return next((file for entry in _classes(folder) for file in _files(entry, set())), None)
 
 
 def _train_folder(path: Path) -> Path:
@@ -53,7 +58,7 @@ class ImageFolder:
         classes = _classes(folders[0])
         if not classes:
             raise DataError(f"{folders[0]}: holds no folders, one a class")
-        self._resizer = resizer
+        self._resizer, self.shape = resizer, resizer.shape
         self._names = {label: entry.name for label, entry in enumerate(classes)}
         self._parts = [[folder / entry.name for folder in folders] for entry in classes]
         self.total = len(classes)

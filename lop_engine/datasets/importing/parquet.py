@@ -1,6 +1,7 @@
 """Parquet shards with an image column and a label column, as dataset hubs hand them out. Needs the extra `parquet`."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.datasets.base import IMAGE_SHAPE, SHAPES, Shape
 from lop_engine.datasets.importing import pixels
 from lop_engine.datasets.importing.source import Block, ImportOptions
 from lop_engine.errors import DataError
@@ -64,8 +65,9 @@ class Shards:
     def __init__(self, paths: list[Path], left_out: list[Path], options: ImportOptions) -> None:
         """`left_out` are the shards of other splits."""
         self._left_out = left_out
-        self._resizer = pixels.Resizer(options.resize)
         self._shards = [_Shard(path, options) for path in paths]
+        self.shape = options.shape or _shape_of(next((shard.first_image() for shard in self._shards), None))
+        self._resizer = pixels.Resizer(options.resize, self.shape, converts_colours=options.shape is not None)
         self.total = sum(shard.num_rows for shard in self._shards)
         self._names: dict[int, str] = {}
         self._labels: dict[str, int] = {}
@@ -148,6 +150,13 @@ class _Shard:
                 yield start, batch.column(self.image), labels
                 start += len(labels)
 
+    def first_image(self) -> Any:
+        """The cell of the first image; None if there is none."""
+        with _blamed(self.path):
+            for batch in self._open().iter_batches(1, columns=[self.image], use_threads=False):
+                return batch.column(0)[0].as_py()
+        return None
+
     def _open(self) -> Any:
         import pyarrow.parquet
 
@@ -212,16 +221,27 @@ def _more(names: list[Path]) -> str:
     return ", ..." if len(names) > 1 else ""
 
 
+def _shape_of(cell: Any) -> Shape:
+    """The shape that images like that of a cell become."""
+    cell = _content(cell)
+    if isinstance(cell, list):
+        return next((shape for shape in SHAPES if math.prod(shape) == len(cell)), IMAGE_SHAPE)
+    return pixels.shape_of(cell if isinstance(cell, bytes) else None)
+
+
+def _content(cell: Any) -> Any:
+    return cell.get("bytes") if isinstance(cell, dict) else cell
+
+
 def _pixels(cell: Any, where: str, resizer: pixels.Resizer) -> np.ndarray:
-    """A cell's image: encoded bytes, a record that holds them, or 3072 numbers."""
-    if isinstance(cell, dict):
-        cell = cell.get("bytes")
+    """A cell's image: encoded bytes, a record that holds them, or as many numbers as an image has."""
+    cell, num_pixels = _content(cell), math.prod(resizer.shape)
     if isinstance(cell, bytes):
         return pixels.decode(cell, where, resizer)
-    if isinstance(cell, list) and len(cell) == _PIXELS:
+    if isinstance(cell, list) and len(cell) == num_pixels:
         values = np.array(cell)
         if values.dtype.kind in "ui" and values.min() >= 0 and values.max() <= 255:
-            return values.astype(np.uint8).reshape(IMAGE_SHAPE)
+            return values.astype(np.uint8).reshape(resizer.shape)
         if values.dtype.kind == "f":
-            return values.astype(np.float32).reshape(IMAGE_SHAPE)
-    raise DataError(f"{where}: no image: neither encoded bytes nor 3072 numbers")
+            return values.astype(np.float32).reshape(resizer.shape)
+    raise DataError(f"{where}: no image: neither encoded bytes nor {num_pixels} numbers")

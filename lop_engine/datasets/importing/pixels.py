@@ -1,4 +1,4 @@
-"""From an encoded picture to 3x32x32 grey levels, by Pillow."""
+"""From an encoded picture to 3x32x32 or 1x28x28 grey levels, by Pillow."""
 
 import io
 import logging
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lop_engine.datasets.base import SIDE
+from lop_engine.datasets.base import GREY_SHAPE, IMAGE_SHAPE, Shape, in_numbers
 from lop_engine.errors import DataError, did_you_mean, why
 from lop_engine.files import require_regular
 
@@ -38,26 +38,36 @@ def check_filter(name: str) -> None:
         raise DataError(f'--resize "{name}": choose one of {", ".join(FILTERS)}{did_you_mean(name, FILTERS)}')
 
 
-class Resizer:
-    """Brings pictures to 32x32 and counts those that were of another size; used by several threads."""
+_GREY_MODES = ("1", "L", "LA")
 
-    def __init__(self, name: str | None) -> None:
-        """`name` is one of `FILTERS`; "box", the default, is what downsampled ImageNet was made with."""
+
+class Resizer:
+    """Brings pictures to one size and counts those that were of another size; used by several threads.
+
+    Args:
+        name: one of `FILTERS`; "box", the default, is what downsampled ImageNet was made with.
+        shape: of the images that pictures become.
+        converts_colours: whether colour pictures become grey ones where `shape` says so; else they are refused.
+    """
+
+    def __init__(self, name: str | None, shape: Shape = IMAGE_SHAPE, converts_colours: bool = True) -> None:
         self.name = name or FILTERS[0]
+        self.shape, self.converts_colours = shape, converts_colours
+        self._size = (shape[2], shape[1])
         self._lock = threading.Lock()
         self._enlarged: Counter[str] = Counter()
         self._shrunk: Counter[str] = Counter()
 
     def resized(self, picture: "Picture") -> "Picture":
-        """The whole picture at 32x32; the same one if it has that size."""
+        """The whole picture at the size of the images; the same one if it has that size."""
         from PIL import Image
 
-        if picture.size == (SIDE, SIDE):
+        if picture.size == self._size:
             return picture
         with self._lock:
-            counts = self._enlarged if min(picture.size) < SIDE else self._shrunk
+            counts = self._enlarged if min(picture.size) < min(self._size) else self._shrunk
             counts[f"{picture.width}x{picture.height}" if len(counts) < _MOST_SIZES else "other sizes"] += 1
-        return picture.resize((SIDE, SIDE), Image.Resampling[self.name.upper()])
+        return picture.resize(self._size, Image.Resampling[self.name.upper()])
 
     def array(self, images: np.ndarray) -> np.ndarray:
         """Images (N, 3, height, width) uint8 as (N, 3, 32, 32)."""
@@ -66,11 +76,20 @@ class Resizer:
         pictures = (Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in images)
         return np.stack([np.asarray(self.resized(one)).transpose(2, 0, 1) for one in pictures])
 
+    def pixels(self, picture: "Picture") -> np.ndarray:
+        """A picture as an image of the shape. Raises ValueError for colours that are not converted."""
+        if self.shape[0] == 1:
+            if picture.mode not in _GREY_MODES and not self.converts_colours:
+                raise ValueError(f"colours ({picture.mode}), and the first picture is grey; choose one with --shape")
+            return np.asarray(self.resized(picture.convert("L")))[None]
+        return np.asarray(self.resized(picture.convert("RGB"))).transpose(2, 0, 1)
+
     def notes(self) -> list[str]:
         """How many pictures were enlarged and how many shrunk, and from which sizes."""
         found = (("enlarged", self._enlarged), ("shrunk", self._shrunk))
+        how = f"to {in_numbers(self._size)} by the {self.name} filter"
         return [
-            f"{counts.total()} picture{'s' * (counts.total() != 1)} {what} to {SIDE}x{SIDE} by the {self.name} filter "
+            f"{counts.total()} picture{'s' * (counts.total() != 1)} {what} {how} "
             f"(from {', '.join(size for size, _ in counts.most_common(3))}{', ...' * (len(counts) > 3)})"
             for what, counts in found
             if counts
@@ -78,7 +97,7 @@ class Resizer:
 
 
 def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
-    """Decode one picture as (3, 32, 32) uint8; one of another size is resized whole, not cropped.
+    """Decode one picture as an image of the resizer's shape, uint8; one of another size is resized whole, not cropped.
 
     Raises:
         DataError: `where` cannot be decoded.
@@ -95,12 +114,25 @@ def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
             if picture.mode[:1] in ("I", "F"):
                 raise ValueError(f"more than 8 bits a value (mode {picture.mode}); save it with 8")
             with _ONE_LARGE_PICTURE if num_pixels > _LARGE else nullcontext():
-                shown = resizer.resized(picture.convert("RGB"))
-            return np.asarray(shown).transpose(2, 0, 1)
+                return resizer.pixels(picture)
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None
     except Exception as error:  # whatever a decoder makes of bytes that are no picture: the file is at fault
         raise DataError(f"{where}: not a picture that can be read: {why(error)[:120]}") from None
+
+
+def shape_of(encoded: Path | bytes | None) -> Shape:
+    """The shape that pictures like this one become: a grey one of 28x28 stays as it is."""
+    from PIL import Image
+
+    try:
+        if isinstance(encoded, Path):
+            require_regular(encoded)
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as picture:  # type: ignore[arg-type]
+            is_small_and_grey = picture.size == GREY_SHAPE[:0:-1] and picture.mode in _GREY_MODES
+            return GREY_SHAPE if is_small_and_grey else IMAGE_SHAPE
+    except Exception:  # a damaged picture is reported when its turn comes
+        return IMAGE_SHAPE
 
 
 @contextmanager

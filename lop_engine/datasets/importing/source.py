@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lop_engine.datasets.base import Shape
 from lop_engine.datasets.synthetic import SyntheticImages
 from lop_engine.errors import DataError
 
@@ -20,7 +21,7 @@ class Block:
     labels: np.ndarray
     """(N,) int64: the source's own."""
     images: np.ndarray
-    """(N, 3, 32, 32)"""
+    """(N, channels, height, width)"""
     first: int = 0
     """The number of the first image in its file."""
 
@@ -32,20 +33,25 @@ class ImportOptions:
     format: str | None = None
     """A name of `importing.FORMATS`; None looks."""
     train_images: int | None = None
-    """Images a class to train on; None: 600, or fewer in proportion where a class holds fewer."""
+    """Images a class to train on; None: 600, or fewer in proportion where a class holds fewer.
+
+    Of grey images all are kept if neither number is given.
+    """
     test_images: int | None = None
     names: Path | None = None
     """A file that says what the labels are called."""
     with_val: bool = False
     """Whether validation images follow the training images of their class."""
     resize: str | None = None
-    """Pillow's filter for pictures that are not 32x32; None: "box" for image files, and other arrays are refused."""
+    """Pillow's filter for pictures of another size; None: "box" for image files, and other arrays are refused."""
     replace: bool = False
     """Whether a data set that is there already gives way."""
     images_from: str | None = None
     """The column of a parquet file that holds the images; None looks."""
     labels_from: str | None = None
     """The column of a parquet file, or the key of a batch, that holds the labels; None looks."""
+    shape: Shape | None = None
+    """What pictures become; None: grey ones of 28x28 stay as they are, and others become 3x32x32."""
 
 
 def refuse_columns(path: Path, options: ImportOptions) -> None:
@@ -60,6 +66,10 @@ class Source(Protocol):
 
     @property
     def format(self) -> str: ...
+
+    @property
+    def shape(self) -> Shape:
+        """Of its images."""
 
     @property
     def total(self) -> int:
@@ -81,7 +91,7 @@ class StandIn:
     format = "synthetic"
 
     def __init__(self, images: SyntheticImages) -> None:
-        self._images = images
+        self._images, self.shape = images, images.shape
         self.total = images.num_classes
 
     def names(self) -> dict[int, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from lop_engine.datasets.base import IMAGE_SHAPE
+from lop_engine.datasets.base import Shape, in_numbers
 from lop_engine.datasets.class_folder import NAME, Manifest
 from lop_engine.datasets.importing.source import Block
 from lop_engine.datasets.verify import check_finite
@@ -139,8 +139,8 @@ class ClassWriter:
     The name of a file is a number, whatever a class is called: nothing of the source decides where bytes go.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self._folder, self._limit = folder, limit
+    def __init__(self, folder: Path, limit: int, shape: Shape) -> None:
+        self._folder, self._limit, self._shape = folder, limit, shape
         self._dtype: np.dtype | None = None
         self._pending: dict[int, list[np.ndarray]] = {}
         self._pending_bytes = 0
@@ -154,8 +154,9 @@ class ClassWriter:
     def add(self, block: Block) -> None:
         """Take a block's images. Raises DataError for values that are no numbers, or of another type than before."""
         images = block.images
-        if images.dtype.kind not in "uif" or images.shape[1:] != IMAGE_SHAPE or len(images) != len(block.labels):
-            raise DataError(f"{block.where}: {images.shape} of {images.dtype}, expected (images, 3, 32, 32) numbers")
+        if images.dtype.kind not in "uif" or images.shape[1:] != self._shape or len(images) != len(block.labels):
+            expected = f"expected images of {in_numbers(self._shape)} numbers"
+            raise DataError(f"{block.where}: {images.shape} of {images.dtype}, {expected}")
         images = images.astype(images.dtype.newbyteorder("="), copy=False)
         if images.dtype != (self._dtype or images.dtype):
             raise DataError(f"{block.where}: {images.dtype} values, those before are {self._dtype}")
@@ -207,6 +208,6 @@ class ClassWriter:
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
-            "shape": (num_images, *IMAGE_SHAPE),
+            "shape": (num_images, *self._shape),
         }
         np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
