@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lop_engine.datasets.importing import ImportOptions, import_images
-from tests.data.makers import make_images, make_source
+from tests.datasets.makers import make_images, make_source
 from tests.helpers import ROOT, make_run
 
 NO_TOML = "[slurm\nthis is no TOML"

@@ -1,6 +1,8 @@
 """The smallest experiment, and makers of what a training run leaves behind without the training."""
 
 import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,3 +111,8 @@ def append_tasks(run_dir: RunDir, metrics: dict[str, np.ndarray], start: int, en
         for task in range(start, end):
             values = {name: float(series[task]) for name, series in metrics.items()}
             table.append(task_document(task, {"classes": [2 * task, 2 * task + 1]}, 1.5, values))
+
+
+def running(**changes: Any) -> RunStatus:
+    """The status of a run whose worker is on this host and has just written it."""
+    return RunStatus("running", **({"host": socket.gethostname(), "heartbeat_at": time.time()} | changes))

@@ -24,10 +24,10 @@ from lop_engine.problems import Problem
 from lop_engine.testing import check_file, trained
 from lop_tui.cli import app
 from tests.dashboard_document import build as dashboard_page
+from tests.experiment.test_own_files import own_registries
 from tests.helpers import ROOT
 from tests.methods_document import build as methods_page
 from tests.metrics_document import build as metrics_page
-from tests.test_own_files import own_registries
 
 __all__ = ["own_registries"]
 

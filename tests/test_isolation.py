@@ -16,8 +16,8 @@ CHOSEN = (
     "--deselect=tests/test_isolation.py::test_tests_pass_in_a_checkout_and_a_home_in_use",
     "tests/dashboard/test_app.py::test_no_runs",
     "tests/dashboard/test_pictures.py::test_no_runs",
-    "tests/slurm/test_options.py",
-    "tests/slurm/test_submission.py",
+    "tests/launch/slurm/test_options.py",
+    "tests/launch/slurm/test_submission.py",
 )
 
 LOOK = """

@@ -10,7 +10,7 @@ from lop_engine.runs.reading import RunsReader
 from lop_tui import cli
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
-from tests.test_claims import CFG, spec_of
+from tests.reproduction.test_claims import CFG, spec_of
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lop_engine.runs.directory import find_runs
 from lop_engine.runs.store import read_table
 from lop_tui import cli, pictures
 from lop_tui.commands.data import info
-from tests.data.makers import FORMATS, WNIDS, make_images, make_source
+from tests.datasets.makers import FORMATS, WNIDS, make_images, make_source
 from tests.helpers import TINY
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lop_engine.runs.directory import find_runs
 from lop_tui.cli import main
-from tests.test_own_files import lop, own_registries
+from tests.experiment.test_own_files import lop, own_registries
 
 __all__ = ["own_registries"]
 

@@ -9,7 +9,7 @@ from lop_engine.runs.directory import find_runs
 from tests.cluster.jobs import slurm, state_of, submit, wait_for
 from tests.cluster.test_slurm_launcher import here, lop, on_cluster, wait_for_runs  # noqa: F401
 from tests.cluster.test_worker_under_slurm import documents
-from tests.data.makers import make_images, make_source
+from tests.datasets.makers import make_images, make_source
 from tests.helpers import TINY
 
 

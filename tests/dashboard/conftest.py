@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from lop_engine.experiment import seen
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
@@ -19,6 +20,7 @@ from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
 from tests.helpers import make_run
+from tests.toys import STREAM, make_toy
 
 NEVER_S = 3600.0
 FAR_FUTURE = 4e9
@@ -133,3 +135,20 @@ def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
             await settled(pilot)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+
+
+@pytest.fixture
+def three_problems(tmp_path: Path) -> Snapshot:
+    """Four runs of Continual ImageNet, three of a regression, one of a stream."""
+    for seed in range(2):
+        make_run(tmp_path, "bp", seed)
+        make_run(tmp_path, "cbp", seed)
+    for seed in range(3):
+        make_toy(tmp_path, "fast", seed)
+    make_toy(tmp_path, "stream", components=STREAM)
+    return read(tmp_path)

@@ -1,17 +1,13 @@
 """Problems, methods and metrics that are not installed here, and several problems in one directory."""
 
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from textual.widgets import Static
 
 from lop_engine.experiment import seen
-from lop_engine.runs.directory import write_json
-from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import read_numbers, render_once
 from lop_tui.dashboard.model import build_rows, build_view
@@ -29,15 +25,9 @@ from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, first_frame, read, screen_text, settled, until
 from tests.helpers import make_run
-from tests.test_seen import anything, malformed
 from tests.toys import REGRESSION, STREAM, described, make_toy
 
 BY_BACKPROP = {**REGRESSION, "method": {"name": "bp"}}
-
-
-@pytest.fixture(autouse=True)
-def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
 
 
 @pytest.fixture
@@ -46,18 +36,6 @@ def regression(tmp_path: Path) -> Snapshot:
     for seed in range(2):
         make_toy(tmp_path, "fast", seed)
         make_toy(tmp_path, "slow", seed, tasks_done=20, state="stopped", components=BY_BACKPROP)
-    return read(tmp_path)
-
-
-@pytest.fixture
-def three_problems(tmp_path: Path) -> Snapshot:
-    """Four runs of Continual ImageNet, three of a regression, one of a stream."""
-    for seed in range(2):
-        make_run(tmp_path, "bp", seed)
-        make_run(tmp_path, "cbp", seed)
-    for seed in range(3):
-        make_toy(tmp_path, "fast", seed)
-    make_toy(tmp_path, "stream", components=STREAM)
     return read(tmp_path)
 
 
@@ -388,39 +366,3 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
         await settled(pilot)
         shown = screen_text(app)
         assert all(title in shown for title in titles)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tmp_path: Path, seed: int) -> None:
-    make_toy(tmp_path, "another", components={"problem": [], "method": {"name": "?"}}, metrics=["a", "b"])
-    make_toy(tmp_path, "nameless", components={}, metrics=[], problem="nameless")
-    rng = random.Random(seed)
-    keys = [*"vvvvecsxbgwrtoOnNaA[]0123+-", "left", "right", "up", "down", "enter", "escape", "escape", "tab"]
-    async with app_showing(read(tmp_path)).run_test(size=rng.choice([(80, 24), (160, 48)])) as pilot:
-        app = await first_frame(pilot)
-        for key in rng.choices(keys, k=60):
-            await pilot.press(key)
-            if rng.random() < 0.3:
-                await settled(pilot)
-            assert app._error is None, key
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(components=malformed() | anything)
-def test_whatever_run_json_says_of_components_makes_a_frame(
-    tmp_path_factory: pytest.TempPathFactory, components: Any
-) -> None:
-    path = tmp_path_factory.mktemp("runs")
-    for known in seen._remembered.values():
-        known.clear()
-    run = make_toy(path, metrics=["squared_error", "drift"])
-    make_run(path, "bp")
-    write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
-    snapshot = RunsReader(path).read()
-    for name in {run.problem_name for run in snapshot.runs}:
-        request = replace(shown_by(name), heat_of="toy", compare=("toy", "bp"))
-        view = build_view(snapshot, request)
-        assert view.shown.problem.name == name
-        fit_table(view.rows, 80)
-    assert render_once(path, 80, 24, coloured=False)
-    assert read_numbers(path)["settings"]

@@ -13,7 +13,7 @@ from lop_engine import NUMERICS
 from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.store import read_table
 from lop_tui.cli import main
-from tests.test_own_files import look, lop, own_registries, records, write
+from tests.experiment.test_own_files import look, lop, own_registries, records, write
 
 __all__ = ["look", "own_registries"]
 

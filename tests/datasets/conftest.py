@@ -1,0 +1,9 @@
+"""Where an import is to put its data set."""
+
+import pytest
+
+
+@pytest.fixture
+def target(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "set"
