@@ -31,6 +31,7 @@ from lop_engine.problems import Task, build_problem
 from lop_engine.training import loop
 from lop_engine.training.cuda_graph import Step, fast_step
 from lop_engine.training.learner import Learner
+from lop_engine.training.record import EpochSteps
 from tests.engine import golden
 from tests.methods import settings_of
 
@@ -262,7 +263,7 @@ class Stack:
         copy = Stack(Setup(torch.device("cpu"), self.setup.small), self.spec, self.num_seeds)
         copy.learner.load_state({name: tensor.cpu() for name, tensor in self.learner.state().items()})
         copy._order_SN = self._order_SN.cpu()
-        copy._last = loop.EpochSteps(*([one.cpu() for one in ones] for ones in (self._last.scores, self._last.losses)))
+        copy._last = EpochSteps(*([one.cpu() for one in ones] for ones in (self._last.scores, self._last.losses)))
         return copy
 
     def planned_bytes(self) -> int:

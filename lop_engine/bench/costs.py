@@ -164,7 +164,7 @@ class Costs:
     def of_run(self, spec: Spec) -> float:
         """Seconds of all tasks of a stack of `spec`, its start apart."""
         epoch_s = self.rounded_epoch_s.get(spec.precision, self.epoch_s)
-        task_s = self.task_s + spec.num_showings * epoch_s + self._metrics_of_task(spec)
+        task_s = self.task_s + spec.num_parts * epoch_s + self._metrics_of_task(spec)
         return spec.num_tasks * task_s
 
     def share_of_metrics(self, spec: Spec) -> float:

@@ -19,7 +19,8 @@ from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
 from lop_engine.training.cuda_graph import fast_step
 from lop_engine.training.learner import Learner
-from lop_engine.training.loop import EpochSteps, Position, batch_order, batch_orders, start_measuring, train_epoch
+from lop_engine.training.loop import Position, batch_order, batch_orders, start_measuring, train_epoch
+from lop_engine.training.record import EpochSteps
 from lop_engine.worker import checkpoint
 from lop_engine.worker.checkpoint import Checkpoint
 

@@ -99,6 +99,14 @@ class Problem(Component):
     """Values of the experiment's own keys that it may leave out."""
     examples_per_task: Count
     """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
+    examples_per_part: Count = 0
+    """Examples after which a run may stop and resume within a task, for problems with long tasks that show each example
+    once: such a task comes in parts (`problems.Task.make_part`). 0: a run stops only after an epoch."""
+    start_metrics: tuple[str, ...] = ()
+    """Metrics of hidden layers and weights that are measured at a task's start, before its first step, instead of after
+    its epochs, if they are recorded. The task's record holds them."""
+    start_examples: Count = 2000
+    """Training examples of the new task that `start_metrics` look at: the first ones."""
     test_examples_per_task: Count = 0
     """The same of its test examples."""
     shapes: Callable[[Any], tuple[tuple[int, ...], int]] | None = None

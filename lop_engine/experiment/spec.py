@@ -217,6 +217,7 @@ class Spec:
         self._values = {key: value for fields in self._fields for key, value in fields} | optimizer
         self._hash = hash(hashable(self._values))
         _check_metrics(self)
+        _check_parts(self)
 
     def __getattr__(self, key: str) -> Any:
         if not key.startswith("_"):
@@ -292,6 +293,30 @@ class Spec:
         return num_steps
 
     @property
+    def examples_per_part(self) -> int:
+        """Examples after which a run may stop within an epoch, a whole number of batches; 0: only after epochs."""
+        size = count_of(self.parts.problem.examples_per_part, self)
+        return max(1, size // self.mini_batch_size) * int(self.mini_batch_size) if size else 0
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of a task after which a run may stop and resume: its epochs, or the parts of its only epoch."""
+        size = self.examples_per_part
+        return -(-self.parts.problem.num_examples(self) // size) if size else int(self.num_showings)
+
+    @property
+    def steps_per_part(self) -> int:
+        """Mini-batches of a part; the last part of a task may have fewer. 0 until the number of examples is known."""
+        size = self.examples_per_part
+        return min(size // self.mini_batch_size, self.steps_per_epoch) if size else self.steps_per_epoch
+
+    @property
+    def start_metrics(self) -> tuple[str, ...]:
+        """The recorded metrics that are measured at a task's start."""
+        at_start = self.parts.problem.start_metrics
+        return tuple(name for name in self.metrics if name in at_start and self.measures(METRICS[name]))
+
+    @property
     def steps_per_task(self) -> int:
         """Updates of a task; 0 until the number of examples is known."""
         return int(self.num_showings) * self.steps_per_epoch
@@ -302,12 +327,13 @@ class Spec:
         return metric.needs <= provided and metric.layer <= self.num_hidden
 
     def metrics_after(self, epoch: int) -> tuple[str, ...]:
-        """The metrics to measure after epoch `epoch` of a task, counted from 0; empty if it is not recorded.
+        """The metrics to record after epoch `epoch` of a task, counted from 0; empty if it is not recorded.
 
-        A task's last epoch is always recorded, with all metrics.
+        A task's last epoch is always recorded, with all metrics. A task in parts (`epoch` is then the part) is recorded
+        at its end.
         """
-        last = epoch + 1 == self.num_showings
-        if not (last or _is_multiple(epoch + 1, self.metrics_every)):
+        last = epoch + 1 == self.num_parts
+        if not last and (self.examples_per_part or not _is_multiple(epoch + 1, self.metrics_every)):
             return ()
         slow_too = last or _is_multiple(epoch + 1, self.curvature_every)
         described = (METRICS[name] for name in self.metrics)
@@ -379,6 +405,15 @@ def _check_metrics(spec: Spec) -> None:
         raise InvalidSpecError(
             f'key "metrics": none of these can be measured on problem {problem.name} with network {network.name}',
             "metrics",
+        )
+
+
+def _check_parts(spec: Spec) -> None:
+    if spec.examples_per_part and spec.num_showings != 1:
+        raise InvalidSpecError(
+            f'key "num_showings": {spec.num_showings}: should be 1, because problem {spec.parts.problem.name} shows '
+            "each example once",
+            "num_showings",
         )
 
 

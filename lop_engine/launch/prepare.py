@@ -219,7 +219,7 @@ def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
             run_dir.clear()  # left behind by a command that was killed
         run_dir.path.mkdir(parents=True)
         keep_copies(run_dir, files_of(run.spec))
-        run_dir.write_status(replace(status, num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_showings))
+        run_dir.write_status(replace(status, num_tasks=run.spec.num_tasks, num_epochs=run.spec.num_parts))
         write_json(run_dir.run_json, _run_config(run), durable=True)
     except OSError as error:
         raise LaunchError(f"{run_dir.path}: cannot be created: {why(error)}") from None

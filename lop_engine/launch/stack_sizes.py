@@ -81,7 +81,7 @@ def run_bytes_on_gpu(spec: Spec) -> int:
     directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and their making
     activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
     numbers = size.num_parameters
-    random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_epoch, numbers))
+    random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_part, numbers))
     weights = 4 * WEIGHTS_ON_GPU * numbers
     return 3 * (task + directions + activations + random_numbers + weights) // 2
 

@@ -113,4 +113,4 @@ def like_weights(numbers_SN: Tensor, params: Params) -> dict[str, Tensor]:
 
 def steps_at_once(spec: Spec, count: int, device: torch.device, every: int = 1) -> int:
     """Steps whose numbers are drawn together on a device, K, if one step in `every` draws."""
-    return 1 if device.type == "cpu" else steps_drawn_at_once(-(-spec.steps_per_epoch // every), count)
+    return 1 if device.type == "cpu" else steps_drawn_at_once(-(-spec.steps_per_part // every), count)

@@ -3,9 +3,10 @@
 `Measurement` computes those that a spec names. `lop_engine.experiment.metrics` describes them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -32,13 +33,23 @@ class Measurement:
 
     Args:
         sound_S: false for a seed whose metrics are all to be NaN.
+        measured: those of the metrics that were measured before, (S,) each.
     """
 
-    def __init__(self, names: Iterable[str], inputs: MetricInputs, sound_S: Tensor) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        inputs: MetricInputs,
+        sound_S: Tensor,
+        measured: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> None:
         self._names = list(names)
-        self._of_spectrum = [name for name in self._names if METRICS[name].takes == ("spectrum",)]
+        self._of_spectrum = [
+            name for name in self._names if METRICS[name].takes == ("spectrum",) and name not in measured
+        ]
         self._others = [name for name in self._names if name not in self._of_spectrum]
-        values = [sound_S.float(), *(compute(METRICS[name], inputs) for name in self._others)]
+        others = [measured[name] if name in measured else compute(METRICS[name], inputs) for name in self._others]
+        values = [sound_S.float(), *others]
         self._find_spectrum = singular_values if sound_S.device.type == "cpu" else _singular_values_in_threads
         self._on_their_way = HostCopies(
             [

@@ -1,6 +1,6 @@
 """What metrics look at: a stack of networks after an epoch. Each part is computed once, when it is first asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -40,6 +40,8 @@ class MetricInputs:
     num_curvature_images: int
     generators: list[torch.Generator]
     """For the curvature's directions, one a seed."""
+    first_batch: Iterable[Tensor] | None = None
+    """Inputs (S, B, ...), one after another, that hidden layers are computed on instead of the first batch."""
 
     @property
     def itself(self) -> Self:
@@ -57,7 +59,11 @@ class MetricInputs:
     @cached_property
     @torch.no_grad()
     def _layers(self) -> list[Tensor]:
-        return [layer.activation for layer in self.forward(self.params, self.first_inputs).hidden]
+        by_part = [
+            [layer.activation for layer in self.forward(self.params, inputs).hidden]
+            for inputs in (self.first_batch if self.first_batch is not None else [self.first_inputs])
+        ]
+        return by_part[0] if len(by_part) == 1 else [torch.cat(parts, 1) for parts in zip(*by_part, strict=True)]
 
     @property
     def features(self) -> Tensor:

@@ -3,8 +3,8 @@
 Dimensions: S seeds, N examples of a task, B batch, O outputs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,17 @@ class Task:
     train_targets: Tensor
     test_inputs: Tensor | None = None
     test_targets: Tensor | None = None
+    make_part: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    """For a task in parts (`examples_per_part` of its problem's description): makes inputs and targets of a part, given
+    its number from 0, so that a long task need not be in memory as a whole. `train_inputs` and `train_targets` are
+    those of one part. Every number depends on (seed, task, part) alone."""
+
+    def part(self, index: int) -> "Task":
+        """The task with the training examples of part `index`; a task that is not in parts itself."""
+        if self.make_part is None:
+            return self
+        inputs, targets = self.make_part(index)
+        return replace(self, train_inputs=inputs, train_targets=targets)
 
 
 class Problem:
@@ -35,7 +46,8 @@ class Problem:
     """Of one example."""
     num_outputs: int
     shuffles = True
-    """Whether each epoch takes the examples in a new random order; else in the order in which they come."""
+    """Whether each epoch takes the examples in a new random order; else, and in parts, in the order in which they
+    come."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec

@@ -70,8 +70,10 @@ def _side_by_side(tasks: Sequence[Task]) -> Task:
     inputs, targets = (torch.cat([getattr(one, name) for one in tasks]) for name in ("train_inputs", "train_targets"))
     if any(one.test_inputs is None or one.test_targets is None for one in tasks):
         return Task(facts, inputs, targets)
-    tests = (torch.cat([getattr(one, name) for one in tasks]) for name in ("test_inputs", "test_targets"))
-    return Task(facts, inputs, targets, *tests)
+    test_inputs, test_targets = (
+        torch.cat([getattr(one, name) for one in tasks]) for name in ("test_inputs", "test_targets")
+    )
+    return Task(facts, inputs, targets, test_inputs, test_targets)
 
 
 def forget_problems() -> None:
@@ -105,9 +107,11 @@ def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int) ->
 
 def of_seeds(task: Task, rows: Sequence[int]) -> Task:
     """A task of some of its seeds."""
-    found = [None if one is None else one[list(rows)] for one in (task.test_inputs, task.test_targets)]
+    test_inputs, test_targets = (
+        None if one is None else one[list(rows)] for one in (task.test_inputs, task.test_targets)
+    )
     facts = [task.facts[row] for row in rows]
-    return Task(facts, task.train_inputs[list(rows)], task.train_targets[list(rows)], *found)
+    return Task(facts, task.train_inputs[list(rows)], task.train_targets[list(rows)], test_inputs, test_targets)
 
 
 def batches(spec: Spec, task: Task) -> Iterator[tuple[Tensor, Tensor]]:

@@ -25,7 +25,8 @@ from lop_engine.testing.course import (
 from lop_engine.testing.seeds import ADVICE, ATTEMPTS, OTHERS, SEED
 from lop_engine.testing.subject import Subject
 from lop_engine.training.learner import Learner
-from lop_engine.training.loop import EpochSteps, batch_order, metric_inputs, train_epoch
+from lop_engine.training.loop import batch_order, metric_inputs, train_epoch
+from lop_engine.training.record import EpochSteps
 
 TOLERANCE = 1e-3
 """How far a value may be from its value in a stack, as a fraction: another order of adding."""

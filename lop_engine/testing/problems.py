@@ -4,11 +4,13 @@ Dimensions: S seeds, N examples of a task.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Problem, Task
 from lop_engine.testing.course import CPU, dtype_of, of_seeds, problem_of, same
 from lop_engine.testing.subject import Subject
@@ -16,6 +18,7 @@ from lop_engine.testing.subject import Subject
 SEEDS = (4, 7)
 SHARE = 1e-3
 """Of a task's numbers that may be others in a stack: rounding may tip a label."""
+_TRAINED = ("train_inputs", "train_targets")
 ADVICE = "make every number a function of seed and task: one generator for each, as seed_generators makes them"
 
 
@@ -28,7 +31,7 @@ def tasks_have_their_shapes(subject: Subject) -> None:
     if next(_tasks(subject, SEEDS[:1]), None) is None:
         raise subject.broken("there are no tasks", "yield those of range(start, self.spec.num_tasks)")
     for index, task in enumerate(_tasks(subject, SEEDS)):
-        expected = (len(SEEDS), problem.num_examples, *problem.input_shape)
+        expected = (len(SEEDS), _num_examples(subject.spec, problem), *problem.input_shape)
         if tuple(task.train_inputs.shape) != expected:
             raise subject.broken(
                 f"the inputs of task {index} have shape {tuple(task.train_inputs.shape)}, not {expected}",
@@ -37,7 +40,7 @@ def tasks_have_their_shapes(subject: Subject) -> None:
         if tuple(task.train_targets.shape[:2]) != expected[:2] or len(task.facts) != len(SEEDS):
             raise subject.broken(
                 f"task {index} has targets of shape {tuple(task.train_targets.shape)} and facts of {len(task.facts)} "
-                f"seeds, with {len(SEEDS)} seeds and {problem.num_examples} examples",
+                f"seeds, with {len(SEEDS)} seeds and {expected[1]} examples",
                 "make targets (seeds, examples) or (seeds, examples, outputs), and facts a dict for each seed",
             )
         if "test set" in subject.spec.parts.problem.provides and task.test_inputs is None:
@@ -82,9 +85,25 @@ def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:
 
 
 def _tasks(subject: Subject, seeds: Sequence[int], start: int = 0) -> Iterator[Task]:
-    """The first two tasks, from `start` on."""
-    problem = problem_of(subject.spec)
-    return islice(problem.tasks(seeds, CPU, start, dtype_of(subject.spec)), 2 - start)
+    """The first two tasks, from `start` on; of a task in parts the first part and the last, as one."""
+    spec, problem = subject.spec, problem_of(subject.spec)
+    for task in islice(problem.tasks(seeds, CPU, start, dtype_of(spec)), 2 - start):
+        if spec.examples_per_part and task.make_part is None:
+            raise subject.broken("a task has no parts", "give Task a make_part, as examples_per_part says there is")
+        parts = [task.part(part) for part in _parts(spec)]
+        inputs, targets = (torch.cat([getattr(one, name) for one in parts], 1) for name in _TRAINED)
+        yield replace(task, train_inputs=inputs, train_targets=targets)
+
+
+def _num_examples(spec: Spec, problem: Problem) -> int:
+    """Examples of a task that `_tasks` yields."""
+    size = spec.examples_per_part or problem.num_examples
+    return sum(min(size, problem.num_examples - part * size) for part in _parts(spec))
+
+
+def _parts(spec: Spec) -> list[int]:
+    """The first part of a task and the last."""
+    return sorted({0, spec.num_parts - 1 if spec.examples_per_part else 0})
 
 
 def _alike(one: Task, other: Task, share: float = 0) -> bool:

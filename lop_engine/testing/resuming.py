@@ -134,14 +134,14 @@ def _tensors(value: Any, name: str, seen: set[int], depth: int) -> Iterator[tupl
 
 
 def resumes(subject: Subject) -> None:
-    """A run that is stopped after any epoch and resumes records the same, and ends in the same state, bit for bit.
+    """A run that is stopped after an epoch or part and resumes records the same and ends in the same state to the bit.
 
     The whole run is trained, with its problem's tasks. Raises RuleError.
     """
     spec = subject.spec
     whole, first = _run(subject)
     for stop in (Position(0, 1), Position(1, 0)):
-        if stop.epoch >= spec.num_showings or stop.task >= spec.num_tasks:
+        if stop.epoch >= spec.num_parts or stop.task >= spec.num_tasks:
             continue
         begun, stopped = _run(subject, stop_at=stop)
         resumed = learner_of(spec, SEEDS)

@@ -17,6 +17,7 @@ from lop_engine.methods.optimizers import Grads, build_optimizer
 from lop_engine.methods.runs import Runs
 from lop_engine.networks import Activations, Params, build_network
 from lop_engine.problems import Problem, Task, build_problem
+from lop_engine.training.record import TaskRecord
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Learner:
         setup = Setup(runs, self.net, self.optimizer, self.dtype)
         self.method: Method = load(spec.parts.method)(setup)
         self.method.init(self.params)
+        self.record = TaskRecord(spec, len(self.seeds), device)
         for weight in self.params.values():
             weight.requires_grad_(True)
 
@@ -106,7 +108,8 @@ class Learner:
         self.method.end_task(index)
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        self.method.step = (task * self.spec.num_showings + epoch) * self.spec.steps_per_epoch
+        """Set random streams and the step counter for an epoch, or for a part of a task in parts."""
+        self.method.step = task * self.spec.steps_per_task + epoch * self.spec.steps_per_part
         self.method.start_epoch(task, epoch)
 
     @torch.no_grad()
@@ -132,6 +135,7 @@ class Learner:
             **{f"buffers.{name}": tensor for name, tensor in self.buffers.items()},
             **{f"optimizer.{name}": tensor for name, tensor in optimizer.items()},
             **{f"mechanism.{name}": tensor for name, tensor in self.method.state().items()},
+            **{f"task.{name}": tensor for name, tensor in self.record.state().items()},
         }
 
     def state_of(self, run: int) -> dict[str, Tensor]:

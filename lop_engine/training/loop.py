@@ -5,8 +5,9 @@ Dimensions: S seeds, N examples of a task, B batch.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from torch import Tensor
 from lop_engine.device.background import made_ahead, works_beside
 from lop_engine.device.gather import gathered
 from lop_engine.device.transfers import pinned
+from lop_engine.experiment.components import count_of
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators
-from lop_engine.metrics import Measurement, MetricInputs, weight_magnitude
+from lop_engine.metrics import Measurement, MetricInputs, measure, weight_magnitude
 from lop_engine.problems import Task
 from lop_engine.streams import Stream, order
 from lop_engine.training.cuda_graph import Step, fast_step
 from lop_engine.training.learner import Learner
+from lop_engine.training.record import EpochSteps
 
 Metrics = dict[str, list[float]]
 """One value a seed, by metric name."""
@@ -30,7 +33,10 @@ Metrics = dict[str, list[float]]
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where training stands: `epoch` epochs of task `task` are done. The end of a task is (task + 1, 0)."""
+    """Where training stands: `epoch` epochs of task `task` are done, or parts of a task in parts.
+
+    The end of a task is (task + 1, 0).
+    """
 
     task: int = 0
     epoch: int = 0
@@ -38,10 +44,11 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What the loop says after an epoch."""
+    """What the loop says after an epoch, or a part of a task in parts."""
 
     task: int
     epoch: int
+    """0 for every part: together they are the task's only epoch."""
     facts: list[dict[str, Any]]
     """Of each seed, what is recorded of the task beside its metrics."""
     measurement: Measurement | None
@@ -54,19 +61,6 @@ class EpochReport:
     def metrics(self) -> Metrics | None:
         """The metrics of a recorded epoch. The first call waits for the device."""
         return _as_lists(self.measurement) if self.measurement else None
-
-
-@dataclass
-class EpochSteps:
-    """What the steps of an epoch leave, of each batch before its update: scores and losses, (S,) each."""
-
-    scores: list[Tensor] = field(default_factory=list)
-    """Empty for a problem without a score."""
-    losses: list[Tensor] = field(default_factory=list)
-
-    def mean_loss(self) -> Tensor:
-        """Mean loss over the steps, (S,)."""
-        return torch.stack(self.losses).mean(0)
 
 
 def train(
@@ -85,42 +79,75 @@ def train(
     Raises:
         CaptureError, ReplayError: the step does not work as a CUDA graph here.
     """
-    first_epoch, step, problem = start.epoch, fast_step(learner, device, cuda_graphs), learner.problem
-    orders = batch_orders(learner.seeds, problem.num_examples, places(spec, start), device, problem.shuffles)
+    first_part, step, problem = start.epoch, fast_step(learner, device, cuda_graphs), learner.problem
+    orders: Iterator[Tensor | None] = repeat(None)
+    if problem.shuffles and not spec.examples_per_part:
+        orders = batch_orders(learner.seeds, problem.num_examples, places(spec, start), device)
     tasks = problem.tasks(learner.seeds, device, start.task, learner.dtype)
     for index, task in enumerate(tasks, start=start.task):
         began = time.perf_counter()
-        if first_epoch == 0:
+        if first_part == 0:
             learner.start_task(index, task)
-        for epoch in range(first_epoch, spec.num_showings):
-            learner.start_epoch(index, epoch)
-            order_SN = next(orders)
-            steps = train_epoch(step, task, order_SN, spec.mini_batch_size)
-            last = epoch + 1 == spec.num_showings
+            learner.record.start(measure_start(spec, learner, task, index))
+        for part in range(first_part, spec.num_parts):
+            learner.start_epoch(index, part)
+            task, order_SN = task.part(part), next(orders)
+            steps = learner.record.add(train_epoch(step, task, order_SN, spec.mini_batch_size))
+            last = part + 1 == spec.num_parts
             if last:
                 learner.end_task(index)
+            epoch = 0 if spec.examples_per_part else part
             measurement = None
-            if spec.metrics_after(epoch):
-                measurement = start_measuring(spec, learner, task, order_SN, (index, epoch), steps)
+            if spec.metrics_after(part):
+                measurement = start_measuring(spec, learner, task, order_SN, (index, part), steps)
             seconds = time.perf_counter() - began if last else None
-            position = Position(index + 1, 0) if last else Position(index, epoch + 1)
+            position = Position(index + 1, 0) if last else Position(index, part + 1)
             report(EpochReport(index, epoch, task.facts, measurement, seconds, position))
-        first_epoch = 0
+        first_part = 0
 
 
-def train_epoch(step: Step, task: Task, order_SN: Tensor, batch_size: int) -> EpochSteps:
-    """One pass over the task's training set."""
+def train_epoch(step: Step, task: Task, order_SN: Tensor | None, batch_size: int) -> EpochSteps:
+    """One pass over the task's training set, in an order of each run's own or, without one, as the examples come."""
     steps = EpochSteps()
-    for index_SB in order_SN.split(batch_size, dim=1):
-        result = step(gathered(task.train_inputs, index_SB), gathered(task.train_targets, index_SB))
+    for batch in _batches(task, order_SN, batch_size):
+        result = step(*batch)
         steps.losses.append(result.loss_S)
         if result.score_S is not None:
             steps.scores.append(result.score_S)
     return steps
 
 
+def _batches(task: Task, order_SN: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    if order_SN is None:
+        yield from zip(task.train_inputs.split(batch_size, 1), task.train_targets.split(batch_size, 1), strict=True)
+        return
+    for index_SB in order_SN.split(batch_size, dim=1):
+        yield gathered(task.train_inputs, index_SB), gathered(task.train_targets, index_SB)
+
+
+def measure_start(spec: Spec, learner: Learner, task: Task, index: int) -> dict[str, Tensor]:
+    """The metrics that the spec measures at a task's start, (S,) on the host; they wait for the device."""
+    if not spec.start_metrics:
+        return {}
+    count = count_of(spec.parts.problem.start_examples, spec)
+    inputs = metric_inputs(spec, learner, task, None, (index, 0), EpochSteps())
+    return measure(
+        spec.start_metrics, replace(inputs, batch_size=count, first_batch=_first_examples(spec, task, count))
+    )
+
+
+def _first_examples(spec: Spec, task: Task, count: int) -> Iterator[Tensor]:
+    """The inputs of a task's first `count` examples, or of all if it has fewer, part by part."""
+    for part in range(spec.num_parts if spec.examples_per_part else 1):
+        inputs = task.part(part).train_inputs[:, :count]
+        yield inputs
+        count -= inputs.shape[1]
+        if count <= 0:
+            return
+
+
 def start_measuring(
-    spec: Spec, learner: Learner, task: Task, order_SN: Tensor, place: tuple[int, int], steps: EpochSteps
+    spec: Spec, learner: Learner, task: Task, order_SN: Tensor | None, place: tuple[int, int], steps: EpochSteps
 ) -> Measurement:
     """The metrics that the spec records after epoch `place`, of the current networks; all NaN for a diverged seed.
 
@@ -128,11 +155,11 @@ def start_measuring(
     """
     inputs = metric_inputs(spec, learner, task, order_SN, place, steps)
     sound_S = steps.mean_loss().isfinite() & weight_magnitude(learner.params).isfinite()
-    return Measurement(spec.metrics_after(place[1]), inputs, sound_S)
+    return Measurement(spec.metrics_after(place[1]), inputs, sound_S, learner.record.measured)
 
 
 def metric_inputs(
-    spec: Spec, learner: Learner, task: Task, order_SN: Tensor, place: tuple[int, int], steps: EpochSteps
+    spec: Spec, learner: Learner, task: Task, order_SN: Tensor | None, place: tuple[int, int], steps: EpochSteps
 ) -> MetricInputs:
     """What metrics look at after epoch `place`."""
     return MetricInputs(
@@ -141,19 +168,19 @@ def metric_inputs(
         learner.evaluated(),
         steps.scores,
         steps.losses,
-        gathered(task.train_inputs, order_SN),
-        gathered(task.train_targets, order_SN),
+        task.train_inputs if order_SN is None else gathered(task.train_inputs, order_SN),
+        task.train_targets if order_SN is None else gathered(task.train_targets, order_SN),
         task.test_inputs,
         task.test_targets,
         learner.net.by_unit,
         spec.mini_batch_size,
         spec.curvature_images,
-        seed_generators(learner.seeds, Stream.CURVATURE, *place, device=order_SN.device),
+        seed_generators(learner.seeds, Stream.CURVATURE, *place, device=task.train_targets.device),
     )
 
 
 def measure_epoch(
-    spec: Spec, learner: Learner, task: Task, order_SN: Tensor, place: tuple[int, int], steps: EpochSteps
+    spec: Spec, learner: Learner, task: Task, order_SN: Tensor | None, place: tuple[int, int], steps: EpochSteps
 ) -> Metrics:
     """Wait for the result of `start_measuring` and return it."""
     return _as_lists(start_measuring(spec, learner, task, order_SN, place, steps))
@@ -166,7 +193,7 @@ def _as_lists(measurement: Measurement) -> Metrics:
 def places(spec: Spec, start: Position) -> Iterator[tuple[int, int]]:
     """(task, epoch) of every epoch from `start` on."""
     for task in range(start.task, spec.num_tasks):
-        for epoch in range(start.epoch if task == start.task else 0, spec.num_showings):
+        for epoch in range(start.epoch if task == start.task else 0, spec.num_parts):
             yield task, epoch
 
 
@@ -175,14 +202,9 @@ def batch_orders(
     num_examples: int,
     epochs: Iterable[tuple[int, int]],
     device: torch.device,
-    shuffles: bool = True,
 ) -> Iterator[Tensor]:
-    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. On a GPU a thread makes the next.
-
-    Args:
-        shuffles: a fresh permutation for every seed and epoch; else the order in which the examples come.
-    """
-    make_order = partial(_batch_order if shuffles else _in_order, seeds, num_examples)
+    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. On a GPU a thread makes the next."""
+    make_order = partial(_batch_order, seeds, num_examples)
 
     def make(epoch: tuple[int, int]) -> Tensor:
         return pinned(make_order(*epoch), device)
@@ -198,7 +220,3 @@ def batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int, 
 
 def _batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int) -> Tensor:
     return torch.from_numpy(np.stack([order(num_examples, seed, Stream.BATCH_ORDER, task, epoch) for seed in seeds]))
-
-
-def _in_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int) -> Tensor:
-    return torch.arange(num_examples).repeat(len(seeds), 1)

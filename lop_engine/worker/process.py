@@ -175,7 +175,7 @@ class Worker:
         changes = {
             "state": "running",
             "num_tasks": self.specs[0].num_tasks,
-            "num_epochs": self.specs[0].num_showings,
+            "num_epochs": self.specs[0].num_parts,
             "pid": process.pid,
             "pid_started_at": process.create_time(),
             "pid_start": start_of(process.pid),

@@ -211,7 +211,7 @@ class _Stack:
             log("\n".join(lines))
 
     def _progress(self, position: Position) -> None:
-        now, epochs = time.monotonic(), position.task * self.spec.num_showings + position.epoch
+        now, epochs = time.monotonic(), position.task * self.spec.num_parts + position.epoch
         self._speed.append((now, epochs))
         while len(self._speed) > 2 and now - self._speed[0][0] > SPEED_WINDOW_S:
             self._speed.popleft()

@@ -38,6 +38,7 @@ def toys(monkeypatch):
     for registry, one in (
         (PROBLEMS, descriptions.TOY_REGRESSION),
         (PROBLEMS, descriptions.TOY_STREAM),
+        (PROBLEMS, descriptions.TOY_LONG),
         (METRICS, descriptions.TOY_RMSE),
         (METHODS, descriptions.TOY_DECAY),
     ):
@@ -156,7 +157,7 @@ def test_a_plan_says_that_it_does_not_know_the_memory_of_a_run(toys, monkeypatch
     assert decide_resources([known] * 100, "auto", None, None).note == ""
 
 
-@pytest.mark.parametrize("name", ["TOY_REGRESSION", "TOY_STREAM", "TOY_RMSE", "TOY_DECAY"])
+@pytest.mark.parametrize("name", ["TOY_REGRESSION", "TOY_STREAM", "TOY_LONG", "TOY_RMSE", "TOY_DECAY"])
 def test_components_of_a_package_keep_the_rules(toys, name):
     settings = {"network": "mlp"} if name == "TOY_DECAY" else {"toy_examples": 20}
     check_component(getattr(toys, name), **({"problem": "toy_regression"} if name == "TOY_RMSE" else {}) | settings)

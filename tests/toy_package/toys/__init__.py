@@ -1,1 +1,1 @@
-"""Two problems, a metric and a method that an installed package adds to lop by entry points."""
+"""Three problems, a metric and a method that an installed package adds to lop by entry points."""

@@ -1,5 +1,7 @@
 """What lop says of the toys: without torch."""
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from lop_engine.experiment.components import Method, Metric, Problem
@@ -37,6 +39,23 @@ TOY_STREAM = Problem(
     metrics=("train_accuracy", "train_loss", "effective_rank"),
     defaults={"num_showings": 1, "mini_batch_size": 4},
     examples_per_task=lambda spec: spec.toy_examples,
+)
+
+
+class Long(Toy):
+    toy_part: Int = Field(24, ge=1, description="Examples of a part.")
+
+
+TOY_LONG = replace(
+    TOY_STREAM,
+    name="toy_long",
+    title="toy stream in parts",
+    fields=Long,
+    code="toys.stream:ToyLong",
+    metrics=("train_accuracy", "train_loss", "effective_rank", "dead_proportion", "weight_magnitude"),
+    examples_per_part=lambda spec: spec.toy_part,
+    start_metrics=("effective_rank", "dead_proportion"),
+    start_examples=30,
 )
 
 TOY_RMSE = Metric(

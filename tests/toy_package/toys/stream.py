@@ -40,3 +40,23 @@ class ToyStream(Problem):
             planes = torch.stack([torch.randn(*self.input_shape, 1, generator=g) for g in generators])
             labels = (inputs @ planes > 0).long().squeeze(2)
             yield Task([{} for _ in seeds], inputs.to(device, dtype), labels.to(device))
+
+
+class ToyLong(ToyStream):
+    """The same with tasks in parts, whose examples are made when they are needed."""
+
+    def tasks(
+        self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Task]:
+        counter, size = name_counter("toy_long"), self.spec.examples_per_part
+        for index in range(start, self.spec.num_tasks):
+            generators = seed_generators(seeds, Stream.COMPONENT, counter, index, device=CPU)
+            planes = torch.stack([torch.randn(*self.input_shape, 1, generator=g) for g in generators])
+
+            def make_part(part: int, index: int = index, planes: Tensor = planes) -> tuple[Tensor, Tensor]:
+                count = min(size, self.num_examples - part * size)
+                generators = seed_generators(seeds, Stream.COMPONENT, counter, index, part, device=CPU)
+                inputs = torch.stack([torch.randn(count, *self.input_shape, generator=g) for g in generators])
+                return inputs.to(device, dtype), (inputs @ planes > 0).long().squeeze(2).to(device)
+
+            yield Task([{} for _ in seeds], *make_part(0), make_part=make_part)

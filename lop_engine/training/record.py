@@ -1,0 +1,69 @@
+"""What the record of a task needs of its steps and of its start.
+
+Dimensions: S runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lop_engine.experiment.spec import Spec
+
+
+@dataclass
+class EpochSteps:
+    """What the steps of an epoch leave, of each batch before its update: scores and losses, (S,) each.
+
+    Of a task in parts: one entry, the mean over the task's steps.
+    """
+
+    scores: list[Tensor] = field(default_factory=list)
+    """Empty for a problem without a score."""
+    losses: list[Tensor] = field(default_factory=list)
+
+    def mean_loss(self) -> Tensor:
+        """Mean loss over the steps, (S,)."""
+        return torch.stack(self.losses).mean(0)
+
+
+class TaskRecord:
+    """Sums over the steps of the task in progress, and the metrics that were measured at its start.
+
+    They are tensors of the checkpoint, so that a run that resumes within a task records the whole task. A problem
+    whose tasks are not in parts, and that measures nothing at their start, has none.
+    """
+
+    def __init__(self, spec: Spec, num_runs: int, device: torch.device) -> None:
+        self._num_steps, in_parts = spec.steps_per_task, bool(spec.examples_per_part)
+        names = ("loss", "score") if in_parts else ()
+        self._sums = {name: torch.zeros(num_runs, dtype=torch.float64, device=device) for name in names}
+        self.measured = {name: torch.zeros(num_runs, device=device) for name in spec.start_metrics}
+        """The metrics of the task's start, (S,), by name."""
+
+    def start(self, measured: Mapping[str, Tensor]) -> None:
+        """Begin the record of a task, with the metrics of its start."""
+        for total_S in self._sums.values():
+            total_S.zero_()
+        for name, value_S in measured.items():
+            self.measured[name].copy_(value_S)
+
+    def add(self, steps: EpochSteps) -> EpochSteps:
+        """Add the steps of a part; return the means over the task, which are complete after its last part.
+
+        The steps of an epoch, where tasks are not in parts, are returned as they are.
+        """
+        if not self._sums:
+            return steps
+        self._sums["loss"] += torch.stack(steps.losses).double().sum(0)
+        if steps.scores:
+            self._sums["score"] += torch.stack(steps.scores).double().sum(0)
+        loss_S, score_S = (
+            self._sums[name].div(self._num_steps).to(steps.losses[0].dtype) for name in ("loss", "score")
+        )
+        return EpochSteps([score_S] if steps.scores else [], [loss_S])
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a resumed run needs, each with a leading axis of runs."""
+        return self._sums | {f"start.{name}": value_S for name, value_S in self.measured.items()}
