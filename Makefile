@@ -19,7 +19,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo docs pages pictures test test-oldest test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -42,6 +42,24 @@ install: $(VENV)/.user ## install lop into .venv
 demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
 	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
+
+$(VENV)/.docs: $(VENV)/.user
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## build the documentation as a site: build/site/index.html (its search needs a server: python3 -m http.server -d build/site)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+pages: $(VENV)/.user ## write the pages of docs/ that are made from the code
+	$(BIN)/python -m pages.methods
+	$(BIN)/python -m pages.metrics
+	$(BIN)/python -m pages.dashboard
+
+pictures: $(VENV)/.user ## train the demo anew and take the pictures of docs/ (6 minutes)
+	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --fresh --yes --detach
+	$(BIN)/python -m pages.pictures watch $(RUNS)
+	$(BIN)/python -m pages.pictures views $(RUNS)
+	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o docs/demo.png
 
 test: $(VENV)/.dev ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults

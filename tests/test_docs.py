@@ -5,9 +5,10 @@ import inspect
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from typer.main import get_command
+from typer.testing import CliRunner
 
 from lop_engine.experiment.code import import_file
 from lop_engine.experiment.components import Component
@@ -23,26 +24,21 @@ from lop_engine.networks import Network
 from lop_engine.problems import Problem
 from lop_engine.testing import check_file, trained
 from lop_tui.cli import app
-from tests.dashboard_document import build as dashboard_page
+from pages.commands import all_commands
+from pages.commands import build as commands_page
+from pages.dashboard import build as dashboard_page
+from pages.equations import METHODS as METHOD_EQUATIONS
+from pages.equations import METRICS as METRIC_EQUATIONS
+from pages.methods import build as methods_page
+from pages.metrics import build as metrics_page
+from pages.site import loaded_from_elsewhere
+from pages.svg import draw
 from tests.experiment.test_own_files import own_registries
 from tests.helpers import ROOT
-from tests.methods_document import build as methods_page
-from tests.metrics_document import build as metrics_page
 
 __all__ = ["own_registries"]
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README = (ROOT / "README.md").read_text()
-
-
-def all_commands() -> dict[str, object]:
-    """Every command by the words that call it: ``run``, ``data import``."""
-    found: dict[str, object] = {}
-    for name, command in get_command(app).commands.items():
-        found |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
-    return found
-
-
 COMMANDS = all_commands()
 
 PAPER = {
@@ -92,11 +88,11 @@ def test_a_method_comes_with_files_of_both_protocols_that_say_where_its_values_a
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_an_example_and_a_place_in_the_readme(name):
+def test_every_command_has_help_an_example_and_a_place_in_the_documents(name):
     command = COMMANDS[name]
     assert command.help
     assert "Example:" in command.epilog
-    assert f"lop {name}" in README + (ROOT / "docs/data.md").read_text()
+    assert f"lop {name}" in (ROOT / "docs/commands.md").read_text() + (ROOT / "docs/data.md").read_text()
     assert all(
         parameter.help for parameter in command.params if hasattr(parameter, "help") and parameter.name != "help"
     )
@@ -120,6 +116,106 @@ def test_every_link_in_the_documents_leads_somewhere():
     for path in {*DOCUMENTS, *ROOT.glob("*.md"), ROOT / "runs/README.md"}:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
+
+
+def slugs(path: Path) -> set[str]:
+    """The anchors that a forge makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_anchor_in_the_documents_exists():
+    for path in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", path.read_text()):
+            assert anchor in slugs(path.parent / target if target else path), f"{path.name} -> {target}#{anchor}"
+
+
+def test_the_pages_read_alike_on_a_forge_and_on_the_site():
+    """Python-Markdown takes a list for part of the paragraph before it unless an empty line lies between."""
+    for path in (ROOT / "docs").glob("*.md"):
+        text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+        assert not re.findall(r"^[A-Za-z`\[].*\n(?:[-*]|1\.) .*", text, re.MULTILINE), path.name
+
+
+def test_code_in_the_documents_parses():
+    for path in DOCUMENTS:
+        for kind, code in re.findall(r"```(\w+)\n(.*?)```", path.read_text(), re.DOTALL):
+            if kind == "python":
+                compile(code, path.name, "exec")
+            elif kind == "json":
+                json.loads(code)
+            else:
+                assert kind in ("math", "toml", "sh", "bash"), f"{path.name}: {kind}"
+
+
+def test_the_experiment_of_the_page_of_concepts_is_a_sweep_of_two_settings():
+    [experiment] = re.findall(r"```json\n(.*?)```", (ROOT / "docs/concepts.md").read_text(), re.DOTALL)
+    Path("cbp.json").write_text(experiment)
+    assert [run.setting for run in load_runs(Path("cbp.json"), seeds=[3])] == ["step_size=0.01", "step_size=0.003"]
+
+
+def test_the_site_s_page_of_commands_has_every_option():
+    sections = dict(re.findall(r"^## lop ([\w\- ]+)\n(.*?)(?=^## |\Z)", commands_page(), re.DOTALL | re.MULTILINE))
+    assert sections.keys() == COMMANDS.keys()
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                assert option[:2] != "--" or option == "--help" or f"`{option}" in sections[name], f"{name} {option}"
+    assert "`--retries N`" in sections["run"]
+    assert "| `1` |" in sections["run"]
+
+
+def test_help_says_what_an_option_takes_and_no_default_of_a_flag():
+    text = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).output
+    assert re.search(r"--workers +N ", text)
+    assert re.search(r"--device +DEVICE ", text)
+    assert "<str>" not in text
+    assert "<bool>" not in text
+    assert "[default: True]" not in text
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ('<script async src="https://unpkg.com/x.js"></script>', ["https://unpkg.com/x.js"]),
+        ("<img alt=x src=//a.example/b.png>", ["//a.example/b.png"]),
+        ('<link href="https://fonts.example/css" rel="stylesheet">', ["https://fonts.example/css"]),
+        ('<link rel="preconnect" href="https://fonts.example" crossorigin>', ["https://fonts.example"]),
+        ('<a href="https://doi.org/1">paper</a><script src="assets/a.js"></script><img src="a.svg">', []),
+        ('<link rel="canonical" href="https://lop.example/">', []),
+    ],
+)
+def test_a_page_that_loads_from_elsewhere_is_found(html, found):
+    assert loaded_from_elsewhere(html) == found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
+def test_pictures_load_nothing_and_are_small(path):
+    text = path.read_text()
+    assert not re.findall(r"""(?:href|src)=["'](?!#)|url\((?!["']?#)|@import|<script""", text)
+    assert len(text) < 2_000_000
+    assert ("@keyframes" in text) == (path.name == "watch.svg")
+
+
+def test_an_animation_shows_one_frame_after_another_and_stores_rows_once():
+    row = [["bp ", "#ff0000", "#121212", True], ["⣿▄─", "#0000ff", "#222222", False]]
+    other = [["ok    ", "#ff0000", "#121212", False]]
+    picture = draw([[row, row], [other, other]], [1, 3], still=1)
+    assert picture.count("<g id=") == 2
+    assert picture.count("<use ") == 4
+    assert "@keyframes k0{0%{visibility:visible}25.00%,to{visibility:hidden}}" in picture
+    assert "@keyframes k1{0%{visibility:hidden}25.00%{visibility:visible}to{visibility:visible}}" in picture
+    assert ".f1{visibility:visible}@media(prefers-reduced-motion:no-preference)" in picture
+    assert ">bp</text>" in picture
+    assert "⣿" not in picture  # drawn as eight dots
+    assert picture.count("h2v2h-2z") == 8
+    ElementTree.fromstring(picture)
+
+
+def test_every_method_s_equations_are_typeset():
+    assert METHOD_EQUATIONS.keys() == {name for name in METHODS.built_in if METHODS[name].equation}
+    for latex in (*METHOD_EQUATIONS.values(), *METRIC_EQUATIONS.values()):
+        assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
 
 
 def code_blocks(page: str) -> list[str]:
@@ -214,14 +310,14 @@ def test_the_page_of_adding_a_problem_lists_every_field_and_member():
 
 def test_the_page_of_methods_is_the_descriptions():
     page = (ROOT / "docs/methods.md").read_text()
-    assert page == methods_page(), "python -m tests.methods_document > docs/methods.md"
+    assert page == methods_page(), "run: make pages"
 
 
 def test_the_page_of_metrics_is_the_docstrings():
     page = (ROOT / "docs/metrics.md").read_text()
-    assert page == metrics_page(), "python -m tests.metrics_document > docs/metrics.md"
+    assert page == metrics_page(), "run: make pages"
 
 
 def test_the_page_of_the_dashboard_tells_every_key():
     page = (ROOT / "docs/dashboard.md").read_text()
-    assert page == dashboard_page(), "python -m tests.dashboard_document"
+    assert page == dashboard_page(), "run: make pages"

@@ -14,8 +14,16 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 class _Command(TyperCommand):
     """A command whose function returns the exit status; None is 0.
 
-    It refuses a repeated option; Click would silently use the last one.
+    It refuses a repeated option; Click would silently use the last one. Its help names what an option takes.
     """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for parameter in self.params:
+            _say_what_it_takes(parameter)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _say_what_it_takes(super().get_help_option(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         ctx.exit(super().invoke(ctx) or 0)
@@ -30,6 +38,16 @@ class _Command(TyperCommand):
                 several = "; lop merge copies runs of several directories into one" if either == "--runs-dir" else ""
                 raise UserError(f"{self.name}: {either} is given {times} times; give it once{several}")
         return super().parse_args(ctx, args)
+
+
+def _say_what_it_takes(parameter: Any) -> Any:
+    """Give an option without a metavar one: nothing if it is a flag, N if it is a number, else its name."""
+    is_number = isinstance(parameter.default, int) or getattr(parameter, "min", None) is not None
+    if getattr(parameter, "is_flag", False):
+        parameter.metavar, parameter.show_default = "", False
+    elif parameter.metavar is None:
+        parameter.metavar = "N" if is_number else str(parameter.name).upper()
+    return parameter
 
 
 def _is_for_once(option: Any) -> bool:
@@ -57,7 +75,9 @@ class _Lop(TyperGroup):
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return [] if ctx.meta.get("lop.has_command") and ctx.parent is None else super().get_params(ctx)
+        if ctx.meta.get("lop.has_command") and ctx.parent is None:
+            return []
+        return [_say_what_it_takes(one) for one in super().get_params(ctx)]
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}

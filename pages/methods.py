@@ -1,4 +1,4 @@
-"""docs/methods.md, from the components' descriptions: ``python -m tests.methods_document > docs/methods.md``."""
+"""docs/methods.md, from the components' descriptions: ``python -m pages.methods`` writes it."""
 
 from collections.abc import Iterable
 from textwrap import indent
@@ -7,6 +7,9 @@ from lop_engine.experiment.catalogue import Key, bibtex, keys_of, reference
 from lop_engine.experiment.components import Component, Method
 from lop_engine.experiment.registry import METHODS, NETWORKS, OPTIMIZERS, PROBLEMS
 from lop_engine.experiment.spec import Experiment
+from pages import DOCS
+from pages.equations import METHODS as METHOD_EQUATIONS
+from pages.equations import block
 
 INTRODUCTION = """\
 # Methods, networks, problems and their keys
@@ -25,6 +28,11 @@ experiment. `lop methods`, `lop networks`, `lop problems` and `lop metrics` list
 - The reference has other names for some methods: `bp` with weight decay is `l2`, `bp` or `l2` with noise is `snp`,
   `cbp` with `net_type` 2 is `cbp2`. Tables, figures and filters (`method:l2`) use the names here.
 - A key that begins with `_` is a comment.
+
+Each method has its equations twice: typeset, and in the plain text that `lop methods NAME` prints. In the typeset ones
+w are weights, g is the gradient of the loss L, η the step size, λ the weight decay unless it is given another meaning,
+h a unit's activation (a bar is a mean over the batch), and N the units of a layer. A hat marks a running mean that is
+corrected for its start at 0.
 
 This page is made from the descriptions in `lop_engine/experiment/`; a test compares the two.
 """
@@ -135,7 +143,7 @@ def _describe(one: Component) -> str:
     keys = keys_of(one.fields)
     parts = [f"### {one.name}: {one.title}\n", " ".join(facts), ""]
     if isinstance(one, Method) and one.equation:
-        parts += [indent(one.equation, "    "), ""]
+        parts += [block(METHOD_EQUATIONS[one.name]), indent(one.equation, "    "), ""]
     return "\n".join([*parts, *([_table(keys)] if keys else [])])
 
 
@@ -145,4 +153,4 @@ def _table(keys: Iterable[Key]) -> str:
 
 
 if __name__ == "__main__":
-    print(build(), end="")
+    (DOCS / "methods.md").write_text(build())

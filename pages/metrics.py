@@ -1,4 +1,4 @@
-"""docs/metrics.md, from descriptions and docstrings: ``python -m tests.metrics_document > docs/metrics.md``."""
+"""docs/metrics.md, from descriptions and docstrings: ``python -m pages.metrics`` writes it."""
 
 import inspect
 from importlib import import_module
@@ -8,6 +8,9 @@ from lop_engine.experiment.code import load
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS
+from pages import DOCS
+from pages.equations import METRICS as METRIC_EQUATIONS
+from pages.equations import block
 
 INTRODUCTION = """\
 # Metrics
@@ -41,7 +44,10 @@ def build() -> str:
         needs = f" Needs {' and '.join(sorted(metric.needs))}." if metric.needs else ""
         default = " (default)" if name in CONTINUAL_IMAGENET.metrics else ""
         cost = f"\n\n{COST.format(f'{metric.cost_in_epochs:g}')}" if metric.cost_in_epochs else ""
-        parts.append(f"## {name}{default}\n\nShown as *{metric.heading}*.{needs}\n\n{definition}{cost}\n")
+        summary, _, rest = definition.partition("\n\n")
+        math = block(METRIC_EQUATIONS[name]) + "\n" if name in METRIC_EQUATIONS else ""
+        text = f"Shown as *{metric.heading}*.{needs}\n\n{summary}\n\n{math}{rest}{cost}"
+        parts.append(f"## {name}{default}\n\n{text}\n")
     return "\n".join(parts)
 
 
@@ -52,4 +58,4 @@ def _defined_by(metric: Metric) -> Any:
 
 
 if __name__ == "__main__":
-    print(build(), end="")
+    (DOCS / "metrics.md").write_text(build())

@@ -1,0 +1,135 @@
+"""Text of a terminal as SVG, still or animated.
+
+The picture holds neither scripts nor fonts. Each text is stretched to its columns, and braille, block and box
+characters are drawn as shapes, so that it looks the same with any monospaced font. Rows that repeat are stored once.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+CELL_W, CELL_H = 8, 16
+"""Size of a character in pixels; braille dots are a quarter of this apart."""
+BRAILLE, BLOCKS = range(0x2800, 0x2900), range(0x2580, 0x25A0)
+DOTS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
+"""By bit of a braille character: its column and row."""
+
+BOX = {
+    **{"│": "ud", "─": "lr", "┌": "dr", "╭": "dr", "┐": "dl", "╮": "dl", "└": "ur", "╰": "ur", "┘": "ul", "╯": "ul"},
+    **{"├": "udr", "┤": "udl", "┬": "dlr", "┴": "ulr", "┼": "udlr", "╶": "r", "╴": "l", "━": "LR", "╺": "R", "╸": "L"},
+}
+"""Box characters by the arms that they have: up, down, left, right; capitals are heavy."""
+ARMS = {"u": (3.5, 0, 1, 8.5), "d": (3.5, 7.5, 1, 8.5), "l": (0, 7.5, 4.5, 1), "r": (3.5, 7.5, 4.5, 1)}
+ARMS |= {"L": (0, 7, 4, 2), "R": (4, 7, 4, 2)}
+
+QUARTERS = dict(zip(range(0x2596, 0x25A0), ["c", "d", "a", "acd", "ad", "abc", "abd", "b", "bc", "bcd"], strict=True))
+"""By block character: its quarters, a and b above c and d."""
+
+Span = Sequence[Any]
+"""Text, foreground, background, and whether it is bold."""
+Frame = Sequence[Sequence[Span]]
+
+
+def draw(frames: Sequence[Frame], seconds: Sequence[float] = (1.0,), still: int = 0, title: str = "lop watch") -> str:
+    """The SVG of one frame, or of several one after another.
+
+    Args:
+        seconds: how long each frame stays.
+        still: the frame that is shown where nothing may move.
+    """
+    columns, lines = max(sum(len(span[0]) for span in row) for row in frames[0]), len(frames[0])
+    rows: dict[str, int] = {}
+    classes: dict[str, str] = {}
+    spans = [span for row in frames[0] for span in row]
+    background = max(spans, key=lambda span: sum(len(one[0]) for one in spans if one[2] == span[2]))[2]
+    pictures = []
+    for frame in frames:
+        numbers = [rows.setdefault(_row(row, classes, background), len(rows)) for row in frame]
+        pictures.append("".join(f'<use href="#r{one}" y="{y * CELL_H}"/>' for y, one in enumerate(numbers)))
+    shapes = "".join(f'<g id="r{number}">{shape}</g>' for shape, number in rows.items())
+    timed = "".join(f'<g class="f f{number}">{picture}</g>' for number, picture in enumerate(pictures))
+    width, height = columns * CELL_W + 16, lines * CELL_H + 16
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f"<title>{escape(title)}</title><style>{_style(classes, seconds, still)}</style><defs>{shapes}</defs>"
+        f'<rect width="100%" height="100%" rx="8" fill="{background}"/>'
+        f'<g transform="translate(8 8)">{timed}</g></svg>\n'
+    )
+
+
+def _style(classes: dict[str, str], seconds: Sequence[float], still: int) -> str:
+    """Colours, and which frame is shown when."""
+    fonts = "ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
+    rules = [f"text{{font:12.5px {fonts}}}.b{{font-weight:bold}}"]
+    rules += [f".{name}{{fill:{colour}}}" for colour, name in classes.items()]
+    if len(seconds) == 1:
+        return "".join(rules)
+    rules.append(
+        f".f{{visibility:hidden}}.f{still}{{visibility:visible}}@media(prefers-reduced-motion:no-preference){{"
+    )
+    total, start = sum(seconds), 0.0
+    for index, duration in enumerate(seconds):
+        begin, end = 100 * start / total, 100 * (start + duration) / total
+        before = f"0%{{visibility:hidden}}{begin:.2f}%" if index else "0%"
+        after = f"{end:.2f}%,to{{visibility:hidden}}" if index + 1 < len(seconds) else "to{visibility:visible}"
+        rules.append(f"@keyframes k{index}{{{before}{{visibility:visible}}{after}}}")
+        rules.append(f".f{index}{{animation:k{index} {total:.2f}s step-end infinite}}")
+        start += duration
+    return "".join([*rules, "}"])
+
+
+def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
+    """The shapes of a row: a background that is not the usual one, characters that are drawn, and text."""
+    parts, column = [], 0
+    for text, colour, background, bold in row:
+        name = classes.setdefault(colour, f"c{len(classes)}")
+        if background != usual:
+            back = classes.setdefault(background, f"c{len(classes)}")
+            parts.append(
+                f'<path class="{back}" d="M{column * CELL_W} 0h{len(text) * CELL_W}v{CELL_H}h-{len(text) * CELL_W}z"/>'
+            )
+        path = "".join(_shape(character, (column + at) * CELL_W) for at, character in enumerate(text))
+        if path:
+            parts.append(f'<path class="{name}" d="{path}"/>')
+        parts += _texts(text, column, f"{name} b" if bold else name)
+        column += len(text)
+    return "".join(parts)
+
+
+def _texts(text: str, column: int, name: str) -> Iterable[str]:
+    """The words of a text that are not shapes, each stretched to its columns; single spaces stay within."""
+    plain = "".join(" " if _shape(character, 0) or ord(character) in BRAILLE else character for character in text)
+    at = 0
+    for piece in plain.split("  "):
+        words = piece.strip()
+        if words:
+            x = (column + at + len(piece) - len(piece.lstrip())) * CELL_W
+            y, width = CELL_H * 0.76, len(words) * CELL_W
+            stretched = f'textLength="{width}" lengthAdjust="spacingAndGlyphs"'
+            yield f'<text class="{name}" x="{x}" y="{y:g}" {stretched}>{escape(words)}</text>'
+        at += len(piece) + 2
+
+
+def _shape(character: str, x: float) -> str:
+    """The path of a character that is drawn at column position `x`; empty for letters."""
+    code = ord(character)
+    if code in BRAILLE:
+        dots = [dot for bit, dot in enumerate(DOTS) if code - BRAILLE.start >> bit & 1]
+        return "".join(f"M{x + 1 + 4 * dx} {1 + 4 * dy}h2v2h-2z" for dx, dy in dots)
+    boxes = _block(code) if code in BLOCKS else [ARMS[arm] for arm in BOX.get(character, "")]
+    return "".join(f"M{x + left:g} {top:g}h{width:g}v{height:g}h-{width:g}z" for left, top, width, height in boxes)
+
+
+def _block(code: int) -> list[tuple[float, float, float, float]]:
+    """Left, top, width and height of the rectangles of a block character."""
+    if code == 0x2580:
+        return [(0, 0, CELL_W, CELL_H / 2)]
+    if code <= 0x2588:  # lower eighths
+        height = CELL_H * (code - 0x2580) / 8
+        return [(0, CELL_H - height, CELL_W, height)]
+    if code <= 0x258F:  # left eighths
+        return [(0, 0, CELL_W * (0x2590 - code) / 8, CELL_H)]
+    if code == 0x2590:
+        return [(CELL_W / 2, 0, CELL_W / 2, CELL_H)]
+    places = {"a": (0, 0), "b": (CELL_W / 2, 0), "c": (0, CELL_H / 2), "d": (CELL_W / 2, CELL_H / 2)}
+    return [(*places[one], CELL_W / 2, CELL_H / 2) for one in QUARTERS.get(code, "ad")]
