@@ -91,7 +91,7 @@ async def take_views(runs_dir: Path) -> None:
                 await pilot.press(key)
                 await pilot.pause(1)
             await pilot.pause(2)
-            (DOCS / f"{name}.svg").write_text(draw([rows_of(app)]))
+            (DOCS / f"{name}.svg").write_text(app.export_screenshot(title="lop watch"))
 
 
 if __name__ == "__main__":

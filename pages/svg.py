@@ -8,22 +8,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from lop_tui.dashboard.screenshot import HEIGHT, SHAPES, WIDTH
+
 CELL_W, CELL_H = 8, 16
-"""Size of a character in pixels; braille dots are a quarter of this apart."""
-BRAILLE, BLOCKS = range(0x2800, 0x2900), range(0x2580, 0x25A0)
-DOTS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
-"""By bit of a braille character: its column and row."""
-
-BOX = {
-    **{"│": "ud", "─": "lr", "┌": "dr", "╭": "dr", "┐": "dl", "╮": "dl", "└": "ur", "╰": "ur", "┘": "ul", "╯": "ul"},
-    **{"├": "udr", "┤": "udl", "┬": "dlr", "┴": "ulr", "┼": "udlr", "╶": "r", "╴": "l", "━": "LR", "╺": "R", "╸": "L"},
-}
-"""Box characters by the arms that they have: up, down, left, right; capitals are heavy."""
-ARMS = {"u": (3.5, 0, 1, 8.5), "d": (3.5, 7.5, 1, 8.5), "l": (0, 7.5, 4.5, 1), "r": (3.5, 7.5, 4.5, 1)}
-ARMS |= {"L": (0, 7, 4, 2), "R": (4, 7, 4, 2)}
-
-QUARTERS = dict(zip(range(0x2596, 0x25A0), ["c", "d", "a", "acd", "ad", "abc", "abd", "b", "bc", "bcd"], strict=True))
-"""By block character: its quarters, a and b above c and d."""
+"""Size of a character in pixels."""
 
 Span = Sequence[Any]
 """Text, foreground, background, and whether it is bold."""
@@ -98,7 +86,7 @@ def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
 
 def _texts(text: str, column: int, name: str) -> Iterable[str]:
     """The words of a text that are not shapes, each stretched to its columns; single spaces stay within."""
-    plain = "".join(" " if _shape(character, 0) or ord(character) in BRAILLE else character for character in text)
+    plain = "".join(" " if character in SHAPES else character for character in text)
     at = 0
     for piece in plain.split("  "):
         words = piece.strip()
@@ -111,25 +99,7 @@ def _texts(text: str, column: int, name: str) -> Iterable[str]:
 
 
 def _shape(character: str, x: float) -> str:
-    """The path of a character that is drawn at column position `x`; empty for letters."""
-    code = ord(character)
-    if code in BRAILLE:
-        dots = [dot for bit, dot in enumerate(DOTS) if code - BRAILLE.start >> bit & 1]
-        return "".join(f"M{x + 1 + 4 * dx} {1 + 4 * dy}h2v2h-2z" for dx, dy in dots)
-    boxes = _block(code) if code in BLOCKS else [ARMS[arm] for arm in BOX.get(character, "")]
-    return "".join(f"M{x + left:g} {top:g}h{width:g}v{height:g}h-{width:g}z" for left, top, width, height in boxes)
-
-
-def _block(code: int) -> list[tuple[float, float, float, float]]:
-    """Left, top, width and height of the rectangles of a block character."""
-    if code == 0x2580:
-        return [(0, 0, CELL_W, CELL_H / 2)]
-    if code <= 0x2588:  # lower eighths
-        height = CELL_H * (code - 0x2580) / 8
-        return [(0, CELL_H - height, CELL_W, height)]
-    if code <= 0x258F:  # left eighths
-        return [(0, 0, CELL_W * (0x2590 - code) / 8, CELL_H)]
-    if code == 0x2590:
-        return [(CELL_W / 2, 0, CELL_W / 2, CELL_H)]
-    places = {"a": (0, 0), "b": (CELL_W / 2, 0), "c": (0, CELL_H / 2), "d": (CELL_W / 2, CELL_H / 2)}
-    return [(*places[one], CELL_W / 2, CELL_H / 2) for one in QUARTERS.get(code, "ad")]
+    """The path of a character that is drawn, `x` from the left; empty for letters."""
+    wide, high = CELL_W / WIDTH, CELL_H / HEIGHT
+    boxes = [(x + a * wide, b * high, c * wide, d * high) for a, b, c, d in SHAPES.get(character, ())]
+    return "".join(f"M{a:.4g} {b:.3g}h{c:.2g}v{d:.2g}h-{c:.2g}z" for a, b, c, d in boxes)

@@ -208,7 +208,7 @@ def test_an_animation_shows_one_frame_after_another_and_stores_rows_once():
     assert ".f1{visibility:visible}@media(prefers-reduced-motion:no-preference)" in picture
     assert ">bp</text>" in picture
     assert "⣿" not in picture  # drawn as eight dots
-    assert picture.count("h2v2h-2z") == 8
+    assert len(re.findall(r"M[\d.]+ [\d.]+h", picture)) >= 8 + 1 + 2
     ElementTree.fromstring(picture)
 
 

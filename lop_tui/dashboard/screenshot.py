@@ -45,15 +45,15 @@ def _placed(found: re.Match[str]) -> str:
     boxes: list[Box] = []
     words: list[str] = []
     text = unescape(content)
-    drawn = "".join("\xa0" if one in _SHAPES else one for one in text)
+    drawn = "".join("\xa0" if one in SHAPES else one for one in text)
     for word in _WORD.finditer(drawn):
         places = [left + WIDTH * cell_len(text[:at]) for at in range(word.start(), word.end())]
         listed = " ".join(f"{place:.5g}" for place in places)
         words.append(f'<text class="{kind}" x="{listed}" y="{y}" {clip}>{escape(word.group())}</text>')
     for at, one in enumerate(text):
-        if one in _SHAPES:
+        if one in SHAPES:
             cell = left + WIDTH * cell_len(text[:at]), baseline - _BASELINE
-            boxes += ((cell[0] + a, cell[1] + b, c, d) for a, b, c, d in _SHAPES[one])
+            boxes += ((cell[0] + a, cell[1] + b, c, d) for a, b, c, d in SHAPES[one])
     path = "".join(f"M{a:.5g} {b:.5g}h{c:.4g}v{d:.4g}h-{c:.4g}z" for a, b, c, d in boxes)
     return (f'<path class="{kind}" d="{path}"/>' if path else "") + "".join(words)
 
@@ -92,4 +92,5 @@ def _shapes() -> dict[str, tuple[Box, ...]]:
     return found
 
 
-_SHAPES = _shapes()
+SHAPES = _shapes()
+"""By character that is drawn: its boxes in a cell of `WIDTH` x `HEIGHT`."""
