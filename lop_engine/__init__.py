@@ -3,6 +3,7 @@
 docs/architecture.md says what is where, and which modules need torch; the others start fast.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ NUMERICS = 1
 """Raised when the same configuration and seed give other numbers than before: when golden figures change."""
 
 
-def load(runs_dir: str | Path = "runs", where: str = "", epochs: bool = False) -> Any:
+def load(runs_dir: str | Path | Sequence[str | Path] = "runs", where: str = "", epochs: bool = False) -> Any:
     """Load the records of runs as one tidy table, with the columns of `lop export --format csv`.
 
     A row is a task of a run, counted from 1: experiment, setting, seed, task, method, problem, every key of the
@@ -21,13 +22,13 @@ def load(runs_dir: str | Path = "runs", where: str = "", epochs: bool = False) -
     None.
 
     Args:
-        runs_dir: where the runs are.
+        runs_dir: where the runs are; several directories are read as if they were one.
         where: a filter, as of `lop list --where`.
         epochs: a row an epoch, counted from 1.
     Returns:
         A pandas DataFrame if pandas is installed, else a dict of numpy arrays of equal length by column.
     Raises:
-        UserError: no run is there, or none matches.
+        UserError: no run is there, none matches, or two directories hold different runs of one seed.
     """
     # By name: lower modules import this package, and shall not reach the modules above them through it.
     return import_module("lop_engine.exchange.tables").load(runs_dir, where, epochs)

@@ -103,7 +103,7 @@ def seed_values(group: Group, metric: str, criterion: Criterion) -> Mapping[int,
         found = tenths_of(group, metric)
         over: Over = criterion
         return found.by_seed(over) if found else {}
-    series = [run.series.get(metric, np.empty(0)) for run in group.runs]
+    series = [group.values(run, metric) for run in group.runs]
     _, table = bin_table(series, default_bin(group.num_tasks), group.num_tasks)
     last = table[:, -1] if table.shape[1] else np.full(len(series), np.nan)
     return {run.seed: float(value) for run, value in zip(group.runs, last, strict=True) if np.isfinite(value)}

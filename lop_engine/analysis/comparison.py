@@ -16,6 +16,7 @@ from lop_engine.experiment.components import Better
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
 from lop_engine.experiment.stored import canonical, own_keys_of_methods
 from lop_engine.runs.code_versions import mixed_code
+from lop_engine.runs.views import RunView
 
 ABSENT = object()
 """In place of the value of a key that a spec does not have."""
@@ -86,7 +87,7 @@ class Stretch:
 class Comparison:
     """One group minus another in one metric, over the bins up to the last that half of the begun pairs have.
 
-    Pairs of which a seed diverged or failed do not count there.
+    Pairs of which a seed diverged, failed, or was ended by a rule and is left out, do not count there.
     """
 
     a: Group
@@ -187,9 +188,13 @@ def _mean(values: np.ndarray, tasks: np.ndarray) -> np.ndarray:
 
 
 def _may_go_on(a: Group, b: Group, pairs: Sequence[int]) -> np.ndarray:
-    """Of each pair, whether neither seed diverged or failed: such a one does not hold up the others, it is left out."""
-    ended = {run.seed for group in (a, b) for run in group.runs if run.state in ("diverged", "failed")}
+    """Of each pair, whether neither seed ended early: such a one does not hold up the others, it is left out."""
+    ended = {run.seed for group in (a, b) for run in group.runs if _has_ended_early(run)}
     return np.array([seed not in ended for seed in pairs], dtype=bool)
+
+
+def _has_ended_early(run: RunView) -> bool:
+    return run.state in ("diverged", "failed") or (run.is_ended_by_rule and not run.carries)
 
 
 def _corrected(found: Sequence[Comparison]) -> tuple[Comparison, ...]:

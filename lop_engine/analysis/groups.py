@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -12,6 +13,7 @@ from lop_engine.analysis.curves import Curve, average, default_bin
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
 from lop_engine.experiment.reference import DEFAULT
+from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
 _LONGEST_S = 1e8
@@ -62,9 +64,26 @@ class Group:
         """
         return next((run.steps_per_task for run in self.runs if run.steps_per_task), None)
 
+    @cached_property
+    def carried_to(self) -> int:
+        """The task up to which means count the last values of seeds that a rule ended.
+
+        It is the furthest that another seed has got; the last task once all seeds have ended. So a mean never changes
+        its seeds because one of them was ended.
+        """
+        if all(run.state in ENDED for run in self.runs):
+            return self.num_tasks
+        return max(run.tasks_recorded for run in self.runs if not run.is_ended_by_rule)
+
+    def values(self, run: RunView, metric: str) -> np.ndarray:
+        """The values of one of the runs as they enter means, shape (tasks,); empty where it recorded none."""
+        values = run.series.get(metric, np.empty(0))
+        missing = self.carried_to - len(values) if run.is_ended_by_rule and run.carries and len(values) else 0
+        return np.append(values, np.full(missing, values[-1])) if missing > 0 else values
+
     def curve(self, metric: str, bin_size: int | None = None) -> Curve:
         """Mean and standard error over the seeds' bins of `metric`."""
-        series = [run.series[metric] for run in self.runs if metric in run.series]
+        series = [self.values(run, metric) for run in self.runs if metric in run.series]
         return average(series, bin_size or default_bin(self.num_tasks), self.num_tasks)
 
     def elapsed_hours(self) -> np.ndarray:

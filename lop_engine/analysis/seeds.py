@@ -121,7 +121,9 @@ def compare(a: Group, b: Group, metric: str, bin_size: int | None = None) -> Dif
     pairs = tuple(sorted(runs_a.keys() & runs_b.keys()))
     num_tasks = min(a.num_tasks, b.num_tasks)
     bin_size = bin_size or default_bin(num_tasks)
-    series_a, series_b = ([runs[seed].series.get(metric, np.empty(0)) for seed in pairs] for runs in (runs_a, runs_b))
+    series_a, series_b = (
+        [group.values(runs[seed], metric) for seed in pairs] for group, runs in ((a, runs_a), (b, runs_b))
+    )
     task, difference = _differences(series_a, series_b, bin_size, num_tasks)
     present = np.isfinite(difference)
     num_pairs = present.sum(0)

@@ -79,7 +79,7 @@ class Summary:
 def tenths_of(group: Group, metric: str) -> Tenths | None:
     """Means of `metric` over the tenths of the group's tasks; None while no seed has a finite one."""
     runs = [run for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
-    series = [run.series[metric] for run in runs]
+    series = [group.values(run, metric) for run in runs]
     num_tasks = max([group.num_tasks, *map(len, series)], default=0)
     ends = _ends(series, num_tasks)
     values = np.array([_means(one, ends) for one in series]).reshape(len(series), len(ends))

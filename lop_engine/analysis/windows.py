@@ -26,7 +26,7 @@ def window_means(group: Group, metric: str, window: Window) -> dict[int, float]:
     """By seed, the mean of `metric` over the window's tasks; only of seeds that have all of them, finite."""
     found = {}
     for run in group.runs:
-        values = run.series.get(metric, np.empty(0))[window.first - 1 : window.last]
+        values = group.values(run, metric)[window.first - 1 : window.last]
         if len(values) == window.last - window.first + 1 and np.isfinite(values).all():
             found[run.seed] = float(values.mean())
     return found

@@ -17,7 +17,7 @@ from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS
 from lop_engine.experiment.stored import canonical
 from lop_engine.runs.query import hint, parse_query
-from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.several import read_together
 from lop_engine.runs.store import read_task, tail_task
 from lop_engine.runs.views import RunView
 
@@ -26,7 +26,7 @@ Block = Mapping[str, Sequence[Any]]
 configuration, then numbers. Tasks and epochs count from 1, as on screens."""
 
 _TASKS_A_BLOCK = 40
-_NOT_SHOWN = BOOKKEEPING_KEYS | {"agent", "problem", "metrics"}
+_NOT_SHOWN = BOOKKEEPING_KEYS | {"agent", "problem", "metrics", "stop_when"}
 """Keys that change no number, and those that other columns hold."""
 
 
@@ -184,16 +184,20 @@ def _num_epochs(run: RunView) -> int:
     return epochs if isinstance(epochs, int) and epochs > 0 else 1
 
 
-def load(runs_dir: str | Path, where: str, epochs: bool) -> Any:
+def load(runs_dir: str | Path | Sequence[str | Path], where: str, epochs: bool) -> Any:
     """See `lop_engine.load`."""
-    runs = RunsReader(Path(runs_dir)).read().runs
+    places = [runs_dir] if isinstance(runs_dir, str | Path) else list(runs_dir)
+    if not places:
+        raise UserError("load: name a directory")
+    snapshot = read_together([Path(place) for place in places])
+    runs = snapshot.runs
     query = parse_query(where)
     chosen = [run for run in runs if query.matches(run)]
     if not runs:
-        raise UserError(f"load: no runs in {runs_dir}; name another directory")
+        raise UserError(f"load: no runs in {snapshot.place}; name another directory")
     if not chosen:
         advice = hint(runs, where)
-        raise UserError(f'load: where "{where}": matches none of the {len(runs)} runs in {runs_dir}{advice}')
+        raise UserError(f'load: where "{where}": matches none of the {len(runs)} runs in {snapshot.place}{advice}')
     for note in query.notes(runs):
         warnings.warn(f"load: {note}", stacklevel=3)
     table = _joined(list(epoch_blocks(chosen) if epochs else task_blocks(chosen)))

@@ -99,7 +99,7 @@ class Key:
             return str(self.default).lower()
         if isinstance(self.default, float):
             return f"{self.default:g}"
-        return "-" if self.default in (None, "") else str(self.default)
+        return "-" if self.default in (None, "", ()) else str(self.default)
 
 
 def keys_of(fields: type[Fields]) -> list[Key]:

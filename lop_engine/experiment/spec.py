@@ -44,6 +44,13 @@ def _metrics(value: Any) -> Any:
     return tuple(names)
 
 
+def _rules(value: Any) -> Any:
+    rules = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(rule, str) and rule.strip() for rule in rules):
+        raise PydanticCustomError("rules", 'should be a list of rules, such as ["test_accuracy<0.55 for 100 tasks"]')
+    return tuple(dict.fromkeys(" ".join(rule.split()) for rule in rules))
+
+
 class Experiment(Fields):
     """The keys of every experiment."""
 
@@ -60,6 +67,9 @@ class Experiment(Fields):
     metrics_every: Int = Field(1, ge=0, description="Record every Nth epoch and each task's last; 0: only the last.")
     curvature_every: Int = Field(1, ge=0, description="The same for slow metrics alone.")
     curvature_images: Int = Field(0, ge=0, description="Examples for the curvature; 0 means all.")
+    stop_when: Annotated[tuple[str, ...], BeforeValidator(_rules)] = Field(
+        (), description="Rules that end a run early (docs/queries.md)."
+    )
     checkpoint_every_s: float = Field(60.0, ge=0, description="Longest time between checkpoints, in seconds.")
     num_runs: Int = Field(1, ge=1, description="Number of seeds, unless --seeds says otherwise.")
     use_gpu: Flag = Field(True, description="Train on a GPU if there is one.")
@@ -76,7 +86,7 @@ BOOKKEEPING_KEYS = frozenset(
 )
 
 #: How long a run is, and what is measured of it: neither changes a value that two runs both have.
-EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every"})
+EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every", "stop_when"})
 
 
 MOST_NAMES = 12

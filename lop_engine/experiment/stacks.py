@@ -6,7 +6,8 @@ from itertools import chain
 from lop_engine.experiment.fields import Fields, is_per_run
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Experiment, Spec, hashable
 
-_FREE = BOOKKEEPING_KEYS - {"checkpoint_every_s"}
+FREE_KEYS = BOOKKEEPING_KEYS - {"checkpoint_every_s"} | {"stop_when"}
+"""Keys that the training of a stack does not read."""
 
 
 def per_run_keys(spec: Spec) -> frozenset[str]:
@@ -24,15 +25,15 @@ def stack_key(spec: Spec) -> Hashable:
     The name of the method is part of it, not its spelling.
     """
     may_differ = per_run_keys(spec)
-    shared = {key: value for key, value in spec.to_dict().items() if key not in may_differ | _FREE | {"agent"}}
+    shared = {key: value for key, value in spec.to_dict().items() if key not in may_differ | FREE_KEYS | {"agent"}}
     are_numbers = {key: isinstance(getattr(spec, key), int | float) for key in sorted(may_differ)}
     return hashable(shared), spec.method, hashable(are_numbers)
 
 
 def common(specs: Sequence[Spec]) -> Spec:
-    """A spec with the values that all have; reading one that differs is an error."""
+    """A spec with the values that all have; reading one that differs is an error, unless no training reads it."""
     first, *others = dict.fromkeys(specs)
     values, different = first.to_dict(), [one.to_dict() for one in others]
-    keys = dict.fromkeys(chain(values, *different))
+    keys = [key for key in dict.fromkeys(chain(values, *different)) if key not in FREE_KEYS]
     missing = object()
     return first.without([key for key in keys if any(one.get(key, missing) != values.get(key) for one in different)])

@@ -68,6 +68,8 @@ class Claims:
             status,
             state="queued",
             error=None,
+            rule=None,
+            rule_task=None,
             epochs_per_s=None,
             heartbeat_every_s=RunStatus().heartbeat_every_s,  # a worker of many runs beats more slowly
             job=None,

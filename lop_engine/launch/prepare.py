@@ -148,12 +148,16 @@ def _start_over(run_dir: RunDir, run: Run) -> _Verdict:
 
 
 def take_up(
-    run_dirs: Sequence[RunDir], job_options: Sequence[str] | None = None, handed_over: str | None = None
+    run_dirs: Sequence[RunDir],
+    job_options: Sequence[str] | None = None,
+    handed_over: str | None = None,
+    rules: Sequence[str] | None = None,
 ) -> Prepared:
     """Queue existing runs for this process; all of them or none.
 
     Args:
         job_options, handed_over: as of `prepare_run_dirs`; runs that were handed over and stopped meanwhile are left.
+        rules: what replaces the rules of these runs; then runs that a rule has ended are taken too.
     Raises:
         LaunchError: another process trains a run, has queued it, or has ended it meanwhile.
     """
@@ -169,13 +173,25 @@ def take_up(
                 status = _read_status(run_dir, False)
                 if handed_over and not _is_handed_over(status, handed_over):
                     continue
-                if status.state in ENDED:
+                if status.state in ENDED and (rules is None or status.state != "ended-by-rule"):
                     raise LaunchError(f"{run_dir.name}: has {status.state} meanwhile; run the same command again")
                 claims.take(run_dir, status)
                 taken.add(run_dir)
         claims.keep(*taken)
+    if rules is not None:
+        for run_dir in taken:
+            _replace_rules(run_dir, rules)
     to_train = [run_dir for run_dir in run_dirs if run_dir in taken]
     return Prepared(to_train, [run_dir for run_dir in to_train if run_dir.has_checkpoint], [])
+
+
+def _replace_rules(run_dir: RunDir, rules: Sequence[str]) -> None:
+    """Write other rules into the run.json of a run in our queue."""
+    with hold(run_dir):
+        if is_ours(run_dir.read_status()):  # not stopped meanwhile
+            config = run_dir.read_config()
+            spec = config["spec"] | {"stop_when": list(rules)}
+            write_json(run_dir.run_json, config | {"spec": spec}, durable=True)
 
 
 def _is_handed_over(status: RunStatus, handed_over: str) -> bool:

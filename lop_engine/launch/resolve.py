@@ -48,7 +48,7 @@ def _look_at_data(spec: Spec, seeds: Sequence[int]) -> Data:
 
 
 #: Keys in which a run may differ from its experiment file: it keeps the values that it began with.
-_KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every"}
+_KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every", "stop_when"}
 
 
 def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:

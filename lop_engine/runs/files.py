@@ -81,8 +81,13 @@ class RunFiles:
             self.beat()
         self._tables["epochs"].append(epoch_document(task, epoch, metrics))
 
-    def record_task(self, task: int, facts: Mapping[str, Any], seconds: float, metrics: Mapping[str, float]) -> None:
-        self._tables["tasks"].append(task_document(task, facts, seconds, metrics))
+    def record_task(
+        self, task: int, facts: Mapping[str, Any], seconds: float, metrics: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """Append a document, and return it."""
+        document = task_document(task, facts, seconds, metrics)
+        self._tables["tasks"].append(document)
+        return document
 
     def sync(self) -> None:
         """Return when all records are on the disk."""
@@ -95,13 +100,17 @@ class RunFiles:
             self.status = replace(self.status, **self._progress | changes)  # type: ignore[arg-type]
             self.dir.write_status(self.status, durable)
 
-    def leave(self, state: State, error: str | None = None) -> None:
-        """End this run while the others of its stack train on: nothing is written to its files afterwards."""
+    def leave(self, state: State, error: str | None = None, **changes: object) -> None:
+        """End this run while the others of its stack train on: nothing is written to its files afterwards.
+
+        Args:
+            changes: further fields of its status.
+        """
         self.has_left = True
         with contextlib.suppress(OSError, StoreError):  # its files may be why it ends
             self.sync()
         with contextlib.suppress(OSError):
-            self.set_status(durable=True, state=state, error=error, heartbeat_at=time.time())
+            self.set_status(durable=True, state=state, error=error, heartbeat_at=time.time(), **changes)
         if self._give_back:
             self._give_back(self.dir)
 

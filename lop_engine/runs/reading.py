@@ -33,10 +33,13 @@ class RunsReader:
     """Reads a runs directory again and again, each time only what is new.
 
     Runs of a cluster's jobs lie on a file server and beat every 15 seconds: they are looked at no more often.
+
+    Args:
+        carries: what means do with runs that a rule ended, see `RunView.carries`.
     """
 
-    def __init__(self, runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
+    def __init__(self, runs_dir: Path, carries: bool = True) -> None:
+        self.runs_dir, self._carries = runs_dir, carries
         self._runs: dict[RunDir, _RunReader] = {}
         self._walked_at = float("-inf")
         self._clock = FileClock(runs_dir)
@@ -48,7 +51,7 @@ class RunsReader:
         if not has_jobs or time.monotonic() - self._walked_at > LOOK_AT_JOBS_EVERY_S:
             self._walked_at = time.monotonic()
             found = find_runs(self.runs_dir)
-            self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir) for run_dir in found}
+            self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir, self._carries) for run_dir in found}
         look = _Look(self._clock, self._scheduler)
         with without_garbage_collection():
             views = tuple(reader.read(look) for reader in self._runs.values())
@@ -82,8 +85,8 @@ def read_without_records(run_dir: RunDir) -> RunView:
 class _RunReader:
     """Follows one run."""
 
-    def __init__(self, run_dir: RunDir) -> None:
-        self.dir = run_dir
+    def __init__(self, run_dir: RunDir, carries: bool = True) -> None:
+        self.dir, self._carries = run_dir, carries
         self._paths = run_dir.run_json, run_dir.status_json
         self._stamps: list[tuple[int, ...] | None] = [None, None]
         self._is_ours = True
@@ -135,7 +138,7 @@ class _RunReader:
     def _view(
         self, status: RunStatus, state: State, problem: str | None = None, job_note: str | None = None
     ) -> RunView:
-        columns = self._columns.nulls, self._components, self._code
+        columns = self._columns.nulls, self._components, self._code, self._carries
         return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, *columns)
 
     def _metrics(self) -> list[str]:

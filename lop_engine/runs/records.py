@@ -14,9 +14,9 @@ from lop_engine.processes import Process, describe
 SIGNIFICANT_DIGITS = 6
 """Metrics are float32: six digits keep all that is sure and hold a document near 200 bytes."""
 
-State = Literal["queued", "running", "finished", "stopped", "failed", "diverged", "lost"]
+State = Literal["queued", "running", "finished", "stopped", "failed", "diverged", "lost", "ended-by-rule"]
 #: `lost` is never written: it is what a reader says of a `running` run whose worker is gone.
-ENDED: frozenset[State] = frozenset({"finished", "diverged"})
+ENDED: frozenset[State] = frozenset({"finished", "diverged", "ended-by-rule"})
 
 
 def rounded(value: float) -> float | None:
@@ -69,6 +69,10 @@ class RunStatus:
     """When the worker began, see `processes.start_of`."""
     launcher: Process | None = None
     """Of a queued run: the process that will start its worker. While it is alive, no other process changes the run."""
+    rule: str | None = None
+    """The rule that ended the run."""
+    rule_task: int | None = None
+    """The task after which it did, counted from 1."""
     log_of: str | None = None
     """The run of this experiment whose directory holds the worker's log: ``setting/seed_007``; None for its own."""
 

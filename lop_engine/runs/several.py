@@ -8,16 +8,35 @@ from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import RunView, Snapshot
 
 
-def read_together(runs_dirs: Sequence[Path]) -> Snapshot:
-    """The state of all runs under `runs_dirs` now; a single directory may hold none.
+class SeveralReader:
+    """Reads runs directories again and again, each time only what is new.
 
-    A run and its copy (one `id` in run.json) count once: the one with more tasks, or the first.
-
-    Raises:
-        UserError: one of several directories holds no runs, or two different runs have the same experiment, setting and
-            seed; both are named.
+    Args:
+        carries: what means do with runs that a rule ended, see `RunView.carries`.
     """
-    first, *others = (RunsReader(runs_dir).read() for runs_dir in runs_dirs)
+
+    def __init__(self, runs_dirs: Sequence[Path], carries: bool = True) -> None:
+        self._readers = [RunsReader(runs_dir, carries) for runs_dir in dict.fromkeys(runs_dirs)]
+
+    def read(self) -> Snapshot:
+        """The state of all runs now; a single directory may hold none.
+
+        A run and its copy (one `id` in run.json) count once: the one with more tasks, or the first.
+
+        Raises:
+            UserError: one of several directories holds no runs, or two different runs have the same experiment, setting
+                and seed; both are named.
+        """
+        return _joined([reader.read() for reader in self._readers])
+
+
+def read_together(runs_dirs: Sequence[Path], carries: bool = True) -> Snapshot:
+    """Read runs directories once, as `SeveralReader`. Raises UserError."""
+    return SeveralReader(runs_dirs, carries).read()
+
+
+def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
+    first, *others = snapshots
     if not others:
         return first
     found: dict[tuple[str, str, int], RunView] = {}
@@ -31,7 +50,7 @@ def read_together(runs_dirs: Sequence[Path]) -> Snapshot:
                 _refuse_unless_same(other, run)
                 found[key] = max(other, run, key=lambda one: one.tasks_recorded)
     runs = tuple(found[key] for key in sorted(found))
-    return snapshot_of(runs_dirs, runs)
+    return snapshot_of([snapshot.runs_dir for snapshot in snapshots], runs)
 
 
 def snapshot_of(runs_dirs: Sequence[Path], runs: Sequence[RunView]) -> Snapshot:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lop_engine.experiment import seen
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.spec import method_name
 from lop_engine.experiment.stored import stored_spec
@@ -57,6 +58,31 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+LARGEST_LOSS = 1e6
+"""A run with a larger loss has diverged, although the loss is finite: it is flagged, and the rule `diverged` ends it.
+
+A loss is a metric of which lower values are better. Cross-entropy at chance is log(classes), below 12; targets of
+regressions are of the order of 1."""
+
+
+def is_too_large(metric: str, values: np.ndarray) -> np.ndarray:
+    """Where a metric is a loss above `LARGEST_LOSS`, shape as of `values`; nowhere if it is not a loss."""
+    is_loss = seen.metric(metric).better == "lower"
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (values > LARGEST_LOSS) & is_loss
+
+
+def too_large(series: Mapping[str, np.ndarray]) -> list[str]:
+    """Warnings such as ``train loss above 1e+06 in 12 of 40 tasks, first in task 29``."""
+    found = []
+    for metric, values in series.items():
+        places = np.flatnonzero(is_too_large(metric, values))
+        if len(places):
+            where = f"in {len(places)} of {_count(len(values), 'task')}, first in task {places[0] + 1}"
+            found.append(f"{metric.replace('_', ' ')} above {LARGEST_LOSS:g} {where}")
+    return found
+
+
 _LONGEST_TASK = 10**12
 """In examples: no stream is longer."""
 
@@ -87,6 +113,8 @@ class RunView:
     """What run.json says of the components, see `seen.described`; empty in those of older versions."""
     code: Code = ()
     """What numbers follow from, see `rundir.code_of`."""
+    carries: bool = True
+    """Whether later means count the last values of a run that a rule ended; else they leave the run out."""
 
     @property
     def experiment(self) -> str:
@@ -143,7 +171,12 @@ class RunView:
     def flags(self) -> tuple[str, ...]:
         """Warnings about readable records; a diverged run needs none, as its state says so."""
         spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
+        spoilt += too_large(self.series)
         return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
+
+    @property
+    def is_ended_by_rule(self) -> bool:
+        return self.state == "ended-by-rule"
 
     @property
     def tasks_done(self) -> int:

@@ -17,6 +17,8 @@ from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.files import together
 from lop_engine.runs.files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.runs.jobs import own_job
+from lop_engine.runs.rules import Watch
+from lop_engine.runs.store import read_table
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, Metrics, Position, train
 from lop_engine.worker import checkpoint
@@ -144,6 +146,7 @@ class _Stack:
         errors: list[Exception],
     ) -> None:
         self.runs, self.device, self.stop_requested = runs, device, stop_requested
+        self._watches = [Watch(spec, run.dir) for spec, run in zip(specs, runs, strict=True)]
         self._errors = errors
         self.learner = Learner(specs, [run.seed for run in runs], device)
         self.spec = self.learner.spec
@@ -153,9 +156,11 @@ class _Stack:
         found = [kept for kept in saved if kept is not None]
         if found:
             self.learner.load_states([kept.tensors for kept in found])
-        for run, kept in zip(runs, saved, strict=True):
+        for run, kept, watch in zip(runs, saved, self._watches, strict=True):
             with self._guarding(run):
                 _open_records(run, kept)
+                if watch:
+                    watch.resume(read_table(run.dir.tasks_json))
 
     def train_from(self, start: Position, cuda_graphs: bool) -> None:
         log(f"{_names(self.runs)} from task {start.task}, epoch {start.epoch}")
@@ -202,11 +207,11 @@ class _Stack:
 
     def _record(self, report: EpochReport, measured: Metrics) -> None:
         lines: list[str] = []
-        for index, run in enumerate(self.runs):
+        for index, (run, watch) in enumerate(zip(self.runs, self._watches, strict=True)):
             if not run.has_left:
                 with self._guarding(run):
                     metrics = {name: values[index] for name, values in measured.items()}
-                    lines += _record(run, report, report.facts[index], metrics)
+                    lines += _record(run, report, report.facts[index], metrics, watch)
         if lines:
             log("\n".join(lines))
 
@@ -271,12 +276,16 @@ def _open_records(run: RunFiles, kept: Checkpoint | None) -> None:
         run.open_records(0, 0)
 
 
-def _record(run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
+def _record(
+    run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metrics: Mapping[str, float], watch: Watch
+) -> list[str]:
     """Record an epoch of a run, which may be the last of its task, or of the run; return lines for the log."""
     lines = []
+    rule = None
     run.record_epoch(report.task, report.epoch, metrics)
     if report.task_seconds is not None:
-        run.record_task(report.task, facts, report.task_seconds, metrics)
+        document = run.record_task(report.task, facts, report.task_seconds, metrics)
+        rule = watch.after_task(document) if watch else None
         place = [f"{run.label}", f"task {report.task}", *(f"{name} {fact}" for name, fact in facts.items())]
         values = [f"{name} {value:.4g}" for name, value in metrics.items()]
         lines.append("  ".join([*place, f"{report.task_seconds:.2f} s", *values]))
@@ -285,6 +294,10 @@ def _record(run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metric
         error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
         run.leave("diverged", error)
         lines.append(f"{run.label}  diverged: {error}")
+    elif rule and report.task + 1 < run.status.num_tasks:  # after the last task nothing is left to end
+        done = report.task + 1
+        run.leave("ended-by-rule", rule=rule, rule_task=done, tasks_done=done, epochs_done=0)
+        lines.append(f"{run.label}  ended by rule after task {report.task}: {rule}")
     return lines
 
 

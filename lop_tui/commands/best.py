@@ -6,7 +6,18 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, By, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
+from lop_tui.commands.options import (
+    CARRY,
+    DEFAULT_RUNS_DIRS,
+    By,
+    EndedByRule,
+    Format,
+    Json,
+    RunsDirs,
+    SelectSeeds,
+    TableFile,
+    Where,
+)
 
 
 @app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
@@ -19,6 +30,7 @@ def best(
     ] = False,
     select_seeds: SelectSeeds = "",
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     form: Format = "",
     output: TableFile = None,
     as_json: Json = False,
@@ -37,7 +49,7 @@ def best(
 
     form = check_format("best", form, output, as_json)
     criterion, select = criterion_of("best", by), seeds_of("best", select_seeds)
-    runs, _ = read_runs("best", runs_dirs, where)
+    runs, _ = read_runs("best", runs_dirs, where, ended_by_rule)
     groups = group_runs(runs)
     refuse_mixed(groups)
     of_problems = [

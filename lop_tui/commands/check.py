@@ -1,7 +1,7 @@
 """`lop check`: one's own runs held against the paper's claims, or the demo's."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where
 
 NOTHING_JUDGED = 3
 """Exit status where no claim has enough data."""
@@ -11,6 +11,7 @@ NOTHING_JUDGED = 3
 def check(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     as_json: Json = False,
 ) -> int:
     """Hold runs of the paper's protocol, or the demo's, against what is claimed of it.
@@ -26,7 +27,7 @@ def check(
     from lop_tui.words.console import print_json
     from lop_tui.words.notices import flag_lines
 
-    runs, _ = read_runs("check", runs_dirs, where)
+    runs, _ = read_runs("check", runs_dirs, where, ended_by_rule)
     groups = group_runs(runs)
     refuse_mixed(groups)
     findings, notes = judge(groups)

@@ -110,4 +110,4 @@ def submit(console: Console, launchers: Sequence[ClusterLauncher], runs_dir: Pat
         say(console, line)
     where = in_runs_dir(runs_dir)
     say(console, f"follow it: lop watch{where}    how it stands: lop status{where}    stop it: lop stop{where}")
-    return watch_runs(runs_dir, once=False, as_json=False, refresh_s=1.0, query=None) if watch else 0
+    return watch_runs([runs_dir], once=False, as_json=False, refresh_s=1.0, query=None) if watch else 0

@@ -6,7 +6,7 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, BinSize, Json, RunsDirs, SelectSeeds, Where
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, BinSize, EndedByRule, Json, RunsDirs, SelectSeeds, Where
 
 
 @app.command(
@@ -30,6 +30,7 @@ def compare(
     ] = None,
     bin_size: BinSize = None,
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     select_seeds: SelectSeeds = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
@@ -47,7 +48,7 @@ def compare(
 
     if markdown and as_json:
         raise UserError("compare: --markdown or --json? Choose one")
-    named = groups_named("compare", runs_dirs, groups, where)
+    named = groups_named("compare", runs_dirs, groups, where, ended_by_rule=ended_by_rule)
     metrics = metrics_named("compare", metric or [], named)
     refuse_mixed(named)
     found = [comparison for one in metrics for comparison in compare_to_first(named, one, last, bin_size)]

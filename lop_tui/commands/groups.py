@@ -11,6 +11,7 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
+from lop_tui.commands.options import CARRY
 from lop_tui.commands.reading import read_runs, select_runs
 from lop_tui.words.best import not_chosen
 from lop_tui.words.choice import note_on_choice
@@ -22,14 +23,20 @@ PickOne = Callable[[Sequence[Group]], Group]
 
 
 def groups_named(
-    command: str, runs_dirs: Sequence[Path], names: Sequence[str], where: str, pick: PickOne | None = None
+    command: str,
+    runs_dirs: Sequence[Path],
+    names: Sequence[str],
+    where: str,
+    pick: PickOne | None = None,
+    ended_by_rule: str = CARRY,
 ) -> list[Group]:
     """The settings that `names` name, each one, of one problem. Raises UserError.
 
     Args:
         pick: gives the setting of a name that means several settings of one method; without it they are refused.
     """
-    groups = _groups(command, snapshot_of(runs_dirs, read_runs(command, runs_dirs, where)[0]), names, pick)
+    runs, _ = read_runs(command, runs_dirs, where, ended_by_rule)
+    groups = _groups(command, snapshot_of(runs_dirs, runs), names, pick)
     _refuse_several_problems(command, groups)
     return groups
 

@@ -1,11 +1,16 @@
 """`lop list`: every setting at a glance, a line for all its seeds."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where
 
 
 @app.command("list", epilog="Example: [b]lop list --where method:cbp[/b]", rich_help_panel="Look")
-def list_settings(runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
+def list_settings(
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
+    where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
+    as_json: Json = False,
+) -> int:
     """List experiments and settings, a line for all seeds of one; lop status lists single runs."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.groups import by_problem
@@ -15,7 +20,7 @@ def list_settings(runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as
     from lop_tui.words.notices import flag_lines
     from lop_tui.words.runs import setting_as_dict, table_of_settings
 
-    runs, _ = read_runs("list", runs_dirs, where)
+    runs, _ = read_runs("list", runs_dirs, where, ended_by_rule)
     groups = group_runs(runs)
     if as_json:
         answer = {"runs_dir": place_of(runs_dirs), "settings": [setting_as_dict(group) for group in groups]}

@@ -52,6 +52,15 @@ Stage = Annotated[
 Watch = Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Train in the background and return.")]
 Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
+StopWhen = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help='End a run early: "test_accuracy<0.55 for 100 tasks", diverged, nan; none for no rule; repeatable '
+        "(docs/queries.md).",
+        show_default=False,
+    ),
+]
 Selectors = Annotated[
     list[str] | None,
     typer.Argument(
@@ -98,6 +107,16 @@ def code_choice(accept: bool, stored: bool) -> Literal["refuse", "accept", "stor
     return "accept" if accept else "stored" if stored else "refuse"
 
 
+CARRY = "carry"
+ENDED_BY_RULE = (CARRY, "leave-out")
+EndedByRule = Annotated[
+    str,
+    typer.Option(
+        "--ended-by-rule",
+        metavar="carry|leave-out",
+        help="Runs that a rule ended: count their last value to the end, or leave them out of later means.",
+    ),
+]
 By = Annotated[
     str,
     typer.Option(

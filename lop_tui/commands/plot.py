@@ -7,7 +7,16 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, BinSize, RunsDirs, SelectSeeds, Where, output
+from lop_tui.commands.options import (
+    CARRY,
+    DEFAULT_RUNS_DIRS,
+    BinSize,
+    EndedByRule,
+    RunsDirs,
+    SelectSeeds,
+    Where,
+    output,
+)
 
 
 @app.command(
@@ -36,6 +45,7 @@ def plot(
     bin_size: BinSize = None,
     title: Annotated[str, typer.Option(help="Title of the figure.", show_default=False)] = "",
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     tasks: Annotated[
         str, typer.Option(metavar="A-B", help="Draw these tasks only; A- or -B leave one end open.", show_default=False)
     ] = "",
@@ -89,7 +99,7 @@ def plot(
     from lop_tui.words.console import Console, say
 
     select = seeds_of("plot", select_seeds)
-    plan = plot_drawing.planned(runs_dirs, where, kind, metrics or [], select)
+    plan = plot_drawing.planned(runs_dirs, where, kind, metrics or [], select, ended_by_rule)
     path = path or runs_dirs[0] / f"{plot_drawing.stem(kind, plan.metrics)}.png"
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"plot: {path}: choose one of {', '.join(FORMATS)}")

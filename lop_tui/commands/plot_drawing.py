@@ -64,14 +64,19 @@ def refuse_endless(figure: Figure, path: Path, look: Look) -> None:
 
 
 def planned(
-    runs_dirs: Sequence[Path], where: str, kind: str, words: Sequence[str], select: Sequence[int] | None
+    runs_dirs: Sequence[Path],
+    where: str,
+    kind: str,
+    words: Sequence[str],
+    select: Sequence[int] | None,
+    ended_by_rule: str,
 ) -> Plan:
     """What is drawn of the runs that `where` lets through. Raises UserError.
 
     Args:
         words: metrics, or ``all`` for the problem's; of a sweep also the experiment or its file.
     """
-    chosen, runs = read_runs("plot", runs_dirs, where)
+    chosen, runs = read_runs("plot", runs_dirs, where, ended_by_rule)
     shown = one_problem(chosen)
     known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
     experiment, words = experiment_among(words, known) if kind == "sweep" else ("", words)

@@ -6,7 +6,17 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
+from lop_tui.commands.options import (
+    CARRY,
+    DEFAULT_RUNS_DIRS,
+    EndedByRule,
+    Format,
+    Json,
+    RunsDirs,
+    SelectSeeds,
+    TableFile,
+    Where,
+)
 
 
 @app.command(epilog="Example: [b]lop power cbp l2 --difference 1[/b]", rich_help_panel="Results")
@@ -30,6 +40,7 @@ def power(
     power: Annotated[float, typer.Option(metavar="P", help="How often the test shall find it.")] = 0.8,
     select_seeds: SelectSeeds = "",
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     form: Format = "",
     output: TableFile = None,
     as_json: Json = False,
@@ -53,7 +64,7 @@ def power(
         raise UserError("power: name two experiments or settings: lop power bp cbp")
     notes: list[str] = []
     pick = pick_best("power", metric, seeds_of("power", select_seeds), notes)
-    named = groups_named("power", runs_dirs, groups, where, pick)
+    named = groups_named("power", runs_dirs, groups, where, pick, ended_by_rule)
     refuse_mixed(named)
     compared = metrics_named("power", [metric] if metric else [], named)[0]
     (found,) = compare_to_first(named, compared)

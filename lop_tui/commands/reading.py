@@ -8,12 +8,26 @@ from lop_engine.runs.query import hint, parse_query
 from lop_engine.runs.selection import Selection, choose
 from lop_engine.runs.several import read_together
 from lop_engine.runs.views import RunView, Snapshot
+from lop_tui.commands.options import CARRY, ENDED_BY_RULE
 from lop_tui.words.console import Console, plural, say
 
 
-def read_runs(command: str, runs_dirs: Sequence[Path], where: str = "") -> tuple[Sequence[RunView], Sequence[RunView]]:
-    """Those that `where` lets through, and all there are; neither is empty. Raises UserError, and QueryError."""
-    snapshot = read_together(runs_dirs)
+def carries(command: str, ended_by_rule: str) -> bool:
+    """What ``--ended-by-rule`` says, as of `RunView.carries`. Raises UserError."""
+    if ended_by_rule not in ENDED_BY_RULE:
+        raise UserError(f'{command}: --ended-by-rule "{ended_by_rule}": choose {" or ".join(ENDED_BY_RULE)}')
+    return ended_by_rule == CARRY
+
+
+def read_runs(
+    command: str, runs_dirs: Sequence[Path], where: str = "", ended_by_rule: str = CARRY
+) -> tuple[Sequence[RunView], Sequence[RunView]]:
+    """Those that `where` lets through, and all there are; neither is empty. Raises UserError, and QueryError.
+
+    Args:
+        ended_by_rule: one of `ENDED_BY_RULE`.
+    """
+    snapshot = read_together(runs_dirs, carries(command, ended_by_rule))
     runs = snapshot.runs
     if not runs:
         raise UserError(

@@ -7,7 +7,7 @@ import typer
 
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, RunsDirs, SelectSeeds, Where, output
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, RunsDirs, SelectSeeds, Where, output
 
 if TYPE_CHECKING:
     from lop_engine.analysis import Group
@@ -23,6 +23,7 @@ def report(
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.", show_default=False)] = "",
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     baseline: Annotated[
         str, typer.Option(metavar="METHOD", help="What the others are compared with; bp if it is there.")
     ] = "",
@@ -42,7 +43,7 @@ def report(
     path = page or runs_dirs[0] / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"report: {path}: a report is a web page; call it {path.stem or 'report'}.html")
-    chosen, runs = read_runs("report", runs_dirs, where)
+    chosen, runs = read_runs("report", runs_dirs, where, ended_by_rule)
     shown = one_problem(chosen)
     groups = group_runs(shown.runs)
     refuse_mixed(groups)

@@ -13,6 +13,7 @@ from lop_tui.commands.options import (
     Selectors,
     Slurm,
     Stage,
+    StopWhen,
     UseStoredCode,
     Watch,
     Where,
@@ -33,6 +34,7 @@ def resume(
     launcher: Launcher = None,
     slurm: Slurm = None,
     stage: Stage = None,
+    stop_when: StopWhen = None,
     watch: Watch = False,
     detach: Detach = False,
     accept_code_change: AcceptCodeChange = False,
@@ -41,6 +43,7 @@ def resume(
     """Go on with runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
     from lop_engine.runs.code_changes import settle_code
     from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.rules import rules_typed
     from lop_engine.runs.selection import names_of
     from lop_tui.commands import resuming
     from lop_tui.commands.background import say_taken
@@ -55,11 +58,12 @@ def resume(
     snapshot = RunsReader(runs_dir).read()
     selection = select_runs(snapshot, runs or [], where)
     say_matched(console, selection, snapshot)
-    waiting = resuming.waiting_of(console, selection.runs, bool(runs), launching)
+    rules = rules_typed(stop_when) if stop_when else None
+    waiting = resuming.waiting_of(console, selection.runs, bool(runs), launching, rules)
     if not waiting:
         say_taken()
         say(console, "nothing to resume")
         return 2 if any(resuming.holder_of(view) and not view.status.job for view in selection.runs) else 0
     say_unrecorded(console, settle_code([view.dir for view in waiting], code))
     again = runs or [] if selection.query.is_empty else names_of(waiting)
-    return resuming.train(console, waiting, means, again)
+    return resuming.train(console, waiting, means, again, rules)

@@ -11,33 +11,45 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import has_job, scheduler
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.records import ENDED
+from lop_engine.runs.rules import check_rules
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import Launching, fit, leave_to_jobs, submit
-from lop_tui.commands.training import Means, identities, train_here
+from lop_tui.commands.training import ENDED_BY_RULE, Means, identities, train_here
 from lop_tui.words.console import Console, plural, resume_command, say
 
 
-def waiting_of(console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching) -> list[RunView]:
-    """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError."""
+def waiting_of(
+    console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching, rules: Sequence[str] | None = None
+) -> list[RunView]:
+    """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError.
+
+    Args:
+        rules: what replaces the runs' rules: then those that a rule has ended are trained on.
+    """
     for view in chosen:
         if view.problem and by_name:
             raise LaunchError(view.problem)
         if view.problem:
             say(console, f"left out: {view.dir.name}: {view.problem}", style="red")
     readable = [view for view in chosen if not view.problem]
-    waiting = [view for view in readable if view.state not in (*ENDED, "running")]
+    ended = ENDED - ({"ended-by-rule"} if rules is not None else set())
+    waiting = [view for view in readable if view.state not in (*ended, "running")]
     if queued_for_us := handed_over():  # runs no longer in that queue were stopped meanwhile
         waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
         return [view for view in waiting if view.state == "queued"]
     waiting = [view for view in waiting if not holder_of(view)]
     queue = scheduler()
     submitted = [view for view in waiting if has_job(view.status, queue)]
-    what_of_the_rest = Counter(holder_of(view) or f"{view.state} already" for view in readable if view not in waiting)
+    what_of_the_rest = Counter(holder_of(view) or _already(view) for view in readable if view not in waiting)
     for what, count in sorted(what_of_the_rest.items()):
         say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {what}")
     leave_to_jobs(console, [view.dir for view in submitted], len(readable), launching)
     return [view for view in waiting if view not in submitted]
+
+
+def _already(view: RunView) -> str:
+    return ENDED_BY_RULE if view.state == "ended-by-rule" else f"{view.state} already"
 
 
 def holder_of(view: RunView) -> str | None:
@@ -48,13 +60,18 @@ def holder_of(view: RunView) -> str | None:
     return f"queued by {launcher}" if launcher else None
 
 
-def train(console: Console, waiting: Sequence[RunView], means: Means, again: Sequence[str]) -> int:
+def train(
+    console: Console, waiting: Sequence[RunView], means: Means, again: Sequence[str], rules: Sequence[str] | None = None
+) -> int:
     """Train runs where they were begun, on the cluster or here; return the exit status. Raises UserError.
 
     Args:
         again: what names these runs in a further `lop resume`.
+        rules: what replaces the rules of these runs.
     """
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
+    for spec in dict.fromkeys(specs.values() if rules else ()):
+        check_rules(spec.with_changes(stop_when=rules), "--stop-when")
     requests = dict(means.launching.requests(waiting))
     here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
@@ -65,14 +82,16 @@ def train(console: Console, waiting: Sequence[RunView], means: Means, again: Seq
     for launcher in launchers:
         launcher.check()
     for launcher, (request, _) in zip(launchers, fitted, strict=True):
-        take_up([run_dir for stack in launcher.plan.stacks for run_dir in stack], request.typed)
+        take_up([run_dir for stack in launcher.plan.stacks for run_dir in stack], request.typed, rules=rules)
     if launchers:
         submit(console, launchers, means.runs_dir, means.watch and not here)
-    return _train_here(console, here, means, again) if here else 0
+    return _train_here(console, here, means, again, rules) if here else 0
 
 
-def _train_here(console: Console, specs: Mapping[RunDir, Spec], means: Means, again: Sequence[str]) -> int:
-    prepared = take_up(list(specs), handed_over=handed_over())
+def _train_here(
+    console: Console, specs: Mapping[RunDir, Spec], means: Means, again: Sequence[str], rules: Sequence[str] | None
+) -> int:
+    prepared = take_up(list(specs), handed_over=handed_over(), rules=rules)
     say_taken()
     about = f", {len(prepared.resumed)} from checkpoints"
     if means.detach:

@@ -17,6 +17,7 @@ from lop_tui.commands.options import (
     RunsPerWorker,
     Slurm,
     Stage,
+    StopWhen,
     UseStoredCode,
     Watch,
     Workers,
@@ -52,6 +53,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
     ] = None,
+    stop_when: StopWhen = None,
     watch: Watch = False,
     detach: Detach = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
@@ -77,7 +79,7 @@ def run(
     console = Console()
     launching, code = Launching.typed(launcher, slurm, stage), code_choice(accept_code_change, use_stored_code)
     means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching)
-    asked = starting.load(console, configs, seeds, overrides or [], data, runs_dir, fresh)
+    asked = starting.load(console, configs, seeds, starting.Typed(overrides or [], data, stop_when), runs_dir, fresh)
     request = launching.request()
     request = fit(console, request) if request else None
     if dry_run:

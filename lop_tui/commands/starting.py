@@ -1,9 +1,11 @@
 """From experiment files to queued runs: the steps of `lop run`, in the order in which it takes them."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lop_engine.errors import ConfigError, LaunchError
 from lop_engine.experiment.run import Run, load_runs
@@ -14,9 +16,10 @@ from lop_engine.launch.prepare import Prepared
 from lop_engine.runs.code_changes import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import without_garbage_collection
+from lop_engine.runs.rules import check_rules, rules_typed
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import OPTION, leave_to_jobs, refuse_to_train_here, submit
-from lop_tui.commands.training import Means, conclude, identities, say_unrecorded, train_here
+from lop_tui.commands.training import ENDED_BY_RULE, Means, conclude, identities, say_unrecorded, train_here
 from lop_tui.words.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.words.plan import plan_table, say_estimate, say_memory, say_note
 
@@ -32,19 +35,36 @@ class Asked:
     """The data sets that they train on."""
 
 
+@dataclass(frozen=True)
+class Typed:
+    """Values of keys that options give in place of the files'."""
+
+    overrides: Sequence[str]
+    """``key=value``"""
+    data: str | None = None
+    stop_when: Sequence[str] | None = None
+
+    def values(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """By key the value, and the option that gave it if that is not ``--set``. Raises ConfigError."""
+        values = parse_overrides(list(self.overrides))
+        options = {}
+        if self.data is not None:
+            is_name = self.data in ("synthetic", "imagenet32")
+            values["dataset"] = self.data if is_name else str(Path(self.data).absolute())
+            options["dataset"] = "--data"
+        if self.stop_when:
+            values["stop_when"] = rules_typed(self.stop_when)
+            options["stop_when"] = "--stop-when"
+        return values, options
+
+
 def load(
-    console: Console,
-    configs: Sequence[Path],
-    seeds: str | None,
-    overrides: Sequence[str],
-    data: str | None,
-    runs_dir: Path,
-    fresh: bool,
+    console: Console, configs: Sequence[Path], seeds: str | None, typed: Typed, runs_dir: Path, fresh: bool
 ) -> Asked:
     """Read all runs of all files, and say what of them is worth a note. Raises UserError."""
     notes: list[str] = []
     with without_garbage_collection():
-        resolved = resolve_runs(_of_files(configs, seeds, overrides, data, runs_dir, notes))
+        resolved = resolve_runs(_of_files(configs, seeds, typed, runs_dir, notes))
         runs = resolved.runs if fresh else as_begun(runs_dir, resolved.runs)
         specs = {RunDir.of(runs_dir, run): run.spec for run in runs}
     for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
@@ -52,18 +72,9 @@ def load(
     return Asked(runs, specs, resolved.images)
 
 
-def _of_files(
-    configs: Sequence[Path],
-    seeds: str | None,
-    overrides: Sequence[str],
-    data: str | None,
-    runs_dir: Path,
-    notes: list[str],
-) -> list[Run]:
+def _of_files(configs: Sequence[Path], seeds: str | None, typed: Typed, runs_dir: Path, notes: list[str]) -> list[Run]:
     """All runs of all files; appends notes for the user to `notes`. Raises ConfigError."""
-    values = parse_overrides(list(overrides))
-    if data is not None:
-        values["dataset"] = data if data in ("synthetic", "imagenet32") else str(Path(data).absolute())
+    values, options = typed.values()
     chosen = parse_seeds(seeds) if seeds is not None else None
     by_name: dict[str, Path] = {}
     for path in configs:
@@ -73,23 +84,36 @@ def _of_files(
                 "run them with different --runs-dir"
             )
         by_name[path.stem] = path
-    options = {"dataset": "--data"} if data is not None else {}
-    return [run for path in configs for run in load_runs(path, chosen, values, notes, options)]
+    runs: list[Run] = []
+    for path in configs:
+        of_file = load_runs(path, chosen, values, notes, options)
+        for spec in dict.fromkeys(run.spec for run in of_file):
+            check_rules(spec, options.get("stop_when", str(path)))
+        runs += of_file
+    return runs
 
 
 def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
-    """Notes on runs that keep the `curvature_every` they began with, one per setting and value."""
-    pairs = zip(runs, asked, strict=True)
+    """Notes on runs that keep a value they began with, one per setting, key and value."""
     kept = Counter(
-        (run.experiment, run.setting, run.spec.curvature_every, new.spec.curvature_every)
-        for run, new in pairs
-        if run.spec.curvature_every != new.spec.curvature_every
+        (run.experiment, run.setting, key, getattr(run.spec, key), getattr(new.spec, key))
+        for run, new in zip(runs, asked, strict=True)
+        for key in _KEPT
+        if getattr(run.spec, key) != getattr(new.spec, key)
     )
     return [
-        f"{experiment}/{setting}: {plural(count, 'run')} began with curvature_every={old} and keeps it "
-        f"({new} was asked for)"
-        for (experiment, setting, old, new), count in kept.items()
+        f"{experiment}/{setting}: {plural(count, 'run')} began with {key}={_shown(old)} and keeps it "
+        f"({_shown(new)} was asked for){_KEPT[key]}"
+        for (experiment, setting, key, old, new), count in kept.items()
     ]
+
+
+#: Keys of which a run keeps its value whatever its file says later, and how to change it.
+_KEPT = {"curvature_every": "", "stop_when": "; lop resume --stop-when changes it"}
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)
 
 
 def show_plan(console: Console, asked: Asked, means: Means, request: JobRequest | None, estimate: bool) -> None:
@@ -141,8 +165,11 @@ def queue(
     say_taken()
     total = len(asked.runs)
     of_all = plural(total, "run")
-    if prepared.done:
-        say(console, f"{len(prepared.done)} of {of_all} {'is' if total == 1 else 'are'} finished already")
+    by_rule = [run_dir for run_dir in prepared.done if run_dir.read_status().state == "ended-by-rule"]
+    if by_rule:
+        say(console, f"{len(by_rule)} of {of_all} {'is' if total == 1 else 'are'} {ENDED_BY_RULE}")
+    if num_finished := len(prepared.done) - len(by_rule):
+        say(console, f"{num_finished} of {of_all} {'is' if total == 1 else 'are'} finished already")
     if prepared.resumed:
         they = "goes on where it" if total == 1 else "go on where they"
         say(console, f"{len(prepared.resumed)} of {of_all} {they} stopped")

@@ -1,22 +1,27 @@
 """`lop status`: every run, for people and for programs."""
 
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, RunsDirs, Where
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where
 
 
 @app.command(epilog="Example: [b]lop status --json[/b]", rich_help_panel="Look")
-def status(runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
+def status(
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
+    where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
+    as_json: Json = False,
+) -> int:
     """List every run: its state, tasks done, and its headline metric over the last tenth of its tasks."""
     from lop_engine.analysis.groups import by_problem
     from lop_engine.runs.code_versions import mixed_code
     from lop_engine.runs.query import hint
     from lop_engine.runs.several import read_together
-    from lop_tui.commands.reading import matching
+    from lop_tui.commands.reading import carries, matching
     from lop_tui.words.console import Console, plural, print_json, say
     from lop_tui.words.notices import flag_notices, waiting_jobs
     from lop_tui.words.runs import run_as_dict, table_of_runs
 
-    snapshot = read_together(runs_dirs)
+    snapshot = read_together(runs_dirs, carries("status", ended_by_rule))
     views = matching(snapshot.runs, where)
     if as_json:
         rows = [run_as_dict(view) for view in views]

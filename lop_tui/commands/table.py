@@ -7,7 +7,18 @@ import typer
 
 from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIRS, By, Format, Json, RunsDirs, SelectSeeds, TableFile, Where
+from lop_tui.commands.options import (
+    CARRY,
+    DEFAULT_RUNS_DIRS,
+    By,
+    EndedByRule,
+    Format,
+    Json,
+    RunsDirs,
+    SelectSeeds,
+    TableFile,
+    Where,
+)
 
 if TYPE_CHECKING:
     from lop_engine.analysis import Over
@@ -33,6 +44,7 @@ def table(
         bool, typer.Option("--settings", help="A row for each setting, not only for each method's best.")
     ] = False,
     where: Where = "",
+    ended_by_rule: EndedByRule = CARRY,
     form: Format = "",
     output: TableFile = None,
     as_json: Json = False,
@@ -50,7 +62,7 @@ def table(
 
     form, overs = check_format("table", form, output, as_json), _overs(over or [])
     criterion, select = criterion_of("table", by), seeds_of("table", select_seeds)
-    runs, _ = read_runs("table", runs_dirs, where)
+    runs, _ = read_runs("table", runs_dirs, where, ended_by_rule)
     refuse_mixed(group_runs(runs))
     named = [checked_metric("table", one, "", runs) for one in dict.fromkeys(metric or [])]
     problems = by_problem(runs)

@@ -30,6 +30,8 @@ from lop_tui.words.notices import flag_lines
 from lop_tui.words.plan import say_note
 from lop_tui.words.summary import summary_tables
 
+ENDED_BY_RULE = "ended by a rule already (lop resume RUN --stop-when none trains on without it)"
+
 
 @dataclass(frozen=True)
 class Means:

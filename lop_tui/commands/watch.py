@@ -10,15 +10,18 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import DEFAULT_RUNS_DIR, WHERE, RunsDir
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, WHERE, EndedByRule, RunsDirs
 
 
 @app.command(epilog="Example: [b]lop watch runs/demo[/b]", rich_help_panel="Look")
 def watch(
     context: typer.Context,
-    directory: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="Where the runs are.")] = None,
-    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    directories: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUNS_DIR]...", help="Where the runs are.")
+    ] = None,
+    runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Annotated[str | None, WHERE] = None,
+    ended_by_rule: EndedByRule = CARRY,
     once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
     metric: Annotated[
@@ -31,37 +34,48 @@ def watch(
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
 ) -> int:
     """Show the metrics of all runs, live."""
-    is_typed = getattr(context.get_parameter_source("runs_dir"), "name", "") == "COMMANDLINE"
-    if directory and is_typed and runs_dir != directory:
-        raise UserError(f"watch: {directory} or {runs_dir}? Name one directory")
-    return watch_runs(directory or runs_dir, once, as_json, refresh, where, metric or [])
+    from lop_tui.commands.reading import carries
+
+    is_typed = getattr(context.get_parameter_source("runs_dirs"), "name", "") == "COMMANDLINE"
+    named = [*(directories or []), *(runs_dirs if is_typed or not directories else [])]
+    keeps = carries("watch", ended_by_rule)
+    return watch_runs(list(dict.fromkeys(named)), once, as_json, refresh, where, metric or [], keeps)
 
 
 def watch_runs(
-    runs_dir: Path, once: bool, as_json: bool, refresh_s: float, query: str | None, metrics: Sequence[str] = ()
+    runs_dirs: Sequence[Path],
+    once: bool,
+    as_json: bool,
+    refresh_s: float,
+    query: str | None,
+    metrics: Sequence[str] = (),
+    carries: bool = True,
 ) -> int:
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal.
 
     Args:
         metrics: the charts of a printed frame; none chooses the default ones.
+        carries: what means do with runs that a rule ended, see `RunView.carries`.
     """
+    from lop_engine.runs.several import SeveralReader
     from lop_tui.dashboard import read_numbers, render_once, run_dashboard
     from lop_tui.words.console import print_json
 
     if metrics and not once:
         raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
-    if runs_dir.exists() and not runs_dir.is_dir():
-        raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
+    for runs_dir in runs_dirs:
+        if runs_dir.exists() and not runs_dir.is_dir():
+            raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
+    reader = SeveralReader(runs_dirs, carries)
     if as_json:
-        print_json(read_numbers(runs_dir, query or ""))
+        print_json(read_numbers(reader, query or ""))
         return 0
     if once:
         size = shutil.get_terminal_size((120, 40))
-        print(
-            render_once(runs_dir, size.columns, size.lines - 1, query=query or "", metrics=list(dict.fromkeys(metrics)))
-        )
+        shown = list(dict.fromkeys(metrics))
+        print(render_once(reader, size.columns, size.lines - 1, query=query or "", metrics=shown))
         return 0
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("watch: the dashboard needs a terminal; lop watch --once prints one frame anywhere")
-    run_dashboard(runs_dir, refresh_s, query=query)
+    run_dashboard(runs_dirs[0], refresh_s, query=query, reader=reader)
     return 0

@@ -5,16 +5,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lop_engine.runs.reading import RunsReader
+    from lop_engine.runs.several import SeveralReader
     from lop_tui.dashboard.model import View
+
+    Reader = RunsReader | SeveralReader
 
 
 def run_dashboard(
-    runs_dir: Path, refresh_s: float = 1.0, until: "Callable[[View], bool] | None" = None, query: str | None = None
+    runs_dir: Path,
+    refresh_s: float = 1.0,
+    until: "Callable[[View], bool] | None" = None,
+    query: str | None = None,
+    reader: "Reader | None" = None,
 ) -> bool:
     """Show the dashboard until the user quits, or until a frame of which `until` is true.
 
     Args:
+        runs_dir: the directory whose settings are used.
         query: the filter to begin with; by default the last one used with this directory. Raises QueryError.
+        reader: reads the runs; by default those of `runs_dir`.
     Returns:
         Whether it left by itself, or all runs had ended; False means that the user left before.
     """
@@ -27,7 +37,7 @@ def run_dashboard(
     from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
     from lop_tui.dashboard.settings import load_settings, save_settings
 
-    settings, reader = load_settings(runs_dir), RunsReader(runs_dir)
+    settings, reader = load_settings(runs_dir), reader or RunsReader(runs_dir)
     if query is not None:
         filter_runs(reader.read().runs, query)  # refuses a mistake; run.json files name metrics of own components
         settings = replace(settings, query=query)
@@ -37,7 +47,7 @@ def run_dashboard(
 
 
 def render_once(
-    runs_dir: Path,
+    runs: "Path | Reader",
     width: int,
     height: int,
     coloured: bool | None = None,
@@ -47,18 +57,19 @@ def render_once(
     """One frame as text of at most `width` columns; about `height` lines, more if table and charts need them.
 
     Args:
+        runs: their directory, or what reads them.
         coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
         query: the filter. Raises QueryError.
         metrics: one chart each; by default the first five of the problem. Raises UserError for an unknown one.
     """
     from lop_tui.dashboard.text import render
 
-    return render(runs_dir, width, height, coloured, query, metrics)
+    return render(runs, width, height, coloured, query, metrics)
 
 
-def read_numbers(runs_dir: Path, query: str = "") -> dict[str, Any]:
+def read_numbers(runs: "Path | Reader", query: str = "") -> dict[str, Any]:
     """One frame as numbers, for programs: see `numbers.as_dict`. Raises QueryError."""
     from lop_tui.dashboard.numbers import as_dict
     from lop_tui.dashboard.text import read_views
 
-    return as_dict(*read_views(runs_dir, query))
+    return as_dict(*read_views(runs, query))

@@ -43,4 +43,4 @@ def advice(view: View) -> Advice | None:
 
 def closing_hint(view: View) -> str:
     """What to do with runs that have all ended."""
-    return f"All runs have ended. Figures: lop plot{in_runs_dir(view.runs_dir)}"
+    return f"All runs have ended. Figures: lop plot{''.join(map(in_runs_dir, view.runs_dirs))}"

@@ -92,7 +92,8 @@ class ChartMaker:
         group, style, metric, bin_size, settings = make.args
         chosen = (settings.x_unit, settings.smoothing, settings.show_seeds, settings.show_published)
         # The reader hands out the same series as long as nothing is new.
-        key = (style, bin_size, group.num_tasks, *chosen, *(id(run.series) for run in group.runs))
+        ended = [(run.seed, group.carried_to) for run in group.runs if run.is_ended_by_rule]
+        key = (style, bin_size, group.num_tasks, *chosen, *ended, *(id(run.series) for run in group.runs))
         known = self._lines.get((group.label, metric))
         if known and known[0] == key:
             return known

@@ -44,23 +44,23 @@ def ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
 async def plot(app: App[Any], arguments: list[str]) -> None:
     """Draw a figure with `lop plot`, and say where it is."""
     if view := host_of(app).view:
-        await _run_and_tell(app, "plot", *arguments, "--runs-dir", str(view.runs_dir))
+        where = [word for runs_dir in view.runs_dirs for word in ("--runs-dir", str(runs_dir))]
+        await _run_and_tell(app, "plot", *arguments, *where)
 
 
 async def _ask_to_stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     # The frame may be old, of a replay or filtered: what there is to stop is looked up.
-    runs_dir = _runs_dir(chosen)
-    views = await asyncio.to_thread(look_at, runs_dir)
+    views = await asyncio.to_thread(_look_at, chosen)
     plan = plan_stop([view for view in views if view.dir in chosen], views)
     if not plan.asked and not plan.leaving and not plan.dequeued:
         app.notify(_nothing_to_stop(plan, views, chosen), severity="warning", markup=False)
     elif await app.push_screen_wait(Question("Stop runs", describe_stop(plan), "Stop")):
-        app.run_worker(_stop(app, runs_dir, {*plan.asked, *plan.leaving, *plan.dequeued}), group="stop")
+        app.run_worker(_stop(app, {*plan.asked, *plan.leaving, *plan.dequeued}), group="stop")
 
 
-async def _stop(app: App[Any], runs_dir: Path, chosen: Collection[RunDir]) -> None:
+async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     def begin() -> Stopping:
-        views = look_at(runs_dir)
+        views = _look_at(chosen)
         return stop_runs([view for view in views if view.dir in chosen], views)
 
     stopping = await asyncio.to_thread(begin)
@@ -82,8 +82,7 @@ async def _stop(app: App[Any], runs_dir: Path, chosen: Collection[RunDir]) -> No
 async def _ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
     chosen = {run.dir for run in runs}
     unreadable = {run.dir for run in runs if run.problem}
-    runs_dir = _runs_dir(chosen)
-    views = [view for view in await asyncio.to_thread(look_at, runs_dir) if view.dir in chosen]
+    views = [view for view in await asyncio.to_thread(_look_at, chosen) if view.dir in chosen]
     waiting = [
         view
         for view in views
@@ -98,9 +97,10 @@ async def _ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
         return
     question = Question("Resume runs", await asyncio.to_thread(describe_resume, waiting, others), "Resume")
     if await app.push_screen_wait(question):
-        names = [str(view.dir.path.absolute()) for view in waiting]
-        command = _run_and_tell(app, "resume", *names, "--runs-dir", str(runs_dir.absolute()), "--detach")
-        app.run_worker(command, group="resume")
+        for runs_dir in _runs_dirs(view.dir for view in waiting):
+            names = [str(view.dir.path.absolute()) for view in waiting if runs_dir in view.dir.path.parents]
+            command = _run_and_tell(app, "resume", *names, "--runs-dir", str(runs_dir.absolute()), "--detach")
+            app.run_worker(command, group="resume")
 
 
 def _word(view: RunView) -> str:
@@ -184,8 +184,13 @@ async def _run_and_tell(app: App[Any], command: str, *arguments: str) -> None:
         app.notify(said or f"lop {command}: done", markup=False)
 
 
-def _runs_dir(dirs: Collection[RunDir]) -> Path:
-    return next(iter(dirs)).path.parents[2]
+def _runs_dirs(dirs: Iterable[RunDir]) -> list[Path]:
+    return list(dict.fromkeys(run_dir.path.parents[2] for run_dir in dirs))
+
+
+def _look_at(dirs: Iterable[RunDir]) -> list[RunView]:
+    """The state of all runs of the directories that hold `dirs`."""
+    return [view for runs_dir in _runs_dirs(dirs) for view in look_at(runs_dir)]
 
 
 def _nothing_to_stop(plan: Stopping, views: Sequence[RunView], chosen: Collection[RunDir]) -> str:

@@ -18,7 +18,7 @@ from lop_engine.experiment.components import Metric
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.records import State
-from lop_engine.runs.views import RunView, Snapshot
+from lop_engine.runs.views import RunView, Snapshot, place_of
 from lop_tui.dashboard import registry
 from lop_tui.dashboard.charts import ChartMaker
 from lop_tui.dashboard.drawing.chart import Chart
@@ -62,12 +62,23 @@ class View:
     """The most tasks that a run has done (in a replay: will have done)."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
+    more_dirs: tuple[Path, ...] = ()
+    """Further runs directories that are shown together with `runs_dir`."""
 
     def __getattr__(self, name: str) -> Any:
         """A view's part, or None if it is not wanted."""
         if name not in _PARTS:
             raise AttributeError(name)
         return self.parts.get(name)
+
+    @property
+    def runs_dirs(self) -> tuple[Path, ...]:
+        return self.runs_dir, *self.more_dirs
+
+    @property
+    def place(self) -> str:
+        """The runs directories, for people."""
+        return place_of(self.runs_dirs)
 
     @property
     def num_runs(self) -> int:
@@ -137,6 +148,7 @@ class ViewBuilder:
             parts=_made(Material(groups, styles, request, metric_of(shown, request))),
             usage=usage,
             last_task=last_task,
+            more_dirs=snapshot.others,
             others_ended=have_ended(set(matching) - set(shown.runs)),
         )
 

@@ -24,7 +24,7 @@ def as_dict(*views: View) -> dict[str, Any]:
         for row, group in zip(view.rows, view.groups, strict=True):
             settings.setdefault(group.runs[0].dir, _setting(view, row, group))
     return {
-        "runs_dir": str(views[0].runs_dir),
+        "runs_dir": views[0].place,
         "phase": _phase(view.phase for view in views),
         "filter": views[0].request.settings.query,
         "hidden": views[0].num_hidden,

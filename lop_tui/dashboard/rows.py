@@ -14,7 +14,7 @@ from lop_tui.words.formats import with_error
 from lop_tui.words.summary import last_value
 
 #: In the order in which they are told: what needs attention comes first.
-STATES: tuple[State, ...] = ("failed", "lost", "diverged", "stopped", "running", "queued", "finished")
+STATES: tuple[State, ...] = ("failed", "lost", "diverged", "ended-by-rule", "stopped", "running", "queued", "finished")
 
 
 @dataclass(frozen=True)

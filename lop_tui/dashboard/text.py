@@ -15,6 +15,7 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.query import filter_runs
 from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.several import SeveralReader
 from lop_tui.dashboard.advice import advice, closing_hint
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
@@ -27,14 +28,17 @@ MOST_CHARTS = 5
 _LEAST_CHART_HEIGHT = 8
 
 
-def read_views(runs_dir: Path, query: str = "") -> list[View]:
-    """The runs under `runs_dir` now, those that the filter lets through: a view a problem, that with most runs first.
+def read_views(runs: Path | RunsReader | SeveralReader, query: str = "") -> list[View]:
+    """The runs as they stand now, those that the filter lets through: a view a problem, that with most runs first.
 
-    Raises QueryError.
+    Args:
+        runs: their directory, or what reads them.
+    Raises:
+        QueryError: the filter cannot be understood.
     """
-    snapshot = RunsReader(runs_dir).read()
+    snapshot = (RunsReader(runs) if isinstance(runs, Path) else runs).read()
     filter_runs(snapshot.runs, query)  # refuses ambiguous words
-    nested = [] if snapshot.runs else find_nested(runs_dir)
+    nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
     request = Request(Settings(query=query))
     first = ViewBuilder().build(snapshot, request, nested)
     others = [replace(request, settings=replace(request.settings, problem=name)) for name, _ in first.shown.others]
@@ -42,20 +46,20 @@ def read_views(runs_dir: Path, query: str = "") -> list[View]:
 
 
 def render(
-    runs_dir: Path,
+    runs: Path | RunsReader | SeveralReader,
     width: int,
     height: int,
     coloured: bool | None = None,
     query: str = "",
     metrics: Sequence[str] = (),
 ) -> str:
-    """The current runs of one problem under `runs_dir`: table, notices, and a chart of each of `metrics`.
+    """The current runs of one problem: table, notices, and a chart of each of `metrics`.
 
     Raises QueryError, and UserError for a metric that is neither known nor recorded.
     """
     if coloured is None:
         coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    view = read_views(runs_dir, query)[0]
+    view = read_views(runs, query)[0]
     metrics = _checked(metrics, view) or [chart.measure.name for chart in view.charts][:MOST_CHARTS]
     ink = Ink(coloured=coloured, markers=usual_markers())
     console = Console(
@@ -83,7 +87,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
 
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
-    lines = [Text(f"{view.runs_dir}  {plural(view.num_runs, 'run')}: ").append(states)] if view.num_runs else []
+    lines = [Text(f"{view.place}  {plural(view.num_runs, 'run')}: ").append(states)] if view.num_runs else []
     lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]

@@ -37,7 +37,8 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
 
 
 def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """Seeds of different code, and the flags of runs (`RunView.flags`); runs that share a flag share a notice."""
+    """Seeds ended by rules or of different code, and flags (`RunView.flags`); runs that share one share a notice."""
+    yield from _ended_by_rules(runs)
     for mixed in mixed_code(runs):
         yield Notice(mixed.setting, mixed.text)
     by_flag = defaultdict(list)
@@ -47,6 +48,27 @@ def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
     for flag, (first, *others) in by_flag.items():
         more = f" (and in {len(others)} more run{'s' * (len(others) > 1)})" if others else ""
         yield Notice(first.dir.name, f"{flag}{more}")
+
+
+def _ended_by_rules(runs: Sequence[RunView]) -> Iterator[Notice]:
+    """How many seeds of each setting a rule ended, when, and what means do with them."""
+    settings = defaultdict(list)
+    for run in runs:
+        settings[f"{run.experiment}/{run.setting}"].append(run)
+    for setting, seeds in settings.items():
+        ended = [run for run in seeds if run.is_ended_by_rule]
+        if not ended:
+            continue
+        by_rule: dict[str, list[str]] = defaultdict(list)
+        for run in ended:
+            by_rule[run.status.rule or "unknown"].append(f"seed {run.seed} after task {run.status.rule_task}")
+        how = "; ".join(f"{rule}: {', '.join(places)}" for rule, places in by_rule.items())
+        means = (
+            "means count their last values (--ended-by-rule leave-out: not)"
+            if ended[0].carries
+            else "later means leave them out"
+        )
+        yield Notice(setting, f"{len(ended)} of {len(seeds)} seeds ended by rule ({how}); {means}")
 
 
 def flag_lines(runs: Sequence[RunView]) -> list[str]:

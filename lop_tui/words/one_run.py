@@ -35,6 +35,8 @@ def facts_of(view: RunView, config: Mapping[str, Any]) -> list[str]:
     progress = f"{view.tasks_recorded} of {view.num_tasks} tasks"
     if view.state == "running" and status.eta_s is not None:
         progress += f", {formats.duration(status.eta_s)} left"
+    if view.is_ended_by_rule:
+        progress += f", after task {status.rule_task}: {status.rule}"
     facts = {
         "run": view.dir.name,
         "state": f"{view.state}, {progress}",

@@ -21,7 +21,14 @@ from lop_tui.words import formats
 from lop_tui.words.notices import flag_lines
 from lop_tui.words.summary import last_with_error
 
-_STYLES = {"running": "green", "failed": "red", "lost": "red", "diverged": "magenta", "stopped": "yellow"}
+_STYLES = {
+    "running": "green",
+    "failed": "red",
+    "lost": "red",
+    "diverged": "magenta",
+    "ended-by-rule": "magenta",
+    "stopped": "yellow",
+}
 #: By heading of a column that may be folded. That of methods is left out if each experiment is named after its method.
 _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "method": 6, "seeds": 10}
 
@@ -83,6 +90,8 @@ def run_as_dict(view: RunView) -> dict[str, Any]:
         "job_note": view.job_note,
         "heartbeat_at": view.status.heartbeat_at,
         "error": view.problem or view.status.error,
+        "rule": view.status.rule,
+        "rule_task": view.status.rule_task,
         "flags": view.flags,
         "last_tenth": {name: final_value(view, name) for name in view.series},
         "last": {name: float(values[-1]) for name, values in view.series.items() if len(values)},

@@ -56,7 +56,6 @@ def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
     ("arguments", "option"),
     [
         (["doctor", "--runs-dir", "a", "--runs-dir", "b"], "--runs-dir"),
-        (["watch", "--runs-dir=a", "--once", "--runs-dir=b"], "--runs-dir"),
         (["run", "x.json", "--seeds", "3", "--seeds", "4"], "--seeds"),
         (["run", "x.json", "--device", "cpu", "--device", "cuda"], "--device"),
         (["plot", "-o", "a.png", "--output", "b.png"], "--output"),
@@ -79,11 +78,6 @@ def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
     more = ["--set", "num_tasks=2", "--set", "width=0.25", "--yes", "--yes", "--dry-run", "--no-estimate"]
     done = lop("run", "cbp.json", *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("option", ["runs", "other"])
-def test_watch_of_two_directories_is_refused_also_where_one_is_the_usual(monkeypatch, capsys, option):
-    assert "Name one directory" in refused(monkeypatch, capsys, "watch", "a", "--once", "--runs-dir", option)
 
 
 def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+import lop_engine
+from lop_engine.errors import UserError
 from lop_engine.runs.directory import RunDir, write_json
 from lop_tui import cli
 from lop_tui.commands.check import NOTHING_JUDGED
@@ -114,3 +116,28 @@ def test_seeds_whose_configurations_differ_are_refused(two, monkeypatch, capsys)
     make_run(two / "laptop", "bp", 7, spec={"step_size": 0.5})
     said = refused(monkeypatch, capsys, "compare", "bp", "cbp", *BOTH)
     assert "step_size" in said
+
+
+def test_watch_shows_the_runs_of_several_directories_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, seed in (("a", 0), ("b", 1)):
+        make_run(tmp_path / place, "bp", seed)
+    for arguments in (["a", "b"], ["a", "--runs-dir", "b"]):
+        frame = json.loads(lop("watch", *arguments, "--json"))
+        assert frame["settings"][0]["seeds"] == [0, 1]
+        assert frame["runs_dir"] == "a, b"
+        assert "a, b  2 runs: 2 finished" in lop("watch", *arguments, "--once")
+
+
+def test_load_reads_several_directories(tmp_path):
+    for place, seed in (("a", 0), ("b", 1)):
+        make_run(tmp_path / place, "bp", seed)
+    table = lop_engine.load([tmp_path / "a", str(tmp_path / "b")])
+    assert sorted(set(table["seed"])) == [0, 1]
+
+
+def test_load_refuses_different_runs_of_one_seed(tmp_path):
+    for place in ("a", "b"):
+        make_run(tmp_path / place, "bp", 0)
+    with pytest.raises(UserError, match="different runs of the same setting and seed"):
+        lop_engine.load([tmp_path / "a", tmp_path / "b"])

@@ -69,7 +69,7 @@ class StatusLine(Static):
         view = self._status.view
         if view is None:
             return Text("reading the runs …")
-        line = Text().append(str(view.runs_dir), style="bold")
+        line = Text().append(view.place, style="bold")
         if view.num_runs:
             runs = "run" if view.num_runs == 1 else "runs"
             line.append(f"  {view.num_runs} {runs}: ")

@@ -131,7 +131,8 @@ class CompareScreen(Ranged, OneMetricScreen):
         x_per_task = first_group.x_per_task if first_group else 1
         self._pair = Pair(first, second, view.metric, view.shown.problem.x_unit, x_per_task)
         # The reader hands out the same series as long as nothing is new.
-        made_for = (self._pair, row and row.style, difference.bin_size, *(id(run.series) for run in runs))
+        carried = [group.carried_to for group in groups if group and any(run.is_ended_by_rule for run in group.runs)]
+        made_for = (self._pair, row and row.style, difference.bin_size, *carried, *(id(run.series) for run in runs))
         if made_for != self._made_for and row:
             num_tasks = min(group.num_tasks for group in groups if group)
             self._difference, self._made_for = difference, made_for

@@ -1,0 +1,62 @@
+"""`--stop-when` of `lop run` and `lop resume`, from the command line to the end of the runs."""
+
+import json
+
+import pytest
+
+from lop_engine.runs.directory import find_runs
+from tests.cli.test_run import here as here
+from tests.cli.test_run import lop, write_config
+from tests.cli.test_views import refused
+
+RULE = "test_accuracy>=0 for 2 tasks"
+
+
+def statuses(here) -> list[tuple]:
+    return [(one.state, one.rule, one.rule_task) for one in (run.read_status() for run in find_runs(here / "runs"))]
+
+
+def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
+    write_config(here / "cbp.json")
+    done = lop("run", "cbp.json", "--seeds", "2", "--stop-when", RULE)
+    assert done.returncode == 0, done.stderr
+    assert statuses(here) == [("ended-by-rule", RULE, 2)] * 2
+    assert f"2 of 2 seeds ended by rule ({RULE}: seed 0 after task 2, seed 1 after task 2)" in done.stdout
+
+    again = lop("run", "cbp.json", "--seeds", "2")
+    assert "2 of 2 runs are ended by a rule already" in again.stdout
+    assert f'began with stop_when=["{RULE}"] and keeps it ([] was asked for)' in again.stdout
+    assert "nothing to resume" in lop("resume").stdout
+    assert statuses(here) == [("ended-by-rule", RULE, 2)] * 2
+
+    resumed = lop("resume", "cbp/default/0", "--stop-when", "none")
+    assert resumed.returncode == 0, resumed.stderr
+    assert statuses(here) == [("finished", None, None), ("ended-by-rule", RULE, 2)]
+    assert json.loads((here / "runs/cbp/default/seed_000/run.json").read_text())["spec"]["stop_when"] == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (["test_acc<0.5"], 'did you mean "test_accuracy"'),
+        (["train_loss>3"], "do not record train_loss"),
+        (["none", RULE], "--stop-when none: means no rule"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, capsys, command, rules, message):
+    write_config(here / "cbp.json")
+    if command == "resume":
+        lop("run", "cbp.json", "--set", "num_tasks=400", "--detach")
+        lop("stop")
+    before = statuses(here)
+    options = [word for rule in rules for word in ("--stop-when", rule)]
+    said = refused(monkeypatch, capsys, command, *(["cbp.json"] if command == "run" else []), *options)
+    assert message in said
+    assert "--stop-when" in said
+    assert statuses(here) == before
+
+
+def test_a_wrong_rule_of_a_file_is_refused_with_the_file_s_name(here, monkeypatch, capsys):
+    write_config(here / "cbp.json", stop_when="test_accuracy<0.5 for 3 epochs")
+    assert 'cbp.json: key "stop_when"' in refused(monkeypatch, capsys, "run", "cbp.json", "--dry-run")
