@@ -18,8 +18,7 @@ from lop_engine.datasets import ClassFolder
 from lop_engine.datasets.importing import ImportOptions, default_target, import_images
 from lop_engine.datasets.verify import verify
 from lop_engine.errors import DataError
-from tests.datasets.makers import zip_with
-from tests.datasets.test_importing import quiet, refusal
+from tests.datasets.makers import quiet, refusal, zip_with
 
 DIGITS = Path(__file__).parents[1] / "golden" / "digits"
 COUNTS = (5, 9, 4, 6, 5, 7, 5, 8, 3, 6)
