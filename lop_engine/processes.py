@@ -46,11 +46,11 @@ class Process:
 
 def this_process() -> Process:
     """The calling process."""
-    return _this_process(os.getpid())
+    return process_with_pid(os.getpid())
 
 
 @cache
-def _this_process(pid: int) -> Process:
+def process_with_pid(pid: int) -> Process:
     return Process(pid, socket.gethostname(), start_of(pid), time.time())
 
 

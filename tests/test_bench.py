@@ -190,10 +190,10 @@ def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
         return 1.0 if changes.get("metrics") == ("curvature",) else 0.25
 
     spec = measure.paper_spec()
-    assert costs._metrics_seconds(spec, seconds) == pytest.approx((0.25, 12 * 1.0))
+    assert costs.metrics_seconds(spec, seconds) == pytest.approx((0.25, 12 * 1.0))
     assert asked[-1]["curvature_images"] == 100
-    assert costs._metrics_seconds(spec.with_changes(**{"curvature_images": 50}), seconds) == (0.25, 1.0)
-    assert costs._metrics_seconds(spec.with_changes(**{"metrics": ("srank",)}), seconds) == (0.25, 0.0)
+    assert costs.metrics_seconds(spec.with_changes(**{"curvature_images": 50}), seconds) == (0.25, 1.0)
+    assert costs.metrics_seconds(spec.with_changes(**{"metrics": ("srank",)}), seconds) == (0.25, 0.0)
 
 
 def test_the_curvature_is_timed_whatever_its_key_says(in_process, tmp_path):

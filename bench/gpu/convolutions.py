@@ -26,10 +26,10 @@ def convolutions(setup: Setup, report: Report) -> None:
     for num_seeds in setup.pick((30, 8, 120, 1, 60), (2,)):
         for precision in PRECISIONS:
             for name in WAYS:
-                _time_way(setup, report, name, num_seeds, precision)
+                time_way(setup, report, name, num_seeds, precision)
 
 
-def _time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision: Precision) -> None:
+def time_way(setup: Setup, report: Report, name: str, num_seeds: int, precision: Precision) -> None:
     """Report milliseconds and TFLOP/s of each pass, a row for each layer."""
     variant = WAYS[name]
     batch = setup.pick(100, 4)

@@ -61,7 +61,7 @@ def memory(setup: Setup, report: Report) -> None:
             _reset_peak(setup)
             stack = engine.Stack(setup, spec, num_seeds)
             for _ in range(2):
-                _train_and_measure(stack)
+                train_and_measure(stack)
             taken, planned = _peak(setup, before), stack.planned_bytes()
             report.check(name, taken <= planned, f"{taken / MIB:.0f} of {planned / MIB:.0f} MiB", criterion)
             _check_growth(setup, report, name, stack)
@@ -71,7 +71,7 @@ def memory(setup: Setup, report: Report) -> None:
 def _check_growth(setup: Setup, report: Report, name: str, stack: engine.Stack) -> None:
     sizes = []
     for _ in range(NUM_EPOCHS):
-        _train_and_measure(stack)
+        train_and_measure(stack)
         sizes.append(_held(setup))
     growth = (sizes[-1] - sizes[0]) / MIB
     # On a CPU the resident memory of a process may change at any time, so the figure proves nothing.
@@ -80,7 +80,7 @@ def _check_growth(setup: Setup, report: Report, name: str, stack: engine.Stack) 
     report.check(f"{name}, growth", passed, f"{growth:.2f} MiB", criterion)
 
 
-def _train_and_measure(stack: engine.Stack) -> None:
+def train_and_measure(stack: engine.Stack) -> None:
     stack.new_order()
     stack.train_epoch()
     stack.measure()

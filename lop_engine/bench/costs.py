@@ -240,14 +240,14 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
             more = round(1000 * _SAMPLE_S / once)
             return (min(once, children.run(job, more)) if more else once) / 1000
 
-        costs = Costs(start_s, seconds("switch"), seconds("epoch"), *_metrics_seconds(spec, seconds))
+        costs = Costs(start_s, seconds("switch"), seconds("epoch"), *metrics_seconds(spec, seconds))
         if resources.devices[0] == "cpu" or spec.precision == "fp64":
             return costs
         others: tuple[Precision, ...] = tuple(one for one in ROUNDED if one != spec.precision)
         return replace(costs, rounded_epoch_s={one: seconds("epoch", precision=one) for one in others})
 
 
-def _metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, float]:
+def metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, float]:
     """Seconds of the fast metrics, and of the slow ones."""
     measured = [name for name in spec.metrics if spec.measures(METRICS[name])]
     slow = tuple(name for name in measured if METRICS[name].cost_in_epochs)

@@ -167,7 +167,7 @@ def _copy(files: Sequence[_File], target: Path, should_stop: Callable[[], bool])
         for file in files:
             if should_stop():
                 raise DataError(f"{target}: the job ends")
-            _copy_file(file, temporary / file.place)
+            copy_file(file, temporary / file.place)
         temporary.rename(target)
     except BaseException:  # also submitit's, which ends a job that is requeued within a signal's handler
         shutil.rmtree(temporary, ignore_errors=True)
@@ -183,7 +183,7 @@ def _require_room(files: Sequence[_File], folder: Path) -> None:
         )
 
 
-def _copy_file(file: _File, copy: Path) -> None:
+def copy_file(file: _File, copy: Path) -> None:
     with open(file.source, "rb") as source, open(copy, "wb") as written:
         shutil.copyfileobj(source, written, 2**20)
         written.flush()

@@ -154,14 +154,14 @@ def _add_epochs(archive: zipfile.ZipFile, name: str, group: Group) -> None:
         return
     shape = (len(metrics), len(group.runs), *extent(group.runs))
     with TemporaryDirectory(dir=Path(str(archive.filename)).parent, prefix=".export.") as directory:
-        table = _table_on_disk(Path(directory) / "epochs", shape)
+        table = table_on_disk(Path(directory) / "epochs", shape)
         for number, run in enumerate(group.runs):
             table[:, number] = epoch_table(run, metrics, *shape[2:])
         for metric, values in zip(metrics, table, strict=True):
             _add(archive, f"{name}/{metric}", values)
 
 
-def _table_on_disk(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def table_on_disk(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A table of float32 in a new file, whose room is taken now: a disk that fills up later would end the process."""
     with open(path, "wb+") as file:
         if hasattr(os, "posix_fallocate"):
@@ -199,12 +199,12 @@ def _events(run: RunView, epochs: bool) -> Iterator[bytes]:
     times = _wall_times(run)
     yield Event(wall_time=times[0], file_version="brain.Event:2").SerializeToString()
     for block in task_blocks([run]):
-        yield from _scalars(run, block, "", [task - 1 for task in block["task"]], times)
+        yield from scalars(run, block, "", [task - 1 for task in block["task"]], times)
     for block in epoch_blocks([run]) if epochs else ():
-        yield from _scalars(run, block, "epochs/", _steps(block, run), times)
+        yield from scalars(run, block, "epochs/", _steps(block, run), times)
 
 
-def _scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> Iterator[bytes]:
+def scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], times: Sequence[float]) -> Iterator[bytes]:
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 

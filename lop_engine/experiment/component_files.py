@@ -102,15 +102,15 @@ def _list(found: Sequence[Component]) -> str:
 
 
 #: What a child process said of files, by path and checksum.
-_answers: dict[tuple[Path, str], dict[str, Any]] = {}
+answers: dict[tuple[Path, str], dict[str, Any]] = {}
 
 
 def describe_files(paths: Iterable[Path]) -> None:
     """Have one child process describe files, for `register`. Raises ConfigError."""
     wanted = {(path, source_checksum(path.read_bytes())) for path in paths}
-    unknown = sorted(wanted - _answers.keys())
+    unknown = sorted(wanted - answers.keys())
     if unknown:
-        _answers.update(zip(unknown, ask_files([(str(path), sha256) for path, sha256 in unknown]), strict=True))
+        answers.update(zip(unknown, ask_files([(str(path), sha256) for path, sha256 in unknown]), strict=True))
 
 
 def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component, ...]:
@@ -121,9 +121,9 @@ def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component,
     Raises:
         ConfigError: the file cannot be imported, or describes a component of a name that is taken.
     """
-    if (path, sha256) not in _answers:
-        [_answers[path, sha256]] = ask_files([(str(path), sha256)])
-    answer = _answers[path, sha256]
+    if (path, sha256) not in answers:
+        [answers[path, sha256]] = ask_files([(str(path), sha256)])
+    answer = answers[path, sha256]
     if "error" in answer:
         raise ConfigError(f"{path}: {answer['error']}")
     modules = tuple(Module(one["path"], one["sha256"]) for one in answer["modules"])

@@ -28,30 +28,30 @@ class Registry(Mapping[str, C], Generic[C]):
 
     def __init__(self, key: str, kind: str, built_in: tuple[C, ...], group: str = "") -> None:
         self._key, self.kind, self._group = key, kind, group
-        self._known = {one.name: one for one in built_in}
-        self._built_in = tuple(self._known)
+        self.by_name = {one.name: one for one in built_in}
+        self._built_in = tuple(self.by_name)
 
     def __getitem__(self, name: str) -> C:
-        if name not in self._known:
+        if name not in self.by_name:
             self._load([name])
-        return self._known[name]
+        return self.by_name[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self.by_name)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self.by_name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return name in self.by_name
 
     def holds(self, component: Component) -> bool:
         """Whether this very description is known in this process."""
-        return self._known.get(component.name) is component
+        return self.by_name.get(component.name) is component
 
     def add(self, component: C) -> None:
         """Make a component known in this process, in place of one of the same name."""
-        self._known[component.name] = component
+        self.by_name[component.name] = component
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -70,27 +70,27 @@ class Registry(Mapping[str, C], Generic[C]):
                 if problems is None:
                     raise
                 problems.append(str(error))
-        return tuple(self._known.values())
+        return tuple(self.by_name.values())
 
     def find(self, name: Any) -> C | None:
         """The component of that name; None if there is none. Raises ConfigError if its package cannot be loaded."""
-        if isinstance(name, str) and name not in self._known:
+        if isinstance(name, str) and name not in self.by_name:
             self._load([name])
-        return self._known.get(name) if isinstance(name, str) else None
+        return self.by_name.get(name) if isinstance(name, str) else None
 
     @property
     def installed(self) -> tuple[str, ...]:
         """The names that installed packages give their components; those of lop's own win."""
-        return tuple(one.name for one in _entry_points(self._group) if one.name not in self._built_in)
+        return tuple(one.name for one in installed_entry_points(self._group) if one.name not in self._built_in)
 
     @property
     def names(self) -> list[str]:
         """All names, also of packages that have not been loaded."""
-        return list(dict.fromkeys([*self._known, *self.installed]))
+        return list(dict.fromkeys([*self.by_name, *self.installed]))
 
     def place_of(self, name: str) -> str:
         """Of a component of an installed package: ``package toys (toys.descriptions:TOY_DECAY)``."""
-        for point in _entry_points(self._group):
+        for point in installed_entry_points(self._group):
             if point.name == name:
                 package = f"package {point.dist.name}" if point.dist else "a package"
                 return f"{package} ({point.value})"
@@ -99,12 +99,12 @@ class Registry(Mapping[str, C], Generic[C]):
     def _load(self, names: list[str]) -> None:
         """Load components of installed packages, if there are any of those names. Raises ConfigError."""
         for name in names:
-            if name in self._known or name not in self.installed:
+            if name in self.by_name or name not in self.installed:
                 continue
-            self._known[name] = self._execute(name) if _executes else self._ask(name)
+            self.by_name[name] = self._execute(name) if _executes else self._ask(name)
 
     def _execute(self, name: str) -> C:
-        [point, *_] = [one for one in _entry_points(self._group) if one.name == name]
+        [point, *_] = [one for one in installed_entry_points(self._group) if one.name == name]
         where = f"{self.kind} {name} of {self.place_of(name)}"
         try:
             found: C = point.load()
@@ -136,7 +136,7 @@ def execute_installed() -> None:
 
 
 @cache
-def _entry_points(group: str) -> tuple[EntryPoint, ...]:
+def installed_entry_points(group: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group)) if group else ()
 
 

@@ -30,7 +30,7 @@ _LONGEST = 200
 _LARGEST = 1e9
 """Of a metric's shortest axis and of its cost."""
 
-_remembered: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
+remembered: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
 _remembered_keys: dict[str, None] = {}
 
 
@@ -107,31 +107,31 @@ def remember(content: Any, values: Mapping[str, Any] = MappingProxyType({})) -> 
     ):
         for one in ones:
             with suppress(TypeError, KeyError):
-                if one["name"] not in _remembered[kind]:
-                    _remembered[kind][one["name"]] = _MAKERS[kind](one)
+                if one["name"] not in remembered[kind]:
+                    remembered[kind][one["name"]] = _MAKERS[kind](one)
 
 
 def metric(name: str) -> Metric:
     """A metric of that name; an unknown one is shown by its name."""
-    found = METRICS[name] if name in METRICS else _remembered["metrics"].get(name)
+    found = METRICS[name] if name in METRICS else remembered["metrics"].get(name)
     return found or Metric(name=name, title=plain(name.replace("_", " ")), takes=())
 
 
 def method(name: str) -> Method:
-    found = METHODS[name] if name in METHODS else _remembered["method"].get(name)
+    found = METHODS[name] if name in METHODS else remembered["method"].get(name)
     return found or Method(name=name, title=plain(name))
 
 
 def problem(name: str) -> Problem:
     """A problem of that name; of an unknown one nothing is shown but the name."""
-    found = PROBLEMS[name] if name in PROBLEMS else _remembered["problem"].get(name)
+    found = PROBLEMS[name] if name in PROBLEMS else remembered["problem"].get(name)
     unknown = Problem(name=name, title=plain(name), headline="", network="", metrics=(), examples_per_task=lambda _: 0)
     return found or unknown
 
 
 def metric_names() -> list[str]:
     """Every metric that is known by now, lop's own first."""
-    return list(dict.fromkeys([*METRICS, *_remembered["metrics"]]))
+    return list(dict.fromkeys([*METRICS, *remembered["metrics"]]))
 
 
 def key_names() -> list[str]:

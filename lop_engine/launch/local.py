@@ -101,7 +101,7 @@ class LocalLauncher:
                 slot.stack = stack
                 options = [f"--launcher={this_process().token}", *self._worker_options]
                 options += self._retries.worker_options(stack)
-                slot.process = _start_worker(stack, slot.device, self._threads, options, slot.place)
+                slot.process = start_worker(stack, slot.device, self._threads, options, slot.place)
             slot.free()
 
     def _next_stack(self) -> list[RunDir]:
@@ -167,7 +167,7 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {**_ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
-def _start_worker(
+def start_worker(
     stack: Sequence[RunDir], device: str, threads: int, options: Sequence[str], held: int | None = None
 ) -> subprocess.Popen[bytes]:
     device, environment = place(device)

@@ -55,7 +55,7 @@ class Gpus:
 @cache
 def find_gpus() -> Gpus:
     """Query torch in a child process, which takes seconds; only if an NVIDIA driver is installed."""
-    if not _has_driver():
+    if not has_driver():
         return Gpus()
     slices = _mig_slices()
     if len(slices) < 2:
@@ -88,7 +88,7 @@ def _mig_slices() -> list[str]:
     return names
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
     return any(Path(path).exists() for path in ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg"))
 
 

@@ -45,7 +45,7 @@ class Finding:
 
 def examine_machine(runs_dir: Path) -> Iterator[Finding]:
     """Look at the installation, the devices, the disk and the images."""
-    yield from _installation()
+    yield from look_at_installation()
     found = find_gpus()
     gpus = [f"{name} with {free / 2**30:.0f} GiB free" for name, free in found.free_bytes.items()]
     none = "no GPU that torch can use" if found.problem else "no GPU"
@@ -72,7 +72,7 @@ def examine_runs(runs_dir: Path, repair: bool) -> Iterator[Finding]:
         yield Finding("wrong", mixed.setting, mixed.text)
 
 
-def _installation() -> Iterator[Finding]:
+def look_at_installation() -> Iterator[Finding]:
     versions = []
     for name in _NEEDED:
         try:

@@ -54,8 +54,8 @@ class GenerateAndTest(Method):
             self._new_state(layer.outputs, layer.outputs * next_layer.copies)
             for layer, next_layer in zip(self.hidden_layers, self.next_layers, strict=True)
         ]
-        self._draws = Draws(setup, [one.replacement_rate for one in setup.runs.each(self.fields)], self._draws_utility)
-        self.max_replaced = self._draws.max_replaced
+        self.draws = Draws(setup, [one.replacement_rate for one in setup.runs.each(self.fields)], self._draws_utility)
+        self.max_replaced = self.draws.max_replaced
         # The reference resets Adam's state of a replaced unit, and keeps SGD's momentum.
         self._forgets = not isinstance(setup.optimizer, SGD)
 
@@ -64,7 +64,7 @@ class GenerateAndTest(Method):
         return self.own.util_type == "random"
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        self._draws.start_epoch(task, epoch)
+        self.draws.start_epoch(task, epoch)
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
         due = [self.test(i, params, layer.activation) for i, layer in enumerate(hidden)]
@@ -73,12 +73,12 @@ class GenerateAndTest(Method):
 
     def draw(self) -> None:
         """Draw this step's uniform numbers in [0, 1), each run from its own stream."""
-        self._draws.draw()
+        self.draws.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
         """This step's candidate incoming weights of layer `index`, U(-b, b) as initially, (S, R, I)."""
         bound = self.network.weight_bounds[self.hidden_layers[index].name]
-        return self._draws.candidates(index) * (2 * bound) - bound
+        return self.draws.candidates(index) * (2 * bound) - bound
 
     def state(self) -> dict[str, Tensor]:
         return {
@@ -101,7 +101,7 @@ class GenerateAndTest(Method):
         mean_SF = _over_batch_and_space(activation)
         kept.mean_activation_SF.lerp_(mean_SF, like(1 - decay, kept.mean_activation_SF))
         if self._draws_utility:
-            return self._fall_due(index, self._draws.utility(index))
+            return self._fall_due(index, self.draws.utility(index))
         utility_SF = self._utility(index, params, activation, mean_SF, correction_SF)
         kept.utility_SF.lerp_(utility_SF, like(1 - decay, utility_SF))
         return self._fall_due(index, kept.utility_SF / correction_SF)
@@ -115,7 +115,7 @@ class GenerateAndTest(Method):
         accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
         kept.budget_S.add_(accrue_on_S * self.own.replacement_rate)
         num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S)
-        num_replaced_S = num_replaced_S.clamp(max=self._draws.limits[index])
+        num_replaced_S = num_replaced_S.clamp(max=self.draws.limits[index])
         kept.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)

@@ -27,9 +27,9 @@ class FreshWeights:
         }
         self._drawn = {name: params[name].detach() for name in self._bounds}
         self._constant = {name: weight.detach().clone() for name, weight in params.items() if name not in self._bounds}
-        self._numbers = setup.step_numbers(sum(weight[0].numel() for weight in self._drawn.values()), Tensor.uniform_)
-        self.numbers_SN = self._numbers.of_step_SN
-        self.start_epoch, self.draw = self._numbers.start_epoch, self._numbers.draw
+        self.numbers = setup.step_numbers(sum(weight[0].numel() for weight in self._drawn.values()), Tensor.uniform_)
+        self.numbers_SN = self.numbers.of_step_SN
+        self.start_epoch, self.draw = self.numbers.start_epoch, self.numbers.draw
 
     def of_step(self) -> Params:
         """The fresh weights of this step, by name."""

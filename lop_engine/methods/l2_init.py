@@ -43,21 +43,21 @@ class L2Init(Method):
         self.initial = {name: params[name].detach().clone() for name in self._bounds}
         if self._resamples:
             count = sum(weight[0].numel() for weight in self.initial.values())
-            self._numbers = self.setup.step_numbers(count, Tensor.uniform_)
+            self.numbers = self.setup.step_numbers(count, Tensor.uniform_)
 
     def start_epoch(self, task: int, epoch: int) -> None:
         if self._resamples:
-            self._numbers.start_epoch(task, epoch)
+            self.numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
         if self._resamples:
-            self._numbers.draw()
+            self.numbers.draw()
 
     def targets(self) -> Params:
         """The weights from which the distance is measured, by name."""
         if not self._resamples:
             return self.initial
-        drawn = like_weights(self._numbers.of_step_SN, self.initial)
+        drawn = like_weights(self.numbers.of_step_SN, self.initial)
         return {name: drawn[name] * (2 * bound) - bound for name, bound in self._bounds.items()}
 
     def penalty(self, params: Params) -> Tensor:

@@ -24,15 +24,15 @@ class Perturbation(Method):
     def init(self, params: Params) -> None:
         count = sum(weight[0].numel() for weight in params.values())
         setup = self.setup
-        self._numbers = StepNumbers(setup.spec, setup.seeds, Stream.PERTURBATION, count, Tensor.normal_, setup.device)
-        self._noise_SN = self._numbers.of_step_SN
+        self.numbers = StepNumbers(setup.spec, setup.seeds, Stream.PERTURBATION, count, Tensor.normal_, setup.device)
+        self.noise_SN = self.numbers.of_step_SN
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        self._numbers.start_epoch(task, epoch)
+        self.numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
-        self._numbers.draw()
+        self.numbers.draw()
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
-        for name, noise in like_weights(self._noise_SN, params).items():
+        for name, noise in like_weights(self.noise_SN, params).items():
             add_(params[name], noise, self.scale)

@@ -19,10 +19,10 @@ class UnitResets(Method):
         super().__init__(setup)
         self.network, self.period = setup.network, period
         self._sizes = [layer.outputs * layer.fan_in for layer in self.network.hidden_layers]
-        self._numbers = setup.step_numbers(sum(self._sizes), Tensor.uniform_, every=period)
+        self.numbers = setup.step_numbers(sum(self._sizes), Tensor.uniform_, every=period)
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        self._numbers.start_epoch(task, epoch)
+        self.numbers.start_epoch(task, epoch)
 
     @property
     def variant(self) -> bool:
@@ -31,11 +31,11 @@ class UnitResets(Method):
 
     def draw(self) -> None:
         if self.variant:
-            self._numbers.draw()
+            self.numbers.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
         """New incoming weights of every unit of hidden layer `index`, U(-b, b) as initially, (S, F, ...)."""
         layer, start = self.network.hidden_layers[index], sum(self._sizes[:index])
-        drawn = self._numbers.of_step_SN[:, start : start + self._sizes[index]]
+        drawn = self.numbers.of_step_SN[:, start : start + self._sizes[index]]
         bound = self.network.weight_bounds[layer.name]
         return drawn.unflatten(1, layer.weight_shape) * (2 * bound) - bound

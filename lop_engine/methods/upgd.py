@@ -51,13 +51,13 @@ class UtilityDescent(Method):
         setup = self.setup
         self.utilities = {name: torch.zeros_like(weight) for name, weight in params.items()}
         self.steps_S = torch.zeros(len(setup.seeds), dtype=torch.float64, device=setup.device)
-        self._numbers = setup.step_numbers(sum(weight[0].numel() for weight in params.values()))
+        self.numbers = setup.step_numbers(sum(weight[0].numel() for weight in params.values()))
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        self._numbers.start_epoch(task, epoch)
+        self.numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
-        self._numbers.draw()
+        self.numbers.draw()
 
     def update(self, params: Params, grads: Grads, hidden: list[Hidden]) -> None:
         beta = self.common.upgd_utility_decay
@@ -66,7 +66,7 @@ class UtilityDescent(Method):
             add_(self.utilities[name].mul_(like(beta, weight)), grads[name] * weight, beta - 1)
         correction_S = (1 - beta**self.steps_S).to(self.setup.dtype)
         scale_S = correction_S if self.is_local else self._largest_utility() * correction_S
-        noises = like_weights(self._numbers.of_step_SN, params)
+        noises = like_weights(self.numbers.of_step_SN, params)
         for name, weight in params.items():
             scaled = self.utilities[name] / scale_S.view(-1, *[1] * (weight.dim() - 1))
             if self.is_local:

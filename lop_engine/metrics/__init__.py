@@ -50,7 +50,7 @@ class Measurement:
         self._others = [name for name in self._names if name not in self._of_spectrum]
         others = [measured[name] if name in measured else compute(METRICS[name], inputs) for name in self._others]
         values = [sound_S.float(), *others]
-        self._find_spectrum = singular_values if sound_S.device.type == "cpu" else _singular_values_in_threads
+        self._find_spectrum = singular_values if sound_S.device.type == "cpu" else singular_values_in_threads
         self._on_their_way = HostCopies(
             [
                 torch.stack([value.to(values[0].dtype) for value in values]),
@@ -81,7 +81,7 @@ def measure(names: Iterable[str], inputs: MetricInputs) -> dict[str, Tensor]:
     ).result()
 
 
-def _singular_values_in_threads(activations_SBF: Tensor) -> Tensor:
+def singular_values_in_threads(activations_SBF: Tensor) -> Tensor:
     """`singular_values` of a stack on the host, with its seeds divided among threads."""
     share = -(-len(activations_SBF) // SPECTRUM_THREADS)
     return torch.cat(list(_spectrum_threads().map(singular_values, activations_SBF.split(share))))

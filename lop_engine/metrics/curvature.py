@@ -43,7 +43,7 @@ def curvature(
         x_SB = inputs_SN[:, start : start + BATCH]
         targets_SB = targets_SN[:, start : start + BATCH]
         base_SB = _input_gradient(forward, weights, loss, x_SB, targets_SB)
-        for v_DSB in directions_DSB.split(_directions_at_once(x_SB)):
+        for v_DSB in directions_DSB.split(directions_at_once(x_SB)):
             moved_DSB = torch.add(x_SB, v_DSB, alpha=step)
             change_DSB = _input_gradients(forward, weights, loss, moved_DSB, targets_SB) - base_SB
             total_S += torch.linalg.vector_norm(change_DSB, dim=tuple(range(3, change_DSB.dim()))).sum((0, 2))
@@ -74,7 +74,7 @@ def random_directions(inputs_SN: Tensor, generators: list[torch.Generator]) -> I
         yield signs.movedim(5, 3) if of_images else signs
 
 
-def _directions_at_once(x_SB: Tensor) -> int:
+def directions_at_once(x_SB: Tensor) -> int:
     if x_SB.device.type == "cpu":
         return 1
     return max(1, GPU_IMAGES // (x_SB.shape[0] * x_SB.shape[1]))

@@ -82,7 +82,7 @@ def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], Non
 def is_free(run_dir: RunDir) -> bool:
     """Whether nobody holds a run's lock now; False where the file system has no locks."""
     try:
-        fd = _acquire(run_dir, time.monotonic())
+        fd = acquire(run_dir, time.monotonic())
     except LaunchError:
         return False
     if fd is not None:
@@ -140,8 +140,8 @@ def _take(run_dir: RunDir, patience_s: float, held: ExitStack, shared: tuple[Run
     Returns:
         The descriptor of the lock; None if it is that of `shared`, or where the file system has no locks.
     """
-    fd = _acquire(run_dir, time.monotonic() + patience_s)
-    if fd is not None and shared and _join(run_dir, *shared):
+    fd = acquire(run_dir, time.monotonic() + patience_s)
+    if fd is not None and shared and join(run_dir, *shared):
         os.close(fd)
         held.callback(_give_back, run_dir, shared[1], False)
         fd = None
@@ -168,7 +168,7 @@ def _let_go(run_dir: RunDir) -> None:
         os.replace(new, run_dir.lock)
 
 
-def _acquire(run_dir: RunDir, deadline: float) -> int | None:
+def acquire(run_dir: RunDir, deadline: float) -> int | None:
     """The descriptor of the lock; None where the file system has no locks. Raises as `hold`."""
     while True:
         try:
@@ -191,7 +191,7 @@ def _acquire(run_dir: RunDir, deadline: float) -> int | None:
         time.sleep(_PAUSE_S)
 
 
-def _join(run_dir: RunDir, other: RunDir, other_fd: int) -> bool:
+def join(run_dir: RunDir, other: RunDir, other_fd: int) -> bool:
     """Replace a run's lock file by a name of another's, whose lock is held; return False if that is not possible.
 
     The run's own lock must be held. Who waits for it then waits for the other lock, see `_is_named`.

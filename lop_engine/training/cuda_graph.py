@@ -71,14 +71,14 @@ class CudaGraphStep:
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
-        self._captured: dict[Hashable, _Captured] = {}
+        self.graphs: dict[Hashable, _Captured] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> StepResult:
         kind = (targets.shape, self.learner.method.variant)
-        new = kind not in self._captured
+        new = kind not in self.graphs
         if new:
-            self._captured[kind] = self._capture(inputs.clone(), targets.clone())
-        captured = self._captured[kind]
+            self.graphs[kind] = self.capture(inputs.clone(), targets.clone())
+        captured = self.graphs[kind]
         captured.inputs.copy_(inputs)
         captured.targets.copy_(targets)
         # Draw again after a capture: the comparison then detects a graph that keeps the numbers drawn before it.
@@ -96,7 +96,7 @@ class CudaGraphStep:
         """For warm-up and capture: cuBLAS and cuDNN keep a workspace for each stream they have been used on."""
         return torch.cuda.Stream()
 
-    def _capture(self, inputs: Tensor, targets: Tensor) -> _Captured:
+    def capture(self, inputs: Tensor, targets: Tensor) -> _Captured:
         """Capture `Learner.learn` after warm-up steps; the learner's state is unchanged afterwards."""
         before = self._copy_state()
         self._stream.wait_stream(torch.cuda.current_stream())

@@ -85,8 +85,8 @@ class Worker:
         self.error: BaseException | None = None
         self._errors: list[Exception] = []
         self._stop_requested = False
-        self._ended = threading.Event()
-        self._beat_every_s = self.runs[0].status.heartbeat_every_s
+        self.ended = threading.Event()
+        self.least_beat_s = self.runs[0].status.heartbeat_every_s
 
     def run(self) -> int:
         """Train to the end, or to a stop; return the exit status."""
@@ -110,17 +110,17 @@ class Worker:
             if self._errors:
                 raise self._errors[0]
         except StopRequested:
-            self._end("stopped")
+            self.end("stopped")
             log("stopped")
         except LockedError as error:
-            self._ended.set()
+            self.ended.set()
             log(f"ended at once: {error}")
             return LOCKED
         except (Exception, SystemExit) as error:  # an own component may exit
             self.error = error  # keeps the tensors of a broken capture until the process ends, see `main`
             return self._fail(error)
         else:
-            self._end("finished")
+            self.end("finished")
         return 0
 
     def _fail(self, error: BaseException) -> int:
@@ -132,7 +132,7 @@ class Worker:
         else:
             log("".join(traceback.format_exception(error)))
             why = self._too_large(short_of) if short_of else place_in_own_file(error) + in_one_line(error)
-        self._end("failed", why)
+        self.end("failed", why)
         if short_of:
             return OUT_OF_MEMORY
         if isinstance(error, CaptureError):
@@ -196,15 +196,15 @@ class Worker:
             log(f"{run.label}  failed: {in_one_line(error)}")
             run.leave("failed", in_one_line(error))
             self._errors.append(error)
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self.beat, name="heartbeat", daemon=True).start()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
         """Write the status of running runs, also in the middle of a long epoch.
 
         Many runs beat more slowly, so that this costs little of the time; their statuses say how often.
         """
-        every_s = self._beat_every_s
-        while not self._ended.wait(every_s):
+        every_s = self.least_beat_s
+        while not self.ended.wait(every_s):
             began = time.thread_time()
             try:
                 for run in self.runs:
@@ -214,17 +214,17 @@ class Worker:
                 os._exit(LOCKED)  # not another byte into files that are another's
             if all(run.must_stop or run.has_left for run in self.runs):
                 os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
-            every_s = beat_every_s(self._beat_every_s, time.thread_time() - began)
+            every_s = beat_every_s(self.least_beat_s, time.thread_time() - began)
 
-    def _end(self, state: State, error: str | None = None) -> None:
+    def end(self, state: State, error: str | None = None) -> None:
         """Write the last status of every run that has not ended on its own."""
-        _ignore_signals()
-        self._ended.set()
+        ignore_signals()
+        self.ended.set()
 
         def end(run: RunFiles) -> None:
             with suppress(OSError, StoreError):  # a disk that is full or gone: the checkpoint says what is sure
                 run.sync()
-            more = {"heartbeat_at": time.time(), "heartbeat_every_s": self._beat_every_s}
+            more = {"heartbeat_at": time.time(), "heartbeat_every_s": self.least_beat_s}
             run.set_status(durable=True, state=state, error=error, **more)
 
         failed = together(end, [run for run in self.runs if run.status.state == "running"])
@@ -237,7 +237,7 @@ class Worker:
             signal.alarm(GRACE_S)
 
     def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
-        _ignore_signals()  # one is enough: a second would break the ending
+        ignore_signals()  # one is enough: a second would break the ending
         raise StopRequested
 
 
@@ -246,7 +246,7 @@ def beat_every_s(least_s: float, cost_s: float) -> float:
     return max(least_s, min(round(cost_s / HEARTBEAT_SHARE, 1), HEARTBEAT_AT_LEAST_EVERY_S))
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
     signal.alarm(0)
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

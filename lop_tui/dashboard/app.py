@@ -249,9 +249,9 @@ class Dashboard(App[bool]):
 
     def action_plot(self) -> None:
         if self.view:
-            self.run_worker(control.plot(self, self._plot_arguments()), exclusive=True, group="plot")
+            self.run_worker(control.plot(self, self.plot_arguments()), exclusive=True, group="plot")
 
-    def _plot_arguments(self) -> list[str]:
+    def plot_arguments(self) -> list[str]:
         """The present view in the words of `lop plot`."""
         settings, view = self.settings, self.view or View(Path(), "no runs")
         metric = self.screen.metric if isinstance(self.screen, FrameScreen) else view.metric

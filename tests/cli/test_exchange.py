@@ -68,7 +68,7 @@ def test_an_export_that_is_ended_leaves_nothing(runs_dir, tmp_path, monkeypatch,
         assert len(list(tmp_path.iterdir())) == 2  # half of it is there
         signal.raise_signal(number)
 
-    monkeypatch.setattr("lop_engine.exchange.files._table_on_disk", ended)
+    monkeypatch.setattr("lop_engine.exchange.files.table_on_disk", ended)
     result = CliRunner().invoke(cli.app, list(map(str, export(runs_dir, "npz", tmp_path / "x.npz", "--epochs"))))
     assert result.exit_code == 128 + number
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

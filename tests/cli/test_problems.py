@@ -34,7 +34,7 @@ NOT_OF_STREAM = re.compile(r"test accuracy|test %|curvature(?!_)|online error|32
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch):
     """Every test learns the components of others from run.json anew."""
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
 
 
 def train(directory: Path, *arguments: object, wait: bool = True) -> subprocess.Popen[str]:

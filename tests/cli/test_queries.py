@@ -131,7 +131,7 @@ def test_names_of_runs_select_these_runs(tmp_path):
 
 
 def test_own_metrics_and_keys_are_known_from_the_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
     run_dir = make_run(tmp_path, "mine", 0, num_tasks=1)
     described = {"name": "my_own_metric", "title": "mine", "from_zero": True, "least_span": 0}
     spec = {"my_own_key": 3, "num_tasks": 1}

@@ -139,7 +139,7 @@ def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_whatever_run_json_says_of_components_makes_a_frame(
     tmp_path_factory: pytest.TempPathFactory, components: Any
 ) -> None:
     path = tmp_path_factory.mktemp("runs")
-    for known in seen._remembered.values():
+    for known in seen.remembered.values():
         known.clear()
     run = make_toy(path, metrics=["squared_error", "drift"])
     make_run(path, "bp")

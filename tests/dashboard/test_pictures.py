@@ -46,7 +46,7 @@ def test_views(snap_compare: Any, eleven_runs: Snapshot, view: str, size: tuple[
 def test_another_problem(
     snap_compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
     for seed in range(3):
         make_toy(tmp_path, "fast", seed, num_tasks=120)
         make_toy(

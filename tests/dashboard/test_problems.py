@@ -217,7 +217,7 @@ async def test_a_figure_is_of_the_problem_and_the_range_that_are_shown(three_pro
     async with app_showing(three_problems, settings=Settings(problem="toy_regression")).run_test() as pilot:
         app = await first_frame(pilot)
         app.wants = replace(app.wants, window=(2000.0, 10_000.0))
-        arguments = app._plot_arguments()
+        arguments = app.plot_arguments()
         assert arguments[0] == "squared_error"
         assert arguments[arguments.index("--where") + 1] == "problem:toy_regression"
         assert arguments[arguments.index("--tasks") + 1] == "4-20"

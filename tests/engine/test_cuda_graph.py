@@ -161,14 +161,14 @@ def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(method, name, fake
 def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, kept, fake_cuda, monkeypatch):
     """The kernels that are lost must have an effect in the step that is compared: cbp replaces units in its first."""
     at_once = {"replacement_rate": 0.3, "maturity_threshold": 0} if "cbp" in method else {}
-    captured = CudaGraphStep._capture
+    captured = CudaGraphStep.capture
 
     def with_losses(step, images, labels):
         made = captured(step, images, labels)
         made.graph.calls = made.graph.calls[: int(kept * len(made.graph.calls))]
         return made
 
-    monkeypatch.setattr(CudaGraphStep, "_capture", with_losses)
+    monkeypatch.setattr(CudaGraphStep, "capture", with_losses)
     with pytest.raises(ReplayError):
         CudaGraphStep(a_learner(method, **at_once))(*stacked_batches(2)[0])
 
@@ -177,7 +177,7 @@ def test_a_graph_that_lost_the_score_is_refused(fake_cuda, monkeypatch):
     replay = Graph.replay
 
     def without_score(graph):
-        score = step._captured[kind].result.score_S
+        score = step.graphs[kind].result.score_S
         before = score.clone()
         replay(graph)
         score.copy_(before)
@@ -211,7 +211,7 @@ def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_
 @pytest.mark.parametrize("method", METHODS)
 def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fake_cuda, monkeypatch):
     """A library may choose another algorithm in a capture. Here its images differ in the last digits."""
-    captured, noise = CudaGraphStep._capture, torch.Generator().manual_seed(0)
+    captured, noise = CudaGraphStep.capture, torch.Generator().manual_seed(0)
 
     def rounding_differently(step, images, labels):
         made = captured(step, images, labels)
@@ -223,7 +223,7 @@ def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fa
         made.graph.replay = replay
         return made
 
-    monkeypatch.setattr(CudaGraphStep, "_capture", rounding_differently)
+    monkeypatch.setattr(CudaGraphStep, "capture", rounding_differently)
     learner = a_learner(method, precision=precision)
     for images, labels in stacked_batches(3):
         before = copied(learner)

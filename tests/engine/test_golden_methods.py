@@ -113,7 +113,7 @@ def feed_noise(learner: Learner, seed: int) -> list[float]:
     def draw() -> None:
         if method.step:
             largest.append(max(float(utility.max()) for utility in method.utilities.values()))
-        for noise in like_weights(method._numbers.of_step_SN, learner.params).values():
+        for noise in like_weights(method.numbers.of_step_SN, learner.params).values():
             noise.copy_(torch.from_numpy(rng.standard_normal(noise.shape[1:], dtype=np.float32)))
 
     method.draw = draw
@@ -215,7 +215,7 @@ def test_shrink_and_perturb_follows_that_of_elsayed():
     learner, rng = golden_learner(spec), np.random.default_rng(507)
 
     def draw() -> None:
-        for noise in like_weights(learner.method._noise_SN, learner.params).values():
+        for noise in like_weights(learner.method.noise_SN, learner.params).values():
             noise.copy_(-torch.from_numpy(rng.standard_normal(noise.shape[1:], dtype=np.float32)))
 
     learner.method.draw = draw

@@ -80,7 +80,7 @@ class Noting(Method):
 @pytest.fixture
 def noting(monkeypatch):
     method = MethodDescription(name="noting", title="noting", code=f"{__name__}:Noting")
-    monkeypatch.setitem(METHODS._known, "noting", method)
+    monkeypatch.setitem(METHODS.by_name, "noting", method)
 
 
 def learner_of(spec: Spec) -> Learner:
@@ -190,7 +190,7 @@ def centred(request, monkeypatch) -> Spec:
         code=f"{__name__}:build",
         num_hidden=lambda own: 1,
     )
-    monkeypatch.setitem(NETWORKS._known, "centred", network)
+    monkeypatch.setitem(NETWORKS.by_name, "centred", network)
     own = {"redo_period": 3, "redo_threshold": 0.5} if request.param == "redo" else {}
     return make_spec({"agent": request.param, "network": "centred", **own}, metrics=list(METRICS))
 

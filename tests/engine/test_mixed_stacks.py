@@ -153,7 +153,7 @@ def test_each_run_draws_the_candidates_that_it_draws_alone():
         for index in range(len(stack.net.hidden_layers)):
             expected = alone.method.drawn_incoming(index)[0]
             assert torch.equal(stack.method.drawn_incoming(index)[run, : len(expected)], expected)
-            assert torch.equal(stack.method._draws.utility(index)[run], alone.method._draws.utility(index)[0])
+            assert torch.equal(stack.method.draws.utility(index)[run], alone.method.draws.utility(index)[0])
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_method_that_seldom_draws_holds_few_numbers():
     assert [step_numbers.steps_at_once(spec, 1000, gpu, every) for every in (1, 5, 12, 1000)] == [12, 3, 1, 1]
     learner = Learner(make_spec("redo", redo_period=4), [7], CPU)
     drawn = []
-    learner.method._numbers.draw = lambda: drawn.append(learner.method.step + 1)
+    learner.method.numbers.draw = lambda: drawn.append(learner.method.step + 1)
     learner.start_epoch(0, 0)
     for _ in range(12):
         learner.step(torch.randn(1, 2, 3, 32, 32), torch.zeros(1, 2, dtype=torch.long))
@@ -100,8 +100,8 @@ def test_on_a_cpu_numbers_are_drawn_step_by_step(monkeypatch):
     generator = torch.Generator().manual_seed(torch_seed(7, Stream.PERTURBATION, 2, 1))
     for _ in range(3):
         snp.method.draw()
-        expected = torch.empty_like(snp.method._noise_SN[0]).normal_(generator=generator)
-        assert torch.equal(snp.method._noise_SN[0], expected)
+        expected = torch.empty_like(snp.method.noise_SN[0]).normal_(generator=generator)
+        assert torch.equal(snp.method.noise_SN[0], expected)
 
 
 def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
@@ -246,7 +246,7 @@ def test_a_gpu_s_spectra_are_found_in_threads_and_are_the_same(num_seeds):
     activations[-1, 3, 3] = torch.nan
     expected = singular_values(activations)
     torch.testing.assert_close(
-        metrics._singular_values_in_threads(activations), expected, rtol=1e-6, atol=1e-6, equal_nan=True
+        metrics.singular_values_in_threads(activations), expected, rtol=1e-6, atol=1e-6, equal_nan=True
     )
 
 
@@ -262,7 +262,7 @@ def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkey
 
     one_by_one = measure()
     for at_once in (3, 10):
-        monkeypatch.setattr(sys.modules[curvature.__module__], "_directions_at_once", lambda x, n=at_once: n)
+        monkeypatch.setattr(sys.modules[curvature.__module__], "directions_at_once", lambda x, n=at_once: n)
         torch.testing.assert_close(measure(), one_by_one, rtol=1e-3, atol=0)
 
 

@@ -46,7 +46,7 @@ def toys(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     from toys import descriptions
 
-    monkeypatch.setitem(PROBLEMS._known, "toy_long", descriptions.TOY_LONG)
+    monkeypatch.setitem(PROBLEMS.by_name, "toy_long", descriptions.TOY_LONG)
     return descriptions
 
 

@@ -92,7 +92,7 @@ class UPGD(Plain):
         spec, self.done = self.spec, self.done + 1
         grads, noise = (
             self.gradient(images, labels),
-            like_weights(self.learner.method._numbers.of_step_SN, self.learner.params),
+            like_weights(self.learner.method.numbers.of_step_SN, self.learner.params),
         )
         beta, wd, lr = spec.upgd_utility_decay, spec.weight_decay, spec.step_size
         with torch.no_grad():

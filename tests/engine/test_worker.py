@@ -244,16 +244,16 @@ def test_a_worker_of_many_runs_says_in_their_status_how_often_it_writes_them(tmp
     run_dirs = prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train
     monkeypatch.setattr("lop_engine.worker.process.beat_every_s", lambda least_s, cost_s: 0.05)
     worker = Worker(run_dirs, "cpu", 1)
-    worker._beat_every_s = 0.01
+    worker.least_beat_s = 0.01
     for run in worker.runs:
         run.set_status(state="running", heartbeat_every_s=0.01)
-    beating = threading.Thread(target=worker._beat)
+    beating = threading.Thread(target=worker.beat)
     beating.start()
     wait_for(lambda: {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.05})
-    worker._ended.set()
+    worker.ended.set()
     beating.join()
-    monkeypatch.setattr("lop_engine.worker.process._ignore_signals", lambda: None)
-    worker._end("stopped")
+    monkeypatch.setattr("lop_engine.worker.process.ignore_signals", lambda: None)
+    worker.end("stopped")
     assert {run_dir.read_status().heartbeat_every_s for run_dir in run_dirs} == {0.01}
     run_dirs[0].write_status(replace(run_dirs[0].read_status(), heartbeat_every_s=60.0))  # its worker was killed
     assert prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train == run_dirs

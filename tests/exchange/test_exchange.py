@@ -281,7 +281,7 @@ def test_a_full_disk_is_an_error_of_the_place_a_person_named(runs, tmp_path, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    where = {"pickle": "reference.write_json", "tensorboard": "files._scalars", "npz": "files._table_on_disk"}
+    where = {"pickle": "reference.write_json", "tensorboard": "files.scalars", "npz": "files.table_on_disk"}
     monkeypatch.setattr(f"lop_engine.exchange.{where.get(form, 'files.task_blocks')}", full)
     with pytest.raises(OSError, match="No space") as told:
         export_runs(runs, form, tmp_path / "new/x", epochs=form == "npz")

@@ -63,7 +63,7 @@ def thrown_away(monkeypatch):
         Method(name="clashing", title="clashing", fields=Activation, code=code),
         Method(name="own", title="own update", fields=Damping, has_own_update=True, code=code),
     ):
-        monkeypatch.setitem(METHODS._known, one.name, one)
+        monkeypatch.setitem(METHODS.by_name, one.name, one)
     net = Network(
         name="damped_net",
         title="damped net",
@@ -72,7 +72,7 @@ def thrown_away(monkeypatch):
         code="lop_engine.networks.linear:build",
         num_hidden=lambda own: 1,
     )
-    monkeypatch.setitem(NETWORKS._known, net.name, net)
+    monkeypatch.setitem(NETWORKS.by_name, net.name, net)
 
 
 def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
@@ -126,7 +126,7 @@ def test_keys_of_the_file_and_of_set_are_told_apart(mistake):
 
 def test_a_key_of_another_option_is_told_as_that_option(monkeypatch, load, tmp_path):
     plain = replace(CONTINUAL_IMAGENET, name="plain", fields=Fields, claims="")
-    monkeypatch.setitem(PROBLEMS._known, "plain", plain)
+    monkeypatch.setitem(PROBLEMS.by_name, "plain", plain)
     load(SMALL | {"problem": "plain"})
     with pytest.raises(ConfigError) as error:
         load_runs(tmp_path / "x.json", overrides={"dataset": "/images"}, options={"dataset": "--data"})
@@ -297,7 +297,7 @@ def test_a_key_whose_value_is_a_list_is_swept_by_a_list_of_lists(monkeypatch, lo
         sizes: list[int] = Field([100])
 
     net = Network(name="sized", title="sized", fields=Sizes, code="", num_hidden=lambda own: len(own.sizes))
-    monkeypatch.setitem(NETWORKS._known, net.name, net)
+    monkeypatch.setitem(NETWORKS.by_name, net.name, net)
     one = load(SMALL | {"network": "sized", "sizes": [10, 20]})
     assert (settings(one), one[0].spec.sizes, one[0].spec.num_hidden) == (["default"], [10, 20], 2)
     two = load(SMALL | {"network": "sized", "sizes": [[10, 20], [5]]})

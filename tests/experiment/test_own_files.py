@@ -58,13 +58,13 @@ VIEWS = (
 @pytest.fixture(autouse=True)
 def own_registries(monkeypatch):
     """Components registered or read by a test are forgotten after it."""
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
-    before = {key: dict(registry._known) for key, registry in REGISTRIES.items()}
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    before = {key: dict(registry.by_name) for key, registry in REGISTRIES.items()}
     yield
-    component_files._answers.clear()
+    component_files.answers.clear()
     child.close()
     for key, known in before.items():
-        REGISTRIES[key]._known = known
+        REGISTRIES[key].by_name = known
 
 
 def lop(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -337,6 +337,6 @@ def test_the_files_in_a_report_run_again():
     for name, content in {**sources, **{one.file_name: one.content for one in found}}.items():
         (again / name).write_text(content)
     for registry in REGISTRIES.values():
-        registry._known = {name: registry[name] for name in registry.built_in}
+        registry.by_name = {name: registry[name] for name in registry.built_in}
     methods = {run.spec.method for one in found for run in load_runs(again / one.file_name, seeds=[0])}
     assert methods == {"my_redo", "bp"}

@@ -42,8 +42,8 @@ def toys(monkeypatch):
         (METRICS, descriptions.TOY_RMSE),
         (METHODS, descriptions.TOY_DECAY),
     ):
-        monkeypatch.setitem(registry._known, one.name, one)
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+        monkeypatch.setitem(registry.by_name, one.name, one)
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
     return descriptions
 
 
@@ -107,7 +107,7 @@ def test_examples_and_steps_of_a_task_are_in_run_json(toys, tmp_path):
     make_toy_run(tmp_path, "fit", toy_spec(num_showings=2, mini_batch_size=4), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "stream", toy_spec("toy_stream"), train_accuracy=np.ones(40))
     for one in (toys.TOY_REGRESSION, toys.TOY_STREAM):
-        del PROBLEMS._known[one.name]  # a viewer elsewhere
+        del PROBLEMS.by_name[one.name]  # a viewer elsewhere
     groups = groups_in(tmp_path)
     assert (groups["fit"].x_per_task, groups["fit"].steps_per_task) == (100, 26)
     assert (groups["stream"].x_per_task, groups["stream"].steps_per_task) == (1, 13)
@@ -133,7 +133,7 @@ def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_
     make_toy_run(tmp_path, "b", toy_spec(agent="toy_decay", toy_rate=0.5), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "c", toy_spec(num_features=7), toy_rmse=np.ones(40))
     for registry, name in ((PROBLEMS, "toy_regression"), (METRICS, "toy_rmse"), (METHODS, "toy_decay")):
-        del registry._known[name]
+        del registry.by_name[name]
     groups = groups_in(tmp_path)
     assert protocol_differences(groups["a"], groups["b"]) == {}
     assert protocol_differences(groups["a"], groups["c"]) == {"num_features": (100, 7)}
@@ -142,7 +142,7 @@ def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_
 def test_a_gpu_s_memory_is_planned_by_the_sizes_that_descriptions_say(toys, monkeypatch):
     assert run_bytes_on_gpu(toy_spec()) == 0
     shaped = replace(toys.TOY_STREAM, shapes=lambda spec: ((spec.toy_inputs,), 2))
-    monkeypatch.setitem(PROBLEMS._known, "toy_stream", shaped)
+    monkeypatch.setitem(PROBLEMS.by_name, "toy_stream", shaped)
     small, wide = (run_bytes_on_gpu(toy_spec("toy_stream", num_features=units)) for units in (10, 1000))
     assert 0 < small < 2**20 < wide
     assert wide > 4 * 2 * 1000 * 1000  # its weights alone

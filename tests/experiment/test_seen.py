@@ -18,7 +18,7 @@ from tests.toys import REGRESSION, STREAM, described, make_toy
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "_remembered", {kind: {} for kind in seen._remembered})
+    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
 
 
 def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def malformed(draw: st.DrawFn) -> Any:
 @given(components=malformed() | anything)
 def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
     tmp_path = tmp_path_factory.mktemp("runs")
-    for known in seen._remembered.values():
+    for known in seen.remembered.values():
         known.clear()
     run = make_toy(tmp_path)
     write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})

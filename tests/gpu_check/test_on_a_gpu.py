@@ -115,7 +115,7 @@ def test_memory_beyond_the_plan_or_left_behind_fails(reserved, grows_by, verdict
     def train_and_measure(stack):
         fake_cuda["allocated"] += grows_by
 
-    monkeypatch.setattr(load, "_train_and_measure", train_and_measure)
+    monkeypatch.setattr(load, "train_and_measure", train_and_measure)
     fake_cuda["reserved"] = reserved
     found = run_on_gpu("memory")
     assert (found["2 seeds"], found["2 seeds, growth"]) == verdicts
@@ -131,8 +131,8 @@ def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_not
     monkeypatch.setattr(convolutions, "WAYS", {"a": WAYS["im2col"], "b": Variant(Unable), "c": Variant(Separate)})
     monkeypatch.setattr(convolutions, "PRECISIONS", ("fp32",))
     fake_cuda["timing"] = False
-    time_way = convolutions._time_way
-    monkeypatch.setattr(convolutions, "_time_way", lambda *args: fake_cuda.update(timing=True) or time_way(*args))
+    time_way = convolutions.time_way
+    monkeypatch.setattr(convolutions, "time_way", lambda *args: fake_cuda.update(timing=True) or time_way(*args))
     results = Results()
     child.run_stages(choose(["convolutions"]), GPU, results.take)
     rows = {(row["way"], row["layer"]): row for row in results.table("convolutions")}

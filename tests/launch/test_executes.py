@@ -37,9 +37,9 @@ def package(monkeypatch):
         path.write_text(f"{docstring}\n{NOTES.format(str(notes))}{rest}")
     monkeypatch.syspath_prepend(place)
     monkeypatch.setenv("PYTHONPATH", str(place))
-    registry._entry_points.cache_clear()
+    registry.installed_entry_points.cache_clear()
     yield place
-    registry._entry_points.cache_clear()
+    registry.installed_entry_points.cache_clear()
 
 
 def lop(*arguments: str) -> subprocess.CompletedProcess[str]:

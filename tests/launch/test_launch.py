@@ -201,7 +201,7 @@ def ones(size, device):
 @pytest.fixture
 def torch_says(monkeypatch, tmp_path):
     """Puts a torch in place that finds these GPUs; returns what `find_gpus` makes of it."""
-    monkeypatch.setattr(devices, "_has_driver", lambda: True)
+    monkeypatch.setattr(devices, "has_driver", lambda: True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -233,7 +233,7 @@ def test_torch_says_why_a_gpu_cannot_be_used(torch_says, monkeypatch):
 
 
 def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "_installation", lambda: [])
+    monkeypatch.setattr(doctor, "look_at_installation", lambda: [])
     monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
     told = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
     assert told[0][1].endswith("cuda:1 with 8 GiB free")
@@ -241,7 +241,7 @@ def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
 
 
 def test_without_a_driver_torch_is_not_asked(torch_says, monkeypatch):
-    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
     assert torch_says(count=1) == Gpus()
 
 
@@ -262,7 +262,7 @@ def test_a_worker_is_started_on_its_mig_slice(monkeypatch, tmp_path):
     started = []
     monkeypatch.setattr(local.subprocess, "Popen", lambda command, env, **_: started.append((command, env)))
     run_dir = RunDir(tmp_path)
-    local._start_worker([run_dir], "cuda:1", 1, [])
+    local.start_worker([run_dir], "cuda:1", 1, [])
     [(command, env)] = started
     assert command[command.index("--device") + 1] == "cuda:0"
     assert env["CUDA_VISIBLE_DEVICES"] == "MIG-b"

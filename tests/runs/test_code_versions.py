@@ -146,9 +146,9 @@ def begun():
 
 def forget() -> None:
     """Know no component of a file any more, as a new process."""
-    component_files._answers.clear()
+    component_files.answers.clear()
     for registry in REGISTRIES.values():
-        registry._known = {name: registry[name] for name in registry.built_in}
+        registry.by_name = {name: registry[name] for name in registry.built_in}
 
 
 SHORT = {"num_showings": 1, "dataset": "synthetic"}

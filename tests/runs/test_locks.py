@@ -275,7 +275,7 @@ def test_where_locks_cannot_be_joined_each_is_held_by_itself(stack, monkeypatch,
 
 
 def test_a_lock_file_that_was_removed_by_hand_is_not_joined(stack):
-    joined = locks._join
+    joined = locks.join
 
     def remove_first(*args):
         stack[0].lock.unlink(missing_ok=True)
@@ -283,7 +283,7 @@ def test_a_lock_file_that_was_removed_by_hand_is_not_joined(stack):
         return joined(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "_join", remove_first)
+        patch.setattr(locks, "join", remove_first)
         with hold_together(stack):
             refuse_all(stack[1:])
 

@@ -45,14 +45,14 @@ def other() -> Iterator[Process]:
 @contextmanager
 def acting_as(process: Process) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "_this_process", lambda pid: process)
+        patch.setattr(processes, "process_with_pid", lambda pid: process)
         yield
 
 
 @contextmanager
 def before_lock(number: int, intrude: Callable[[], None]) -> Iterator[list[int]]:
     """Call `intrude` before the `number`-th lock is taken; yields the numbers of the locks taken so far."""
-    acquire, numbers, taken = locks._acquire, count(), []
+    acquire, numbers, taken = locks.acquire, count(), []
 
     def wrapped(run_dir: RunDir, deadline: float) -> int | None:
         taken.append(next(numbers))
@@ -61,7 +61,7 @@ def before_lock(number: int, intrude: Callable[[], None]) -> Iterator[list[int]]
         return acquire(run_dir, deadline)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "_acquire", wrapped)
+        patch.setattr(locks, "acquire", wrapped)
         patch.setattr(locks, "PATIENCE_S", 0.1)
         yield taken
 

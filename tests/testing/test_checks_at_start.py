@@ -68,7 +68,7 @@ def test_the_check_at_the_start_is_for_components_that_are_not_lop_s_own(kind, m
         module = types.ModuleType("mine")
         exec(HEAD + broken, module.__dict__)
         monkeypatch.setitem(sys.modules, "mine", module)
-    monkeypatch.setitem(METHODS_KNOWN._known, "mine", method)
+    monkeypatch.setitem(METHODS_KNOWN.by_name, "mine", method)
     check_own_components(spec_of("bp"))
     with pytest.raises(RuleError, match="Mine: a step asks for a tensor's value"):
         check_own_components(spec_of("mine"))
@@ -84,7 +84,7 @@ def test_the_check_at_the_start_leaves_all_random_numbers_as_they_are(monkeypatc
     exec(HEAD + "import random, numpy\n" + METHOD.format(hooks=drawing), module.__dict__)
     monkeypatch.setitem(sys.modules, "mine", module)
     method = describe.Method(name="mine", title="mine", code="mine:Mine")
-    monkeypatch.setitem(METHODS_KNOWN._known, "mine", method)
+    monkeypatch.setitem(METHODS_KNOWN.by_name, "mine", method)
     generators = (torch.initial_seed, lambda: torch.get_rng_state().tolist(), random.getstate)
     before = [one() for one in generators], np.random.get_state()[1].tolist()
     check_own_components(spec_of("mine"))

@@ -118,7 +118,7 @@ class TableTail:
         if not block.startswith(self._last_line):
             raise OutOfStepError("its last document changed")
         block = block[len(self._last_line) :]
-        documents, read_bytes = _parse(block, self.num_documents)
+        documents, read_bytes = parse(block, self.num_documents)
         if may_be_resaved(block[read_bytes:]):
             with suppress(OutOfStepError):
                 return self._read_whole(fd)
@@ -161,7 +161,7 @@ def read_table(path: Path) -> Documents:
     return TableTail(path).read_new()
 
 
-def _parse(block: bytes, number: int) -> tuple[Documents, int]:
+def parse(block: bytes, number: int) -> tuple[Documents, int]:
     r"""Parse what stands behind document `number`: ``\n}}\n``, or ``,\n`` and further documents.
 
     Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
@@ -169,7 +169,7 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     lines = block.split(b"\n")
     if without_separator(lines[0]) or len(lines) == 1:
         raise OutOfStepError(f"line {number + 1}: does not end where it did")
-    at_once = _parse_at_once(block, lines, number)
+    at_once = parse_at_once(block, lines, number)
     if at_once is not None:
         return at_once, len(block) - len(TAIL)
     documents: Documents = []
@@ -190,7 +190,7 @@ def _parse(block: bytes, number: int) -> tuple[Documents, int]:
     return documents, read_bytes
 
 
-def _parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | None:
+def parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | None:
     """All documents of a block in one go, four times as fast as line by line; None if anything is odd about it.
 
     Taken are flat documents that fill a line each and end with the table. One brace a document, each of them where

@@ -57,11 +57,11 @@ def left(disk: Path) -> list[str]:
 
 
 def fail_at_the_second_file(monkeypatch, failure: Callable[[], None]) -> None:
-    copy_file = staging._copy_file
+    copy_file = staging.copy_file
 
     def copy_or_fail(file, copy):
         if file.place == "classes/1.npy":
             failure()
         copy_file(file, copy)
 
-    monkeypatch.setattr(staging, "_copy_file", copy_or_fail)
+    monkeypatch.setattr(staging, "copy_file", copy_or_fail)

@@ -28,7 +28,7 @@ def no_worker(monkeypatch):
     def start(*args):
         pytest.fail("a worker was started")
 
-    monkeypatch.setattr("lop_engine.launch.local._start_worker", start)
+    monkeypatch.setattr("lop_engine.launch.local.start_worker", start)
 
 
 def test_a_node_without_the_images_ends_its_runs_and_starts_no_worker(tmp_path, in_job, no_worker, capsys):

@@ -80,8 +80,8 @@ def test_tasks_that_start_together_on_a_node_copy_once(images, tmp_path):
 
 def test_a_copier_that_was_killed_leaves_nothing_that_looks_whole_and_the_next_clears_it_away(images, tmp_path):
     hang = """
-copy_file = staging._copy_file
-staging._copy_file = lambda file, copy: copy_file(file, copy) if "/0.npy" in file.place else time.sleep(60)
+copy_file = staging.copy_file
+staging.copy_file = lambda file, copy: copy_file(file, copy) if "/0.npy" in file.place else time.sleep(60)
 """
     copier = run_script(images, tmp_path / "disk", hang)
     wait_for(lambda: list(tmp_path.glob("disk/lop-*/.*/classes/0.npy")))

@@ -74,7 +74,7 @@ def test_what_a_task_has_queued_again_can_be_resumed_elsewhere_when_its_job_is_g
     with pytest.raises(RequeuedError):
         task_of([run_dir])()
     monkeypatch.setattr(socket, "gethostname", lambda: "login")
-    monkeypatch.setattr(processes, "_this_process", lambda pid: Process(pid, "login", "boot/1", 0.0))
+    monkeypatch.setattr(processes, "process_with_pid", lambda pid: Process(pid, "login", "boot/1", 0.0))
     assert take_up([run_dir]).to_train == [run_dir]
 
 

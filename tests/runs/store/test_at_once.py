@@ -48,12 +48,12 @@ def outcome(parse, block, number):
         return str(problem)
 
 
-def line_by_line(block, number, at_once=reader._parse_at_once):
-    reader._parse_at_once = lambda *_: None
+def line_by_line(block, number, at_once=reader.parse_at_once):
+    reader.parse_at_once = lambda *_: None
     try:
-        return reader._parse(block, number)
+        return reader.parse(block, number)
     finally:
-        reader._parse_at_once = at_once
+        reader.parse_at_once = at_once
 
 
 def test_what_a_worker_writes_is_read_at_once(tmp_path):
@@ -62,12 +62,12 @@ def test_what_a_worker_writes_is_read_at_once(tmp_path):
     with TableWriter(path, "tasks") as writer:
         writer.extend(written)
     block = path.read_bytes().removeprefix(b'{"tasks": {')
-    assert reader._parse_at_once(block, block.split(b"\n"), 0) == written
+    assert reader.parse_at_once(block, block.split(b"\n"), 0) == written
 
 
 def test_blocks_that_only_look_whole():
     for block in ODD_BLOCKS:
-        assert outcome(reader._parse, block, 0) == outcome(line_by_line, block, 0), block
+        assert outcome(reader.parse, block, 0) == outcome(line_by_line, block, 0), block
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -79,4 +79,4 @@ def test_blocks_whole_torn_damaged_and_renumbered(written, number, shift, damage
         at = int(share * len(block))
         block = block[:at] + odd + block[at + num_bytes :]
     block = block[: len(block) - max(0, torn - 4)]
-    assert outcome(reader._parse, block, number) == outcome(line_by_line, block, number)
+    assert outcome(reader.parse, block, number) == outcome(line_by_line, block, number)
