@@ -1,6 +1,7 @@
 """What `lop run` shows while it trains: bars in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 from rich.console import Group, RenderableType
@@ -9,11 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lop_engine.analysis.eta import study_eta_s
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.model import build_rows, have_ended
 from lop_tui.dashboard.rows import Row
 from lop_tui.words import formats
-from lop_tui.words.console import Console, say
+from lop_tui.words.console import Console, plural, say
+from lop_tui.words.formats import time_left
 
 PLAIN_EVERY_S = 10.0
 
@@ -28,16 +31,20 @@ class Display(Protocol):
     def update(self, snapshot: Snapshot, stopping: bool) -> None: ...
 
 
-def open_display(console: Console) -> Display:
-    """Bars where there is a terminal, lines where there is none."""
-    return BarDisplay(console) if console.is_terminal else LineDisplay(console)
+def open_display(console: Console, num_workers: int | None = None) -> Display:
+    """Bars where there is a terminal, lines where there is none.
+
+    Args:
+        num_workers: how many train at once, for the time until all runs are done; by default as many as train now.
+    """
+    return BarDisplay(console, num_workers) if console.is_terminal else LineDisplay(console, num_workers)
 
 
 class BarDisplay:
     """A live table, a row a method and setting."""
 
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=4)
+    def __init__(self, console: Console, num_workers: int | None = None) -> None:
+        self._live, self._num_workers = Live(console=console, refresh_per_second=4), num_workers
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -47,16 +54,16 @@ class BarDisplay:
         self._live.__exit__(None, None, None)
 
     def update(self, snapshot: Snapshot, stopping: bool) -> None:
-        self._live.update(_frame(snapshot, stopping))
+        self._live.update(_frame(snapshot, stopping, self._num_workers))
 
 
 class LineDisplay:
-    """A line a method and setting every ten seconds, when something has changed."""
+    """Every ten seconds a line for each method and setting that has changed; those that only wait share one."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, num_workers: int | None = None) -> None:
+        self._console, self._num_workers = console, num_workers
         self._last_at = 0.0
-        self._last: tuple[str, ...] = ()
+        self._last: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -66,13 +73,25 @@ class LineDisplay:
     def update(self, snapshot: Snapshot, stopping: bool) -> None:
         if time.monotonic() - self._last_at < PLAIN_EVERY_S and not _are_over(snapshot):
             return
-        lines = tuple(_line(row) for row in build_rows(snapshot.runs))
-        if lines != self._last:
-            say(self._console, "\n".join(lines))
+        lines = _lines(build_rows(snapshot.runs))
+        changed = [line for label, line in lines.items() if self._last.get(label) != line]
+        if changed:
+            left = time_left(study_eta_s(snapshot.runs, self._num_workers))
+            say(self._console, "\n".join([*changed, *([left] if left else [])]))
             self._last_at, self._last = time.monotonic(), lines
 
 
-def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
+def _lines(rows: Sequence[Row]) -> dict[str, str]:
+    """By label a line for each setting that has begun; under an empty label one for the others."""
+    waiting = [row for row in rows if {state for state, _ in row.states} == {"queued"}]
+    lines = {row.label: _line(row) for row in rows if row not in waiting}
+    if waiting:
+        runs = sum(number for row in waiting for _, number in row.states)
+        lines[""] = f"{plural(len(waiting), 'setting')} queued ({plural(runs, 'run')})"
+    return lines
+
+
+def _frame(snapshot: Snapshot, stopping: bool, num_workers: int | None) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for row in build_rows(snapshot.runs):
         table.add_row(
@@ -87,7 +106,8 @@ def _frame(snapshot: Snapshot, stopping: bool) -> RenderableType:
     if _are_over(snapshot):
         return table
     hint = "stopping: the workers save what they have; Ctrl-C again kills them" if stopping else "Ctrl-C stops"
-    return Group(table, Text(hint, style="dim"))
+    left = time_left(study_eta_s(snapshot.runs, num_workers))
+    return Group(table, Text("; ".join(filter(None, (left, hint))), style="dim"))
 
 
 def _line(row: Row) -> str:

@@ -83,7 +83,7 @@ def supervise(
     try:
         if watch and console.is_terminal:
             _show_dashboard(console, supervisor, runs_dir)
-        _show_progress(console, supervisor, dirs, runs_dir)
+        _show_progress(console, supervisor, dirs, runs_dir, len(plan.resources.devices))
     except BaseException:  # nobody is left to look after the workers
         supervisor.ask_to_stop()
         supervisor.join()
@@ -102,14 +102,16 @@ def _show_dashboard(console: Console, supervisor: Supervisor, runs_dir: Path) ->
         say(console, "dashboard closed, training goes on; Ctrl-C stops it")
 
 
-def _show_progress(console: Console, supervisor: Supervisor, dirs: Set[RunDir], runs_dir: Path) -> None:
+def _show_progress(
+    console: Console, supervisor: Supervisor, dirs: Set[RunDir], runs_dir: Path, num_workers: int
+) -> None:
     reader = RunsReader(runs_dir)
 
     def read() -> Snapshot:
         snapshot = reader.read()
         return replace(snapshot, runs=tuple(view for view in snapshot.runs if view.dir in dirs))
 
-    with open_display(console) as display:
+    with open_display(console, num_workers) as display:
         alive = True
         while alive:
             alive = supervisor.is_alive()

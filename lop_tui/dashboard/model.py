@@ -12,6 +12,7 @@ from lop_engine.analysis import (
     Group,
     group_runs,
 )
+from lop_engine.analysis.eta import study_eta_s
 from lop_engine.analysis.groups import OneProblem, one_problem
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
@@ -62,6 +63,8 @@ class View:
     """The most tasks that a run has done (in a replay: will have done)."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
+    eta_s: float | None = None
+    """Seconds until all runs of the directory have ended, whatever the filter; None where unknown or in a replay."""
     more_dirs: tuple[Path, ...] = ()
     """Further runs directories that are shown together with `runs_dir`."""
 
@@ -148,6 +151,7 @@ class ViewBuilder:
             parts=_made(Material(groups, styles, request, metric_of(shown, request))),
             usage=usage,
             last_task=last_task,
+            eta_s=study_eta_s(snapshot.runs) if request.replay_at is None else None,
             more_dirs=snapshot.others,
             others_ended=have_ended(set(matching) - set(shown.runs)),
         )

@@ -28,6 +28,7 @@ def as_dict(*views: View) -> dict[str, Any]:
         "phase": _phase(view.phase for view in views),
         "filter": views[0].request.settings.query,
         "hidden": views[0].num_hidden,
+        "eta_s": views[0].eta_s,
         "states": dict(count_states(runs)),
         "settings": list(settings.values()),
         "notices": [

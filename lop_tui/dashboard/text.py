@@ -22,6 +22,7 @@ from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request, Settings, usual_markers
 from lop_tui.dashboard.table import describe_states, fit_table
 from lop_tui.words.console import Console, plural
+from lop_tui.words.formats import time_left
 
 MOST_CHARTS = 5
 """Charts of a frame, unless metrics are named."""
@@ -88,6 +89,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
     lines = [Text(f"{view.place}  {plural(view.num_runs, 'run')}: ").append(states)] if view.num_runs else []
+    lines += [Text(left)] if (left := time_left(view.eta_s)) else []
     lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]

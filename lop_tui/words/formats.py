@@ -122,3 +122,8 @@ def name_seeds(numbers: Collection[int]) -> str:
     ranges = describe_seeds(numbers).rstrip(",").split(",")
     more = ", ..." if len(ranges) > 8 else ""
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"
+
+
+def time_left(eta_s: float | None) -> str:
+    """``all runs done in about 12 min``; empty if that is unknown."""
+    return "" if eta_s is None else f"all runs done in about {duration(eta_s)}"

@@ -13,7 +13,7 @@ from lop_tui.dashboard.keys import PROBLEM_KEY
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
 from lop_tui.words.console import plural
-from lop_tui.words.formats import shortened
+from lop_tui.words.formats import duration, shortened
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class StatusLine(Static):
             runs = "run" if view.num_runs == 1 else "runs"
             line.append(f"  {view.num_runs} {runs}: ")
             line.append(describe_states(view.states, full_states, coloured=not self.app.no_color))
+        if view.eta_s is not None:
+            line.append(f"  all done in {duration(view.eta_s)}")
         if view.shown.others:
             line.append(f"  {_problems(view.shown, most_others)}")
         if view.request.settings.query:

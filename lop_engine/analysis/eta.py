@@ -1,0 +1,134 @@
+"""When all runs will be done: those that train by their speed, those that wait by what runs like them took."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain, zip_longest
+from statistics import median
+
+import numpy as np
+
+from lop_engine.runs.views import RunView
+
+
+def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> float | None:
+    """Seconds until the last of the runs that train or wait will have ended.
+
+    Runs that wait are cut into stacks as large as those of their experiment so far. A stack takes the start of a worker
+    and its tasks, and gets the worker that is free first.
+
+    Args:
+        num_workers: by default as many as train now.
+    Returns:
+        None if no run trains or waits, or while nothing says how fast one of them is.
+    """
+    running, waiting = ([run for run in runs if run.state == state] for state in ("running", "queued"))
+    workers = _by_worker(running)
+    count = max(num_workers or 0, len(workers))
+    if not count or not running + waiting:
+        return None
+    pace = _Pace(runs)
+    busy = [_longest([_left_s(run, pace) for run in stack]) for stack in workers.values()]
+    queue = [_longest([pace.left_s(run) for run in stack]) for stack in _stacks(waiting, runs)]
+    if None in busy or None in queue:
+        return None
+    free = [*(seconds for seconds in busy if seconds is not None), *[0.0] * (count - len(busy))]
+    heapq.heapify(free)
+    for seconds in queue:
+        heapq.heapreplace(free, free[0] + (seconds or 0.0) + pace.start_s)
+    return max(free)
+
+
+def _left_s(run: RunView, pace: "_Pace") -> float | None:
+    """Seconds to the end of a run that trains: by its recent speed, or if that is unknown, by its pace."""
+    return pace.left_s(run) if run.status.eta_s is None else run.status.eta_s
+
+
+class _Pace:
+    """How long training took so far.
+
+    A run takes as long as the median of the runs of its setting; without such, of its experiment, of its method on the
+    same problem, of its problem. Runs of an experiment are compared by the epoch, others by the update.
+    """
+
+    def __init__(self, runs: Sequence[RunView]) -> None:
+        seconds: dict[Hashable, list[float]] = defaultdict(list)
+        starts = []
+        for run in runs:
+            known = run.seconds[np.isfinite(run.seconds)]
+            if len(known):
+                of_epoch = float(known.mean()) / _num_epochs(run)
+                for kind, size in _kinds(run):
+                    seconds[kind].append(of_epoch / size)
+                starts += _start_s(run, known)
+        self._seconds = {kind: median(values) for kind, values in seconds.items()}
+        self.start_s = median(starts) if starts else 0.0
+        """From a worker's start to the first task."""
+
+    def left_s(self, run: RunView) -> float | None:
+        """Seconds that the rest of a run takes in a worker; None if no run like it has finished a task."""
+        epochs = run.num_tasks * (1 - run.progress) * _num_epochs(run)
+        return next((epochs * self._seconds[kind] * size for kind, size in _kinds(run) if kind in self._seconds), None)
+
+
+def _kinds(run: RunView) -> Iterator[tuple[Hashable, int]]:
+    """What runs are compared by, from the nearest to the furthest; and the size of an epoch there."""
+    updates = max(1, run.steps_per_task // _num_epochs(run))
+    yield ("setting", run.experiment, run.setting), 1
+    yield ("experiment", run.experiment), 1
+    yield ("method", run.problem_name, run.method), updates
+    yield ("problem", run.problem_name), updates
+
+
+def _start_s(run: RunView, seconds: np.ndarray) -> list[float]:
+    """What a worker's last time with a run took beside its tasks; empty where the tasks are of an earlier time too."""
+    status = run.status
+    if status.started_at is None or status.heartbeat_at is None:
+        return []
+    in_progress = status.epochs_done / _num_epochs(run) * float(seconds.mean())
+    beside = status.heartbeat_at - status.started_at - float(seconds.sum()) - in_progress
+    return [beside] if beside >= 0 else []
+
+
+def _num_epochs(run: RunView) -> int:
+    return max(1, run.status.num_epochs or int(run.spec.get("num_showings", 1)))
+
+
+def _longest(seconds: Sequence[float | None]) -> float | None:
+    """The longest; None if one is unknown."""
+    known = [one for one in seconds if one is not None]
+    return max(known) if len(known) == len(seconds) else None
+
+
+def _by_worker(runs: Sequence[RunView]) -> dict[Hashable, list[RunView]]:
+    found: dict[Hashable, list[RunView]] = defaultdict(list)
+    for run in runs:
+        found[run.status.worker].append(run)
+    return found
+
+
+def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[RunView]]:
+    """The waiting runs in stacks, in the order in which they will begin: the experiments and settings take turns."""
+    sizes, most = _sizes(runs)
+    by_setting: dict[tuple[str, str], list[RunView]] = defaultdict(list)
+    for run in waiting:
+        by_setting[run.experiment, run.setting].append(run)
+    turns: dict[Hashable, list[RunView]] = defaultdict(list)
+    for (experiment, setting), members in by_setting.items():
+        size = sizes.get(experiment, most)
+        turns[(experiment, setting) if len(members) >= size else experiment] += members
+    cut = []
+    for members in turns.values():
+        size = sizes.get(members[0].experiment, most)
+        cut.append([members[start : start + size] for start in range(0, len(members), size)])
+    return [stack for stack in chain(*zip_longest(*cut)) if stack]
+
+
+def _sizes(runs: Sequence[RunView]) -> tuple[dict[str, int], int]:
+    """By experiment the most of its runs that a worker has trained together, and the most of any; 1 at least."""
+    begun = [run for run in runs if run.status.pid is not None]
+    sizes: dict[str, int] = {}
+    for stack in _by_worker(begun).values():
+        experiment = stack[0].experiment
+        sizes[experiment] = max(sizes.get(experiment, 1), len(stack))
+    return sizes, max(sizes.values(), default=1)
