@@ -9,6 +9,10 @@ TORCH_INDEX = $(shell test -n "$(CPU_TORCH)" -a "$$(uname -s)" = Linux || exit; 
 	test -e /dev/nvidiactl && exit; command -v nvidia-smi >/dev/null && exit; \
 	curl --silent --head --fail --max-time 5 --output /dev/null $(CPU_TORCH)/torch/ && echo --extra-index-url $(CPU_TORCH))
 OLDEST ?= .oldest
+MATRIX ?= .matrix
+PYTHONS ?= 3.11 3.12 3.13 3.14
+# More options of pytest in the tests of other versions: "-k 'not cluster'", a file.
+TESTS ?=
 UV_ARGS ?=
 RUNS := runs/demo
 # More options of lop run; --set num_tasks=5 takes half a minute and shows no loss yet.
@@ -19,7 +23,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs pages pictures test test-oldest test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo docs pages pictures test test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -74,7 +78,22 @@ test-oldest: ## run the tests with the oldest versions that pyproject.toml allow
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) uv
 	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e '.[dev,gpu]'
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -o filterwarnings=default
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -o filterwarnings=default $(TESTS)
+
+# An environment per version in .matrix; uv finds the interpreters, and fetches those that are missing if it can.
+test-matrix: ## run the tests with Python 3.11 to 3.14, each that is here or that uv can fetch (PYTHONS="3.12 3.13")
+	@test -x $(MATRIX)/uv/bin/uv || { $(PYTHON) -m venv $(MATRIX)/uv && $(MATRIX)/uv/bin/python -m pip install --quiet $(PIP_ARGS) uv; }
+	@PATH=$$PATH:$$(echo $$HOME/.pyenv/versions/*/bin | tr ' ' ':'); for one in $(PYTHONS); do \
+		env=$(MATRIX)/$$one; \
+		if ! $(MATRIX)/uv/bin/uv venv --quiet --allow-existing --python $$one $$env; then missing="$$missing $$one"; continue; fi; \
+		echo "Python $$one: installing, then running the tests"; \
+		if $(MATRIX)/uv/bin/uv pip install --quiet --python $$env/bin/python --index-strategy unsafe-best-match $(TORCH_INDEX) $(UV_ARGS) \
+			-c constraints.txt -e '.[dev]' && \
+			OMP_NUM_THREADS=1 $$env/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults $(TESTS); \
+		then passed="$$passed $$one"; else failed="$$failed $$one"; fi; \
+	done; \
+	echo "passed:$${passed:- none}; failed:$${failed:- none}; no such Python here:$${missing:- none}"; \
+	test -z "$$failed" -a -n "$$passed"
 
 test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long as the tests
 	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 NUMERICS = 1
 """Raised when the same configuration and seed give other numbers than before: when golden figures change."""

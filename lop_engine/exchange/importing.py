@@ -18,7 +18,7 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import method_name
-from lop_engine.runs.directory import RunDir, read_json, write_json
+from lop_engine.runs.directory import SCHEMA, RunDir, read_json, write_json
 from lop_engine.runs.locks import hold
 from lop_engine.runs.records import RunStatus, rounded
 from lop_engine.runs.store import TableWriter
@@ -302,6 +302,7 @@ def _run_config(file: ResultFile, spec: Mapping[str, Any], digest: str) -> dict[
     """The content of run.json: what is known of the run, and where it comes from."""
     method = str(method_name(spec) or "unknown")
     return {
+        "schema": SCHEMA,
         "experiment": file.experiment,
         "setting": file.setting,
         "seed": file.seed,

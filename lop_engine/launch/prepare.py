@@ -21,7 +21,7 @@ from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.launch.resolve import _KEPT_KEYS
 from lop_engine.runs.code import checkout_state, files_of, keep_copies, refuse_other_files, spec_to_train
-from lop_engine.runs.directory import RunDir, write_json
+from lop_engine.runs.directory import SCHEMA, RunDir, write_json
 from lop_engine.runs.files import kept_records
 from lop_engine.runs.jobs import Scheduler, has_job, scheduler
 from lop_engine.runs.liveness import FileClock, observe
@@ -253,6 +253,7 @@ def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
 def _run_config(run: Run) -> dict[str, Any]:
     """The content of run.json: all that decides the run's numbers, and where and with what they came about."""
     return {
+        "schema": SCHEMA,
         "id": uuid.uuid4().hex,
         "experiment": run.experiment,
         "setting": run.setting,

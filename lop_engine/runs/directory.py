@@ -14,10 +14,14 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from lop_engine import __version__
 from lop_engine.errors import LaunchError, StoreError, why
 from lop_engine.experiment.run import Run
 from lop_engine.files import overwrite, read_small, replacing
 from lop_engine.runs.records import RunStatus
+
+SCHEMA = 2
+"""Of the run directories that this version writes: run.json and the record files. Without a number it is 1."""
 
 _MOST_BYTES = 2**24
 _SEED = re.compile(r"seed_([0-9]{1,9})")
@@ -104,8 +108,14 @@ class RunDir:
         return self.path.with_name(f".{self.path.name}.lock")
 
     def read_config(self) -> dict[str, Any]:
-        """The content of run.json. Raises StoreError."""
-        return read_json(self.run_json)
+        """The content of run.json. Raises StoreError, also for a run of a newer version of lop."""
+        config = read_json(self.run_json)
+        schema = config.get("schema", 1)
+        if not isinstance(schema, int) or schema < 1:
+            raise StoreError(f"{self.run_json}: schema is not a version ({schema!r}); restore run.json from a backup")
+        if schema > SCHEMA:
+            raise StoreError(newer(self.run_json, "schema", schema, SCHEMA, config))
+        return config
 
     def read_spec(self) -> dict[str, Any]:
         """The spec in run.json, not yet validated. Raises StoreError."""
@@ -194,6 +204,18 @@ def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) ->
     """Replace `path` in one step, see `files.replacing`."""
     with replacing(path, durable) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def newer(path: Path, what: str, found: int, known: int, config: Mapping[str, Any]) -> str:
+    """What to say of a file that a newer version of lop wrote.
+
+    Args:
+        config: the run's run.json, which names that version.
+    """
+    versions = config.get("versions")
+    lop = versions.get("lop") if isinstance(versions, dict) else None
+    by = f"by lop {lop}" if isinstance(lop, str) else "by a newer lop"
+    return f"{path}: written {by} ({what} {found}); lop {__version__} reads {what} {known} at most; update lop"
 
 
 def numerics_of(config: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lop_engine.device.transfers import HostCopies
 from lop_engine.errors import StoreError
 from lop_engine.files import replacing
-from lop_engine.runs.directory import RunDir
+from lop_engine.runs.directory import RunDir, newer
 from lop_engine.runs.files import without_checkpoint
 from lop_engine.training.loop import Position
 
@@ -48,14 +48,20 @@ def save(run_dir: RunDir, checkpoint: Checkpoint) -> None:
         file.write(encoded.getvalue())
 
 
+class NewerCheckpointError(StoreError):
+    """A checkpoint of a newer version of lop. It is not damaged, so the one before it does not take its place."""
+
+
 def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
     """The newest checkpoint that can be used, None if there is none; what to say if it is not the newest of all.
 
     Raises:
-        StoreError: neither the newest nor the one before it can be used.
+        StoreError: neither the newest nor the one before it can be used, or a newer version of lop wrote the newest.
     """
     try:
         newest = load(run_dir.checkpoint)
+    except NewerCheckpointError:
+        raise
     except StoreError as error:
         with contextlib.suppress(StoreError):
             older = load(run_dir.previous_checkpoint)
@@ -72,10 +78,8 @@ def load(path: Path) -> Checkpoint | None:
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
-            raise StoreError(
-                f"{path}: written by another version (format {content['format']}, this one reads {FORMAT})"
-            )
+        if content["format"] > FORMAT:
+            raise NewerCheckpointError(newer(path, "checkpoint format", content["format"], FORMAT, {}))
         return Checkpoint(
             Position(content["task"], content["epoch"]),
             content["task_documents"],

@@ -11,14 +11,18 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
+from lop_engine import NUMERICS, __version__
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.comparison import refuse_mixed
+from lop_engine.errors import StoreError
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import canonical
-from lop_engine.runs.directory import RunDir
+from lop_engine.runs.directory import SCHEMA, RunDir
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import read_table
+from lop_engine.worker.checkpoint import FORMAT
 from tests.cli.test_run import lop
 from tests.helpers import ROOT
 
@@ -115,3 +119,84 @@ def test_a_launcher_of_an_older_version_finds_its_worker(here, name):
     subprocess.run(command, check=True, timeout=120)
     assert run_dir.read_status().state == "finished"
     assert json.loads(run_dir.run_json.read_text())["spec"]["net_type"] == 1  # is not written again
+
+
+def contents(folder):
+    """Every file under a directory, by name."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def newer(here):
+    """The old run of cbp as a version after this one would have left it: another schema, layout and state."""
+    run_dir = RunDir(here / "runs/cbp/default/seed_000")
+    config = json.loads(run_dir.run_json.read_text())
+    config |= {"schema": SCHEMA + 1, "versions": {"lop": "9.1.0"}}
+    run_dir.run_json.write_text(json.dumps(config))
+    run_dir.tasks_json.write_text('{"tasks": {"1": {"task": "first", "metrics": {"test_accuracy": 0.5}}')
+    return run_dir
+
+
+NEWER = f"written by lop 9.1.0 (schema {SCHEMA + 1}); lop {__version__} reads schema {SCHEMA} at most; update lop"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "cfg/cbp.json", "--seeds", "1", "--device", "cpu"],
+        ["run", "cfg/cbp.json", "--seeds", "3,4", "--device", "cpu"],
+        ["resume", "cbp/default/0", "--device", "cpu"],
+        ["resume", "cbp/default/0", "--accept-code-change"],
+        ["merge", "runs", "--to", "both"],
+    ],
+    ids=" ".join,
+)
+def test_a_run_of_a_newer_version_is_refused_and_stays_as_it_is(newer, command):
+    before = contents(newer.path)
+    done = lop(*command)
+    assert done.returncode == 2, done.stdout
+    assert NEWER in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr
+    assert contents(newer.path) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["status"], ["show", "cbp/default/0"], ["watch", "--once"], ["doctor"], ["doctor", "--repair"]],
+    ids=" ".join,
+)
+def test_a_look_at_a_run_of_a_newer_version_says_why_it_is_not_shown(newer, command):
+    before = contents(newer.path)
+    done = lop(*command)
+    assert "9.1.0" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(newer.path) == before
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused_and_not_replaced_by_the_one_before_it(here):
+    run_dir = RunDir(here / "runs/cbp/default/seed_000")
+    content = torch.load(run_dir.checkpoint, weights_only=True)
+    torch.save(content, run_dir.previous_checkpoint)
+    torch.save(content | {"format": FORMAT + 1}, run_dir.checkpoint)
+    kept = [run_dir.checkpoint, run_dir.previous_checkpoint, *run_dir.records]
+    before = [path.read_bytes() for path in kept]
+    done = lop("resume", "cbp", "--device", "cpu", "--retries", "0")
+    assert done.returncode == 1
+    assert run_dir.read_status().state == "failed"
+    assert f"(checkpoint format {FORMAT + 1}); lop {__version__} reads" in run_dir.read_status().error
+    assert [path.read_bytes() for path in kept] == before
+
+
+@pytest.mark.parametrize("schema", ["2", 1.5, None, 0])
+def test_a_schema_that_is_no_version_is_refused(here, schema):
+    run_dir = RunDir(here / "runs/cbp/default/seed_000")
+    run_dir.run_json.write_text(json.dumps(json.loads(run_dir.run_json.read_text()) | {"schema": schema}))
+    with pytest.raises(StoreError, match=r"run.json: schema is not a version \(.*\); restore run.json from a backup"):
+        run_dir.read_config()
+
+
+def test_the_page_of_files_names_the_versions_that_there_are():
+    page = (ROOT / "docs/files.md").read_text()
+    assert f"| `run.json` and the record files | `schema` in `run.json`; 1 if it is missing | {SCHEMA} |" in page
+    assert f"| `checkpoint.pt` | `format` | {FORMAT} |" in page
+    assert f"| results of the training | `code.numerics` in `run.json`; 1 if it is missing | {NUMERICS} |" in page
