@@ -104,7 +104,7 @@ def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
 
 
 def test_several_directories_for_one_command_are_refused_with_the_way_to_merge(two, monkeypatch, capsys):
-    said = refused_command(monkeypatch, capsys, "watch", "--runs-dir", two / "a", "--runs-dir", two / "b")
+    said = refused_command(monkeypatch, capsys, "stop", "--runs-dir", two / "a", "--runs-dir", two / "b")
     assert "--runs-dir is given 2 times; give it once; lop merge copies" in said
 
 
