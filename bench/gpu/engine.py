@@ -295,8 +295,8 @@ def _task(spec: Spec, num_seeds: int, device: torch.device) -> Task:
         one_task = spec.with_changes(**{"num_tasks": 1})  # a second task would be read ahead
         kept = next(build_problem(one_task).tasks(list(range(num_seeds)), device))
         _largest[key] = kept
-    parts = {name: part[:num_seeds] for name, part in vars(kept).items()}
-    return dataclasses.replace(kept, **parts)
+    of_seeds = {name: values[:num_seeds] for name, values in vars(kept).items() if values is not None}
+    return dataclasses.replace(kept, **of_seeds)
 
 
 def forget_tasks() -> None:
