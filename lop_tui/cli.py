@@ -11,7 +11,7 @@ from lop_tui.commands.app import app
 
 #: Modules of `lop_tui.commands`: each adds a command to `app`, and imports what its work needs when it is called.
 COMMANDS = (
-    *("run", "watch", "status", "stop", "resume", "logs", "rm", "configs", "doctor", "bench"),
+    *("run", "watch", "status", "stop", "resume", "wait", "logs", "rm", "configs", "doctor", "bench"),
     *("plot", "compare", "best", "table", "power", "check", "report", "export", "cite", "import_results", "merge"),
     *("list", "diff", "show", "components", "new", "data"),
 )

@@ -51,6 +51,14 @@ Stage = Annotated[
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Train in the background and return.")]
+Notify = Annotated[
+    str,
+    typer.Option(
+        metavar="CMD",
+        help="Call this shell command at the first failure, when a rule ends a run, and at the end (docs/running.md).",
+        show_default=False,
+    ),
+]
 Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
 StopWhen = Annotated[
     list[str] | None,

@@ -7,6 +7,7 @@ from lop_tui.commands.options import (
     Detach,
     Device,
     Launcher,
+    Notify,
     Retries,
     RunsDir,
     RunsPerWorker,
@@ -35,6 +36,7 @@ def resume(
     slurm: Slurm = None,
     stage: Stage = None,
     stop_when: StopWhen = None,
+    notify: Notify = "",
     watch: Watch = False,
     detach: Detach = False,
     accept_code_change: AcceptCodeChange = False,
@@ -54,7 +56,7 @@ def resume(
 
     console = Console()
     launching, code = Launching.typed(launcher, slurm, stage), code_choice(accept_code_change, use_stored_code)
-    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching)
+    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching, notify)
     snapshot = RunsReader(runs_dir).read()
     selection = select_runs(snapshot, runs or [], where)
     say_matched(console, selection, snapshot)

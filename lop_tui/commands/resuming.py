@@ -75,6 +75,8 @@ def train(
     requests = dict(means.launching.requests(waiting))
     here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
+    if fitted and means.notify:
+        raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
     launchers = [means.jobs({view.dir: specs[view.dir] for view in views}, request) for request, views in fitted]
     # What cannot be had is refused before anything is changed.
     if here:

@@ -12,6 +12,7 @@ from lop_tui.commands.options import (
     Detach,
     Device,
     Launcher,
+    Notify,
     Retries,
     RunsDir,
     RunsPerWorker,
@@ -54,6 +55,7 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the files; repeatable.", show_default=False),
     ] = None,
     stop_when: StopWhen = None,
+    notify: Notify = "",
     watch: Watch = False,
     detach: Detach = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
@@ -78,7 +80,7 @@ def run(
 
     console = Console()
     launching, code = Launching.typed(launcher, slurm, stage), code_choice(accept_code_change, use_stored_code)
-    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching)
+    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching, notify)
     asked = starting.load(console, configs, seeds, starting.Typed(overrides or [], data, stop_when), runs_dir, fresh)
     request = launching.request()
     request = fit(console, request) if request else None

@@ -19,6 +19,7 @@ from lop_engine.runs.reading import without_garbage_collection
 from lop_engine.runs.rules import check_rules, rules_typed
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import OPTION, leave_to_jobs, refuse_to_train_here, submit
+from lop_tui.commands.events import Watching
 from lop_tui.commands.training import ENDED_BY_RULE, Means, conclude, identities, say_unrecorded, train_here
 from lop_tui.words.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.words.plan import plan_table, say_estimate, say_memory, say_note
@@ -142,6 +143,8 @@ def confirm_fresh(console: Console, runs_dir: Path, asked: Asked) -> None:
 
 def refuse_what_cannot_be_had(asked: Asked, means: Means, request: JobRequest | None, fresh: bool) -> None:
     """Refuse what cannot be trained as asked, before anything is changed. Raises UserError."""
+    if request and means.notify:
+        raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
     if request and (means.workers or means.device != "auto"):
         raise LaunchError(f"--workers and --device are for this machine; of a task say {OPTION} gpus=... or cpus=...")
     if request:
@@ -187,4 +190,9 @@ def train(console: Console, asked: Asked, prepared: Prepared, means: Means, requ
         again = f"the same lop run, or lop resume{in_runs_dir(means.runs_dir)}, goes on from the last checkpoints"
         about = f"; records in {means.runs_dir}"
         return train_here(console, means, to_train, identities([*prepared.done, *to_train]), about, again)
-    return 0 if prepared.submitted else conclude(console, means.runs_dir, identities(prepared.done))
+    if prepared.submitted:
+        return 0
+    status = conclude(console, means.runs_dir, identities(prepared.done))
+    for warning in Watching(means.notify, means.runs_dir, prepared.done).end(status):
+        say(console, warning, style="yellow")
+    return status

@@ -24,6 +24,7 @@ from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import detach
 from lop_tui.commands.cluster import Launching
+from lop_tui.commands.events import Watching
 from lop_tui.commands.supervise import supervise
 from lop_tui.words.console import Console, plural, say
 from lop_tui.words.notices import flag_lines
@@ -45,6 +46,8 @@ class Means:
     watch: bool
     detach: bool
     launching: Launching
+    notify: str = ""
+    """The command that is called for events."""
 
     def plan(self, specs: Mapping[RunDir, Spec]) -> Plan:
         """Which workers of this machine train which of these runs. Raises LaunchError."""
@@ -81,10 +84,15 @@ def train_here(
     plan = means.plan(specs)
     say_note(console, plan)
     say(console, f"{plural(len(specs), 'run')} on {describe_workers(plan.resources)}{about}")
-    if not supervise(console, plan, planned.keys(), means.runs_dir, means.watch, means.retries, means.workers):
+    watching = Watching(means.notify, means.runs_dir, planned.keys())
+    if supervise(console, plan, planned.keys(), means.runs_dir, means.watch, means.retries, means.workers):
+        status = conclude(console, means.runs_dir, planned)
+    else:
         say(console, f"stopped; {again}")
-        return 130
-    return conclude(console, means.runs_dir, planned)
+        status = 130
+    for warning in watching.end(status):
+        say(console, warning, style="yellow")
+    return status
 
 
 def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:

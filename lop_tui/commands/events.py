@@ -1,0 +1,247 @@
+"""What happens to runs while they train: `--notify CMD` calls a command for it, `lop wait` waits for the end."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lop_engine.errors import StoreError, why
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.jobs import has_job, scheduler
+from lop_engine.runs.locks import other_launcher
+from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.records import ENDED, RunStatus, State
+from lop_engine.runs.views import RunView
+from lop_tui.words.console import plural
+
+Event = Literal["failure", "rule", "end"]
+
+LIMIT_S = 60.0
+"""A notification that takes longer is killed."""
+LOOK_EVERY_S = 1.0
+_LOOK_SHARE = 0.05
+"""Looking may take this share of the time."""
+_COUNTED: tuple[State, ...] = (
+    "finished",
+    "ended-by-rule",
+    "diverged",
+    "failed",
+    "lost",
+    "stopped",
+    "running",
+    "queued",
+)
+
+
+def overall(states: Collection[State]) -> str:
+    """One word for all runs: what is worst among those that have ended, ``running`` while one trains or waits."""
+    order: tuple[State, ...] = ("running", "queued", "failed", "lost", "stopped")
+    found = next((state for state in order if state in states), "finished")
+    return "running" if found == "queued" else found
+
+
+def summary(states: Collection[State]) -> str:
+    """``12 runs: 10 finished, 2 failed``"""
+    counts = Counter(states)
+    told = ", ".join(f"{counts[state]} {state}" for state in _COUNTED if counts[state])
+    return f"{plural(len(states), 'run')}: {told}"
+
+
+class Notifier:
+    """Calls a shell command for events of some runs, each in a session of its own, and never waits before the end.
+
+    Args:
+        command: for ``sh -c``; empty for none.
+    """
+
+    def __init__(self, command: str, runs_dir: Path) -> None:
+        self._command, self._runs_dir = command, runs_dir
+        self._calls: list[tuple[subprocess.Popen[bytes], float]] = []
+        self._warnings: list[str] = []
+        self._sent: set[tuple[Event, str]] = set()
+        self._suspected: set[RunDir] = set()
+
+    def look(self, statuses: Mapping[RunDir, RunStatus]) -> None:
+        """Call the command for what has happened since the last look.
+
+        A run counts as failed if it is so in two looks: a launcher may give it to another worker at once.
+        """
+        if not self._command:
+            return
+        states = [status.state for status in statuses.values()]
+        failed = {run_dir for run_dir, status in statuses.items() if status.state in ("failed", "lost")}
+        for run_dir in sorted(failed & self._suspected)[:1]:
+            error = " ".join((statuses[run_dir].error or "its worker is gone").split())
+            self._send("failure", "", states, LOP_RUN=run_dir.name, LOP_ERROR=error)
+        self._suspected = failed
+        for run_dir, status in statuses.items():
+            if status.state == "ended-by-rule":
+                facts = {"LOP_RUN": run_dir.name, "LOP_RULE": status.rule or "", "LOP_TASK": str(status.rule_task)}
+                self._send("rule", status.rule or "", states, **facts)
+        self._reap()
+
+    def end(self, statuses: Mapping[RunDir, RunStatus], exit_status: int) -> list[str]:
+        """Tell that all is over, and wait for the commands, `LIMIT_S` at most; return warnings."""
+        if not self._command:
+            return []
+        self.look(statuses)
+        self.look(statuses)  # what has failed by now stays so
+        self._send("end", "", [status.state for status in statuses.values()], LOP_EXIT_STATUS=str(exit_status))
+        while self._calls:
+            self._reap()
+            time.sleep(0.05 if self._calls else 0)
+        return self._warnings
+
+    def _send(self, event: Event, about: str, states: Collection[State], **facts: str) -> None:
+        """Start the command, unless it has been called for this."""
+        if (event, about) in self._sent:
+            return
+        self._sent.add((event, about))
+        counts = Counter(states)
+        numbers = {f"LOP_{state.upper().replace('-', '_')}": str(counts[state]) for state in _COUNTED}
+        told = {"LOP_EVENT": event, "LOP_STATE": overall(states), "LOP_RUNS_DIR": str(self._runs_dir.absolute())}
+        told |= {"LOP_TOTAL": str(len(states)), "LOP_MESSAGE": _message(event, states, facts)}
+        kept = {key: value for key, value in os.environ.items() if key != "LOP_DETACHED"}
+        try:
+            call = subprocess.Popen(
+                ["/bin/sh", "-c", self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=kept | numbers | told | facts,
+            )
+            self._calls.append((call, time.monotonic() + LIMIT_S))
+        except (OSError, ValueError) as error:
+            self._warnings.append(f"--notify ({event}): cannot be started: {_why(error)}")
+
+    def _reap(self) -> None:
+        left = []
+        for call, deadline in self._calls:
+            if call.poll() is None and time.monotonic() < deadline:
+                left.append((call, deadline))
+            elif call.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(call.pid, signal.SIGKILL)
+                call.wait()
+                self._warnings.append(f"--notify: took more than {LIMIT_S:.0f} s and was killed: {self._command}")
+            elif call.returncode:
+                self._warnings.append(f"--notify: ended with exit status {call.returncode}: {self._command}")
+        self._calls = left
+
+
+def _message(event: Event, states: Collection[State], facts: Mapping[str, str]) -> str:
+    """The event in a line."""
+    if event == "failure":
+        return f"lop: {facts['LOP_RUN']} failed: {facts['LOP_ERROR']}"
+    if event == "rule":
+        return f"lop: {facts['LOP_RUN']} ended by rule after task {facts['LOP_TASK']}: {facts['LOP_RULE']}"
+    return f"lop: {summary(states)}"
+
+
+def _why(error: Exception) -> str:
+    return why(error) if isinstance(error, OSError) else str(error)
+
+
+def read_statuses(run_dirs: Collection[RunDir]) -> dict[RunDir, RunStatus]:
+    """The status of each run that can be read."""
+    found = {}
+    for run_dir in run_dirs:
+        with suppress(OSError, StoreError):
+            found[run_dir] = run_dir.read_status()
+    return found
+
+
+class Watching(threading.Thread):
+    """Looks at runs while this process trains them, so that a dashboard on the screen delays no notification."""
+
+    def __init__(self, command: str, runs_dir: Path, run_dirs: Collection[RunDir]) -> None:
+        super().__init__(name="notify", daemon=True)
+        self._notifier, self._run_dirs = Notifier(command, runs_dir), run_dirs
+        self._is_over = threading.Event()
+        if command:
+            self.start()
+
+    def run(self) -> None:
+        every_s = LOOK_EVERY_S
+        while not self._is_over.wait(every_s):
+            began = time.monotonic()
+            self._notifier.look(read_statuses(self._run_dirs))
+            every_s = max(LOOK_EVERY_S, (time.monotonic() - began) / _LOOK_SHARE)
+
+    def end(self, exit_status: int) -> list[str]:
+        """Stop looking and tell the end; return warnings."""
+        self._is_over.set()
+        if self.is_alive():
+            self.join()
+        return self._notifier.end(read_statuses(self._run_dirs), exit_status)
+
+
+TIMED_OUT = 124
+"""Exit status of `lop wait` when the time is over, as of timeout(1)."""
+_ORPHANED_AFTER = 3
+"""Looks in a row in which nobody is to train a queued run: its launcher may be handing it over."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How runs stand at the end of the wait."""
+
+    states: Mapping[RunDir, State]
+    """Of runs that are gone, ``lost``."""
+    statuses: Mapping[RunDir, RunStatus]
+    orphans: frozenset[RunDir]
+    """Queued runs that nobody will train."""
+    is_over: bool
+    """Whether none of the others trains or waits; else the time ran out."""
+
+
+def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | None, notifier: Notifier) -> Found:
+    """Look at runs until none of them trains or waits for a worker, or the time is over."""
+    deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
+    without_launcher: dict[RunDir, int] = {}
+    while True:
+        views = [view for view in reader.read().runs if view.dir in chosen]
+        orphans = {view.dir for view in views if view.state == "queued" and not _will_be_trained(view)}
+        without_launcher = {run_dir: without_launcher.get(run_dir, 0) + 1 for run_dir in orphans}
+        left_alone = frozenset(run_dir for run_dir, looks in without_launcher.items() if looks >= _ORPHANED_AFTER)
+        active = [view for view in views if view.state in ("running", "queued") and view.dir not in left_alone]
+        statuses = {view.dir: replace(view.status, state=view.state) for view in views}
+        notifier.look(statuses)
+        if not active or time.monotonic() >= deadline:
+            gone: dict[RunDir, State] = dict.fromkeys(set(chosen) - statuses.keys(), "lost")
+            states = gone | {run_dir: status.state for run_dir, status in statuses.items()}
+            return Found(states, statuses, left_alone, not active)
+        time.sleep(min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+
+
+def _will_be_trained(view: RunView) -> bool:
+    return bool(other_launcher(view.status)) or has_job(view.status, scheduler())
+
+
+def exit_status(found: Found) -> int:
+    """0 if every run has ended, `TIMED_OUT` if the time was over before, else 1."""
+    if not found.is_over:
+        return TIMED_OUT
+    return 0 if all(state in ENDED for state in found.states.values()) else 1
+
+
+def why_not_ended(found: Found) -> list[str]:
+    """A line for each run that will not end by itself, at most ten."""
+    lines = []
+    for run_dir, state in sorted(found.states.items()):
+        if run_dir not in found.statuses:
+            lines.append(f"{run_dir.name}: its directory is gone")
+        elif run_dir in found.orphans:
+            lines.append(f"{run_dir.name}: queued, and the process that queued it is gone; lop resume trains it")
+        elif state in ("failed", "lost", "stopped"):
+            error = found.statuses[run_dir].error
+            lines.append(f"{run_dir.name}: {state}{f': {error}' if error else ''}")
+    return [*lines[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]

@@ -1,0 +1,170 @@
+"""`--notify` and `lop wait`: what they are told, when, and that they delay nothing."""
+
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lop_engine.processes import this_process
+from lop_tui.commands import events
+from lop_tui.commands.events import Notifier, read_statuses
+from tests.cli.test_run import here as here
+from tests.cli.test_run import lop, write_config
+from tests.helpers import make_run
+
+TELL = 'env | grep "^LOP_" | sort > "told-$LOP_EVENT-$(date +%s%N)"'
+
+
+@pytest.fixture
+def told(here):
+    """The variables of each call so far, in order of time, for commands that are `TELL`."""
+
+    def read() -> list[dict[str, str]]:
+        files = sorted(here.glob("told-*"), key=lambda path: path.name.rsplit("-", 1)[1])
+        return [dict(line.split("=", 1) for line in path.read_text().splitlines()) for path in files]
+
+    return read
+
+
+def set_status(run_dir, **changes) -> None:
+    run_dir.write_status(replace(run_dir.read_status(), **changes))
+
+
+def make_study(here, *states) -> list:
+    return [make_run(here / "runs", "bp", seed, state=state, tasks_done=3) for seed, state in enumerate(states)]
+
+
+def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, told):
+    runs = make_study(here, "running", "running", "running", "queued")
+    notifier = Notifier(TELL, here / "runs")
+
+    def look(times: int = 1) -> None:
+        for _ in range(times):
+            notifier.look(read_statuses(runs))
+
+    look()
+    set_status(runs[0], state="failed", error="out of memory")
+    look(3)
+    for run in runs[1:3]:
+        set_status(run, state="ended-by-rule", rule="nan", rule_task=3)
+    look(3)
+    set_status(runs[3], state="finished")
+    assert notifier.end(read_statuses(runs), 1) == []
+    calls = {call["LOP_EVENT"]: call for call in told()}
+    assert len(told()) == len(calls) == 3
+    failure, rule, end = calls["failure"], calls["rule"], calls["end"]
+    assert (failure["LOP_RUN"], failure["LOP_ERROR"]) == ("bp/default/seed_000", "out of memory")
+    counts = failure["LOP_TOTAL"], failure["LOP_FAILED"], failure["LOP_RUNNING"], failure["LOP_QUEUED"]
+    assert counts == ("4", "1", "2", "1")
+    assert (rule["LOP_RULE"], rule["LOP_TASK"], rule["LOP_ENDED_BY_RULE"]) == ("nan", "3", "2")
+    assert (end["LOP_STATE"], end["LOP_EXIT_STATUS"], end["LOP_FINISHED"]) == ("failed", "1", "1")
+    assert end["LOP_MESSAGE"] == "lop: 4 runs: 1 finished, 2 ended-by-rule, 1 failed"
+    assert end["LOP_RUNS_DIR"] == str(here / "runs")
+
+
+def test_a_run_that_is_tried_again_at_once_has_not_failed(here, told):
+    [run] = make_study(here, "failed")
+    notifier = Notifier(TELL, here / "runs")
+    notifier.look(read_statuses([run]))
+    set_status(run, state="queued")
+    notifier.look(read_statuses([run]))
+    set_status(run, state="finished")
+    notifier.end(read_statuses([run]), 0)
+    assert [call["LOP_EVENT"] for call in told()] == ["end"]
+
+
+def test_each_rule_is_told_once(here, told):
+    runs = make_study(here, *["ended-by-rule"] * 3)
+    for run, rule in zip(runs, ("nan", "nan", "diverged"), strict=True):
+        set_status(run, rule=rule, rule_task=1)
+    Notifier(TELL, here / "runs").end(read_statuses(runs), 0)
+    assert sorted(call.get("LOP_RULE", "") for call in told()) == ["", "diverged", "nan"]
+
+
+def test_a_slow_notification_delays_no_look_and_is_killed_with_its_children(here, monkeypatch):
+    monkeypatch.setattr(events, "LIMIT_S", 0.5)
+    runs = make_study(here, "ended-by-rule")
+    notifier = Notifier("sleep 77.5 & echo $! > child; wait", here / "runs")
+    began = time.monotonic()
+    notifier.look(read_statuses(runs))
+    assert time.monotonic() - began < 0.4
+    warnings = notifier.end(read_statuses(runs), 0)
+    assert time.monotonic() - began < 10
+    assert len(warnings) == 2
+    assert "took more than" in warnings[0]
+    child = int((here / "child").read_text())
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split(")")[1]
+
+
+def test_a_notification_that_fails_is_a_warning(here):
+    [run] = make_study(here, "finished")
+    assert Notifier("exit 3", here / "runs").end(read_statuses([run]), 0) == [
+        "--notify: ended with exit status 3: exit 3"
+    ]
+
+
+def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, told):
+    write_config(here / "cbp.json", stop_when="test_accuracy>=0 for 2 tasks")
+    done = lop("run", "cbp.json", "--seeds", "2", "--notify", TELL)
+    assert done.returncode == 0, done.stderr
+    rule, end = sorted(told(), key=lambda call: call["LOP_EVENT"], reverse=True)
+    assert (rule["LOP_EVENT"], rule["LOP_RULE"]) == ("rule", "test_accuracy>=0 for 2 tasks")
+    assert (end["LOP_EVENT"], end["LOP_EXIT_STATUS"], end["LOP_ENDED_BY_RULE"]) == ("end", "0", "2")
+
+
+def test_wait_returns_when_runs_of_another_process_have_ended(here):
+    [run] = make_study(here, "queued")
+    set_status(run, launcher=this_process())
+    later = threading.Timer(2, set_status, (run,), {"state": "finished", "launcher": None})
+    began = time.monotonic()
+    later.start()
+    done = lop("wait", "bp")
+    assert (done.returncode, done.stdout) == (0, "1 run: 1 finished\n")
+    assert time.monotonic() - began > 1.9
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ("finished", 0, "1 run: 1 finished"),
+        ("diverged", 0, "1 run: 1 diverged"),
+        ("ended-by-rule", 0, "1 run: 1 ended-by-rule"),
+        ("failed", 1, "bp/default/seed_000: failed: out of memory"),
+        ("stopped", 1, "bp/default/seed_000: stopped"),
+        ("running", 1, "bp/default/seed_000: lost"),
+        ("queued", 1, "queued, and the process that queued it is gone; lop resume trains it"),
+    ],
+)
+def test_wait_says_by_its_exit_status_whether_all_have_ended(here, state, status, said):
+    [run] = make_study(here, state)
+    if state == "failed":
+        set_status(run, error="out of memory")
+    done = lop("wait")
+    assert done.returncode == status, done.stderr
+    assert said in done.stdout
+
+
+def test_wait_gives_up_after_its_time(here):
+    [run] = make_study(here, "queued")
+    set_status(run, launcher=this_process())
+    began = time.monotonic()
+    done = lop("wait", "--timeout", "0.5")
+    assert done.returncode == 124
+    assert "1 run: 1 queued" in done.stdout
+    assert time.monotonic() - began < 30
+
+
+def test_wait_refuses_a_name_of_no_run(here):
+    make_study(here, "finished")
+    done = lop("wait", "cbp")
+    assert done.returncode == 2
+    assert '"cbp" names no run' in done.stderr
+
+
+def test_wait_calls_the_command_too(here, told):
+    make_study(here, "failed", "finished")
+    assert lop("wait", "--notify", TELL, env=os.environ).returncode == 1
+    assert {call["LOP_EVENT"]: call.get("LOP_EXIT_STATUS") for call in told()} == {"failure": None, "end": "1"}
