@@ -6,7 +6,17 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, BinSize, EndedByRule, Json, RunsDirs, SelectSeeds, Where
+from lop_tui.commands.options import (
+    CARRY,
+    DEFAULT_RUNS_DIRS,
+    BinSize,
+    By,
+    EndedByRule,
+    Json,
+    RunsDirs,
+    SelectSeeds,
+    Where,
+)
 
 
 @app.command(
@@ -31,6 +41,11 @@ def compare(
     bin_size: BinSize = None,
     where: Where = "",
     ended_by_rule: EndedByRule = CARRY,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="Of a name that means several settings, the best one, chosen as lop best does."),
+    ] = False,
+    by: By = "last",
     select_seeds: SelectSeeds = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
@@ -40,7 +55,8 @@ def compare(
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.several import read_together
     from lop_engine.runs.views import place_of
-    from lop_tui.commands.groups import groups_named, metrics_named
+    from lop_tui.commands.groups import groups_named, metrics_named, pick_best
+    from lop_tui.words.best import criterion_of
     from lop_tui.words.choice import notes_on_selection, seeds_of
     from lop_tui.words.comparison import notes_on_runs, nothing_compared
     from lop_tui.words.comparison_tables import as_dict, as_markdown, print_tables
@@ -48,14 +64,18 @@ def compare(
 
     if markdown and as_json:
         raise UserError("compare: --markdown or --json? Choose one")
-    named = groups_named("compare", runs_dirs, groups, where, ended_by_rule=ended_by_rule)
+    chosen: list[str] = []
+    select = seeds_of("compare", select_seeds)
+    criterion = criterion_of("compare", by)
+    pick = pick_best("compare", (metric or [""])[0], select, chosen, criterion) if best else None
+    named = groups_named("compare", runs_dirs, groups, where, pick, ended_by_rule)
     metrics = metrics_named("compare", metric or [], named)
     refuse_mixed(named)
     found = [comparison for one in metrics for comparison in compare_to_first(named, one, last, bin_size)]
     if not any(comparison.stretches for comparison in found):
         raise UserError(f"compare: {nothing_compared(found[0])}")
-    select = seeds_of("compare", select_seeds)
-    notes = [*notes_on_selection(named, group_runs(read_together(runs_dirs).runs), select), *notes_on_runs(named)]
+    every = [] if chosen else group_runs(read_together(runs_dirs).runs)
+    notes = [*chosen, *notes_on_selection(named, every, select), *notes_on_runs(named)]
     if as_json:
         answer = {
             "runs_dir": place_of(runs_dirs),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lop_engine.analysis import Group, group_runs
-from lop_engine.analysis.choice import choose, families
+from lop_engine.analysis.choice import Criterion, choose, families
 from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, did_you_mean
@@ -65,19 +65,26 @@ def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -
     return list(dict.fromkeys(names)) or [shown.headline]
 
 
-def pick_best(command: str, metric: str, select: Sequence[int] | None, notes: list[str]) -> PickOne:
+def pick_best(
+    command: str, metric: str, select: Sequence[int] | None, notes: list[str], criterion: Criterion = "last"
+) -> PickOne:
     """Pick as `lop best` does, and give the seeds that did not choose; which setting that is goes to `notes`."""
 
     def pick(family: Sequence[Group]) -> Group:
         refuse_mixed(family)
         [judged_by] = metrics_named(command, [metric] if metric else [], family)
-        choice = choose(family, judged_by, select_seeds=select)
+        choice = choose(family, judged_by, criterion, select)
         if choice is None:
             raise UserError(f"{command}: {not_chosen(family, judged_by, select)}")
         notes.extend(note_on_choice(choice, "compared"))
         return choice.shown
 
     return pick
+
+
+def _or_best(command: str, found: Sequence[Group], pick: PickOne | None) -> str:
+    """The option that chooses among the settings of one method, where there is one that has not been given."""
+    return ", or let --best choose" if command == "compare" and not pick and len(families(found)) == 1 else ""
 
 
 def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOne | None) -> list[Group]:
@@ -92,6 +99,7 @@ def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOn
         if len(found) > 1:
             raise UserError(
                 f'{command}: "{name}" names {len(found)} settings; name one of {listed(map(full_name, found))}'
+                f"{_or_best(command, found, pick)}"
             )
         if found[0].label in [group.label for group in groups]:
             raise UserError(f'{command}: "{name}" names {found[0].label} again; it is compared with others, not itself')

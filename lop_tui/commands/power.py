@@ -9,6 +9,7 @@ from lop_tui.commands.app import app
 from lop_tui.commands.options import (
     CARRY,
     DEFAULT_RUNS_DIRS,
+    By,
     EndedByRule,
     Format,
     Json,
@@ -38,6 +39,7 @@ def power(
         ),
     ] = None,
     power: Annotated[float, typer.Option(metavar="P", help="How often the test shall find it.")] = 0.8,
+    by: By = "last",
     select_seeds: SelectSeeds = "",
     where: Where = "",
     ended_by_rule: EndedByRule = CARRY,
@@ -50,6 +52,7 @@ def power(
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of
     from lop_tui.commands.groups import groups_named, metrics_named, pick_best
+    from lop_tui.words.best import criterion_of
     from lop_tui.words.choice import seeds_of
     from lop_tui.words.comparison import nothing_compared
     from lop_tui.words.power import sheet_of_plans
@@ -63,7 +66,7 @@ def power(
     if len(groups) != 2:
         raise UserError("power: name two experiments or settings: lop power bp cbp")
     notes: list[str] = []
-    pick = pick_best("power", metric, seeds_of("power", select_seeds), notes)
+    pick = pick_best("power", metric, seeds_of("power", select_seeds), notes, criterion_of("power", by))
     named = groups_named("power", runs_dirs, groups, where, pick, ended_by_rule)
     refuse_mixed(named)
     compared = metrics_named("power", [metric] if metric else [], named)[0]

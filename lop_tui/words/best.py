@@ -10,19 +10,10 @@ from lop_engine.analysis.grid import points
 from lop_engine.errors import UserError, did_you_mean
 from lop_engine.experiment import seen
 from lop_engine.runs.views import RunView
-from lop_tui.words.choice import family_name
+from lop_tui.words.choice import OVER, family_name
 from lop_tui.words.comparison import listed, value_with_sign
 from lop_tui.words.formats import name_seeds, short_value
 from lop_tui.words.sheets import Cell, Column, Sheet
-
-OVER = {
-    "last": "last tenth",
-    "whole": "whole run",
-    "end": "last bin",
-    "first": "first tenth",
-    "best": "best tenth",
-}
-"""The tasks that a criterion is the mean over, in words."""
 
 
 def criterion_of(command: str, word: str) -> Criterion:

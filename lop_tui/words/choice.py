@@ -10,6 +10,15 @@ from lop_engine.experiment.sweep import describe_seeds, parse_seeds
 from lop_engine.text import plain
 from lop_tui.words.formats import name_seeds
 
+OVER = {
+    "last": "last tenth",
+    "whole": "whole run",
+    "end": "last bin",
+    "first": "first tenth",
+    "best": "best tenth",
+}
+"""The tasks that a criterion is the mean over, in words."""
+
 
 def seeds_of(command: str, text: str) -> list[int] | None:
     """The selection seeds that a person named; None for half. Raises UserError."""
@@ -31,7 +40,7 @@ def note_on_choice(choice: Choice, shown: str) -> list[str]:
         return []
     chosen = (
         f"{family_name(choice.group)}: {choice.group.setting} is the best of {choice.num_settings} settings "
-        f"({seen.metric(choice.metric).title}, last tenth) on {name_seeds(choice.select_seeds)}"
+        f"({seen.metric(choice.metric).title}, {OVER[choice.criterion]}) on {name_seeds(choice.select_seeds)}"
     )
     if choice.is_biased:
         return [f"{chosen}; {shown} on its own selection seeds, so its values are too good"]

@@ -109,6 +109,33 @@ def test_power_of_a_sweep_takes_the_best_setting_on_the_seeds_that_did_not_choos
     assert json.loads(lop("power", "bp", "cbp", "--select-seeds", "4-5", "--json", *of))["plans"][0]["num_pairs"] == 4
 
 
+def test_compare_with_best_takes_the_settings_that_power_takes(runs_dir):
+    of = "--runs-dir", runs_dir
+    [best] = [one for one in json.loads(lop("best", "--json", *of))["choices"] if one["experiment"] == "bp"]
+    chosen = json.loads(lop("compare", "bp", "cbp", "--best", "--json", *of))
+    named = json.loads(lop("compare", f"bp/{best['setting']}", "cbp", "--where", "seed:3-5", "--json", *of))
+    assert [one["stretches"] for one in chosen["comparisons"]] == [one["stretches"] for one in named["comparisons"]]
+    note = f"bp: {best['setting']} is the best of 3 settings (test accuracy, last tenth) on seeds 0-2; compared on"
+    assert chosen["notes"][0].startswith(note)
+
+
+@pytest.mark.parametrize("command", [["power"], ["compare", "--best"]])
+def test_by_says_which_tasks_choose_the_setting(runs_dir, command):
+    said = json.loads(lop(*command, "bp", "cbp", "--by", "whole", "--json", "--runs-dir", runs_dir))
+    assert "(test accuracy, whole run) on seeds 0-2" in said["notes"][0]
+
+
+def test_compare_on_the_seeds_that_chose_says_so(runs_dir):
+    words = "--best", "--select-seeds", "0-5", "--json", "--runs-dir", runs_dir
+    said = json.loads(lop("compare", "bp", "cbp", *words))
+    assert [note for note in said["notes"] if "on its own selection seeds" in note] == said["notes"][:1]
+
+
+def test_compare_of_a_sweep_without_best_says_how_to_choose(runs_dir, monkeypatch, capsys):
+    said = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", runs_dir)
+    assert said.rstrip().endswith("or let --best choose")
+
+
 def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir):
     cells = json.loads(lop("table", "--json", "--settings", "--runs-dir", runs_dir))["cells"]
     for group in group_runs(RunsReader(runs_dir).read().runs):
