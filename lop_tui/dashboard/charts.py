@@ -9,6 +9,7 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.groups import OneProblem
+from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
@@ -93,6 +94,7 @@ class ChartMaker:
         chosen = (settings.x_unit, settings.smoothing, settings.show_seeds, settings.show_published)
         # The reader hands out the same series as long as nothing is new.
         ended = [(run.seed, group.carried_to) for run in group.runs if run.is_ended_by_rule]
+        ended += [(run.seed, 0) for run in group.runs if run.state == "diverged"]
         key = (style, bin_size, group.num_tasks, *chosen, *ended, *(id(run.series) for run in group.runs))
         known = self._lines.get((group.label, metric))
         if known and known[0] == key:
@@ -133,8 +135,8 @@ def _is_same_chart(one: Chart, other: Chart) -> bool:
 def _is_same_line(one: Line, other: Line) -> bool:
     """Whether nobody could tell them apart: new tasks that fill no bin change nothing."""
     return (
-        (one.label, one.colour, one.marker, one.num_seeds, one.marks)
-        == (other.label, other.colour, other.marker, other.num_seeds, other.marks)
+        (one.label, one.colour, one.marker, one.num_seeds, one.marks, one.breaks)
+        == (other.label, other.colour, other.marker, other.num_seeds, other.marks, other.breaks)
         and len(one.seeds) == len(other.seeds)
         and all(np.array_equal(*pair, equal_nan=True) for pair in zip(_arrays(one), _arrays(other), strict=True))
     )
@@ -208,8 +210,14 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
         num_seeds=len(group.runs),
         smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
         seeds=seeds,
+        breaks=_breaks(group, metric, ruler),
         marks=_published(group, ruler) if settings.show_published and _has_published(group, metric) else (),
     )
+
+
+def _breaks(group: Group, metric: str, ruler: Ruler) -> tuple[float, ...]:
+    tasks = sorted({int(task) for run in group.runs for task in breaks(run, metric)})
+    return tuple(ruler(np.array(tasks, dtype=float)).tolist()) if tasks else ()
 
 
 def _has_published(group: Group, metric: str) -> bool:

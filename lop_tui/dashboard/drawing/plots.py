@@ -19,6 +19,7 @@ from lop_tui.dashboard.drawing.layers import (
     Stroke,
     dots_of,
     fitted_axis,
+    put_breaks,
     put_cursor,
     put_faint,
     put_marks,
@@ -102,6 +103,7 @@ def paint(
     free = data.is_blank
     put_faint(data, chart, frame, [stroke for stroke in strokes if not stroke.strong], ink)
     put_marks(data, chart, frame, free, ink)
+    put_breaks(data, chart, frame)
     if chart.zero_line:
         put_zero_line(data, frame, ink)
     return Painting(canvas, area, frame.window, ink)
