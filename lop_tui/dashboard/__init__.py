@@ -18,6 +18,7 @@ def run_dashboard(
     until: "Callable[[View], bool] | None" = None,
     query: str | None = None,
     reader: "Reader | None" = None,
+    writes: bool = True,
 ) -> bool:
     """Show the dashboard until the user quits, or until a frame of which `until` is true.
 
@@ -25,6 +26,7 @@ def run_dashboard(
         runs_dir: the directory whose settings are used.
         query: the filter to begin with; by default the last one used with this directory. Raises QueryError.
         reader: reads the runs; by default those of `runs_dir`.
+        writes: with the keys that stop and resume runs and write files; without them no choice is kept either.
     Returns:
         Whether it left by itself, or all runs had ended; False means that the user left before.
     """
@@ -41,7 +43,8 @@ def run_dashboard(
     if query is not None:
         filter_runs(reader.read().runs, query)  # refuses a mistake; run.json files name metrics of own components
         settings = replace(settings, query=query)
-    app = Dashboard(reader.read, refresh_s, until, settings, partial(save_settings, runs_dir))
+    keep = partial(save_settings, runs_dir) if writes else lambda settings: None
+    app = Dashboard(reader.read, refresh_s, until, settings, keep, writes)
     with leaving_on_signals(app.leave), leaving_with_the_terminal(app.leave):
         return bool(app.run())
 

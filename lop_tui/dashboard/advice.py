@@ -28,6 +28,8 @@ def advice(view: View) -> Advice | None:
             (),
             "/ changes it; empty shows all.",
         )
+    if view.rows and not any(row.is_drawn for row in view.rows):
+        return "All methods are hidden.", (), "h shows the one under the cursor, H shows all."
     if any(chart.has_points for chart in view.charts):
         return None
     if view.phase == "no tasks":

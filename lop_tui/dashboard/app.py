@@ -22,7 +22,7 @@ from lop_engine.runs.query import parse_query
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import control, registry
 from lop_tui.dashboard.drawing.canvas import Markers
-from lop_tui.dashboard.keys import EVERYWHERE, describe_keys, worth_a_command
+from lop_tui.dashboard.keys import EVERYWHERE, WRITING, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.plain import PlainText
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
@@ -54,6 +54,7 @@ class Dashboard(App[bool]):
         until: leave by itself after a frame of which this is true.
         settings: how it looks at first.
         keep: is given the settings whenever they change.
+        writes: with the keys that stop and resume runs and write files.
     """
 
     CSS_PATH = Path(__file__).with_name("styles.tcss")
@@ -67,11 +68,13 @@ class Dashboard(App[bool]):
         until: Callable[[View], bool] | None = None,
         settings: Settings | None = None,
         keep: Callable[[Settings], None] = lambda settings: None,
+        writes: bool = True,
     ) -> None:
         super().__init__()
         self.views: Mapping[str, type[FrameScreen]] = registry.screens()
         self.settings = settings or Settings()
         self._keep = keep
+        self._writes = writes
         self.wants = Request(self.settings)
         """What the next frame is to hold."""
         self.reader = SnapshotReader(read, self.post_message, refresh_s, self.wants)
@@ -193,8 +196,12 @@ class Dashboard(App[bool]):
     def action_problem(self) -> None:
         """Show the runs of the next problem."""
         if self.view and self.view.shown.others:
-            self.end_replay()
-            self.change(problem=self.view.shown.others[0][0])
+            self.action_show_problem(self.view.shown.others[0][0])
+
+    def action_show_problem(self, name: str) -> None:
+        """Show the runs of a problem: its tab was clicked."""
+        self.end_replay()
+        self.change(problem=name)
 
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self.key_table(type(self.screen))))
@@ -208,14 +215,21 @@ class Dashboard(App[bool]):
         return [tables[0], ("Everywhere", self._describe(*FrameScreen.BINDINGS, *self.BINDINGS)), *tables[1:]]
 
     def _describe(self, *bindings: BindingType) -> dict[str, str]:
-        return describe_keys(bindings, self.get_key_display)
+        found = [one for one in Binding.make_bindings(bindings) if self._may_write(one.action)]
+        return describe_keys(found, self.get_key_display)
+
+    def _may_write(self, action: str) -> bool:
+        """Whether an action may run: in read-only dashboards those that write may not."""
+        return self._writes or action not in WRITING
 
     def get_key_display(self, binding: Binding) -> str:
         """How a key is called; without signs in ASCII mode."""
         return binding.key_display or binding.key if self.markers == "ascii" else super().get_key_display(binding)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Views that would be empty are not offered; a slash is one where it is typed."""
+        """Views that would be empty are not offered, nor what may not be done; a slash is one where it is typed."""
+        if not self._may_write(action):
+            return False
         if action == "filter":
             return isinstance(self.screen, FrameScreen) and self.screen.FILTERS and not self.screen.prompt.is_open
         if action == "problem":
@@ -325,7 +339,7 @@ class Dashboard(App[bool]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every key's action, by name, and what Textual brings."""
-        yield from super().get_system_commands(screen)
+        yield from (one for one in super().get_system_commands(screen) if self._writes or one.title != "Screenshot")
         for node, binding in worth_a_command(screen):
             help_text = f"{binding.tooltip} (key {self.get_key_display(binding)})".strip()
             run = partial(self.call_later, self.run_action, binding.action, node)

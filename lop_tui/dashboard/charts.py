@@ -9,7 +9,6 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.groups import OneProblem
-from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
@@ -33,6 +32,8 @@ class Scope:
 
     x: Axis
     bin_size: int
+    unit: XUnit
+    """Of the x axis: minutes in place of hours where these are less than one."""
 
 
 class Ruler:
@@ -49,7 +50,8 @@ class Ruler:
         if self._unit == "steps":
             steps = self._group.steps_per_task
             return task * steps if steps else np.empty(0)
-        return np.interp(task, np.arange(len(self._elapsed_hours)), self._elapsed_hours)
+        hours = np.interp(task, np.arange(len(self._elapsed_hours)), self._elapsed_hours)
+        return 60 * hours if self._unit == "minutes" else hours
 
     @cached_property
     def _elapsed_hours(self) -> np.ndarray:
@@ -70,14 +72,14 @@ class ChartMaker:
     ) -> tuple[Chart, ...]:
         """A chart for each metric of the problem shown, in its order."""
         scope, settings = find_scope(groups, request), request.settings
-        x_unit = unit_of(settings.x_unit, shown.problem)
-        rulers = {group.label: Ruler(group, settings.x_unit) for group in groups}
+        x_unit = unit_of(scope.unit, shown.problem)
+        rulers = {group.label: Ruler(group, scope.unit) for group in groups}
         lines, charts = {}, {}
         for metric in shown.charts:
             measure = scaled(seen.metric(metric), settings)
             for group in groups:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
-                lines[group.label, metric] = self._line(make, rulers[group.label])
+                lines[group.label, metric] = self._line(make, rulers[group.label], scope.unit)
             members = tuple(lines[group.label, metric][1] for group in groups if _may_have(group, metric))
             remark = "" if any(len(line.x) for line in members) else _why_empty(groups, metric, scope.bin_size)
             chart = Chart(
@@ -88,13 +90,12 @@ class ChartMaker:
         self._lines, self._charts, self._groups = lines, charts, groups
         return tuple(charts.values())
 
-    def _line(self, make: "partial[Line]", ruler: "Ruler") -> tuple[tuple[object, ...], Line]:
+    def _line(self, make: "partial[Line]", ruler: "Ruler", unit: XUnit) -> tuple[tuple[object, ...], Line]:
         """The line that `make` makes, or the one before if that is the same; and what it depends on."""
         group, style, metric, bin_size, settings = make.args
-        chosen = (settings.x_unit, settings.smoothing, settings.show_seeds, settings.show_published)
+        chosen = (unit, settings.smoothing, settings.show_seeds, settings.show_published)
         # The reader hands out the same series as long as nothing is new.
         ended = [(run.seed, group.carried_to) for run in group.runs if run.is_ended_by_rule]
-        ended += [(run.seed, 0) for run in group.runs if run.state == "diverged"]
         key = (style, bin_size, group.num_tasks, *chosen, *ended, *(id(run.series) for run in group.runs))
         known = self._lines.get((group.label, metric))
         if known and known[0] == key:
@@ -135,8 +136,10 @@ def _is_same_chart(one: Chart, other: Chart) -> bool:
 def _is_same_line(one: Line, other: Line) -> bool:
     """Whether nobody could tell them apart: new tasks that fill no bin change nothing."""
     return (
-        (one.label, one.colour, one.marker, one.num_seeds, one.marks, one.breaks)
-        == (other.label, other.colour, other.marker, other.num_seeds, other.marks, other.breaks)
+        all(
+            getattr(one, name) == getattr(other, name)
+            for name in ("label", "colour", "marker", "is_marked", "num_seeds", "marks")
+        )
         and len(one.seeds) == len(other.seeds)
         and all(np.array_equal(*pair, equal_nan=True) for pair in zip(_arrays(one), _arrays(other), strict=True))
     )
@@ -168,10 +171,13 @@ def find_scope(groups: Sequence[Group], request: Request) -> Scope:
     x = own_axis(groups)
     if unit != "tasks":
         ends = [Ruler(group, unit)(np.array([float(last)])) for group, last in zip(groups, done, strict=True)]
-        x = Axis(0, _round_up(max((float(end[0]) for end in ends if len(end)), default=0.0)))
+        furthest = max((float(end[0]) for end in ends if len(end)), default=0.0)
+        if unit == "hours" and 0 < furthest < 1:
+            unit, furthest = "minutes", 60 * furthest
+        x = Axis(0, _round_up(furthest))
     low, high = request.window or (x.low, x.high)
     tasks_shown = round((high - low) / (x.high - x.low) * tasks.high)
-    return Scope(x, request.settings.bin_size or default_bin(min(tasks_shown, round(tasks.high))))
+    return Scope(x, request.settings.bin_size or default_bin(min(tasks_shown, round(tasks.high))), unit)
 
 
 def own_axis(groups: Sequence[Group]) -> Axis:
@@ -205,19 +211,14 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
         label=group.label,
         colour=style.colour,
         marker=style.marker,
+        is_marked=style.is_marked,
         curve=curve,
         x=x,
         num_seeds=len(group.runs),
         smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
         seeds=seeds,
-        breaks=_breaks(group, metric, ruler),
         marks=_published(group, ruler) if settings.show_published and _has_published(group, metric) else (),
     )
-
-
-def _breaks(group: Group, metric: str, ruler: Ruler) -> tuple[float, ...]:
-    tasks = sorted({int(task) for run in group.runs for task in breaks(run, metric)})
-    return tuple(ruler(np.array(tasks, dtype=float)).tolist()) if tasks else ()
 
 
 def _has_published(group: Group, metric: str) -> bool:

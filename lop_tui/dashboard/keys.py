@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 PROBLEM_KEY = "v"
-"""The status line names it too."""
+"""The line of tabs names it too."""
 
 EVERYWHERE: list[BindingType] = [
     Binding("q", "quit", "Quit"),
@@ -37,6 +37,10 @@ EVERYWHERE: list[BindingType] = [
     Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
     Binding("question_mark", "help", "Help", key_display="?"),
 ]
+
+
+#: Actions that change runs, write files or leave for a shell: a read-only dashboard lacks them.
+WRITING = frozenset({"stop", "resume", "plot", "picture", "suspend_process"})
 
 
 def describe_keys(bindings: Iterable[BindingType], display: Callable[[Binding], str]) -> dict[str, str]:

@@ -3,15 +3,14 @@
 `ViewBuilder.build` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from lop_engine.analysis import (
-    Group,
-    group_runs,
-)
+from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.eta import study_eta_s
 from lop_engine.analysis.groups import OneProblem, one_problem
 from lop_engine.experiment import seen
@@ -25,12 +24,14 @@ from lop_tui.dashboard.charts import ChartMaker
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.parts import Material
 from lop_tui.dashboard.rows import Row, Style, build_row, count_states, short_labels
-from lop_tui.dashboard.settings import Request
+from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.words.notices import Notice, find_notices
-from lop_tui.words.palette import colours_of
+from lop_tui.words.palette import colours_of, on_screen
 
-MARKERS = "ox+*#%@&"
+MARKERS = "ox+*#%@&ABCDEFGHIJKLMNPQRSTUVWYZ"
 """Told apart without colour: a line's marker where there is none."""
+MOST_COLOURS = 8
+"""Of more settings, lines and samples have the marker too."""
 
 Phase = Literal["no directory", "no runs", "none match", "no tasks", "running", "ended"]
 
@@ -73,6 +74,17 @@ class View:
         if name not in _PARTS:
             raise AttributeError(name)
         return self.parts.get(name)
+
+    @cached_property
+    def panels(self) -> tuple[Chart, ...]:
+        """The charts to show: those that were chosen, in their order, else all; without metrics that no run recorded.
+
+        As long as nothing is recorded, those that the problem shows first.
+        """
+        chosen = self.request.settings.charts_of(self.shown.problem.name)
+        recorded = {*self.shown.recorded} or {chart.measure.name for chart in self.charts}
+        found = {chart.measure.name: chart for chart in self.charts if chart.measure.name in recorded}
+        return tuple(found[name] for name in (found if chosen is None else chosen) if name in found)
 
     @property
     def runs_dirs(self) -> tuple[Path, ...]:
@@ -134,7 +146,9 @@ class ViewBuilder:
         last_task = max((run.tasks_recorded for run in runs), default=0)
         if request.replay_at is not None:
             runs = tuple(_until(run, request.replay_at) for run in runs)
-        groups = tuple(group_runs(runs))
+        settings = request.settings
+        groups = _in_order(group_runs(runs), settings, shown.headline)
+        drawn = settings.drawn([group.label for group in groups])
         return View(
             runs_dir=snapshot.runs_dir,
             phase=_phase(snapshot, runs),
@@ -144,8 +158,11 @@ class ViewBuilder:
             num_hidden=len(snapshot.runs) - len(matching),
             groups=groups,
             states=count_states(runs),
-            rows=_rows(groups, styles, [seen.metric(shown.headline)] * len(groups)),
-            charts=self._charts.make(groups, styles, request, shown),
+            rows=tuple(
+                replace(row, is_drawn=row.label in drawn, is_pinned=row.label in settings.pinned)
+                for row in _rows(groups, styles, [seen.metric(shown.headline)] * len(groups))
+            ),
+            charts=self._charts.make([group for group in groups if group.label in drawn], styles, request, shown),
             notices=(*(Notice("filter", note) for note in query.notes(snapshot.runs)), *find_notices(runs)),
             nested=tuple(nested),
             parts=_made(Material(groups, styles, request, metric_of(shown, request))),
@@ -189,9 +206,26 @@ def find_nested(runs_dir: Path) -> list[Path]:
     return sorted({path.parents[3] for path in runs_dir.glob("*/*/*/seed_*/run.json")})
 
 
+def _in_order(groups: Sequence[Group], settings: Settings, headline: str) -> tuple[Group, ...]:
+    """The pinned ones first; within both parts by name, or the best in the headline metric first."""
+    found = list(groups)
+    if settings.order == "value":
+        found.sort(key=lambda group: _badness(group, headline))
+    return tuple(sorted(found, key=lambda group: group.label not in settings.pinned))
+
+
+def _badness(group: Group, metric: str) -> float:
+    """The final value, greater where worse; infinite where there is none."""
+    summary = summarise(group, metric) if metric else None
+    if summary is None:
+        return math.inf
+    return -summary.last if summary.metric.better == "higher" else summary.last
+
+
 def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
-    colours = colours_of(group_runs(runs))
-    return {label: Style(colours[label], MARKERS[i % len(MARKERS)]) for i, label in enumerate(colours)}
+    colours = {label: on_screen(colour) for label, colour in colours_of(group_runs(runs)).items()}
+    is_marked = len(colours) > MOST_COLOURS
+    return {label: Style(colours[label], MARKERS[i % len(MARKERS)], is_marked) for i, label in enumerate(colours)}
 
 
 def _until(run: RunView, task: int) -> RunView:

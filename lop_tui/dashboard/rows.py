@@ -25,6 +25,8 @@ class Style:
     """``#rrggbb``"""
     marker: str
     """Stands for it where there is no colour."""
+    is_marked: bool = False
+    """Draw the marker in colour too: there are more settings than colours that can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Row:
     eta_s: float | None
     device: str
     """Devices of its running seeds, else those it last ran on: ``cpu``, ``cuda:0 cuda:1``."""
+    is_drawn: bool = True
+    """Whether it has lines in the charts."""
+    is_pinned: bool = False
 
 
 def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:

@@ -20,6 +20,7 @@ from lop_engine.runs.query import parse_query
 from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.drawing.chart import XUnit
 
+Order = Literal["name", "value"]
 Sort = Literal["seed", "state", "tasks", "last", "best", "drop", "dormant"]
 
 BIN_SIZES = (None, 1, 2, 5, 10, 25, 50, 100, 250)
@@ -27,6 +28,7 @@ BIN_SIZES = (None, 1, 2, 5, 10, 25, 50, 100, 250)
 SMOOTHINGS = (1, 3, 5, 9, 15)
 X_UNITS: tuple[XUnit, ...] = ("tasks", "steps", "hours")
 MARKERS: tuple[Markers, ...] = ("braille", "blocks", "ascii")
+ORDERS: tuple[Order, ...] = ("name", "value")
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,31 @@ class Settings:
     """Name of the problem shown, where there are runs of several; None: the one with the most runs."""
     metric: str | None = None
     """What the views of seeds and of differences show; None, or one that the problem shown lacks: its headline."""
+    show_setting: bool | None = None
+    """Show the setting under the cursor beside the charts; None: where the terminal is wide."""
+    charts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """By problem, the metrics that were chosen, in their order."""
+    order: Order = "name"
+    """Of the settings in table and legend; ``value``: the best in the headline metric first."""
+    pinned: tuple[str, ...] = ()
+    """Labels of settings that come first and stay when another one is shown alone."""
+    hidden: tuple[str, ...] = ()
+    """Labels of settings whose lines are not drawn."""
+    solo: str | None = None
+    """Label of the setting that is shown alone, with the pinned ones."""
     sort: Sort = "seed"
     """Column by which the seed table is ordered, and whether from high to low."""
     descending: bool = False
+
+    def charts_of(self, problem: str) -> tuple[str, ...] | None:
+        """The metrics chosen for a problem, in their order; None for its default."""
+        return dict(self.charts).get(problem)
+
+    def drawn(self, labels: Sequence[str]) -> list[str]:
+        """Which of the settings `labels` have lines in the charts."""
+        if self.solo in labels:
+            return [label for label in labels if label == self.solo or label in self.pinned]
+        return [label for label in labels if label not in self.hidden]
 
 
 @dataclass(frozen=True, init=False)

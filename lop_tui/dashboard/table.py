@@ -107,12 +107,13 @@ def _names(rows: Sequence[Row], is_full: bool, most: int) -> dict[str, str]:
     """By label, what each row is called: distinct names of `most` characters, more where they need them."""
     wanted = {row.label: clean(row.label if is_full else row.short_label) for row in rows}
     short = distinct(wanted.values(), most)
-    return {label: short[name] for label, name in wanted.items()}
+    return {row.label: f"{'^' * row.is_pinned}{short[wanted[row.label]]}" for row in rows}
 
 
 def _cells(row: Row, first: str, label: str, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
     """Cells by column; `first` is the column of the label."""
-    name = sample(row.style.colour, row.style.marker, coloured).append(f" {label}", style="default")
+    name = sample(row.style, coloured) if row.is_drawn else Text("··" if coloured else "..", style="dim")
+    name.append(f" {label}", style="default" if row.is_drawn else "dim")
     return {
         "method": Text(shortened(clean(row.method), most) or "-"),
         first: name,

@@ -77,14 +77,14 @@ def column_heading(measure: Metric) -> str:
 
 def quantity(x: float, unit: str) -> str:
     """A place on an x axis: ``1250`` tasks, ``150k`` examples, ``3.8M`` steps, ``0.52`` hours."""
-    if unit == "hours":
+    if unit in ("hours", "minutes"):
         return significant(x)
     return f"{x:.0f}" if unit in ("tasks", "epochs") else count(round(x))
 
 
 def place(x: float, unit: str) -> str:
     """A place on an x axis with its unit: ``task 1250``, ``example 150k``, ``3.8M steps``, ``0.52 hours``."""
-    if unit in ("steps", "hours"):
+    if unit in ("steps", "hours", "minutes"):
         return f"{quantity(x, unit)} {unit}"
     return f"{unit.removesuffix('s')} {quantity(x, unit)}"
 
@@ -122,11 +122,6 @@ def name_seeds(numbers: Collection[int]) -> str:
     ranges = describe_seeds(numbers).rstrip(",").split(",")
     more = ", ..." if len(ranges) > 8 else ""
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"
-
-
-BREAK = "!"
-"""The mark in charts, heat maps and figures where a seed stops being finite, has too large a loss, or diverges."""
-BREAK_LEGEND = f"{BREAK} not finite or diverged"
 
 
 def time_left(eta_s: float | None) -> str:

@@ -40,6 +40,14 @@ def ink(colour: str) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
+def on_screen(colour: str) -> str:
+    """`colour`, lightened until it can be seen on a dark screen."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    while _luminance(red, green, blue) < _VISIBLE:
+        red, green, blue = (channel + (255 - channel) // 12 + 1 for channel in (red, green, blue))
+    return f"#{red:02X}{green:02X}{blue:02X}"
+
+
 def tint(colour: str, strength: float) -> str:
     """From pale to dark about `colour`: its own at 2/3, whiter below, blacker above. `strength` is in 0 .. 1."""
     towards, share = (255, 1 - 1.5 * strength) if strength <= 2 / 3 else (0, 1.5 * (strength - 2 / 3))
@@ -49,6 +57,8 @@ def tint(colour: str, strength: float) -> str:
 
 #: Relative luminance of a contrast of 4.5 to 1 on white.
 _READABLE = 0.183
+#: Relative luminance of a contrast of 2.5 to 1 on the dark theme's background.
+_VISIBLE = 0.09
 
 
 def _luminance(*channels: int) -> float:

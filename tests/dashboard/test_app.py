@@ -12,6 +12,7 @@ from lop_engine.runs.records import task_document
 from lop_engine.runs.store import TableWriter
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import app as app_module
+from lop_tui.dashboard import render_once
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
@@ -73,7 +74,7 @@ async def test_a_large_terminal_shows_the_usual_charts_at_once(eleven_runs: Snap
 
 
 async def test_where_all_charts_fit_no_pages_are_offered(eleven_runs: Snapshot) -> None:
-    async with app_showing(eleven_runs).run_test(size=(250, 70)) as pilot:
+    async with app_showing(eleven_runs, settings=Settings(show_setting=False)).run_test(size=(250, 70)) as pilot:
         app = await first_frame(pilot)
         assert visible(app) == [1, 2, 3, 4, 5, 6, 7]
         assert app.screen.check_action("turn", (1,)) is False
@@ -231,7 +232,7 @@ async def test_no_finished_task_yet_and_then_the_first() -> None:
         assert labels(app.query_one(RunsTable)) == ["cbp"]
 
 
-async def test_an_empty_chart_says_why(tmp_path: Path) -> None:
+async def test_a_metric_without_values_has_no_chart_and_once_says_why(tmp_path: Path) -> None:
     run = make_run(tmp_path, "linear", num_tasks=0)
     with TableWriter(run.tasks_json, "tasks") as table:
         for task in range(4):
@@ -239,10 +240,11 @@ async def test_an_empty_chart_says_why(tmp_path: Path) -> None:
     async with app_showing(RunsReader(tmp_path).read()).run_test(size=(160, 40)) as pilot:
         app = await first_frame(pilot)
         await settled(pilot)
-        charts = [chart.render().plain for chart in app.query(ChartView)]
-        assert "a linear network has no hidden units" in charts[2]
-        assert "not recorded" in charts[5]
-        assert "no" not in charts[0]
+        charts = [str(chart.border_title) for chart in app.query(ChartView) if chart.display]
+        assert charts == ["1 test accuracy, %", "2 curvature, log scale"]
+    text = render_once(tmp_path, 100, 40, metrics=["dormant_proportion", "weight_magnitude"])
+    assert "a linear network has no hidden units" in text
+    assert "not recorded" in text
 
 
 async def test_a_failed_run_shows_its_error(eleven_runs: Snapshot) -> None:

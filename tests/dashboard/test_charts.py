@@ -167,7 +167,7 @@ async def test_bins_smoothing_scale_axis_and_levels(eleven_runs: Snapshot) -> No
         await frame_for(pilot, app, other_scale=(), x_unit="steps")
         await pilot.press("x")
         await frame_for(pilot, app, x_unit="hours")
-        assert "hours" in str(app.query(ChartView).first().border_subtitle)
+        assert "minutes" in str(app.query(ChartView).first().border_subtitle)
         await pilot.press("r")
         await frame_for(pilot, app, show_published=False)
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from textual.color import Color
@@ -94,7 +95,17 @@ def test_the_x_axis_in_tasks_steps_and_hours(tmp_path: Path) -> None:
     }
     assert x["tasks"].tolist() == [5.5, 15.5, 25.5, 35.5]
     assert x["steps"].tolist() == (x["tasks"] * 10 * 12).tolist()  # 10 epochs of 1,200 images
-    assert x["hours"] == pytest.approx(x["tasks"] * 1.5 / 3600)
+    assert x["hours"] == pytest.approx(x["tasks"] * 1.5 / 60), "in minutes, as they are less than an hour"
+
+
+@pytest.mark.parametrize(("task_s", "unit", "high"), [(1.5, "minutes", 1), (80, "minutes", 100), (100, "hours", 2)])
+def test_less_than_an_hour_is_in_minutes(tmp_path: Path, task_s: float, unit: str, high: float) -> None:
+    make_run(tmp_path, "bp", num_tasks=40)
+    snapshot = RunsReader(tmp_path).read()
+    runs = tuple(replace(run, seconds=np.full(40, task_s)) for run in snapshot.runs)
+    chart = build_view(replace(snapshot, runs=runs), Request(Settings(x_unit="hours"))).charts[0]
+    assert (chart.x_unit, chart.x.high) == (unit, high)
+    assert chart.lines[0].x[-1] == pytest.approx(40 * task_s / (60 if unit == "minutes" else 3600))
 
 
 def test_bins_suit_the_range_that_is_shown(tmp_path: Path) -> None:

@@ -122,3 +122,28 @@ async def test_a_run_without_a_metric_is_left_out_of_its_chart_and_n_says_so(tmp
         assert lines["test_accuracy"] == ["bp", "cbp"]
         assert lines["stable_rank"] == ["bp"]
         assert screen_text(app).count("n=2/4 runs") == 1
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+def test_many_methods(snap_compare: Any, tmp_path: Path, size: tuple[int, int], theme: str) -> None:
+    for method in ("bp", "cbp", "dash", "fire", "l2", "parseval", "redo", "snp", "snr", "spectral", "upgd"):
+        make_run(tmp_path, method, num_tasks=60)
+    app = app_showing(
+        read(tmp_path),
+        settings=Settings(
+            theme=theme,
+            markers="braille",
+            show_setting=True,
+            hidden=("fire",),
+            pinned=("snp",),
+            order="value",
+        ),
+    )
+    assert snap_compare(app, terminal_size=size, run_before=pressing("down"))
+
+
+@pytest.mark.parametrize(("size", "theme"), zip(SIZES, [*THEMES, THEMES[0]], strict=True))
+def test_choosing_charts(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int], theme: str) -> None:
+    app = app_showing(eleven_runs, settings=Settings(theme=theme, markers="braille"))
+    assert snap_compare(app, terminal_size=size, run_before=pressing("a", "down", "space"))

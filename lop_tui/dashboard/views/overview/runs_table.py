@@ -27,5 +27,8 @@ class RunsTable(FittedTable):
         self._update()
 
     def _update(self) -> None:
-        table = fit_table(self._rows, self.scrollable_content_region.width, has_colour_samples(self))
+        width = self.scrollable_content_region.width
+        if len(self._rows) >= self.size.height and not self.show_vertical_scrollbar:
+            width -= 1  # it is about to appear
+        table = fit_table(self._rows, width, has_colour_samples(self))
         self.fill(table.columns, table.columns, table.rows)

@@ -18,15 +18,19 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.registry import VIEWS
 from lop_tui.dashboard.screens.base import BIN_KEYS, FrameScreen
 from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
-from lop_tui.dashboard.settings import SMOOTHINGS, X_UNITS, after
+from lop_tui.dashboard.settings import ORDERS, SMOOTHINGS, X_UNITS, after
 from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.overview.chart_choice import ChartChoice
 from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
 from lop_tui.dashboard.views.overview.notices import Notices
 from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.setting import SettingPanel
 from lop_tui.dashboard.widgets.chart import ChartView
 
 WIDE = 200
 """From here on the table may stand beside the charts."""
+WITH_SETTING = 180
+"""From here on the setting under the cursor is described beside the charts, unless a person wants it otherwise."""
 MANY_ROWS = 10
 PATIENCE_S = 0.1
 PAGES = "Next and previous charts"
@@ -51,6 +55,14 @@ class OverviewScreen(Ranged, FrameScreen):
         Binding("w", "smoothing", "Smoothing", show=False),
         Binding("x", "x_unit", "X axis: tasks, steps, hours", show=False),
         Binding("r", "published", "Published levels", show=False),
+        Binding("i", "setting", "Setting under the cursor", show=False, tooltip="The setting under the cursor"),
+        Binding("a", "charts", "Choose charts", show=False, tooltip="Choose and order the charts"),
+        Binding("o", "order", "Order of methods", show=False, tooltip="Order of methods: by name, best first"),
+        Binding("n", "find", "Find a method", show=False, tooltip="Find a method by a part of its name"),
+        Binding("h", "hide", "Hide or show a method", show=False, tooltip="Hide the method, or show it again"),
+        Binding("f", "solo", "Only this method", show=False, tooltip="Only this method and the pinned ones, and back"),
+        Binding("k", "pin", "Pin a method", show=False, tooltip="Pin the method on top, or unpin it"),
+        Binding("H", "show_all", "Show all methods", show=False),
     ]
 
     def __init__(self) -> None:
@@ -65,7 +77,10 @@ class OverviewScreen(Ranged, FrameScreen):
         """What the footer knows: are there charts, more than the screen shows, a large one, one method or two?"""
         self._patience: Timer | None = None
         """Runs out when the frame for a new range does not come."""
-        self._parts = Container(self.table, self.grid, id="parts")
+        self._setting = SettingPanel()
+        self._parts = Container(self.table, self.grid, self._setting, id="parts")
+        self._x_unit = ""
+        """Of the charts shown last."""
 
     def body(self) -> Sequence[Widget]:
         return (self._parts, self.notices, self._advice_box)
@@ -90,21 +105,52 @@ class OverviewScreen(Ranged, FrameScreen):
         self._advice_box.display = bool(said)
         self.grid.display = not said
         self._parts.display = bool(view.rows)
-        self._parts.set_class(bool(said), "-no-charts")
-        self._lay_out(view)
         self.table.show(view.rows)
         self.notices.show(view.notices, most=max(1, self.size.height // 12))
+        self._show_setting()
+        self._keep_range(view)
         if not self._patience or view.request.window == self.viewport.window:
             self._show_charts()
         self._offer()
         super().show(view)
 
+    def _show_setting(self) -> None:
+        """Describe the setting under the cursor, where that is wanted and there is room."""
+        wanted, view = self.dashboard.settings.show_setting, self.dashboard.view
+        self._setting.display = (self.size.width >= WITH_SETTING if wanted is None else wanted) and self.grid.display
+        if view:
+            self._lay_out(view)
+            self._setting.show(view, self.table.selected)
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_setting()
+
+    def _keep_range(self, view: View) -> None:
+        """Forget a range in another unit: an axis in minutes becomes one in hours as time goes by."""
+        unit = view.panels[0].x_unit if view.panels else self._x_unit
+        before, self._x_unit = self._x_unit, unit
+        if before not in ("", unit) and self.viewport != Viewport():
+            self.forget()
+
     def _lay_out(self, view: View) -> None:
-        """The table above the charts; beside them where there is room for both and many methods."""
+        """The table above the charts, the setting right of these; both left of the charts where rows are many."""
         beside = self.size.width >= WIDE and len(view.rows) > MANY_ROWS
-        self._parts.set_class(beside, "-beside")
-        self.table.display = self.grid.enlarged is None or not self.grid.display
-        self.table.styles.height = "1fr" if beside else min(len(view.rows) + 1, max(3, self.size.height // 3))
+        with_table = self.grid.enlarged is None or not self.grid.display
+        with_setting = bool(self._setting.display)
+        self.table.display = with_table
+        half = max(3, self.size.height // (2 if beside else 3))
+        height = self.size.height - 4 if beside and not with_setting else min(len(view.rows) + 1, half)
+        self.grid.name_lines(height <= len(view.rows))
+        left = beside and with_table
+        rows = 1 + (with_table and (with_setting or not left) and bool(self.grid.display))
+        styles = self._parts.styles
+        styles.grid_size_columns = 1 + (left or with_setting)
+        styles.grid_size_rows = rows
+        styles.grid_columns = "90 1fr" if left else "1fr 46" if self.size.width >= 92 else "1fr 1fr"
+        styles.height = "1fr" if self.grid.display else height
+        styles.grid_rows = f"{height} 1fr" if rows == 2 else "1fr"
+        self.table.styles.column_span = 2 if with_setting and not left else 1
+        self.grid.styles.row_span = rows if left else 1
 
     def on_chart_grid_arranged(self) -> None:
         self.show_status()
@@ -164,7 +210,7 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def action_range(self) -> None:
         view = self.dashboard.view
-        unit = view.charts[0].x_unit if view and view.charts else "tasks"
+        unit = view.panels[0].x_unit if view and view.panels else "tasks"
         window = self.viewport.window
         value = f"{window[0]:g}-{window[1]:g}" if window else ""
         self.prompt.ask(
@@ -185,10 +231,58 @@ class OverviewScreen(Ranged, FrameScreen):
         shown = "shown" if self.dashboard.settings.show_published else "hidden"
         self.notify(f"published levels {shown} (where the protocol is the paper's)", timeout=2)
 
+    def action_setting(self) -> None:
+        self.dashboard.change(show_setting=not self._setting.display)
+        self._show_setting()
+
+    def action_charts(self) -> None:
+        if view := self.dashboard.view:
+            chosen = [chart.measure.name for chart in view.panels]
+            others = [name for name in view.shown.recorded if name not in chosen]
+            self.app.push_screen(ChartChoice([*chosen, *others], chosen, self._choose_charts))
+
+    def _choose_charts(self, names: tuple[str, ...] | None) -> None:
+        settings, view = self.dashboard.settings, self.dashboard.view
+        if view:
+            problem = view.shown.problem.name
+            others = tuple(one for one in settings.charts if one[0] != problem)
+            self.dashboard.change(charts=others if names is None else (*others, (problem, names)))
+
+    def action_order(self) -> None:
+        self.dashboard.change(order=after(ORDERS, self.dashboard.settings.order))
+        chosen = self.dashboard.settings.order
+        self.notify("by name" if chosen == "name" else "best first", timeout=2)
+
+    def action_find(self) -> None:
+        self.prompt.ask("method:", "", self._find, "a part of its name")
+
+    def _find(self, text: str) -> None:
+        labels = [row.label for row in self.dashboard.view.rows] if self.dashboard.view else []
+        found = next((label for label in labels if text.strip().casefold() in label.casefold()), None)
+        if found is None:
+            raise UserError(f"no method is called {text.strip()}")
+        if text.strip():
+            self.table.select(found)
+
+    def action_hide(self) -> None:
+        if label := self.table.selected:
+            self.dashboard.change(hidden=_without_or_with(self.dashboard.settings.hidden, label), solo=None)
+
+    def action_solo(self) -> None:
+        if label := self.table.selected:
+            self.dashboard.change(solo=None if self.dashboard.settings.solo == label else label)
+
+    def action_pin(self) -> None:
+        if label := self.table.selected:
+            self.dashboard.change(pinned=_without_or_with(self.dashboard.settings.pinned, label))
+
+    def action_show_all(self) -> None:
+        self.dashboard.change(hidden=(), solo=None)
+
     @property
     def whole(self) -> Axis | None:
         view = self.dashboard.view
-        return view.charts[0].x if view and view.charts else None
+        return view.panels[0].x if view and view.panels else None
 
     def look(self) -> None:
         """A cursor moves at once; another range waits a moment for the frame with the bins that suit it."""
@@ -212,7 +306,12 @@ class OverviewScreen(Ranged, FrameScreen):
             self.move(Viewport(parse_range(text, whole), self.viewport.cursor))
 
 
-_OF_CHARTS = frozenset({"turn", "enlarge", "seeds", "cursor", "zoom", "pan", "whole", "range", "log"})
+_OF_CHARTS = frozenset({"turn", "enlarge", "seeds", "cursor", "zoom", "pan", "whole", "range", "log", "charts"})
+
+
+def _without_or_with(labels: tuple[str, ...], label: str) -> tuple[str, ...]:
+    """`labels` without `label` if it is one of them, else with it."""
+    return tuple(one for one in labels if one != label) if label in labels else (*labels, label)
 
 
 def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:

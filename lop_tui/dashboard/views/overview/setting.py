@@ -1,0 +1,110 @@
+"""The setting under the cursor: what is special about it, how it fares, and all of its keys."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group as RichGroup
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from lop_engine.analysis import Group
+from lop_engine.analysis.grid import points
+from lop_engine.experiment import seen
+from lop_engine.runs.directory import OWN_NUMERICS, versions_of
+from lop_engine.runs.logs import clean
+from lop_tui.dashboard.drawing.plots import sample
+from lop_tui.dashboard.ink import has_colour_samples
+from lop_tui.dashboard.model import View
+from lop_tui.dashboard.rows import Row
+from lop_tui.dashboard.table import describe_states
+
+Lines = list[tuple[str, str]]
+"""Names and values."""
+_MOST_OTHERS = 3
+
+
+class SettingPanel(VerticalScroll, can_focus=False):
+    """Describes one setting; scrolls by the wheel where it is longer than the screen."""
+
+    def __init__(self) -> None:
+        super().__init__(id="setting")
+        self._words = Static(markup=False)
+        self._shown: object = None
+
+    def compose(self) -> Iterable[Static]:
+        yield self._words
+
+    def show(self, view: View, label: str | None) -> None:
+        """Bring the panel up to date."""
+        row, group = view.row(label), view.group(label)
+        shown = (row, _parts(view, row, group)) if row and group else None
+        if shown != self._shown or shown is None:
+            self._shown = shown
+            self._words.update(self._drawn(*shown) if shown else Text("No setting is chosen.", style="dim"))
+
+    def _drawn(self, row: Row, parts: Sequence[tuple[str, Lines]]) -> RenderableType:
+        head = sample(row.style, has_colour_samples(self)).append(f" {clean(row.label)}", style="default bold")
+        if (title := seen.method(row.method).title) != row.label:
+            head.append(f"\n{clean(title)}", style="default")
+        drawn: list[RenderableType] = [head, describe_states(row.states, coloured=not self.app.no_color)]
+        for heading, lines in parts:
+            table = Table.grid(padding=(0, 2))
+            for name, value in lines:
+                table.add_row(Text(clean(name), style="dim", no_wrap=True), Text(clean(value)))
+            drawn += [Text(), *([Text(heading, style="underline")] if heading else []), table]
+        return RichGroup(*drawn)
+
+
+def _parts(view: View, row: Row, group: Group) -> list[tuple[str, Lines]]:
+    """Headings, and what stands below each."""
+    differences = what_differs(view.groups, group)
+    spec = group.example.spec if group.example else {}
+    keys = [(key, _word(value)) for key, value in spec.items() if key not in dict(differences)]
+    parts = [("", facts(row, group)), ("differs from the others in", differences), ("all else", keys)]
+    return [part for part in parts if part[1]]
+
+
+def facts(row: Row, group: Group) -> Lines:
+    """How far the setting is, what it reached, which code trains it, where, and what is to be noted."""
+    statuses = [run.status for run in group.runs]
+    found = {
+        "tasks": f"{row.tasks_done}/{row.tasks_total}",
+        row.measure.heading if row.measure.name else "": f"{row.value} {row.value_seeds}".strip(),
+        "device": row.device,
+        "job": _each(status.job for status in statuses),
+        "code": code_version(group),
+        "note": _each([*(status.note for status in statuses), *(run.job_note for run in group.runs)]),
+    }
+    return [(name, value) for name, value in found.items() if name and value]
+
+
+def what_differs(groups: Sequence[Group], group: Group) -> Lines:
+    """The keys of `group` in which the settings differ: its value, and those of others in parentheses."""
+    found = points(groups, with_extent=True)
+    here = found[next(place for place, other in enumerate(groups) if other is group)]
+    lines = []
+    for key, value in here.items():
+        values = dict.fromkeys(_word(point[key]) for point in found if key in point)
+        others = [one for one in values if one != _word(value)]
+        listed = ", ".join([*others[:_MOST_OTHERS], *(["..."] if len(others) > _MOST_OTHERS else [])])
+        lines.append((key, f"{_word(value)} ({listed})" if listed else _word(value)))
+    return lines
+
+
+def code_version(group: Group) -> str:
+    """``numerics 1, my_redo.py 1a2b3c4d``; says so where the seeds were trained by different code."""
+    versions = {versions_of(run.code): run.code for run in group.runs if run.code}
+    if len(versions) > 1:
+        return "differs between the seeds"
+    code = next(iter(versions.values()), ())
+    return ", ".join(f"{'numerics' if name == OWN_NUMERICS else name} {version[:8]}" for name, version in code)
+
+
+def _each(values: Iterable[str | None]) -> str:
+    return ", ".join(dict.fromkeys(value for value in values if value))
+
+
+def _word(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,221 @@
+"""The dashboard of a lab: a setting described beside the charts, chosen charts, many methods kept apart."""
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import SelectionList
+
+from lop_engine.runs.directory import RunDir
+from lop_engine.runs.views import Snapshot
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.drawing.plots import Ink, draw
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.settings import Request, Settings, load_settings, save_settings
+from lop_tui.dashboard.views.overview.chart_choice import ChartChoice
+from lop_tui.dashboard.views.overview.chart_grid import names
+from lop_tui.dashboard.views.overview.screen import OverviewScreen
+from lop_tui.dashboard.views.overview.setting import SettingPanel, what_differs
+from lop_tui.dashboard.widgets.chart import ChartView
+from tests.dashboard.conftest import app_showing, first_frame, pressing, read, screen_text, settled
+from tests.helpers import make_run
+
+METHODS = ["bp", "cbp", "dash", "fire", "l2", "l2_init", "parseval", "redo", "snp", "snr", "spectral", "upgd"]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Snapshot:
+    """Twelve methods."""
+    for method in METHODS:
+        make_run(tmp_path, method, num_tasks=60)
+    return read(tmp_path)
+
+
+def titles(app: Dashboard) -> list[str]:
+    return [str(chart.border_title) for chart in app.query(ChartView) if chart.display]
+
+
+def drawn(snapshot: Snapshot, **settings: object) -> list[str]:
+    """The lines of the first chart."""
+    view = build_view(snapshot, Request(Settings(**settings)))  # type: ignore[arg-type]
+    return [line.label for line in view.charts[0].lines]
+
+
+async def test_the_setting_under_the_cursor_is_described(tmp_path: Path) -> None:
+    for size in (0.1, 0.01, 0.001):
+        run_dir = make_run(tmp_path, "bp", setting=f"step_size={size}", spec={"step_size": size, "momentum": 0.5})
+        status = run_dir.read_status()
+        status.device, status.job, status.note = "cuda:1", "123_4", "trained without CUDA graphs"
+        run_dir.write_status(status)
+    async with app_showing(read(tmp_path)).run_test(size=(140, 50)) as pilot:
+        app = await first_frame(pilot)
+        panel = app.screen.query_one(SettingPanel)
+        assert not panel.display, "140 columns are for the charts"
+        await pilot.press("i")
+        await settled(pilot)
+        await pilot.press("down")
+        await settled(pilot)
+        text = screen_text(app)
+        for expected in (
+            "bp step_size=0.01",
+            "differs from the others in",
+            "0.01 (0.001, 0.1)",
+            "momentum",
+            "cuda:1",
+            "123_4",
+            "numerics 1",
+            "trained without CUDA graphs"[:18],
+        ):
+            assert expected in text
+        assert app.settings.show_setting is True
+        await pilot.press("i")
+        await settled(pilot)
+        assert not panel.display
+
+
+async def test_a_wide_screen_describes_the_setting_unless_that_is_unwanted(eleven_runs: Snapshot) -> None:
+    for wanted, expected in ((None, True), (False, False)):
+        app = app_showing(eleven_runs, settings=Settings(show_setting=wanted))
+        async with app.run_test(size=(200, 50)) as pilot:
+            await settled(pilot)
+            assert app.screen.query_one(SettingPanel).display is expected
+
+
+def test_only_keys_with_an_effect_are_compared(many: Snapshot) -> None:
+    view = build_view(many)
+    group = view.group("cbp")
+    assert group is not None
+    found = dict(what_differs(view.groups, group))
+    assert found["agent"].startswith("cbp (bp, dash, fire, ...)")
+    assert "-" not in found.values()
+
+
+async def test_charts_are_chosen_ordered_and_kept(eleven_runs: Snapshot, tmp_path: Path) -> None:
+    runs_dir = tmp_path / "kept"
+    app = app_showing(eleven_runs, keep=lambda settings: save_settings(runs_dir, settings))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        assert titles(app)[:2] == ["1 test accuracy, %", "2 curvature, log scale"]
+        await pilot.press("a")
+        assert isinstance(app.screen, ChartChoice)
+        await pilot.press("down", "space", "down", "left_square_bracket", "left_square_bracket", "escape")
+        await settled(pilot)
+        assert titles(app)[:3] == ["1 dormant units, %", "2 test accuracy, %", "3 effective rank"]
+    again = app_showing(eleven_runs, settings=load_settings(runs_dir))
+    async with again.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        assert titles(again)[:2] == ["1 dormant units, %", "2 test accuracy, %"]
+        await pilot.press("a")
+        choice = again.screen.query_one(SelectionList)
+        assert "curvature" not in choice.selected
+        assert choice.option_count == 7
+        await pilot.press("0")
+        await settled(pilot)
+        assert titles(again)[:2] == ["1 test accuracy, %", "2 curvature, log scale"]
+
+
+def test_a_metric_that_no_run_recorded_has_no_panel(tmp_path: Path) -> None:
+    for seed in range(2):
+        forget(make_run(tmp_path, "bp", seed), "stable_rank")
+    view = build_view(read(tmp_path))
+    assert "stable_rank" in [chart.measure.name for chart in view.charts]
+    assert "stable_rank" not in [chart.measure.name for chart in view.panels]
+
+
+def forget(run_dir: RunDir, metric: str) -> None:
+    run_dir.tasks_json.write_text(run_dir.tasks_json.read_text().replace(f'"{metric}"', '"own"'))
+
+
+def test_methods_are_hidden_shown_alone_and_pinned(many: Snapshot) -> None:
+    assert drawn(many) == METHODS
+    assert drawn(many, hidden=("bp", "gone")) == METHODS[1:]
+    assert drawn(many, solo="l2", hidden=("bp",)) == ["l2"]
+    assert drawn(many, solo="l2", pinned=("snp", "bp")) == ["bp", "snp", "l2"]
+    assert drawn(many, solo="gone") == METHODS
+    assert drawn(many, pinned=("redo",)) == ["redo", *(one for one in METHODS if one != "redo")]
+    everything = {line.label: line.colour for line in build_view(many).charts[0].lines}
+    alone = build_view(many, Request(Settings(solo="l2"))).charts[0].lines[0]
+    assert alone.colour == everything["l2"]
+
+
+def test_the_best_come_first(many: Snapshot) -> None:
+    rows = build_view(many, Request(Settings(order="value", pinned=("bp",)))).rows
+    assert rows[0].label == "bp"
+    values = [float(row.value.split()[0]) for row in rows[1:]]
+    assert values == sorted(values, reverse=True)
+
+
+async def test_keys_hide_solo_pin_order_and_find(many: Snapshot) -> None:
+    app = app_showing(many)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        screen = app.screen
+        assert isinstance(screen, OverviewScreen)
+        await pressing("down", "h")(pilot)
+        assert app.settings.hidden == ("cbp",)
+        assert app.view is not None
+        assert [row.label for row in app.view.rows if not row.is_drawn] == ["cbp"]
+        await pressing("h")(pilot)
+        assert app.settings.hidden == ()
+        await pressing("n", *"RED", "enter", "f")(pilot)
+        assert screen.table.selected == "redo"
+        assert app.settings.solo == "redo"
+        assert [line.label for line in app.view.charts[0].lines] == ["redo"]
+        await pressing("H", "k", "o")(pilot)
+        assert (app.settings.pinned, app.settings.order, app.settings.solo) == (("redo",), "value", None)
+        assert "^redo" in screen_text(app)
+        assert screen.table.selected == "redo"
+        await pressing("n", *"xyz")(pilot)
+        assert "no method is called xyz" in screen_text(app)
+
+
+async def test_all_hidden_says_what_shows_them(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp")
+    app = app_showing(read(tmp_path), settings=Settings(hidden=("bp",)))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(pilot)
+        assert "All methods are hidden." in screen_text(app)
+        await pressing("H")(pilot)
+        assert "hidden" not in screen_text(app)
+
+
+def test_more_than_eight_methods_have_markers_of_their_own_in_colour(many: Snapshot) -> None:
+    view = build_view(many)
+    markers = {line.marker for line in view.charts[0].lines}
+    assert len(markers) == len(METHODS)
+    text = draw(view.charts[0], 100, 30, Ink())
+    assert markers <= set(text.plain)
+    few = build_view(many, Request(Settings(query="method:bp,cbp")))
+    assert few.charts[0].lines[0].is_marked, "a filter changes no look"
+
+
+def test_eight_methods_need_no_markers(eleven_runs: Snapshot) -> None:
+    lines = build_view(eleven_runs).charts[0].lines
+    assert not any(line.is_marked for line in lines)
+
+
+def test_the_names_above_the_charts_say_how_many_do_not_fit(many: Snapshot) -> None:
+    rows = build_view(many).rows
+    assert all(f" {method}" in names(rows, 200).plain for method in METHODS)
+    narrow = names(rows, 40).plain
+    shown = sum(f" {method}" in f"{narrow} " for method in ("bp", "cbp", "dash", "fire"))
+    assert shown == 4
+    assert narrow.count("\n") == 1
+    left = int(narrow.rpartition("and ")[2].split()[0])
+    assert left + narrow.count("━") == len(METHODS)
+
+
+async def test_names_stand_above_the_charts_where_the_table_is_cut(many: Snapshot) -> None:
+    async with app_showing(many).run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        text = screen_text(pilot.app)  # type: ignore[arg-type]
+        assert all(f" {method} " in text for method in METHODS)
+
+
+def test_the_edge_of_a_band_is_half_a_cell_fine(eleven_runs: Snapshot) -> None:
+    view = build_view(eleven_runs)
+    chart = view.charts[0]
+    assert isinstance(chart.x, Axis)
+    assert "▄" in draw(chart, 60, 20, Ink()).plain
+    assert "▄" not in draw(chart, 60, 20, Ink(markers="ascii")).plain
+    assert "▄" not in draw(chart, 60, 20, Ink(coloured=False)).plain
