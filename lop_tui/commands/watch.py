@@ -32,14 +32,27 @@ def watch(
         ),
     ] = None,
     refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve the dashboard to browsers on this machine, read-only (extra web).")
+    ] = False,
+    web_port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="With --web; 0: a free one.")] = 8000,
+    web_write: Annotated[
+        bool, typer.Option("--web-write", help="With --web: with the keys that stop and resume runs and write files.")
+    ] = False,
 ) -> int:
     """Show the metrics of all runs, live."""
     from lop_tui.commands.reading import carries
 
     is_typed = getattr(context.get_parameter_source("runs_dirs"), "name", "") == "COMMANDLINE"
     named = [*(directories or []), *(runs_dirs if is_typed or not directories else [])]
-    keeps = carries("watch", ended_by_rule)
-    return watch_runs(list(dict.fromkeys(named)), once, as_json, refresh, where, metric or [], keeps)
+    named, keeps = list(dict.fromkeys(named)), carries("watch", ended_by_rule)
+    if web:
+        if once or as_json or metric:
+            raise UserError("watch: --web serves the dashboard; leave out --once, --json and --metric")
+        return serve_runs(named, web_port, refresh, where, keeps, web_write)
+    if web_write:
+        raise UserError("watch: --web-write applies only to --web; add --web")
+    return watch_runs(named, once, as_json, refresh, where, metric or [], keeps)
 
 
 def watch_runs(
@@ -63,9 +76,7 @@ def watch_runs(
 
     if metrics and not once:
         raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
-    for runs_dir in runs_dirs:
-        if runs_dir.exists() and not runs_dir.is_dir():
-            raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")
+    _refuse_files(runs_dirs)
     reader = SeveralReader(runs_dirs, carries)
     if as_json:
         print_json(read_numbers(reader, query or ""))
@@ -79,3 +90,32 @@ def watch_runs(
         raise UserError("watch: the dashboard needs a terminal; lop watch --once prints one frame anywhere")
     run_dashboard(runs_dirs[0], refresh_s, query=query, reader=reader)
     return 0
+
+
+def serve_runs(
+    runs_dirs: Sequence[Path], port: int, refresh_s: float, query: str | None, carries: bool, writes: bool
+) -> int:
+    """Serve the dashboard to browsers until Ctrl-C. Raises UserError without the extra, QueryError.
+
+    Args:
+        carries: what means do with runs that a rule ended, see `RunView.carries`.
+        writes: with the keys that stop and resume runs and write files.
+    """
+    from lop_engine.extras import install_hint
+    from lop_engine.runs.query import filter_runs
+    from lop_engine.runs.several import read_together
+
+    _refuse_files(runs_dirs)
+    filter_runs(read_together(runs_dirs).runs, query or "")  # refuses a mistake
+    try:
+        from lop_tui.dashboard.web import Watched, serve
+    except ModuleNotFoundError as error:
+        raise UserError(f"watch: --web needs textual-serve; install it: {install_hint('web')}") from error
+    serve(Watched(tuple(runs_dirs), refresh_s, query, carries, writes), port)
+    return 0
+
+
+def _refuse_files(runs_dirs: Sequence[Path]) -> None:
+    for runs_dir in runs_dirs:
+        if runs_dir.exists() and not runs_dir.is_dir():
+            raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")

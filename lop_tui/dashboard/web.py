@@ -1,0 +1,178 @@
+"""The dashboard in a browser: `lop watch --web` serves it, each page with a dashboard process of its own.
+
+textual-serve serves whoever reaches its port. Here the port is on the loopback interface alone, and requests must come
+from a page of this server: a page of another site can reach a loopback port through the browser, too.
+"""
+
+import json
+import logging
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from textual_serve.server import Server
+
+from lop_engine.errors import UserError, why
+from lop_engine.runs.several import SeveralReader
+from lop_tui.dashboard import run_dashboard
+
+HOST = "127.0.0.1"
+MOST_PAGES = 16
+"""Each is a process of some 150 MiB."""
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_SHUTDOWN_S = 2.0
+
+_FONTS = re.compile(r'<link\s+rel="stylesheet"\s+href="https://fonts[^>]*>')
+"""The page's only reference to another server."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a page shows, and whether it may write: the arguments of `run_dashboard`."""
+
+    runs_dirs: tuple[Path, ...]
+    refresh_s: float = 1.0
+    query: str | None = None
+    carries: bool = True
+    """What means do with runs that a rule ended, see `RunView.carries`."""
+    writes: bool = False
+    """With the keys that stop and resume runs and write files."""
+
+    def command(self) -> str:
+        """The shell command that a page's dashboard is; `main` reads it."""
+        found = {"runs_dirs": [str(path.absolute()) for path in self.runs_dirs], "refresh_s": self.refresh_s}
+        found |= {"query": self.query, "carries": self.carries, "writes": self.writes}
+        return shlex.join([sys.executable, "-P", "-m", "lop_tui.dashboard.web", json.dumps(found)])
+
+
+def serve(watched: Watched, port: int) -> None:
+    """Serve the dashboard until Ctrl-C or SIGTERM.
+
+    Args:
+        port: on the loopback interface; 0 takes a free one.
+
+    Raises:
+        UserError: the port cannot be used.
+    """
+    logging.getLogger("textual-serve").setLevel(logging.ERROR)
+    taken = listen(port)
+    taken.listen()  # before anybody is told where
+    port = taken.getsockname()[1]
+    server = DashboardServer(watched.command(), HOST, port, title="lop watch")
+    access = "everyone on this machine can stop and resume runs" if watched.writes else "read-only"
+    print(f"lop watch: http://{HOST}:{port} ({access}); Ctrl-C ends it", flush=True)
+    web.run_app(server.application(), sock=taken, print=None, shutdown_timeout=_SHUTDOWN_S, access_log=None)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket bound to `port` of the loopback interface. Raises UserError."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((HOST, port))
+    except OSError as error:
+        taken.close()
+        raise UserError(f"watch: port {port} of {HOST}: {why(error)}; choose another with --web-port") from error
+    return taken
+
+
+class DashboardServer(Server):
+    """textual-serve's server, for pages of its own only."""
+
+    def __init__(self, command: str, host: str, port: int, title: str) -> None:
+        super().__init__(command, host, port, title=title)
+        self._num_pages = 0
+
+    async def application(self) -> web.Application:
+        """The web application, whose first middleware checks where requests come from."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guard(request, handler)
+
+        app = await self._make_app()
+        app.middlewares.append(guard)
+        return app
+
+    async def on_startup(self, app: web.Application) -> None:
+        """Say nothing: `serve` has said where it is."""
+
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_loopback(request.host):  # another site's name that resolves to this machine
+            raise web.HTTPForbidden(text=f"lop watch: open it as http://{HOST}:{self.port}\n")
+        if request.path == "/ws" and not is_own(request.headers.get("Origin"), request.host):
+            raise web.HTTPForbidden(text="lop watch: only its own page may connect\n")
+        if request.path.startswith("/static") and request.path.endswith("/"):
+            raise web.HTTPNotFound
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.update(_headers(request.host))
+        return response
+
+    async def handle_index(self, request: web.Request) -> web.StreamResponse:
+        """The page; it refers to this server by the name under which it was asked for, as behind an SSH tunnel."""
+        self.public_url = f"http://{request.host}"
+        page = await super().handle_index(request)
+        if isinstance(page, web.Response) and page.text:
+            page.text = _FONTS.sub("", page.text)
+        return page
+
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        """A page's connection to its dashboard."""
+        if self._num_pages >= MOST_PAGES:
+            raise web.HTTPServiceUnavailable(text=f"lop watch: {MOST_PAGES} pages are open; close one\n")
+        self._num_pages += 1
+        try:
+            return await super().handle_websocket(request)
+        finally:
+            self._num_pages -= 1
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a Host header names this machine by its loopback interface."""
+    return _parts(f"http://{host}")[1] in _LOOPBACK
+
+
+def is_own(origin: str | None, host: str) -> bool:
+    """Whether a page of `origin` is one that this server, asked for as `host`, has sent."""
+    scheme, name, port = _parts(origin or "")
+    return scheme == "http" and name in _LOOPBACK and port == _parts(f"http://{host}")[2]
+
+
+def _parts(url: str) -> tuple[str, str, int]:
+    """Scheme, host name and port of an URL; empty if it is not a valid one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or 80
+    except ValueError:
+        return "", "", 0
+
+
+def _headers(host: str) -> dict[str, str]:
+    """Nothing from other servers, and no frame of another page around it."""
+    policy = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data:; connect-src 'self' ws://{host}; frame-ancestors 'none'"
+    )
+    return {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def main() -> None:
+    """The dashboard of one page, which textual-serve starts with Textual's web driver."""
+    given = json.loads(sys.argv[1])
+    watched = Watched(**given | {"runs_dirs": tuple(map(Path, given["runs_dirs"]))})
+    reader = SeveralReader(watched.runs_dirs, watched.carries)
+    first, refresh_s = watched.runs_dirs[0], watched.refresh_s
+    run_dashboard(first, refresh_s, query=watched.query, reader=reader, writes=watched.writes)
+
+
+if __name__ == "__main__":
+    main()

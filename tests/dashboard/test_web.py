@@ -1,0 +1,197 @@
+"""`lop watch --web`: a real server, its pages and its websockets, asked from the right and from the wrong places."""
+
+import asyncio
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from typer.testing import CliRunner
+
+from lop_engine.errors import UserError
+from lop_tui import cli
+from lop_tui.dashboard import web
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.keys import WRITING
+from lop_tui.dashboard.screens.question import Question
+from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, read, settled
+from tests.helpers import make_run
+
+ESCAPE = re.compile(r"\x1b(\[[^a-zA-Z]*[a-zA-Z]|\][^\x07]*\x07|.)")
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    for seed in range(2):
+        make_run(tmp_path, "cbp", seed, state="running", tasks_done=20, heartbeat_at=FAR_FUTURE)
+    return tmp_path
+
+
+@pytest.fixture(params=[()], ids=["read-only"])
+def server(runs_dir: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server's address."""
+    command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir), "--web", "--web-port", "0", *request.param]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line
+        assert ("read-only" in line) is ("--web-write" not in request.param)
+        yield found.group()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in rest
+        assert process.returncode == 0
+
+
+def port_of(server: str) -> str:
+    return server.rpartition(":")[2]
+
+
+class Page:
+    """What a browser does with the websocket."""
+
+    def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
+        self.connection, self.seen = connection, ""
+
+    async def until(self, text: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in ESCAPE.sub("", self.seen):
+                message = await self.connection.receive()
+                assert message.type is aiohttp.WSMsgType.BINARY, message
+                self.seen += message.data.decode("utf-8", "replace")
+
+    async def press(self, keys: str) -> None:
+        await self.connection.send_json(["stdin", keys])
+
+
+@asynccontextmanager
+async def opened(server: str, origin: str | None) -> AsyncIterator[Page]:
+    headers = {"Origin": origin} if origin else {}
+    url = f"{server}/ws?width=120&height=70"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as connection:
+        page = Page(connection)
+        await page.until("cbp")
+        await connection.send_json(["focus"])
+        yield page
+
+
+async def test_pages_come_from_the_loopback_interface_and_name_it(server: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(server) as answer:
+            page = await answer.text()
+            assert answer.status == 200
+            assert f"ws://127.0.0.1:{port_of(server)}/ws" in page
+            assert "https://" not in page, "nothing from other servers"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        async with session.get(server, headers={"Host": "localhost:9000"}) as answer:  # through an SSH tunnel
+            assert "ws://localhost:9000/ws" in await answer.text()
+        for host in (
+            "evil.example",
+            f"evil.example:{port_of(server)}",
+            "127.0.0.1.evil.example",
+            "",
+            "[:x",
+            "192.168.1.5",
+        ):
+            for path in ("/", "/ws", "/static/js/textual.js", "/download/key"):
+                headers = {"Host": host, "Origin": server}
+                async with session.get(f"{server}{path}", headers=headers) as answer:
+                    assert answer.status in (400, 403)
+        async with session.get(f"{server}/static/js/textual.js") as answer:
+            assert answer.status == 200
+        async with session.get(f"{server}/static/") as answer:
+            assert answer.status == 404
+    with pytest.raises(OSError, match="refused"):  # another address of this machine
+        socket.create_connection(("127.0.0.2", int(port_of(server))), 5)
+
+
+async def test_a_page_shows_the_dashboard_and_cannot_write(server: str, runs_dir: Path) -> None:
+    before = sorted(runs_dir.rglob("*"))
+    async with opened(server, server) as page:
+        await page.until("Quit")
+        page.seen = ""
+        await page.press("SRpP?")
+        await page.until("Everywhere")
+        shown = ESCAPE.sub("", page.seen)
+        assert "Every seed as a line" in shown
+        assert "Stop the runs" not in shown
+        assert "Resume or retry" not in shown
+        assert "nothing to" not in shown
+    assert sorted(runs_dir.rglob("*")) == before
+
+
+@pytest.mark.parametrize("server", [("--web-write",)], indirect=True, ids=["writing"])
+async def test_a_page_that_may_write_asks_before_it_stops(server: str) -> None:
+    async with opened(server, server) as page:
+        await page.until("Quit")
+        await page.press("S")
+        await page.until("nothing to stop here")  # these runs train on another host
+
+
+async def test_other_sites_cannot_open_the_websocket(server: str) -> None:
+    port = port_of(server)
+    refused = [
+        None,
+        "null",
+        "http://evil.example",
+        f"http://evil.example:{port}",
+        f"https://127.0.0.1:{port}",
+        f"http://127.0.0.1.evil.example:{port}",
+        "http://127.0.0.1:1",
+        "http://localhost",
+        f"http://127.0.0.1:{port}@evil.example",
+        "http://[",
+    ]
+    for origin in refused:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            async with opened(server, origin):
+                pass
+        assert refusal.value.status == 403
+    async with opened(server, f"http://localhost:{port}"):
+        pass
+
+
+async def test_read_only_keys_are_off_and_not_shown(runs_dir: Path) -> None:
+    app = app_showing(read(runs_dir), writes=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await first_frame(pilot)
+        await settled(pilot)
+        for key in ("S", "R", "p", "P", "ctrl+z"):
+            await pilot.press(key)
+            assert not isinstance(app.screen, Question)
+        assert not any(app.check_action(action, ()) for action in WRITING)
+        words = " ".join(text for _, keys in app.key_table() for text in keys.values())
+        assert not re.search("Stop|Resume|file|shell", words)
+        titles = [command.title for command in app.get_system_commands(app.screen)]
+        assert "Screenshot" not in titles
+        assert "Stop runs" not in titles
+    assert not list(Path().glob("lop-watch-*.svg"))
+    writing = " ".join(text for _, keys in Dashboard(lambda: read(runs_dir)).key_table() for text in keys.values())
+    assert "Stop the runs" in writing
+
+
+def test_a_port_in_use_and_a_missing_extra_are_said(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with web.listen(0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} of 127\.0\.0\.1: .*in use; choose another with --web-port"):
+            web.listen(port)
+    monkeypatch.setitem(sys.modules, "lop_tui.dashboard.web", None)
+    answer = CliRunner().invoke(cli.app, ["watch", str(runs_dir), "--web"])
+    assert "--web needs textual-serve; install it: " in str(answer.exception)
+
+
+@pytest.mark.parametrize("more", [["--once"], ["--json"], ["--once", "--metric", "test_accuracy"]])
+def test_options_that_do_not_go_together(runs_dir: Path, more: list[str]) -> None:
+    answer = CliRunner().invoke(cli.app, ["watch", str(runs_dir), "--web", *more])
+    assert "leave out --once, --json and --metric" in str(answer.exception)
+    answer = CliRunner().invoke(cli.app, ["watch", str(runs_dir), "--web-write"])
+    assert "--web-write applies only to --web" in str(answer.exception)
