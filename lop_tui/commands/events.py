@@ -14,7 +14,7 @@ from typing import Literal
 
 from lop_engine.errors import StoreError, why
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.jobs import has_job, scheduler
+from lop_engine.runs.jobs import Scheduler, has_job, scheduler
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import ENDED, RunStatus, State
@@ -207,9 +207,10 @@ def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | 
     """Look at runs until none of them trains or waits for a worker, or the time is over."""
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     without_launcher: dict[RunDir, int] = {}
+    queue = scheduler()
     while True:
         views = [view for view in reader.read().runs if view.dir in chosen]
-        orphans = {view.dir for view in views if view.state == "queued" and not _will_be_trained(view)}
+        orphans = {view.dir for view in views if view.state == "queued" and not _will_be_trained(view, queue)}
         without_launcher = {run_dir: without_launcher.get(run_dir, 0) + 1 for run_dir in orphans}
         left_alone = frozenset(run_dir for run_dir, looks in without_launcher.items() if looks >= _ORPHANED_AFTER)
         active = [view for view in views if view.state in ("running", "queued") and view.dir not in left_alone]
@@ -222,8 +223,8 @@ def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | 
         time.sleep(min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
 
 
-def _will_be_trained(view: RunView) -> bool:
-    return bool(other_launcher(view.status)) or has_job(view.status, scheduler())
+def _will_be_trained(view: RunView, queue: Scheduler) -> bool:
+    return bool(other_launcher(view.status)) or has_job(view.status, queue)
 
 
 def exit_status(found: Found) -> int:
