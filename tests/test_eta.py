@@ -26,6 +26,8 @@ class Kind:
     num_tasks: int = 40
     stack: int = 1
     setting: str = "default"
+    ended: float = 1.0
+    """A rule ends runs of odd seeds at this share; of stacks of one."""
 
 
 @dataclass
@@ -50,7 +52,10 @@ class Study:
             for kind in self.kinds
         ]
         self.stacks = [one for turn in zip_longest(*cut) for one in turn if one]
-        self.tasks = [kind.task_s * np.exp(self.noise * rng.standard_normal(kind.num_tasks)) for kind, _ in self.stacks]
+        self.tasks = [
+            kind.task_s * np.exp(self.noise * rng.standard_normal(_num_tasks(kind, seeds[0])))
+            for kind, seeds in self.stacks
+        ]
         free, pids = [(0.0, worker) for worker in range(self.num_workers)], count(100)
         self.began, self.pids = [], [next(pids) for _ in self.stacks]
         for tasks in self.tasks:
@@ -82,7 +87,8 @@ class Study:
                 started, pause, pid = self.restart_at, self.start_s, pid + 1000
             done = int(np.searchsorted(np.cumsum(tasks), now - began - self.start_s - pause, "right"))
             seconds = tasks[:done]
-            state = "finished" if now >= end else "running"
+            is_whole = len(tasks) == kind.num_tasks
+            state = "running" if now < end else "finished" if is_whole else "ended-by-rule"
             status = RunStatus(state, *extent, done, 0, pid, host="here", pid_start="1")
             status.started_at, status.heartbeat_at = started, min(now, end)
             if now < end and done:
@@ -90,6 +96,10 @@ class Study:
         run_dir = RunDir(Path("runs") / kind.method / kind.setting / f"seed_{seed:03d}")
         spec = {"agent": kind.method, "num_tasks": kind.num_tasks, "num_showings": EPOCHS, "step_size": 0.1}
         return RunView(run_dir, spec, status, status.state, {}, seconds=seconds)
+
+
+def _num_tasks(kind: Kind, seed: int) -> int:
+    return round(kind.num_tasks * kind.ended) if seed % 2 else kind.num_tasks
 
 
 STUDIES = {
@@ -103,6 +113,7 @@ STUDIES = {
     "a restart in between": Study([Kind("bp", 1.0), Kind("l2", 1.3), Kind("cbp", 4.0)], restart_at=60.0),
     "stacks and a restart": Study([Kind("bp", 2.0, 12, stack=4), Kind("cbp", 5.0, 12, stack=4)], restart_at=120.0),
     "a sweep": Study([Kind("bp", 1.0, 3, setting=f"step_size={n}") for n in range(10)], num_workers=3),
+    "rules": Study([Kind("bp", 1.0, 16, ended=0.2), Kind("cbp", 3.0, 16, ended=0.4)]),
     "uneven tasks": Study([Kind("bp", 1.0), Kind("cbp", 3.0)], noise=0.5),
 }
 

@@ -4,10 +4,11 @@ import heapq
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain, zip_longest
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
+from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
 
@@ -47,14 +48,18 @@ def _left_s(run: RunView, pace: "_Pace") -> float | None:
 class _Pace:
     """How long training took so far.
 
-    A run takes as long as the median of the runs of its setting; without such, of its experiment, of its method on the
-    same problem, of its problem. Runs of an experiment are compared by the epoch, others by the update.
+    A task takes as long as the median of the runs of its setting; without such, of its experiment, of its method on the
+    same problem, of its problem. Runs of an experiment are compared by the epoch, others by the update. Where some of
+    these runs were ended early, by a rule or because they diverged, a run is expected to be as long as their mean.
     """
 
     def __init__(self, runs: Sequence[RunView]) -> None:
         seconds: dict[Hashable, list[float]] = defaultdict(list)
+        shares: dict[Hashable, list[float]] = defaultdict(list)
         starts = []
         for run in runs:
+            for kind, _ in _kinds(run) if run.state in (*ENDED, "running") else ():
+                shares[kind].append(run.progress if run.state in ENDED else 1.0)
             known = run.seconds[np.isfinite(run.seconds)]
             if len(known):
                 of_epoch = float(known.mean()) / _num_epochs(run)
@@ -62,12 +67,15 @@ class _Pace:
                     seconds[kind].append(of_epoch / size)
                 starts += _start_s(run, known)
         self._seconds = {kind: median(values) for kind, values in seconds.items()}
+        self._shares = {kind: fmean(values) for kind, values in shares.items()}
         self.start_s = median(starts) if starts else 0.0
         """From a worker's start to the first task."""
 
     def left_s(self, run: RunView) -> float | None:
         """Seconds that the rest of a run takes in a worker; None if no run like it has finished a task."""
-        epochs = run.num_tasks * (1 - run.progress) * _num_epochs(run)
+        share = next((self._shares[kind] for kind, _ in _kinds(run) if kind in self._shares), 1.0)
+        left = share - run.progress if run.progress < share else 1 - run.progress
+        epochs = run.num_tasks * left * _num_epochs(run)
         return next((epochs * self._seconds[kind] * size for kind, size in _kinds(run) if kind in self._seconds), None)
 
 
