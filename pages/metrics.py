@@ -20,6 +20,12 @@ Ranks, dormancy and gradient norm look at the first mini-batch of the epoch's or
 by default on Continual ImageNet; `"metrics": [...]` in an experiment file chooses others. A network without hidden
 layers (`linear`) has no ranks and no dormancy. The metrics of a diverged seed are null.
 
+Online Permuted MNIST measures ranks and dead units at the start of each task instead, before its first step, on the
+first 2,000 images of the new task. Names without a number are those of the last hidden layer (`rank`,
+`effective_rank`, `approximate_rank`, `stable_rank`) or of all hidden layers together (`dead_proportion`); names that
+end in `_1`, `_2`, `_3` are those of one hidden layer. All of them are keys of the task's record, so exports, notebooks
+and figures have them; the dashboard's first charts are the ones without a number.
+
 `"metrics_every": N` records every Nth epoch and each task's last. The default, 1, records every epoch, 0 only
 the last. `"curvature_every": N` does the same for the curvature alone, which takes far longer than training an
 epoch. It is measured after recorded epochs that are a multiple of N, and after each task's last epoch; the documents of

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lop_engine.datasets.base import PAPER_SPLIT, Data, ImageSet, Split, stack_images
+from lop_engine.datasets.base import DIRECTORIES, GREY_SHAPE, PAPER_SPLIT, SHAPES, Data, ImageSet, Split, stack_images
 from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.class_order import ClassOrder, ClassSequence, read_class_order
+from lop_engine.datasets.digits import SyntheticDigits
 from lop_engine.datasets.synthetic import SyntheticImages
 from lop_engine.errors import DataError
 from lop_engine.experiment.spec import Spec
@@ -22,6 +23,7 @@ __all__ = [
     "ImageSet",
     "Split",
     "SyntheticImages",
+    "look_at_digits",
     "look_at_images",
     "open_images",
     "place_of",
@@ -32,6 +34,7 @@ __all__ = [
 
 #: Where ``"dataset": "imagenet32"`` is looked for.
 IMAGENET32_DIR = Path("data/imagenet32")
+_NAMED = {"imagenet32": IMAGENET32_DIR, "mnist": DIRECTORIES[GREY_SHAPE]}
 
 
 def place_of(spec: Spec) -> Path | None:
@@ -39,7 +42,7 @@ def place_of(spec: Spec) -> Path | None:
     if spec.dataset == "synthetic":
         return None
     try:
-        return IMAGENET32_DIR if spec.dataset == "imagenet32" else Path(spec.dataset).expanduser()
+        return _NAMED.get(spec.dataset) or Path(spec.dataset).expanduser()
     except RuntimeError as error:  # nobody of that name
         raise DataError(f"{spec.dataset}: {error}") from None
 
@@ -54,15 +57,21 @@ def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
     """
     path = place_of(spec)
     if path is None:
-        images: ImageSet = SyntheticImages(spec.dataset_classes, spec.dataset_seed)
+        images = _stand_in(spec)
     else:
         if not path.is_dir():
+            what = "ImageNet at 32x32" if spec.image_shape != GREY_SHAPE else "MNIST"
             raise DataError(
-                f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of ImageNet "
-                "at 32x32: data/README.md), or train on the built-in stand-in with --data synthetic"
+                f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of {what}: "
+                "data/README.md), or train on the built-in stand-in with --data synthetic"
             )
         images = ClassFolder.open(path, every_file)
-    if images.num_classes < spec.num_classes:
+    if images.shape != spec.image_shape:
+        raise DataError(
+            f"{images.name}: {SHAPES[images.shape]}, problem {spec.problem} takes {SHAPES[spec.image_shape]}; name "
+            "other images with --data PATH, or import these again with --shape"
+        )
+    if images.num_classes < spec.num_classes or (images.num_classes > spec.num_classes and images.shape == GREY_SHAPE):
         raise DataError(f"{images.name}: {images.num_classes} classes, a task needs {spec.num_classes}")
     if spec.dataset_sha256 and spec.dataset_sha256 != images.sha256:
         raise DataError(
@@ -70,6 +79,26 @@ def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
             f"these are {images.sha256[:12] or 'without a checksum'})"
         )
     return images
+
+
+def _stand_in(spec: Spec) -> ImageSet:
+    if spec.image_shape == GREY_SHAPE:
+        return SyntheticDigits(spec.dataset_seed)
+    return SyntheticImages(spec.dataset_classes, spec.dataset_seed)
+
+
+def look_at_digits(spec: Spec, seeds: Sequence[int]) -> Data:
+    """The images of permuted MNIST, as workers will use them.
+
+    Raises:
+        DataError: images are missing or cannot be used.
+    """
+    images, notes = open_images(spec), []
+    if isinstance(images, SyntheticDigits):
+        notes.append("generated digits, not MNIST: lop data import brings MNIST in, --data mnist trains on it")
+    elif not images.sha256:
+        notes.append(f"{images.name} was not imported: nobody notices if its images change (lop data import)")
+    return Data(spec.with_changes(**{"dataset_sha256": images.sha256}), images.name, tuple(notes))
 
 
 def resolve(spec: Spec, images: ImageSet) -> Spec:

@@ -97,6 +97,8 @@ class Problem(Component):
     headline alone."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of the experiment's own keys that it may leave out."""
+    derived: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Fills in values of a file that follow from others, which it leaves out; of lop's own problems only."""
     examples_per_task: Count
     """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
     examples_per_part: Count = 0

@@ -39,21 +39,34 @@ def _percent(
 
 
 def _rank(
-    name: str, title: str, *, sentence: str, source: str, least_span: float = 5, scale: Scale = "linear"
+    name: str, title: str, *, sentence: str, source: str, least_span: float = 5, scale: Scale = "linear", layer: int = 0
 ) -> Metric:
-    """A function of the last hidden layer's singular values."""
+    """A function of a hidden layer's singular values, by default those of the last one."""
     return Metric(
-        name=name,
+        name=f"{name}_{layer}" if layer else name,
         title=title,
         sentence=sentence,
         source=source,
         needs=HIDDEN_UNITS,
         code=f"{_CODE}.ranks:{name}",
+        layer=layer,
         takes=("spectrum",),
         scale=scale,
         least_span=least_span,
     )
 
+
+_RANKS = {
+    "rank": ("rank", "Singular values that are not zero to rounding", "dohare2024loss"),
+    "effective_rank": ("effective rank", "exp of the entropy of the singular values", "roy2007effective"),
+    "approximate_rank": (
+        "approximate rank",
+        "Singular values that make up 99 % of their squared sum",
+        "dohare2024loss",
+    ),
+    "stable_rank": ("stable rank", "Singular values that make up 99 % of their sum", "dohare2024loss"),
+}
+"""By name: title, definition and source."""
 
 METRICS = (
     _percent(
@@ -177,6 +190,40 @@ METRICS = (
             layer=layer,
         )
         for layer in range(1, 6)
+    ),
+    *(
+        _rank(name, title, sentence=f"{what} of the last hidden layer's activations.", source=source)
+        for name, (title, what, source) in _RANKS.items()
+        if name in ("rank", "approximate_rank")
+    ),
+    *(
+        _rank(name, f"{title}, layer {layer}", sentence=f"{what}, of hidden layer {layer}.", source=source, layer=layer)
+        for name, (title, what, source) in _RANKS.items()
+        for layer in range(1, 4)
+    ),
+    *(
+        _percent(
+            f"dead_proportion_{layer}",
+            f"dead units, layer {layer}",
+            "units:layer_dead_proportion",
+            ("hidden",),
+            sentence=f"Units of hidden layer {layer} that are zero on the whole batch.",
+            source="lyle2023understanding",
+            needs=HIDDEN_UNITS,
+            layer=layer,
+        )
+        for layer in range(1, 4)
+    ),
+    _percent(
+        "online_accuracy",
+        "online accuracy",
+        "scores:train_accuracy",
+        ("batch_scores",),
+        sentence="Mean accuracy of a task's examples, each before the update on it; for problems that show them once.",
+        source="dohare2024loss",
+        needs=LABELS,
+        from_zero=False,
+        least_span=10,
     ),
     Metric(
         name="train_loss",

@@ -1,14 +1,17 @@
 """Descriptions of the problems."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from lop_engine.errors import ConfigError
 from lop_engine.experiment.components import Problem
 from lop_engine.experiment.fields import Fields, Flag, Int
 
 
 class ContinualImageNet(Fields):
+    image_shape: ClassVar = (3, 32, 32)
     num_classes: Int = Field(2, ge=2, description="Classes of a task.")
     new_heads: Flag = Field(True, description="Reset the output layer to zero at the start of every task.")
     dataset: str = Field("imagenet32", description="imagenet32, synthetic, or the path of a data set.")
@@ -63,4 +66,64 @@ CONTINUAL_IMAGENET = Problem(
     claims="lop_engine.reproduction.claims",
 )
 
-PROBLEMS = (CONTINUAL_IMAGENET,)
+
+class PermutedMnist(Fields):
+    image_shape: ClassVar = (1, 28, 28)
+    num_classes: ClassVar = 10
+    change_after: Int = Field(60_000, ge=1, description="Examples of a task; images are repeated if there are fewer.")
+    num_examples: Int = Field(
+        0, ge=0, description="Examples of all tasks, in place of num_tasks: change_after of them make a task."
+    )
+    dataset: str = Field(
+        "synthetic", description="mnist, synthetic (generated digits), or the path of a data set of grey images."
+    )
+    dataset_seed: Int = Field(0, ge=0, description="Seed of the generated digits.")
+    dataset_sha256: str = Field("", description="Checksum of the data set; refuses other images.")
+
+
+def _tasks_of_examples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``num_tasks`` in place of ``num_examples``. Raises ConfigError if a file gives both."""
+    total, of_task = values.get("num_examples"), values.get("change_after", 60_000)
+    if not total or not all(isinstance(one, int | float) and one > 0 for one in (total, of_task)):
+        return dict(values)
+    if "num_tasks" in values:
+        raise ConfigError("num_tasks and num_examples both say how long a run is; give one of them (num_examples=0)")
+    return {key: value for key, value in values.items() if key != "num_examples"} | {
+        "num_tasks": max(1, int(total / of_task))
+    }
+
+
+_LAYERS = range(1, 4)
+_OF_LAYERS = ("rank", "effective_rank", "approximate_rank", "stable_rank", "dead_proportion")
+_AT_START = (*_OF_LAYERS, *(f"{name}_{layer}" for name in _OF_LAYERS for layer in _LAYERS))
+
+PERMUTED_MNIST = Problem(
+    name="permuted_mnist",
+    title="Online Permuted MNIST",
+    sentence="Classify MNIST's digits one by one; every task permutes the pixels anew.",
+    source="dohare2024loss",
+    fields=PermutedMnist,
+    provides=frozenset({"labels"}),
+    code="lop_engine.problems.permuted_mnist:PermutedMnist",
+    headline="online_accuracy",
+    network="mlp",
+    metrics=("online_accuracy", "train_loss", "weight_magnitude", *_AT_START),
+    charts=(
+        "online_accuracy",
+        "dead_proportion",
+        "effective_rank",
+        "approximate_rank",
+        "stable_rank",
+        "weight_magnitude",
+    ),
+    defaults={"num_tasks": 800, "num_showings": 1, "mini_batch_size": 1, "num_features": 2000},
+    derived=_tasks_of_examples,
+    examples_per_task="change_after",
+    examples_per_part=200,
+    start_metrics=_AT_START,
+    start_examples=2000,
+    shapes=lambda spec: ((784,), 10),
+    data="lop_engine.datasets:look_at_digits",
+)
+
+PROBLEMS = (CONTINUAL_IMAGENET, PERMUTED_MNIST)

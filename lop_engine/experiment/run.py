@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import ConfigError, did_you_mean
-from lop_engine.experiment import reference
+from lop_engine.experiment import reference, reference_mnist
 from lop_engine.experiment.component_files import with_files
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
 from lop_engine.experiment.registry import PROBLEMS
@@ -102,7 +102,9 @@ def load_runs(
     source = renamed({key: str(path) for key in raw} | dict.fromkeys(typed, "--set") | dict(options or {}))
     if "problem" not in raw | typed:
         raw["problem"] = _problem(raw, str(path))
-        source["problem"] = str(path)
+        if raw["problem"] == "permuted_mnist":
+            raw = reference_mnist.adapted(raw, str(path), notes if notes is not None else [])
+        source |= dict.fromkeys(raw.keys() - source.keys(), str(path))
     raw = with_files(renamed(raw | typed), path.parent.absolute(), source)
     collected = notes if notes is not None else []
     raw = check_keys(raw, str(path), source, collected)

@@ -216,7 +216,7 @@ class Spec:
         values = renamed(values)
         self.parts = choose(values)
         own = self.parts.owners()
-        values = dict(self.parts.problem.defaults) | values
+        values = dict(self.parts.problem.defaults) | _derived(self.parts.problem, values)
         values |= {"problem": self.parts.problem.name, "network": self.parts.network.name}
         values.setdefault("metrics", self.parts.problem.metrics)
         unknown = {key: value for key, value in values.items() if key not in own and not is_known(key)}
@@ -416,6 +416,13 @@ def _check_metrics(spec: Spec) -> None:
             f'key "metrics": none of these can be measured on problem {problem.name} with network {network.name}',
             "metrics",
         )
+
+
+def _derived(problem: Problem, values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return problem.derived(values) if problem.derived else dict(values)
+    except ConfigError as error:
+        raise InvalidSpecError(str(error)) from None
 
 
 def _check_parts(spec: Spec) -> None:

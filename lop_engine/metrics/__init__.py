@@ -50,11 +50,13 @@ class Measurement:
         self._others = [name for name in self._names if name not in self._of_spectrum]
         others = [measured[name] if name in measured else compute(METRICS[name], inputs) for name in self._others]
         values = [sound_S.float(), *others]
+        #: Hidden layers whose spectra are looked at, from 1; 0 is the last one.
+        self._layers = sorted({METRICS[name].layer for name in self._of_spectrum})
         self._find_spectrum = singular_values if sound_S.device.type == "cpu" else singular_values_in_threads
         self._on_their_way = HostCopies(
             [
                 torch.stack([value.to(values[0].dtype) for value in values]),
-                *([inputs.features] if self._of_spectrum else []),
+                *(inputs.features_of(layer) for layer in self._layers),
             ]
         )
 
@@ -63,13 +65,16 @@ class Measurement:
         (is_sound_S, *values), *activations = self._on_their_way.result()
         found = dict(zip(self._others, values, strict=True))
         if self._of_spectrum:
-            spectrum = self._find_spectrum(activations[0])
-            found |= {name: load(METRICS[name])(spectrum) for name in self._of_spectrum}
+            spectra = dict(zip(self._layers, map(self._find_spectrum, activations), strict=True))
+            found |= {name: load(METRICS[name])(spectra[METRICS[name].layer]) for name in self._of_spectrum}
         return {name: torch.where(is_sound_S > 0, found[name], torch.nan) for name in self._names}
 
 
 def compute(metric: Metric, inputs: MetricInputs) -> Tensor:
     """One metric on its device, (S,)."""
+    if metric.takes == ("spectrum",):
+        of_layer_S: Tensor = load(metric)(singular_values(inputs.features_of(metric.layer)))
+        return of_layer_S
     value_S: Tensor = load(metric)(*(getattr(inputs, name) for name in metric.takes), *metric.settings)
     return value_S
 

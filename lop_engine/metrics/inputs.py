@@ -79,3 +79,7 @@ class MetricInputs:
     def spectrum(self) -> Tensor:
         """Singular values of `features`."""
         return singular_values(self.features)
+
+    def features_of(self, layer: int) -> Tensor:
+        """Outputs of hidden layer `layer`, from 1, on the first batch, (S, B, F)."""
+        return self._layers[layer - 1].flatten(2)

@@ -37,6 +37,27 @@ def stable_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) ->
     return _zero_if_all_zero(singular_values_SF, torch.where(total_S1.squeeze(1).isnan(), torch.nan, rank_S))
 
 
+def approximate_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) -> Tensor:
+    """How many singular values make up 99 % of their squared sum, shape (S,), a whole number.
+
+    The least k with (s_1^2 + ... + s_k^2) / sum(s^2) >= 0.99. Source: the reference's code for Online Permuted MNIST.
+    """
+    return stable_rank(singular_values_SF.square(), share)
+
+
+def rank(singular_values_SF: Tensor, num_rows: int = 2000) -> Tensor:
+    """How many singular values are not zero to rounding, shape (S,), a whole number.
+
+    |{i : s_i > n eps s_1}|, n = 2000 or the number of singular values if that is more, eps of the numbers' type: the
+    usual limit of rounding errors, as in numpy.linalg.matrix_rank. The reference counts those that are not exactly 0.
+    Source: the reference's code for Online Permuted MNIST.
+    """
+    eps = torch.finfo(singular_values_SF.dtype).eps
+    limit_S1 = singular_values_SF[:, :1] * max(num_rows, singular_values_SF.shape[1]) * eps
+    rank_S = (singular_values_SF > limit_S1).sum(1).float()
+    return torch.where(singular_values_SF[:, 0].isnan(), torch.nan, rank_S)
+
+
 def srank(singular_values_SF: Tensor) -> Tensor:
     """The feature rank of Kumar et al., shape (S,), a whole number: equal to stable_rank by definition.
 

@@ -46,6 +46,14 @@ def layer_dormant_proportion(hidden: list[Tensor], layer: int) -> Tensor:
     return dormant_proportion([hidden[layer - 1]])
 
 
+def layer_dead_proportion(hidden: list[Tensor], layer: int) -> Tensor:
+    """dead_proportion of one hidden layer alone, shape (S,), 0 .. 1.
+
+    Layers count from 1. Source: as dead_proportion.
+    """
+    return dead_proportion([hidden[layer - 1]])
+
+
 def _mean_activation(activation: Tensor) -> Tensor:
     """Mean |h| over the batch, and over space for a convolution, (S, F)."""
     return activation.abs().mean((1, *range(3, activation.dim())))

@@ -50,7 +50,7 @@ class Typed:
         values = parse_overrides(list(self.overrides))
         options = {}
         if self.data is not None:
-            is_name = self.data in ("synthetic", "imagenet32")
+            is_name = self.data in ("synthetic", "imagenet32", "mnist")
             values["dataset"] = self.data if is_name else str(Path(self.data).absolute())
             options["dataset"] = "--data"
         if self.stop_when:

@@ -130,7 +130,9 @@ def test_a_key_of_another_option_is_told_as_that_option(monkeypatch, load, tmp_p
     load(SMALL | {"problem": "plain"})
     with pytest.raises(ConfigError) as error:
         load_runs(tmp_path / "x.json", overrides={"dataset": "/images"}, options={"dataset": "--data"})
-    assert str(error.value) == ("--data: dataset belongs to problem continual_imagenet; this file's problem is plain")
+    assert str(error.value) == (
+        "--data: dataset belongs to problem continual_imagenet and problem permuted_mnist; this file's problem is plain"
+    )
 
 
 def test_a_key_of_the_reference_without_effect_is_dropped_from_a_file_like_the_reference_s_with_a_note(load, mistake):
@@ -171,7 +173,9 @@ def test_the_reference_s_files_are_recognised(name, load, mistake):
         "incremental_cifar": ("incremental_cifar", "Class-Incremental CIFAR-100"),
     }[name.partition("/")[0]]
     content = REFERENCE_FILES[name]
-    if problem == "continual_imagenet":
+    if problem == "permuted_mnist":
+        assert {run.spec.problem for run in load(content)} == {problem}
+    elif problem == "continual_imagenet":
         assert {run.spec.problem for run in load(content)} == {problem}
         assert not load.notes
         one = {key: value[0] if isinstance(value, list) else value for key, value in content.items()}

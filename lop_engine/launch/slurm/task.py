@@ -93,7 +93,8 @@ def _open(spec: Spec, seeds: Sequence[int]) -> ImageSet:
         if place and not place.is_dir():
             raise DataError(f"{place.absolute()}: no images there; {_SHARED}")
         images = open_images(spec, every_file=False)
-        ClassSequence.open(spec, images.num_classes).check_seeds(list(seeds))
+        if "class_order" in spec.to_dict():
+            ClassSequence.open(spec, images.num_classes).check_seeds(list(seeds))
     except UserError as error:
         raise DataError(f"{node()}: {str(error).splitlines()[0]}") from None
     except OSError as error:

@@ -1,0 +1,188 @@
+"""Online permuted MNIST: its tasks, its generated digits, and the keys of its files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lop_engine.datasets import SyntheticDigits, look_at_digits, open_images
+from lop_engine.datasets.digits import all_digits
+from lop_engine.errors import ConfigError, DataError
+from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.spec import Spec
+from lop_engine.problems.permuted_mnist import PermutedMnist
+
+CPU = torch.device("cpu")
+
+
+def few() -> tuple[np.ndarray, np.ndarray]:
+    images = SyntheticDigits()
+    return np.concatenate([images.images(k, 30).reshape(30, 784) for k in range(10)]), np.repeat(np.arange(10), 30)
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    monkeypatch.setattr("lop_engine.problems.permuted_mnist.all_digits", lambda images: few())
+
+
+def spec_of(**settings) -> Spec:
+    fixed = {"problem": "permuted_mnist", "agent": "bp", "step_size": 0.01, "num_features": 8, "num_tasks": 3}
+    return Spec(**fixed | {"change_after": 450} | settings)
+
+
+def whole(problem: PermutedMnist, seeds: list[int], start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Inputs (S, N, 784) and labels (S, N) of every task from `start` on."""
+    found = []
+    for task in problem.tasks(seeds, CPU, start):
+        parts = [task.part(part) for part in range(problem.spec.num_parts)]
+        inputs = torch.cat([part.train_inputs for part in parts], 1)
+        found.append((inputs, torch.cat([part.train_targets for part in parts], 1)))
+    return found
+
+
+def test_a_task_is_the_images_in_a_new_order_with_their_pixels_in_another():
+    pixels, labels = few()
+    [(first, first_labels), (second, _), _] = whole(PermutedMnist(spec_of(change_after=300)), [4])
+    assert not (first == second).all()
+    for inputs in (first, second):
+        assert np.sort(inputs[0].sum(1)) == pytest.approx(np.sort(pixels.sum(1) / 255), abs=1e-3)
+    assert np.bincount(first_labels[0]).tolist() == [30] * 10
+    # One order of pixels for all images: each pixel's mean over the images is that of some pixel before.
+    assert np.sort(first[0].mean(0)) == pytest.approx(np.sort(pixels.mean(0) / 255), abs=1e-4)
+    # An image keeps its label: its brightness tells which it was.
+    known = {round(float(total), 2): label for total, label in zip(pixels.sum(1) / 255, labels, strict=True)}
+    by_sum = [
+        (round(float(image.sum()), 2), int(label)) for image, label in zip(first[0], first_labels[0], strict=True)
+    ]
+    assert np.mean([known.get(total) == label for total, label in by_sum if total in known]) > 0.95
+
+
+def test_images_come_again_in_the_same_order_if_a_task_is_longer():
+    [(inputs, labels), *_] = whole(PermutedMnist(spec_of(change_after=450)), [1])
+    assert inputs.shape == (1, 450, 784)
+    assert (inputs[:, 300:] == inputs[:, :150]).all()
+    assert (labels[:, 300:] == labels[:, :150]).all()
+
+
+def test_a_task_depends_on_seed_and_task_alone():
+    all_tasks = whole(PermutedMnist(spec_of()), [1, 2])
+    [(inputs, labels)] = whole(PermutedMnist(spec_of()), [2], start=2)
+    assert (inputs[0] == all_tasks[2][0][1]).all()
+    assert (labels[0] == all_tasks[2][1][1]).all()
+    assert not (all_tasks[2][0][0] == all_tasks[2][0][1]).all()
+
+
+def test_a_part_of_a_thousand_runs_takes_less_than_a_gib():
+    spec = spec_of(change_after=60_000)
+    inputs_as_bytes_and_as_floats = 1000 * spec.examples_per_part * 784 * (1 + 1 + 4)
+    assert inputs_as_bytes_and_as_floats < 2**30
+
+
+def test_num_examples_stands_for_the_number_of_tasks():
+    spec = Spec(
+        **{"problem": "permuted_mnist", "agent": "bp", "step_size": 0.01, "num_examples": 48e6, "change_after": 1e5}
+    )
+    assert (spec.num_tasks, spec.num_examples) == (480, 0)
+    assert spec.with_changes(num_tasks=3).num_tasks == 3
+    with pytest.raises(ConfigError, match="num_tasks and num_examples both say how long a run is"):
+        spec_of(num_examples=900)
+
+
+def test_defaults_are_those_of_the_paper():
+    spec = Spec(problem="permuted_mnist", agent="bp", step_size=0.003)
+    assert (spec.num_tasks, spec.change_after, spec.mini_batch_size) == (800, 60_000, 1)
+    assert (spec.network, spec.num_features, spec.num_hidden_layers) == ("mlp", 2000, 3)
+    assert {"effective_rank_3", "dead_proportion", "rank_1"} <= set(spec.start_metrics)
+
+
+def test_generated_digits_are_always_the_same_and_ten_different_classes():
+    images = SyntheticDigits()
+    assert images.sha256 == SyntheticDigits().sha256 != SyntheticDigits(1).sha256
+    assert (images.images(3, 700)[:600] == images.images(3, 600)).all()
+    pixels, labels = few()
+    means = np.stack([pixels[labels == k].mean(0) for k in range(10)])
+    nearest = ((pixels[:, None].astype(float) - means) ** 2).sum(2).argmin(1)
+    assert (nearest == labels).mean() > 0.6
+
+
+def test_there_are_as_many_generated_digits_as_in_mnist():
+    pixels, labels = all_digits(SyntheticDigits())
+    assert pixels.shape == (60_000, 784)
+    assert np.bincount(labels).tolist() == [6000] * 10
+    assert 0.10 < pixels.mean() / 255 < 0.16
+
+
+def test_the_stand_in_is_named_and_missing_or_other_images_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = look_at_digits(spec_of(), [0])
+    assert found.spec.dataset_sha256
+    assert found.notes == ("generated digits, not MNIST: lop data import brings MNIST in, --data mnist trains on it",)
+    with pytest.raises(
+        DataError, match=r"data/mnist: no images there\. Either bring them in with .* \(any form of MNIST"
+    ):
+        open_images(spec_of(dataset="mnist"))
+    for index in range(10):
+        np.save(tmp_path / f"{index}.npy", np.zeros((3, 3, 32, 32), np.uint8))
+    with pytest.raises(DataError, match="colour images of 32x32, problem permuted_mnist takes grey images of 28x28"):
+        open_images(spec_of(dataset=str(tmp_path)))
+    for index in range(9):
+        np.save(tmp_path / f"{index}.npy", np.zeros((3, 1, 28, 28), np.uint8))
+    (tmp_path / "9.npy").unlink()
+    with pytest.raises(DataError, match="9 classes, a task needs 10"):
+        open_images(spec_of(dataset=str(tmp_path)))
+    with pytest.raises(DataError, match="grey images of 28x28, problem continual_imagenet takes colour images"):
+        open_images(Spec(agent="bp", step_size=1, num_tasks=1, num_showings=1, dataset=str(tmp_path)))
+
+
+def load(tmp_path, **changes):
+    """The reference's cfg/cbp.json with other values; a key that is None is left out."""
+    values = {
+        "model_version": "CBP", "num_runs": 1, "num_tasks": 5, "use_gpu": 1, "data_dir": "data/", "to_log": True,
+        "agent": "cbp", "opt": "sgd", "num_features": 8, "num_hidden_layers": 3, "step_size": 0.003,
+        "accumulate": True, "util_type": "adaptable_contribution", "replacement_rate": 1e-4, "decay_rate": 0.99, "mt": 100,
+    } | changes  # fmt: skip
+    path = tmp_path / "ref.json"
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    notes: list[str] = []
+    runs = load_runs(path, notes=notes)
+    return runs[0].spec, " ".join(notes)
+
+
+NOT_CBP = dict.fromkeys(("accumulate", "util_type", "replacement_rate", "decay_rate", "mt")) | {"agent": "bp"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "value", "note"),
+    [
+        ({}, "maturity_threshold", 100, ""),
+        ({}, "accrual", "eligible", ""),
+        ({"mt": 7}, "maturity_threshold", 100, "mt 7 runs as 100: the reference reads mt only beside"),
+        ({"mt": 7, "maturity_threshold": 9}, "maturity_threshold", 7, "maturity_threshold 9 runs as 7"),
+        ({"mt": None, "maturity_threshold": 9}, "maturity_threshold", 9, "cannot run maturity_threshold without mt"),
+        ({"accumulate": False}, "accrual", "eligible", "accumulate false runs as true"),
+        ({"util_type": None}, "util_type", "adaptable_contribution", ""),
+        ({"weight_decay": 0.1}, "weight_decay", 0, "left out: weight_decay"),
+        ({"num_hidden_layers": None}, "num_hidden_layers", 1, "num_hidden_layers is 1, the default"),
+        ({"num_tasks": None}, "num_tasks", 200, "num_tasks is 200, the default"),
+        (NOT_CBP | {"to_perturb": True}, "perturb_scale", 0.1, "perturb_scale is 0.1, the default"),
+        (NOT_CBP | {"to_perturb": True, "perturb_scale": 0.5}, "method", "snp", ""),
+        (NOT_CBP | {"perturb_scale": 0.5}, "method", "bp", "left out: perturb_scale"),
+        (NOT_CBP | {"weight_decay": 0.5}, "method", "l2", ""),
+        (NOT_CBP | {"agent": "linear"}, "network", "linear", ""),
+        (NOT_CBP | {"momentum": 0.9}, "momentum", 0, "left out: momentum"),
+        (NOT_CBP | {"num_examples": 900, "change_after": 100, "num_tasks": None}, "num_tasks", 9, ""),
+    ],
+)
+def test_a_reference_file_trains_what_the_reference_makes_of_it(tmp_path, changes, key, value, note):
+    spec, notes = load(tmp_path, **changes)
+    found = spec.parts.method.name if key == "method" else getattr(spec, key)
+    assert found == value
+    assert note in notes if note else not notes
+
+
+def test_a_reference_file_may_sweep_over_the_examples_of_a_task(tmp_path):
+    values = {"num_runs": 1, "num_examples": 48_000_000, "change_after": [10_000, 100_000, 1_000_000], "agent": "bp"}
+    values |= {"opt": "sgd", "step_size": 0.003, "num_features": 8, "num_hidden_layers": 3, "data_dir": "data/bp/rate/"}
+    (tmp_path / "rate.json").write_text(json.dumps(values))
+    assert [run.spec.num_tasks for run in load_runs(tmp_path / "rate.json")] == [4800, 480, 48]
