@@ -140,7 +140,8 @@ def load(tmp_path, **changes):
     values = {
         "model_version": "CBP", "num_runs": 1, "num_tasks": 5, "use_gpu": 1, "data_dir": "data/", "to_log": True,
         "agent": "cbp", "opt": "sgd", "num_features": 8, "num_hidden_layers": 3, "step_size": 0.003,
-        "accumulate": True, "util_type": "adaptable_contribution", "replacement_rate": 1e-4, "decay_rate": 0.99, "mt": 100,
+        "accumulate": True, "util_type": "adaptable_contribution", "replacement_rate": 1e-4, "decay_rate": 0.99,
+        "mt": 100,
     } | changes  # fmt: skip
     path = tmp_path / "ref.json"
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))

@@ -211,13 +211,13 @@ def test_a_file_of_ours_with_keys_that_other_problems_share_is_still_continual_i
     # A key of --set says nothing of the file.
     with pytest.raises(ConfigError, match=r"^here: is a file of the reference's Slowly-Changing Regression"):
         validate(SMALL | {"flip_after": 5}, "here")
-    assert mistake(SMALL, change_after=5).startswith('--set: unknown key "change_after"')
+    assert mistake(SMALL, change_after=5).startswith("--set: change_after belongs to problem permuted_mnist")
 
 
 def test_the_problem_is_one_of_those_there_are_and_cannot_be_swept(load, mistake):
     assert load(SMALL | {"problem": "continual_imagenet"})[0].spec == load(SMALL)[0].spec == Spec(**SMALL)
     assert mistake(SMALL | {"problem": "continual_imagenett"}) == (
-        'x.json: key "problem": "continual_imagenett": should be one of continual_imagenet; '
+        'x.json: key "problem": "continual_imagenett": should be one of continual_imagenet, permuted_mnist; '
         'did you mean "continual_imagenet"?'
     )
     message = mistake(SMALL | {"problem": ["continual_imagenet"]})
