@@ -64,7 +64,7 @@ def _ended_by_rules(runs: Sequence[RunView]) -> Iterator[Notice]:
             by_rule[run.status.rule or "unknown"].append(f"seed {run.seed} after task {run.status.rule_task}")
         how = "; ".join(f"{rule}: {', '.join(places)}" for rule, places in by_rule.items())
         means = (
-            "means count their last values (--ended-by-rule leave-out: not)"
+            "means count their last values; --ended-by-rule leave-out leaves them out"
             if ended[0].carries
             else "later means leave them out"
         )
