@@ -28,13 +28,23 @@ LEADERBOARD ?=
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
+# One line on what pip does; "failed" in its output fails.
+PROGRESS = while read -r verb name size; do case $$verb in \
+	Collecting) number=$$((number + 1)); what="fetching $$name";; \
+	Downloading) what="fetching $$name $$size";; \
+	Installing) what=installing;; \
+	failed) echo; exit 1;; \
+	*) continue;; esac; \
+	test ! -t 1 || printf '\r\033[K%.79s' "  $$number packages, $$what"; done; test ! -t 1 || echo
+
 # constraints.txt pins the whole tree, so that today's install is tomorrow's.
 $(VENV)/.user: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lop needs Python 3.11 or newer; name one with make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(VENV) with PyTorch and what else lop needs: some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_INDEX) $(PIP_ARGS) -c constraints.txt -e .
+	@{ PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check \
+		$(TORCH_INDEX) $(PIP_ARGS) -c constraints.txt -e . || echo failed; } | $(PROGRESS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.user
