@@ -29,13 +29,13 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 # One line on what pip does; "failed" in its output fails.
-PROGRESS = while read -r verb name size; do case $$verb in \
+PROGRESS = { while read -r verb name size; do case $$verb in \
 	Collecting) number=$$((number + 1)); what="fetching $$name";; \
 	Downloading) what="fetching $$name $$size";; \
 	Installing) what=installing;; \
 	failed) echo; exit 1;; \
 	*) continue;; esac; \
-	test ! -t 1 || printf '\r\033[K%.79s' "  $$number packages, $$what"; done; test ! -t 1 || echo
+	test ! -t 1 || printf '\r\033[K%.79s' "  $$number packages, $$what"; done; test ! -t 1 || echo; }
 
 # constraints.txt pins the whole tree, so that today's install is tomorrow's.
 $(VENV)/.user: pyproject.toml constraints.txt
