@@ -88,7 +88,7 @@ class Terminal:
 
 
 class Trainer(threading.Thread):
-    """Records a task in every run each second, as so many workers would."""
+    """Records a task in every run each second, as that many workers would."""
 
     def __init__(self, runs_dir: Path, num_methods: int, num_seeds: int, first_task: int) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""``python -m bench.estimate``: what `lop run --dry-run` foretells, against what the same command then takes."""
+"""``python -m bench.estimate``: what `lop run --dry-run` estimates, against what the same command then takes."""
 
 import re
 import subprocess

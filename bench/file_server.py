@@ -59,7 +59,7 @@ Events = Mapping[str, Counter[str]]
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a run goes on."""
+    """Speed of a run."""
 
     name: str
     task_s: float
@@ -83,7 +83,7 @@ PACES = (
 
 
 def foretold(events: Events, happenings: Mapping[str, float]) -> dict[str, float]:
-    """Calls by kind, for so many of each event."""
+    """Calls by kind, for that many of each event."""
     kinds = {kind for counts in events.values() for kind in counts}
     return {kind: sum(events[name][kind] * number for name, number in happenings.items()) for kind in kinds}
 

@@ -55,7 +55,7 @@ class Trained:
     tasks_L: np.ndarray
     """Tasks done."""
     cpu_s_L: np.ndarray
-    """Processor time, records and checkpoints included; other programs hardly change it."""
+    """Processor time, records and checkpoints included; other programs barely change it."""
     rss_L: np.ndarray
     """Memory, bytes."""
     bytes_L: dict[str, np.ndarray]

@@ -222,7 +222,7 @@ def time_taken(runs_dir: Path) -> float:
 
 
 def _read_plan(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a plan holds; None if there is none. Raises UserError for one of other options."""
+    """What a plan holds, or None. Raises UserError for one of other options."""
     known = read_json(path)
     if known is None:
         return None

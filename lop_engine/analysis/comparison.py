@@ -80,7 +80,7 @@ class Stretch:
     """None of a tenth, which is not made of bins."""
     test: PairedTest
     p_holm: float | None = None
-    """The p value corrected for the other groups that stand against the same first one; None where there are none."""
+    """The p value corrected for the other groups compared with the same first one; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Comparison:
     left_out: tuple[int, ...]
     """Seeds of both groups that lack one of them."""
     last_task: int
-    """Where the last bin ends, tasks counted from 1; 0 where there is none."""
+    """Where the last bin ends, tasks counted from 1; 0 if missing."""
     last_bin: int
     """Tasks of the last bin: fewer than of the others if these do not divide the run. Means go by tasks."""
 

@@ -106,7 +106,7 @@ class Difference:
 
     @property
     def last(self) -> tuple[float, float, float]:
-        """Mean, low and high of the last bin; NaN where there is none."""
+        """Mean, low and high of the last bin; NaN if missing."""
         if not len(self.mean):
             return float("nan"), float("nan"), float("nan")
         return float(self.mean[-1]), float(self.low[-1]), float(self.high[-1])

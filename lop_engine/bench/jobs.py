@@ -197,7 +197,7 @@ def step_gflop(spec: Spec) -> float:
 
 
 def curvature_gflop(spec: Spec, num_images: int) -> float:
-    """Arithmetic of the curvature on so many images of one seed: 11 times forward and back to the image; in 1e9."""
+    """Arithmetic of the curvature on a number of images of one seed: 11 times forward and back to the image; in 1e9."""
     net = _network(spec)
     sides = _sides(spec, net)
     macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, sides, strict=True))

@@ -75,7 +75,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
-        """Read ``folder/dataset.json``; None if there is none. Raises DataError."""
+        """Read ``folder/dataset.json``, or None. Raises DataError."""
         path = folder / NAME
         try:
             return cls.model_validate(orjson.loads(read_small(path, MAX_BYTES)))

@@ -126,7 +126,7 @@ class ClassSequence:
 
     total_classes: int
     num_classes: int
-    """Classes a task."""
+    """Classes per task."""
     table: np.ndarray | None = None
 
     def classes(self, seed: int, task: int) -> list[int]:

@@ -46,7 +46,7 @@ def expand(directory: str) -> Path:
         raise DataError(f"{directory}: {unset[0]} is not set here")
     path = Path(os.path.expanduser(os.path.expandvars(directory)))
     if not path.is_absolute():
-        raise DataError(f"{directory}: is {path} here, which is no absolute path")
+        raise DataError(f"{directory}: is {path} here, which is not an absolute path")
     return path
 
 

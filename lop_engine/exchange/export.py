@@ -39,10 +39,10 @@ def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Call
         what = "a directory" if is_directory else "a file"
         raise UserError(f"export: {path}: should be {what}, and is not; choose another -o")
     if not force:
-        raise UserError(f"export: {path}: stands there already; --force replaces it, or choose another -o")
+        raise UserError(f"export: {path}: exists; replace it with --force, or choose another -o")
     ours = (path / MARK).is_file() or not any(path.iterdir()) if is_directory else is_export(path)
     if not ours:
-        raise UserError(f"export: {path}: is no earlier export, so it is not replaced; remove it by hand")
+        raise UserError(f"export: {path}: not an earlier export; remove it by hand, or choose another -o")
 
 
 def refuse_run_directories(path: Path, runs_dir: Path) -> None:
@@ -141,7 +141,7 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
     if form == "pickle":
         _refuse_other_problems(readable)
     if path.name in ("", ".."):
-        raise UserError(f"export: {path}: is the name of no file or directory; give -o one that is to be made")
+        raise UserError(f"export: {path}: not a valid file name; choose another -o")
     is_directory = form in ("pickle", "tensorboard")
     targets = _targets(readable, form, path, epochs)
     for target in targets:

@@ -115,7 +115,7 @@ def _files_in(directory: Path) -> list[ResultFile]:
 def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Imported]:
     """Make a run of each file, one in memory at a time; yields each as it is done. If one fails, none is left.
 
-    An imported run has ended, however many of its tasks were done: without weights there is nothing to go on from.
+    An imported run has ended, however many of its tasks were done: it has no weights to resume from.
 
     Raises:
         UserError: a run of that name is there already (looked at before the first is made), a file is no such

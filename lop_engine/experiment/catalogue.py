@@ -20,7 +20,7 @@ _VALUE = re.compile(r"^\s*(\w+)\s*=\s*(.*?),?\s*$", re.MULTILINE)
 
 
 def bibtex(source: str) -> str:
-    """The BibTeX entry of a component's `source`, a key of sources.bib or an entry itself; "" if there is none."""
+    """The BibTeX entry of a component's `source`, a key of sources.bib or an entry itself; "" if missing."""
     source = source.strip()
     return source if source.startswith("@") else _entries().get(source, "")
 

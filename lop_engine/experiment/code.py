@@ -153,7 +153,7 @@ def _places(base: Path, parts: Sequence[str]) -> Iterator[Path]:
 def place_in_own_file(error: BaseException) -> str:
     """The innermost line of a traceback in a file that `import_file` executed, or in one beside it.
 
-    ``/home/me/my_method.py, line 31: ``, or empty if there is none.
+    ``/home/me/my_method.py, line 31: ``, or empty if missing.
     """
     files = [Path(str(one.__file__)) for name, one in sys.modules.items() if name.startswith(_PREFIX)]
     directories = {file.parent for file in files}

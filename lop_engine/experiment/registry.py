@@ -73,7 +73,7 @@ class Registry(Mapping[str, C], Generic[C]):
         return tuple(self.by_name.values())
 
     def find(self, name: Any) -> C | None:
-        """The component of that name; None if there is none. Raises ConfigError if its package cannot be loaded."""
+        """The component of that name, or None. Raises ConfigError if its package cannot be loaded."""
         if isinstance(name, str) and name not in self.by_name:
             self._load([name])
         return self.by_name.get(name) if isinstance(name, str) else None

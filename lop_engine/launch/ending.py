@@ -235,7 +235,7 @@ def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:
 
 def _claim(claims: Claims, run_dir: RunDir, identity: str | None) -> None:
     if _identity(run_dir) != identity:
-        raise LaunchError(f"{run_dir.name}: was started over meanwhile by another lop command; it is kept")
+        raise LaunchError(f"{run_dir.name}: another lop command has started it over meanwhile; not removed")
     with suppress(StoreError):  # a damaged status has no owner
         claims.take(run_dir, run_dir.read_status())
 

@@ -279,7 +279,7 @@ def _version(package: str) -> str:
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
-    """Two configurations under one name would mix their results; what was imported has no weights to go on from."""
+    """Two configurations under one name would mix their results; imported runs have no weights to resume from."""
     if "imported" in run_dir.read_config():
         raise LaunchError(
             f"{run_dir.name}: was imported, so it has no weights to resume from; "

@@ -132,7 +132,7 @@ def _examine_run(run_dir: RunDir, clock: FileClock, repair: bool) -> Iterator[Fi
         yield Finding("note", run_dir.name, what)
     state = observe(run_dir, status, clock)
     if state == "lost":
-        yield Finding("note", run_dir.name, f"its worker is gone ({status.holder}); lop resume goes on")
+        yield Finding("note", run_dir.name, f"its worker is gone ({status.holder}); run lop resume")
     if state == "failed":
         yield Finding("note", run_dir.name, f"failed: {status.error}")
     for path in run_dir.records:

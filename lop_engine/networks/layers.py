@@ -161,7 +161,7 @@ class Network:
         return magnitude if copies == 1 else magnitude.unflatten(2, (copies, -1)).sum(2)
 
     def norm_of(self, index: int) -> str | None:
-        """The name of the layer normalisation of hidden layer `index`; None if there is none."""
+        """The name of the layer normalisation of hidden layer `index`, or None."""
         return list(self.norms)[index] if self.norms else None
 
     def names_of(self, index: int) -> list[str]:

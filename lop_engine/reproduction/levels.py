@@ -1,4 +1,4 @@
-"""The test accuracies of Dohare et al. (Nature 2024) on Continual ImageNet, to hold one's own runs against.
+"""The test accuracies of Dohare et al. (Nature 2024) on Continual ImageNet, to check your runs against.
 
 Means over 30 seeds and bins of 50 tasks, after each task's last epoch; in percent.
 """

@@ -20,7 +20,7 @@ from lop_engine.reproduction.levels import unlike
 Outcome = Literal["reproduced", "not reproduced", "not enough data"]
 
 PUBLISHED_SEEDS = 30
-"""The published levels are themselves means over so many seeds."""
+"""The number of seeds that the published levels are means of."""
 READING_ERROR = 0.001
 """The published levels were read off figures, to a tenth of a point."""
 LEAST_MARGIN = 0.005

@@ -24,8 +24,8 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> list[RunDir]:
 
     ``refuse`` refuses them, also those that have ended: new seeds beside them would be of other code. A run that failed
     before it began to train, because its component breaks a rule, takes the code as it is now. ``accept`` writes the
-    new checksums and copies, and keeps the earlier ones; ``stored`` lets the run go on with its copies. Neither touches
-    a run that has ended.
+    new checksums and copies, and keeps the earlier ones; ``stored`` lets the run resume with its copies. Neither
+    touches a run that has ended.
 
     Returns:
         The unfinished runs that were begun by a version of lop that did not record its code. All of those computed the

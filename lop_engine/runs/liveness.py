@@ -12,7 +12,7 @@ from lop_engine.processes import start_of
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus, State
 
-#: A heartbeat this much later than it should be is none: file servers show a change with some delay.
+#: A heartbeat this late counts as missing: file servers show a change with some delay.
 OVERDUE_S = 120
 
 

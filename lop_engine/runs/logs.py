@@ -37,7 +37,7 @@ def start_of_last(log: Path, lines: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not blank, as plain text; empty if there is none. Raises OSError."""
+    """The last line of a log that is not blank, as plain text; empty if missing. Raises OSError."""
     with open_to_read(log) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _CHUNK))
         lines = file.read(_CHUNK).split(b"\n")

@@ -170,7 +170,7 @@ def _any_of(tests: Sequence[Test]) -> Test:
 
 
 def _values(text: str, word: str, advice: str) -> list[str]:
-    """The alternatives that commas separate, in small letters. Raises QueryError if there is none."""
+    """The alternatives that commas separate, in small letters. Raises QueryError if missing."""
     values = [one for one in text.lower().split(",") if one]
     if not values:
         raise QueryError(f'"{word}" names nothing{advice}')

@@ -173,7 +173,7 @@ class _RunReader:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Tells a file from the one that stood there before; empty if there is none to be seen."""
+    """Tells a file from the one that stood there before; empty if missing to be seen."""
     try:
         stat = path.stat()
     except OSError:

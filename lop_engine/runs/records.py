@@ -60,7 +60,7 @@ class RunStatus:
     """Of a status from before `log_of`: seeds of this setting that trained in the same worker."""
     error: str | None = None
     note: str | None = None
-    """What a person should know of a run that goes on all the same."""
+    """A note for people about a run that continues."""
     job: str | None = None
     """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
     job_options: list[str] | None = None

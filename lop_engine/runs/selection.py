@@ -72,7 +72,7 @@ def _divided(snapshot: Snapshot, selectors: Sequence[str]) -> tuple[list[str], l
 
 
 def _named(snapshot: Snapshot, names: Sequence[str]) -> list[RunView]:
-    """The runs that any of `names` means; all of them if there is none. Raises LaunchError."""
+    """The runs that any of `names` means; all of them by default. Raises LaunchError."""
     if not names:
         return list(snapshot.runs)
     chosen: set[int] = set()

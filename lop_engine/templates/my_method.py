@@ -33,7 +33,7 @@ class MyMethod(Method):
     def init(self, params: Params) -> None:
         """Look at the initial weights, by name, (S, ...) each; make the tensors that the method needs."""
         self.means = {name: weight.detach().clone() for name, weight in params.items()}
-        # Random numbers of the method's own: so many a step, the same for a seed alone and in a stack.
+        # Random numbers of the method's own: a number of them per step, the same for a seed alone and in a stack.
         self.numbers = self.setup.step_numbers(sum(weight[0].numel() for weight in params.values()))
 
     def start_epoch(self, task: int, epoch: int) -> None:

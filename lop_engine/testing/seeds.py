@@ -83,7 +83,7 @@ def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ..
 
 
 def _first_apart(pair: list[tuple[State, State]]) -> str | None:
-    """The first tensor whose change is another one; None if there is none."""
+    """The first tensor whose change is another one, or None."""
     (start, end), (stacked_start, stacked_end) = pair
     for name, tensor in start.items():
         if not same(tensor, stacked_start[name]):

@@ -46,7 +46,7 @@ def _varied(spec: Spec, keys: Sequence[str]) -> list[Spec]:
 
 
 def _first_apart(specs: list[Spec]) -> str | None:
-    """The first tensor of a run that is another one in the stack than alone; None if there is none."""
+    """The first tensor of a run that is another one in the stack than alone, or None."""
     seeds = SEEDS[: len(specs)]
     together = _trained(specs, seeds, range(len(specs)))
     for run, expected in enumerate(together):

@@ -1,7 +1,7 @@
-"""One seed's state on disk: enough to go on from the end of an epoch as if nothing had happened.
+"""One seed's state on disk: enough to resume from the end of an epoch as if nothing had happened.
 
 Random streams are functions of (seed, task, epoch), so tensors and a position are all there is to keep. One
-file a seed: seeds that trained in one stack may go on in others.
+file a seed: seeds that trained in one stack may resume in others.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class NewerCheckpointError(StoreError):
 
 
 def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
-    """The newest checkpoint that can be used, None if there is none; what to say if it is not the newest of all.
+    """The newest checkpoint that can be used, None if missing; what to say if it is not the newest of all.
 
     Raises:
         StoreError: neither the newest nor the one before it can be used, or a newer version of lop wrote the newest.
@@ -67,13 +67,13 @@ def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
             older = load(run_dir.previous_checkpoint)
             if older:
                 where = f"task {older.position.task}, epoch {older.position.epoch}"
-                return older, f"{run_dir.checkpoint} is damaged; went on from the one before it ({where})"
+                return older, f"{run_dir.checkpoint} is damaged; resumed from the one before it ({where})"
         raise StoreError(f"{error}; {without_checkpoint(run_dir)}") from None
     return newest or load(run_dir.previous_checkpoint), None
 
 
 def load(path: Path) -> Checkpoint | None:
-    """Read a checkpoint; None if there is none. Raises StoreError if it cannot be used."""
+    """Read a checkpoint, or None. Raises StoreError if it cannot be used."""
     if not path.exists():
         return None
     try:

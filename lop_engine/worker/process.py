@@ -1,6 +1,6 @@
 """``python -m lop_engine.worker RUN_DIR...``: the child process that trains a stack of runs.
 
-A run directory is the whole order: run.json says what to train, the checkpoint where to go on. The worker
+A run directory is the whole order: run.json says what to train, the checkpoint where to resume. The worker
 holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM, and SIGUSR2, let the epoch
 in progress end, for `GRACE_S` at most; SIGALRM does not wait for it. What no checkpoint covers then is trained again on
 resume.

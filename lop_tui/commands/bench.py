@@ -22,7 +22,7 @@ def bench(
         list[Path] | None,
         typer.Argument(
             metavar="[CFG]...",
-            help="Experiment files whose hours to estimate; by default cfg/*.json.",
+            help="Experiment files to estimate the time of; by default cfg/*.json.",
             show_default=False,
         ),
     ] = None,
@@ -36,7 +36,7 @@ def bench(
         ),
     ] = None,
     methods: Annotated[bool, typer.Option("--methods", help="Only the step of every method, next to bp's.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="How often each measurement is taken.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Number of times to take each measurement.")] = 7,
     precision: Annotated[str, typer.Option(help="Of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
 ) -> int:

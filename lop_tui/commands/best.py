@@ -23,7 +23,7 @@ from lop_tui.commands.options import (
 @app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
 def best(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
-    metric: Annotated[str, typer.Option(help="What to judge by; the problem's headline by default.")] = "",
+    metric: Annotated[str, typer.Option(help="Metric to judge by; by default the problem's headline.")] = "",
     by: By = "last",
     lowest: Annotated[
         bool, typer.Option("--lowest", help="The lowest value is the best; by default as the metric says.")

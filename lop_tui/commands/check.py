@@ -1,4 +1,4 @@
-"""`lop check`: one's own runs held against the paper's claims, or the demo's."""
+"""`lop check`: check runs against the claims of the paper or the demo."""
 
 from lop_tui.commands.app import app
 from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where
@@ -14,7 +14,7 @@ def check(
     ended_by_rule: EndedByRule = CARRY,
     as_json: Json = False,
 ) -> int:
-    """Hold runs of the paper's protocol, or the demo's, against what is claimed of it.
+    """Check runs of the paper's or the demo's protocol against the published claims.
 
     Exit status 0: all that could be judged is reproduced; 1: something is not; 3: nothing could be judged.
     """

@@ -42,7 +42,7 @@ class Launching:
         """What to ask a cluster for; None where this machine trains. Raises ConfigError or LaunchError.
 
         Args:
-            status: of the run that goes on.
+            status: of the run that resumes.
         """
         if self.launcher not in (None, *LAUNCHERS):
             raise LaunchError(f'--launcher "{self.launcher}": choose {" or ".join(LAUNCHERS)}')
@@ -55,7 +55,7 @@ class Launching:
         return None
 
     def requests(self, views: Iterable[RunView]) -> Mapping[JobRequest | None, list[RunView]]:
-        """Runs that go on, by `request`."""
+        """Resumed runs, by `request`."""
         found = defaultdict(list)
         for view in views:
             found[self.request(view.status)].append(view)
@@ -85,7 +85,7 @@ def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
             continue
         if status.is_submitted and status.state not in ENDED:
             raise LaunchError(
-                f"{run_dir.name} was submitted to {scheduler().title}: go on there with --launcher "
+                f"{run_dir.name} was submitted to {scheduler().title}: resume there with --launcher "
                 f"{next(iter(CLUSTERS))}, or on this machine with --launcher local"
             )
 
@@ -109,5 +109,5 @@ def submit(console: Console, launchers: Sequence[ClusterLauncher], runs_dir: Pat
     for line in chain.from_iterable(launcher.start() for launcher in launchers):
         say(console, line)
     where = in_runs_dir(runs_dir)
-    say(console, f"follow it: lop watch{where}    how it stands: lop status{where}    stop it: lop stop{where}")
+    say(console, f"follow it: lop watch{where}    progress: lop status{where}    stop it: lop stop{where}")
     return watch_runs([runs_dir], once=False, as_json=False, refresh_s=1.0, query=None) if watch else 0

@@ -27,16 +27,16 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B...",
-            help="Experiments or settings (bp/step_size=0.01); the others stand against the first.",
+            help="Experiments or settings (bp/step_size=0.01); each is compared with the first.",
             show_default=False,
         ),
     ],
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to compare; repeatable; the problem's headline by default.")
+        list[str] | None, typer.Option(help="Metric to compare; repeatable; by default the problem's headline.")
     ] = None,
     last: Annotated[
-        int | None, typer.Option(min=1, metavar="BINS", help="A further row: the last BINS bins.", show_default=False)
+        int | None, typer.Option(min=1, metavar="BINS", help="Add a row for the last BINS bins.", show_default=False)
     ] = None,
     bin_size: BinSize = None,
     where: Where = "",
@@ -50,7 +50,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Say how groups of runs differ from the first, seed by seed, with intervals and tests."""
+    """Compare groups of runs with the first, seed by seed, with intervals and tests."""
     from lop_engine.analysis import compare_to_first, group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.several import read_together

@@ -11,7 +11,7 @@ from lop_tui.commands.app import CONTEXT, Commands, app
 from lop_tui.commands.options import Json, output
 
 data = Commands(
-    help="Bring images in, look at them, check them.",
+    help="Import, view and check images.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings=CONTEXT,
@@ -21,19 +21,19 @@ app.add_typer(data, name="data", epilog="Example: [b]lop data import ~/Imagenet3
 DEFAULT_DATA = Path("data/imagenet32")
 
 Target = Annotated[Path, output("The new folder.", "--to", metavar="DIR", show_default=True)]
-Replace = Annotated[bool, typer.Option("--replace", help="Replace the data set that is there.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace an existing data set.")]
 DataPath = Annotated[Path, typer.Argument(metavar="[PATH]", help="The data set.")]
 TrainImages = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=100_000,
-        help="Images a class to train on; 600, or fewer in proportion where a class is small.",
+        help="Training images per class; by default 600, proportionally fewer in small classes.",
         show_default=False,
     ),
 ]
 TestImages = Annotated[
-    int | None, typer.Option(min=1, max=100_000, help="Images a class to test on; 100 by default.", show_default=False)
+    int | None, typer.Option(min=1, max=100_000, help="Test images per class; by default 100.", show_default=False)
 ]
 
 
@@ -49,16 +49,16 @@ def import_(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(metavar="npy|batches|idx|arrays|parquet|folder", help="What SOURCE is; looked for by default."),
+        typer.Option(metavar="npy|batches|idx|arrays|parquet|folder", help="Format of SOURCE; detected by default."),
     ] = None,
     train_images: TrainImages = None,
     test_images: TestImages = None,
     names: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What the labels are called: lines WNID LABEL, or one name a line."),
+        typer.Option(metavar="FILE", help="Names of the labels: lines WNID LABEL, or one name per line."),
     ] = None,
     with_val: Annotated[
-        bool, typer.Option("--with-val", help="Let validation images follow the training images of their class.")
+        bool, typer.Option("--with-val", help="Append validation images to the training images of their class.")
     ] = False,
     resize: Annotated[
         str | None,
@@ -89,7 +89,7 @@ def import_(
     ] = None,
     replace: Replace = False,
 ) -> int:
-    """Turn images of any known form into a data set: checked, one file a class, in one step or not at all."""
+    """Convert images of a known format into a data set: checked, one file per class, complete or not at all."""
     from lop_engine.datasets.importing import ImportOptions
     from lop_tui.commands.data_sets import import_data, shape_from
 
@@ -106,13 +106,13 @@ def import_order(
     ],
     to: Annotated[Path, output("The new table.", "--to", show_default=True)] = Path("data/class_order.npy"),
     images: Annotated[
-        Path | None, typer.Option("--data", metavar="PATH", help="The images it is for; 1000 classes by default.")
+        Path | None, typer.Option("--data", metavar="PATH", help="Images that it is for; by default 1000 classes.")
     ] = None,
-    num_classes: Annotated[int, typer.Option(min=2, help="Classes a task.")] = 2,
-    num_tasks: Annotated[int, typer.Option(min=1, help="Tasks of the run it is for.")] = 5000,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the table that is there.")] = False,
+    num_classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 2,
+    num_tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the runs it is for.")] = 5000,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing table.")] = False,
 ) -> int:
-    """Check a table of class orders (a row a seed, consecutive classes a task) and keep it as .npy."""
+    """Check a table of class orders (one row per seed, consecutive classes per task) and write it as .npy."""
     import numpy as np
 
     from lop_engine.datasets import ClassFolder, read_class_order
@@ -125,7 +125,7 @@ def import_order(
     order = read_class_order(file)
     order.check(ClassFolder.open(images).num_classes if images else 1000, num_classes)
     if to.suffix != ".npy":
-        raise DataError(f"{to}: the table is kept as .npy; name it so")
+        raise DataError(f"{to}: the table is written as .npy; choose a name that ends in .npy")
     if to.exists():
         read_class_order(to)  # what is no table does not give way to one
         if not replace:
@@ -144,7 +144,7 @@ def import_order(
 
 @data.command(epilog="Example: [b]lop data verify data/imagenet32[/b]")
 def verify(path: DataPath = DEFAULT_DATA) -> int:
-    """Read every image: checksums, counts, values, classes that are there twice. Exit status 1 if anything is wrong."""
+    """Read and check every image: checksums, counts, values, duplicate classes. Exit status 1 if anything is wrong."""
     from lop_engine.datasets.verify import verify as read_all
     from lop_tui.commands.data_sets import bars
     from lop_tui.words.console import Console, say
@@ -168,12 +168,12 @@ def info(
     path: DataPath = DEFAULT_DATA,
     picture: Annotated[Path | None, output("Write the picture as PNG.")] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Numbers or names (0,5,n01440764) to show; some of them by default.")
+        str | None, typer.Option(help="Classes to show, by number or name (0,5,n01440764); by default some of them.")
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, max=1000, help="Images of a class to show.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, max=1000, help="Images per class to show.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Say what a data set holds, and show some of it."""
+    """Describe a data set, and show some of its images."""
     from lop_engine.datasets import ClassFolder
     from lop_engine.errors import DataError
     from lop_tui import pictures
@@ -204,10 +204,10 @@ def info(
 @data.command(epilog="Example: [b]lop data synth --to data/synthetic --classes 100[/b]")
 def synth(
     to: Target = Path("data/synthetic"),
-    classes: Annotated[int, typer.Option(min=2, max=65_536, help="How many classes.")] = 1000,
+    classes: Annotated[int, typer.Option(min=2, max=65_536, help="Number of classes.")] = 1000,
     train_images: TrainImages = None,
     test_images: TestImages = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
     replace: Replace = False,
 ) -> int:
     """Write the synthetic stand-in as a data set: the images of --data synthetic."""

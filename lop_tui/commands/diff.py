@@ -21,7 +21,7 @@ def diff(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Show the keys of the configuration in which settings differ, and nothing else."""
+    """Show the configuration keys in which settings differ."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.several import snapshot_of

@@ -14,7 +14,11 @@ _STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 def doctor(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Rewrite damaged record files with their whole documents; keep the old.")
+        bool,
+        typer.Option(
+            "--repair",
+            help="Rewrite damaged record files with the documents that are intact; keep a copy of the old file.",
+        ),
     ] = False,
 ) -> int:
     """Check installation, devices, disk, images and every run directory. Exit status 1 if anything is wrong."""

@@ -29,11 +29,11 @@ def export(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Where = "",
     epochs: Annotated[
-        bool, typer.Option("--epochs", help="Every epoch, too; csv and parquet put them into PATH_epochs.")
+        bool, typer.Option("--epochs", help="Include every epoch; csv and parquet write these to PATH_epochs.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> int:
-    """Write the records in a form that other programs read."""
+    """Write the records in a format of other programs."""
     from lop_engine.exchange import export_runs
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.console import Console, plural, say

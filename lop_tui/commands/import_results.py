@@ -26,7 +26,7 @@ def import_results(
         typer.Option("--cfg", metavar="CFG", help="The experiment file they were made with; repeatable."),
     ] = None,
 ) -> int:
-    """Take the reference's results (pickles) among the runs, to be looked at beside new ones."""
+    """Import the reference's results (pickles) as runs, to view beside new ones."""
     from lop_engine.exchange import Imported, find_results
     from lop_engine.exchange import import_results as import_files
     from lop_tui.words.console import Console, in_runs_dir, plural, say

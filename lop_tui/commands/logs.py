@@ -25,10 +25,10 @@ def logs(
     runs: OneRun = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until the run ends.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing new lines until the run ends.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 40,
 ) -> int:
-    """Show what the worker of a run has said."""
+    """Show the log of a run's worker."""
     from lop_engine.runs.reading import RunsReader
     from lop_tui.commands.reading import asked_for, select_runs
     from lop_tui.words.console import Console, say

@@ -24,7 +24,7 @@ def new(
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component and its file.", show_default=False)],
 ) -> int:
-    """Write a component of your own to begin with: NAME.py, its test, and an experiment file that uses it."""
+    """Write a working component to start from: NAME.py, its test, and an experiment file that uses it."""
     if kind not in KEYS:
         raise UserError(f'new: no kind of component "{kind}"{did_you_mean(kind, KEYS)} (there are {", ".join(KEYS)})')
     _check(kind, name)

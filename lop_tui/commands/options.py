@@ -7,16 +7,16 @@ import typer
 
 from lop_engine.errors import UserError
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept.")]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Directory of the runs.")]
 DEFAULT_RUNS_DIR = Path("runs")
 RunsDirs = Annotated[
     list[Path],
-    typer.Option("--runs-dir", metavar="DIR", help="Where the runs are kept; repeat it to read several directories."),
+    typer.Option("--runs-dir", metavar="DIR", help="Directory of the runs; repeatable, to read several."),
 ]
 DEFAULT_RUNS_DIRS = [DEFAULT_RUNS_DIR]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes; one a core or GPU by default.", show_default=False)
+    int | None, typer.Option(min=1, help="Worker processes; by default one per core or GPU.", show_default=False)
 ]
 RunsPerWorker = Annotated[
     int | None,
@@ -24,7 +24,7 @@ RunsPerWorker = Annotated[
         "--runs-per-worker",
         "--seeds-per-worker",
         min=1,
-        help="Runs that a worker trains in step, seeds and settings; by default as many as pay (docs/performance.md).",
+        help="Runs that one worker trains together; by default as many as make it faster (docs/performance.md).",
         show_default=False,
     ),
 ]
@@ -59,7 +59,7 @@ Notify = Annotated[
         show_default=False,
     ),
 ]
-Retries = Annotated[int, typer.Option(min=0, help="How often a run whose worker died is tried again.")]
+Retries = Annotated[int, typer.Option(min=0, help="How often to retry a run whose worker died.")]
 StopWhen = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,7 +74,7 @@ Selectors = Annotated[
     typer.Argument(
         metavar="[RUN]...",
         help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed or a pattern (cbp*); "
-        "conditions as of --where choose among these: cbp l2 seed:0-9. A name that is both an experiment's and a "
+        "conditions as in --where narrow these down: cbp l2 seed:0-9. A name that is both an experiment's and a "
         "seed's is refused.",
     ),
 ]
@@ -82,14 +82,14 @@ OneRun = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN...",
-        help="A run: experiment/setting/seed, or less if that is one; also conditions, as of --where.",
+        help="A run: experiment/setting/seed, or a part that names one run; also conditions, as in --where.",
         show_default=False,
     ),
 ]
 WHERE = typer.Option(
     "--where",
     metavar="QUERY",
-    help="Only these runs: words that must all hold. A part of the name; method, experiment, problem, setting, "
+    help="Only runs that match all words: part of the name; method, experiment, problem, setting, "
     "seed, state, device, progress, a metric (its last recorded value) or a key of the configuration with a value; "
     "commas mean or, a leading - not: "
     '"method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01" (docs/queries.md).',
@@ -122,7 +122,7 @@ EndedByRule = Annotated[
     typer.Option(
         "--ended-by-rule",
         metavar="carry|leave-out",
-        help="Runs that a rule ended: count their last value to the end, or leave them out of later means.",
+        help="For runs that a rule ended: count their last value to the end, or leave them out of later means.",
     ),
 ]
 By = Annotated[
@@ -161,7 +161,7 @@ TableFile = Annotated[Path | None, output(".txt, .md, .csv, .json or .tex; a fil
 BinSize = Annotated[
     int | None,
     typer.Option(
-        "--bin", min=1, help="Tasks a bin; the paper's 50 by default, fewer in short runs.", show_default=False
+        "--bin", min=1, help="Tasks per bin; by default the paper's 50, fewer in short runs.", show_default=False
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -27,8 +27,8 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[METRIC]...",
-            help="A panel each; the problem's headline by default, all for those it records. Of a sweep also the "
-            "experiment, by its name or file.",
+            help="One panel per metric: by default the problem's headline, all for every metric it records. For a "
+            "sweep, the name or file of its experiment, too.",
         ),
     ] = None,
     kind: Annotated[
@@ -53,7 +53,7 @@ def plot(
         str, typer.Option(metavar="BAND", help="se (standard error), sd (deviation), ci95 (Student's t) or none.")
     ] = "se",
     heatmap: Annotated[
-        bool, typer.Option("--heatmap", help="With --kind seeds: a row a seed in place of lines.")
+        bool, typer.Option("--heatmap", help="With --kind seeds: one row per seed instead of lines.")
     ] = False,
     at: Annotated[
         str,
@@ -77,7 +77,7 @@ def plot(
     ] = False,
     style: Annotated[str, typer.Option(metavar="STYLE", help="paper, or screen for talks.")] = "paper",
     size: Annotated[str, typer.Option(metavar="WxH", help="Width and height in inches.", show_default=False)] = "",
-    dpi: Annotated[int | None, typer.Option(help="Dots an inch of a PNG.", show_default=False)] = None,
+    dpi: Annotated[int | None, typer.Option(help="Resolution of a PNG.", show_default=False)] = None,
     log: Annotated[
         bool | None,
         typer.Option(

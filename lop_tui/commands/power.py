@@ -29,7 +29,7 @@ def power(
         ),
     ],
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
-    metric: Annotated[str, typer.Option(help="What to compare; the problem's headline by default.")] = "",
+    metric: Annotated[str, typer.Option(help="Metric to compare; by default the problem's headline.")] = "",
     difference: Annotated[
         float | None,
         typer.Option(
@@ -38,7 +38,9 @@ def power(
             show_default=False,
         ),
     ] = None,
-    power: Annotated[float, typer.Option(metavar="P", help="How often the test shall find it.")] = 0.8,
+    power: Annotated[
+        float, typer.Option(metavar="P", help="Power of the test: how often it finds the difference.")
+    ] = 0.8,
     by: By = "last",
     select_seeds: SelectSeeds = "",
     where: Where = "",
@@ -47,7 +49,7 @@ def power(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Say how many seeds it takes to see a difference, and which difference the seeds so far can show."""
+    """Print how many seeds a difference needs to be seen, and which difference the present seeds can show."""
     from lop_engine.analysis import compare_to_first
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of

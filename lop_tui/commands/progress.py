@@ -32,7 +32,7 @@ class Display(Protocol):
 
 
 def open_display(console: Console, num_workers: int | None = None) -> Display:
-    """Bars where there is a terminal, lines where there is none.
+    """Bars in a terminal, else lines.
 
     Args:
         num_workers: how many train at once, for the time until all runs are done; by default as many as train now.
@@ -133,7 +133,7 @@ def _are_over(snapshot: Snapshot) -> bool:
 
 
 def _value(row: Row) -> str:
-    """The headline metric with its unit; empty if there is none yet."""
+    """The headline metric with its unit; empty if missing."""
     return f"{row.value} {row.measure.unit}".rstrip() if row.value else ""
 
 

@@ -25,7 +25,7 @@ def report(
     where: Where = "",
     ended_by_rule: EndedByRule = CARRY,
     baseline: Annotated[
-        str, typer.Option(metavar="METHOD", help="What the others are compared with; bp if it is there.")
+        str, typer.Option(metavar="METHOD", help="Method to compare the others with; by default bp if present.")
     ] = "",
     select_seeds: SelectSeeds = "",
 ) -> int:

@@ -99,5 +99,5 @@ def _train_here(
     if means.detach:
         say(console, f"{plural(len(specs), 'run')}{about}")
     to_train = {run_dir: specs[run_dir] for run_dir in prepared.to_train}
-    resume = f"go on with {resume_command(means.runs_dir, again)}"
+    resume = f"resume with {resume_command(means.runs_dir, again)}"
     return train_here(console, means, to_train, identities(to_train), about, resume)

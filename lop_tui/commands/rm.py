@@ -7,7 +7,7 @@ from lop_tui.commands.options import DEFAULT_RUNS_DIR, RunsDir, Selectors, Where
 
 @app.command(epilog="Example: [b]lop rm bp/step_size=0.01[/b]", rich_help_panel="Train")
 def rm(runs: Selectors = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, where: Where = "", yes: Yes = False) -> int:
-    """Remove runs and their records, after asking; never one that is being trained."""
+    """Remove runs and their records, after asking; running runs are refused."""
     from lop_engine.launch import cancel_jobs, idle_jobs, look_at_removal, remove_runs
     from lop_engine.runs.reading import RunsReader
     from lop_tui.commands.reading import asked_for, say_matched, select_runs

@@ -58,21 +58,19 @@ def run(
     notify: Notify = "",
     watch: Watch = False,
     detach: Detach = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what there is of these runs and start over.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs and start them over.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Say what would run, how long it would take and how much memory; change nothing."
+            "--dry-run", help="Print what would run, how long it would take and how much memory; change nothing."
         ),
     ] = False,
-    estimate: Annotated[
-        bool, typer.Option(" /--no-estimate", help="With --dry-run: do not measure how long it would take.")
-    ] = True,
+    estimate: Annotated[bool, typer.Option(" /--no-estimate", help="With --dry-run: skip the time estimate.")] = True,
     accept_code_change: AcceptCodeChange = False,
     use_stored_code: UseStoredCode = False,
 ) -> int:
-    """Train every setting and seed of one or more experiments; go on with what was begun."""
+    """Train every setting and seed of one or more experiments; resume what was begun."""
     from lop_tui.commands import starting
     from lop_tui.commands.cluster import Launching, fit
     from lop_tui.commands.training import Means

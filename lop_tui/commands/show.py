@@ -9,7 +9,7 @@ from lop_tui.commands.options import DEFAULT_RUNS_DIRS, Json, OneRun, RunsDirs, 
 
 @app.command(epilog="Example: [b]lop show cbp/default/3[/b]", rich_help_panel="Look")
 def show(runs: OneRun = None, runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Where = "", as_json: Json = False) -> int:
-    """Show one run: configuration, versions, progress, the course of each metric, its last tasks."""
+    """Show one run: configuration, versions, progress, metrics over time, last tasks."""
     from lop_engine.runs.several import read_together
     from lop_tui.commands.reading import asked_for, select_runs
     from lop_tui.words.console import Console, print_json, say

@@ -174,7 +174,7 @@ def queue(
     if num_finished := len(prepared.done) - len(by_rule):
         say(console, f"{num_finished} of {of_all} {'is' if total == 1 else 'are'} finished already")
     if prepared.resumed:
-        they = "goes on where it" if total == 1 else "go on where they"
+        they = "resumes where it" if total == 1 else "resume where they"
         say(console, f"{len(prepared.resumed)} of {of_all} {they} stopped")
     leave_to_jobs(console, prepared.submitted, total, means.launching)
     return prepared
@@ -187,7 +187,7 @@ def train(console: Console, asked: Asked, prepared: Prepared, means: Means, requ
     if to_train and request:
         return submit(console, [means.jobs(to_train, request)], means.runs_dir, means.watch)
     if to_train:
-        again = f"the same lop run, or lop resume{in_runs_dir(means.runs_dir)}, goes on from the last checkpoints"
+        again = f"the same lop run, or lop resume{in_runs_dir(means.runs_dir)}, resumes from the last checkpoints"
         about = f"; records in {means.runs_dir}"
         return train_here(console, means, to_train, identities([*prepared.done, *to_train]), about, again)
     if prepared.submitted:

@@ -14,10 +14,10 @@ def stop(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
     now: Annotated[
-        bool, typer.Option("--now", help="Do not let them end their epoch; it is trained again on resume.")
+        bool, typer.Option("--now", help="Stop at once, without finishing the epoch; it is trained again on resume.")
     ] = False,
 ) -> int:
-    """Let running runs save and stop, and take waiting ones off the queue; all of them by default."""
+    """Stop running runs after a checkpoint, and take waiting ones off the queue; by default all."""
     from lop_engine.launch import stop_runs, wait_for_status, wait_until_stopped
     from lop_engine.runs.reading import RunsReader
     from lop_engine.runs.selection import names_of
@@ -42,5 +42,5 @@ def stop(
         say(console, f"{run_dir.name}: its worker ({status.holder}) has not ended yet", style="red")
     again = runs or [] if selection.query.is_empty else names_of(chosen)
     done = len(stopped.asked) + len(marked) - len(left) + len(stopped.dequeued)
-    say(console, f"{plural(done, 'run')} stopped; go on with {resume_command(runs_dir, again)}")
+    say(console, f"{plural(done, 'run')} stopped; resume with {resume_command(runs_dir, again)}")
     return 1 if left or stopped.elsewhere else 0

@@ -99,7 +99,7 @@ def _show_dashboard(console: Console, supervisor: Supervisor, runs_dir: Path) ->
     from lop_tui.dashboard import run_dashboard
 
     if not run_dashboard(runs_dir, until=lambda view: not supervisor.is_alive()):
-        say(console, "dashboard closed, training goes on; Ctrl-C stops it")
+        say(console, "dashboard closed; training continues, Ctrl-C stops it")
 
 
 def _show_progress(

@@ -17,7 +17,7 @@ from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, WHERE, EndedByRul
 def watch(
     context: typer.Context,
     directories: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUNS_DIR]...", help="Where the runs are.")
+        list[Path] | None, typer.Argument(metavar="[RUNS_DIR]...", help="Directory of the runs.")
     ] = None,
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Annotated[str | None, WHERE] = None,
@@ -31,7 +31,7 @@ def watch(
             show_default=False,
         ),
     ] = None,
-    refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Time between looks.")] = 1.0,
+    refresh: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Seconds between updates.")] = 1.0,
     web: Annotated[
         bool, typer.Option("--web", help="Serve the dashboard to browsers on this machine, read-only (extra web).")
     ] = False,

@@ -39,7 +39,7 @@ def value_with_sign(value: float, measure: Metric) -> str:
 
 
 def interval(limits: tuple[float, float], measure: Metric) -> str:
-    """``+21.3 to +28.1``; a dash where there is none."""
+    """``+21.3 to +28.1``; a dash if missing."""
     if math.isnan(limits[0]):
         return "-"
     return f"{value_with_sign(limits[0], measure)} to {value_with_sign(limits[1], measure)}"
@@ -143,8 +143,8 @@ def about_holm(found: Sequence[Comparison]) -> list[str]:
     if len(others) < 2:
         return []
     return [
-        f"p (Holm): corrected for the {len(others)} groups that stand against {found[0].a.label}, "
-        "separately for each row and metric: settle before on one to go by"
+        f"p (Holm): corrected for the {len(others)} groups compared with {found[0].a.label}, "
+        "separately for each row and metric; choose one row before you look"
     ]
 
 

@@ -37,7 +37,7 @@ def rate(tasks_per_min: float) -> str:
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """A number to so many significant digits, never in exponent form between 1e-4 and a million."""
+    """A number with the given significant digits, never in exponent form between 1e-4 and a million."""
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
     decimals = digits - 1 - math.floor(math.log10(abs(number)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from lop_engine.analysis import Group
 from lop_engine.experiment import seen
 
-#: Yellow comes last: it can hardly be seen on paper and on a light screen.
+#: Yellow comes last: it is hard to see on paper and on a light screen.
 OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
 
 

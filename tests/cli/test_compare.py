@@ -48,7 +48,7 @@ def test_compare_as_markdown_is_a_table_a_comparison(runs_dir):
     shown = lop("compare", "bp", "cbp", "l2", "--markdown", "--last", 5, "--bin", 6, "--runs-dir", runs_dir)
     assert shown.count("| over | mean | 95 % by t | 95 % by bootstrap | p | p (Holm) | d_z | agree |") == 2
     assert shown.count("| last 5 bins | ") == 2
-    assert "corrected for the 2 groups that stand against bp" in shown
+    assert "corrected for the 2 groups compared with bp" in shown
 
 
 def test_compare_names_what_did_not_enter(runs_dir):

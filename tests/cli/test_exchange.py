@@ -42,7 +42,7 @@ def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
 
     target = tmp_path / "x.csv"
     lop(*export(runs_dir, "csv", target))
-    assert "stands there already; --force" in said(*export(runs_dir, "csv", target))
+    assert "exists; replace it with --force" in said(*export(runs_dir, "csv", target))
     lop(*export(runs_dir, "csv", target, "--force"))
     assert 'did you mean "csv"' in said(*export(runs_dir, "cvs", tmp_path / "z"))
     assert "matches none of the 3 runs" in said(*export(runs_dir, "csv", tmp_path / "z", "--where", "l2"))

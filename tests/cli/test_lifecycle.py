@@ -67,7 +67,7 @@ def test_stop_and_resume_lose_nothing(here, start):
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert "3 runs stopped; go on with lop resume" in stopped.stdout
+    assert "3 runs stopped; resume with lop resume" in stopped.stdout
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "stopped: by another command" in out

@@ -306,12 +306,12 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "goes on from the last checkpoints" in out
+    assert "resumes from the last checkpoints" in out
     assert "Traceback" not in out + err
     assert {run.read_status().state for run in find_runs(here / "runs")} == {"stopped"}
     done = lop("run", "cbp.json", "--seeds", "3", "--set", "num_tasks=40")
     assert done.returncode == 0, done.stderr
-    assert "1 of 3 runs go on" in done.stdout
+    assert "1 of 3 runs resume" in done.stdout
     assert [len(read_table(run.tasks_json)) for run in find_runs(here / "runs")] == [40, 40, 40]
 
 

@@ -213,7 +213,7 @@ def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_a
     assert set(states().values()) == {"stopped"}
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
     refused = lop("run", "bp.json", "--seeds", "2", status=2).stderr
-    assert "was submitted to Slurm: go on there with --launcher slurm, or on this machine with" in refused
+    assert "was submitted to Slurm: resume there with --launcher slurm, or on this machine with" in refused
     lop("resume")  # where they were, with the options that were typed then
     assert {view.status.job_options[0] for view in views()} == {"time=30"}
     assert "TimeLimit=00:30:00" in slurm("scontrol", "show", "job", views()[0].status.job)

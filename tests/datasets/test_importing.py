@@ -159,7 +159,7 @@ def test_a_file_of_names(tmp_path, target):
         ("one\ntwo\n", "2 names for 4 classes"),
         ("a 0 x\nb 1 x\nc 2 x\nd 7 x\ne 8\n", "names no class 3"),
         ("a\nb\na\nd\n", 'classes 0 and 2 are both called "a"'),
-        ("a\nb\n\x1b[31m\nd\n", "no name that can be printed"),
+        ("a\nb\n\x1b[31m\nd\n", "is not printable"),
     ]:
         names.write_text(text)
         assert message in refusal(source, target.with_name("none"), names=names)

@@ -112,7 +112,7 @@ def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
 
 @pytest.mark.parametrize("name", with_optimizers())
 def test_a_run_goes_on_in_another_stack(name):
-    """Its state, taken out of a mixed stack, goes on alone as if it had been alone before."""
+    """Its state, taken out of a mixed stack, continues alone as if it had been alone before."""
     settings = with_optimizers()[name]
     key = "momentum" if "momentum" in settings else "step_size"
     specs, seeds = varied(settings, key, precision="fp64"), [3, 3, 8]

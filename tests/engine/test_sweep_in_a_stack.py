@@ -1,4 +1,4 @@
-"""A sweep in one worker is what its runs are one by one: on disk, stopped, and grouped anew when it goes on."""
+"""A sweep in one worker is what its runs are one by one: on disk, stopped, and grouped anew when it resumes."""
 
 import shutil
 from pathlib import Path

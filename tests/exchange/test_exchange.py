@@ -214,7 +214,7 @@ def test_force_replaces_exports_and_never_another_directory(runs, tmp_path):
     assert [path.name for path in (tmp_path / "results").iterdir() if path.is_dir()] == ["bp"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="no earlier export"):
+    with pytest.raises(UserError, match="not an earlier export"):
         export_runs(runs, "pickle", tmp_path / "mine", force=True)
     with pytest.raises(UserError, match="should be a file"):
         export_runs(runs, "csv", tmp_path / "mine", force=True)
@@ -227,19 +227,19 @@ def test_force_replaces_no_file_that_no_export_wrote(runs, tmp_path):
         export_runs(runs, form, path)
         export_runs(runs[:1], form, path, force=True)
         path.write_text("years of work")
-        with pytest.raises(UserError, match="no earlier export"):
+        with pytest.raises(UserError, match="not an earlier export"):
             export_runs(runs, form, path, force=True)
         assert path.read_text() == "years of work"
     np.savez(tmp_path / "x.npz", weights=np.ones(3))
     parquet.write_table(pyarrow.table({"weights": [1.0]}), tmp_path / "x.parquet")
     for form in ("npz", "parquet"):
-        with pytest.raises(UserError, match="no earlier export"):
+        with pytest.raises(UserError, match="not an earlier export"):
             export_runs(runs, form, tmp_path / f"x.{form}", force=True)
 
 
 def test_force_replaces_no_foreign_table_of_epochs(runs, tmp_path):
     (tmp_path / "x_epochs.csv").write_text("epoch,loss\n0,1\n")
-    with pytest.raises(UserError, match=r"x_epochs\.csv: is no earlier export"):
+    with pytest.raises(UserError, match=r"x_epochs\.csv: not an earlier export"):
         export_runs(runs, "csv", tmp_path / "x.csv", epochs=True, force=True)
     assert not (tmp_path / "x.csv").exists()
 
@@ -258,7 +258,7 @@ def test_records_are_no_place_for_an_export(runs, tmp_path):
 
 @pytest.mark.parametrize("name", [".", "..", "/"])
 def test_an_export_needs_a_name(runs, name):
-    with pytest.raises(UserError, match="name of no file"):
+    with pytest.raises(UserError, match="not a valid file name"):
         export_runs(runs, "csv", Path(name), epochs=True)
 
 

@@ -1,4 +1,4 @@
-"""What goes on for long: a reader beside a busy writer, and a worker's memory."""
+"""Long tests: a reader beside a busy writer, and a worker's memory."""
 
 import json
 import subprocess

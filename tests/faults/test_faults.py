@@ -1,4 +1,4 @@
-"""Each fault for real: what state it leads to, what is said, and that the run goes on once it is put right."""
+"""Each fault for real: what state it leads to, what is said, and that the run resumes once it is corrected."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tmp_path, s
     train(small_disk / "runs", runs)
     status = run_dir.read_status()
     assert status.state == "failed"
-    assert "the disk is full; make room, then lop resume goes on" in status.error
+    assert "the disk is full; make room, then run lop resume" in status.error
     assert not run_dir.epochs_json.exists() or len(read_table(run_dir.epochs_json)) < 80
     ballast.unlink()
     train(small_disk / "runs", runs)
@@ -98,8 +98,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(here):
     assert "checkpoint.pt is damaged; the checkpoint before it is used instead" in found.stdout
     assert lop("resume").returncode == 0
     assert documents(run) == documents(whole)
-    assert "checkpoint.pt is damaged; went on from the one before it (task 5, epoch 0)" in run.read_status().note
-    assert "went on from the one before it" in lop("status").stdout
+    assert "checkpoint.pt is damaged; resumed from the one before it (task 5, epoch 0)" in run.read_status().note
+    assert "resumed from the one before it" in lop("status").stdout
 
 
 def test_two_damaged_checkpoints_fail_the_run_and_its_records_stay(here):

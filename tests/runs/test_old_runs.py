@@ -93,7 +93,7 @@ def test_every_view_shows_old_runs(here):
 def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_new_ones(here):
     done = lop("run", "cfg/cbp.json", "cfg/cbp2.json", "--device", "cpu", "--runs-per-worker", "1", timeout_s=240)
     assert done.returncode == 0, done.stderr
-    assert "2 of 4 runs go on where they stopped" in done.stdout
+    assert "2 of 4 runs resume where they stopped" in done.stdout
     for name in ("cbp", "cbp2"):
         run_dir = RunDir(here / "runs" / name / "default" / "seed_000")
         for table in ("tasks.json", "epochs.json"):

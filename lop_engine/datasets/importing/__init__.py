@@ -149,7 +149,7 @@ def _is_in_a_form(path: Path) -> bool:
 
 
 def _archive_inside(path: Path) -> Path | None:
-    """The first archive in the folder `path`; None if there is none."""
+    """The first archive in the folder `path`, or None."""
     return min(filter(archives.is_archive, path.iterdir()), default=None) if path.is_dir() else None
 
 

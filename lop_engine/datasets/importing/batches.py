@@ -53,7 +53,7 @@ def open_source(path: Path, options: ImportOptions) -> "Batches":
     numbers = [int(match[1] or 1) for file in files if (match := _TRAIN.fullmatch(file.name))]
     if path.is_dir() and numbers != list(range(1, len(numbers) + 1)):
         gap = next(i for i, number in enumerate(numbers, start=1) if i != number)
-        raise DataError(f"{path}: batch {gap} is missing or stands there twice ({len(files)} files)")
+        raise DataError(f"{path}: batch {gap} is missing or duplicate ({len(files)} files)")
     if options.with_val:
         val = _batch_files(path if path.is_dir() else path.parent, _VAL)
         if not val:

@@ -25,7 +25,7 @@ def class_names(labels: Sequence[int], known: Mapping[int, str], names_file: Pat
     by_name: dict[str, int] = {}
     for label, name in zip(labels, names, strict=True):
         if not name or not name.isprintable() or len(name) > 255:
-            raise DataError(f"{where}: the name of class {label}, {ascii(name)[:60]}, is no name that can be printed")
+            raise DataError(f"{where}: the name of class {label}, {ascii(name)[:60]}, is not printable")
         if name in by_name:
             raise DataError(f'{where}: classes {by_name[name]} and {label} are both called "{name}"')
         by_name[name] = label

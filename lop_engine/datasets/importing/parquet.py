@@ -151,7 +151,7 @@ class _Shard:
                 start += len(labels)
 
     def first_image(self) -> Any:
-        """The cell of the first image; None if there is none."""
+        """The cell of the first image, or None."""
         with _blamed(self.path):
             for batch in self._open().iter_batches(1, columns=[self.image], use_threads=False):
                 return batch.column(0)[0].as_py()

@@ -67,7 +67,7 @@ def _resolved(target: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{target}: no place for a data set: {error}") from None
     if resolved in (Path.cwd(), *Path.cwd().parents):
-        raise DataError(f"{target}: the folder you stand in, or one above it; name a new one with --to DIR")
+        raise DataError(f"{target}: the working directory, or one above it; name a new one with --to DIR")
     return resolved
 
 

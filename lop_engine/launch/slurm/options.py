@@ -22,7 +22,7 @@ def _minutes(value: Any) -> int:
     """Slurm's own forms: minutes, ``H:MM``, ``H:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
     found = _TIME.fullmatch(str(value).strip())
     if not found:
-        raise ValueError("is no time: write minutes, hours:minutes:seconds or days-hours")
+        raise ValueError("not a time: write minutes, hours:minutes:seconds or days-hours")
     parts = [int(part) for part in found["clock"].split(":")]
     if found["days"] is not None:
         hours, minutes, seconds = [*parts, 0, 0][:3]
@@ -33,12 +33,12 @@ def _minutes(value: Any) -> int:
         hours, minutes, seconds = parts if len(parts) == 3 else (0, *parts)
         total = hours * 60 + minutes + (seconds > 0)
     if not total:
-        raise ValueError("is no time at all")
+        raise ValueError("not a time")
     return total
 
 
 def minutes_of(text: str) -> int | None:
-    """A time limit as Slurm prints it, in minutes; None where there is none (``UNLIMITED``)."""
+    """A time limit as Slurm prints it, in minutes; None if missing (``UNLIMITED``)."""
     try:
         return _minutes(text)
     except ValueError:
@@ -48,7 +48,7 @@ def minutes_of(text: str) -> int | None:
 def _memory(value: Any) -> str:
     text = str(value).strip().upper().removesuffix("B")
     if not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
-        raise ValueError("is no amount of memory: write 8G, or 8000M")
+        raise ValueError("not an amount of memory: write 8G, or 8000M")
     return text
 
 

@@ -28,7 +28,7 @@ from lop_engine.runs.locks import hold
 TASKS_PER_ARRAY = 1000
 #: Error of sbatch --test-only if no node of the partition can start the job, now or ever.
 _NO_NODE = "node configuration is not available"
-#: A run goes on as often as its time is over: days of training in pieces of hours.
+#: A run is requeued as often as its time is over: days of training in pieces of hours.
 _ANY_NUMBER = 10**6
 #: Names of jobs as Slurm writes them: ``123``, ``123_4``.
 _JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")

@@ -5,7 +5,7 @@ It looks at the images before a worker starts, and copies them to the node's own
 submitit pickles a task and calls it in the job. Its handler of Slurm's warning, that the time is over or the node is
 wanted, asks the task for a `checkpoint`, requeues the job and exits: here a warning is only noted when it comes, and
 that handler is called when the workers have saved. A job that was killed without a word is called again as well, where
-Slurm requeues it: whatever the run directories say is where it goes on.
+Slurm requeues it: it resumes from what the run directories say.
 """
 
 import os
@@ -105,7 +105,7 @@ def _open(spec: Spec, seeds: Sequence[int]) -> ImageSet:
 def worker_options(
     images: ImageSet, directory: str, should_stop: Callable[[], bool], report: Callable[[str], None]
 ) -> list[str]:
-    """Copy images to `directory` of this node; return what a worker is told: the copy, or a note why there is none.
+    """Copy images to `directory` of this node; return what a worker is told: the copy, or a note why it is missing.
 
     Staging only spares the file server: whatever goes wrong with it, the images are read from where they are.
     """
@@ -194,7 +194,7 @@ class ArrayTask:
             time.sleep(POLL_S)
 
     def _end(self, wanted: list[RunDir], hand_on: Any) -> None:
-        """Queue again what is left to train, where this job goes on; say why it does not.
+        """Queue again what is left to train, where this job resumes; say why it does not.
 
         Args:
             hand_on: submitit's handler; does not return.

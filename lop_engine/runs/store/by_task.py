@@ -60,7 +60,7 @@ def read_task(path: Path, task: int) -> Documents:
 
 
 def tail_task(path: Path) -> int | None:
-    """The task of the last whole document, None if there is none yet; only the end is read. Raises StoreError."""
+    """The task of the last whole document, None if missing yet; only the end is read. Raises StoreError."""
     try:
         return _with_file(path, _tail_task, otherwise=None)
     except _OtherLayoutError:
@@ -68,7 +68,7 @@ def tail_task(path: Path) -> int | None:
 
 
 def _with_file(path: Path, read: Callable[[int, int], _T], otherwise: _T) -> _T:
-    """What `read` makes of the open file and the offset of its first document; `otherwise` while there is none."""
+    """What `read` makes of the open file and the offset of its first document; `otherwise` if missing."""
     try:
         fd = open_regular(path)
         try:
@@ -154,7 +154,7 @@ def _read_task(fd: int, first: int, task: int) -> Documents:
 
 
 def _next_line(fd: int, offset: int, end: int) -> int:
-    """Where the first line begins behind `offset`; `end` if there is none."""
+    """Where the first line begins behind `offset`; `end` if missing."""
     _, line = next(lines_forwards(fd, offset, end), (end, b""))
     return min(end, offset + len(line) + 1)
 

@@ -40,9 +40,9 @@ def test_the_command_line_goes_before_this_directory_s_file_and_that_before_the_
         ("partitoin=x", r'--slurm: unknown option "partitoin"; did you mean "partition"\?'),
         ("gpus", "write key=value"),
         ("gpus=two", 'gpus "two": .*integer'),
-        ("time=soon", 'time "soon": is no time: write'),
-        ("time=0", "no time at all"),
-        ("memory=lots", 'memory "lots": is no amount'),
+        ("time=soon", 'time "soon": not a time: write'),
+        ("time=0", "not a time"),
+        ("memory=lots", 'memory "lots": not an amount'),
         ("cpus=0", "cpus .*greater"),
     ],
 )

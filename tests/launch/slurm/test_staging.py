@@ -138,7 +138,7 @@ def test_a_directory_is_expanded_where_it_is(monkeypatch):
     assert expand("$TMPDIR/images") == expand("${TMPDIR}/images") == Path("/scratch/job7/images")
     assert expand("~/images") == Path("/home/me/images")
     monkeypatch.setenv("TMPDIR", "scratch")
-    with pytest.raises(DataError, match="is scratch here, which is no absolute path"):
+    with pytest.raises(DataError, match="is scratch here, which is not an absolute path"):
         expand("$TMPDIR")
     for value in ("", None):
         monkeypatch.setenv("TMPDIR", value) if value is not None else monkeypatch.delenv("TMPDIR")
