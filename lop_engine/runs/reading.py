@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from operator import itemgetter
@@ -23,10 +23,12 @@ from lop_engine.runs.directory import Code, RunDir, code_of, find_runs
 from lop_engine.runs.jobs import Scheduler, judge, scheduler
 from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.records import RunStatus, State
-from lop_engine.runs.store import TableTail
+from lop_engine.runs.store import TableTail, read_end
 from lop_engine.runs.views import RunView, Series, Snapshot
 
 LOOK_AT_JOBS_EVERY_S = 15.0
+MANY_BYTES = 100 * 2**20
+"""Records of this size take about a second to read."""
 
 
 class RunsReader:
@@ -56,6 +58,19 @@ class RunsReader:
         with without_garbage_collection():
             views = tuple(reader.read(look) for reader in self._runs.values())
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
+
+    def read_ends(self) -> Snapshot | None:
+        """The same, but of each long record only the last tasks, the others NaN: in a fraction of the time.
+
+        None where that would save too little.
+        """
+        found = [_RunReader(run_dir, self._carries) for run_dir in find_runs(self.runs_dir)]
+        if sum(reader.num_bytes for reader in found) < MANY_BYTES:
+            return None
+        look = _Look(self._clock, self._scheduler)
+        with without_garbage_collection():
+            views = tuple(reader.read_end(look) for reader in found)
+        return Snapshot(self.runs_dir, views, self.runs_dir.is_dir(), has_ends_only=True)
 
 
 @contextmanager
@@ -111,6 +126,38 @@ class _RunReader:
         if self._last is None or not self.is_of_a_job or now - self._looked_at > LOOK_AT_JOBS_EVERY_S:
             self._last, self._looked_at = self._read(look), now
         return self._last
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the record of tasks; 0 if it cannot be seen."""
+        try:
+            return self.dir.tasks_json.stat().st_size
+        except OSError:
+            return 0
+
+    def read_end(self, look: "_Look") -> RunView:
+        """The run with the tasks that its final values need, the others NaN; whole if that is not possible."""
+        try:
+            self._read_spec_and_status()
+            start, documents = read_end(self.dir.tasks_json, int(self._end_share() * self.num_bytes))
+            columns = _Columns(start)
+            columns.extend(documents, self._metrics())
+        except (StoreError, OSError, TypeError, ValueError):
+            return self.read(look)
+        if not documents:
+            return self.read(look)
+        state, job_note = look.judge(self.dir, self._status, self._is_ours)
+        series, seconds = columns.views()
+        view = self._view(self._status, state, job_note=job_note)
+        return replace(view, series=series, seconds=seconds, nulls=columns.nulls)
+
+    def _end_share(self) -> float:
+        """The share of the tasks done that begins with the last whole tenth of all tasks, and a little more."""
+        done, num_tasks = self._status.tasks_done, self._spec.get("num_tasks", 0)
+        if not 0 < done <= num_tasks:
+            return 1.0
+        start = (10 * done // num_tasks - 1) * num_tasks / 10
+        return 1.03 - max(0.0, start) / done
 
     def _read(self, look: "_Look") -> RunView:
         try:

@@ -1,6 +1,7 @@
 """The runs of several directories, read as if they lay in one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lop_engine.errors import StoreError, UserError
@@ -28,6 +29,14 @@ class SeveralReader:
                 and seed; both are named.
         """
         return _joined([reader.read() for reader in self._readers])
+
+    def read_ends(self) -> Snapshot | None:
+        """The same with the last tasks of long records only, see `RunsReader.read_ends`. Raises UserError."""
+        ends = [reader.read_ends() for reader in self._readers]
+        if not any(ends):
+            return None
+        pairs = zip(self._readers, ends, strict=True)
+        return replace(_joined([end or reader.read() for reader, end in pairs]), has_ends_only=True)
 
 
 def read_together(runs_dirs: Sequence[Path], carries: bool = True) -> Snapshot:

@@ -200,6 +200,8 @@ class Snapshot:
     directory_exists: bool = True
     others: tuple[Path, ...] = ()
     """Further directories that were read with it (`several`)."""
+    has_ends_only: bool = False
+    """Whether only the last tasks of long records were read; the others are NaN."""
 
     @property
     def place(self) -> str:

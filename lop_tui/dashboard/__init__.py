@@ -44,7 +44,7 @@ def run_dashboard(
         filter_runs(reader.read().runs, query)  # refuses a mistake; run.json files name metrics of own components
         settings = replace(settings, query=query)
     keep = partial(save_settings, runs_dir) if writes else lambda settings: None
-    app = Dashboard(reader.read, refresh_s, until, settings, keep, writes)
+    app = Dashboard(reader.read, refresh_s, until, settings, keep, writes, reader.read_ends)
     with leaving_on_signals(app.leave), leaving_with_the_terminal(app.leave):
         return bool(app.run())
 

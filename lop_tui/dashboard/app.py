@@ -55,6 +55,7 @@ class Dashboard(App[bool]):
         settings: how it looks at first.
         keep: is given the settings whenever they change.
         writes: with the keys that stop and resume runs and write files.
+        read_ends: returns the ends of many long runs, for a first frame before `read` returns, see `SnapshotReader`.
     """
 
     CSS_PATH = Path(__file__).with_name("styles.tcss")
@@ -69,6 +70,7 @@ class Dashboard(App[bool]):
         settings: Settings | None = None,
         keep: Callable[[Settings], None] = lambda settings: None,
         writes: bool = True,
+        read_ends: Callable[[], Snapshot | None] = lambda: None,
     ) -> None:
         super().__init__()
         self.views: Mapping[str, type[FrameScreen]] = registry.screens()
@@ -77,7 +79,7 @@ class Dashboard(App[bool]):
         self._writes = writes
         self.wants = Request(self.settings)
         """What the next frame is to hold."""
-        self.reader = SnapshotReader(read, self.post_message, refresh_s, self.wants)
+        self.reader = SnapshotReader(read, self.post_message, refresh_s, self.wants, read_ends)
         self._until = until
         self.view: View | None = None
         """The frame on the screen."""

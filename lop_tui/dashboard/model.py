@@ -62,6 +62,8 @@ class View:
     usage: Usage | None = None
     last_task: int = 0
     """The most tasks that a run has done (in a replay: will have done)."""
+    has_ends_only: bool = False
+    """Whether the curves are still being read: it holds the last tasks only."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
     eta_s: float | None = None
@@ -170,6 +172,7 @@ class ViewBuilder:
             last_task=last_task,
             eta_s=study_eta_s(snapshot.runs) if request.replay_at is None else None,
             more_dirs=snapshot.others,
+            has_ends_only=snapshot.has_ends_only,
             others_ended=have_ended(set(matching) - set(shown.runs)),
         )
 

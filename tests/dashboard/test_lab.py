@@ -1,11 +1,16 @@
 """The dashboard of a lab: a setting described beside the charts, chosen charts, many methods kept apart."""
 
+import json
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from textual.widgets import SelectionList
 
+from lop_engine.runs import reading
 from lop_engine.runs.directory import RunDir
+from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.drawing.axes import Axis
@@ -17,7 +22,7 @@ from lop_tui.dashboard.views.overview.chart_grid import names
 from lop_tui.dashboard.views.overview.screen import OverviewScreen
 from lop_tui.dashboard.views.overview.setting import SettingPanel, what_differs
 from lop_tui.dashboard.widgets.chart import ChartView
-from tests.dashboard.conftest import app_showing, first_frame, pressing, read, screen_text, settled
+from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, pressing, read, screen_text, settled, until
 from tests.helpers import make_run
 
 METHODS = ["bp", "cbp", "dash", "fire", "l2", "l2_init", "parseval", "redo", "snp", "snr", "spectral", "upgd"]
@@ -219,3 +224,74 @@ def test_the_edge_of_a_band_is_half_a_cell_fine(eleven_runs: Snapshot) -> None:
     assert "▄" in draw(chart, 60, 20, Ink()).plain
     assert "▄" not in draw(chart, 60, 20, Ink(markers="ascii")).plain
     assert "▄" not in draw(chart, 60, 20, Ink(coloured=False)).plain
+
+
+@pytest.fixture
+def _long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any record counts as long."""
+    monkeypatch.setattr(reading, "MANY_BYTES", 0)
+
+
+@pytest.mark.usefixtures("_long")
+@pytest.mark.parametrize("done", [1, 7, 199, 200, 387, 400])
+def test_the_ends_of_records_give_the_same_final_values(tmp_path: Path, done: int) -> None:
+    for method in ("bp", "cbp"):
+        for seed in range(2):
+            make_run(tmp_path, method, seed, num_tasks=400, tasks_done=done, state="running", heartbeat_at=FAR_FUTURE)
+    reader = RunsReader(tmp_path)
+    ends, whole = reader.read_ends(), reader.read()
+    assert ends is not None
+    assert ends.has_ends_only
+    assert not whole.has_ends_only
+    for one, other in zip(ends.runs, whole.runs, strict=True):
+        assert one.tasks_recorded == other.tasks_recorded
+        for name, values in one.series.items():
+            known = np.isfinite(values)
+            assert np.array_equal(values[known], other.series[name][known])
+            assert known[-1]
+    rows, same = build_view(ends).rows, build_view(whole).rows
+    assert [row.value for row in rows] == [row.value for row in same]
+    if done == 387:
+        assert np.isnan(ends.runs[0].series["test_accuracy"][0]), "the beginning is not read"
+
+
+@pytest.mark.usefixtures("_long")
+def test_records_whose_ends_cannot_be_read_are_read_whole(tmp_path: Path) -> None:
+    torn, saved, damaged = (make_run(tmp_path, method, num_tasks=300) for method in ("bp", "cbp", "l2"))
+    text = torn.tasks_json.read_text()
+    torn.tasks_json.write_text(text[: text.rindex("task") - 20])
+    saved.tasks_json.write_text(json.dumps(json.loads(saved.tasks_json.read_text()), indent=1))
+    text = damaged.tasks_json.read_text()
+    damaged.tasks_json.write_text(text[:-400] + "###" + text[-390:])
+    reader = RunsReader(tmp_path)
+    ends, whole = reader.read_ends(), reader.read()
+    assert ends is not None
+    for one, other in zip(ends.runs, whole.runs, strict=True):
+        assert (one.state, one.problem, one.tasks_recorded) == (other.state, other.problem, other.tasks_recorded)
+
+
+def test_short_records_have_no_ends_of_their_own(many: Snapshot, tmp_path: Path) -> None:
+    assert RunsReader(tmp_path).read_ends() is None
+
+
+@pytest.mark.usefixtures("_long")
+async def test_the_first_frame_has_the_latest_values_before_all_is_read(tmp_path: Path) -> None:
+    make_run(tmp_path, "bp", num_tasks=300)
+    reader, go = RunsReader(tmp_path), threading.Event()
+
+    def read_slowly() -> Snapshot:
+        go.wait(30)
+        return reader.read()
+
+    app = Dashboard(read_slowly, read_ends=reader.read_ends)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await first_frame(pilot)
+        await pilot.pause()
+        assert "reading the curves" in screen_text(app)
+        assert app.view is not None
+        value = app.view.rows[0].value
+        assert value
+        go.set()
+        await until(pilot, lambda: app.view is not None and not app.view.has_ends_only)
+        assert "reading the curves" not in screen_text(app)
+        assert app.view.rows[0].value == value

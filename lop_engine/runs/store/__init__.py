@@ -13,7 +13,7 @@ while a writer is at work: a torn last line is not an error, it is not there yet
 """
 
 from lop_engine.runs.store.by_task import read_task, tail_task
-from lop_engine.runs.store.reader import TableTail, TailStorage, open_readonly, read_table
+from lop_engine.runs.store.reader import TableTail, TailStorage, open_readonly, read_end, read_table
 from lop_engine.runs.store.repair import Repaired, num_whole_documents, repair_table
 from lop_engine.runs.store.writer import TableWriter
 
@@ -24,6 +24,7 @@ __all__ = [
     "TailStorage",
     "num_whole_documents",
     "open_readonly",
+    "read_end",
     "read_table",
     "read_task",
     "repair_table",

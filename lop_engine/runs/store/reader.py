@@ -161,6 +161,33 @@ def read_table(path: Path) -> Documents:
     return TableTail(path).read_new()
 
 
+def read_end(path: Path, num_bytes: int) -> tuple[int, Documents]:
+    """The whole documents within about the last `num_bytes` of a record file, and how many stand before them.
+
+    None of a file that cannot be read, is shorter, has another layout or is out of step; `TableTail` says why.
+    """
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return 0, []
+    try:
+        size = os.fstat(fd).st_size
+        block = pread(fd, size - num_bytes, size) if size > num_bytes else b""
+    except OSError:
+        return 0, []
+    finally:
+        os.close(fd)
+    start = block.find(b"\n")
+    first = parse_line(without_separator(block[start + 1 : block.find(b"\n", start + 1)]))
+    if start < 0 or first is None:
+        return 0, []
+    number = first[0] - 1
+    try:
+        return number, parse(b"," + block[start:], number)[0]
+    except OutOfStepError:
+        return 0, []
+
+
 def parse(block: bytes, number: int) -> tuple[Documents, int]:
     r"""Parse what stands behind document `number`: ``\n}}\n``, or ``,\n`` and further documents.
 

@@ -81,6 +81,8 @@ class StatusLine(Static):
             return Text(f" REPLAY {status.replay} ", style="reverse")
         if status.paused:
             return Text(" PAUSED: space goes on ", style="reverse")
+        if status.view and status.view.has_ends_only:
+            return Text(" reading the curves ... ", style="reverse")
         page = Text(self._page, style="dim")
         if status.view and status.view.all_ended and len(hint := closing_hint(status.view)) < room:
             both = Text().append(hint, style="italic").append("   ").append_text(page)
