@@ -271,7 +271,7 @@ class _Columns:
                 self.arrays[name] = np.full(max(64, end), np.nan)
         for name, array in self.arrays.items():
             if end > len(array):
-                self.arrays[name] = np.full(2 * end, np.nan)
+                self.arrays[name] = np.full(end + end // 8 + 64, np.nan)
                 self.arrays[name][:start] = array[:start]
             self.arrays[name][start:end] = new.get(name, np.nan)
         self._note_nulls(documents, [name for name, values in new.items() if np.isnan(values).any()], start)
