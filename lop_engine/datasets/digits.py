@@ -86,6 +86,15 @@ class SyntheticDigits:
 
 def all_digits(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     """Every image of a data set, (N, 784) in its own type, and the classes, (N,) int64, in order of the classes."""
+    return _generated(images) if isinstance(images, SyntheticDigits) else _all(images)
+
+
+@lru_cache(maxsize=1)
+def _generated(images: SyntheticDigits) -> tuple[np.ndarray, np.ndarray]:
+    return _all(images)
+
+
+def _all(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     counts = images.counts if isinstance(images, ClassFolder) else (IMAGES_PER_CLASS,) * images.num_classes
     pixels = [images.images(index, count).reshape(count, -1) for index, count in enumerate(counts)]
     return np.concatenate(pixels), np.repeat(np.arange(len(counts)), counts)

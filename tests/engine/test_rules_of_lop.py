@@ -16,6 +16,10 @@ from tests.engine.test_methods import make_spec
 from tests.methods import with_optimizers
 
 
+SMALL_PROBLEMS = {"permuted_mnist": {"num_features": 8, "num_tasks": 2, "change_after": 250}}
+"""Settings of problems whose defaults take long."""
+
+
 def name_of(value: object) -> str:
     return getattr(value, "__name__", "") or str(value)
 
@@ -47,7 +51,7 @@ def test_every_network_keeps_every_rule(name, rule):
 
 @pairs(PROBLEMS, "problem")
 def test_every_problem_keeps_every_rule(name, rule):
-    check(PROBLEMS[name], rule)
+    check(PROBLEMS[name], rule, **SMALL_PROBLEMS.get(name, {}))
 
 
 @pairs(METRICS, "metrics")
