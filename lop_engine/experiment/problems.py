@@ -124,6 +124,7 @@ PERMUTED_MNIST = Problem(
     start_examples=2000,
     shapes=lambda spec: ((784,), 10),
     data="lop_engine.datasets:look_at_digits",
+    claims="lop_engine.reproduction.permuted_mnist",
 )
 
 PROBLEMS = (CONTINUAL_IMAGENET, PERMUTED_MNIST)

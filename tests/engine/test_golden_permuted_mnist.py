@@ -86,7 +86,7 @@ def feed_noise(learner: Learner) -> None:
 
     def draw() -> None:
         drawn = next(noise)
-        method._noise_SN[0] = torch.from_numpy(np.concatenate([drawn[name].ravel() for name in learner.params]))
+        method.noise_SN[0] = torch.from_numpy(np.concatenate([drawn[name].ravel() for name in learner.params]))
 
     method.draw = draw
 
