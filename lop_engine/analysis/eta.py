@@ -11,6 +11,8 @@ import numpy as np
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
+RECENT_S = 60.0
+
 
 def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> float | None:
     """Seconds until the last of the runs that train or wait will have ended.
@@ -19,13 +21,13 @@ def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> floa
     and its tasks, and gets the worker that is free first.
 
     Args:
-        num_workers: by default as many as train now.
+        num_workers: by default the most that trained at a time in the last `RECENT_S`.
     Returns:
         None if no run trains or waits, or while nothing says how fast one of them is.
     """
     running, waiting = ([run for run in runs if run.state == state] for state in ("running", "queued"))
     workers = _by_worker(running)
-    count = max(num_workers or 0, len(workers))
+    count = max(num_workers or (_recent_workers(runs) if waiting and running else 0), len(workers))
     if not count or not running + waiting:
         return None
     pace = _Pace(runs)
@@ -113,6 +115,19 @@ def _by_worker(runs: Sequence[RunView]) -> dict[Hashable, list[RunView]]:
     for run in runs:
         found[run.status.worker].append(run)
     return found
+
+
+def _recent_workers(runs: Sequence[RunView]) -> int:
+    """The most workers that trained at a time lately: one that has just ended is soon followed by the next."""
+    spans: dict[Hashable, tuple[float, float]] = {}
+    for run in runs:
+        started, seen = run.status.started_at, run.status.heartbeat_at
+        if started is not None and seen is not None and run.status.pid is not None:
+            first, last = spans.get(run.status.worker, (started, seen))
+            spans[run.status.worker] = min(first, started), max(last, seen)
+    since = max((last for _, last in spans.values()), default=0.0) - RECENT_S
+    recent = [(max(first, since), last) for first, last in spans.values() if last >= since]
+    return max((sum(first <= at < last for first, last in recent) for at, _ in recent), default=0)
 
 
 def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[RunView]]:

@@ -12,7 +12,7 @@ from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.statistics import t_quantile
 from lop_engine.analysis.tenths import final_value, summarise
-from lop_engine.runs.views import RunView
+from lop_engine.runs.views import RunView, is_too_large
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,23 @@ def summarise_seed(run: RunView, metric: str) -> SeedSummary | None:
     dormant = final_value(run, "dormant_proportion")
     done = len(run.series[metric])
     return SeedSummary(run.seed, done, summary.last, summary.best, float("nan") if dormant is None else dormant)
+
+
+def breaks(run: RunView, metric: str) -> np.ndarray:
+    """Tasks to mark, counted from 1, rising, shape (marks,).
+
+    They are those from which on a metric was not finite, or a loss too large (`views.is_too_large`), each first task of
+    such a stretch; and the one in which the run diverged.
+    """
+    values = run.series.get(metric, np.empty(0))
+    if run.series and metric not in run.series:
+        return np.empty(0, int)
+    bad = is_too_large(metric, values)
+    if metric in run.nulls:
+        bad |= run.nulls[metric][: len(values)]
+    if run.state == "diverged" and not bad[-1:].any():  # within a task, which has no record of its end
+        bad = np.append(bad, True)
+    return np.flatnonzero(bad & ~np.concatenate([[False], bad[:-1]])) + 1
 
 
 @dataclass(frozen=True)

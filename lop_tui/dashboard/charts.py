@@ -9,6 +9,7 @@ import numpy as np
 
 from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.groups import OneProblem
+from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
@@ -96,6 +97,7 @@ class ChartMaker:
         chosen = (unit, settings.smoothing, settings.show_seeds, settings.show_published)
         # The reader hands out the same series as long as nothing is new.
         ended = [(run.seed, group.carried_to) for run in group.runs if run.is_ended_by_rule]
+        ended += [(run.seed, 0) for run in group.runs if run.state == "diverged"]
         key = (style, bin_size, group.num_tasks, *chosen, *ended, *(id(run.series) for run in group.runs))
         known = self._lines.get((group.label, metric))
         if known and known[0] == key:
@@ -138,7 +140,7 @@ def _is_same_line(one: Line, other: Line) -> bool:
     return (
         all(
             getattr(one, name) == getattr(other, name)
-            for name in ("label", "colour", "marker", "is_marked", "num_seeds", "marks")
+            for name in ("label", "colour", "marker", "is_marked", "num_seeds", "marks", "breaks")
         )
         and len(one.seeds) == len(other.seeds)
         and all(np.array_equal(*pair, equal_nan=True) for pair in zip(_arrays(one), _arrays(other), strict=True))
@@ -217,8 +219,14 @@ def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: 
         num_seeds=len(group.runs),
         smooth=smooth(curve.mean, settings.smoothing) if settings.smoothing > 1 else None,
         seeds=seeds,
+        breaks=_breaks(group, metric, ruler),
         marks=_published(group, ruler) if settings.show_published and _has_published(group, metric) else (),
     )
+
+
+def _breaks(group: Group, metric: str, ruler: Ruler) -> tuple[float, ...]:
+    tasks = sorted({int(task) for run in group.runs for task in breaks(run, metric)})
+    return tuple(ruler(np.array(tasks, dtype=float)).tolist()) if tasks else ()
 
 
 def _has_published(group: Group, metric: str) -> bool:

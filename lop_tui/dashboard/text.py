@@ -114,7 +114,7 @@ def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[T
         remark = chart.remark if chart and chart.remark else "not recorded"
         return [Text(), Text(f"{seen.metric(metric).heading}: {remark}")]
     bins = f"bins of {plural(chart.bin_size, 'task')}" if chart.x_unit != "tasks" else f"bins of {chart.bin_size}"
-    parts = ", ".join(part for part in (bins, chart.coverage) if part)
+    parts = ", ".join(part for part in (bins, chart.legend) if part)
     caption = f"{chart.measure.heading}, by {chart.x_unit.removesuffix('s')} ({parts})"
     return [Text(), Text(caption), *draw(chart, width, height, ink).split("\n")]
 

@@ -149,9 +149,17 @@ def label_outer(panels: Sequence[Axes]) -> None:
 
 
 def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Say what marks mean once a figure, above all panels, where nothing is drawn over."""
+    """Say what marks mean, each once a figure, above all panels, where nothing is drawn over."""
     figure = panel.get_figure(root=True)
-    if figure and not figure.legends:
+    if figure is None:
+        return
+    for legend in figure.legends[:]:
+        before = [text.get_text() for text in legend.get_texts()]
+        if set(names) <= set(before):
+            return
+        handles, names = [*legend.legend_handles, *handles], [*before, *names]  # type: ignore[list-item]
+        legend.remove()
+    if handles:
         figure.legend(
             handles, names, loc="outside upper right", ncols=len(names), frameon=False, handletextpad=0.4, borderpad=0.1
         )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
+from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.reproduction.levels import published_levels
@@ -16,6 +17,7 @@ from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
 from lop_tui.figures.room import short, shortened
+from lop_tui.words.formats import BREAK, BREAK_LEGEND
 from lop_tui.words.palette import ink
 
 Baseline = tuple[float, str]
@@ -119,6 +121,7 @@ def _draw_panel(
     if baseline:
         ends.append(_draw_baseline(panel, baseline, factor, look))
     name_task_axis(panel, groups, [curve for _, curve in curves], look)
+    mark_breaks(panel, groups, metric, colours, look)
     if look.reference and groups and metric == groups[0].problem.headline:
         _draw_reference(panel, [group for group, _ in curves], colours, look)
     finish_axes(panel, measure, is_log)
@@ -126,6 +129,31 @@ def _draw_panel(
     if not curves:
         remark = "not finite" if is_never_finite(groups, [metric]) else "no whole bin"
         panel.text(0.5, 0.5, remark, transform=panel.transAxes, ha="center", va="center", color=ink("#666666"))
+
+
+def mark_breaks(panel: Axes, groups: Sequence[Group], metric: str, colours: Mapping[str, str], look: Look) -> None:
+    """Mark at the foot of a panel where a seed stops being finite, or diverges, and say what the mark means."""
+    first, last = look.tasks
+    size = 20 * look.looks.line_width
+    marked = False
+    for group in groups:
+        tasks = sorted({int(task) for run in group.runs for task in breaks(run, metric) if first <= task <= last})
+        if not tasks:
+            continue
+        at, marked = np.array(tasks) * group.x_per_task, True
+        panel.scatter(
+            at,
+            np.full(len(at), 0.03),
+            size,
+            marker=f"${BREAK}$",
+            color=colours[group.label],
+            transform=panel.get_xaxis_transform(),
+            zorder=5,
+            clip_on=False,
+        )
+    if marked:
+        mark = panel.scatter([], [], size, marker=f"${BREAK}$", color=ink("#666666"))
+        legend_above(panel, [mark], [BREAK_LEGEND.removeprefix(f"{BREAK} ")])
 
 
 def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -> End:

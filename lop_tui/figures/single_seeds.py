@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Group, SeedTable, seed_table
+from lop_engine.analysis.seeds import breaks
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
-from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, sheet
-from lop_tui.figures.over_tasks import name_task_axis
+from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
+from lop_tui.figures.over_tasks import mark_breaks, name_task_axis
 from lop_tui.figures.room import short
+from lop_tui.words.formats import BREAK, BREAK_LEGEND
 
 _MISSING = "#d9d9d9"
 """What a seed has not done yet, in a heat map."""
@@ -34,6 +36,7 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
             curve = look.drawn(group, metric)
             draw_curve(panel, curve, measure.factor, colours[group.label], Look(style=look.style, band="none"))
             panel.set_title(_heading(group), parse_math=False)
+            mark_breaks(panel, [group], metric, colours, look)
         for panel in panels:
             name_task_axis(panel, groups, [look.drawn(group, metric) for group in groups], look)
             finish_axes(panel, measure, is_log)
@@ -51,6 +54,7 @@ def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> 
         image = None
         for panel, group, table in zip(panels, groups, tables, strict=True):
             image = _draw_cells(panel, table, measure.factor, scale)
+            _mark_breaks(panel, group, metric, look)
             panel.set_title(_heading(group), parse_math=False)
             name_task_axis(panel, [group], [look.drawn(group, metric)], look)
             panel.set_xlim(*_edges(table)[[0, -1]])
@@ -100,6 +104,22 @@ def _draw_cells(panel: Axes, table: SeedTable, factor: float, scale: Normalize) 
     panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.yaxis.set_major_formatter(lambda row, _: _seed_at(table.seeds, row))
     return image
+
+
+def _mark_breaks(panel: Axes, group: Group, metric: str, look: Look) -> None:
+    """Mark in each seed's row where it stops being finite, or diverges, and say what the mark means."""
+    first, last = look.tasks
+    marks = [
+        (int(task) * group.x_per_task, row)
+        for row, run in enumerate(group.runs)
+        for task in breaks(run, metric)
+        if first <= task <= last
+    ]
+    if marks:
+        mark = panel.scatter(
+            [x for x, _ in marks], [row for _, row in marks], 24, marker=f"${BREAK}$", color="#d6453d", zorder=5
+        )
+        legend_above(panel, [mark], [BREAK_LEGEND.removeprefix(f"{BREAK} ")])
 
 
 def _edges(table: SeedTable) -> np.ndarray:

@@ -11,6 +11,7 @@ from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.choice import OwnSelection
 from lop_engine.analysis.comparison import Comparison, compare_to_first
 from lop_engine.analysis.groups import OneProblem
+from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.statistics import Estimate
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
@@ -22,7 +23,7 @@ from lop_tui.report.configuration import configuration_of, own_sources, places, 
 from lop_tui.report.page import Page, Picture, Section, Table, Text
 from lop_tui.words.claims import measured
 from lop_tui.words.comparison import notes_on_runs, p_value, remarks, value_with_sign
-from lop_tui.words.formats import name_seeds, short_value
+from lop_tui.words.formats import BREAK_LEGEND, name_seeds, short_value
 from lop_tui.words.summary import CAPTION, last_with_error, loss_heading
 
 
@@ -219,10 +220,10 @@ def _problem_of(run: RunView) -> str:
 
 def _picture(groups: Sequence[Group], metrics: Sequence[str], look: figures.Look) -> Picture:
     names = ", ".join(seen.metric(metric).title for metric in metrics)
-    return Picture(
-        figures.as_svg(figures.draw(groups, metrics, look), look),
-        f"{names[:1].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error.",
-    )
+    caption = f"{names[:1].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error."
+    has_breaks = any(len(breaks(run, metric)) for metric in metrics for group in groups for run in group.runs)
+    mark = f" {BREAK_LEGEND}." if has_breaks else ""
+    return Picture(figures.as_svg(figures.draw(groups, metrics, look), look), f"{caption}{mark}")
 
 
 def _labels(groups: Sequence[Group]) -> list[str]:

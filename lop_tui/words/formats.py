@@ -124,6 +124,11 @@ def name_seeds(numbers: Collection[int]) -> str:
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"
 
 
+BREAK = "!"
+"""The mark in charts, heat maps and figures where a seed stops being finite, has too large a loss, or diverges."""
+BREAK_LEGEND = f"{BREAK} not finite or diverged"
+
+
 def time_left(eta_s: float | None) -> str:
     """``all runs done in about 12 min``; empty if that is unknown."""
     return "" if eta_s is None else f"all runs done in about {duration(eta_s)}"

@@ -11,6 +11,7 @@ import numpy as np
 from lop_engine.analysis import Curve
 from lop_engine.experiment.components import Metric
 from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.words.formats import BREAK_LEGEND
 
 XUnit = Literal["tasks", "steps", "hours", "minutes"]
 """``tasks`` stands for the unit that the problem counts in; ``minutes`` are hours, where these are less than one."""
@@ -42,6 +43,8 @@ class Line:
     """Each seed's own bins."""
     marks: tuple[tuple[float, float], ...] = ()
     """Published levels: x and value."""
+    breaks: tuple[float, ...] = ()
+    """Where a seed stops being finite, or diverges: x, rising."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,12 @@ class Chart:
         return f"n={recorded}/{total} runs" if 0 < recorded < total else ""
 
     @property
+    def legend(self) -> str:
+        """What a reader must know of the lines: which runs are missing, and what the mark of a break means."""
+        meaning = BREAK_LEGEND if any(line.breaks for line in self.lines) else ""
+        return ", ".join(filter(None, (self.coverage, meaning)))
+
+    @property
     def has_points(self) -> bool:
         return any(len(line.x) for line in self.lines)
 
@@ -93,3 +102,5 @@ class Heat:
     """What the problem counts in; its axis is labelled so."""
     x_per_task: int = 1
     """Length of a task in that unit."""
+    breaks: tuple[tuple[int, int], ...] = ()
+    """Where a seed stops being finite, or diverges: its place among the seeds, and the task, counted from 1."""

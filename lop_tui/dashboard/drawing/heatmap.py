@@ -15,7 +15,7 @@ from lop_tui.dashboard.drawing.canvas import NONE, Canvas, Ink, PlotArea, blend,
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.layers import in_units
 from lop_tui.dashboard.drawing.raster import dot_of
-from lop_tui.words.formats import significant
+from lop_tui.words.formats import BREAK, BREAK_LEGEND, significant
 
 _VIRIDIS = np.array(
     [
@@ -101,6 +101,7 @@ def draw_heat(
         share = (np.clip(values, low, high) - start) / span
     data = canvas.part(where.area)
     _put_shares(data, share, where, ink)
+    _put_breaks(data, table, where, ink)
     _put_labels(canvas, where, selected, ink)
     _put_axis(canvas, table, where.area, cursor, ink)
     if limits:
@@ -164,6 +165,18 @@ def _put_shares(data: Canvas, share: np.ndarray, where: HeatArea, ink: Ink) -> N
     only_lower = (over == NONE) & (under != NONE)
     data.background[only_lower] = NONE
     data.put(only_lower, "▄", under)
+
+
+def _put_breaks(data: Canvas, table: Heat, where: HeatArea, ink: Ink) -> None:
+    """Mark where a seed stops being finite, or diverges."""
+    rows, columns = data.chars.shape
+    strongest = pack(tuple(255 - part for part in ink.background))  # type: ignore[arg-type]
+    for place, task in table.breaks:
+        row = (place - where.first) * where.halves // 2
+        if 0 <= place - where.first < len(where.seeds) and row < rows:
+            cell = np.zeros(data.chars.shape, bool)
+            cell[row, int(dot_of(np.array(task / max(1, table.num_tasks)), columns))] = True
+            data.put(cell, BREAK, strongest)
 
 
 def _level(share: np.ndarray, num_levels: int) -> np.ndarray:
@@ -243,3 +256,6 @@ def _put_legend(canvas: Canvas, table: Heat, area: PlotArea, limits: tuple[float
     else:
         canvas.write(0, column, "".join(_RAMP[_level(share, len(_RAMP))]))
     canvas.write(0, column + scale, f" {high}")
+    column += scale + len(high) + 3
+    if table.breaks and column + len(BREAK_LEGEND) <= canvas.chars.shape[1]:
+        canvas.write(0, column, BREAK_LEGEND)

@@ -22,6 +22,7 @@ from lop_tui.dashboard.drawing.raster import (
     light,
     thin,
 )
+from lop_tui.words.formats import BREAK
 
 _BAND_OPACITY = 0.4
 _BAND_STEPS = 4
@@ -235,6 +236,20 @@ def put_marks(data: Canvas, chart: Chart, frame: Frame, where: np.ndarray, ink: 
             cell = np.zeros_like(where)
             cell[frame.rows_of(units), column - frame.area.left] = True
             data.put(cell & where, "o" if ink.ascii else "◇", _over(rgb(line.colour), ink, _MARK_OPACITY))
+
+
+def put_breaks(data: Canvas, chart: Chart, frame: Frame) -> None:
+    """Mark on the lowest free cell where a seed stops being finite, or diverges."""
+    for line in chart.lines:
+        for x in line.breaks:
+            column = frame.area.column_of(x, frame.window)
+            if column is None:
+                continue
+            cells = data.is_blank[:, column - frame.area.left]
+            row = int(np.flatnonzero(cells)[-1]) if cells.any() else frame.area.rows - 1
+            cell = np.zeros(data.chars.shape, bool)
+            cell[row, column - frame.area.left] = True
+            data.put(cell, BREAK, pack(rgb(line.colour)))
 
 
 def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:

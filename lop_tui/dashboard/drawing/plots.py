@@ -21,6 +21,7 @@ from lop_tui.dashboard.drawing.layers import (
     band_shades,
     dots_of,
     fitted_axis,
+    put_breaks,
     put_cursor,
     put_faint,
     put_markers,
@@ -108,6 +109,7 @@ def paint(
     free = data.is_blank
     put_faint(data, chart, frame, [stroke for stroke in strokes if not stroke.strong], ink)
     put_marks(data, chart, frame, free, ink)
+    put_breaks(data, chart, frame)
     if chart.zero_line:
         put_zero_line(data, frame, ink)
     of_bands = np.zeros_like(free) if shades is None or ink.ascii else soften_bands(data, shades, ink)

@@ -176,7 +176,7 @@ class ChartView(Widget, can_focus=True):
         """The x axis; with a cursor the place, and every line's value there, as many as fit."""
         chart, cursor = self._chart, self._viewport.cursor
         if chart is None or cursor is None:
-            return Text(f"{chart.coverage}  {chart.x_unit}".strip() if chart else "")
+            return Text(f"{chart.legend}  {chart.x_unit}".strip() if chart else "")
         words, room = Text(place(cursor, chart.x_unit)), self.size.width - 8
         for line in chart.lines:
             point = point_at(line, cursor)

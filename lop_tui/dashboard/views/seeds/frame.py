@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lop_engine.analysis import Group, SeedSummary, default_bin, seed_table, summarise_seed
+from lop_engine.analysis.seeds import breaks
 from lop_engine.errors import StoreError
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import RunDir
@@ -57,7 +58,8 @@ def _seeds(material: Material, label: str) -> Seeds | None:
     table = seed_table(group, metric, bin_size)
     measure, seeds = scaled(seen.metric(metric), settings), tuple(table.seeds.tolist())
     axis = unit_of("tasks", group.problem), group.x_per_task
-    heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis)
+    marks = tuple((place, int(task)) for place, run in enumerate(group.runs) for task in breaks(run, metric))
+    heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis, marks)
     by_seed = {run.seed: run for run in group.runs}
     rows = [SeedRow(by_seed[seed], summarise_seed(by_seed[seed], metric)) for seed in table.seeds]
     return Seeds(group, material.styles[group.label], heat, tuple(rows))

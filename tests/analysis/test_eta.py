@@ -1,7 +1,7 @@
 """The time until all runs are done, against studies that are simulated with known speeds."""
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, zip_longest
 from pathlib import Path
 
@@ -145,3 +145,20 @@ def test_the_number_of_workers_can_be_given():
     study = Study([Kind("bp", 2.0, 8)], num_workers=2)
     now = study.views(study.total_s / 2)
     assert study_eta_s(now, 4) < study_eta_s(now) < study_eta_s(now[:], 1) * 1.01
+
+
+@pytest.mark.parametrize("name", ["methods of different speed", "stacks"])
+def test_a_worker_that_has_ended_and_one_that_starts_change_little(name):
+    study = STUDIES[name]
+    begun = sorted(began for began in study.began if began)
+    next_start = begun[len(begun) // 2]
+    before = study_eta_s(study.views(next_start - 1e-6))
+    views = study.views(next_start + 0.1)
+    starting = [
+        replace(view, state="queued", status=RunStatus("queued", view.num_tasks, EPOCHS))
+        if view.state == "running" and not len(view.seconds)
+        else view
+        for view in views
+    ]
+    assert starting != views
+    assert study_eta_s(starting) == pytest.approx(before, rel=0.3)
