@@ -8,6 +8,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from lop_engine.analysis.groups import LONGEST_S
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
@@ -62,7 +63,7 @@ class _Pace:
         for run in runs:
             for kind, _ in _kinds(run) if run.state in (*ENDED, "running") else ():
                 shares[kind].append(run.progress if run.state in ENDED else 1.0)
-            known = run.seconds[np.isfinite(run.seconds)]
+            known = run.seconds[(run.seconds >= 0) & (run.seconds < LONGEST_S)]
             if len(known):
                 of_epoch = float(known.mean()) / _num_epochs(run)
                 for kind, size in _kinds(run):

@@ -16,7 +16,7 @@ from lop_engine.experiment.reference import DEFAULT
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
-_LONGEST_S = 1e8
+LONGEST_S = 1e8
 """Three years: no task takes longer."""
 
 
@@ -96,7 +96,7 @@ class Group:
         table = np.full((len(self.runs), num_tasks), np.nan)
         for row, run in zip(table, self.runs, strict=True):
             row[: len(run.seconds)] = run.seconds
-        known = (table >= 0) & (table < _LONGEST_S)
+        known = (table >= 0) & (table < LONGEST_S)
         count = known.sum(0)
         seconds = np.where(known, table, 0).sum(0) / np.maximum(count, 1)
         if count.any():
