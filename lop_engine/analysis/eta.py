@@ -13,6 +13,8 @@ from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
 RECENT_S = 60.0
+_MOST_TASKS = 500
+"""The last tasks of a run, which say how fast it is. Of longer runs the start of the worker is not looked at."""
 
 
 def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> float | None:
@@ -63,12 +65,13 @@ class _Pace:
         for run in runs:
             for kind, _ in _kinds(run) if run.state in (*ENDED, "running") else ():
                 shares[kind].append(run.progress if run.state in ENDED else 1.0)
-            known = run.seconds[(run.seconds >= 0) & (run.seconds < LONGEST_S)]
+            known = run.seconds[-_MOST_TASKS:]
+            known = known[(known >= 0) & (known < LONGEST_S)]
             if len(known):
                 of_epoch = float(known.mean()) / _num_epochs(run)
                 for kind, size in _kinds(run):
                     seconds[kind].append(of_epoch / size)
-                starts += _start_s(run, known)
+                starts += _start_s(run, known) if len(run.seconds) <= _MOST_TASKS else []
         self._seconds = {kind: median(values) for kind, values in seconds.items()}
         self._shares = {kind: fmean(values) for kind, values in shares.items()}
         self.start_s = median(starts) if starts else 0.0
@@ -127,8 +130,10 @@ def _recent_workers(runs: Sequence[RunView]) -> int:
             first, last = spans.get(run.status.worker, (started, seen))
             spans[run.status.worker] = min(first, started), max(last, seen)
     since = max((last for _, last in spans.values()), default=0.0) - RECENT_S
-    recent = [(max(first, since), last) for first, last in spans.values() if last >= since]
-    return max((sum(first <= at < last for first, last in recent) for at, _ in recent), default=0)
+    recent = np.array([(max(first, since), last) for first, last in spans.values() if last >= since]).reshape(-1, 2)
+    first, last = recent.T
+    at = first[:, None]
+    return int(((first <= at) & (at < last)).sum(1).max(initial=0))
 
 
 def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[RunView]]:
