@@ -131,9 +131,9 @@ def _recent_workers(runs: Sequence[RunView]) -> int:
             spans[run.status.worker] = min(first, started), max(last, seen)
     since = max((last for _, last in spans.values()), default=0.0) - RECENT_S
     recent = np.array([(max(first, since), last) for first, last in spans.values() if last >= since]).reshape(-1, 2)
-    first, last = recent.T
-    at = first[:, None]
-    return int(((first <= at) & (at < last)).sum(1).max(initial=0))
+    starts, ends = recent.T
+    at = starts[:, None]
+    return int(((starts <= at) & (at < ends)).sum(1).max(initial=0))
 
 
 def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[RunView]]:
