@@ -51,6 +51,10 @@ def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
     return int(bits(1, seed, stream, *counters)[0]) >> 1  # numpy 1 refuses uint64 >> int
 
 
-def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int) -> int:
-    """Training steps whose random numbers a GPU draws together: up to an epoch, within `DRAWN_AT_ONCE_BYTES`."""
-    return max(1, min(steps_per_epoch, DRAWN_AT_ONCE_BYTES // (4 * numbers_per_step)))
+DRAWN_AT_ONCE_ON_CPU_BYTES = 2**18
+"""The same on a CPU, where a thousand runs may train in one stack."""
+
+
+def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int, most_bytes: int = DRAWN_AT_ONCE_BYTES) -> int:
+    """Training steps whose random numbers are drawn together: up to an epoch, within `most_bytes` a seed."""
+    return max(1, min(steps_per_epoch, most_bytes // (4 * numbers_per_step)))

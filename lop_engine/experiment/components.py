@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from lop_engine.experiment.fields import Fields
 
-Need = Literal["labels", "images", "test set", "hidden units", "linear layers at the end"]
+Need = Literal["labels", "images", "test set", "squared error", "hidden units", "linear layers at the end"]
 """What a problem or a network may provide, and a component may need."""
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})

@@ -73,7 +73,7 @@ Utility = Literal[
     "random",
 ]
 NetType = Annotated[Literal[1, 2], BeforeValidator(integral)]
-Accrual = Literal["all", "eligible"]
+Accrual = Literal["all", "eligible", "bernoulli"]
 
 
 class Replacement(Fields):
@@ -92,7 +92,9 @@ class ContinualBackprop(Replacement):
     util_type: Utility = Field("contribution", description="How a unit's utility is measured.")
     net_type: NetType = Field(1, description="2 means agent cbp2.")
     budget_accrual: Accrual | None = Field(
-        None, description="Units on which the number to replace accrues: all of the layer, or the eligible ones."
+        None,
+        description="Units on which the number to replace accrues: all of the layer, or the eligible ones. bernoulli "
+        "does not accrue: one unit with probability replacement_rate x eligible units.",
     )
 
     @property
@@ -111,7 +113,9 @@ class LayeredContinualBackprop(Replacement):
         2, description="2, the reference's name for this variant."
     )
     budget_accrual: Accrual | None = Field(
-        None, description="Units on which the number to replace accrues: the eligible ones, or all of the layer."
+        None,
+        description="Units on which the number to replace accrues: the eligible ones, or all of the layer. bernoulli "
+        "does not accrue: one unit with probability replacement_rate x eligible units.",
     )
 
     @property

@@ -233,4 +233,14 @@ METRICS = (
         takes=("batch_losses",),
         better="lower",
     ),
+    Metric(
+        name="squared_error",
+        title="squared error",
+        sentence="Mean squared error of the examples, each before its update.",
+        source="dohare2024loss",
+        needs=frozenset({"squared error"}),
+        code=f"{_CODE}.scores:squared_error",
+        takes=("batch_losses",),
+        better="lower",
+    ),
 )

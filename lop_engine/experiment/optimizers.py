@@ -61,6 +61,14 @@ ADAMW = Optimizer(
     fields=Moments,
     code="lop_engine.methods.optimizers:AdamW",
 )
+ADAM_GNT = Optimizer(
+    name="adam_gnt",
+    title="Adam of the reference's CBP",
+    sentence="Adam with the factor 1 - beta_2^t in place of its bias corrections, as in the code of Dohare et al.",
+    source="dohare2024loss",
+    fields=Moments,
+    code="lop_engine.methods.optimizers:AdamGnT",
+)
 
 RMSPROP = Optimizer(
     name="rmsprop",
@@ -79,4 +87,4 @@ MUON = Optimizer(
     code="lop_engine.methods.muon:Muon",
 )
 
-OPTIMIZERS = (SGD, RMSPROP, ADAM, ADAMW, MUON)
+OPTIMIZERS = (SGD, RMSPROP, ADAM, ADAMW, ADAM_GNT, MUON)

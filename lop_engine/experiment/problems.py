@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.components import Problem
-from lop_engine.experiment.fields import Fields, Flag, Int
+from lop_engine.experiment.fields import Fields, Flag, Int, Proportion
 
 
 class ContinualImageNet(Fields):
@@ -127,4 +128,60 @@ PERMUTED_MNIST = Problem(
     claims="lop_engine.reproduction.permuted_mnist",
 )
 
-PROBLEMS = (CONTINUAL_IMAGENET, PERMUTED_MNIST)
+
+class SlowlyChangingRegression(Fields):
+    num_inputs: Int = Field(20, ge=1, le=1000, description="Bits of an example.")
+    num_flipping_bits: Int = Field(
+        15, ge=0, validate_default=True, description="Of these, bits that change from task to task only."
+    )
+    flip_after: Int = Field(10_000, ge=1, description="Examples of a task, between two changes of those bits.")
+    flip_one: Flag = Field(True, description="Invert one of those bits after a task; else draw all of them anew.")
+    num_target_features: Int = Field(100, ge=1, description="Units of the target network.")
+    beta: Proportion = Field(0.7, description="Share of a target unit's inputs that must agree with its weights.")
+
+    @field_validator("num_flipping_bits")
+    @classmethod
+    def _leaves_few_random_bits(cls, value: int, info: ValidationInfo) -> int:
+        """The targets of all inputs of a task are kept in a table."""
+        num_inputs = info.data.get("num_inputs", value)
+        if not 0 <= num_inputs - value <= MOST_RANDOM_BITS:
+            raise PydanticCustomError(
+                "num_flipping_bits",
+                "should be num_inputs ({inputs}) or at most {most} less",
+                {"inputs": num_inputs, "most": MOST_RANDOM_BITS},
+            )
+        return value
+
+
+MOST_RANDOM_BITS = 12
+
+SLOWLY_CHANGING_REGRESSION = Problem(
+    name="slowly_changing_regression",
+    title="Slowly-Changing Regression",
+    sentence="Fit a random network of threshold units on 20 bits, 15 of which change once in 10,000 examples.",
+    source="dohare2024loss",
+    fields=SlowlyChangingRegression,
+    provides=frozenset({"squared error"}),
+    code="lop_engine.problems.slowly_changing_regression:SlowlyChangingRegression",
+    headline="squared_error",
+    network="mlp",
+    metrics=("squared_error", "weight_magnitude", "dead_proportion"),
+    defaults={"num_showings": 1, "mini_batch_size": 1, "num_features": 5, "num_hidden_layers": 1},
+    examples_per_task="flip_after",
+    examples_per_part=2500,
+    start_metrics=(
+        "dormant_proportion",
+        "tau_dormant_proportion",
+        "dead_proportion",
+        "effective_rank",
+        "stable_rank",
+        "nuclear_frobenius_ratio",
+        "frobenius_spectral_ratio",
+        "srank",
+    ),
+    start_examples=500,
+    shapes=lambda spec: ((spec.num_inputs,), 1),
+    x_unit="examples",
+)
+
+PROBLEMS = (CONTINUAL_IMAGENET, SLOWLY_CHANGING_REGRESSION, PERMUTED_MNIST)

@@ -91,6 +91,73 @@ def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
     return found[0].problem if found else DEFAULT
 
 
+def adapted(values: Mapping[str, Any], where: str, notes: list[str], typed: Container[str] = ()) -> dict[str, Any]:
+    """The values of a file, in our keys if it is a file of the reference for another problem than Continual ImageNet.
+
+    Such a file trains what the reference's code makes of it, which is not always what it says; notes tell where.
+
+    Args:
+        where: the experiment file.
+        typed: keys that were given as options, which are left as they are.
+    Raises:
+        ConfigError: it cannot be trained.
+    """
+    if values.get("problem") == "slowly_changing_regression" and "num_data_points" in values:
+        return _regression(values, where, notes, typed)
+    return dict(values)
+
+
+_NOT_OURS = ("env_data_dir", "env_file", "target_net_dir", "target_net_file", "gen_prob_data", "add_noise", "init")
+
+
+def _regression(values: Mapping[str, Any], where: str, notes: list[str], typed: Container[str]) -> dict[str, Any]:
+    if values.get("gen_prob_data"):
+        raise ConfigError(
+            f"{where}: only generates the data of other experiments (gen_prob_data); "
+            "lop makes a run's data from its seed"
+        )
+    if values.get("init", "kaiming") != "kaiming":
+        raise ConfigError(f'{where}: key "init": {values["init"]}: lop has kaiming only')
+    ours = {key: value for key, value in values.items() if key not in _NOT_OURS and not key.startswith("to_log")}
+    examples, block = ours.pop("num_data_points"), ours.setdefault("flip_after", 10_000)
+    if not all(isinstance(one, int | float) and one > 0 for one in (examples, block)):
+        raise ConfigError(f'{where}: keys "num_data_points" and "flip_after": should be numbers above 0')
+    ours.setdefault("num_tasks", -(-int(examples) // int(block)))
+    if "flip_one" not in values:
+        ours["flip_one"] = False
+        notes.append(
+            f"{where}: without flip_one all slow bits are drawn anew, as in the reference; the paper flips one"
+        )
+    activation = ours.pop("hidden_activation", "")
+    if ours.get("agent") == "linear":
+        ours.pop("num_features", None)
+    elif activation and "activation" not in typed:
+        ours["activation"] = activation
+    return ours | (_regression_cbp(ours, where, notes, typed) if ours.get("agent") == "cbp" else {})
+
+
+def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: Container[str]) -> dict[str, Any]:
+    """What the reference's continual backprop takes in place of what a file says. Drops keys that it does not read."""
+    maturity, accumulate = ours.pop("mt", 10), ours.pop("accumulate", False)
+    if ours.get("maturity_threshold", maturity) != maturity and "maturity_threshold" not in typed:
+        said = ours["maturity_threshold"]
+        notes.append(f"{where}: maturity_threshold {said} runs as {maturity}, as in the reference, which reads mt only")
+    found = {"maturity_threshold": maturity, "budget_accrual": "eligible" if accumulate else "bernoulli"}
+    if not accumulate:
+        notes.append(
+            f"{where}: budget_accrual is bernoulli, as in the reference without accumulate: "
+            "a unit is replaced with probability replacement_rate x eligible units; the paper accumulates"
+        )
+    if ours.get("opt") == "adam":
+        found["opt"] = "adam_gnt"
+        notes.append(f"{where}: opt is adam_gnt, the reference's Adam under cbp, whose correction is not Adam's")
+    for key in ("weight_decay", "perturb_scale", "beta_1", "beta_2"):
+        if ours.pop(key, 0) and key not in typed:
+            notes.append(f"{where}: left out: {key}, which the reference's cbp does not read")
+    ours.setdefault("util_type", "adaptable_contribution")
+    return {key: value for key, value in found.items() if key not in typed}
+
+
 def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:
     """The problems whose files have all the keys here that some problem has; none if they do not tell.
 

@@ -105,8 +105,10 @@ def load_runs(
         if raw["problem"] == "permuted_mnist":
             raw = reference_mnist.adapted(raw, str(path), notes if notes is not None else [])
         source |= dict.fromkeys(raw.keys() - source.keys(), str(path))
-    raw = with_files(renamed(raw | typed), path.parent.absolute(), source)
     collected = notes if notes is not None else []
+    raw = reference.adapted(renamed(raw | typed), str(path), collected, typed)
+    source |= dict.fromkeys(raw.keys() - source.keys(), str(path))
+    raw = with_files(raw, path.parent.absolute(), source)
     raw = check_keys(raw, str(path), source, collected)
     if "class_order" in raw:
         raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere

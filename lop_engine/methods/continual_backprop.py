@@ -20,6 +20,7 @@ from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import SGD, Grads
 from lop_engine.methods.replacement_draws import Draws
 from lop_engine.methods.runs import like
+from lop_engine.methods.step_numbers import StepNumbers
 from lop_engine.networks import Hidden, Layer, Params
 
 
@@ -54,7 +55,8 @@ class GenerateAndTest(Method):
             self._new_state(layer.outputs, layer.outputs * next_layer.copies)
             for layer, next_layer in zip(self.hidden_layers, self.next_layers, strict=True)
         ]
-        self.draws = Draws(setup, [one.replacement_rate for one in setup.runs.each(self.fields)], self._draws_utility)
+        rates = [one.replacement_rate for one in setup.runs.each(self.fields)]
+        self.draws = Draws(setup, rates, self._draws_utility, self.own.accrual == "bernoulli")
         self.max_replaced = self.draws.max_replaced
         # The reference resets Adam's state of a replaced unit, and keeps SGD's momentum.
         self._forgets = not isinstance(setup.optimizer, SGD)
@@ -70,6 +72,11 @@ class GenerateAndTest(Method):
         due = [self.test(i, params, layer.activation) for i, layer in enumerate(hidden)]
         for i, (units_SR, replaced_SR) in enumerate(due):
             self.replace(i, params, units_SR, replaced_SR)
+
+    @property
+    def step_numbers(self) -> list[StepNumbers]:
+        """The numbers that the method draws, of runs that draw as many."""
+        return self.draws.groups
 
     def draw(self) -> None:
         """Draw this step's uniform numbers in [0, 1), each run from its own stream."""
@@ -111,16 +118,26 @@ class GenerateAndTest(Method):
         kept, max_replaced = self.layer_states[index], self.max_replaced[index]
         eligible_SF = kept.age_SF > like(self.own.maturity_threshold, kept.age_SF)
         num_eligible_S = eligible_SF.sum(1).double()
-        all_or_none_S = (num_eligible_S > 0) * float(eligible_SF.shape[1])
-        accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
-        kept.budget_S.add_(accrue_on_S * self.own.replacement_rate)
-        num_replaced_S = torch.minimum(kept.budget_S.floor(), num_eligible_S)
+        if self.own.accrual == "bernoulli":
+            expected_S = num_eligible_S * self.own.replacement_rate
+            drawn_S = (self.draws.chance(index) <= expected_S) & (num_eligible_S > 0)
+            num_replaced_S = torch.where(expected_S < 1, drawn_S.double(), expected_S.floor())
+        else:
+            num_replaced_S = self._accrued(kept.budget_S, num_eligible_S, eligible_SF.shape[1])
         num_replaced_S = num_replaced_S.clamp(max=self.draws.limits[index])
-        kept.budget_S.sub_(num_replaced_S)
+        if self.own.accrual != "bernoulli":
+            kept.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
         # A diverged seed's utilities are no order: what is not eligible is never replaced.
         return units_SR, due_SR & eligible_SF.gather(1, units_SR)
+
+    def _accrued(self, budget_S: Tensor, num_eligible_S: Tensor, num_units: int) -> Tensor:
+        """Accrue the budget of a step; return how many units it allows to replace, (S,)."""
+        all_or_none_S = (num_eligible_S > 0) * float(num_units)
+        accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
+        budget_S.add_(accrue_on_S * self.own.replacement_rate)
+        return torch.minimum(budget_S.floor(), num_eligible_S)
 
     def _utility(
         self, index: int, params: Params, activation: Tensor, mean_SF: Tensor, correction_SF: Tensor

@@ -164,6 +164,24 @@ class AdamW(Adam):
     decoupled = True
 
 
+class AdamGnT(Adam):
+    """The Adam that the reference uses under CBP: w -= step_size * (1 - beta_2^t) * m / (sqrt(v) + epsilon).
+
+    Its code computes Adam's correction, sqrt(1 - beta_2^t) / (1 - beta_1^t), and does not use it.
+    """
+
+    @torch.no_grad()
+    def update(self, params: Params, grads: Grads) -> None:
+        beta1, beta2 = self.betas
+        for name, weight in params.items():
+            grad = plus(grads[name], weight, self.weight_decay) if is_used(self.weight_decay) else grads[name]
+            step = self.steps[name].add_(1).double()
+            step_size = (like(self.step_size, step) * (1 - like(beta2, step) ** step)).to(weight.dtype)
+            first = self.first[name].lerp_(grad, like(1 - beta1, grad))
+            second = _add_square(self.second[name].mul_(like(beta2, grad)), grad, 1 - beta2)
+            weight.sub_(first.mul(step_size).div_(second.sqrt().add_(like(self.epsilon, grad))))
+
+
 def _multiply_(tensors: list[Tensor], number: Number) -> None:
     """Multiply in place; a GPU does all tensors at once."""
     if isinstance(number, Tensor):

@@ -15,16 +15,18 @@ from lop_engine.streams import Stream
 
 
 class Draws:
-    """Uniform numbers in [0, 1) of a step: of the candidates of each layer in turn, then a utility of every unit.
+    """Uniform numbers in [0, 1) of a step: of the candidates of each layer in turn, then a utility of every unit, then
+    one for each layer that decides whether it replaces a unit.
 
     A run draws as many as it would alone, whatever the highest rate of its stack.
 
     Args:
         rates: replacement rate of each run; it may replace R = floor(1 + rate * F) units of a layer in a step.
         with_utility: whether to draw utilities.
+        with_chance: whether to draw the numbers that decide.
     """
 
-    def __init__(self, setup: Setup, rates: Sequence[float], with_utility: bool) -> None:
+    def __init__(self, setup: Setup, rates: Sequence[float], with_utility: bool, with_chance: bool) -> None:
         layers = setup.network.hidden_layers
         by_run = [[min(layer.outputs, int(1 + rate * layer.outputs)) for layer in layers] for rate in rates]
         self.max_replaced = [max(of_layer) for of_layer in zip(*by_run, strict=True)]
@@ -34,11 +36,14 @@ class Draws:
 
         def sizes(counts: Sequence[int]) -> list[int]:
             incoming = [count * layer.fan_in for count, layer in zip(counts, layers, strict=True)]
-            return incoming + [layer.outputs for layer in layers] * with_utility
+            return incoming + [layer.outputs for layer in layers] * with_utility + [1 for _ in layers] * with_chance
+
+        self._first_chance = len(layers) * (1 + with_utility)
 
         of_runs = [sizes(counts) for counts in by_run]
         self._numbers = UnequalNumbers(setup.runs, Stream.REPLACEMENT, list(map(sum, of_runs)), Tensor.uniform_)
         self.start_epoch, self.draw = self._numbers.start_epoch, self._numbers.draw
+        self.groups = self._numbers.groups
         wanted, starts = sizes(self.max_replaced), [list(accumulate(of_run, initial=0)) for of_run in of_runs]
         self._columns: list[slice] | list[Tensor]
         if all(of_run == by_run[0] for of_run in by_run):
@@ -60,6 +65,10 @@ class Draws:
     def utility(self, index: int) -> Tensor:
         """Of every unit of hidden layer `index`, (S, F)."""
         return self._part(len(self.max_replaced) + index)
+
+    def chance(self, index: int) -> Tensor:
+        """What decides whether hidden layer `index` replaces a unit, (S,)."""
+        return self._part(self._first_chance + index).squeeze(1)
 
     def _part(self, part: int) -> Tensor:
         columns = self._columns[part]

@@ -30,6 +30,11 @@ class Perturbation(Method):
     def start_epoch(self, task: int, epoch: int) -> None:
         self.numbers.start_epoch(task, epoch)
 
+    @property
+    def step_numbers(self) -> list[StepNumbers]:
+        """The numbers that the method draws."""
+        return [self.numbers]
+
     def draw(self) -> None:
         self.numbers.draw()
 

@@ -36,3 +36,12 @@ def train_loss(batch_losses: list[Tensor]) -> Tensor:
     2024) show it for Slowly-Changing Regression.
     """
     return torch.stack(batch_losses).mean(0)
+
+
+def squared_error(batch_losses: list[Tensor]) -> Tensor:
+    """Mean over a task's steps of the squared error before that step's update, shape (S,).
+
+    (1 / steps) sum_t (y(theta_t, x_t) - target_t)^2: train_loss, for a problem whose loss is the squared error.
+    Source: Dohare et al. (Nature 2024), whose figures show it in bins of 20,000 examples.
+    """
+    return train_loss(batch_losses)

@@ -23,6 +23,7 @@ from lop_engine.generators import seed_generators
 from lop_engine.metrics import Measurement, MetricInputs, measure, weight_magnitude
 from lop_engine.problems import Task
 from lop_engine.streams import Stream, order
+from lop_engine.training import fused
 from lop_engine.training.cuda_graph import Step, fast_step
 from lop_engine.training.learner import Learner
 from lop_engine.training.record import EpochSteps
@@ -79,7 +80,7 @@ def train(
     Raises:
         CaptureError, ReplayError: the step does not work as a CUDA graph here.
     """
-    first_part, step, problem = start.epoch, fast_step(learner, device, cuda_graphs), learner.problem
+    first_part, train_part, problem = start.epoch, part_trainer(learner, device, cuda_graphs), learner.problem
     orders: Iterator[Tensor | None] = repeat(None)
     if problem.shuffles and not spec.examples_per_part:
         orders = batch_orders(learner.seeds, problem.num_examples, places(spec, start), device)
@@ -92,7 +93,7 @@ def train(
         for part in range(first_part, spec.num_parts):
             learner.start_epoch(index, part)
             task, order_SN = task.part(part), next(orders)
-            steps = learner.record.add(train_epoch(step, task, order_SN, spec.mini_batch_size))
+            steps = train_part(task, order_SN)
             last = part + 1 == spec.num_parts
             if last:
                 learner.end_task(index)
@@ -104,6 +105,21 @@ def train(
             position = Position(index + 1, 0) if last else Position(index, part + 1)
             report(EpochReport(index, epoch, task.facts, measurement, seconds, position))
         first_part = 0
+
+
+def part_trainer(
+    learner: Learner, device: torch.device, cuda_graphs: bool = True
+) -> Callable[[Task, Tensor | None], EpochSteps]:
+    """What trains a learner for an epoch, or a part of a task in parts, as fast as the device allows.
+
+    Called with the task and the order of its examples, it returns what the steps leave: of a task in parts, the means
+    over the task so far.
+    """
+    if fused.applies(learner, device) and fused.has_numba():
+        fused_part = fused.FusedPart(learner)
+        return lambda task, order_SN: learner.record.add_sums(fused_part(task))
+    step, batch_size = fast_step(learner, device, cuda_graphs), learner.spec.mini_batch_size
+    return lambda task, order_SN: learner.record.add(train_epoch(step, task, order_SN, batch_size))
 
 
 def train_epoch(step: Step, task: Task, order_SN: Tensor | None, batch_size: int) -> EpochSteps:

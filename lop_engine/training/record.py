@@ -56,13 +56,17 @@ class TaskRecord:
         """
         if not self._sums:
             return steps
-        self._sums["loss"] += torch.stack(steps.losses).double().sum(0)
-        if steps.scores:
-            self._sums["score"] += torch.stack(steps.scores).double().sum(0)
-        loss_S, score_S = (
-            self._sums[name].div(self._num_steps).to(steps.losses[0].dtype) for name in ("loss", "score")
-        )
-        return EpochSteps([score_S] if steps.scores else [], [loss_S])
+        scores_S = torch.stack(steps.scores).double().sum(0) if steps.scores else None
+        return self.add_sums(torch.stack(steps.losses).double().sum(0), scores_S)
+
+    def add_sums(self, losses_S: Tensor, scores_S: Tensor | None = None) -> EpochSteps:
+        """The same, given the sums over the steps of a part."""
+        means = []
+        for name, sum_S in (("loss", losses_S), ("score", scores_S)):
+            if sum_S is not None:
+                self._sums[name] += sum_S
+                means.append(self._sums[name].div(self._num_steps).float())
+        return EpochSteps(means[1:], means[:1])
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a resumed run needs, each with a leading axis of runs."""

@@ -14,11 +14,13 @@ from lop_engine.device.background import Background
 from lop_engine.errors import StoreError, UserError, in_one_line
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.sweep import describe_seeds
+from lop_engine.extras import install_hint
 from lop_engine.files import together
 from lop_engine.runs.files import RunFiles, StopRequested, is_diverged, log, without_checkpoint
 from lop_engine.runs.jobs import own_job
 from lop_engine.runs.rules import Watch
 from lop_engine.runs.store import read_table
+from lop_engine.training import fused
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, Metrics, Position, train
 from lop_engine.worker import checkpoint
@@ -150,6 +152,8 @@ class _Stack:
         self._errors = errors
         self.learner = Learner(specs, [run.seed for run in runs], device)
         self.spec = self.learner.spec
+        if fused.applies(self.learner, device) and not fused.has_numba():
+            log(f"numba is not installed, so the general training step is used; {install_hint('fast')} makes it faster")
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
         self._notes = Background(device, "notes")

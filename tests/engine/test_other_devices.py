@@ -55,7 +55,7 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
 
 def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
     """Each step's random numbers over two epochs (steps, S, N), `at_once` steps drawn together; shapes drawn into."""
-    monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every: at_once)
+    monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every, is_uniform: at_once)
     learner = Learner(make_spec(method), seeds, CPU)
     numbers, drawn = numbers_of(learner), []
     fill, tensor = numbers._fill, numbers.of_step_SN

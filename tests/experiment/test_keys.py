@@ -99,7 +99,7 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
             {"damping": 1.0, "decay_rate": 0.5, "num_features": 5, "beta_1": 0.5},
             "damping belongs to network damped_net and agent damped and agent own; "
             "decay_rate belongs to agent cbp; num_features belongs to network mlp; "
-            "beta_1 belongs to agent adaupgd and opt adam and opt adamW and opt muon; "
+            "beta_1 belongs to agent adaupgd and opt adam and opt adamW and opt adam_gnt and opt muon; "
             "this file's network is conv_net and agent is bp and opt is sgd",
         ),
         (
@@ -157,7 +157,7 @@ def test_a_hint_is_of_this_file_s_keys_first_and_then_names_the_owner(mistake):
     assert mistake(SMALL | {"replacment_rate": 0.1}).endswith(
         '; did you mean "replacement_rate" of agent cbp and agent cbp2?'
     )
-    owners = "agent adaupgd and opt adam and opt adamW and opt muon"
+    owners = "agent adaupgd and opt adam and opt adamW and opt adam_gnt and opt muon"
     assert mistake(SMALL | {"beta1": 0.9}).endswith(f'; did you mean "beta_1" of {owners}?')
     assert mistake(SMALL | {"opt": "adam", "beta1": 0.9}).endswith('; did you mean "beta_1"?')
     assert mistake(SMALL | {"hidden_activation": "tanh"}).endswith('; did you mean "activation"?')
@@ -181,6 +181,12 @@ def test_the_reference_s_files_are_recognised(name, load, mistake):
         one = {key: value[0] if isinstance(value, list) else value for key, value in content.items()}
         load(one | {"index": 0, "run_idx": "3", "data_file": "data/0/3", "perturb_scale": 0, "decay_rate": 0.9})
         assert sum(map(len, load.notes)) < 300
+    elif problem == "slowly_changing_regression" and not content["gen_prob_data"]:
+        runs = load(content)
+        assert {run.spec.problem for run in runs} == {problem}
+        assert {run.spec.num_tasks * run.spec.flip_after for run in runs} == {content["num_data_points"]}
+    elif problem == "slowly_changing_regression":
+        assert "only generates the data of other experiments (gen_prob_data)" in mistake(content)
     else:
         message = mistake(content)
         assert message.startswith(f"x.json: is a file of the reference's {title} (")
@@ -199,7 +205,8 @@ def test_keys_of_several_problems_are_refused(mistake, keys, told):
     message = mistake({"agent": "bp", "step_size": 0.01} | keys)
     assert message.startswith(f"x.json: the keys fit several problems ({told}")
     assert message.endswith('name one with "problem"')
-    assert "unknown key" in mistake(SMALL | keys | {"problem": "continual_imagenet"})
+    refused = mistake(SMALL | keys | {"problem": "continual_imagenet"})
+    assert "unknown key" in refused or "belongs to problem" in refused
 
 
 def test_a_file_of_ours_with_keys_that_other_problems_share_is_still_continual_imagenet(load, mistake):
@@ -209,15 +216,16 @@ def test_a_file_of_ours_with_keys_that_other_problems_share_is_still_continual_i
         "x.json: num_features belongs to network mlp; this file's network is conv_net"
     )
     # A key of --set says nothing of the file.
-    with pytest.raises(ConfigError, match=r"^here: is a file of the reference's Slowly-Changing Regression"):
-        validate(SMALL | {"flip_after": 5}, "here")
+    with pytest.raises(ConfigError, match=r"^here: is a file of the reference's Class-Incremental CIFAR-100"):
+        validate({"agent": "bp", "step_size": 0.01, "use_cbp": True}, "here")
     assert mistake(SMALL, change_after=5).startswith("--set: change_after belongs to problem permuted_mnist")
 
 
 def test_the_problem_is_one_of_those_there_are_and_cannot_be_swept(load, mistake):
     assert load(SMALL | {"problem": "continual_imagenet"})[0].spec == load(SMALL)[0].spec == Spec(**SMALL)
     assert mistake(SMALL | {"problem": "continual_imagenett"}) == (
-        'x.json: key "problem": "continual_imagenett": should be one of continual_imagenet, permuted_mnist; '
+        'x.json: key "problem": "continual_imagenett": should be one of continual_imagenet, '
+        "slowly_changing_regression, permuted_mnist; "
         'did you mean "continual_imagenet"?'
     )
     message = mistake(SMALL | {"problem": ["continual_imagenet"]})
