@@ -23,7 +23,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs pages pictures test test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo demo-scr docs pages pictures test test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -56,6 +56,9 @@ install: $(VENV)/.user ## install lop into .venv
 demo: $(VENV)/.user ## watch backprop forget how to learn while continual backprop does not (5 minutes)
 	$(BIN)/lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2 --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o $(RUNS)/demo.png
+
+demo-scr: $(VENV)/.user ## the same on slowly-changing regression, 60 runs (a minute)
+	$(BIN)/lop run cfg/scr/demo/bp.json cfg/scr/demo/cbp.json --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 
 $(VENV)/.docs: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[docs]'
