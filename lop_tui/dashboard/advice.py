@@ -1,4 +1,4 @@
-"""What stands where charts have nothing to show: what is the case, and what to do about it."""
+"""Texts in place of charts that have nothing to show: the reason, and what to do about it."""
 
 from lop_tui.dashboard.model import View
 from lop_tui.words.console import as_argument, in_runs_dir, plural

@@ -172,7 +172,7 @@ class Dashboard(App[bool]):
 
     def action_help_quit(self) -> None:
         """What Ctrl-C does here."""
-        self.notify("q quits; training goes on", timeout=3)
+        self.notify("q quits; training continues", timeout=3)
 
     def action_pause(self) -> None:
         self.paused = not self.paused

@@ -76,7 +76,7 @@ async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     if done:
         app.notify(f"stopped (R resumes):\n{_names(done)}", markup=False)
     if left:
-        app.notify(f"not ended yet, their workers are at it:\n{_names(left)}", severity="warning", markup=False)
+        app.notify(f"still stopping:\n{_names(left)}", severity="warning", markup=False)
 
 
 async def _ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
@@ -128,7 +128,7 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
     jobs = [view.dir for view in waiting if view.status.is_submitted]
     parts = (
-        (f"{len(kept)} to go on from a checkpoint:", kept),
+        (f"{len(kept)} to resume from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
         (f"Of these, submitted to {scheduler().title} again, as they were, unless a job of theirs still waits:", jobs),
     )
@@ -152,7 +152,7 @@ def name_runs(dirs: Iterable[RunDir]) -> list[str]:
 async def run_lop(*arguments: str) -> tuple[int, str]:
     """Run a `lop` command in a child process; return its exit status and the last lines of what it said.
 
-    It goes on when the dashboard is left. Raises OSError if it cannot be started.
+    It keeps running when the dashboard is left. Raises OSError if it cannot be started.
     """
     environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {"NO_COLOR": "1"}
     with tempfile.TemporaryFile() as output:  # not a pipe, which what it leaves in the background would hold open

@@ -29,7 +29,7 @@ from lop_tui.words.notices import Notice, find_notices
 from lop_tui.words.palette import colours_of, on_screen
 
 MARKERS = "ox+*#%@&ABCDEFGHIJKLMNPQRSTUVWYZ"
-"""Told apart without colour: a line's marker where there is none."""
+"""Told apart without colour: a line's marker where missing."""
 MOST_COLOURS = 8
 """Of more settings, lines and samples have the marker too."""
 
@@ -109,7 +109,7 @@ class View:
     def metric(self) -> str:
         """What views of a single metric show: the one that was chosen, if the problem shown has it; else its headline.
 
-        Empty if there is none.
+        Empty if missing.
         """
         return metric_of(self.shown, self.request)
 
@@ -218,7 +218,7 @@ def _in_order(groups: Sequence[Group], settings: Settings, headline: str) -> tup
 
 
 def _badness(group: Group, metric: str) -> float:
-    """The final value, greater where worse; infinite where there is none."""
+    """The final value, greater where worse; infinite if missing."""
     summary = summarise(group, metric) if metric else None
     if summary is None:
         return math.inf
@@ -232,7 +232,7 @@ def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
 
 
 def _until(run: RunView, task: int) -> RunView:
-    """The run as it stood after so many tasks."""
+    """The run as it was after a number of tasks."""
     if run.tasks_recorded <= task:
         return run
     series = {metric: values[:task] for metric, values in run.series.items()}

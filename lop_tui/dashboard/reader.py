@@ -24,7 +24,7 @@ class SnapshotFetched(Message):
 
 
 class SnapshotFailed(Message):
-    """The runs could not be read, or not be made a frame of, this time; the reader goes on trying."""
+    """The runs could not be read, or not be made a frame of, this time; the reader tries again."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class SnapshotReader(threading.Thread):
             usage, nested = self._last
             return SnapshotFetched(self._builder.build(self._snapshot, self._request, nested, usage))
         except Exception as error:
-            # Whatever it is, a dashboard left open overnight must say so and go on.
+            # Whatever it is, a dashboard left open overnight must say so and continue.
             return SnapshotFailed(error)
 
 

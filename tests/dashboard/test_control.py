@@ -132,7 +132,7 @@ async def test_resume_asks_and_starts_a_detached_child(
 ) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         text = await asked(pilot, "R")
-        assert "1 to go on from a checkpoint:\n  cbp: seed 5" in text
+        assert "1 to resume from a checkpoint:\n  cbp: seed 5" in text
         assert "3 to start over, without a checkpoint:\n  cbp: seeds 0-2" in text
         assert "Left as they are:\n  finished: cbp: seed 3\n  running: cbp: seed 4" in text
         await pilot.press("y")

@@ -243,7 +243,7 @@ async def test_a_setting_that_vanishes_says_so_and_comes_back(eleven_runs: Snaps
         screen = await open_seeds(pilot)
         remark = screen.query_one("#remark")
         screen.dashboard.change(query="method:bp")
-        await until(pilot, lambda: "cbp is hidden by the filter; n goes on to bp" in str(remark.render()))
+        await until(pilot, lambda: "cbp is hidden by the filter; n shows bp" in str(remark.render()))
         assert not screen.heat.display
         screen.dashboard.change(query="nothing")
         await until(pilot, lambda: "no run matches the filter" in str(remark.render()))

@@ -51,7 +51,7 @@ class HeatArea:
     """Half rows that a seed takes: 1, or twice the number of its rows."""
 
     def seed_at(self, row: int) -> int | None:
-        """The seed in a row of the text (of two the upper one), None where there is none."""
+        """The seed in a row of the text (of two the upper one), None if missing."""
         place = 2 * (row - self.area.top) // self.halves
         return self.seeds[place] if 0 <= row - self.area.top < self.area.rows and place < len(self.seeds) else None
 
@@ -114,7 +114,7 @@ def _in_colour(ink: Ink) -> bool:
 
 
 def _limits(table: Heat) -> tuple[float, float] | None:
-    """Least and greatest value of all seeds, in the units of the axis; None where there is none."""
+    """Least and greatest value of all seeds, in the units of the axis; None if missing."""
     values = table.values[np.isfinite(table.values)]
     values = in_units(values[values > 0] if is_log(table.measure.scale) else values, table.measure.scale)
     return (float(values.min()), float(values.max())) if values.size else None

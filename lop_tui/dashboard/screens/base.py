@@ -66,7 +66,7 @@ class FrameScreen(Screen[None]):
         yield KeyLine(show_command_palette=False)
 
     def body(self) -> Sequence[Widget]:
-        """What stands between status line and footer."""
+        """The widgets between status line and footer."""
         raise NotImplementedError
 
     @classmethod

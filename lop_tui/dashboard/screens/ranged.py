@@ -33,7 +33,7 @@ class Ranged:
 
     @property
     def whole(self) -> Axis | None:
-        """The axis along which one moves; None where there is none."""
+        """The axis along which one moves; None if missing."""
         raise NotImplementedError
 
     def look(self) -> None:

@@ -26,7 +26,7 @@ class FittedTable(DataTable[Text], can_focus=False):
             self.move_cursor(row=list(self._cells).index(key), animate=False)
 
     def fill(self, columns: Sequence[str], headers: Sequence[str], rows: Mapping[str, tuple[Text, ...]]) -> None:
-        """Bring the table up to date; `columns` are keys, `headers` what stands above them."""
+        """Bring the table up to date; `columns` are keys, `headers` the headings."""
         selected, known = self.selected, list(self._cells)
         # A column that has lost its widest cell with its row would stay as wide: then all is made anew.
         if tuple(headers) != self._headers or not self._cells.keys() <= rows.keys():

@@ -80,7 +80,7 @@ class StatusLine(Static):
         if status.replay:
             return Text(f" REPLAY {status.replay} ", style="reverse")
         if status.paused:
-            return Text(" PAUSED: space goes on ", style="reverse")
+            return Text(" PAUSED: space continues ", style="reverse")
         if status.view and status.view.has_ends_only:
             return Text(" reading the curves ... ", style="reverse")
         page = Text(self._page, style="dim")

@@ -1,4 +1,4 @@
-"""A chart that stands alone, with a heading of its own."""
+"""A single chart with its own heading."""
 
 from rich.text import Text
 

@@ -196,7 +196,7 @@ class CompareScreen(Ranged, OneMetricScreen):
 
 
 def _next_but(labels: Sequence[str], present: str | None, other: str | None, direction: int) -> str | None:
-    """The next of `labels` that is not `other`; the present one if there is none."""
+    """The next of `labels` that is not `other`; the present one if that is the only one."""
     free = [label for label in labels if label != other]
     return after(free, present, direction) if free else present
 

@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """What stands in one row of the screen."""
+    """The text of one row of the screen."""
 
     line: int
     start: int
@@ -105,7 +105,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_end(animate=False, immediate=True, force=True)
 
     def move(self, rows: int) -> None:
-        """Scroll by so many rows at once; to the end means to follow again."""
+        """Scroll by several rows at once; to the end means to follow again."""
         self.scroll_to(y=self.scroll_offset.y + rows, animate=False, immediate=True, force=True)
 
     def search(self, query: str) -> None:

@@ -116,7 +116,7 @@ class LogScreen(FrameScreen):
         return len(self.runs) > 1 if action == "turn" else True
 
     def back(self) -> bool:
-        """End the search. False if there is none."""
+        """End the search. False if nothing was open."""
         if not self._query:
             return False
         self._search("")

@@ -185,7 +185,7 @@ class OverviewScreen(Ranged, FrameScreen):
         self.move(Viewport())
 
     def back(self) -> bool:
-        """Undo the nearest thing: a large chart, a range, a cursor. False if there is none."""
+        """Undo the nearest thing: a large chart, a range, a cursor. False if nothing was open."""
         if self.grid.enlarged is not None:
             self.action_enlarge(self.grid.enlarged)
         elif self.viewport != Viewport():

@@ -58,7 +58,7 @@ class SettingPanel(VerticalScroll, can_focus=False):
 
 
 def _parts(view: View, row: Row, group: Group) -> list[tuple[str, Lines]]:
-    """Headings, and what stands below each."""
+    """Headings, and the text below each."""
     differences = what_differs(view.groups, group)
     spec = group.example.spec if group.example else {}
     keys = [(key, _word(value)) for key, value in spec.items() if key not in dict(differences)]

@@ -236,7 +236,7 @@ class SeedsScreen(OneMetricScreen):
         if not self.labels:
             return "no run matches the filter" if view.num_hidden else "no runs to show"
         hidden = "hidden by the filter" if view.request.settings.query else "gone"
-        return f"{self.label} is {hidden}; n goes on to {self.labels[0]}"
+        return f"{self.label} is {hidden}; n shows {self.labels[0]}"
 
 
 SCREEN = SeedsScreen
