@@ -4,10 +4,25 @@ import numpy as np
 import pytest
 import torch
 
+from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Task
 from lop_engine.problems.slowly_changing_regression import TargetNetwork
 from lop_engine.training.fused import FusedPart
-from tests.engine.regression import NUM_STEPS, RUNS, SHOWN, candidates, chances, examples, golden, learner_of, noise
+from lop_engine.training.learner import Learner
+from lop_engine.training.loop import train as train_run
+from tests.engine.regression import (
+    CBP,
+    CPU,
+    NUM_STEPS,
+    RUNS,
+    SHOWN,
+    candidates,
+    chances,
+    examples,
+    golden,
+    learner_of,
+    noise,
+)
 
 WITHIN_1000, LATER, WEIGHTS = 5e-5, 1e-3, 3e-4
 """Tolerances of errors and final weights."""
@@ -101,3 +116,17 @@ def kept_losses(kernel, found):
         found.append(arguments[-1])
 
     return run
+
+
+@pytest.mark.parametrize("name", ["bp_all", "cbp_all", "bp_one", "cbp_one"])
+def test_the_mean_over_30_seeds_is_the_reference_s(name):
+    """Bins of 20,000 examples, 200,000 in all: within 3 standard errors of the difference in all but one."""
+    pytest.importorskip("numba", reason="the extra `fast` is not installed")
+    values = CBP | {"replacement_rate": 1e-3} if name.startswith("cbp") else {"agent": "bp"}
+    values |= {"step_size": 0.01, "num_tasks": 20, "flip_one": name.endswith("one"), "metrics": ["squared_error"]}
+    spec, found = Spec(problem="slowly_changing_regression", **values), []
+    train_run(spec, Learner(spec, list(range(30)), CPU), CPU, found.append)
+    errors = np.array([one.metrics["squared_error"] for one in found if one.metrics]).reshape(10, 2, 30).mean(1)
+    expected = golden()[f"statistics.{name}"]
+    error = np.sqrt(errors.var(1) / 30 + expected.var(1) / 30)
+    assert (np.abs(errors.mean(1) - expected.mean(1)) > 3 * error).sum() <= 1
