@@ -12,6 +12,7 @@ from lop_engine.bench import costs, measure
 from lop_engine.bench.child import Child
 from lop_engine.bench.costs import Children, Costs, measure_costs, plan_seconds
 from lop_engine.bench.jobs import PlainCurvature, PlainStep, step_gflop
+from lop_engine.bench.online import PlainLearner
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch import Plan, Resources
@@ -209,7 +210,7 @@ def test_real_children_work_side_by_side_and_say_what_went_wrong():
         assert children.memory()["bytes"] > 50e6
         with pytest.raises(LaunchError, match="no_such_job"):
             children.make("x", "no such job", SPEC)
-        children._processes[1].kill()
+        children.processes[1].kill()
         with pytest.raises(LaunchError, match="the child process ended"):
             children.run("step")
 
@@ -253,9 +254,37 @@ def test_lop_bench_methods_prints_each_method_s_step_next_to_bp_s(in_process, mo
     assert "/ bp" in CliRunner().invoke(cli.app, asked).stdout
 
 
+def test_lop_bench_problem_prints_stacks_next_to_a_plain_loop(in_process, monkeypatch):
+    monkeypatch.setitem(measure.ONLINE, "scr", ({"flip_after": 400}, (1, 3)))
+    asked = ["bench", "--problem", "scr", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    assert result.exit_code == 0, result.stderr
+    rows = {row["name"]: row for row in json.loads(result.stdout)["online"]["rows"]}
+    assert list(rows) == ["bp", "bp x 1", "bp x 3", "cbp", "cbp x 1", "cbp x 3"]
+    assert rows["cbp"]["speed_over_plain"] == 1
+    assert rows["bp x 3"]["examples"] == 1200
+    assert rows["bp x 3"]["us"] == pytest.approx(1000 * rows["bp x 3"]["ms"] / 1200)
+    assert "cbp, plain loop" in CliRunner().invoke(cli.app, asked).stdout
+
+
+@pytest.mark.parametrize("method", ["bp", "cbp"])
+def test_the_plain_loop_of_an_online_problem_learns_and_replaces(method):
+    """The loop that stacks are compared with does the whole work: losses fall, and CBP's units are replaced."""
+    more = {"replacement_rate": 0.05, "maturity_threshold": 10} if method == "cbp" else {}
+    spec = measure.online_spec("scr", method).with_changes(**more)
+    plain = PlainLearner(spec)
+    x = torch.randint(0, 2, (300, 20), generator=torch.Generator().manual_seed(0)).float()
+    for one in x:
+        plain(one, one[:3].sum(0, keepdim=True))
+    assert sum(plain.losses[-50:]) < 0.5 * sum(plain.losses[:50])
+    if method == "cbp":
+        assert plain.age[0].max() > plain.age[0].min()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--problem", "pmnist"], "choose scr, mnist"),
         (["--only", "stepz"], 'did you mean "steps"'),
         (["--precision", "fp8"], "choose fp32, tf32, bf16"),
         (["nowhere.json"], "nowhere.json: no such file"),

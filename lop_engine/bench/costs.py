@@ -49,7 +49,7 @@ class Children:
         environment = dict(os.environ) if as_typed else worker_environment(threads)
         self._files = ExitStack()
         self._said = [self._log() for _ in self.devices]
-        self._processes = [
+        self.processes = [
             self._start(device, threads, environment, said)
             for device, said in zip(self.devices, self._said, strict=True)
         ]
@@ -60,11 +60,11 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
+        for process in self.processes:
             assert process.stdin
             with suppress(OSError):  # what a child did not read any more
                 process.stdin.close()  # the sign to end
-        for process in self._processes:
+        for process in self.processes:
             assert process.stdout
             try:
                 process.wait(GRACE_S)
@@ -102,12 +102,12 @@ class Children:
         return self._files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
 
     def _ask(self, **request: Any) -> list[dict[str, Any]]:
-        for process in self._processes:
+        for process in self.processes:
             assert process.stdin
             with suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
-        answers = [self._answer(*child) for child in zip(self._processes, self._said, strict=True)]
+        answers = [self._answer(*child) for child in zip(self.processes, self._said, strict=True)]
         for answer in answers:
             if "error" in answer:
                 raise LaunchError(f"measuring: {answer['error']}")

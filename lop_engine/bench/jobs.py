@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lop_engine.bench import online
 from lop_engine.device.background import Background
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks import Layer, Network, build_network
@@ -102,6 +103,14 @@ class Jobs:
     def plain_curvature(self) -> Call:
         measure, batch = PlainCurvature(self.device), self._batch()
         return lambda: measure(*(part[0].contiguous() for part in batch))
+
+    def plain_loop(self) -> Call:
+        """Examples of an online problem, as anyone would train a run on them."""
+        return online.plain_loop(self.spec, self.device)
+
+    def task_of_stack(self) -> Call:
+        """A task of an online problem, with its records."""
+        return online.task_of_stack(self.spec, self.seeds, self.device, self._directory())
 
     def step(self) -> Call:
         """A training step."""

@@ -154,6 +154,50 @@ def bench_methods(bench: Bench) -> Report:
     return {"device": bench.device, "rounds": bench.rounds, "seeds": num_seeds, "rows": rows}
 
 
+#: By folder of cfg, keys that make a task last seconds, and numbers of runs in a stack.
+ONLINE: dict[str, tuple[dict[str, object], tuple[int, ...]]] = {
+    "scr": ({}, (1, 300, 1000)),
+    "mnist": ({"change_after": 400, "num_features": 100}, (1, 10, 30)),
+}
+PLAIN_EXAMPLES = 200
+"""Of a call of the plain loop."""
+
+
+def bench_online(bench: Bench, folder: str = "scr") -> Report:
+    """An example of an online problem, in stacks and in a plain loop, for backprop and continual backprop.
+
+    Args:
+        folder: of cfg, one of `ONLINE`.
+    """
+    rows: list[Report] = []
+    with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
+        for method in ("bp", "cbp"):
+            spec = online_spec(folder, method)
+            plain.make(method, "plain loop", spec)
+            rows.append({"name": method, "method": method, "runs": 0, "examples": PLAIN_EXAMPLES})
+            for size in ONLINE[folder][1]:
+                bench.say(f"preparing {method}, {size} runs of {folder}")
+                ours.make(f"{method} x {size}", "task of stack", spec, size)
+                examples = size * spec.parts.problem.num_examples(spec)
+                rows.append({"name": f"{method} x {size}", "method": method, "runs": size, "examples": examples})
+        bench.say(f"{bench.rounds} rounds of {len(rows)} jobs")
+        times = interleaved(
+            {row["name"]: Timed(ours if row["runs"] else plain, row["name"]) for row in rows}, bench.rounds
+        )
+    for row in rows:
+        row |= {**times[row["name"]], "us": 1000 * times[row["name"]]["ms"] / row["examples"]}
+    plain_us = {row["method"]: row["us"] for row in rows if not row["runs"]}
+    for row in rows:
+        row["speed_over_plain"] = plain_us[row["method"]] / row["us"]
+    return {"device": bench.device, "problem": folder, "rounds": bench.rounds, "rows": rows}
+
+
+def online_spec(folder: str, method: str) -> Spec:
+    """The first setting of a shipped file, of one task, whose headline alone is recorded."""
+    spec = load_runs(shipped()[f"{folder}/{method}"])[0].spec
+    return spec.with_changes(num_tasks=1, metrics=(spec.parts.problem.headline,), **ONLINE[folder][0])
+
+
 def _shipped_specs() -> dict[str, Spec]:
     """Of each method, bp first, a setting at the paper's protocol: the first of the file of its name."""
     files = shipped()

@@ -11,8 +11,8 @@ from lop_engine.errors import UserError, did_you_mean
 from lop_tui.commands.app import app
 from lop_tui.commands.options import Device, Json
 
-PARTS = ("steps", "methods", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
-ON_DEMAND = ("methods",)
+PARTS = ("steps", "methods", "online", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
+ON_DEMAND = ("methods", "online")
 """Parts that are left out unless they are named."""
 
 
@@ -31,11 +31,17 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help="steps, methods, workers, stacks, metrics, upkeep, memory or hours; repeatable.",
+            help="steps, methods, online, workers, stacks, metrics, upkeep, memory or hours; repeatable.",
             show_default=False,
         ),
     ] = None,
     methods: Annotated[bool, typer.Option("--methods", help="Only the step of every method, next to bp's.")] = False,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            metavar="scr|mnist", help="Only an example of an online problem, next to a plain loop.", show_default=False
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Number of times to take each measurement.")] = 7,
     precision: Annotated[str, typer.Option(help="Of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
@@ -49,7 +55,9 @@ def bench(
     from lop_tui.words.bench import TABLES, Report
     from lop_tui.words.console import Console, say
 
-    only = [*(only or []), *(["methods"] if methods else [])]
+    only = [*(only or []), *(["methods"] if methods else []), *(["online"] if problem else [])]
+    if problem and problem not in measure.ONLINE:
+        raise UserError(f'--problem "{problem}": choose {", ".join(measure.ONLINE)}')
     for part in only:
         if part not in PARTS:
             raise UserError(f'--only "{part}": choose {", ".join(PARTS)}{did_you_mean(part, PARTS)}')
@@ -70,7 +78,8 @@ def bench(
         if part in ("workers", "stacks") and chosen != "cpu":
             continue  # a GPU has one worker a stack, as large as its memory
         measured = getattr(measure, f"bench_{part}")
-        report[part] = measured(bench, paths) if part in ("hours", "stacks") else measured(bench)
+        about_part: dict[str, list[object]] = {"hours": [paths], "stacks": [paths], "online": [problem or "scr"]}
+        report[part] = measured(bench, *about_part.get(part, []))
         if not as_json:
             TABLES[part](console, report[part])
     if as_json:

@@ -57,6 +57,18 @@ def _show_methods(console: Console, report: Report) -> None:
     console.print(table)
 
 
+def _show_online(console: Console, report: Report) -> None:
+    table = _table(
+        f"{report['problem']}: an example of a run, one core, records included",
+        *("", "us", "ms a call", "quartiles", "/ plain"),
+    )
+    for row in report["rows"]:
+        name = row["name"] if row["runs"] else f"{row['name']}, plain loop"
+        speed = f"{row['speed_over_plain']:.0f}" if row["speed_over_plain"] >= 10 else f"{row['speed_over_plain']:.2f}"
+        table.add_row(name, _milliseconds(row, "us"), _milliseconds(row), _quartiles(row), speed)
+    console.print(table)
+
+
 def _show_workers(console: Console, report: Report) -> None:
     table = _table(
         f"the whole machine, {report['cores']} cores, bp", "", "ms a step", "quartiles", "seed-steps a second"
@@ -132,6 +144,7 @@ def _show_hours(console: Console, report: Report) -> None:
 TABLES: dict[str, Callable[[Console, Report], None]] = {
     "steps": _show_steps,
     "methods": _show_methods,
+    "online": _show_online,
     "workers": _show_workers,
     "stacks": _show_stacks,
     "metrics": _show_metrics,

@@ -149,7 +149,7 @@ def test_a_mistake_names_key_value_and_what_it_should_be(mistake, keys, message)
         ("true", "an experiment file must be one JSON object, not true or false"),
         ("1.5", "an experiment file must be one JSON object, not a number"),
         ('{"a": 1,\n "a": 2}', 'duplicate key "a"'),
-        ('{\n  "a": 1,\n}', "line 3, column 1: not valid JSON: Expecting property name enclosed in double quotes"),
+        ('{\n  "a" 1\n}', "line 2, column 7: not valid JSON: Expecting ':' delimiter"),
         ('{"a": 1 "b": 2}', "line 1, column 9: not valid JSON: Expecting ',' delimiter"),
         ('{"a": 1} x', "line 1, column 10: not valid JSON: Extra data"),
         ("[" * 100_000, "nested too deeply to be an experiment file"),
