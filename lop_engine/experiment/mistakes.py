@@ -30,7 +30,6 @@ _ELSEWHERE = {
     "num_classes": ("classes n_classes classes_per_task", ""),
     "num_runs": ("seed seeds num_seeds n_seeds random_seed rng_seed n_runs", " Or choose seeds with --seeds"),
     "weight_decay": ("wd l2 l2_reg l2_penalty l2_lambda lambda", ""),
-    "momentum": ("beta", ""),
     "perturb_scale": ("noise noise_std noise_scale sigma perturb", ""),
     "beta_1": ("beta1 betas", ""),
     "beta_2": ("beta2", ""),
