@@ -19,10 +19,10 @@ def described(name: str, title: str, **changes: Any) -> dict[str, Any]:
 
 #: A regression: no accuracy, one long stream counted in examples.
 REGRESSION: dict[str, Any] = {
-    "problem": {"name": "toy_regression", "title": "Toy regression", "headline": "squared_error", "x_unit": "examples"},
+    "problem": {"name": "toy_regression", "title": "Toy regression", "headline": "toy_error", "x_unit": "examples"},
     "network": {"name": "tiny_net", "title": "tiny", "provides": ["hidden units"]},
     "method": {"name": "dropout", "title": "dropout", "colour": "#AA3377"},
-    "metrics": [described("squared_error", "squared error", scale="log"), described("drift", "drift of the weights")],
+    "metrics": [described("toy_error", "squared error", scale="log"), described("drift", "drift of the weights")],
     "x_per_task": 500,
     "method_keys": ["agent", "drop_rate"],
 }

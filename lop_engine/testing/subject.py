@@ -29,7 +29,6 @@ SMALL: dict[str, Any] = {
     "width": 0.125,
     "num_features": 8,
     "num_hidden_layers": 2,
-    "flip_after": 40,
 }
 """A few steps of a second or less; keys that a component has no use for are ignored."""
 

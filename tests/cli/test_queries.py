@@ -98,7 +98,7 @@ def test_rm_says_what_matched_and_removes_nothing_else(runs_dir, monkeypatch, ca
     ("arguments", "message"),
     [
         (["test_acuracy<0.5"], 'unknown key "test_acuracy"; did you mean "test_accuracy"?'),
-        (["accuracy<0.5"], 'did you mean "train_accuracy" or "test_accuracy"?'),
+        (["accuracy<0.5"], 'did you mean "train_accuracy", "test_accuracy" or "online_accuracy"?'),
         (["test_accuracy"], '"test_accuracy" names no run'),
         (["test_accuracy"], 'write "test_accuracy<0.5" or "test_accuracy:0.5"'),
         (["bpp"], 'did you mean "bp"?'),

@@ -45,7 +45,7 @@ def test_whatever_run_json_says_of_components_makes_a_frame(
     path = tmp_path_factory.mktemp("runs")
     for known in seen.remembered.values():
         known.clear()
-    run = make_toy(path, metrics=["squared_error", "drift"])
+    run = make_toy(path, metrics=["toy_error", "drift"])
     make_run(path, "bp")
     write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
     snapshot = RunsReader(path).read()

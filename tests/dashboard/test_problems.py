@@ -47,7 +47,7 @@ def shown_by(name: str, **changes: Any) -> Request:
 def test_charts_are_the_headline_and_what_was_recorded(regression: Snapshot) -> None:
     view = build_view(regression)
     assert [chart.measure.heading for chart in view.charts] == ["squared error, log scale", "drift of the weights"]
-    assert view.metric == "squared_error"
+    assert view.metric == "toy_error"
     assert view.charts[0].lines[0].marks == ()
 
 
@@ -78,7 +78,7 @@ def test_the_table_has_the_headline_and_the_methods(regression: Snapshot) -> Non
 
 @pytest.mark.parametrize("title", ["seeds", "rate", "method", "accuracy", "x" * 150, "漢字" * 30])
 def test_a_metric_s_title_is_never_another_column(tmp_path: Path, title: str) -> None:
-    own = {**REGRESSION, "metrics": [described("squared_error", title)]}
+    own = {**REGRESSION, "metrics": [described("toy_error", title)]}
     make_toy(tmp_path, components=own)
     for width in (40, 80, 160):
         table = fit_table(build_view(read(tmp_path)).rows, width)
@@ -106,9 +106,9 @@ def test_a_metric_that_nothing_describes_is_shown_by_its_name(tmp_path: Path) ->
 def test_a_choice_of_another_problem_s_metric_is_the_headline_here(regression: Snapshot) -> None:
     for metric in ("test_accuracy", "gone", None):
         view = build_view(regression, Request(Settings(metric=metric), heat_of="fast", compare=("fast", "slow")))
-        assert view.metric == "squared_error"
+        assert view.metric == "toy_error"
         assert view.seeds
-        assert view.seeds.heat.measure.name == "squared_error"
+        assert view.seeds.heat.measure.name == "toy_error"
         assert np_last(view.difference) != 0
     assert build_view(regression, Request(Settings(metric="drift"))).metric == "drift"
 
@@ -156,7 +156,7 @@ def test_progress_has_rows_of_every_problem(three_problems: Snapshot) -> None:
     assert rows == {
         "bp": "test_accuracy",
         "cbp": "test_accuracy",
-        "fast": "squared_error",
+        "fast": "toy_error",
         "stream": "online_accuracy",
     }
 
@@ -181,7 +181,7 @@ def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, 
         "fast": "toy_regression",
         "stream": "toy_stream",
     }
-    assert set(found["fast"]["metrics"]) == {"squared_error", "drift"}
+    assert set(found["fast"]["metrics"]) == {"toy_error", "drift"}
     assert found["fast"]["method"] == "dropout"
 
 
@@ -219,7 +219,7 @@ async def test_a_figure_is_of_the_problem_and_the_range_that_are_shown(three_pro
         app = await first_frame(pilot)
         app.wants = replace(app.wants, window=(2000.0, 10_000.0))
         arguments = app.plot_arguments()
-        assert arguments[0] == "squared_error"
+        assert arguments[0] == "toy_error"
         assert arguments[arguments.index("--where") + 1] == "problem:toy_regression"
         assert arguments[arguments.index("--tasks") + 1] == "4-20"
 
@@ -375,7 +375,7 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
     titles = ["[bold]error[/", "speed [m/s]"]
     own = {
         "problem": {**REGRESSION["problem"], "title": "[red]Toy", "x_unit": "[/bits]"},
-        "metrics": [described(name, title) for name, title in zip(["squared_error", "b"], titles, strict=True)],
+        "metrics": [described(name, title) for name, title in zip(["toy_error", "b"], titles, strict=True)],
     }
     for name in ("fast", "slow"):
         make_toy(tmp_path, name, components={**REGRESSION, **own})

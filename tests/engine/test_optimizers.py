@@ -121,6 +121,7 @@ STATE = {
     "rmsprop": ({"second", "momentum"}, set()),
     "adam": ({"first", "second"}, {"steps"}),
     "adamW": ({"first", "second"}, {"steps"}),
+    "adam_gnt": ({"first", "second"}, {"steps"}),
     "muon": ({"first", "second", "momentum"}, {"steps"}),
 }
 

@@ -15,7 +15,10 @@ from lop_engine.testing import RULES, Subject, apply, subjects_of
 from tests.engine.test_methods import make_spec
 from tests.methods import with_optimizers
 
-SMALL_PROBLEMS = {"permuted_mnist": {"num_features": 8, "num_tasks": 2, "change_after": 250}}
+SMALL_PROBLEMS = {
+    "permuted_mnist": {"num_features": 8, "num_tasks": 2, "change_after": 250},
+    "slowly_changing_regression": {"flip_after": 40},
+}
 """Settings of problems whose defaults take long."""
 
 

@@ -55,7 +55,7 @@ def test_a_table_has_the_numbers_of_every_problem(runs):
         for metric, values in run.series.items():
             assert [float(found[index][metric]) for index in own] == values.tolist()
             assert [columns[metric][index] for index in own] == values.tolist()
-        for metric in {"score", "squared_error", "online_accuracy", "test_accuracy"} - run.series.keys():
+        for metric in {"score", "toy_error", "online_accuracy", "test_accuracy"} - run.series.keys():
             assert {found[index][metric] for index in own} == {"NaN"}
     of_games = [row for row in found if row["experiment"] == "games"]
     assert [float(row["frames"]) for row in of_games] == [7, 14, 21, 28, 35]

@@ -26,7 +26,7 @@ def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Pat
     (group,) = group_runs(RunsReader(tmp_path).read().runs)
     assert (group.method, group.problem.title, group.problem.x_unit) == ("dropout", "Toy regression", "examples")
     assert (group.x_per_task, seen.method("dropout").colour) == (500, "#AA3377")
-    assert seen.metric("squared_error").heading == "squared error, log scale"
+    assert seen.metric("toy_error").heading == "squared error, log scale"
     assert seen.metric("never_described").heading == "never described"
 
 
@@ -94,7 +94,7 @@ def malformed(draw: st.DrawFn) -> Any:
     """Components of a regression of which some parts are something else."""
     found: dict[str, Any] = {
         **REGRESSION,
-        "metrics": [described("squared_error", "[bold]error[/"), draw(anything)],
+        "metrics": [described("toy_error", "[bold]error[/"), draw(anything)],
     }
     for kind in draw(st.lists(st.sampled_from([*found]), max_size=3)):
         inner = found[kind]

@@ -239,7 +239,10 @@ def test_runs_without_a_value_are_counted_if_all_else_matches():
     ("text", "message"),
     [
         ("test_acuracy<0.5", 'unknown key "test_acuracy"; did you mean "test_accuracy"? (method, experiment,'),
-        ("accuracy<0.5", 'unknown key "accuracy"; did you mean "train_accuracy" or "test_accuracy"?'),
+        (
+            "accuracy<0.5",
+            'unknown key "accuracy"; did you mean "train_accuracy", "test_accuracy" or "online_accuracy"?',
+        ),
         ("stepsize:0.1", 'unknown key "stepsize"; did you mean "step_size"?'),
         ("test_accuracy<half", 'test_accuracy "<half": write a number (0.5), a range (0.1-0.5) or a limit (<0.5,'),
         ("test_accuracy:high", 'test_accuracy "high": write a number'),
