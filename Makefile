@@ -23,7 +23,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-scr docs pages pictures test test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo demo-scr docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -78,8 +78,11 @@ pictures: $(VENV)/.user ## train the demo anew and take the pictures of docs/ (6
 	$(BIN)/python -m pages.pictures views $(RUNS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o docs/demo.png
 
-test: $(VENV)/.dev ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults
+test: $(VENV)/.dev ## run the tests, but for the long ones (7 minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -m "not long"
+
+test-long: $(VENV)/.dev ## run the long tests: whole commands, every method with every option (15 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -m long
 
 test-filled: $(VENV)/.dev ## the tests in a copy of this checkout with runs, images, and a lop.toml that is invalid
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.filled -n 3 --dist worksteal --ignore=tests/faults

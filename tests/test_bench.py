@@ -202,6 +202,7 @@ def test_the_curvature_is_timed_whatever_its_key_says(in_process, tmp_path):
     assert measure_costs([spec], ONE, str, directory=tmp_path)[spec].curvature_s > 0
 
 
+@pytest.mark.long
 def test_real_children_work_side_by_side_and_say_what_went_wrong():
     with Children(["cpu", "cpu"], 1) as children:
         assert children.hello()["torch"] == torch.__version__
@@ -215,6 +216,7 @@ def test_real_children_work_side_by_side_and_say_what_went_wrong():
             children.run("step")
 
 
+@pytest.mark.long
 def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp_path, monkeypatch):
     """All parts, with networks an eighth as wide, in this process."""
     paper = measure.paper_spec

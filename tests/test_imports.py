@@ -36,5 +36,6 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         ("import lop_engine.worker.process", {"torch", "rich", "typer", "textual", "matplotlib"}),
     ],
 )
+@pytest.mark.long
 def test_nothing_heavy_comes_along(code, never):
     assert not modules_after(code) & never

@@ -62,6 +62,7 @@ def test_a_child_process_sees_what_the_test_sees():
     assert json.loads(said) == [os.getcwd(), [], str(Path.home()), False]
 
 
+@pytest.mark.long
 def test_tests_pass_in_a_checkout_and_a_home_in_use(tmp_path):
     """Some tests that fail there without the isolation; ``make test-filled`` runs all."""
     done = run_tests(tmp_path, "-n", "0", *CHOSEN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -63,6 +63,7 @@ def last_tenth(experiment: str, setting: str, seeds: range) -> float:
     return float(np.mean([list(json.loads(one.read_text())["tasks"].values())[-1]["test_accuracy"] for one in tables]))
 
 
+@pytest.mark.long
 def test_a_small_board_from_training_to_page_and_a_second_call_trains_only_what_is_missing():
     Path("board").mkdir()
     Path("board/bench.json").write_text(json.dumps(BENCH))

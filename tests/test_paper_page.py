@@ -39,6 +39,7 @@ def spec_of_bp(directory):
     return load_runs(directory / "bp.json", seeds=[6])[0].spec.to_dict()
 
 
+@pytest.mark.long
 def test_every_command_of_the_page_runs(place, monkeypatch):
     monkeypatch.chdir(place)
     assert "54 runs" in lop(*shlex.split(COMMANDS[0]), "--dry-run", "--no-estimate", "--runs-dir", "elsewhere")

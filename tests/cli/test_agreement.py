@@ -73,6 +73,7 @@ def test_compare_shows_the_difference_that_watch_draws(runs_dir, groups):
 
 
 @pytest.mark.parametrize("done", [130, 60, 9])
+@pytest.mark.long
 def test_every_view_shows_one_final_accuracy(tmp_path, done):
     """The last tenth of the tasks; of runs under way the last tenth that is whole, or what is done so far."""
     state = "finished" if done == 130 else "stopped"

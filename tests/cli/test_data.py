@@ -45,6 +45,7 @@ def lop(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.long
 def test_a_run_trains_on_a_set_imported_from_every_form(here, lop):
     for form in FORMATS:
         status, out, _ = lop("data", "import", make_source(here, form, make_images()), "--to", here / "sets" / form)
@@ -180,6 +181,7 @@ def test_synth_writes_the_images_of_data_synthetic(here, lop):
         assert (folder.mapped(index) == SyntheticImages(3, 4).images(index, 105)).all()
 
 
+@pytest.mark.long
 def test_a_class_order_is_checked_and_kept(here, lop):
     (here / "class_order").write_bytes(pickle.dumps([np.random.default_rng(s).permutation(1000) for s in range(3)]))
     status, out, _ = lop("data", "import-order", "class_order")
@@ -219,6 +221,7 @@ def test_a_mistake_is_one_line(here, lop, arguments, message):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.long
 def test_an_import_that_is_stopped_leaves_nothing_that_looks_complete(here, number):
     command = [sys.executable, "-m", "lop_tui", "data", "synth", "--to", "set", "--classes", "2000"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

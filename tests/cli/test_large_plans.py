@@ -85,6 +85,7 @@ def test_running_out_of_memory_is_one_line(runs_dir, monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_seeds_are_planned_in_seconds_and_shown_as_a_range(tmp_path, monkeypatch):
     config = tmp_path / "cbp.json"
     config.write_text(json.dumps(TINY))

@@ -62,6 +62,7 @@ def without_times(path) -> list[dict]:
     return [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(path)]
 
 
+@pytest.mark.long
 def test_stop_and_resume_lose_nothing(here, start):
     write_config(here / "cbp.json", num_tasks=150)  # none ends before the stop, however busy the machine
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
@@ -85,6 +86,7 @@ def test_stop_and_resume_lose_nothing(here, start):
             assert without_times(mine.path / name) == without_times(other.path / name)
 
 
+@pytest.mark.long
 def test_a_second_command_waits_for_a_free_core(here, start):
     write_config(here / "cbp.json", num_tasks=4000)
     write_config(here / "bp.json", num_tasks=2, agent="bp")
@@ -105,6 +107,7 @@ def test_a_second_command_waits_for_a_free_core(here, start):
     assert bp.read_status().started_at > cbp.read_status().heartbeat_at
 
 
+@pytest.mark.long
 def test_the_closing_table_counts_all_seeds_of_a_setting(here):
     write_config(here / "bp.json", num_tasks=2, agent="bp")
     assert lop("run", "bp.json", "--seeds", "1").returncode == 0
@@ -115,6 +118,7 @@ def test_the_closing_table_counts_all_seeds_of_a_setting(here):
     assert row in lop("resume").stdout
 
 
+@pytest.mark.long
 def test_a_stopped_seed_leaves_its_worker_and_resumes_beside_it(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     start("cbp.json", "--seeds", "3", "--workers", "1", "--seeds-per-worker", "3")
@@ -141,6 +145,7 @@ def test_a_stopped_seed_leaves_its_worker_and_resumes_beside_it(here, start):
         assert [one["task"] for one in read_table(run_dir.tasks_json)] == list(range(run_dir.read_status().tasks_done))
 
 
+@pytest.mark.long
 def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     write_config(here / "bp.json", num_tasks=2000, agent="bp")
@@ -162,6 +167,7 @@ def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["cbp"]
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_reported_and_its_seeds_are_tried_again(here, start):
     write_config(here / "cbp.json", num_tasks=60)
     process = start("cbp.json", "--seeds", "2", "--workers", "1", "--runs-per-worker", "2")
@@ -205,6 +211,7 @@ def test_resume_of_what_cannot_be_read(here):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_a_path_and_a_name_mean_their_own_experiment_and_no_other_of_the_same_method(here):
     write_config(here / "cbp.json", num_tasks=1)
     write_config(here / "cbp_slow.json", num_tasks=1)
@@ -243,6 +250,7 @@ def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
         assert not workers_of(here)
 
 
+@pytest.mark.long
 def test_resume_in_the_background_queues_what_it_names_and_returns(here):
     write_config(here / "cbp.json", num_tasks=3)
     assert lop("run", "cbp.json", "--seeds", "3").returncode == 0
@@ -285,6 +293,7 @@ def test_a_second_signal_does_not_break_the_ending(here, start):
     assert set(states(here).values()) == {"stopped"}
 
 
+@pytest.mark.long
 def test_a_running_run_with_damaged_records_can_be_stopped(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     start("cbp.json", "--seeds", "1")
@@ -298,6 +307,7 @@ def test_a_running_run_with_damaged_records_can_be_stopped(here, start):
     assert run.read_status().state == "stopped"
 
 
+@pytest.mark.long
 def test_one_unreadable_run_does_not_hold_up_the_others(here):
     write_config(here / "cbp.json", num_tasks=2)
     assert lop("run", "cbp.json", "--seeds", "2").returncode == 0
@@ -311,6 +321,7 @@ def test_one_unreadable_run_does_not_hold_up_the_others(here):
     assert second.read_status().state == "finished"
 
 
+@pytest.mark.long
 def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
     write_config(here / "cbp.json", num_tasks=2)
     assert lop("run", "cbp.json", "--seeds", "1").returncode == 0

@@ -31,6 +31,7 @@ def new(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_what_is_written_passes_its_test_trains_and_is_seen(kind, new):
     name = f"fancy_{kind}2"
     status, said = new(kind, name)

@@ -16,6 +16,7 @@ from tests.cli.test_views import lop as checked
 from tests.cli.test_views import refused
 
 
+@pytest.mark.long
 def test_a_runs_directory_that_looks_like_an_option_trains_and_is_drawn(tmp_path):
     write_config(tmp_path / "cbp.json")
     done = lop("run", "cbp.json", "--runs-dir=-x", cwd=tmp_path)

@@ -87,6 +87,7 @@ TOYS = pytest.mark.parametrize(
 
 @TOYS
 @pytest.mark.parametrize("command", ["status", "list", "report", "plot", "watch"])
+@pytest.mark.long
 def test_a_view_of_a_problem_shows_its_headline_and_nothing_of_another_problem(
     runs_dir, problem, headline, unwanted, command
 ):
@@ -263,6 +264,7 @@ def test_viewers_never_load_the_package(runs_dir, monkeypatch):
 
 
 @pytest.mark.parametrize("config", [REGRESSION, STREAM], ids=["regression", "stream"])
+@pytest.mark.long
 def test_a_dry_run_estimates_how_long_it_takes(tmp_path, config):
     (tmp_path / "toy.json").write_text(json.dumps(config | {"agent": "bp"}))
     shown = train(tmp_path, "run", "toy.json", "--seeds", 2, "--dry-run").output

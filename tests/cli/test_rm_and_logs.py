@@ -12,6 +12,7 @@ from tests.cli.test_run import lop, write_config
 from tests.helpers import make_run
 
 
+@pytest.mark.long
 def test_logs_shows_the_end_and_follows_until_the_run_ends(here):
     write_config(here / "cbp.json", num_tasks=30)
     assert lop("run", "cbp.json", "--seeds", "1").returncode == 0

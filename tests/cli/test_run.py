@@ -65,6 +65,7 @@ def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
     assert "6 of 6 runs are finished already" in again.stdout
 
 
+@pytest.mark.long
 def test_a_seed_sees_the_same_classes_under_every_method(here):
     write_config(here / "bp.json", agent="bp")
     write_config(here / "cbp.json")
@@ -186,6 +187,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, m
     assert "note:" not in quiet
 
 
+@pytest.mark.long
 def test_runs_keep_the_curvature_every_that_they_began_with(here):
     """This also holds next to new seeds of the same setting: they share no worker, and all finish."""
     write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=1)
@@ -207,6 +209,7 @@ def test_runs_keep_the_curvature_every_that_they_began_with(here):
     assert "note:" not in lop("run", "cbp.json", "--dry-run", "--no-estimate", "--fresh").stdout
 
 
+@pytest.mark.long
 def test_fresh_asks_before_it_removes(here, finished):
     shutil.copytree(finished, here, dirs_exist_ok=True)
     refused = lop("run", "cbp.json", "--fresh", stdin=subprocess.DEVNULL)
@@ -230,6 +233,7 @@ def test_a_name_that_could_hide_or_lead_astray_is_refused(here, monkeypatch, cap
     assert list(here.iterdir()) == [here / name]
 
 
+@pytest.mark.long
 def test_modules_of_the_working_directory_stay_out_of_the_workers(here):
     (here / "random.py").write_text("raise SystemExit('my own random.py')")
     write_config(here / "my run.json", num_tasks=1)
@@ -249,6 +253,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.parametrize("file", ["run.json", "status.json", "tasks.json", "epochs.json", "checkpoint.pt"])
+@pytest.mark.long
 def test_a_damaged_file_is_named_with_what_to_do_about_it_which_is_not_fresh_while_there_are_records(
     here, finished, file
 ):
@@ -316,6 +321,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
 
 
 @pytest.mark.parametrize("options", [["--watch"], []])
+@pytest.mark.long
 def test_a_closed_terminal_stops_the_training_and_leaves_nothing_behind(here, options):
     write_config(here / "cbp.json", num_tasks=4000)
     ours, theirs = pty.openpty()
@@ -370,6 +376,7 @@ def test_a_closed_pipe_stops_the_training_without_a_traceback(here):
     assert run.read_status().state == "stopped"
 
 
+@pytest.mark.long
 def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here):
     write_config(here / "cbp.json", num_tasks=10)
     process = start("run", "cbp.json", "--seeds", "3", "--workers", "1", "--runs-per-worker", "1")
@@ -382,6 +389,7 @@ def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here
     assert [run.read_status().state for run in find_runs(here / "runs")] == ["finished", "finished"]
 
 
+@pytest.mark.long
 def test_a_worker_stopped_from_outside_is_not_success(here):
     write_config(here / "cbp.json", num_tasks=4000)
     process = start("run", "cbp.json")

@@ -17,6 +17,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_sweep_over_methods_trains_each_with_its_keys_and_every_view_tells_them_apart(here):
     plan = lop("run", "all.json", "--dry-run", "--no-estimate").stdout
     assert [method for method in ("bp", "cbp", "linear") if plan.count(f"│ {method} ") != 2] == []
@@ -48,6 +49,7 @@ def test_a_sweep_over_methods_trains_each_with_its_keys_and_every_view_tells_the
     assert lop("stop", "method:cbp").returncode == 0
 
 
+@pytest.mark.long
 def test_tables_have_a_column_of_methods_where_the_experiment_s_name_does_not_tell_it(tmp_path):
     make_run(tmp_path, "cbp", num_tasks=2)
     for command in ("list", "status"):

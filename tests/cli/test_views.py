@@ -83,6 +83,7 @@ def test_status_explains_a_filter_it_cannot_read(runs_dir, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.long
 def test_plot_writes_each_format_the_same_each_time(runs_dir, tmp_path, suffix):
     digests = set()
     for name in ("one", "two"):

@@ -23,6 +23,7 @@ from tests.toys import make_toy
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.long
 async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tmp_path: Path, seed: int) -> None:
     make_toy(tmp_path, "another", components={"problem": [], "method": {"name": "?"}}, metrics=["a", "b"])
     make_toy(tmp_path, "nameless", components={}, metrics=[], problem="nameless")

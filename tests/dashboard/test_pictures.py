@@ -21,6 +21,7 @@ THEMES = ["textual-dark", "textual-light"]
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.long
 def test_overview(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int], theme: str) -> None:
     app = app_showing(unreadable(eleven_runs), settings=Settings(theme=theme, markers="braille"))
     assert snap_compare(app, terminal_size=size, run_before=pressing("down", "left", "left"))
@@ -37,6 +38,7 @@ VIEWS = {
 
 @pytest.mark.parametrize(("size", "theme"), zip(SIZES, ["textual-light", "textual-dark", "textual-light"], strict=True))
 @pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.long
 def test_views(snap_compare: Any, eleven_runs: Snapshot, view: str, size: tuple[int, int], theme: str) -> None:
     app = app_showing(eleven_runs, settings=Settings(theme=theme, markers="braille", smoothing=3))
     assert snap_compare(app, terminal_size=size, run_before=pressing(*VIEWS[view]))
@@ -126,6 +128,7 @@ async def test_a_run_without_a_metric_is_left_out_of_its_chart_and_n_says_so(tmp
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
+@pytest.mark.long
 def test_many_methods(snap_compare: Any, tmp_path: Path, size: tuple[int, int], theme: str) -> None:
     for method in ("bp", "cbp", "dash", "fire", "l2", "parseval", "redo", "snp", "snr", "spectral", "upgd"):
         make_run(tmp_path, method, num_tasks=60)

@@ -291,6 +291,7 @@ def shows_the_truth(app: Soaked, world: World) -> bool:
 
 
 @pytest.mark.timeout(SECONDS + 200)
+@pytest.mark.long
 async def test_whatever_happens_it_lives_and_shows_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for module in ("app", "pilot"):  # no key waits until the processor is idle: it never is

@@ -57,6 +57,7 @@ def attempt(work, root, allowed) -> bool:
 
 
 @pytest.mark.parametrize("form", ROUNDS)
+@pytest.mark.long
 def test_a_damaged_source_is_imported_or_refused(tmp_path, form):
     rng = random.Random(form)
     source = make_source(tmp_path, form, make_images(3))

@@ -243,6 +243,7 @@ def test_a_disk_that_is_full_ends_the_training_and_no_document_follows(beside, t
 
 @pytest.mark.parametrize("checkpoint_every_s", [0, 3600])
 @pytest.mark.parametrize("diverging", [[0], [0, 1]])
+@pytest.mark.long
 def test_a_seed_that_diverges_has_the_records_that_it_would_have(
     beside, tmp_path, monkeypatch, diverging, checkpoint_every_s
 ):

@@ -45,6 +45,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.long
 def test_replayed_steps_train_as_eager_steps_do(method, mixed, fake_cuda):
     eager, graphed = a_learner(method, mixed), a_learner(method, mixed)
     step, kinds = fast_step(graphed, torch.device("cuda", 0)), []
@@ -209,6 +210,7 @@ def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.long
 def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fake_cuda, monkeypatch):
     """A library may choose another algorithm in a capture. Here its images differ in the last digits."""
     captured, noise = CudaGraphStep.capture, torch.Generator().manual_seed(0)

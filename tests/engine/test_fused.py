@@ -44,6 +44,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.long
 def test_it_trains_as_the_general_step(name, monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     spec = Spec(**{"agent": "bp"} | SMALL | SETTINGS[name])

@@ -49,6 +49,7 @@ def values_and_gradients(compute, given: list[Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.long
 def test_values_and_gradients_are_torch_s(name):
     given = tensors(*LAYERS[name])
     for mine, torch_s in zip(
@@ -142,6 +143,7 @@ def test_no_gradient_of_the_images_is_computed_unless_it_is_asked_for(monkeypatc
 @pytest.mark.parametrize(
     ("agent", "precision", "activation"), [("bp", "fp32", "relu"), ("cbp", "bf16", "relu"), ("bp", "fp32", "tanh")]
 )
+@pytest.mark.long
 def test_a_network_trains_the_same(monkeypatch, agent, precision, activation):
     """A step of a small network, from the same state, by the kernels and by torch."""
     spec = make_spec(agent, width=0.1, precision=precision, activation=activation)

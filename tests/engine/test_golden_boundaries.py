@@ -45,6 +45,7 @@ def with_boundary(learner: Learner) -> dict[str, np.ndarray]:
         ("fire_sgd", "fire", {"fire_iterations": 10}, 1e-4),
     ],
 )
+@pytest.mark.long
 def test_a_method_does_at_a_boundary_what_its_public_implementation_does(name, agent, settings, weights):
     learner, stored = golden_learner(make_spec(agent, new_heads=False, **SGD | settings)), load(f"methods/{name}")
     after = with_boundary(learner)

@@ -167,6 +167,7 @@ def plain_run(name: str, images: ClassFolder) -> tuple[np.ndarray, dict[str, np.
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_six_thousand_examples_follow_the_reference(name, digits):
     """The stored figures, which another CPU computed, or those of plain PyTorch if it leaves them on this CPU.
 
@@ -234,6 +235,7 @@ STATISTICAL = {
 
 @pytest.mark.parametrize("name", STATISTICAL if IS_LONG else ["bp_0.01"])
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_accuracies_agree_with_those_of_the_reference_over_seeds(name, digits):
     """|difference of means| < 3 sqrt(se1^2 + se2^2) in all but one task of twenty, with random numbers of our own."""
     num_tasks = 20 if IS_LONG else 1

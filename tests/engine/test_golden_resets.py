@@ -55,6 +55,7 @@ def events_of(name: str) -> list[tuple[int, ...]]:
         ("regrama_adam", 802, ADAM | {"regrama_threshold": 0.1}),
     ],
 )
+@pytest.mark.long
 def test_regrama_resets_the_units_of_its_public_implementation(name, seed, settings):
     learner = golden_learner(make_spec("regrama", regrama_period=5, **settings))
     resets = Resets(learner, "inactive", seed)
@@ -70,6 +71,7 @@ def test_regrama_resets_the_units_of_its_public_implementation(name, seed, setti
         ("redo_kumar_adam", ADAM | {"redo_threshold": 0.2, "redo_period": 4}),
     ],
 )
+@pytest.mark.long
 def test_redo_of_kumar_resets_their_units(name, settings):
     learner, events = golden_learner(make_spec("redo_kumar", **settings)), []
     dormant = learner.method.dormant
@@ -86,6 +88,7 @@ def test_redo_of_kumar_resets_their_units(name, settings):
 
 
 @pytest.mark.parametrize(("name", "seed", "settings"), [("snr_sgd", 701, SGD), ("snr_adam", 702, ADAM)])
+@pytest.mark.long
 def test_snr_resets_the_units_of_its_public_implementation(name, seed, settings):
     keys = {"snr_threshold": 300, "snr_max_threshold": 1000, "snr_quantile": 0.9, "snr_factor": 2}
     learner, stored = golden_learner(make_spec("snr", **keys, **settings)), load(f"methods/{name}")

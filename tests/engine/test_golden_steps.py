@@ -10,6 +10,7 @@ from tests.engine.test_golden_methods import ADAM, SGD, assert_trains_as, make_s
 
 
 @pytest.mark.parametrize(("name", "settings"), [("hare_tortoise_sgd", SGD), ("hare_tortoise_adam", ADAM)])
+@pytest.mark.long
 def test_hare_and_tortoise_follow_the_paper(name, settings):
     spec = make_spec("hare_tortoise", hare_tortoise_decay=0.9, hare_tortoise_period=5, **settings)
     learner, stored = golden_learner(spec), load(f"methods/{name}")
@@ -43,6 +44,7 @@ def test_shrink_and_perturb_in_every_step_follows_kumar_s():
         ("spectral_formula_bias_sgd", "spectral", {"spectral_strength": 0.01}, 2e-6),
     ],
 )
+@pytest.mark.long
 def test_a_penalty_follows_its_public_implementation(name, agent, settings, losses):
     learner, stored = golden_learner(make_spec(agent, **SGD | settings)), load(f"methods/{name}")
     step, totals = learner.step, []

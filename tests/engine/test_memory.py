@@ -19,6 +19,7 @@ SHORT = {"num_tasks": 2, "num_showings": 1}
 
 
 @pytest.mark.parametrize(("values", "num_runs"), [(MLP, 16), (CONV, 24)], ids=["mlp", "conv"])
+@pytest.mark.long
 def test_a_worker_takes_what_is_said_within_thirty_percent(tmp_path, values, num_runs):
     spec = Spec(**(values | SHORT))
     run_dirs = prepare_run_dirs(tmp_path, [Run("x", "default", seed, spec) for seed in range(num_runs)]).to_train

@@ -129,6 +129,7 @@ def fits(method: str, network: str) -> bool:
 
 
 @pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
+@pytest.mark.long
 def test_every_method_trains_every_network_with_every_option(method, network):
     if not fits(method, network):
         with pytest.raises(ConfigError, match=f"{METHODS[method].name}|{NETWORKS[network].name}"):
@@ -143,6 +144,7 @@ def test_every_method_trains_every_network_with_every_option(method, network):
 
 
 @pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
+@pytest.mark.long
 def test_no_option_makes_a_step_wait_or_its_shapes_depend_on_data(method, network):
     if not fits(method, network):
         return

@@ -57,6 +57,7 @@ def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
 
 
 @pytest.mark.parametrize("state", ["init", "metrics_state"])
+@pytest.mark.long
 def test_curvature_is_the_reference_s_along_the_same_directions(state, images_and_labels):
     images, labels = images_and_labels
     directions = np.random.default_rng(11).integers(0, 2, size=(12, 10, 100, 3, 32, 32), dtype=np.int8) * 2 - 1
@@ -66,6 +67,7 @@ def test_curvature_is_the_reference_s_along_the_same_directions(state, images_an
     assert value == pytest.approx(EXPECTED["expected_metrics"][state]["curvature"], rel=1e-3)
 
 
+@pytest.mark.long
 def test_curvature_along_random_directions_lies_in_the_reference_s_spread(images_and_labels):
     images, labels = images_and_labels
     directions = random_directions(images, [torch.Generator().manual_seed(3)])

@@ -67,6 +67,7 @@ def test_every_method_of_lop_may_mix_settings(name):
 
 
 @pytest.mark.parametrize(("name", "key"), cases())
+@pytest.mark.long
 def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
     """Same seed or another; in double precision to 1e-9, with the tensors that it has alone and no others."""
     specs = varied(with_optimizers()[name], key, precision="fp64")
@@ -85,6 +86,7 @@ def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
 
 
 @pytest.mark.parametrize("name", with_optimizers())
+@pytest.mark.long
 def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
     """With the loop, in single precision to 1e-4, all numbers that may differ differing."""
     settings = with_optimizers()[name]
@@ -111,6 +113,7 @@ def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
 
 
 @pytest.mark.parametrize("name", with_optimizers())
+@pytest.mark.long
 def test_a_run_goes_on_in_another_stack(name):
     """Its state, taken out of a mixed stack, continues alone as if it had been alone before."""
     settings = with_optimizers()[name]

@@ -34,6 +34,7 @@ MUON = {"opt": "muon", "precision": "fp64", "adamw_step_size": 1e-3, "epsilon": 
         ),
     ],
 )
+@pytest.mark.long
 def test_twenty_steps_follow_the_public_implementation(name, settings):
     assert_trains_as(name, golden_learner(golden_spec(**settings)))
 

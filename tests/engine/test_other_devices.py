@@ -29,6 +29,7 @@ OF_NO_LAYER = tuple(name for name in MEASURED if not METRICS[name].layer)
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.long
 def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(method, monkeypatch):
     """The meta device has shapes and no values: what waits for one, or mixes in a tensor of the CPU, raises."""
 

@@ -145,6 +145,7 @@ class PlainSNR:
     ("threshold", "most", "quantile", "factor", "tasks"),
     [((10, 6), 200, (0.5, 0.9), (1.5, 3.0), 1), ((14, 9), 16, (0.98, 0.3), (2.0, 1.0), 2)],
 )
+@pytest.mark.long
 def test_snr(network, settings, state, threshold, most, quantile, factor, tasks):
     own = {"agent": "snr", "snr_max_threshold": most, "snr_threshold_tasks": tasks, "snr_optimizer_state": state}
     varied = {"snr_threshold": threshold, "snr_quantile": quantile, "snr_factor": factor}

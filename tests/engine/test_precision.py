@@ -25,6 +25,7 @@ def trained(method: str, precision: str, num_steps: int = 6):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.long
 def test_bf16_rounds_the_step_and_keeps_weights_and_states_in_float32(method):
     exact, exact_losses = trained(method, "fp32")
     rounded, losses = trained(method, "bf16")
@@ -88,6 +89,7 @@ def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypat
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.long
 def test_in_fp64_the_whole_step_is_in_double_precision(method):
     """Step for step as in float32 but for its rounding, and every real tensor that is kept is in double precision."""
     learner, losses = trained(method, "fp64")

@@ -93,6 +93,7 @@ def test_a_run_whose_directory_is_removed_ends_alone(broken, whole):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("method", ["record_epoch", "record_task", "sync"])
+@pytest.mark.long
 def test_a_run_that_cannot_be_written_fails_alone_and_resumes(broken, whole, monkeypatch, method, number):
     with monkeypatch.context() as patch:
         refusing(patch, RunFiles, method, 1, OSError(number, "the reason", "epochs.json"), after=1)

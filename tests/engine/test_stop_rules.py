@@ -149,6 +149,7 @@ def test_a_rule_that_holds_after_the_last_task_ends_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("at_epoch", [3, 4, 7, 9])
+@pytest.mark.long
 def test_a_run_killed_and_resumed_ends_by_the_same_rule_at_the_same_task(tmp_path, at_epoch):
     rules = [["test_accuracy>=0 for 5 tasks"], [], ["test_accuracy>=0 for 4 tasks"]]
     whole, killed = Study(tmp_path / "whole", *rules), Study(tmp_path / "killed", *rules)

@@ -59,6 +59,7 @@ def about_equal(documents: list[dict], others: list[dict]) -> bool:
 
 
 @pytest.mark.parametrize("method", ["bp", "cbp", "snp"])
+@pytest.mark.long
 def test_the_first_epoch_of_a_sweep_in_one_stack_is_that_of_single_runs(tmp_path, method):
     runs = sweep(method)
     stacked = prepare_run_dirs(tmp_path / "stacked", runs).to_train

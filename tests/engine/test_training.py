@@ -117,6 +117,7 @@ def test_all_seven_metrics_are_measured_and_a_linear_net_has_four():
 
 @pytest.mark.parametrize("agent", ["bp", "snp", "cbp"])
 @pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0), Position(2, 1)])
+@pytest.mark.long
 def test_going_on_from_a_state_gives_the_same_numbers(agent, stop):
     extra = {"perturb_scale": 1e-3} if agent == "snp" else {}
     spec = make_spec(agent=agent, **extra)

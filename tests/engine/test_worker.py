@@ -70,6 +70,7 @@ def without_times(documents: list[dict]) -> list[dict]:
     return [{key: value for key, value in document.items() if key != "seconds"} for document in documents]
 
 
+@pytest.mark.long
 def test_two_methods_train_side_by_side_into_tinydb_files(tmp_path):
     runs = make_runs("bp", (0, 1), agent="bp") + make_runs("cbp", (0, 1))
     prepared = prepare_run_dirs(tmp_path, runs)
@@ -93,6 +94,7 @@ def test_two_methods_train_side_by_side_into_tinydb_files(tmp_path):
     assert len(again.done) == 4
 
 
+@pytest.mark.long
 def test_a_stack_records_what_each_seed_records_alone(tmp_path):
     alone = prepare_run_dirs(tmp_path / "alone", make_runs(seeds=(1,))).to_train
     together = prepare_run_dirs(tmp_path / "together", make_runs(seeds=(0, 1))).to_train
@@ -112,6 +114,7 @@ def test_a_queued_run_whose_run_json_was_removed_is_left_out(tmp_path):
     assert kept.read_status().state == "finished"
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_without_a_gap(tmp_path):
     changes = {"num_tasks": 60, "num_showings": 1}
     [whole] = prepare_run_dirs(tmp_path / "whole", make_runs(**changes)).to_train

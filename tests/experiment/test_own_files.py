@@ -102,6 +102,7 @@ def records(run_dir: RunDir) -> list[dict]:
     return [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(run_dir.tasks_json)]
 
 
+@pytest.mark.long
 def test_five_files_train_and_are_seen_everywhere_also_without_the_files(look):
     assert all(len(path.read_text().splitlines()) <= 60 for path in OWN.glob("my_*.py"))
     write()
@@ -126,6 +127,7 @@ def test_five_files_train_and_are_seen_everywhere_also_without_the_files(look):
     assert Path("all.csv").read_bytes() == pictures[1]
 
 
+@pytest.mark.long
 def test_a_viewing_command_never_executes_a_file(look):
     write(num_tasks=1)
     lop("run", "mine.json", "--seeds", "1")
@@ -155,6 +157,7 @@ def test_a_viewing_command_never_executes_a_file(look):
         ),
     ],
 )
+@pytest.mark.long
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(content, value, message):
     texts = {"{redo}": (OWN / "my_redo.py").read_text(), "{metric}": (OWN / "my_metric.py").read_text()}
     if content is None:

@@ -173,6 +173,7 @@ def assert_looks_as_before(tmp_path, name):
 @pytest.mark.parametrize(
     "kind", [["--kind", "within-task"], ["--kind", "seeds", "--heatmap", "--where", "cbp"], ["--kind", "sweep"]]
 )
+@pytest.mark.long
 def test_the_same_records_give_the_same_bytes(made, tmp_path, kind, suffix):
     digests = set()
     for name in ("one", "two"):

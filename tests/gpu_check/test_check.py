@@ -119,6 +119,7 @@ def test_on_a_gpu_the_same_agreement_passes():
     assert verdicts(results) == {"PASS"}
 
 
+@pytest.mark.long
 def test_the_small_form_runs_on_a_cpu_and_leaves_its_results(tmp_path):
     typed = ["--device", "cpu", "--small", "--only", "stack", "--only", "diverged", "--only", "waiting"]
     done = subprocess.run(

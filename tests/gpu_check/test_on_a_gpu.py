@@ -142,6 +142,7 @@ def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_not
     assert verdicts(results) == {"PASS"}
 
 
+@pytest.mark.long
 def test_the_fused_kernels_are_compared_and_timed(fake_cuda):
     results = Results()
     child.run_stages(choose(["fused"]), GPU, results.take)

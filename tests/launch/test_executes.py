@@ -56,6 +56,7 @@ def executed_by() -> set[str]:
     return {line.partition(" -m ")[2].split()[0] for line in lines}
 
 
+@pytest.mark.long
 def test_only_workers_and_the_describing_process_execute_an_installed_package(package, look):
     Path("toy.json").write_text(json.dumps(RUN))
     for command, others in (
@@ -93,6 +94,7 @@ def test_a_name_of_lops_own_executes_no_package(package):
         ("def f(): f()\nf()", "RecursionError"),
     ],
 )
+@pytest.mark.long
 def test_a_broken_package_is_one_line_that_names_it(package, top, said, monkeypatch):
     monkeypatch.setattr(child, "LIMIT_S", 2.0)
     path = package / "toys/descriptions.py"
@@ -125,6 +127,7 @@ os.close(1)
 
 
 @pytest.mark.parametrize("top", [MANNERS, "import os\nif os.fork() == 0: print('I am the copy')"], ids=["all", "fork"])
+@pytest.mark.long
 def test_a_file_with_bad_manners_is_described_and_trained(top):
     docstring, _, rest = (OWN / "my_redo.py").read_text().partition("\n")
     Path("my_redo.py").write_text(f"{docstring}\n{top}\n{rest}")

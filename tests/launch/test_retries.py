@@ -40,6 +40,7 @@ def train(run_dirs: list[RunDir], runs_per_worker: int, retries: int = 0) -> lis
     return reports
 
 
+@pytest.mark.long
 def test_where_no_graph_can_be_captured_runs_train_without_and_say_so(workers, tmp_path):
     workers(capture=True)
     dirs = queue(tmp_path / "runs", 2)
@@ -55,6 +56,7 @@ def test_where_no_graph_can_be_captured_runs_train_without_and_say_so(workers, t
         assert len(read_table(run_dir.tasks_json)) == 2
 
 
+@pytest.mark.long
 def test_seeds_that_do_not_fit_together_train_in_smaller_stacks(workers, tmp_path):
     workers(capture=True, fits=2)
     dirs = queue(tmp_path / "runs", 3)

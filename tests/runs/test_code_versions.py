@@ -205,6 +205,7 @@ def test_accepting_a_file_that_is_as_it_was_ends_the_use_of_the_copy(begun):
 
 
 @pytest.mark.parametrize("choice", ["stored", "accept"])
+@pytest.mark.long
 def test_an_acceptance_that_was_killed_before_it_was_recorded_is_undone(begun, choice):
     run_dir, path = begun
     original = path.read_text()
@@ -267,6 +268,7 @@ def test_seeds_that_keep_different_copies_never_share_a_worker(copies_of_two_ver
     assert "has other code than mine/default/seed_000; they cannot share a worker" in answer.stderr
 
 
+@pytest.mark.long
 def test_a_file_that_was_renamed_is_the_same_code_and_an_edited_one_is_not(begun, lop):
     _, path = begun
     other = path.with_name("renamed.py")
@@ -293,6 +295,7 @@ def test_a_link_that_now_leads_to_another_file_is_other_code(begun):
         prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0]))
 
 
+@pytest.mark.long
 def test_doctor_finds_damaged_copies_and_nothing_else_to_say_of_own_components(begun, lop):
     run_dir, _ = begun
     forget()

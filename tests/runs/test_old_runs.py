@@ -72,6 +72,7 @@ def test_the_configuration_of_an_old_run_equals_that_of_a_new_one(typed):
     assert canonical(DEFAULTS | typed) == canonical(new.to_dict()) == new.to_dict()
 
 
+@pytest.mark.long
 def test_every_view_shows_old_runs(here):
     for command in (
         ["list"],
@@ -90,6 +91,7 @@ def test_every_view_shows_old_runs(here):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_new_ones(here):
     done = lop("run", "cfg/cbp.json", "cfg/cbp2.json", "--device", "cpu", "--runs-per-worker", "1", timeout_s=240)
     assert done.returncode == 0, done.stderr
@@ -112,6 +114,7 @@ def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_ne
 
 
 @pytest.mark.parametrize("name", ["lop_engine.worker", "lop_engine.training.worker"])
+@pytest.mark.long
 def test_a_launcher_of_an_older_version_finds_its_worker(here, name):
     run_dir = RunDir(here / "runs/cbp2/default/seed_000")
     run_dir.write_status(replace(run_dir.read_status(), state="queued"))
@@ -151,6 +154,7 @@ NEWER = f"written by lop 9.1.0 (schema {SCHEMA + 1}); lop {__version__} reads sc
     ],
     ids=" ".join,
 )
+@pytest.mark.long
 def test_a_run_of_a_newer_version_is_refused_and_stays_as_it_is(newer, command):
     before = contents(newer.path)
     done = lop(*command)
@@ -165,6 +169,7 @@ def test_a_run_of_a_newer_version_is_refused_and_stays_as_it_is(newer, command):
     [["list"], ["status"], ["show", "cbp/default/0"], ["watch", "--once"], ["doctor"], ["doctor", "--repair"]],
     ids=" ".join,
 )
+@pytest.mark.long
 def test_a_look_at_a_run_of_a_newer_version_says_why_it_is_not_shown(newer, command):
     before = contents(newer.path)
     done = lop(*command)

@@ -36,6 +36,7 @@ def test_a_file_without_a_component_or_of_a_built_in_s_name_is_refused():
         check_file("yours.py")
 
 
+@pytest.mark.long
 def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_and_says_so_in_one_line():
     content = HEAD + METHOD.format(hooks=f"{UPDATE}hidden[0].activation.mean().item()")
     Path("mine.py").write_text(content)

@@ -149,6 +149,7 @@ def refused(text: str, **settings) -> str:
 
 
 @pytest.mark.parametrize("wrong", METHODS)
+@pytest.mark.long
 def test_a_method_that_breaks_a_rule_is_named_with_the_rule(wrong):
     hooks, expected = METHODS[wrong]
     said = refused(METHOD.format(hooks=hooks), network="mlp")
@@ -191,6 +192,7 @@ OF_EACH = "like(self.setup.own(Keys).pull, penalty_S)"
         ("self.setup.spec.pull", "the runs of this stack differ in key pull; read it with Setup.own"),
     ],
 )
+@pytest.mark.long
 def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull, expected):
     said = refused(MIXING.format(pull=pull, mixes=True), network="mlp")
     assert "mine.py: Mine: " in said
@@ -198,6 +200,7 @@ def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull
 
 
 @pytest.mark.parametrize(("pull", "mixes"), [(OF_EACH, True), (OF_FIRST, False), ("self.setup.spec.pull", False)])
+@pytest.mark.long
 def test_a_method_mixes_settings_only_if_it_says_so(pull, mixes):
     Path("mine.py").write_text(HEAD + MIXING.format(pull=pull, mixes=mixes))
     check_file("mine.py", network="mlp")
@@ -254,6 +257,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("wrong", NETWORKS)
+@pytest.mark.long
 def test_a_network_that_breaks_a_rule_is_named_with_the_rule(wrong):
     changes, expected = NETWORKS[wrong]
     said = refused(NETWORK.format(**{"body": "", "more": "", "hidden": "1"} | changes))
@@ -305,6 +309,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("wrong", PROBLEMS)
+@pytest.mark.long
 def test_a_problem_that_breaks_a_rule_is_named_with_the_rule(wrong):
     changes, expected = PROBLEMS[wrong]
     said = refused(PROBLEM.format(**RIGHT | changes))
@@ -332,6 +337,7 @@ METRICS = {
 
 
 @pytest.mark.parametrize("wrong", METRICS)
+@pytest.mark.long
 def test_a_metric_that_breaks_a_rule_is_named_with_the_rule(wrong):
     value, expected = METRICS[wrong]
     said = refused(METRIC.format(value=value))
@@ -342,6 +348,7 @@ def test_a_metric_that_breaks_a_rule_is_named_with_the_rule(wrong):
 @pytest.mark.parametrize(
     "text", [METHOD.format(hooks="pass"), NETWORK.format(body="", more="", hidden="1"), PROBLEM.format(**RIGHT)]
 )
+@pytest.mark.long
 def test_right_components_keep_the_rules(text):
     Path("mine.py").write_text(HEAD + text)
     check_file("mine.py") if "Method" not in text else check_file("mine.py", network="mlp")

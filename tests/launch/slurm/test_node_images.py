@@ -83,6 +83,7 @@ def test_runs_that_the_node_does_not_see_are_named_in_the_job_s_log(tmp_path, in
     assert f"node7: {tmp_path}/runs/cbp/default/seed_000: no run there" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_staged_run_is_the_run_and_reads_the_copy(images, tmp_path, in_job, capsys):
     [staged] = prepare(tmp_path / "staged", images.name)
     [shared] = prepare(tmp_path / "shared", images.name)
@@ -160,6 +161,7 @@ def train(run_dir: RunDir, copy: Path, meanwhile: Callable[[], object]) -> list[
     return reports
 
 
+@pytest.mark.long
 def test_a_copy_that_vanishes_while_it_is_trained_on_costs_a_retry_and_changes_no_number(images, tmp_path):
     [ours] = prepare(tmp_path / "ours", images.name, num_tasks=20)
     [theirs] = prepare(tmp_path / "theirs", images.name, num_tasks=20)

@@ -53,6 +53,7 @@ def signal_when_at_work(run_dir: RunDir, number: int, *more: tuple[int, float]) 
     threading.Thread(target=send, daemon=True).start()
 
 
+@pytest.mark.long
 def test_a_task_that_is_warned_again_and_again_is_requeued_once_and_the_next_turn_goes_on(tmp_path, requeued):
     dirs, whole = (prepare(tmp_path / name, num_tasks=15, seeds=(0, 1)) for name in ("warned", "whole"))
     signal_when_at_work(dirs[0], signal.SIGUSR2, (signal.SIGUSR2, 0.1), (signal.SIGUSR2, 0.1))
@@ -106,6 +107,7 @@ def test_a_task_leaves_alone_what_was_submitted_again_or_trains_elsewhere_by_now
     ],
     ids=["pre-empted", "cancelled", "no answer"],
 )
+@pytest.mark.long
 def test_a_job_that_is_ended_queues_its_runs_only_if_slurm_starts_it_again(
     tmp_path, requeued, monkeypatch, answer, state, note
 ):
@@ -136,6 +138,7 @@ def test_a_turn_takes_up_what_the_one_before_left_as_stopped_but_not_what_a_pers
     assert [run_dir.read_status().state for run_dir in (left, by_a_person)] == ["finished", "stopped"]
 
 
+@pytest.mark.long
 def test_a_task_whose_seeds_do_not_fit_together_trains_them_in_smaller_stacks(tmp_path, in_job, workers):
     workers(fits=1)
     dirs = prepare(tmp_path / "runs", seeds=(0, 1))
