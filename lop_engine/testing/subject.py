@@ -32,6 +32,14 @@ SMALL: dict[str, Any] = {
 }
 """A few steps of a second or less; keys that a component has no use for are ignored."""
 
+REGRESSION: dict[str, Any] = {
+    "problem": "slowly_changing_regression",
+    "flip_after": 40,
+    "num_showings": 1,
+    "mini_batch_size": 1,
+}
+"""For metrics of errors."""
+
 ACTING: dict[str, dict[str, Any]] = {
     "bp": {},
     "cbp": {"replacement_rate": 0.05, "maturity_threshold": 2},
@@ -137,8 +145,13 @@ def _choices(component: Component, settings: dict[str, Any]) -> Iterator[dict[st
     elif isinstance(component, Problem):
         yield {"agent": "bp", "problem": component.name}
     elif isinstance(component, Metric):
-        network = {"network": "conv_net" if component.layer else "mlp"} if "problem" not in settings else {}
-        yield {"agent": "bp", "metrics": [component.name]} | network
+        if "problem" in settings:
+            others = {}
+        elif "squared error" in component.needs:
+            others = REGRESSION
+        else:
+            others = {"network": "conv_net" if component.layer else "mlp"}
+        yield {"agent": "bp", "metrics": [component.name]} | others
     else:
         yield {"agent": "bp", "opt": component.name, "network": "mlp"}
 
