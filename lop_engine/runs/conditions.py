@@ -65,7 +65,10 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
     """``; did you mean "train_accuracy" or "test_accuracy"?`` for the names that contain it; else the nearest."""
     longer = [one for one in choices if len(name) > 2 and name in one]
     quoted = [f'"{one}"' for one in longer[:8]]
-    return f"; did you mean {' or '.join(quoted)}?" if quoted else did_you_mean(name, choices)
+    if not quoted:
+        return did_you_mean(name, choices)
+    *others, last = quoted
+    return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
 
 
 def comparison(field: Field, text: str) -> Callable[[Any], bool]:

@@ -18,8 +18,10 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.runs.directory import RunDir
 from lop_engine.testing import check_file
 from lop_engine.testing.rules import check_own_components
-from tests.experiment.test_own_files import OWN, lop
+from tests.experiment.test_own_files import OWN, lop, own_registries
 from tests.testing.test_rules import HEAD, METHOD, UPDATE
+
+__all__ = ["own_registries"]
 
 
 @pytest.mark.parametrize("path", sorted(OWN.glob("my_*.py")), ids=lambda path: path.stem)
