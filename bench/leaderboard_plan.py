@@ -53,7 +53,7 @@ METRICS = ["test_accuracy", "effective_rank"]
 TASKS = 100
 FULL = Form(
     METHODS.built_in,
-    {"num_tasks": TASKS, "width": 0.25, "metrics": METRICS},
+    {"num_tasks": TASKS, "num_showings": 4, "width": 0.25, "metrics": METRICS},
     {"plasticity_injection": {"injection_after": TASKS // 4}},  # as in its file
 )
 SMALL = Form(
