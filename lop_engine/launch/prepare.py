@@ -291,6 +291,8 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     new = spec.to_dict()
     keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]
     changed = [key for key in keys if old.get(key) != new.get(key)]
+    if "problem" in changed:  # on which nearly all other keys depend
+        changed = ["problem"]
     if changed:
         what = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in changed)
         raise LaunchError(

@@ -8,15 +8,17 @@ import psutil
 import pytest
 
 from lop_engine.errors import LaunchError
-from lop_engine.experiment.run import load_runs
+from lop_engine.experiment.run import load_runs, shipped
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import Resources, decide_resources, describe_workers, local, plan, plan_runs
 from lop_engine.launch import stack_sizes as memory
+from lop_engine.launch.prepare import prepare_run_dirs
 from lop_engine.launch.stack_sizes import best_size, keep, runs_that_pay
 from lop_engine.launch.stack_sizes import describe as described
 from lop_engine.machine import devices, doctor
 from lop_engine.machine.devices import Gpus, find_gpus
 from lop_engine.runs.directory import RunDir
+from tests.helpers import make_run
 
 GIB = 2**30
 
@@ -359,3 +361,10 @@ def test_an_unmeasured_network_is_judged_by_its_weights():
     assert pays(num_features=1) > pays(num_features=4) > pays(num_features=500) == 1
     assert pays(num_features=1, mini_batch_size=1) > pays(num_features=1)
     assert runs_that_pay(specs(1, width=0.125)[0]) == 1
+
+
+def test_a_file_of_the_same_name_and_another_problem_is_refused_by_its_problem_alone(tmp_path):
+    make_run(tmp_path, "bp", state="finished")
+    with pytest.raises(LaunchError) as refused:
+        prepare_run_dirs(tmp_path, load_runs(shipped()["scr/demo/bp"], [0]))
+    assert "(problem 'continual_imagenet' -> 'slowly_changing_regression'); rename the file" in str(refused.value)
