@@ -63,7 +63,7 @@ page. [methods.md](methods.md) describes the methods.
 
 _LIMITS = """## What these figures cannot show
 
-- The images are the built-in [stand-in](data.md#the-stand-in), not ImageNet, and the tasks are shorter and fewer than
+- The images are the built-in [synthetic images](data.md#synthetic-images), not ImageNet, and the tasks are shorter and fewer than
   the paper's. A method that leads here need not lead there.
 - The seeds are few, so the intervals are wide. They are not corrected for the number of methods: with this many
   comparisons, some intervals exclude zero by chance.
@@ -166,7 +166,7 @@ def _protocol(made: Made) -> str:
     images = f"{spec.train_images} training and {spec.test_images} test images"
     return f"""## Protocol
 
-- Continual ImageNet with {spec.dataset_classes} classes of the stand-in, {images} a class.
+- Continual ImageNet with {spec.dataset_classes} classes of synthetic images, {images} per class.
 - {tasks} of two classes, {epochs} a task, batches of {spec.mini_batch_size}: {steps} steps a task. Each task has a new
   head. Accuracy is measured after each task's last epoch.
 - The convolutional network at width {spec.width:g}; `linear` is a linear model.

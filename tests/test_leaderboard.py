@@ -150,7 +150,7 @@ def test_the_page_says_what_was_done_where_and_what_it_cannot_show():
         "Where and when",
     ]
     for fact in (
-        "6 classes of the stand-in, 12 training and 6 test images a class",
+        "6 classes of synthetic images, 12 training and 6 test images per class",
         "3 tasks of two classes, 1 epoch a task, batches of 8: 3 steps a task",
         "on seeds 0-1. These\n  seeds are not reported",
         "chosen settings on seeds 100-101",

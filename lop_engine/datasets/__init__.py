@@ -63,7 +63,7 @@ def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
             what = "ImageNet at 32x32" if spec.image_shape != GREY_SHAPE else "MNIST"
             raise DataError(
                 f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of {what}: "
-                "data/README.md), or train on the built-in stand-in with --data synthetic"
+                "data/README.md), or train on built-in synthetic images with --data synthetic"
             )
         images = ClassFolder.open(path, every_file)
     if images.shape != spec.image_shape:

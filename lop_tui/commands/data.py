@@ -210,7 +210,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
     replace: Replace = False,
 ) -> int:
-    """Write the synthetic stand-in as a data set: the images of --data synthetic."""
+    """Write the synthetic images of --data synthetic as a data set."""
     from lop_engine.datasets.importing import ImportOptions
     from lop_tui.commands.data_sets import write_synthetic
 

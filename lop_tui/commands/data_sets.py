@@ -36,7 +36,7 @@ def shape_from(text: str | None) -> Shape | None:
 
 
 def write_synthetic(target: Path, num_classes: int, seed: int, options: ImportOptions) -> int:
-    """Write the stand-in as the data set `target`. Raises DataError."""
+    """Write the synthetic images as the data set `target`. Raises DataError."""
     images = SyntheticImages(num_classes, seed)
     return _write(lambda report: write_dataset(lambda _: StandIn(images), images.name, target, options, report), target)
 

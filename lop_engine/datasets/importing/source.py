@@ -1,4 +1,4 @@
-"""What an importer asks of a source of images, and the synthetic stand-in as a source."""
+"""What an importer asks of a source of images, and the synthetic images as a source."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
