@@ -63,8 +63,8 @@ page. [methods.md](methods.md) describes the methods.
 
 _LIMITS = """## What these figures cannot show
 
-- The images are the built-in [synthetic images](data.md#synthetic-images), not ImageNet, and the tasks are shorter and fewer than
-  the paper's. A method that leads here need not lead there.
+- The images are the built-in [synthetic images](data.md#synthetic-images), not ImageNet, and the tasks are shorter
+  and fewer than the paper's. The best method here may not be the best on ImageNet.
 - The seeds are few, so the intervals are wide. They are not corrected for the number of methods: with this many
   comparisons, some intervals exclude zero by chance.
 - The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
