@@ -29,6 +29,9 @@ from lop_engine.runs.views import RunView, Series, Snapshot
 LOOK_AT_JOBS_EVERY_S = 15.0
 MANY_BYTES = 100 * 2**20
 """Records of this size take about a second to read."""
+WATCHING_SHARE = 0.05
+"""The share of a core that a command may take to read thousands of runs again and again."""
+LONGEST_PAUSE_S = 5.0
 
 
 class RunsReader:
@@ -71,6 +74,16 @@ class RunsReader:
         with without_garbage_collection():
             views = tuple(reader.read_end(look) for reader in found)
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir(), has_ends_only=True)
+
+
+def pause_after(cpu_s: float, least_s: float) -> float:
+    """Seconds to wait until the next reading, so that reading keeps to its share of a core.
+
+    Args:
+        cpu_s: processor time of the last reading, with what was made of it.
+        least_s: the pause where there are few runs.
+    """
+    return max(least_s, min(cpu_s / WATCHING_SHARE, LONGEST_PAUSE_S))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from lop_engine.errors import StoreError, why
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import Scheduler, has_job, scheduler
 from lop_engine.runs.locks import other_launcher
-from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.reading import RunsReader, pause_after
 from lop_engine.runs.records import ENDED, RunStatus, State
 from lop_engine.runs.views import RunView
 from lop_tui.words.console import plural
@@ -209,6 +209,7 @@ def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | 
     without_launcher: dict[RunDir, int] = {}
     queue = scheduler()
     while True:
+        began = time.thread_time()
         views = [view for view in reader.read().runs if view.dir in chosen]
         orphans = {view.dir for view in views if view.state == "queued" and not _will_be_trained(view, queue)}
         without_launcher = {run_dir: without_launcher.get(run_dir, 0) + 1 for run_dir in orphans}
@@ -220,7 +221,8 @@ def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | 
             gone: dict[RunDir, State] = dict.fromkeys(set(chosen) - statuses.keys(), "lost")
             states = gone | {run_dir: status.state for run_dir, status in statuses.items()}
             return Found(states, statuses, left_alone, not active)
-        time.sleep(min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+        pause_s = pause_after(time.thread_time() - began, LOOK_EVERY_S)
+        time.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
 
 
 def _will_be_trained(view: RunView, queue: Scheduler) -> bool:

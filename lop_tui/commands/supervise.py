@@ -11,7 +11,7 @@ from types import FrameType
 
 from lop_engine.launch import Launcher, LocalLauncher, Places, Plan
 from lop_engine.runs.directory import RunDir
-from lop_engine.runs.reading import RunsReader
+from lop_engine.runs.reading import RunsReader, pause_after
 from lop_engine.runs.views import Snapshot
 from lop_tui.commands.progress import open_display
 from lop_tui.words.console import Console, say
@@ -117,5 +117,6 @@ def _show_progress(
             alive = supervisor.is_alive()
             for report in supervisor.take_reports():
                 say(console, report, style="red")
+            began = time.thread_time()
             display.update(read(), supervisor.stopping)
-            supervisor.join(REFRESH_S)
+            supervisor.join(pause_after(time.thread_time() - began, REFRESH_S))

@@ -10,6 +10,7 @@ from pathlib import Path
 from textual.message import Message
 
 from lop_engine.machine.usage import Usage, UsageReader
+from lop_engine.runs.reading import pause_after
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request
@@ -33,6 +34,8 @@ class SnapshotFailed(Message):
 
 class SnapshotReader(threading.Thread):
     """Calls `read` every `refresh_s` seconds, or as soon as something else is wanted of what was read last.
+
+    Where reading takes long, it reads less often (`pause_after`).
 
     Args:
         read: returns the state of all runs now.
@@ -72,9 +75,10 @@ class SnapshotReader(threading.Thread):
             fresh = self._read_now or (not self._paused and time.monotonic() >= due_at)
             if fresh:
                 self._read_now = False
+            began = time.thread_time()
             message = self._fetch(fresh)
             if fresh:
-                due_at = time.monotonic() + self._refresh_s
+                due_at = time.monotonic() + pause_after(time.thread_time() - began, self._refresh_s)
             if not self._stopped:
                 self._deliver(message)
             self._wake.wait(None if self._paused else max(0.0, due_at - time.monotonic()))
