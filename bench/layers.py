@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lop_engine.launch import worker_environment
-from lop_engine.networks.image_convolution import image_gradient
+from lop_engine.networks.convolution import image_gradient
 
 BATCH, ROUNDS = 100, 40
 #: (inputs, outputs, kernel, side of the output)

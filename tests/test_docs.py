@@ -15,7 +15,7 @@ from lop_engine.experiment.components import Component
 from lop_engine.experiment.components import Metric as DescribedMetric
 from lop_engine.experiment.components import Problem as DescribedProblem
 from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
-from lop_engine.experiment.methods_in_steps import METHODS_IN_STEPS
+from lop_engine.experiment.methods_of_weights import HARE_TORTOISE, PARSEVAL, SNP_KUMAR, SPECTRAL
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
 from lop_engine.methods.method import Method
@@ -71,7 +71,9 @@ def test_every_example_file_loads_and_is_what_its_name_says(path):
     assert path.stem in (spec.method, spec.to_dict().get("opt"))
 
 
-@pytest.mark.parametrize("method", [*METHODS_IN_STEPS, *METHODS_AT_BOUNDARIES], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "method", [HARE_TORTOISE, SNP_KUMAR, PARSEVAL, SPECTRAL, *METHODS_AT_BOUNDARIES], ids=lambda one: one.name
+)
 def test_a_method_comes_with_files_of_both_protocols_that_say_where_its_values_are_from(method):
     """The same protocols as backprop's files; only the method's own keys, or the number of tasks, differ."""
     for folder, other in (("methods", "cbp"), ("demo/methods", "demo/cbp")):

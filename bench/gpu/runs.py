@@ -104,7 +104,7 @@ def mean_difference(one: list[list[dict[str, Any]]], other: list[list[dict[str, 
 
 def _show_usage(setup: Setup, report: Report, run: LopRun) -> None:
     """Read the dashboard's GPU line while a run trains, and a frame as text."""
-    from lop_tui.dashboard.widgets.system_line import describe_usage
+    from lop_tui.dashboard.widgets.lines import describe_usage
 
     criterion = "names the GPU, its use and its memory (pip install 'lop-lab[gpu]')"
     with report.attempt("the dashboard's GPU line", criterion):

@@ -9,8 +9,17 @@ from lop_engine.analysis.curves import PAPER_BIN, Curve, average, bin_means, def
 from lop_engine.analysis.groups import Group, group_runs
 from lop_engine.analysis.seeds import Difference, SeedSummary, SeedTable, compare, seed_table, summarise_seed
 from lop_engine.analysis.statistics import Estimate, PairedTest, estimate
-from lop_engine.analysis.tenths import OVERS, Over, Summary, Tenths, final_value, summarise, tenths_of
-from lop_engine.analysis.windows import Window, window_means
+from lop_engine.analysis.windows import (
+    OVERS,
+    Over,
+    Summary,
+    Tenths,
+    Window,
+    final_value,
+    summarise,
+    tenths_of,
+    window_means,
+)
 
 __all__ = [
     "OVERS",

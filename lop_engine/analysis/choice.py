@@ -14,7 +14,7 @@ from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.grid import Edge, edges, neighbours
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.statistics import Estimate, estimate
-from lop_engine.analysis.tenths import Over, tenths_of
+from lop_engine.analysis.windows import Over, tenths_of
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Better
 

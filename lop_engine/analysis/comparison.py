@@ -9,8 +9,7 @@ import numpy as np
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.seeds import Difference, compare
 from lop_engine.analysis.statistics import Estimate, PairedTest, estimate, holm, paired_test, t_test
-from lop_engine.analysis.tenths import last_tenth
-from lop_engine.analysis.windows import Window, window_means
+from lop_engine.analysis.windows import Window, last_tenth, window_means
 from lop_engine.errors import UserError
 from lop_engine.experiment.components import Better
 from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS

@@ -11,7 +11,7 @@ import numpy as np
 from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.statistics import t_quantile
-from lop_engine.analysis.tenths import final_value, summarise
+from lop_engine.analysis.windows import final_value, summarise
 from lop_engine.runs.views import RunView, is_too_large
 
 

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field
 from lop_engine.experiment.components import HIDDEN_UNITS, Method
 from lop_engine.experiment.fields import PER_RUN, Decay, Fields, Int, PerRun, Proportion, integral
 from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
-from lop_engine.experiment.methods_in_steps import METHODS_IN_STEPS
 from lop_engine.experiment.methods_of_units import METHODS_OF_UNITS
 from lop_engine.experiment.methods_of_weights import METHODS_OF_WEIGHTS
 
@@ -187,7 +186,6 @@ METHODS = (
     CBP2,
     *METHODS_OF_UNITS,
     *METHODS_OF_WEIGHTS,
-    *METHODS_IN_STEPS,
     *METHODS_AT_BOUNDARIES,
     LINEAR,
 )

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from lop_engine.experiment import methods as described
 from lop_engine.methods import units
-from lop_engine.methods.least_useful import least_useful
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import SGD, Grads
-from lop_engine.methods.replacement_draws import Draws
+from lop_engine.methods.replacement import Draws, least_useful
 from lop_engine.methods.runs import like
 from lop_engine.methods.step_numbers import StepNumbers
 from lop_engine.networks import Hidden, Layer, Params

@@ -7,7 +7,7 @@ Outputs that the problem sets to zero at the start of a task become zero in both
 
 from torch import Tensor
 
-from lop_engine.experiment import methods_in_steps as described
+from lop_engine.experiment import methods_of_weights as described
 from lop_engine.methods.boundaries import clear_new_outputs
 from lop_engine.methods.method import Batch, Forward, Method, Setup, TaskData
 from lop_engine.methods.optimizers import Grads

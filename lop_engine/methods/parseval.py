@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.device import unrounded
-from lop_engine.experiment import methods_in_steps as described
+from lop_engine.experiment import methods_of_weights as described
 from lop_engine.methods.method import Method, Setup
 from lop_engine.methods.runs import like
 from lop_engine.networks import Params

@@ -24,7 +24,7 @@ from lop_engine.experiment import methods_at_boundaries as described
 from lop_engine.methods.boundaries import AtBoundary, clear_new_outputs
 from lop_engine.methods.method import Setup, TaskData
 from lop_engine.networks import Activations, Buffers, Params
-from lop_engine.networks.feed_forward import FeedForward
+from lop_engine.networks.layers import FeedForward
 
 
 class PlasticityInjection(AtBoundary):

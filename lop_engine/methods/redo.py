@@ -14,7 +14,7 @@ from lop_engine.methods import units
 from lop_engine.methods.method import Batch, Forward, Setup
 from lop_engine.methods.optimizers import Grads
 from lop_engine.methods.runs import like
-from lop_engine.methods.unit_resets import UnitResets
+from lop_engine.methods.units import UnitResets
 from lop_engine.networks import Hidden, Network, Params
 
 EPSILON = 1e-9

@@ -30,7 +30,7 @@ from lop_engine.methods import units
 from lop_engine.methods.method import Batch, Forward, Setup
 from lop_engine.methods.optimizers import SGD, Grads
 from lop_engine.methods.runs import like
-from lop_engine.methods.unit_resets import UnitResets
+from lop_engine.methods.units import UnitResets
 from lop_engine.networks import Hidden, Params
 
 

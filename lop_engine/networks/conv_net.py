@@ -8,8 +8,7 @@ from lop_engine.experiment import networks as described
 from lop_engine.experiment.spec import Spec
 from lop_engine.networks.activations import ACTIVATIONS
 from lop_engine.networks.convolution import Norm, hidden_maps
-from lop_engine.networks.feed_forward import FeedForward
-from lop_engine.networks.layers import NO_BUFFERS, Activations, Buffers, Layer, Params
+from lop_engine.networks.layers import NO_BUFFERS, Activations, Buffers, FeedForward, Layer, Params
 
 
 class ConvNet(FeedForward):

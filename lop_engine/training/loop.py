@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.device.background import made_ahead, works_beside
-from lop_engine.device.gather import gathered
-from lop_engine.device.transfers import pinned
+from lop_engine.device.transfers import gathered, pinned
 from lop_engine.experiment.components import count_of
 from lop_engine.experiment.spec import Spec
 from lop_engine.generators import seed_generators

@@ -43,7 +43,7 @@ def resume(
     use_stored_code: UseStoredCode = False,
 ) -> int:
     """Resume runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
-    from lop_engine.runs.code_changes import settle_code
+    from lop_engine.runs.code_versions import settle_code
     from lop_engine.runs.reading import RunsReader
     from lop_engine.runs.rules import rules_typed
     from lop_engine.runs.selection import names_of

@@ -13,7 +13,7 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.sweep import parse_overrides, parse_seeds
 from lop_engine.launch import JobRequest, as_begun, describe_workers, prepare_run_dirs, resolve_runs
 from lop_engine.launch.prepare import Prepared
-from lop_engine.runs.code_changes import Choice, refuse_beside_other_code, settle_code
+from lop_engine.runs.code_versions import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import without_garbage_collection
 from lop_engine.runs.rules import check_rules, rules_typed

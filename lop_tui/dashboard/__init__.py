@@ -36,8 +36,8 @@ def run_dashboard(
     from lop_engine.runs.query import filter_runs
     from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
-    from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
     from lop_tui.dashboard.settings import load_settings, save_settings
+    from lop_tui.dashboard.terminal import leaving_on_signals, leaving_with_the_terminal
 
     settings, reader = load_settings(runs_dir), reader or RunsReader(runs_dir)
     if query is not None:
@@ -65,14 +65,13 @@ def render_once(
         query: the filter. Raises QueryError.
         metrics: one chart each; by default the first five of the problem. Raises UserError for an unknown one.
     """
-    from lop_tui.dashboard.text import render
+    from lop_tui.dashboard.once import render
 
     return render(runs, width, height, coloured, query, metrics)
 
 
 def read_numbers(runs: "Path | Reader", query: str = "") -> dict[str, Any]:
-    """One frame as numbers, for programs: see `numbers.as_dict`. Raises QueryError."""
-    from lop_tui.dashboard.numbers import as_dict
-    from lop_tui.dashboard.text import read_views
+    """One frame as numbers, for programs: see `once.as_dict`. Raises QueryError."""
+    from lop_tui.dashboard.once import as_dict, read_views
 
     return as_dict(*read_views(runs, query))

@@ -21,19 +21,18 @@ from lop_engine.errors import why
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import control, registry
+from lop_tui.dashboard.dialogs import CommandsScreen, HelpScreen
 from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.keys import EVERYWHERE, WRITING, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.plain import PlainText
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.registry import VIEWS
 from lop_tui.dashboard.replay import Replay
-from lop_tui.dashboard.screens.base import FrameScreen
-from lop_tui.dashboard.screens.commands import CommandsScreen
-from lop_tui.dashboard.screens.help import HelpScreen
+from lop_tui.dashboard.screens import FrameScreen
 from lop_tui.dashboard.screenshot import portable
 from lop_tui.dashboard.settings import MARKERS, Request, Settings, after, usual_markers
-from lop_tui.dashboard.widgets.status_line import Status
+from lop_tui.dashboard.terminal import PlainText
+from lop_tui.dashboard.widgets.lines import Status
 
 FINAL_FRAME_S = 1.5
 """How long the last frame stays before the app leaves by itself."""

@@ -21,8 +21,8 @@ from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.logs import clean
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
+from lop_tui.dashboard.dialogs import Question
 from lop_tui.dashboard.host import host_of
-from lop_tui.dashboard.screens.question import Question
 from lop_tui.words.formats import name_seeds
 
 POLL_S = 0.2

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from textual.dom import DOMNode
 
     from lop_tui.dashboard.model import View
-    from lop_tui.dashboard.widgets.status_line import Status
+    from lop_tui.dashboard.widgets.lines import Status
 
 
 class Host(Protocol):

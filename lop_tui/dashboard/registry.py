@@ -4,15 +4,44 @@ To add a view, write these two modules and name it here. `frame` holds `PARTS`, 
 frame and how that is made (without Textual); `screen` holds `SCREEN`, a `FrameScreen`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from lop_tui.dashboard.parts import Part
+from lop_engine.analysis.groups import Group
+from lop_tui.dashboard.rows import Style
+from lop_tui.dashboard.settings import Request
 
 _FOLDER = "lop_tui.dashboard.views"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a part is made of."""
+
+    groups: Sequence[Group]
+    styles: Mapping[str, Style]
+    """By label."""
+    request: Request
+    metric: str
+    """What views of a single metric show."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of each frame.
+
+    Args:
+        name: the frame has it by that name: `View.seeds`.
+        wanted: the request says by that name what is wanted: `Request.heat_of`; None if nothing is.
+        make: makes it of the material and of what is wanted.
+    """
+
+    name: str
+    wanted: str
+    make: Callable[[Material, Any], Any]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Row:
     measure: Metric
     """The headline metric of the problem."""
     value: str
-    """Its final value (`analysis.tenths`), mean +- standard error over seeds; empty if missing."""
+    """Its final value (`analysis.windows`), mean +- standard error over seeds; empty if missing."""
     value_seeds: str
     """``n=1/4`` where that does not hold every seed."""
     tasks_per_min: float | None

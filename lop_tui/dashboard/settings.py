@@ -83,7 +83,7 @@ class Settings:
 class Request:
     """Everything that decides what a frame holds, besides the runs.
 
-    What views want of it are further arguments, and attributes that are None otherwise, see `parts.Part`.
+    What views want of it are further arguments, and attributes that are None otherwise, see `registry.Part`.
     """
 
     settings: Settings

@@ -22,7 +22,7 @@ from lop_engine.analysis import (
     summarise,
     summarise_seed,
 )
-from lop_engine.analysis.tenths import last_tenth
+from lop_engine.analysis.windows import last_tenth
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.views import RunView

@@ -18,7 +18,7 @@ from lop_engine.runs.records import RunStatus
 from lop_engine.runs.views import RunView, Snapshot
 from lop_tui.dashboard import reader
 from lop_tui.dashboard.app import Dashboard
-from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
+from lop_tui.dashboard.views.overview.charts import ChartGrid
 from tests.helpers import make_run
 from tests.toys import STREAM, make_toy
 

@@ -14,18 +14,17 @@ from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard import render_once
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.dialogs import HelpScreen
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens.help import HelpScreen
 from lop_tui.dashboard.settings import Settings
 from lop_tui.dashboard.views.log.screen import LogScreen
-from lop_tui.dashboard.views.overview.chart_grid import ChartGrid, grid_shape
-from lop_tui.dashboard.views.overview.notices import Notices
-from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.charts import ChartGrid, grid_shape
+from lop_tui.dashboard.views.overview.panels import Notices, RunsTable
 from lop_tui.dashboard.views.overview.screen import OverviewScreen
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.status_line import StatusLine
+from lop_tui.dashboard.widgets.lines import StatusLine
 from tests.dashboard.conftest import (
     FAR_FUTURE,
     app_showing,

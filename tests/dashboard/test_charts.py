@@ -20,19 +20,19 @@ from lop_engine.errors import UserError
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.dialogs import HelpScreen
 from lop_tui.dashboard.drawing.axes import Axis
-from lop_tui.dashboard.ending import leaving_on_signals, leaving_with_the_terminal
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.screens.help import HelpScreen
 from lop_tui.dashboard.settings import Settings, load_settings, save_settings, settings_path
+from lop_tui.dashboard.terminal import leaving_on_signals, leaving_with_the_terminal
 from lop_tui.dashboard.viewport import Viewport
-from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.panels import RunsTable
 from lop_tui.dashboard.views.overview.screen import OverviewScreen, parse_range
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.lines import StatusLine
 from lop_tui.dashboard.widgets.prompt import Prompt
-from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import app_showing, ended, first_frame, until
 from tests.helpers import make_run
 

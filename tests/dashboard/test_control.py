@@ -16,7 +16,7 @@ from lop_engine.launch import ending as stop_module
 from lop_engine.runs.directory import RunDir
 from lop_tui.dashboard import control
 from lop_tui.dashboard.app import Dashboard
-from lop_tui.dashboard.screens.question import Question
+from lop_tui.dashboard.dialogs import Question
 from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, read, until
 from tests.helpers import make_run
 

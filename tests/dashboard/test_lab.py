@@ -17,10 +17,9 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.settings import Request, Settings, load_settings, save_settings
-from lop_tui.dashboard.views.overview.chart_choice import ChartChoice
-from lop_tui.dashboard.views.overview.chart_grid import names
+from lop_tui.dashboard.views.overview.charts import ChartChoice, names
+from lop_tui.dashboard.views.overview.panels import SettingPanel, what_differs
 from lop_tui.dashboard.views.overview.screen import OverviewScreen
-from lop_tui.dashboard.views.overview.setting import SettingPanel, what_differs
 from lop_tui.dashboard.widgets.chart import ChartView
 from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, pressing, read, screen_text, settled, until
 from tests.helpers import make_run

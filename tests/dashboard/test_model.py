@@ -15,7 +15,7 @@ from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import render_once
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import ViewBuilder, build_view
-from lop_tui.dashboard.numbers import as_dict
+from lop_tui.dashboard.once import as_dict
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.dashboard.table import STATE_COLOURS, describe_states, fit_table
 from lop_tui.words.formats import count, duration, place, rate, significant, with_error

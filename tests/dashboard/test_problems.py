@@ -16,14 +16,14 @@ from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.settings import Request, Settings, load_settings, save_settings
 from lop_tui.dashboard.table import fit_table
 from lop_tui.dashboard.views.compare.screen import CompareScreen
-from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
-from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.charts import ChartGrid
+from lop_tui.dashboard.views.overview.panels import RunsTable
 from lop_tui.dashboard.views.overview.screen import OverviewScreen
-from lop_tui.dashboard.views.seeds.epochs_view import EpochChart
+from lop_tui.dashboard.views.seeds.epochs import EpochChart
 from lop_tui.dashboard.views.seeds.heat_map import HeatMap
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
 from lop_tui.dashboard.widgets.chart import ChartView
-from lop_tui.dashboard.widgets.problem_tabs import ProblemTabs
+from lop_tui.dashboard.widgets.lines import ProblemTabs
 from tests.dashboard.conftest import app_showing, first_frame, read, screen_text, settled, until
 from tests.helpers import make_run
 from tests.toys import REGRESSION, STREAM, described, make_toy

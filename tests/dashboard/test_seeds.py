@@ -22,7 +22,7 @@ from lop_tui.dashboard.views.seeds.epochs import epoch_charts
 from lop_tui.dashboard.views.seeds.frame import Seeds
 from lop_tui.dashboard.views.seeds.heat_map import HeatMap, reading
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
-from lop_tui.dashboard.views.seeds.table import fit_seeds, in_order
+from lop_tui.dashboard.views.seeds.seed_table import fit_seeds, in_order
 from lop_tui.dashboard.widgets.chart import ChartView
 from tests.dashboard.conftest import app_showing, first_frame, until, waiting
 

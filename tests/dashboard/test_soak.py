@@ -28,19 +28,18 @@ from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus, State, epoch_document, task_document
 from lop_engine.runs.store import TableWriter
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.dialogs import HelpScreen, Question
 from lop_tui.dashboard.reader import SnapshotFailed
 from lop_tui.dashboard.rows import count_states
-from lop_tui.dashboard.screens.base import FrameScreen
-from lop_tui.dashboard.screens.help import HelpScreen
-from lop_tui.dashboard.screens.question import Question
+from lop_tui.dashboard.screens import FrameScreen
 from lop_tui.dashboard.table import describe_states
 from lop_tui.dashboard.views.compare.screen import CompareScreen
 from lop_tui.dashboard.views.log.screen import LogScreen
-from lop_tui.dashboard.views.overview.runs_table import RunsTable
+from lop_tui.dashboard.views.overview.panels import RunsTable
 from lop_tui.dashboard.views.overview.screen import OverviewScreen
 from lop_tui.dashboard.views.seeds.screen import SeedsScreen
+from lop_tui.dashboard.widgets.lines import StatusLine
 from lop_tui.dashboard.widgets.prompt import Prompt, PromptInput
-from lop_tui.dashboard.widgets.status_line import StatusLine
 from tests.dashboard.conftest import first_frame, until
 from tests.helpers import make_metrics, make_run
 

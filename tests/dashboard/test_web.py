@@ -18,8 +18,8 @@ from lop_engine.errors import UserError
 from lop_tui import cli
 from lop_tui.dashboard import web
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.dialogs import Question
 from lop_tui.dashboard.keys import WRITING
-from lop_tui.dashboard.screens.question import Question
 from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, read, settled
 from tests.helpers import make_run
 

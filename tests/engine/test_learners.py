@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lop_engine.experiment.methods import Utility
 from lop_engine.experiment.spec import Spec
-from lop_engine.methods.least_useful import least_useful, lowest_first
 from lop_engine.methods.method import Batch, Method
 from lop_engine.methods.optimizers import Adam
+from lop_engine.methods.replacement import least_useful, lowest_first
 from lop_engine.methods.step_numbers import StepNumbers
 from lop_engine.networks import Activations, Hidden, Params
 from lop_engine.training.learner import Learner

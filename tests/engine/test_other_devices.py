@@ -13,8 +13,7 @@ from lop_engine.launch.stack_sizes import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
-from lop_engine.networks.convolution import WAYS, Way, hidden_maps, way_of
-from lop_engine.networks.image_convolution import ImageConvolution
+from lop_engine.networks.convolution import WAYS, ImageConvolution, Way, hidden_maps, way_of
 from lop_engine.problems import continual_imagenet
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
 from lop_engine.training import loop

@@ -9,7 +9,7 @@ import pytest
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch import LocalLauncher, Resources, plan_runs, prepare_run_dirs
-from lop_engine.launch.retries import Retries
+from lop_engine.launch.local import Retries
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import FAILED, NO_CUDA_GRAPH, OUT_OF_MEMORY
 from lop_engine.runs.store import read_table

@@ -10,7 +10,7 @@ import pytest
 
 from lop_engine.machine import usage
 from lop_engine.machine.usage import Gpu, Usage, UsageReader
-from lop_tui.dashboard.widgets.system_line import describe_usage
+from lop_tui.dashboard.widgets.lines import describe_usage
 
 BUSY = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: pass"
 PARENT = f"""

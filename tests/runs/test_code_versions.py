@@ -15,7 +15,7 @@ from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
 from lop_engine.launch import decide_resources, plan_runs, prepare_run_dirs
 from lop_engine.runs.code import code_files, spec_to_train
-from lop_engine.runs.code_changes import refuse_beside_other_code, settle_code
+from lop_engine.runs.code_versions import refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.locks import REFUSED
 from lop_tui.cli import main

@@ -187,3 +187,15 @@ class ChartView(Widget, can_focus=True):
                 break
             words.append(" ").append(value, style="" if self.app.no_color else line.colour)
         return words
+
+
+class TitledChart(ChartView, can_focus=False):
+    """A `ChartView` that is one of none: its heading says more than its number and its measure."""
+
+    def __init__(self) -> None:
+        super().__init__(place=0)
+
+    def show_titled(self, chart: Chart, viewport: Viewport, title: str) -> None:
+        """Show `chart` under `title`, which is plain text."""
+        self.show(chart, viewport, show_seeds=False)
+        self.border_title = Text(title)

@@ -2,7 +2,7 @@
 
 from lop_engine.analysis import Difference, compare, default_bin
 from lop_tui.dashboard.drawing.axes import task_axis
-from lop_tui.dashboard.parts import Material, Part
+from lop_tui.dashboard.registry import Material, Part
 
 
 def _difference(material: Material, labels: tuple[str, str]) -> Difference | None:

@@ -18,13 +18,11 @@ from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.screens.base import BIN_KEYS
-from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
-from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
+from lop_tui.dashboard.screens import BIN_KEYS, METRIC_KEYS, RANGE_KEYS, OneMetricScreen, Ranged
 from lop_tui.dashboard.settings import after
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.compare.words import Pair, configuration, difference_chart, verdict
-from lop_tui.dashboard.widgets.titled_chart import TitledChart
+from lop_tui.dashboard.widgets.chart import TitledChart
 
 
 class Name(Static):

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from lop_engine.runs.logs import REACH_BYTES, LogTail, LogText, clean
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.screens.base import FrameScreen
+from lop_tui.dashboard.screens import FrameScreen
 from lop_tui.dashboard.views.log.log_view import Line, LogView
 
 POLL_S = 0.5

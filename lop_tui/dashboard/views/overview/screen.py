@@ -16,15 +16,11 @@ from lop_tui.dashboard.advice import Advice, advice
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.registry import VIEWS
-from lop_tui.dashboard.screens.base import BIN_KEYS, FrameScreen
-from lop_tui.dashboard.screens.ranged import RANGE_KEYS, Ranged
+from lop_tui.dashboard.screens import BIN_KEYS, RANGE_KEYS, FrameScreen, Ranged
 from lop_tui.dashboard.settings import ORDERS, SMOOTHINGS, X_UNITS, after
 from lop_tui.dashboard.viewport import Viewport
-from lop_tui.dashboard.views.overview.chart_choice import ChartChoice
-from lop_tui.dashboard.views.overview.chart_grid import ChartGrid
-from lop_tui.dashboard.views.overview.notices import Notices
-from lop_tui.dashboard.views.overview.runs_table import RunsTable
-from lop_tui.dashboard.views.overview.setting import SettingPanel
+from lop_tui.dashboard.views.overview.charts import ChartChoice, ChartGrid
+from lop_tui.dashboard.views.overview.panels import Notices, RunsTable, SettingPanel
 from lop_tui.dashboard.widgets.chart import ChartView
 
 WIDE = 200

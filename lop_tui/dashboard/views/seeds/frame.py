@@ -12,7 +12,7 @@ from lop_engine.runs.views import RunView
 from lop_tui.dashboard.charts import scaled, unit_of
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Heat
-from lop_tui.dashboard.parts import Material, Part
+from lop_tui.dashboard.registry import Material, Part
 from lop_tui.dashboard.rows import Style
 
 

@@ -11,14 +11,12 @@ from textual.widgets import DataTable, Static
 
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.screens.base import BIN_KEYS
-from lop_tui.dashboard.screens.one_metric import METRIC_KEYS, OneMetricScreen
+from lop_tui.dashboard.screens import BIN_KEYS, METRIC_KEYS, OneMetricScreen
 from lop_tui.dashboard.settings import after
-from lop_tui.dashboard.views.seeds.epochs_view import EpochsView
+from lop_tui.dashboard.views.seeds.epochs import EpochsView
 from lop_tui.dashboard.views.seeds.frame import Seeds
 from lop_tui.dashboard.views.seeds.heat_map import HeatMap
-from lop_tui.dashboard.views.seeds.seed_table import SeedTable
-from lop_tui.dashboard.views.seeds.table import SORTS, in_order
+from lop_tui.dashboard.views.seeds.seed_table import SORTS, SeedTable, in_order
 from lop_tui.dashboard.widgets.chart import ChartView
 
 WIDE = 120

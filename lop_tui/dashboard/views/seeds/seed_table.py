@@ -1,10 +1,135 @@
-"""The table of single seeds on the screen."""
+"""The table of single seeds: its cells, fitted to a width, the order of its rows, and the widget."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from rich.text import Text
 from textual import events
 
-from lop_tui.dashboard.views.seeds.frame import Seeds
-from lop_tui.dashboard.views.seeds.table import Order, fit_seeds
+from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
+from lop_engine.runs.views import RunView
+from lop_tui.dashboard.rows import STATES
+from lop_tui.dashboard.settings import Sort
+from lop_tui.dashboard.table import STATE_COLOURS
+from lop_tui.dashboard.views.seeds.frame import SeedRow, Seeds
 from lop_tui.dashboard.widgets.fitted_table import FittedTable
+from lop_tui.words.formats import short_value
+
+Order = tuple[Sort, bool]
+"""A column, and whether from high to low."""
+SORTS: tuple[Sort, ...] = get_args(Sort)
+_COLUMNS = (*SORTS, "device")
+#: What goes first when there is no room for all.
+_EXPENDABLE = ("device", "dormant", "best", "tasks", "drop", "state")
+_NONE = Text("-", justify="right")
+
+
+@dataclass(frozen=True)
+class SeedCells:
+    """Cells by column, with the width of each column decided by its widest cell."""
+
+    columns: tuple[str, ...]
+    headers: tuple[str, ...]
+    """The columns' headings: with the metric's words, and an arrow at the column that gives the order."""
+    rows: dict[str, tuple[Text, ...]]
+    """By seed."""
+
+
+def in_order(seeds: Seeds, order_by: Order) -> Seeds:
+    """The same with its rows, those of the heat map too, in that order; a row without a value comes last."""
+    sort, descending = order_by
+    keys = [_key(row, sort) for row in seeds.rows]
+    known = [i for i, key in enumerate(keys) if not math.isnan(key)]
+    order = sorted(known, key=keys.__getitem__, reverse=descending)
+    order += [i for i, key in enumerate(keys) if math.isnan(key)]
+    heat = seeds.heat
+    ordered = replace(heat, seeds=tuple(int(heat.seeds[i]) for i in order), values=heat.values[order])
+    return replace(seeds, heat=ordered, rows=tuple(seeds.rows[i] for i in order))
+
+
+def _key(row: SeedRow, sort: Sort) -> float:
+    if sort == "seed":
+        return row.run.seed
+    if sort == "state":
+        return STATES.index(row.run.state)
+    if sort == "tasks":
+        return row.run.tasks_done
+    return getattr(row.summary, sort) if row.summary else math.nan
+
+
+def fit_seeds(
+    seeds: Seeds, order: Order, width: int, coloured: bool = True, ascii_only: bool = False, gap: int = 2
+) -> SeedCells:
+    """Lay out the rows for `width` characters: columns that find no room are left out, no number is cut.
+
+    Args:
+        gap: how much wider a column is than its content.
+    """
+    sort, descending = order
+    measure, problem = seen.metric(seeds.heat.measure.name), seeds.group.problem
+    is_of_headline = measure.name in (problem.headline, *problem.together)
+    arrow = ("v" if descending else "^") if ascii_only else ("▼" if descending else "▲")
+    headers = {column: _heading(column, measure, is_of_headline) for column in _COLUMNS}
+    headers[sort] += f" {arrow}"
+    cells = {str(row.run.seed): _cells(row, measure.name, coloured) for row in seeds.rows}
+    columns = [column for column in _COLUMNS if column == sort or any(_has(row.run, column) for row in seeds.rows)]
+    for expendable in _EXPENDABLE:
+        if _total(columns, headers, list(cells.values()), gap) <= width:
+            break
+        if expendable in columns and expendable != sort:
+            columns.remove(expendable)
+    return SeedCells(
+        tuple(columns),
+        tuple(headers[column] for column in columns),
+        {seed: tuple(row[column] for column in columns) for seed, row in cells.items()},
+    )
+
+
+def _has(run: RunView, column: str) -> bool:
+    """Whether there is something to show in a column, or may be."""
+    if column == "dormant":
+        return not run.series or "dormant_proportion" in run.series
+    return column != "device" or _where(run) != "-"
+
+
+def _heading(column: str, measure: Metric, is_of_headline: bool) -> str:
+    """Only of headline metrics, and those of their kind, one value is better than another."""
+    if column == "best" and not is_of_headline:
+        return "highest" if measure.better == "higher" else "lowest"
+    if column == "drop" and measure.better == "lower":
+        return "rise"
+    return "dormant %" if column == "dormant" else column
+
+
+def _total(columns: Sequence[str], headers: dict[str, str], rows: Sequence[dict[str, Text]], gap: int) -> int:
+    return sum(max(len(headers[column]), *(row[column].cell_len for row in rows)) + gap for column in columns)
+
+
+def _cells(row: SeedRow, metric: str, coloured: bool) -> dict[str, Text]:
+    run, summary = row.run, row.summary
+    cells = {
+        "seed": Text(str(run.seed), justify="right"),
+        "state": Text(run.state, style=STATE_COLOURS[run.state] if coloured else ""),
+        "tasks": Text(f"{run.tasks_done}/{run.num_tasks}", justify="right"),
+        "device": Text(_where(run)),
+    }
+    for column in ("last", "best", "drop", "dormant"):
+        of = "dormant_proportion" if column == "dormant" else metric
+        cells[column] = _value(getattr(summary, column), of) if summary else _NONE
+    return cells
+
+
+def _where(run: RunView) -> str:
+    """``cpu``; of a cluster's job ``cuda:0 node7 12_3``."""
+    parts = (run.status.device, run.status.host, run.status.job) if run.status.job else (run.status.device,)
+    return " ".join(part for part in parts if part) or "-"
+
+
+def _value(value: float, metric: str) -> Text:
+    return _NONE if math.isnan(value) else Text(short_value(value, seen.metric(metric).scale), justify="right")
 
 
 class SeedTable(FittedTable):

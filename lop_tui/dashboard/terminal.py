@@ -1,4 +1,4 @@
-"""A terminal that is as it was, however the dashboard is ended."""
+"""The terminal: no text acts on it, and it is restored however the dashboard ends."""
 
 import os
 import select
@@ -10,7 +10,27 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
 _LOOK_EVERY_S = 0.5
+
+
+class PlainText(LineFilter):
+    """Removes control characters in names, errors and logs, and keeps each line's width."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        if all(segment.text.isprintable() for segment in segments):
+            return segments
+        return [
+            segment if segment.control else Segment(_plain(segment.text), segment.style, None) for segment in segments
+        ]
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else "?" * cell_len(one) for one in text)
 
 
 @contextmanager

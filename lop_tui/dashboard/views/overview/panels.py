@@ -1,4 +1,4 @@
-"""The setting under the cursor: what is special about it, how it fares, and all of its keys."""
+"""The first view apart from its charts: the run table, notices, and the setting under the cursor."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,6 +6,7 @@ from rich.console import Group as RichGroup
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
+from textual import events
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
@@ -18,11 +19,57 @@ from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import Row
-from lop_tui.dashboard.table import describe_states
+from lop_tui.dashboard.table import describe_states, fit_table
+from lop_tui.dashboard.widgets.fitted_table import FittedTable
+from lop_tui.words.notices import Notice
 
 Lines = list[tuple[str, str]]
 """Names and values."""
 _MOST_OTHERS = 3
+
+
+class RunsTable(FittedTable):
+    """One row per setting of a method, by its label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[Row, ...] = ()
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Bring the table up to date."""
+        self._rows = tuple(rows)
+        if self.size.width:
+            self._update()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._update()
+
+    def _update(self) -> None:
+        width = self.scrollable_content_region.width
+        if len(self._rows) >= self.size.height and not self.show_vertical_scrollbar:
+            width -= 1  # it is about to appear
+        table = fit_table(self._rows, width, has_colour_samples(self))
+        self.fill(table.columns, table.columns, table.rows)
+
+
+class Notices(Static):
+    """One line a run, the worst first; hidden when all is well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: tuple[tuple[Notice, ...], int] = ((), 0)
+
+    def show(self, notices: Sequence[Notice], most: int) -> None:
+        """Show `most` lines at the most."""
+        if self._shown == (tuple(notices), most):
+            return
+        self._shown = (tuple(notices), most)
+        shown = notices if len(notices) <= most else notices[: max(1, most - 1)]
+        lines = [Text.assemble((f"{notice.run}  ", "bold"), notice.text) for notice in shown]
+        if len(shown) < len(notices) and most > 1:
+            lines.append(Text(f"and {len(notices) - len(shown)} more", style="dim"))
+        self.update(Text("\n", no_wrap=True, overflow="ellipsis").join(lines))
+        self.display = bool(notices)
 
 
 class SettingPanel(VerticalScroll, can_focus=False):

@@ -1,4 +1,4 @@
-"""What all screens that show frames have in common."""
+"""What the screens of views have in common: all show frames, some a single metric, some move along the x axis."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,14 +9,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from lop_engine.runs.views import RunView
+from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.host import Host, host_of
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
-from lop_tui.dashboard.widgets.key_line import KeyLine
-from lop_tui.dashboard.widgets.problem_tabs import ProblemTabs
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.lines import KeyLine, ProblemTabs, StatusLine, SystemLine
 from lop_tui.dashboard.widgets.prompt import Prompt
-from lop_tui.dashboard.widgets.status_line import StatusLine
-from lop_tui.dashboard.widgets.system_line import SystemLine
 from lop_tui.words.console import plural
 
 BIN_KEYS = [
@@ -25,6 +25,24 @@ BIN_KEYS = [
     Binding("g", "log", "Log scale", show=False),
 ]
 """Of all views that show binned metrics."""
+METRIC_KEYS = [
+    Binding("right_square_bracket", "metric(1)", "Metric", key_display="]", tooltip="Metric"),
+    Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False, tooltip="Metric"),
+]
+STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
+"""How far the cursor goes, as a share of what is shown."""
+
+RANGE_KEYS = [
+    Binding("left", f"cursor({-STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
+    Binding("right", f"cursor({STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
+    Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
+    Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
+    Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+", show=False, tooltip="Zoom (wheel)"),
+    Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False, tooltip="Zoom (wheel)"),
+    Binding("comma", "pan(-1)", "Range to the left", key_display=",", show=False, tooltip="Move the range (drag)"),
+    Binding("full_stop", "pan(1)", "Range to the right", key_display=".", show=False, tooltip="Move the range (drag)"),
+    Binding("0", "whole", "Whole range, no cursor", show=False),
+]
 
 
 class FrameScreen(Screen[None]):
@@ -75,7 +93,7 @@ class FrameScreen(Screen[None]):
         return cls()
 
     def wanted(self) -> dict[str, Any]:
-        """What this screen wants of the frames, by the names of its parts, see `parts.Part.wanted`."""
+        """What this screen wants of the frames, by the names of its parts, see `registry.Part.wanted`."""
         return {}
 
     def selected(self) -> Sequence[RunView]:
@@ -140,3 +158,68 @@ class FrameScreen(Screen[None]):
     def on_resize(self) -> None:
         if self.dashboard.view:
             self.show(self.dashboard.view)
+
+
+class OneMetricScreen(FrameScreen):
+    """A view of one metric of all that were recorded."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Every setting that the filter lets through."""
+        view = self.dashboard.view
+        return [group.label for group in view.groups] if view else []
+
+    def action_metric(self, direction: int) -> None:
+        view = self.dashboard.view
+        if view and (metrics := view.shown.recorded):
+            self.dashboard.change(metric=after(metrics, view.metric, direction))
+
+
+class Ranged:
+    """Keys and mouse that move one viewport; to be mixed into a screen."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.viewport = Viewport()
+
+    @property
+    def whole(self) -> Axis | None:
+        """The axis along which one moves; None if missing."""
+        raise NotImplementedError
+
+    def look(self) -> None:
+        """Show what the viewport says, at once."""
+        raise NotImplementedError
+
+    def move(self, viewport: Viewport) -> None:
+        """Show another range or cursor."""
+        if viewport != self.viewport:
+            self.viewport = viewport
+            self.look()
+
+    def on_chart_view_pointed(self, message: ChartView.Pointed) -> None:
+        self.move(Viewport(self.viewport.window, message.x))
+
+    def on_chart_view_zoomed(self, message: ChartView.Zoomed) -> None:
+        if whole := self.whole:
+            self.move(self.viewport.zoomed(message.factor, message.x, whole))
+
+    def on_chart_view_panned(self, message: ChartView.Panned) -> None:
+        if whole := self.whole:
+            self.move(self.viewport.panned(message.by, whole))
+
+    def action_cursor(self, by: float) -> None:
+        if whole := self.whole:
+            self.move(self.viewport.with_cursor_moved(by, whole))
+
+    def action_zoom(self, factor: float) -> None:
+        if whole := self.whole:
+            self.move(self.viewport.zoomed(factor, self.viewport.cursor, whole))
+
+    def action_pan(self, direction: int) -> None:
+        if whole := self.whole:
+            low, high = self.viewport.window or (whole.low, whole.high)
+            self.move(self.viewport.panned(direction * (high - low) / 4, whole))
+
+    def action_whole(self) -> None:
+        self.move(Viewport())
