@@ -77,8 +77,11 @@ def make_run(
     error: str | None = None,
     heartbeat_at: float = 0.0,
     spec: Mapping[str, Any] | None = None,
+    metrics: dict[str, np.ndarray] | None = None,
 ) -> RunDir:
     """Write a run directory in `state` with `tasks_done` recorded tasks (all of them by default).
+
+    The records hold `metrics`, each of shape (num_tasks,), or by default Continual ImageNet's.
 
     A running run says that it is on another host, so that its heartbeat alone decides whether it is lost.
     """
@@ -87,7 +90,7 @@ def make_run(
     whole = {"agent": method, "step_size": 0.01, "num_tasks": num_tasks, "num_showings": num_epochs, "num_classes": 2}
     write_json(run_dir.run_json, {"spec": whole | dict(spec or {}), "seed": seed})
     tasks_done = num_tasks if tasks_done is None else tasks_done
-    append_tasks(run_dir, make_metrics(method, num_tasks, seed), 0, tasks_done)
+    append_tasks(run_dir, metrics or make_metrics(method, num_tasks, seed), 0, tasks_done)
     run_dir.write_status(
         RunStatus(
             state=state,

@@ -31,6 +31,10 @@ class Window:
     first: int
     last: int
 
+    @property
+    def middle(self) -> float:
+        return (self.first + self.last) / 2
+
     def __str__(self) -> str:
         return f"tasks {self.first}-{self.last}"
 

@@ -64,7 +64,7 @@ CONTINUAL_IMAGENET = Problem(
     test_examples_per_task=lambda spec: spec.num_classes * spec.test_images,
     shapes=lambda spec: ((3, 32, 32), spec.num_classes),
     data="lop_engine.datasets:look_at_images",
-    claims="lop_engine.reproduction.claims",
+    claims="lop_engine.reproduction.continual_imagenet",
 )
 
 
@@ -182,6 +182,7 @@ SLOWLY_CHANGING_REGRESSION = Problem(
     start_examples=500,
     shapes=lambda spec: ((spec.num_inputs,), 1),
     x_unit="examples",
+    claims="lop_engine.reproduction.slowly_changing_regression",
 )
 
 PROBLEMS = (CONTINUAL_IMAGENET, SLOWLY_CHANGING_REGRESSION, PERMUTED_MNIST)

@@ -1,13 +1,16 @@
-"""What the paper and the demo claim of Continual ImageNet, as data; `verdicts` compares runs with it."""
+"""Types of published results, which a module for each problem states as data and `verdicts` compares runs with."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
-from lop_engine.analysis import PAPER_BIN, Window
+from lop_engine.analysis import Window
+from lop_engine.experiment import seen
 from lop_engine.experiment.spec import Spec
-from lop_engine.reproduction.levels import BINS, PUBLISHED, unlike, unlike_paper
+from lop_engine.experiment.stored import stored_spec
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Claim:
     of: Part
     minus: Part | None = None
     level: float | None = None
-    """0 .. 1."""
+    """In the metric's units, as `low` and `high`."""
     low: float = -math.inf
     high: float = math.inf
     of_each_seed: bool = False
@@ -35,8 +38,26 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """How far from a published level a mean may be, in the metric's units; docs/statistics.md has the rule."""
+
+    num_seeds: int
+    """The number of seeds that the published levels are means of."""
+    reading_error: float
+    """Of levels that were read off figures."""
+    least: float
+    """Granted however many seeds there are."""
+    widest: float
+    """A mean that is known less well than this agrees with nothing."""
+
+
+#: Of accuracies. Other images, machines and class orders may shift a level by half a point.
+OF_ACCURACIES = Margins(num_seeds=30, reading_error=0.001, least=0.005, widest=0.02)
+
+
+@dataclass(frozen=True)
 class Protocol:
-    """Tasks, images and network that runs share, and what is claimed of some settings."""
+    """Tasks, data and network that runs share, and what is claimed of some settings."""
 
     name: str
     unlike: Callable[[Spec], list[str]]
@@ -47,117 +68,64 @@ class Protocol:
     least_seeds: int
     """With fewer than these no claim is judged."""
     metric: str = "test_accuracy"
-    """What the claims are about; a proportion 0 .. 1."""
+    """What the claims are about."""
+    margins: Margins = OF_ACCURACIES
 
 
-def _window(middle: float) -> Window:
-    return Window(round(middle - (PAPER_BIN - 1) / 2), round(middle + (PAPER_BIN - 1) / 2))
+@dataclass(frozen=True)
+class Level:
+    """A published mean of a problem's headline metric."""
+
+    task: float
+    """Middle of its bin, tasks counted from 1."""
+    value: float
+    """In the metric's units."""
 
 
-_FIRST, _AT_2000, _AT_5000 = map(_window, BINS.values())
+@cache
+def protocols_of(problem: str) -> tuple[Protocol, ...]:
+    """The protocols of a problem's published results; none if its description names none."""
+    module = seen.problem(problem).claims
+    return tuple(import_module(module).PROTOCOLS) if module else ()
 
 
-def _levels() -> tuple[Claim, ...]:
-    return tuple(
-        Claim(f"{one.name} has {accuracy:g} %, {name}", Part(one.name, _window(task)), level=round(accuracy / 100, 6))
-        for one in PUBLISHED
-        for (name, task), accuracy in zip(BINS.items(), one.accuracies, strict=True)
-        if accuracy is not None
-    )
+def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
+    """The published levels within a run's tasks, by task; none unless the run is a published one in all that matters.
+
+    Args:
+        spec: as run.json holds it.
+    """
+    run = stored_spec(spec)
+    followed = [one for one in protocols_of(run.problem) if not one.unlike(run)] if run else []
+    levels = {
+        claim.of.window.middle: claim.level
+        for protocol in followed
+        for claim in protocol.claims
+        if run and claim.level is not None and claim.of.setting in settings_of(run, protocol)
+    }
+    return tuple(Level(task, value) for task, value in sorted(levels.items()) if run and task <= run.num_tasks)
 
 
-def _loses(setting: str) -> Claim:
-    text = f"{setting} loses: less at task 2000 than in its first bin"
-    return Claim(text, Part(setting, _AT_2000), Part(setting, _FIRST), high=0)
+def settings_of(run: Spec, protocol: Protocol) -> list[str]:
+    """The names of the protocol's settings that a run has: one, or none."""
+    return [name for name, learner in protocol.settings.items() if not unlike(run, learner)]
 
 
-def _keeps(setting: str, name: str, window: Window) -> Claim:
-    text = f"{setting} keeps: at task {name} not 0.5 points below its first bin"
-    return Claim(text, Part(setting, window), Part(setting, _FIRST), low=-0.005)
+def published_baseline(spec: Mapping[str, Any]) -> float | None:
+    """The linear baseline's mean published level, if a run's tasks and data are a published protocol's."""
+    levels = published_levels({**spec, "agent": "linear", "network": "linear", "step_size": 0.01, "weight_decay": 0.0})
+    return sum(level.value for level in levels) / len(levels) if levels else None
 
 
-def _above(setting: str, other: str, name: str, window: Window) -> Claim:
-    return Claim(f"{setting} is above {other} at task {name}", Part(setting, window), Part(other, window), low=0)
+def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
+    """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``, ``it has no opt``.
 
-
-PAPER = Protocol(
-    "Dohare et al. 2024",
-    unlike_paper,
-    {one.name: one.learner for one in PUBLISHED},
-    (
-        *_levels(),
-        Claim("bp 0.0001 begins below 70 %", Part("bp 0.0001", _FIRST), high=0.7),
-        _loses("bp 0.01"),
-        _loses("bp 0.001"),
-        _above("linear", "bp 0.01", "2000", _AT_2000),
-        _keeps("cbp", "2000", _AT_2000),
-        *(_keeps(name, "5000", _AT_5000) for name in ("l2", "snp", "cbp")),
-        *(_above("cbp", f"bp {step_size}", "2000", _AT_2000) for step_size in ("0.01", "0.001", "0.0001")),
-        *(_above("cbp", name, "5000", _AT_5000) for name in ("l2", "snp")),
-    ),
-    least_seeds=5,
-)
-
-#: What all runs of cfg/demo share.
-_DEMO = {
-    "problem": "continual_imagenet",
-    "opt": "sgd",
-    "step_size": 0.045,
-    "momentum": 0.9,
-    "dataset": "synthetic",
-    "dataset_classes": 60,
-    "dataset_seed": 0,
-    "train_images": 200,
-    "test_images": 100,
-    "num_tasks": 150,
-    "num_classes": 2,
-    "num_showings": 6,
-    "mini_batch_size": 20,
-    "new_heads": True,
-}
-
-#: Of the methods that train the ConvNet.
-_DEMO_NETWORK = {"network": "conv_net", "width": 0.5, "activation": "relu", "layer_norm": False}
-
-_DEMO_CBP = {
-    "method": "cbp",
-    "weight_decay": 0,
-    "replacement_rate": 1e-3,
-    "util_type": "adaptable_contribution",
-    "maturity_threshold": 100,
-    "decay_rate": 0.99,
-    "accrual": "all",
-}
-
-
-def _unlike_demo(run: Spec) -> list[str]:
-    return unlike(run, _DEMO if run.network == "linear" else _DEMO | _DEMO_NETWORK)
-
-
-_BEGIN, _END = Window(1, 15), Window(136, 150)
-
-DEMO = Protocol(
-    "the demo",
-    _unlike_demo,
-    {"bp": {"method": "bp", "weight_decay": 0}, "cbp": _DEMO_CBP},
-    (
-        Claim(
-            "bp loses more than 5 points from the first tenth to the last",
-            Part("bp", _END),
-            Part("bp", _BEGIN),
-            high=-0.05,
-            of_each_seed=True,
-        ),
-        Claim(
-            "cbp keeps: no 10 points lost from the first tenth to the last",
-            Part("cbp", _END),
-            Part("cbp", _BEGIN),
-            low=-0.1,
-            of_each_seed=True,
-        ),
-        Claim("cbp is above bp in the last tenth", Part("cbp", _END), Part("bp", _END), low=0, of_each_seed=True),
-    ),
-    least_seeds=2,
-)
-
-PROTOCOLS = (PAPER, DEMO)
+    Where the problem is another one, only that.
+    """
+    found = {key: getattr(run, key) for key in values if hasattr(run, key)}
+    phrases = {
+        key: f"{key} is {found[key]}, not {value}" if key in found else f"it has no {key}"
+        for key, value in values.items()
+        if key not in found or found[key] != value
+    }
+    return [phrases["problem"]] if "problem" in phrases else list(phrases.values())

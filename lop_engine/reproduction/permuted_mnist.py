@@ -1,12 +1,11 @@
-"""What the paper's figures of Online Permuted MNIST show, as data; `verdicts` compares runs with it.
+"""What the paper's figures of Online Permuted MNIST show.
 
 Levels were read off the figures of 30 runs, to about 0.06 points; those of the first ten tasks are too uncertain.
 """
 
 from lop_engine.analysis import Window
 from lop_engine.experiment.spec import Spec
-from lop_engine.reproduction.claims import Claim, Part, Protocol
-from lop_engine.reproduction.levels import unlike
+from lop_engine.reproduction.claims import Claim, Part, Protocol, unlike
 
 _PROTOCOL = {
     "problem": "permuted_mnist",
@@ -33,9 +32,8 @@ LEVELS: dict[str, tuple[float, int, dict[int, float]]] = {
 
 def _unlike_paper(run: Spec) -> list[str]:
     found = unlike(run, _PROTOCOL)
-    if found[:1] and found[0].startswith("problem "):
-        return found[:1]
-    return found + (["dataset is synthetic, not MNIST"] if run.dataset == "synthetic" else [])
+    is_generated = getattr(run, "dataset", "") == "synthetic" and run.problem == _PROTOCOL["problem"]
+    return found + (["dataset is synthetic, not MNIST"] if is_generated else [])
 
 
 def _at(task: int) -> Window:

@@ -5,28 +5,18 @@ docs/statistics.md has the rule and the reasons for it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from lop_engine.analysis import Estimate, Group, estimate, window_means
 from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.experiment.stored import foreign_components, stored_spec
-from lop_engine.reproduction.claims import Claim, Part, Protocol
-from lop_engine.reproduction.levels import unlike
+from lop_engine.reproduction.claims import Claim, Part, Protocol, protocols_of, settings_of, unlike
 
 Outcome = Literal["reproduced", "not reproduced", "not enough data"]
-
-PUBLISHED_SEEDS = 30
-"""The number of seeds that the published levels are means of."""
-READING_ERROR = 0.001
-"""The published levels were read off figures, to a tenth of a point."""
-LEAST_MARGIN = 0.005
-"""Other images, machines and class orders may shift a level by this much however many seeds there are."""
-WIDEST_MARGIN = 0.02
-"""A level that is not known to two points is not known: that it agrees would say nothing."""
 
 Candidates = Mapping[str, Group]
 """By a protocol's setting, the group that is judged as it."""
@@ -39,7 +29,7 @@ class Verdict:
     claim: Claim
     outcome: Outcome
     measured: Estimate
-    """Over seeds, with its 95 % interval; of a difference, over pairs of seeds. Shares 0 .. 1."""
+    """Over seeds, of a difference over pairs of seeds, with its 95 % interval; in the units of the metric."""
     why: str
     """What the data lack, or what tells the outcome; empty if the interval does."""
     missing: tuple[str, ...] = ()
@@ -82,13 +72,6 @@ def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[str, ...]
     return tuple(findings), tuple(notes)
 
 
-@cache
-def protocols_of(problem: str) -> tuple[Protocol, ...]:
-    """The protocols of a problem's published results; none if its description names none."""
-    module = seen.problem(problem).claims
-    return tuple(import_module(module).PROTOCOLS) if module else ()
-
-
 def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
     """The protocol and the setting that a group follows, or why it follows none."""
     problem = group.runs[0].problem_name
@@ -101,7 +84,8 @@ def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
         why = f"{', '.join(foreign)} not part of lop" if foreign else "its run.json holds no spec of this version"
         return None, None, f"follows no published protocol: {why}" if foreign else why
     protocol, differing = min(
-        ((one, one.unlike(run)) for one in protocols_of(problem)), key=lambda found: len(found[1])
+        ((one, one.unlike(run)) for one in protocols_of(problem)),
+        key=lambda found: (len(found[1]), not settings_of(run, found[0])),
     )
     if differing:
         return None, None, f"not the protocol of {protocol.name}: {'; '.join(differing)}"
@@ -125,7 +109,7 @@ def _judge(claim: Claim, candidates: Candidates, protocol: Protocol) -> Verdict:
         why = f"{num} seed{'' if num == 1 else 's'} to task {last}, of {protocol.least_seeds} at least"
         return Verdict(claim, "not enough data", measured, why)
     if claim.level is not None:
-        outcome, why = _about(claim.level, measured)
+        outcome, why = _about(claim.level, measured, protocol)
     elif claim.of_each_seed:
         outcome, why = _each_within(claim, values)
     else:
@@ -141,15 +125,21 @@ def _values(parts: Sequence[Part], candidates: Candidates, metric: str) -> np.nd
     return np.array([of[seed] - minus[0][seed] for seed in sorted(of.keys() & minus[0].keys())])
 
 
-def _about(level: float, measured: Estimate) -> tuple[Outcome, str]:
+def _about(level: float, measured: Estimate, protocol: Protocol) -> tuple[Outcome, str]:
     """Whether two means over seeds agree, the published one with as much spread over its seeds as ours."""
+    margins, amount = protocol.margins, partial(_amount, measure=seen.metric(protocol.metric))
     reach = (measured.high - measured.low) / 2
-    margin = max(LEAST_MARGIN, reach * (1 + measured.num_values / PUBLISHED_SEEDS) ** 0.5) + READING_ERROR
+    margin = max(margins.least, reach * (1 + measured.num_values / margins.num_seeds) ** 0.5) + margins.reading_error
     if abs(measured.mean - level) > margin:
-        return "not reproduced", f"{100 * abs(measured.mean - level):.2f} points off, {100 * margin:.2f} allowed"
-    if margin > WIDEST_MARGIN:
-        return "not enough data", f"known to {100 * margin:.1f} points only, {100 * WIDEST_MARGIN:g} are needed"
+        return "not reproduced", f"{amount(abs(measured.mean - level))} off, {amount(margin)} allowed"
+    if margin > margins.widest:
+        return "not enough data", f"known to {amount(margin)} only, {amount(margins.widest)} are needed"
     return "reproduced", ""
+
+
+def _amount(value: float, measure: Metric) -> str:
+    """A difference without its sign: ``0.52 points`` of a share, else ``0.052``."""
+    return f"{100 * value:.2f} points" if measure.unit == "%" else f"{value:.3f}"
 
 
 def _within(claim: Claim, measured: Estimate) -> tuple[Outcome, str]:

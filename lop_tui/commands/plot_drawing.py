@@ -14,7 +14,7 @@ from lop_engine.analysis.windows import epoch_curves, is_never_finite, late_task
 from lop_engine.errors import UserError
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Problem
-from lop_engine.reproduction.levels import published_baseline
+from lop_engine.reproduction.claims import published_baseline
 from lop_engine.runs.views import place_of
 from lop_tui import figures
 from lop_tui.commands.plot_options import MOST_DOTS, experiment_among, metrics_among
@@ -226,9 +226,9 @@ def _linear_level(plan: Plan, group: Group, reference: bool) -> tuple[float, str
             plan.notes.append(f"left out: the level of {one.label}, whose {next(iter(differing))} is another")
         elif (level := mean_level(one, plan.problem.headline)) == level:
             return level, f"{one.label} (n={sum(bool(len(run.seconds)) for run in one.runs)}/{len(one.runs)})"
-    if reference and (published := published_baseline(next((run.spec for run in group.runs if run.spec), {}))):
-        return published.accuracy, "linear, published"
-    return None
+    spec = next((run.spec for run in group.runs if run.spec), {})
+    published = published_baseline(spec) if reference else None
+    return None if published is None else (published, "linear, published")
 
 
 def _within_tasks(plan: Plan, named: Sequence[int]) -> list[TaskEpochs]:

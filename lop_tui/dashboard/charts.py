@@ -13,7 +13,7 @@ from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
-from lop_engine.reproduction.levels import published_levels
+from lop_engine.reproduction.claims import published_levels
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
 from lop_tui.dashboard.rows import Style
@@ -236,4 +236,4 @@ def _has_published(group: Group, metric: str) -> bool:
 def _published(group: Group, ruler: Ruler) -> tuple[tuple[float, float], ...]:
     levels = published_levels(group.example.spec if group.example else {})
     x = ruler(np.array([float(level.task) for level in levels]))
-    return tuple(zip(x.tolist(), (level.accuracy for level in levels), strict=False))
+    return tuple(zip(x.tolist(), (level.value for level in levels), strict=False))

@@ -12,7 +12,7 @@ from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
-from lop_engine.reproduction.levels import published_levels
+from lop_engine.reproduction.claims import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
 from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
@@ -123,7 +123,7 @@ def _draw_panel(
     name_task_axis(panel, groups, [curve for _, curve in curves], look)
     mark_breaks(panel, groups, metric, colours, look)
     if look.reference and groups and metric == groups[0].problem.headline:
-        _draw_reference(panel, [group for group, _ in curves], colours, look)
+        _draw_reference(panel, [group for group, _ in curves], factor, colours, look)
     finish_axes(panel, measure, is_log)
     label_ends(panel, ends, look)
     if not curves:
@@ -163,20 +163,20 @@ def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -
     return End(np.inf, level * factor, name, colour)
 
 
-def _draw_reference(panel: Axes, groups: Sequence[Group], colours: Mapping[str, str], look: Look) -> None:
+def _draw_reference(
+    panel: Axes, groups: Sequence[Group], factor: float, colours: Mapping[str, str], look: Look
+) -> None:
     """A diamond where the paper has a mean, in the colour of the setting it is of."""
     first, last = look.tasks
     shown = [
-        (level.task * group.x_per_task, 100 * level.accuracy, colours[group.label])
+        (level.task * group.x_per_task, factor * level.value, colours[group.label])
         for group in groups
         for level in published_levels(next((run.spec for run in group.runs if run.spec), {}))
         if first <= level.task <= last
     ]
     size = 14 * look.looks.line_width
-    for task, accuracy, colour in shown:
-        panel.scatter(
-            [task], [accuracy], size, marker="D", facecolors="white", edgecolors=colour, zorder=4, clip_on=False
-        )
+    for task, value, colour in shown:
+        panel.scatter([task], [value], size, marker="D", facecolors="white", edgecolors=colour, zorder=4, clip_on=False)
     if shown:
         diamond = panel.scatter([], [], size, marker="D", facecolors="white", edgecolors=ink("#666666"))
         legend_above(panel, [diamond], ["Dohare et al. 2024"])

@@ -21,7 +21,7 @@ from lop_engine.runs.views import RunView
 from lop_tui import figures
 from lop_tui.report.configuration import configuration_of, own_sources, places, recipes
 from lop_tui.report.page import Page, Picture, Section, Table, Text
-from lop_tui.words.claims import measured
+from lop_tui.words.claims import measured, units
 from lop_tui.words.comparison import notes_on_runs, p_value, remarks, value_with_sign
 from lop_tui.words.formats import BREAK_LEGEND, name_seeds, short_value
 from lop_tui.words.summary import CAPTION, last_with_error, loss_heading
@@ -176,12 +176,11 @@ def _claims(groups: Sequence[Group]) -> list[Section]:
 
 def _verdicts(finding: Finding) -> Table:
     rows = [
-        [verdict.claim.text, *measured(verdict), verdict.outcome + (f": {verdict.why}" if verdict.why else "")]
+        [verdict.claim.text, *measured(verdict, finding), verdict.outcome + (f": {verdict.why}" if verdict.why else "")]
         for verdict in finding.verdicts
         if not verdict.missing
     ]
-    measure = seen.metric(finding.protocol.metric)
-    caption = f"{_named(measure)}, differences in points; means over seeds (n), 95 % intervals by Student's t."
+    caption = f"{units(finding)}; means over seeds (n), 95 % intervals by Student's t."
     return Table(["claim", "measured", "95 % interval", "n", "verdict"], rows, caption, numbers=False)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lop_engine.experiment import seen
+from lop_engine.experiment.components import Metric
 from lop_engine.reproduction.verdicts import Finding, Outcome, Verdict
 from lop_tui.words.console import Console, plural, say
 
@@ -33,9 +34,7 @@ def print_findings(findings: Sequence[Finding], notes: Sequence[str]) -> None:
 
 
 def _table(finding: Finding) -> Table:
-    title = (
-        f"claims of {finding.protocol.name}: {seen.metric(finding.protocol.metric).title} in %, differences in points"
-    )
+    title = f"claims of {finding.protocol.name}: {units(finding)}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("claim")
     for heading in ("measured", "95 % interval", "seeds"):
@@ -43,31 +42,38 @@ def _table(finding: Finding) -> Table:
     table.add_column("verdict")
     for verdict in (verdict for verdict in finding.verdicts if not verdict.missing):
         said = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
-        table.add_row(verdict.claim.text, *measured(verdict), said)
+        table.add_row(verdict.claim.text, *measured(verdict, finding), said)
     return table
 
 
-def measured(verdict: Verdict) -> tuple[str, str, str]:
-    """Mean in percent (a difference in points, with its sign), its interval, and how many seeds it is of."""
-    found = verdict.measured
-    return _percent(found.mean, verdict), _interval(verdict), str(found.num_values)
+def units(finding: Finding) -> str:
+    """What the numbers of `measured` are: ``test accuracy in %, differences in points``, ``squared error``."""
+    measure = seen.metric(finding.protocol.metric)
+    return f"{measure.title} in %, differences in points" if measure.unit == "%" else measure.title
 
 
-def _interval(verdict: Verdict) -> str:
-    low, high = (_percent(limit, verdict) for limit in (verdict.measured.low, verdict.measured.high))
-    return "-" if low == "-" else f"{low} to {high}"
+def measured(verdict: Verdict, finding: Finding) -> tuple[str, str, str]:
+    """Mean (a difference with its sign), its interval, and how many seeds it is of."""
+    found, measure = verdict.measured, seen.metric(finding.protocol.metric)
+    mean, low, high = (_value(value, verdict, measure) for value in (found.mean, found.low, found.high))
+    return mean, "-" if low == "-" else f"{low} to {high}", str(found.num_values)
 
 
-def _percent(value: float, verdict: Verdict) -> str:
-    """A difference shows its sign."""
+def _value(value: float, verdict: Verdict, measure: Metric) -> str:
+    """Two decimals of a percentage, three of other metrics; a difference shows its sign."""
     if math.isnan(value):
         return "-"
-    return f"{100 * value:+.2f}" if verdict.claim.minus else f"{100 * value:.2f}"
+    sign = "+" if verdict.claim.minus else ""
+    return f"{100 * value:{sign}.2f}" if measure.unit == "%" else f"{value:{sign}.3f}"
 
 
 def as_dict(finding: Finding) -> dict[str, Any]:
-    """Shares are 0 .. 1; what cannot be told is null."""
-    return {"protocol": finding.protocol.name, "claims": [_verdict_as_dict(verdict) for verdict in finding.verdicts]}
+    """Values in the units of the metric (shares are 0 .. 1); what cannot be told is null."""
+    return {
+        "protocol": finding.protocol.name,
+        "metric": finding.protocol.metric,
+        "claims": [_verdict_as_dict(verdict) for verdict in finding.verdicts],
+    }
 
 
 def _verdict_as_dict(verdict: Verdict) -> dict[str, Any]:

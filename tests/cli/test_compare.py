@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -155,6 +156,47 @@ def test_check_as_json_is_json_alone_with_every_claim(tmp_path):
     assert by_claim["cbp is above l2 at task 5000"]["missing"] == ["cbp", "l2"]
     assert by_claim["cbp is above l2 at task 5000"]["mean"] is None
     assert (status, first["verdict"]) == (1, "not reproduced")
+
+
+def make_regression_demo(runs_dir, errors_of):
+    """Demo runs of Slowly-Changing Regression, by method with errors that go from the first value to the second."""
+    for method, errors in errors_of.items():
+        for seed in range(6):
+            course = np.linspace(*errors, 40) + 0.01 * seed
+            spec = spec_of(method, CFG / "scr/demo")
+            make_run(
+                runs_dir, f"scr_{method}", seed, num_tasks=40, spec=spec, setting="x", metrics={"squared_error": course}
+            )
+
+
+def test_check_judges_each_problem_by_its_own_claims_in_its_own_unit(tmp_path):
+    make_demo(tmp_path, "bp", ["bp", "bp"])
+    make_regression_demo(tmp_path, {"bp": (0.6, 0.9), "cbp": (0.55, 0.6)})
+    status, shown = checked("--runs-dir", tmp_path)
+    assert status == 0
+    assert "claims of the demo: test accuracy in %, differences in points" in shown
+    assert "claims of the demo of Slowly-Changing Regression: squared error" in shown
+    assert "3 reproduced, 0 not reproduced, 0 not enough data" in shown
+    (rises,) = (line for line in shown.splitlines() if "bp loses: more error" in line)
+    assert "+0.277   +0.277 to +0.277       6   reproduced" in rises
+
+
+def test_check_says_which_regression_does_not_show_what_is_claimed(tmp_path):
+    make_regression_demo(tmp_path, {"bp": (0.9, 0.6), "cbp": (0.55, 0.9)})
+    status, shown = checked("--runs-dir", tmp_path)
+    assert status == 1
+    assert "0 reproduced, 3 not reproduced, 0 not enough data" in shown
+    answer = json.loads(checked("--json", "--runs-dir", tmp_path)[1])
+    assert answer["protocols"][0]["metric"] == "squared_error"
+
+
+def test_a_report_has_the_claims_of_its_problem(tmp_path):
+    make_regression_demo(tmp_path, {"bp": (0.6, 0.9)})
+    lop("report", "--runs-dir", tmp_path, "-o", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Claims of the demo of Slowly-Changing Regression" in page
+    assert "<td>+0.277</td>" in page
+    assert "squared error; means over seeds (n), 95 % intervals by Student" in page
 
 
 def test_check_refuses_where_there_is_nothing(tmp_path, runs_dir, monkeypatch, capsys):

@@ -10,9 +10,8 @@ import pytest
 from lop_engine.analysis import Group
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.run import load_runs
-from lop_engine.reproduction import claims
-from lop_engine.reproduction.claims import DEMO, PAPER, PROTOCOLS
-from lop_engine.reproduction.levels import BINS, PUBLISHED
+from lop_engine.reproduction import continual_imagenet
+from lop_engine.reproduction.continual_imagenet import BINS, DEMO, PAPER, PROTOCOLS, PUBLISHED
 from lop_engine.reproduction.verdicts import judge
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus
@@ -183,4 +182,4 @@ def test_runs_of_a_problem_are_held_only_against_its_own_claims():
     assert [finding.protocol for finding in findings] == [PAPER]
     assert [one for one in notes if "cbp" in one] == ["cbp: no results are published for problem toy"]
     assert judge([seeds("cbp", spec, [[0.9] * 50] * 6)]) == ((), ("cbp: no results are published for problem toy",))
-    assert CONTINUAL_IMAGENET.claims == claims.__name__
+    assert CONTINUAL_IMAGENET.claims == continual_imagenet.__name__
