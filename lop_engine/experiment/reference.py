@@ -148,14 +148,21 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
             f"{where}: budget_accrual is bernoulli, as in the reference without accumulate: "
             "a unit is replaced with probability replacement_rate x eligible units; the paper accumulates"
         )
-    if ours.get("opt") == "adam":
-        found["opt"] = "adam_gnt"
-        notes.append(f"{where}: opt is adam_gnt, the reference's Adam under cbp, whose correction is not Adam's")
+    found |= adam_under_cbp(ours, where, notes)
     for key in ("weight_decay", "perturb_scale", "beta_1", "beta_2"):
         if ours.pop(key, 0) and key not in typed:
             notes.append(f"{where}: left out: {key}, which the reference's cbp does not read")
     ours.setdefault("util_type", "adaptable_contribution")
     return {key: value for key, value in found.items() if key not in typed}
+
+
+def adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+    """``opt`` as the reference's continual backprop takes it, with its own Adam for ``adam``; empty without one."""
+    opt = ours.get("opt")
+    if "adam" not in (opt if isinstance(opt, list) else [opt]):
+        return {}
+    notes.append(f"{where}: opt adam runs as adam_gnt, the reference's Adam under cbp, whose correction is not Adam's")
+    return {"opt": "adam_gnt" if opt == "adam" else ["adam_gnt" if one == "adam" else one for one in opt or ()]}
 
 
 def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:

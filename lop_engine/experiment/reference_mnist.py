@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lop_engine.experiment.reference import adam_under_cbp
+
 #: Keys that its code does not read, or that decide no number.
 _UNREAD = ("to_log", "momentum", "beta_1", "beta_2", "accumulate", "to_perturb", "mt")
 _OF_CBP = ("replacement_rate", "decay_rate", "util_type", "maturity_threshold")
@@ -63,6 +65,7 @@ def _cbp(ours: dict[str, Any], values: Mapping[str, Any], where: str, notes: lis
         notes.append(f"{where}: maturity_threshold {said} runs as {read}, as in the reference, which then reads mt")
     if values.get("accumulate") is False:
         notes.append(f"{where}: accumulate false runs as true, as in the reference, which always accumulates")
+    ours |= adam_under_cbp(ours, where, notes)
     ours |= {"budget_accrual": "eligible", "util_type": ours.get("util_type", "adaptable_contribution")}
     for key in ("weight_decay", "perturb_scale"):
         if ours.pop(key, 0):

@@ -164,6 +164,8 @@ NOT_CBP = dict.fromkeys(("accumulate", "util_type", "replacement_rate", "decay_r
         ({"accumulate": False}, "accrual", "eligible", "accumulate false runs as true"),
         ({"util_type": None}, "util_type", "adaptable_contribution", ""),
         ({"weight_decay": 0.1}, "weight_decay", 0, "left out: weight_decay"),
+        ({"opt": "adam"}, "opt", "adam_gnt", "opt adam runs as adam_gnt, the reference's Adam under cbp"),
+        (NOT_CBP | {"opt": "adam"}, "opt", "adam", ""),
         ({"num_hidden_layers": None}, "num_hidden_layers", 1, "num_hidden_layers is 1, the default"),
         ({"num_tasks": None}, "num_tasks", 200, "num_tasks is 200, the default"),
         (NOT_CBP | {"to_perturb": True}, "perturb_scale", 0.1, "perturb_scale is 0.1, the default"),
@@ -180,6 +182,13 @@ def test_a_reference_file_trains_what_the_reference_makes_of_it(tmp_path, change
     found = spec.parts.method.name if key == "method" else getattr(spec, key)
     assert found == value
     assert note in notes if note else not notes
+
+
+def test_a_reference_file_that_sweeps_over_optimisers_has_its_adam(tmp_path):
+    load(tmp_path, opt=["sgd", "adam"])
+    path = tmp_path / "ref.json"
+    assert [run.spec.opt for run in load_runs(path)] == ["sgd", "adam_gnt"]
+    assert load_runs(path, overrides={"opt": "adam"})[0].spec.opt == "adam"
 
 
 def test_a_reference_file_may_sweep_over_the_examples_of_a_task(tmp_path):

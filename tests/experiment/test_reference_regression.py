@@ -44,7 +44,7 @@ def test_mt_and_accumulate_are_read(tmp_path, accumulate, accrual):
 def test_adam_under_cbp_is_the_reference_s_own(tmp_path):
     runs, notes = load(tmp_path, CBP | {"opt": "adam", "weight_decay": 0.1})
     assert runs[0].spec.opt == "adam_gnt"
-    assert any(note.startswith("opt is adam_gnt") for note in notes)
+    assert any(note.startswith("opt adam runs as adam_gnt") for note in notes)
     assert "left out: weight_decay, which the reference's cbp does not read" in notes
     assert load(tmp_path, FILES["adam/bp/linear.json"])[0][0].spec.opt == "adam"
 
