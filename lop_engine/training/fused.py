@@ -20,6 +20,7 @@ from lop_engine.methods.method import Method
 from lop_engine.methods.optimizers import SGD, Adam
 from lop_engine.methods.runs import Number
 from lop_engine.methods.shrink_and_perturb import Perturbation
+from lop_engine.networks.linear import Linear
 from lop_engine.networks.mlp import MLP
 from lop_engine.problems import Task
 from lop_engine.training.learner import Learner
@@ -46,8 +47,8 @@ def applies(learner: Learner, device: torch.device) -> bool:
         and spec.mini_batch_size == 1
         and "squared error" in spec.parts.problem.provides
         and learner.problem.num_outputs == 1
-        and type(learner.net) is MLP
-        and _is_small(learner)
+        and (type(learner.net) is Linear or (type(learner.net) is MLP and _is_usual_mlp(learner)))
+        and sum(weight[0].numel() for weight in learner.params.values()) <= MOST_WEIGHTS
         and (
             (type(optimizer) is SGD and not optimizer.state()) or (type(optimizer) is Adam and _has_numbers(optimizer))
         )
@@ -55,14 +56,9 @@ def applies(learner: Learner, device: torch.device) -> bool:
     )
 
 
-def _is_small(learner: Learner) -> bool:
+def _is_usual_mlp(learner: Learner) -> bool:
     own = learner.spec.own(described.MLP)
-    return (
-        own.num_hidden_layers == 1
-        and not own.layer_norm
-        and own.activation in ACTIVATIONS
-        and sum(weight[0].numel() for weight in learner.params.values()) <= MOST_WEIGHTS
-    )
+    return own.num_hidden_layers == 1 and not own.layer_norm and own.activation in ACTIVATIONS
 
 
 def _has_numbers(optimizer: Adam) -> bool:
@@ -86,8 +82,9 @@ class FusedPart:
 
         self.kernel, self.learner = fused_kernel.train, learner
         spec = learner.spec
-        self.shape = (prod(learner.problem.input_shape), int(spec.num_features))
-        self.activation = ACTIVATIONS.index(spec.activation)
+        is_linear = type(learner.net) is Linear
+        self.shape = (prod(learner.problem.input_shape), 0 if is_linear else int(spec.num_features))
+        self.activation = 0 if is_linear else ACTIVATIONS.index(spec.activation)
         optimizer: Any = learner.optimizer
         both = [self._of_runs(one) for one in (optimizer.step_size, optimizer.weight_decay)]
         self.steps_S = np.stack(both, axis=1).astype(np.float32)

@@ -1,10 +1,11 @@
-"""The training steps of a part for networks with one small hidden layer, compiled with Numba.
+"""The training steps of a part for networks with one small hidden layer or none, compiled with Numba.
 
 Every run of a stack trains example by example on its own. Runs are the innermost axis, `LANES` at a time, so that each
 operation is one vector instruction and all that a run changes stays in the cache. The
 arithmetic is that of the methods' own code, in another order of summation.
 
-Dimensions: N examples, S runs, I inputs, H hidden units, P weights and biases, L lanes.
+Dimensions: N examples, S runs, I inputs, H hidden units, F inputs of the output layer (the hidden units, or the inputs
+of a network without), P weights and biases, L lanes.
 """
 # mypy: ignore-errors
 
@@ -26,7 +27,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
 
     Args:
         flat_SP: weights of the hidden layer, its biases, weights of the output, its bias.
-        shape: (I, H).
+        shape: (I, H); H is 0 for a network without a hidden layer.
         steps_S: (step size, weight decay) of each run, (S, 2).
         moments: Adam's first and second moments and step counts (3, S, P), its scalars (beta_1, beta_2, epsilon), and
             by step count the corrections 1 / (1 - beta_1^t) and sqrt(1 - beta_2^t).
@@ -37,6 +38,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
     num_examples, num_runs = y_NS.shape
     num_weights = num_hidden * num_inputs
     first_out = num_weights + num_hidden
+    num_features = num_hidden or num_inputs
     kept_SP, scalars, correction_1, correction_2 = moments
     noise_SNP, scale_S = noise
     numbers_SNK, budget_S, units_SHA, rates_S, maturity_S, most_S, settings, share_A = replacement
@@ -47,7 +49,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
     kept = np.zeros((3, flat_SP.shape[1], LANES), np.float32)
     x = np.zeros((num_inputs, LANES), np.float32)
     z = np.zeros((num_hidden, LANES), np.float32)
-    h = np.zeros((num_hidden, LANES), np.float32)
+    h = np.zeros((num_features, LANES), np.float32)
     slope = np.zeros((num_hidden, LANES), np.float32)
     y = np.zeros(LANES, np.float32)
     out = np.zeros(LANES, np.float32)
@@ -79,9 +81,11 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                     for lane in range(LANES):
                         z[u, lane] += w[u * num_inputs + i, lane] * x[i, lane]
                 _activate(activation, z[u], h[u], slope[u])
+            if num_hidden == 0:
+                h[:] = x
             for lane in range(LANES):
-                out[lane] = w[first_out + num_hidden, lane]
-            for u in range(num_hidden):
+                out[lane] = w[first_out + num_features, lane]
+            for u in range(num_features):
                 for lane in range(LANES):
                     out[lane] += w[first_out + u, lane] * h[u, lane]
             for lane in range(LANES):
@@ -90,10 +94,12 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                 losses_NS[n, start + lane] = error[lane] * error[lane]
             for lane in range(LANES):
                 error[lane] *= np.float32(2)
-                g[first_out + num_hidden, lane] = error[lane]
-            for u in range(num_hidden):
+                g[first_out + num_features, lane] = error[lane]
+            for u in range(num_features):
                 for lane in range(LANES):
                     g[first_out + u, lane] = error[lane] * h[u, lane]
+            for u in range(num_hidden):
+                for lane in range(LANES):
                     g[num_weights + u, lane] = error[lane] * w[first_out + u, lane] * slope[u, lane]
             if optimizer == SGD:
                 for u in range(num_hidden):

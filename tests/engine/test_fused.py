@@ -17,6 +17,8 @@ SETTINGS = {
     "l2": {"agent": "l2", "weight_decay": 1e-2},
     "snp": {"agent": "snp", "weight_decay": 1e-2, "perturb_scale": 1e-2},
     # tanh: no two units have the same utility
+    "linear": {"agent": "linear"},
+    "linear adam": {"agent": "linear", "opt": "adam", "step_size": 1e-3},
     "cbp": CBP | {"activation": "tanh", "budget_accrual": "eligible"},
     "cbp all": CBP | {"activation": "tanh", "util_type": "contribution"},
     "cbp bernoulli": CBP | {"activation": "tanh", "budget_accrual": "bernoulli"},
@@ -69,7 +71,6 @@ def test_runs_of_a_stack_may_have_their_own_numbers(monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"agent": "linear"},
         {"agent": "redo"},
         {"agent": "cbp", "util_type": "random"},
         {"num_hidden_layers": 2},
