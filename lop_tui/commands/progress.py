@@ -97,7 +97,7 @@ def _frame(snapshot: Snapshot, stopping: bool, num_workers: int | None) -> Rende
         table.add_row(
             Text(row.label, style=f"bold {row.style.colour}"),
             ProgressBar(total=1.0, completed=row.progress, width=24),
-            f"{formats.count(row.tasks_done)}/{formats.count(row.tasks_total)} tasks{_of_seeds(row)}",
+            f"{row.tasks} tasks",
             _value(row),
             formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
             f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
@@ -113,19 +113,13 @@ def _frame(snapshot: Snapshot, stopping: bool, num_workers: int | None) -> Rende
 def _line(row: Row) -> str:
     parts = [
         row.label,
-        f"{row.tasks_done}/{row.tasks_total} tasks{_of_seeds(row)}",
+        f"{row.tasks} tasks",
         f"{row.measure.title} {_value(row)}" if row.value else "",
         formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
         f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
         _states(row),
     ]
     return "  ".join(part for part in parts if part)
-
-
-def _of_seeds(row: Row) -> str:
-    """Whose tasks these are, if they are of several seeds: 300 tasks may be two seeds of 150."""
-    seeds = sum(number for _, number in row.states)
-    return f" of {seeds} seeds" if seeds > 1 else ""
 
 
 def _are_over(snapshot: Snapshot) -> bool:

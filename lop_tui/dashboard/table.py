@@ -11,7 +11,7 @@ from lop_engine.runs.logs import clean
 from lop_engine.runs.records import State
 from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.rows import Row
-from lop_tui.words.formats import count, distinct, duration, rate, shortened
+from lop_tui.words.formats import distinct, duration, rate, shortened
 
 #: Readable on the dark and on the light theme.
 STATE_COLOURS: dict[State, str] = {
@@ -119,7 +119,7 @@ def _cells(row: Row, first: str, label: str, full_states: bool, coloured: bool, 
         first: name,
         "seeds": describe_states(row.states, full_states, coloured),
         "progress": Text(),
-        "tasks": Text(f"{count(row.tasks_done)}/{count(row.tasks_total)}", justify="right"),
+        "tasks": Text(row.tasks, justify="right"),
         heading(row.measure): Text(f"{row.value} {row.value_seeds}".strip() or "-"),
         "rate": Text(_or_dash(rate, row.tasks_per_min), justify="right"),
         "ETA": Text(_or_dash(duration, row.eta_s), justify="right"),

@@ -1,7 +1,7 @@
 """Numbers as people read them, in few characters."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.experiment.sweep import describe_seeds
@@ -27,6 +27,12 @@ def count(number: int) -> str:
     if number < 100_000:
         return str(number)
     return f"{number / 1e3:.0f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
+
+
+def tasks(done: Sequence[int], num_tasks: int) -> str:
+    """Tasks done by the seeds of a setting, the slowest to the fastest: ``110-120/150``, ``150/150``."""
+    first, last = min(done, default=0), max(done, default=0)
+    return f"{count(first)}{f'-{count(last)}' if last > first else ''}/{count(num_tasks)}"
 
 
 def rate(tasks_per_min: float) -> str:

@@ -150,8 +150,6 @@ def table_of_settings(one: OneProblem, width: int, is_alone: bool) -> Table:
 
 
 def _row(group: Group, headline: str, has_method: bool) -> list[str]:
-    done = [run.tasks_recorded for run in group.runs]
-    first, last = min(done), max(done)
     states = Counter(run.state for run in group.runs).most_common()
     summary = summarise(group, headline)
     size, changed_at = _on_disk(group)
@@ -160,7 +158,7 @@ def _row(group: Group, headline: str, has_method: bool) -> list[str]:
         plain(group.setting),
         *([plain(group.method)] if has_method else []),
         ", ".join(f"{count} {state}" for state, count in states),
-        f"{first}{f'-{last}' if last > first else ''}/{group.num_tasks}",
+        formats.tasks([run.tasks_recorded for run in group.runs], group.num_tasks),
         last_with_error(summary) if summary else "-",
         f"{size / 2**20:.1f} MB",
         f"{formats.duration(max(0, _clock(group.runs[0].dir.path.parents[2]).now() - changed_at))} ago",

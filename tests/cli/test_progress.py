@@ -17,10 +17,12 @@ from tests.cli.test_views import lop
 from tests.helpers import append_tasks, make_metrics, make_run
 
 
-@pytest.mark.parametrize(("seeds", "expected"), [(2, "300/300 tasks of 2 seeds"), (1, "150/150 tasks  ")])
-def test_tasks_of_several_seeds_are_counted_together_and_said_to_be(tmp_path, seeds, expected):
-    for seed in range(seeds):
-        make_run(tmp_path, "bp", seed=seed, num_tasks=150)
+@pytest.mark.parametrize(
+    ("done", "expected"), [((150, 150), "bp  150/150 tasks  "), ((90, 120), "bp  90-120/150 tasks  ")]
+)
+def test_tasks_are_those_of_each_seed_and_not_their_sum(tmp_path, done, expected):
+    for seed, tasks_done in enumerate(done):
+        make_run(tmp_path, "bp", seed=seed, num_tasks=150, tasks_done=tasks_done)
     printed = io.StringIO()
     LineDisplay(Console(file=printed, width=200)).update(RunsReader(tmp_path).read(), stopping=False)
     assert expected in printed.getvalue()

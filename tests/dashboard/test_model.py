@@ -173,7 +173,7 @@ def test_the_table_fits(eleven_runs: Snapshot, width: int) -> None:
     widths = [max(len(c), *(cells[i].cell_len for cells in table.rows.values())) for i, c in enumerate(table.columns)]
     assert sum(widths) + 2 * len(widths) <= width
     assert "test acc. %" in table.columns
-    assert ("progress" in table.columns) == (width >= 80)
+    assert ("progress" in table.columns) == (width >= 100)
 
 
 def test_states_in_words() -> None:

@@ -117,7 +117,7 @@ def facts(row: Row, group: Group) -> Lines:
     """How far the setting is, what it reached, which code trains it, where, and what is to be noted."""
     statuses = [run.status for run in group.runs]
     found = {
-        "tasks": f"{row.tasks_done}/{row.tasks_total}",
+        "tasks": row.tasks,
         row.measure.heading if row.measure.name else "": f"{row.value} {row.value_seeds}".strip(),
         "device": row.device,
         "job": _each(status.job for status in statuses),
