@@ -41,7 +41,12 @@ class _Command(TyperCommand):
 
 
 def _say_what_it_takes(parameter: Any) -> Any:
-    """Give an option without a metavar one: nothing if it is a flag, N if it is a number, else its name."""
+    """Name the value that a parameter takes: nothing for a flag, N for a number, else its metavar or its name."""
+    if parameter.param_type_name == "argument":
+        # Recent versions of Typer add the Python type, and a second pair of brackets in the usage line.
+        parameter.display_type_rich = lambda ctx: None
+        parameter._usage_display_name = lambda: parameter.metavar or str(parameter.name).upper()
+        return parameter
     is_number = isinstance(parameter.default, int) or getattr(parameter, "min", None) is not None
     if getattr(parameter, "is_flag", False):
         parameter.metavar, parameter.show_default = "", False
@@ -84,7 +89,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = Commands(
     cls=_Lop,
-    help="Watch neural networks lose, or keep, the ability to learn.",
+    help="Train neural networks on streams of tasks, and watch them lose the ability to learn, or keep it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -35,15 +35,17 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    methods: Annotated[bool, typer.Option("--methods", help="Only the step of every method, next to bp's.")] = False,
+    methods: Annotated[bool, typer.Option("--methods", help="Time only every method's step.")] = False,
     problem: Annotated[
         str | None,
         typer.Option(
-            metavar="scr|mnist", help="Only an example of an online problem, next to a plain loop.", show_default=False
+            metavar="scr|mnist",
+            help="Time only this online problem, against plain PyTorch.",
+            show_default=False,
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Number of times to take each measurement.")] = 7,
-    precision: Annotated[str, typer.Option(help="Of the training step: fp32, tf32 or bf16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
 ) -> int:
     """Time training, metrics and files on this machine, against plain PyTorch, and measure memory; 3 minutes."""

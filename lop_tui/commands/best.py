@@ -26,7 +26,7 @@ def best(
     metric: Annotated[str, typer.Option(help="Metric to judge by; by default the problem's headline.")] = "",
     by: By = "last",
     lowest: Annotated[
-        bool, typer.Option("--lowest", help="The lowest value is the best; by default as the metric says.")
+        bool, typer.Option("--lowest", help="Choose the lowest value; by default the metric decides.")
     ] = False,
     select_seeds: SelectSeeds = "",
     where: Where = "",

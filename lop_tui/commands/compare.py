@@ -43,7 +43,7 @@ def compare(
     ended_by_rule: EndedByRule = CARRY,
     best: Annotated[
         bool,
-        typer.Option("--best", help="Of a name that means several settings, the best one, chosen as lop best does."),
+        typer.Option("--best", help="For a name with several settings, compare the best one, as lop best chooses it."),
     ] = False,
     by: By = "last",
     select_seeds: SelectSeeds = "",

@@ -19,7 +19,7 @@ _WIDTH_IN_PIPES = 160
 Name = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Describe this one; without it list all.", show_default=False)
 ]
-JsonList = Annotated[bool, typer.Option("--json", help="Print JSON alone: a list of objects.")]
+JsonList = Annotated[bool, typer.Option("--json", help="Print only JSON: a list of objects.")]
 PANEL = "Components"
 
 

@@ -83,7 +83,7 @@ def import_(
         str | None,
         typer.Option(
             metavar="3x32x32|1x28x28",
-            help="What image files become; by default grey ones of 28x28 stay as they are, others become 3x32x32.",
+            help="Shape of the images; by default grey image files of 28x28 keep their shape, others become 3x32x32.",
             show_default=False,
         ),
     ] = None,
@@ -106,7 +106,8 @@ def import_order(
     ],
     to: Annotated[Path, output("The new table.", "--to", show_default=True)] = Path("data/class_order.npy"),
     images: Annotated[
-        Path | None, typer.Option("--data", metavar="PATH", help="Images that it is for; by default 1000 classes.")
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Images of the table; by default 1000 classes."),
     ] = None,
     num_classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 2,
     num_tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the runs it is for.")] = 5000,

@@ -23,7 +23,7 @@ def import_results(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     configs: Annotated[
         list[Path] | None,
-        typer.Option("--cfg", metavar="CFG", help="The experiment file they were made with; repeatable."),
+        typer.Option("--cfg", metavar="CFG", help="The experiment file that produced them; repeatable."),
     ] = None,
 ) -> int:
     """Import the reference's results (pickles) as runs, to view beside new ones."""

@@ -13,7 +13,7 @@ from lop_tui.commands.options import output
 @app.command(epilog="Example: [b]lop merge laptop/runs cluster/runs --to runs[/b]", rich_help_panel="Results")
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="A B...", help="Directories of runs.", show_default=False)],
-    target: Annotated[Path, output("Directory to copy them to; it may hold runs.", "--to", metavar="C")],
+    target: Annotated[Path, output("Directory to copy them to; it may contain runs.", "--to", metavar="DIR")],
 ) -> int:
     """Copy the runs of several directories into one; duplicate seeds and differing configurations are refused."""
     from lop_engine.exchange.merging import merge_runs

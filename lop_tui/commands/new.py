@@ -22,7 +22,9 @@ def new(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="method, problem, network or metric.", show_default=False)
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component and its file.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the component and its file.", show_default=False)
+    ],
 ) -> int:
     """Write a working component to start from: NAME.py, its test, and an experiment file that uses it."""
     if kind not in KEYS:

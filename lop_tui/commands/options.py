@@ -30,7 +30,11 @@ RunsPerWorker = Annotated[
 ]
 Launcher = Annotated[
     str | None,
-    typer.Option(metavar="local|slurm", help="This machine, or a job array (docs/cluster.md).", show_default="local"),
+    typer.Option(
+        metavar="local|slurm",
+        help="local: this machine, the default; slurm: a job array (docs/cluster.md).",
+        show_default=False,
+    ),
 ]
 Slurm = Annotated[
     list[str] | None,
@@ -165,4 +169,4 @@ BinSize = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON.")]

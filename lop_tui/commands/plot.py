@@ -35,7 +35,7 @@ def plot(
         str,
         typer.Option(
             metavar="KIND",
-            help="tasks (a line a setting), sweep (the settings of one experiment), methods (a line a method, its "
+            help="tasks (a line per setting), sweep (the settings of one experiment), methods (a line per method, its "
             "best setting), sensitivity (over a swept key), grid (over two), metrics (all that the problem "
             "records), seeds (each by itself) or within-task (over epochs).",
         ),

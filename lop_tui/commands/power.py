@@ -34,7 +34,7 @@ def power(
         float | None,
         typer.Option(
             metavar="D",
-            help="Difference to show, in percentage points of a share; the one seen by default.",
+            help="Difference to detect, in percentage points for a share; by default the observed one.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +49,7 @@ def power(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Print how many seeds a difference needs to be seen, and which difference the present seeds can show."""
+    """Print how many seeds are needed to detect a difference, and which difference the present seeds can detect."""
     from lop_engine.analysis import compare_to_first
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of

@@ -42,7 +42,7 @@ def resume(
     accept_code_change: AcceptCodeChange = False,
     use_stored_code: UseStoredCode = False,
 ) -> int:
-    """Resume runs that were stopped, failed, lost or left waiting, from their checkpoints; by default all."""
+    """Resume stopped, failed, lost and queued runs from their checkpoints; by default all."""
     from lop_engine.runs.code_versions import settle_code
     from lop_engine.runs.reading import RunsReader
     from lop_engine.runs.rules import rules_typed

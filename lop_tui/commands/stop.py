@@ -1,4 +1,4 @@
-"""`lop stop`: running runs are ended, waiting ones taken off the queue."""
+"""`lop stop`: stop running and queued runs."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ def stop(
         bool, typer.Option("--now", help="Stop at once, without finishing the epoch; it is trained again on resume.")
     ] = False,
 ) -> int:
-    """Stop running runs after a checkpoint, and take waiting ones off the queue; by default all."""
+    """Stop running runs, with a checkpoint, and queued runs; by default all."""
     from lop_engine.launch import stop_runs, wait_for_status, wait_until_stopped
     from lop_engine.runs.reading import RunsReader
     from lop_engine.runs.selection import names_of

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def table(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to show; repeatable; the headline of each problem by default.")
+        list[str] | None, typer.Option(help="Metric to show; repeatable; by default the headline of each problem.")
     ] = None,
     over: Annotated[
         list[str] | None,

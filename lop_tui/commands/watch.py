@@ -35,9 +35,11 @@ def watch(
     web: Annotated[
         bool, typer.Option("--web", help="Serve the dashboard to browsers on this machine, read-only (extra web).")
     ] = False,
-    web_port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="With --web; 0: a free one.")] = 8000,
+    web_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="With --web; 0 uses a free port.")
+    ] = 8000,
     web_write: Annotated[
-        bool, typer.Option("--web-write", help="With --web: with the keys that stop and resume runs and write files.")
+        bool, typer.Option("--web-write", help="With --web: allow the keys that stop and resume runs and write files.")
     ] = False,
 ) -> int:
     """Show the metrics of all runs, live."""
@@ -99,7 +101,7 @@ def serve_runs(
 
     Args:
         carries: what means do with runs that a rule ended, see `RunView.carries`.
-        writes: with the keys that stop and resume runs and write files.
+        writes: allow the keys that stop and resume runs and write files.
     """
     from lop_engine.extras import install_hint
     from lop_engine.runs.query import filter_runs

@@ -26,7 +26,7 @@ def run_dashboard(
         runs_dir: the directory whose settings are used.
         query: the filter to begin with; by default the last one used with this directory. Raises QueryError.
         reader: reads the runs; by default those of `runs_dir`.
-        writes: with the keys that stop and resume runs and write files; without them no choice is kept either.
+        writes: allow the keys that stop and resume runs and write files; otherwise choices are not saved either.
     Returns:
         Whether it left by itself, or all runs had ended; False means that the user left before.
     """

@@ -53,7 +53,7 @@ class Dashboard(App[bool]):
         until: leave by itself after a frame of which this is true.
         settings: how it looks at first.
         keep: is given the settings whenever they change.
-        writes: with the keys that stop and resume runs and write files.
+        writes: allow the keys that stop and resume runs and write files.
         read_ends: returns the ends of many long runs, for a first frame before `read` returns, see `SnapshotReader`.
     """
 
