@@ -44,8 +44,9 @@ def _say_what_it_takes(parameter: Any) -> Any:
     """Name the value that a parameter takes: nothing for a flag, N for a number, else its metavar or its name."""
     if parameter.param_type_name == "argument":
         # Recent versions of Typer add the Python type, and a second pair of brackets in the usage line.
+        parameter.metavar = parameter.metavar or str(parameter.name).upper()
         parameter.display_type_rich = lambda ctx: None
-        parameter._usage_display_name = lambda: parameter.metavar or str(parameter.name).upper()
+        parameter._usage_display_name = lambda: parameter.metavar
         return parameter
     is_number = isinstance(parameter.default, int) or getattr(parameter, "min", None) is not None
     if getattr(parameter, "is_flag", False):
