@@ -20,7 +20,7 @@ from lop_engine.analysis import group_runs
 from lop_engine.analysis.choice import Choice, choose, families
 from lop_engine.errors import UserError, sentence
 from lop_engine.experiment.run import Run
-from lop_engine.files import replacing
+from lop_engine.files import replacing, writing
 from lop_engine.launch import as_begun
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
@@ -28,7 +28,6 @@ from lop_tui.commands import starting
 from lop_tui.commands.cluster import HERE
 from lop_tui.commands.training import Means
 from lop_tui.words.console import Console, plural, say
-from lop_tui.words.output import writing
 from lop_tui.words.plan import duration
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from lop_engine.errors import UserError
 from lop_engine.processes import open_files_limit
 
 T = TypeVar("T")
@@ -45,6 +46,26 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
         raise
     if durable:
         sync_directory(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that a person named, as a whole or not at all. A missing directory is made, and a link is followed.
+
+    Raises:
+        UserError: `path` is a link to a file of another kind, such as a run's records.
+        OSError: one that names `path`, whatever file was written on the way.
+    """
+    target = Path(os.path.realpath(path))
+    if target.suffix.lower() != path.suffix.lower():
+        raise UserError(f"{path}: a link to {target}, which is no {path.suffix} file; name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(target) as file:
+            yield file
+    except OSError as error:
+        name_file(error, path)
+        raise
 
 
 def together(write: Callable[[T], object], items: Iterable[T]) -> list[tuple[T, Exception]]:

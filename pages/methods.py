@@ -5,8 +5,8 @@ from textwrap import indent
 
 from lop_engine.experiment.catalogue import Key, bibtex, keys_of, reference
 from lop_engine.experiment.components import Component, Method
+from lop_engine.experiment.parts import Experiment
 from lop_engine.experiment.registry import METHODS, NETWORKS, OPTIMIZERS, PROBLEMS
-from lop_engine.experiment.spec import Experiment
 from pages import DOCS
 from pages.equations import METHODS as METHOD_EQUATIONS
 from pages.equations import block

@@ -1,19 +1,24 @@
-"""Pictures of the dashboard, from real runs.
+"""Pictures of the dashboard, from real runs: text of a terminal as SVG, still or animated.
 
 ``python -m pages.pictures watch RUNS_DIR`` records `lop watch` until the runs of a directory end, and writes
 docs/watch.svg. ``python -m pages.pictures views RUNS_DIR`` writes the pictures of docs/dashboard.md.
+
+A picture holds neither scripts nor fonts. Each text is stretched to its columns, and braille, block and box
+characters are drawn as shapes, so that it looks the same with any monospaced font. Rows that repeat are stored once.
 """
 
 import asyncio
 import sys
+from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from lop_engine.runs.reading import RunsReader
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.screenshot import HEIGHT, SHAPES, WIDTH
 from lop_tui.dashboard.settings import Settings
 from pages import DOCS
-from pages.svg import Frame, draw
 
 WATCH_SIZE, VIEW_SIZE = (108, 33), (140, 42)
 LOOK_EVERY_S = 2.0
@@ -25,6 +30,12 @@ KEYS = ["shift+left", "c"]
 """Pressed when the training has ended."""
 VIEWS = {"dashboard": ["left", "shift+left"], "dashboard-seeds": ["e", "left"], "dashboard-compare": ["c"]}
 """Pictures of docs/dashboard.md by the keys that lead to them."""
+CELL_W, CELL_H = 8, 16
+"""Size of a character in pixels."""
+
+Span = Sequence[Any]
+"""Text, foreground, background, and whether it is bold."""
+Frame = Sequence[Sequence[Span]]
 
 
 def rows_of(app: Dashboard) -> Frame:
@@ -100,3 +111,90 @@ if __name__ == "__main__":
         (DOCS / "watch.svg").write_text(animate(*asyncio.run(record(runs_dir))))
     else:
         asyncio.run(take_views(runs_dir))
+
+
+def draw(frames: Sequence[Frame], seconds: Sequence[float] = (1.0,), still: int = 0, title: str = "lop watch") -> str:
+    """The SVG of one frame, or of several one after another.
+
+    Args:
+        seconds: how long each frame stays.
+        still: the frame that is shown where nothing may move.
+    """
+    columns, lines = max(sum(len(span[0]) for span in row) for row in frames[0]), len(frames[0])
+    rows: dict[str, int] = {}
+    classes: dict[str, str] = {}
+    spans = [span for row in frames[0] for span in row]
+    background = max(spans, key=lambda span: sum(len(one[0]) for one in spans if one[2] == span[2]))[2]
+    pictures = []
+    for frame in frames:
+        numbers = [rows.setdefault(_row(row, classes, background), len(rows)) for row in frame]
+        pictures.append("".join(f'<use href="#r{one}" y="{y * CELL_H}"/>' for y, one in enumerate(numbers)))
+    shapes = "".join(f'<g id="r{number}">{shape}</g>' for shape, number in rows.items())
+    timed = "".join(f'<g class="f f{number}">{picture}</g>' for number, picture in enumerate(pictures))
+    width, height = columns * CELL_W + 16, lines * CELL_H + 16
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f"<title>{escape(title)}</title><style>{_style(classes, seconds, still)}</style><defs>{shapes}</defs>"
+        f'<rect width="100%" height="100%" rx="8" fill="{background}"/>'
+        f'<g transform="translate(8 8)">{timed}</g></svg>\n'
+    )
+
+
+def _style(classes: dict[str, str], seconds: Sequence[float], still: int) -> str:
+    """Colours, and which frame is shown when."""
+    fonts = "ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
+    rules = [f"text{{font:12.5px {fonts}}}.b{{font-weight:bold}}"]
+    rules += [f".{name}{{fill:{colour}}}" for colour, name in classes.items()]
+    if len(seconds) == 1:
+        return "".join(rules)
+    rules.append(
+        f".f{{visibility:hidden}}.f{still}{{visibility:visible}}@media(prefers-reduced-motion:no-preference){{"
+    )
+    total, start = sum(seconds), 0.0
+    for index, duration in enumerate(seconds):
+        begin, end = 100 * start / total, 100 * (start + duration) / total
+        before = f"0%{{visibility:hidden}}{begin:.2f}%" if index else "0%"
+        after = f"{end:.2f}%,to{{visibility:hidden}}" if index + 1 < len(seconds) else "to{visibility:visible}"
+        rules.append(f"@keyframes k{index}{{{before}{{visibility:visible}}{after}}}")
+        rules.append(f".f{index}{{animation:k{index} {total:.2f}s step-end infinite}}")
+        start += duration
+    return "".join([*rules, "}"])
+
+
+def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
+    """The shapes of a row: a background that is not the usual one, characters that are drawn, and text."""
+    parts, column = [], 0
+    for text, colour, background, bold in row:
+        name = classes.setdefault(colour, f"c{len(classes)}")
+        if background != usual:
+            back = classes.setdefault(background, f"c{len(classes)}")
+            parts.append(
+                f'<path class="{back}" d="M{column * CELL_W} 0h{len(text) * CELL_W}v{CELL_H}h-{len(text) * CELL_W}z"/>'
+            )
+        path = "".join(_shape(character, (column + at) * CELL_W) for at, character in enumerate(text))
+        if path:
+            parts.append(f'<path class="{name}" d="{path}"/>')
+        parts += _texts(text, column, f"{name} b" if bold else name)
+        column += len(text)
+    return "".join(parts)
+
+
+def _texts(text: str, column: int, name: str) -> Iterable[str]:
+    """The words of a text that are not shapes, each stretched to its columns; single spaces stay within."""
+    plain = "".join(" " if character in SHAPES else character for character in text)
+    at = 0
+    for piece in plain.split("  "):
+        words = piece.strip()
+        if words:
+            x = (column + at + len(piece) - len(piece.lstrip())) * CELL_W
+            y, width = CELL_H * 0.76, len(words) * CELL_W
+            stretched = f'textLength="{width}" lengthAdjust="spacingAndGlyphs"'
+            yield f'<text class="{name}" x="{x}" y="{y:g}" {stretched}>{escape(words)}</text>'
+        at += len(piece) + 2
+
+
+def _shape(character: str, x: float) -> str:
+    """The path of a character that is drawn, `x` from the left; empty for letters."""
+    wide, high = CELL_W / WIDTH, CELL_H / HEIGHT
+    boxes = [(x + a * wide, b * high, c * wide, d * high) for a, b, c, d in SHAPES.get(character, ())]
+    return "".join(f"M{a:.4g} {b:.3g}h{c:.2g}v{d:.2g}h-{c:.2g}z" for a, b, c, d in boxes)

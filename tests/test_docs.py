@@ -31,8 +31,8 @@ from pages.equations import METHODS as METHOD_EQUATIONS
 from pages.equations import METRICS as METRIC_EQUATIONS
 from pages.methods import build as methods_page
 from pages.metrics import build as metrics_page
+from pages.pictures import draw
 from pages.site import loaded_from_elsewhere
-from pages.svg import draw
 from tests.experiment.test_own_files import own_registries
 from tests.helpers import ROOT
 

@@ -15,10 +15,10 @@ from lop_engine.datasets import read_class_order
 from lop_engine.errors import LaunchError, UserError, sentence, why
 from lop_engine.experiment.run import load_runs
 from lop_engine.files import read_small, replacing
+from lop_engine.files import writing as writing_output
 from lop_engine.launch.slurm.options import read_options
 from lop_engine.runs.logs import LogTail, last_line
 from lop_engine.runs.reading import RunsReader
-from lop_tui.words import output
 from lop_tui.words.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
@@ -42,7 +42,7 @@ def test_an_error_of_the_system_is_a_sentence_without_its_number(error, words):
     assert why(error) in words
 
 
-@pytest.mark.parametrize("writing", [replacing, output.writing])
+@pytest.mark.parametrize("writing", [replacing, writing_output])
 def test_a_write_that_fails_names_the_file_alone(tmp_path, writing):
     with pytest.raises(OSError, match="left") as caught, writing(tmp_path / "a.png"):
         raise OSError(errno.ENOSPC, "No space left on device")

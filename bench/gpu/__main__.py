@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 from bench.gpu import wheels
-from bench.gpu.results import Results
+from bench.gpu.results import Results, check_table, figure_tables, headline, markdown, plain_text
 from bench.gpu.runner import DeviceError, run_group
 from bench.gpu.stages import GROUPS, STAGES, Stage, choose
-from bench.gpu.summary import check_table, figure_tables, headline, markdown, plain_text
 
 LIMIT_S = 300.0
 FILES = ("correctness.json", "timings.json", "summary.md", "profile.txt", "log.txt")

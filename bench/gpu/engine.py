@@ -21,8 +21,9 @@ from lop_engine.bench.measure import METHODS as BENCH_METHODS
 from lop_engine.bench.measure import paper_spec
 from lop_engine.device import prepare_device, training_precision
 from lop_engine.experiment import registry
+from lop_engine.experiment.parts import Precision
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.experiment.spec import Precision, Spec
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch.stack_sizes import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
 from lop_engine.networks import channels_last
 from lop_engine.networks.fused_convolution import FusedLayer

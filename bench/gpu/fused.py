@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from bench.gpu.convolutions import TOLERANCE, replayed_ms
 from bench.gpu.engine import PRECISIONS, FusedLayer, Precision, Setup, fused_error
 from bench.gpu.results import Report
-from bench.gpu.ways import LAYERS, Layer, make_case
+from bench.gpu.ways import LAYERS, TOLERANCE, Layer, make_case, replayed_ms
 
 WAY = "fused with bias, pooling and ReLU (lop)"
 SEEDS = (30, 8, 120, 1, 60)

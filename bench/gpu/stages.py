@@ -41,10 +41,10 @@ STAGES = (
         "steps", "timings", "timing", 150, "step, epoch and metric times by stack and precision, beside the plain loop"
     ),
     Stage("metric-times", "timings", "timing", 40, "each metric alone"),
-    Stage("profile", "timings", "profiling", 60, "torch.profiler: kernels of an epoch and of a metric epoch"),
+    Stage("profile", "timings", "timing", 60, "torch.profiler: kernels of an epoch and of a metric epoch"),
     Stage("busy", "timings", "runs", 90, "lop run at the paper's protocol: its speed, and how busy it keeps the card"),
     Stage("fused", "timings", "fused", 90, "lop's own kernels of a pooled convolution against torch's, and by layer"),
-    Stage("convolutions", "timings", "convolutions", 150, "ways to convolve a stack of seeds, by layer"),
+    Stage("convolutions", "timings", "ways", 150, "ways to convolve a stack of seeds, by layer"),
 )
 
 GROUP_OF: dict[str, Group] = {stage.name: stage.group for stage in STAGES}

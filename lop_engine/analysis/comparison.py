@@ -12,7 +12,7 @@ from lop_engine.analysis.statistics import Estimate, PairedTest, estimate, holm,
 from lop_engine.analysis.windows import Window, last_tenth, window_means
 from lop_engine.errors import UserError
 from lop_engine.experiment.components import Better
-from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
+from lop_engine.experiment.parts import BOOKKEEPING_KEYS, EXTENT_KEYS
 from lop_engine.experiment.stored import canonical, own_keys_of_methods
 from lop_engine.runs.code_versions import mixed_code
 from lop_engine.runs.views import RunView

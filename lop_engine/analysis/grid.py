@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lop_engine.analysis.groups import Group
-from lop_engine.experiment.spec import BOOKKEEPING_KEYS, EXTENT_KEYS
+from lop_engine.experiment.parts import BOOKKEEPING_KEYS, EXTENT_KEYS
 from lop_engine.experiment.stored import canonical
 
 Point = Mapping[str, Any]

@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 
 from lop_engine.bench.costs import Children, measure_costs, plan_seconds
+from lop_engine.experiment.parts import Precision
 from lop_engine.experiment.registry import METHODS as METHODS_BY_NAME
 from lop_engine.experiment.run import Run, load_runs, shipped
-from lop_engine.experiment.spec import Precision, Spec
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch import decide_resources, plan_runs, stack_sizes
 from lop_engine.launch.stack_sizes import run_bytes
 from lop_engine.machine.devices import num_cores

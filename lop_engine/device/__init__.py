@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from lop_engine.experiment.spec import Precision
+from lop_engine.experiment.parts import Precision
 
 
 def compute_in_full() -> None:

@@ -14,10 +14,10 @@ from lop_engine import tensors
 from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
 from lop_engine.exchange.export import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
+from lop_engine.experiment.parts import method_name
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.spec import method_name
 from lop_engine.runs.directory import SCHEMA, RunDir, read_json, write_json
 from lop_engine.runs.locks import hold
 from lop_engine.runs.records import RunStatus, rounded

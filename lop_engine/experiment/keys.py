@@ -8,8 +8,8 @@ from lop_engine.errors import ConfigError
 from lop_engine.experiment import reference
 from lop_engine.experiment.fields import is_list
 from lop_engine.experiment.mistakes import shown, unknown_keys
+from lop_engine.experiment.parts import Experiment, InvalidSpecError, Parts, agents_of, choose, is_known, owners_of
 from lop_engine.experiment.registry import REGISTRIES
-from lop_engine.experiment.spec import Experiment, InvalidSpecError, Parts, agents_of, choose, is_known, owners_of
 
 #: Keys that choose a component; `problem` is the same for a whole file.
 CHOICES = ("agent", "network", "opt")

@@ -91,20 +91,28 @@ def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
     return found[0].problem if found else DEFAULT
 
 
-def adapted(values: Mapping[str, Any], where: str, notes: list[str], typed: Container[str] = ()) -> dict[str, Any]:
-    """The values of a file, in our keys if it is a file of the reference for another problem than Continual ImageNet.
+def adapted(
+    values: Mapping[str, Any], typed: Mapping[str, Any], where: str, notes: list[str], names_problem: bool
+) -> dict[str, Any]:
+    """The values of a file and of options, in our keys if it is a file of the reference.
 
-    Such a file trains what the reference's code makes of it, which is not always what it says; notes tell where.
+    A file for another problem than Continual ImageNet trains what the reference's code makes of it, which is not always
+    what it says; notes tell where.
 
     Args:
+        values: the file's, with its problem.
+        typed: values that were given as options, which are left as they are.
         where: the experiment file.
-        typed: keys that were given as options, which are left as they are.
+        names_problem: whether file or options name the problem: a file for Online Permuted MNIST that does is ours.
     Raises:
         ConfigError: it cannot be trained.
     """
-    if values.get("problem") == "slowly_changing_regression" and "num_data_points" in values:
-        return _regression(values, where, notes, typed)
-    return dict(values)
+    if values.get("problem") == "permuted_mnist" and not names_problem:
+        return {**_permuted_mnist(values, where, notes), **typed}
+    both = {**values, **typed}
+    if both.get("problem") == "slowly_changing_regression" and "num_data_points" in both:
+        return _regression(both, where, notes, typed)
+    return both
 
 
 _NOT_OURS = ("env_data_dir", "env_file", "target_net_dir", "target_net_file", "gen_prob_data", "add_noise", "init")
@@ -148,7 +156,7 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
             f"{where}: budget_accrual is bernoulli, as in the reference without accumulate: "
             "a unit is replaced with probability replacement_rate x eligible units; the paper accumulates"
         )
-    found |= adam_under_cbp(ours, where, notes)
+    found |= _adam_under_cbp(ours, where, notes)
     for key in ("weight_decay", "perturb_scale", "beta_1", "beta_2"):
         if ours.pop(key, 0) and key not in typed:
             notes.append(f"{where}: left out: {key}, which the reference's cbp does not read")
@@ -156,13 +164,80 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
     return {key: value for key, value in found.items() if key not in typed}
 
 
-def adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+def _adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
     """``opt`` as the reference's continual backprop takes it, with its own Adam for ``adam``; empty without one."""
     opt = ours.get("opt")
     if "adam" not in (opt if isinstance(opt, list) else [opt]):
         return {}
     notes.append(f"{where}: opt adam runs as adam_gnt, the reference's Adam under cbp, whose correction is not Adam's")
     return {"opt": "adam_gnt" if opt == "adam" else ["adam_gnt" if one == "adam" else one for one in opt or ()]}
+
+
+#: Keys that its code for Online Permuted MNIST does not read, or that decide no number.
+_UNREAD = ("to_log", "momentum", "beta_1", "beta_2", "accumulate", "to_perturb", "mt")
+_OF_CBP = ("replacement_rate", "decay_rate", "util_type", "maturity_threshold")
+
+
+def _permuted_mnist(values: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+    """A file for Online Permuted MNIST; notes say where the reference does something else than the file says."""
+    ours = {key: value for key, value in values.items() if key not in _UNREAD}
+    if "num_examples" in ours:
+        ours.pop("num_tasks", None)
+    else:
+        _default(ours, "num_tasks", 200, where, notes)
+    for key in ("momentum", "beta_1", "beta_2"):
+        if values.get(key):
+            notes.append(f"{where}: left out: {key}, which the reference's code for this problem does not read")
+    if ours.get("agent") == "linear":
+        for key in ("num_features", "num_hidden_layers"):
+            ours.pop(key, None)
+    else:
+        _default(ours, "num_hidden_layers", 1, where, notes)
+        ours.setdefault("num_features", 2000)
+    if ours.get("agent") == "cbp":
+        _mnist_cbp(ours, values, where, notes)
+    else:
+        for key in _OF_CBP:
+            ours.pop(key, None)
+        _mnist_noise(ours, values, where, notes)
+    return ours
+
+
+def _default(ours: dict[str, Any], key: str, value: int, where: str, notes: list[str]) -> None:
+    if key not in ours:
+        ours[key] = value
+        notes.append(f"{where}: {key} is {value}, the default of the reference's code")
+
+
+def _mnist_noise(ours: dict[str, Any], values: Mapping[str, Any], where: str, notes: list[str]) -> None:
+    """Noise is added only if ``to_perturb`` says so."""
+    scale = ours.pop("perturb_scale", None)
+    if values.get("to_perturb"):
+        if scale is None:
+            notes.append(f"{where}: perturb_scale is 0.1, the default of the reference's code with to_perturb")
+        ours["perturb_scale"] = 0.1 if scale is None else scale
+    elif scale:
+        notes.append(f"{where}: left out: perturb_scale, which the reference reads with to_perturb only")
+
+
+def _mnist_cbp(ours: dict[str, Any], values: Mapping[str, Any], where: str, notes: list[str]) -> None:
+    said, read = values.get("maturity_threshold"), values.get("mt")
+    if said is None:
+        ours["maturity_threshold"] = 100
+        if read not in (None, 100):
+            notes.append(f"{where}: mt {read} runs as 100: the reference reads mt only beside maturity_threshold")
+    elif read is None:
+        notes.append(f"{where}: the reference cannot run maturity_threshold without mt; it runs as {said}")
+    elif read != said:
+        ours["maturity_threshold"] = read
+        notes.append(f"{where}: maturity_threshold {said} runs as {read}, as in the reference, which then reads mt")
+    if values.get("accumulate") is False:
+        notes.append(f"{where}: accumulate false runs as true, as in the reference, which always accumulates")
+    ours |= {"budget_accrual": "eligible", "util_type": ours.get("util_type", "adaptable_contribution")}
+    ours |= _adam_under_cbp(ours, where, notes)
+    for key in ("weight_decay", "perturb_scale"):
+        if ours.pop(key, 0):
+            notes.append(f"{where}: left out: {key}, which the reference's cbp does not read")
 
 
 def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:

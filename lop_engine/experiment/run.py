@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lop_engine.errors import ConfigError, did_you_mean
-from lop_engine.experiment import reference, reference_mnist
+from lop_engine.experiment import reference
 from lop_engine.experiment.component_files import with_files
 from lop_engine.experiment.keys import check_effect, check_keys, keys_of_setting, takes_list
+from lop_engine.experiment.parts import renamed
 from lop_engine.experiment.registry import PROBLEMS
-from lop_engine.experiment.renamed import renamed
 from lop_engine.experiment.spec import Spec, hashable, validate
 from lop_engine.experiment.sweep import MAX_RUNS, expand_sweep, read_config, twice, without_comments
 
@@ -100,13 +100,11 @@ def load_runs(
     typed = without_comments(overrides or {})
     raw = read_config(path)
     source = renamed({key: str(path) for key in raw} | dict.fromkeys(typed, "--set") | dict(options or {}))
-    if "problem" not in raw | typed:
-        raw["problem"] = _problem(raw, str(path))
-        if raw["problem"] == "permuted_mnist":
-            raw = reference_mnist.adapted(raw, str(path), notes if notes is not None else [])
-        source |= dict.fromkeys(raw.keys() - source.keys(), str(path))
     collected = notes if notes is not None else []
-    raw = reference.adapted(renamed(raw | typed), str(path), collected, typed)
+    names_problem = "problem" in raw | typed
+    if not names_problem:
+        raw["problem"] = _problem(raw, str(path))
+    raw = reference.adapted(renamed(raw), renamed(typed), str(path), collected, names_problem)
     source |= dict.fromkeys(raw.keys() - source.keys(), str(path))
     raw = with_files(raw, path.parent.absolute(), source)
     raw = check_keys(raw, str(path), source, collected)

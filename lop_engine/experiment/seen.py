@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from lop_engine.experiment.components import Better, Component, Method, Metric, Need, Problem, Scale, Unit
+from lop_engine.experiment.parts import Experiment, method_name
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS, REGISTRIES
-from lop_engine.experiment.spec import Experiment, Spec, method_name
+from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import method_keys
 from lop_engine.text import plain
 

@@ -4,7 +4,8 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 
 from lop_engine.experiment.fields import Fields, is_per_run
-from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Experiment, Spec, hashable
+from lop_engine.experiment.parts import BOOKKEEPING_KEYS, Experiment
+from lop_engine.experiment.spec import Spec, hashable
 
 FREE_KEYS = BOOKKEEPING_KEYS - {"checkpoint_every_s"} | {"stop_when"}
 """Keys that the training of a stack does not read."""

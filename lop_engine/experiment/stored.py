@@ -6,8 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from lop_engine.errors import ConfigError
+from lop_engine.experiment.parts import method_name
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, PROBLEMS, Registry
-from lop_engine.experiment.spec import Spec, method_name
+from lop_engine.experiment.spec import Spec
 
 _ABSENT = object()
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from lop_engine.datasets import Data
 from lop_engine.errors import ConfigError, StoreError
 from lop_engine.experiment.code import load_name
+from lop_engine.experiment.parts import BOOKKEEPING_KEYS
 from lop_engine.experiment.run import Run
-from lop_engine.experiment.spec import BOOKKEEPING_KEYS, Spec, validate
+from lop_engine.experiment.spec import Spec, validate
 from lop_engine.runs.directory import RunDir, find_runs
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.experiment import optimizers as described
-from lop_engine.experiment.spec import Experiment
+from lop_engine.experiment.parts import Experiment
 from lop_engine.methods.optimizers import AdamW, Grads
 from lop_engine.methods.runs import Runs, add_, is_used, like
 from lop_engine.networks import Network, Params

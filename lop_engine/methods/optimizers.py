@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lop_engine.experiment import optimizers as described
 from lop_engine.experiment.code import load
-from lop_engine.experiment.spec import Experiment
+from lop_engine.experiment.parts import Experiment
 from lop_engine.methods.runs import Number, Runs, add_, is_used, like, plus
 from lop_engine.networks import Network, Params
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.experiment import methods_of_weights as described
-from lop_engine.experiment.spec import Experiment
+from lop_engine.experiment.parts import Experiment
 from lop_engine.methods.method import Method, Setup
 from lop_engine.methods.optimizers import Grads
 from lop_engine.methods.runs import add_, is_used, like

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lop_engine.experiment.spec import Precision
+from lop_engine.experiment.parts import Precision
 
 FEW = 16
 """Layers with fewer channels take other tiles; their pixels are filled up to whole groups of `PIXEL` values."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lop_engine.experiment import seen
+from lop_engine.experiment.parts import method_name
 from lop_engine.experiment.reference import DEFAULT
-from lop_engine.experiment.spec import method_name
 from lop_engine.experiment.stored import stored_spec
 from lop_engine.runs.directory import Code, RunDir
 from lop_engine.runs.records import ENDED, RunStatus, State

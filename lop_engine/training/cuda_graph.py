@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.errors import CaptureError, ReplayError, memory_error
-from lop_engine.experiment.spec import Precision
+from lop_engine.experiment.parts import Precision
 from lop_engine.training.learner import Learner, StepResult
 
 Step = Callable[[Tensor, Tensor], StepResult]

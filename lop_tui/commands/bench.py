@@ -51,8 +51,8 @@ def bench(
     """Time training, metrics and files on this machine, against plain PyTorch, and measure memory; 3 minutes."""
     import lop_engine
     from lop_engine.bench import measure
+    from lop_engine.experiment.parts import Precision
     from lop_engine.experiment.run import load_runs
-    from lop_engine.experiment.spec import Precision
     from lop_engine.launch import decide_resources
     from lop_tui.words.bench import TABLES, Report
     from lop_tui.words.console import Console, say

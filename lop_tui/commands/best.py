@@ -42,8 +42,7 @@ def best(
     from lop_engine.analysis.groups import by_problem
     from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
-    from lop_tui.words.best import checked_metric, criterion_of, not_chosen, sheet_of_choices
-    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.best import checked_metric, criterion_of, not_chosen, seeds_of, sheet_of_choices
     from lop_tui.words.comparison import notes_on_runs
     from lop_tui.words.sheets import check_format, put_out
 

@@ -56,10 +56,8 @@ def compare(
     from lop_engine.runs.several import read_together
     from lop_engine.runs.views import place_of
     from lop_tui.commands.groups import groups_named, metrics_named, pick_best
-    from lop_tui.words.best import criterion_of
-    from lop_tui.words.choice import notes_on_selection, seeds_of
-    from lop_tui.words.comparison import notes_on_runs, nothing_compared
-    from lop_tui.words.comparison_tables import as_dict, as_markdown, print_tables
+    from lop_tui.words.best import criterion_of, notes_on_selection, seeds_of
+    from lop_tui.words.comparison import as_dict, as_markdown, notes_on_runs, nothing_compared, print_tables
     from lop_tui.words.console import Console, print_json, say
 
     if markdown and as_json:

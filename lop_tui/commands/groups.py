@@ -13,10 +13,8 @@ from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
 from lop_tui.commands.options import CARRY
 from lop_tui.commands.reading import read_runs, select_runs
-from lop_tui.words.best import not_chosen
-from lop_tui.words.choice import note_on_choice
-from lop_tui.words.comparison import listed
-from lop_tui.words.comparison_tables import full_name
+from lop_tui.words.best import not_chosen, note_on_choice
+from lop_tui.words.comparison import full_name, listed
 
 PickOne = Callable[[Sequence[Group]], Group]
 """Gives one of several settings of a method."""

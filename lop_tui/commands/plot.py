@@ -95,7 +95,7 @@ def plot(
 
     from lop_tui.commands import plot_drawing  # matplotlib takes its time
     from lop_tui.figures import FORMATS, Look, save
-    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.best import seeds_of
     from lop_tui.words.console import Console, say
 
     select = seeds_of("plot", select_seeds)

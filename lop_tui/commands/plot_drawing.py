@@ -17,11 +17,18 @@ from lop_engine.experiment.components import Problem
 from lop_engine.reproduction.claims import published_baseline
 from lop_engine.runs.views import place_of
 from lop_tui import figures
-from lop_tui.commands.plot_options import MOST_DOTS, experiment_among, metrics_among
-from lop_tui.commands.plot_settings import best_of_each, keys_to_show, one_experiment, settings_along
+from lop_tui.commands.plot_options import (
+    MOST_DOTS,
+    best_of_each,
+    experiment_among,
+    keys_to_show,
+    metrics_among,
+    one_experiment,
+    settings_along,
+)
 from lop_tui.commands.reading import read_runs
 from lop_tui.figures import Look, TaskEpochs
-from lop_tui.words.choice import notes_on_selection
+from lop_tui.words.best import notes_on_selection
 from lop_tui.words.notices import flag_lines
 from lop_tui.words.palette import colours_of
 

@@ -1,13 +1,21 @@
-"""What is wrong with the options of `lop plot`, and what its words mean."""
+"""What the options and words of `lop plot` mean, and what is wrong with them; which settings of a sweep are drawn."""
 
 import math
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from lop_engine.analysis import Group
+from lop_engine.analysis.choice import choose, families
 from lop_engine.analysis.curves import BANDS, Band
+from lop_engine.analysis.grid import along, is_number, points
 from lop_engine.errors import UserError, did_you_mean
+from lop_tui.words.best import family_name, note_on_choice
+
+if TYPE_CHECKING:
+    from lop_tui.figures import Settings
+
 
 KINDS = ("tasks", "sweep", "methods", "sensitivity", "grid", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
@@ -96,3 +104,122 @@ def task_list(text: str) -> list[int]:
     if not re.fullmatch(r"([1-9][0-9]{0,8}(,[1-9][0-9]{0,8}){0,5})?", text):
         raise UserError(f'plot: --at "{text}": write one to six tasks, counted from 1: 1,1000,2000')
     return sorted({int(task) for task in text.split(",") if task})
+
+
+def best_of_each(groups: Sequence[Group], metric: str, select: Sequence[int] | None) -> tuple[list[Group], list[str]]:
+    """One group for each method of each experiment, and which they are.
+
+    Of a method with several settings it is the best, as `lop best` chooses it, on the seeds that did not choose.
+    """
+    found, notes = [], []
+    for family in families(groups):
+        choice = choose(family, metric, select_seeds=select)
+        if choice:
+            found.append(choice.shown)
+            notes += note_on_choice(choice, "drawn")
+        elif len(family) > 1:
+            found.append(family[0])
+            notes.append(
+                f"{family_name(family[0])}: no setting has a value of every selection seed yet; "
+                f"drawn is the first, {family[0].setting}"
+            )
+        else:
+            found.append(family[0])
+    return found, notes
+
+
+def keys_to_show(groups: Sequence[Group], words: str, number: int) -> list[str]:
+    """The swept keys that a figure of `number` keys shows: those named, or all there are if they are as many.
+
+    Raises:
+        UserError: another number of keys is swept or named, or one named is not swept.
+    """
+    kind = "sensitivity" if number == 1 else "grid"
+    swept: dict[str, bool] = {}  # whether all its values are numbers
+    for family in families(groups):
+        for point in points(family):
+            swept |= {key: is_number(value) and swept.get(key, True) for key, value in point.items()}
+    if not swept:
+        raise UserError(f"plot: --kind {kind}: no experiment here is swept; run one whose file has a list of values")
+    named = [word for word in words.split(",") if word]
+    for word in named:
+        if word not in swept:
+            raise UserError(
+                f'plot: --over "{word}"{did_you_mean(word, swept)}: not swept here (there are {", ".join(swept)})'
+            )
+    keys = list(dict.fromkeys(named)) or list(swept)
+    if len(keys) != number:
+        example = ",".join(list(swept)[:number]) if len(swept) >= number else "KEY"
+        there_are = f"these runs sweep {', '.join(swept)}"
+        needs = "one key" if number == 1 else "two keys"
+        raise UserError(f"plot: --kind {kind} shows {needs}, and {there_are}; name {needs}: --over {example}")
+    return keys
+
+
+def settings_along(
+    groups: Sequence[Group], keys: Sequence[str], metric: str, select: Sequence[int] | None
+) -> tuple[list["Settings"], list[str]]:
+    """The settings of each method that differ in `keys` alone, through its best setting; and what was left out."""
+    from lop_tui.figures import Settings
+
+    found, notes = [], []
+    for family in families(groups):
+        varied = {key for point in points(family) for key in point}
+        choice = choose(family, metric, select_seeds=select)
+        name = family_name(family[0])
+        if choice is None:
+            notes.append(f"left out: {name}, without a value of every selection seed")
+            continue
+        if not varied >= set(keys):
+            missing = " and ".join(key for key in keys if key not in varied)
+            notes.append(f"left out: {name}, which does not sweep {missing}")
+            continue
+        others = {key: value for key, value in _point_of(choice.group, family).items() if key not in keys}
+        if others:
+            fixed = ", ".join(f"{key}={value}" for key, value in others.items())
+            notes.append(f"{name}: drawn at {fixed}, as its best setting has")
+        found.append(Settings(name, family[0], choice.group, along(family, keys, choice.group)))
+    if not found:
+        raise UserError(f"plot: {'; '.join(notes)}")
+    return found, notes
+
+
+def _point_of(group: Group, family: Sequence[Group]) -> dict[str, object]:
+    return next(dict(point) for point, one in zip(points(family), family, strict=True) if one is group)
+
+
+def one_experiment(groups: list[Group], name: str) -> list[Group]:
+    """The settings of the experiment called `name`, or of the only one that is swept."""
+    if not name:
+        swept = sorted({group.experiment for group in groups if group.setting != "default"})
+        if len(swept) != 1:
+            which = f"{', '.join(swept)} are" if swept else "no experiment here is"
+            raise UserError(f"plot: --kind sweep: {which} swept; name one: lop plot --kind sweep bp")
+        name = swept[0]
+    there_are = sorted({group.experiment for group in groups})
+    found = [name] if name in there_are else _experiments_of_method(groups, name)
+    if len(found) != 1:
+        which = f"{len(found)} experiments are" if found else "no runs are"
+        raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(found or there_are)}')
+    chosen = [group for group in groups if group.experiment == found[0]]
+
+    from lop_tui.figures import swept_setting
+
+    return sorted(chosen, key=lambda group: _by_size(swept_setting(group, chosen)))
+
+
+def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
+    """Those that train it."""
+    return sorted({group.experiment for group in groups if group.method == method})
+
+
+def _by_size(setting: str) -> list[tuple[float, str]]:
+    """Settings in the order of their numbers, the greatest first."""
+    order = []
+    for part in setting.split(","):
+        value = part.rpartition("=")[2]
+        try:
+            order.append((-float(value), ""))
+        except ValueError:
+            order.append((0.0, value))
+    return order

@@ -54,8 +54,7 @@ def power(
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of
     from lop_tui.commands.groups import groups_named, metrics_named, pick_best
-    from lop_tui.words.best import criterion_of
-    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.best import criterion_of, seeds_of
     from lop_tui.words.comparison import nothing_compared
     from lop_tui.words.power import sheet_of_plans
     from lop_tui.words.sheets import check_format, put_out

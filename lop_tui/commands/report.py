@@ -34,10 +34,10 @@ def report(
     from lop_engine.analysis.choice import own_selections
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.analysis.groups import one_problem
+    from lop_engine.files import writing
     from lop_tui.commands.reading import read_runs
-    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.best import seeds_of
     from lop_tui.words.console import Console, say
-    from lop_tui.words.output import writing
     from lop_tui.words.palette import colours_of
 
     path = page or runs_dirs[0] / "report.html"

@@ -1,24 +1,36 @@
-"""Drive the workers of a plan, and show how they get on."""
+"""Drive the workers of a plan, and show how they get on: bars in a terminal, plain lines elsewhere."""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Protocol, Self
 
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lop_engine.analysis.eta import study_eta_s
 from lop_engine.launch import Launcher, LocalLauncher, Places, Plan
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader, pause_after
 from lop_engine.runs.views import Snapshot
-from lop_tui.commands.progress import open_display
-from lop_tui.words.console import Console, say
+from lop_tui.dashboard.model import build_rows, have_ended
+from lop_tui.dashboard.rows import Row
+from lop_tui.words import formats
+from lop_tui.words.console import Console, plural, say
+from lop_tui.words.formats import time_left
 
 POLL_S = 0.2
 REFRESH_S = 0.5
 HUNG_UP = 128 + signal.SIGHUP
+PLAIN_EVERY_S = 10.0
 
 
 class Supervisor(threading.Thread):
@@ -120,3 +132,117 @@ def _show_progress(
             began = time.thread_time()
             display.update(read(), supervisor.stopping)
             supervisor.join(pause_after(time.thread_time() - began, REFRESH_S))
+
+
+class Display(Protocol):
+    """Shows a snapshot after another."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None: ...
+
+
+def open_display(console: Console, num_workers: int | None = None) -> Display:
+    """Bars in a terminal, else lines.
+
+    Args:
+        num_workers: how many train at once, for the time until all runs are done; by default as many as train now.
+    """
+    return BarDisplay(console, num_workers) if console.is_terminal else LineDisplay(console, num_workers)
+
+
+class BarDisplay:
+    """A live table, a row a method and setting."""
+
+    def __init__(self, console: Console, num_workers: int | None = None) -> None:
+        self._live, self._num_workers = Live(console=console, refresh_per_second=4), num_workers
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None:
+        self._live.update(_frame(snapshot, stopping, self._num_workers))
+
+
+class LineDisplay:
+    """Every ten seconds a line for each method and setting that has changed; those that only wait share one."""
+
+    def __init__(self, console: Console, num_workers: int | None = None) -> None:
+        self._console, self._num_workers = console, num_workers
+        self._last_at = 0.0
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def update(self, snapshot: Snapshot, stopping: bool) -> None:
+        if time.monotonic() - self._last_at < PLAIN_EVERY_S and not _are_over(snapshot):
+            return
+        lines = _lines(build_rows(snapshot.runs))
+        changed = [line for label, line in lines.items() if self._last.get(label) != line]
+        if changed:
+            left = time_left(study_eta_s(snapshot.runs, self._num_workers))
+            say(self._console, "\n".join([*changed, *([left] if left else [])]))
+            self._last_at, self._last = time.monotonic(), lines
+
+
+def _lines(rows: Sequence[Row]) -> dict[str, str]:
+    """By label a line for each setting that has begun; under an empty label one for the others."""
+    waiting = [row for row in rows if {state for state, _ in row.states} == {"queued"}]
+    lines = {row.label: _line(row) for row in rows if row not in waiting}
+    if waiting:
+        runs = sum(number for row in waiting for _, number in row.states)
+        lines[""] = f"{plural(len(waiting), 'setting')} queued ({plural(runs, 'run')})"
+    return lines
+
+
+def _frame(snapshot: Snapshot, stopping: bool, num_workers: int | None) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for row in build_rows(snapshot.runs):
+        table.add_row(
+            Text(row.label, style=f"bold {row.style.colour}"),
+            ProgressBar(total=1.0, completed=row.progress, width=24),
+            f"{row.tasks} tasks",
+            _value(row),
+            formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
+            f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
+            _states(row),
+        )
+    if _are_over(snapshot):
+        return table
+    hint = "stopping: the workers save what they have; Ctrl-C again kills them" if stopping else "Ctrl-C stops"
+    left = time_left(study_eta_s(snapshot.runs, num_workers))
+    return Group(table, Text("; ".join(filter(None, (left, hint))), style="dim"))
+
+
+def _line(row: Row) -> str:
+    parts = [
+        row.label,
+        f"{row.tasks} tasks",
+        f"{row.measure.title} {_value(row)}" if row.value else "",
+        formats.rate(row.tasks_per_min) if row.tasks_per_min else "",
+        f"{formats.duration(row.eta_s)} left" if row.eta_s is not None else "",
+        _states(row),
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _are_over(snapshot: Snapshot) -> bool:
+    return bool(snapshot.runs) and have_ended(snapshot.runs)
+
+
+def _value(row: Row) -> str:
+    """The headline metric with its unit; empty if missing."""
+    return f"{row.value} {row.measure.unit}".rstrip() if row.value else ""
+
+
+def _states(row: Row) -> str:
+    return ", ".join(f"{number} {state}" for state, number in row.states)

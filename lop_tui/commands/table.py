@@ -55,8 +55,7 @@ def table(
     from lop_engine.analysis.groups import by_problem
     from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
-    from lop_tui.words.best import checked_metric, criterion_of
-    from lop_tui.words.choice import seeds_of
+    from lop_tui.words.best import checked_metric, criterion_of, seeds_of
     from lop_tui.words.methods import part_of, rows_of, sheet_of_methods
     from lop_tui.words.sheets import check_format, put_out
 

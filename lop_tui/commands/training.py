@@ -29,7 +29,7 @@ from lop_tui.commands.supervise import supervise
 from lop_tui.words.console import Console, plural, say
 from lop_tui.words.notices import flag_lines
 from lop_tui.words.plan import say_note
-from lop_tui.words.summary import summary_tables
+from lop_tui.words.runs import summary_tables
 
 ENDED_BY_RULE = "ended by a rule already (lop resume RUN --stop-when none trains on without it)"
 

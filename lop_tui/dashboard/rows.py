@@ -12,7 +12,7 @@ from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView
 from lop_tui.words import formats
 from lop_tui.words.formats import with_error
-from lop_tui.words.summary import last_value
+from lop_tui.words.runs import last_value
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "ended-by-rule", "stopped", "running", "queued", "finished")

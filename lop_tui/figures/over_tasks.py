@@ -14,8 +14,7 @@ from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.reproduction.claims import published_levels
 from lop_tui.figures.ends import End, label_ends
-from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
-from lop_tui.figures.look import DEFAULT, Look, drawing, legend_above, sheet
+from lop_tui.figures.look import DEFAULT, Look, draw_curve, drawing, finish_axes, legend_above, set_log_scale, sheet
 from lop_tui.figures.room import short, shortened
 from lop_tui.words.formats import BREAK, BREAK_LEGEND
 from lop_tui.words.palette import ink

@@ -16,8 +16,7 @@ from lop_engine.analysis.grid import Point, in_order, is_number
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_tui.figures.ends import End, label_ends
-from lop_tui.figures.lines import finish_axes, set_log_scale
-from lop_tui.figures.look import DEFAULT, Look, drawing, sheet
+from lop_tui.figures.look import DEFAULT, Look, drawing, finish_axes, set_log_scale, sheet
 from lop_tui.figures.room import short
 from lop_tui.words.formats import short_value
 

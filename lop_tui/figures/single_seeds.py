@@ -13,8 +13,17 @@ from lop_engine.analysis import Group, SeedTable, seed_table
 from lop_engine.analysis.seeds import breaks
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
-from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
+from lop_tui.figures.look import (
+    DEFAULT,
+    Look,
+    draw_curve,
+    drawing,
+    finish_axes,
+    label_outer,
+    legend_above,
+    set_log_scale,
+    sheet,
+)
 from lop_tui.figures.over_tasks import mark_breaks, name_task_axis
 from lop_tui.figures.room import short
 from lop_tui.words.formats import BREAK, BREAK_LEGEND

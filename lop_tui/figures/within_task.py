@@ -14,8 +14,17 @@ from matplotlib.ticker import MaxNLocator
 from lop_engine.analysis import Curve, Group
 from lop_engine.experiment import seen
 from lop_tui.figures.ends import End, label_ends
-from lop_tui.figures.lines import draw_curve, finish_axes, set_log_scale
-from lop_tui.figures.look import DEFAULT, Look, drawing, label_outer, legend_above, sheet
+from lop_tui.figures.look import (
+    DEFAULT,
+    Look,
+    draw_curve,
+    drawing,
+    finish_axes,
+    label_outer,
+    legend_above,
+    set_log_scale,
+    sheet,
+)
 from lop_tui.figures.room import short
 from lop_tui.words.palette import ink, tint
 

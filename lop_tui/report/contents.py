@@ -24,7 +24,7 @@ from lop_tui.report.page import Page, Picture, Section, Table, Text
 from lop_tui.words.claims import measured, units
 from lop_tui.words.comparison import notes_on_runs, p_value, remarks, value_with_sign
 from lop_tui.words.formats import BREAK_LEGEND, name_seeds, short_value
-from lop_tui.words.summary import CAPTION, last_with_error, loss_heading
+from lop_tui.words.runs import CAPTION, last_with_error, loss_heading
 
 
 def page_of(

@@ -1,9 +1,13 @@
-"""A comparison in words: what was compared, how sure it is, and what did not enter."""
+"""Comparisons in words and tables (`lop compare`): what was compared, how sure it is, and what did not enter."""
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from lop_engine.analysis import Comparison, Group, protocol_differences
+from rich import box
+from rich.table import Table
+
+from lop_engine.analysis import Comparison, Group, Stretch, protocol_differences
 from lop_engine.analysis.statistics import MOST, plan
 from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
@@ -11,7 +15,7 @@ from lop_engine.experiment.components import Metric
 from lop_engine.runs.code_versions import versions_between
 from lop_engine.runs.views import RunView
 from lop_engine.text import plain
-from lop_tui.words.console import plural
+from lop_tui.words.console import Console, plural, say
 from lop_tui.words.formats import name_seeds, significant
 from lop_tui.words.notices import flag_lines
 
@@ -22,6 +26,7 @@ CAPTION = (
 
 _MOST_NAMED = 8
 _FEW = 20  # docs/statistics.md has the coverage
+_HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", "d_z", "agree")
 
 
 def title(comparison: Comparison) -> str:
@@ -173,3 +178,114 @@ def listed(names: Iterable[str]) -> str:
     names = list(names)
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def print_tables(found: Sequence[Comparison], notes: Sequence[str]) -> None:
+    """A table a comparison, with its remarks, and `notes` below all of them."""
+    console = Console(pipe_width=120)
+    for comparison in found:
+        table = Table(
+            title=title(comparison), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+        )
+        headings = _headings(comparison)
+        for heading in headings:
+            table.add_column(
+                heading, justify="left" if heading == "over" else "right", no_wrap=not heading.startswith("95")
+            )
+        for stretch in comparison.stretches:
+            table.add_row(*_cells(stretch, comparison, headings))
+        if comparison.stretches:
+            console.print(table)
+        for line in (*remarks(comparison), *planning(comparison)):
+            say(console, line)
+        console.print()
+    for line in (CAPTION, *about_holm(found), *notes):
+        say(console, line)
+
+
+def as_markdown(found: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
+    """The lines of the same in Markdown."""
+    lines = []
+    for comparison in found:
+        headings = _headings(comparison)
+        lines += [f"**{title(comparison)}**", ""]
+        if comparison.stretches:
+            lines += [_row(headings), _row("---" if heading == "over" else "---:" for heading in headings)]
+            lines += [_row(_cells(stretch, comparison, headings)) for stretch in comparison.stretches]
+            lines.append("")
+        lines += [*(f"- {line}" for line in (*remarks(comparison), *planning(comparison))), ""]
+    return lines + [f"- {line}" for line in (CAPTION, *about_holm(found), *notes)]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _headings(comparison: Comparison) -> list[str]:
+    corrected = any(stretch.p_holm is not None for stretch in comparison.stretches)
+    return [heading for heading in _HEADINGS if corrected or heading != "p (Holm)"]
+
+
+def _cells(stretch: Stretch, comparison: Comparison, headings: Sequence[str]) -> list[str]:
+    test, measure = stretch.test, seen.metric(comparison.metric)
+    over = {
+        "end": "last bin",
+        "last": f"last {plural(stretch.num_bins or 0, 'bin')}",
+        "tenth": "last tenth",
+        "area": "whole run",
+    }[stretch.name]
+    values = (
+        over,
+        value_with_sign(test.difference.mean, measure),
+        interval((test.difference.low, test.difference.high), measure),
+        interval(test.bootstrap, measure),
+        p_value(test.p_value),
+        p_value(math.nan if stretch.p_holm is None else stretch.p_holm),
+        "-" if math.isnan(test.effect_size) else f"{test.effect_size:.2f}",
+        f"{test.num_agree}/{test.difference.num_values}",
+    )
+    return [value for heading, value in zip(_HEADINGS, values, strict=True) if heading in headings]
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """Values as they are recorded: a share is 0 .. 1. What cannot be told is null."""
+    difference = comparison.difference
+    return {
+        "metric": comparison.metric,
+        "problem": comparison.a.problem.name,
+        "a": full_name(comparison.a),
+        "b": full_name(comparison.b),
+        "methods": (comparison.a.method, comparison.b.method),
+        "bin_size": difference.bin_size,
+        "last_task": comparison.last_task,
+        "pairs": comparison.pairs,
+        "left_out": comparison.left_out,
+        "only_a": difference.only_a,
+        "only_b": difference.only_b,
+        "parts_at": difference.parts_at,
+        "protocol_differences": protocol_differences(comparison.a, comparison.b),
+        "stretches": [_stretch_as_dict(stretch) for stretch in comparison.stretches],
+        "remarks": [*remarks(comparison), *planning(comparison)],
+    }
+
+
+def _stretch_as_dict(stretch: Stretch) -> dict[str, Any]:
+    test = stretch.test
+    return {
+        "over": stretch.name,
+        "tasks": (stretch.first_task, stretch.last_task),
+        "num_bins": stretch.num_bins,
+        "mean": test.difference.mean,
+        "t_interval": (test.difference.low, test.difference.high),
+        "bootstrap_interval": test.bootstrap,
+        "p": test.p_value,
+        "p_holm": stretch.p_holm,
+        "d_z": test.effect_size,
+        "num_agree": test.num_agree,
+        "num_pairs": test.difference.num_values,
+    }
+
+
+def full_name(group: Group) -> str:
+    """``bp/step_size=0.01``"""
+    return f"{group.experiment}/{group.setting}"

@@ -8,8 +8,8 @@ from rich.table import Table
 from lop_engine.experiment.catalogue import Key, bibtex, citation, file_of, keys_of, reference
 from lop_engine.experiment.components import Component, Method, Metric, Problem
 from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.parts import Experiment
 from lop_engine.experiment.registry import OPTIMIZERS, REGISTRIES
-from lop_engine.experiment.spec import Experiment
 from lop_tui.words.console import Console, say
 
 _WIDTH_OF_ALL = 120

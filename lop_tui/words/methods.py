@@ -10,7 +10,7 @@ from lop_engine.analysis.choice import Choice, Criterion, choose, families, seed
 from lop_engine.analysis.comparison import Entry, column
 from lop_engine.analysis.groups import OneProblem
 from lop_engine.experiment import seen
-from lop_tui.words.choice import OVER, note_on_choice
+from lop_tui.words.best import OVER, note_on_choice
 from lop_tui.words.comparison import notes_on_runs
 from lop_tui.words.formats import mean_with_error
 from lop_tui.words.sheets import Cell, Column, Sheet

@@ -14,10 +14,10 @@ import orjson
 from rich.text import Text
 
 from lop_engine.errors import UserError, did_you_mean
+from lop_engine.files import writing
 from lop_engine.text import plain
 from lop_tui.words.console import Console, print_json, say
 from lop_tui.words.formats import distinct
-from lop_tui.words.output import writing
 
 FORMATS = ("text", "markdown", "csv", "json", "latex", "tabular")
 _BY_SUFFIX = {".txt": "text", ".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}

@@ -6,8 +6,8 @@ import pytest
 
 from lop_engine.experiment.catalogue import bibtex, citation, keys_of, reference
 from lop_engine.experiment.components import Component
+from lop_engine.experiment.parts import Experiment
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS
-from lop_engine.experiment.spec import Experiment
 from tests.cli.test_views import lop, refused
 
 REGISTRIES = {"methods": METHODS, "problems": PROBLEMS, "networks": NETWORKS, "metrics": METRICS}

@@ -10,8 +10,8 @@ import pytest
 
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
-from lop_tui.commands import progress
-from lop_tui.commands.progress import LineDisplay
+from lop_tui.commands import supervise
+from lop_tui.commands.supervise import LineDisplay
 from lop_tui.words.console import Console
 from tests.cli.test_views import lop
 from tests.helpers import append_tasks, make_metrics, make_run
@@ -30,7 +30,7 @@ def test_tasks_are_those_of_each_seed_and_not_their_sum(tmp_path, done, expected
 
 def shown_again(tmp_path, monkeypatch, change) -> tuple[str, str]:
     """What a display prints of the runs in `tmp_path`, and what it adds once `change` has been called."""
-    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    monkeypatch.setattr(supervise, "PLAIN_EVERY_S", 0.0)
     printed = io.StringIO()
     display, reader = LineDisplay(Console(file=printed, width=200)), RunsReader(tmp_path)
     display.update(reader.read(), stopping=False)

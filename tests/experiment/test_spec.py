@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import ConfigError
+from lop_engine.experiment.parts import Experiment
 from lop_engine.experiment.registry import REGISTRIES
 from lop_engine.experiment.run import load_runs
-from lop_engine.experiment.spec import Experiment, Spec, validate
+from lop_engine.experiment.spec import Spec, validate
 from lop_engine.experiment.sweep import parse_seeds, read_config
 from tests.experiment.conftest import SMALL
 

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from lop_tui import figures
-from lop_tui.commands.plot_settings import settings_along
+from lop_tui.commands.plot_options import settings_along
 from lop_tui.words.formats import name_seeds
 from tests.figures.conftest import SMALL, groups_in, lop, paper_runs, refused
 from tests.helpers import append_tasks, make_run

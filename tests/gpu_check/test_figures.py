@@ -4,10 +4,9 @@ import math
 
 import pytest
 
-from bench.gpu import engine, profiling, runs
+from bench.gpu import engine, runs, timing
 from bench.gpu.agreement import apart
-from bench.gpu.results import Report, Results
-from bench.gpu.summary import convolution_table, figure_hours, markdown
+from bench.gpu.results import Report, Results, convolution_table, figure_hours, markdown
 from bench.gpu.ways import LAYERS, WAYS, Grouped, error_of
 from tests.gpu_check.helpers import SMALL
 
@@ -75,8 +74,8 @@ def test_records_of_a_resumed_run_are_held_against_uninterrupted_ones(resumed, a
 
 
 def test_the_busy_share_counts_time_in_which_kernels_overlap_once():
-    assert profiling.busy_share([(0, 2), (1, 3), (5, 6)]) == pytest.approx(4 / 6)
-    assert profiling.busy_share([]) == 0
+    assert timing.busy_share([(0, 2), (1, 3), (5, 6)]) == pytest.approx(4 / 6)
+    assert timing.busy_share([]) == 0
 
 
 def test_trainings_apart_by_a_nan_are_infinitely_far_apart():

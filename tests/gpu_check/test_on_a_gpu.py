@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from bench.gpu import child, convolutions, engine, load
+from bench.gpu import child, engine, load, ways
 from bench.gpu.engine import Setup
 from bench.gpu.results import Results
 from bench.gpu.stages import choose
@@ -128,11 +128,11 @@ def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_not
                 raise RuntimeError("not implemented for this type\nand more")
             return super().run(which)
 
-    monkeypatch.setattr(convolutions, "WAYS", {"a": WAYS["im2col"], "b": Variant(Unable), "c": Variant(Separate)})
-    monkeypatch.setattr(convolutions, "PRECISIONS", ("fp32",))
+    monkeypatch.setattr(ways, "WAYS", {"a": WAYS["im2col"], "b": Variant(Unable), "c": Variant(Separate)})
+    monkeypatch.setattr(ways, "PRECISIONS", ("fp32",))
     fake_cuda["timing"] = False
-    time_way = convolutions.time_way
-    monkeypatch.setattr(convolutions, "time_way", lambda *args: fake_cuda.update(timing=True) or time_way(*args))
+    time_way = ways.time_way
+    monkeypatch.setattr(ways, "time_way", lambda *args: fake_cuda.update(timing=True) or time_way(*args))
     results = Results()
     child.run_stages(choose(["convolutions"]), GPU, results.take)
     rows = {(row["way"], row["layer"]): row for row in results.table("convolutions")}

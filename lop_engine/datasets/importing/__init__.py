@@ -24,8 +24,7 @@ from lop_engine.datasets.importing import (
     pixels,
     whole_arrays,
 )
-from lop_engine.datasets.importing.names import check_names_file, class_names
-from lop_engine.datasets.importing.source import ImportOptions, Source
+from lop_engine.datasets.importing.source import ImportOptions, Source, check_names_file, class_names
 from lop_engine.datasets.importing.writer import ClassWriter, new_folder
 from lop_engine.datasets.verify import ClassSurvey, channel_statistics, survey_class
 from lop_engine.errors import DataError, did_you_mean, why

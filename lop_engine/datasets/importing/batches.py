@@ -21,9 +21,8 @@ import numpy as np
 from lop_engine import safe_pickle
 from lop_engine.arrays import read_blocks
 from lop_engine.datasets.base import IMAGE_SHAPE, SIDE
-from lop_engine.datasets.importing.names import read_names
 from lop_engine.datasets.importing.pixels import Resizer
-from lop_engine.datasets.importing.source import Block, ImportOptions
+from lop_engine.datasets.importing.source import Block, ImportOptions, read_names
 from lop_engine.errors import DataError
 
 _TRAIN = re.compile(r"(?:train_)?data_batch_?([0-9]{0,4})(?:\.npz|\.pickle|\.pkl)?")

@@ -1,0 +1,200 @@
+"""The keys of every experiment, and the components that the values of an experiment choose."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.experiment.components import (
+    OF_NETWORKS,
+    Component,
+    Method,
+    Network,
+    Optimizer,
+    Problem,
+)
+from lop_engine.experiment.fields import Fields, Flag, Int, NumberText, PerRun
+from lop_engine.experiment.mistakes import shown
+from lop_engine.experiment.reference import problem_of
+from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, Registry
+
+Precision = Literal["fp32", "tf32", "bf16", "fp64"]
+C = TypeVar("C", bound=Component)
+MOST_NAMES = 12
+"""That an error message lists."""
+#: Keys that had other names in earlier versions: files and run.json may hold either.
+_NAMES = {"redo_tau": "redo_threshold", "upgd_beta_utility": "upgd_utility_decay"}
+
+
+def _metrics(value: Any) -> Any:
+    names = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not names or len(set(map(str, names))) < len(names):
+        raise PydanticCustomError("metrics", "should be a list of different metrics")
+    for name in names:
+        if METRICS.find(name) is None:
+            raise PydanticCustomError("literal_error", "a metric", {"expected": ", ".join(METRICS)})
+    return tuple(names)
+
+
+def _rules(value: Any) -> Any:
+    rules = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(rule, str) and rule.strip() for rule in rules):
+        raise PydanticCustomError("rules", 'should be a list of rules, such as ["test_accuracy<0.55 for 100 tasks"]')
+    return tuple(dict.fromkeys(" ".join(rule.split()) for rule in rules))
+
+
+class Experiment(Fields):
+    """The keys of every experiment."""
+
+    agent: str = Field(description="The method.")
+    problem: str = Field(description="The stream of tasks.")
+    network: str = Field(description="The network.")
+    step_size: PerRun = Field(gt=0, description="Of the optimiser.")
+    weight_decay: PerRun = Field(0.0, ge=0, description="Of the optimiser; with agent bp it means L2 regularisation.")
+    num_tasks: Int = Field(ge=1, description="Tasks, one after another.")
+    num_showings: Int = Field(ge=1, description="Epochs of a task.")
+    mini_batch_size: Int = Field(100, ge=1, description="Examples in a step.")
+    precision: Precision = Field("fp32", description="Of the training step.")
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = Field(description="What is recorded.")
+    metrics_every: Int = Field(1, ge=0, description="Record every Nth epoch and each task's last; 0: only the last.")
+    curvature_every: Int = Field(1, ge=0, description="The same for slow metrics alone.")
+    curvature_images: Int = Field(0, ge=0, description="Examples for the curvature; 0 means all.")
+    stop_when: Annotated[tuple[str, ...], BeforeValidator(_rules)] = Field(
+        (), description="Rules that end a run early (docs/queries.md)."
+    )
+    checkpoint_every_s: float = Field(60.0, ge=0, description="Longest time between checkpoints, in seconds.")
+    num_runs: Int = Field(1, ge=1, description="Number of seeds, unless --seeds says otherwise.")
+    use_gpu: Flag = Field(True, description="Train on a GPU if there is one.")
+    run_idx: Annotated[Int, NumberText] = Field(0, ge=0, description="Seed of a file that is for one run.")
+    index: Annotated[Int, NumberText] = Field(0, ge=0, description="In the reference's files; has no effect.")
+    data_dir: str = Field("", description="In the reference's files; has no effect.")
+    data_file: str = Field("", description="In the reference's files; has no effect.")
+    model_version: str | float = Field("", description="In the reference's files; has no effect.")
+
+
+#: Keys that never change a run's numbers: they may differ between a run and its file.
+BOOKKEEPING_KEYS = frozenset(
+    {"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version", "checkpoint_every_s"}
+)
+
+#: How long a run is, and what is measured of it: neither changes a value that two runs both have.
+EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every", "stop_when"})
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same by present names. Of two values of one key, the later one counts."""
+    return {_NAMES.get(key, key): value for key, value in values.items()}
+
+
+class InvalidSpecError(ConfigError):
+    """What is wrong with the values of an experiment, and the key that it is about."""
+
+    def __init__(self, text: str, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components that the values of an experiment choose."""
+
+    problem: Problem
+    network: Network
+    method: Method
+    optimizer: Optimizer | None
+    """None if the method has its own update."""
+
+    def __iter__(self) -> Iterator[Component]:
+        yield from (one for one in (self.problem, self.network, self.method, self.optimizer) if one)
+
+    def owners(self) -> dict[str, str]:
+        """By key, the part that it belongs to. Raises ConfigError if two parts have a key of the same name."""
+        owners = dict.fromkeys(Experiment.model_fields, "every experiment") | {"opt": "every optimiser"}
+        if self.optimizer is None:
+            del owners["opt"]
+        for one in self:
+            for key in one.fields.model_fields:
+                if key in owners:
+                    raise InvalidSpecError(
+                        f'key "{key}" belongs to both {owners[key]} and {one.key} {one.name}; one must rename it',
+                        key,
+                    )
+                owners[key] = f"{one.key} {one.name}"
+        return owners
+
+
+def choose(values: Mapping[str, Any]) -> Parts:
+    """The components that `values` name, or by default have. Raises InvalidSpecError."""
+    if "agent" not in values:
+        raise InvalidSpecError('key "agent" is missing', "agent")
+    problem = _choice(PROBLEMS, values["problem"] if "problem" in values else _problem_of(values), "problem")
+    method = _choice(METHODS, method_name(values), "agent")
+    network = _choice(NETWORKS, values.get("network", method.network or problem.network), "network")
+    optimizer = None if method.has_own_update else _choice(OPTIMIZERS, _opt(values.get("opt", "sgd")), "opt")
+    if method.network and network.name != method.network:
+        raise InvalidSpecError(
+            f'key "network": {shown(network.name)}: agent {method.name} trains a {method.network} network', "network"
+        )
+    for one in (network, method):
+        lacking = one.needs - problem.provides - network.provides
+        if lacking:
+            other = f"network {network.name}" if lacking & OF_NETWORKS else f"problem {problem.name}"
+            raise InvalidSpecError(
+                f"{one.key} {one.name} needs {' and '.join(sorted(lacking))}, and {other} has none", one.key
+            )
+    return Parts(problem, network, method, optimizer)
+
+
+def method_name(values: Mapping[str, Any]) -> str:
+    """The method that an agent means: bp with weight decay is l2, with noise snp; cbp with net_type 2 is cbp2."""
+    agent = values.get("agent")
+    for name in METHODS:
+        test = METHODS[name].also.get(agent) if isinstance(agent, str) else None
+        if test and test(values):
+            return name
+    return agent  # type: ignore[return-value]
+
+
+def agents_of(agent: str) -> list[Method]:
+    """The methods that an agent may mean, depending on other keys."""
+    found = METHODS.find(agent)
+    return ([found] if found else []) + [one for one in METHODS.values() if agent in one.also]
+
+
+def _problem_of(values: Mapping[str, Any]) -> str:
+    try:
+        return problem_of(values, PROBLEMS)
+    except ConfigError as error:
+        raise InvalidSpecError(str(error), "problem") from None
+
+
+def _opt(value: Any) -> Any:
+    return "adamW" if isinstance(value, str) and value.lower() == "adamw" else value
+
+
+def _choice(registry: Registry[C], name: Any, key: str) -> C:
+    found = registry.find(name)
+    if found is None:
+        names = registry.names
+        hint = did_you_mean(name.lower(), names) if isinstance(name, str) else ""
+        listed = f"one of {', '.join(names)}" if len(names) <= MOST_NAMES else f"a name that lop {registry.kind}s lists"
+        raise InvalidSpecError(f'key "{key}": {shown(name)}: should be {listed}{hint}', key)
+    return found
+
+
+def is_known(key: str) -> bool:
+    """Whether any component, or every experiment, has a key of that name."""
+    return key == "opt" or key in Experiment.model_fields or bool(owners_of(key))
+
+
+def owners_of(key: str) -> list[Component]:
+    """The components that have a key of that name."""
+    return [
+        one
+        for registry in (PROBLEMS, NETWORKS, METHODS, OPTIMIZERS)
+        for one in registry.values()
+        if key in one.fields.model_fields
+    ]
