@@ -35,9 +35,9 @@ def plot(
         str,
         typer.Option(
             metavar="KIND",
-            help="tasks (a line per setting), sweep (the settings of one experiment), methods (a line per method, its "
-            "best setting), sensitivity (over a swept key), grid (over two), metrics (all that the problem "
-            "records), seeds (each by itself) or within-task (over epochs).",
+            help="tasks (a line per setting), sweep (the settings of one experiment), panels (one for each value of a "
+            "key), methods (a line per method, its best setting), sensitivity (over a swept key), grid (over two), "
+            "metrics (all that the problem records), seeds (each by itself) or within-task (over epochs).",
         ),
     ] = "tasks",
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
@@ -67,7 +67,8 @@ def plot(
         str,
         typer.Option(
             metavar="KEY,...",
-            help="With --kind sensitivity or grid: the swept key or keys; by default all, if they are as many.",
+            help="With --kind panels, sensitivity or grid: the swept key or keys; by default all, if they are as many. "
+            "Panels also take agent.",
             show_default=False,
         ),
     ] = "",

@@ -20,6 +20,7 @@ from lop_tui import figures
 from lop_tui.commands.plot_options import (
     MOST_DOTS,
     best_of_each,
+    by_value,
     experiment_among,
     keys_to_show,
     metrics_among,
@@ -109,8 +110,8 @@ def planned(
         notes,
     )
     _refuse_unrecorded(plan, explicit=bool(metrics) and words not in ([], ["all"]))
-    if kind in ("seeds", "within-task", "grid") and len(metrics) > 1:
-        raise UserError(f"plot: --kind {kind}: a panel is a setting here, so name one metric")
+    if kind in ("panels", "seeds", "within-task", "grid") and len(metrics) > 1:
+        raise UserError(f"plot: --kind {kind}: panels show settings here, so name one metric")
     return plan
 
 
@@ -147,6 +148,8 @@ def drawn(plan: Plan, look: Look, heatmap: bool, tasks: Sequence[int], over: str
         case "sweep":
             groups = _drawable(plan, look)
             return figures.draw_sweep(groups, plan.metrics, look, _linear_level(plan, groups[0], look.reference))
+        case "panels":
+            return figures.draw_panels(_panels(plan, look, over), plan.metrics[0], look)
         case "methods":
             plan.groups, notes = best_of_each(plan.groups, plan.judged_by, plan.select)
             plan.notes += notes
@@ -163,6 +166,14 @@ def drawn(plan: Plan, look: Look, heatmap: bool, tasks: Sequence[int], over: str
         case "within-task":
             return figures.draw_epochs(_within_tasks(plan, tasks), plan.metrics, look)
     return figures.draw(_drawable(plan, look), plan.metrics, look)
+
+
+def _panels(plan: Plan, look: Look, over: str) -> list[figures.Panel]:
+    """A panel for each value of a swept key, or for each method; with the level of the linear baseline."""
+    groups = _drawable(plan, look)
+    key = over if over == "agent" else keys_to_show(groups, over, 1, "panels")[0]
+    level = _linear_level(plan, groups[0], look.reference) if plan.metrics[0] == plan.problem.headline else None
+    return [figures.Panel(title, members, level) for title, members in by_value(groups, key).items()]
 
 
 def _along(plan: Plan, keys: list[str]) -> list[figures.Settings]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lop_tui.figures import Settings
 
 
-KINDS = ("tasks", "sweep", "methods", "sensitivity", "grid", "metrics", "seeds", "within-task")
+KINDS = ("tasks", "sweep", "panels", "methods", "sensitivity", "grid", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
 
 #: Of a PNG, either way: more is a slip of the keyboard and fills the memory.
@@ -56,8 +56,8 @@ def check_of_kind(kind: str, heatmap: bool, over: str, at: str) -> None:
     one_of("--kind", kind, KINDS)
     if heatmap and kind != "seeds":
         raise UserError("plot: --heatmap shows single seeds; add --kind seeds")
-    if over and kind not in ("sensitivity", "grid"):
-        raise UserError("plot: --over names the swept keys to show; add --kind sensitivity or --kind grid")
+    if over and kind not in ("panels", "sensitivity", "grid"):
+        raise UserError("plot: --over names the swept keys to show; add --kind panels, sensitivity or grid")
     if at and kind != "within-task":
         raise UserError("plot: --at names the tasks to look into; add --kind within-task")
 
@@ -128,13 +128,31 @@ def best_of_each(groups: Sequence[Group], metric: str, select: Sequence[int] | N
     return found, notes
 
 
-def keys_to_show(groups: Sequence[Group], words: str, number: int) -> list[str]:
+def by_value(groups: Sequence[Group], key: str) -> dict[str, list[tuple[str, Group]]]:
+    """By value of `key`, ``agent`` or a swept one, the groups that have it, and what else sets each apart, in words.
+
+    Groups without the key are under their experiment's name.
+    """
+    from lop_tui.figures import swept_setting
+
+    found: dict[str, list[tuple[str, Group]]] = {}
+    for group in groups:
+        setting = swept_setting(group, [one for one in groups if one.experiment == group.experiment])
+        values = dict(part.partition("=")[::2] for part in setting.split(",") if "=" in part)
+        value = group.method if key == "agent" else values.pop(key, group.experiment)
+        title = f"{key.replace('_', ' ')} {value}" if value[:1].isdigit() else value
+        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+        found.setdefault(title, []).append((words or group.experiment, group))
+    return found
+
+
+def keys_to_show(groups: Sequence[Group], words: str, number: int, kind: str = "") -> list[str]:
     """The swept keys that a figure of `number` keys shows: those named, or all there are if they are as many.
 
     Raises:
         UserError: another number of keys is swept or named, or one named is not swept.
     """
-    kind = "sensitivity" if number == 1 else "grid"
+    kind = kind or ("sensitivity" if number == 1 else "grid")
     swept: dict[str, bool] = {}  # whether all its values are numbers
     for family in families(groups):
         for point in points(family):

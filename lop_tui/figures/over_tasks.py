@@ -1,7 +1,8 @@
-"""Metrics over tasks: a line a group, a panel a metric; and the step-size figure."""
+"""Metrics over tasks: a line a group, a panel a metric or a value of a key; and the step-size figure."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,10 +15,20 @@ from lop_engine.analysis.windows import is_never_finite
 from lop_engine.experiment import seen
 from lop_engine.reproduction.claims import published_levels
 from lop_tui.figures.ends import End, label_ends
-from lop_tui.figures.look import DEFAULT, Look, draw_curve, drawing, finish_axes, legend_above, set_log_scale, sheet
+from lop_tui.figures.look import (
+    DEFAULT,
+    Look,
+    draw_curve,
+    drawing,
+    finish_axes,
+    label_outer,
+    legend_above,
+    set_log_scale,
+    sheet,
+)
 from lop_tui.figures.room import short, shortened
 from lop_tui.words.formats import BREAK, BREAK_LEGEND
-from lop_tui.words.palette import ink
+from lop_tui.words.palette import assign_colours, ink
 
 Baseline = tuple[float, str]
 """A level in the metric's units, and its name."""
@@ -45,6 +56,44 @@ def draw_sweep(
             is_headline = metric == groups[0].problem.headline
             _draw_panel(panel, groups, metric, look, names, baseline if is_headline else None)
     return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Settings that are drawn together."""
+
+    title: str
+    lines: Sequence[tuple[str, Group]]
+    """What each is called, and its setting."""
+    baseline: Baseline | None = None
+
+
+def draw_panels(shown: Sequence[Panel], metric: str, look: Look = DEFAULT) -> Figure:
+    """The panels on one scale of the metric."""
+    names = [shortened({group.label: name for name, group in one.lines}) for one in shown]
+    looks = [replace(look, colours=_colours(one, shown)) for one in shown]
+    with drawing(look):
+        beside = max((_with_counts(of_panel) for of_panel in names), key=len)
+        figure, panels = sheet(len(shown), look, beside, sharex=True, sharey=True)
+        drawn = [
+            _draw_lines(panel, [group for _, group in one.lines], metric, its_look, of_panel, one.baseline)
+            for panel, one, its_look, of_panel in zip(panels, shown, looks, names, strict=True)
+        ]
+        every = [group for one in shown for _, group in one.lines]
+        for panel, one, (is_log, ends) in zip(panels, shown, drawn, strict=True):
+            panel.set_title(short(one.title), parse_math=False)
+            name_task_axis(panel, every, [look.drawn(group, metric) for group in every], look)
+            _finish_panel(panel, metric, look, is_log, ends)
+        label_outer(panels)
+    return figure
+
+
+def _colours(one: Panel, shown: Sequence[Panel]) -> dict[str, str]:
+    """By label: the same for lines of the same name and method in all panels."""
+    methods = {group.method for _, group in one.lines}
+    pairs = ((name, group.method) for panel in shown for name, group in panel.lines if group.method in methods)
+    by_name = assign_colours(dict.fromkeys(pairs))
+    return {group.label: by_name[name] for name, group in one.lines}
 
 
 def swept_setting(group: Group, groups: Sequence[Group]) -> str:
@@ -106,6 +155,18 @@ def _draw_panel(
     names: Mapping[str, str],
     baseline: Baseline | None = None,
 ) -> None:
+    _finish_panel(panel, metric, look, *_draw_lines(panel, groups, metric, look, names, baseline))
+
+
+def _draw_lines(
+    panel: Axes,
+    groups: Sequence[Group],
+    metric: str,
+    look: Look,
+    names: Mapping[str, str],
+    baseline: Baseline | None,
+) -> tuple[bool, list[End]]:
+    """Draw all that decides the limits of the axes. Returns whether the y axis is log, and the names of the lines."""
     measure = seen.metric(metric)
     factor, colours = measure.factor, look.colours_of(groups)
     curves = [(group, curve) for group in groups if len((curve := look.drawn(group, metric)).task)]
@@ -123,11 +184,15 @@ def _draw_panel(
     mark_breaks(panel, groups, metric, colours, look)
     if look.reference and groups and metric == groups[0].problem.headline:
         _draw_reference(panel, [group for group, _ in curves], factor, colours, look)
-    finish_axes(panel, measure, is_log)
-    label_ends(panel, ends, look)
     if not curves:
         remark = "not finite" if is_never_finite(groups, [metric]) else "no whole bin"
         panel.text(0.5, 0.5, remark, transform=panel.transAxes, ha="center", va="center", color=ink("#666666"))
+    return is_log, ends
+
+
+def _finish_panel(panel: Axes, metric: str, look: Look, is_log: bool, ends: Sequence[End]) -> None:
+    finish_axes(panel, seen.metric(metric), is_log)
+    label_ends(panel, ends, look)
 
 
 def mark_breaks(panel: Axes, groups: Sequence[Group], metric: str, colours: Mapping[str, str], look: Look) -> None:

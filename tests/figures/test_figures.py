@@ -15,7 +15,7 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from lop_tui import figures
-from lop_tui.commands.plot_options import settings_along
+from lop_tui.commands.plot_options import by_value, settings_along
 from lop_tui.words.formats import name_seeds
 from tests.figures.conftest import SMALL, groups_in, lop, paper_runs, refused
 from tests.helpers import append_tasks, make_run
@@ -87,11 +87,41 @@ def swept(tmp_path_factory):
     [
         ("sensitivity", ["--kind", "sensitivity", "--over", "step_size"]),
         ("grid", ["--kind", "grid", "--where", "method:l2"]),
+        ("panels", ["--kind", "panels", "--over", "weight_decay", "--where", "method:l2", "--size", "6x4"]),
     ],
 )
 def test_settings_look_as_they_did(swept, tmp_path, name, arguments):
-    lop("plot", *SMALL, *arguments, "--runs-dir", swept, "-o", tmp_path / f"{name}.png")
+    size = SMALL[2:] if "--size" in arguments else SMALL
+    lop("plot", *size, *arguments, "--runs-dir", swept, "-o", tmp_path / f"{name}.png")
     assert_looks_as_before(tmp_path, name)
+
+
+def test_panels_of_a_key_have_one_scale_and_a_colour_for_each_of_the_other_values(swept):
+    groups = [group for group in groups_in(swept) if group.experiment == "l2"]
+    found = by_value(groups, "weight_decay")
+    names = [[name.removeprefix("step size ") for name, _ in lines] for lines in found.values()]
+    assert names == [["0.001", "0.01", "0.1"], ["0.001", "0.01", "0.1"], ["0.001", "0.01"]]
+    assert list(found) == ["weight decay 0.0", "weight decay 0.0001", "weight decay 0.001"]
+    found["weight decay 0.0"] = found["weight decay 0.0"][1:]  # a setting that did not run moves no colour
+    shown = [figures.Panel(value, lines, (0.5, "linear")) for value, lines in found.items()]
+    panels = figures.draw_panels(shown, "test_accuracy").axes[: len(shown)]
+    assert [panel.get_title(loc="left") for panel in panels] == list(found)
+    assert len({panel.get_ylim() for panel in panels}) == len({panel.get_xlim() for panel in panels}) == 1
+    colours: dict[str, set[str]] = {}
+    for panel, lines in zip(panels, found.values(), strict=True):
+        for (name, _), line in zip(lines, panel.lines, strict=False):
+            colours.setdefault(name, set()).add(line.get_color())
+    assert [len(of_name) for of_name in colours.values()] == [1, 1, 1]
+    assert len(set.union(*colours.values())) == 3
+    assert all("linear" in [text.get_text() for text in panel.texts] for panel in panels)
+
+
+def test_panels_of_methods_name_what_each_sweeps(swept):
+    found = by_value(groups_in(swept), "agent")
+    assert {method: len(lines) for method, lines in found.items()} == {
+        method: sum(group.method == method for group in groups_in(swept)) for method in found
+    }
+    assert all("step size" in name for lines in found.values() for name, _ in lines)
 
 
 def test_the_figure_of_methods_uses_the_choice_of_best(swept, tmp_path):
@@ -135,7 +165,10 @@ def test_zero_and_words_have_their_places_on_the_axis(swept):
         (["--kind", "sensitivity"], "shows one key, and these runs sweep step_size, weight_decay; name one key"),
         (["--kind", "grid", "--where", "method:bp"], "shows two keys, and these runs sweep step_size"),
         (["--kind", "sensitivity", "--over", "stepsize"], 'did you mean "step_size"?: not swept here'),
-        (["--over", "step_size"], "add --kind sensitivity"),
+        (["--over", "step_size"], "add --kind panels, sensitivity or grid"),
+        (["--kind", "panels"], "plot: --kind panels shows one key, and these runs sweep step_size, weight_decay"),
+        (["--kind", "panels", "--over", "activation"], 'plot: --over "activation": not swept here'),
+        (["--kind", "panels", "--over", "step_size", "test_accuracy", "curvature"], "curvature was not recorded"),
         (["--kind", "methods", "--select-seeds", "x"], '--select-seeds "x": write a number of seeds'),
         (["--kind", "sensitivity", "--where", "setting:step_size=0.1 method:bp"], "no experiment here is swept"),
     ],
