@@ -60,26 +60,34 @@ def import_file(path: Path) -> ModuleType:
 def _forget_modules_beside_others(directory: Path) -> None:
     mains = [one for name, one in sys.modules.items() if name.startswith(_PREFIX)]
     others = {Path(str(one.__file__)).parent for one in mains} - {directory}
-    for name, one in list(sys.modules.items()):
-        file = getattr(one, "__file__", None)
-        if file and not name.startswith(_PREFIX) and _is_beside(Path(file), others):
+    files = {name: getattr(one, "__file__", None) or "" for name, one in sys.modules.items()}
+    forgotten = _beside(others, files.values())
+    for name, file in files.items():
+        if file in forgotten and not name.startswith(_PREFIX):
             del sys.modules[name]
 
 
-def _is_beside(file: Path, directories: Iterable[Path]) -> bool:
-    """Whether a file lies in or below one of the directories, and is a person's own."""
+def _beside(directories: Iterable[Path], files: Iterable[str]) -> set[str]:
+    """The files that lie in or below one of the directories, and are a person's own."""
     not_own = (Path(sys.prefix), Path(sys.base_prefix), *_LOP)
-    return any(one in file.parents for one in directories) and not any(one in file.parents for one in not_own)
+    below, elsewhere = (tuple(os.path.join(one, "") for one in group) for group in (directories, not_own))
+    return {file for file in files if file.startswith(below) and not file.startswith(elsewhere)}
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put the working directory and the standard streams back: a worker reads and logs by them."""
-    directory, streams = os.getcwd(), (sys.stdout, sys.stderr)
+    """Put the working directory and the standard streams back: a worker reads and logs by them.
+
+    No byte code is written: Python takes it for that of a file that was changed within the same second, if its size is
+    the same.
+    """
+    directory, streams, writes_none = os.getcwd(), (sys.stdout, sys.stderr), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     copies = [os.dup(number) for number in (1, 2)]
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes_none
         os.chdir(directory)
         for number, copy in zip((1, 2), copies, strict=True):
             os.dup2(copy, number)
@@ -108,8 +116,8 @@ def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dic
     main = Path(str(module.__file__))
     names = [getattr(one, "__file__", None) for one in imported if not one.__name__.startswith(_PREFIX)]
     files = {Path(name) for name in names if name} | _imports(main, main.parent)
-    others = sorted(path for path in files if path.suffix == ".py" and path != main and _is_beside(path, [main.parent]))
-    for path in (main, *others):
+    beside = _beside([main.parent], [str(path) for path in files - {main} if path.suffix == ".py"])
+    for path in (main, *sorted(map(Path, beside))):
         yield {"path": str(path), "sha256": source_checksum(path.read_bytes())}
 
 

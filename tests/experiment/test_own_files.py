@@ -324,6 +324,22 @@ def accepts(fields: type[Fields], key: str, value: object) -> bool:
     return True
 
 
+def test_a_file_changed_within_a_second_is_executed_as_it_is_now():
+    """Also the modules beside it. Python's byte code knows a file only by its size and the second of its change."""
+    code = (
+        "from pathlib import Path; from lop_engine.experiment.code import import_file; "
+        "mine = import_file(Path('mine.py').resolve()); print(mine.OWN, mine.beside.TOO)"
+    )
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    for value in (1, 2):
+        for path, text in (("mine.py", f"import beside\nOWN = {value}\n"), ("beside.py", f"TOO = {value}\n")):
+            Path(path).write_text(text)
+            os.utime(path, (1e9, 1e9))
+        command = [sys.executable, "-P", "-c", code]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+        assert answer.stdout == f"{value} {value}\n"
+
+
 def test_the_files_in_a_report_run_again():
     """Also where neither the files nor the runs are, and with a package beside the file."""
     write(agent=["./my_redo.py", "bp"], tau=None, period=None, num_tasks=1)
