@@ -26,32 +26,32 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
 from lop_tui.commands import starting
 from lop_tui.commands.cluster import HERE
-from lop_tui.commands.training import Means
+from lop_tui.commands.training import TrainingOptions
 from lop_tui.words.console import Console, plural, say
 from lop_tui.words.plan import duration
 
 
-def train(runs: Sequence[Run], means: Means, console: Console) -> int:
+def train(runs: Sequence[Run], options: TrainingOptions, console: Console) -> int:
     """Train what is not trained yet, as `lop run` does; return its exit status."""
-    begun = as_begun(means.runs_dir, runs)
-    asked = starting.Asked(begun, {RunDir.of(means.runs_dir, run): run.spec for run in begun}, [])
-    prepared = starting.queue(console, asked, means, None, False, "refuse")
+    begun = as_begun(options.runs_dir, runs)
+    requested = starting.RequestedRuns(begun, {RunDir.of(options.runs_dir, run): run.spec for run in begun}, [])
+    prepared = starting.queue(console, requested, options, None, False, "refuse")
     began = time.monotonic()
     try:
-        return starting.train(console, asked, prepared, means, None)
+        return starting.train(console, requested, prepared, options, None)
     finally:
         if prepared.to_train:
-            add_time(means.runs_dir, time.monotonic() - began)
+            add_time(options.runs_dir, time.monotonic() - began)
 
 
-def choices_of(board: Board, runs: Sequence[Run], means: Means) -> dict[str, Choice]:
+def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> dict[str, Choice]:
     """By method, its best setting on the selection seeds; without the methods that have no setting to choose.
 
     Args:
         runs: those to choose among, and to report.
     """
-    ours = {RunDir.of(means.runs_dir, run) for run in runs}
-    groups = group_runs(view for view in RunsReader(means.runs_dir).read().runs if view.dir in ours)
+    ours = {RunDir.of(options.runs_dir, run) for run in runs}
+    groups = group_runs(view for view in RunsReader(options.runs_dir).read().runs if view.dir in ours)
     found = {one[0].experiment: choose(one, one[0].problem.headline, "last", board.select) for one in families(groups)}
     return {method: choice for method in board.settings if (choice := found.get(method))}
 
@@ -89,8 +89,8 @@ def describe(board: Board, seconds: float) -> str:
 def make(args: argparse.Namespace, command: str) -> int:
     """Plan, train, choose, and write the page; return the exit status. Raises UserError."""
     form, console = SMALL if args.small else FULL, Console()
-    means = Means(args.runs_dir, "cpu", None, None, 1, False, False, HERE)
-    board, seconds = planned(form, args, means, console)
+    options = TrainingOptions(args.runs_dir, "cpu", None, None, 1, False, False, HERE)
+    board, seconds = planned(form, args, options, console)
     say(console, describe(board, seconds))
     if args.dry_run:
         for method, runs in board.settings.items():
@@ -98,13 +98,13 @@ def make(args: argparse.Namespace, command: str) -> int:
         return 0
     costs = step_costs(form, args.runs_dir, console)
     runs = [*board.search, *board.reported(board.without_choice)]
-    if status := train(runs, means, console):
+    if status := train(runs, options, console):
         return status
-    chosen = {method: choice.group.setting for method, choice in choices_of(board, runs, means).items()}
+    chosen = {method: choice.group.setting for method, choice in choices_of(board, runs, options).items()}
     runs = [*board.search, *board.reported(chosen)]
-    if status := train(runs, means, console):
+    if status := train(runs, options, console):
         return status
-    choices = choices_of(board, runs, means)
+    choices = choices_of(board, runs, options)
     if not choices:
         raise UserError(f"{args.runs_dir}: no setting of any method has a value of every selection seed")
     searched = {method: (len(runs), board.num_in_files[method]) for method, runs in board.settings.items()}

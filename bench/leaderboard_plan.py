@@ -18,7 +18,7 @@ from lop_engine.experiment.sweep import read_config
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import resolve_runs
 from lop_engine.runs.directory import RunDir
-from lop_tui.commands.training import Means
+from lop_tui.commands.training import TrainingOptions
 from lop_tui.words.console import Console, say
 from lop_tui.words.plan import duration
 
@@ -143,13 +143,13 @@ class Price:
         return self.costs.start_s + self.costs.of_run(spec) * num_runs / self.size
 
 
-def seconds_of(board: Board, prices: Mapping[str, Price], means: Means) -> float:
+def seconds_of(board: Board, prices: Mapping[str, Price], options: TrainingOptions) -> float:
     """How long training takes: the search, then the reported seeds. A free worker takes the next stack."""
     firsts = {method: runs[0].setting for method, runs in board.settings.items()}
     total = 0.0
     for runs in filter(None, (board.search, board.reported(firsts))):
-        specs = {RunDir.of(means.runs_dir, run): run.spec for run in runs}
-        plan = means.plan(specs)
+        specs = {RunDir.of(options.runs_dir, run): run.spec for run in runs}
+        plan = options.plan(specs)
         free_at = [0.0] * plan.resources.workers
         for stack in plan.stacks:
             takes = prices[stack[0].experiment].seconds(specs[stack[0]], len(stack))
@@ -158,20 +158,20 @@ def seconds_of(board: Board, prices: Mapping[str, Price], means: Means) -> float
     return total
 
 
-def measure(board: Board, means: Means, console: Console) -> dict[str, Price]:
+def measure(board: Board, options: TrainingOptions, console: Console) -> dict[str, Price]:
     """By method, what its first setting costs on this machine; its other settings cost about the same."""
     specs = {method: runs[0].spec for method, runs in board.settings.items()}
     firsts = board.reported({method: runs[0].setting for method, runs in board.settings.items()})
-    resources = means.plan({RunDir.of(means.runs_dir, run): run.spec for run in firsts}).resources
+    resources = options.plan({RunDir.of(options.runs_dir, run): run.spec for run in firsts}).resources
     found = measure_costs(list(specs.values()), resources, lambda text: say(console, text))
     return {method: Price(found[spec], resources.size_of(spec)) for method, spec in specs.items()}
 
 
-def fit(board: Board, prices: Mapping[str, Price], means: Means, minutes: float) -> tuple[Board, float]:
+def fit(board: Board, prices: Mapping[str, Price], options: TrainingOptions, minutes: float) -> tuple[Board, float]:
     """As much of the grid as fits into `minutes`, and the seconds it takes. Raises UserError if nothing fits."""
     for num_settings in range(max(board.num_in_files.values()), 0, -1):
         part = board.first(num_settings)
-        seconds = seconds_of(part, prices, means)
+        seconds = seconds_of(part, prices, options)
         if seconds <= 60 * minutes:
             return part, seconds
     raise UserError(
@@ -184,13 +184,13 @@ PLAN = "leaderboard.json"
 """The file in the runs directory that keeps what was planned, so that a second call resumes the same runs."""
 
 
-def planned(form: Form, args: argparse.Namespace, means: Means, console: Console) -> tuple[Board, float]:
+def planned(form: Form, args: argparse.Namespace, options: TrainingOptions, console: Console) -> tuple[Board, float]:
     """The board of the runs directory, or a new one that fits into the time, and the seconds it takes.
 
     Raises:
         UserError: the directory holds a board of other options, or there is too little time.
     """
-    whole, path = whole_board(form, args.seeds, args.select), means.runs_dir / PLAN
+    whole, path = whole_board(form, args.seeds, args.select), options.runs_dir / PLAN
     asked = {"seeds": args.seeds, "select": args.select, "methods": [*form.methods], "keys": dict(form.changes)}
     known = _read_plan(path, asked)
     if known:
@@ -199,10 +199,10 @@ def planned(form: Form, args: argparse.Namespace, means: Means, console: Console
         if not all(settings.values()):
             raise UserError(f"{path}: has no setting that this version of lop knows; name another --runs-dir")
         return replace(whole, settings=settings), known["seconds"]
-    board, seconds = fit(whole, measure(whole, means, console), means, args.minutes)
+    board, seconds = fit(whole, measure(whole, options, console), options, args.minutes)
     if not args.dry_run:
         names = {method: [run.setting for run in runs] for method, runs in board.settings.items()}
-        means.runs_dir.mkdir(parents=True, exist_ok=True)
+        options.runs_dir.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(json.dumps({"asked": asked, "settings": names, "seconds": seconds}).encode())
     return board, seconds

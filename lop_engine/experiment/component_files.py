@@ -18,7 +18,7 @@ from lop_engine.files import source_checksum
 
 
 @dataclass(frozen=True)
-class Typed:
+class ComponentPath:
     """``my_method.py:Name``, as it was typed."""
 
     path: Path
@@ -74,15 +74,15 @@ def _name(value: Any, key: str, base: Path, where: str) -> Any:
     return found.name if found else value
 
 
-def _typed(value: Any) -> Typed | None:
+def _typed(value: Any) -> ComponentPath | None:
     """A path, if that is what a value is: it ends in .py, perhaps with :Name behind."""
     if not isinstance(value, str):
         return None
     path, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
-    return Typed(Path(path), name if colon else "") if path.endswith(".py") else None
+    return ComponentPath(Path(path), name if colon else "") if path.endswith(".py") else None
 
 
-def _chosen(found: Sequence[Component], key: str, typed: Typed, where: str) -> Component:
+def _chosen(found: Sequence[Component], key: str, typed: ComponentPath, where: str) -> Component:
     of_kind = [one for one in found if one.key == key]
     kind = REGISTRIES[key].kind
     if typed.name:

@@ -1,7 +1,7 @@
 """From runs to worker processes: make their directories ready, plan who trains what where, start and reap workers."""
 
 from lop_engine.launch.ending import (
-    Stopping,
+    StopPlan,
     cancel_jobs,
     idle_jobs,
     look_at,
@@ -29,7 +29,7 @@ __all__ = [
     "Plan",
     "Resolved",
     "Resources",
-    "Stopping",
+    "StopPlan",
     "as_begun",
     "cancel_jobs",
     "cluster",

@@ -32,7 +32,7 @@ PATIENCE_ELSEWHERE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Stopping:
+class StopPlan:
     """What a wish to stop some runs comes to."""
 
     asked: list[RunDir]
@@ -58,7 +58,7 @@ def look_at(runs_dir: Path) -> list[RunView]:
     return views
 
 
-def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stopping:
+def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> StopPlan:
     """What `stop_runs` would do; it minds only those of `views` that run or wait."""
     views = list(views)
     running = [view for view in views if view.state == "running"]
@@ -67,7 +67,7 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
         view.status.worker for view in all_views if view.state == "running" and _is_here(view) and view.dir not in named
     }
     here = [view for view in running if _is_here(view)]
-    return Stopping(
+    return StopPlan(
         asked=[view.dir for view in here if view.status.worker not in busy],
         leaving=[view.dir for view in here if view.status.worker in busy],
         dequeued=[view.dir for view in views if view.state == "queued"],
@@ -76,7 +76,7 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> Stoppin
     )
 
 
-def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> Stopping:
+def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> StopPlan:
     """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
     views, all_views = list(views), list(all_views)
     dequeued = [view.dir for view in views if view.state == "queued" and _dequeue(view.dir)]

@@ -49,7 +49,7 @@ def fast_step(learner: Learner, device: torch.device, cuda_graphs: bool = True) 
 
 
 @dataclass(frozen=True)
-class _Captured:
+class _StepGraph:
     """A graph, and the fixed tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
@@ -71,7 +71,7 @@ class CudaGraphStep:
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
-        self.graphs: dict[Hashable, _Captured] = {}
+        self.graphs: dict[Hashable, _StepGraph] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> StepResult:
         kind = (targets.shape, self.learner.method.variant)
@@ -96,7 +96,7 @@ class CudaGraphStep:
         """For warm-up and capture: cuBLAS and cuDNN keep a workspace for each stream they have been used on."""
         return torch.cuda.Stream()
 
-    def capture(self, inputs: Tensor, targets: Tensor) -> _Captured:
+    def capture(self, inputs: Tensor, targets: Tensor) -> _StepGraph:
         """Capture `Learner.learn` after warm-up steps; the learner's state is unchanged afterwards."""
         before = self._copy_state()
         self._stream.wait_stream(torch.cuda.current_stream())
@@ -115,9 +115,9 @@ class CudaGraphStep:
             first = error.__context__ or error  # ending a failed capture raises a second error
             raise CaptureError(f"the training step cannot be captured as a CUDA graph: {first}") from error
         self.learner.load_state(before)
-        return _Captured(graph, inputs, targets, result)
+        return _StepGraph(graph, inputs, targets, result)
 
-    def _replay_and_compare(self, captured: _Captured) -> None:
+    def _replay_and_compare(self, captured: _StepGraph) -> None:
         """Replay one step and compare it with the eager step. Raises ReplayError."""
         before = self._copy_state()
         result = self.learner.learn(captured.inputs, captured.targets)

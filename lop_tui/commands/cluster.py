@@ -17,7 +17,7 @@ from lop_tui.words.console import Console, in_runs_dir, say
 
 
 @dataclass(frozen=True)
-class Launching:
+class LauncherOptions:
     """Where runs are trained, as it was typed."""
 
     launcher: str | None = None
@@ -26,7 +26,7 @@ class Launching:
     """``key=value`` for a cluster."""
 
     @classmethod
-    def typed(cls, launcher: str | None, typed: Sequence[str] | None, stage: str | None) -> "Launching":
+    def typed(cls, launcher: str | None, typed: Sequence[str] | None, stage: str | None) -> "LauncherOptions":
         """From the command line; ``--stage DIR`` is short for a last option ``stage=DIR``. Raises LaunchError."""
         keys = [option.partition("=")[0] for option in typed or () if not option.startswith("setup=")]
         if again := next((key for key in keys if keys.count(key) > 1), None):
@@ -62,7 +62,7 @@ class Launching:
         return found
 
 
-HERE = Launching()
+HERE = LauncherOptions()
 
 OPTION = f"--{next(iter(CLUSTERS))}"
 """The option that takes ``key=value``."""
@@ -90,12 +90,12 @@ def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
             )
 
 
-def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launching: Launching) -> None:
+def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launcher_options: LauncherOptions) -> None:
     """Say that runs have a job, and let go what a submission that was cut off has left held. Raises LaunchError."""
     if dirs:
         queue = f"{scheduler().title}'s queue"
         say(console, f"{len(dirs)} of {total} runs have a job in {queue} already (lop stop takes it out)")
-    if launching.launcher == "local":
+    if launcher_options.launcher == "local":
         return
     jobs = [job for run_dir in dirs if (job := run_dir.read_status().job)]
     if jobs and (held := cluster().release_held(jobs)):

@@ -159,7 +159,7 @@ def read_statuses(run_dirs: Collection[RunDir]) -> dict[RunDir, RunStatus]:
     return found
 
 
-class Watching(threading.Thread):
+class RunWatcher(threading.Thread):
     """Looks at runs while this process trains them, so that a dashboard on the screen delays no notification."""
 
     def __init__(self, command: str, runs_dir: Path, run_dirs: Collection[RunDir]) -> None:
@@ -191,7 +191,7 @@ _ORPHANED_AFTER = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class WaitResult:
     """How runs stand at the end of the wait."""
 
     states: Mapping[RunDir, State]
@@ -203,7 +203,7 @@ class Found:
     """Whether none of the others trains or waits; else the time ran out."""
 
 
-def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | None, notifier: Notifier) -> Found:
+def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | None, notifier: Notifier) -> WaitResult:
     """Look at runs until none of them trains or waits for a worker, or the time is over."""
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     without_launcher: dict[RunDir, int] = {}
@@ -220,7 +220,7 @@ def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | 
         if not active or time.monotonic() >= deadline:
             gone: dict[RunDir, State] = dict.fromkeys(set(chosen) - statuses.keys(), "lost")
             states = gone | {run_dir: status.state for run_dir, status in statuses.items()}
-            return Found(states, statuses, left_alone, not active)
+            return WaitResult(states, statuses, left_alone, not active)
         pause_s = pause_after(time.thread_time() - began, LOOK_EVERY_S)
         time.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
 
@@ -229,14 +229,14 @@ def _will_be_trained(view: RunView, queue: Scheduler) -> bool:
     return bool(other_launcher(view.status)) or has_job(view.status, queue)
 
 
-def exit_status(found: Found) -> int:
+def exit_status(found: WaitResult) -> int:
     """0 if every run has ended, `TIMED_OUT` if the time was over before, else 1."""
     if not found.is_over:
         return TIMED_OUT
     return 0 if all(state in ENDED for state in found.states.values()) else 1
 
 
-def why_not_ended(found: Found) -> list[str]:
+def why_not_ended(found: WaitResult) -> list[str]:
     """A line for each run that will not end by itself, at most ten."""
     lines = []
     for run_dir, state in sorted(found.states.items()):

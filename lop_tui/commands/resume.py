@@ -49,23 +49,26 @@ def resume(
     from lop_engine.runs.selection import names_of
     from lop_tui.commands import resuming
     from lop_tui.commands.background import say_taken
-    from lop_tui.commands.cluster import Launching
+    from lop_tui.commands.cluster import LauncherOptions
     from lop_tui.commands.reading import say_matched, select_runs
-    from lop_tui.commands.training import Means, say_unrecorded
+    from lop_tui.commands.training import TrainingOptions, say_unrecorded
     from lop_tui.words.console import Console, say
 
     console = Console()
-    launching, code = Launching.typed(launcher, slurm, stage), code_choice(accept_code_change, use_stored_code)
-    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching, notify)
+    launcher_options = LauncherOptions.typed(launcher, slurm, stage)
+    code = code_choice(accept_code_change, use_stored_code)
+    options = TrainingOptions(
+        runs_dir, device, workers, runs_per_worker, retries, watch, detach, launcher_options, notify
+    )
     snapshot = RunsReader(runs_dir).read()
     selection = select_runs(snapshot, runs or [], where)
     say_matched(console, selection, snapshot)
     rules = rules_typed(stop_when) if stop_when else None
-    waiting = resuming.waiting_of(console, selection.runs, bool(runs), launching, rules)
+    waiting = resuming.waiting_of(console, selection.runs, bool(runs), launcher_options, rules)
     if not waiting:
         say_taken()
         say(console, "nothing to resume")
         return 2 if any(resuming.holder_of(view) and not view.status.job for view in selection.runs) else 0
     say_unrecorded(console, settle_code([view.dir for view in waiting], code))
     again = runs or [] if selection.query.is_empty else names_of(waiting)
-    return resuming.train(console, waiting, means, again, rules)
+    return resuming.train(console, waiting, options, again, rules)

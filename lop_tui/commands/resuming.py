@@ -14,13 +14,17 @@ from lop_engine.runs.records import ENDED
 from lop_engine.runs.rules import check_rules
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import handed_over, say_taken
-from lop_tui.commands.cluster import Launching, fit, leave_to_jobs, submit
-from lop_tui.commands.training import ENDED_BY_RULE, Means, identities, train_here
+from lop_tui.commands.cluster import LauncherOptions, fit, leave_to_jobs, submit
+from lop_tui.commands.training import ENDED_BY_RULE, TrainingOptions, identities, train_here
 from lop_tui.words.console import Console, plural, resume_command, say
 
 
 def waiting_of(
-    console: Console, chosen: Sequence[RunView], by_name: bool, launching: Launching, rules: Sequence[str] | None = None
+    console: Console,
+    chosen: Sequence[RunView],
+    by_name: bool,
+    launcher_options: LauncherOptions,
+    rules: Sequence[str] | None = None,
 ) -> list[RunView]:
     """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError.
 
@@ -44,7 +48,7 @@ def waiting_of(
     what_of_the_rest = Counter(holder_of(view) or _already(view) for view in readable if view not in waiting)
     for what, count in sorted(what_of_the_rest.items()):
         say(console, f"{count} of {len(readable)} runs {'is' if count == 1 else 'are'} {what}")
-    leave_to_jobs(console, [view.dir for view in submitted], len(readable), launching)
+    leave_to_jobs(console, [view.dir for view in submitted], len(readable), launcher_options)
     return [view for view in waiting if view not in submitted]
 
 
@@ -61,7 +65,11 @@ def holder_of(view: RunView) -> str | None:
 
 
 def train(
-    console: Console, waiting: Sequence[RunView], means: Means, again: Sequence[str], rules: Sequence[str] | None = None
+    console: Console,
+    waiting: Sequence[RunView],
+    options: TrainingOptions,
+    again: Sequence[str],
+    rules: Sequence[str] | None = None,
 ) -> int:
     """Train runs where they were begun, on the cluster or here; return the exit status. Raises UserError.
 
@@ -72,32 +80,36 @@ def train(
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
     for spec in dict.fromkeys(specs.values() if rules else ()):
         check_rules(spec.with_changes(stop_when=rules), "--stop-when")
-    requests = dict(means.launching.requests(waiting))
+    requests = dict(options.launcher_options.requests(waiting))
     here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]
-    if fitted and means.notify:
+    if fitted and options.notify:
         raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
-    launchers = [means.jobs({view.dir: specs[view.dir] for view in views}, request) for request, views in fitted]
+    launchers = [options.jobs({view.dir: specs[view.dir] for view in views}, request) for request, views in fitted]
     # What cannot be had is refused before anything is changed.
     if here:
-        means.plan(here)
+        options.plan(here)
     for launcher in launchers:
         launcher.check()
     for launcher, (request, _) in zip(launchers, fitted, strict=True):
         take_up([run_dir for stack in launcher.plan.stacks for run_dir in stack], request.typed, rules=rules)
     if launchers:
-        submit(console, launchers, means.runs_dir, means.watch and not here)
-    return _train_here(console, here, means, again, rules) if here else 0
+        submit(console, launchers, options.runs_dir, options.watch and not here)
+    return _train_here(console, here, options, again, rules) if here else 0
 
 
 def _train_here(
-    console: Console, specs: Mapping[RunDir, Spec], means: Means, again: Sequence[str], rules: Sequence[str] | None
+    console: Console,
+    specs: Mapping[RunDir, Spec],
+    options: TrainingOptions,
+    again: Sequence[str],
+    rules: Sequence[str] | None,
 ) -> int:
     prepared = take_up(list(specs), handed_over=handed_over(), rules=rules)
     say_taken()
     about = f", {len(prepared.resumed)} from checkpoints"
-    if means.detach:
+    if options.detach:
         say(console, f"{plural(len(specs), 'run')}{about}")
     to_train = {run_dir: specs[run_dir] for run_dir in prepared.to_train}
-    resume = f"resume with {resume_command(means.runs_dir, again)}"
-    return train_here(console, means, to_train, identities(to_train), about, resume)
+    resume = f"resume with {resume_command(options.runs_dir, again)}"
+    return train_here(console, options, to_train, identities(to_train), about, resume)

@@ -72,21 +72,26 @@ def run(
 ) -> int:
     """Train every setting and seed of one or more experiments; resume what was begun."""
     from lop_tui.commands import starting
-    from lop_tui.commands.cluster import Launching, fit
-    from lop_tui.commands.training import Means
+    from lop_tui.commands.cluster import LauncherOptions, fit
+    from lop_tui.commands.training import TrainingOptions
     from lop_tui.words.console import Console
 
     console = Console()
-    launching, code = Launching.typed(launcher, slurm, stage), code_choice(accept_code_change, use_stored_code)
-    means = Means(runs_dir, device, workers, runs_per_worker, retries, watch, detach, launching, notify)
-    asked = starting.load(console, configs, seeds, starting.Typed(overrides or [], data, stop_when), runs_dir, fresh)
-    request = launching.request()
+    launcher_options = LauncherOptions.typed(launcher, slurm, stage)
+    code = code_choice(accept_code_change, use_stored_code)
+    options = TrainingOptions(
+        runs_dir, device, workers, runs_per_worker, retries, watch, detach, launcher_options, notify
+    )
+    requested = starting.load(
+        console, configs, seeds, starting.Overrides(overrides or [], data, stop_when), runs_dir, fresh
+    )
+    request = launcher_options.request()
     request = fit(console, request) if request else None
     if dry_run:
-        starting.show_plan(console, asked, means, request, estimate)
+        starting.show_plan(console, requested, options, request, estimate)
         return 0
     if fresh and not yes:
-        starting.confirm_fresh(console, runs_dir, asked)
-    starting.refuse_what_cannot_be_had(asked, means, request, fresh)
-    prepared = starting.queue(console, asked, means, request, fresh, code)
-    return starting.train(console, asked, prepared, means, request)
+        starting.confirm_fresh(console, runs_dir, requested)
+    starting.refuse_what_cannot_be_had(requested, options, request, fresh)
+    prepared = starting.queue(console, requested, options, request, fresh, code)
+    return starting.train(console, requested, prepared, options, request)

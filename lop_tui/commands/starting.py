@@ -19,14 +19,14 @@ from lop_engine.runs.reading import without_garbage_collection
 from lop_engine.runs.rules import check_rules, rules_typed
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import OPTION, leave_to_jobs, refuse_to_train_here, submit
-from lop_tui.commands.events import Watching
-from lop_tui.commands.training import ENDED_BY_RULE, Means, conclude, identities, say_unrecorded, train_here
+from lop_tui.commands.events import RunWatcher
+from lop_tui.commands.training import ENDED_BY_RULE, TrainingOptions, conclude, identities, say_unrecorded, train_here
 from lop_tui.words.console import Console, confirm, in_runs_dir, plural, say
 from lop_tui.words.plan import plan_table, say_estimate, say_memory, say_note
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedRuns:
     """The runs that experiment files ask for."""
 
     runs: Sequence[Run]
@@ -37,7 +37,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Typed:
+class Overrides:
     """Values of keys that options give in place of the files'."""
 
     overrides: Sequence[str]
@@ -60,8 +60,8 @@ class Typed:
 
 
 def load(
-    console: Console, configs: Sequence[Path], seeds: str | None, typed: Typed, runs_dir: Path, fresh: bool
-) -> Asked:
+    console: Console, configs: Sequence[Path], seeds: str | None, typed: Overrides, runs_dir: Path, fresh: bool
+) -> RequestedRuns:
     """Read all runs of all files, and say what of them is worth a note. Raises UserError."""
     notes: list[str] = []
     with without_garbage_collection():
@@ -70,10 +70,12 @@ def load(
         specs = {RunDir.of(runs_dir, run): run.spec for run in runs}
     for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
         say(console, f"note: {note}")
-    return Asked(runs, specs, resolved.images)
+    return RequestedRuns(runs, specs, resolved.images)
 
 
-def _of_files(configs: Sequence[Path], seeds: str | None, typed: Typed, runs_dir: Path, notes: list[str]) -> list[Run]:
+def _of_files(
+    configs: Sequence[Path], seeds: str | None, typed: Overrides, runs_dir: Path, notes: list[str]
+) -> list[Run]:
     """All runs of all files; appends notes for the user to `notes`. Raises ConfigError."""
     values, options = typed.values()
     chosen = parse_seeds(seeds) if seeds is not None else None
@@ -94,11 +96,11 @@ def _of_files(configs: Sequence[Path], seeds: str | None, typed: Typed, runs_dir
     return runs
 
 
-def _kept_values(asked: Sequence[Run], runs: Sequence[Run]) -> list[str]:
+def _kept_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     """Notes on runs that keep a value they began with, one per setting, key and value."""
     kept = Counter(
         (run.experiment, run.setting, key, getattr(run.spec, key), getattr(new.spec, key))
-        for run, new in zip(runs, asked, strict=True)
+        for run, new in zip(runs, requested, strict=True)
         for key in _KEPT
         if getattr(run.spec, key) != getattr(new.spec, key)
     )
@@ -117,56 +119,65 @@ def _shown(value: Any) -> str:
     return json.dumps(value)
 
 
-def show_plan(console: Console, asked: Asked, means: Means, request: JobRequest | None, estimate: bool) -> None:
+def show_plan(
+    console: Console, requested: RequestedRuns, options: TrainingOptions, request: JobRequest | None, estimate: bool
+) -> None:
     """Say what would be trained by whom (of a job array also its script), how long it takes and how much memory."""
     if request:
-        jobs = means.jobs(asked.specs, request)
-        console.print(plan_table(jobs.plan, asked.runs, asked.images, jobs.describe()))
+        jobs = options.jobs(requested.specs, request)
+        console.print(plan_table(jobs.plan, requested.runs, requested.images, jobs.describe()))
         for line in jobs.preview():
             say(console, line)
         return
-    plan = means.plan(asked.specs)
+    plan = options.plan(requested.specs)
     say_note(console, plan)
-    console.print(plan_table(plan, asked.runs, asked.images, describe_workers(plan.resources)))
-    say_memory(console, plan, asked.specs)
+    console.print(plan_table(plan, requested.runs, requested.images, describe_workers(plan.resources)))
+    say_memory(console, plan, requested.specs)
     if estimate:
-        say_estimate(console, plan, asked.specs)
+        say_estimate(console, plan, requested.specs)
 
 
-def confirm_fresh(console: Console, runs_dir: Path, asked: Asked) -> None:
+def confirm_fresh(console: Console, runs_dir: Path, requested: RequestedRuns) -> None:
     """Ask before runs that exist are started over. Raises LaunchError unless the answer is yes."""
-    existing = [run_dir for run_dir in asked.specs if run_dir.run_json.exists()]
+    existing = [run_dir for run_dir in requested.specs if run_dir.run_json.exists()]
     if existing:
         question = f"--fresh removes {plural(len(existing), 'run')} with all records under {runs_dir}. Remove them?"
         confirm(console, question, "nothing removed, nothing started")
 
 
-def refuse_what_cannot_be_had(asked: Asked, means: Means, request: JobRequest | None, fresh: bool) -> None:
+def refuse_what_cannot_be_had(
+    requested: RequestedRuns, options: TrainingOptions, request: JobRequest | None, fresh: bool
+) -> None:
     """Refuse what cannot be trained as asked, before anything is changed. Raises UserError."""
-    if request and means.notify:
+    if request and options.notify:
         raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
-    if request and (means.workers or means.device != "auto"):
+    if request and (options.workers or options.device != "auto"):
         raise LaunchError(f"--workers and --device are for this machine; of a task say {OPTION} gpus=... or cpus=...")
     if request:
-        means.jobs(asked.specs, request).check()
+        options.jobs(requested.specs, request).check()
         return
-    means.plan(asked.specs)
-    if not means.launching.launcher and not fresh:
-        refuse_to_train_here(asked.specs)
+    options.plan(requested.specs)
+    if not options.launcher_options.launcher and not fresh:
+        refuse_to_train_here(requested.specs)
 
 
 def queue(
-    console: Console, asked: Asked, means: Means, request: JobRequest | None, fresh: bool, code: Choice
+    console: Console,
+    requested: RequestedRuns,
+    options: TrainingOptions,
+    request: JobRequest | None,
+    fresh: bool,
+    code: Choice,
 ) -> Prepared:
     """Make the run directories, or take up those that were begun; say which have ended and which resume."""
     if not fresh:
-        say_unrecorded(console, settle_code(list(asked.specs), code))
+        say_unrecorded(console, settle_code(list(requested.specs), code))
     if code != "accept":
-        refuse_beside_other_code(means.runs_dir, asked.runs)
+        refuse_beside_other_code(options.runs_dir, requested.runs)
     typed = request.typed if request else None
-    prepared = prepare_run_dirs(means.runs_dir, asked.runs, fresh, handed_over(), typed)
+    prepared = prepare_run_dirs(options.runs_dir, requested.runs, fresh, handed_over(), typed)
     say_taken()
-    total = len(asked.runs)
+    total = len(requested.runs)
     of_all = plural(total, "run")
     by_rule = [run_dir for run_dir in prepared.done if run_dir.read_status().state == "ended-by-rule"]
     if by_rule:
@@ -176,23 +187,25 @@ def queue(
     if prepared.resumed:
         they = "resumes where it" if total == 1 else "resume where they"
         say(console, f"{len(prepared.resumed)} of {of_all} {they} stopped")
-    leave_to_jobs(console, prepared.submitted, total, means.launching)
+    leave_to_jobs(console, prepared.submitted, total, options.launcher_options)
     return prepared
 
 
-def train(console: Console, asked: Asked, prepared: Prepared, means: Means, request: JobRequest | None) -> int:
+def train(
+    console: Console, requested: RequestedRuns, prepared: Prepared, options: TrainingOptions, request: JobRequest | None
+) -> int:
     """Train the queued runs, here or on the cluster; return the exit status of `lop run`."""
     queued = set(prepared.to_train)
-    to_train = {run_dir: spec for run_dir, spec in asked.specs.items() if run_dir in queued}
+    to_train = {run_dir: spec for run_dir, spec in requested.specs.items() if run_dir in queued}
     if to_train and request:
-        return submit(console, [means.jobs(to_train, request)], means.runs_dir, means.watch)
+        return submit(console, [options.jobs(to_train, request)], options.runs_dir, options.watch)
     if to_train:
-        again = f"the same lop run, or lop resume{in_runs_dir(means.runs_dir)}, resumes from the last checkpoints"
-        about = f"; records in {means.runs_dir}"
-        return train_here(console, means, to_train, identities([*prepared.done, *to_train]), about, again)
+        again = f"the same lop run, or lop resume{in_runs_dir(options.runs_dir)}, resumes from the last checkpoints"
+        about = f"; records in {options.runs_dir}"
+        return train_here(console, options, to_train, identities([*prepared.done, *to_train]), about, again)
     if prepared.submitted:
         return 0
-    status = conclude(console, means.runs_dir, identities(prepared.done))
-    for warning in Watching(means.notify, means.runs_dir, prepared.done).end(status):
+    status = conclude(console, options.runs_dir, identities(prepared.done))
+    for warning in RunWatcher(options.notify, options.runs_dir, prepared.done).end(status):
         say(console, warning, style="yellow")
     return status

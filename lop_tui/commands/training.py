@@ -23,8 +23,8 @@ from lop_engine.runs.reading import RunsReader, without_garbage_collection
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import detach
-from lop_tui.commands.cluster import Launching
-from lop_tui.commands.events import Watching
+from lop_tui.commands.cluster import LauncherOptions
+from lop_tui.commands.events import RunWatcher
 from lop_tui.commands.supervise import supervise
 from lop_tui.words.console import Console, plural, say
 from lop_tui.words.notices import flag_lines
@@ -35,7 +35,7 @@ ENDED_BY_RULE = "ended by a rule already (lop resume RUN --stop-when none trains
 
 
 @dataclass(frozen=True)
-class Means:
+class TrainingOptions:
     """Where and how runs are trained."""
 
     runs_dir: Path
@@ -45,7 +45,7 @@ class Means:
     retries: int
     watch: bool
     detach: bool
-    launching: Launching
+    launcher_options: LauncherOptions
     notify: str = ""
     """The command that is called for events."""
 
@@ -63,7 +63,7 @@ class Means:
 
 def train_here(
     console: Console,
-    means: Means,
+    options: TrainingOptions,
     specs: Mapping[RunDir, Spec],
     planned: Mapping[RunDir, str],
     about: str,
@@ -79,18 +79,18 @@ def train_here(
     Returns:
         The exit status: 0 if all have ended, 1 if one has not, 130 if training was stopped; 0 at once with `detach`.
     """
-    if means.detach:
-        return detach(console, means.runs_dir)
-    plan = means.plan(specs)
+    if options.detach:
+        return detach(console, options.runs_dir)
+    plan = options.plan(specs)
     say_note(console, plan)
     say(console, f"{plural(len(specs), 'run')} on {describe_workers(plan.resources)}{about}")
-    watching = Watching(means.notify, means.runs_dir, planned.keys())
-    if supervise(console, plan, planned.keys(), means.runs_dir, means.watch, means.retries, means.workers):
-        status = conclude(console, means.runs_dir, planned)
+    watcher = RunWatcher(options.notify, options.runs_dir, planned.keys())
+    if supervise(console, plan, planned.keys(), options.runs_dir, options.watch, options.retries, options.workers):
+        status = conclude(console, options.runs_dir, planned)
     else:
         say(console, f"stopped; {again}")
         status = 130
-    for warning in watching.end(status):
+    for warning in watcher.end(status):
         say(console, warning, style="yellow")
     return status
 

@@ -110,10 +110,10 @@ def serve_runs(
     _refuse_files(runs_dirs)
     filter_runs(read_together(runs_dirs).runs, query or "")  # refuses a mistake
     try:
-        from lop_tui.dashboard.web import Watched, serve
+        from lop_tui.dashboard.web import PageOptions, serve
     except ModuleNotFoundError as error:
         raise UserError(f"watch: --web needs textual-serve; install it: {install_hint('web')}") from error
-    serve(Watched(tuple(runs_dirs), refresh_s, query, carries, writes), port)
+    serve(PageOptions(tuple(runs_dirs), refresh_s, query, carries, writes), port)
     return 0
 
 

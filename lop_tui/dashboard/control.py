@@ -13,7 +13,7 @@ from typing import Any
 from textual.app import App
 
 from lop_engine.errors import why
-from lop_engine.launch import Stopping, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
+from lop_engine.launch import StopPlan, look_at, plan_stop, stop_runs, wait_for_status, wait_until_stopped
 from lop_engine.launch.ending import PATIENCE_S
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import scheduler
@@ -59,7 +59,7 @@ async def _ask_to_stop(app: App[Any], chosen: Collection[RunDir]) -> None:
 
 
 async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
-    def begin() -> Stopping:
+    def begin() -> StopPlan:
         views = _look_at(chosen)
         return stop_runs([view for view in views if view.dir in chosen], views)
 
@@ -108,7 +108,7 @@ def _word(view: RunView) -> str:
     return f"queued by {launcher}" if launcher else view.state
 
 
-def describe_stop(plan: Stopping) -> str:
+def describe_stop(plan: StopPlan) -> str:
     """What a stop would do, by name."""
     hosts = sorted({host for _, host in plan.elsewhere})
     parts = (
@@ -193,14 +193,14 @@ def _look_at(dirs: Iterable[RunDir]) -> list[RunView]:
     return [view for runs_dir in _runs_dirs(dirs) for view in look_at(runs_dir)]
 
 
-def _nothing_to_stop(plan: Stopping, views: Sequence[RunView], chosen: Collection[RunDir]) -> str:
+def _nothing_to_stop(plan: StopPlan, views: Sequence[RunView], chosen: Collection[RunDir]) -> str:
     if plan.elsewhere:
         hosts = ", ".join(sorted({host for _, host in plan.elsewhere}))
         return f"nothing to stop here: these train on {hosts}; stop them there"
     return f"nothing to stop:\n{_by_word([(view.state, view.dir) for view in views if view.dir in chosen])}"
 
 
-def _on(host: str, plan: Stopping) -> list[RunDir]:
+def _on(host: str, plan: StopPlan) -> list[RunDir]:
     return [run_dir for run_dir, where in plan.elsewhere if where == host]
 
 

@@ -35,7 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
-class Watched:
+class PageOptions:
     """What a page shows, and whether it may write: the arguments of `run_dashboard`."""
 
     runs_dirs: tuple[Path, ...]
@@ -53,7 +53,7 @@ class Watched:
         return shlex.join([sys.executable, "-P", "-m", "lop_tui.dashboard.web", json.dumps(found)])
 
 
-def serve(watched: Watched, port: int) -> None:
+def serve(options: PageOptions, port: int) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM.
 
     Args:
@@ -66,8 +66,8 @@ def serve(watched: Watched, port: int) -> None:
     taken = listen(port)
     taken.listen()  # before anybody is told where
     port = taken.getsockname()[1]
-    server = DashboardServer(watched.command(), HOST, port, title="lop watch")
-    access = "everyone on this machine can stop and resume runs" if watched.writes else "read-only"
+    server = DashboardServer(options.command(), HOST, port, title="lop watch")
+    access = "everyone on this machine can stop and resume runs" if options.writes else "read-only"
     print(f"lop watch: http://{HOST}:{port} ({access}); Ctrl-C ends it", flush=True)
     web.run_app(server.application(), sock=taken, print=None, shutdown_timeout=_SHUTDOWN_S, access_log=None)
 
@@ -168,10 +168,10 @@ def _headers(host: str) -> dict[str, str]:
 def main() -> None:
     """The dashboard of one page, which textual-serve starts with Textual's web driver."""
     given = json.loads(sys.argv[1])
-    watched = Watched(**given | {"runs_dirs": tuple(map(Path, given["runs_dirs"]))})
-    reader = SeveralReader(watched.runs_dirs, watched.carries)
-    first, refresh_s = watched.runs_dirs[0], watched.refresh_s
-    run_dashboard(first, refresh_s, query=watched.query, reader=reader, writes=watched.writes)
+    options = PageOptions(**given | {"runs_dirs": tuple(map(Path, given["runs_dirs"]))})
+    reader = SeveralReader(options.runs_dirs, options.carries)
+    first, refresh_s = options.runs_dirs[0], options.refresh_s
+    run_dashboard(first, refresh_s, query=options.query, reader=reader, writes=options.writes)
 
 
 if __name__ == "__main__":
