@@ -21,7 +21,7 @@ from lop_engine.experiment.run import Run, load_runs, shipped
 from lop_engine.experiment.spec import validate
 from lop_tui import cli
 from lop_tui.commands.cluster import HERE
-from lop_tui.commands.training import Means
+from lop_tui.commands.training import TrainingOptions
 from lop_tui.words.console import Console
 from tests.helpers import TINY, append_tasks, make_run
 
@@ -29,8 +29,8 @@ BENCH = {"methods": {"rows": [{"name": "bp", "over_bp": 1.0}, {"name": "cbp", "o
 COSTS = Costs(start_s=1, task_s=0, epoch_s=0.05, metrics_s=0)
 
 
-def means(runs_dir: Path) -> Means:
-    return Means(runs_dir, "cpu", 2, 1, 1, False, False, HERE)
+def means(runs_dir: Path) -> TrainingOptions:
+    return TrainingOptions(runs_dir, "cpu", 2, 1, 1, False, False, HERE)
 
 
 @pytest.fixture(autouse=True)

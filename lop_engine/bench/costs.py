@@ -27,8 +27,7 @@ from lop_engine import __version__
 from lop_engine.errors import LaunchError
 from lop_engine.experiment.parts import BOOKKEEPING_KEYS, Precision
 from lop_engine.experiment.registry import METRICS
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import per_run_keys
+from lop_engine.experiment.spec import Spec, per_run_keys
 from lop_engine.files import read_small, replacing
 from lop_engine.launch import Plan, Resources, worker_environment
 from lop_engine.machine.devices import place

@@ -1,11 +1,12 @@
 """One validated setting of an experiment: a problem, a network, a method with its optimiser, and what is recorded.
 
 Keys are flat, as in the reference's files. Each belongs to one part: to the experiment as a whole (`Experiment`), or
-to the component that declares it among its fields.
+to the component that declares it among its fields. Some keys may differ between the runs of a stack.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from copy import copy
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,13 +18,15 @@ from lop_engine.experiment.components import (
     Problem,
     count_of,
 )
-from lop_engine.experiment.fields import Fields
+from lop_engine.experiment.fields import Fields, is_per_run
 from lop_engine.experiment.mistakes import explain, unknown_keys
-from lop_engine.experiment.parts import Experiment, InvalidSpecError, Parts, choose, is_known, renamed
+from lop_engine.experiment.parts import BOOKKEEPING_KEYS, Experiment, InvalidSpecError, Parts, choose, is_known, renamed
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.registry import METRICS
 
 F = TypeVar("F", bound=Fields)
+FREE_KEYS = BOOKKEEPING_KEYS - {"checkpoint_every_s"} | {"stop_when"}
+"""Keys that the training of a stack does not read."""
 
 
 class Spec:
@@ -258,3 +261,32 @@ def _check_parts(spec: Spec) -> None:
 
 def _is_multiple(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
+
+
+def per_run_keys(spec: Spec) -> frozenset[str]:
+    """The keys of which runs of one stack may have different values."""
+    method, optimizer = spec.parts.method, spec.parts.optimizer
+    if not method.mixes_settings:
+        return frozenset()
+    classes: list[type[Fields]] = [Experiment, method.fields, *([optimizer.fields] if optimizer else [])]
+    return frozenset(key for fields in classes for key in fields.model_fields if is_per_run(fields, key))
+
+
+def stack_key(spec: Spec) -> Hashable:
+    """Equal for runs that may share a stack: all that is neither a number of each run nor bookkeeping.
+
+    The name of the method is part of it, not its spelling.
+    """
+    may_differ = per_run_keys(spec)
+    shared = {key: value for key, value in spec.to_dict().items() if key not in may_differ | FREE_KEYS | {"agent"}}
+    are_numbers = {key: isinstance(getattr(spec, key), int | float) for key in sorted(may_differ)}
+    return hashable(shared), spec.method, hashable(are_numbers)
+
+
+def common(specs: Sequence[Spec]) -> Spec:
+    """A spec with the values that all have; reading one that differs is an error, unless no training reads it."""
+    first, *others = dict.fromkeys(specs)
+    values, different = first.to_dict(), [one.to_dict() for one in others]
+    keys = [key for key in dict.fromkeys(chain(values, *different)) if key not in FREE_KEYS]
+    missing = object()
+    return first.without([key for key in keys if any(one.get(key, missing) != values.get(key) for one in different)])

@@ -11,8 +11,7 @@ from math import gcd
 import psutil
 
 from lop_engine.errors import LaunchError
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import stack_key
+from lop_engine.experiment.spec import Spec, stack_key
 from lop_engine.launch.stack_sizes import (
     MOST_RUNS,
     WORKER_BYTES,

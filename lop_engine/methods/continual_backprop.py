@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lop_engine.experiment import methods as described
+from lop_engine.experiment import methods_of_units as described
 from lop_engine.methods import units
 from lop_engine.methods.method import Batch, Forward, Method, Setup
 from lop_engine.methods.optimizers import SGD, Grads

@@ -6,7 +6,7 @@ backward pass and the optimiser's step, from the last layer to the first: a laye
 the replacements above it show already.
 """
 
-from lop_engine.experiment import methods as described
+from lop_engine.experiment import methods_of_units as described
 from lop_engine.methods.continual_backprop import GenerateAndTest
 from lop_engine.methods.method import Batch, Forward
 from lop_engine.methods.optimizers import Grads

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from lop_engine.experiment.fields import Fields
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import common, per_run_keys
+from lop_engine.experiment.spec import Spec, common, per_run_keys
 
 F = TypeVar("F", bound=Fields)
 

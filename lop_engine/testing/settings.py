@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import per_run_keys, stack_key
+from lop_engine.experiment.spec import Spec, per_run_keys, stack_key
 from lop_engine.testing.course import State, begin, go_on, learner_of, of_seeds, tasks_of
 from lop_engine.testing.subject import Subject
 

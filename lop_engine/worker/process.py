@@ -26,8 +26,7 @@ from lop_engine.datasets.staging import reading
 from lop_engine.errors import CaptureError, DataError, LaunchError, StoreError, UserError, in_one_line, memory_error
 from lop_engine.experiment.code import place_in_own_file
 from lop_engine.experiment.registry import execute_installed, is_own
-from lop_engine.experiment.spec import Spec, validate
-from lop_engine.experiment.stacks import stack_key
+from lop_engine.experiment.spec import Spec, stack_key, validate
 from lop_engine.files import together
 from lop_engine.processes import allow_more_open_files, start_of
 from lop_engine.runs.code import begun_with, code_files, load_components

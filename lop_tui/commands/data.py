@@ -177,28 +177,27 @@ def info(
     """Describe a data set, and show some of its images."""
     from lop_engine.datasets import ClassFolder
     from lop_engine.errors import DataError
-    from lop_tui import pictures
-    from lop_tui.commands.data_sets import choose_classes, facts_of, table_of
+    from lop_tui.commands import data_sets
     from lop_tui.words.console import Console, print_json, say
 
     folder = ClassFolder.open(path)
     if picture is not None and picture.suffix.lower() != ".png":
         raise DataError(f"{picture}: the picture is a PNG; name it so")
-    chosen = choose_classes(folder, classes)
+    chosen = data_sets.choose_classes(folder, classes)
     console = Console()
-    facts = facts_of(folder, console, as_json)
+    facts = data_sets.facts_of(folder, console, as_json)
     if as_json:
         print_json(facts)
     else:
-        console.print(table_of(facts))
+        console.print(data_sets.table_of(facts))
     if picture is not None:
-        shown = chosen or pictures.spread(folder.num_classes, 10)
-        pictures.save(pictures.grid(folder, shown, images or 10), picture)
+        shown = chosen or data_sets.spread(folder.num_classes, 10)
+        data_sets.save_picture(data_sets.sample_grid(folder, shown, images or 10), picture)
         if not as_json:
             say(console, f"picture: {picture}")
     elif not as_json and console.is_terminal and not console.no_color:
-        across = min(images or 4, max(1, console.width // (pictures.COLUMNS + 1)))
-        console.print(pictures.half_blocks(folder, chosen or pictures.spread(folder.num_classes, 3), across))
+        across = min(images or 4, max(1, console.width // (data_sets.COLUMNS + 1)))
+        console.print(data_sets.half_blocks(folder, chosen or data_sets.spread(folder.num_classes, 3), across))
     return 0
 
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from lop_engine.datasets import ClassFolder, SyntheticImages
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.store import read_table
-from lop_tui import cli, pictures
+from lop_tui import cli
+from lop_tui.commands import data_sets
 from lop_tui.commands.data import info
 from tests.datasets.makers import FORMATS, WNIDS, make_images, make_source
 from tests.helpers import TINY
@@ -154,7 +155,7 @@ def test_half_block_art_shows_two_pixels_a_character(here, lop):
     images = np.zeros((4, 3, 3, 32, 32), np.uint8)
     images[:, :, 0, :2] = 200
     lop("data", "import", make_source(here, "folder", images), "--to", "set")
-    art = pictures.half_blocks(ClassFolder.open(here / "set"), [0], 2)
+    art = data_sets.half_blocks(ClassFolder.open(here / "set"), [0], 2)
     lines = art.plain.splitlines()
     assert lines[0] == f"0  {WNIDS[0]}"
     assert lines[1] == "▀" * 16 + " " + "▀" * 16 + " "

@@ -13,8 +13,8 @@ from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
 from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.compare.frame import Pair, difference_chart, verdict
 from lop_tui.dashboard.views.compare.screen import CompareScreen
-from lop_tui.dashboard.views.compare.words import Pair, difference_chart, verdict
 from tests.dashboard.conftest import app_showing, first_frame, until, waiting
 
 PAIR = Pair("bp", "cbp", "test_accuracy")

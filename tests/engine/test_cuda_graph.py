@@ -7,7 +7,7 @@ import torch
 
 from lop_engine.device import use_device
 from lop_engine.errors import CaptureError, ReplayError
-from lop_engine.experiment.stacks import per_run_keys
+from lop_engine.experiment.spec import per_run_keys
 from lop_engine.methods.method import Method
 from lop_engine.training import cuda_graph
 from lop_engine.training.cuda_graph import CudaGraphStep, fast_step

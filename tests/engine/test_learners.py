@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.experiment.methods import Utility
+from lop_engine.experiment.methods_of_units import Utility
 from lop_engine.experiment.spec import Spec
 from lop_engine.methods.method import Batch, Method
 from lop_engine.methods.optimizers import Adam

@@ -10,8 +10,7 @@ import torch
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.registry import METHODS
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import common, per_run_keys, stack_key
+from lop_engine.experiment.spec import Spec, common, per_run_keys, stack_key
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import EpochReport, train
 from tests.engine.test_methods import CPU, go_through, make_spec

@@ -10,8 +10,7 @@ import torch
 
 from lop_engine.errors import ConfigError
 from lop_engine.experiment.run import Run
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import stack_key
+from lop_engine.experiment.spec import Spec, stack_key
 from lop_engine.launch import prepare_run_dirs, take_up
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.files import RunFiles

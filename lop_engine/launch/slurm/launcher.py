@@ -5,8 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lop_engine.errors import StoreError
-from lop_engine.experiment.spec import Spec
-from lop_engine.experiment.stacks import stack_key
+from lop_engine.experiment.spec import Spec, stack_key
 from lop_engine.launch.launcher import ClusterLauncher
 from lop_engine.launch.plan import Plan, Resources, plan_runs
 from lop_engine.launch.slurm.jobs import Scheduler

@@ -13,7 +13,7 @@ from lop_engine.launch.slurm.options import SlurmRequest, read_options
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus
 from lop_tui import cli
-from lop_tui.commands.cluster import Launching
+from lop_tui.commands.cluster import LauncherOptions
 from tests.helpers import TINY
 
 
@@ -139,10 +139,10 @@ def test_lines_of_set_up_are_typed_one_after_another(here):
 
 def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
     job, local = RunStatus("stopped", job="12_3", job_options=["cpus=4"]), RunStatus("stopped")
-    assert Launching().request(job).options.cpus == 4
-    assert Launching().request(local) is None
-    assert Launching("local").request(job) is None
-    assert Launching("slurm", ("cpus=2",)).request(job).options.cpus == 2
+    assert LauncherOptions().request(job).options.cpus == 4
+    assert LauncherOptions().request(local) is None
+    assert LauncherOptions("local").request(job) is None
+    assert LauncherOptions("slurm", ("cpus=2",)).request(job).options.cpus == 2
 
 
 @pytest.mark.parametrize(

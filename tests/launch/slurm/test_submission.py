@@ -13,7 +13,7 @@ from lop_engine.launch.slurm import submission
 from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.launch.slurm.submission import Submission
 from lop_engine.runs.directory import RunDir
-from lop_tui.commands.cluster import Launching, leave_to_jobs
+from lop_tui.commands.cluster import LauncherOptions, leave_to_jobs
 from lop_tui.commands.rm import rm
 from tests.launch.slurm.tasks import prepare, stand_in
 
@@ -67,9 +67,9 @@ def test_what_was_left_held_is_let_go_by_the_next_command_and_an_array_of_nobody
             *) echo '17_0|PENDING|JobHeldUser|';;
         esac""",
     )
-    leave_to_jobs(Console(), dirs, 1, Launching("local"))
+    leave_to_jobs(Console(), dirs, 1, LauncherOptions("local"))
     assert not calls(here, "scontrol")
-    leave_to_jobs(Console(), dirs, 1, Launching("slurm"))
+    leave_to_jobs(Console(), dirs, 1, LauncherOptions("slurm"))
     assert calls(here, "scontrol") == ["scontrol release 17"]
     assert "released, as they were held: job 17" in capsys.readouterr().out
     assert submission_of(dirs).left_behind() == ["19"]

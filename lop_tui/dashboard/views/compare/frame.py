@@ -1,8 +1,128 @@
-"""The part of the comparison in a frame: the difference of two settings."""
+"""The difference of two settings, seed by seed: its part of the frame, and as a chart and in words."""
 
-from lop_engine.analysis import Difference, compare, default_bin
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lop_engine.analysis import Curve, Difference, Group, compare, default_bin
+from lop_engine.analysis.grid import points
+from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import task_axis
+from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.registry import Material, Part
+from lop_tui.dashboard.rows import Style
+from lop_tui.words.formats import name_seeds, place, significant, span
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two settings and a metric; the difference is that of the second minus the first."""
+
+    first: str
+    second: str
+    metric: str
+    x_unit: str = "tasks"
+    """What the problem counts in."""
+    x_per_task: int = 1
+    """Length of a task in that unit."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.second} - {self.first}"
+
+    @property
+    def unit(self) -> str:
+        """A share is told in percent, the difference of two shares in points."""
+        return "percentage points" if seen.metric(self.metric).unit == "%" else ""
+
+    @property
+    def title(self) -> str:
+        name = seen.metric(self.metric).title
+        return f"{self.name}: {name}, {self.unit}" if self.unit else f"{self.name}: {name}"
+
+
+def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks: int) -> Chart:
+    """Mean over pairs with its 95 % interval as the band, and a mark on the zero line where it leaves that for good."""
+    # A band reaches as far to either side as a standard error does elsewhere; here that is the interval.
+    curve = Curve(
+        difference.task, difference.mean, difference.high - difference.mean, difference.num_pairs, difference.bin_size
+    )
+    parts_at, x = difference.parts_at, difference.task * pair.x_per_task
+    line = Line(
+        pair.name,
+        style.colour,
+        style.marker,
+        curve,
+        x,
+        num_seeds=len(difference.pairs),
+        marks=() if parts_at is None else ((parts_at * pair.x_per_task, 0.0),),
+    )
+    measure = seen.metric(pair.metric)
+    # A difference may be negative: no logarithm.
+    measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
+    last = float(x[-1]) if len(x) else 0.0
+    axis = task_axis(int(np.ceil(last)), num_tasks * pair.x_per_task)
+    return Chart(measure, (line,), axis, difference.bin_size, pair.x_unit, zero_line=True)
+
+
+def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> list[str]:
+    """What the difference is in the last bin, or in the one at `cursor`, a place on the x axis; from where on it is
+    one; which seeds it is of.
+
+    One sentence each, honest about how little a few pairs say.
+    """
+    if not difference.pairs:
+        return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
+    if not len(difference.task):
+        name, bin_size = seen.metric(pair.metric).title, difference.bin_size
+        missing = (
+            f"no bin of {bin_size} tasks with {name} is full" if bin_size > 1 else f"no task with {name} is finished"
+        )
+        return [f"{missing} in both yet", *_left_over(difference, pair)]
+    point = -1 if cursor is None else int(np.abs(difference.task * pair.x_per_task - cursor).argmin())
+    return [_reading(difference, pair, point), _parting(difference, pair), *_left_over(difference, pair)]
+
+
+def configuration(groups: Sequence[Group]) -> list[str]:
+    """``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash where a key has no effect."""
+    found = points(groups, with_extent=True)
+    keys = dict.fromkeys(key for point in found for key in point)
+    told = [f"{key} ({', '.join(str(point.get(key, '-')) for point in found)})" for key in keys]
+    return [f"they differ in {', '.join(told)}"] if told else []
+
+
+def _reading(difference: Difference, pair: Pair, point: int) -> str:
+    mean, low, high = (_value(getattr(difference, part)[point], pair) for part in ("mean", "low", "high"))
+    first = max(1, difference.task[point] - (difference.bin_size - 1) / 2)
+    last = first + 2 * (difference.task[point] - first)
+    where = span(round(first), round(last), pair.x_unit, pair.x_per_task)
+    value = f"{mean} {pair.unit}".rstrip()
+    num_pairs = int(difference.num_pairs[point])
+    if num_pairs == 1:
+        return f"{where}: {value}; a single pair of seeds, so no interval"
+    return f"{where}: {value}, 95 % interval {low} to {high}, {num_pairs} pairs of seeds"
+
+
+def _parting(difference: Difference, pair: Pair) -> str:
+    if not (difference.num_pairs > 1).any():
+        return "whether they differ takes two pairs at least"
+    if difference.parts_at is None:
+        return "not apart: zero lies within the last interval"
+    return f"apart since {place(difference.parts_at * pair.x_per_task, pair.x_unit)}"
+
+
+def _left_over(difference: Difference, pair: Pair) -> list[str]:
+    """Seeds that only one of the two has."""
+    sides = ((pair.first, difference.only_a), (pair.second, difference.only_b))
+    return [f"only in {label}: {name_seeds(seeds)}" for label, seeds in sides if seeds]
+
+
+def _value(value: float, pair: Pair) -> str:
+    """With its sign."""
+    if seen.metric(pair.metric).unit == "%":
+        return f"{100 * value:+.1f}"
+    return ("+" if value >= 0 else "") + significant(value)
 
 
 def _difference(material: Material, labels: tuple[str, str]) -> Difference | None:

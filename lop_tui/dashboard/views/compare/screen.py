@@ -21,7 +21,7 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens import BIN_KEYS, METRIC_KEYS, RANGE_KEYS, OneMetricScreen, Ranged
 from lop_tui.dashboard.settings import after
 from lop_tui.dashboard.viewport import Viewport
-from lop_tui.dashboard.views.compare.words import Pair, configuration, difference_chart, verdict
+from lop_tui.dashboard.views.compare.frame import Pair, configuration, difference_chart, verdict
 from lop_tui.dashboard.widgets.chart import TitledChart
 
 
