@@ -23,7 +23,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-scr docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo demo-scr demo-mnist docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -59,6 +59,9 @@ demo: $(VENV)/.user ## watch backprop forget how to learn while continual backpr
 
 demo-scr: $(VENV)/.user ## the same on slowly-changing regression, 60 runs (a minute)
 	$(BIN)/lop run cfg/scr/demo/bp.json cfg/scr/demo/cbp.json --runs-dir $(RUNS) --watch $(DEMO_ARGS)
+
+demo-mnist: $(VENV)/.user ## the same on online permuted MNIST, with generated digits (two minutes)
+	$(BIN)/lop run cfg/mnist/demo/bp.json cfg/mnist/demo/cbp.json --runs-dir $(RUNS) --watch $(DEMO_ARGS)
 
 $(VENV)/.docs: $(VENV)/.user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[docs]'

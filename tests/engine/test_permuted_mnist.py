@@ -1,6 +1,7 @@
 """Online permuted MNIST: its tasks, its generated digits, and the keys of its files."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,11 @@ from lop_engine.datasets.digits import all_digits
 from lop_engine.errors import ConfigError, DataError
 from lop_engine.experiment.run import load_runs
 from lop_engine.experiment.spec import Spec
+from lop_engine.launch import prepare_run_dirs
 from lop_engine.problems.permuted_mnist import PermutedMnist
+from lop_engine.runs.files import RunFiles
+from lop_engine.runs.store import read_table
+from lop_engine.worker.stack import train_runs
 
 CPU = torch.device("cpu")
 
@@ -196,3 +201,23 @@ def test_a_reference_file_may_sweep_over_the_examples_of_a_task(tmp_path):
     values |= {"opt": "sgd", "step_size": 0.003, "num_features": 8, "num_hidden_layers": 3, "data_dir": "data/bp/rate/"}
     (tmp_path / "rate.json").write_text(json.dumps(values))
     assert [run.spec.num_tasks for run in load_runs(tmp_path / "rate.json")] == [4800, 480, 48]
+
+
+@pytest.mark.parametrize("name", ["bp", "cbp"])
+def test_the_demo_trains_its_first_tasks(tmp_path, name):
+    runs = load_runs(Path(f"mnist/demo/{name}"), seeds=[0, 1], overrides={"num_tasks": 2, "change_after": 400})
+    assert (runs[0].spec.dataset, runs[0].spec.method) == ("synthetic", name)
+    run_dirs = prepare_run_dirs(tmp_path, runs).to_train
+    train_runs([run.spec for run in runs], [RunFiles(run_dir) for run_dir in run_dirs], CPU, lambda: False)
+    for run_dir in run_dirs:
+        first, second = read_table(run_dir.tasks_json)
+        assert 0 < first["online_accuracy"] < 1
+        assert 0 < second["online_accuracy"] < 1
+        assert {"effective_rank", "dead_proportion", "weight_magnitude"} <= first.keys()
+
+
+def test_the_demo_compares_two_methods_on_the_same_tasks_and_network():
+    bp, cbp = (load_runs(Path(f"mnist/demo/{name}"), seeds=[0])[0].spec for name in ("bp", "cbp"))
+    ours = {"agent", "replacement_rate", "maturity_threshold", "decay_rate", "util_type", "budget_accrual"}
+    other = cbp.to_dict()
+    assert {key for key, value in bp.to_dict().items() if key not in ours and other[key] != value} == set()
