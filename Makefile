@@ -23,7 +23,7 @@ GPU_CHECK ?=
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-scr demo-mnist docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo demo-scr demo-mnist docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster test-web soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -116,6 +116,9 @@ test-matrix: ## run the tests with Python 3.11 to 3.14, each that is here or tha
 
 test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long as the tests
 	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster
+
+test-web: $(VENV)/.dev ## lop watch --web in headless Chromium (a minute)
+	LOP_BROWSER=1 $(BIN)/python -m pytest tests/browser
 
 soak: $(VENV)/.dev ## the dashboard left on for 10 minutes while runs come, fail and go
 	LOP_SOAK=long $(BIN)/python -m pytest tests/dashboard/test_soak.py -s

@@ -1,12 +1,14 @@
 """The dashboard in a browser: `lop watch --web` serves it, each page with a dashboard process of its own.
 
-textual-serve serves whoever reaches its port. Here the port is on the loopback interface alone, and requests must come
-from a page of this server: a page of another site can reach a loopback port through the browser, too.
+textual-serve serves whoever reaches its port. Here the port is on the loopback interface alone. Requests must have the
+token of the address that `serve` prints, because other users of this machine reach the port too, and must come from a
+page of this server, because a page of another site reaches it through the browser.
 """
 
 import json
 import logging
 import re
+import secrets
 import shlex
 import socket
 import sys
@@ -30,6 +32,15 @@ _SHUTDOWN_S = 2.0
 
 _FONTS = re.compile(r'<link\s+rel="stylesheet"\s+href="https://fonts[^>]*>')
 """The page's only reference to another server."""
+
+_FOCUS = """<script>
+new MutationObserver((changes, observer) => {
+    if (!document.body.classList.contains("-first-byte")) return;
+    observer.disconnect();
+    document.querySelector(".xterm-helper-textarea").focus();
+}).observe(document.body, {attributes: true, attributeFilter: ["class"]});
+</script></body>"""
+"""Gives the terminal the focus once it is connected: textual-serve's page waits for a click."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,8 +78,8 @@ def serve(options: PageOptions, port: int) -> None:
     taken.listen()  # before anybody is told where
     port = taken.getsockname()[1]
     server = DashboardServer(options.command(), HOST, port, title="lop watch")
-    access = "everyone on this machine can stop and resume runs" if options.writes else "read-only"
-    print(f"lop watch: http://{HOST}:{port} ({access}); Ctrl-C ends it", flush=True)
+    access = "anyone with this address can stop and resume runs" if options.writes else "read-only"
+    print(f"lop watch: {server.address} ({access}); Ctrl-C ends it", flush=True)
     web.run_app(server.application(), sock=taken, print=None, shutdown_timeout=_SHUTDOWN_S, access_log=None)
 
 
@@ -85,11 +96,14 @@ def listen(port: int) -> socket.socket:
 
 
 class DashboardServer(Server):
-    """textual-serve's server, for pages of its own only."""
+    """textual-serve's server, for its own pages and those who have its token."""
 
     def __init__(self, command: str, host: str, port: int, title: str) -> None:
         super().__init__(command, host, port, title=title)
         self._num_pages = 0
+        self._token = secrets.token_urlsafe(24)
+        self.address = f"{self.public_url}/?token={self._token}"
+        """Where a browser opens it."""
 
     async def application(self) -> web.Application:
         """The web application, whose first middleware checks where requests come from."""
@@ -99,6 +113,7 @@ class DashboardServer(Server):
             return await self._guard(request, handler)
 
         app = await self._make_app()
+        app.router.add_get("/ws/{token}", self.handle_websocket)
         app.middlewares.append(guard)
         return app
 
@@ -108,7 +123,10 @@ class DashboardServer(Server):
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_loopback(request.host):  # another site's name that resolves to this machine
             raise web.HTTPForbidden(text=f"lop watch: open it as http://{HOST}:{self.port}\n")
-        if request.path == "/ws" and not is_own(request.headers.get("Origin"), request.host):
+        if not self._has_token(request):
+            text = "lop watch: wrong or missing token; open the address that lop watch --web printed\n"
+            raise web.HTTPForbidden(text=text)
+        if request.path.startswith("/ws") and not is_own(request.headers.get("Origin"), request.host):
             raise web.HTTPForbidden(text="lop watch: only its own page may connect\n")
         if request.path.startswith("/static") and request.path.endswith("/"):
             raise web.HTTPNotFound
@@ -117,12 +135,20 @@ class DashboardServer(Server):
             response.headers.update(_headers(request.host))
         return response
 
+    def _has_token(self, request: web.Request) -> bool:
+        """Whether a request has the token. textual-serve's own files need none, nor downloads, which have secret keys."""
+        if request.path.startswith(("/static/", "/download/")):
+            return True
+        given = request.match_info.get("token", request.query.get("token", ""))
+        return secrets.compare_digest(given.encode(errors="replace"), self._token.encode())
+
     async def handle_index(self, request: web.Request) -> web.StreamResponse:
         """The page; it refers to this server by the name under which it was asked for, as behind an SSH tunnel."""
         self.public_url = f"http://{request.host}"
         page = await super().handle_index(request)
         if isinstance(page, web.Response) and page.text:
-            page.text = _FONTS.sub("", page.text)
+            text = _FONTS.sub("", page.text).replace('/ws"', f'/ws/{self._token}"')
+            page.text = text.replace("</body>", _FOCUS)
         return page
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
@@ -157,12 +183,20 @@ def _parts(url: str) -> tuple[str, str, int]:
 
 
 def _headers(host: str) -> dict[str, str]:
-    """Nothing from other servers, and no frame of another page around it."""
+    """Nothing from other servers, no frame of another page around it, and no page kept in the browser.
+
+    Chromium keeps a page that was left, with its connection and so its process, unless its answer must not be stored.
+    """
     policy = (
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         f"img-src 'self' data:; connect-src 'self' ws://{host}; frame-ancestors 'none'"
     )
-    return {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
 
 
 def main() -> None:

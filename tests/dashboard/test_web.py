@@ -2,9 +2,7 @@
 
 import asyncio
 import re
-import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,10 +19,10 @@ from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.dialogs import Question
 from lop_tui.dashboard.keys import WRITING
 from tests.dashboard.conftest import FAR_FUTURE, app_showing, first_frame, read, settled
+from tests.dashboard.serving import PATIENCE_S, Served, serving
 from tests.helpers import make_run
 
 ESCAPE = re.compile(r"\x1b(\[[^a-zA-Z]*[a-zA-Z]|\][^\x07]*\x07|.)")
-PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -35,24 +33,9 @@ def runs_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[()], ids=["read-only"])
-def server(runs_dir: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server's address."""
-    command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir), "--web", "--web-port", "0", *request.param]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line
-        assert ("read-only" in line) is ("--web-write" not in request.param)
-        yield found.group()
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=PATIENCE_S)
-        assert "Traceback" not in rest
-        assert process.returncode == 0
-
-
-def port_of(server: str) -> str:
-    return server.rpartition(":")[2]
+def server(runs_dir: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(runs_dir, *request.param) as served:
+        yield served
 
 
 class Page:
@@ -73,9 +56,9 @@ class Page:
 
 
 @asynccontextmanager
-async def opened(server: str, origin: str | None) -> AsyncIterator[Page]:
+async def opened(server: Served, origin: str | None) -> AsyncIterator[Page]:
     headers = {"Origin": origin} if origin else {}
-    url = f"{server}/ws?width=120&height=70"
+    url = f"{server.origin}/ws/{server.token}?width=120&height=70"
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as connection:
         page = Page(connection)
         await page.until("cbp")
@@ -83,39 +66,71 @@ async def opened(server: str, origin: str | None) -> AsyncIterator[Page]:
         yield page
 
 
-async def test_pages_come_from_the_loopback_interface_and_name_it(server: str) -> None:
+async def test_pages_come_from_the_loopback_interface_and_name_it(server: Served) -> None:
     async with aiohttp.ClientSession() as session:
-        async with session.get(server) as answer:
+        async with session.get(server.address) as answer:
             page = await answer.text()
             assert answer.status == 200
-            assert f"ws://127.0.0.1:{port_of(server)}/ws" in page
+            assert f'"ws://127.0.0.1:{server.port}/ws/{server.token}"' in page
             assert "https://" not in page, "nothing from other servers"
             assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
-        async with session.get(server, headers={"Host": "localhost:9000"}) as answer:  # through an SSH tunnel
-            assert "ws://localhost:9000/ws" in await answer.text()
+        async with session.get(server.address, headers={"Host": "localhost:9000"}) as answer:  # through an SSH tunnel
+            assert "ws://localhost:9000/ws/" in await answer.text()
         for host in (
             "evil.example",
-            f"evil.example:{port_of(server)}",
+            f"evil.example:{server.port}",
             "127.0.0.1.evil.example",
             "",
             "[:x",
             "192.168.1.5",
         ):
-            for path in ("/", "/ws", "/static/js/textual.js", "/download/key"):
-                headers = {"Host": host, "Origin": server}
-                async with session.get(f"{server}{path}", headers=headers) as answer:
+            for path in ("/?token=", "/ws/", "/static/js/textual.js?token=", "/download/key?token="):
+                headers = {"Host": host, "Origin": server.origin}
+                async with session.get(f"{server.origin}{path}{server.token}", headers=headers) as answer:
                     assert answer.status in (400, 403)
-        async with session.get(f"{server}/static/js/textual.js") as answer:
+        async with session.get(f"{server.origin}/static/js/textual.js") as answer:
             assert answer.status == 200
-        async with session.get(f"{server}/static/") as answer:
+        async with session.get(f"{server.origin}/static/") as answer:
             assert answer.status == 404
     with pytest.raises(OSError, match="refused"):  # another address of this machine
-        socket.create_connection(("127.0.0.2", int(port_of(server))), 5)
+        socket.create_connection(("127.0.0.2", server.port), 5)
 
 
-async def test_a_page_shows_the_dashboard_and_cannot_write(server: str, runs_dir: Path) -> None:
+@pytest.mark.parametrize("server", [(), ("--web-write",)], indirect=True, ids=["read-only", "writing"])
+async def test_without_the_token_nothing_answers(server: Served) -> None:
+    """Every user of the machine reaches the port; only who was told the address has the token."""
+    origin, token = server.origin, server.token
+    paths = [
+        "/",
+        "/?token=",
+        f"/?token={token[:-1]}",
+        f"/?token={token}x",
+        "/?token=%ff%00",
+        f"/?t={token}",
+        f"/{token}",
+    ]
+    paths += ["/ws", "/ws/", "/ws?width=120", "/ws?token=", f"/ws/{token[:-1]}", f"/ws/{token[::-1]}?token={token}"]
+    async with aiohttp.ClientSession(headers={"Origin": origin}) as session:
+        for path in paths:
+            async with session.get(f"{origin}{path}") as answer:
+                assert answer.status in (403, 404), path
+                assert token not in await answer.text(), path
+        for path in ("/ws", "/ws/wrong", f"/ws/{token[:-1]}"):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+                await session.ws_connect(f"{origin}{path}?width=120&height=70")
+            assert refusal.value.status == 403
+        async with session.get(f"{origin}/") as answer:
+            assert "open the address that lop watch --web printed" in await answer.text()
+
+
+def test_each_server_has_a_token_of_its_own() -> None:
+    first, second = (web.DashboardServer("true", web.HOST, 1, title="lop watch") for _ in range(2))
+    assert first.address != second.address
+
+
+async def test_a_page_shows_the_dashboard_and_cannot_write(server: Served, runs_dir: Path) -> None:
     before = sorted(runs_dir.rglob("*"))
-    async with opened(server, server) as page:
+    async with opened(server, server.origin) as page:
         await page.until("Quit")
         page.seen = ""
         await page.press("SRpP?")
@@ -129,15 +144,15 @@ async def test_a_page_shows_the_dashboard_and_cannot_write(server: str, runs_dir
 
 
 @pytest.mark.parametrize("server", [("--web-write",)], indirect=True, ids=["writing"])
-async def test_a_page_that_may_write_asks_before_it_stops(server: str) -> None:
-    async with opened(server, server) as page:
+async def test_a_page_that_may_write_asks_before_it_stops(server: Served) -> None:
+    async with opened(server, server.origin) as page:
         await page.until("Quit")
         await page.press("S")
         await page.until("nothing to stop here")  # these runs train on another host
 
 
-async def test_other_sites_cannot_open_the_websocket(server: str) -> None:
-    port = port_of(server)
+async def test_other_sites_cannot_open_the_websocket(server: Served) -> None:
+    port = server.port
     refused = [
         None,
         "null",
