@@ -136,7 +136,7 @@ class DashboardServer(Server):
         return response
 
     def _has_token(self, request: web.Request) -> bool:
-        """Whether a request has the token. textual-serve's own files need none, nor downloads, which have secret keys."""
+        """Whether a request has the token; the server's static files need none, and downloads have secret keys."""
         if request.path.startswith(("/static/", "/download/")):
             return True
         given = request.match_info.get("token", request.query.get("token", ""))
