@@ -118,7 +118,7 @@ test-cluster: $(VENV)/.dev ## run jobs on a real Slurm that is there for as long
 	tests/cluster/slurm.sh $(BIN)/python -m pytest tests/cluster
 
 test-web: $(VENV)/.dev ## lop watch --web in headless Chromium (a minute)
-	LOP_BROWSER=1 $(BIN)/python -m pytest tests/browser
+	LOP_BROWSER=1 $(BIN)/python -m pytest tests/browser -o timeout=600
 
 soak: $(VENV)/.dev ## the dashboard left on for 10 minutes while runs come, fail and go
 	LOP_SOAK=long $(BIN)/python -m pytest tests/dashboard/test_soak.py -s

@@ -192,9 +192,9 @@ def _method(pattern: str) -> Test:
 
 
 def _settings(view: RunView) -> set[str]:
-    """``step_size=0.01,width=2``: as a whole, each part, and each value alone."""
+    """``step_size=0.01,width=2``: as a whole, with its experiment before it, each part, and each value alone."""
     parts = view.setting.split(",")
-    return {view.setting, *parts, *(part.rpartition("=")[2] for part in parts)}
+    return {view.setting, f"{view.experiment}/{view.setting}", *parts, *(part.rpartition("=")[2] for part in parts)}
 
 
 def _devices(view: RunView) -> set[str]:

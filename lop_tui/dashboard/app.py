@@ -16,13 +16,13 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
-from lop_engine.analysis.groups import only
 from lop_engine.errors import why
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import control, registry
 from lop_tui.dashboard.dialogs import CommandsScreen, HelpScreen
 from lop_tui.dashboard.drawing.canvas import Markers
+from lop_tui.dashboard.figure import plot_arguments
 from lop_tui.dashboard.keys import EVERYWHERE, WRITING, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
@@ -263,24 +263,14 @@ class Dashboard(App[bool]):
             control.ask_to_resume(self, runs)
 
     def action_plot(self) -> None:
-        if self.view:
-            self.run_worker(control.plot(self, self.plot_arguments()), exclusive=True, group="plot")
-
-    def plot_arguments(self) -> list[str]:
-        """The present view in the words of `lop plot`."""
-        settings, view = self.settings, self.view or View(Path(), "no runs")
-        metric = self.screen.metric if isinstance(self.screen, FrameScreen) else view.metric
-        arguments = [metric, "--output", str(view.runs_dir / f"{metric}-{datetime.now():%Y-%m-%d-%H%M%S}.png")]
-        if view.charts:
-            arguments += ["--bin", str(view.charts[0].bin_size)]
-        of_problem = only(view.shown.problem.name) if view.shown.others else ""
-        if where := f"{settings.query} {of_problem}".strip():
-            arguments += ["--where", where]
-        window = self.wants.window
-        if window and settings.x_unit == "tasks":
-            first, last = (x / max((group.x_per_task for group in view.groups), default=1) for x in window)
-            arguments += ["--tasks", f"{first:.0f}-{last:.0f}"]
-        return arguments
+        if not self.view or not isinstance(self.screen, FrameScreen):
+            return
+        pictured = self.screen.pictured(self.view)
+        if pictured.metrics and pictured.labels:
+            arguments = plot_arguments(self.view, pictured)
+            self.run_worker(control.plot(self, arguments), exclusive=True, group="plot")
+        else:
+            self.notify("no curve is shown that a figure could have", severity="warning")
 
     def action_picture(self) -> None:
         name = f"lop-watch-{datetime.now():%Y-%m-%d-%H%M%S}.svg"

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.figure import Pictured
 from lop_tui.dashboard.host import Host, host_of
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.settings import BIN_SIZES, after
@@ -102,9 +103,13 @@ class FrameScreen(Screen[None]):
 
     @property
     def metric(self) -> str:
-        """The metric that one looks at: figures, and the log scale, are about it."""
+        """The metric that one looks at: the log scale is about it."""
         view = self.dashboard.view
         return view.metric if view else ""
+
+    def pictured(self, view: View) -> Pictured:
+        """What a figure of this screen shows."""
+        return Pictured([self.metric] if self.metric else [], [group.label for group in view.groups])
 
     def action_bins(self, direction: int) -> None:
         self.dashboard.change(bin_size=after(BIN_SIZES, self.dashboard.settings.bin_size, direction))

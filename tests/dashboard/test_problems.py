@@ -214,16 +214,6 @@ def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
     assert render_once(tmp_path, 160, 40, coloured=False, query="problem:a?b??31m").startswith(f"{tmp_path}  1 run:")
 
 
-async def test_a_figure_is_of_the_problem_and_the_range_that_are_shown(three_problems: Snapshot) -> None:
-    async with app_showing(three_problems, settings=Settings(problem="toy_regression")).run_test() as pilot:
-        app = await first_frame(pilot)
-        app.wants = replace(app.wants, window=(2000.0, 10_000.0))
-        arguments = app.plot_arguments()
-        assert arguments[0] == "toy_error"
-        assert arguments[arguments.index("--where") + 1] == "problem:toy_regression"
-        assert arguments[arguments.index("--tasks") + 1] == "4-20"
-
-
 async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
     kept: list[Settings] = []
     async with app_showing(three_problems, keep=kept.append).run_test(size=(160, 48)) as pilot:

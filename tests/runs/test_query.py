@@ -56,6 +56,8 @@ CBP, BP = ["cbp/default/000", "cbp/default/003"], ["bp/step_size=0.01,width=2/00
         ("setting:step_size=0.01", BP[:1]),
         ("setting:0.001", BP[1:]),
         ("setting:step_size=0.01,width=2", BP),
+        ("setting:cbp/default,bp/step_size=0.01?width=2", [*CBP, BP[0]]),
+        ("setting:bp/default", []),
         ("setting:def*", [*CBP, "Mine/default/001", "old/default/002"]),
         ("seed:3", CBP[1:]),
         ("seed:1-3", [CBP[1], "Mine/default/001", "old/default/002"]),

@@ -16,6 +16,7 @@ from lop_engine.runs.views import RunView, Series
 from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
+from lop_tui.dashboard.figure import Pictured
 from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens import BIN_KEYS, METRIC_KEYS, RANGE_KEYS, OneMetricScreen, Ranged
@@ -91,6 +92,10 @@ class CompareScreen(Ranged, OneMetricScreen):
     @property
     def _wanted_pair(self) -> tuple[str, str] | None:
         return (self.first, self.second) if self.first and self.second else None
+
+    def pictured(self, view: View) -> Pictured:
+        """The curves of the two settings: `lop plot` draws no differences."""
+        return Pictured([view.metric], [label for label in self._wanted_pair or () if label in self.labels])
 
     def selected(self) -> Sequence[RunView]:
         view = self.dashboard.view

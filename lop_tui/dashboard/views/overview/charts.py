@@ -93,6 +93,13 @@ class ChartGrid(Container):
         place = focused if self.enlarged is None else self.enlarged
         return self._view.panels[min(place, self.num_charts - 1)].measure.name
 
+    @property
+    def drawn_metrics(self) -> list[str]:
+        """The metrics of the charts on the screen that have a line."""
+        panels = self._view.panels if self._view else ()
+        shown = [panels[widget.place] for widget in self._charts if widget.display and widget.place < len(panels)]
+        return [chart.measure.name for chart in shown if any(len(line.x) for line in chart.lines)]
+
     def show(self, view: View, viewport: Viewport) -> None:
         """Hand the charts on to their widgets; those that have not changed stay as they are.
 

@@ -14,6 +14,7 @@ from lop_engine.errors import UserError
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.advice import Advice, advice
 from lop_tui.dashboard.drawing.axes import Axis
+from lop_tui.dashboard.figure import Pictured
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.registry import VIEWS
 from lop_tui.dashboard.screens import BIN_KEYS, RANGE_KEYS, FrameScreen, Ranged
@@ -88,6 +89,10 @@ class OverviewScreen(Ranged, FrameScreen):
     @property
     def metric(self) -> str:
         return self.grid.shown_metric
+
+    def pictured(self, view: View) -> Pictured:
+        """The charts on the page, of the settings that have lines."""
+        return Pictured(self.grid.drawn_metrics, [row.label for row in view.rows if row.is_drawn])
 
     def selected(self) -> Sequence[RunView]:
         view = self.dashboard.view

@@ -10,6 +10,7 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
 from lop_engine.runs.views import RunView
+from lop_tui.dashboard.figure import Pictured
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens import BIN_KEYS, METRIC_KEYS, OneMetricScreen
 from lop_tui.dashboard.settings import after
@@ -26,6 +27,7 @@ TABLE_HEIGHT = 4
 HEAT_EXTRA = 5
 """Rows of the heat map that are no seed: border, legend, axis."""
 LEAP_SHARE = 1 / 6
+_HEAT_MAP = "--kind", "seeds", "--heatmap"
 
 
 class SeedsScreen(OneMetricScreen):
@@ -91,6 +93,10 @@ class SeedsScreen(OneMetricScreen):
         if run is None or not (self._is_wide or self._shows_epochs):
             return {"heat_of": self.label, "epochs_of": None}
         return {"heat_of": self.label, "epochs_of": (run.dir, None if self.cursor is None else self.cursor - 1)}
+
+    def pictured(self, view: View) -> Pictured:
+        """The heat map of one setting's seeds."""
+        return Pictured([view.metric], [self.label] if self.label in self.labels else [], _HEAT_MAP)
 
     def selected(self) -> Sequence[RunView]:
         return (self.run,) if self.run else ()
