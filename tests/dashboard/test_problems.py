@@ -1,6 +1,5 @@
 """Problems, methods and metrics that are not installed here, and several problems in one directory."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
