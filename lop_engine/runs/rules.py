@@ -23,7 +23,7 @@ EXAMPLES = '"test_accuracy<0.55 for 100 tasks", "diverged" or "nan"'
 WITHOUT = "none"
 """In place of a rule: no rules."""
 
-_FOR = re.compile(r"(.*?)\s+for\s+([0-9]{1,9})\s+tasks?", re.DOTALL)
+_FOR = re.compile(r"(.*?)\s+for\s+([0-9]{1,9})\s+tasks?", re.DOTALL | re.IGNORECASE)
 _NOT_OF_A_TASK = ("state", "device")
 """Conditions of the query language that say nothing about a task."""
 

@@ -20,6 +20,7 @@ from lop_engine.runs.reading import RunsReader, pause_after
 from lop_engine.runs.records import ENDED, RunStatus, State
 from lop_engine.runs.views import RunView
 from lop_tui.words.console import plural
+from lop_tui.words.notices import last_line
 
 Event = Literal["failure", "rule", "end"]
 
@@ -78,7 +79,7 @@ class Notifier:
         states = [status.state for status in statuses.values()]
         failed = {run_dir for run_dir, status in statuses.items() if status.state in ("failed", "lost")}
         for run_dir in sorted(failed & self._suspected)[:1]:
-            error = " ".join((statuses[run_dir].error or "its worker is gone").split())
+            error = last_line(statuses[run_dir].error) or "its worker is gone"
             self._send("failure", "", states, LOP_RUN=run_dir.name, LOP_ERROR=error)
         self._suspected = failed
         for run_dir, status in statuses.items():
@@ -246,5 +247,5 @@ def why_not_ended(found: WaitResult) -> list[str]:
             lines.append(f"{run_dir.name}: queued, and the process that queued it is gone; lop resume trains it")
         elif state in ("failed", "lost", "stopped"):
             error = found.statuses[run_dir].error
-            lines.append(f"{run_dir.name}: {state}{f': {error}' if error else ''}")
+            lines.append(f"{run_dir.name}: {state}{f': {last_line(error)}' if error else ''}")
     return [*lines[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]

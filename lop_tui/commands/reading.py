@@ -30,14 +30,17 @@ def read_runs(
     snapshot = read_together(runs_dirs, carries(command, ended_by_rule))
     runs = snapshot.runs
     if not runs:
-        raise UserError(
-            f"{command}: no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir"
-        )
+        raise UserError(f"{command}: {no_runs(snapshot)}")
     chosen = matching(runs, where)
     if not chosen:
         place = f"{plural(len(runs), 'run')} in {snapshot.place}{hint(runs, where)}"
         raise UserError(f'{command}: --where "{where}": matches none of the {place}')
     return chosen, runs
+
+
+def no_runs(snapshot: Snapshot) -> str:
+    """That there are none, and what to do."""
+    return f"no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir"
 
 
 def matching(runs: Sequence[RunView], where: str) -> Sequence[RunView]:

@@ -17,7 +17,7 @@ def status(
     from lop_engine.runs.code_versions import mixed_code
     from lop_engine.runs.query import hint
     from lop_engine.runs.several import read_together
-    from lop_tui.commands.reading import carries, matching
+    from lop_tui.commands.reading import carries, matching, no_runs
     from lop_tui.words.console import Console, plural, print_json, say
     from lop_tui.words.formats import time_left
     from lop_tui.words.notices import flag_notices, waiting_jobs
@@ -32,7 +32,7 @@ def status(
         return 0
     console = Console()
     if not snapshot.runs:
-        say(console, f"no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir")
+        say(console, no_runs(snapshot))
         return 0
     if not views:
         advice = hint(snapshot.runs, where)

@@ -19,14 +19,18 @@ def wait(
     notify: Notify = "",
 ) -> int:
     """Wait until runs have ended; all by default. Exit status 0: all ended, 1: one did not, 124: time is over."""
+    from lop_engine.errors import UserError
     from lop_engine.runs.reading import RunsReader
     from lop_tui.commands.events import Notifier, exit_status, summary, wait_for, why_not_ended
-    from lop_tui.commands.reading import select_runs
+    from lop_tui.commands.reading import no_runs, select_runs
     from lop_tui.words.console import Console, say
 
     console = Console()
     reader = RunsReader(runs_dir)
-    chosen = {view.dir for view in select_runs(reader.read(), runs or [], where).runs}
+    snapshot = reader.read()
+    if not snapshot.runs:
+        raise UserError(f"wait: {no_runs(snapshot)}")
+    chosen = {view.dir for view in select_runs(snapshot, runs or [], where).runs}
     notifier = Notifier(notify, runs_dir)
     found = wait_for(reader, chosen, timeout, notifier)
     say(console, summary(list(found.states.values())))

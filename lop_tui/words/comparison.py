@@ -136,6 +136,8 @@ def nothing_compared(comparison: Comparison) -> str:
     spoilt = [one.label for one in (comparison.a, comparison.b) if is_never_finite([one], [comparison.metric])]
     if spoilt:
         return f"{' and '.join(spoilt)}: {name} is not finite in any finished task"
+    if bin_size == 1:
+        return f"no seed of {comparison.a.label} and {comparison.b.label} has recorded {name} of a task in both yet"
     return (
         f"no seed of {comparison.a.label} and {comparison.b.label} has a whole bin "
         f"({plural(bin_size, 'task')}) of {name} in both; try a smaller --bin"

@@ -21,7 +21,7 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
     """What is wrong with which run, unreadable ones first; then what else was noted."""
     unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
     failed = [
-        Notice(run.dir.name, "; ".join(filter(None, (f"{run.state}: {_last_line(run.status.error)}", run.job_note))))
+        Notice(run.dir.name, f"{run.state}: " + "; ".join(filter(None, (_error_of(run), run.job_note))))
         for run in runs
         if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
     ]
@@ -87,7 +87,11 @@ def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
         yield Notice(first.dir.name, f"{first.job_note}{more}")
 
 
-def _last_line(error: str | None) -> str:
-    """The line of a traceback that says what happened."""
+def _error_of(run: RunView) -> str:
+    return last_line(run.status.error) or "it left no error; its worker.log may say more (l)"
+
+
+def last_line(error: str | None) -> str:
+    """The line of a traceback that says what happened, safe to print and of limited length; empty without one."""
     lines = [clean(line).strip() for line in (error or "").splitlines() if line.strip()]
-    return lines[-1] if lines else "it left no error; its worker.log may say more (l)"
+    return lines[-1] if lines else ""

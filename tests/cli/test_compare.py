@@ -108,6 +108,9 @@ def test_runs_that_have_no_whole_bin_yet_cannot_be_compared(tmp_path, monkeypatc
         make_run(tmp_path, method, 0, num_tasks=90, tasks_done=2, state="stopped")
     error = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", tmp_path)
     assert "no seed of bp and cbp has a whole bin (3 tasks) of test accuracy in both; try a smaller --bin" in error
+    make_run(tmp_path, "l2", 0, num_tasks=90, tasks_done=0, state="queued")
+    error = refused(monkeypatch, capsys, "compare", "bp", "l2", "--bin", "1", "--runs-dir", tmp_path)
+    assert "no seed of bp and l2 has recorded test accuracy of a task in both yet" in error
 
 
 def checked(*arguments):

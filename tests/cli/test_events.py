@@ -106,6 +106,18 @@ def test_a_notification_that_fails_is_a_warning(here):
     ]
 
 
+def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, told):
+    [run] = make_study(here, "failed")
+    set_status(run, error="Traceback (most recent call last):\nRuntimeError: a\x00b\x1b[31m" + "x" * 300_000)
+    assert Notifier(TELL, here / "runs").end(read_statuses([run]), 1) == []
+    failure, _ = sorted(told(), key=lambda call: call["LOP_EVENT"], reverse=True)
+    assert failure["LOP_ERROR"].startswith("RuntimeError: abxxx")
+    assert len(failure["LOP_ERROR"]) < 10_000
+    done = lop("wait")
+    assert len(done.stdout) < 20_000
+    assert "Traceback" not in done.stdout
+
+
 def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, told):
     write_config(here / "cbp.json", stop_when="test_accuracy>=0 for 2 tasks")
     done = lop("run", "cbp.json", "--seeds", "2", "--notify", TELL)
@@ -155,6 +167,12 @@ def test_wait_gives_up_after_its_time(here):
     assert done.returncode == 124
     assert "1 run: 1 queued" in done.stdout
     assert time.monotonic() - began < 30
+
+
+def test_wait_without_any_run_is_an_error(here):
+    done = lop("wait", "--runs-dir", "rusn")
+    assert done.returncode == 2
+    assert "wait: no runs in rusn; start some with lop run CFG, or name another --runs-dir" in done.stderr
 
 
 def test_wait_refuses_a_name_of_no_run(here):

@@ -44,6 +44,7 @@ def ended_after(spec: Spec, values: list[float | None], metric: str = "test_accu
         ("test_accuracy < 55%", [0.6, 0.5], 2),
         ("test_accuracy<0.55 for 3 tasks", [0.5, 0.5, 0.6, 0.5, 0.5, 0.5], 6),
         ("test_accuracy<0.55 for 3 tasks", [0.5, 0.5, None, 0.5, 0.5], None),
+        ("test_accuracy<0.55 FOR 3 Tasks", [0.5, 0.5, 0.5], 3),
         ("test_accuracy<0.55 progress:>=50%", [0.5, 0.5, 0.5, 0.5], 4),
         ("test_accuracy<0.55 seed:3", [0.5], 1),
         ("test_accuracy<0.55 seed:4", [0.5], None),
