@@ -1,5 +1,6 @@
 """Runs of several directories copied into one: all of them, or none."""
 
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +46,8 @@ def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:
 
 
 def _refuse_the_same(sources: Sequence[Path], target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UserError(f"merge: --to {target}: is a file; name a directory")
     seen: dict[Path, Path] = {target.resolve(): target}
     for source in sources:
         other = seen.setdefault(source.resolve(), source)
@@ -110,7 +113,7 @@ def _copy(made: Mapping[RunView, RunDir], place: Path) -> None:
     copies = {}
     for number, (run, run_dir) in enumerate(made.items()):
         copies[run_dir] = place / str(number)
-        shutil.copytree(run.dir.path, copies[run_dir], symlinks=True)
+        _copy_files(run.dir.path, copies[run_dir])
     named = []
     try:
         for run_dir, copy in copies.items():
@@ -121,3 +124,12 @@ def _copy(made: Mapping[RunView, RunDir], place: Path) -> None:
         for run_dir in named:
             shutil.rmtree(run_dir.path)
         raise
+
+
+def _copy_files(source: Path, copy: Path) -> None:
+    try:
+        shutil.copytree(source, copy, symlinks=True)
+    except shutil.Error as error:  # a list of (source, copy, reason), the reason with number and names
+        [(file, _, reason), *_] = error.args[0]
+        reason = re.sub(r"^\[Errno \d+\] |(: | ->)?'.*'$|^`.*` ", "", str(reason))
+        raise UserError(f"merge: {file}: {reason}; nothing was added to the target") from None

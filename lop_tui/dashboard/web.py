@@ -7,11 +7,14 @@ page of this server, because a page of another site reaches it through the brows
 
 import json
 import logging
+import os
 import re
 import secrets
 import shlex
 import socket
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,7 @@ MOST_PAGES = 16
 """Each is a process of some 150 MiB."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SHUTDOWN_S = 2.0
+_LOOK_S = 1.0
 
 _FONTS = re.compile(r'<link\s+rel="stylesheet"\s+href="https://fonts[^>]*>')
 """The page's only reference to another server."""
@@ -61,7 +65,8 @@ class PageOptions:
         """The shell command that a page's dashboard is; `main` reads it."""
         found = {"runs_dirs": [str(path.absolute()) for path in self.runs_dirs], "refresh_s": self.refresh_s}
         found |= {"query": self.query, "carries": self.carries, "writes": self.writes}
-        return shlex.join([sys.executable, "-P", "-m", "lop_tui.dashboard.web", json.dumps(found)])
+        module = ["-P", "-m", "lop_tui.dashboard.web"]
+        return "exec " + shlex.join([sys.executable, *module, json.dumps(found), str(os.getpid())])
 
 
 def serve(options: PageOptions, port: int) -> None:
@@ -203,9 +208,17 @@ def main() -> None:
     """The dashboard of one page, which textual-serve starts with Textual's web driver."""
     given = json.loads(sys.argv[1])
     options = PageOptions(**given | {"runs_dirs": tuple(map(Path, given["runs_dirs"]))})
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     reader = SeveralReader(options.runs_dirs, options.carries)
     first, refresh_s = options.runs_dirs[0], options.refresh_s
     run_dashboard(first, refresh_s, query=options.query, reader=reader, writes=options.writes)
+
+
+def _end_with(server: int) -> None:
+    """End this process when its server is gone, which a killed server does not tell."""
+    while os.getppid() == server:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 if __name__ == "__main__":

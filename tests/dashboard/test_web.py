@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -149,6 +150,16 @@ async def test_a_page_that_may_write_asks_before_it_stops(server: Served) -> Non
         await page.until("Quit")
         await page.press("S")
         await page.until("nothing to stop here")  # these runs train on another host
+
+
+async def test_a_page_s_process_ends_if_the_server_is_killed(runs_dir: Path) -> None:
+    with serving(runs_dir) as server:
+        async with opened(server, server.origin):
+            children = psutil.Process(server.pid).children(recursive=True)
+            assert children
+            server.process.kill()
+            _, left = psutil.wait_procs(children, PATIENCE_S)
+            assert not left
 
 
 async def test_other_sites_cannot_open_the_websocket(server: Served) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import pytest
@@ -119,6 +120,28 @@ def test_a_full_disk_leaves_nothing_behind(two, monkeypatch):
         merge_runs([two / "a", two / "b"], two / "c")
     assert RunsReader(two / "c").read().runs == ()
     assert not list((two / "c").glob(".merge.*"))
+
+
+def test_a_file_that_cannot_be_copied_is_named_with_the_reason(two, monkeypatch):
+    pipe = two / "a" / "bp" / "default" / "seed_000" / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match=rf"^merge: {pipe}: is a named pipe; nothing was added to the target$"):
+        merge_runs([two / "a", two / "b"], two / "c")
+    pipe.unlink()
+
+    def full(source, target, **options):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"^merge: .*/a/bp/.*: No space left on device; nothing was added"):
+        merge_runs([two / "a", two / "b"], two / "c")
+    assert RunsReader(two / "c").read().runs == ()
+
+
+def test_a_target_that_is_a_file_is_refused(two):
+    (two / "c").write_text("")
+    with pytest.raises(UserError, match="c: is a file; name a directory"):
+        merge_runs([two / "a", two / "b"], two / "c")
 
 
 def _copy(copied, real, source, target, **options):
