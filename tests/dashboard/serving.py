@@ -41,7 +41,7 @@ class Served:
 
 @contextmanager
 def serving(runs_dir: Path, *options: str) -> Iterator[Served]:
-    """Serve the dashboard of `runs_dir` on a free port; check that it ends quietly on Ctrl-C, unless the test ends it."""
+    """Serve the dashboard of `runs_dir` on a free port; unless the test ends it, check that Ctrl-C does so quietly."""
     command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir), "--web", "--web-port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
