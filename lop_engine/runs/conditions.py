@@ -83,7 +83,7 @@ def comparison(field: Field, text: str) -> Callable[[Any], bool]:
         return lambda value: any(_is_number(one) and low <= one <= high for one in _each(value))
     if field.is_metric or text[0] in "<>":
         raise QueryError(f'{field.name} "{text}": write a number (0.5), a range (0.1-0.5) or a limit (<0.5, >=0.5)')
-    return lambda value: any(fnmatchcase(as_text(one).lower(), text) for one in _each(value))
+    return lambda value: any(fits(as_text(one).lower(), text) for one in _each(value))
 
 
 def _number(field: Field, digits: str, percent: str) -> float:
@@ -94,6 +94,11 @@ def _number(field: Field, digits: str, percent: str) -> float:
     if is_share and not percent and abs(number) > 1:
         raise QueryError(f'{field.name} "{digits}": it is a share from 0 to 1; write 0.55 or 55%')
     return number / 100 if percent else number
+
+
+def fits(text: str, pattern: str) -> bool:
+    """Whether `text` is `pattern` itself, brackets and all, or what it means as a shell pattern."""
+    return text == pattern or fnmatchcase(text, pattern)
 
 
 def in_short(field: Field, views: Iterable[RunView]) -> str:

@@ -14,12 +14,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import get_args
 
 from lop_engine.errors import QueryError, did_you_mean
 from lop_engine.experiment import seen
-from lop_engine.runs.conditions import COMPARISONS, Field, comparison, find_field, in_short
+from lop_engine.runs.conditions import COMPARISONS, Field, comparison, find_field, fits, in_short
 from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView
 
@@ -179,11 +178,11 @@ def _values(text: str, word: str, advice: str) -> list[str]:
 
 def _pattern(names: Callable[[RunView], Iterable[str]]) -> Callable[[str], Test]:
     """A test whether one of a run's `names` is what a pattern says."""
-    return lambda pattern: lambda view: any(fnmatchcase(name.lower(), pattern) for name in names(view))
+    return lambda pattern: lambda view: any(fits(name.lower(), pattern) for name in names(view))
 
 
 def _part_of_name(pattern: str) -> Test:
-    return lambda view: fnmatchcase(view.dir.name.lower(), f"*{pattern}*")
+    return lambda view: pattern in view.dir.name.lower() or fits(view.dir.name.lower(), f"*{pattern}*")
 
 
 def _method(pattern: str) -> Test:
@@ -204,9 +203,9 @@ def _devices(view: RunView) -> set[str]:
 
 
 def _state(pattern: str) -> Test:
-    if not any(fnmatchcase(state, pattern) for state in STATES):
+    if not any(fits(state, pattern) for state in STATES):
         raise QueryError(f'unknown state "{pattern}"{did_you_mean(pattern, STATES)} ({", ".join(STATES)})')
-    return lambda view: fnmatchcase(view.state, pattern)
+    return lambda view: fits(view.state, pattern)
 
 
 def seed_range(text: str) -> range | None:

@@ -9,12 +9,12 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 
 from lop_engine.errors import LaunchError, did_you_mean
 from lop_engine.experiment.sweep import describe_seeds
+from lop_engine.runs.conditions import fits
 from lop_engine.runs.query import Query, has_condition, hint, how_to_compare, parse_query, seed_range
 from lop_engine.runs.views import RunView, Snapshot
 
@@ -120,8 +120,8 @@ def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
     """Interpret a name in each way that its number of parts allows."""
     if len(parts) == 1:
         return _by_one_word(parts[0], snapshot)
-    of_experiment = _indices(snapshot, lambda view: fnmatchcase(view.experiment, parts[0]))
-    settings = _indices(snapshot, lambda view: fnmatchcase(view.setting, parts[1])) & of_experiment
+    of_experiment = _indices(snapshot, lambda view: fits(view.experiment, parts[0]))
+    settings = _indices(snapshot, lambda view: fits(view.setting, parts[1])) & of_experiment
     if len(parts) == 2:
         experiment, word = parts
         seeds = _indices(snapshot, lambda view: _is_seed(view, word)) & of_experiment
@@ -135,7 +135,7 @@ def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
 
 
 def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
-    named = _Reading("experiment", f"{word}/*", _indices(snapshot, lambda view: fnmatchcase(view.experiment, word)))
+    named = _Reading("experiment", f"{word}/*", _indices(snapshot, lambda view: fits(view.experiment, word)))
     seeds = _Reading("seed", f"*/*/{word}", _indices(snapshot, lambda view: _is_seed(view, word)))
     _refuse_two(word, named, seeds, snapshot.place)
     if seeds.runs:
@@ -173,7 +173,7 @@ def _an(noun: str) -> str:
 
 
 def _of_method(pattern: str, snapshot: Snapshot) -> set[int]:
-    return _indices(snapshot, lambda view: fnmatchcase(view.method.lower(), pattern.lower()))
+    return _indices(snapshot, lambda view: fits(view.method.lower(), pattern.lower()))
 
 
 def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:
@@ -197,7 +197,7 @@ def _is_seed(view: RunView, pattern: str) -> bool:
 
 
 def _is_one_of(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
+    return any(fits(name, pattern) for name in names)
 
 
 def _nothing(selector: str, snapshot: Snapshot) -> str:

@@ -36,6 +36,15 @@ VIEWS = [
 ]
 
 
+def test_brackets_in_names_stand_for_themselves():
+    views = [view("layers/sizes=[50,2]/0"), view("layers/sizes=5/0"), view("a[b]/default/0")]
+    for text in ("setting:sizes=?50?2?", "layers/sizes=[50,", "layers/sizes=[50", "setting:layers/sizes=[50*"):
+        assert filter_runs(views, text) == (views[0],)
+    assert filter_runs(views, "experiment:a[b]") == (views[2],)
+    names = ["a[b]", "a[*", "a[b]/default", "a[b]/default/0"]
+    assert [select(Snapshot(Path("runs"), tuple(views)), [name]) for name in names] == [[views[2]]] * 4
+
+
 def found(text):
     return [run.dir.name.replace("seed_", "") for run in filter_runs(VIEWS, text)]
 
