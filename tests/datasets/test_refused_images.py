@@ -100,7 +100,7 @@ def test_classes_without_pictures_and_classes_of_one(tmp_path, target):
     assert 'class "n09999999" holds 1 image' in refusal(source, target)
     for wnid in (*WNIDS[1:], "n09999999"):
         shutil.rmtree(source / "train" / wnid)
-    assert "a task needs at least 2" in refusal(source, target)
+    assert ": 1 class found; a task needs at least 2" in refusal(source, target)
 
 
 def test_what_is_no_form_at_all(tmp_path, target):
@@ -121,7 +121,11 @@ def test_labels_in_parquet_that_are_none(tmp_path, target):
         pq.write_table(pa.table({"image": cells, "label": labels}), tmp_path / "x.parquet")
         assert message in refusal(tmp_path / "x.parquet", target)
     pq.write_table(pa.table({"image": [b"x", b"y"], "label": [0, 1]}), tmp_path / "x.parquet")
-    assert "x.parquet, row 0: not a picture" in refusal(tmp_path / "x.parquet", target)
+    formats = "JPEG, PNG, BMP, WEBP, PPM, GIF, TIFF"
+    assert f"x.parquet, row 0: not a picture in one of the formats {formats}" in refusal(tmp_path / "x.parquet", target)
+    empty = {"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}
+    pq.write_table(pa.table(empty), tmp_path / "x.parquet")
+    assert ": no class found; a task needs at least 2" in refusal(tmp_path / "x.parquet", target)
     pq.write_table(pa.table({"foto": cells, "label": [0, 1, 2, 3]}), tmp_path / "x.parquet")
     assert "no known column of images (there are foto, label); name one with --images" in refusal(
         tmp_path / "x.parquet", target

@@ -216,7 +216,7 @@ def _is_split(source: Source, options: ImportOptions) -> bool:
 def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:
     """Names and labels in the order of the names (WNIDs); in the order of the labels where they have no names."""
     if len(writer.counts) < 2:
-        raise DataError(f"{len(writer.counts)} class found; a task needs at least 2")
+        raise DataError(f"{'1 class' if writer.counts else 'no class'} found; a task needs at least 2")
     labels = sorted(writer.counts)
     names = class_names(labels, source.names(), options.names)
     if names is None:

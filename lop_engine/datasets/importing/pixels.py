@@ -102,7 +102,7 @@ def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
     Raises:
         DataError: `where` cannot be decoded.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         if isinstance(encoded, Path):
@@ -117,6 +117,8 @@ def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
                 return resizer.pixels(picture)
     except FileNotFoundError:
         raise DataError(f"{where}: no such file") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{where}: not a picture in one of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # whatever a decoder makes of bytes that are no picture: the file is at fault
         raise DataError(f"{where}: not a picture that can be read: {why(error)[:120]}") from None
 

@@ -152,6 +152,8 @@ def parse_any_layout(content: bytes, table: str) -> Documents:
     found = _parse(content)
     documents = found.get(table) if isinstance(found, dict) else None
     if not isinstance(documents, dict):
+        if isinstance(found, dict) and table in found:
+            raise OutOfStepError(f'line 1: not a record file: table "{table}" is not a JSON object of documents')
         tables = ", ".join(f'table "{name}"' for name in list(found)[:3]) if isinstance(found, dict) else ""
         raise OutOfStepError(f'line 1: not a record file: holds {tables or "no table"}, expected table "{table}"')
     by_number = {}

@@ -196,6 +196,9 @@ def test_what_is_no_record_file_of_this_table_is_left_alone(path):
     TableWriter(path, "epochs").close()
     with pytest.raises(StoreError, match='holds table "epochs", expected table "tasks"'):
         TableWriter(path, "tasks")
+    path.write_bytes(b'{"tasks": []}')
+    with pytest.raises(StoreError, match='line 1: not a record file: table "tasks" is not a JSON object of documents'):
+        read_table(path)
 
 
 def test_fewer_documents_than_the_checkpoint_covers_is_an_error(path):
