@@ -62,12 +62,12 @@ def runs(setup: Setup, report: Report) -> None:
         expected = "the killed run fails; lop resume ends with exit status 0"
         found = f"{'killed' if was_killed else 'not killed'}; lop resume: exit status {resumed}"
         report.check("SIGKILL, then lop resume", was_killed and resumed == 0, found, expected)
-        _compare(report, whole, again, killed)
+        compare(report, whole, again, killed)
         fallbacks = sum(_FALLBACK in run.log() for run in (whole, again, killed))
         report.check("CUDA graphs in the worker", fallbacks == 0, f"{fallbacks} fallbacks", "no worker falls back")
 
 
-def _compare(report: Report, whole: LopRun, again: LopRun, killed: LopRun) -> None:
+def compare(report: Report, whole: LopRun, again: LopRun, killed: LopRun) -> None:
     expected, repeated, resumed = (run.documents() for run in (whole, again, killed))
     num_records = sum(map(len, expected))
     same_places = _places(resumed) == _places(expected) and num_records > 0

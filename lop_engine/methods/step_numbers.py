@@ -42,7 +42,7 @@ class StepNumbers:
         counters: tuple[int, ...] = (),
         every: int = 1,
     ) -> None:
-        self.seeds, self.stream, self.counters, self._fill = list(seeds), stream, counters, fill
+        self.seeds, self.stream, self.counters, self.fill = list(seeds), stream, counters, fill
         self._generators = seed_generators(seeds, stream, device=device)
         self.of_step_SN = torch.empty(len(seeds), count, device=device)
         at_once = steps_at_once(spec, count, device, every, is_uniform=fill is Tensor.uniform_)
@@ -69,7 +69,7 @@ class StepNumbers:
     def draw_block(self) -> Tensor:
         """Draw the numbers of the next K steps and return them, (S, K, N): what K times `draw` would give."""
         for of_seed_KN, generator in zip(self._drawn_SKN, self._generators, strict=True):
-            self._fill(of_seed_KN, generator=generator)
+            self.fill(of_seed_KN, generator=generator)
         return self._drawn_SKN
 
 

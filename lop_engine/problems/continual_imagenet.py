@@ -63,10 +63,10 @@ class ContinualImageNet(Problem):
             return classes, pinned(stored, device)
 
         for classes, stored in made_ahead(read, range(start, spec.num_tasks), device, "next-task"):
-            yield _task(spec, classes, stored.to(device, non_blocking=True), dtype)
+            yield make_task(spec, classes, stored.to(device, non_blocking=True), dtype)
 
 
-def _task(spec: Spec, classes: list[list[int]], stored_SKNCHW: Tensor, dtype: torch.dtype) -> Task:
+def make_task(spec: Spec, classes: list[list[int]], stored_SKNCHW: Tensor, dtype: torch.dtype) -> Task:
     """A task from its images as stored, already on the device: K classes of N images, in blocks by class."""
     seen_SKNHWC = stored_SKNCHW.permute(0, 1, 2, 4, 5, 3).to(dtype, memory_format=torch.contiguous_format)
     if spec.normalisation == "scaled":

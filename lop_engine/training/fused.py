@@ -104,7 +104,7 @@ class FusedPart:
         flat_SP, moments = self._flat(self.learner.params), self._moments()
         losses_NS = np.empty_like(y_NS)
         units_SHA = self._units()
-        for start, numbers_SKN in self._numbers(len(y_NS)):
+        for start, numbers_SKN in self.number_blocks(len(y_NS)):
             part = slice(start, start + numbers_SKN.shape[1])
             given = (moments, self.scalars, *self.corrections)
             noise, replacement = self._noise(numbers_SKN), self._replacement(numbers_SKN, units_SHA)
@@ -122,7 +122,7 @@ class FusedPart:
             return number.numpy()
         return np.full(len(self.learner.seeds), number, dtype=np.float64)
 
-    def _numbers(self, num_examples: int) -> Any:
+    def number_blocks(self, num_examples: int) -> Any:
         """(first example, random numbers (S, K, count)) of each stretch of a part; (S, K, 0) if none are drawn."""
         method = self.learner.method
         if type(method) is Method:

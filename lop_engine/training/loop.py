@@ -219,7 +219,7 @@ def batch_orders(
     device: torch.device,
 ) -> Iterator[Tensor]:
     """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. On a GPU a thread makes the next."""
-    make_order = partial(_batch_order, seeds, num_examples)
+    make_order = partial(host_batch_order, seeds, num_examples)
 
     def make(epoch: tuple[int, int]) -> Tensor:
         return pinned(make_order(*epoch), device)
@@ -230,8 +230,9 @@ def batch_orders(
 
 def batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int, device: torch.device) -> Tensor:
     """The order of an epoch, a fresh permutation for every seed, (S, N) int64."""
-    return _batch_order(seeds, num_examples, task, epoch).to(device)
+    return host_batch_order(seeds, num_examples, task, epoch).to(device)
 
 
-def _batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int) -> Tensor:
+def host_batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int) -> Tensor:
+    """`batch_order` in the memory of the host."""
     return torch.from_numpy(np.stack([order(num_examples, seed, Stream.BATCH_ORDER, task, epoch) for seed in seeds]))

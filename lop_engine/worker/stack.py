@@ -215,7 +215,7 @@ class _Stack:
             if not run.has_left:
                 with self._guarding(run):
                     metrics = {name: values[index] for name, values in measured.items()}
-                    lines += _record(run, report, report.facts[index], metrics, watch)
+                    lines += record_run(run, report, report.facts[index], metrics, watch)
         if lines:
             log("\n".join(lines))
 
@@ -280,7 +280,7 @@ def _open_records(run: RunFiles, kept: Checkpoint | None) -> None:
         run.open_records(0, 0)
 
 
-def _record(
+def record_run(
     run: RunFiles, report: EpochReport, facts: Mapping[str, Any], metrics: Mapping[str, float], watch: Watch
 ) -> list[str]:
     """Record an epoch of a run, which may be the last of its task, or of the run; return lines for the log."""

@@ -82,7 +82,7 @@ class Dashboard(App[bool]):
         self._until = until
         self.view: View | None = None
         """The frame on the screen."""
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self.paused = False
         self._loop_here: asyncio.AbstractEventLoop | None = None
         self._replay: Replay | None = None
@@ -147,23 +147,23 @@ class Dashboard(App[bool]):
     def status(self) -> Status:
         """What the line on top of each screen tells."""
         replay = self._replay.describe(self.paused) if self._replay else ""
-        return Status(self.view, self.paused, self._error, replay)
+        return Status(self.view, self.paused, self.error, replay)
 
     def on_snapshot_fetched(self, message: SnapshotFetched) -> None:
         if self.paused and self.view and message.view.request == self.view.request:
             return
-        self.view, self._error = message.view, None
+        self.view, self.error = message.view, None
         for screen in self._visible():
             try:
                 screen.show(self.view)
             except Exception as error:  # records may hold anything; what cannot be shown must not end the dashboard
-                self._error = error
+                self.error = error
                 screen.show_status()
         if self._until and self._until(self.view):
             self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
     def on_snapshot_failed(self, message: SnapshotFailed) -> None:
-        self._error = message.error
+        self.error = message.error
         self._show_status()
 
     async def action_quit(self) -> None:

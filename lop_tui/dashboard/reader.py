@@ -62,7 +62,7 @@ class SnapshotReader(threading.Thread):
         self._paused = False
         self._read_now = True
         self._request = request or Request()
-        self._builder = ViewBuilder()
+        self.builder = ViewBuilder()
         self._usage = UsageReader()
         self._snapshot: Snapshot | None = None
         self._last: tuple[Usage | None, list[Path]] = (None, [])
@@ -109,7 +109,7 @@ class SnapshotReader(threading.Thread):
         """Show the latest values of many long runs, until their curves are read."""
         with suppress(Exception):  # `read` meets the same, and says it
             if snapshot := self._read_ends():
-                self._deliver(SnapshotFetched(self._builder.build(snapshot, self._request)))
+                self._deliver(SnapshotFetched(self.builder.build(snapshot, self._request)))
 
     def _fetch(self, fresh: bool) -> Message:
         try:
@@ -118,7 +118,7 @@ class SnapshotReader(threading.Thread):
                 nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
                 self._snapshot, self._last = snapshot, (self._usage.read(_workers(snapshot)), nested)
             usage, nested = self._last
-            return SnapshotFetched(self._builder.build(self._snapshot, self._request, nested, usage))
+            return SnapshotFetched(self.builder.build(self._snapshot, self._request, nested, usage))
         except Exception as error:
             # Whatever it is, a dashboard left open overnight must say so and continue.
             return SnapshotFailed(error)

@@ -50,7 +50,7 @@ def page_of(
         *([_comparisons(groups, baseline, measure)] if len(groups) > 1 and shown.headline else []),
         *_claims(groups),
         _configuration(groups),
-        _again(groups),
+        how_to_run_again(groups),
         _environment(groups),
         *([_problems(groups, runs)] if notes_on_runs(groups) else []),
     ]
@@ -193,7 +193,8 @@ def _configuration(groups: Sequence[Group]) -> Section:
     return Section("configuration", "Configuration", tables=tables, texts=texts)
 
 
-def _again(groups: Sequence[Group]) -> Section:
+def how_to_run_again(groups: Sequence[Group]) -> Section:
+    """The commands and files that train the runs again."""
     found = recipes(groups)
     commands = Text("Save the files below beside each other, then:", "\n".join(one.command for one in found), False)
     files = [Text(one.file_name, one.content) for one in found]

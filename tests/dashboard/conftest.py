@@ -116,7 +116,7 @@ async def settled(pilot: Pilot[bool]) -> None:
     for line in app.screen.query(Input):
         line.cursor_blink = False
     for grid in app.screen.query(ChartGrid):
-        await until(pilot, lambda grid=grid: not grid._waiting)  # type: ignore[misc]
+        await until(pilot, lambda grid=grid: not grid.waiting)  # type: ignore[misc]
     await pilot.pause()
 
 

@@ -35,7 +35,7 @@ async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tm
             await pilot.press(key)
             if rng.random() < 0.3:
                 await settled(pilot)
-            assert app._error is None, key
+            assert app.error is None, key
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

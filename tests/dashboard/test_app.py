@@ -304,7 +304,7 @@ async def test_only_changed_and_visible_charts_are_drawn(eleven_runs: Snapshot) 
         await pilot.pause()
         drawn = [chart.num_drawn for chart in app.query(ChartView)]
         assert sum(drawn) == sum(drawn[:2])
-        before, frame = app.view, app.reader._builder.build(eleven_runs)
+        before, frame = app.view, app.reader.builder.build(eleven_runs)
         app.post_message(SnapshotFetched(frame))
         await until(pilot, lambda: app.view is frame is not before)
         assert [chart.num_drawn for chart in app.query(ChartView)] == drawn

@@ -349,7 +349,7 @@ async def test_runs_without_any_metric_are_a_frame(tmp_path: Path) -> None:
         app = await first_frame(pilot)
         await pilot.press("e", "escape", "1", "right_square_bracket", "g", "t", "escape")
         await settled(pilot)
-        assert app._error is None
+        assert app.error is None
 
 
 async def test_new_columns_are_as_wide_as_their_cells_at_once(three_problems: Snapshot) -> None:
@@ -374,7 +374,7 @@ async def test_titles_are_text_and_not_markup(tmp_path: Path) -> None:
         for key in ("left", "t", "escape", "1", "1", "e", "left", "escape", "escape", "c", "left"):
             await pilot.press(key)
             await settled(pilot)
-            assert app._error is None
+            assert app.error is None
         assert "[red]Toy (" in str(app.screen.query_one(ProblemTabs).render())
         await pilot.press("escape", "escape")
         await settled(pilot)

@@ -126,9 +126,9 @@ def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatc
     spec = make_runs()[0].spec
     begun = {place: threading.Event() for place in loop.places(spec, loop.Position(0, 1))}
     coming = dict(zip(begun, [*begun][1:], strict=False))
-    make, whole, waited = loop._batch_order, loop.train_epoch, iter(begun)
+    make, whole, waited = loop.host_batch_order, loop.train_epoch, iter(begun)
     monkeypatch.setattr(
-        loop, "_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
+        loop, "host_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
     )
 
     def train_epoch(*args):

@@ -83,6 +83,7 @@ def assert_events_agree(run, events, num_steps):
 
 
 @pytest.mark.parametrize("run", RUNS)
+@pytest.mark.long
 def test_errors_are_the_reference_s(run):
     num_steps = 3000 if run.endswith("cbp") else 1000
     errors, events, _ = train(run, num_steps)
@@ -99,13 +100,13 @@ def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
     part, found = FusedPart(learner), []
     part.kernel = kept_losses(part.kernel, found)
     if run.endswith("snp"):
-        part._numbers = lambda count: [(0, noise(run, count)[None].numpy())]
+        part.number_blocks = lambda count: [(0, noise(run, count)[None].numpy())]
     if run.endswith("cbp"):
         numbers = torch.zeros(1, NUM_STEPS, 21)
         numbers[0, :, 20] = chances(run, NUM_STEPS)
         steps = golden()[f"{run}.event_step"]
         numbers[0, steps - 1, :20] = candidates(run, learner)
-        part._numbers = lambda count: [(0, numbers.numpy())]
+        part.number_blocks = lambda count: [(0, numbers.numpy())]
     part(Task([{}], inputs, targets))
     assert_errors_agree(run, np.concatenate(found)[:, 0])
 
@@ -119,6 +120,7 @@ def kept_losses(kernel, found):
 
 
 @pytest.mark.parametrize("name", ["bp_all", "cbp_all", "bp_one", "cbp_one"])
+@pytest.mark.long
 def test_the_mean_over_30_seeds_is_the_reference_s(name):
     """Bins of 20,000 examples, 200,000 in all: within 3 standard errors of the difference in all but one."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")

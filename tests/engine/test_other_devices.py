@@ -43,7 +43,7 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
     spec = make_spec(method, metrics=OF_NO_LAYER, **sizes)
     learner = Learner(spec, [0, 1], meta)
     stored = torch.empty(2, 2, 75, 3, 32, 32, dtype=torch.uint8, device=meta)
-    task = continual_imagenet._task(spec, [[0, 1], [0, 1]], stored, torch.float32)
+    task = continual_imagenet.make_task(spec, [[0, 1], [0, 1]], stored, torch.float32)
     order = loop.batch_order([0, 1], 110, 0, 0, meta)
     learner.start_epoch(0, 0)
     steps = loop.train_epoch(learner.step, task, order, 20)
@@ -63,8 +63,8 @@ def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor,
     monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every, is_uniform: at_once)
     learner = Learner(make_spec(method), seeds, CPU)
     numbers, drawn = numbers_of(learner), []
-    fill, tensor = numbers._fill, numbers.of_step_SN
-    numbers._fill = lambda into, **more: drawn.append(tuple(into.shape)) or fill(into, **more)
+    fill, tensor = numbers.fill, numbers.of_step_SN
+    numbers.fill = lambda into, **more: drawn.append(tuple(into.shape)) or fill(into, **more)
     steps = []
     for epoch in range(2):
         learner.start_epoch(0, epoch)
@@ -230,7 +230,7 @@ def test_metrics_are_of_their_epoch_although_training_continues():
     spec = make_spec("cbp", metrics=MEASURED, mini_batch_size=10, train_images=20, test_images=10)
     spec = spec.with_changes(**{"normalisation": "scaled"})
     stored = torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8)
-    task = continual_imagenet._task(spec, [[0, 1], [0, 1]], stored, torch.float32)
+    task = continual_imagenet.make_task(spec, [[0, 1], [0, 1]], stored, torch.float32)
     order, values = loop.batch_order([0, 1], 40, 0, 0, CPU), []
     for trains_on in (False, True):
         learner = Learner(spec, [0, 1], CPU)
@@ -281,7 +281,7 @@ def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
         learner = Learner(spec, [0], CPU)
         learner.start_epoch(0, 0)
         stored = torch.zeros(1, 2, train + test, 3, 32, 32, dtype=torch.uint8)
-        task = continual_imagenet._task(spec, [[0, 1]], stored, torch.float32)
+        task = continual_imagenet.make_task(spec, [[0, 1]], stored, torch.float32)
         order = loop.batch_order([0], 2 * train, 0, 0, CPU)[:, :100]
         loop.measure_epoch(spec, learner, task, order, (0, 0), loop.train_epoch(learner.step, task, order, batch))
 

@@ -191,12 +191,12 @@ def test_a_run_that_a_rule_ended_is_taken_up_only_with_other_rules(tmp_path):
 
 def test_a_run_whose_weights_are_not_finite_has_diverged_with_and_without_a_rule(tmp_path, monkeypatch):
     spoilt = {"test_accuracy": math.nan, "train_accuracy": math.nan}
-    real = stack._record
+    real = stack.record_run
 
     def record(run, report, facts, metrics, watch):
         return real(run, report, facts, spoilt if report.task == 1 else metrics, watch)
 
-    monkeypatch.setattr(stack, "_record", record)
+    monkeypatch.setattr(stack, "record_run", record)
     study = Study(tmp_path, ["diverged"])
     study.train()
     assert study.statuses()[0][0] == "diverged"

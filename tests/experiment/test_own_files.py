@@ -25,7 +25,7 @@ from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.store import read_table
 from lop_tui.cli import main
 from lop_tui.report.configuration import own_sources, recipes
-from lop_tui.report.contents import _again
+from lop_tui.report.contents import how_to_run_again
 from lop_tui.report.page import Page, as_html
 from tests.helpers import ROOT
 
@@ -351,7 +351,7 @@ def test_the_files_in_a_report_run_again():
         path.unlink()
     groups = group_runs(RunsReader(Path("runs")).read().runs)
     found, sources = recipes(groups), own_sources(groups)
-    page = html.unescape(as_html(Page("", "", [_again(groups)], {})))
+    page = html.unescape(as_html(Page("", "", [how_to_run_again(groups)], {})))
     assert all(content in page for content in (*sources.values(), *(one.content for one in found)))
     again = Path("again")
     (again / "parts").mkdir(parents=True)

@@ -69,7 +69,7 @@ def records(*values: float | None):
 def test_records_of_a_resumed_run_are_held_against_uninterrupted_ones(resumed, again, failing):
     results = Results()
     whole = records(1.0, 2.0, None)
-    runs._compare(Report("runs", True, results.take), *map(Recorded, (whole, again, resumed)))
+    runs.compare(Report("runs", True, results.take), *map(Recorded, (whole, again, resumed)))
     assert [line.check for line in results.lines if line.verdict == "FAIL"] == failing
 
 

@@ -56,7 +56,7 @@ class ChartGrid(Container):
         self._grid = Grid(*self._charts)
         self._view: View | None = None
         self._viewport = Viewport()
-        self._waiting: list[int] = []
+        self.waiting: list[int] = []
         """Charts that are to be shown next."""
         self._drawn_at = -math.inf
         self._first = 0
@@ -111,9 +111,9 @@ class ChartGrid(Container):
         if num_charts != self.num_charts:
             self._make_room()
             self._arrange()
-        self._waiting = list(range(self.num_charts))
+        self.waiting = list(range(self.num_charts))
         if viewport.window == before.window and viewport.cursor != before.cursor:
-            while self._waiting:
+            while self.waiting:
                 self._show_one()
         if is_news and self._news_again_s > 0:
             self._news.resume()
@@ -139,7 +139,7 @@ class ChartGrid(Container):
 
     def _show_next(self) -> None:
         """Show charts up to the first that has to be drawn anew; the others follow when that is on the screen."""
-        while self._waiting:
+        while self.waiting:
             if self._show_one():
                 self._drawn_at = time.monotonic()
                 self.call_after_refresh(self._show_next)
@@ -147,7 +147,7 @@ class ChartGrid(Container):
 
     def _show_one(self) -> bool:
         """Show the next chart that waits; whether it has to be drawn."""
-        place = self._waiting.pop(0)
+        place = self.waiting.pop(0)
         if not self._view or place >= len(self._view.panels):
             return False
         widget = self._charts[place]
