@@ -19,11 +19,14 @@ RUNS := runs/demo
 DEMO_ARGS ?=
 FAULTS ?= long
 GPU_CHECK ?=
+# One thread for each process; byte code is kept, or every child process would compile lop anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+SUITE := -n 3 --dist worksteal --ignore=tests/faults
 # More options of the leaderboard: --dry-run, --minutes 200, --seeds 10.
 LEADERBOARD ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-scr demo-mnist docs pages pictures test test-long test-oldest test-matrix test-filled test-faults test-cluster test-web soak check format bench leaderboard gpu-check clean
+.PHONY: help install demo demo-scr demo-mnist docs pages pictures test test-long coverage test-oldest test-matrix test-filled test-faults test-cluster test-web soak check format bench leaderboard gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -81,23 +84,29 @@ pictures: $(VENV)/.user ## train the demo anew and take the pictures of docs/ (6
 	$(BIN)/python -m pages.pictures views $(RUNS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o docs/demo.png
 
-test: $(VENV)/.dev ## run the tests, but for the long ones (7 minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -m "not long"
+test: $(VENV)/.dev ## run the tests, but for the long ones (5 minutes on two cores)
+	$(PYTEST) $(SUITE) -m "not long"
 
 test-long: $(VENV)/.dev ## run the long tests: whole commands, every method with every option (15 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -m long
+	$(PYTEST) $(SUITE) -m long
+
+coverage: $(VENV)/.dev ## branch coverage of make test, child processes included
+	mkdir -p build/coverage
+	$(subst -m pytest,-m coverage run -m pytest,$(PYTEST)) $(SUITE) -m "not long"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 test-filled: $(VENV)/.dev ## the tests in a copy of this checkout with runs, images, and a lop.toml that is invalid
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.filled -n 3 --dist worksteal --ignore=tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.filled $(SUITE)
 
 test-faults: $(VENV)/.dev ## kill, fill, damage, two commands at once: the long form (15 minutes; FAULTS=short: 2)
-	LOP_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
+	LOP_FAULTS=$(FAULTS) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/faults -n 2 -o timeout=900
 
 test-oldest: ## run the tests with the oldest versions that pyproject.toml allows (downloads 5 GB; UV_ARGS for another index)
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) uv
 	$(OLDEST)/bin/uv pip install --python $(OLDEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e '.[dev,gpu]'
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults -o filterwarnings=default $(TESTS)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(SUITE) -o filterwarnings=default $(TESTS)
 
 # An environment per version in .matrix; uv finds the interpreters, and fetches those that are missing if it can.
 test-matrix: ## run the tests with Python 3.11 to 3.14, each that is here or that uv can fetch (PYTHONS="3.12 3.13")
@@ -108,7 +117,7 @@ test-matrix: ## run the tests with Python 3.11 to 3.14, each that is here or tha
 		echo "Python $$one: installing, then running the tests"; \
 		if $(MATRIX)/uv/bin/uv pip install --quiet --python $$env/bin/python --index-strategy unsafe-best-match $(TORCH_INDEX) $(UV_ARGS) \
 			-c constraints.txt -e '.[dev]' && \
-			OMP_NUM_THREADS=1 $$env/bin/python -m pytest -n 3 --dist worksteal --ignore=tests/faults $(TESTS); \
+			OMP_NUM_THREADS=1 $$env/bin/python -m pytest $(SUITE) $(TESTS); \
 		then passed="$$passed $$one"; else failed="$$failed $$one"; fi; \
 	done; \
 	echo "passed:$${passed:- none}; failed:$${failed:- none}; no such Python here:$${missing:- none}"; \

@@ -118,6 +118,7 @@ def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, told):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.long
 def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, told):
     write_config(here / "cbp.json", stop_when="test_accuracy>=0 for 2 tasks")
     done = lop("run", "cbp.json", "--seeds", "2", "--notify", TELL)

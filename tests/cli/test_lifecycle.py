@@ -64,7 +64,7 @@ def without_times(path) -> list[dict]:
 
 @pytest.mark.long
 def test_stop_and_resume_lose_nothing(here, start):
-    write_config(here / "cbp.json", num_tasks=150)  # none ends before the stop, however busy the machine
+    write_config(here / "cbp.json", num_tasks=60)  # none ends before the stop, however busy the machine
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
@@ -169,7 +169,7 @@ def test_stopping_a_setting_stops_its_worker_and_no_other(here, start):
 
 @pytest.mark.long
 def test_a_worker_that_dies_is_reported_and_its_seeds_are_tried_again(here, start):
-    write_config(here / "cbp.json", num_tasks=60)
+    write_config(here / "cbp.json", num_tasks=20)
     process = start("cbp.json", "--seeds", "2", "--workers", "1", "--runs-per-worker", "2")
     [pid] = {run.read_status().pid for run in find_runs(here / "runs")}
     os.kill(pid, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_a_worker_that_dies_is_reported_and_its_seeds_are_tried_again(here, star
     assert process.returncode == 0, out
     assert out.count("worker killed by signal 9 (SIGKILL); out of memory?; trying again (1 of 1)") == 2
     assert set(states(here).values()) == {"finished"}
-    assert all(len(read_table(run.tasks_json)) == 60 for run in find_runs(here / "runs"))
+    assert all(len(read_table(run.tasks_json)) == 20 for run in find_runs(here / "runs"))
 
 
 def test_retries_end(here, start):

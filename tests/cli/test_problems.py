@@ -272,6 +272,7 @@ def test_a_dry_run_estimates_how_long_it_takes(tmp_path, config):
     assert re.search(r"about \d+ (s|min) on this machine", shown)
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_records(tmp_path):
     config = REGRESSION | {"agent": "toy_decay", "num_tasks": 60, "checkpoint_every_s": 0}
     (tmp_path / "long.json").write_text(json.dumps(config))

@@ -8,6 +8,7 @@ from lop_engine.runs.directory import find_runs
 from tests.cli.test_run import here as here
 from tests.cli.test_run import lop, write_config
 from tests.cli.test_views import refused
+from tests.helpers import make_run, tiny
 
 RULE = "test_accuracy>=0 for 2 tasks"
 
@@ -16,6 +17,7 @@ def statuses(here) -> list[tuple]:
     return [(one.state, one.rule, one.rule_task) for one in (run.read_status() for run in find_runs(here / "runs"))]
 
 
+@pytest.mark.long
 def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
     write_config(here / "cbp.json")
     done = lop("run", "cbp.json", "--seeds", "2", "--stop-when", RULE)
@@ -47,8 +49,7 @@ def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
 def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, capsys, command, rules, message):
     write_config(here / "cbp.json")
     if command == "resume":
-        lop("run", "cbp.json", "--set", "num_tasks=400", "--detach")
-        lop("stop")
+        make_run(here / "runs", "cbp", state="stopped", tasks_done=1, spec=tiny())
     before = statuses(here)
     options = [word for rule in rules for word in ("--stop-when", rule)]
     said = refused(monkeypatch, capsys, command, *(["cbp.json"] if command == "run" else []), *options)

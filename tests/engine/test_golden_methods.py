@@ -84,6 +84,7 @@ class Recycling:
         ("redo_adam", 602, ADAM | {"redo_scores": "train", "redo_activations": "pooled"}),
     ],
 )
+@pytest.mark.long
 def test_redo_recycles_dopamine_s_units(name, seed, settings):
     learner, stored = (
         golden_learner(make_spec("redo", redo_threshold=0.3, redo_period=5, **settings)),
@@ -98,6 +99,7 @@ def test_redo_recycles_dopamine_s_units(name, seed, settings):
 
 
 @pytest.mark.parametrize(("name", "settings"), [("l2init_sgd", SGD), ("l2init_adam", ADAM)])
+@pytest.mark.long
 def test_l2_init_follows_kumar_s(name, settings):
     assert_trains_as(name, golden_learner(make_spec("l2_init", l2_init=0.05, **settings)))
 
@@ -141,6 +143,7 @@ def assert_near(tensors: dict[str, torch.Tensor], name: str, prefix: str, layers
         ("upgd_weight_clipping", 508, {"upgd_clip_kappa": 1.0}, 1e-4),
     ],
 )
+@pytest.mark.long
 def test_upgd_follows_elsayed_s(name, seed, settings, weights):
     settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1} | settings
     learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
@@ -192,6 +195,7 @@ def fresh(rng: np.random.Generator, layer, kind: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "settings"), [("weight_clipping_sgd", SGD), ("weight_clipping_adam", ADAM)])
+@pytest.mark.long
 def test_weight_clipping_follows_elsayed_s(name, settings):
     learner, shares = golden_learner(make_spec("weight_clipping", clip_kappa=1.0, **settings)), []
     clip = learner.method.after_update

@@ -4,6 +4,7 @@ Dimensions: S runs.
 """
 
 import itertools
+from functools import lru_cache
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from lop_engine.errors import ConfigError
 from lop_engine.experiment.registry import METHODS
 from lop_engine.experiment.spec import Spec, common, per_run_keys, stack_key
 from lop_engine.training.learner import Learner
-from lop_engine.training.loop import EpochReport, train
+from lop_engine.training.loop import Position
 from tests.engine.test_methods import CPU, go_through, make_spec
+from tests.engine.test_methods import run as train
 from tests.methods import settings_of, with_optimizers
 
 FACTORS = {"maturity_threshold": (0, 1, 2)}
@@ -59,6 +61,13 @@ def columns(learner: Learner, run: int) -> dict[str, torch.Tensor]:
     return {name: tensor.double() for name, tensor in learner.state_of(run).items()}
 
 
+@lru_cache(maxsize=8)
+def trained_alone(spec: Spec, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The losses and the state of a run after two tasks; of a method's first setting, once for all its keys."""
+    alone = Learner(spec, [seed], CPU)
+    return go_through(alone, range(2))[:, 0], columns(alone, 0)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_of_lop_may_mix_settings(name):
     assert METHODS[name].mixes_settings
@@ -73,12 +82,11 @@ def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
     assert len({stack_key(spec) for spec in specs}) == 1
     seeds = [3, 3, 8]
     stack = Learner(specs, seeds, CPU)
-    together = go_through(stack, range(2), num_steps=8)
+    together = go_through(stack, range(2))
     for run, (spec, seed) in enumerate(zip(specs, seeds, strict=True)):
-        alone = Learner(spec, [seed], CPU)
-        single = go_through(alone, range(2), num_steps=8)
-        torch.testing.assert_close(together[:, run], single[:, 0], rtol=1e-9, atol=1e-9)
-        expected, found = columns(alone, 0), columns(stack, run)
+        single, expected = trained_alone(spec, seed)
+        torch.testing.assert_close(together[:, run], single, rtol=1e-9, atol=1e-9)
+        found = columns(stack, run)
         assert expected.keys() == found.keys()
         for part, tensor in expected.items():
             torch.testing.assert_close(found[part], tensor, rtol=1e-9, atol=1e-9, msg=part)
@@ -100,9 +108,8 @@ def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
     seeds = [1, 2, 2]
 
     def first_epoch(specs: list[Spec], seeds: list[int]) -> dict[str, list[float]]:
-        reports: list[EpochReport] = []
         learner = Learner(specs, seeds, CPU)
-        train(learner.spec, learner, CPU, reports.append)
+        reports, _ = train(learner.spec, learner, stop_at=Position(0, 0))
         return reports[0].metrics
 
     together = first_epoch(specs, seeds)

@@ -1,7 +1,7 @@
 """Every registered component keeps the rules of `lop_engine.testing`, to which users hold their own.
 
-A method is checked with every optimiser, on the paper's network; `tests/engine/test_methods.py` adds every network with
-every option.
+A method is checked on the paper's network; `make test-long` adds every optimiser, and `tests/engine/test_methods.py`
+every network with every option.
 """
 
 import itertools
@@ -27,8 +27,12 @@ def name_of(value: object) -> str:
 
 
 def pairs(components: Iterable[str], key: str) -> pytest.MarkDecorator:
-    """Every component of a kind with every rule."""
-    return pytest.mark.parametrize(("name", "rule"), itertools.product(components, RULES[key]), ids=name_of)
+    """Every component of a kind with every rule; of methods with an optimiser, only bp's are not long."""
+    cases = [
+        pytest.param(name, rule, marks=pytest.mark.long if " " in name and not name.startswith("bp ") else ())
+        for name, rule in itertools.product(components, RULES[key])
+    ]
+    return pytest.mark.parametrize(("name", "rule"), cases, ids=name_of)
 
 
 def check(component: Component, rule, **settings) -> None:
