@@ -36,7 +36,7 @@ class Learner:
     random numbers can be captured once and replayed (`lop_engine.training.cuda_graph`).
 
     Args:
-        spec: of every run, or one for each; see `experiment.stacks`.
+        spec: of every run, or one for each; see `experiment.spec.stack_key`.
         params: weights with a leading seed axis, taken as they are (their memory layout, too) in place of the seeds'
             own initialisation.
         problem: by default, that of the spec.

@@ -15,8 +15,7 @@ from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric, Problem, Scale
 from lop_engine.reproduction.claims import published_levels
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
-from lop_tui.dashboard.drawing.chart import Chart, Line, Points, XUnit
-from lop_tui.dashboard.rows import Style
+from lop_tui.dashboard.drawing.chart import Chart, Line, Points, Style, XUnit
 from lop_tui.dashboard.settings import Request, Settings
 
 _OTHER_SCALE: dict[Scale, Scale] = {

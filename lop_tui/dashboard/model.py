@@ -21,9 +21,9 @@ from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView, Snapshot, place_of
 from lop_tui.dashboard import registry
 from lop_tui.dashboard.charts import ChartMaker
-from lop_tui.dashboard.drawing.chart import Chart
+from lop_tui.dashboard.drawing.chart import Chart, Style
 from lop_tui.dashboard.registry import Material
-from lop_tui.dashboard.rows import Row, Style, build_row, count_states, short_labels
+from lop_tui.dashboard.rows import Row, build_row, count_states, short_labels
 from lop_tui.dashboard.settings import Request, Settings
 from lop_tui.words.notices import Notice, find_notices
 from lop_tui.words.palette import colours_of, on_screen

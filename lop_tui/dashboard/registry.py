@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lop_engine.analysis.groups import Group
-from lop_tui.dashboard.rows import Style
+from lop_tui.dashboard.drawing.chart import Style
 from lop_tui.dashboard.settings import Request
 
 _FOLDER = "lop_tui.dashboard.views"

@@ -10,24 +10,13 @@ from lop_engine.analysis import Curve, Group
 from lop_engine.experiment.components import Metric, Scale, factor_of
 from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView
+from lop_tui.dashboard.drawing.chart import Style
 from lop_tui.words import formats
 from lop_tui.words.formats import with_error
 from lop_tui.words.runs import last_value
 
 #: In the order in which they are told: what needs attention comes first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "ended-by-rule", "stopped", "running", "queued", "finished")
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a setting of a method looks, in every view."""
-
-    colour: str
-    """``#rrggbb``"""
-    marker: str
-    """Stands for it where there is no colour."""
-    is_marked: bool = False
-    """Draw the marker in colour too: there are more settings than colours that can be told apart."""
 
 
 @dataclass(frozen=True)

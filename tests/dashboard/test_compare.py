@@ -8,10 +8,10 @@ from textual.widgets import Static
 
 from lop_engine.analysis import Difference, compare, group_runs
 from lop_engine.runs.views import Snapshot
+from lop_tui.dashboard.drawing.chart import Style
 from lop_tui.dashboard.drawing.plots import Ink, draw
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.compare.frame import Pair, difference_chart, verdict
 from lop_tui.dashboard.views.compare.screen import CompareScreen

@@ -14,9 +14,9 @@ from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.drawing.chart import Style
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.reader import SnapshotFetched
-from lop_tui.dashboard.rows import Style
 from lop_tui.dashboard.settings import Request, Settings, Sort
 from lop_tui.dashboard.views.seeds.epochs import epoch_charts
 from lop_tui.dashboard.views.seeds.frame import Seeds

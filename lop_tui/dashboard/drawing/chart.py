@@ -1,6 +1,7 @@
 """What a chart and a heat map show, as numbers: no screen, no plotting library.
 
-They are equal only if they are the same object: a frame takes over from the last what has not changed.
+Lines, charts and heat maps are equal only if they are the same object: a frame takes over from the last what has not
+changed.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,18 @@ XUnit = Literal["tasks", "steps", "hours", "minutes"]
 
 Points = tuple[np.ndarray, np.ndarray]
 """x and values, both of shape (points,)."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a setting of a method looks, in every view."""
+
+    colour: str
+    """``#rrggbb``"""
+    marker: str
+    """Stands for it where there is no colour."""
+    is_marked: bool = False
+    """Draw the marker in colour too: there are more settings than colours that can be told apart."""
 
 
 @dataclass(frozen=True, eq=False)

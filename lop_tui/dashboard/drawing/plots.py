@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
 from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, Rgb, rgb
-from lop_tui.dashboard.drawing.chart import Chart, Line
+from lop_tui.dashboard.drawing.chart import Chart, Line, Style
 from lop_tui.dashboard.drawing.layers import (
     Frame,
     Stroke,
@@ -30,7 +30,6 @@ from lop_tui.dashboard.drawing.layers import (
     soften_bands,
     strokes_of,
 )
-from lop_tui.dashboard.rows import Style
 
 __all__ = ["Ink", "Painting", "PlotArea", "Rgb", "draw", "paint", "plot_area", "sample"]
 

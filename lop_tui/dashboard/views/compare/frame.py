@@ -9,9 +9,8 @@ from lop_engine.analysis import Curve, Difference, Group, compare, default_bin
 from lop_engine.analysis.grid import points
 from lop_engine.experiment import seen
 from lop_tui.dashboard.drawing.axes import task_axis
-from lop_tui.dashboard.drawing.chart import Chart, Line
+from lop_tui.dashboard.drawing.chart import Chart, Line, Style
 from lop_tui.dashboard.registry import Material, Part
-from lop_tui.dashboard.rows import Style
 from lop_tui.words.formats import name_seeds, place, significant, span
 
 

@@ -15,8 +15,7 @@ from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.drawing.axes import Axis
-from lop_tui.dashboard.drawing.chart import Chart, Line
-from lop_tui.dashboard.rows import Style
+from lop_tui.dashboard.drawing.chart import Chart, Line, Style
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.seeds.frame import Epochs
 from lop_tui.dashboard.widgets.chart import TitledChart

@@ -11,9 +11,8 @@ from lop_engine.runs.store import read_task, tail_task
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.charts import scaled, unit_of
 from lop_tui.dashboard.drawing.axes import task_axis
-from lop_tui.dashboard.drawing.chart import Heat
+from lop_tui.dashboard.drawing.chart import Heat, Style
 from lop_tui.dashboard.registry import Material, Part
-from lop_tui.dashboard.rows import Style
 
 
 @dataclass(frozen=True, eq=False)
