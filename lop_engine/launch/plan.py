@@ -64,7 +64,7 @@ class Plan:
 def decide_resources(specs: Sequence[Spec], device: str, workers: int | None, runs_per_worker: int | None) -> Resources:
     """Choose devices, workers and the size of stacks.
 
-    Runs that differ in numbers of a run alone (`experiment.spec.stack_key`) can share a stack. On a GPU a stack holds all of
+    Runs that differ in numbers of a run alone (`spec.stack_key`) can share a stack. On a GPU a stack holds all of
     them, if memory allows; stacks share a GPU with one worker each, so that all methods advance. On a CPU there is one
     worker per core, and a stack holds as many as pay (`stack_sizes`).
 
