@@ -151,7 +151,7 @@ def train(method: str, num_seeds: int, num_tasks: int, in_turn: bool = False) ->
 
 
 def measure_in_turn(late: Worker, runs_dir: Path, method: str) -> np.ndarray:
-    """Milliseconds a task, (rounds, early and late, processor and clock); `late` goes on afterwards."""
+    """Milliseconds a task, (rounds, early and late, processor and clock); `late` continues afterwards."""
     late.process.suspend()
     early = Worker(runs_dir, method, 1, late.num_tasks)
     try:

@@ -117,7 +117,7 @@ class Cluster:
             # An unbuffered Python writes a line of the log in pieces.
             **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PYTHON"))},
             "PATH": f"{programs}:{os.environ['PATH']}",
-            "XDG_CONFIG_HOME": str(self.directory),  # nobody's own lop.toml
+            "XDG_CONFIG_HOME": str(self.directory),  # without the user's lop.toml
         }
 
     def places(self, runs_dir: Path) -> dict[Path, str]:

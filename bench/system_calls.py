@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Kinds of calls. What asks a file server for nothing of its own is none: close, seek, fstat of an open file, mmap.
+#: Kinds of calls. Calls that need no request to a file server are left out: close, seek, mmap, fstat of an open file.
 _CALLS = {
     "look-up": "stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat",
     "open": "open openat openat2",

@@ -85,7 +85,7 @@ def in_one_line(error: BaseException) -> str:
         return (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}the disk is full; make room, then run lop resume"
+        return f"{where}the disk is full; free some space, then run lop resume"
     if isinstance(error, OSError):
         return sentence(error)
     return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]

@@ -27,7 +27,7 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
     Args:
         durable: the content is on the disk before it takes the name, and the name before this returns: what a
             power failure leaves is whole as well.
-        keep_old_as: a name for the file that gives way. For a moment then neither has the name `path`.
+        keep_old_as: a name for the replaced file. For a moment neither file is called `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -39,7 +39,7 @@ class Name:
 
 
 Builders = Mapping[tuple[str, str], Callable[..., Any]]
-"""By module and name: what stands for the call of a name. It is given plain data, bytes read, and raises ValueError."""
+"""By module and name: functions that replace calls. They get plain data and bytes, and raise ValueError."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def load(path: Path, builders: Builders | None = None) -> Any:
     """Read one pickle: plain Python data, with `StoredArray` where an array was.
 
     Args:
-        builders: what stands for further names, besides those of numpy.
+        builders: replacements of further names, besides those of numpy.
     Raises:
-        DataError: the file cannot be read, is no pickle, is cut off, or wants more than data.
+        DataError: the file cannot be read, is not a pickle, is truncated, or needs more than data.
     """
     try:
         require_regular(path)
@@ -138,7 +138,7 @@ def loads_several(content: bytes, number: int, pointer: Callable[[Any], Any]) ->
     """So many small pickles that follow each other in memory, and the offset behind the last.
 
     Args:
-        pointer: what stands for a persistent id.
+        pointer: the value of a persistent id.
     Raises:
         ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError: not such pickles.
     """
@@ -300,7 +300,7 @@ class _Machine:
             case "BUILD":
                 state = stack.pop()
                 if not isinstance(stack[-1], StoredArray | _StoredType):
-                    raise ValueError("gives a state to something that is no array: not read")
+                    raise ValueError("gives a state to something other than an array: not read")
                 stack[-1].set_state(state)
             case _ if argument is not None and name not in ("PERSID", "INST", "EXT1", "EXT2", "EXT4"):
                 stack.append(argument)  # a number or a string
@@ -310,7 +310,7 @@ class _Machine:
     def build(self, called: Any, arguments: Any) -> Any:
         """What the few names that such files call stand for."""
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
-            raise ValueError("calls something that is no name: not read")
+            raise ValueError("calls something other than a name: not read")
         if builder := self.builders.get((called.module, called.name)):
             return builder(*map(self.in_memory, arguments))
         module = called.module.replace("numpy._core", "numpy.core")

@@ -1,4 +1,4 @@
-"""Pickles of torch tensors, written and read without torch, and without running anything that stands in them.
+"""Pickles of torch tensors, written and read without torch, and without executing code in them.
 
 A tensor in a pickle is a call of ``torch._utils._rebuild_tensor_v2`` with a storage, an offset, a shape and strides;
 the storage a call of ``torch.storage._load_from_bytes`` with what ``torch.save`` wrote before it wrote zip files:
@@ -121,7 +121,7 @@ def _read_storage(content: Any) -> _Storage:
 
 
 def _pointer(pid: Any) -> _Pointer:
-    """What ``('storage', torch.FloatStorage, name, device, length, view)`` stands for. Raises ValueError."""
+    """The value of ``('storage', torch.FloatStorage, name, device, length, view)``. Raises ValueError."""
     match pid:
         case ("storage", safe_pickle.Name("torch", kind), _, _, int() as size, *_) if kind in _DTYPES and size >= 0:
             return _Pointer(_DTYPES[kind], size)
@@ -158,7 +158,7 @@ def _are_lengths(values: Any) -> bool:
     )
 
 
-#: The names that such pickles call, and what stands for each.
+#: The names that such pickles call, and their replacements.
 _NAMES: safe_pickle.Builders = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,

@@ -58,7 +58,7 @@ class Choice:
     left_out: tuple[tuple[Group, tuple[int, ...]], ...]
     """Settings that could not be chosen, each with the selection seeds that it has no value of."""
     select_seeds: tuple[int, ...]
-    """Empty where there is one setting, so that nothing is chosen."""
+    """Empty if there is only one setting, and so no choice."""
     report_seeds: tuple[int, ...]
     """The other seeds of the chosen setting that have a value."""
     missing: tuple[int, ...]

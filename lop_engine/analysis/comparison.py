@@ -35,8 +35,8 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
         for run in runs[1:]:
             for key, (ours, theirs) in differences(runs[0].spec, run.spec).items():
                 raise UserError(
-                    f"{run.dir.name} and {runs[0].dir.name} are not seeds of one experiment: {key} is {_said(theirs)} "
-                    f'in the first and {_said(ours)} in the second; leave one out (--where "-seed:{run.seed}")'
+                    f"{run.dir.name} and {runs[0].dir.name} have different configs ({key}: {_said(theirs)} "
+                    f'and {_said(ours)}), so their mean is meaningless; exclude one with --where "-seed:{run.seed}"'
                 )
         for mixed in mixed_code(runs):
             raise UserError(f"{mixed.setting}: {mixed.text}")
@@ -113,14 +113,14 @@ def compare_to_first(
     Args:
         num_last: bins of the stretch `last`; None for no such stretch.
 
-    A family is the comparisons of one stretch in one metric: whoever reads several stretches or metrics tests more.
+    A family is the comparisons of one stretch in one metric; reading several needs more correction.
     """
     found = [_compared(groups[0], other, metric, num_last, bin_size) for other in groups[1:]]
     return tuple(found) if len(found) == 1 else _corrected(found)
 
 
 def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
-    """By key, the values of `a` and of `b` where tasks, images or network differ: what is no method's own.
+    """By key, the values of `a` and of `b` where tasks, images or network differ; a method's own keys do not count.
 
     Such groups were not given the same to learn, so their difference is not one of methods alone.
     """

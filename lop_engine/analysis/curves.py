@@ -95,7 +95,7 @@ def mean_over_seeds(middle: np.ndarray, table: np.ndarray, bin_size: int) -> Cur
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Centred running mean over `width` points, shape (points,) as of `values`; a width of 1 changes nothing.
 
-    Towards both ends the window shrinks evenly on its two sides, so that it stays centred: nothing is invented,
+    Towards both ends the window shrinks evenly on its two sides, so that it stays centred: no values are invented,
     and a straight line stays itself. An even width counts its two outermost points half. Values that are not finite
     are left out; NaN where a window holds nothing else.
     """

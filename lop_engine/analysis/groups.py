@@ -34,7 +34,7 @@ class Group:
 
     @property
     def example(self) -> RunView | None:
-        """A run that stands for all in what they have in common: the first whose run.json could be read."""
+        """A run for what all have in common: the first whose run.json could be read."""
         return next((run for run in self.runs if run.spec), self.runs[0] if self.runs else None)
 
     @property

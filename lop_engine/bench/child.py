@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     answers = os.dup(1)
-    os.dup2(2, 1)  # what components print is no answer
+    os.dup2(2, 1)  # components may print; only our answers go to stdout
     execute_installed()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)

@@ -41,7 +41,7 @@ class Children:
     """So many child processes that do the same at the same time. A context: they end with it.
 
     Args:
-        as_typed: without a worker's environment (its allocator settings), as a script that anybody starts.
+        as_typed: without a worker's environment (its allocator settings), like an ordinary script.
     """
 
     def __init__(self, devices: Sequence[str], threads: int, as_typed: bool = False) -> None:

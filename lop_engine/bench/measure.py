@@ -209,7 +209,7 @@ def _shipped_specs() -> dict[str, Spec]:
 def bench_workers(bench: Bench) -> Report:
     """Steps a second of the whole machine, by how its cores are given out; one seed a worker."""
     cores = num_cores()
-    bench.say("the whole machine: one thread a worker, or one worker with all threads")
+    bench.say("the whole machine: one thread per worker, or one worker with all threads")
     ways = {
         f"lop, {cores} workers of 1 thread": (cores, 1, False),
         f"lop, 1 worker of {cores} threads": (1, cores, False),

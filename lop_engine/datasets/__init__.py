@@ -43,7 +43,7 @@ def place_of(spec: Spec) -> Path | None:
         return None
     try:
         return _NAMED.get(spec.dataset) or Path(spec.dataset).expanduser()
-    except RuntimeError as error:  # nobody of that name
+    except RuntimeError as error:  # no such user
         raise DataError(f"{spec.dataset}: {error}") from None
 
 
@@ -62,7 +62,7 @@ def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
         if not path.is_dir():
             what = "ImageNet at 32x32" if spec.image_shape != GREY_SHAPE else "MNIST"
             raise DataError(
-                f"{path}: no images there. Either bring them in with lop data import SOURCE (any form of {what}: "
+                f"{path}: no images there. Import them with lop data import SOURCE ({what}: "
                 "data/README.md), or train on built-in synthetic images with --data synthetic"
             )
         images = ClassFolder.open(path, every_file)
@@ -76,7 +76,7 @@ def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
     if spec.dataset_sha256 and spec.dataset_sha256 != images.sha256:
         raise DataError(
             f"{images.name}: not the images that dataset_sha256 asks for ({spec.dataset_sha256[:12]}...; "
-            f"these are {images.sha256[:12] or 'without a checksum'})"
+            f"these have {images.sha256[:12] or 'no checksum'})"
         )
     return images
 
@@ -95,9 +95,9 @@ def look_at_digits(spec: Spec, seeds: Sequence[int]) -> Data:
     """
     images, notes = open_images(spec), []
     if isinstance(images, SyntheticDigits):
-        notes.append("generated digits, not MNIST: lop data import brings MNIST in, --data mnist trains on it")
+        notes.append("generated digits, not MNIST; import MNIST with lop data import, then use --data mnist")
     elif not images.sha256:
-        notes.append(f"{images.name} was not imported: nobody notices if its images change (lop data import)")
+        notes.append(f"{images.name} was not imported, so changes of its images are not detected (lop data import)")
     return Data(spec.with_changes(**{"dataset_sha256": images.sha256}), images.name, tuple(notes))
 
 
@@ -111,7 +111,7 @@ def resolve(spec: Spec, images: ImageSet) -> Spec:
     split = Split(train or images.split.train, test or images.split.test)
     if images.num_images is not None and split.total > images.num_images:
         raise DataError(
-            f"{images.name}: a class holds {images.num_images} images, {split.total} are wanted ({split}); "
+            f"{images.name}: a class holds {images.num_images} images, {split.total} are needed ({split}); "
             "lower train_images or test_images"
         )
     normalisation = spec.normalisation
@@ -146,14 +146,14 @@ def _notes(spec: Spec, images: ImageSet, sequence: ClassSequence) -> list[str]:
     notes = []
     if not spec.train_images and not spec.test_images and images.split != PAPER_SPLIT:
         notes.append(
-            f"{images.name}: {images.num_images} images in the smallest class: {images.split} images a class, "
+            f"{images.name}: {images.num_images} images in the smallest class: {images.split} images per class, "
             f"the paper has {PAPER_SPLIT}"
         )
     if not images.sha256:
-        notes.append(f"{images.name} was not imported: nobody notices if its images change (lop data import)")
+        notes.append(f"{images.name} was not imported, so changes of its images are not detected (lop data import)")
     if sequence.table is not None and sequence.table.shape[1] < spec.num_tasks * spec.num_classes:
         notes.append(
-            f"the rows of {spec.class_order} hold {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "
-            f"take {spec.num_tasks * spec.num_classes}: the same classes come back"
+            f"the rows of {spec.class_order} have {sequence.table.shape[1]} classes, {spec.num_tasks} tasks "
+            f"need {spec.num_tasks * spec.num_classes}, so the classes repeat"
         )
     return notes

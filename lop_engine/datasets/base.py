@@ -79,11 +79,11 @@ class ImageSet(Protocol):
 
     @property
     def num_images(self) -> int | None:
-        """Images in the smallest class; None if there is no end to them."""
+        """Images in the smallest class; None if they are generated without limit."""
 
     @property
     def sha256(self) -> str:
-        """Stands for the images themselves, whatever they are called; empty if nobody has computed it."""
+        """Checksum of the images, which does not depend on their path; empty if not computed."""
 
     def images(self, index: int, num_images: int) -> np.ndarray:
         """The first `num_images` images of class `index`, (num_images, *shape). Raises DataError."""

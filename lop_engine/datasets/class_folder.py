@@ -126,7 +126,7 @@ class ClassFolder:
         """Open `path` (the folder ``classes/`` or the one above it).
 
         Args:
-            every_file: look at the head of each. Otherwise `dataset.json`, where there is one, is believed, and a file
+            every_file: look at the head of each. Otherwise `dataset.json`, if present, is trusted, and a file
                 is looked at when its class is due: the heads are 16,000 calls, for each of a cluster's workers.
         """
         if not path.is_dir():
@@ -172,7 +172,7 @@ class ClassFolder:
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The classes' WNIDs or names; their numbers where nobody named them."""
+        """The classes' WNIDs or names; their numbers if they have no names."""
         if self.manifest:
             return [entry.name for entry in self.manifest.classes]
         return [str(index) for index in range(self.num_classes)]
@@ -207,7 +207,7 @@ class ClassFolder:
         """The first `num_images` images of class `index`, (num_images, *shape), in the file's own type."""
         stored = self.mapped(index)
         if len(stored) < num_images:
-            raise DataError(f"{self.file(index)}: {len(stored)} images, {num_images} are wanted")
+            raise DataError(f"{self.file(index)}: {len(stored)} images, {num_images} are needed")
         return np.array(stored[:num_images])
 
 

@@ -1,7 +1,7 @@
 """A copy of a data set on a node's own disk, made once a node: the file server is asked once, not by every worker.
 
 A copy takes its name in one step, when all of it is there, and those who want the same one wait for each other. So what
-has the name is whole, whoever was killed meanwhile; what such a one leaves, the next clears away.
+has the name is whole, also when tasks are killed; the next task removes what a killed one leaves.
 """
 
 import getpass
@@ -61,7 +61,7 @@ def stage(
     Args:
         should_stop: looked at between files and while another's copy is waited for.
     Raises:
-        DataError: there is no copy: no room, a disk that refuses, or `should_stop`. Nothing half-copied is left then.
+        DataError: the copy failed: no space, a disk error, or `should_stop`. No incomplete copy is left.
     """
     try:
         files = list(_files(images))
@@ -78,7 +78,7 @@ def stage(
                 report(f"images: copied {size / 1e6:.1f} MB to {target} in {time.monotonic() - began:.1f} s")
     except OSError as error:
         raise DataError(f"{sentence(error, into)}") from None
-    except ValueError as error:  # a name that is none
+    except ValueError as error:  # not a valid name
         raise DataError(f"{into}: {error}") from None
     return target
 
@@ -112,10 +112,10 @@ def _key(images: ClassFolder, files: Sequence[_File]) -> str:
 
 
 def _own_folder(into: Path) -> Path:
-    """``lop-<user>`` below `into`, for nobody else: in a folder that all may write, another could put images there."""
+    """``lop-<user>`` below `into`, for this user only: in a shared folder another user could put images there."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container that knows nobody
+    except (KeyError, OSError):  # a container without user names
         user = str(os.getuid())
     folder = into / f"lop-{user}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ _BESIDE = ".export."
 
 
 def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Callable[[Path], bool]) -> None:
-    """Raise UserError unless nothing stands at `path`, or with `force` an earlier export.
+    """Raise UserError if `path` exists, unless `force` and it is an earlier export.
 
     Args:
         is_export: tells an export's file from others; a directory is told by its `MARK`.
@@ -37,7 +37,7 @@ def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Call
         return
     if not (path.is_dir() if is_directory else path.is_file()):
         what = "a directory" if is_directory else "a file"
-        raise UserError(f"export: {path}: should be {what}, and is not; choose another -o")
+        raise UserError(f"export: {path}: should be {what}, but is not; choose another -o")
     if not force:
         raise UserError(f"export: {path}: exists; replace it with --force, or choose another -o")
     ours = (path / MARK).is_file() or not any(path.iterdir()) if is_directory else is_export(path)
@@ -50,14 +50,14 @@ def refuse_run_directories(path: Path, runs_dir: Path) -> None:
     place = path.resolve()
     for setting in {run_dir.path.parent.resolve() for run_dir in find_runs(runs_dir)}:
         if place.is_relative_to(setting) or setting.is_relative_to(place):
-            raise UserError(f"export: {path}: is a place of records of runs ({setting}); choose another -o")
+            raise UserError(f"export: {path}: is inside the records of runs ({setting}); choose another -o")
 
 
 @contextmanager
 def appearing(path: Path, is_directory: bool) -> Iterator[Path]:
     """A temporary place beside `path`, which takes its name when all is written.
 
-    If that fails, what stood there before stands there again. Raises OSError, which names `path`.
+    If that fails, the old content is restored. Raises OSError, which names `path`.
     """
     parent = path.absolute().parent
     made = missing_above(path)
@@ -99,7 +99,7 @@ def missing_above(path: Path) -> list[Path]:
 
 
 def remove_empty(directories: Sequence[Path]) -> None:
-    """Remove those of `directories`, the innermost first, that nobody has put anything into."""
+    """Remove those of `directories` that are empty, the innermost first."""
     with suppress(OSError):
         for directory in filter(Path.exists, directories):
             directory.rmdir()
@@ -116,7 +116,7 @@ class Exported:
 
     paths: tuple[Path, ...]
     unfinished: tuple[RunView, ...]
-    """Runs that have not all their tasks: what is missing is NaN, or a row that is not there."""
+    """Runs that have not all their tasks: missing values are NaN, or a row that is not there."""
     left_out: tuple[RunView, ...]
     """Runs that cannot be read, or have recorded nothing."""
 
@@ -129,7 +129,7 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
             always holds them.
         force: replace what an export of this form wrote there before.
     Raises:
-        UserError: no such form, a package it needs is missing, nothing to export, the target stands there already, or
+        UserError: unknown format, a package it needs is missing, nothing to export, the target exists already, or
             lies among the records.
         OSError: the target cannot be written.
     """

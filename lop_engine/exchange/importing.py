@@ -40,7 +40,7 @@ class ResultFile:
     seed: int
     setting: str = "default"
     spec: Mapping[str, Any] | None = None
-    """None where nobody says what it was."""
+    """None if it is not known."""
     is_export: bool = False
     """Whether `lop export` wrote the file; its tables then end where the records of an unfinished run end."""
 
@@ -118,7 +118,7 @@ def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Impo
     An imported run has ended, however many of its tasks were done: it has no weights to resume from.
 
     Raises:
-        UserError: a run of that name is there already (looked at before the first is made), a file is no such
+        UserError: a run of that name exists already (checked before the first is made), a file is not such a
             result, or it does not fit its experiment file.
     """
     for file in files:
@@ -179,7 +179,7 @@ def _settings_of(config: Path) -> Settings:
 
 
 def _exported_settings(result: Path) -> Settings | None:
-    """What `lop export` left beside the settings; None where there is nothing of the kind."""
+    """What `lop export` left beside the settings; None if it is missing."""
     try:
         listed = read_json(result.parents[1] / SETTINGS).get("settings")
         settings = [(str(one["setting"]), dict(one["spec"])) for one in listed or ()]

@@ -1,7 +1,7 @@
 """The reference's result files: ``<name>/<setting>/<seed>``, settings and seeds as numbers, a pickle each.
 
 A pickle is a dict of tensors (tasks, epochs), float32. The public code keeps the first two keys, its recording variant
-all seven. Beside the settings lies `SETTINGS`, which the reference does not look at: what each number stands for.
+all seven. Beside the settings lies `SETTINGS`, which the reference does not read: the meaning of each number.
 """
 
 from collections.abc import Sequence

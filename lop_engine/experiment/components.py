@@ -30,7 +30,7 @@ Count = int | str | Callable[[Any], int]
 
 
 def count_of(count: Count, keys: Any) -> int:
-    """The number that a `Count` stands for."""
+    """The number that a `Count` gives."""
     if isinstance(count, int):
         return count
     number: int = getattr(keys, count) if isinstance(count, str) else count(keys)

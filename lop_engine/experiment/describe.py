@@ -28,7 +28,7 @@ _NOT_TOLD = {"fields", "modules", "also"}
 
 
 class Server:
-    """Answers requests. What the components print goes nowhere: it is no answer."""
+    """Answers requests. What the components print is discarded."""
 
     def __init__(self) -> None:
         self._requests, self._answers = os.dup(0), os.dup(1)

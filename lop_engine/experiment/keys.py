@@ -102,7 +102,7 @@ def check_effect(
     for key, value in raw.items():
         if any(key in keys for keys in methods.values()):
             continue
-        what = f"has no part in method {' or '.join(methods)}"
+        what = f"has no effect with method {' or '.join(methods)}"
         if not _may_drop(key, raw, source):
             raise ConfigError(f'{source[key]}: key "{key}": {shown(value)}: {what}; leave it out')
         notes.append(f"{source[key]}: left out: {key} {shown(value)}, which {what}")

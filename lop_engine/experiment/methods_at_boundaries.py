@@ -17,9 +17,9 @@ class SnpTask(Fields):
         None, ge=0, description="Factor on the weights that are added; by default snp_task_shrink."
     )
     snp_task_weights: NewWeights = Field(
-        "fresh", description="Weights that are added: of a network drawn anew (fresh), or of the run's start (initial)."
+        "fresh", description="Weights to add: of a new random network (fresh), or the run's initial ones (initial)."
     )
-    snp_task_optimizer_state: OptimizerState = Field("reset", description="What becomes of the optimiser's state.")
+    snp_task_optimizer_state: OptimizerState = Field("reset", description="Keep or reset the optimiser's state.")
 
 
 SNP_TASK = Method(
@@ -41,7 +41,7 @@ class Dash(Fields):
         0.3, description="Share of each batch's gradient in the running mean."
     )
     dash_lambda: Annotated[Proportion, PER_RUN] = Field(0.3, description="The smallest factor on a weight.")
-    dash_optimizer_state: OptimizerState = Field("keep", description="What becomes of the optimiser's state.")
+    dash_optimizer_state: OptimizerState = Field("keep", description="Keep or reset the optimiser's state.")
 
 
 DASH = Method(
@@ -61,7 +61,7 @@ each row, kernel or bias w: w <- w max(dash_lambda, cos(w, G))""",
 
 class Fire(Fields):
     fire_iterations: Int = Field(10, ge=1, le=1000, description="Newton-Schulz iterations.")
-    fire_optimizer_state: OptimizerState = Field("reset", description="What becomes of the optimiser's state.")
+    fire_optimizer_state: OptimizerState = Field("reset", description="Keep or reset the optimiser's state.")
 
 
 FIRE = Method(
@@ -81,7 +81,7 @@ W <- sqrt(outputs / inputs) / (entries of a kernel) X,    every kernel position 
 
 class PlasticityInjection(Fields):
     injection_layers: Int = Field(2, ge=2, description="How many of the last linear layers get new weights.")
-    injection_after: Int = Field(1, ge=1, description="Tasks that are done before the injection.")
+    injection_after: Int = Field(1, ge=1, description="Number of tasks before the injection.")
 
 
 PLASTICITY_INJECTION = Method(
@@ -104,13 +104,13 @@ class HeadReset(Fields):
     head_reset_layers: Int = Field(
         1,
         ge=1,
-        description="How many of the last layers start over; 1 is the output layer alone.",
+        description="How many of the last layers are reset; 1 is only the output layer.",
     )
     head_reset_weights: NewWeights = Field(
-        "fresh", description="Their weights: drawn anew (fresh), or those of the run's start (initial)."
+        "fresh", description="Their new weights: random (fresh), or the run's initial ones (initial)."
     )
     head_reset_optimizer_state: OptimizerState = Field(
-        "reset", description="What becomes of the optimiser's state of these layers."
+        "reset", description="Keep or reset the optimiser's state of these layers."
     )
 
 
@@ -129,7 +129,7 @@ HEAD_RESET = Method(
 
 class FullReset(Fields):
     full_reset_weights: NewWeights = Field(
-        "fresh", description="New weights: drawn anew (fresh), or those of the run's start (initial)."
+        "fresh", description="New weights: random (fresh), or the run's initial ones (initial)."
     )
 
 

@@ -126,7 +126,7 @@ class ReDoKeys(RecyclingKeys):
         "fresh", description="Score the batch with the weights after the update (fresh) or before it (train)."
     )
     redo_optimizer_state: Literal["reset", "keep"] = Field(
-        "reset", description="What becomes of the optimiser's moments of a recycled unit's weights."
+        "reset", description="Keep or reset the optimiser's moments of a recycled unit's weights."
     )
 
 
@@ -163,10 +163,10 @@ incoming weights and bias <- initial values, outgoing weights 0""",
 
 
 class ReGraMaKeys(Fields):
-    regrama_threshold: PerRun = Field(0.01, ge=0, description="A unit starts over if its score is at most this.")
+    regrama_threshold: PerRun = Field(0.01, ge=0, description="A unit is reset if its score is at most this.")
     regrama_period: Int = Field(1000, ge=1, description="Steps from one reset of units to the next.")
     regrama_optimizer_state: Literal["reset", "keep"] = Field(
-        "reset", description="What becomes of the optimiser's moments of a new unit's weights and bias."
+        "reset", description="Keep or reset the optimiser's moments of a new unit's weights and bias."
     )
 
 
@@ -188,19 +188,21 @@ every regrama_period steps, score <= regrama_threshold: incoming weights as init
 
 class SNRKeys(Fields):
     snr_quantile: Annotated[Proportion, PER_RUN] = Field(
-        0.9, description="Share of a unit's silences that are shorter than its threshold, or as long."
+        0.9, description="Share of a unit's silent periods that are not longer than its threshold."
     )
     snr_threshold: Annotated[Int, PER_RUN] = Field(
-        1000, ge=1, description="Examples for which a unit is silent before it starts over; of the first tasks."
+        1000, ge=1, description="Examples for which a unit must be silent before it is reset; for the first tasks."
     )
     snr_factor: PerRun = Field(
-        2.0, ge=1, description="Factor on a unit's threshold after a task in which it was seldom silent for as long."
+        2.0,
+        ge=1,
+        description="Factor on a unit's threshold after a task in which the unit was seldom silent for that long.",
     )
     snr_max_threshold: Int = Field(20000, ge=1, description="Upper limit of the threshold, in examples.")
     snr_threshold_tasks: Int = Field(1, ge=1, description="Tasks from one update of the thresholds to the next.")
     snr_optimizer_state: Literal["reset", "keep"] | None = Field(
         None,
-        description="What becomes of the optimiser's moments of a new unit's weights and bias; by default SGD keeps "
+        description="Keep or reset the optimiser's moments of a new unit's weights and bias; by default SGD keeps "
         "its momentum, and other optimisers reset.",
     )
 

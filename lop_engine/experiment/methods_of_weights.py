@@ -12,10 +12,10 @@ class L2InitKeys(Fields):
     l2_init: PerRun = Field(1e-3, ge=0, description="Strength of the pull towards the initial weights.")
     l2_init_penalty: Literal["l2", "l1", "huber"] = Field(
         "l2",
-        description="Of a weight's distance d: l2 is d^2 / 2, l1 its size, huber d^2 / 2 up to 1, then its size - 1/2.",
+        description="Penalty on a weight's distance d: l2 is d^2 / 2, l1 |d|, huber d^2 / 2 up to 1, then |d| - 1/2.",
     )
     l2_init_target: Literal["initial", "resampled"] = Field(
-        "initial", description="Measure the distance from the initial weights, or from ones that each step draws anew."
+        "initial", description="Measure the distance from the initial weights, or from new random ones in each step."
     )
 
 
@@ -47,7 +47,9 @@ class UPGDKeys(UtilityKeys):
         "global",
         description="Scale utilities by the run's largest one, or by their norm along the last axis of each weight.",
     )
-    upgd_protecting: Flag = Field(True, description="Let the utility gate gradient and noise; else, the noise alone.")
+    upgd_protecting: Flag = Field(
+        True, description="Let the utility gate gradient and noise, instead of the noise only."
+    )
     upgd_clip_kappa: PerRun = Field(
         0.0, ge=0, description="Then clip all weights, as weight_clipping does with this clip_kappa; 0 for no clipping."
     )
@@ -132,7 +134,9 @@ every hare_tortoise_period steps: w <- slow""",
 
 
 class SnpKumar(Fields):
-    snp_kumar_shrink: Annotated[Proportion, PER_RUN] = Field(1e-4, description="Share by which weights shrink a step.")
+    snp_kumar_shrink: Annotated[Proportion, PER_RUN] = Field(
+        1e-4, description="Share by which weights shrink in each step."
+    )
     snp_kumar_perturb: PerRun = Field(1e-4, ge=0, description="Factor on the weights of a fresh network.")
 
 
@@ -152,8 +156,8 @@ after every update: w <- (1 - snp_kumar_shrink) w + snp_kumar_perturb w0,    w0:
 
 class Parseval(Fields):
     parseval_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
-    parseval_scale: PerRun = Field(1.0, gt=0, description="Squared length that rows are drawn to.")
-    parseval_head: Flag = Field(True, description="Whether the output layer is penalised, too.")
+    parseval_scale: PerRun = Field(1.0, gt=0, description="Squared norm that rows are pulled to.")
+    parseval_head: Flag = Field(True, description="Also penalise the output layer.")
 
 
 PARSEVAL = Method(
@@ -173,8 +177,8 @@ loss + parseval_strength sum ||W W^T - parseval_scale I||^2,    W: a layer's wei
 class Spectral(Fields):
     spectral_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
     spectral_power: Int = Field(2, ge=1, description="Power k of the largest singular values.")
-    spectral_biases: Flag = Field(True, description="Whether biases are penalised, too.")
-    spectral_head: Flag = Field(True, description="Whether the output layer is penalised, too.")
+    spectral_biases: Flag = Field(True, description="Also penalise biases.")
+    spectral_head: Flag = Field(True, description="Also penalise the output layer.")
 
 
 SPECTRAL = Method(

@@ -18,8 +18,8 @@ class HiddenUnits(Fields):
 
     activation: Activation = Field(
         "relu",
-        description="Of the hidden units. crelu passes on both relu(x) and relu(-x) of each unit, fourier sin(x) and "
-        "cos(x); prelu learns its slope for negative inputs, one for each layer.",
+        description="Activation of the hidden units. crelu passes on both relu(x) and relu(-x) of each unit, fourier "
+        "sin(x) and cos(x); prelu learns its slope for negative inputs, one for each layer.",
     )
     narrow: Flag = Field(
         False,

@@ -9,7 +9,7 @@ from lop_engine.experiment.fields import Decay, Fields, PerRun
 
 
 class Momentum(Fields):
-    momentum: Decay = Field(0.0, description="Of SGD, as in torch.optim.SGD.")
+    momentum: Decay = Field(0.0, description="Momentum of SGD, as in torch.optim.SGD.")
 
 
 class Moments(Fields):
@@ -20,19 +20,20 @@ class Moments(Fields):
 
 class RMSpropKeys(Fields):
     beta_2: Decay = Field(0.99, description="Decay of the running mean of squared gradients.")
-    momentum: Decay = Field(0.0, description="Of RMSprop, as in torch.optim.RMSprop.")
+    momentum: Decay = Field(0.0, description="Momentum of RMSprop, as in torch.optim.RMSprop.")
     epsilon: PerRun = Field(1e-8, gt=0, description="Added to the root of that mean.")
 
 
 class MuonKeys(Moments):
     muon_momentum: Decay = Field(0.95, description="Decay of Muon's running mean of gradients.")
     muon_variant: Literal["authors", "torch"] = Field(
-        "authors", description="Of Muon: the authors', or torch.optim.Muon, which leaves convolutions to AdamW."
+        "authors", description="Variant of Muon: the authors', or torch.optim.Muon, which leaves convolutions to AdamW."
     )
     muon_precision: Literal["step", "bf16"] = Field(
-        "step", description="Of the orthogonalisation: that of the weights, or bfloat16 as in the authors' code."
+        "step",
+        description="Precision of the orthogonalisation: that of the weights, or bfloat16 as in the authors' code.",
     )
-    adamw_step_size: PerRun = Field(3e-4, gt=0, description="Of AdamW, which trains all other weights.")
+    adamw_step_size: PerRun = Field(3e-4, gt=0, description="Step size of AdamW, which trains all other weights.")
     beta_1: Decay = Field(0.9, description="Decay of AdamW's first moment.")
     beta_2: Decay = Field(0.95, description="Decay of AdamW's second moment.")
     epsilon: PerRun = Field(1e-10, gt=0, description="Added to the root of AdamW's second moment.")

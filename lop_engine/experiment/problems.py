@@ -13,22 +13,22 @@ from lop_engine.experiment.fields import Fields, Flag, Int, Proportion
 
 class ContinualImageNet(Fields):
     image_shape: ClassVar = (3, 32, 32)
-    num_classes: Int = Field(2, ge=2, description="Classes of a task.")
+    num_classes: Int = Field(2, ge=2, description="Classes per task.")
     new_heads: Flag = Field(True, description="Reset the output layer to zero at the start of every task.")
     dataset: str = Field("imagenet32", description="imagenet32, synthetic, or the path of a data set.")
     dataset_classes: Int = Field(1000, ge=2, description="Classes of the synthetic data set.")
     dataset_seed: Int = Field(0, ge=0, description="Seed of the synthetic data set.")
-    dataset_sha256: str = Field("", description="Checksum of the data set; refuses other images.")
+    dataset_sha256: str = Field("", description="Checksum of the data set; other images are refused.")
     class_order: str = Field(
         "",
-        description="A table of class orders, a row for each seed (.npy, CSV, JSON, the reference's pickle); "
+        description="A table of class orders, a row per seed (.npy, CSV, JSON, the reference's pickle); "
         "by default random.",
     )
     class_order_sha256: str = Field("", description="Checksum of that table.")
-    train_images: Int = Field(0, ge=0, description="Training images of a class; 0 means the data set's own split.")
-    test_images: Int = Field(0, ge=0, description="Test images of a class; 0 means the data set's own split.")
+    train_images: Int = Field(0, ge=0, description="Training images per class; 0 means the data set's split.")
+    test_images: Int = Field(0, ge=0, description="Test images per class; 0 means the data set's split.")
     normalisation: Literal["auto", "none", "scaled"] = Field(
-        "auto", description="scaled maps grey levels 0..255 to -1..1; auto does so for uint8 images."
+        "auto", description="scaled maps grey levels 0..255 to -1..1; auto does this for uint8 images only."
     )
 
 
@@ -71,15 +71,15 @@ CONTINUAL_IMAGENET = Problem(
 class PermutedMnist(Fields):
     image_shape: ClassVar = (1, 28, 28)
     num_classes: ClassVar = 10
-    change_after: Int = Field(60_000, ge=1, description="Examples of a task; images are repeated if there are fewer.")
+    change_after: Int = Field(60_000, ge=1, description="Examples per task; images repeat if there are fewer.")
     num_examples: Int = Field(
-        0, ge=0, description="Examples of all tasks, in place of num_tasks: change_after of them make a task."
+        0, ge=0, description="Total number of examples, instead of num_tasks; a task has change_after of them."
     )
     dataset: str = Field(
         "synthetic", description="mnist, synthetic (generated digits), or the path of a data set of grey images."
     )
     dataset_seed: Int = Field(0, ge=0, description="Seed of the generated digits.")
-    dataset_sha256: str = Field("", description="Checksum of the data set; refuses other images.")
+    dataset_sha256: str = Field("", description="Checksum of the data set; other images are refused.")
 
 
 def _tasks_of_examples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,12 +130,12 @@ PERMUTED_MNIST = Problem(
 
 
 class SlowlyChangingRegression(Fields):
-    num_inputs: Int = Field(20, ge=1, le=1000, description="Bits of an example.")
+    num_inputs: Int = Field(20, ge=1, le=1000, description="Bits per example.")
     num_flipping_bits: Int = Field(
-        15, ge=0, validate_default=True, description="Of these, bits that change from task to task only."
+        15, ge=0, validate_default=True, description="Of these, bits that only change between tasks."
     )
-    flip_after: Int = Field(10_000, ge=1, description="Examples of a task, between two changes of those bits.")
-    flip_one: Flag = Field(True, description="Invert one of those bits after a task; else draw all of them anew.")
+    flip_after: Int = Field(10_000, ge=1, description="Examples per task, between two changes of those bits.")
+    flip_one: Flag = Field(True, description="Invert one of those bits after a task, instead of redrawing all of them.")
     num_target_features: Int = Field(100, ge=1, description="Units of the target network.")
     beta: Proportion = Field(0.7, description="Share of a target unit's inputs that must agree with its weights.")
 

@@ -60,7 +60,7 @@ KEYS = frozenset(
     | {"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version"}
 )
 
-#: Keys that say nothing of the experiment itself, and show that a file comes from the reference or was made after it.
+#: Keys without effect on the experiment, which show that a file comes from the reference or is like its files.
 MARKS = frozenset({"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version"})
 
 _MOST_SHOWN = 4
@@ -125,7 +125,7 @@ def _regression(values: Mapping[str, Any], where: str, notes: list[str], typed: 
             "lop makes a run's data from its seed"
         )
     if values.get("init", "kaiming") != "kaiming":
-        raise ConfigError(f'{where}: key "init": {values["init"]}: lop has kaiming only')
+        raise ConfigError(f'{where}: key "init": {values["init"]}: lop only has kaiming')
     ours = {key: value for key, value in values.items() if key not in _NOT_OURS and not key.startswith("to_log")}
     examples, block = ours.pop("num_data_points"), ours.setdefault("flip_after", 10_000)
     if not all(isinstance(one, int | float) and one > 0 for one in (examples, block)):

@@ -156,7 +156,7 @@ def _problem(raw: Mapping[str, Any], where: str) -> str:
 def _check_name(path: Path) -> None:
     if not _EXPERIMENT.fullmatch(path.stem):
         raise ConfigError(
-            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may hold letters, digits, . _ + = - only"
+            f"{ascii(str(path))[1:-1]}: names an experiment, so its name may only have letters, digits and . _ + = -"
         )
 
 

@@ -1,4 +1,4 @@
-"""Components as viewers show them: by name, without loading anybody's code.
+"""Components as viewers show them: by name, without importing their code.
 
 lop's own are known. What a run names besides is described in its run.json, and remembered when that is read.
 """
@@ -124,7 +124,7 @@ def method(name: str) -> Method:
 
 
 def problem(name: str) -> Problem:
-    """A problem of that name; of an unknown one nothing is shown but the name."""
+    """A problem of that name; an unknown one is shown by its name only."""
     found = PROBLEMS[name] if name in PROBLEMS else remembered["problem"].get(name)
     unknown = Problem(name=name, title=plain(name), headline="", network="", metrics=(), examples_per_task=lambda _: 0)
     return found or unknown

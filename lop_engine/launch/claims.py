@@ -18,7 +18,7 @@ class Claims:
     An error before `keep` gives all of them back unchanged, and removes those that were made.
 
     Args:
-        job_options: what was typed for the jobs that will train them; None if this machine trains them.
+        job_options: options of the jobs that will train them; None if this machine trains them.
         handed_over: token of the process that queued these runs for this one and is still alive.
     """
 

@@ -61,7 +61,7 @@ class JobRequest(Protocol):
 
     @property
     def typed(self) -> tuple[str, ...]:
-        """``key=value``: what was typed for these runs; the rest is from files."""
+        """``key=value``: options from the command line; the rest are from files."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def prepare_run_dirs(
     Args:
         fresh: remove existing records of these runs, and start over.
         handed_over: token of the process that has queued runs for this one: take only those.
-        job_options: what was typed for the jobs that will train them; None if this machine trains them.
+        job_options: options of the jobs that will train them; None if this machine trains them.
     Raises:
         LaunchError: another process trains or has queued a run; a run began with another configuration; or a run to
             start over waits in a cluster's queue or lies behind a symbolic link.

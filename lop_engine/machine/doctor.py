@@ -98,7 +98,7 @@ def _disk(runs_dir: Path) -> Finding:
     free = shutil.disk_usage(place).free
     text = f"{free / 2**30:.1f} GiB free at {place}"
     if free < _ROOM_BYTES:
-        return Finding("wrong", "disk", f"{text}: a run of 5,000 tasks with all metrics takes some 300 MB; make room")
+        return Finding("wrong", "disk", f"{text}: a run of 5,000 tasks with all metrics takes 300 MB; free some space")
     return Finding("ok", "disk", text)
 
 

@@ -19,7 +19,7 @@ import psutil
 def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
     """Return NVML's handles of the devices that CUDA may use.
 
-    A GPU in MIG mode stands for its slices, unless they are named one by one.
+    A GPU in MIG mode means all its slices, unless they are named one by one.
 
     Args:
         nvml: the module `pynvml`, initialised.

@@ -93,7 +93,7 @@ def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
     nearest = min(by_setting, key=lambda name: (protocol.settings[name]["method"] != run.method, len(by_setting[name])))
     if by_setting[nearest]:
         differing = by_setting[nearest]
-        return protocol, None, f"nothing is claimed of it by {protocol.name}; unlike {nearest}: {'; '.join(differing)}"
+        return protocol, None, f"{protocol.name} has no claim about it; unlike {nearest}: {'; '.join(differing)}"
     return protocol, nearest, ""
 
 

@@ -1,4 +1,4 @@
-"""Runs whose code has changed: a mean over seeds that were trained by different code would mean nothing.
+"""Runs whose code has changed: a mean over seeds that were trained by different code is meaningless.
 
 Viewers say which code trained the runs. Commands that train refuse a run whose code has changed since it began, accept
 the code as it is now, or take the copies that the run keeps.
@@ -56,8 +56,8 @@ class MixedCode:
         versions = " and ".join(map(_seeds, self.seeds))
         rest = describe_seeds(chain.from_iterable(others)).rstrip(",")
         return (
-            f"{versions} were trained by different code ({self.difference}), so their mean means nothing; "
-            f'leave some out, for example --where "-seed:{rest}"'
+            f"{versions} were trained by different code ({self.difference}), so their mean is meaningless; "
+            f'exclude some, for example with --where "-seed:{rest}"'
         )
 
 
@@ -245,8 +245,8 @@ def refuse_beside_other_code(runs_dir: Path, runs: Iterable[Run]) -> None:
             if "imported" not in theirs and versions_of(code_of(theirs)) != versions_of(code_of(ours)):
                 names = ", ".join(dict.fromkeys(name for name, _ in set(code_of(theirs)) ^ set(code_of(ours))))
                 raise LaunchError(
-                    f"{run_dir.name}: {other.name} was trained by different code ({names}), and a mean over both would "
-                    "mean nothing; put the code back, train under another name, or choose --accept-code-change"
+                    f"{run_dir.name}: {other.name} was trained by different code ({names}), so a mean over both is "
+                    "meaningless; put the code back, train under another name, or choose --accept-code-change"
                 )
 
 

@@ -101,7 +101,7 @@ class RunFiles:
             self.dir.write_status(self.status, durable)
 
     def leave(self, state: State, error: str | None = None, **changes: object) -> None:
-        """End this run while the others of its stack train on: nothing is written to its files afterwards.
+        """End this run while the others of its stack continue. Nothing is written to its files afterwards.
 
         Args:
             changes: further fields of its status.

@@ -80,7 +80,7 @@ def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], Non
 
 
 def is_free(run_dir: RunDir) -> bool:
-    """Whether nobody holds a run's lock now; False where the file system has no locks."""
+    """Whether a run's lock is free now; False where the file system has no locks."""
     try:
         fd = acquire(run_dir, time.monotonic())
     except LaunchError:
@@ -160,7 +160,7 @@ def _give_back(run_dir: RunDir, fd: int | None, closes: bool) -> None:
 
 
 def _let_go(run_dir: RunDir) -> None:
-    """Give a run whose lock this process holds another lock file, which nobody holds."""
+    """Give a run whose lock this process holds another lock file, which is free."""
     new = _new_lock(run_dir)
     with suppress(OSError):
         new.unlink(missing_ok=True)

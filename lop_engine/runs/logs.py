@@ -28,7 +28,7 @@ def start_of_last(log: Path, lines: int) -> int:
             start -= length
             file.seek(start)
             block = file.read(length)
-            end = len(block) - 1 if start + length == size else len(block)  # the last line's own end is no start
+            end = len(block) - 1 if start + length == size else len(block)  # the last line end starts no line
             while (end := block.rfind(b"\n", 0, end)) >= 0:
                 found += 1
                 if found == lines:
@@ -89,7 +89,7 @@ class LogTail:
                 changed = self._read_new(file)
         except FileNotFoundError:
             self._start_anew(0)
-            return self._say("The log was removed." if self._was_there else "No log yet: no worker has had this run.")
+            return self._say("The log was removed." if self._was_there else "No log yet: no worker has trained it.")
         except OSError as error:
             self._start_anew(0)
             return self._say(f"{self.path}: cannot be read: {why(error)}")
@@ -133,7 +133,7 @@ class LogTail:
         return anew or bool(block)
 
     def _is_the_same(self, file: BinaryIO) -> bool:
-        """Whether what was read last still stands there: a log may have been cut and have grown again."""
+        """Whether the text read last is still there: a log may have been truncated and have grown again."""
         file.seek(self._end - len(self._mark))
         return file.read(len(self._mark)) == self._mark
 

@@ -60,7 +60,7 @@ class Query:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every run matches, because nothing is asked."""
+        """Whether every run matches, because there are no conditions."""
         return not self.terms
 
     def matches(self, view: RunView) -> bool:
@@ -209,7 +209,7 @@ def _state(pattern: str) -> Test:
 
 
 def seed_range(text: str) -> range | None:
-    """``3-7`` means the seeds 3 to 7; None for what is no range."""
+    """``3-7`` means the seeds 3 to 7; None if it is not a range."""
     match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", text)
     return range(int(match[1]), int(match[2]) + 1) if match else None
 

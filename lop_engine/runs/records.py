@@ -64,7 +64,7 @@ class RunStatus:
     job: str | None = None
     """Of a scheduler's job that trains the run, or will: its name, ``123_4`` in an array."""
     job_options: list[str] | None = None
-    """Of a run that was submitted: what was typed for that, ``key=value``, and is asked for again when it goes on."""
+    """Of a run that was submitted: its options, ``key=value``, which are used again when it resumes."""
     pid_start: str | None = None
     """When the worker began, see `processes.start_of`."""
     launcher: Process | None = None

@@ -66,7 +66,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def rules_typed(texts: Sequence[str]) -> list[str]:
-    """The rules of ``--stop-when``; ``none`` is no rule. Raises ConfigError if it stands beside others."""
+    """The rules of ``--stop-when``; ``none`` means no rule. Raises ConfigError if it is combined with others."""
     if WITHOUT not in texts:
         return list(texts)
     if len(texts) > 1:

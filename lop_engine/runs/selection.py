@@ -181,7 +181,7 @@ def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:
 
 
 def _below(selector: str, runs_dir: Path) -> tuple[str, ...]:
-    """What of a path lies below the runs directory; nothing for what is no path into it."""
+    """The part of a path below the runs directory; empty for other paths."""
     path = Path(selector).absolute()
     return path.relative_to(runs_dir.absolute()).parts if path.is_relative_to(runs_dir.absolute()) else ()
 

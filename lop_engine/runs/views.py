@@ -1,4 +1,4 @@
-"""A run as it stands at one moment, and all runs of a directory."""
+"""A run at one moment, and all runs of a directory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

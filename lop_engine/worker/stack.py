@@ -95,7 +95,7 @@ def _load_together(runs: Sequence[RunFiles], errors: list[Exception]) -> dict[Ru
 
 
 def _still_wanted(runs: Iterable[RunFiles]) -> list[RunFiles]:
-    """Those of `runs` that nobody has asked to stop; the others end."""
+    """Those of `runs` that have not been asked to stop; the others end."""
     wanted = []
     for run in runs:
         if run.must_stop:
@@ -298,7 +298,7 @@ def record_run(
         error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
         run.leave("diverged", error)
         lines.append(f"{run.label}  diverged: {error}")
-    elif rule and report.task + 1 < run.status.num_tasks:  # after the last task nothing is left to end
+    elif rule and report.task + 1 < run.status.num_tasks:  # after the last task the run has finished
         done = report.task + 1
         run.leave("ended-by-rule", rule=rule, rule_task=done, tasks_done=done, epochs_done=0)
         lines.append(f"{run.label}  ended by rule after task {report.task}: {rule}")

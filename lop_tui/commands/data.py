@@ -128,9 +128,9 @@ def import_order(
     if to.suffix != ".npy":
         raise DataError(f"{to}: the table is written as .npy; choose a name that ends in .npy")
     if to.exists():
-        read_class_order(to)  # what is no table does not give way to one
+        read_class_order(to)  # only replace a table
         if not replace:
-            raise DataError(f"{to}: is there already; name another place with -o FILE, or say --replace")
+            raise DataError(f"{to}: exists already; name another place with -o FILE, or add --replace")
     content = io.BytesIO()
     np.save(content, order.rows)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def import_order(
         kept.write(content.getvalue())
     for note in order_notes(order, num_classes, num_tasks):
         say(console, f"note: {note}")
-    say(console, f"{to}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes a row")
+    say(console, f"{to}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes per row")
     say(console, f"train with it: lop run cfg/bp.json --set {shlex.quote(f'class_order={to}')}")
     return 0
 

@@ -71,7 +71,7 @@ def order_notes(order: ClassOrder, num_classes: int, num_tasks: int) -> list[str
     tasks = order.rows.shape[1] // num_classes
     if tasks >= num_tasks:
         return []
-    return [f"a row holds {tasks} tasks; in a run of {num_tasks} the same ones come back, end to end"]
+    return [f"a row holds {tasks} tasks; in a run of {num_tasks} they repeat"]
 
 
 def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:

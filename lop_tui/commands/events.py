@@ -188,7 +188,7 @@ class RunWatcher(threading.Thread):
 TIMED_OUT = 124
 """Exit status of `lop wait` when the time is over, as of timeout(1)."""
 _ORPHANED_AFTER = 3
-"""Looks in a row in which nobody is to train a queued run: its launcher may be handing it over."""
+"""Looks in a row that find a queued run without a launcher: its launcher may be handing it over."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class WaitResult:
     """Of runs that are gone, ``lost``."""
     statuses: Mapping[RunDir, RunStatus]
     orphans: frozenset[RunDir]
-    """Queued runs that nobody will train."""
+    """Queued runs that no process will train."""
     is_over: bool
     """Whether none of the others trains or waits; else the time ran out."""
 

@@ -51,7 +51,7 @@ def export(
     for written in done.paths:
         say(console, f"{form}: {written} ({plural(len(chosen) - len(done.left_out), 'run')})")
     is_table = form in ("csv", "parquet", "tensorboard")
-    missing = "it has only what is there" if is_table else "what is missing is NaN"
+    missing = "only recorded rows are written" if is_table else "missing values are NaN"
     tell(f"not all tasks done, {missing}", done.unfinished)
     tell("left out, nothing recorded or not readable", done.left_out)
     for line in flag_lines(chosen):

@@ -100,6 +100,6 @@ def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOn
                 f"{_or_best(command, found, pick)}"
             )
         if found[0].label in [group.label for group in groups]:
-            raise UserError(f'{command}: "{name}" names {found[0].label} again; it is compared with others, not itself')
+            raise UserError(f'{command}: "{name}" names {found[0].label} twice; name each once')
         groups += found
     return groups

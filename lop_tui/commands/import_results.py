@@ -42,9 +42,9 @@ def import_results(
         say(console, f"{experiment}/{setting}: {plural(len(runs), 'run')}, {span} of {runs[0].num_tasks} tasks")
     unknown = dict.fromkeys(key for runs in by_setting.values() for one in runs for key in one.unknown_keys)
     if unknown:
-        say(console, f"passed over, not known here: {', '.join(unknown)}")
+        say(console, f"ignored, unknown: {', '.join(unknown)}")
     bare = dict.fromkeys(file.experiment for file in files if file.spec is None)
     if bare:
-        say(console, f"configuration unknown: {', '.join(bare)}; give the experiment file with --cfg to have it, too")
-    say(console, f"in {runs_dir}: they can be looked at, not resumed; see them: lop list{in_runs_dir(runs_dir)}")
+        say(console, f"configuration unknown: {', '.join(bare)}; add the experiment file with --cfg")
+    say(console, f"in {runs_dir}; imported runs cannot be resumed. See them: lop list{in_runs_dir(runs_dir)}")
     return 0

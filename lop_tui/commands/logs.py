@@ -43,7 +43,7 @@ def logs(
     if not log.exists() and chosen[0].status.job:
         log = _job_log(chosen[0])
     if not log.exists():
-        say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has had it")
+        say(Console(stderr=True), f"{chosen[0].dir.name} has no log yet: no worker has trained it")
         return 0
     with open_to_read(log) as file:
         file.seek(start_of_last(log, lines))

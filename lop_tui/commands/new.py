@@ -90,9 +90,9 @@ def _explain(kind: str, name: str) -> None:
     check = f"{python()} -m pytest test_{name}.py" if find_spec("pytest") else f"{python()} test_{name}.py"
     lines = {
         f"lop run {name}.json --seeds 2": "trains it in a small experiment",
-        check: "checks the rules that lop's own components keep",
+        check: "tests it",
         f"lop {kind}s ./{name}.py": "shows its keys" if kind != "metric" else "shows how it is described",
-        f'"{KEYS[kind]}": {value}': "names it in any experiment file of this directory",
+        f'"{KEYS[kind]}": {value}': "uses it, in an experiment file of this directory",
     }
     console, width = Console(), max(map(len, lines))
     say(console, f"wrote {name}.py, test_{name}.py and {name}.json")

@@ -37,7 +37,7 @@ def band_of(word: str) -> Band:
 
 
 def inches_of(size: str, dpi: int | None) -> tuple[float, float] | None:
-    """Width and height; None where nothing is said. Raises UserError, also for more dots than a PNG may have."""
+    """Width and height; None if not given. Raises UserError, also for more dots than a PNG may have."""
     if dpi is not None and not 10 <= dpi <= 2400:
         raise UserError(f"plot: --dpi {dpi}: dots an inch, 10 to 2400")
     if not size:
@@ -87,7 +87,7 @@ def metrics_among(words: Sequence[str], every: Sequence[str], known: Collection[
 
 
 def task_range(text: str) -> tuple[float, float]:
-    """The first and last task of ``A-B``, ``A-`` or ``-B``; all where nothing is said. Raises UserError."""
+    """The first and last task of ``A-B``, ``A-`` or ``-B``; all if empty. Raises UserError."""
     match = re.fullmatch(r"([0-9]{0,9})-([0-9]{0,9})", text or "-")
     if not match or text == "-":
         raise UserError(
@@ -100,7 +100,7 @@ def task_range(text: str) -> tuple[float, float]:
 
 
 def task_list(text: str) -> list[int]:
-    """The tasks of ``1,1000,2000``, rising; none where nothing is said. Raises UserError."""
+    """The tasks of ``1,1000,2000``, ascending; none if empty. Raises UserError."""
     if not re.fullmatch(r"([1-9][0-9]{0,8}(,[1-9][0-9]{0,8}){0,5})?", text):
         raise UserError(f'plot: --at "{text}": write one to six tasks, counted from 1: 1,1000,2000')
     return sorted({int(task) for task in text.split(",") if task})

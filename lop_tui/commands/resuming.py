@@ -26,7 +26,7 @@ def waiting_of(
     launcher_options: LauncherOptions,
     rules: Sequence[str] | None = None,
 ) -> list[RunView]:
-    """Those of `chosen` that nobody trains or is about to; says what becomes of the rest. Raises LaunchError.
+    """Those of `chosen` that are not being trained or queued; reports the rest. Raises LaunchError.
 
     Args:
         rules: what replaces the runs' rules: then those that a rule has ended are trained on.

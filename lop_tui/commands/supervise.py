@@ -65,11 +65,11 @@ class Supervisor(threading.Thread):
                     self._launcher.stop(at_once=obeyed > 1)
                 self._launcher.poll()
                 time.sleep(POLL_S)
-        except Exception as error:  # whoever waits for this thread raises it
+        except Exception as error:  # raised where this thread is awaited
             self.error = error
             self._launcher.stop()
         if self._terminal_is_gone:
-            # A screen without its terminal cannot be left in order, and there is nobody to tell anything.
+            # A screen without its terminal cannot be restored, and nobody would read a message.
             os._exit(HUNG_UP)
 
 
@@ -96,7 +96,7 @@ def supervise(
         if watch and console.is_terminal:
             _show_dashboard(console, supervisor, runs_dir)
         _show_progress(console, supervisor, dirs, runs_dir, len(plan.resources.devices))
-    except BaseException:  # nobody is left to look after the workers
+    except BaseException:  # no process is left to supervise the workers
         supervisor.ask_to_stop()
         supervisor.join()
         raise

@@ -31,7 +31,7 @@ from lop_tui.words.notices import flag_lines
 from lop_tui.words.plan import say_note
 from lop_tui.words.runs import summary_tables
 
-ENDED_BY_RULE = "ended by a rule already (lop resume RUN --stop-when none trains on without it)"
+ENDED_BY_RULE = "ended by a rule already (lop resume RUN --stop-when none continues without it)"
 
 
 @dataclass(frozen=True)

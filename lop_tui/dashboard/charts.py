@@ -94,7 +94,7 @@ class ChartMaker:
         """The line that `make` makes, or the one before if that is the same; and what it depends on."""
         group, style, metric, bin_size, settings = make.args
         chosen = (unit, settings.smoothing, settings.show_seeds, settings.show_published)
-        # The reader hands out the same series as long as nothing is new.
+        # The reader returns the same series until there is new data.
         ended = [(run.seed, group.carried_to) for run in group.runs if run.is_ended_by_rule]
         ended += [(run.seed, 0) for run in group.runs if run.state == "diverged"]
         key = (style, bin_size, group.num_tasks, *chosen, *ended, *(id(run.series) for run in group.runs))
@@ -135,7 +135,7 @@ def _is_same_chart(one: Chart, other: Chart) -> bool:
 
 
 def _is_same_line(one: Line, other: Line) -> bool:
-    """Whether nobody could tell them apart: new tasks that fill no bin change nothing."""
+    """Whether they look the same: new tasks that complete no bin change nothing."""
     return (
         all(
             getattr(one, name) == getattr(other, name)

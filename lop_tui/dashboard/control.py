@@ -66,7 +66,7 @@ async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     stopping = await asyncio.to_thread(begin)
     host_of(app).read_soon()
     left, told = stopping.asked, stopping.by_status + stopping.leaving
-    for _ in range(round(PATIENCE_S / POLL_S)):  # by and by: whoever leaves meanwhile need not wait
+    for _ in range(round(PATIENCE_S / POLL_S)):  # in steps, so that workers that end meanwhile are noticed
         if not left:
             break
         left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
@@ -113,13 +113,13 @@ def describe_stop(plan: StopPlan) -> str:
     hosts = sorted({host for _, host in plan.elsewhere})
     parts = (
         ("To be stopped:", plan.asked),
-        ("To be stopped, while others train on in the same worker:", plan.leaving),
-        ("Jobs of a cluster, told through the shared directory:", plan.by_status),
-        ("Waiting, and so taken off the queue:", plan.dequeued),
-        *((f"Not stopped, for they train on {host}; stop them there:", _on(host, plan)) for host in hosts),
+        ("To stop, while other runs of the same worker continue:", plan.leaving),
+        ("Cluster jobs, stopped through the shared directory:", plan.by_status),
+        ("Queued, to be removed from the queue:", plan.dequeued),
+        *((f"Not stopped, because they train on {host}; stop them there:", _on(host, plan)) for host in hosts),
     )
     said = [f"{what}\n{_names(dirs)}" for what, dirs in parts if dirs]
-    return "\n\n".join([*said, "Workers save first: all can be resumed (R)."])
+    return "\n\n".join([*said, "Workers write a checkpoint first: all can be resumed (R)."])
 
 
 def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunDir]]) -> str:
@@ -130,7 +130,7 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
     parts = (
         (f"{len(kept)} to resume from a checkpoint:", kept),
         (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
-        (f"Of these, submitted to {scheduler().title} again, as they were, unless a job of theirs still waits:", jobs),
+        (f"Of these, submitted to {scheduler().title} again with their options, unless a job is still pending:", jobs),
     )
     said = [f"{what}\n{_names(found)}" for what, found in parts if found]
     if others:

@@ -15,7 +15,7 @@ from textual.widgets import Button, Static
 from textual.worker import Worker
 
 _NOTES = (
-    "A line is the mean over seeds, averaged over a few tasks (bins); its band is one standard error either way. "
+    "A line is the mean over seeds of bins of tasks, with a band of one standard error. "
     "Where runs have ended early, the mean is over the seeds that are left (n=2/4). "
     "Stop, resume and log are about the row under the cursor: a method in the first view, a seed in the view of seeds."
 )
@@ -57,7 +57,7 @@ class Question(ModalScreen[bool]):
 
     Args:
         title: what would be done, in two words.
-        text: what it would be done to, in lines; scrolls where there is no room for all of it.
+        text: the runs concerned, in lines; scrolls if it does not fit.
         yes: what the button says that does it.
     """
 

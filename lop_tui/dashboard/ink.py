@@ -16,7 +16,7 @@ def ink_of(widget: Widget) -> Ink:
 
 
 def has_colour_samples(widget: Widget) -> bool:
-    """Whether a name stands beside its line's colour; else, without colours or in ASCII, beside its marker."""
+    """Whether a name is shown beside its line's colour; without colours or in ASCII, beside its marker."""
     return not widget.app.no_color and _markers(widget) != "ascii"
 
 

@@ -81,7 +81,7 @@ class View:
     def panels(self) -> tuple[Chart, ...]:
         """The charts to show: those that were chosen, in their order, else all; without metrics that no run recorded.
 
-        As long as nothing is recorded, those that the problem shows first.
+        Until something is recorded, those that the problem shows first.
         """
         chosen = self.request.settings.charts_of(self.shown.problem.name)
         recorded = {*self.shown.recorded} or {chart.measure.name for chart in self.charts}

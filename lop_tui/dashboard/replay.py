@@ -1,4 +1,4 @@
-"""Showing again how it came about: frames of the runs as they stood after ever more tasks."""
+"""Replay: frames of the runs as they stood after ever more tasks."""
 
 from collections.abc import Callable
 from typing import Any

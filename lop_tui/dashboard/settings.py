@@ -38,7 +38,7 @@ class Settings:
     show_seeds: bool = False
     bin_size: int | None = None
     smoothing: int = 1
-    """Bins in the running mean; 1 is none."""
+    """Bins in the running mean; 1 means no smoothing."""
     x_unit: XUnit = "tasks"
     other_scale: tuple[str, ...] = ()
     """Metrics drawn linearly instead of on their log scale, or the other way round."""
@@ -141,7 +141,7 @@ def _valid(query: str) -> str:
 
 
 def save_settings(runs_dir: Path, settings: Settings) -> None:
-    """Keep `settings`; a place that cannot be written to is no reason to disturb anyone."""
+    """Save `settings`; ignore a directory that cannot be written."""
     path = settings_path(runs_dir)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ T = TypeVar("T")
 
 
 def after(choices: Sequence[T], present: T, direction: int = 1) -> T:
-    """The next choice (or the one before); after the last comes the first, and so after what is none of them."""
+    """The next choice (or the one before), after the last the first; the first also for an unknown value."""
     if present not in choices:
         return choices[0]
     return choices[(choices.index(present) + direction) % len(choices)]

@@ -38,7 +38,7 @@ _MOST_BAR_WIDTH = 40
 _FIXED_COLUMNS = ("method", "experiment", "seeds", "progress", "tasks", "rate", "ETA", "device")
 #: Full label, full states: from the widest form to the narrowest.
 _FORMS = ((True, True), (True, False), (False, False))
-#: What goes first when the narrowest form is still too wide. How many seeds a mean holds always stays.
+#: Columns to leave out first if the narrowest form is too wide. The number of seeds in a mean is always shown.
 _EXPENDABLE = ("device", "progress", "rate", "method", "tasks", "ETA")
 _MOST_HEADING = 20
 """Characters of the heading of a metric's column."""

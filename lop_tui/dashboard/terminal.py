@@ -37,7 +37,7 @@ def _plain(text: str) -> str:
 def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
     """Call `leave` on SIGTERM and SIGHUP, and die of them as ever when that has put the terminal right.
 
-    Whoever handles them already, such as `lop run`, goes on to do so alone.
+    A handler that is installed already, such as that of `lop run`, is kept.
     """
     caught: list[int] = []
     ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
@@ -61,7 +61,7 @@ def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
 def leaving_with_the_terminal(leave: Callable[[], None]) -> Iterator[None]:
     """Call `leave` when the terminal is closed, also where SIGHUP is ignored (nohup).
 
-    Textual would go on to read the end of its input, again and again, on a whole core.
+    Textual would otherwise read the end of its input in a busy loop.
     """
     ended = threading.Event()
     watcher = threading.Thread(target=_wait_for_hang_up, args=(sys.__stdin__, ended, leave), daemon=True)

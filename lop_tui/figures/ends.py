@@ -35,7 +35,7 @@ class _Place:
 def label_ends(panel: Axes, ends: Sequence[End], look: Look) -> None:
     """Write each line's name at its end, moved apart where ends lie close together.
 
-    A line that ends within the panel is named there if nothing stands in the way, else at the panel's edge.
+    A line that ends within the panel is labelled there if there is room, else at the panel's edge.
     """
     panel.get_xlim(), panel.get_ylim()  # settles the limits, which the places below depend on
     size = 0.9 * look.looks.font_size

@@ -124,7 +124,7 @@ def sheet(num_panels: int, look: Look, names: Sequence[str] = (), **shared: Any)
     """An empty figure of `num_panels` panels in rows, and those panels.
 
     Args:
-        names: what stands beside each panel; without a size in `look` a panel has room for it.
+        names: the labels beside each panel; without a size in `look` a panel has room for them.
         shared: `sharey` and the like, for matplotlib's `subplots`.
     """
     num_columns = min(num_panels, look.looks.num_columns if num_panels > 4 else 2)
@@ -151,7 +151,7 @@ def label_outer(panels: Sequence[Axes]) -> None:
 
 
 def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Say what marks mean, each once a figure, above all panels, where nothing is drawn over."""
+    """Explain marks once per figure, above all panels, where nothing is drawn over."""
     figure = panel.get_figure(root=True)
     if figure is None:
         return
@@ -218,7 +218,7 @@ def save(figure: Figure, path: Path, look: Look = DEFAULT) -> list[str]:
         Remarks for people: characters that cannot be drawn.
 
     Raises:
-        UserError: it cannot be drawn, or has no room for what stands in it.
+        UserError: it cannot be drawn, or is too small for its content.
         OSError: it cannot be written.
     """
     suffix = path.suffix.lower()
@@ -229,13 +229,11 @@ def save(figure: Figure, path: Path, look: Look = DEFAULT) -> list[str]:
             raise UserError(f"plot: {path}: cannot be drawn: {str(error).strip().splitlines()[-1]}") from None
     if not missing or suffix == ".svg":  # its words are words, for any font
         return []
-    return [
-        f"no letter in the figure's font, boxes in their place: {missing} (an SVG leaves them to its reader's fonts)"
-    ]
+    return [f"not in the figure's font, so drawn as boxes: {missing} (an SVG leaves them to its reader's fonts)"]
 
 
 def as_svg(figure: Figure, look: Look = DEFAULT) -> bytes:
-    """The figure as an SVG file. Raises UserError where there is no room for what stands in it."""
+    """The figure as an SVG file. Raises UserError if it is too small for its content."""
     file = io.BytesIO()
     _print(figure, file, ".svg", look)
     return file.getvalue()
@@ -252,7 +250,7 @@ def _print(figure: Figure, file: BinaryIO, suffix: str, look: Look) -> str:
     if cramped or any(text.startswith("constrained_layout") for text in told):
         width, height = needed(figure, look.looks.font_size)
         raise UserError(
-            f"plot: {figure.get_figwidth():g}x{figure.get_figheight():g} inches are too small for what stands in this "
+            f"plot: {figure.get_figwidth():g}x{figure.get_figheight():g} inches are too small for this "
             f"figure: it needs about {width}x{height} (--size), or fewer metrics or settings"
         )
     codes = [int(match[1]) for text in told if (match := re.match(r"Glyph (\d+)", text))]

@@ -39,7 +39,7 @@ def room(names: Sequence[str], font_size: float) -> tuple[float, float]:
 
 
 def needed(figure: Figure, font_size: float) -> tuple[int, int]:
-    """Inches, whole ones, in which what stands in `figure` has room."""
+    """Size in whole inches that the content of `figure` needs."""
     columns = rows = 1
     width = height = 0.0
     for panel in _panels(figure):

@@ -80,8 +80,8 @@ def _outcome(
     pictures = [_picture(drawable, names, look) for names in ([headline], others) if drawable and names]
     remarks = [] if pictures else ["No setting has finished enough tasks to draw yet."]
     remarks += [
-        f"{one.group.label} is the best of {one.num_settings} settings on {name_seeds(one.seeds)}; its values here are "
-        "also of these, its own selection seeds, and so too good."
+        f"{one.group.label} is the best of {one.num_settings} settings on {name_seeds(one.seeds)}; its values here "
+        "include these selection seeds, so they are too good."
         for one in chosen_on
     ]
     return Section("outcome", "What came out", remarks, pictures, [_summary(groups, seen.metric(headline))])

@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the content below it."""
 
     name: str
     title: str

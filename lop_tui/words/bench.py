@@ -33,7 +33,7 @@ def _show_steps(console: Console, report: Report) -> None:
     where = report["gpu"] or "one thread"
     product = report["rows"][0]
     table = _table(
-        f"training step, 100 images a seed, {where}; matrix product {product['gflop_per_s']:.0f} GFLOP/s",
+        f"training step, 100 images per seed, {where}; matrix product {product['gflop_per_s']:.0f} GFLOP/s",
         *("", "ms", "quartiles", "a seed", "GFLOP/s", "% product", "/ plain"),
     )
     for row in report["rows"][1:]:
@@ -79,7 +79,7 @@ def _show_workers(console: Console, report: Report) -> None:
 
 
 def _show_stacks(console: Console, report: Report) -> None:
-    table = _table("stacks: the runs that pay on one core", "", "runs", "us a step and run, by runs in the stack")
+    table = _table("best stack sizes on one core", "", "runs", "us per step and run, by runs in the stack")
     for row in report["rows"]:
         times = "  ".join(f"{size}: {1000 * ms / int(size):.3g}" for size, ms in row["ms"].items())
         table.add_row(row["name"], str(row["runs"]), times)
@@ -100,8 +100,8 @@ def _show_metrics(console: Console, report: Report) -> None:
 
 
 def _show_upkeep(console: Console, report: Report) -> None:
-    table = _table("beside the training of a task (250 epochs), one seed", "", "ms", "quartiles", "% of training")
-    names = {"epoch": "training epoch", "append": "one record", "switch": "next task, if nothing hides it"}
+    table = _table("besides training a task (250 epochs), one seed", "", "ms", "quartiles", "% of training")
+    names = {"epoch": "training epoch", "append": "one record", "switch": "next task, not loaded in advance"}
     for row in report["rows"]:
         share = "" if row["name"] == "epoch" else f"{100 * row['share_of_training']:.2g}"
         table.add_row(names.get(row["name"], row["name"]), _milliseconds(row), _quartiles(row), share)
@@ -109,7 +109,7 @@ def _show_upkeep(console: Console, report: Report) -> None:
 
 
 def _show_memory(console: Console, report: Report) -> None:
-    table = _table("the most a worker holds, paper's protocol", "seeds", "MiB", "MiB on the GPU")
+    table = _table("peak memory of a worker, paper's protocol", "seeds", "MiB", "MiB on the GPU")
     for row in report["rows"]:
         on_gpu = f"{row['gpu_bytes'] / 2**20:.0f}" if row["gpu_bytes"] is not None else ""
         table.add_row(str(row["seeds"]), f"{row['bytes'] / 2**20:.0f}", on_gpu)

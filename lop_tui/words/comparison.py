@@ -95,7 +95,7 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
     else:
         lines.append(_parting(difference.parts_at))
     if has_bootstrap and 1 < num_pairs < _FEW:
-        lines.append(f"fewer than {_FEW} pairs: the bootstrap interval is too narrow, go by Student's")
+        lines.append(f"fewer than {_FEW} pairs: the bootstrap interval is too narrow, use Student's")
     lengths = comparison.a.num_tasks, comparison.b.num_tasks
     if lengths[0] != lengths[1]:
         lines.append(f"{comparison.a.label} has {lengths[0]} tasks, {comparison.b.label} {lengths[1]}: the common ones")
@@ -106,8 +106,8 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
 
 def _parting(parts_at: float | None) -> str:
     if parts_at is None:
-        return "the curves do not part for good: zero lies within the last interval"
-    return f"the curves part at task {parts_at:.0f}: from there on zero lies outside each interval"
+        return "the curves do not part: the last interval contains zero"
+    return f"the curves part at task {parts_at:.0f}: from there on all intervals exclude zero"
 
 
 def _alone(comparison: Comparison) -> list[str]:
@@ -116,7 +116,7 @@ def _alone(comparison: Comparison) -> list[str]:
     lines = [f"unpaired, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
     unlike = [f"{key} ({a} and {b})" for key, (a, b) in protocol_differences(comparison.a, comparison.b).items()]
     if unlike:
-        lines.append(f"warning: not the same protocol, so this is no difference of methods alone: {listed(unlike)}")
+        lines.append(f"warning: the protocols differ too, not only the methods: {listed(unlike)}")
     return lines
 
 

@@ -89,7 +89,7 @@ def _facts(one: Component) -> dict[str, str]:
     if isinstance(one, Method):
         facts |= {
             "network": one.network,
-            "update": "its own, so that opt does not apply" if one.has_own_update else "",
+            "update": "its own, so opt does not apply" if one.has_own_update else "",
         }
     if isinstance(one, Metric):
         problems = [problem.name for problem in REGISTRIES["problem"].values() if one.name in problem.metrics]

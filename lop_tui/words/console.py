@@ -97,7 +97,7 @@ def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
 def confirm(console: Console, question: str, refusal: str) -> None:
     """Raise LaunchError with `refusal` unless the question is answered with yes."""
     if not (sys.stdin and sys.stdin.isatty()):
-        raise LaunchError(f"{question} Say so with --yes")
+        raise LaunchError(f"{question} Confirm with --yes")
     try:
         agreed = Confirm.ask(question, console=console, default=False)
     except EOFError:  # Ctrl-D

@@ -81,7 +81,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
     """A row a metric: its course over the whole run, and its last tasks.
 
-    Where it is narrow the course gives way: it has fewer points, or none; then the older tasks.
+    In a narrow terminal, leave out points of the course, then the course, then older tasks.
     """
     labels = {metric: seen.metric(metric).label for metric in view.series}
     last = [_task_column(view, task) for task in range(max(0, tasks - _LAST_TASKS), tasks)]
@@ -91,7 +91,7 @@ def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
     num_points = min(_POINTS, room - _column_width([]))
     bin_size = -(-max(tasks, view.num_tasks) // max(1, num_points))
     has_course = num_points >= len("course")
-    table = Table(caption=f"course: {bin_size} tasks a point" if has_course and bin_size > 1 else None)
+    table = Table(caption=f"course: {bin_size} tasks per point" if has_course and bin_size > 1 else None)
     table.add_column("metric", no_wrap=True)
     if has_course:
         table.add_column("course", no_wrap=True)

@@ -57,7 +57,7 @@ def plan_table(plan: Plan, runs: Sequence[Run], images: Sequence[str], workers: 
         title=f"{plural(len(runs), 'run')} in {plural(len(plan.stacks), 'stack')} on {workers}",
         caption="\n".join(caption),
     )
-    for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs a task", "stacks"):
+    for heading in ("experiment", "setting", "method", "seeds", "tasks", "epochs per task", "stacks"):
         table.add_column(heading, overflow="fold")
     by_setting: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -69,7 +69,7 @@ def plan_table(plan: Plan, runs: Sequence[Run], images: Sequence[str], workers: 
     return table
 
 
-STACK = "A stack is the runs that one worker trains in step."
+STACK = "A stack is the runs that one worker trains together."
 SHARED = "Settings share one if they differ only in numbers such as the step size."
 
 

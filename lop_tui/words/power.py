@@ -52,9 +52,9 @@ def sheet_of_plans(
     with_power = f"power {power:g}"
     notes = [
         *of_choice,
-        f"needed: pairs that show {for_what} with {with_power} (paired t-test, two-sided, 5 %); "
+        f"needed: pairs to detect {for_what} with {with_power} (paired t-test, two-sided, 5 %); "
         "power: of the pairs so far",
-        f"detectable: the smallest difference that the pairs so far show with {with_power}",
+        f"detectable: the smallest difference that the pairs so far can detect with {with_power}",
         *([_TOO_LARGE] if given is None else []),
         *remarks(found, has_bootstrap=False),
         *notes_on_runs(groups),

@@ -102,7 +102,7 @@ def run_as_dict(view: RunView) -> dict[str, Any]:
 
 
 def setting_as_dict(group: Group) -> dict[str, Any]:
-    """The standard error is null where there is none, of one seed."""
+    """The standard error is null for one seed."""
     done = [run.tasks_recorded for run in group.runs]
     summary = summarise(group)
     num_seeds = summary.num_seeds_last if summary else 0
@@ -129,7 +129,7 @@ def setting_as_dict(group: Group) -> dict[str, Any]:
 
 
 def table_of_settings(one: OneProblem, width: int, is_alone: bool) -> Table:
-    """A row a group; where it is narrow names are folded, and the columns at the right give way."""
+    """A row a group; in a narrow terminal, names are folded and the last columns left out."""
     headline = formats.column_heading(seen.metric(one.headline))
     groups = group_runs(one.runs)
     is_needed = any(group.method not in ("", group.experiment) for group in groups)

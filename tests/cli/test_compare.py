@@ -62,7 +62,7 @@ def test_compare_names_what_did_not_enter(runs_dir):
     assert "left out, lacking bins up to task 60: seed 9" in shown
     assert "not finished, cbp: seed 9 (stopped, 20 of 60 tasks)" in shown
     assert "bp has 60 tasks, snp 80: the common ones" in shown
-    assert "warning: not the same protocol" in shown
+    assert "warning: the protocols differ" in shown
     assert "num_showings (10 and 20)" in shown
     assert "a single pair of seeds: no interval and no test" in shown
 
@@ -80,7 +80,7 @@ def test_compare_takes_any_metric_and_some_runs_only(runs_dir):
         (["bp"], "name two or more"),
         (["bp", "bpp"], '"bpp" names no run'),
         (["bp", "0"], '"0" names 3 settings; name one of bp/default, cbp/default'),
-        (["bp", "cbp", "bp/default"], '"bp/default" names bp again'),
+        (["bp", "cbp", "bp/default"], '"bp/default" names bp twice'),
         (["bp", "cbp", "--metric", "test_acuracy"], 'did you mean "test_accuracy"?'),
         (["bp", "cbp", "--metric", "srank"], "bp and cbp recorded no srank"),
         (["bp/default/0", "cbp/default/1"], "bp and cbp have no seed in common"),
@@ -100,7 +100,7 @@ def test_compare_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, ar
 @pytest.mark.parametrize("words", [["compare", "bp", "cbp"], ["check"]])
 def test_seeds_of_different_experiments_under_one_name_are_refused(runs_dir, monkeypatch, capsys, words):
     make_run(runs_dir, "bp", 8, num_tasks=60, spec={"step_size": 0.5})
-    assert "step_size is 0.5" in refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir)
+    assert "step_size: 0.5" in refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir)
 
 
 def test_runs_that_have_no_whole_bin_yet_cannot_be_compared(tmp_path, monkeypatch, capsys):

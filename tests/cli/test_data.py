@@ -58,7 +58,7 @@ def test_a_run_trains_on_a_set_imported_from_every_form(here, lop):
     (here / "bp.json").write_text(json.dumps(config | {"dataset": paths, "metrics": ["test_accuracy"]}))
     status, out, error = lop("run", "bp.json", "--seeds", "1")
     assert status == 0, error
-    assert out.count("9 images in the smallest class: 8 train, 1 test images a class, the paper has 600 train") == 5
+    assert out.count("9 images in the smallest class: 8 train, 1 test images per class, the paper has 600 train") == 5
     runs = list(find_runs(here / "runs"))
     assert len(runs) == 5
     for run in runs:
@@ -187,10 +187,10 @@ def test_a_class_order_is_checked_and_kept(here, lop):
     (here / "class_order").write_bytes(pickle.dumps([np.random.default_rng(s).permutation(1000) for s in range(3)]))
     status, out, _ = lop("data", "import-order", "class_order")
     assert status == 0
-    assert "note: a row holds 500 tasks; in a run of 5000 the same ones come back" in out
-    assert "data/class_order.npy: 3 seeds, 1000 classes a row" in out
+    assert "note: a row holds 500 tasks; in a run of 5000 they repeat" in out
+    assert "data/class_order.npy: 3 seeds, 1000 classes per row" in out
     assert (np.load("data/class_order.npy")[2] == np.random.default_rng(2).permutation(1000)).all()
-    assert "is there already" in lop("data", "import-order", "class_order")[2]
+    assert "exists already" in lop("data", "import-order", "class_order")[2]
     status, out, _ = lop("data", "import-order", "class_order", "--replace", "--num-tasks", "500")
     assert (status, "note" in out) == (0, False)
     lop("data", "import", make_source(here, "npy", make_images()), "--to", "set")

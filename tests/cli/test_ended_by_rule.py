@@ -147,5 +147,5 @@ def test_an_unknown_choice_is_refused(runs_dir, monkeypatch, capsys):
 
 def test_resume_leaves_them_and_says_how_to_train_on(lop, runs_dir):
     said = lop("resume", "--runs-dir", runs_dir)
-    assert "1 of 6 runs is ended by a rule already (lop resume RUN --stop-when none trains on without it)" in said
+    assert "1 of 6 runs is ended by a rule already (lop resume RUN --stop-when none continues without it)" in said
     assert "nothing to resume" in said

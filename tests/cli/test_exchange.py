@@ -29,7 +29,7 @@ def export(runs_dir, form, path, *more):
 def test_export_says_what_is_written_and_what_is_not_whole(runs_dir, tmp_path):
     said = lop(*export(runs_dir, "csv", tmp_path / "x.csv"))
     assert f"csv: {tmp_path / 'x.csv'} (3 runs)" in said
-    assert "not all tasks done, it has only what is there: 1 run (bp/default/seed_000)" in said
+    assert "not all tasks done, only recorded rows are written: 1 run (bp/default/seed_000)" in said
     lop(*export(runs_dir, "csv", tmp_path / "y.csv", "--where", "method:cbp"))
     assert len((tmp_path / "y.csv").read_text().splitlines()) == 1 + 2 * 4
 
@@ -99,7 +99,7 @@ def test_imported_runs_are_listed_and_not_resumed(tmp_path):
     runs_dir = ("--runs-dir", tmp_path / "runs")
     said = lop("import-results", tmp_path / "old", *runs_dir)
     assert "cbp/default: 1 run, 2 of 4 tasks" in said
-    assert "not known here: losses" in said
+    assert "ignored, unknown: losses" in said
     assert "configuration unknown: cbp" in said
     assert "nothing to resume" in lop("resume", *runs_dir)
     assert "ends after 2 of 4 tasks" in lop("status", *runs_dir)

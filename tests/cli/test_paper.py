@@ -277,7 +277,7 @@ REFUSALS = {
     ("power", "cbp", "l2", "--difference", "0"): "power: --difference 0: should be a number other than 0",
     ("power", "*", "cbp"): 'power: "*" names 5 settings',
     ("power", "bp", "cbp", "--select-seeds", "70-80"): "power: bp: has no selection seed; name others",
-    ("power", "bp", "bp/step_size=0.01"): 'power: "bp/step_size=0.01" names bp step_size=0.01 again',
+    ("power", "bp", "bp/step_size=0.01"): 'power: "bp/step_size=0.01" names bp step_size=0.01 twice',
     ("power", "cbp", "l2", "--where", "seed:3"): "power: cbp and l2 have one pair of seeds; two are needed at least",
 }
 

@@ -87,7 +87,7 @@ def test_commands_say_which_runs_have_no_value(runs_dir):
 
 
 def test_rm_says_what_matched_and_removes_nothing_else(runs_dir, monkeypatch, capsys):
-    assert "Remove? Say so with --yes" in refused(monkeypatch, capsys, "rm", LOW, "seed>0", "--runs-dir", runs_dir)
+    assert "Remove? Confirm with --yes" in refused(monkeypatch, capsys, "rm", LOW, "seed>0", "--runs-dir", runs_dir)
     shown = lop("rm", LOW, "seed>0", "--yes", "--runs-dir", runs_dir)
     assert shown.startswith("2 of 10 runs match: bp/default/seed_001, bp/default/seed_002\n")
     assert "2 runs removed" in shown

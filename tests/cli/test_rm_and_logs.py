@@ -38,7 +38,7 @@ def test_rm_asks(here):
     make_run(here / "runs", "bp")
     refused = lop("rm", "bp", stdin=subprocess.DEVNULL)
     assert refused.returncode == 2
-    assert "Say so with --yes" in refused.stderr
+    assert "Confirm with --yes" in refused.stderr
     assert states(here) == {"bp/default/seed_000": "finished"}
 
 

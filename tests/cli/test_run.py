@@ -107,7 +107,7 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
         (["tiny.json", "--set", "agent=cpb"], 'did you mean "cbp"?'),
         (["tiny.json", "--set", "net_type=3"], "net_type"),
         (["tiny.json", "--set", "perturb_scale=0.1"], "perturb_scale belongs to agent snp; this file's agent is cbp"),
-        (["tiny.json", "--set", "net_type=2", "--set", "util_type=random"], "has no part in method cbp2"),
+        (["tiny.json", "--set", "net_type=2", "--set", "util_type=random"], "has no effect with method cbp2"),
         (["tiny.json", "--set", "agent=linear", "--set", "width=1"], "width belongs to network conv_net"),
         (["linear.json", "--set", 'metrics=["srank"]'], "none of these can be measured"),
         (["tiny.json", "--set", 'metrics=["sranc"]'], 'did you mean "srank"?'),
@@ -242,7 +242,7 @@ def test_a_name_that_could_hide_or_lead_astray_is_refused(here, monkeypatch, cap
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "its name may hold letters, digits" in capsys.readouterr().err
+    assert "its name may only have letters, digits" in capsys.readouterr().err
     assert list(here.iterdir()) == [here / name]
 
 

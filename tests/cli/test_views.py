@@ -162,7 +162,7 @@ def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_p
         (["--tasks", "some"], '--tasks "some": write the first and last task'),
         (["--tasks", "60-30"], "to a later one"),
         (["--tasks", "0-30"], "from a task of 1 or more"),
-        (["--tasks", "500-"], "no whole bin has its middle there"),
+        (["--tasks", "500-"], "contains no complete bin"),
         (["--bin", "500"], None),
     ],
 )

@@ -71,7 +71,7 @@ def told(pilot: Pilot[bool]) -> str:
 async def test_stop_asks_by_name_and_no_changes_nothing(runs: list[RunDir], tmp_path: Path) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         text = await asked(pilot, "S")
-        assert "taken off the queue:\n  cbp: seeds 0-1" in text
+        assert "removed from the queue:\n  cbp: seeds 0-1" in text
         assert "they train on elsewhere; stop them there:\n  cbp: seed 4" in text
         for key in ("n", "escape", "enter"):
             await pilot.press(key)
@@ -101,7 +101,7 @@ async def test_a_worker_is_asked_to_end_only_if_all_of_its_runs_are_to_stop(
     monkeypatch.setattr(stop_module, "PATIENCE_ELSEWHERE_S", 0.2)
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         text = await asked(pilot, "S")
-        assert "while others train on in the same worker:\n  cbp: seed 2" in text
+        assert "while other runs of the same worker continue:\n  cbp: seed 2" in text
         await pilot.press("y")
         await until(pilot, lambda: runs[2].read_status().state == "stopped")
         assert killed == []

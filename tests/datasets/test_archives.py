@@ -110,14 +110,14 @@ def test_links_of_a_zip_are_refused(tmp_path, target):
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, target, suffix):
     (tmp_path / "bomb").mkdir()
     (tmp_path / "bomb/train_data_batch_1").write_bytes(bytes(64 * 2**20))
-    assert "no images do that" in refusal(packed(tmp_path / "bomb", suffix), target)
+    assert "so it is refused" in refusal(packed(tmp_path / "bomb", suffix), target)
 
 
 def test_many_empty_files_and_long_headers_are_refused(tmp_path, target, monkeypatch):
     monkeypatch.setattr(archives, "MIN_BOMB", 10 * 512)
     monkeypatch.setattr(archives, "MAX_RATIO", 0)
     zip_with(tmp_path / "a.zip", {f"train/{number}": b"" for number in range(11)})
-    assert "no images do that" in refusal(tmp_path / "a.zip", target)
+    assert "so it is refused" in refusal(tmp_path / "a.zip", target)
     with tarfile.open(tmp_path / "a.tar", "w") as made:
         made.addfile(tarfile.TarInfo("a" * 2**21))
     assert "a header of" in refusal(tmp_path / "a.tar", target)
@@ -146,7 +146,7 @@ def test_what_is_wrong_inside_is_named_by_archive_and_member(tmp_path, target):
     said = refusal(tmp_path / "a.zip", target)
     assert said.startswith(f"{tmp_path}/a.zip/Imagenet32_train/train_data_batch_1: ")
     zip_with(tmp_path / "b.zip", {"readme.txt": b"nothing"})
-    assert f"{tmp_path}/b.zip: no form of images that is known" in refusal(tmp_path / "b.zip", target)
+    assert f"{tmp_path}/b.zip: unknown format of images" in refusal(tmp_path / "b.zip", target)
 
 
 def test_an_import_stopped_while_it_unpacks_leaves_nothing(tmp_path, target, monkeypatch):

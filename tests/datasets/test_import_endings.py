@@ -21,7 +21,7 @@ def test_what_is_there_is_never_lost(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     bring_in(source, target)
     before = (target / "dataset.json").read_bytes()
-    assert "is there already; name another place with --to DIR, or say --replace" in refusal(source, target)
+    assert "exists already; name another place with --to DIR, or add --replace" in refusal(source, target)
     broken = make_source(tmp_path, "batches", make_images())
     (broken / "train_data_batch_2").write_bytes(b"\x80\x04")
     assert "train_data_batch_2: not a whole pickle" in refusal(broken, target, replace=True)
@@ -137,7 +137,7 @@ def test_an_import_killed_while_it_swapped_is_put_right_by_the_next_even_one_tha
     source = make_source(tmp_path, "npy", make_images())
     bring_in(source, target)
     target.rename(target.with_name(".set.replaced"))
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         bring_in(source, target)
     assert verify(target, quiet).problems == []
 
@@ -149,7 +149,7 @@ def test_a_folder_that_comes_meanwhile_stays(tmp_path, target):
         target.mkdir(exist_ok=True)
         (target / "precious").write_text("mine")
 
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         import_images(source, target, ImportOptions(), report)
     assert (target / "precious").read_text() == "mine"
 

@@ -64,7 +64,7 @@ def test_archives_that_would_fill_the_disk(tmp_path, target):
     labels = io.BytesIO()
     np.save(labels, np.zeros(10, np.int64))
     zip_with(source / "train_data_batch_1.npz", {"labels.npy": labels.getvalue(), "data.npy": bytes(80 * 2**20)})
-    assert "no images do that" in refusal(source, target)
+    assert "so it is refused" in refusal(source, target)
     zip_with(source / "train_data_batch_1.npz", {"../../escape.npy": b"x"})
     assert "train_data_batch_1.npz" in refusal(source, target)
     assert not (tmp_path / "escape.npy").exists()
@@ -105,7 +105,7 @@ def test_classes_without_pictures_and_classes_of_one(tmp_path, target):
 
 def test_what_is_no_form_at_all(tmp_path, target):
     (tmp_path / "empty").mkdir()
-    assert "no form of images that is known" in refusal(tmp_path / "empty", target)
+    assert "unknown format of images" in refusal(tmp_path / "empty", target)
     for form in ("npy", "batches", "folder", "parquet"):
         assert "empty" in refusal(tmp_path / "empty", target, format=form)
     assert 'did you mean "parquet"' in refusal(tmp_path / "empty", target, format="parket")

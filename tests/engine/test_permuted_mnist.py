@@ -122,10 +122,8 @@ def test_the_stand_in_is_named_and_missing_or_other_images_are_refused(tmp_path,
     monkeypatch.chdir(tmp_path)
     found = look_at_digits(spec_of(), [0])
     assert found.spec.dataset_sha256
-    assert found.notes == ("generated digits, not MNIST: lop data import brings MNIST in, --data mnist trains on it",)
-    with pytest.raises(
-        DataError, match=r"data/mnist: no images there\. Either bring them in with .* \(any form of MNIST"
-    ):
+    assert found.notes == ("generated digits, not MNIST; import MNIST with lop data import, then use --data mnist",)
+    with pytest.raises(DataError, match=r"data/mnist: no images there\. Import them with .* \(MNIST"):
         open_images(spec_of(dataset="mnist"))
     for index in range(10):
         np.save(tmp_path / f"{index}.npy", np.zeros((3, 3, 32, 32), np.uint8))

@@ -101,7 +101,7 @@ def test_a_run_that_cannot_be_written_fails_alone_and_resumes(broken, whole, mon
             broken.train()
     assert broken.states == ["finished", "failed", "finished"]
     assert broken.given_back == [broken.run_dirs[1]]
-    why = "the disk is full; make room" if number in (errno.ENOSPC, errno.EDQUOT) else "the reason"
+    why = "the disk is full; free some space" if number in (errno.ENOSPC, errno.EDQUOT) else "the reason"
     assert why in broken.run_dirs[1].read_status().error
     for seed in (0, 2):
         assert records(broken.run_dirs[seed]) == records(whole[seed])

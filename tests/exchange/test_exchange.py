@@ -248,9 +248,9 @@ def test_records_are_no_place_for_an_export(runs, tmp_path):
     record = runs[0].dir.tasks_json
     before = record.read_bytes()
     for path in (record, record.with_name("new.csv"), runs[0].dir.path.parent / "new.csv"):
-        with pytest.raises(UserError, match="place of records"):
+        with pytest.raises(UserError, match="inside the records"):
             export_runs(runs, "csv", path, force=True)
-    with pytest.raises(UserError, match="place of records"):
+    with pytest.raises(UserError, match="inside the records"):
         export_runs(runs, "pickle", tmp_path / "runs", force=True)
     assert record.read_bytes() == before
     export_runs(runs, "csv", tmp_path / "runs/all.csv")

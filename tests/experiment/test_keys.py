@@ -265,12 +265,12 @@ def test_a_sweep_over_agents_with_set(load, mistake):
 
 def test_a_method_that_another_key_chooses_has_only_its_own_keys_too(load, mistake):
     layered = SMALL | {"agent": "cbp", "net_type": 2, "decay_rate": 0.9}
-    assert mistake(layered) == 'x.json: key "decay_rate": 0.9: has no part in method cbp2; leave it out'
+    assert mistake(layered) == 'x.json: key "decay_rate": 0.9: has no effect with method cbp2; leave it out'
     assert mistake(SMALL | {"agent": "cbp"}, net_type=2, util_type="weight").startswith(
         '--set: key "util_type": "weight"'
     )
     assert load(layered | {"num_runs": 1})[0].spec == Spec(**SMALL | {"agent": "cbp", "net_type": 2})
-    assert load.notes == ["left out: decay_rate 0.9, which has no part in method cbp2"]
+    assert load.notes == ["left out: decay_rate 0.9, which has no effect with method cbp2"]
     runs = load(layered | {"net_type": [1, 2], "decay_rate": [0.9, 0.99]})
     assert settings(runs) == ["net_type=1,decay_rate=0.9", "net_type=1,decay_rate=0.99", "net_type=2"]
     noise = load(SMALL | {"perturb_scale": [0, 1e-5], "weight_decay": 1e-4})

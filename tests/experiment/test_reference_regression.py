@@ -69,5 +69,5 @@ def test_a_file_of_ours_follows_the_paper():
 
 
 def test_an_initialisation_that_lop_does_not_have_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match='key "init": lecun: lop has kaiming only'):
+    with pytest.raises(ConfigError, match='key "init": lecun: lop only has kaiming'):
         load(tmp_path, CBP | {"init": "lecun"})

@@ -51,7 +51,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tmp_path, s
     train(small_disk / "runs", runs)
     status = run_dir.read_status()
     assert status.state == "failed"
-    assert "the disk is full; make room, then run lop resume" in status.error
+    assert "the disk is full; free some space, then run lop resume" in status.error
     assert not run_dir.epochs_json.exists() or len(read_table(run_dir.epochs_json)) < 80
     ballast.unlink()
     train(small_disk / "runs", runs)

@@ -104,7 +104,7 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["--kind", "sweep", "--where", "cbp"], "no experiment here is swept"),
         (["--kind", "sweep", "bp", "cbp"], "shows one experiment"),
         (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
-        (["--kind", "seeds", "curvature", "stable_rank"], "a panel is a setting here, so name one metric"),
+        (["--kind", "seeds", "curvature", "stable_rank"], "each panel shows a setting, so name one metric"),
         (["--kind", "within-task", "--at", "0"], "counted from 1"),
         (["--kind", "within-task", "--at", "7"], "no test_accuracy is recorded within these tasks"),
         (["--heatmap"], "add --kind seeds"),
@@ -112,7 +112,7 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["-o", "/proc/figure.png"], "/proc/figure.png"),
         (["-o", "figure.png", "--title", r"$\no$"], "figure.png: cannot be drawn: ParseFatalException: Unknown symbol"),
         (["-o", f"{'n' * 250}.png"], "n.png: File name too long"),
-        (["all", "--size", "4x3", "--style", "screen"], "4x3 inches are too small for what stands in this figure"),
+        (["all", "--size", "4x3", "--style", "screen"], "4x3 inches are too small for this figure"),
         (["-o", "."], "choose one of .png, .svg, .pdf"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_figure_grows_with_the_names_in_it_and_the_size_it_asks_for_is_enough(
 def test_letters_that_the_font_lacks_are_one_remark(badly_named, tmp_path):
     arguments = ["plot", "--kind", "seeds", "--runs-dir", str(badly_named), "--where", "日本語", "--dpi", "60", "-o"]
     result = CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "figure.png")])
-    assert result.stderr.startswith("no letter in the figure's font, boxes in their place: 日本語 (")
+    assert result.stderr.startswith("not in the figure's font, so drawn as boxes: 日本語 (")
     assert result.stderr.count("\n") == 1
     assert not CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "figure.svg")]).stderr
 

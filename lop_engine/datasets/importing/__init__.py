@@ -161,7 +161,7 @@ def _what_it_is(path: Path) -> str:
     if batches.has_only_validation(path):
         return "validation images only; import the folder of train_data_batch_1 ... (Imagenet32_train)"
     return (
-        "no form of images that is known: classes/0.npy ... (npy), train_data_batch_1 ... or CIFAR-100's train "
+        "unknown format of images; known are classes/0.npy ... (npy), train_data_batch_1 ... or CIFAR-100's train "
         "(batches), train-images-idx3-ubyte (idx), mnist.npz (arrays), *.parquet (parquet) or one folder of image "
         "files a class (folder)"
     )

@@ -54,7 +54,7 @@ def unpack(path: Path, folder: Path) -> None:
                     break
                 new.write(piece)
         if left < 0:
-            raise DataError(f"{path}: would grow to more than {MAX_RATIO} times its size: no images do that")
+            raise DataError(f"{path}: would grow to more than {MAX_RATIO} times its size, so it is refused")
 
 
 def _new(path: Path, target: Path) -> IO[bytes]:

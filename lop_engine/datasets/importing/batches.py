@@ -33,7 +33,7 @@ _CIFAR_100 = {_TRAIN: "train", _VAL: "test"}
 _PIXELS = int(np.prod(IMAGE_SHAPE))
 #: Images read in one piece: 12 MB.
 _BLOCK = 4096
-#: Images do not compress much; what does by more than this is no images.
+#: Images do not compress much; archives that compress by more than this are refused.
 MAX_RATIO, MIN_BOMB = 100, 16 * 2**20
 _MAX_DIRECTORY = 2**20
 _MAX_SIDE = 256
@@ -226,7 +226,7 @@ def open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tupl
     """An array of an archive: the file where its values begin, its shape and type."""
     info = archive.getinfo(name)
     if info.file_size > max(MIN_BOMB, MAX_RATIO * info.compress_size):
-        raise ValueError(f"{name} would grow from {info.compress_size} to {info.file_size} bytes: no images do that")
+        raise ValueError(f"{name} would grow from {info.compress_size} to {info.file_size} bytes, so it is refused")
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

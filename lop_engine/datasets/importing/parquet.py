@@ -184,7 +184,7 @@ class _Shard:
                 raise DataError(f"{self.path}: {column.num_values} values in {group.num_rows} rows: no images")
             full, packed = column.total_uncompressed_size, column.total_compressed_size
             if full > max(_MIN_BOMB, _MAX_RATIO * packed):
-                raise DataError(f"{self.path}: a column would grow from {packed} to {full} bytes: no images do that")
+                raise DataError(f"{self.path}: a column would grow from {packed} to {full} bytes, so it is refused")
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class ImportOptions:
     resize: str | None = None
     """Pillow's filter for pictures of another size; None: "box" for image files, and other arrays are refused."""
     replace: bool = False
-    """Whether a data set that is there already gives way."""
+    """Whether to replace an existing data set."""
     images_from: str | None = None
     """The column of a parquet file that holds the images; None looks."""
     labels_from: str | None = None

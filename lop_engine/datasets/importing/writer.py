@@ -25,7 +25,7 @@ def new_folder(target: Path, replace: bool) -> Iterator[Path]:
     """An empty folder that takes the name `target` if all goes well, and vanishes if not.
 
     Args:
-        replace: a data set that is there gives way, in the last moment; nothing else ever does.
+        replace: replace an existing data set, at the last moment, and nothing else.
     Raises:
         DataError: `target` is taken, or the disk refuses.
     """
@@ -65,7 +65,7 @@ def _resolved(target: Path) -> Path:
     try:
         resolved = target.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{target}: no place for a data set: {error}") from None
+        raise DataError(f"{target}: not a place for a data set: {error}") from None
     if resolved in (Path.cwd(), *Path.cwd().parents):
         raise DataError(f"{target}: the working directory, or one above it; name a new one with --to DIR")
     return resolved
@@ -97,14 +97,14 @@ def _swap(staging: Path, target: Path, old: Path) -> None:
 
 
 def _refuse_if_taken(target: Path, replace: bool) -> None:
-    """Only an empty folder, or with `replace` a data set, may give way: never anything else a person keeps."""
+    """Refuse to replace anything but an empty folder or, with `replace`, a data set."""
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     strange = _strange(target)
     if strange:
-        raise DataError(f"{target}: is there already, and {strange}; name another place with --to DIR")
+        raise DataError(f"{target}: exists already, and {strange}; name another place with --to DIR")
     if not replace:
-        raise DataError(f"{target}: is there already; name another place with --to DIR, or say --replace")
+        raise DataError(f"{target}: exists already; name another place with --to DIR, or add --replace")
 
 
 def _strange(target: Path) -> str:
@@ -136,7 +136,7 @@ MAX_CLASSES = 65_536
 class ClassWriter:
     """``<label>.part`` files in `folder`, at most `limit` images each; `finish` makes them ``0.npy``, ``1.npy``, ...
 
-    The name of a file is a number, whatever a class is called: nothing of the source decides where bytes go.
+    File names are numbers, whatever a class is called, so a source cannot decide where files are written.
     """
 
     def __init__(self, folder: Path, limit: int, shape: Shape) -> None:

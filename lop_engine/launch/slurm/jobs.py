@@ -115,7 +115,7 @@ def _is_batch(environment: Mapping[str, str]) -> bool:
 
 def _job(name: str, state: str, reason: str = "", node: str = "") -> Job:
     is_held = reason == HELD
-    advice = f" (scontrol release {name} lets it go)" if is_held else ""
+    advice = f" (run scontrol release {name})" if is_held else ""
     return Job(state, _phase(state), reason, node, is_held, advice)
 
 

@@ -55,7 +55,7 @@ class SlurmLauncher:
     def left_behind(self) -> list[str]:
         """Warnings about jobs of a submission that was cut off: they are held and train nothing."""
         held = self._submission.left_behind()
-        return [f"job {job} is held, and trains nothing: its submission was cut off. scancel {job}" for job in held]
+        return [f"job {job} is held, as its submission was interrupted; remove it: scancel {job}" for job in held]
 
     def start(self) -> list[str]:
         """Submit the arrays; return what to tell the user. Raises LaunchError if Slurm did not take one."""

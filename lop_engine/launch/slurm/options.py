@@ -57,12 +57,12 @@ def stage_directory(value: Any) -> str:
     text = str(value).strip()
     if not text or text.startswith("-"):  # what the shell made nothing of, or the next option in its place
         raise ValueError(
-            "is no directory; a variable of the compute nodes is to be quoted, or the shell here expands it: '$TMPDIR'"
+            "is not a directory; quote a variable of the compute nodes, or the shell here expands it: '$TMPDIR'"
         )
     if not text.startswith(("/", "~", "$")):
         raise ValueError("begin with /, ~ or a variable of the compute nodes: '$TMPDIR'")
     if "$" in re.sub(r"\$(?:\w+|\{\w+\})", "", text):
-        raise ValueError("$NAME and ${NAME} are expanded on the node, nothing else that begins with $")
+        raise ValueError("only $NAME and ${NAME} are expanded on the node")
     return text
 
 

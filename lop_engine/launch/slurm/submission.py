@@ -65,7 +65,7 @@ class Submission:
         self.options = request.options
         self.folder = folder_of(runs_dir.absolute())
         if strange := re.search(r"[%\\\n]", str(self.folder)):
-            raise LaunchError(f"{runs_dir}: Slurm reads {strange[0]!r} in a path as its own; choose another --runs-dir")
+            raise LaunchError(f"{runs_dir}: Slurm reads {strange[0]!r} in a path; choose another --runs-dir")
         stacks, size = plan.stacks, request.tasks_per_array or TASKS_PER_ARRAY
         self.arrays = [stacks[i : i + size] for i in range(0, len(stacks), size)]
 
@@ -165,7 +165,7 @@ class Submission:
     def options_in_words(self) -> str:
         """``partition=gpu time=1440 gpus=1``: what was asked for."""
         given = self.options.model_dump(exclude_defaults=True, exclude={"setup"})
-        return " ".join(f"{key}={value}" for key, value in given.items()) or "nothing but defaults asked for"
+        return " ".join(f"{key}={value}" for key, value in given.items()) or "only default options"
 
     def _at_once(self, array: int) -> int:
         """Tasks of an array that may run at once, so that all arrays together keep to `array_parallelism`."""

@@ -110,7 +110,7 @@ def worker_options(
     Staging only spares the file server: whatever goes wrong with it, the images are read from where they are.
     """
     if not isinstance(images, ClassFolder):
-        report("images: synthetic, made where they are wanted; there is nothing to stage")
+        report("images: synthetic, so there is nothing to stage")
         return []
     try:
         return [f"--images={stage(images, expand(directory), should_stop, report)}"]

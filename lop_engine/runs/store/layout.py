@@ -48,7 +48,7 @@ def document_line(number: int, document: dict) -> bytes:  # type: ignore[type-ar
 
 
 def without_separator(line: bytes) -> bytes:
-    """A line without what stands between documents: a comma, or one that an append tore off just behind it."""
+    """A line without the comma between documents, also if an append was interrupted just after it."""
     line = line.rstrip(b"\r")
     return line[:-3] if line.endswith(b",}}") else line.removesuffix(b",")
 
@@ -67,7 +67,7 @@ def parse_line(line: bytes) -> tuple[int, dict] | None:  # type: ignore[type-arg
 def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, line) from the end of an open file back to the line at `first`, reading only what is asked for.
 
-    What stands behind the last end of line comes first, though it be nothing.
+    Yield the (possibly empty) text after the last newline first.
     """
     end = os.fstat(fd).st_size
     rest = b""

@@ -189,7 +189,7 @@ def read_end(path: Path, num_bytes: int) -> tuple[int, Documents]:
 
 
 def parse(block: bytes, number: int) -> tuple[Documents, int]:
-    r"""Parse what stands behind document `number`: ``\n}}\n``, or ``,\n`` and further documents.
+    r"""Parse the text after document `number`: ``\n}}\n``, or ``,\n`` and further documents.
 
     Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
     """
@@ -241,7 +241,7 @@ def parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | 
 class TailStorage(Storage):
     """A read-only TinyDB storage: reads whole documents only, and only the new ones each time.
 
-    Stock ``TinyDB(path)`` works as well on a file that nobody writes at the moment.
+    Stock ``TinyDB(path)`` works as well on a file that is not being written.
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -118,7 +118,7 @@ class Canvas:
     def to_text(self, ink: Ink) -> Text:
         """The lines as one text, with a span for each run of cells that look the same."""
         height, width = self.chars.shape
-        # Line ends are cells as well, so that a run goes on past them.
+        # Line ends are cells as well, so that a run of equal cells continues past them.
         chars = np.full((height, width + 1), "\n")
         colours = np.full((2, height, width + 1), NONE, dtype=np.int64)
         chars[:, :-1], colours[0, :, :-1], colours[1, :, :-1] = self.chars, self.foreground, self.background

@@ -15,7 +15,7 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.words.formats import BREAK_LEGEND
 
 XUnit = Literal["tasks", "steps", "hours", "minutes"]
-"""``tasks`` stands for the unit that the problem counts in; ``minutes`` are hours, where these are less than one."""
+"""``tasks`` means the problem's own unit; ``minutes`` replaces hours in the first hour."""
 
 Points = tuple[np.ndarray, np.ndarray]
 """x and values, both of shape (points,)."""
@@ -41,7 +41,7 @@ class Line:
     colour: str
     """``#rrggbb``"""
     marker: str
-    """A letter-like character that stands for the line where there is no colour."""
+    """A letter-like character that marks the line where there is no colour."""
     curve: Curve
     """Mean and standard error over seeds, a point a bin; values in the metric's units."""
     x: np.ndarray

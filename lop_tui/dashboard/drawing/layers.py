@@ -37,7 +37,7 @@ _HALF = "▄"
 _ZERO_OPACITY = 0.6
 _CURSOR_OPACITY = 0.35
 _NOT_POSITIVE = -1e9
-"""Stands for the logarithm of what has none: so far down that what is interpolated from it is no value either."""
+"""In place of the logarithm of values <= 0: so low that values interpolated from it are invalid, too."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def thin(x: np.ndarray, values: np.ndarray, window: tuple[float, float], columns
 
 
 def dot_of(share: np.ndarray, num_dots: int) -> np.ndarray:
-    """The dot, of so many in a row, at a share 0 .. 1 of an axis: its ends are the middles of the outermost dots."""
+    """The dot, of `num_dots` in a row, at a share 0 .. 1 of an axis: its ends are the middles of the outermost dots."""
     return np.floor(np.round(0.5 + share * (num_dots - 1), 8)).astype(np.int64)
 
 

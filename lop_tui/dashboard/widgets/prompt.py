@@ -11,7 +11,7 @@ from textual.widgets import Input, Label
 from lop_engine.errors import UserError
 
 Apply = Callable[[str], None]
-"""Takes what was typed; raises UserError if it makes no sense."""
+"""Takes the text; raises UserError if it is invalid."""
 
 
 class PromptInput(Input):

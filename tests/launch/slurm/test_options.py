@@ -148,9 +148,9 @@ def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("", r"is no directory; .* quoted, .*'\$TMPDIR'"),
+        ("", r"is not a directory; quote .*'\$TMPDIR'"),
         ("scratch", "begin with /, ~ or a variable"),
-        ("$(mktemp -d)", r"\$NAME and \$\{NAME\} are expanded on the node, nothing else"),
+        ("$(mktemp -d)", r"only \$NAME and \$\{NAME\} are expanded on the node"),
     ],
 )
 def test_a_directory_that_cannot_be_meant_is_refused(tmp_path, monkeypatch, typed, message):

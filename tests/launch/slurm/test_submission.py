@@ -71,7 +71,7 @@ def test_what_was_left_held_is_let_go_by_the_next_command_and_an_array_of_nobody
     assert not calls(here, "scontrol")
     leave_to_jobs(Console(), dirs, 1, LauncherOptions("slurm"))
     assert calls(here, "scontrol") == ["scontrol release 17"]
-    assert "released, as they were held: job 17" in capsys.readouterr().out
+    assert "released held jobs: job 17" in capsys.readouterr().out
     assert submission_of(dirs).left_behind() == ["19"]
 
 

@@ -133,7 +133,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         first_group = next((group for group in groups if group), None)
         x_per_task = first_group.x_per_task if first_group else 1
         self._pair = Pair(first, second, view.metric, view.shown.problem.x_unit, x_per_task)
-        # The reader hands out the same series as long as nothing is new.
+        # The reader returns the same series until there is new data.
         carried = [group.carried_to for group in groups if group and any(run.is_ended_by_rule for run in group.runs)]
         made_for = (self._pair, row and row.style, difference.bin_size, *carried, *(id(run.series) for run in runs))
         if made_for != self._made_for and row:

@@ -33,7 +33,7 @@ MOST_ON_PAGE = 6
 NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
 """How long charts stay as they are, unless a person wants it otherwise: drawing them takes time off the training."""
 BUSY = 0.9
-"""From this share of all cores on, nothing is left over for drawing."""
+"""From this share of all cores on, drawing takes time from training."""
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:

@@ -328,7 +328,7 @@ def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:
         raise UserError("a range reads 100-500, 100- or -500")
     low, high = max(low, whole.low), min(high, whole.high)
     if not low < high:
-        raise UserError(f"there is nothing in {text.strip()}: what there is goes from {whole.low:g} to {whole.high:g}")
+        raise UserError(f"no data in {text.strip()}: the data go from {whole.low:g} to {whole.high:g}")
     return low, high
 
 

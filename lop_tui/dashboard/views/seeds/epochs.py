@@ -71,7 +71,7 @@ def _common_title(metrics: Sequence[str]) -> Metric:
 
 
 def _line(documents: Documents, metric: str, title: str, style: Style) -> Line:
-    """`title` is that of the chart: the line's name says only what it does not."""
+    """`title` is the chart's title, which the line's name does not repeat."""
     measured = [document for document in documents if metric in document]  # some epochs lack the metric
     x = np.array([_number(document.get("epoch")) + 1 for document in measured])
     values = np.array([_number(document.get(metric)) for document in measured])

@@ -22,7 +22,7 @@ Order = tuple[Sort, bool]
 """A column, and whether from high to low."""
 SORTS: tuple[Sort, ...] = get_args(Sort)
 _COLUMNS = (*SORTS, "device")
-#: What goes first when there is no room for all.
+#: Columns to leave out first if not all fit.
 _EXPENDABLE = ("device", "dormant", "best", "tasks", "drop", "state")
 _NONE = Text("-", justify="right")
 
