@@ -58,7 +58,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     if target.suffix.lower() != path.suffix.lower():
-        raise UserError(f"{path}: a link to {target}, which is no {path.suffix} file; name another file")
+        raise UserError(f"{path}: a link to {target}, which is not a {path.suffix} file; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(target) as file:

@@ -94,12 +94,12 @@ def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launcher
     """Say that runs have a job, and let go what a submission that was cut off has left held. Raises LaunchError."""
     if dirs:
         queue = f"{scheduler().title}'s queue"
-        say(console, f"{len(dirs)} of {total} runs have a job in {queue} already (lop stop takes it out)")
+        say(console, f"{len(dirs)} of {total} runs have a job in {queue} already (lop stop removes it)")
     if launcher_options.launcher == "local":
         return
     jobs = [job for run_dir in dirs if (job := run_dir.read_status().job)]
     if jobs and (held := cluster().release_held(jobs)):
-        say(console, f"released, as they were held: {', '.join(f'job {job}' for job in held)}")
+        say(console, f"released held jobs: {', '.join(f'job {job}' for job in held)}")
 
 
 def submit(console: Console, launchers: Sequence[ClusterLauncher], runs_dir: Path, watch: bool = False) -> int:

@@ -66,7 +66,7 @@ def refuse_endless(figure: Figure, path: Path, look: Look) -> None:
     width, height = figure.get_figwidth(), figure.get_figheight()
     if path.suffix.lower() == ".png" and max(width, height) * (look.dpi or look.looks.dpi) > MOST_DOTS:
         raise UserError(
-            f"plot: {path}: so much needs {width:.0f}x{height:.0f} inches, more than {MOST_DOTS} dots; "
+            f"plot: {path}: the figure needs {width:.0f}x{height:.0f} inches, more than {MOST_DOTS} dots; "
             "choose SVG or PDF, a smaller --dpi, or fewer settings with --where"
         )
 
@@ -187,7 +187,7 @@ def _drawable(plan: Plan, look: Look) -> list[Group]:
     some_tasks = look.tasks != Look().tasks
     groups = [group for group in plan.groups if any(len(look.curve(group, metric).task) for metric in plan.metrics)]
     if not groups and some_tasks:
-        raise UserError(f"plot: --tasks {_span(look)}: no whole bin has its middle there; name more tasks")
+        raise UserError(f"plot: --tasks {_span(look)}: contains no complete bin; name more tasks")
     if not groups and is_never_finite(plan.groups, plan.metrics):
         raise UserError(f"plot: {' and '.join(plan.metrics)} of these runs: not finite in any finished task")
     if not groups:
@@ -195,7 +195,7 @@ def _drawable(plan: Plan, look: Look) -> list[Group]:
     for group in plan.groups:
         if group not in groups:
             where = "among these tasks" if some_tasks else "yet"
-            plan.notes.append(f"left out: {group.label}, which has no whole bin {where}")
+            plan.notes.append(f"left out: {group.label}, which has no complete bin {where}")
     for group in groups:
         plan.notes += _seeds_of(group, look, plan.metrics[0])
         plan.notes += _without(group, plan.metrics)
@@ -241,7 +241,7 @@ def _linear_level(plan: Plan, group: Group, reference: bool) -> tuple[float, str
         refuse_mixed([one])
         differing = protocol_differences(group, one)
         if differing:
-            plan.notes.append(f"left out: the level of {one.label}, whose {next(iter(differing))} is another")
+            plan.notes.append(f"left out: the level of {one.label}, whose {next(iter(differing))} differs")
         elif (level := mean_level(one, plan.problem.headline)) == level:
             return level, f"{one.label} (n={sum(bool(len(run.seconds)) for run in one.runs)}/{len(one.runs)})"
     spec = next((run.spec for run in group.runs if run.spec), {})
@@ -273,7 +273,7 @@ def _within_tasks(plan: Plan, named: Sequence[int]) -> list[TaskEpochs]:
 
 
 def stem(kind: str, metrics: list[str]) -> str:
-    """What a figure is called when nobody says."""
+    """The default file name of a figure."""
     if kind in ("tasks", "metrics"):
         return "_".join(metrics) if len(metrics) < 3 and kind != "metrics" else "metrics"
     return kind.replace("-", "_")

@@ -152,7 +152,9 @@ def refuse_what_cannot_be_had(
     if request and options.notify:
         raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
     if request and (options.workers or options.device != "auto"):
-        raise LaunchError(f"--workers and --device are for this machine; of a task say {OPTION} gpus=... or cpus=...")
+        raise LaunchError(
+            f"--workers and --device are for this machine; on a cluster use {OPTION} gpus=... or cpus=..."
+        )
     if request:
         options.jobs(requested.specs, request).check()
         return

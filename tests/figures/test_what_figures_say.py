@@ -104,7 +104,7 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["--kind", "sweep", "--where", "cbp"], "no experiment here is swept"),
         (["--kind", "sweep", "bp", "cbp"], "shows one experiment"),
         (["--kind", "seeds", "curvature", "srank"], "srank was not recorded"),
-        (["--kind", "seeds", "curvature", "stable_rank"], "each panel shows a setting, so name one metric"),
+        (["--kind", "seeds", "curvature", "stable_rank"], "panels show settings here, so name one metric"),
         (["--kind", "within-task", "--at", "0"], "counted from 1"),
         (["--kind", "within-task", "--at", "7"], "no test_accuracy is recorded within these tasks"),
         (["--heatmap"], "add --kind seeds"),
@@ -207,7 +207,7 @@ def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkey
     make_run(tmp_path / "runs", "bp", 1, num_tasks=50, spec={"use_gpu": False, "momentum": 0.0, "curvature_every": 0})
     refuse_mixed(groups_in(tmp_path / "runs"))  # a longer run, another machine, a default that is spelled out
     make_run(tmp_path / "runs", "bp", 2, spec={"step_size": 0.1})
-    with pytest.raises(UserError, match=r"step_size is 0\.1 in the first and 0\.01 in"):
+    with pytest.raises(UserError, match=r"step_size: 0\.1 and 0\.01"):
         refuse_mixed(groups_in(tmp_path / "runs"))
     error = refused(monkeypatch, capsys, "plot", "--runs-dir", tmp_path / "runs")
     assert "bp/default/seed_002 and bp/default/seed_000" in error

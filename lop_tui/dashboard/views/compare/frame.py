@@ -107,7 +107,7 @@ def _parting(difference: Difference, pair: Pair) -> str:
     if not (difference.num_pairs > 1).any():
         return "whether they differ takes two pairs at least"
     if difference.parts_at is None:
-        return "not apart: zero lies within the last interval"
+        return "not apart: the last interval contains zero"
     return f"apart since {place(difference.parts_at * pair.x_per_task, pair.x_unit)}"
 
 
