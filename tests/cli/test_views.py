@@ -141,7 +141,7 @@ def test_plot_of_some_runs_and_tasks(runs_dir, tmp_path):
     assert "bp (n=3/3)" not in figure.read_text()
     make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=9, state="stopped")
     said = lop("plot", "--tasks", "30-", "--runs-dir", runs_dir, "-o", figure)
-    assert "left out: snp, which has no whole bin among these tasks" in said
+    assert "left out: snp, which has no complete bin among these tasks" in said
 
 
 def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_path):
