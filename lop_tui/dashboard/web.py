@@ -1,6 +1,6 @@
 """The dashboard in a browser: `lop watch --web` serves it, each page with a dashboard process of its own.
 
-textual-serve serves whoever reaches its port. Here the port is on the loopback interface alone. Requests must have the
+textual-serve serves everyone who reaches its port. Here the port is on the loopback interface. Requests must have the
 token of the address that `serve` prints, because other users of this machine reach the port too, and must come from a
 page of this server, because a page of another site reaches it through the browser.
 """
@@ -80,7 +80,7 @@ def serve(options: PageOptions, port: int) -> None:
     """
     logging.getLogger("textual-serve").setLevel(logging.ERROR)
     taken = listen(port)
-    taken.listen()  # before anybody is told where
+    taken.listen()  # before the address is printed
     port = taken.getsockname()[1]
     server = DashboardServer(options.command(), HOST, port, title="lop watch")
     access = "anyone with this address can stop and resume runs" if options.writes else "read-only"

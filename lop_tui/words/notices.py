@@ -26,7 +26,7 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
         if not run.problem and (run.state == "failed" or (run.status.error and run.state == "diverged"))
     ]
     lost = [
-        Notice(run.dir.name, f"lost: {run.job_note or 'its worker is gone'}; R takes it up again where it was")
+        Notice(run.dir.name, f"lost: {run.job_note or 'its worker is gone'}; R resumes it")
         for run in runs
         if not run.problem and run.state == "lost"
     ]
@@ -88,7 +88,7 @@ def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
 
 
 def _error_of(run: RunView) -> str:
-    return last_line(run.status.error) or "it left no error; its worker.log may say more (l)"
+    return last_line(run.status.error) or "without an error; worker.log may say more (l)"
 
 
 def last_line(error: str | None) -> str:

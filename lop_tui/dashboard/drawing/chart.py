@@ -28,7 +28,7 @@ class Style:
     colour: str
     """``#rrggbb``"""
     marker: str
-    """Stands for it where there is no colour."""
+    """Marks it where there is no colour."""
     is_marked: bool = False
     """Draw the marker in colour too: there are more settings than colours that can be told apart."""
 
