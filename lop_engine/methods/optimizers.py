@@ -1,5 +1,7 @@
 """torch's SGD, RMSprop, Adam and AdamW, over weights with a leading axis of runs and without host synchronisation."""
 
+from collections.abc import Callable
+from math import ceil, log
 from typing import Protocol
 
 import torch
@@ -12,6 +14,9 @@ from lop_engine.methods.runs import Number, Runs, add_, is_used, like, plus
 from lop_engine.networks import Network, Params
 
 Grads = dict[str, Tensor]
+
+_LARGEST_BETA = 0.99999
+"""Of a table of corrections: 30 MB."""
 
 
 class Optimizer(Protocol):
@@ -124,17 +129,20 @@ class Adam:
         self.first = {n: torch.zeros_like(w) for n, w in params.items()}
         self.second = {n: torch.zeros_like(w) for n, w in params.items()}
         self.steps = {n: torch.zeros_like(w) for n, w in params.items()}
+        self.corrections = [_correction(beta, runs.device) for beta in self.betas]
 
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
         beta1, beta2 = self.betas
+        correction1, correction2 = self.corrections
         for name, weight in params.items():
             grad = grads[name]
             # Corrections in double precision, and torch's order of operations: Adam's first steps divide tiny
             # gradients by their own size, so that a rounding error there soon shows in the losses.
-            step = self.steps[name].add_(1).double()
-            step_size = (like(self.step_size, step) / (1 - like(beta1, step) ** step)).to(weight.dtype)
-            correction = (1 - like(beta2, step) ** step).sqrt_().to(weight.dtype)
+            steps = self.steps[name].add_(1)
+            share = correction1(steps)
+            step_size = (like(self.step_size, share) / share).to(weight.dtype)
+            correction = correction2(steps).sqrt().to(weight.dtype)
             if self.decoupled:
                 weight.mul_(like(1 - self.step_size * self.weight_decay, weight))
             elif is_used(self.weight_decay):
@@ -173,13 +181,41 @@ class AdamGnT(Adam):
     @torch.no_grad()
     def update(self, params: Params, grads: Grads) -> None:
         beta1, beta2 = self.betas
+        _, correction2 = self.corrections
         for name, weight in params.items():
             grad = plus(grads[name], weight, self.weight_decay) if is_used(self.weight_decay) else grads[name]
-            step = self.steps[name].add_(1).double()
-            step_size = (like(self.step_size, step) * (1 - like(beta2, step) ** step)).to(weight.dtype)
+            share = correction2(self.steps[name].add_(1))
+            step_size = (like(self.step_size, share) * share).to(weight.dtype)
             first = self.first[name].lerp_(grad, like(1 - beta1, grad))
             second = _add_square(self.second[name].mul_(like(beta2, grad)), grad, 1 - beta2)
             weight.sub_(first.mul(step_size).div_(second.sqrt().add_(like(self.epsilon, grad))))
+
+
+def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """1 - beta^t of a tensor of step counts t, in double precision, with as many axes.
+
+    A CPU looks it up, because two powers for each weight take longer than the rest of Adam's step; and where all counts
+    are the same it looks up one.
+    """
+
+    def compute(steps: Tensor) -> Tensor:
+        steps = steps.double()
+        return 1 - like(beta, steps) ** steps
+
+    if device.type != "cpu" or isinstance(beta, Tensor) or not 0 < beta <= _LARGEST_BETA:
+        return compute
+    num_below_one = ceil(54 * log(2) / -log(beta))  # after so many steps it is 1
+    # A whole number of the processor's vectors, so that each entry is computed by the same instructions.
+    table = compute(torch.arange(-(-(num_below_one + 1) // 64) * 64, dtype=torch.float64))
+
+    def look_up(steps: Tensor) -> Tensor:
+        lowest, highest = steps.aminmax()
+        if lowest == highest:
+            return table[min(int(lowest), len(table) - 1)].view([1] * steps.dim())
+        places = steps.clamp(max=len(table) - 1).int().flatten()
+        return table.index_select(0, places).view(steps.shape)
+
+    return look_up
 
 
 def _multiply_(tensors: list[Tensor], number: Number) -> None:
