@@ -33,9 +33,9 @@ def lop(arguments: list[str], directory: str) -> str:
 
 def foretold_seconds(arguments: list[str], directory: str) -> float:
     """The estimate, in seconds."""
-    said = lop([*arguments, "--dry-run"], directory)
-    found = re.search(r"about ([\d.]+) (s|min|h|days) on", said)
-    assert found, said
+    output = lop([*arguments, "--dry-run"], directory)
+    found = re.search(r"about ([\d.]+) (s|min|h|days) on", output)
+    assert found, output
     return float(found[1]) * UNITS[found[2]]
 
 

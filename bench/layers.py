@@ -53,17 +53,17 @@ class Step:
         self._round.clear()
 
     def __call__(self) -> None:
-        x, kept = self.images, []
+        x, inputs = self.images, []
         for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True), start=1):
             y = self.timed(f"conv{n} forward", lambda x=x, w=weight, b=bias: torch.conv2d(x, w, b))
             pooled, index = self.timed(f"pool{n}", lambda y=y: aten.max_pool2d_with_indices(y, [2, 2]))
-            kept.append((x, y, index))
+            inputs.append((x, y, index))
             x = self.timed(f"relu{n}", lambda p=pooled: torch.relu(p))
-            kept[-1] += (x,)
+            inputs[-1] += (x,)
         self.timed("linear", self.linear_layers)
         gradient = torch.randn_like(x)
         for n in (3, 2, 1):
-            gradient = self.backward(n, gradient, *kept.pop())
+            gradient = self.backward(n, gradient, *inputs.pop())
         self.timed("(curvature: conv1's image gradient)", lambda: image_gradient(self.last, self.weights[0], 1))
         self.timed(
             "(the same by torch)", lambda: self.convolution_backward(1, self.last, self.images, [True, False])[0]

@@ -56,8 +56,8 @@ class Child:
     def __init__(self, checkout: Path, method: str, runs: int, ends: ExitStack) -> None:
         base = {"step_size": 0.01, "momentum": 0.9, "num_tasks": 5000, "num_showings": 250, "dataset": "synthetic"}
         settings = base | {"train_images": 600, "test_images": 100, "normalisation": "scaled"} | SETTINGS[method]
-        kept = {key: value for key, value in settings.items() if value is not None}
-        command = [sys.executable, "-P", "-c", CHILD, json.dumps(kept), str(runs)]
+        given_values = {key: value for key, value in settings.items() if value is not None}
+        command = [sys.executable, "-P", "-c", CHILD, json.dumps(given_values), str(runs)]
         environment = worker_environment(1) | {"PYTHONPATH": str(checkout)}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | environment)

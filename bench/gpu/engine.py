@@ -290,14 +290,14 @@ _largest: dict[str, Task] = {}
 def _task(spec: Spec, num_seeds: int, device: torch.device) -> Task:
     """Return a task of the first seeds. The largest is cached, because making images of many seeds takes seconds."""
     key = f"{device} {spec.train_images} {spec.test_images}"
-    kept = _largest.get(key)
-    if kept is None or len(kept.facts) < num_seeds:
+    task = _largest.get(key)
+    if task is None or len(task.facts) < num_seeds:
         _largest.clear()
         one_task = spec.with_changes(**{"num_tasks": 1})  # a second task would be read ahead
-        kept = next(build_problem(one_task).tasks(list(range(num_seeds)), device))
-        _largest[key] = kept
-    of_seeds = {name: values[:num_seeds] for name, values in vars(kept).items() if values is not None}
-    return dataclasses.replace(kept, **of_seeds)
+        task = next(build_problem(one_task).tasks(list(range(num_seeds)), device))
+        _largest[key] = task
+    of_seeds = {name: values[:num_seeds] for name, values in vars(task).items() if values is not None}
+    return dataclasses.replace(task, **of_seeds)
 
 
 def forget_tasks() -> None:

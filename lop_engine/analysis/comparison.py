@@ -198,8 +198,8 @@ def _has_ended_early(run: RunView) -> bool:
 
 def _corrected(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons with their p values corrected, each stretch a family."""
-    told = [comparison for comparison in found if comparison.stretches]
-    families = zip(*(comparison.stretches for comparison in told), strict=True)
+    compared = [comparison for comparison in found if comparison.stretches]
+    families = zip(*(comparison.stretches for comparison in compared), strict=True)
     by_family = [holm([stretch.test.p_value for stretch in family]) for family in families]
     corrected = iter(zip(*by_family, strict=True))  # by comparison
     return tuple(

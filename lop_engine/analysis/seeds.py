@@ -114,12 +114,12 @@ class Difference:
 
         Bins of a single pair have no interval and say nothing. None if the groups do not part for good.
         """
-        told = self.num_pairs > 1
-        side = (self.low[told] > 0).astype(int) - (self.high[told] < 0)
+        has_interval = self.num_pairs > 1
+        side = (self.low[has_interval] > 0).astype(int) - (self.high[has_interval] < 0)
         if not len(side) or not side[-1]:
             return None
         others = np.flatnonzero(side != side[-1])
-        return float(self.task[told][others[-1] + 1 if len(others) else 0])
+        return float(self.task[has_interval][others[-1] + 1 if len(others) else 0])
 
     @property
     def last(self) -> tuple[float, float, float]:

@@ -50,8 +50,8 @@ class Children:
         self._files = ExitStack()
         self._said = [self._log() for _ in self.devices]
         self.processes = [
-            self._start(device, threads, environment, said)
-            for device, said in zip(self.devices, self._said, strict=True)
+            self._start(device, threads, environment, errors)
+            for device, errors in zip(self.devices, self._said, strict=True)
         ]
 
     def __enter__(self) -> Self:
@@ -92,11 +92,11 @@ class Children:
         """The most that one of them has held so far, in bytes."""
         return self._ask(do="memory")[0]
 
-    def _start(self, device: str, threads: int, environment: dict[str, str], said: IO[str]) -> subprocess.Popen[str]:
+    def _start(self, device: str, threads: int, environment: dict[str, str], errors: IO[str]) -> subprocess.Popen[str]:
         device, more = place(device)
         command = [sys.executable, "-P", "-m", "lop_engine.bench.child", "--device", device, "--threads", str(threads)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=environment | more)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=environment | more)
 
     def _log(self) -> IO[str]:
         return self._files.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
@@ -113,14 +113,14 @@ class Children:
                 raise LaunchError(f"measuring: {answer['error']}")
         return answers
 
-    def _answer(self, process: subprocess.Popen[str], said: IO[str]) -> dict[str, Any]:
+    def _answer(self, process: subprocess.Popen[str], errors: IO[str]) -> dict[str, Any]:
         assert process.stdout
         line = process.stdout.readline()
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        said.seek(0)
-        lines = said.read().strip().splitlines()
+        errors.seek(0)
+        lines = errors.read().strip().splitlines()
         return {"error": f"the child process ended: {lines[-1] if lines else 'it said nothing'}"}
 
 
@@ -272,10 +272,12 @@ def _key(spec: Spec, resources: Resources) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """What is known and not too old; a file that cannot be read knows nothing."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        kept = json.loads(read_small(path, _FILE_BYTES))
+        stored = json.loads(read_small(path, _FILE_BYTES))
         since = time.time() - KEPT_FOR_S
         names = {"measured_at", *(one.name for one in fields(Costs))}  # another version may have other fields
-        return {key: dict(value) for key, value in kept.items() if value["measured_at"] > since and names == set(value)}
+        return {
+            key: dict(value) for key, value in stored.items() if value["measured_at"] > since and names == set(value)
+        }
     return {}
 
 

@@ -72,19 +72,19 @@ def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
     """
     found = [_one_file(place.absolute())] if place.is_file() else _files_in(place)
     names = list(dict.fromkeys(file.experiment for file in found))
-    told = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
-    found = [replace(file, is_export=told[file.experiment] is not None) for file in found]
+    exported = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
+    found = [replace(file, is_export=exported[file.experiment] is not None) for file in found]
     renamed = {name: name for name in names}
     for config in configs:
         name = names[0] if len(names) == len(configs) == 1 else config.stem
-        if name not in told:
+        if name not in exported:
             raise UserError(
                 f"import-results: --cfg {config}: there are no results of that name{did_you_mean(name, names)} "
                 f"(there are {', '.join(names)})"
             )
-        told[name], renamed[name] = _settings_of(config), config.stem
+        exported[name], renamed[name] = _settings_of(config), config.stem
         found = [replace(file, is_export=file.is_export and file.experiment != name) for file in found]
-    return [replace(_told(file, told[file.experiment]), experiment=renamed[file.experiment]) for file in found]
+    return [replace(_told(file, exported[file.experiment]), experiment=renamed[file.experiment]) for file in found]
 
 
 def _one_file(path: Path) -> ResultFile:
@@ -259,14 +259,14 @@ def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
     if file.spec is None:
         agent = {"agent": file.experiment} if file.experiment in METHODS else {}
         return agent | {"num_tasks": num_tasks, "num_showings": num_epochs}
-    said = file.spec.get("num_tasks"), file.spec.get("num_showings")
+    expected = file.spec.get("num_tasks"), file.spec.get("num_showings")
     is_shorter = all(
-        isinstance(one, int) and held <= one for one, held in zip(said, (num_tasks, num_epochs), strict=True)
+        isinstance(one, int) and held <= one for one, held in zip(expected, (num_tasks, num_epochs), strict=True)
     )
-    if said != (num_tasks, num_epochs) and not (file.is_export and is_shorter):
+    if expected != (num_tasks, num_epochs) and not (file.is_export and is_shorter):
         raise UserError(
             f"import-results: {file.path}: holds {num_tasks} tasks of {num_epochs} epochs, its experiment file says "
-            f"{said[0]} of {said[1]}; give the --cfg that it was made with"
+            f"{expected[0]} of {expected[1]}; give the --cfg that it was made with"
         )
     return dict(file.spec)
 

@@ -61,7 +61,7 @@ def _begun_at(group: Group) -> float:
 
 def _created_at(run: RunView) -> float:
     try:
-        said: Any = run.dir.read_config().get("created_at")
+        created_at: Any = run.dir.read_config().get("created_at")
     except (StoreError, OSError):
         return 0.0
-    return float(said) if isinstance(said, int | float) else 0.0
+    return float(created_at) if isinstance(created_at, int | float) else 0.0

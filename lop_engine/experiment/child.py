@@ -63,17 +63,17 @@ def ask_installed(wanted: Sequence[tuple[str, str]]) -> list[Answer]:
     return answers
 
 
-def component_from(told: Mapping[str, Any], modules: tuple[Module, ...] = ()) -> Component:
+def component_from(described: Mapping[str, Any], modules: tuple[Module, ...] = ()) -> Component:
     """A description as the child tells it; its functions ask the child. Raises ConfigError for a wrong type."""
-    key = told["key"]
-    values = {name: value for name, value in told.items() if name not in ("key", "fields", "functions")}
+    key = described["key"]
+    values = {name: value for name, value in described.items() if name not in ("key", "fields", "functions")}
     _check(f"{key} {values.get('name')}", values)
     if key == "metrics" and values["name"] in COLUMNS:
         raise ConfigError(f"metric {values['name']}: records have a column of that name; rename it")
     values |= {name: tuple(values[name]) for name in _LISTS if name in values}
     values |= {name: frozenset(values[name]) for name in _SETS if name in values}
-    values |= {name: partial(_call, key, values["name"], name, modules) for name in told["functions"]}
-    return KINDS[key](**values, fields=fields_of(values["name"], told["fields"]), modules=modules)
+    values |= {name: partial(_call, key, values["name"], name, modules) for name in described["functions"]}
+    return KINDS[key](**values, fields=fields_of(values["name"], described["fields"]), modules=modules)
 
 
 def _check(named: str, values: Mapping[str, Any]) -> None:

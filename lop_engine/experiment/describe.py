@@ -135,14 +135,14 @@ def _as_json(value: Any) -> Any:
 
 
 def _told(one: Component) -> dict[str, Any]:
-    told = {"key": one.key, "fields": schema_of(one.fields)} | dict(_values(one))
-    told["functions"] = [field.name for field in dataclass_fields(one) if _is_function(one, field.name)]
-    for name, value in told.items():
+    values = {"key": one.key, "fields": schema_of(one.fields)} | dict(_values(one))
+    values["functions"] = [field.name for field in dataclass_fields(one) if _is_function(one, field.name)]
+    for name, value in values.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError):
             raise TypeError(f"{one.key} {one.name}: {name} is of a type that a description cannot hold") from None
-    return told
+    return values
 
 
 def _is_function(one: Component, name: str) -> bool:

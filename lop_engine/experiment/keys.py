@@ -55,9 +55,9 @@ def check_keys(raw: Mapping[str, Any], where: str, source: Mapping[str, str], no
     without_effect = [key for key in dropped if _has_value(raw[key])]
     if without_effect:
         notes.append(f"{where}: left out: {_whose(without_effect, raw, parts)}")
-    kept = {key: value for key, value in raw.items() if key in own}
-    _check_values(kept, source)
-    return kept
+    used = {key: value for key, value in raw.items() if key in own}
+    _check_values(used, source)
+    return used
 
 
 def own_keys(values: Mapping[str, Any]) -> set[str]:

@@ -148,8 +148,10 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
     """What the reference's continual backprop takes in place of what a file says. Drops keys that it does not read."""
     maturity, accumulate = ours.pop("mt", 10), ours.pop("accumulate", False)
     if ours.get("maturity_threshold", maturity) != maturity and "maturity_threshold" not in typed:
-        said = ours["maturity_threshold"]
-        notes.append(f"{where}: maturity_threshold {said} runs as {maturity}, as in the reference, which reads mt only")
+        written = ours["maturity_threshold"]
+        notes.append(
+            f"{where}: maturity_threshold {written} runs as {maturity}, as in the reference, which reads mt only"
+        )
     found = {"maturity_threshold": maturity, "budget_accrual": "eligible" if accumulate else "bernoulli"}
     if not accumulate:
         notes.append(
@@ -221,16 +223,16 @@ def _mnist_noise(ours: dict[str, Any], values: Mapping[str, Any], where: str, no
 
 
 def _mnist_cbp(ours: dict[str, Any], values: Mapping[str, Any], where: str, notes: list[str]) -> None:
-    said, read = values.get("maturity_threshold"), values.get("mt")
-    if said is None:
+    written, read = values.get("maturity_threshold"), values.get("mt")
+    if written is None:
         ours["maturity_threshold"] = 100
         if read not in (None, 100):
             notes.append(f"{where}: mt {read} runs as 100: the reference reads mt only beside maturity_threshold")
     elif read is None:
-        notes.append(f"{where}: the reference cannot run maturity_threshold without mt; it runs as {said}")
-    elif read != said:
+        notes.append(f"{where}: the reference cannot run maturity_threshold without mt; it runs as {written}")
+    elif read != written:
         ours["maturity_threshold"] = read
-        notes.append(f"{where}: maturity_threshold {said} runs as {read}, as in the reference, which then reads mt")
+        notes.append(f"{where}: maturity_threshold {written} runs as {read}, as in the reference, which then reads mt")
     if values.get("accumulate") is False:
         notes.append(f"{where}: accumulate false runs as true, as in the reference, which always accumulates")
     ours |= {"budget_accrual": "eligible", "util_type": ours.get("util_type", "adaptable_contribution")}

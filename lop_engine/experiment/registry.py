@@ -119,8 +119,8 @@ class Registry(Mapping[str, C], Generic[C]):
         if "error" in answer:
             raise ConfigError(answer["error"])
         try:
-            [told] = answer["components"]
-            found: Any = component_from(told)
+            [described] = answer["components"]
+            found: Any = component_from(described)
         except (ConfigError, TypeError, ValueError, KeyError) as error:
             raise ConfigError(f"{self.kind} {name} of {self.place_of(name)}: {error}") from None
         return found

@@ -35,7 +35,7 @@ PATIENCE_ELSEWHERE_S = 30.0
 class StopPlan:
     """What a wish to stop some runs comes to."""
 
-    asked: list[RunDir]
+    signalled: list[RunDir]
     """Runs whose worker is told to end, as all of its runs were named."""
     leaving: list[RunDir]
     """Runs whose worker trains others on: it sees in their status, at its next heartbeat, that they are to end."""
@@ -68,7 +68,7 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> StopPla
     }
     here = [view for view in running if _is_here(view)]
     return StopPlan(
-        asked=[view.dir for view in here if view.status.worker not in busy],
+        signalled=[view.dir for view in here if view.status.worker not in busy],
         leaving=[view.dir for view in here if view.status.worker in busy],
         dequeued=[view.dir for view in views if view.state == "queued"],
         elsewhere=[(view.dir, str(view.status.host)) for view in running if not _is_here(view) and not view.status.job],
@@ -84,8 +84,8 @@ def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: b
     begun = {view.dir: _look_again(view) for view in views if view.state == "queued" and view.dir not in dequeued}
     views, all_views = ([begun.get(view.dir, view) for view in some] for some in (views, all_views))
     plan = plan_stop(views, all_views)
-    asked = set(plan.asked)
-    workers = {view.status.worker: view.status for view in views if view.dir in asked}
+    signalled = set(plan.signalled)
+    workers = {view.status.worker: view.status for view in views if view.dir in signalled}
     for status in workers.values():
         _signal(status, GIVE_UP if at_once else signal.SIGTERM)
     for run_dir in plan.by_status + plan.leaving:
@@ -175,12 +175,12 @@ def _heartbeat_every_s(run_dir: RunDir) -> float:
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:
     """Wait for the workers of `run_dirs` to be gone; return the runs whose worker is still there."""
     deadline = time.monotonic() + patience_s
-    asked = list(run_dirs)
-    left = asked
+    signalled = list(run_dirs)
+    left = signalled
     while left and time.monotonic() < deadline:
         left = [run_dir for run_dir in left if _has_worker(run_dir)]
         time.sleep(0.1 if left else 0)
-    for run_dir in set(asked) - set(left):
+    for run_dir in set(signalled) - set(left):
         _let_go(run_dir)
     return left
 

@@ -220,12 +220,12 @@ def _advice(run_dir: RunDir) -> Iterator[None]:
 
 
 def _mending(run_dir: RunDir, problem: str) -> str:
-    kept = kept_records(run_dir)
-    if not kept:
+    present = kept_records(run_dir)
+    if not present:
         return f"start {run_dir.name} over with --fresh"
     if problem.startswith(str(run_dir.status_json)):
-        return f"remove that file, then resume: {kept}"
-    return f"restore that file from a backup, or train the run again under another --runs-dir; {kept}"
+        return f"remove that file, then resume: {present}"
+    return f"restore that file from a backup, or train the run again under another --runs-dir; {present}"
 
 
 def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
@@ -243,10 +243,10 @@ def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
 
 def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
     """Raise LaunchError for records without a run.json, which may have been removed by mistake."""
-    kept = [path for path in (*run_dir.records, run_dir.checkpoint) if path.exists()]
-    if kept and not fresh:
+    present = [path for path in (*run_dir.records, run_dir.checkpoint) if path.exists()]
+    if present and not fresh:
         raise LaunchError(
-            f"{run_dir.path}: holds {kept[0].name} but no run.json; put run.json back, or move the directory away"
+            f"{run_dir.path}: holds {present[0].name} but no run.json; put run.json back, or move the directory away"
         )
 
 
@@ -303,5 +303,5 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
 
 def _or_fresh(run_dir: RunDir) -> str:
     """Advise starting over only if that would not remove whole records."""
-    kept = kept_records(run_dir)
-    return f"; {kept}" if kept else ", or start over with --fresh"
+    present = kept_records(run_dir)
+    return f"; {present}" if present else ", or start over with --fresh"

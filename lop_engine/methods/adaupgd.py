@@ -51,6 +51,6 @@ class AdaUPGD(UtilityDescent):
         return correction
 
     def state(self) -> dict[str, Tensor]:
-        kept = {"first": self.first, "second": self.second}
-        moments = {f"{kind}.{name}": tensor for kind, of in kept.items() for name, tensor in of.items()}
+        per_weight = {"first": self.first, "second": self.second}
+        moments = {f"{kind}.{name}": tensor for kind, of in per_weight.items() for name, tensor in of.items()}
         return super().state() | moments

@@ -89,8 +89,8 @@ class GenerateAndTest(Method):
     def state(self) -> dict[str, Tensor]:
         return {
             f"{layer.name}.{name}": tensor
-            for layer, kept in zip(self.hidden_layers, self.layer_states, strict=True)
-            for name, tensor in vars(kept).items()
+            for layer, layer_state in zip(self.hidden_layers, self.layer_states, strict=True)
+            for name, tensor in vars(layer_state).items()
         }
 
     def _new_state(self, num_units: int, num_outputs: int) -> LayerState:
@@ -101,31 +101,31 @@ class GenerateAndTest(Method):
 
     def test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
         """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
-        kept, decay = self.layer_states[index], self.own.decay_rate
-        kept.age_SF.add_(1)
-        correction_SF = 1 - like(decay, kept.age_SF) ** kept.age_SF
+        layer_state, decay = self.layer_states[index], self.own.decay_rate
+        layer_state.age_SF.add_(1)
+        correction_SF = 1 - like(decay, layer_state.age_SF) ** layer_state.age_SF
         mean_SF = _over_batch_and_space(activation)
-        kept.mean_activation_SF.lerp_(mean_SF, like(1 - decay, kept.mean_activation_SF))
+        layer_state.mean_activation_SF.lerp_(mean_SF, like(1 - decay, layer_state.mean_activation_SF))
         if self._draws_utility:
             return self._fall_due(index, self.draws.utility(index))
         utility_SF = self._utility(index, params, activation, mean_SF, correction_SF)
-        kept.utility_SF.lerp_(utility_SF, like(1 - decay, utility_SF))
-        return self._fall_due(index, kept.utility_SF / correction_SF)
+        layer_state.utility_SF.lerp_(utility_SF, like(1 - decay, utility_SF))
+        return self._fall_due(index, layer_state.utility_SF / correction_SF)
 
     def _fall_due(self, index: int, corrected_utility_SF: Tensor) -> tuple[Tensor, Tensor]:
         """Accrue the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
-        kept, max_replaced = self.layer_states[index], self.max_replaced[index]
-        eligible_SF = kept.age_SF > like(self.own.maturity_threshold, kept.age_SF)
+        layer_state, max_replaced = self.layer_states[index], self.max_replaced[index]
+        eligible_SF = layer_state.age_SF > like(self.own.maturity_threshold, layer_state.age_SF)
         num_eligible_S = eligible_SF.sum(1).double()
         if self.own.accrual == "bernoulli":
             expected_S = num_eligible_S * self.own.replacement_rate
             drawn_S = (self.draws.chance(index) <= expected_S) & (num_eligible_S > 0)
             num_replaced_S = torch.where(expected_S < 1, drawn_S.double(), expected_S.floor())
         else:
-            num_replaced_S = self._accrued(kept.budget_S, num_eligible_S, eligible_SF.shape[1])
+            num_replaced_S = self._accrued(layer_state.budget_S, num_eligible_S, eligible_SF.shape[1])
         num_replaced_S = num_replaced_S.clamp(max=self.draws.limits[index])
         if self.own.accrual != "bernoulli":
-            kept.budget_S.sub_(num_replaced_S)
+            layer_state.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
         # A diverged seed's utilities are no order: what is not eligible is never replaced.
@@ -146,14 +146,14 @@ class GenerateAndTest(Method):
         Args:
             mean_SF: of the activation over batch and space.
         """
-        util_type, kept, next_layer = self.own.util_type, self.layer_states[index], self.next_layers[index]
+        util_type, layer_state, next_layer = self.own.util_type, self.layer_states[index], self.next_layers[index]
         outgoing_SFCP = units.outgoing(params, next_layer).abs().mean((1, 5))
         if util_type == "weight":
             return outgoing_SFCP.mean((2, 3))
         if util_type == "adaptation":
             return 1 / self._incoming(index, params)
         if util_type != "contribution":
-            running_SF = kept.mean_activation_SF / correction_SF.repeat(1, next_layer.copies)
+            running_SF = layer_state.mean_activation_SF / correction_SF.repeat(1, next_layer.copies)
             activation = (activation - running_SF.view(len(running_SF), 1, -1, *[1] * (activation.dim() - 3))).abs()
             mean_SF = _over_batch_and_space(activation)
         elif not self.network.is_non_negative:
@@ -170,13 +170,13 @@ class GenerateAndTest(Method):
 
     def replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
         """Give the masked units new incoming weights, zero bias, zero outgoing weights and a fresh start."""
-        kept = self.layer_states[index]
-        replaced_SF = torch.zeros_like(kept.age_SF, dtype=torch.bool).scatter_(1, units_SR, replaced_SR)
+        layer_state = self.layer_states[index]
+        replaced_SF = torch.zeros_like(layer_state.age_SF, dtype=torch.bool).scatter_(1, units_SR, replaced_SR)
         new = units.NewUnits(replaced_SF, self.drawn_incoming(index), units_SR)
         units.reinitialise(params, self.network, {index: new})
-        for tensor in (kept.age_SF, kept.utility_SF):
+        for tensor in (layer_state.age_SF, layer_state.utility_SF):
             tensor.masked_fill_(replaced_SF, 0)
-        kept.mean_activation_SF.masked_fill_(replaced_SF.repeat(1, self.next_layers[index].copies), 0)
+        layer_state.mean_activation_SF.masked_fill_(replaced_SF.repeat(1, self.next_layers[index].copies), 0)
         if self._forgets and self.setup.optimizer:
             units.forget(self.setup.optimizer, self.network, index, replaced_SF)
 

@@ -105,8 +105,8 @@ class RMSprop:
         return []
 
     def state(self) -> dict[str, Tensor]:
-        kept = {"second": self.second, "momentum": self._moments}
-        return {f"{kind}.{name}": tensor for kind, tensors in kept.items() for name, tensor in tensors.items()}
+        moments = {"second": self.second, "momentum": self._moments}
+        return {f"{kind}.{name}": tensor for kind, tensors in moments.items() for name, tensor in tensors.items()}
 
     def is_unused(self, name: str, run: int) -> bool:
         return name.startswith("momentum.") and not self._has_momentum[run]
@@ -159,8 +159,8 @@ class Adam:
         return [self.steps[name]]
 
     def state(self) -> dict[str, Tensor]:
-        kept = {"first": self.first, "second": self.second, "steps": self.steps}
-        return {f"{kind}.{name}": tensor for kind, tensors in kept.items() for name, tensor in tensors.items()}
+        moments = {"first": self.first, "second": self.second, "steps": self.steps}
+        return {f"{kind}.{name}": tensor for kind, tensors in moments.items() for name, tensor in tensors.items()}
 
     def is_unused(self, name: str, run: int) -> bool:
         return False

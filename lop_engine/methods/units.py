@@ -65,11 +65,11 @@ def forget(
     norm = network.norm_of(index)
     own = [f"{layer.name}.bias", *([f"{norm}.weight", f"{norm}.bias"] if norm else [])] if bias else []
     for name in (incoming, columns, *own):
-        for kept in optimizer.moments(name) + (optimizer.counts(name) if counts else []):
+        for moment in optimizer.moments(name) + (optimizer.counts(name) if counts else []):
             if name == columns:
-                _by_unit(kept, above).masked_fill_(mask_SF[:, None, :, None, None, None], 0)
+                _by_unit(moment, above).masked_fill_(mask_SF[:, None, :, None, None, None], 0)
             else:
-                kept.masked_fill_(like(mask_SF, kept), 0)
+                moment.masked_fill_(like(mask_SF, moment), 0)
 
 
 def outgoing(params: Params, above: Layer) -> Tensor:

@@ -221,10 +221,10 @@ def _settle(run_dir: RunDir, choice: Choice) -> None:
 
 def _restore_copies(run_dir: RunDir, config: Mapping[str, Any]) -> None:
     """Put the copies back that an acceptance set aside, if a kill came before it was written to run.json."""
-    kept = _earlier_copies(run_dir, len(config.get("earlier_files", [])) + 1)
-    if kept.exists():
+    copies = _earlier_copies(run_dir, len(config.get("earlier_files", [])) + 1)
+    if copies.exists():
         shutil.rmtree(run_dir.path / COPIES, ignore_errors=True)
-        kept.rename(run_dir.path / COPIES)
+        copies.rename(run_dir.path / COPIES)
 
 
 def _earlier_copies(run_dir: RunDir, number: int) -> Path:

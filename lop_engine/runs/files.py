@@ -128,7 +128,7 @@ class RunFiles:
         Raises:
             LockedError: another worker trains this run, which was taken for lost. Nothing has been written.
         """
-        asked = False
+        is_stopped = False
         with self._status_lock:
             if self.status.state != "running":
                 return False
@@ -136,15 +136,15 @@ class RunFiles:
                 found = self.dir.read_status()
                 if found.state == "running" and found.worker != self.status.worker:
                     raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
-                asked = found.state == "stopped"
-                self.must_stop = self.must_stop or asked
+                is_stopped = found.state == "stopped"
+                self.must_stop = self.must_stop or is_stopped
             with contextlib.suppress(OSError):
                 every_s = every_s or self.status.heartbeat_every_s
                 now = {"heartbeat_at": time.time(), "heartbeat_every_s": every_s}
                 self.status = replace(self.status, **self._progress | now)  # type: ignore[arg-type]
                 self.dir.write_status(self.status)
                 self._beaten_at = time.monotonic()
-        return asked
+        return is_stopped
 
 
 def _is_before(document: Mapping[str, Any], place: tuple[int, int]) -> bool:

@@ -113,13 +113,13 @@ def _fail(run: RunFiles, error: Exception, errors: list[Exception]) -> None:
 
 
 def _load(run: RunFiles) -> Checkpoint | None:
-    kept, note = checkpoint.load_newest(run.dir)
-    if kept is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
+    saved, note = checkpoint.load_newest(run.dir)
+    if saved is None and any(path.exists() and path.stat().st_size > _EMPTY for path in run.dir.records):
         raise StoreError(f"{run.dir.checkpoint}: missing, so the run cannot resume; {without_checkpoint(run.dir)}")
     if note:
         log(f"{run.label}  {note}")
         run.set_status(note=note)
-    return kept
+    return saved
 
 
 def _names(runs: Sequence[RunFiles]) -> str:
@@ -131,8 +131,8 @@ def _names(runs: Sequence[RunFiles]) -> str:
     return ", ".join(f"{setting} {seeds}" if len(settings) > 1 else seeds for setting, seeds in settings.items())
 
 
-def _position(kept: Checkpoint | None) -> Position:
-    return kept.position if kept else Position()
+def _position(saved: Checkpoint | None) -> Position:
+    return saved.position if saved else Position()
 
 
 class _Stack:
@@ -157,12 +157,12 @@ class _Stack:
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
         self._notes = Background(device, "notes")
-        found = [kept for kept in saved if kept is not None]
+        found = [one for one in saved if one is not None]
         if found:
-            self.learner.load_states([kept.tensors for kept in found])
-        for run, kept, watch in zip(runs, saved, self._watches, strict=True):
+            self.learner.load_states([one.tensors for one in found])
+        for run, one, watch in zip(runs, saved, self._watches, strict=True):
             with self._guarding(run):
-                _open_records(run, kept)
+                _open_records(run, one)
                 if watch:
                     watch.resume(read_table(run.dir.tasks_json))
 
@@ -273,9 +273,9 @@ class _Stack:
             _fail(run, error, self._errors)
 
 
-def _open_records(run: RunFiles, kept: Checkpoint | None) -> None:
-    if kept:
-        run.open_records(kept.task_documents, kept.epoch_documents, (kept.position.task, kept.position.epoch))
+def _open_records(run: RunFiles, saved: Checkpoint | None) -> None:
+    if saved:
+        run.open_records(saved.task_documents, saved.epoch_documents, (saved.position.task, saved.position.epoch))
     else:
         run.open_records(0, 0)
 
@@ -311,6 +311,6 @@ def _finish(run: RunFiles) -> None:
 
 def _save(saved: tuple[RunFiles, Checkpoint]) -> None:
     """Put a run's records on the disk, and then the checkpoint that covers them."""
-    run, kept = saved
+    run, loaded = saved
     run.sync()
-    checkpoint.save(run.dir, kept)
+    checkpoint.save(run.dir, loaded)

@@ -134,8 +134,8 @@ def import_order(
     content = io.BytesIO()
     np.save(content, order.rows)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(to, durable=True) as kept:
-        kept.write(content.getvalue())
+    with replacing(to, durable=True) as temporary:
+        temporary.write(content.getvalue())
     for note in order_notes(order, num_classes, num_tasks):
         say(console, f"note: {note}")
     say(console, f"{to}: {order.rows.shape[0]} seeds, {order.rows.shape[1]} classes per row")

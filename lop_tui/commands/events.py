@@ -51,8 +51,8 @@ def overall(states: Collection[State]) -> str:
 def summary(states: Collection[State]) -> str:
     """``12 runs: 10 finished, 2 failed``"""
     counts = Counter(states)
-    told = ", ".join(f"{counts[state]} {state}" for state in _COUNTED if counts[state])
-    return f"{plural(len(states), 'run')}: {told}"
+    variables = ", ".join(f"{counts[state]} {state}" for state in _COUNTED if counts[state])
+    return f"{plural(len(states), 'run')}: {variables}"
 
 
 class Notifier:
@@ -107,9 +107,9 @@ class Notifier:
         self._sent.add((event, about))
         counts = Counter(states)
         numbers = {f"LOP_{state.upper().replace('-', '_')}": str(counts[state]) for state in _COUNTED}
-        told = {"LOP_EVENT": event, "LOP_STATE": overall(states), "LOP_RUNS_DIR": str(self._runs_dir.absolute())}
-        told |= {"LOP_TOTAL": str(len(states)), "LOP_MESSAGE": _message(event, states, facts)}
-        kept = {key: value for key, value in os.environ.items() if key != "LOP_DETACHED"}
+        variables = {"LOP_EVENT": event, "LOP_STATE": overall(states), "LOP_RUNS_DIR": str(self._runs_dir.absolute())}
+        variables |= {"LOP_TOTAL": str(len(states)), "LOP_MESSAGE": _message(event, states, facts)}
+        environment = {key: value for key, value in os.environ.items() if key != "LOP_DETACHED"}
         try:
             call = subprocess.Popen(
                 ["/bin/sh", "-c", self._command],
@@ -117,7 +117,7 @@ class Notifier:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=kept | numbers | told | facts,
+                env=environment | numbers | variables | facts,
             )
             self._calls.append((call, time.monotonic() + LIMIT_S))
         except (OSError, ValueError) as error:

@@ -98,7 +98,7 @@ def _of_files(
 
 def _kept_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     """Notes on runs that keep a value they began with, one per setting, key and value."""
-    kept = Counter(
+    counts = Counter(
         (run.experiment, run.setting, key, getattr(run.spec, key), getattr(new.spec, key))
         for run, new in zip(runs, requested, strict=True)
         for key in _KEPT
@@ -107,7 +107,7 @@ def _kept_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     return [
         f"{experiment}/{setting}: {plural(count, 'run')} began with {key}={_shown(old)} and keeps it "
         f"({_shown(new)} was asked for){_KEPT[key]}"
-        for (experiment, setting, key, old, new), count in kept.items()
+        for (experiment, setting, key, old, new), count in counts.items()
     ]
 
 

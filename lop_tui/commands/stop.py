@@ -36,11 +36,11 @@ def stop(
     for run_dir, host in stopped.elsewhere:
         say(console, f"{run_dir.name} runs on {host}: stop it there", style="red")
     marked = stopped.by_status + stopped.leaving
-    left = wait_until_stopped(stopped.asked) + wait_for_status(marked)
+    left = wait_until_stopped(stopped.signalled) + wait_for_status(marked)
     for run_dir in left:
         status = run_dir.read_status()
         say(console, f"{run_dir.name}: its worker ({status.holder}) has not ended yet", style="red")
     again = runs or [] if selection.query.is_empty else names_of(chosen)
-    done = len(stopped.asked) + len(marked) - len(left) + len(stopped.dequeued)
+    done = len(stopped.signalled) + len(marked) - len(left) + len(stopped.dequeued)
     say(console, f"{plural(done, 'run')} stopped; resume with {resume_command(runs_dir, again)}")
     return 1 if left or stopped.elsewhere else 0

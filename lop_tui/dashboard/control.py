@@ -52,10 +52,10 @@ async def _ask_to_stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     # The frame may be old, of a replay or filtered: what there is to stop is looked up.
     views = await asyncio.to_thread(_look_at, chosen)
     plan = plan_stop([view for view in views if view.dir in chosen], views)
-    if not plan.asked and not plan.leaving and not plan.dequeued:
+    if not plan.signalled and not plan.leaving and not plan.dequeued:
         app.notify(_nothing_to_stop(plan, views, chosen), severity="warning", markup=False)
     elif await app.push_screen_wait(Question("Stop runs", describe_stop(plan), "Stop")):
-        app.run_worker(_stop(app, {*plan.asked, *plan.leaving, *plan.dequeued}), group="stop")
+        app.run_worker(_stop(app, {*plan.signalled, *plan.leaving, *plan.dequeued}), group="stop")
 
 
 async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
@@ -65,14 +65,14 @@ async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
 
     stopping = await asyncio.to_thread(begin)
     host_of(app).read_soon()
-    left, told = stopping.asked, stopping.by_status + stopping.leaving
+    left, marked = stopping.signalled, stopping.by_status + stopping.leaving
     for _ in range(round(PATIENCE_S / POLL_S)):  # in steps, so that workers that end meanwhile are noticed
         if not left:
             break
         left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
-    left = left + await asyncio.to_thread(wait_for_status, told)
+    left = left + await asyncio.to_thread(wait_for_status, marked)
     host_of(app).read_soon()
-    done = [run_dir for run_dir in stopping.asked + told if run_dir not in left] + stopping.dequeued
+    done = [run_dir for run_dir in stopping.signalled + marked if run_dir not in left] + stopping.dequeued
     if done:
         app.notify(f"stopped (R resumes):\n{_names(done)}", markup=False)
     if left:
@@ -112,32 +112,32 @@ def describe_stop(plan: StopPlan) -> str:
     """What a stop would do, by name."""
     hosts = sorted({host for _, host in plan.elsewhere})
     parts = (
-        ("To be stopped:", plan.asked),
+        ("To be stopped:", plan.signalled),
         ("To stop, while other runs of the same worker continue:", plan.leaving),
         ("Cluster jobs, stopped through the shared directory:", plan.by_status),
         ("Queued, to be removed from the queue:", plan.dequeued),
         *((f"Not stopped, because they train on {host}; stop them there:", _on(host, plan)) for host in hosts),
     )
-    said = [f"{what}\n{_names(dirs)}" for what, dirs in parts if dirs]
-    return "\n\n".join([*said, "Workers write a checkpoint first: all can be resumed (R)."])
+    lines = [f"{what}\n{_names(dirs)}" for what, dirs in parts if dirs]
+    return "\n\n".join([*lines, "Workers write a checkpoint first: all can be resumed (R)."])
 
 
 def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunDir]]) -> str:
     """What a resume would do, by name. It looks for the checkpoints."""
     dirs = [view.dir for view in waiting]
-    kept = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
+    resumable = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
     jobs = [view.dir for view in waiting if view.status.is_submitted]
     parts = (
-        (f"{len(kept)} to resume from a checkpoint:", kept),
-        (f"{len(dirs) - len(kept)} to start over, without a checkpoint:", set(dirs) - kept),
+        (f"{len(resumable)} to resume from a checkpoint:", resumable),
+        (f"{len(dirs) - len(resumable)} to start over, without a checkpoint:", set(dirs) - resumable),
         (f"Of these, submitted to {scheduler().title} again with their options, unless a job is still pending:", jobs),
     )
-    said = [f"{what}\n{_names(found)}" for what, found in parts if found]
+    lines = [f"{what}\n{_names(found)}" for what, found in parts if found]
     if others:
-        said.append(f"Left as they are:\n{_by_word(others)}")
+        lines.append(f"Left as they are:\n{_by_word(others)}")
     if len(jobs) < len(dirs):
-        said.append(f"{'The others' if jobs else 'They'} train on this machine, in the background.")
-    return "\n\n".join(said)
+        lines.append(f"{'The others' if jobs else 'They'} train on this machine, in the background.")
+    return "\n\n".join(lines)
 
 
 def name_runs(dirs: Iterable[RunDir]) -> list[str]:
@@ -173,15 +173,15 @@ async def run_lop(*arguments: str) -> tuple[int, str]:
 
 async def _run_and_tell(app: App[Any], command: str, *arguments: str) -> None:
     try:
-        status, said = await run_lop(command, *arguments)
+        status, lines = await run_lop(command, *arguments)
     except OSError as error:
-        status, said = 1, f"lop {command} cannot be started: {why(error)}"
+        status, lines = 1, f"lop {command} cannot be started: {why(error)}"
     host_of(app).read_soon()
     if status:
-        said = said or f"lop {command} ended with exit status {status}"
-        app.notify(said, severity="error", timeout=_LONG_S, markup=False)
+        lines = lines or f"lop {command} ended with exit status {status}"
+        app.notify(lines, severity="error", timeout=_LONG_S, markup=False)
     else:
-        app.notify(said or f"lop {command}: done", markup=False)
+        app.notify(lines or f"lop {command}: done", markup=False)
 
 
 def _runs_dirs(dirs: Iterable[RunDir]) -> list[Path]:

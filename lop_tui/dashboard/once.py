@@ -99,9 +99,9 @@ def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequenc
     lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]
     lines += [Text(f"{notice.run}  {notice.text}") for notice in view.notices]
-    said = advice(view)
-    if said:
-        what, commands, remark = said
+    hint = advice(view)
+    if hint:
+        what, commands, remark = hint
         return [
             *lines,
             Text(what),

@@ -246,12 +246,12 @@ def _print(figure: Figure, file: BinaryIO, suffix: str, look: Look) -> str:
             warnings.filterwarnings("always", message)
         figure.savefig(file, format=suffix[1:], dpi=look.dpi or look.looks.dpi, metadata=_METADATA[suffix])
         cramped = is_cramped(figure, look.looks.font_size)
-    told = [str(one.message) for one in caught]
-    if cramped or any(text.startswith("constrained_layout") for text in told):
+    warnings_ = [str(one.message) for one in caught]
+    if cramped or any(text.startswith("constrained_layout") for text in warnings_):
         width, height = needed(figure, look.looks.font_size)
         raise UserError(
             f"plot: {figure.get_figwidth():g}x{figure.get_figheight():g} inches are too small for this "
             f"figure: it needs about {width}x{height} (--size), or fewer metrics or settings"
         )
-    codes = [int(match[1]) for text in told if (match := re.match(r"Glyph (\d+)", text))]
+    codes = [int(match[1]) for text in warnings_ if (match := re.match(r"Glyph (\d+)", text))]
     return "".join(dict.fromkeys(map(chr, codes)))

@@ -18,8 +18,8 @@ LONGEST_NAME = 24
 def short(name: str, longest: int = LONGEST_NAME) -> str:
     """The name in printable characters, with … for its middle where it is longer."""
     name = clean(name)
-    kept = longest - 1
-    return name if len(name) <= longest else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+    length = longest - 1
+    return name if len(name) <= longest else f"{name[: length - length // 2]}…{name[-(length // 2) :]}"
 
 
 def shortened(names: Mapping[str, str]) -> dict[str, str]:

@@ -93,8 +93,10 @@ def places(groups: Sequence[Group]) -> list[Place]:
             about = run.dir.read_config()
         versions = about.get("versions")
         versions = versions if isinstance(versions, dict) else {}
-        told = ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
-        counted[str(run.status.host or about.get("host") or "unknown"), str(run.status.device or "unknown"), told] += 1
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
+        counted[
+            str(run.status.host or about.get("host") or "unknown"), str(run.status.device or "unknown"), listed
+        ] += 1
     return [Place(number, *place) for place, number in counted.most_common()]
 
 

@@ -41,8 +41,8 @@ def _table(finding: Finding) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
     for verdict in (verdict for verdict in finding.verdicts if not verdict.missing):
-        said = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
-        table.add_row(verdict.claim.text, *measured(verdict, finding), said)
+        cell = Text(verdict.outcome, _STYLES[verdict.outcome]).append(f": {verdict.why}" if verdict.why else "")
+        table.add_row(verdict.claim.text, *measured(verdict, finding), cell)
     return table
 
 

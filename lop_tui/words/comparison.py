@@ -159,9 +159,11 @@ def notes_on_runs(groups: Sequence[Group]) -> list[str]:
     """Runs that did not end normally, cannot be read, lack some of their records, or were trained by other code."""
     lines = []
     for group in groups:
-        told = [run for run in group.runs if not run.problem and run.state != "finished" and not run.is_ended_by_rule]
-        if told:
-            lines.append(f"not finished, {group.label}: {listed(_states(told))}")
+        unfinished = [
+            run for run in group.runs if not run.problem and run.state != "finished" and not run.is_ended_by_rule
+        ]
+        if unfinished:
+            lines.append(f"not finished, {group.label}: {listed(_states(unfinished))}")
         lines += [f"cannot be read: {run.dir.name}: {run.problem}" for run in group.runs if run.problem]
     runs = [run for group in groups for run in group.runs]
     return lines + versions_between(runs) + flag_lines(runs)

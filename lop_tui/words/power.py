@@ -79,7 +79,7 @@ def _record(
     found: Comparison, over: str, mean: float, deviation: float, num_pairs: int, planned: Plan | None
 ) -> dict[str, Any]:
     """Values as they are recorded: a share is 0 .. 1."""
-    told = asdict(planned) if planned else {}
+    values = asdict(planned) if planned else {}
     return {
         "a": found.a.label,
         "b": found.b.label,
@@ -88,8 +88,8 @@ def _record(
         "mean": mean,
         "deviation": deviation,
         "num_pairs": num_pairs,
-        "difference": told.get("difference"),
-        "pairs_needed": told.get("needed"),
-        "power_so_far": told.get("reached"),
-        "detectable": told.get("detectable"),
+        "difference": values.get("difference"),
+        "pairs_needed": values.get("needed"),
+        "power_so_far": values.get("reached"),
+        "detectable": values.get("detectable"),
     }

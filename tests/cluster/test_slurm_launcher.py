@@ -230,7 +230,7 @@ def test_a_worker_on_another_node_is_stopped_through_its_status(here, monkeypatc
     found = views()
     told = stop_runs(found, found)
     assert [run_dir.seed for run_dir in told.by_status] == [0]
-    assert not told.asked
+    assert not told.signalled
     assert not wait_for_status(told.by_status)
     monkeypatch.undo()
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)

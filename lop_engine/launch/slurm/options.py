@@ -118,8 +118,8 @@ class SlurmRequest:
     @classmethod
     def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":
         """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
-        said = {_key(word) for word in typed}
-        words = (*(word for word in before if _key(word) not in said), *typed)
+        replaced = {_key(word) for word in typed}
+        words = (*(word for word in before if _key(word) not in replaced), *typed)
         return cls(read_options(words), words)
 
 

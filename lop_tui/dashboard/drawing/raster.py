@@ -83,8 +83,8 @@ def thin(x: np.ndarray, values: np.ndarray, window: tuple[float, float], columns
     by_value = np.lexsort((values, column))
     starts = np.flatnonzero(np.diff(column, prepend=column[0] - 1))
     ends = np.append(starts[1:], len(x)) - 1
-    kept = np.unique(np.concatenate([starts, ends, by_value[starts], by_value[ends]]))
-    return x[kept], values[kept]
+    chosen = np.unique(np.concatenate([starts, ends, by_value[starts], by_value[ends]]))
+    return x[chosen], values[chosen]
 
 
 def dot_of(share: np.ndarray, num_dots: int) -> np.ndarray:

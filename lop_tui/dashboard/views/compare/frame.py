@@ -87,8 +87,8 @@ def configuration(groups: Sequence[Group]) -> list[str]:
     """``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash where a key has no effect."""
     found = points(groups, with_extent=True)
     keys = dict.fromkeys(key for point in found for key in point)
-    told = [f"{key} ({', '.join(str(point.get(key, '-')) for point in found)})" for key in keys]
-    return [f"they differ in {', '.join(told)}"] if told else []
+    differing = [f"{key} ({', '.join(str(point.get(key, '-')) for point in found)})" for key in keys]
+    return [f"they differ in {', '.join(differing)}"] if differing else []
 
 
 def _reading(difference: Difference, pair: Pair, point: int) -> str:

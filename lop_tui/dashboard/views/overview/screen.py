@@ -100,11 +100,11 @@ class OverviewScreen(Ranged, FrameScreen):
         return group.runs if group else ()
 
     def show(self, view: View) -> None:
-        said = advice(view)
-        if said:
-            self._advice.update(_advice_text(said))
-        self._advice_box.display = bool(said)
-        self.grid.display = not said
+        text = advice(view)
+        if text:
+            self._advice.update(_advice_text(text))
+        self._advice_box.display = bool(text)
+        self.grid.display = not text
         self._parts.display = bool(view.rows)
         self.table.show(view.rows)
         self.notices.show(view.notices, most=max(1, self.size.height // 12))
@@ -332,8 +332,8 @@ def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:
     return low, high
 
 
-def _advice_text(said: Advice) -> Text:
-    what, commands, remark = said
+def _advice_text(text: Advice) -> Text:
+    what, commands, remark = text
     lines = [Text(what), *(Text(f"    {command}", style="bold") for command in commands), Text(remark)]
     return Text("\n\n").join(line for line in lines if line)
 

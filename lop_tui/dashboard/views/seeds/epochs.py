@@ -117,8 +117,8 @@ class EpochsView(Container):
             for widget, chart in zip(self._charts, charts, strict=False):
                 widget.show_titled(chart, Viewport(), f"{name}: {chart.measure.heading}")
         else:
-            said = f"seed {run.seed}: {epochs.problem}" if epochs.problem else f"{name}: {_NOT_RECORDED}"
-            self._remark.update(said)
+            remark = f"seed {run.seed}: {epochs.problem}" if epochs.problem else f"{name}: {_NOT_RECORDED}"
+            self._remark.update(remark)
         self._num_charts = len(charts)
         self._arrange()
 

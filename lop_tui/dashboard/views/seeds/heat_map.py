@@ -49,8 +49,8 @@ class HeatMap(Widget):
             return Text()
         if not self._heat.values.size:
             bin_size = self._heat.bin_size
-            said = f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no task is finished yet"
-            return Text(said, style="italic")
+            empty = f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no task is finished yet"
+            return Text(empty, style="italic")
         now = (width, height, ink := ink_of(self))
         shown = heat_area(self._heat, width, height, ink, self._seed).seeds
         if 0 < len(shown) < len(self._heat.seeds):
@@ -88,5 +88,5 @@ def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
     first, last = column * heat.bin_size + 1, min((column + 1) * heat.bin_size, heat.num_tasks)
     where = span(first, last, heat.x_unit, heat.x_per_task)
     value = heat.values[heat.seeds.index(seed), column] if column < heat.values.shape[1] else np.nan
-    told = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
-    return f"seed {seed}, {where}: {told}"
+    shown = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
+    return f"seed {seed}, {where}: {shown}"
