@@ -61,12 +61,12 @@ def page_of(
 
 def _what(shown: OneProblem, num_settings: int) -> str:
     states = Counter(run.state for run in shown.runs)
-    total = ", ".join(f"{number} {state}" for state, number in states.most_common())
+    runs = ", ".join(f"{number} {state}" for state, number in states.most_common())
     last = max((run.status.heartbeat_at or 0 for run in shown.runs), default=0)
     when = f"; last heard of {_day(last)}" if last else ""
     others = ", ".join(f"{seen.problem(name).title} ({_plural(number, 'run')})" for name, number in shown.others)
     return (
-        f"{shown.problem.title}. {_plural(len(shown.runs), 'run')} of {_plural(num_settings, 'setting')}: {total}{when}."
+        f"{shown.problem.title}. {_plural(len(shown.runs), 'run')} of {_plural(num_settings, 'setting')}: {runs}{when}."
         + (f" Not on this page: {others}." if others else "")
     )
 
