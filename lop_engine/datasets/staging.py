@@ -179,7 +179,7 @@ def _require_room(files: Sequence[_File], folder: Path) -> None:
     if free < needed + RESERVE_BYTES:
         raise DataError(
             f"{folder}: {free / 2**30:.1f} GiB free, {needed / 2**30:.1f} GiB of images and a reserve of "
-            f"{RESERVE_BYTES / 2**30:.0f} GiB are wanted"
+            f"{RESERVE_BYTES / 2**30:.0f} GiB are needed"
         )
 
 

@@ -192,10 +192,9 @@ class AdamGnT(Adam):
 
 
 def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """1 - beta^t of a tensor of step counts t, in double precision, with as many axes.
+    """1 - beta^t of each entry of a tensor of step counts t, in double precision.
 
-    A CPU looks it up, because two powers for each weight take longer than the rest of Adam's step; and where all counts
-    are the same it looks up one.
+    A CPU looks it up, because two powers for each weight take longer than the rest of Adam's step.
     """
 
     def compute(steps: Tensor) -> Tensor:
@@ -209,9 +208,6 @@ def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor
     table = compute(torch.arange(-(-(num_below_one + 1) // 64) * 64, dtype=torch.float64))
 
     def look_up(steps: Tensor) -> Tensor:
-        lowest, highest = steps.aminmax()
-        if lowest == highest:
-            return table[min(int(lowest), len(table) - 1)].view([1] * steps.dim())
         places = steps.clamp(max=len(table) - 1).int().flatten()
         return table.index_select(0, places).view(steps.shape)
 

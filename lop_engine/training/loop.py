@@ -114,9 +114,9 @@ def part_trainer(
     Called with the task and the order of its examples, it returns what the steps leave: of a task in parts, the means
     over the task so far.
     """
-    if fused.applies(learner, device) and fused.has_numba():
-        fused_part = fused.FusedPart(learner)
-        return lambda task, order_SN: learner.record.add_sums(fused_part(task))
+    if (kernel := fused.kernel_for(learner, device)) and fused.has_numba():
+        train_part = kernel(learner)
+        return lambda task, order_SN: learner.record.add_sums(*train_part(task))
     step, batch_size = fast_step(learner, device, cuda_graphs), learner.spec.mini_batch_size
     return lambda task, order_SN: learner.record.add(train_epoch(step, task, order_SN, batch_size))
 

@@ -152,7 +152,7 @@ class _Stack:
         self._errors = errors
         self.learner = Learner(specs, [run.seed for run in runs], device)
         self.spec = self.learner.spec
-        if fused.applies(self.learner, device) and not fused.has_numba():
+        if fused.kernel_for(self.learner, device) and not fused.has_numba():
             log(f"numba is not installed, so the general training step is used; {install_hint('fast')} makes it faster")
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0

@@ -143,7 +143,7 @@ def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
     assert (floats.train_images, floats.test_images, floats.normalisation) == (5, 1, "none")
     assert resolve(spec(normalisation="none"), grey).normalisation == "none"
     assert resolve(spec(train_images=3), ClassFolder.open(folder)).test_images == 1
-    with pytest.raises(DataError, match=r"a class holds 6 images, 7 are wanted .* lower train_images or test_images"):
+    with pytest.raises(DataError, match=r"a class holds 6 images, 7 are needed .* lower train_images or test_images"):
         resolve(spec(train_images=6), ClassFolder.open(folder))
     with pytest.raises(DataError, match=r'normalisation "scaled" is for grey levels .* these are float32'):
         resolve(spec(normalisation="scaled"), ClassFolder.open(folder))
@@ -218,7 +218,7 @@ def test_arrays_that_are_no_images(folder, images, index):
 
 
 def test_too_few_images(folder):
-    with pytest.raises(DataError, match=r"0\.npy: 6 images, 7 are wanted"):
+    with pytest.raises(DataError, match=r"0\.npy: 6 images, 7 are needed"):
         ClassFolder.open(folder).images(0, 7)
     write_class(folder, 3, np.zeros((1, 3, 32, 32), np.float32))
     assert refusal(folder).endswith("3.npy: 1 images, a class needs at least 2 (one to train, one to test)")

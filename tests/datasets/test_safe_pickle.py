@@ -130,7 +130,7 @@ ARRAY = (
         (b"Pid\n.", "PERSID"),
         (b"(ios\nsystem\n.", "INST"),
         (b"cos\nsystem\n(Vls\ntR.", "calls os.system"),
-        (b"cos\nsystem\n}b.", "gives a state to something that is no array"),
+        (b"cos\nsystem\n}b.", "gives a state to something other than an array"),
         (ARRAY % (b"(I2\nI2\nt", b"u1"), None),
         (ARRAY % (b"(I1000000000000\nI1000000000000\nt", b"u1"), "declares an array of shape"),
         (ARRAY % (b"(I-4\nt", b"u1"), "damaged array"),

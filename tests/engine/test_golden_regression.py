@@ -7,7 +7,7 @@ import torch
 from lop_engine.experiment.spec import Spec
 from lop_engine.problems import Task
 from lop_engine.problems.slowly_changing_regression import TargetNetwork
-from lop_engine.training.fused import FusedPart
+from lop_engine.training.fused.regression import RegressionPart
 from lop_engine.training.learner import Learner
 from lop_engine.training.loop import train as train_run
 from tests.engine.regression import (
@@ -97,7 +97,7 @@ def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
     """30,000 examples; continual backprop to its first tie, because the kernel replaces the unit of lowest index."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     learner, (inputs, targets) = learner_of(run), examples(run)
-    part, found = FusedPart(learner), []
+    part, found = RegressionPart(learner), []
     part.kernel = kept_losses(part.kernel, found)
     if run.endswith("snp"):
         part.number_blocks = lambda count: [(0, noise(run, count)[None].numpy())]

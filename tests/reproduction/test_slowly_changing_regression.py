@@ -122,8 +122,8 @@ def test_the_demo_has_claims_of_its_own():
         ("scr/bp", {"flip_after": 1000}, "flip_after is 1000, not 10000"),
         ("scr/bp", {"num_features": 50}, "num_features is 50, not 5"),
         ("scr/bp", {"opt": "adam"}, "opt is adam, not sgd"),
-        ("scr/l2", {}, "nothing is claimed of it by Dohare et al. 2024, Extended Data Fig. 2"),
-        ("scr/demo/cbp", {"replacement_rate": 0.1}, "nothing is claimed of it by the demo"),
+        ("scr/l2", {}, "Dohare et al. 2024, Extended Data Fig. 2 (one slow bit inverted) has no claim about it"),
+        ("scr/demo/cbp", {"replacement_rate": 0.1}, "the demo of Slowly-Changing Regression has no claim about it"),
         ("scr/demo/bp", {"num_tasks": 30, "num_inputs": 19, "num_flipping_bits": 14}, "num_inputs is 19, not 20"),
     ],
 )

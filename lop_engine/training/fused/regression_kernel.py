@@ -137,8 +137,9 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                 _update_utility(w, h, units, corrected, num_inputs, settings, share_A)
                 for lane in range(lanes):
                     run = start + lane
-                    due = _due(
-                        units[0, :, lane], budget_S, run, rates_S, maturity_S, most_S, settings, numbers_SNK[run, n]
+                    chance = numbers_SNK[run, n, numbers_SNK.shape[2] - 1]
+                    due = units_due(
+                        units[0, :, lane], budget_S, run, rates_S, maturity_S, most_S[run], settings, chance
                     )
                     for k in range(due):
                         _replace(
@@ -214,18 +215,23 @@ def _update_utility(w, h, units, corrected, num_inputs, settings, share_A):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _due(age_H, budget_S, run, rates_S, maturity_S, most_S, settings, numbers):
-    """How many units of a run are replaced now, as in `continual_backprop._fall_due`."""
+def units_due(age_H, budget_S, run, rates_S, maturity_S, most, settings, chance):
+    """How many units of a layer of a run are replaced now, as in `continual_backprop._fall_due`.
+
+    Args:
+        most: at most so many.
+        chance: the random number that decides with the accrual `bernoulli`.
+    """
     eligible = 0
     for u in range(len(age_H)):
         eligible += age_H[u] > maturity_S[run]
     if settings[2] == 2:  # bernoulli
         expected = eligible * rates_S[run]
-        due = math.floor(expected) if expected >= 1 else int(eligible > 0 and numbers[len(numbers) - 1] <= expected)
-        return min(due, most_S[run])
+        due = math.floor(expected) if expected >= 1 else int(eligible > 0 and chance <= expected)
+        return min(due, most)
     accrues = eligible if settings[2] == 1 else len(age_H) * (eligible > 0)
     budget_S[run] += accrues * rates_S[run]
-    due = min(math.floor(budget_S[run]), eligible, most_S[run])
+    due = min(math.floor(budget_S[run]), eligible, most)
     budget_S[run] -= due
     return due
 
