@@ -99,6 +99,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=1, help="in the stack")
     parser.add_argument("--turns", type=int, default=60)
     args = parser.parse_args(words)
+    if not (args.checkout / "lop_engine").is_dir():
+        parser.error(f"{args.checkout} is not a checkout of lop; git worktree add --detach DIR COMMIT makes one")
     table = Table(title=f"speed of the training step over {args.checkout}, stack of {args.runs}, one core")
     for heading in ("method", "median", "lower 95 %", "by pair of processes"):
         table.add_column(heading)
