@@ -115,7 +115,7 @@ async def settled(pilot: Pilot[bool]) -> None:
     await until(pilot, lambda: app.view is not None and app.view.request == app.wants)
     for line in app.screen.query(Input):
         line.cursor_blink = False
-    for grid in app.screen.query(ChartGrid):
+    for grid in (grid for screen in app.screen_stack for grid in screen.query(ChartGrid)):  # a dialog lies over charts
         await until(pilot, lambda grid=grid: not grid.waiting)  # type: ignore[misc]
     await pilot.pause()
 
