@@ -59,6 +59,16 @@ def refused(two, *words, sources=("a", "b"), target="c", error=UserError):
     assert not list(two.glob("c/.merge.*"))
 
 
+def test_a_run_with_fewer_records_than_its_status_says_is_copied_and_named(two):
+    tasks = two / "a/cbp/default/seed_001/tasks.json"
+    lines = tasks.read_text().splitlines(keepends=True)
+    tasks.write_text("".join(lines[: len(lines) // 2]))
+    said = lop("merge", two / "a", two / "b", "--to", two / "c")
+    assert (two / "c/cbp/default/seed_001/tasks.json").read_bytes() == tasks.read_bytes()
+    [line] = [line for line in said.splitlines() if "cbp/default/seed_001" in line]
+    assert "tasks" in line
+
+
 def test_a_seed_that_is_there_twice_is_refused_and_both_are_named(two):
     make_run(two / "b", "cbp", 1)
     refused(two, "a/cbp/default/seed_001", "b/cbp/default/seed_001", "same seed")
