@@ -18,8 +18,9 @@ from tests.engine.test_methods import CPU, go_through, make_spec
 from tests.engine.test_methods import run as train
 from tests.methods import settings_of, with_optimizers
 
-FACTORS = {"maturity_threshold": (0, 1, 2)}
-"""Of a key's value, for each run; other keys take the default."""
+FACTORS = {"maturity_threshold": (0, 1, 2), "beta_2": (1, 0.9, 0.5)}
+"""Of a key's value, for each run; other keys take the default. With beta_2 = 0 an update is little more than the sign
+of a gradient, and rounding decides the sign of those that are almost 0."""
 DEFAULT = (1, 4, 0.5)
 NEAR_ITS_LIMIT = (1, 0.9, 0)
 """Of a key that may not be four times its value."""
