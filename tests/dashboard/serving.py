@@ -55,5 +55,5 @@ def serving(runs_dir: Path, *options: str) -> Iterator[Served]:
             has_ended = process.poll() is not None
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=PATIENCE_S)
-        assert "Traceback" not in rest
+        assert "Traceback" not in rest, rest
         assert has_ended or process.returncode == 0

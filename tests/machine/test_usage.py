@@ -49,10 +49,9 @@ class FakeNvml:
         pass
 
     def __getattr__(self, name):
-        answer = getattr(self, f"_{name.removeprefix('nvmlDevice')}", None)
-        if not name.startswith("nvmlDevice") or answer is None:
+        if not name.startswith("nvmlDevice"):
             raise AttributeError(name)
-        return answer
+        return getattr(self, f"_{name.removeprefix('nvmlDevice')}")
 
     def _refuse_unless(self, known):
         if not known:
