@@ -146,7 +146,7 @@ def test_many_methods(snap_compare: Any, tmp_path: Path, size: tuple[int, int], 
     assert snap_compare(app, terminal_size=size, run_before=pressing("down"))
 
 
-@pytest.mark.parametrize(("size", "theme"), zip(SIZES[:2], THEMES, strict=True))
+@pytest.mark.parametrize(("size", "theme"), zip(SIZES, [*THEMES, THEMES[0]], strict=True))
 def test_choosing_charts(snap_compare: Any, eleven_runs: Snapshot, size: tuple[int, int], theme: str) -> None:
     app = app_showing(eleven_runs, settings=Settings(theme=theme, markers="braille"))
     assert snap_compare(app, terminal_size=size, run_before=pressing("a", "down", "space"))

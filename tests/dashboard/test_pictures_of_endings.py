@@ -39,7 +39,7 @@ def endings(tmp_path: Path) -> Snapshot:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("size", SIZES[:2], ids=["80x24", "120x40"])
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40", "200x60"])
 def test_overview(snap_compare: Any, endings: Snapshot, size: tuple[int, int], theme: str) -> None:
     app = app_showing(endings, settings=Settings(theme=theme, markers="braille"))
     assert snap_compare(app, terminal_size=size, run_before=pressing())

@@ -6,9 +6,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Input, Label
+from textual.widgets import Input
 
 from lop_engine.errors import UserError
+from lop_tui.dashboard.widgets.fitted import FittedText
 
 Apply = Callable[[str], None]
 """Takes the text; raises UserError if it is invalid."""
@@ -33,9 +34,9 @@ class Prompt(Horizontal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._label = Label(id="prompt-label", markup=False)
+        self._label = FittedText(id="prompt-label", markup=False)
         self._input = PromptInput(compact=True, select_on_focus=False)
-        self._error = Label(id="prompt-error", markup=False)
+        self._error = FittedText(id="prompt-error", markup=False)
         self._apply: Apply | None = None
         self._before = ""
         self.display = False

@@ -24,9 +24,10 @@ from lop_tui.dashboard.settings import after
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.compare.frame import Pair, configuration, difference_chart, verdict
 from lop_tui.dashboard.widgets.chart import TitledChart
+from lop_tui.dashboard.widgets.fitted import FittedText
 
 
-class Name(Static):
+class Name(FittedText):
     """The name of a setting; a click asks for the next one."""
 
     class Clicked(Message):
@@ -60,7 +61,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         self.first = label
         self.second: str | None = None
         self.chart_view = TitledChart()
-        self.words = Static(id="verdict", markup=False)
+        self.words = FittedText(id="verdict", markup=False)
         self.names = Name(id="second"), Name(id="first")
         self._difference: Difference | None = None
         self._pair: Pair | None = None

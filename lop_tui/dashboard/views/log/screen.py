@@ -16,6 +16,7 @@ from lop_engine.runs.views import RunView
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.screens import FrameScreen
 from lop_tui.dashboard.views.log.log_view import Line, LogView
+from lop_tui.dashboard.widgets.fitted import FittedText
 
 POLL_S = 0.5
 
@@ -54,7 +55,7 @@ class LogScreen(FrameScreen):
         self._is_there = True
         self._query = ""
         self._title = Static(id="log-name")
-        self._state = Static(id="log-mode")
+        self._state = FittedText(id="log-mode")
         self.log_view = LogView()
         self._tail = LogTail(self.run.dir.worker_log(self.run.status))
         self._text: LogText | None = None

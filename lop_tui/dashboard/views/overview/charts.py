@@ -13,7 +13,7 @@ from textual.containers import Container, Grid
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import SelectionList, Static
+from textual.widgets import SelectionList
 from textual.widgets.selection_list import Selection
 
 from lop_engine.experiment import seen
@@ -25,6 +25,7 @@ from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import Row, value_at
 from lop_tui.dashboard.viewport import Viewport, point_at
 from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.fitted import FittedText
 from lop_tui.words.formats import place
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
@@ -52,7 +53,7 @@ class ChartGrid(Container):
         super().__init__()
         self.enlarged: int | None = None
         self._charts = [ChartView(place) for place in range(MOST_ON_PAGE)]
-        self._legend = Static(id="legend")
+        self._legend = FittedText(id="legend")
         self._grid = Grid(*self._charts)
         self._view: View | None = None
         self._viewport = Viewport()

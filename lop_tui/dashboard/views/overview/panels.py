@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual.containers import VerticalScroll
-from textual.widgets import Static
 
 from lop_engine.analysis import Group
 from lop_engine.analysis.grid import points
@@ -20,7 +19,7 @@ from lop_tui.dashboard.ink import has_colour_samples
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.rows import Row
 from lop_tui.dashboard.table import describe_states, fit_table
-from lop_tui.dashboard.widgets.fitted_table import FittedTable
+from lop_tui.dashboard.widgets.fitted import FittedTable, FittedText
 from lop_tui.words.notices import Notice
 
 Lines = list[tuple[str, str]]
@@ -52,7 +51,7 @@ class RunsTable(FittedTable):
         self.fill(table.columns, table.columns, table.rows)
 
 
-class Notices(Static):
+class Notices(FittedText):
     """One line a run, the worst first; hidden when all is well."""
 
     def __init__(self) -> None:
@@ -77,10 +76,10 @@ class SettingPanel(VerticalScroll, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__(id="setting")
-        self._words = Static(markup=False)
+        self._words = FittedText(markup=False)
         self._shown: object = None
 
-    def compose(self) -> Iterable[Static]:
+    def compose(self) -> Iterable[FittedText]:
         yield self._words
 
     def show(self, view: View, label: str | None) -> None:

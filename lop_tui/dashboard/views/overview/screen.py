@@ -8,7 +8,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from lop_engine.errors import UserError
 from lop_engine.runs.views import RunView
@@ -23,6 +22,7 @@ from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.overview.charts import ChartChoice, ChartGrid
 from lop_tui.dashboard.views.overview.panels import Notices, RunsTable, SettingPanel
 from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.fitted import FittedText
 
 WIDE = 200
 """From here on the table may stand beside the charts."""
@@ -67,7 +67,7 @@ class OverviewScreen(Ranged, FrameScreen):
         # Held rather than queried: a frame may come while another screen (help, command palette) is on top.
         self.table = RunsTable()
         self.notices = Notices()
-        self._advice = Static()
+        self._advice = FittedText()
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
         self._offered = (True, False, False, 0)

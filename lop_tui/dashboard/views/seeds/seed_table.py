@@ -15,7 +15,7 @@ from lop_tui.dashboard.rows import STATES
 from lop_tui.dashboard.settings import Sort
 from lop_tui.dashboard.table import STATE_COLOURS
 from lop_tui.dashboard.views.seeds.frame import SeedRow, Seeds
-from lop_tui.dashboard.widgets.fitted_table import FittedTable
+from lop_tui.dashboard.widgets.fitted import FittedTable
 from lop_tui.words.formats import short_value
 
 Order = tuple[Sort, bool]

@@ -1,9 +1,24 @@
-"""A table whose cells change in place."""
+"""A table whose cells change in place, and a text whose size follows its content."""
 
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
-from textual.widgets import DataTable
+from textual.visual import VisualType
+from textual.widgets import DataTable, Static
+
+
+class FittedText(Static):
+    """A text as wide or as high as its content wherever its style says auto."""
+
+    def update(self, content: VisualType = "", *, layout: bool = True) -> None:
+        """Replace the content.
+
+        Textual 8 keeps the measured size until a layout that this widget asked for has been done: if another layout
+        comes between two updates, the second content gets the size of the first. New styles, even empty ones, make
+        it measure again.
+        """
+        self.styles.merge_rules({})
+        super().update(content, layout=layout)
 
 
 class FittedTable(DataTable[Text], can_focus=False):
