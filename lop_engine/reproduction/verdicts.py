@@ -44,57 +44,78 @@ class Finding:
     verdicts: tuple[Verdict, ...]
 
 
-def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Unjudged:
+    """A setting that is not judged, and why."""
+
+    label: str
+    why: str
+    """``follows no published protocol``"""
+    why_several: str
+    """The same of several settings: ``follow no published protocol``."""
+    detail: str = ""
+    """What follows `why` for this setting alone, such as the keys that differ."""
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.why}{self.detail}"
+
+
+def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[Unjudged, ...]]:
     """Compare `groups` with the claims of each protocol of their problem that some of them follow.
 
     Returns:
-        What was found, a protocol each; and a sentence for each group that no claim is about, with what differs.
+        A finding for each protocol; and the groups that are not judged, with what differs.
     """
     problems = dict.fromkeys(run.problem_name for group in groups for run in group.runs[:1])
     protocols = [protocol for problem in problems for protocol in protocols_of(problem)]
     candidates: dict[str, dict[str, Group]] = {protocol.name: {} for protocol in protocols}
-    followed, notes = set(), []
+    followed, unjudged = set(), []
     for group in sorted(groups, key=lambda group: -len(group.runs)):
-        protocol, setting, note = _place(group)
+        protocol, setting, why = _place(group)
         followed |= {protocol.name} if protocol else set()
         if protocol and setting and setting not in candidates[protocol.name]:
             candidates[protocol.name][setting] = group
         elif protocol and setting:
-            other = candidates[protocol.name][setting].label
-            notes.append(f"{group.label}: the same setting as {other}, which is judged")
-        else:
-            notes.append(f"{group.label}: {note}")
+            same = f"the same setting as {candidates[protocol.name][setting].label}, which is judged"
+            unjudged.append(Unjudged(group.label, same, same))
+        elif why:
+            unjudged.append(why)
     findings = (
         Finding(protocol, tuple(_judge(claim, candidates[protocol.name], protocol) for claim in protocol.claims))
         for protocol in protocols
         if protocol.name in followed
     )
-    return tuple(findings), tuple(notes)
+    return tuple(findings), tuple(unjudged)
 
 
-def _place(group: Group) -> tuple[Protocol | None, str | None, str]:
+def _place(group: Group) -> tuple[Protocol | None, str | None, Unjudged | None]:
     """The protocol and the setting that a group follows, or why it follows none."""
-    problem = group.runs[0].problem_name
+    problem, why = group.runs[0].problem_name, partial(Unjudged, group.label)
     if not protocols_of(problem):
-        return None, None, f"no results are published for problem {problem}"
+        none = f"no results are published for problem {problem}"
+        return None, None, why(none, none)
     spec: Mapping[str, Any] = next((run.spec for run in group.runs if run.spec), {})
     run = stored_spec(spec)
     if run is None:
-        foreign = foreign_components(spec)
-        why = f"{', '.join(foreign)} not part of lop" if foreign else "its run.json holds no spec of this version"
-        return None, None, f"follows no published protocol: {why}" if foreign else why
+        if foreign := foreign_components(spec):
+            detail = f": {', '.join(foreign)} not part of lop"
+            return None, None, why("follows no published protocol", "follow no published protocol", detail)
+        no_spec = "run.json holds no spec of this version"
+        return None, None, why(f"its {no_spec}", f"their {no_spec}")
     protocol, differing = min(
         ((one, one.unlike(run)) for one in protocols_of(problem)),
         key=lambda found: (len(found[1]), not settings_of(run, found[0])),
     )
     if differing:
-        return None, None, f"not the protocol of {protocol.name}: {'; '.join(differing)}"
+        other = f"not the protocol of {protocol.name}"
+        return None, None, why(other, other, f": {'; '.join(differing)}")
     by_setting = {name: unlike(run, learner) for name, learner in protocol.settings.items()}
     nearest = min(by_setting, key=lambda name: (protocol.settings[name]["method"] != run.method, len(by_setting[name])))
     if by_setting[nearest]:
-        differing = by_setting[nearest]
-        return protocol, None, f"{protocol.name} has no claim about it; unlike {nearest}: {'; '.join(differing)}"
-    return protocol, nearest, ""
+        detail = f"; unlike {nearest}: {'; '.join(by_setting[nearest])}"
+        no_claim = f"{protocol.name} has no claim about"
+        return protocol, None, why(f"{no_claim} it", f"{no_claim} them", detail)
+    return protocol, nearest, None
 
 
 def _judge(claim: Claim, candidates: Candidates, protocol: Protocol) -> Verdict:

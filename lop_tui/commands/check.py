@@ -23,25 +23,25 @@ def check(
     from lop_engine.reproduction.verdicts import judge
     from lop_engine.runs.views import place_of
     from lop_tui.commands.reading import read_runs
-    from lop_tui.words.claims import as_dict, print_findings
+    from lop_tui.words.claims import as_dict, describe_unjudged, print_findings
     from lop_tui.words.console import print_json
     from lop_tui.words.notices import flag_lines
 
     runs, _ = read_runs("check", runs_dirs, where, ended_by_rule)
     groups = group_runs(runs)
     refuse_mixed(groups)
-    findings, notes = judge(groups)
+    findings, unjudged = judge(groups)
     unreadable = [f"cannot be read: {run.dir.name}: {run.problem}" for run in runs if run.problem]
-    notes = (*unreadable, *flag_lines(runs), *notes)
+    notes = (*unreadable, *flag_lines(runs))
     if as_json:
         answer = {
             "runs_dir": place_of(runs_dirs),
             "protocols": [as_dict(finding) for finding in findings],
-            "notes": notes,
+            "notes": (*notes, *map(str, unjudged)),
         }
         print_json(answer)
     else:
-        print_findings(findings, notes)
+        print_findings(findings, (*notes, *describe_unjudged(unjudged)))
     outcomes = {verdict.outcome for finding in findings for verdict in finding.verdicts}
     if "not reproduced" in outcomes:
         return 1

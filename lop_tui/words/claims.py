@@ -10,9 +10,13 @@ from rich.text import Text
 
 from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
-from lop_engine.reproduction.verdicts import Finding, Outcome, Verdict
+from lop_engine.reproduction.verdicts import Finding, Outcome, Unjudged, Verdict
 from lop_tui.words.console import Console, plural, say
 
+MOST_LINES = 4
+"""Settings that are not judged for one reason and have a line each; more of them share a line."""
+MOST_NAMES = 6
+"""Settings that such a line names; it counts the others."""
 _STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "not enough data": "yellow"}
 
 
@@ -31,6 +35,24 @@ def print_findings(findings: Sequence[Finding], notes: Sequence[str]) -> None:
         say(console, "no runs of a published protocol")
     for note in notes:
         say(console, note)
+
+
+def describe_unjudged(unjudged: Sequence[Unjudged]) -> list[str]:
+    """A line for each setting that is not judged; many with one reason share a line: ``20 settings: why: a, b``."""
+    by_reason: dict[str, list[Unjudged]] = {}
+    for one in unjudged:
+        by_reason.setdefault(one.why_several, []).append(one)
+    lines: list[str] = []
+    for why, ones in by_reason.items():
+        shared = f"{len(ones)} settings: {why}: {_names(ones)}"
+        lines += [shared] if len(ones) > MOST_LINES else map(str, ones)
+    return lines
+
+
+def _names(ones: Sequence[Unjudged]) -> str:
+    names = ", ".join(one.label for one in ones[:MOST_NAMES])
+    more = f" and {len(ones) - MOST_NAMES} more" if len(ones) > MOST_NAMES else ""
+    return f"{names}{more}{' (--json says how each differs)' if any(one.detail for one in ones) else ''}"
 
 
 def _table(finding: Finding) -> Table:

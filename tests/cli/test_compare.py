@@ -118,6 +118,23 @@ def checked(*arguments):
     return result.exit_code, result.stdout
 
 
+def test_many_settings_without_a_claim_share_a_line(tmp_path):
+    own = spec_of("cbp") | {"num_tasks": 20}
+    for step in range(20):
+        make_run(tmp_path, "cbp", setting=f"step_size={step:02d}", num_tasks=20, spec=own | {"step_size": 1 + step})
+    make_run(tmp_path, "short", num_tasks=20, spec=own | {"num_showings": 100})
+    status, shown = checked("--runs-dir", tmp_path)
+    assert status == 3
+    [line] = [line for line in shown.splitlines() if "has no claim about" in line]
+    names = ", ".join(f"cbp step_size={step:02d}" for step in range(6))
+    assert line == (
+        f"20 settings: Dohare et al. 2024 has no claim about them: {names} and 14 more (--json says how each differs)"
+    )
+    assert "short: not the protocol of Dohare et al. 2024: num_showings is 100, not 250" in shown
+    notes = json.loads(checked("--json", "--runs-dir", tmp_path)[1])["notes"]
+    assert sum("has no claim about it; unlike cbp: step_size is " in note for note in notes) == 20
+
+
 def make_demo(runs_dir, method, courses):
     """Demo runs whose curves are those that `courses` makes, a seed each."""
     for seed, course in enumerate(courses):

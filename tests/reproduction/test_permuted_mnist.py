@@ -63,4 +63,4 @@ def test_other_levels_are_not_reproduced():
 def test_runs_of_another_protocol_are_not_judged(changes, why):
     found, notes = outcomes(group("bp 0.01", **changes))
     assert not found
-    assert why in notes[0]
+    assert why in str(notes[0])
