@@ -94,7 +94,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
 
 def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequence[str]) -> list[Text]:
     states = describe_states(view.states, coloured=ink.coloured)
-    lines = [Text(f"{view.place}  {plural(view.num_runs, 'run')}: ").append(states)] if view.num_runs else []
+    lines = [Text(f"{plural(view.num_runs, 'run')} in {view.place}: ").append(states)] if view.num_runs else []
     lines += [Text(left)] if (left := time_left(view.eta_s)) else []
     lines += [Text(line) for line in wrap(view.shown.note, console.width, break_on_hyphens=False)]
     lines += [*_table(view, console, ink)]

@@ -192,6 +192,13 @@ def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):
     assert "\x1b" not in frame
 
 
+def test_a_frame_says_how_many_runs_are_where(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(2):
+        make_run(tmp_path / "runs", "cbp", seed)
+    assert lop("watch", "--once").startswith("2 runs in runs: 2 finished\n")
+
+
 def test_watch_takes_a_filter_and_says_what_is_wrong_with_it(runs_dir, monkeypatch, capsys):
     frame = lop("watch", runs_dir, "--once", "--where", "method:cbp")
     assert "cbp" in frame
