@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 
 from lop_engine.errors import UserError
 from lop_engine.processes import open_files_limit
+from lop_engine.text import byte_size
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ def read_small(path: Path, most_bytes: int) -> bytes:
     with open_to_read(path) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise OSError(errno.EFBIG, f"larger than {most_bytes / 2**20:.0f} MB", str(path))
+        raise OSError(errno.EFBIG, f"larger than {byte_size(most_bytes)}", str(path))
     return content
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from lop_engine.arrays import read_blocks
 from lop_engine.errors import DataError, why
 from lop_engine.files import require_regular
+from lop_engine.text import byte_size
 
 #: Bytes strings from this size on stay in the file.
 _LARGE = 64 * 2**10
@@ -97,7 +98,7 @@ class StoredArray:
         payload = self._payload
         if isinstance(payload, _Span):
             if payload.length > _MAX_IN_MEMORY:
-                raise ValueError(f"an array of {payload.length / 2**20:.0f} MB is too large for its purpose")
+                raise ValueError(f"an array of {byte_size(payload.length)} is too large for its purpose")
             with open(self._path, "rb") as file:
                 file.seek(payload.offset)
                 payload = file.read(payload.length)

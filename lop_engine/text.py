@@ -1,4 +1,4 @@
-"""Text for people: made safe to print, numbers with their nouns."""
+"""Text for people: made safe to print, numbers with their nouns and units."""
 
 import re
 
@@ -26,3 +26,14 @@ def plain(text: str, escaped: bool = False) -> str:
 def plural(number: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def byte_size(num_bytes: float) -> str:
+    """``512 bytes``, ``24 KiB``, ``3.4 MiB``, ``140 GiB``: at most three digits."""
+    if num_bytes < 999.5:
+        return plural(round(num_bytes), "byte")
+    units = ["KiB", "MiB", "GiB", "TiB"]
+    number, unit = num_bytes / 1024, units.pop(0)
+    while number >= 999.5 and units:
+        number, unit = number / 1024, units.pop(0)
+    return f"{number:.{0 if number >= 9.95 else 1}f} {unit}"

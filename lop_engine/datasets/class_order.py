@@ -18,6 +18,7 @@ from lop_engine.errors import DataError, why
 from lop_engine.experiment.spec import Spec
 from lop_engine.files import read_small, require_regular
 from lop_engine.streams import Stream
+from lop_engine.text import byte_size
 
 #: A table of 30 seeds and 5,000 tasks is 2.4 MB; more than this is something else.
 MAX_BYTES = 256 * 2**20
@@ -59,7 +60,7 @@ def read_class_order(path: Path) -> ClassOrder:
     try:
         require_regular(path)
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path.stat().st_size / 2**20:.0f} MB is too large")
+            raise ValueError(f"{byte_size(path.stat().st_size)} is too large")
         rows = readers.get(path.suffix.lower(), _read_pickle)(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such class order") from None

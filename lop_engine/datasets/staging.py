@@ -22,6 +22,7 @@ from lop_engine.datasets import open_images
 from lop_engine.datasets.class_folder import NAME, ClassFolder
 from lop_engine.errors import DataError, sentence
 from lop_engine.experiment.spec import Spec
+from lop_engine.text import byte_size
 
 RESERVE_BYTES = 2**30
 """Left free on the node's disk."""
@@ -75,7 +76,7 @@ def stage(
                 began = time.monotonic()
                 _copy(files, target, should_stop)
                 size = sum(file.size for file in files)
-                report(f"images: copied {size / 1e6:.1f} MB to {target} in {time.monotonic() - began:.1f} s")
+                report(f"images: copied {byte_size(size)} to {target} in {time.monotonic() - began:.1f} s")
     except OSError as error:
         raise DataError(f"{sentence(error, into)}") from None
     except ValueError as error:  # not a valid name
@@ -178,8 +179,8 @@ def _require_room(files: Sequence[_File], folder: Path) -> None:
     needed, free = sum(file.size for file in files), shutil.disk_usage(folder).free
     if free < needed + RESERVE_BYTES:
         raise DataError(
-            f"{folder}: {free / 2**30:.1f} GiB free, {needed / 2**30:.1f} GiB of images and a reserve of "
-            f"{RESERVE_BYTES / 2**30:.0f} GiB are needed"
+            f"{folder}: {byte_size(free)} free, {byte_size(needed)} of images and a reserve of "
+            f"{byte_size(RESERVE_BYTES)} are needed"
         )
 
 

@@ -22,6 +22,7 @@ from lop_engine.runs.directory import SCHEMA, RunDir, read_json, write_json
 from lop_engine.runs.locks import hold
 from lop_engine.runs.records import RunStatus, rounded
 from lop_engine.runs.store import TableWriter
+from lop_engine.text import byte_size
 
 _LARGEST_BYTES = 2**30
 _MOST_VALUES = 10**8
@@ -225,7 +226,7 @@ def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
 def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     """A file's tables by metric, (tasks, epochs) each; keys that are not known; its sha256. Raises DataError."""
     if path.stat().st_size > _LARGEST_BYTES:
-        raise DataError(f"{path}: larger than {_LARGEST_BYTES / 2**30:.0f} GiB: no result file")
+        raise DataError(f"{path}: larger than {byte_size(_LARGEST_BYTES)}: no result file")
     raw = tensors.load(path)
     if not isinstance(raw, dict):
         raise DataError(f"{path}: holds no dictionary of results ({', '.join(KEYS.values())})")

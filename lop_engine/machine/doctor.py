@@ -26,6 +26,7 @@ from lop_engine.runs.locks import hold
 from lop_engine.runs.reading import read_run, read_without_records
 from lop_engine.runs.records import ENDED
 from lop_engine.runs.store import TableTail, num_whole_documents, repair_table
+from lop_engine.text import byte_size
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -47,7 +48,7 @@ def examine_machine(runs_dir: Path) -> Iterator[Finding]:
     """Look at the installation, the devices, the disk and the images."""
     yield from look_at_installation()
     found = find_gpus()
-    gpus = [f"{name} with {free / 2**30:.0f} GiB free" for name, free in found.free_bytes.items()]
+    gpus = [f"{name} with {byte_size(free)} free" for name, free in found.free_bytes.items()]
     none = "no GPU that torch can use" if found.problem else "no GPU"
     yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or [none])]))
     if found.problem:
@@ -96,7 +97,7 @@ def _disk(runs_dir: Path) -> Finding:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    text = f"{free / 2**30:.1f} GiB free at {place}"
+    text = f"{byte_size(free)} free at {place}"
     if free < _ROOM_BYTES:
         return Finding("wrong", "disk", f"{text}: a run of 5,000 tasks with all metrics takes 300 MB; free some space")
     return Finding("ok", "disk", text)

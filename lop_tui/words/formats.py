@@ -101,12 +101,6 @@ def span(first_task: int, last_task: int, unit: str = "tasks", per_task: int = 1
     return place(first, unit) if first == last else f"{unit} {first}-{last}"
 
 
-def memory(num_bytes: float) -> str:
-    """``512 MiB``, ``3.4 GiB``."""
-    gib = num_bytes / 2**30
-    return f"{num_bytes / 2**20:.0f} MiB" if gib < 1 else f"{gib:.{0 if gib >= 10 else 1}f} GiB"
-
-
 def shortened(name: str, most: int) -> str:
     """A long name without its middle: its beginning says what it is, its end what is special about it."""
     if len(name) <= most:

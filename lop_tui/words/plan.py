@@ -14,6 +14,7 @@ from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.launch import Plan
 from lop_engine.launch.stack_sizes import largest_worker
 from lop_engine.runs.directory import RunDir
+from lop_engine.text import byte_size
 from lop_tui.words.console import Console, plural, say
 
 
@@ -30,18 +31,14 @@ def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> No
         return
     num_bytes, num_runs = largest
     if plan.resources.devices[0] != "cpu":
-        say(console, f"memory: up to {_gib(num_bytes)} of the GPU for a worker of {plural(num_runs, 'run')}")
+        say(console, f"memory: up to {byte_size(num_bytes)} of the GPU for a worker of {plural(num_runs, 'run')}")
         return
     count = min(plan.resources.workers, len(plan.stacks))
-    together = f"; {_gib(count * num_bytes)} for {count} workers" if count > 1 else ""
-    say(console, f"memory: roughly {_gib(num_bytes)} for a worker of {plural(num_runs, 'run')}{together}")
+    together = f"; {byte_size(count * num_bytes)} for {count} workers" if count > 1 else ""
+    say(console, f"memory: roughly {byte_size(num_bytes)} for a worker of {plural(num_runs, 'run')}{together}")
     free = psutil.virtual_memory().available
     if count * num_bytes > free:
-        say(console, f"note: {_gib(free)} of memory is free here; set fewer --runs-per-worker or --workers")
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.1f} GiB"
+        say(console, f"note: {byte_size(free)} of memory is free here; set fewer --runs-per-worker or --workers")
 
 
 def plan_table(plan: Plan, runs: Sequence[Run], images: Sequence[str], workers: str) -> Table:

@@ -17,7 +17,7 @@ from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.liveness import FileClock
 from lop_engine.runs.views import RunView
-from lop_engine.text import plain
+from lop_engine.text import byte_size, plain
 from lop_tui.words import formats
 from lop_tui.words.formats import mean_with_error, short_value
 from lop_tui.words.notices import flag_lines
@@ -163,7 +163,7 @@ def _row(group: Group, headline: str, has_method: bool) -> list[str]:
         ", ".join(f"{count} {state}" for state, count in states),
         formats.tasks([run.tasks_recorded for run in group.runs], group.num_tasks),
         last_with_error(summary) if summary else "-",
-        f"{size / 2**20:.1f} MB",
+        byte_size(size),
         f"{formats.duration(max(0, _clock(group.runs[0].dir.path.parents[2]).now() - changed_at))} ago",
     ]
 

@@ -140,7 +140,7 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     assert result.exit_code == 0
     assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
     assert "about" not in result.stdout
-    assert "memory: roughly 0.3 GiB for a worker of 1 run; 0.8 GiB for 3 workers" in result.stdout
+    assert "memory: roughly 282 MiB for a worker of 1 run; 847 MiB for 3 workers" in result.stdout
     # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
     known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))

@@ -12,6 +12,7 @@ from lop_engine.analysis.groups import by_problem
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
+from lop_engine.text import byte_size
 from lop_tui import cli
 from lop_tui.words import formats
 from lop_tui.words.one_run import sparkline
@@ -65,13 +66,40 @@ def test_names_of_directories_are_plain_text_in_a_list(tmp_path):
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 KiB"),
+        (9.96 * 2**10, "10 KiB"),
+        (300 * 2**10, "300 KiB"),
+        (1000 * 2**10, "1.0 MiB"),
+        (3.42 * 2**20, "3.4 MiB"),
+        (140 * 2**30, "140 GiB"),
+        (2.5 * 2**40, "2.5 TiB"),
+        (5000 * 2**40, "5000 TiB"),
+    ],
+)
+def test_sizes_have_a_unit_that_suits_them(num_bytes, text):
+    assert byte_size(num_bytes) == text
+
+
+def test_a_small_run_has_a_size(tmp_path):
+    run_dir = make_run(tmp_path, "cbp", num_tasks=40)
+    size = sum(file.stat().st_size for file in run_dir.path.iterdir())
+    assert size < 100_000
+    assert f" {byte_size(size)} " in lop("list", "--runs-dir", tmp_path)
+
+
 def test_long_names_leave_room_for_the_numbers(tmp_path):
     make_run(tmp_path, "x" * 100)
     console = Console(width=80, record=True, file=io.StringIO())
     [problem] = by_problem(RunsReader(tmp_path).read().runs)
     console.print(table_of_settings(problem, 80, is_alone=True))
     shown = console.export_text()
-    assert all(word in shown for word in ("default", "40/40", "1 finished", "0.0 MB"))
+    assert all(word in shown for word in ("default", "40/40", "1 finished", "KiB"))
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

@@ -10,12 +10,13 @@ from lop_engine.errors import sentence, why
 from lop_engine.experiment import seen
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.logs import clean
+from lop_engine.text import byte_size
 from lop_tui.dashboard.advice import closing_hint
 from lop_tui.dashboard.keys import PROBLEM_KEY
 from lop_tui.dashboard.model import View
 from lop_tui.dashboard.table import describe_states
 from lop_tui.words.console import plural
-from lop_tui.words.formats import duration, memory, shortened
+from lop_tui.words.formats import duration, shortened
 
 _MOST_TITLE = (40, 24, 14)
 
@@ -181,12 +182,12 @@ def describe_usage(usage: Usage) -> list[str]:
     parts = []
     if usage.num_workers:
         workers = "1 worker" if usage.num_workers == 1 else f"{usage.num_workers} workers"
-        parts.append(f"{workers}: {usage.workers_cpu:.1f} cores, {memory(usage.workers_memory_bytes)}")
+        parts.append(f"{workers}: {usage.workers_cpu:.1f} cores, {byte_size(usage.workers_memory_bytes)}")
     for gpu in usage.gpus:
-        used = f"{memory(gpu.memory_used_bytes)} of {memory(gpu.memory_total_bytes)}"
+        used = f"{byte_size(gpu.memory_used_bytes)} of {byte_size(gpu.memory_total_bytes)}"
         busy = "?" if gpu.utilisation is None else f"{gpu.utilisation:.0%}"
         parts.append(f"{gpu.name} {busy}, {used}")
-    used = f"{memory(usage.memory_used_bytes)} of {memory(usage.memory_total_bytes)}"
+    used = f"{byte_size(usage.memory_used_bytes)} of {byte_size(usage.memory_total_bytes)}"
     parts.append(f"machine: CPU {usage.cpu:.0%}, memory {used}")
     return parts
 

@@ -93,7 +93,7 @@ def test_a_staged_run_is_the_run_and_reads_the_copy(images, tmp_path, in_job, ca
     assert (staged.read_status().state, staged.read_status().note) == ("finished", None)
     assert documents(staged) == documents(shared)
     assert staged.run_json.read_bytes() == before
-    assert f"MB to {tmp_path}/disk/lop-" in capsys.readouterr().out
+    assert f"iB to {tmp_path}/disk/lop-" in capsys.readouterr().out
 
 
 def test_what_cannot_be_staged_is_trained_from_where_it_is_and_noted(images, tmp_path, in_job, capsys, monkeypatch):
