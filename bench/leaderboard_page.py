@@ -19,10 +19,10 @@ from lop_engine.experiment import seen
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.spec import Spec
 from lop_engine.machine.devices import num_cores
-from lop_tui.words.best import remarks
-from lop_tui.words.comparison import interval, value_with_sign
+from lop_engine.text import plain
+from lop_tui.words.comparison import interval, listed, value_with_sign
 from lop_tui.words.console import plural
-from lop_tui.words.formats import mean_with_error, name_seeds
+from lop_tui.words.formats import mean_with_error, name_seeds, short_value
 from lop_tui.words.plan import duration
 from lop_tui.words.sheets import Cell, Column, Sheet, as_markdown
 
@@ -52,7 +52,8 @@ class Made:
 
 def page(made: Made) -> str:
     """The page, in Markdown."""
-    return f"{_HEAD}\n{as_markdown(_sheet(made))}\n{_protocol(made)}\n{_LIMITS}\n{_origin(made)}"
+    parts = [_HEAD, as_markdown(_sheet(made)), _search(made), _protocol(made), _LIMITS, _origin(made)]
+    return "\n".join(part for part in parts if part)
 
 
 _HEAD = """# Leaderboard
@@ -69,8 +70,11 @@ _LIMITS = """## What these figures cannot show
   comparisons, some intervals exclude zero by chance.
 - The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
   method's grid contains them. A larger search may change the order.
-- If the chosen setting lies at the edge of its grid (see the notes below the table), the method may do better with
-  values outside it.
+- If the chosen value is the smallest or the largest that was tried (see the search), the method may do better with
+  values outside the grid.
+- In a task of so few steps a network with new weights learns little: `full_reset` stays near chance, while in the
+  literature it is the level that is to be reached. Methods that change all weights between tasks lose more here than
+  in longer tasks, and features that last over tasks gain.
 """
 
 
@@ -82,8 +86,8 @@ def _sheet(made: Made) -> Sheet:
     sign = -1 if metric.better == "higher" else 1
     order = sorted((name for name in entries if last[name]), key=lambda name: sign * entries[name].value.mean)
     missing = [name for name in made.searched if name not in order]
-    headings = ["method", "n", "first tenth", "last tenth", "area", "rank", *(f"minus {name}" for name in RIVALS)]
-    headings += ["step / bp", "setting", "searched"]
+    headings = ["method", "n", "first tenth", "best tenth", "last tenth", "area", "rank"]
+    headings += [*(f"minus {name}" for name in RIVALS), "step / bp", "setting", "searched"]
     rows = [_row(made, name, metric, entries[name].is_marked) for name in order]
     rows += [[Cell(name), *[Cell("-")] * (len(headings) - 2), Cell(_searched(made, name))] for name in missing]
     return Sheet(
@@ -93,7 +97,7 @@ def _sheet(made: Made) -> Sheet:
         [
             *_READING,
             *(f"{name}: no setting has a value of every selection seed" for name in missing),
-            *_remarks(made, order),
+            *(f"{name}: no value of {name_seeds(lost)}" for name in order if (lost := made.choices[name].missing)),
         ],
         [],
         {},
@@ -101,7 +105,8 @@ def _sheet(made: Made) -> Sheet:
 
 
 _READING = (
-    "first tenth, last tenth: mean over these tasks; area: mean over all tasks; rank: effective rank, last tenth",
+    "first, best, last tenth: mean over these tasks; the best is that of the mean over seeds",
+    "area: mean over all tasks; rank: effective rank, last tenth",
     "minus bp, minus cbp: paired difference in the last tenth in percentage points, with its 95 % interval",
     "step / bp: time of a training step over bp's at the paper's sizes (`lop bench --methods`)",
     "searched: settings that were compared, of those in the method's grid",
@@ -111,10 +116,10 @@ _READING = (
 
 def _row(made: Made, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
     choice = made.choices[name]
-    parts = [_mean(choice, metric, over) for over in ("first", "last", "whole")]
+    parts = [_mean(choice, metric, over) for over in ("first", "best", "last", "whole")]
     numbers = [text for _, text in parts]
-    cells = [Cell(name), Cell(str(parts[1][0].num_values)), *map(Cell, numbers)]
-    cells[3] = Cell(numbers[1], is_bold)
+    cells = [Cell(name), Cell(str(parts[2][0].num_values)), *map(Cell, numbers)]
+    cells[4] = Cell(numbers[2], is_bold)
     rank = _mean(choice, seen.metric("effective_rank"), "last")[1]
     over_bp = made.over_bp.get(name)
     cells += [Cell(rank), *(Cell(_difference(made, rival, name, metric)) for rival in RIVALS)]
@@ -151,8 +156,31 @@ def _searched(made: Made, name: str) -> str:
     return f"{done} of {there}"
 
 
-def _remarks(made: Made, order: Sequence[str]) -> list[str]:
-    return [line for name in order for line in remarks(made.choices[name])]
+def _search(made: Made) -> str:
+    """The settings that were compared, by method; empty without a choice among several."""
+    chosen = [one for one in made.choices.values() if one.select_seeds]
+    if not chosen:
+        return ""
+    metric = seen.metric(_headline(made))
+    columns = [Column("method", is_number=False), Column("settings, the best first", is_number=False)]
+    rows = [[Cell(plain(one.group.experiment)), Cell(_compared(one, metric))] for one in chosen]
+    caption = f"{metric.label.capitalize()}: mean of the last tenth on {name_seeds(made.select)}"
+    return f"## The search\n\n{as_markdown(Sheet(caption, columns, rows, _left_out(chosen), [], {}))}"
+
+
+def _compared(choice: Choice, metric: Metric) -> str:
+    """``rate=2 90.0, rate=1 70.0``."""
+    sign = -1 if metric.better == "higher" else 1
+    scores = sorted(choice.scores, key=lambda score: (sign * score.select.mean, score.group is not choice.group))
+    return "; ".join(f"{plain(one.group.setting)}: {short_value(one.select.mean, metric.scale)}" for one in scores)
+
+
+def _left_out(choices: Sequence[Choice]) -> list[str]:
+    return [
+        f"{plain(one.group.experiment)}: not compared, without a value of every selection seed: {listed(names)}"
+        for one in choices
+        if (names := [plain(group.setting) for group, _ in one.left_out])
+    ]
 
 
 def _headline(made: Made) -> str:
@@ -188,7 +216,8 @@ def _origin(made: Made) -> str:
 - Date: {datetime.now(UTC):%d %B %Y}
 - Machine: {plural(num_cores(), "core")}, {_processor()}
 - Versions: lop {lop_engine.__version__}, {versions}, Python {platform.python_version()}
-- Training, search included: {duration(made.taken_s)} (estimated beforehand: {duration(made.estimated_s)})
+- Training, search included: {duration(made.taken_s)} by the clock, other work on the machine included (estimated for a
+  machine without other work: {duration(made.estimated_s)})
 """
 
 
