@@ -91,10 +91,28 @@ def in_one_line(error: BaseException) -> str:
     return (traceback.format_exception_only(error)[-1].strip().splitlines() or [type(error).__name__])[0]
 
 
+_MOST_LISTED = 12
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the choice nearest to `word`, or ``''`` if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def listed_choices(word: str, choices: Iterable[str]) -> str:
+    """Return ``a, b, c``; of more than twelve, the six nearest to `word`: ``a, b, c, d, e, f and 35 others``."""
+    names = list(choices)
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(names)
+    near = difflib.get_close_matches(word, names, n=_MOST_LISTED // 2, cutoff=0)
+    return f"{', '.join(near)} and {len(names) - len(near)} others"
+
+
+def instead(word: str, choices: Iterable[str]) -> str:
+    """Return ``'; did you mean "x"? (there are a, b, c)'``: what may be written instead of `word`."""
+    names = list(choices)
+    return f"{did_you_mean(word, names)} (there are {listed_choices(word, names)})"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

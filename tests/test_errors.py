@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from lop_engine.datasets import read_class_order
-from lop_engine.errors import LaunchError, UserError, sentence, why
+from lop_engine.errors import LaunchError, UserError, instead, sentence, why
 from lop_engine.experiment.run import load_runs
 from lop_engine.files import read_small, replacing
 from lop_engine.files import writing as writing_output
@@ -164,3 +164,12 @@ def test_the_end_of_the_input_is_no_answer(monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal(""))
     with pytest.raises(LaunchError, match="nothing removed"):
         confirm(Console(file=io.StringIO()), "Remove?", "nothing removed")
+
+
+def test_the_choices_are_listed_or_of_many_the_nearest():
+    assert instead("testing", ["train", "test"]) == '; did you mean "test"? (there are train, test)'
+    assert instead("x", ["train", "test"]) == " (there are train, test)"
+    many = [f"rank_{number}" for number in range(40)] + ["test_accuracy"]
+    text = instead("test_acuracy", many)
+    assert text.startswith('; did you mean "test_accuracy"? (there are test_accuracy, ')
+    assert text.endswith(" and 35 others)")

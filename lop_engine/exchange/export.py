@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lop_engine.analysis.groups import only
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_engine.exchange.files import is_export, write_csv, write_events, write_npz, write_parquet
 from lop_engine.exchange.reference import write_pickles
 from lop_engine.exchange.tables import tasks_recorded
@@ -134,7 +134,7 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
         OSError: the target cannot be written.
     """
     if form not in FORMATS:
-        raise UserError(f'export: --format "{form}"{did_you_mean(form, FORMATS)} (there are {", ".join(FORMATS)})')
+        raise UserError(f'export: --format "{form}"{instead(form, FORMATS)}')
     readable = [run for run in runs if not run.problem and tasks_recorded(run)]
     if not readable:
         raise UserError("export: none of these runs has finished a task yet: nothing to export")

@@ -11,7 +11,7 @@ import numpy as np
 
 import lop_engine
 from lop_engine import tensors
-from lop_engine.errors import DataError, StoreError, UserError, did_you_mean
+from lop_engine.errors import DataError, StoreError, UserError, instead
 from lop_engine.exchange.export import missing_above, remove_empty
 from lop_engine.exchange.reference import KEYS, SETTINGS
 from lop_engine.experiment.parts import method_name
@@ -79,10 +79,7 @@ def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
     for config in configs:
         name = names[0] if len(names) == len(configs) == 1 else config.stem
         if name not in exported:
-            raise UserError(
-                f"import-results: --cfg {config}: there are no results of that name{did_you_mean(name, names)} "
-                f"(there are {', '.join(names)})"
-            )
+            raise UserError(f"import-results: --cfg {config}: there are no results of that name{instead(name, names)}")
         exported[name], renamed[name] = _settings_of(config), config.stem
         found = [replace(file, is_export=file.is_export and file.experiment != name) for file in found]
     return [replace(_told(file, exported[file.experiment]), experiment=renamed[file.experiment]) for file in found]

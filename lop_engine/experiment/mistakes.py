@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lop_engine.errors import did_you_mean, nearest
+from lop_engine.errors import did_you_mean, listed_choices, nearest
 
 #: By pydantic's name for the mistake: what the value should be.
 _SHOULD_BE = {
@@ -56,7 +56,7 @@ def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
     hint = ""
     if kind == "literal_error":
         choices = re.findall(r"[^',\s]+", error["ctx"]["expected"].replace(" or ", ", "))
-        reason = f"should be one of {', '.join(choices)}"
+        reason = f"should be one of {listed_choices(str(value).lower(), choices)}"
         if value not in choices:
             hint = did_you_mean(str(value).lower(), choices)
     else:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from lop_engine.errors import ConfigError, did_you_mean
+from lop_engine.errors import ConfigError, instead
 from lop_engine.experiment.child import ask_installed, component_from
 from lop_engine.experiment.components import Component, Method, Metric, Network, Optimizer, Problem
 from lop_engine.experiment.methods import METHODS as _METHODS
@@ -171,7 +171,5 @@ def known(registry: Registry[C], name: str, what: str) -> C:
     found = registry.find(name)
     if found is None:
         names = registry.names
-        raise ConfigError(
-            f'{what}: no {registry.kind} "{name}"{did_you_mean(name, names)} (there are {", ".join(names)})'
-        )
+        raise ConfigError(f'{what}: no {registry.kind} "{name}"{instead(name, names)}')
     return found

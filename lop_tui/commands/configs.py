@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_tui.commands.app import app
 
 
@@ -26,6 +26,6 @@ def configs(
         say(console, "lop run NAME trains one; lop configs NAME > my.json copies one to change it")
         return 0
     if name not in files:
-        raise UserError(f'configs: no experiment "{name}"{did_you_mean(name, files)} (there are {", ".join(files)})')
+        raise UserError(f'configs: no experiment "{name}"{instead(name, files)}')
     sys.stdout.write(files[name].read_text())
     return 0

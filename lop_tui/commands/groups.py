@@ -7,7 +7,7 @@ from lop_engine.analysis import Group, group_runs
 from lop_engine.analysis.choice import Criterion, choose, families
 from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.groups import one_problem
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_engine.experiment import seen
 from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
@@ -55,9 +55,7 @@ def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -
     known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
     for metric in names:
         if metric not in known:
-            raise UserError(
-                f'{command}: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})'
-            )
+            raise UserError(f'{command}: no metric "{metric}"{instead(metric, known)}')
     if not names and not shown.headline:
         raise UserError(f"{command}: {full_name(groups[0])} has not finished a task yet; try again later")
     return list(dict.fromkeys(names)) or [shown.headline]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_tui.commands.app import app
 
 KEYS = {"method": "agent", "problem": "problem", "network": "network", "metric": "metrics"}
@@ -28,7 +28,7 @@ def new(
 ) -> int:
     """Write a working component to start from: NAME.py, its test, and an experiment file that uses it."""
     if kind not in KEYS:
-        raise UserError(f'new: no kind of component "{kind}"{did_you_mean(kind, KEYS)} (there are {", ".join(KEYS)})')
+        raise UserError(f'new: no kind of component "{kind}"{instead(kind, KEYS)}')
     _check(kind, name)
     contents = {_renamed(path.name, kind, name): _renamed(path.read_text(), kind, name) for path in _templates(kind)}
     for file in contents:

@@ -10,7 +10,7 @@ from lop_engine.analysis import Group
 from lop_engine.analysis.choice import choose, families
 from lop_engine.analysis.curves import BANDS, Band
 from lop_engine.analysis.grid import along, is_number, points
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, did_you_mean, instead
 from lop_tui.words.best import family_name, note_on_choice
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MOST_DOTS = 20_000
 def one_of(option: str, word: str, choices: Collection[str]) -> None:
     """Refuse a word that an option does not take. Raises UserError."""
     if word not in choices:
-        raise UserError(f'plot: {option} "{word}"{did_you_mean(word, choices)} (there are {", ".join(choices)})')
+        raise UserError(f'plot: {option} "{word}"{instead(word, choices)}')
 
 
 def band_of(word: str) -> Band:
@@ -82,7 +82,7 @@ def metrics_among(words: Sequence[str], every: Sequence[str], known: Collection[
     metrics = list(every) if list(words) == ["all"] else list(dict.fromkeys(words))
     for metric in metrics:
         if metric not in known:
-            raise UserError(f'plot: no metric "{metric}"{did_you_mean(metric, known)} (there are {", ".join(known)})')
+            raise UserError(f'plot: no metric "{metric}"{instead(metric, known)}')
     return metrics
 
 

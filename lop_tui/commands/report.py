@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_tui.commands.app import app
 from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, RunsDirs, SelectSeeds, Where, output
 
@@ -74,5 +74,5 @@ def _baseline(groups: "list[Group]", name: str) -> "Group":
         return by_name.get(_USUAL_BASELINE, groups[0])
     if name not in by_name:
         labels = [group.label for group in groups]
-        raise UserError(f'report: --baseline "{name}"{did_you_mean(name, labels)}: choose one of {", ".join(labels)}')
+        raise UserError(f'report: --baseline "{name}"{instead(name, labels)}')
     return by_name[name]

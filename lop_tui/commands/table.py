@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_tui.commands.app import app
 from lop_tui.commands.options import (
     CARRY,
@@ -88,6 +88,6 @@ def _overs(words: Sequence[str]) -> "list[Over]":
     found: list[Over] = []
     for word in dict.fromkeys(one for text in words for one in text.split(",")):
         if word not in OVERS:
-            raise UserError(f'table: --over "{word}"{did_you_mean(word, OVERS)} (there are {", ".join(OVERS)})')
+            raise UserError(f'table: --over "{word}"{instead(word, OVERS)}')
         found.append(word)
     return found or list(OVERS)

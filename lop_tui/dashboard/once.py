@@ -14,7 +14,7 @@ from rich.console import OverflowMethod
 from rich.text import Text
 
 from lop_engine.analysis import Group
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_engine.experiment import seen
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import filter_runs
@@ -87,8 +87,7 @@ def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
     known = list(dict.fromkeys([*seen.metric_names(), *view.shown.charts]))
     for metric in metrics:
         if metric not in known:
-            hint = did_you_mean(metric, known)
-            raise UserError(f'watch: no metric "{metric}"{hint} (there are {", ".join(known)})')
+            raise UserError(f'watch: no metric "{metric}"{instead(metric, known)}')
     return metrics
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lop_engine.analysis import Group
 from lop_engine.analysis.choice import CRITERIA, Choice, Criterion, own_selections
 from lop_engine.analysis.grid import points
-from lop_engine.errors import ConfigError, UserError, did_you_mean
+from lop_engine.errors import ConfigError, UserError, instead
 from lop_engine.experiment import seen
 from lop_engine.experiment.sweep import describe_seeds, parse_seeds
 from lop_engine.runs.views import RunView
@@ -75,7 +75,7 @@ def notes_on_selection(
 def criterion_of(command: str, word: str) -> Criterion:
     """The criterion that a person named. Raises UserError."""
     if word not in CRITERIA:
-        raise UserError(f'{command}: --by "{word}"{did_you_mean(word, CRITERIA)} (there are {", ".join(CRITERIA)})')
+        raise UserError(f'{command}: --by "{word}"{instead(word, CRITERIA)}')
     return word
 
 
@@ -83,7 +83,7 @@ def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunVie
     """The metric `name`, or `headline` without one. Raises UserError if it is neither known nor recorded."""
     known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in runs for metric in run.series)]))
     if name and name not in known:
-        raise UserError(f'{command}: no metric "{name}"{did_you_mean(name, known)} (there are {", ".join(known)})')
+        raise UserError(f'{command}: no metric "{name}"{instead(name, known)}')
     return name or headline
 
 

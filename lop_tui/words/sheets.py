@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from rich.text import Text
 
-from lop_engine.errors import UserError, did_you_mean
+from lop_engine.errors import UserError, instead
 from lop_engine.files import writing
 from lop_engine.text import plain
 from lop_tui.words.console import Console, print_json, say
@@ -60,7 +60,7 @@ def check_format(command: str, name: str, output: Path | None, as_json: bool = F
     if as_json and name not in ("", "json"):
         raise UserError(f"{command}: --json or --format {name}? Choose one")
     if name and name not in FORMATS:
-        raise UserError(f'{command}: --format "{name}"{did_you_mean(name, FORMATS)} (there are {", ".join(FORMATS)})')
+        raise UserError(f'{command}: --format "{name}"{instead(name, FORMATS)}')
     if not name and not as_json and output and output.suffix.lower() not in _BY_SUFFIX:
         raise UserError(f"{command}: {output}: choose one of {', '.join(_BY_SUFFIX)}, or name a --format")
     return "json" if as_json else name or (_BY_SUFFIX[output.suffix.lower()] if output else "text")
