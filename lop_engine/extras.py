@@ -24,10 +24,10 @@ def install_hint(extra: str) -> str:
 def _needed_by(extra: str) -> list[str]:
     """The requirements of an extra, without their markers."""
     try:
-        found = requires(DISTRIBUTION) or []
+        requirements = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         return []
-    named = (one.partition(";") for one in found)
+    named = (one.partition(";") for one in requirements)
     return [
         requirement.strip().replace(" ", "")
         for requirement, _, marker in named
@@ -37,5 +37,5 @@ def _needed_by(extra: str) -> list[str]:
 
 def python() -> str:
     """What to type for this interpreter: ``python`` if that starts it."""
-    found = which("python")
-    return "python" if found and Path(found).parent == Path(sys.executable).parent else sys.executable
+    on_path = which("python")
+    return "python" if on_path and Path(on_path).parent == Path(sys.executable).parent else sys.executable

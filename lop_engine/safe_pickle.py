@@ -144,8 +144,8 @@ def loads_several(content: bytes, number: int, pointer: Callable[[Any], Any]) ->
         ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError: not such pickles.
     """
     file = io.BytesIO(content)
-    found = [_Machine(file, Path(), len(content) - file.tell(), None, pointer).run() for _ in range(number)]
-    return [*found, file.tell()]
+    values = [_Machine(file, Path(), len(content) - file.tell(), None, pointer).run() for _ in range(number)]
+    return [*values, file.tell()]
 
 
 class _File:

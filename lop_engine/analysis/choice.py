@@ -91,18 +91,18 @@ class Choice:
 
 def families(groups: Sequence[Group]) -> list[list[Group]]:
     """The settings of each method of each experiment, in the order of the first of each."""
-    found: dict[tuple[str, str, str], list[Group]] = {}
+    settings: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
-        found.setdefault((group.problem.name, group.experiment, group.method), []).append(group)
-    return list(found.values())
+        settings.setdefault((group.problem.name, group.experiment, group.method), []).append(group)
+    return list(settings.values())
 
 
 def seed_values(group: Group, metric: str, criterion: Criterion) -> Mapping[int, float]:
     """By seed, its mean over the tasks that `criterion` names, in the metric's units; only of seeds that have them."""
     if criterion != "end":
-        found = tenths_of(group, metric)
+        tenths = tenths_of(group, metric)
         over: Over = criterion
-        return found.by_seed(over) if found else {}
+        return tenths.by_seed(over) if tenths else {}
     series = [group.values(run, metric) for run in group.runs]
     _, table = bin_table(series, default_bin(group.num_tasks), group.num_tasks)
     last = table[:, -1] if table.shape[1] else np.full(len(series), np.nan)
@@ -177,7 +177,7 @@ def own_selections(
         every: all settings that there are, with all seeds: what is chosen does not depend on what is shown.
         select_seeds: as of `choose`.
     """
-    found = []
+    selections = []
     for family in (family for family in families(every) if len(family) > 1):
         held = {group.setting: group for group in shown if _is_of(group, family[0])}
         choice = choose(family, metric, select_seeds=select_seeds) if held else None
@@ -185,8 +185,8 @@ def own_selections(
             continue
         group = held[choice.group.setting]
         if any(run.seed in choice.select_seeds for run in group.runs):
-            found.append(OwnSelection(group, len(family), choice.select_seeds, choice.report_seeds))
-    return found
+            selections.append(OwnSelection(group, len(family), choice.select_seeds, choice.report_seeds))
+    return selections
 
 
 def _is_of(group: Group, other: Group) -> bool:
@@ -229,7 +229,7 @@ def _alone(group: Group, metric: str, criterion: Criterion, values: Mapping[int,
     """Nothing to choose: all seeds are reported."""
     if not values:
         return None
-    found = estimate(np.array(list(values.values())))
+    estimated = estimate(np.array(list(values.values())))
     missing = tuple(run.seed for run in group.runs if run.seed not in values)
-    score = Score(group, found, 1.0)
-    return Choice(metric, criterion, group, (score,), (), (), tuple(values), missing, found, (), ())
+    score = Score(group, estimated, 1.0)
+    return Choice(metric, criterion, group, (score,), (), (), tuple(values), missing, estimated, (), ())

@@ -35,8 +35,8 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
         for run in runs[1:]:
             for key, (ours, theirs) in differences(runs[0].spec, run.spec).items():
                 raise UserError(
-                    f"{run.dir.name} and {runs[0].dir.name} have different configs ({key}: {_said(theirs)} "
-                    f'and {_said(ours)}), so their mean is meaningless; exclude one with --where "-seed:{run.seed}"'
+                    f"{run.dir.name} and {runs[0].dir.name} have different configs ({key}: {_in_words(theirs)} "
+                    f'and {_in_words(ours)}), so their mean is meaningless; exclude one with --where "-seed:{run.seed}"'
                 )
         for mixed in mixed_code(runs):
             raise UserError(f"{mixed.setting}: {mixed.text}")
@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _said(value: Any) -> str:
+def _in_words(value: Any) -> str:
     return "not given" if value is ABSENT else repr(value)
 
 
@@ -115,8 +115,8 @@ def compare_to_first(
 
     A family is the comparisons of one stretch in one metric; reading several needs more correction.
     """
-    found = [_compared(groups[0], other, metric, num_last, bin_size) for other in groups[1:]]
-    return tuple(found) if len(found) == 1 else _corrected(found)
+    comparisons = [_compared(groups[0], other, metric, num_last, bin_size) for other in groups[1:]]
+    return tuple(comparisons) if len(comparisons) == 1 else _corrected(comparisons)
 
 
 def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
@@ -128,8 +128,8 @@ def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
     if run_a is None or run_b is None:
         return {}
     of_methods = own_keys_of_methods(*((run.spec, run.components) for run in (run_a, run_b)))
-    found = differences(run_a.spec, run_b.spec)
-    return {key: pair for key, pair in found.items() if key not in of_methods}
+    different = differences(run_a.spec, run_b.spec)
+    return {key: pair for key, pair in different.items() if key not in of_methods}
 
 
 def _compared(a: Group, b: Group, metric: str, num_last: int | None, bin_size: int | None) -> Comparison:
@@ -166,10 +166,10 @@ def _compared(a: Group, b: Group, metric: str, num_last: int | None, bin_size: i
 
 def _over_bins(values: np.ndarray, before: np.ndarray, upto: np.ndarray, num_last: int | None) -> Iterator[Stretch]:
     """The last bin, and the last few."""
-    wanted: list[tuple[StretchName, int]] = [("end", 1)]
+    stretches: list[tuple[StretchName, int]] = [("end", 1)]
     if num_last is not None:
-        wanted.append(("last", min(num_last, values.shape[1])))
-    for name, num in wanted:
+        stretches.append(("last", min(num_last, values.shape[1])))
+    for name, num in stretches:
         test = paired_test(_mean(values[:, -num:], (upto - before)[-num:]))
         yield Stretch(name, int(before[-num]) + 1, int(upto[-1]), num, test)
 
@@ -196,15 +196,15 @@ def _has_ended_early(run: RunView) -> bool:
     return run.state in ("diverged", "failed") or (run.is_ended_by_rule and not run.carries)
 
 
-def _corrected(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def _corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons with their p values corrected, each stretch a family."""
-    compared = [comparison for comparison in found if comparison.stretches]
+    compared = [comparison for comparison in comparisons if comparison.stretches]
     families = zip(*(comparison.stretches for comparison in compared), strict=True)
     by_family = [holm([stretch.test.p_value for stretch in family]) for family in families]
     corrected = iter(zip(*by_family, strict=True))  # by comparison
     return tuple(
         replace(one, stretches=tuple(map(_with_holm, one.stretches, next(corrected)))) if one.stretches else one
-        for one in found
+        for one in comparisons
     )
 
 
@@ -243,12 +243,12 @@ def column(values: Sequence[Mapping[int, float]], better: Better) -> list[Entry]
     Args:
         values: for each method its value by seed, all finite; empty for one without.
     """
-    found = [estimate(np.array(list(one.values()))) for one in values]
+    estimates = [estimate(np.array(list(one.values()))) for one in values]
     sign = 1 if better == "higher" else -1
-    order = [place for place, one in enumerate(found) if one.num_values]
+    order = [place for place, one in enumerate(estimates) if one.num_values]
     if not order:
-        return [Entry(one, False, float("nan"), 0, False) for one in found]
-    best = max(order, key=lambda place: sign * found[place].mean)
+        return [Entry(one, False, float("nan"), 0, False) for one in estimates]
+    best = max(order, key=lambda place: sign * estimates[place].mean)
     pairs = [sorted(one.keys() & values[best].keys()) for one in values]
     tests = [
         float("nan") if place == best else t_test(np.array([one[seed] - values[best][seed] for seed in pairs[place]]))
@@ -264,5 +264,5 @@ def column(values: Sequence[Mapping[int, float]], better: Better) -> list[Entry]
             len(pairs[place]),
             is_tested and (place == best or corrected[place] >= LEVEL),
         )
-        for place, one in enumerate(found)
+        for place, one in enumerate(estimates)
     ]

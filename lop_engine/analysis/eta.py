@@ -115,20 +115,20 @@ def _longest(seconds: Sequence[float | None]) -> float | None:
 
 
 def _by_worker(runs: Sequence[RunView]) -> dict[Hashable, list[RunView]]:
-    found: dict[Hashable, list[RunView]] = defaultdict(list)
+    by_worker: dict[Hashable, list[RunView]] = defaultdict(list)
     for run in runs:
-        found[run.status.worker].append(run)
-    return found
+        by_worker[run.status.worker].append(run)
+    return by_worker
 
 
 def _recent_workers(runs: Sequence[RunView]) -> int:
     """The most workers that trained at a time lately: one that has just ended is soon followed by the next."""
     spans: dict[Hashable, tuple[float, float]] = {}
     for run in runs:
-        started, seen = run.status.started_at, run.status.heartbeat_at
-        if started is not None and seen is not None and run.status.pid is not None:
-            first, last = spans.get(run.status.worker, (started, seen))
-            spans[run.status.worker] = min(first, started), max(last, seen)
+        started, heartbeat = run.status.started_at, run.status.heartbeat_at
+        if started is not None and heartbeat is not None and run.status.pid is not None:
+            first, last = spans.get(run.status.worker, (started, heartbeat))
+            spans[run.status.worker] = min(first, started), max(last, heartbeat)
     since = max((last for _, last in spans.values()), default=0.0) - RECENT_S
     recent = np.array([(max(first, since), last) for first, last in spans.values() if last >= since]).reshape(-1, 2)
     starts, ends = recent.T

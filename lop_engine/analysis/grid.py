@@ -77,7 +77,7 @@ def in_order(values: Collection[Any]) -> list[Any]:
 def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
     """The settings one step below and above `chosen`, a place in `groups`, along each key with numbers."""
     grid = points(groups)
-    found = []
+    neighbours_of_chosen = []
     for key, value in grid[chosen].items():
         if not is_number(value):
             continue
@@ -89,8 +89,8 @@ def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
         ]
         below = max((one for one in line if one[0] < value), default=None, key=lambda one: one[0])
         above = min((one for one in line if one[0] > value), default=None, key=lambda one: one[0])
-        found += [Neighbour(key, *one) for one in (below, above) if one]
-    return found
+        neighbours_of_chosen += [Neighbour(key, *one) for one in (below, above) if one]
+    return neighbours_of_chosen
 
 
 def edges(groups: Sequence[Group], chosen: int) -> list[Edge]:
@@ -99,13 +99,13 @@ def edges(groups: Sequence[Group], chosen: int) -> list[Edge]:
     A smallest value of 0 does not count, because no smaller one could be tried.
     """
     grid = points(groups)
-    found = []
+    edges_of_chosen = []
     for key, value in grid[chosen].items():
         tried = {point[key] for point in grid if is_number(point.get(key))}
         if not is_number(value) or len(tried) < 2:
             continue
         if value == max(tried):
-            found.append(Edge(key, value, True))
+            edges_of_chosen.append(Edge(key, value, True))
         elif value == min(tried) and value != 0:
-            found.append(Edge(key, value, False))
-    return found
+            edges_of_chosen.append(Edge(key, value, False))
+    return edges_of_chosen

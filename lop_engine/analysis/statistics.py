@@ -64,15 +64,15 @@ def estimate(values: np.ndarray) -> Estimate:
 
 def paired_test(differences: np.ndarray) -> PairedTest:
     """Test paired `differences`, shape (pairs,), all finite, against none."""
-    found = estimate(differences)
-    agree = int((np.sign(differences) == np.sign(found.mean)).sum()) if found.mean else 0
-    if found.num_values < 2:
-        return PairedTest(found, (NAN, NAN), NAN, NAN, agree)
+    estimated = estimate(differences)
+    agree = int((np.sign(differences) == np.sign(estimated.mean)).sum()) if estimated.mean else 0
+    if estimated.num_values < 2:
+        return PairedTest(estimated, (NAN, NAN), NAN, NAN, agree)
     p_value = t_test(differences)
     if not np.ptp(differences):
-        return PairedTest(found, (found.mean, found.mean), p_value, NAN, agree)
+        return PairedTest(estimated, (estimated.mean, estimated.mean), p_value, NAN, agree)
     low, high = map(float, bootstrap_interval(differences))
-    return PairedTest(found, (low, high), p_value, found.mean / found.deviation, agree)
+    return PairedTest(estimated, (low, high), p_value, estimated.mean / estimated.deviation, agree)
 
 
 def t_test(differences: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def bootstrap_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     from scipy.stats import bootstrap
 
-    found = bootstrap(
+    result = bootstrap(
         (values,),
         np.mean,
         axis=-1,
@@ -108,7 +108,7 @@ def bootstrap_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         method="BCa",
         random_state=np.random.default_rng(0),
     )
-    return found.confidence_interval.low, found.confidence_interval.high
+    return result.confidence_interval.low, result.confidence_interval.high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -161,22 +161,22 @@ class Plan:
     """The power of the pairs so far for `difference`."""
 
 
-def plan(found: Estimate, difference: float | None = None, power: float = POWER) -> Plan | None:
-    """Plan with the deviation of `found`, the paired differences so far; None where they have no spread.
+def plan(pilot: Estimate, difference: float | None = None, power: float = POWER) -> Plan | None:
+    """Plan with the deviation of `pilot`, the paired differences so far; None where they have no spread.
 
     Args:
         difference: to be shown; by default the mean of those so far.
     """
-    if found.num_values < 2 or not found.deviation > 0:
+    if pilot.num_values < 2 or not pilot.deviation > 0:
         return None
-    wanted = abs(found.mean if difference is None else difference)
-    scales = deviations(found.deviation, found.num_values)
+    effect = abs(pilot.mean if difference is None else difference)
+    scales = deviations(pilot.deviation, pilot.num_values)
     return Plan(
         power,
-        wanted,
-        pairs_needed(wanted, scales, power),
-        detectable(found.num_values, scales, power),
-        mean_power(found.num_values, wanted, scales),
+        effect,
+        pairs_needed(effect, scales, power),
+        detectable(pilot.num_values, scales, power),
+        mean_power(pilot.num_values, effect, scales),
     )
 
 

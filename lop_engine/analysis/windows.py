@@ -41,12 +41,12 @@ class Window:
 
 def window_means(group: Group, metric: str, window: Window) -> dict[int, float]:
     """By seed, the mean of `metric` over the window's tasks; only of seeds that have all of them, finite."""
-    found = {}
+    means = {}
     for run in group.runs:
         values = group.values(run, metric)[window.first - 1 : window.last]
         if len(values) == window.last - window.first + 1 and np.isfinite(values).all():
-            found[run.seed] = float(values.mean())
-    return found
+            means[run.seed] = float(values.mean())
+    return means
 
 
 def mean_level(group: Group, metric: str) -> float:
@@ -87,8 +87,10 @@ def epoch_curves(group: Group, task: int, metrics: Sequence[str]) -> list[Curve]
 
 def _values(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
     """By epoch, counted from 0; without what is null or no number."""
-    found = {row.get("epoch"): row.get(metric) for row in rows}
-    return {epoch: value for epoch, value in found.items() if isinstance(epoch, int) and isinstance(value, int | float)}
+    by_epoch = {row.get("epoch"): row.get(metric) for row in rows}
+    return {
+        epoch: value for epoch, value in by_epoch.items() if isinstance(epoch, int) and isinstance(value, int | float)
+    }
 
 
 def _curve(by_seed: Sequence[Mapping[int, float]]) -> Curve:
@@ -174,14 +176,14 @@ def summarise(group: Group, metric: str | None = None) -> Summary | None:
 
     None while no seed has a value.
     """
-    found = tenths_of(group, metric or group.problem.headline)
-    if found is None:
+    tenths = tenths_of(group, metric or group.problem.headline)
+    if tenths is None:
         return None
-    curve, is_higher = found.curve, found.metric.better == "higher"
-    done = [len(run.series[found.metric.name]) for run in group.runs if run.seed in found.seeds]
+    curve, is_higher = tenths.curve, tenths.metric.better == "higher"
+    done = [len(run.series[tenths.metric.name]) for run in group.runs if run.seed in tenths.seeds]
     return Summary(
         group,
-        found.metric,
+        tenths.metric,
         len(done),
         min(done),
         float(curve.mean[0]),
@@ -194,8 +196,8 @@ def summarise(group: Group, metric: str | None = None) -> Summary | None:
 
 def final_value(run: RunView, metric: str) -> float | None:
     """The mean of one run's `metric` over the last tenth of its tasks, in the metric's units; None without a value."""
-    found = tenths_of(Group(run.experiment, run.setting, (run,)), metric)
-    return float(found.curve.mean[-1]) if found else None
+    tenths = tenths_of(Group(run.experiment, run.setting, (run,)), metric)
+    return float(tenths.curve.mean[-1]) if tenths else None
 
 
 def last_tenth(num_tasks: int, upto: int) -> tuple[int, int]:

@@ -216,15 +216,15 @@ def measure_costs(
     """
     path = (directory or user_cache_path("lop")) / "costs.json"
     known = {} if fresh else _read(path)
-    found = {}
+    costs = {}
     for spec in dict.fromkeys(specs):
         key = _key(spec, resources)
         if key not in known:
             say(f"measuring what {spec.method} costs on this machine ...")
             known[key] = {"measured_at": time.time(), **asdict(_measure(spec, resources))}
             _write(path, _read(path) | {key: known[key]})
-        found[spec] = Costs(**{name: value for name, value in known[key].items() if name != "measured_at"})
-    return found
+        costs[spec] = Costs(**{name: value for name, value in known[key].items() if name != "measured_at"})
+    return costs
 
 
 def _measure(spec: Spec, resources: Resources) -> Costs:

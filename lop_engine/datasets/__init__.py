@@ -123,11 +123,15 @@ def resolve(spec: Spec, images: ImageSet) -> Spec:
             f'{images.name}: normalisation "scaled" is for grey levels 0 to 255 (uint8), these are {images.dtype}; '
             'use "none"'
         )
-    found: dict[str, object] = {"train_images": split.train, "test_images": split.test, "normalisation": normalisation}
-    found["dataset_sha256"] = images.sha256
+    changes: dict[str, object] = {
+        "train_images": split.train,
+        "test_images": split.test,
+        "normalisation": normalisation,
+    }
+    changes["dataset_sha256"] = images.sha256
     if spec.class_order:
-        found["class_order_sha256"] = read_class_order(Path(spec.class_order)).sha256
-    return spec.with_changes(**found)
+        changes["class_order_sha256"] = read_class_order(Path(spec.class_order)).sha256
+    return spec.with_changes(**changes)
 
 
 def look_at_images(spec: Spec, seeds: Sequence[int]) -> Data:

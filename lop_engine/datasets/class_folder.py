@@ -212,7 +212,7 @@ class ClassFolder:
 
 
 def _count_files(folder: Path, path: Path) -> int:
-    names = [found.name for found in folder.glob("*.npy")]
+    names = [file.name for file in folder.glob("*.npy")]
     numbers = sorted(int(Path(name).stem) for name in names if _CLASS_FILE.fullmatch(name))
     if not numbers:
         raise DataError(f"{path}: holds no class files (classes/0.npy, classes/1.npy, ...)")

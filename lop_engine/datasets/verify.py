@@ -37,9 +37,9 @@ def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
     digest = hashlib.sha256()
     minimum, maximum = np.inf, -np.inf
     first: np.ndarray | None = None
-    seen, is_constant = 0, True
+    num_images, is_constant = 0, True
     for block in folder.blocks(index, _BLOCK):
-        check_finite(block, str(folder.file(index)), seen)
+        check_finite(block, str(folder.file(index)), num_images)
         digest.update(np.ascontiguousarray(block).data)
         minimum, maximum = min(minimum, float(block.min())), max(maximum, float(block.max()))
         values = block.astype(np.float64)
@@ -47,8 +47,8 @@ def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
         squares += np.square(values, out=values).sum((0, 2, 3))
         first = block[:1].copy() if first is None else first
         is_constant = is_constant and bool((block == first).all())
-        seen += len(block)
-    return ClassSurvey(seen, digest.hexdigest(), minimum, maximum, sums, squares, is_constant)
+        num_images += len(block)
+    return ClassSurvey(num_images, digest.hexdigest(), minimum, maximum, sums, squares, is_constant)
 
 
 def channel_statistics(surveys: Sequence[ClassSurvey], shape: Shape) -> tuple[list[float], list[float]]:
@@ -124,10 +124,10 @@ def _class_problems(folder: ClassFolder, index: int, this: ClassSurvey, first_wi
 
 
 def _manifest_problems(
-    path: Path, folder: ClassFolder, manifest: Manifest, found: tuple[float, float, list[float], list[float]]
+    path: Path, folder: ClassFolder, manifest: Manifest, measured: tuple[float, float, list[float], list[float]]
 ) -> list[str]:
     """What the manifest says and the images do not."""
-    low, high, means, stds = found
+    low, high, means, stds = measured
     sound = {
         "sha256": manifest.sha256 == combined_sha256(manifest.dtype, [entry.sha256 for entry in manifest.classes]),
         "train_images and test_images": manifest.split.total <= folder.num_images,

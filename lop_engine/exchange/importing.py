@@ -71,18 +71,18 @@ def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
     Raises:
         UserError: no results there, or an experiment file that does not fit.
     """
-    found = [_one_file(place.absolute())] if place.is_file() else _files_in(place)
-    names = list(dict.fromkeys(file.experiment for file in found))
-    exported = {name: _exported_settings(next(f.path for f in found if f.experiment == name)) for name in names}
-    found = [replace(file, is_export=exported[file.experiment] is not None) for file in found]
+    files = [_one_file(place.absolute())] if place.is_file() else _files_in(place)
+    names = list(dict.fromkeys(file.experiment for file in files))
+    exported = {name: _exported_settings(next(f.path for f in files if f.experiment == name)) for name in names}
+    files = [replace(file, is_export=exported[file.experiment] is not None) for file in files]
     renamed = {name: name for name in names}
     for config in configs:
         name = names[0] if len(names) == len(configs) == 1 else config.stem
         if name not in exported:
             raise UserError(f"import-results: --cfg {config}: there are no results of that name{instead(name, names)}")
         exported[name], renamed[name] = _settings_of(config), config.stem
-        found = [replace(file, is_export=file.is_export and file.experiment != name) for file in found]
-    return [replace(_told(file, exported[file.experiment]), experiment=renamed[file.experiment]) for file in found]
+        files = [replace(file, is_export=file.is_export and file.experiment != name) for file in files]
+    return [replace(_with_spec(file, exported[file.experiment]), experiment=renamed[file.experiment]) for file in files]
 
 
 def _one_file(path: Path) -> ResultFile:
@@ -98,16 +98,16 @@ def _files_in(directory: Path) -> list[ResultFile]:
     """The result files in a directory. Raises UserError if there are none."""
     if not directory.is_dir():
         raise UserError(f"import-results: {directory}: no such file or directory")
-    found = _number_files(directory.absolute(), directory.absolute().name)
-    if not found:
+    files = _number_files(directory.absolute(), directory.absolute().name)
+    if not files:
         for below in sorted(path for path in directory.absolute().iterdir() if path.is_dir() and path.name[0] != "."):
-            found += _number_files(below, below.name)
-    if not found:
+            files += _number_files(below, below.name)
+    if not files:
         raise UserError(
             f"import-results: {directory}: no results there; they are looked for as {directory}/<setting>/<seed> or "
             f"{directory}/<name>/<setting>/<seed>, with numbers for setting and seed; name a single file by its path"
         )
-    return found
+    return files
 
 
 def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Imported]:
@@ -187,7 +187,7 @@ def _exported_settings(result: Path) -> Settings | None:
     return settings if settings and is_sound else None
 
 
-def _told(file: ResultFile, settings: Settings | None) -> ResultFile:
+def _with_spec(file: ResultFile, settings: Settings | None) -> ResultFile:
     if settings is None:
         return file
     if file.index >= len(settings):
@@ -227,21 +227,21 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
     raw = tensors.load(path)
     if not isinstance(raw, dict):
         raise DataError(f"{path}: holds no dictionary of results ({', '.join(KEYS.values())})")
-    found = {metric: _array(raw[key]) for metric, key in KEYS.items() if key in raw}
-    if not found:
+    arrays = {metric: _array(raw[key]) for metric, key in KEYS.items() if key in raw}
+    if not arrays:
         raise DataError(f"{path}: holds none of {', '.join(KEYS.values())}")
-    if not found.keys() & _OF_EVERY_RESULT:
+    if not arrays.keys() & _OF_EVERY_RESULT:
         raise DataError(
             f"{path}: holds {', '.join(map(str, list(raw)[:8]))}, but neither train_accuracies nor test_accuracies: "
             f"it is of another problem than {CONTINUAL_IMAGENET.title}, the only one whose results can be imported"
         )
-    shapes = {array.shape if array is not None else None for array in found.values()}
+    shapes = {array.shape if array is not None else None for array in arrays.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or shape is None or len(shape) != 2 or not 0 < shape[0] * shape[1] < _MOST_VALUES:
         raise DataError(f"{path}: its tables should all be numbers of one shape (tasks, epochs)")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    tables = {metric: array for metric, array in found.items() if array is not None}
+    tables = {metric: array for metric, array in arrays.items() if array is not None}
     # An export also writes NaN for a metric that was never recorded.
     tables = {metric: array for metric, array in tables.items() if np.isfinite(array).any()} or tables
     return tables, tuple(str(key) for key in raw if key not in KEYS.values()), digest

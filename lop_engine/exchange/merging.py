@@ -48,9 +48,9 @@ def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:
 def _refuse_the_same(sources: Sequence[Path], target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise UserError(f"merge: --to {target}: is a file; name a directory")
-    seen: dict[Path, Path] = {target.resolve(): target}
+    directories: dict[Path, Path] = {target.resolve(): target}
     for source in sources:
-        other = seen.setdefault(source.resolve(), source)
+        other = directories.setdefault(source.resolve(), source)
         if other is target:
             raise UserError(f"merge: {source} is the target itself; name another directory with --to")
         if other is not source:

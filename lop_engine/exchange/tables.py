@@ -48,12 +48,12 @@ def configurations(runs: Sequence[RunView]) -> dict[RunView, dict[str, Any]]:
     specs = {run: canonical(run.spec) for run in runs}
     keys = [key for key in dict.fromkeys(key for spec in specs.values() for key in spec) if key not in _NOT_SHOWN]
     taken = {"experiment", "setting", "seed", "task", "epoch", "method", "seconds", *recorded_metrics(runs)}
-    found: dict[RunView, dict[str, Any]] = {run: {} for run in runs}
+    configs: dict[RunView, dict[str, Any]] = {run: {} for run in runs}
     for key in keys:
         column = f"{key}_key" if key in taken else key
         for run, value in zip(runs, _alike([specs[run].get(key) for run in runs]), strict=True):
-            found[run][column] = value
-    return found
+            configs[run][column] = value
+    return configs
 
 
 def _alike(values: Sequence[Any]) -> Sequence[Any]:
@@ -96,9 +96,9 @@ def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
             epochs: list[int] = []
             tables = []
             for task in range(start, start + _TASKS_A_BLOCK):
-                found, table = _epochs_of(run, task, metrics)
-                tasks += [task] * len(found)
-                epochs += found
+                of_task, table = _epochs_of(run, task, metrics)
+                tasks += [task] * len(of_task)
+                epochs += of_task
                 tables.append(table)
             numbers = dict(zip(metrics, np.concatenate(tables).T.tolist(), strict=True))
             counts = {"task": [task + 1 for task in tasks], "epoch": [epoch + 1 for epoch in epochs]}

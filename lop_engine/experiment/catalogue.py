@@ -50,8 +50,8 @@ def _entries() -> dict[str, str]:
 
 def _values(entry: str) -> dict[str, str]:
     """The fields of an entry in the form that sources.bib has: one a line, in braces or quotes."""
-    found = {key.lower(): value.strip('{}"') for key, value in _VALUE.findall(entry)}
-    return {key: re.sub(r"[{}\\]", "", value) for key, value in found.items()}
+    fields = {key.lower(): value.strip('{}"') for key, value in _VALUE.findall(entry)}
+    return {key: re.sub(r"[{}\\]", "", value) for key, value in fields.items()}
 
 
 _KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}

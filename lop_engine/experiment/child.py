@@ -57,9 +57,9 @@ def ask_files(files: Sequence[tuple[str, str]]) -> list[Answer]:
     return answers
 
 
-def ask_installed(wanted: Sequence[tuple[str, str]]) -> list[Answer]:
+def ask_installed(components: Sequence[tuple[str, str]]) -> list[Answer]:
     """The same for components of installed packages, by key and name. Raises ConfigError."""
-    answers: list[Answer] = _ask({"files": [], "installed": wanted})
+    answers: list[Answer] = _ask({"files": [], "installed": components})
     return answers
 
 

@@ -102,8 +102,8 @@ def own_descriptions(module: ModuleType) -> list[Component]:
     """The descriptions that a module makes, in its order; not those that it imports, which are known already."""
     from lop_engine.experiment.registry import known_kind
 
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Component)}
-    return [one for one in found.values() if not known_kind(one).holds(one)]
+    components = {id(value): value for value in vars(module).values() if isinstance(value, Component)}
+    return [one for one in components.values() if not known_kind(one).holds(one)]
 
 
 def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dict[str, str]]:
@@ -123,13 +123,13 @@ def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dic
 
 def _imports(main: Path, top: Path) -> set[Path]:
     """The files below `top` that the import statements of a file name, and those that these import."""
-    found, pending = {main}, [main]
+    files, pending = {main}, [main]
     while pending:
         path = pending.pop()
-        new = {one for one in _imported_by(path, top) if one.is_file()} - found
-        found |= new
+        new = {one for one in _imported_by(path, top) if one.is_file()} - files
+        files |= new
         pending += new
-    return found
+    return files
 
 
 def _imported_by(path: Path, top: Path) -> Iterator[Path]:
@@ -165,10 +165,10 @@ def place_in_own_file(error: BaseException) -> str:
     """
     files = [Path(str(one.__file__)) for name, one in sys.modules.items() if name.startswith(_PREFIX)]
     directories = {file.parent for file in files}
-    trace, found = error.__traceback__, ""
+    trace, place = error.__traceback__, ""
     while trace:
         file = Path(trace.tb_frame.f_code.co_filename)
         if file.parent in directories:
-            found = f"{file}, line {trace.tb_lineno}: "
+            place = f"{file}, line {trace.tb_lineno}: "
         trace = trace.tb_next
-    return found
+    return place

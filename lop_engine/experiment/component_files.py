@@ -70,8 +70,8 @@ def component_of(value: Any, key: str, base: Path, where: str) -> Component | No
 
 
 def _name(value: Any, key: str, base: Path, where: str) -> Any:
-    found = component_of(value, key, base, where)
-    return found.name if found else value
+    component = component_of(value, key, base, where)
+    return component.name if component else value
 
 
 def _typed(value: Any) -> ComponentPath | None:
@@ -82,8 +82,8 @@ def _typed(value: Any) -> ComponentPath | None:
     return ComponentPath(Path(path), name if colon else "") if path.endswith(".py") else None
 
 
-def _chosen(found: Sequence[Component], key: str, typed: ComponentPath, where: str) -> Component:
-    of_kind = [one for one in found if one.key == key]
+def _chosen(components: Sequence[Component], key: str, typed: ComponentPath, where: str) -> Component:
+    of_kind = [one for one in components if one.key == key]
     kind = REGISTRIES[key].kind
     if typed.name:
         for one in of_kind:
@@ -94,11 +94,11 @@ def _chosen(found: Sequence[Component], key: str, typed: ComponentPath, where: s
         return of_kind[0]
     if of_kind:
         raise ConfigError(f"{where}: describes several {kind}s{_list(of_kind)}; write {typed.path}:NAME")
-    raise ConfigError(f"{where}: describes no {kind}{_list(found)}")
+    raise ConfigError(f"{where}: describes no {kind}{_list(components)}")
 
 
-def _list(found: Sequence[Component]) -> str:
-    return f" (there are {', '.join(f'{one.key} {one.name}' for one in found)})" if found else ""
+def _list(components: Sequence[Component]) -> str:
+    return f" (there are {', '.join(f'{one.key} {one.name}' for one in components)})" if components else ""
 
 
 #: What a child process said of files, by path and checksum.
@@ -107,8 +107,8 @@ answers: dict[tuple[Path, str], dict[str, Any]] = {}
 
 def describe_files(paths: Iterable[Path]) -> None:
     """Have one child process describe files, for `register`. Raises ConfigError."""
-    wanted = {(path, source_checksum(path.read_bytes())) for path in paths}
-    unknown = sorted(wanted - answers.keys())
+    files = {(path, source_checksum(path.read_bytes())) for path in paths}
+    unknown = sorted(files - answers.keys())
     if unknown:
         answers.update(zip(unknown, ask_files([(str(path), sha256) for path, sha256 in unknown]), strict=True))
 
@@ -128,10 +128,10 @@ def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component,
         raise ConfigError(f"{path}: {answer['error']}")
     modules = tuple(Module(one["path"], one["sha256"]) for one in answer["modules"])
     try:
-        found = tuple(component_from(one, modules) for one in answer["components"])
+        components = tuple(component_from(one, modules) for one in answer["components"])
     except (ConfigError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    for one in found:
+    for one in components:
         registry = known_kind(one)
         if one.name in registry.built_in:
             raise ConfigError(f"{path}: {registry.kind} {one.name}: lop has one of that name; choose another name")
@@ -143,4 +143,4 @@ def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component,
             other = registered.modules[0].path
             raise ConfigError(f"{other} and {path}: both describe {registry.kind} {one.name}; rename one")
         registry.add(one)
-    return found
+    return components

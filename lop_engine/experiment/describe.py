@@ -72,13 +72,13 @@ class Server:
                 return {"error": "has changed while lop read it; run the command again"}
             module = import_file(path)
             self._end_if_forked()
-            found = own_descriptions(module)
-            if not found:
+            components = own_descriptions(module)
+            if not components:
                 return {"error": "describes no component; docs/own-components.md shows how"}
-            for one in found:
+            for one in components:
                 known_kind(one).add(one)
             modules = list(siblings(module, [sys.modules[name] for name in sys.modules.keys() - before]))
-            answer = {"components": [_told(one) for one in found], "modules": modules}
+            answer = {"components": [_fields_of(one) for one in components], "modules": modules}
         except BaseException as error:
             self._end_if_forked()
             return {"error": f"cannot be imported: {in_one_line(error, path)}"}
@@ -90,9 +90,9 @@ class Server:
         registry = REGISTRIES[key]
         self._say({"begin": f"{registry.kind} {name} of {registry.place_of(name)} cannot be loaded"})
         try:
-            found = registry.find(name)
+            component = registry.find(name)
             self._end_if_forked()
-            return {"components": [_told(found)] if found else [], "modules": []}
+            return {"components": [_fields_of(component)] if component else [], "modules": []}
         except BaseException as error:
             self._end_if_forked()
             return {"error": str(error) if isinstance(error, UserError) else in_one_line(error)}
@@ -134,7 +134,7 @@ def _as_json(value: Any) -> Any:
     return value.to_dict() if isinstance(value, Spec) else value
 
 
-def _told(one: Component) -> dict[str, Any]:
+def _fields_of(one: Component) -> dict[str, Any]:
     values = {"key": one.key, "fields": schema_of(one.fields)} | dict(_values(one))
     values["functions"] = [field.name for field in dataclass_fields(one) if _is_function(one, field.name)]
     for name, value in values.items():

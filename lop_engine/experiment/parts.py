@@ -162,8 +162,8 @@ def method_name(values: Mapping[str, Any]) -> str:
 
 def agents_of(agent: str) -> list[Method]:
     """The methods that an agent may mean, depending on other keys."""
-    found = METHODS.find(agent)
-    return ([found] if found else []) + [one for one in METHODS.values() if agent in one.also]
+    method = METHODS.find(agent)
+    return ([method] if method else []) + [one for one in METHODS.values() if agent in one.also]
 
 
 def _problem_of(values: Mapping[str, Any]) -> str:
@@ -178,13 +178,13 @@ def _opt(value: Any) -> Any:
 
 
 def _choice(registry: Registry[C], name: Any, key: str) -> C:
-    found = registry.find(name)
-    if found is None:
+    component = registry.find(name)
+    if component is None:
         names = registry.names
         hint = did_you_mean(name.lower(), names) if isinstance(name, str) else ""
         listed = f"one of {', '.join(names)}" if len(names) <= MOST_NAMES else f"a name that lop {registry.kind}s lists"
         raise InvalidSpecError(f'key "{key}": {shown(name)}: should be {listed}{hint}', key)
-    return found
+    return component
 
 
 def is_known(key: str) -> bool:

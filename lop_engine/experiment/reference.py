@@ -79,16 +79,16 @@ def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
     Raises:
         ConfigError: they are keys of a problem that is not here yet, or of two problems.
     """
-    found = [one for one in PROBLEMS if one.keys & values.keys()] or _by_shared_keys(values)
-    if len(found) > 1:
-        theirs = "; ".join(f"{_listed(one, values)} of {one.title}" for one in found)
+    candidates = [one for one in PROBLEMS if one.keys & values.keys()] or _by_shared_keys(values)
+    if len(candidates) > 1:
+        theirs = "; ".join(f"{_listed(one, values)} of {one.title}" for one in candidates)
         raise ConfigError(f'the keys fit several problems ({theirs}); name one with "problem"')
-    if found and found[0].problem not in known:
+    if candidates and candidates[0].problem not in known:
         raise ConfigError(
-            f"is a file of the reference's {found[0].title} ({_listed(found[0], values)}), "
+            f"is a file of the reference's {candidates[0].title} ({_listed(candidates[0], values)}), "
             "which lop cannot train; lop problems lists those it can"
         )
-    return found[0].problem if found else DEFAULT
+    return candidates[0].problem if candidates else DEFAULT
 
 
 def adapted(
@@ -152,18 +152,18 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
         notes.append(
             f"{where}: maturity_threshold {written} runs as {maturity}, as in the reference, which reads mt only"
         )
-    found = {"maturity_threshold": maturity, "budget_accrual": "eligible" if accumulate else "bernoulli"}
+    changes = {"maturity_threshold": maturity, "budget_accrual": "eligible" if accumulate else "bernoulli"}
     if not accumulate:
         notes.append(
             f"{where}: budget_accrual is bernoulli, as in the reference without accumulate: "
             "a unit is replaced with probability replacement_rate x eligible units; the paper accumulates"
         )
-    found |= _adam_under_cbp(ours, where, notes)
+    changes |= _adam_under_cbp(ours, where, notes)
     for key in ("weight_decay", "perturb_scale", "beta_1", "beta_2"):
         if ours.pop(key, 0) and key not in typed:
             notes.append(f"{where}: left out: {key}, which the reference's cbp does not read")
     ours.setdefault("util_type", "adaptable_contribution")
-    return {key: value for key, value in found.items() if key not in typed}
+    return {key: value for key, value in changes.items() if key not in typed}
 
 
 def _adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
@@ -250,8 +250,8 @@ def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:
     if not is_reference_file(values) or "network" in values:
         return []
     shared = frozenset().union(*(one.shared for one in PROBLEMS)) & values.keys()
-    found = [one for one in PROBLEMS if shared <= one.shared]
-    return [] if any(one.problem == DEFAULT for one in found) else found
+    candidates = [one for one in PROBLEMS if shared <= one.shared]
+    return [] if any(one.problem == DEFAULT for one in candidates) else candidates
 
 
 def _listed(one: ReferenceProblem, values: Mapping[str, Any]) -> str:

@@ -107,12 +107,12 @@ class Registry(Mapping[str, C], Generic[C]):
         [point, *_] = [one for one in installed_entry_points(self._group) if one.name == name]
         where = f"{self.kind} {name} of {self.place_of(name)}"
         try:
-            found: C = point.load()
+            component: C = point.load()
         except BaseException as error:  # a package may also exit
             raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if getattr(found, "name", None) != name or not isinstance(found, Component):
+        if getattr(component, "name", None) != name or not isinstance(component, Component):
             raise ConfigError(f"{where} is not a description of that name")
-        return found
+        return component
 
     def _ask(self, name: str) -> C:
         [answer] = ask_installed([(self._key, name)])
@@ -120,10 +120,10 @@ class Registry(Mapping[str, C], Generic[C]):
             raise ConfigError(answer["error"])
         try:
             [described] = answer["components"]
-            found: Any = component_from(described)
+            component: Any = component_from(described)
         except (ConfigError, TypeError, ValueError, KeyError) as error:
             raise ConfigError(f"{self.kind} {name} of {self.place_of(name)}: {error}") from None
-        return found
+        return component
 
 
 _executes = False
@@ -168,8 +168,8 @@ def known_kind(component: Component) -> Registry[Any]:
 
 def known(registry: Registry[C], name: str, what: str) -> C:
     """The component of that name. Raises ConfigError that lists the names there are; `what` begins the message."""
-    found = registry.find(name)
-    if found is None:
+    component = registry.find(name)
+    if component is None:
         names = registry.names
         raise ConfigError(f'{what}: no {registry.kind} "{name}"{instead(name, names)}')
-    return found
+    return component

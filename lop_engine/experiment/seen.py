@@ -38,30 +38,30 @@ _remembered_keys: dict[str, None] = {}
 def described(spec: Spec) -> dict[str, Any]:
     """What run.json holds of a spec's components, for those who view the run without them."""
     parts = spec.parts
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         kind: _shown(one, kind)
         for kind, one in (("problem", parts.problem), ("network", parts.network), ("method", parts.method))
     }
-    found["method_keys"] = sorted(method_keys(spec))
-    found["network_keys"] = sorted(parts.network.fields.model_fields)
+    content["method_keys"] = sorted(method_keys(spec))
+    content["network_keys"] = sorted(parts.network.fields.model_fields)
     shown = dict.fromkeys((*spec.metrics, *parts.problem.metrics, parts.problem.headline, *parts.problem.together))
-    found["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
-    found["defaults"] = {key: value for key, value in spec.defaults.items() if key in spec.to_dict()}
-    found["steps_per_task"] = spec.steps_per_task
+    content["metrics"] = [_shown(METRICS[name], "metrics") for name in shown]
+    content["defaults"] = {key: value for key, value in spec.defaults.items() if key in spec.to_dict()}
+    content["steps_per_task"] = spec.steps_per_task
     if own := _own_files((*parts, *(METRICS[name] for name in shown))):
-        found["own_files"] = own
+        content["own_files"] = own
     if parts.problem.x_unit != "tasks":
-        found["x_per_task"] = parts.problem.num_examples(spec) * spec.num_showings
-    return found
+        content["x_per_task"] = parts.problem.num_examples(spec) * spec.num_showings
+    return content
 
 
 def _own_files(components: Iterable[Component]) -> dict[str, dict[str, str]]:
     """By key and name of each component of a user's own file, the name of that file."""
-    found: dict[str, dict[str, str]] = {}
+    file_names: dict[str, dict[str, str]] = {}
     for one in components:
         if one.modules:
-            found.setdefault(one.key, {})[one.name] = Path(one.modules[0].path).name
-    return found
+            file_names.setdefault(one.key, {})[one.name] = Path(one.modules[0].path).name
+    return file_names
 
 
 def own_components(components: Any) -> list[str]:
@@ -114,20 +114,20 @@ def remember(content: Any, values: Mapping[str, Any] = MappingProxyType({})) -> 
 
 def metric(name: str) -> Metric:
     """A metric of that name; an unknown one is shown by its name."""
-    found = METRICS[name] if name in METRICS else remembered["metrics"].get(name)
-    return found or Metric(name=name, title=plain(name.replace("_", " ")), takes=())
+    known = METRICS[name] if name in METRICS else remembered["metrics"].get(name)
+    return known or Metric(name=name, title=plain(name.replace("_", " ")), takes=())
 
 
 def method(name: str) -> Method:
-    found = METHODS[name] if name in METHODS else remembered["method"].get(name)
-    return found or Method(name=name, title=plain(name))
+    known = METHODS[name] if name in METHODS else remembered["method"].get(name)
+    return known or Method(name=name, title=plain(name))
 
 
 def problem(name: str) -> Problem:
     """A problem of that name; an unknown one is shown by its name only."""
-    found = PROBLEMS[name] if name in PROBLEMS else remembered["problem"].get(name)
+    known = PROBLEMS[name] if name in PROBLEMS else remembered["problem"].get(name)
     unknown = Problem(name=name, title=plain(name), headline="", network="", metrics=(), examples_per_task=lambda _: 0)
-    return found or unknown
+    return known or unknown
 
 
 def metric_names() -> list[str]:

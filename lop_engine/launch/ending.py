@@ -136,7 +136,7 @@ def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[st
     for view in views:
         if view.status.job and view.status.is_submitted and view.state in ("running", "queued"):
             jobs[view.status.job].append(view)
-    return [job for job, found in jobs.items() if all(view.dir in dequeued for view in found)]
+    return [job for job, runs in jobs.items() if all(view.dir in dequeued for view in runs)]
 
 
 def cancel_jobs(jobs: Collection[str]) -> None:
@@ -204,13 +204,13 @@ def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:
     Raises:
         LaunchError: a run lies behind a symbolic link, or another process has queued it.
     """
-    found = {}
+    identities = {}
     for run_dir in run_dirs:
         run_dir.refuse_link()
         with suppress(StoreError):
             refuse_if_queued(run_dir, run_dir.read_status())
-        found[run_dir] = _identity(run_dir)
-    return found
+        identities[run_dir] = _identity(run_dir)
+    return identities
 
 
 def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:

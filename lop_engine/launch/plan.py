@@ -91,11 +91,11 @@ class _Kind:
 
 
 def _kinds(specs: Sequence[Spec]) -> dict[Hashable, _Kind]:
-    found: dict[Hashable, _Kind] = {}
+    kinds: dict[Hashable, _Kind] = {}
     for spec, runs in Counter(specs).items():
         key = stack_key(spec)
-        found[key] = _Kind(spec, runs + (found[key].runs if key in found else 0))
-    return found
+        kinds[key] = _Kind(spec, runs + (kinds[key].runs if key in kinds else 0))
+    return kinds
 
 
 def _share_cores(
@@ -155,9 +155,9 @@ def _share_gpus(
         free = min(gpus.values()) // -(-count // len(names))
         return (free - WORKER_BYTES_ON_GPU) // largest if largest else MOST_RUNS
 
-    wanted = min(size, MOST_RUNS, runs_per_worker or EFFICIENT_STACK)
+    preferred = min(size, MOST_RUNS, runs_per_worker or EFFICIENT_STACK)
     limit = max(len(names), min(num_stacks, num_cores(), MAX_WORKERS_ON_GPU * len(names)))
-    count = workers or next((n for n in range(limit, len(names), -1) if fit(n) >= wanted), len(names))
+    count = workers or next((n for n in range(limit, len(names), -1) if fit(n) >= preferred), len(names))
     size = runs_per_worker or max(1, min(MOST_RUNS, fit(count), size))
     threads = max(1, min(2, num_cores() // count))
     return Resources([names[i % len(names)] for i in range(count)], threads, size, note)
@@ -174,15 +174,15 @@ def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
     if not re.fullmatch(r"auto|cuda(:\d+)?", device):
         raise LaunchError(f'--device "{device}": choose auto, cpu, cuda or cuda:<number>')
     gpus = find_gpus()
-    found = gpus.free_bytes
-    if device == "auto" and gpus.problem and not found:
+    free_bytes = gpus.free_bytes
+    if device == "auto" and gpus.problem and not free_bytes:
         return {}, f"training on the CPU because torch cannot use the GPU: {gpus.problem}"
-    if device in ("auto", "cuda") and (found or device == "auto"):
-        return found, f"left out a GPU that torch cannot use: {gpus.problem}" if gpus.problem else ""
-    if device in found:
-        return {device: found[device]}, ""
+    if device in ("auto", "cuda") and (free_bytes or device == "auto"):
+        return free_bytes, f"left out a GPU that torch cannot use: {gpus.problem}" if gpus.problem else ""
+    if device in free_bytes:
+        return {device: free_bytes[device]}, ""
     why = f"torch cannot use the GPU: {gpus.problem}" if gpus.problem else "no such GPU here"
-    raise LaunchError(f"--device {device}: {why} (found: {', '.join(found) or 'none'}); try --device auto")
+    raise LaunchError(f"--device {device}: {why} (found: {', '.join(free_bytes) or 'none'}); try --device auto")
 
 
 def describe_workers(resources: Resources) -> str:

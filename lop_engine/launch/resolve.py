@@ -30,10 +30,10 @@ def resolve_runs(runs: Sequence[Run]) -> Resolved:
     seeds: dict[Spec, list[int]] = {}
     for run in runs:
         seeds.setdefault(run.spec, []).append(run.seed)
-    found = {spec: _look_at_data(spec, its_seeds) for spec, its_seeds in seeds.items()}
-    whole = [Run(run.experiment, run.setting, run.seed, found[run.spec].spec) for run in runs]
-    names = dict.fromkeys(data.name for data in found.values() if data.name)
-    notes = dict.fromkeys(note for data in found.values() for note in data.notes)
+    data_of = {spec: _look_at_data(spec, its_seeds) for spec, its_seeds in seeds.items()}
+    whole = [Run(run.experiment, run.setting, run.seed, data_of[run.spec].spec) for run in runs]
+    names = dict.fromkeys(data.name for data in data_of.values() if data.name)
+    notes = dict.fromkeys(note for data in data_of.values() for note in data.notes)
     return Resolved(whole, list(names), list(notes))
 
 
@@ -44,8 +44,8 @@ def _look_at_data(spec: Spec, seeds: Sequence[int]) -> Data:
     if isinstance(look, str):  # lop's own
         data: Data = load_name(look)(spec, seeds)
         return data
-    found = look(spec, list(seeds))
-    return Data(Spec(**found["spec"]), found["name"], tuple(found["notes"]))
+    answer = look(spec, list(seeds))
+    return Data(Spec(**answer["spec"]), answer["name"], tuple(answer["notes"]))
 
 
 #: Keys in which a run may differ from its experiment file: it keeps the values that it began with.

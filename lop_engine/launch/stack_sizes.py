@@ -126,7 +126,7 @@ def runs_that_pay(spec: Spec, directory: Path | None = None) -> int:
         directory: where measured sizes are kept; by default the user's cache.
     """
     what = describe(spec)
-    for table in (_read(_kept(directory)).get(_host(), {}), _shipped()):
+    for table in (_read(_cache_file(directory)).get(_host(), {}), _shipped()):
         if what in table:
             return int(min(max(1, table[what]), MOST_RUNS))
     return _estimate(spec)
@@ -145,7 +145,7 @@ def best_size(ms_by_size: Mapping[int, float]) -> int:
 
 def keep(spec: Spec, size: int, directory: Path | None = None) -> None:
     """Remember a measured size for this host. A cache that cannot be written keeps nothing."""
-    path = _kept(directory)
+    path = _cache_file(directory)
     tables = _read(path)
     tables.setdefault(_host(), {})[describe(spec)] = size
     with suppress(OSError):
@@ -176,7 +176,7 @@ def _host() -> str:
     return f"{socket.gethostname()}, {os.cpu_count()} cores"
 
 
-def _kept(directory: Path | None) -> Path:
+def _cache_file(directory: Path | None) -> Path:
     return (directory or user_cache_path("lop")) / "stack_sizes.json"
 
 

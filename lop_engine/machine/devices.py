@@ -60,9 +60,9 @@ def find_gpus() -> Gpus:
     slices = _mig_slices()
     if len(slices) < 2:
         return _probe({})
-    found = [_probe({"CUDA_VISIBLE_DEVICES": name}) for name in slices]
-    free = {f"cuda:{n}": b for n, one in enumerate(found) for b in one.free_bytes.values()}
-    problems = [f"{name}: {one.problem}" for name, one in zip(slices, found, strict=True) if one.problem]
+    by_slice = [_probe({"CUDA_VISIBLE_DEVICES": name}) for name in slices]
+    free = {f"cuda:{n}": b for n, one in enumerate(by_slice) for b in one.free_bytes.values()}
+    problems = [f"{name}: {one.problem}" for name, one in zip(slices, by_slice, strict=True) if one.problem]
     return Gpus(free, "; ".join(problems))
 
 

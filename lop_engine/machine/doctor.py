@@ -47,12 +47,12 @@ class Finding:
 def examine_machine(runs_dir: Path) -> Iterator[Finding]:
     """Look at the installation, the devices, the disk and the images."""
     yield from look_at_installation()
-    found = find_gpus()
-    gpus = [f"{name} with {byte_size(free)} free" for name, free in found.free_bytes.items()]
-    none = "no GPU that torch can use" if found.problem else "no GPU"
+    gpus_of_torch = find_gpus()
+    gpus = [f"{name} with {byte_size(free)} free" for name, free in gpus_of_torch.free_bytes.items()]
+    none = "no GPU that torch can use" if gpus_of_torch.problem else "no GPU"
     yield Finding("ok", "devices", ", ".join([f"{num_cores()} cores", *(gpus or [none])]))
-    if found.problem:
-        yield Finding("note", "devices", f"torch cannot use a GPU that is present: {found.problem}")
+    if gpus_of_torch.problem:
+        yield Finding("note", "devices", f"torch cannot use a GPU that is present: {gpus_of_torch.problem}")
     yield _disk(runs_dir)
     yield _images()
 
@@ -185,7 +185,7 @@ def _repaired(run_dir: RunDir, path: Path) -> Finding:
         return Finding("wrong", run_dir.name, str(error))
     lines = ", ".join(map(str, done.dropped[:5])) + (", ..." if len(done.dropped) > 5 else "")
     left_out = f", left out line {lines}" if done.dropped else ""
-    what = f"{path}: kept {done.kept} documents{left_out}; old file: {done.backup.name}"
+    what = f"{path}: kept {done.num_documents} documents{left_out}; old file: {done.backup.name}"
     if done.dropped and state not in ENDED:
         what += "; the run resumes only if its checkpoint covers no document that was left out"
     return Finding("note", run_dir.name, what)
@@ -193,12 +193,14 @@ def _repaired(run_dir: RunDir, path: Path) -> Finding:
 
 def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
     """A checkpoint is an archive with checksums: no torch is needed to see whether it is whole."""
-    found = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
-    for path, whole in found.items():
+    is_whole = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
+    for path, whole in is_whole.items():
         if not whole:
-            advice = "the checkpoint before it is used instead" if any(found.values()) else without_checkpoint(run_dir)
+            advice = (
+                "the checkpoint before it is used instead" if any(is_whole.values()) else without_checkpoint(run_dir)
+            )
             yield Finding("wrong", run_dir.name, f"{path.name} is damaged; {advice}")
-    if not found and kept_records(run_dir):
+    if not is_whole and kept_records(run_dir):
         yield Finding("wrong", run_dir.name, f"{run_dir.checkpoint.name} is missing; {without_checkpoint(run_dir)}")
 
 

@@ -33,12 +33,12 @@ def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
     else:
         chosen = []
         for word in visible.split(","):
-            found = _named(word.strip(), gpus)
-            if found is None:
+            device_of_word = _named(word.strip(), gpus)
+            if device_of_word is None:
                 break
-            if found in chosen:
+            if device_of_word in chosen:
                 return []
-            chosen.append(found)
+            chosen.append(device_of_word)
     return [handle for device in chosen for handle in device.handles()]
 
 
@@ -85,13 +85,13 @@ def _named(word: str, gpus: list[_Device]) -> _Device | None:
         index = int(number[0])
         return gpus[index] if index < len(gpus) else None
     if word.startswith("GPU-"):
-        found = [gpu for gpu in gpus if gpu.uuid.startswith(word)]
+        matches = [gpu for gpu in gpus if gpu.uuid.startswith(word)]
     elif word.startswith("MIG-"):
         slices = [one for gpu in gpus for one in gpu.slices()]
-        found = [one for one in slices if any(_is_short_for(word, name) for name in one.names)]
+        matches = [one for one in slices if any(_is_short_for(word, name) for name in one.names)]
     else:
-        found = []
-    return found[0] if len(found) == 1 else None
+        matches = []
+    return matches[0] if len(matches) == 1 else None
 
 
 def _is_short_for(word: str, name: str) -> bool:
@@ -215,9 +215,9 @@ class _Gpus:
             return (), 0
         gpus, bytes_of_pids = [], 0
         for handle in visible_devices(self._nvml, os.environ.get("CUDA_VISIBLE_DEVICES")):
-            if found := _ask(None, self._look_at, handle, pids):
-                gpus.append(found[0])
-                bytes_of_pids += found[1]
+            if figures := _ask(None, self._look_at, handle, pids):
+                gpus.append(figures[0])
+                bytes_of_pids += figures[1]
         return tuple(gpus), bytes_of_pids
 
     def _look_at(self, handle: Any, pids: Set[int]) -> tuple[Gpu, int]:

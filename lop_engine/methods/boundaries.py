@@ -27,8 +27,8 @@ class AtBoundary(Method):
         self.change(task)
         clear_new_outputs(self.params, self.setup.network, task)
         if self.renews_optimizer and self.setup.optimizer:
-            for kept in self.setup.optimizer.state().values():
-                kept.zero_()
+            for tensor in self.setup.optimizer.state().values():
+                tensor.zero_()
 
     def change(self, task: TaskData) -> None:
         """Change the weights in place."""

@@ -40,9 +40,9 @@ class Dash(AtBoundary):
     def _directions(self, task: TaskData) -> Grads:
         """The running mean of the negative gradient, by weight."""
         alpha, size = self.own.dash_alpha, self.setup.spec.mini_batch_size
-        found = {name: torch.zeros_like(self.params[name]) for name in self.names}
+        directions = {name: torch.zeros_like(self.params[name]) for name in self.names}
         for inputs, targets in zip(task.inputs.split(size, 1), task.targets.split(size, 1), strict=True):
             grads = task.gradient(inputs, targets)
-            for name, direction in found.items():
+            for name, direction in directions.items():
                 direction.lerp_(-grads[name], like(alpha, direction))
-        return found
+        return directions

@@ -20,5 +20,5 @@ class HeadReset(AtBoundary):
         for name in self.names:
             self.params[name].copy_(new[name])
             if optimizer and self.own.head_reset_optimizer_state == "reset":
-                for kept in optimizer.moments(name) + optimizer.counts(name):
-                    kept.zero_()
+                for tensor in optimizer.moments(name) + optimizer.counts(name):
+                    tensor.zero_()

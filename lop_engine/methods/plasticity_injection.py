@@ -57,17 +57,17 @@ class PlasticityInjection(AtBoundary):
             for weights in (self.params, self.start):
                 weights[name].copy_(fresh[name])
             if self.setup.optimizer:
-                for kept in self.setup.optimizer.moments(name) + self.setup.optimizer.counts(name):
-                    kept.zero_()
+                for tensor in self.setup.optimizer.moments(name) + self.setup.optimizer.counts(name):
+                    tensor.zero_()
         clear_new_outputs(self.params, self.network, task)
 
     def compute(self, params: Params, inputs: Tensor, buffers: Buffers, training: bool) -> Activations:
-        found = self.network(params, inputs, buffers, training=training)
-        x = (found.hidden[self.first - 1].activation if self.first else inputs).flatten(2)
+        activations = self.network(params, inputs, buffers, training=training)
+        x = (activations.hidden[self.first - 1].activation if self.first else inputs).flatten(2)
         frozen, start = (
             self.network.linear_layers(one, self.first, x).outputs_SBO for one in (self.frozen, self.start)
         )
-        return Activations(found.outputs_SBO + frozen - start, found.hidden)
+        return Activations(activations.outputs_SBO + frozen - start, activations.hidden)
 
     def state(self) -> dict[str, Tensor]:
         both = {"frozen": self.frozen, "start": self.start}

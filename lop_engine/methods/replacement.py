@@ -90,10 +90,10 @@ class Draws:
         self._numbers = UnequalNumbers(setup.runs, Stream.REPLACEMENT, list(map(sum, of_runs)), Tensor.uniform_)
         self.start_epoch, self.draw = self._numbers.start_epoch, self._numbers.draw
         self.groups = self._numbers.groups
-        wanted, starts = sizes(self.max_replaced), [list(accumulate(of_run, initial=0)) for of_run in of_runs]
+        widths, starts = sizes(self.max_replaced), [list(accumulate(of_run, initial=0)) for of_run in of_runs]
         self._columns: list[slice] | list[Tensor]
         if all(of_run == by_run[0] for of_run in by_run):
-            self._columns = [slice(start, start + size) for start, size in zip(starts[0], wanted, strict=False)]
+            self._columns = [slice(start, start + size) for start, size in zip(starts[0], widths, strict=False)]
         else:
             on_device = torch.tensor(by_run, dtype=torch.float64, device=setup.device)
             self.limits = list(on_device.unbind(1))
@@ -101,7 +101,7 @@ class Draws:
             last = self._numbers.of_step_SN.shape[1] - 1
             self._columns = [
                 (starts_SP[:, part, None] + torch.arange(size, device=setup.device)).clamp(max=last)
-                for part, size in enumerate(wanted)
+                for part, size in enumerate(widths)
             ]
 
     def candidates(self, index: int) -> Tensor:

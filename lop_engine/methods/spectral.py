@@ -57,10 +57,10 @@ def leading(product: Tensor) -> Tensor:
 
     The mean of the projections where several eigenvalues are the largest; 0 for a matrix of zeros.
     """
-    found = _with_trace_1(product)
+    power = _with_trace_1(product)
     for _ in range(SQUARINGS):
-        found = _with_trace_1(found @ found)
-    return found
+        power = _with_trace_1(power @ power)
+    return power
 
 
 def _with_trace_1(matrix: Tensor) -> Tensor:

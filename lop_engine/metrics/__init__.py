@@ -63,11 +63,11 @@ class Measurement:
     def result(self) -> dict[str, Tensor]:
         """The metrics by name, in the order in which they were named, each (S,) on the host."""
         (is_sound_S, *values), *activations = self._on_their_way.result()
-        found = dict(zip(self._others, values, strict=True))
+        by_name = dict(zip(self._others, values, strict=True))
         if self._of_spectrum:
             spectra = dict(zip(self._layers, map(self._find_spectrum, activations), strict=True))
-            found |= {name: load(METRICS[name])(spectra[METRICS[name].layer]) for name in self._of_spectrum}
-        return {name: torch.where(is_sound_S > 0, found[name], torch.nan) for name in self._names}
+            by_name |= {name: load(METRICS[name])(spectra[METRICS[name].layer]) for name in self._of_spectrum}
+        return {name: torch.where(is_sound_S > 0, by_name[name], torch.nan) for name in self._names}
 
 
 def compute(metric: Metric, inputs: MetricInputs) -> Tensor:

@@ -301,14 +301,14 @@ def weight_gradient_kernel(
         arriving = tl.load(grad + at, inside, 0.0)
         won = tl.load(winner + at, inside, DEAD).to(tl.int32)
         of_bias += tl.sum(tl.where(won == DEAD, 0.0, arriving).to(tl.float32), axis=0)
-        seen_at = images + corner[None, :] + reach[:, None]
-        is_seen = is_pixel[None, :] & is_depth[:, None]
+        pixels_at = images + corner[None, :] + reach[:, None]
+        is_inside = is_pixel[None, :] & is_depth[:, None]
         for member in tl.static_range(4):
-            seen = tl.load(seen_at + ((member // 2) * W + member % 2) * X, is_seen, 0.0)
+            pixels = tl.load(pixels_at + ((member // 2) * W + member % 2) * X, is_inside, 0.0)
             of_member = tl.where(won == member, arriving, 0.0)
             if ROUND:
-                seen, of_member = _nearest_tf32(seen), _nearest_tf32(of_member)
-            total = _product(seen, of_member, total, PRECISION)
+                pixels, of_member = _nearest_tf32(pixels), _nearest_tf32(of_member)
+            total = _product(pixels, of_member, total, PRECISION)
     parts += (s * NUM_PARTS + part) * (LENGTH + O)
     to = output[None, :] * (K * K * C) + (tap * C + channel)[:, None]
     tl.store(parts + to, total, is_output[None, :] & (is_depth & (channel < C))[:, None])

@@ -122,10 +122,10 @@ def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
 
     Where the problem is another one, only that.
     """
-    found = {key: getattr(run, key) for key in values if hasattr(run, key)}
+    of_run = {key: getattr(run, key) for key in values if hasattr(run, key)}
     phrases = {
-        key: f"{key} is {found[key]}, not {value}" if key in found else f"it has no {key}"
+        key: f"{key} is {of_run[key]}, not {value}" if key in of_run else f"it has no {key}"
         for key, value in values.items()
-        if key not in found or found[key] != value
+        if key not in of_run or of_run[key] != value
     }
     return [phrases["problem"]] if "problem" in phrases else list(phrases.values())

@@ -74,16 +74,18 @@ def unlike_paper(run: Spec) -> list[str]:
 
     A split of 0/0 is the data set's, the paper's if it can.
     """
-    found = unlike(run, _PROTOCOL)
+    differences = unlike(run, _PROTOCOL)
     if run.problem != _PROTOCOL["problem"]:
-        return found
+        return differences
     if run.network != "linear":
-        found += unlike(run, _NETWORK)
+        differences += unlike(run, _NETWORK)
     if run.dataset == "synthetic":
-        found.append("dataset is synthetic, not ImageNet")
+        differences.append("dataset is synthetic, not ImageNet")
     if (run.train_images, run.test_images) not in ((600, 100), (0, 0)):
-        found.append(f"train_images and test_images are {run.train_images} and {run.test_images}, not 600 and 100")
-    return found
+        differences.append(
+            f"train_images and test_images are {run.train_images} and {run.test_images}, not 600 and 100"
+        )
+    return differences
 
 
 def _window(middle: float) -> Window:

@@ -31,9 +31,9 @@ LEVELS: dict[str, tuple[float, int, dict[int, float]]] = {
 
 
 def _unlike_paper(run: Spec) -> list[str]:
-    found = unlike(run, _PROTOCOL)
+    differences = unlike(run, _PROTOCOL)
     is_generated = getattr(run, "dataset", "") == "synthetic" and run.problem == _PROTOCOL["problem"]
-    return found + (["dataset is synthetic, not MNIST"] if is_generated else [])
+    return differences + (["dataset is synthetic, not MNIST"] if is_generated else [])
 
 
 def _at(task: int) -> Window:

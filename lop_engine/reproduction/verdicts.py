@@ -104,7 +104,7 @@ def _place(group: Group) -> tuple[Protocol | None, str | None, Unjudged | None]:
         return None, None, why(f"its {no_spec}", f"their {no_spec}")
     protocol, differing = min(
         ((one, one.unlike(run)) for one in protocols_of(problem)),
-        key=lambda found: (len(found[1]), not settings_of(run, found[0])),
+        key=lambda pair: (len(pair[1]), not settings_of(run, pair[0])),
     )
     if differing:
         other = f"not the protocol of {protocol.name}"

@@ -89,11 +89,11 @@ def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
         LaunchError: a file, or lop's own numbers, have changed since the run began; shows what.
     """
     check_numerics(run_dir, config)
-    found = []
+    files = []
     for index, group in enumerate(files_in(config)):
         copies = copies_of(run_dir, index, group)
         if config.get("use_stored_code") or not Path(group[0]["path"]).exists():
-            found.append(_copy(run_dir, group, copies))
+            files.append(_copy(run_dir, group, copies))
             continue
         for one, copy in zip(group, copies, strict=True):
             if checksum_of(Path(one["path"])) != one["sha256"]:
@@ -101,8 +101,8 @@ def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
                     f"{run_dir.name}: {one['path']} has changed since the run began{_change(copy, Path(one['path']))}; "
                     "put it back, train under another name, or choose --use-stored-code or --accept-code-change"
                 )
-        found.append(CodeFile(Path(group[0]["path"]), group[0]["sha256"]))
-    return found
+        files.append(CodeFile(Path(group[0]["path"]), group[0]["sha256"]))
+    return files
 
 
 def refuse_other_files(run_dir: RunDir, config: Mapping[str, Any], spec: Spec) -> None:
@@ -196,8 +196,8 @@ def checksum_of(path: Path) -> str:
 
 def _change(before: Path, after: Path) -> str:
     """The first changed lines: `` (line 12: "x < 1" is now "x > 1")``; empty if a file cannot be read."""
-    found = changed_lines(before, after)
-    return f' (line {found[0]}: "{found[1]}" is now "{found[2]}")' if found else ""
+    change = changed_lines(before, after)
+    return f' (line {change[0]}: "{change[1]}" is now "{change[2]}")' if change else ""
 
 
 def changed_lines(before: Path, after: Path) -> tuple[int, str, str] | None:
@@ -232,11 +232,11 @@ def stored_sources(run_dir: RunDir) -> dict[str, str]:
 
     Names are relative to the file that describes the component: ``my_redo.py``, ``parts/helper.py``.
     """
-    found = {}
+    sources = {}
     with suppress(StoreError, LaunchError, OSError, TypeError, KeyError, ValueError):
         for index, group in enumerate(files_in(run_dir.read_config())):
             top = run_dir.path / COPIES / str(index)
             for copy in copies_of(run_dir, index, group):
                 with suppress(OSError, UnicodeDecodeError):
-                    found[copy.relative_to(top).as_posix()] = copy.read_text(encoding="utf-8")
-    return found
+                    sources[copy.relative_to(top).as_posix()] = copy.read_text(encoding="utf-8")
+    return sources

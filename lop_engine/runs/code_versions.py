@@ -80,15 +80,15 @@ def mixed_code(runs: Iterable[RunView]) -> Iterator[MixedCode]:
 
 def versions_between(runs: Iterable[RunView]) -> list[str]:
     """Lines about files, and lop's numerics, of which some settings were trained by another version than others."""
-    found: dict[str, dict[tuple[str, ...], dict[str, None]]] = {}
+    versions: dict[str, dict[tuple[str, ...], dict[str, None]]] = {}
     for run in runs:
         names = dict.fromkeys(name for name, _ in run.code)
         for name in names if run.spec else ():
             version = tuple(dict.fromkeys(sha256 for one, sha256 in run.code if one == name))
-            found.setdefault(name, {}).setdefault(version, {})[f"{run.experiment}/{run.setting}"] = None
+            versions.setdefault(name, {}).setdefault(version, {})[f"{run.experiment}/{run.setting}"] = None
     return [
         f"{' and '.join(map(_settings, by_version.values()))} were trained by different versions of {name}"
-        for name, by_version in found.items()
+        for name, by_version in versions.items()
         if len(by_version) > 1 and len(set(map(tuple, by_version.values()))) > 1
     ]
 
@@ -111,10 +111,10 @@ def code_difference(one: RunDir, other: RunDir, state: Hashable) -> str:
     """
     try:
         configs = one.read_config(), other.read_config()
-        found = [*_different_numerics(*map(_all_numerics, configs)), *_different_files((one, other), configs)]
+        differences = [*_different_numerics(*map(_all_numerics, configs)), *_different_files((one, other), configs)]
     except (StoreError, LaunchError, OSError, TypeError, KeyError, ValueError, AttributeError):
         return "run.json says no more"
-    return "; ".join(found)
+    return "; ".join(differences)
 
 
 def _all_numerics(config: Mapping[str, Any]) -> list[int]:

@@ -174,8 +174,8 @@ def find_runs(runs_dir: Path) -> Iterator[RunDir]:
     """Every run directory under `runs_dir`, in the order of experiment, setting and seed."""
     # Unlike Path.glob, glob.glob is not upset by a directory that is being removed.
     paths = [runs_dir / path for path in glob.glob("*/*/seed_*/run.json", root_dir=runs_dir)]
-    found = [RunDir(path.parent) for path in paths if _SEED.fullmatch(path.parent.name)]
-    yield from sorted(found, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
+    run_dirs = [RunDir(path.parent) for path in paths if _SEED.fullmatch(path.parent.name)]
+    yield from sorted(run_dirs, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
 
 
 def find_seeds(setting: Path) -> Iterator[RunDir]:
@@ -206,7 +206,7 @@ def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) ->
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-def newer(path: Path, what: str, found: int, known: int, config: Mapping[str, Any]) -> str:
+def newer(path: Path, what: str, version: int, known: int, config: Mapping[str, Any]) -> str:
     """What to say of a file that a newer version of lop wrote.
 
     Args:
@@ -215,7 +215,7 @@ def newer(path: Path, what: str, found: int, known: int, config: Mapping[str, An
     versions = config.get("versions")
     lop = versions.get("lop") if isinstance(versions, dict) else None
     by = f"by lop {lop}" if isinstance(lop, str) else "by a newer lop"
-    return f"{path}: written {by} ({what} {found}); lop {__version__} reads {what} {known} at most; update lop"
+    return f"{path}: written {by} ({what} {version}); lop {__version__} reads {what} {known} at most; update lop"
 
 
 def numerics_of(config: Mapping[str, Any]) -> int:

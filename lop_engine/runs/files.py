@@ -133,10 +133,10 @@ class RunFiles:
             if self.status.state != "running":
                 return False
             with contextlib.suppress(OSError, StoreError):
-                found = self.dir.read_status()
-                if found.state == "running" and found.worker != self.status.worker:
-                    raise LockedError(f"{self.dir.name}: taken over by {found.holder}")
-                is_stopped = found.state == "stopped"
+                status = self.dir.read_status()
+                if status.state == "running" and status.worker != self.status.worker:
+                    raise LockedError(f"{self.dir.name}: taken over by {status.holder}")
+                is_stopped = status.state == "stopped"
                 self.must_stop = self.must_stop or is_stopped
             with contextlib.suppress(OSError):
                 every_s = every_s or self.status.heartbeat_every_s
@@ -149,8 +149,8 @@ class RunFiles:
 
 def _is_before(document: Mapping[str, Any], place: tuple[int, int]) -> bool:
     """Whether a document names a task and an epoch before `place`."""
-    found = document.get("task"), document.get("epoch")
-    return all(type(number) is int for number in found) and found < place
+    own = document.get("task"), document.get("epoch")
+    return all(type(number) is int for number in own) and own < place
 
 
 def kept_records(run_dir: RunDir) -> str:
@@ -163,8 +163,8 @@ def kept_records(run_dir: RunDir) -> str:
 
 def without_checkpoint(run_dir: RunDir) -> str:
     """Advice for a run without a checkpoint to resume from."""
-    if kept := kept_records(run_dir):
-        return f"{kept}: restore a checkpoint from a backup, or train the run again under another --runs-dir"
+    if records := kept_records(run_dir):
+        return f"{records}: restore a checkpoint from a backup, or train the run again under another --runs-dir"
     return "start this run over with --fresh"
 
 

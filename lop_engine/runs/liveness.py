@@ -68,7 +68,7 @@ def _is_alive_by_wall_time(status: RunStatus) -> bool:
 
 
 def observe(
-    run_dir: RunDir, status: RunStatus, clock: FileClock, asked: Callable[[RunStatus], bool] = is_alive
+    run_dir: RunDir, status: RunStatus, clock: FileClock, is_trained: Callable[[RunStatus], bool] = is_alive
 ) -> State:
     """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
 
@@ -81,6 +81,6 @@ def observe(
     if status.state != "running":
         return status.state
     if status.host == socket.gethostname():
-        return "running" if asked(status) else "lost"
+        return "running" if is_trained(status) else "lost"
     overdue_s = clock.age_s(run_dir.status_json) - status.heartbeat_every_s
     return "lost" if overdue_s > OVERDUE_S else "running"

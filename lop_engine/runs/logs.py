@@ -22,7 +22,7 @@ def start_of_last(log: Path, lines: int) -> int:
     """Byte at which the last `lines` lines begin; reads the end of the file only. Raises OSError."""
     size = log.stat().st_size
     with open_to_read(log) as file:
-        start, found = size, 0
+        start, num_lines = size, 0
         while start > 0:
             length = min(_CHUNK, start)
             start -= length
@@ -30,8 +30,8 @@ def start_of_last(log: Path, lines: int) -> int:
             block = file.read(length)
             end = len(block) - 1 if start + length == size else len(block)  # the last line end starts no line
             while (end := block.rfind(b"\n", 0, end)) >= 0:
-                found += 1
-                if found == lines:
+                num_lines += 1
+                if num_lines == lines:
                     return start + end + 1
     return 0
 

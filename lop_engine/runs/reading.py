@@ -55,8 +55,10 @@ class RunsReader:
         has_jobs = any(reader.is_of_a_job for reader in self._runs.values())
         if not has_jobs or time.monotonic() - self._walked_at > LOOK_AT_JOBS_EVERY_S:
             self._walked_at = time.monotonic()
-            found = find_runs(self.runs_dir)
-            self._runs = {run_dir: self._runs.get(run_dir) or _RunReader(run_dir, self._carries) for run_dir in found}
+            run_dirs = find_runs(self.runs_dir)
+            self._runs = {
+                run_dir: self._runs.get(run_dir) or _RunReader(run_dir, self._carries) for run_dir in run_dirs
+            }
         look = _Look(self._clock, self._scheduler)
         with without_garbage_collection():
             views = tuple(reader.read(look) for reader in self._runs.values())
@@ -67,12 +69,12 @@ class RunsReader:
 
         None where that would save too little.
         """
-        found = [_RunReader(run_dir, self._carries) for run_dir in find_runs(self.runs_dir)]
-        if sum(reader.num_bytes for reader in found) < MANY_BYTES:
+        readers = [_RunReader(run_dir, self._carries) for run_dir in find_runs(self.runs_dir)]
+        if sum(reader.num_bytes for reader in readers) < MANY_BYTES:
             return None
         look = _Look(self._clock, self._scheduler)
         with without_garbage_collection():
-            views = tuple(reader.read_end(look) for reader in found)
+            views = tuple(reader.read_end(look) for reader in readers)
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir(), has_ends_only=True)
 
 
@@ -276,8 +278,8 @@ class _Columns:
 
     def extend(self, documents: list[dict[str, Any]], metrics: Sequence[str]) -> None:
         start, end = self.num_tasks, self.num_tasks + len(documents)
-        found: set[str] = set().union(*documents)
-        names = [name for name in (*metrics, "seconds") if name in found]
+        recorded: set[str] = set().union(*documents)
+        names = [name for name in (*metrics, "seconds") if name in recorded]
         new = dict(zip(names, _numbers(documents, names), strict=True))
         for name in new:
             if name not in self.arrays:

@@ -77,10 +77,10 @@ def _named(snapshot: Snapshot, names: Sequence[str]) -> list[RunView]:
         return list(snapshot.runs)
     chosen: set[int] = set()
     for name in names:
-        found = _named_by(name, snapshot)
-        if not found:
+        indices = _named_by(name, snapshot)
+        if not indices:
             raise LaunchError(_nothing(name, snapshot))
-        chosen |= found
+        chosen |= indices
     return [snapshot.runs[index] for index in sorted(chosen)]
 
 
@@ -90,7 +90,10 @@ def names_of(runs: Iterable[RunView]) -> list[str]:
     for run in runs:
         seeds.setdefault(escape(f"{run.experiment}/{run.setting}"), []).append(run.seed)
     return [
-        f"{setting}/{part}" for setting, found in seeds.items() for part in describe_seeds(found).split(",") if part
+        f"{setting}/{part}"
+        for setting, of_setting in seeds.items()
+        for part in describe_seeds(of_setting).split(",")
+        if part
     ]
 
 

@@ -48,17 +48,17 @@ def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
     first, *others = snapshots
     if not others:
         return first
-    found: dict[tuple[str, str, int], RunView] = {}
+    by_place: dict[tuple[str, str, int], RunView] = {}
     for snapshot in (first, *others):
         if not snapshot.runs:
             raise UserError(f"no runs in {snapshot.runs_dir}; leave out this --runs-dir, or name another")
         for run in snapshot.runs:
             key = run.experiment, run.setting, run.seed
-            other = found.setdefault(key, run)
+            other = by_place.setdefault(key, run)
             if other is not run:
                 _refuse_unless_same(other, run)
-                found[key] = max(other, run, key=lambda one: one.tasks_recorded)
-    runs = tuple(found[key] for key in sorted(found))
+                by_place[key] = max(other, run, key=lambda one: one.tasks_recorded)
+    runs = tuple(by_place[key] for key in sorted(by_place))
     return snapshot_of([snapshot.runs_dir for snapshot in snapshots], runs)
 
 

@@ -74,13 +74,13 @@ def is_too_large(metric: str, values: np.ndarray) -> np.ndarray:
 
 def too_large(series: Mapping[str, np.ndarray]) -> list[str]:
     """Warnings such as ``train loss above 1e+06 in 12 of 40 tasks, first in task 29``."""
-    found = []
+    warnings = []
     for metric, values in series.items():
         places = np.flatnonzero(is_too_large(metric, values))
         if len(places):
             where = f"in {len(places)} of {_count(len(values), 'task')}, first in task {places[0] + 1}"
-            found.append(f"{metric.replace('_', ' ')} above {LARGEST_LOSS:g} {where}")
-    return found
+            warnings.append(f"{metric.replace('_', ' ')} above {LARGEST_LOSS:g} {where}")
+    return warnings
 
 
 _LONGEST_TASK = 10**12

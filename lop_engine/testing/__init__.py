@@ -54,11 +54,11 @@ def check_file(path: str | PathLike[str], **settings: Any) -> None:
 
 def described(path: str | PathLike[str], name: str = "") -> Component:
     """The description in a file; of that name, if there are several. Raises ConfigError."""
-    found = described_in(Path(path))
-    for one in found:
-        if name in ("", one.name) and (name or len(found) == 1):
+    components = described_in(Path(path))
+    for one in components:
+        if name in ("", one.name) and (name or len(components) == 1):
             return one
-    raise ConfigError(f"{path}: describes {', '.join(one.name for one in found)}; name one of them")
+    raise ConfigError(f"{path}: describes {', '.join(one.name for one in components)}; name one of them")
 
 
 def trained(path: str | PathLike[str], name: str = "", seeds: Sequence[int] = (0, 1), **settings: Any) -> Learner:

@@ -57,11 +57,11 @@ def tasks_of(spec: Spec, seeds: Sequence[int]) -> list[Task]:
 def _own_tasks(spec: Spec, code: Any, seed: int) -> tuple[Task, Task]:
     """The first tasks of one seed, copied so that the whole of them is freed."""
     problem, count = _problem(spec, code), NUM_STEPS * batch_size(spec)
-    found = []
+    tasks = []
     for task in islice(problem.tasks([seed], CPU, 0, dtype_of(spec)), 2):
         parts = (task.train_inputs, task.train_targets, task.test_inputs, task.test_targets)
-        found.append(Task(task.facts, *(None if one is None else one[:, :count].clone() for one in parts)))  # type: ignore[arg-type]
-    return found[0], found[-1]
+        tasks.append(Task(task.facts, *(None if one is None else one[:, :count].clone() for one in parts)))  # type: ignore[arg-type]
+    return tasks[0], tasks[-1]
 
 
 def _side_by_side(tasks: Sequence[Task]) -> Task:

@@ -37,8 +37,8 @@ def is_a_number_for_each_seed(subject: Subject) -> None:
     trained = _Trained(subject, (SEED, *OTHERS), (1, 0, 2))
     value, again = trained.measure(), trained.measure()
     if not isinstance(value, Tensor) or value.shape != (3,):
-        found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise subject.broken(f"it returns {found} with 3 seeds", "return a tensor with a number for each seed, (S,)")
+        returned = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise subject.broken(f"it returns {returned} with 3 seeds", "return a tensor with a number for each seed, (S,)")
     if not same(value, again):
         raise subject.broken(
             "measuring the same networks twice gives different numbers", "draw from inputs.generators, one a seed"

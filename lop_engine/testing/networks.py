@@ -17,23 +17,24 @@ def layers_are_as_described(subject: Subject) -> None:
     learner = learner_of(subject.spec, SEEDS)
     net = learner.net
     inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS)[0]))
-    found = net(learner.params, inputs, learner.buffers)
+    activations = net(learner.params, inputs, learner.buffers)
     expected = (*inputs.shape[:2], learner.problem.num_outputs)
-    if tuple(found.outputs_SBO.shape) != expected:
+    if tuple(activations.outputs_SBO.shape) != expected:
         raise subject.broken(
-            f"outputs have shape {tuple(found.outputs_SBO.shape)}, not {expected}", "return (seeds, batch, outputs)"
+            f"outputs have shape {tuple(activations.outputs_SBO.shape)}, not {expected}",
+            "return (seeds, batch, outputs)",
         )
     counts = {
         "num_hidden": subject.spec.num_hidden,
         "layers[:-1]": len(net.hidden_layers),
-        "hidden activations": len(found.hidden),
+        "hidden activations": len(activations.hidden),
     }
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise subject.broken(f"its numbers of hidden layers differ: {listed}", "return a Hidden for each hidden layer")
-    if found.hidden and "hidden units" not in subject.spec.parts.network.provides:
+    if activations.hidden and "hidden units" not in subject.spec.parts.network.provides:
         raise subject.broken("it has hidden units and does not say so", 'add provides=frozenset({"hidden units"})')
-    for layer, above, hidden in zip(net.hidden_layers, net.layers[1:], found.hidden, strict=True):
+    for layer, above, hidden in zip(net.hidden_layers, net.layers[1:], activations.hidden, strict=True):
         shape = (*inputs.shape[:2], layer.outputs * above.copies)
         if tuple(hidden.activation.shape[:3]) != shape:
             raise subject.broken(

@@ -76,10 +76,10 @@ def tasks_are_functions_of_seed_and_task(subject: Subject) -> None:
 def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:
     """Tasks come to an end after `num_tasks`. Raises RuleError."""
     num_tasks = subject.spec.num_tasks
-    found = sum(1 for _ in islice(problem_of(subject.spec).tasks(SEEDS, CPU), num_tasks + 1))
-    if found != num_tasks:
+    yielded = sum(1 for _ in islice(problem_of(subject.spec).tasks(SEEDS, CPU), num_tasks + 1))
+    if yielded != num_tasks:
         raise subject.broken(
-            f"there are {'more' if found > num_tasks else 'fewer'} tasks than num_tasks ({num_tasks})",
+            f"there are {'more' if yielded > num_tasks else 'fewer'} tasks than num_tasks ({num_tasks})",
             "yield those of range(start, self.spec.num_tasks)",
         )
 

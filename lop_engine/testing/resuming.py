@@ -103,15 +103,15 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _held(learner: Learner) -> dict[str, Any]:
     """Tensors, generators and numbers in attributes, by name."""
-    found: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     seen = {id(one) for one in (learner.optimizer, learner.net, learner.method)}
     for owner in (learner.method, learner.net):
         for name, value in vars(owner).items():
             if isinstance(value, bool | int | float):
-                found[name] = value
+                state[name] = value
             else:
-                found.update(_tensors(value, name, seen, MAX_DEPTH))
-    return found
+                state.update(_tensors(value, name, seen, MAX_DEPTH))
+    return state
 
 
 def _tensors(value: Any, name: str, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:

@@ -70,7 +70,7 @@ def _train(learner: Learner, tasks: list[Task]) -> Tensor:
 
 def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ...]) -> list[tuple[State, State]]:
     """A seed's state at the start and at the end, alone and in a stack."""
-    found = []
+    pairs = []
     for rows in ((0,), (1, 0, 2)):
         learner = learner_of(subject.spec, [seeds[row] for row in rows])
         before = copied(learner.state())
@@ -78,8 +78,8 @@ def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ..
         after = learner.state() | {"the loss": losses}
         place = rows.index(0)
         starts = before | {"the loss": torch.zeros_like(losses)}
-        found.append(({k: v[place] for k, v in starts.items()}, {k: v[place] for k, v in after.items()}))
-    return found
+        pairs.append(({k: v[place] for k, v in starts.items()}, {k: v[place] for k, v in after.items()}))
+    return pairs
 
 
 def _first_apart(pair: list[tuple[State, State]]) -> str | None:

@@ -34,14 +34,14 @@ def _varied(spec: Spec, keys: Sequence[str]) -> list[Spec]:
     """A spec for each run, in which some keys are multiples of their values; empty if those are not valid."""
     values = {key: getattr(spec, key) for key in keys}
     try:
-        found = [
+        specs = [
             spec.with_changes(**{key: type(value)(value * factor) for key, value in values.items()})
             for factor in FACTORS
         ]
     except ConfigError:
         return []
-    is_one_stack = len(set(map(stack_key, found))) == 1
-    return found if is_one_stack and len(set(found)) > 1 else []
+    is_one_stack = len(set(map(stack_key, specs))) == 1
+    return specs if is_one_stack and len(set(specs)) > 1 else []
 
 
 def _first_apart(specs: list[Spec]) -> str | None:

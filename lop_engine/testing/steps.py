@@ -80,10 +80,10 @@ def has_seed_axis(subject: Subject) -> None:
                 f'state without a seed axis: "{_own(name)}" is {type(value).__name__}',
                 "keep it as a tensor with a number for each seed, (S,)",
             )
-        expected, found = (len(SEEDS), *one[name].shape[1:]), tuple(value.shape)
-        if one[name].shape[:1] != (1,) or found != expected:
+        expected, actual = (len(SEEDS), *one[name].shape[1:]), tuple(value.shape)
+        if one[name].shape[:1] != (1,) or actual != expected:
             raise subject.broken(
-                f'state without a seed axis: "{_own(name)}" has shape {found} with {len(SEEDS)} seeds and '
+                f'state without a seed axis: "{_own(name)}" has shape {actual} with {len(SEEDS)} seeds and '
                 f"{tuple(one[name].shape)} with one",
                 "make the seed its first axis, (S, ...)",
             )

@@ -61,10 +61,10 @@ class Subject:
         if self.component.modules:
             return Path(self.component.modules[0].path)
         try:
-            found = inspect.getsourcefile(load(self.component))
+            file = inspect.getsourcefile(load(self.component))
         except TypeError:
             return None
-        return Path(found) if found else None
+        return Path(file) if file else None
 
     def broken(self, rule: str, advice: str, error: BaseException | None = None) -> RuleError:
         """What to raise if the component breaks a rule.
@@ -81,14 +81,14 @@ class Subject:
 
 def line_in(error: BaseException, file: Path | None) -> str:
     """The innermost line of a file in a traceback: `` (line 31, in after_update: x.item())``, or empty."""
-    trace, found = error.__traceback__, ""
+    trace, place = error.__traceback__, ""
     while trace:
         code = trace.tb_frame.f_code
         if file and Path(code.co_filename) == file:
             text = linecache.getline(code.co_filename, trace.tb_lineno).strip()
-            found = f" (line {trace.tb_lineno}, in {code.co_name}: {text})"
+            place = f" (line {trace.tb_lineno}, in {code.co_name}: {text})"
         trace = trace.tb_next
-    return found
+    return place
 
 
 def subjects_of(component: Component, **settings: Any) -> Iterator[Subject]:
@@ -113,14 +113,14 @@ def subjects_in(path: Path, **settings: Any) -> Iterator[Subject]:
 
 def described_in(path: Path) -> tuple[Component, ...]:
     """The components that a file describes, which are then known in this process. Raises ConfigError if none is."""
-    found = _described(path.resolve())
-    if not found:
+    components = _described(path.resolve())
+    if not components:
         raise ConfigError(f"{path}: describes no component; docs/own-components.md shows how")
-    for one in found:
+    for one in components:
         if one.name in known_kind(one).built_in:
             raise ConfigError(f"{path}: {one.key} {one.name}: lop has one of that name; choose another name")
         known_kind(one).add(one)
-    return found
+    return components
 
 
 @cache

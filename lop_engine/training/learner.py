@@ -150,9 +150,9 @@ class Learner:
         """Copy the states of all runs in, as `state_of` returns them."""
         whole = self.state()
         for run, state in enumerate(states):
-            wanted = {name for name in whole if not self._is_unused(name, run)}
-            if state.keys() != wanted:
-                raise ValueError(f"state holds other tensors: {sorted(wanted ^ state.keys())}")
+            expected = {name for name in whole if not self._is_unused(name, run)}
+            if state.keys() != expected:
+                raise ValueError(f"state holds other tensors: {sorted(expected ^ state.keys())}")
         rows = {name: [state.get(name) for state in states] for name in whole}
         zeros = {name: torch.zeros_like(tensor[0], device="cpu") for name, tensor in whole.items()}
         self.load_state(

@@ -142,8 +142,8 @@ class Worker:
 
     def _too_large(self, short_of: BaseException) -> str:
         """Error text for running out of memory, with advice if the stack cannot be made smaller."""
-        wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
-        tried = f" (tried to allocate {wanted[1]})" if wanted else ""
+        match = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
+        tried = f" (tried to allocate {match[1]})" if match else ""
         if len(self.runs) > 1:
             runs = f"{len(self.runs)} runs in one worker"
             return f"{self.device}: out of memory with {runs}{tried}; resume with fewer --runs-per-worker"
@@ -253,11 +253,11 @@ def ignore_signals() -> None:
 
 def _specs(run_dirs: list[RunDir]) -> list[Spec]:
     """The spec of each run, whose components are loaded. Raises LaunchError for runs that cannot share a worker."""
-    found = [code_files(run_dir, run_dir.read_config()) for run_dir in run_dirs]
+    files = [code_files(run_dir, run_dir.read_config()) for run_dir in run_dirs]
     for run_dir in run_dirs[1:]:
         if begun_with(run_dir) != begun_with(run_dirs[0]):
             raise LaunchError(f"{run_dir.name}: has other code than {run_dirs[0].name}; they cannot share a worker")
-    load_components(found[0])
+    load_components(files[0])
     specs = [validate(run_dir.read_spec(), str(run_dir.run_json)) for run_dir in run_dirs]
     for run_dir, spec in zip(run_dirs, specs, strict=True):
         if stack_key(spec) != stack_key(specs[0]):

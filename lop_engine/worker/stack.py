@@ -65,7 +65,7 @@ def train_runs(
 
     # Runs that stand at different places cannot train in step: those places take turns.
     for start, group in groupby(sorted(saved, key=position), key=position):
-        if stack := _still_wanted(group):
+        if stack := _not_stopped(group):
             own = [spec_of[run] for run in stack], stack, [saved[run] for run in stack]
             _Stack(*own, device, stop_requested, errors).train_from(start, cuda_graphs)
     if errors:  # what a user can put right is not tried again: other errors go first
@@ -94,15 +94,15 @@ def _load_together(runs: Sequence[RunFiles], errors: list[Exception]) -> dict[Ru
     return saved
 
 
-def _still_wanted(runs: Iterable[RunFiles]) -> list[RunFiles]:
+def _not_stopped(runs: Iterable[RunFiles]) -> list[RunFiles]:
     """Those of `runs` that have not been asked to stop; the others end."""
-    wanted = []
+    remaining = []
     for run in runs:
         if run.must_stop:
             run.leave("stopped")
         else:
-            wanted.append(run)
-    return wanted
+            remaining.append(run)
+    return remaining
 
 
 def _fail(run: RunFiles, error: Exception, errors: list[Exception]) -> None:
@@ -157,9 +157,9 @@ class _Stack:
         self._speed: deque[tuple[float, int]] = deque()
         self._checkpointed_at, self._checkpoint_took_s = time.monotonic(), 0.0
         self._notes = Background(device, "notes")
-        found = [one for one in saved if one is not None]
-        if found:
-            self.learner.load_states([one.tensors for one in found])
+        states = [one for one in saved if one is not None]
+        if states:
+            self.learner.load_states([one.tensors for one in states])
         for run, one, watch in zip(runs, saved, self._watches, strict=True):
             with self._guarding(run):
                 _open_records(run, one)

@@ -56,10 +56,10 @@ class LauncherOptions:
 
     def requests(self, views: Iterable[RunView]) -> Mapping[JobRequest | None, list[RunView]]:
         """Resumed runs, by `request`."""
-        found = defaultdict(list)
+        by_request = defaultdict(list)
         for view in views:
-            found[self.request(view.status)].append(view)
-        return found
+            by_request[self.request(view.status)].append(view)
+        return by_request
 
 
 HERE = LauncherOptions()

@@ -69,9 +69,9 @@ def compare(
     named = groups_named("compare", runs_dirs, groups, where, pick, ended_by_rule)
     metrics = metrics_named("compare", metric or [], named)
     refuse_mixed(named)
-    found = [comparison for one in metrics for comparison in compare_to_first(named, one, last, bin_size)]
-    if not any(comparison.stretches for comparison in found):
-        raise UserError(f"compare: {nothing_compared(found[0])}")
+    comparisons = [comparison for one in metrics for comparison in compare_to_first(named, one, last, bin_size)]
+    if not any(comparison.stretches for comparison in comparisons):
+        raise UserError(f"compare: {nothing_compared(comparisons[0])}")
     every = [] if chosen else group_runs(read_together(runs_dirs).runs)
     notes = [*chosen, *notes_on_selection(named, every, select), *notes_on_runs(named)]
     if as_json:
@@ -79,14 +79,14 @@ def compare(
             "runs_dir": place_of(runs_dirs),
             "confidence": 0.95,
             "correction": "holm" if len(named) > 2 else None,
-            "comparisons": [as_dict(comparison) for comparison in found],
+            "comparisons": [as_dict(comparison) for comparison in comparisons],
             "notes": notes,
         }
         print_json(answer)
     elif markdown:
         console = Console()
-        for line in as_markdown(found, notes):
+        for line in as_markdown(comparisons, notes):
             say(console, line)
     else:
-        print_tables(found, notes)
+        print_tables(comparisons, notes)
     return 0

@@ -152,16 +152,16 @@ def verify(path: DataPath = DEFAULT_DATA) -> int:
 
     console = Console()
     with bars(console) as report:
-        found = read_all(path, report)
-    for problem in found.problems:
+        checked = read_all(path, report)
+    for problem in checked.problems:
         say(console, f"wrong: {problem}", style="red")
-    for note in found.notes:
+    for note in checked.notes:
         say(console, f"note: {note}")
-    if found.folder and not found.problems:
-        images = sum(found.folder.counts)
-        values = f"values {found.minimum:.4g} to {found.maximum:.4g}"
-        say(console, f"{path}: sound: {found.folder.num_classes} classes, {images} images, {values}")
-    return 1 if found.problems else 0
+    if checked.folder and not checked.problems:
+        images = sum(checked.folder.counts)
+        values = f"values {checked.minimum:.4g} to {checked.maximum:.4g}"
+        say(console, f"{path}: sound: {checked.folder.num_classes} classes, {images} images, {values}")
+    return 1 if checked.problems else 0
 
 
 @data.command(epilog="Example: [b]lop data info data/imagenet32 -o samples.png[/b]")

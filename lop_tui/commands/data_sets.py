@@ -110,10 +110,10 @@ def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, ob
         values = (manifest.minimum, manifest.maximum, manifest.channel_means, manifest.channel_stds)
     else:
         with bars(console, quiet) as report:
-            found = verify(folder.path, report)
-        if found.problems:
-            raise DataError(found.problems[0])
-        values = (found.minimum, found.maximum, list(found.channel_means), list(found.channel_stds))
+            checked = verify(folder.path, report)
+        if checked.problems:
+            raise DataError(checked.problems[0])
+        values = (checked.minimum, checked.maximum, list(checked.channel_means), list(checked.channel_stds))
     return facts | dict(zip(("minimum", "maximum", "channel_means", "channel_stds"), values, strict=True))
 
 
@@ -146,9 +146,9 @@ def bars(console: Console, quiet: bool = False) -> Iterator[Report]:
         yield report
 
 
-def spread(total: int, wanted: int) -> list[int]:
-    """Up to `wanted` numbers from 0 .. total - 1, evenly spaced."""
-    return [total * place // min(total, wanted) for place in range(min(total, wanted))]
+def spread(total: int, most: int) -> list[int]:
+    """Up to `most` numbers from 0 .. total - 1, evenly spaced."""
+    return [total * place // min(total, most) for place in range(min(total, most))]
 
 
 def sample_grid(folder: ClassFolder, classes: Sequence[int], images: int) -> np.ndarray:

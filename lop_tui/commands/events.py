@@ -44,8 +44,8 @@ _COUNTED: tuple[State, ...] = (
 def overall(states: Collection[State]) -> str:
     """One word for all runs: what is worst among those that have ended, ``running`` while one trains or waits."""
     order: tuple[State, ...] = ("running", "queued", "failed", "lost", "stopped")
-    found = next((state for state in order if state in states), "finished")
-    return "running" if found == "queued" else found
+    worst = next((state for state in order if state in states), "finished")
+    return "running" if worst == "queued" else worst
 
 
 def summary(states: Collection[State]) -> str:
@@ -153,11 +153,11 @@ def _why(error: Exception) -> str:
 
 def read_statuses(run_dirs: Collection[RunDir]) -> dict[RunDir, RunStatus]:
     """The status of each run that can be read."""
-    found = {}
+    statuses = {}
     for run_dir in run_dirs:
         with suppress(OSError, StoreError):
-            found[run_dir] = run_dir.read_status()
-    return found
+            statuses[run_dir] = run_dir.read_status()
+    return statuses
 
 
 class RunWatcher(threading.Thread):
@@ -230,22 +230,22 @@ def _will_be_trained(view: RunView, queue: Scheduler) -> bool:
     return bool(other_launcher(view.status)) or has_job(view.status, queue)
 
 
-def exit_status(found: WaitResult) -> int:
+def exit_status(result: WaitResult) -> int:
     """0 if every run has ended, `TIMED_OUT` if the time was over before, else 1."""
-    if not found.is_over:
+    if not result.is_over:
         return TIMED_OUT
-    return 0 if all(state in ENDED for state in found.states.values()) else 1
+    return 0 if all(state in ENDED for state in result.states.values()) else 1
 
 
-def why_not_ended(found: WaitResult) -> list[str]:
+def why_not_ended(result: WaitResult) -> list[str]:
     """A line for each run that will not end by itself, at most ten."""
     lines = []
-    for run_dir, state in sorted(found.states.items()):
-        if run_dir not in found.statuses:
+    for run_dir, state in sorted(result.states.items()):
+        if run_dir not in result.statuses:
             lines.append(f"{run_dir.name}: its directory is gone")
-        elif run_dir in found.orphans:
+        elif run_dir in result.orphans:
             lines.append(f"{run_dir.name}: queued, and the process that queued it is gone; lop resume trains it")
         elif state in ("failed", "lost", "stopped"):
-            error = found.statuses[run_dir].error
+            error = result.statuses[run_dir].error
             lines.append(f"{run_dir.name}: {state}{f': {last_line(error)}' if error else ''}")
     return [*lines[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]

@@ -78,9 +78,9 @@ def pick_best(
     return pick
 
 
-def _or_best(command: str, found: Sequence[Group], pick: PickOne | None) -> str:
+def _or_best(command: str, named: Sequence[Group], pick: PickOne | None) -> str:
     """The option that chooses among the settings of one method, where there is one that has not been given."""
-    return ", or let --best choose" if command == "compare" and not pick and len(families(found)) == 1 else ""
+    return ", or let --best choose" if command == "compare" and not pick and len(families(named)) == 1 else ""
 
 
 def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOne | None) -> list[Group]:
@@ -89,15 +89,15 @@ def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOn
         raise UserError(f"{command}: name two or more experiments or settings: lop {command} bp cbp")
     groups: list[Group] = []
     for name in names:
-        found = group_runs(select_runs(snapshot, [name]).runs)
-        if pick and len(found) > 1 and len(families(found)) == 1:
-            found = [pick(found)]
-        if len(found) > 1:
+        matches = group_runs(select_runs(snapshot, [name]).runs)
+        if pick and len(matches) > 1 and len(families(matches)) == 1:
+            matches = [pick(matches)]
+        if len(matches) > 1:
             raise UserError(
-                f'{command}: "{name}" names {len(found)} settings; name one of {listed(map(full_name, found))}'
-                f"{_or_best(command, found, pick)}"
+                f'{command}: "{name}" names {len(matches)} settings; name one of {listed(map(full_name, matches))}'
+                f"{_or_best(command, matches, pick)}"
             )
-        if found[0].label in [group.label for group in groups]:
-            raise UserError(f'{command}: "{name}" names {found[0].label} twice; name each once')
-        groups += found
+        if matches[0].label in [group.label for group in groups]:
+            raise UserError(f'{command}: "{name}" names {matches[0].label} twice; name each once')
+        groups += matches
     return groups

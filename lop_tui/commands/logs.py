@@ -33,13 +33,13 @@ def logs(
     from lop_tui.commands.reading import asked_for, select_runs
     from lop_tui.words.console import Console, say
 
-    reader, asked = RunsReader(runs_dir), asked_for("logs", runs or [], where)
+    reader, names_typed = RunsReader(runs_dir), asked_for("logs", runs or [], where)
     chosen = select_runs(reader.read(), runs or [], where).runs
-    found = list(dict.fromkeys(view.dir.worker_log(view.status) for view in chosen))
-    if len(found) > 1:
+    log_files = list(dict.fromkeys(view.dir.worker_log(view.status) for view in chosen))
+    if len(log_files) > 1:
         names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
-        raise LaunchError(f'"{asked}" names {len(chosen)} runs with {len(found)} logs; choose one of {names}')
-    [log] = found
+        raise LaunchError(f'"{names_typed}" names {len(chosen)} runs with {len(log_files)} logs; choose one of {names}')
+    [log] = log_files
     if not log.exists() and chosen[0].status.job:
         log = _job_log(chosen[0])
     if not log.exists():

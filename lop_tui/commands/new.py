@@ -58,10 +58,10 @@ def _check(kind: str, name: str) -> None:
 def _is_installed(name: str) -> bool:
     """Whether a module of that name is installed; one in the working directory is a file that exists already."""
     try:
-        found = find_spec(name)
+        spec = find_spec(name)
     except (ImportError, ValueError):
         return False
-    return found is not None and (found.origin is None or Path(found.origin).parent != Path.cwd())
+    return spec is not None and (spec.origin is None or Path(spec.origin).parent != Path.cwd())
 
 
 def _templates(kind: str) -> list[Path]:

@@ -177,9 +177,9 @@ def _panels(plan: Plan, look: Look, over: str) -> list[figures.Panel]:
 
 
 def _along(plan: Plan, keys: list[str]) -> list[figures.Settings]:
-    found, notes = settings_along(plan.groups, keys, plan.judged_by, plan.select)
+    settings, notes = settings_along(plan.groups, keys, plan.judged_by, plan.select)
     plan.notes += notes
-    return found
+    return settings
 
 
 def _drawable(plan: Plan, look: Look) -> list[Group]:

@@ -111,21 +111,21 @@ def best_of_each(groups: Sequence[Group], metric: str, select: Sequence[int] | N
 
     Of a method with several settings it is the best, as `lop best` chooses it, on the seeds that did not choose.
     """
-    found, notes = [], []
+    best, notes = [], []
     for family in families(groups):
         choice = choose(family, metric, select_seeds=select)
         if choice:
-            found.append(choice.shown)
+            best.append(choice.shown)
             notes += note_on_choice(choice, "drawn")
         elif len(family) > 1:
-            found.append(family[0])
+            best.append(family[0])
             notes.append(
                 f"{family_name(family[0])}: no setting has a value of every selection seed yet; "
                 f"drawn is the first, {family[0].setting}"
             )
         else:
-            found.append(family[0])
-    return found, notes
+            best.append(family[0])
+    return best, notes
 
 
 def by_value(groups: Sequence[Group], key: str) -> dict[str, list[tuple[str, Group]]]:
@@ -135,15 +135,15 @@ def by_value(groups: Sequence[Group], key: str) -> dict[str, list[tuple[str, Gro
     """
     from lop_tui.figures import swept_setting
 
-    found: dict[str, list[tuple[str, Group]]] = {}
+    groups_of_value: dict[str, list[tuple[str, Group]]] = {}
     for group in groups:
         setting = swept_setting(group, [one for one in groups if one.experiment == group.experiment])
         values = dict(part.partition("=")[::2] for part in setting.split(",") if "=" in part)
         value = group.method if key == "agent" else values.pop(key, group.experiment)
         title = f"{key.replace('_', ' ')} {value}" if value[:1].isdigit() else value
         words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-        found.setdefault(title, []).append((words or group.experiment, group))
-    return found
+        groups_of_value.setdefault(title, []).append((words or group.experiment, group))
+    return groups_of_value
 
 
 def keys_to_show(groups: Sequence[Group], words: str, number: int, kind: str = "") -> list[str]:
@@ -180,7 +180,7 @@ def settings_along(
     """The settings of each method that differ in `keys` alone, through its best setting; and what was left out."""
     from lop_tui.figures import Settings
 
-    found, notes = [], []
+    settings, notes = [], []
     for family in families(groups):
         varied = {key for point in points(family) for key in point}
         choice = choose(family, metric, select_seeds=select)
@@ -196,10 +196,10 @@ def settings_along(
         if others:
             fixed = ", ".join(f"{key}={value}" for key, value in others.items())
             notes.append(f"{name}: drawn at {fixed}, as its best setting has")
-        found.append(Settings(name, family[0], choice.group, along(family, keys, choice.group)))
-    if not found:
+        settings.append(Settings(name, family[0], choice.group, along(family, keys, choice.group)))
+    if not settings:
         raise UserError(f"plot: {'; '.join(notes)}")
-    return found, notes
+    return settings, notes
 
 
 def _point_of(group: Group, family: Sequence[Group]) -> dict[str, object]:
@@ -215,11 +215,11 @@ def one_experiment(groups: list[Group], name: str) -> list[Group]:
             raise UserError(f"plot: --kind sweep: {which} swept; name one: lop plot --kind sweep bp")
         name = swept[0]
     there_are = sorted({group.experiment for group in groups})
-    found = [name] if name in there_are else _experiments_of_method(groups, name)
-    if len(found) != 1:
-        which = f"{len(found)} experiments are" if found else "no runs are"
-        raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(found or there_are)}')
-    chosen = [group for group in groups if group.experiment == found[0]]
+    experiments = [name] if name in there_are else _experiments_of_method(groups, name)
+    if len(experiments) != 1:
+        which = f"{len(experiments)} experiments are" if experiments else "no runs are"
+        raise UserError(f'plot: --kind sweep: {which} of "{name}"; name one of {", ".join(experiments or there_are)}')
+    chosen = [group for group in groups if group.experiment == experiments[0]]
 
     from lop_tui.figures import swept_setting
 

@@ -71,10 +71,10 @@ def power(
     named = groups_named("power", runs_dirs, groups, where, pick, ended_by_rule)
     refuse_mixed(named)
     compared = metrics_named("power", [metric] if metric else [], named)[0]
-    (found,) = compare_to_first(named, compared)
-    if not found.stretches:
-        raise UserError(f"power: {nothing_compared(found)}")
-    if len(found.pairs) < 2:
+    (comparison,) = compare_to_first(named, compared)
+    if not comparison.stretches:
+        raise UserError(f"power: {nothing_compared(comparison)}")
+    if len(comparison.pairs) < 2:
         raise UserError(f"power: {named[0].label} and {named[1].label} have one pair of seeds; two are needed at least")
-    put_out(sheet_of_plans(found, named, place_of(runs_dirs), difference, power, notes), form, output)
+    put_out(sheet_of_plans(comparison, named, place_of(runs_dirs), difference, power, notes), form, output)
     return 0

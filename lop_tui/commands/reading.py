@@ -78,7 +78,7 @@ def _say_notes(notes: Sequence[str]) -> None:
 
 def asked_for(command: str, selectors: Sequence[str], where: str) -> str:
     """What a person typed to name runs. Raises LaunchError if that is nothing."""
-    asked = " ".join([*selectors, where]).strip()
-    if not asked:
+    typed = " ".join([*selectors, where]).strip()
+    if not typed:
         raise LaunchError(f"{command}: name runs, for example lop {command} cbp/default/3, or give --where")
-    return asked
+    return typed

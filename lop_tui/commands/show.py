@@ -15,11 +15,11 @@ def show(runs: OneRun = None, runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Wh
     from lop_tui.words.console import Console, print_json, say
     from lop_tui.words.one_run import ASCII_BARS, BARS, as_dict, facts_of, last_tasks
 
-    asked = asked_for("show", runs or [], where)
+    typed = asked_for("show", runs or [], where)
     chosen = select_runs(read_together(runs_dirs), runs or [], where).runs
     if len(chosen) > 1:
         names = ", ".join(view.dir.name for view in chosen[:6]) + (", ..." if len(chosen) > 6 else "")
-        raise LaunchError(f'"{asked}" names {len(chosen)} runs; choose one of {names}')
+        raise LaunchError(f'"{typed}" names {len(chosen)} runs; choose one of {names}')
     [view] = chosen
     config = {}
     with suppress(StoreError, FileNotFoundError):  # its problem is told below

@@ -68,7 +68,7 @@ def load(
         resolved = resolve_runs(_of_files(configs, seeds, typed, runs_dir, notes))
         runs = resolved.runs if fresh else as_begun(runs_dir, resolved.runs)
         specs = {RunDir.of(runs_dir, run): run.spec for run in runs}
-    for note in (*notes, *resolved.notes, *_kept_values(resolved.runs, runs)):
+    for note in (*notes, *resolved.notes, *_fixed_values(resolved.runs, runs)):
         say(console, f"note: {note}")
     return RequestedRuns(runs, specs, resolved.images)
 
@@ -96,23 +96,23 @@ def _of_files(
     return runs
 
 
-def _kept_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
+def _fixed_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     """Notes on runs that keep a value they began with, one per setting, key and value."""
     counts = Counter(
         (run.experiment, run.setting, key, getattr(run.spec, key), getattr(new.spec, key))
         for run, new in zip(runs, requested, strict=True)
-        for key in _KEPT
+        for key in _FIXED
         if getattr(run.spec, key) != getattr(new.spec, key)
     )
     return [
         f"{experiment}/{setting}: {plural(count, 'run')} began with {key}={_shown(old)} and keeps it "
-        f"({_shown(new)} was asked for){_KEPT[key]}"
+        f"({_shown(new)} was asked for){_FIXED[key]}"
         for (experiment, setting, key, old, new), count in counts.items()
     ]
 
 
 #: Keys of which a run keeps its value whatever its file says later, and how to change it.
-_KEPT = {"curvature_every": "", "stop_when": "; lop resume --stop-when changes it"}
+_FIXED = {"curvature_every": "", "stop_when": "; lop resume --stop-when changes it"}
 
 
 def _shown(value: Any) -> str:

@@ -85,9 +85,9 @@ def table(
 def _overs(words: Sequence[str]) -> "list[Over]":
     from lop_engine.analysis import OVERS
 
-    found: list[Over] = []
+    overs: list[Over] = []
     for word in dict.fromkeys(one for text in words for one in text.split(",")):
         if word not in OVERS:
             raise UserError(f'table: --over "{word}"{instead(word, OVERS)}')
-        found.append(word)
-    return found or list(OVERS)
+        overs.append(word)
+    return overs or list(OVERS)

@@ -97,11 +97,11 @@ def train_here(
 
 def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:
     """The identity of each run; runs that another command has just removed are left out."""
-    found = {}
+    identities_of_runs = {}
     for run_dir in run_dirs:
         with suppress(FileNotFoundError):
-            found[run_dir] = run_dir.read_id()
-    return found
+            identities_of_runs[run_dir] = run_dir.read_id()
+    return identities_of_runs
 
 
 def conclude(console: Console, runs_dir: Path, planned: Mapping[RunDir, str]) -> int:

@@ -32,11 +32,11 @@ def wait(
         raise UserError(f"wait: {no_runs(snapshot)}")
     chosen = {view.dir for view in select_runs(snapshot, runs or [], where).runs}
     notifier = Notifier(notify, runs_dir)
-    found = wait_for(reader, chosen, timeout, notifier)
-    say(console, summary(list(found.states.values())))
-    for line in why_not_ended(found):
+    result = wait_for(reader, chosen, timeout, notifier)
+    say(console, summary(list(result.states.values())))
+    for line in why_not_ended(result):
         say(console, line, style="red")
-    status = exit_status(found)
-    for warning in notifier.end(found.statuses, status):
+    status = exit_status(result)
+    for warning in notifier.end(result.statuses, status):
         say(console, warning, style="yellow")
     return status

@@ -216,8 +216,8 @@ class Dashboard(App[bool]):
         return [tables[0], ("Everywhere", self._describe(*FrameScreen.BINDINGS, *self.BINDINGS)), *tables[1:]]
 
     def _describe(self, *bindings: BindingType) -> dict[str, str]:
-        found = [one for one in Binding.make_bindings(bindings) if self._may_write(one.action)]
-        return describe_keys(found, self.get_key_display)
+        allowed = [one for one in Binding.make_bindings(bindings) if self._may_write(one.action)]
+        return describe_keys(allowed, self.get_key_display)
 
     def _may_write(self, action: str) -> bool:
         """Whether an action may run: in read-only dashboards those that write may not."""

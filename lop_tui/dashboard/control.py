@@ -132,7 +132,7 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
         (f"{len(dirs) - len(resumable)} to start over, without a checkpoint:", set(dirs) - resumable),
         (f"Of these, submitted to {scheduler().title} again with their options, unless a job is still pending:", jobs),
     )
-    lines = [f"{what}\n{_names(found)}" for what, found in parts if found]
+    lines = [f"{what}\n{_names(run_dirs)}" for what, run_dirs in parts if run_dirs]
     if others:
         lines.append(f"Left as they are:\n{_by_word(others)}")
     if len(jobs) < len(dirs):
@@ -143,9 +143,9 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
 def name_runs(dirs: Iterable[RunDir]) -> list[str]:
     """A line for each setting: ``cbp: seeds 0-4, 7``."""
     lines = []
-    for (experiment, setting), found in groupby(sorted(dirs), key=lambda one: (one.experiment, one.setting)):
+    for (experiment, setting), of_setting in groupby(sorted(dirs), key=lambda one: (one.experiment, one.setting)):
         label = experiment if setting == "default" else f"{experiment} {setting}"
-        lines.append(f"{label}: {name_seeds([run_dir.seed for run_dir in found])}")
+        lines.append(f"{label}: {name_seeds([run_dir.seed for run_dir in of_setting])}")
     return lines
 
 
@@ -204,11 +204,11 @@ def _on(host: str, plan: StopPlan) -> list[RunDir]:
     return [run_dir for run_dir, where in plan.elsewhere if where == host]
 
 
-def _by_word(found: Sequence[tuple[str, RunDir]]) -> str:
+def _by_word(run_dirs: Sequence[tuple[str, RunDir]]) -> str:
     """``  finished: cbp: seeds 0-3``: a line for each word and setting."""
-    words = sorted({word for word, _ in found})
+    words = sorted({word for word, _ in run_dirs})
     return "\n".join(
-        f"  {word}: {name}" for word in words for name in name_runs(run_dir for one, run_dir in found if one == word)
+        f"  {word}: {name}" for word in words for name in name_runs(run_dir for one, run_dir in run_dirs if one == word)
     )
 
 

@@ -85,8 +85,8 @@ class View:
         """
         chosen = self.request.settings.charts_of(self.shown.problem.name)
         recorded = {*self.shown.recorded} or {chart.measure.name for chart in self.charts}
-        found = {chart.measure.name: chart for chart in self.charts if chart.measure.name in recorded}
-        return tuple(found[name] for name in (found if chosen is None else chosen) if name in found)
+        by_name = {chart.measure.name: chart for chart in self.charts if chart.measure.name in recorded}
+        return tuple(by_name[name] for name in (by_name if chosen is None else chosen) if name in by_name)
 
     @property
     def runs_dirs(self) -> tuple[Path, ...]:
@@ -211,10 +211,10 @@ def find_nested(runs_dir: Path) -> list[Path]:
 
 def _in_order(groups: Sequence[Group], settings: Settings, headline: str) -> tuple[Group, ...]:
     """The pinned ones first; within both parts by name, or the best in the headline metric first."""
-    found = list(groups)
+    ordered = list(groups)
     if settings.order == "value":
-        found.sort(key=lambda group: _badness(group, headline))
-    return tuple(sorted(found, key=lambda group: group.label not in settings.pinned))
+        ordered.sort(key=lambda group: _badness(group, headline))
+    return tuple(sorted(ordered, key=lambda group: group.label not in settings.pinned))
 
 
 def _badness(group: Group, metric: str) -> float:
@@ -257,7 +257,5 @@ def _made(material: Material) -> dict[str, Any]:
     """The parts that are wanted."""
     wants = material.request.wants
     return {
-        part.name: part.make(material, wanted)
-        for part in _PARTS.values()
-        if (wanted := wants.get(part.wanted)) is not None
+        part.name: part.make(material, wish) for part in _PARTS.values() if (wish := wants.get(part.wanted)) is not None
     }

@@ -172,8 +172,8 @@ def as_dict(*views: View) -> dict[str, Any]:
 
 def _phase(phases: Iterable[str]) -> str:
     """The phase of all runs: as long as one problem's are running, that."""
-    found = list(phases)
-    return next((phase for phase in ("running", "no tasks") if phase in found), found[0])
+    all_phases = list(phases)
+    return next((phase for phase in ("running", "no tasks") if phase in all_phases), all_phases[0])
 
 
 def _setting(view: View, row: Row, group: Group) -> dict[str, Any]:

@@ -64,11 +64,11 @@ def short_labels(groups: Sequence[Group]) -> dict[str, str]:
     Of a single swept key it is the value, ``bp 0.01``; of several the initials of those that vary among `groups`,
     ``l2 ss=0.01 wd=0.001``.
     """
-    found = {}
+    labels = {}
     for group in groups:
         family = [one for one in groups if one.experiment == group.experiment and one.setting != "default"]
-        found[group.label] = _short_label(group, [_parts_of(one) for one in family])
-    return found
+        labels[group.label] = _short_label(group, [_parts_of(one) for one in family])
+    return labels
 
 
 def _short_label(group: Group, family: Sequence[dict[str, str]]) -> str:

@@ -39,8 +39,8 @@ def portable(svg: str) -> str:
     return _TEXT.sub(_placed, svg)
 
 
-def _placed(found: re.Match[str]) -> str:
-    kind, x, y, clip, content = found.groups()
+def _placed(match: re.Match[str]) -> str:
+    kind, x, y, clip, content = match.groups()
     left, baseline = float(x), float(y)
     boxes: list[Box] = []
     words: list[str] = []
@@ -84,12 +84,12 @@ def _places(dots: Dots) -> Iterator[tuple[int, int]]:
 
 def _shapes() -> dict[str, tuple[Box, ...]]:
     """What is drawn for each character, in its cell."""
-    found = {char: tuple(_arms(char)) for char in _ARMS}
+    shapes = {char: tuple(_arms(char)) for char in _ARMS}
     for dots, share in ((BRAILLE, 0.5), (QUADRANTS, 1.0)):
-        found |= {
+        shapes |= {
             str(char): tuple(_dots(dots, pattern, share)) for pattern, char in enumerate(dots.characters) if pattern
         }
-    return found
+    return shapes
 
 
 SHAPES = _shapes()

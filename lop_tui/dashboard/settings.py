@@ -102,8 +102,8 @@ class Request:
         wants: Mapping[str, Any] = MappingProxyType({}),
         **more: Any,
     ) -> None:
-        found = {name: one for name, one in (dict(wants) | more).items() if one is not None}
-        for name, value in (("settings", settings), ("window", window), ("replay_at", replay_at), ("wants", found)):
+        requested = {name: one for name, one in (dict(wants) | more).items() if one is not None}
+        for name, value in (("settings", settings), ("window", window), ("replay_at", replay_at), ("wants", requested)):
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:

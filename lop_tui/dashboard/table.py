@@ -105,9 +105,9 @@ def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
 
 def _names(rows: Sequence[Row], is_full: bool, most: int) -> dict[str, str]:
     """By label, what each row is called: distinct names of `most` characters, more where they need them."""
-    wanted = {row.label: clean(row.label if is_full else row.short_label) for row in rows}
-    short = distinct(wanted.values(), most)
-    return {row.label: f"{'^' * row.is_pinned}{short[wanted[row.label]]}" for row in rows}
+    labels = {row.label: clean(row.label if is_full else row.short_label) for row in rows}
+    short = distinct(labels.values(), most)
+    return {row.label: f"{'^' * row.is_pinned}{short[labels[row.label]]}" for row in rows}
 
 
 def _cells(row: Row, first: str, label: str, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:

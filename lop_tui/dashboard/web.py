@@ -63,10 +63,10 @@ class PageOptions:
 
     def command(self) -> str:
         """The shell command that a page's dashboard is; `main` reads it."""
-        found = {"runs_dirs": [str(path.absolute()) for path in self.runs_dirs], "refresh_s": self.refresh_s}
-        found |= {"query": self.query, "carries": self.carries, "writes": self.writes}
+        options = {"runs_dirs": [str(path.absolute()) for path in self.runs_dirs], "refresh_s": self.refresh_s}
+        options |= {"query": self.query, "carries": self.carries, "writes": self.writes}
         module = ["-P", "-m", "lop_tui.dashboard.web"]
-        return "exec " + shlex.join([sys.executable, *module, json.dumps(found), str(os.getpid())])
+        return "exec " + shlex.join([sys.executable, *module, json.dumps(options), str(os.getpid())])
 
 
 def serve(options: PageOptions, port: int) -> None:

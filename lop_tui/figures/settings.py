@@ -90,13 +90,13 @@ def _set_x_axis(panel: Axes, values: Sequence[Any]) -> dict[Any, float]:
 
 def _over(line: Settings, key: str, metric: str, places: dict[Any, float]) -> Curve:
     """Mean and standard error over seeds at each value of `key`."""
-    found = sorted(
+    points = sorted(
         ((places[_as_value(point[key])], seed_values(group, metric, "last")) for point, group in line.at),
         key=lambda pair: pair[0],
     )
-    seeds = sorted({seed for _, of_seeds in found for seed in of_seeds})
-    table = np.array([[of_seeds.get(seed, np.nan) for _, of_seeds in found] for seed in seeds])
-    return mean_over_seeds(np.array([x for x, _ in found]), table.reshape(len(seeds), len(found)), 1)
+    seeds = sorted({seed for _, of_seeds in points for seed in of_seeds})
+    table = np.array([[of_seeds.get(seed, np.nan) for _, of_seeds in points] for seed in seeds])
+    return mean_over_seeds(np.array([x for x, _ in points]), table.reshape(len(seeds), len(points)), 1)
 
 
 def draw_grid(panels_of: Sequence[Settings], keys: tuple[str, str], metric: str, look: Look = DEFAULT) -> Figure:
@@ -141,10 +141,10 @@ def _table(
     columns, rows = (in_order([point[key] for point, _ in one.at]) for key in keys)
     table, counts = np.full((len(rows), len(columns)), np.nan), {}
     for point, group in one.at:
-        found = list(seed_values(group, metric, "last").values())
+        values = list(seed_values(group, metric, "last").values())
         row, column = rows.index(_as_value(point[keys[1]])), columns.index(_as_value(point[keys[0]]))
-        if found:
-            table[row, column], counts[row, column] = np.mean(found), len(found)
+        if values:
+            table[row, column], counts[row, column] = np.mean(values), len(values)
     return columns, rows, table, counts
 
 

@@ -59,7 +59,7 @@ def configuration_of(groups: Sequence[Group]) -> Configuration:
 
 def recipes(groups: Sequence[Group]) -> list[Recipe]:
     """An experiment file and its command for each experiment; several where its settings are no whole sweep."""
-    found = []
+    recipes_of_groups = []
     for experiment in dict.fromkeys(group.experiment for group in groups):
         members = [group for group in groups if group.experiment == experiment]
         seeds = describe_seeds({run.seed for group in members for run in group.runs})
@@ -72,16 +72,16 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
             files = {f"{experiment}.json": in_order | {key: specs[0][key] for key in specs[0] if key not in swept}}
         for name, content in files.items():
             command = f"lop run {as_argument(Path(name))} --seeds {seeds}"
-            found.append(Recipe(name, json.dumps(content, indent=2), command))
-    return found
+            recipes_of_groups.append(Recipe(name, json.dumps(content, indent=2), command))
+    return recipes_of_groups
 
 
 def own_sources(groups: Sequence[Group]) -> dict[str, str]:
     """By name, the files of the groups' own components, from the copies that their runs keep."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for group in groups:
-        found = (stored_sources(group.example.dir) if group.example else {}) | found
-    return found
+        sources = (stored_sources(group.example.dir) if group.example else {}) | sources
+    return sources
 
 
 def places(groups: Sequence[Group]) -> list[Place]:

@@ -117,7 +117,7 @@ def _named(measure: Metric) -> str:
 
 
 def _comparisons(groups: Sequence[Group], baseline: Group, measure: Metric) -> Section:
-    found = compare_to_first([baseline, *(group for group in groups if group != baseline)], measure.name)
+    comparisons = compare_to_first([baseline, *(group for group in groups if group != baseline)], measure.name)
     headings = [
         "",
         "pairs",
@@ -133,14 +133,14 @@ def _comparisons(groups: Sequence[Group], baseline: Group, measure: Metric) -> S
         "comparison",
         f"Against {baseline.label}, seed by seed",
         ["The same seed sees the same tasks in the same order under every method, so differences are paired."]
-        + [f"{one.b.label}: {'; '.join(remarks(one, has_bootstrap=False))}." for one in found],
+        + [f"{one.b.label}: {'; '.join(remarks(one, has_bootstrap=False))}." for one in comparisons],
         tables=[
             Table(
                 headings,
-                [_compared(one, measure) for one in found],
+                [_compared(one, measure) for one in comparisons],
                 f"{_named(replace(measure, unit=''))} minus that of {baseline.label}{points}: mean over "
                 "pairs of seeds and 95 % interval by Student's t. p of the paired t-test over all tasks"
-                + (", corrected by Holm for the number of rows" if len(found) > 1 else "")
+                + (", corrected by Holm for the number of rows" if len(comparisons) > 1 else "")
                 + ". d_z: mean over standard deviation of the differences.",
             )
         ],
@@ -185,19 +185,21 @@ def _verdicts(finding: Finding) -> Table:
 
 
 def _configuration(groups: Sequence[Group]) -> Section:
-    found = configuration_of(groups)
-    rows = [[key, *values] for key, values in found.differing.items()]
+    configuration = configuration_of(groups)
+    rows = [[key, *values] for key, values in configuration.differing.items()]
     tables = [Table(["", *_labels(groups)], rows, numbers=False)] if rows else []
-    shared = "\n".join(f"{key} = {value}" for key, value in found.common.items())
-    texts = [Text(f"{_plural(len(found.common), 'key')} that all share", shared)] if shared else []
+    shared = "\n".join(f"{key} = {value}" for key, value in configuration.common.items())
+    texts = [Text(f"{_plural(len(configuration.common), 'key')} that all share", shared)] if shared else []
     return Section("configuration", "Configuration", tables=tables, texts=texts)
 
 
 def how_to_run_again(groups: Sequence[Group]) -> Section:
     """The commands and files that train the runs again."""
-    found = recipes(groups)
-    commands = Text("Save the files below beside each other, then:", "\n".join(one.command for one in found), False)
-    files = [Text(one.file_name, one.content) for one in found]
+    files_to_run = recipes(groups)
+    commands = Text(
+        "Save the files below beside each other, then:", "\n".join(one.command for one in files_to_run), False
+    )
+    files = [Text(one.file_name, one.content) for one in files_to_run]
     files += [Text(name, content) for name, content in own_sources(groups).items()]
     return Section("again", "Run it again", texts=[commands, *files])
 

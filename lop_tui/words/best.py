@@ -168,16 +168,20 @@ def _seed_notes(choices: Sequence[Choice]) -> list[str]:
 
 
 def _cells(choice: Choice) -> list[str]:
-    found = choice.score.select if choice.is_biased else choice.report
+    estimated = choice.score.select if choice.is_biased else choice.report
     scale = seen.metric(choice.metric).scale
-    limits = "-" if math.isnan(found.low) else f"{short_value(found.low, scale)} to {short_value(found.high, scale)}"
+    limits = (
+        "-"
+        if math.isnan(estimated.low)
+        else f"{short_value(estimated.low, scale)} to {short_value(estimated.high, scale)}"
+    )
     return [
         family_name(choice.group),
         choice.group.setting,
         str(choice.num_settings),
-        short_value(found.mean, scale),
+        short_value(estimated.mean, scale),
         limits,
-        f"{found.num_values}{' (selection)' * choice.is_biased}",
+        f"{estimated.num_values}{' (selection)' * choice.is_biased}",
         f"{100 * choice.score.chosen_share:.0f} %" if choice.select_seeds else "-",
     ]
 
@@ -187,7 +191,7 @@ def _plain(value: object) -> str:
 
 
 def _record(choice: Choice) -> dict[str, Any]:
-    found = choice.score.select if choice.is_biased else choice.report
+    estimated = choice.score.select if choice.is_biased else choice.report
     return {
         "experiment": choice.group.experiment,
         "method": choice.group.method,
@@ -196,10 +200,10 @@ def _record(choice: Choice) -> dict[str, Any]:
         "over": choice.criterion,
         "setting": choice.group.setting,
         "num_settings": choice.num_settings,
-        "mean": found.mean,
-        "low": None if math.isnan(found.low) else found.low,
-        "high": None if math.isnan(found.high) else found.high,
-        "n": found.num_values,
+        "mean": estimated.mean,
+        "low": None if math.isnan(estimated.low) else estimated.low,
+        "high": None if math.isnan(estimated.high) else estimated.high,
+        "n": estimated.num_values,
         "on_selection_seeds": choice.is_biased,
         "chosen_share": choice.score.chosen_share,
     }

@@ -18,10 +18,10 @@ LOP = f"""% the program
 
 def used_sources(runs: Iterable[RunView]) -> dict[str, list[str]]:
     """By source, what runs used of it: ``method cbp``, ``metric curvature``; by "", others' components without one."""
-    found: dict[str, dict[str, None]] = {}
+    by_source: dict[str, dict[str, None]] = {}
     for source, name in (used for run in runs for used in _used(run)):
-        found.setdefault(source, {})[name] = None
-    return {source: list(names) for source, names in found.items()}
+        by_source.setdefault(source, {})[name] = None
+    return {source: list(names) for source, names in by_source.items()}
 
 
 def _used(run: RunView) -> Iterator[tuple[str, str]]:

@@ -76,9 +76,9 @@ def units(finding: Finding) -> str:
 
 def measured(verdict: Verdict, finding: Finding) -> tuple[str, str, str]:
     """Mean (a difference with its sign), its interval, and how many seeds it is of."""
-    found, measure = verdict.measured, seen.metric(finding.protocol.metric)
-    mean, low, high = (_value(value, verdict, measure) for value in (found.mean, found.low, found.high))
-    return mean, "-" if low == "-" else f"{low} to {high}", str(found.num_values)
+    estimated, measure = verdict.measured, seen.metric(finding.protocol.metric)
+    mean, low, high = (_value(value, verdict, measure) for value in (estimated.mean, estimated.low, estimated.high))
+    return mean, "-" if low == "-" else f"{low} to {high}", str(estimated.num_values)
 
 
 def _value(value: float, verdict: Verdict, measure: Metric) -> str:

@@ -144,13 +144,13 @@ def nothing_compared(comparison: Comparison) -> str:
     )
 
 
-def about_holm(found: Sequence[Comparison]) -> list[str]:
+def about_holm(comparisons: Sequence[Comparison]) -> list[str]:
     """What the corrected p values are corrected for; nothing where there are none."""
-    others = {comparison.b.label for comparison in found}
+    others = {comparison.b.label for comparison in comparisons}
     if len(others) < 2:
         return []
     return [
-        f"p (Holm): corrected for the {len(others)} groups compared with {found[0].a.label}, "
+        f"p (Holm): corrected for the {len(others)} groups compared with {comparisons[0].a.label}, "
         "separately for each row and metric; choose one row before you look"
     ]
 
@@ -184,10 +184,10 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def print_tables(found: Sequence[Comparison], notes: Sequence[str]) -> None:
+def print_tables(comparisons: Sequence[Comparison], notes: Sequence[str]) -> None:
     """A table a comparison, with its remarks, and `notes` below all of them."""
     console = Console(pipe_width=120)
-    for comparison in found:
+    for comparison in comparisons:
         table = Table(
             title=title(comparison), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
         )
@@ -203,14 +203,14 @@ def print_tables(found: Sequence[Comparison], notes: Sequence[str]) -> None:
         for line in (*remarks(comparison), *planning(comparison)):
             say(console, line)
         console.print()
-    for line in (CAPTION, *about_holm(found), *notes):
+    for line in (CAPTION, *about_holm(comparisons), *notes):
         say(console, line)
 
 
-def as_markdown(found: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
+def as_markdown(comparisons: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
     """The lines of the same in Markdown."""
     lines = []
-    for comparison in found:
+    for comparison in comparisons:
         headings = _headings(comparison)
         lines += [f"**{title(comparison)}**", ""]
         if comparison.stretches:
@@ -218,7 +218,7 @@ def as_markdown(found: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
             lines += [_row(_cells(stretch, comparison, headings)) for stretch in comparison.stretches]
             lines.append("")
         lines += [*(f"- {line}" for line in (*remarks(comparison), *planning(comparison))), ""]
-    return lines + [f"- {line}" for line in (CAPTION, *about_holm(found), *notes)]
+    return lines + [f"- {line}" for line in (CAPTION, *about_holm(comparisons), *notes)]
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -61,10 +61,10 @@ def print_page(console: Console, one: Component) -> None:
 
 
 def _optimizers_by_fields() -> dict[type[Fields], list[str]]:
-    found: dict[type[Fields], list[str]] = {}
+    by_fields: dict[type[Fields], list[str]] = {}
     for optimizer in OPTIMIZERS.values():
-        found.setdefault(optimizer.fields, []).append(optimizer.name)
-    return found
+        by_fields.setdefault(optimizer.fields, []).append(optimizer.name)
+    return by_fields
 
 
 def _print_keys(console: Console, heading: str, keys: Sequence[Key]) -> None:

@@ -12,19 +12,19 @@ from lop_tui.words.sheets import Cell, Column, Sheet
 
 def sheet_of_keys(groups: Sequence[Group], runs_dirs: str) -> Sheet:
     """A row a setting, a column for each key that differs."""
-    found = points(groups, with_extent=True)
-    keys = list(dict.fromkeys(key for point in found for key in point))
+    of_groups = points(groups, with_extent=True)
+    keys = list(dict.fromkeys(key for point in of_groups for key in point))
     rows = [
         [Cell(group.label), *(Cell(as_text(point[key]) if key in point else "-") for key in keys)]
-        for group, point in zip(groups, found, strict=True)
+        for group, point in zip(groups, of_groups, strict=True)
     ]
     codes = {group.example.code for group in groups if group.example}
     notes = ["these settings were trained by different code"] if len(codes) > 1 else []
-    if any(key not in point for point in found for key in keys):
+    if any(key not in point for point in of_groups for key in keys):
         notes.insert(0, "-: the key has no effect there")
     records = [
         {"setting": group.label} | {key: point.get(key) for key in keys}
-        for group, point in zip(groups, found, strict=True)
+        for group, point in zip(groups, of_groups, strict=True)
     ]
     what = f"{plural(len(keys), 'key')} in which they differ" if keys else "no key differs"
     return Sheet(

@@ -50,12 +50,12 @@ def rows_of(
     """
     if every_setting or not metric:
         return [Row(group.label, group, None) for group in groups]
-    found = families(groups)
-    methods = [family[0].method for family in found]
+    settings_of_methods = families(groups)
+    methods = [family[0].method for family in settings_of_methods]
     is_by_method = len(set(methods)) == len(methods) and all(methods)
-    experiments = [family[0].experiment for family in found]
+    experiments = [family[0].experiment for family in settings_of_methods]
     rows = []
-    for family in found:
+    for family in settings_of_methods:
         first = family[0]
         name = first.method if is_by_method else first.experiment
         if not is_by_method and experiments.count(first.experiment) > 1:
@@ -158,8 +158,8 @@ def _notes(rows: Sequence[Sequence[Row]]) -> list[str]:
 
 def _record(part: Part, row: Row, entry: Entry) -> dict[str, Any]:
     """Values as they are recorded: a share is 0 .. 1."""
-    found, choice = entry.value, row.choice
-    numbers = {"mean": found.mean, "low": found.low, "high": found.high, "p_holm": entry.p_holm}
+    estimated, choice = entry.value, row.choice
+    numbers = {"mean": estimated.mean, "low": estimated.low, "high": estimated.high, "p_holm": entry.p_holm}
     return {
         "method": row.group.method,
         "experiment": row.group.experiment,
@@ -167,7 +167,7 @@ def _record(part: Part, row: Row, entry: Entry) -> dict[str, Any]:
         "problem": part.one.problem.name,
         "metric": part.metric,
         "over": part.over,
-        "n": found.num_values,
+        "n": estimated.num_values,
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
         "is_best": entry.is_best,
         "is_marked": entry.is_marked,

@@ -17,9 +17,9 @@ def assign_colours(methods: Iterable[tuple[str, str]]) -> dict[str, str]:
     """
     pairs, colours = list(methods), dict[str, str]()
     for label, method in pairs:
-        wanted = seen.method(method).colour
-        if wanted and wanted not in colours.values():
-            colours[label] = wanted
+        own_colour = seen.method(method).colour
+        if own_colour and own_colour not in colours.values():
+            colours[label] = own_colour
     free = [colour for colour in OTHER_COLOURS if colour not in colours.values()]
     for label, _ in pairs:
         if label not in colours:

@@ -15,7 +15,7 @@ _OVER = {"tenth": "last tenth", "area": "whole run"}
 
 
 def sheet_of_plans(
-    found: Comparison,
+    comparison: Comparison,
     groups: Sequence[Group],
     runs_dirs: str,
     difference: float | None,
@@ -29,11 +29,11 @@ def sheet_of_plans(
         power: how often the test shall find it.
         of_choice: notes on settings that were chosen among several.
     """
-    measure = seen.metric(found.metric)
+    measure = seen.metric(comparison.metric)
     given = None if difference is None else difference / measure.factor
     headings = ("over", "mean", "95 % by t", "pairs", "power", "needed", "detectable")
     rows, records = [], []
-    for stretch in (one for one in found.stretches if one.name in _OVER):
+    for stretch in (one for one in comparison.stretches if one.name in _OVER):
         estimate, planned = stretch.test.difference, plan(stretch.test.difference, given, power)
         cells = [
             _OVER[stretch.name],
@@ -47,7 +47,9 @@ def sheet_of_plans(
             ),
         ]
         rows.append([Cell(cell) for cell in cells])
-        records.append(_record(found, stretch.name, estimate.mean, estimate.deviation, estimate.num_values, planned))
+        records.append(
+            _record(comparison, stretch.name, estimate.mean, estimate.deviation, estimate.num_values, planned)
+        )
     for_what = "the mean" if given is None else f"a difference of {size_of(abs(given), measure)}"
     with_power = f"power {power:g}"
     notes = [
@@ -56,13 +58,13 @@ def sheet_of_plans(
         "power: of the pairs so far",
         f"detectable: the smallest difference that the pairs so far can detect with {with_power}",
         *([_TOO_LARGE] if given is None else []),
-        *remarks(found, has_bootstrap=False),
+        *remarks(comparison, has_bootstrap=False),
         *notes_on_runs(groups),
     ]
     if any(record["pairs_needed"] is None for record in records):
         notes.append("-: the differences of these pairs do not vary, or no number of pairs suffices")
     return Sheet(
-        title(found),
+        title(comparison),
         [Column(heading, is_number=heading != "over") for heading in headings],
         rows,
         notes,
@@ -76,14 +78,14 @@ def _needed_short(planned: Plan) -> str:
 
 
 def _record(
-    found: Comparison, over: str, mean: float, deviation: float, num_pairs: int, planned: Plan | None
+    comparison: Comparison, over: str, mean: float, deviation: float, num_pairs: int, planned: Plan | None
 ) -> dict[str, Any]:
     """Values as they are recorded: a share is 0 .. 1."""
     values = asdict(planned) if planned else {}
     return {
-        "a": found.a.label,
-        "b": found.b.label,
-        "metric": found.metric,
+        "a": comparison.a.label,
+        "b": comparison.b.label,
+        "metric": comparison.metric,
         "over": {"tenth": "last", "area": "whole"}[over],
         "mean": mean,
         "deviation": deviation,

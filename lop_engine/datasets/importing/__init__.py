@@ -99,11 +99,11 @@ def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
     inside = folder
     while len(entries := list(inside.iterdir())) == 1 and entries[0].is_dir():
         inside = entries[0]
-    found = [] if _is_in_a_form(inside) else _folders_inside(inside)
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
+    folders = [] if _is_in_a_form(inside) else _folders_inside(inside)
+    if len(folders) > 1:
+        names = ", ".join(one.name for one in folders)
         raise DataError(f"{path}: holds several folders of images ({names}); unpack it and import one of them")
-    return open_source(found[0] if found else inside, options)
+    return open_source(folders[0] if folders else inside, options)
 
 
 def in_text(path: Path) -> str:
@@ -175,7 +175,7 @@ def write_dataset(
     Args:
         open_in: gives the source. It may make the folder that it is given, which is removed with all that fails.
     """
-    wanted = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
+    preferred = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
     with new_folder(target, options.replace) as staging:
         folder, unpacked = staging / "classes", staging / _UNPACKED
         folder.mkdir()
@@ -183,7 +183,7 @@ def write_dataset(
             source = open_in(unpacked)
             if _belongs_elsewhere(target, source):
                 raise DataError(f"{origin}: holds {SHAPES[source.shape]}; add --to {DIRECTORIES[source.shape]}")
-            limit = wanted.total if _is_split(source, options) else sys.maxsize
+            limit = preferred.total if _is_split(source, options) else sys.maxsize
             writer = ClassWriter(folder, limit, source.shape)
             for block, done in source.blocks(limit):
                 writer.add(block)
@@ -192,7 +192,7 @@ def write_dataset(
             raise DataError(str(error).replace(str(unpacked), origin)) from None
         try:
             classes = _order(writer, source, options)
-            split, notes = _split({name: writer.counts[label] for name, label in classes}, wanted, options)
+            split, notes = _split({name: writer.counts[label] for name, label in classes}, preferred, options)
         except DataError as error:
             raise DataError(f"{origin}: {error}") from None
         writer.finish([label for _, label in classes])
@@ -229,22 +229,22 @@ def _in_order(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (sys.maxsize, name)
 
 
-def _split(counts: dict[str, int], wanted: Split, options: ImportOptions) -> tuple[Split, list[str]]:
+def _split(counts: dict[str, int], preferred: Split, options: ImportOptions) -> tuple[Split, list[str]]:
     """The split that the smallest class can bear, and a note if it is not the one wanted."""
     smallest = min(counts, key=lambda name: counts[name])
     fewest = counts[smallest]
     if fewest < 2:
         raise DataError(f'class "{smallest}" holds {fewest} image; it needs at least 2, one to train and one to test')
-    if wanted.total <= fewest:
-        return wanted, []
+    if preferred.total <= fewest:
+        return preferred, []
     if options.train_images and not options.test_images and fewest > options.train_images:
         return Split(options.train_images, fewest - options.train_images), []
     if options.train_images or options.test_images:
-        raise DataError(f'class "{smallest}" holds {fewest} images, {wanted.total} are asked for ({wanted})')
-    split = wanted.fitting(fewest)
-    few = sum(count < wanted.total for count in counts.values())
-    note = f"{few} of {len(counts)} classes hold fewer than {wanted.total} images, the smallest {fewest}"
-    return split, [f"{note}: the split is {split} a class, in place of {wanted}"]
+        raise DataError(f'class "{smallest}" holds {fewest} images, {preferred.total} are asked for ({preferred})')
+    split = preferred.fitting(fewest)
+    few = sum(count < preferred.total for count in counts.values())
+    note = f"{few} of {len(counts)} classes hold fewer than {preferred.total} images, the smallest {fewest}"
+    return split, [f"{note}: the split is {split} a class, in place of {preferred}"]
 
 
 def _describe(folder: Path, names: list[str], split: Split, source: dict[str, str], report: Report) -> Manifest:

@@ -74,11 +74,11 @@ def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
         return [of_cifar]
     if not path.is_dir():
         return [path] if pattern.fullmatch(path.name) else []
-    found = [file for file in path.iterdir() if pattern.fullmatch(file.name)]
-    for file in found:
+    batches = [file for file in path.iterdir() if pattern.fullmatch(file.name)]
+    for file in batches:
         if not file.is_file():
             raise DataError(f"{file}: not a file that can be read")
-    return sorted(found, key=lambda file: (int(re.sub(r"[^0-9]", "", file.stem) or 1), file.name))
+    return sorted(batches, key=lambda file: (int(re.sub(r"[^0-9]", "", file.stem) or 1), file.name))
 
 
 class Batches:

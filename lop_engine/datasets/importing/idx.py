@@ -49,13 +49,13 @@ def _files(path: Path, part: str) -> dict[str, Path]:
         return {}
     prefix = named["prefix"] if named else None
     for folder in [path / name for name in _FOLDERS] if path.is_dir() else [path.parent]:
-        found: dict[str, Path] = {}
+        files: dict[str, Path] = {}
         for file in sorted(folder.iterdir()) if folder.is_dir() else []:
             match = _NAME.fullmatch(file.name)
             if match and match["part"] == part and (prefix is None or match["prefix"] == prefix):
-                found.setdefault(match["what"], file)
-        if found:
-            return found
+                files.setdefault(match["what"], file)
+        if files:
+            return files
     return {}
 
 

@@ -27,12 +27,14 @@ def open_source(path: Path, options: ImportOptions) -> "ImageFolder":
     refuse_columns(path, options)
     folders = [_train_folder(path)]
     if options.with_val:
-        found = [path / name for name in _VAL if (path / name).is_dir()]
-        if not found or folders[0] == path:
+        val_folders = [path / name for name in _VAL if (path / name).is_dir()]
+        if not val_folders or folders[0] == path:
             raise DataError(f"{path}: holds no train/ and val/; leave out --with-val")
-        folders.append(found[0])
-        if not {entry.name for entry in _classes(found[0])} & {entry.name for entry in _classes(folders[0])}:
-            raise DataError(f"{found[0]}: holds no folders named like those of {folders[0]}; leave out --with-val")
+        folders.append(val_folders[0])
+        if not {entry.name for entry in _classes(val_folders[0])} & {entry.name for entry in _classes(folders[0])}:
+            raise DataError(
+                f"{val_folders[0]}: holds no folders named like those of {folders[0]}; leave out --with-val"
+            )
     shape = options.shape or pixels.shape_of(_first_picture(folders[0]))
     return ImageFolder(folders, pixels.Resizer(options.resize, shape, converts_colours=options.shape is not None))
 
@@ -73,8 +75,8 @@ class ImageFolder:
         """Pictures are decoded by as many threads as there are cores: Pillow lets go of Python while it works."""
         with pixels.quiet(), ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
             for label, parts in enumerate(self._parts):
-                found = (file for part in parts if part.is_dir() for file in _files(part, set()))
-                files = list(islice(found, limit))
+                pictures = (file for part in parts if part.is_dir() for file in _files(part, set()))
+                files = list(islice(pictures, limit))
                 if not files:
                     raise DataError(f"{parts[0]}: holds no pictures ({', '.join(pixels.SUFFIXES)})")
                 for start in range(0, len(files), _BLOCK):

@@ -170,11 +170,11 @@ class _Shard:
         columns = ", ".join(there)
         if chosen is not None and chosen not in there:
             raise DataError(f'{self.path}: --{what} "{chosen}": no such column (there are {columns})')
-        found = [chosen] if chosen is not None else [name for name in known if name in there]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise DataError(f"{self.path}: {what} in column {' or '.join(found)}? Choose one with --{what}")
+        candidates = [chosen] if chosen is not None else [name for name in known if name in there]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise DataError(f"{self.path}: {what} in column {' or '.join(candidates)}? Choose one with --{what}")
         raise DataError(f"{self.path}: no known column of {what} (there are {columns}); name one with --{what}")
 
     def _refuse_bomb(self, group: Any) -> None:

@@ -86,12 +86,12 @@ class Resizer:
 
     def notes(self) -> list[str]:
         """How many pictures were enlarged and how many shrunk, and from which sizes."""
-        found = (("enlarged", self._enlarged), ("shrunk", self._shrunk))
+        changes = (("enlarged", self._enlarged), ("shrunk", self._shrunk))
         how = f"to {in_numbers(self._size)} by the {self.name} filter"
         return [
             f"{counts.total()} picture{'s' * (counts.total() != 1)} {what} {how} "
             f"(from {', '.join(size for size, _ in counts.most_common(3))}{', ...' * (len(counts) > 3)})"
-            for what, counts in found
+            for what, counts in changes
             if counts
         ]
 

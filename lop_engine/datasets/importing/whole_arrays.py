@@ -117,12 +117,12 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _of_pickle(path: Path) -> tuple[Pair, Pair | None]:
     raw = tensors.load(path)
     members = raw if isinstance(raw, list | tuple) else []
-    found = [one.whole() if isinstance(one, StoredArray) else one for one in members]
-    if len(found) not in (2, 4) or not all(isinstance(one, np.ndarray) for one in found):
+    arrays = [one.whole() if isinstance(one, StoredArray) else one for one in members]
+    if len(arrays) not in (2, 4) or not all(isinstance(one, np.ndarray) for one in arrays):
         raise DataError(
             f"{path}: holds no list of tensors x, y, x_test, y_test, as the reference's load_mnist.py writes"
         )
-    return (found[0], found[1]), ((found[2], found[3]) if len(found) == 4 else None)
+    return (arrays[0], arrays[1]), ((arrays[2], arrays[3]) if len(arrays) == 4 else None)
 
 
 def _check_labels(path: Path, labels: np.ndarray, num_images: int) -> None:

@@ -158,12 +158,12 @@ def _answer(*command: str) -> str:
 
 
 def _partitions() -> list[Partition]:
-    found = []
+    partitions = []
     for part in re.split(r"(?=\bPartitionName=)", _answer("scontrol", "show", "partition", "--all", "--oneliner")):
         fields = dict(re.findall(r"(\w+)=(\S*)", part))
         if name := fields.get("PartitionName"):
             qos = fields.get("QoS", "N/A")
-            found.append(
+            partitions.append(
                 Partition(
                     name,
                     fields.get("State", "UP"),
@@ -172,7 +172,7 @@ def _partitions() -> list[Partition]:
                     fields.get("Default") == "YES",
                 )
             )
-    return found
+    return partitions
 
 
 def _chosen(partitions: Iterable[Partition], names: str | None) -> list[Partition]:

@@ -20,13 +20,13 @@ _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 
 def _minutes(value: Any) -> int:
     """Slurm's own forms: minutes, ``H:MM``, ``H:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
-    found = _TIME.fullmatch(str(value).strip())
-    if not found:
+    match = _TIME.fullmatch(str(value).strip())
+    if not match:
         raise ValueError("not a time: write minutes, hours:minutes:seconds or days-hours")
-    parts = [int(part) for part in found["clock"].split(":")]
-    if found["days"] is not None:
+    parts = [int(part) for part in match["clock"].split(":")]
+    if match["days"] is not None:
         hours, minutes, seconds = [*parts, 0, 0][:3]
-        total = int(found["days"]) * 1440 + hours * 60 + minutes + (seconds > 0)
+        total = int(match["days"]) * 1440 + hours * 60 + minutes + (seconds > 0)
     elif len(parts) == 1:
         total = parts[0]
     else:

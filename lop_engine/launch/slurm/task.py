@@ -62,13 +62,13 @@ def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -
         DataError: a line that names the node and the path: they are not to be seen there, cannot be used, or the file
             system does not answer.
     """
-    found: list[ImageSet | Exception] = []
+    results: list[ImageSet | Exception] = []
 
     def look() -> None:
         try:
-            found.append(_open(spec, seeds))
+            results.append(_open(spec, seeds))
         except Exception as error:
-            found.append(error)
+            results.append(error)
 
     # What a dead file server is asked for never returns.
     thread = threading.Thread(target=look, name="images", daemon=True)
@@ -76,14 +76,14 @@ def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -
     deadline = time.monotonic() + PATIENCE_S
     while thread.is_alive() and time.monotonic() < deadline and not should_stop():
         thread.join(LOOK_S)
-    if not found and should_stop():
+    if not results and should_stop():
         return None
-    if not found:
+    if not results:
         where = f"{node()}: {spec.dataset}"
         raise DataError(f"{where}: no answer for {PATIENCE_S // 60} minutes; lop resume tries again")
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
 def _open(spec: Spec, seeds: Sequence[int]) -> ImageSet:
@@ -151,37 +151,37 @@ class ArrayTask:
             log(f"{node()}: {run_dir.path}: no run there; unless it was removed, this node does not see the runs")
         # A turn that was cut off may have left runs as stopped: those that a person stopped are no longer this job's.
         left: tuple[State, ...] = ("stopped",) if _restarts() else ()
-        wanted = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed", *left))]
+        run_dirs = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed", *left))]
         try:
-            options = self._images(wanted) if wanted else []
+            options = self._images(run_dirs) if run_dirs else []
         except DataError as error:
             log(str(error))
-            for run_dir in wanted:
+            for run_dir in run_dirs:
                 _refuse(run_dir, str(error))
         else:
-            self._train(wanted, options)
-            self._end(wanted, hand_on)
+            self._train(run_dirs, options)
+            self._end(run_dirs, hand_on)
 
-    def _images(self, wanted: list[RunDir]) -> list[str]:
+    def _images(self, run_dirs: list[RunDir]) -> list[str]:
         """Look at the images, and copy them to this node if they are to be; return what a worker is told of it.
 
         Raises:
             DataError: this node has no images to train on.
         """
         try:
-            spec = spec_to_train(wanted[0])
+            spec = spec_to_train(run_dirs[0])
         except (OSError, UserError):
             return []  # the worker's to say
         if not has_images(spec):
             return []
-        images = look_at(spec, [run_dir.seed for run_dir in wanted], self._must_end)
+        images = look_at(spec, [run_dir.seed for run_dir in run_dirs], self._must_end)
         if images is None or self.stage is None:
             return []
         return worker_options(images, self.stage, self._must_end, log)
 
-    def _train(self, wanted: list[RunDir], worker_options: list[str]) -> None:
-        size = max(1, -(-len(wanted) // len(self.devices)))
-        plan = Plan(cut(wanted, size), Resources(self.devices, self.threads, size))  # all can share a stack
+    def _train(self, run_dirs: list[RunDir], worker_options: list[str]) -> None:
+        size = max(1, -(-len(run_dirs) // len(self.devices)))
+        plan = Plan(cut(run_dirs, size), Resources(self.devices, self.threads, size))  # all can share a stack
         launcher = LocalLauncher(plan, self.retries, worker_options)
         stopping = False
         while launcher.active:
@@ -193,7 +193,7 @@ class ArrayTask:
                 log(report)
             time.sleep(POLL_S)
 
-    def _end(self, wanted: list[RunDir], hand_on: Any) -> None:
+    def _end(self, run_dirs: list[RunDir], hand_on: Any) -> None:
         """Queue again what is left to train, where this job resumes; say why it does not.
 
         Args:
@@ -202,12 +202,12 @@ class ArrayTask:
         if self._terminated:  # by then it is settled whether the job starts again: nothing to ask for
             starts_again = _starts_again()
             why = "Slurm did not say why" if starts_again is None else "cancelled, or out of time"
-            for run_dir in wanted:
+            for run_dir in run_dirs:
                 if not starts_again:
                     _say(run_dir, f"job {own_job()} was ended: {why}")
                 else:
                     _put_back(run_dir, ("running", "stopped"))
-        elif self._warned and any([_put_back(run_dir, ("queued", "running", "stopped")) for run_dir in wanted]):
+        elif self._warned and any([_put_back(run_dir, ("queued", "running", "stopped")) for run_dir in run_dirs]):
             hand_on(signal.SIGUSR2, None)
 
     def checkpoint(self) -> DelayedSubmission:
@@ -243,8 +243,8 @@ def _starts_again() -> bool | None:
         time.sleep(ASK_AGAIN_S * turn)
         with suppress(OSError, subprocess.SubprocessError):
             answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
-            if found := re.search(r"\bRestarts=(\d+)", answer):
-                return int(found[1]) > _restarts()
+            if match := re.search(r"\bRestarts=(\d+)", answer):
+                return int(match[1]) > _restarts()
     return None
 
 

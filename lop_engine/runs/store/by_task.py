@@ -105,12 +105,12 @@ def _whole(path: Path) -> dict[int, bytes]:
     """Documents by task, as JSON, of a file in any layout; an unchanged file is not parsed again. Raises StoreError."""
     try:
         stamp = stamp_of(os.stat(path))
-        found = _parsed_whole(path, stamp) if stamp else _parsed_whole.__wrapped__(path, stamp)
+        documents = _parsed_whole(path, stamp) if stamp else _parsed_whole.__wrapped__(path, stamp)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {why(error)}") from None
-    if isinstance(found, str):
-        raise StoreError(f"{path}: {found}")
-    return found
+    if isinstance(documents, str):
+        raise StoreError(f"{path}: {documents}")
+    return documents
 
 
 @lru_cache(maxsize=2)
@@ -133,9 +133,9 @@ def _read_task(fd: int, first: int, task: int) -> Documents:
     end = high
     while high - low > _NEAR_BYTES:
         middle = (low + high) // 2
-        found = next(_documents(lines_forwards(fd, _next_line(fd, middle, end), end)), None)
-        if found and found[2]["task"] < task:
-            low = found[0]
+        first_whole = next(_documents(lines_forwards(fd, _next_line(fd, middle, end), end)), None)
+        if first_whole and first_whole[2]["task"] < task:
+            low = first_whole[0]
         else:
             high = middle
     documents: Documents = []

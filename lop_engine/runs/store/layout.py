@@ -149,12 +149,12 @@ def parse_any_layout(content: bytes, table: str) -> Documents:
     Raises:
         OutOfStepError: not valid JSON, or no such table; names the line if known.
     """
-    found = _parse(content)
-    documents = found.get(table) if isinstance(found, dict) else None
+    parsed = _parse(content)
+    documents = parsed.get(table) if isinstance(parsed, dict) else None
     if not isinstance(documents, dict):
-        if isinstance(found, dict) and table in found:
+        if isinstance(parsed, dict) and table in parsed:
             raise OutOfStepError(f'line 1: not a record file: table "{table}" is not a JSON object of documents')
-        tables = ", ".join(f'table "{name}"' for name in list(found)[:3]) if isinstance(found, dict) else ""
+        tables = ", ".join(f'table "{name}"' for name in list(parsed)[:3]) if isinstance(parsed, dict) else ""
         raise OutOfStepError(f'line 1: not a record file: holds {tables or "no table"}, expected table "{table}"')
     by_number = {}
     for key, document in documents.items():
@@ -180,8 +180,8 @@ def load_json(text: str | bytes) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as problem:
         try:
-            found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
-            return orjson.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+            parsed = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+            return orjson.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
         except (ValueError, RecursionError):
             raise problem from None
 

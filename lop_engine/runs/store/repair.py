@@ -68,7 +68,7 @@ _DECODER = json.JSONDecoder()
 class Repaired:
     """What became of a file."""
 
-    kept: int
+    num_documents: int
     """Documents that were whole; they are numbered anew, in their order."""
     dropped: list[int]
     """Lines that hold something else, counted from 1."""
@@ -104,9 +104,9 @@ def _content(path: Path) -> bytes:
 
 def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int]]:
     """The whole documents of a file, and the lines that hold anything else. Raises StoreError: another table."""
-    found = table_name(content[:HEADER_BYTES].partition(b"\n")[0])
-    if found not in (None, table):
-        raise StoreError(f'{where}: holds table "{found}", expected "{table}"; it cannot be repaired')
+    name = table_name(content[:HEADER_BYTES].partition(b"\n")[0])
+    if name not in (None, table):
+        raise StoreError(f'{where}: holds table "{name}", expected "{table}"; it cannot be repaired')
     try:
         return parse_any_layout(content, table), []
     except OutOfStepError:

@@ -184,8 +184,8 @@ class TableWriter:
     def last(self) -> dict[str, Any]:
         """Return the last document; an empty one if there is none."""
         with self._file.descriptor() as fd:
-            found = last_document(fd, len(self._header) + 1)
-        return found[1] if found else {}
+            document = last_document(fd, len(self._header) + 1)
+        return document[1] if document else {}
 
     def sync(self) -> None:
         """Return when what was appended is on the disk."""

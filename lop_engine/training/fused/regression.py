@@ -98,8 +98,8 @@ class RegressionPart(FusedPart):
         method = self.learner.method
         if not isinstance(method, GenerateAndTest):
             return np.empty((3, 0, 0), np.float32)
-        kept = method.layer_states[0]
-        return torch.stack([kept.age_SF, kept.utility_SF, kept.mean_activation_SF]).numpy()
+        state = method.layer_states[0]
+        return torch.stack([state.age_SF, state.utility_SF, state.mean_activation_SF]).numpy()
 
     def _replacement(self, numbers_SKN: np.ndarray, units_SHA: np.ndarray) -> tuple[Any, ...]:
         method = self.learner.method
@@ -122,18 +122,18 @@ class RegressionPart(FusedPart):
         optimizer = self.learner.optimizer
         if not isinstance(optimizer, Adam):
             return np.empty((3, 0, 0), np.float32)
-        return np.stack([self._flat(kept) for kept in (optimizer.first, optimizer.second, optimizer.steps)])
+        return np.stack([self._flat(tensors) for tensors in (optimizer.first, optimizer.second, optimizer.steps)])
 
     def _write(self, flat_SP: np.ndarray, moments: np.ndarray, units_SHA: np.ndarray) -> None:
         """Put what the kernel changed into the learner's tensors."""
         _write_flat(self.learner.params, flat_SP)
         optimizer, method = self.learner.optimizer, self.learner.method
         if isinstance(optimizer, Adam):
-            for kept, values in zip((optimizer.first, optimizer.second, optimizer.steps), moments, strict=True):
-                _write_flat(kept, values)
+            for tensors, values in zip((optimizer.first, optimizer.second, optimizer.steps), moments, strict=True):
+                _write_flat(tensors, values)
         if isinstance(method, GenerateAndTest):
-            kept_of = method.layer_states[0]
-            write_back([kept_of.age_SF, kept_of.utility_SF, kept_of.mean_activation_SF], list(units_SHA))
+            state = method.layer_states[0]
+            write_back([state.age_SF, state.utility_SF, state.mean_activation_SF], list(units_SHA))
 
 
 def _is_usual_mlp(learner: Learner) -> bool:

@@ -39,14 +39,14 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
     num_weights = num_hidden * num_inputs
     first_out = num_weights + num_hidden
     num_features = num_hidden or num_inputs
-    kept_SP, scalars, correction_1, correction_2 = moments
+    adam_SP, scalars, correction_1, correction_2 = moments
     noise_SNP, scale_S = noise
     numbers_SNK, budget_S, units_SHA, rates_S, maturity_S, most_S, settings, share_A = replacement
     beta_1, beta_2, epsilon = np.float32(scalars[0]), np.float32(scalars[1]), np.float32(scalars[2])
     last = len(correction_1) - 1
     w = np.zeros((flat_SP.shape[1], LANES), np.float32)
     g = np.zeros((flat_SP.shape[1], LANES), np.float32)
-    kept = np.zeros((3, flat_SP.shape[1], LANES), np.float32)
+    adam = np.zeros((3, flat_SP.shape[1], LANES), np.float32)
     x = np.zeros((num_inputs, LANES), np.float32)
     z = np.zeros((num_hidden, LANES), np.float32)
     h = np.zeros((num_features, LANES), np.float32)
@@ -66,7 +66,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
             size[lane], decay[lane] = steps_S[start + lane, 0], steps_S[start + lane, 1]
             w[:, lane] = flat_SP[start + lane]
             if optimizer == ADAM:
-                kept[:, :, lane] = kept_SP[:, start + lane]
+                adam[:, :, lane] = adam_SP[:, start + lane]
             if len(rates_S):
                 units[:, :, lane] = units_SHA[:, start + lane]
         for n in range(num_examples):
@@ -113,7 +113,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                         w[p, lane] -= size[lane] * (g[p, lane] + decay[lane] * w[p, lane])
             else:
                 for lane in range(LANES):
-                    t = min(int(kept[2, 0, lane]) + 1, last)
+                    t = min(int(adam[2, 0, lane]) + 1, last)
                     factor[lane], root[lane] = size[lane] * correction_1[t], np.float32(1) / correction_2[t]
                 for p in range(len(w)):
                     if p < num_weights:
@@ -121,14 +121,14 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                             g[p, lane] = g[num_weights + p // num_inputs, lane] * x[p % num_inputs, lane]
                     if len(rates_S):  # the weights of a replaced unit start over
                         for lane in range(LANES):
-                            t = min(int(kept[2, p, lane]) + 1, last)
+                            t = min(int(adam[2, p, lane]) + 1, last)
                             factor[lane], root[lane] = size[lane] * correction_1[t], np.float32(1) / correction_2[t]
                     for lane in range(LANES):
                         change = g[p, lane] + decay[lane] * w[p, lane]
-                        first = kept[0, p, lane] + (np.float32(1) - beta_1) * (change - kept[0, p, lane])
-                        second = beta_2 * kept[1, p, lane] + (np.float32(1) - beta_2) * change * change
-                        kept[0, p, lane], kept[1, p, lane] = first, second
-                        kept[2, p, lane] += np.float32(1)
+                        first = adam[0, p, lane] + (np.float32(1) - beta_1) * (change - adam[0, p, lane])
+                        second = beta_2 * adam[1, p, lane] + (np.float32(1) - beta_2) * change * change
+                        adam[0, p, lane], adam[1, p, lane] = first, second
+                        adam[2, p, lane] += np.float32(1)
                         w[p, lane] -= factor[lane] * first / (np.sqrt(second) * root[lane] + epsilon)
             for lane in range(lanes if len(scale_S) else 0):
                 for p in range(len(w)):
@@ -144,7 +144,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                     for k in range(due):
                         _replace(
                             w,
-                            kept,
+                            adam,
                             units,
                             corrected,
                             lane,
@@ -157,7 +157,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
         for lane in range(lanes):
             flat_SP[start + lane] = w[:, lane]
             if optimizer == ADAM:
-                kept_SP[:, start + lane] = kept[:, :, lane]
+                adam_SP[:, start + lane] = adam[:, :, lane]
             if len(rates_S):
                 units_SHA[:, start + lane] = units[:, :, lane]
 
@@ -237,7 +237,7 @@ def units_due(age_H, budget_S, run, rates_S, maturity_S, most, settings, chance)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _replace(w, kept, units, corrected, lane, maturity, k, numbers, settings, num_inputs):
+def _replace(w, adam, units, corrected, lane, maturity, k, numbers, settings, num_inputs):
     """Replace the eligible unit of lowest utility in a lane, by the k-th candidate; among equals the lowest index."""
     num_hidden, chosen = units.shape[1], -1
     for u in range(num_hidden):
@@ -250,8 +250,8 @@ def _replace(w, kept, units, corrected, lane, maturity, k, numbers, settings, nu
     )
     for i in range(num_inputs):
         w[chosen * num_inputs + i, lane] = numbers[k * num_inputs + i] * (np.float32(2) * bound) - bound
-        kept[:, chosen * num_inputs + i, lane] = 0
+        adam[:, chosen * num_inputs + i, lane] = 0
     w[bias, lane] = w[outgoing, lane] = 0
-    kept[:, bias, lane] = 0
-    kept[:, outgoing, lane] = 0
+    adam[:, bias, lane] = 0
+    adam[:, outgoing, lane] = 0
     units[:, chosen, lane] = 0

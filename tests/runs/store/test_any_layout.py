@@ -109,7 +109,7 @@ def test_a_writer_rewrites_it_and_keeps_the_file(resaved):
 def test_repair_keeps_all_of_it(resaved):
     before = resaved.read_bytes()
     done = repair_table(resaved, "tasks")
-    assert (done.kept, done.dropped, done.backup.read_bytes()) == (4, [], before)
+    assert (done.num_documents, done.dropped, done.backup.read_bytes()) == (4, [], before)
     assert read_table(resaved) == HELD
     assert resaved.read_bytes().startswith(b'{"tasks": {\n"1": {"task":0,')
 
@@ -172,7 +172,7 @@ def test_a_file_that_is_neither_is_damage_and_its_whole_documents_are_saved(path
         TableWriter(path, "tasks")
     assert path.read_text() == torn
     done = repair_table(path, "tasks")
-    assert (done.kept, done.backup.read_text()) == (3, torn)
+    assert (done.num_documents, done.backup.read_text()) == (3, torn)
     assert done.dropped[0] == torn[: torn.index('"4"')].count("\n") + 1
     assert read_table(path) == HELD[:3]
 
@@ -191,7 +191,7 @@ def test_a_torn_document_does_not_swallow_those_behind_it(path):
     content[2] = content[2][: content[2].index(b"null") + 4] + b","
     path.write_bytes(b"\n".join(content))
     done = repair_table(path, "tasks")
-    assert (done.kept, done.dropped) == (3, [3])
+    assert (done.num_documents, done.dropped) == (3, [3])
     assert read_table(path) == [HELD[0], *HELD[2:]]
 
 

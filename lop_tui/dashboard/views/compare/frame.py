@@ -85,9 +85,9 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
 
 def configuration(groups: Sequence[Group]) -> list[str]:
     """``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash where a key has no effect."""
-    found = points(groups, with_extent=True)
-    keys = dict.fromkeys(key for point in found for key in point)
-    differing = [f"{key} ({', '.join(str(point.get(key, '-')) for point in found)})" for key in keys]
+    of_groups = points(groups, with_extent=True)
+    keys = dict.fromkeys(key for point in of_groups for key in point)
+    differing = [f"{key} ({', '.join(str(point.get(key, '-')) for point in of_groups)})" for key in keys]
     return [f"they differ in {', '.join(differing)}"] if differing else []
 
 
@@ -125,10 +125,10 @@ def _value(value: float, pair: Pair) -> str:
 
 
 def _difference(material: Material, labels: tuple[str, str]) -> Difference | None:
-    found = {group.label: group for group in material.groups}
-    if not all(label in found for label in labels):
+    by_label = {group.label: group for group in material.groups}
+    if not all(label in by_label for label in labels):
         return None
-    one, other = (found[label] for label in labels)
+    one, other = (by_label[label] for label in labels)
     settings, metric = material.request.settings, material.metric
     done = min(max(run.tasks_recorded for run in group.runs) for group in (one, other))
     shown = round(task_axis(done, min(one.num_tasks, other.num_tasks)).high)

@@ -88,15 +88,15 @@ class CompareScreen(Ranged, OneMetricScreen):
             self.first = labels[0]
         if self.second is None and len(labels) > 1:
             self.second = after(labels, self.first)
-        return {"compare": self._wanted_pair}
+        return {"compare": self._chosen_pair}
 
     @property
-    def _wanted_pair(self) -> tuple[str, str] | None:
+    def _chosen_pair(self) -> tuple[str, str] | None:
         return (self.first, self.second) if self.first and self.second else None
 
     def pictured(self, view: View) -> Pictured:
         """The curves of the two settings: `lop plot` draws no differences."""
-        return Pictured([view.metric], [label for label in self._wanted_pair or () if label in self.labels])
+        return Pictured([view.metric], [label for label in self._chosen_pair or () if label in self.labels])
 
     def selected(self) -> Sequence[RunView]:
         view = self.dashboard.view
@@ -117,18 +117,18 @@ class CompareScreen(Ranged, OneMetricScreen):
     def show(self, view: View) -> None:
         super().show(view)
         self._show_names(view)
-        missing = [label for label in self._wanted_pair or () if label not in self.labels]
-        if missing or self._wanted_pair is None:
+        missing = [label for label in self._chosen_pair or () if label not in self.labels]
+        if missing or self._chosen_pair is None:
             self._difference, self._made_for = None, ()
             self.chart_view.display = False
             self._tell([_why_nothing(missing, view)])
-        elif view.request.compare == self._wanted_pair and view.difference:
+        elif view.request.compare == self._chosen_pair and view.difference:
             self._take(view, view.difference)
             self.look()
 
     def _take(self, view: View, difference: Difference) -> None:
         """Make the chart, unless it is of the same runs as before."""
-        first, second = self._wanted_pair or ("", "")
+        first, second = self._chosen_pair or ("", "")
         groups, row = [view.group(label) for label in (first, second)], view.row(second)
         runs = [run for group in groups if group for run in group.runs]
         first_group = next((group for group in groups if group), None)

@@ -194,12 +194,12 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _find(self) -> None:
         pattern = self._pattern
-        found = (
+        lines = (
             (number, match.start(), match.end())
             for number, line in enumerate(self._lines if pattern else ())
             for match in (pattern.finditer(line.text) if pattern else ())
         )
-        self._matches = list(islice(found, MOST_MATCHES))
+        self._matches = list(islice(lines, MOST_MATCHES))
         self._present = min(self._present, max(0, len(self._matches) - 1))
 
     def _go_to(self, match: int) -> None:

@@ -100,8 +100,8 @@ class LogScreen(FrameScreen):
         state = self.run.state if self._is_there else "not shown any more: removed, or hidden by the filter"
         self._title.update(Text.assemble((self.run.dir.name, "bold"), f"  {state}"))
         present, number = self.log_view.found
-        found = f"{present}/{number}   " if self._query else ""  # here, for in the line above there may be no room
-        self._state.update(f"{found}{'following' if self.log_view.following else 'End: follow'}")
+        place = f"{present}/{number}   " if self._query else ""  # here, for in the line above there may be no room
+        self._state.update(f"{place}{'following' if self.log_view.following else 'End: follow'}")
         super().show_status()
         self.refresh_bindings()
 

@@ -161,10 +161,10 @@ class ChartGrid(Container):
         self.enlarged = None if place == self.enlarged else place
         self._arrange()
 
-    def name_lines(self, wanted: bool) -> None:
+    def name_lines(self, has_names: bool) -> None:
         """Name the lines above the charts, or not: where the table has no room for all of them."""
-        if wanted != self._names_lines:
-            self._names_lines = wanted
+        if has_names != self._names_lines:
+            self._names_lines = has_names
             self._arrange()
 
     def turn(self, direction: int) -> None:

@@ -115,7 +115,7 @@ def _parts(view: View, row: Row, group: Group) -> list[tuple[str, Lines]]:
 def facts(row: Row, group: Group) -> Lines:
     """How far the setting is, what it reached, which code trains it, where, and what is to be noted."""
     statuses = [run.status for run in group.runs]
-    found = {
+    lines = {
         "tasks": row.tasks,
         row.measure.heading if row.measure.name else "": f"{row.value} {row.value_seeds}".strip(),
         "device": row.device,
@@ -123,16 +123,16 @@ def facts(row: Row, group: Group) -> Lines:
         "code": code_version(group),
         "note": _each([*(status.note for status in statuses), *(run.job_note for run in group.runs)]),
     }
-    return [(name, value) for name, value in found.items() if name and value]
+    return [(name, value) for name, value in lines.items() if name and value]
 
 
 def what_differs(groups: Sequence[Group], group: Group) -> Lines:
     """The keys of `group` in which the settings differ: its value, and those of others in parentheses."""
-    found = points(groups, with_extent=True)
-    here = found[next(place for place, other in enumerate(groups) if other is group)]
+    points_of_groups = points(groups, with_extent=True)
+    here = points_of_groups[next(place for place, other in enumerate(groups) if other is group)]
     lines = []
     for key, value in here.items():
-        values = dict.fromkeys(_word(point[key]) for point in found if key in point)
+        values = dict.fromkeys(_word(point[key]) for point in points_of_groups if key in point)
         others = [one for one in values if one != _word(value)]
         listed = ", ".join([*others[:_MOST_OTHERS], *(["..."] if len(others) > _MOST_OTHERS else [])])
         lines.append((key, f"{_word(value)} ({listed})" if listed else _word(value)))

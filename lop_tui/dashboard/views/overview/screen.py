@@ -117,8 +117,8 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def _show_setting(self) -> None:
         """Describe the setting under the cursor, where that is wanted and there is room."""
-        wanted, view = self.dashboard.settings.show_setting, self.dashboard.view
-        self._setting.display = (self.size.width >= WITH_SETTING if wanted is None else wanted) and self.grid.display
+        choice, view = self.dashboard.settings.show_setting, self.dashboard.view
+        self._setting.display = (self.size.width >= WITH_SETTING if choice is None else choice) and self.grid.display
         if view:
             self._lay_out(view)
             self._setting.show(view, self.table.selected)
@@ -259,11 +259,11 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def _find(self, text: str) -> None:
         labels = [row.label for row in self.dashboard.view.rows] if self.dashboard.view else []
-        found = next((label for label in labels if text.strip().casefold() in label.casefold()), None)
-        if found is None:
+        label_to_select = next((label for label in labels if text.strip().casefold() in label.casefold()), None)
+        if label_to_select is None:
             raise UserError(f"no method is called {text.strip()}")
         if text.strip():
-            self.table.select(found)
+            self.table.select(label_to_select)
 
     def action_hide(self) -> None:
         if label := self.table.selected:

@@ -64,8 +64,8 @@ def _seeds(material: Material, label: str) -> Seeds | None:
     return Seeds(group, material.styles[group.label], heat, tuple(rows))
 
 
-def _epochs(material: Material, wanted: tuple[RunDir, int | None]) -> Epochs:
-    run_dir, task = wanted
+def _epochs(material: Material, run_and_task: tuple[RunDir, int | None]) -> Epochs:
+    run_dir, task = run_and_task
     if task is None and material.request.replay_at is not None:
         task = material.request.replay_at - 1
     try:
