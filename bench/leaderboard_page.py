@@ -15,7 +15,7 @@ from lop_engine.analysis import Over
 from lop_engine.analysis.choice import Choice, seed_values
 from lop_engine.analysis.comparison import column, compare_to_first
 from lop_engine.analysis.statistics import Estimate, estimate
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.spec import Spec
 from lop_engine.machine.devices import num_cores
@@ -80,7 +80,7 @@ _LIMITS = """## What these figures cannot show
 
 def _sheet(made: Made) -> Sheet:
     """A row a method, the best last tenth first; methods without a value come last."""
-    metric = seen.metric(_headline(made))
+    metric = lookup.metric(_headline(made))
     last = {name: seed_values(choice.shown, metric.name, "last") for name, choice in made.choices.items()}
     entries = dict(zip(last, column(list(last.values()), metric.better), strict=True))
     sign = -1 if metric.better == "higher" else 1
@@ -120,7 +120,7 @@ def _row(made: Made, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
     numbers = [text for _, text in parts]
     cells = [Cell(name), Cell(str(parts[2][0].num_values)), *map(Cell, numbers)]
     cells[4] = Cell(numbers[2], is_bold)
-    rank = _mean(choice, seen.metric("effective_rank"), "last")[1]
+    rank = _mean(choice, lookup.metric("effective_rank"), "last")[1]
     over_bp = made.over_bp.get(name)
     cells += [Cell(rank), *(Cell(_difference(made, rival, name, metric)) for rival in RIVALS)]
     return [
@@ -161,7 +161,7 @@ def _search(made: Made) -> str:
     chosen = [one for one in made.choices.values() if one.select_seeds]
     if not chosen:
         return ""
-    metric = seen.metric(_headline(made))
+    metric = lookup.metric(_headline(made))
     columns = [Column("method", is_number=False), Column("settings, the best first", is_number=False)]
     rows = [[Cell(plain(one.group.experiment)), Cell(_compared(one, metric))] for one in chosen]
     caption = f"{metric.label.capitalize()}: mean of the last tenth on {name_seeds(made.select)}"

@@ -15,7 +15,7 @@ from lop_engine.analysis.grid import Edge, edges, neighbours
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.statistics import Estimate, estimate
 from lop_engine.analysis.windows import Over, tenths_of
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Better
 
 Criterion = Literal["last", "whole", "end", "first", "best"]
@@ -132,7 +132,7 @@ def choose(
     if not able or not select:
         return None
     table = np.array([[values[place][seed] for seed in select] for place in able])
-    better = better or seen.metric(metric).better
+    better = better or lookup.metric(metric).better
     shares, best = bootstrap_shares(table, better), best_row(table, better)
     rows = zip(able, table, shares.tolist(), strict=True)
     scores = [Score(groups[place], estimate(row), share) for place, row, share in rows]

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from lop_engine.analysis.curves import Curve, average, default_bin
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Problem
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.runs.records import ENDED
@@ -45,7 +45,7 @@ class Group:
     @property
     def problem(self) -> Problem:
         """The problem of the runs."""
-        return seen.problem(self.example.problem_name if self.example else DEFAULT)
+        return lookup.problem(self.example.problem_name if self.example else DEFAULT)
 
     @property
     def x_per_task(self) -> int:
@@ -124,7 +124,7 @@ class OneProblem:
     def recorded(self) -> list[str]:
         """The metrics that some of the runs recorded: those that are described, in their order, then the others."""
         names = list(dict.fromkeys(name for run in self.runs for name in run.series))
-        described = [name for name in seen.metric_names() if name in names]
+        described = [name for name in lookup.metric_names() if name in names]
         return list(dict.fromkeys([*described, *names]))
 
     @property
@@ -151,7 +151,7 @@ class OneProblem:
             return ""
         shown = f"{self.problem.title} alone ({_runs(len(self.runs))})"
         theirs = ", ".join(
-            f'--where "{only(name)}" for {seen.problem(name).title} ({_runs(number)})' for name, number in self.others
+            f'--where "{only(name)}" for {lookup.problem(name).title} ({_runs(number)})' for name, number in self.others
         )
         return f"showing {shown}; {theirs}"
 
@@ -172,7 +172,7 @@ def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
     after = names.index(chosen) + 1 if chosen in names else 0
     others = tuple((other, counted[other]) for other in [*names[after:], *names[:after]] if other != chosen)
     shown = tuple(run for run, one in zip(runs, of_runs, strict=True) if one in (chosen, None))
-    return OneProblem(seen.problem(chosen), shown, others)
+    return OneProblem(lookup.problem(chosen), shown, others)
 
 
 def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
@@ -181,7 +181,7 @@ def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
     others = {
         name: tuple(run for run, one in zip(runs, of_runs, strict=True) if one == name) for name, _ in first.others
     }
-    return [first, *(OneProblem(seen.problem(name), its_runs, ()) for name, its_runs in others.items())]
+    return [first, *(OneProblem(lookup.problem(name), its_runs, ()) for name, its_runs in others.items())]
 
 
 def _problem_names(runs: Sequence[RunView]) -> list[str | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lop_engine.analysis.curves import Curve, average, mean_over_seeds
 from lop_engine.analysis.groups import Group
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.store import read_task
 from lop_engine.runs.views import RunView
@@ -168,7 +168,7 @@ def tenths_of(group: Group, metric: str) -> Tenths | None:
         return None
     upto = int(ends[known[-1]])
     whole = np.array([_means(one, np.array([upto])) for one in series])[:, 0]
-    return Tenths(tuple(run.seed for run in runs), ends, values, whole, seen.metric(metric))
+    return Tenths(tuple(run.seed for run in runs), ends, values, whole, lookup.metric(metric))
 
 
 def summarise(group: Group, metric: str | None = None) -> Summary | None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from lop_engine.errors import StoreError, UserError
 from lop_engine.experiment.components import COLUMNS
+from lop_engine.experiment.lookup import metric_names, problem
 from lop_engine.experiment.parts import BOOKKEEPING_KEYS
-from lop_engine.experiment.seen import metric_names, problem
 from lop_engine.experiment.stored import canonical
 from lop_engine.runs.query import hint, parse_query
 from lop_engine.runs.several import read_together

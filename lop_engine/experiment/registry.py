@@ -3,7 +3,7 @@
 A package adds components by entry points of the groups ``lop.problems``, ``lop.networks``, ``lop.methods`` and
 ``lop.metrics``, whose objects are descriptions. Only workers, and the child process that describes them, execute the
 packages (`execute_installed`); other commands that need to know them ask that child. Viewers know them from run.json
-(`seen`).
+(`lookup`).
 """
 
 from collections.abc import Iterator, Mapping

@@ -57,7 +57,7 @@ def not_default(values: Mapping[str, Any], components: Mapping[str, Any]) -> dic
     """The keys of a spec in a run.json whose values are not the defaults.
 
     Args:
-        components: what that says of components, see `seen.described`.
+        components: what that says of components, see `lookup.for_run_json`.
     """
     spec, described = stored_spec(values), components.get("defaults")
     known = spec.to_dict() if spec else values
@@ -71,7 +71,7 @@ def own_keys_of_methods(*runs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> f
     They are those of learners, of the runs' methods and optimisers, and of all networks if one belongs to its method.
 
     Args:
-        runs: for each, the spec in its run.json, and what that says of components, see `seen.described`.
+        runs: for each, the spec in its run.json, and what that says of components, see `lookup.for_run_json`.
     """
     own = frozenset[str]().union(*(_own_keys(*run)[0] for run in runs))
     return own.union(*(_own_keys(*run)[1] for run in runs)) if "network" in own else own

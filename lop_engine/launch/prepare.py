@@ -15,8 +15,8 @@ from typing import Any, Literal
 import lop_engine
 from lop_engine import NUMERICS
 from lop_engine.errors import ConfigError, LaunchError, StoreError, why
+from lop_engine.experiment.lookup import for_run_json
 from lop_engine.experiment.run import Run
-from lop_engine.experiment.seen import described
 from lop_engine.experiment.spec import Spec, validate
 from lop_engine.launch.claims import Claims, is_ours, refuse_if_queued
 from lop_engine.launch.resolve import _KEPT_KEYS
@@ -259,7 +259,7 @@ def _run_config(run: Run) -> dict[str, Any]:
         "setting": run.setting,
         "seed": run.seed,
         "method": run.spec.method,
-        "components": described(run.spec),
+        "components": for_run_json(run.spec),
         **({"files": files} if (files := files_of(run.spec)) else {}),
         "spec": run.spec.to_dict(),
         "created_at": time.time(),

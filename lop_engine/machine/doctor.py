@@ -13,7 +13,7 @@ from typing import Literal
 
 from lop_engine.datasets import IMAGENET32_DIR, ClassFolder
 from lop_engine.errors import LaunchError, StoreError, UserError
-from lop_engine.experiment.seen import own_components
+from lop_engine.experiment.lookup import own_components
 from lop_engine.experiment.spec import validate
 from lop_engine.experiment.stored import foreign_components
 from lop_engine.machine.devices import find_gpus, num_cores

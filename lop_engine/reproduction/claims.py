@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from lop_engine.analysis import Window
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import stored_spec
 
@@ -85,7 +85,7 @@ class Level:
 @cache
 def protocols_of(problem: str) -> tuple[Protocol, ...]:
     """The protocols of a problem's published results; none if its description names none."""
-    module = seen.problem(problem).claims
+    module = lookup.problem(problem).claims
     return tuple(import_module(module).PROTOCOLS) if module else ()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lop_engine.analysis import Estimate, Group, estimate, window_means
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.stored import foreign_components, stored_spec
 from lop_engine.reproduction.claims import Claim, Part, Protocol, protocols_of, settings_of, unlike
@@ -148,7 +148,7 @@ def _values(parts: Sequence[Part], candidates: Candidates, metric: str) -> np.nd
 
 def _about(level: float, measured: Estimate, protocol: Protocol) -> tuple[Outcome, str]:
     """Whether two means over seeds agree, the published one with as much spread over its seeds as ours."""
-    margins, amount = protocol.margins, partial(_amount, measure=seen.metric(protocol.metric))
+    margins, amount = protocol.margins, partial(_amount, measure=lookup.metric(protocol.metric))
     reach = (measured.high - measured.low) / 2
     margin = max(margins.least, reach * (1 + measured.num_values / margins.num_seeds) ** 0.5) + margins.reading_error
     if abs(measured.mean - level) > margin:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import QueryError, did_you_mean
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.views import RunView
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -47,7 +47,7 @@ def find_field(name: str, others: Sequence[str]) -> Field:
     Raises:
         QueryError: there is none, or there are both.
     """
-    known = {"metric": seen.metric_names(), "config": seen.key_names()}
+    known = {"metric": lookup.metric_names(), "config": lookup.key_names()}
     kind, _, rest = name.partition(".")
     if rest in known.get(kind, ()):
         return Field(rest, kind == "metric")
@@ -88,7 +88,7 @@ def comparison(field: Field, text: str) -> Callable[[Any], bool]:
 
 def _number(field: Field, digits: str, percent: str) -> float:
     """A number as it is recorded: of a share, 55% is 0.55. Raises QueryError."""
-    number, is_share = float(digits), field.is_metric and seen.metric(field.name).unit == "%"
+    number, is_share = float(digits), field.is_metric and lookup.metric(field.name).unit == "%"
     if percent and not is_share:
         raise QueryError(f'{field.name} "{digits}%": it is not recorded in percent; write a number (0.5)')
     if is_share and not percent and abs(number) > 1:

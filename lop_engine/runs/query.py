@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from lop_engine.errors import QueryError, did_you_mean
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.conditions import COMPARISONS, Field, comparison, find_field, fits, in_short
 from lop_engine.runs.records import State
 from lop_engine.runs.views import RunView
@@ -138,7 +138,7 @@ def how_to_compare(word: str) -> str:
     name = word.partition("=")[0]
     if name in KEYS:
         return f'; write "{name}:{_EXAMPLES[name]}"'
-    return f'; write "{name}<0.5" or "{name}:0.5"' if name in (*seen.metric_names(), *seen.key_names()) else ""
+    return f'; write "{name}<0.5" or "{name}:0.5"' if name in (*lookup.metric_names(), *lookup.key_names()) else ""
 
 
 def _names(views: Iterable[RunView]) -> Iterable[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lop_engine.errors import DamagedError, StoreError, sentence
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import Code, RunDir, code_of, find_runs
 from lop_engine.runs.jobs import Scheduler, judge, scheduler
 from lop_engine.runs.liveness import FileClock, is_alive, observe
@@ -207,7 +207,7 @@ class _RunReader:
         """The metrics that the records may hold: all that are known, and those that the spec names."""
         named = self._spec.get("metrics")
         own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-        return list(dict.fromkeys([*seen.metric_names(), *own]))
+        return list(dict.fromkeys([*lookup.metric_names(), *own]))
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
         """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
@@ -228,7 +228,7 @@ class _RunReader:
             self._spec, self._stamps[0] = spec, stamps[0]
             self._components = components if isinstance(components, dict) else {}
             self._code = code_of(config)
-            seen.remember(components, spec)
+            lookup.remember(components, spec)
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)

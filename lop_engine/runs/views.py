@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.parts import method_name
 from lop_engine.experiment.reference import DEFAULT
 from lop_engine.experiment.stored import stored_spec
@@ -67,7 +67,7 @@ regressions are of the order of 1."""
 
 def is_too_large(metric: str, values: np.ndarray) -> np.ndarray:
     """Where a metric is a loss above `LARGEST_LOSS`, shape as of `values`; nowhere if it is not a loss."""
-    is_loss = seen.metric(metric).better == "lower"
+    is_loss = lookup.metric(metric).better == "lower"
     with np.errstate(invalid="ignore"):
         return np.isfinite(values) & (values > LARGEST_LOSS) & is_loss
 
@@ -110,7 +110,7 @@ class RunView:
     nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
     components: Mapping[str, Any] = field(default_factory=dict)
-    """What run.json says of the components, see `seen.described`; empty in those of older versions."""
+    """What run.json says of the components, see `lookup.for_run_json`; empty in those of older versions."""
     code: Code = ()
     """What numbers follow from, see `rundir.code_of`."""
     carries: bool = True

@@ -8,7 +8,7 @@ from lop_engine.analysis.choice import Criterion, choose, families
 from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.groups import one_problem
 from lop_engine.errors import UserError, instead
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.several import snapshot_of
 from lop_engine.runs.views import Snapshot
 from lop_tui.commands.options import CARRY
@@ -52,7 +52,7 @@ def _refuse_several_problems(command: str, groups: Sequence[Group]) -> None:
 def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -> list[str]:
     """The metrics that are named, each once; by default the headline. Raises UserError."""
     shown = one_problem([run for group in groups for run in group.runs])
-    known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
+    known = list(dict.fromkeys([*lookup.metric_names(), *shown.recorded]))
     for metric in names:
         if metric not in known:
             raise UserError(f'{command}: no metric "{metric}"{instead(metric, known)}')

@@ -12,7 +12,7 @@ from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.groups import OneProblem, one_problem
 from lop_engine.analysis.windows import epoch_curves, is_never_finite, late_task, mean_level
 from lop_engine.errors import UserError
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Problem
 from lop_engine.reproduction.claims import published_baseline
 from lop_engine.runs.views import place_of
@@ -86,7 +86,7 @@ def planned(
     """
     chosen, runs = read_runs("plot", runs_dirs, where, ended_by_rule)
     shown = one_problem(chosen)
-    known = list(dict.fromkeys([*seen.metric_names(), *shown.recorded]))
+    known = list(dict.fromkeys([*lookup.metric_names(), *shown.recorded]))
     experiment, words = experiment_among(words, known) if kind == "sweep" else ("", words)
     if kind == "metrics":
         words = words or ["all"]
@@ -130,7 +130,7 @@ def _refuse_unrecorded(plan: Plan, explicit: bool) -> None:
     if not recorded or not missing:  # without any task there is nothing to tell
         return
     if explicit or len(missing) == len(plan.metrics):
-        have = ", ".join(sorted(recorded, key=[*seen.metric_names(), *recorded].index))
+        have = ", ".join(sorted(recorded, key=[*lookup.metric_names(), *recorded].index))
         raise UserError(f"plot: {missing[0]} was not recorded in these runs (they have {have})")
     plan.notes.append(f"not recorded, so left out: {', '.join(missing)}")
     plan.metrics = [metric for metric in plan.metrics if metric in recorded]
@@ -267,7 +267,7 @@ def _within_tasks(plan: Plan, named: Sequence[int]) -> list[TaskEpochs]:
             f"plot: --kind within-task: no {metric} is recorded within these tasks; choose others with --at 1,100"
         )
     if all(len(curves[0].task) == 1 for one in shown for curves in one.by_task.values()):
-        keys = "metrics_every, curvature_every" if seen.metric(metric).cost_in_epochs else "metrics_every"
+        keys = "metrics_every, curvature_every" if lookup.metric(metric).cost_in_epochs else "metrics_every"
         plan.notes.append(f"only one epoch per task is recorded ({keys}): points instead of curves")
     return shown
 

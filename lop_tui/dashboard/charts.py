@@ -11,7 +11,7 @@ from lop_engine.analysis import Group, average, default_bin, seed_table, smooth
 from lop_engine.analysis.groups import OneProblem
 from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric, Problem, Scale
 from lop_engine.reproduction.claims import published_levels
 from lop_tui.dashboard.drawing.axes import Axis, task_axis
@@ -76,7 +76,7 @@ class ChartMaker:
         rulers = {group.label: Ruler(group, scope.unit) for group in groups}
         lines, charts = {}, {}
         for metric in shown.charts:
-            measure = scaled(seen.metric(metric), settings)
+            measure = scaled(lookup.metric(metric), settings)
             for group in groups:
                 make = partial(make_line, group, styles[group.label], metric, scope.bin_size, settings)
                 lines[group.label, metric] = self._line(make, rulers[group.label], scope.unit)
@@ -122,7 +122,7 @@ def _why_empty(groups: Sequence[Group], metric: str, bin_size: int) -> str:
     runs = [run for group in groups for run in group.runs]
     if any(metric in run.series for run in runs):
         return f"no bin of {bin_size} tasks is full yet" if bin_size > 1 else "no finite value yet"
-    reasons = {seen.why_unmeasured(metric, run.spec, run.components) for run in runs if run.spec}
+    reasons = {lookup.why_unmeasured(metric, run.spec, run.components) for run in runs if run.spec}
     if len(reasons) == 1 and (reason := reasons.pop()):
         return reason
     return "not recorded" if any(run.tasks_recorded for run in runs) else ""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lop_engine.analysis import Group, group_runs, summarise
 from lop_engine.analysis.eta import study_eta_s
 from lop_engine.analysis.groups import OneProblem, one_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.query import parse_query
@@ -162,7 +162,7 @@ class ViewBuilder:
             states=count_states(runs),
             rows=tuple(
                 replace(row, is_drawn=row.label in drawn, is_pinned=row.label in settings.pinned)
-                for row in _rows(groups, styles, [seen.metric(shown.headline)] * len(groups))
+                for row in _rows(groups, styles, [lookup.metric(shown.headline)] * len(groups))
             ),
             charts=self._charts.make([group for group in groups if group.label in drawn], styles, request, shown),
             notices=(*(Notice("filter", note) for note in query.notes(snapshot.runs)), *find_notices(runs)),
@@ -180,7 +180,7 @@ class ViewBuilder:
 def build_rows(runs: Sequence[RunView]) -> tuple[Row, ...]:
     """A row a setting, whatever its problem, with the headline metric of that."""
     groups = group_runs(runs)
-    return _rows(groups, _styles(runs), [seen.metric(one_problem(group.runs).headline) for group in groups])
+    return _rows(groups, _styles(runs), [lookup.metric(one_problem(group.runs).headline) for group in groups])
 
 
 def _rows(groups: Sequence[Group], styles: dict[str, Style], measures: Sequence[Metric]) -> tuple[Row, ...]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lop_engine.analysis import Group
 from lop_engine.errors import UserError, instead
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import filter_runs
 from lop_engine.runs.reading import RunsReader
@@ -84,7 +84,7 @@ def render(
 
 
 def _checked(metrics: Sequence[str], view: View) -> Sequence[str]:
-    known = list(dict.fromkeys([*seen.metric_names(), *view.shown.charts]))
+    known = list(dict.fromkeys([*lookup.metric_names(), *view.shown.charts]))
     for metric in metrics:
         if metric not in known:
             raise UserError(f'watch: no metric "{metric}"{instead(metric, known)}')
@@ -117,7 +117,7 @@ def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[T
     chart = next((chart for chart in view.charts if chart.measure.name == metric), None)
     if chart is None or not chart.has_points:
         remark = chart.remark if chart and chart.remark else "not recorded"
-        return [Text(), Text(f"{seen.metric(metric).heading}: {remark}")]
+        return [Text(), Text(f"{lookup.metric(metric).heading}: {remark}")]
     bins = f"bins of {plural(chart.bin_size, 'task')}" if chart.x_unit != "tasks" else f"bins of {chart.bin_size}"
     parts = ", ".join(part for part in (bins, chart.legend) if part)
     caption = f"{chart.measure.heading}, by {chart.x_unit.removesuffix('s')} ({parts})"

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.windows import is_never_finite
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.reproduction.claims import published_levels
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.look import (
@@ -167,7 +167,7 @@ def _draw_lines(
     baseline: Baseline | None,
 ) -> tuple[bool, list[End]]:
     """Draw all that decides the limits of the axes. Returns whether the y axis is log, and the names of the lines."""
-    measure = seen.metric(metric)
+    measure = lookup.metric(metric)
     factor, colours = measure.factor, look.colours_of(groups)
     curves = [(group, curve) for group in groups if len((curve := look.drawn(group, metric)).task)]
     is_log = measure.scale == "log" if look.log is None else look.log
@@ -191,7 +191,7 @@ def _draw_lines(
 
 
 def _finish_panel(panel: Axes, metric: str, look: Look, is_log: bool, ends: Sequence[End]) -> None:
-    finish_axes(panel, seen.metric(metric), is_log)
+    finish_axes(panel, lookup.metric(metric), is_log)
     label_ends(panel, ends, look)
 
 
@@ -222,7 +222,7 @@ def mark_breaks(panel: Axes, groups: Sequence[Group], metric: str, colours: Mapp
 
 def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -> End:
     level, name = baseline
-    colour = seen.method("linear").colour
+    colour = lookup.method("linear").colour
     panel.axhline(level * factor, color=colour, linestyle="--", linewidth=0.8 * look.looks.line_width, zorder=1)
     return End(np.inf, level * factor, name, colour)
 

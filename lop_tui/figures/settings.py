@@ -13,7 +13,7 @@ from lop_engine.analysis import Curve, Group
 from lop_engine.analysis.choice import seed_values
 from lop_engine.analysis.curves import mean_over_seeds, reach
 from lop_engine.analysis.grid import Point, in_order, is_number
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.look import DEFAULT, Look, drawing, finish_axes, set_log_scale, sheet
@@ -50,7 +50,7 @@ def draw_sensitivity(lines: Sequence[Settings], key: str, metrics: Sequence[str]
 def _draw_lines(
     panel: Axes, lines: Sequence[Settings], key: str, values: Sequence[Any], metric: str, look: Look
 ) -> None:
-    measure, place = seen.metric(metric), _set_x_axis(panel, values)
+    measure, place = lookup.metric(metric), _set_x_axis(panel, values)
     curves = [(line, curve) for line in lines if len((curve := _over(line, key, metric, place)).task)]
     is_log = measure.scale == "log" if look.log is None else look.log
     if is_log:
@@ -104,7 +104,7 @@ def draw_grid(panels_of: Sequence[Settings], keys: tuple[str, str], metric: str,
 
     A frame marks the method's best setting; grey is a pair that did not run or has no value.
     """
-    measure = seen.metric(metric)
+    measure = lookup.metric(metric)
     with drawing(look):
         tables = [_table(one, keys, metric) for one in panels_of]
         names = ["0.0001"] * max(len(rows) for _, rows, _, _ in tables)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Group, SeedTable, seed_table
 from lop_engine.analysis.seeds import breaks
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_tui.figures.look import (
     DEFAULT,
@@ -34,7 +34,7 @@ _MISSING = "#d9d9d9"
 
 def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
     """One panel a group: a thin line a seed, and their mean."""
-    measure, colours = seen.metric(metric), look.colours_of(groups)
+    measure, colours = lookup.metric(metric), look.colours_of(groups)
     with drawing(look):
         figure, panels = sheet(len(groups), look, sharey=True, sharex=True)
         tables = [_shown(group, metric, look) for group in groups]
@@ -55,7 +55,7 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
 
 def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
     """One panel a group: a row a seed, a cell a bin, on one scale of colours."""
-    measure = seen.metric(metric)
+    measure = lookup.metric(metric)
     with drawing(look):
         figure, panels = sheet(len(groups), look)
         tables = [_shown(group, metric, look) for group in groups]

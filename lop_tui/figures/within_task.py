@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from lop_engine.analysis import Curve, Group
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.figures.ends import End, label_ends
 from lop_tui.figures.look import (
     DEFAULT,
@@ -46,7 +46,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
     Args:
         metrics: those of the curves; they share an axis.
     """
-    colours, factor = look.colours_of([one.group for one in shown]), seen.metric(metrics[0]).factor
+    colours, factor = look.colours_of([one.group for one in shown]), lookup.metric(metrics[0]).factor
     bare = replace(look, band="none")  # bands of all metrics would lie upon each other
     with drawing(look):
         figure, panels = sheet(len(shown), look, sharex=True, sharey=True)
@@ -68,7 +68,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
 
 def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look) -> bool:
     """A log scale where one is due, the same in all panels; whether it is."""
-    measure = seen.metric(metrics[0])
+    measure = lookup.metric(metrics[0])
     is_log = measure.scale == "log" if look.log is None else look.log
     curves = [curve for one in shown for curves in one.by_task.values() for curve in curves]
     return is_log and set_log_scale(
@@ -77,7 +77,7 @@ def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str],
 
 
 def _finish(panel: Axes, one: TaskEpochs, metrics: Sequence[str], look: Look, is_log: bool, colour: str) -> None:
-    measure = seen.metric(metrics[0])
+    measure = lookup.metric(metrics[0])
     finish_axes(panel, measure, is_log)
     if len(metrics) > 1:
         panel.set_ylabel(replace(measure, title=_shared_words(metrics) or measure.title).label)
@@ -107,7 +107,7 @@ def _shade(colour: str, number: int, one: TaskEpochs) -> str:
 
 def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
     shared = _shared_words(metrics)
-    names = [seen.metric(metric).title.removesuffix(f" {shared}") for metric in metrics]
+    names = [lookup.metric(metric).title.removesuffix(f" {shared}") for metric in metrics]
     lines = [
         Line2D([], [], color=ink("#666666"), linestyle=dashes, linewidth=look.looks.line_width)
         for dashes, _ in zip(_DASHES, names, strict=False)
@@ -117,6 +117,6 @@ def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
 
 def _shared_words(metrics: Sequence[str]) -> str:
     """The last words that all titles have: ``accuracy`` of test accuracy and train accuracy."""
-    in_reverse = zip(*(reversed(seen.metric(metric).title.split()) for metric in metrics), strict=False)
+    in_reverse = zip(*(reversed(lookup.metric(metric).title.split()) for metric in metrics), strict=False)
     shared = takewhile(lambda words: len(set(words)) == 1, in_reverse)
     return " ".join(reversed([words[0] for words in shared]))

@@ -11,8 +11,8 @@ from typing import Any
 
 from lop_engine.analysis import Group
 from lop_engine.errors import StoreError
+from lop_engine.experiment.lookup import with_own_files
 from lop_engine.experiment.parts import BOOKKEEPING_KEYS
-from lop_engine.experiment.seen import with_own_files
 from lop_engine.experiment.stored import canonical
 from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.runs.code import stored_sources

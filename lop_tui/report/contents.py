@@ -13,7 +13,7 @@ from lop_engine.analysis.comparison import Comparison, compare_to_first
 from lop_engine.analysis.groups import OneProblem
 from lop_engine.analysis.seeds import breaks
 from lop_engine.analysis.statistics import Estimate
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.experiment.sweep import describe_seeds
 from lop_engine.reproduction.verdicts import Finding, judge
@@ -44,7 +44,7 @@ def page_of(
         chosen_on: the settings that are shown on the seeds that make them the best of their method.
     """
     runs, groups = shown.runs, group_runs(shown.runs)
-    measure = seen.metric(shown.headline)
+    measure = lookup.metric(shown.headline)
     sections = [
         _outcome(shown, groups, figures.Look(reference=True, colours=colours), chosen_on),
         *([_comparisons(groups, baseline, measure)] if len(groups) > 1 and shown.headline else []),
@@ -64,7 +64,7 @@ def _what(shown: OneProblem, num_settings: int) -> str:
     runs = ", ".join(f"{number} {state}" for state, number in states.most_common())
     last = max((run.status.heartbeat_at or 0 for run in shown.runs), default=0)
     when = f"; last heard of {_day(last)}" if last else ""
-    others = ", ".join(f"{seen.problem(name).title} ({_plural(number, 'run')})" for name, number in shown.others)
+    others = ", ".join(f"{lookup.problem(name).title} ({_plural(number, 'run')})" for name, number in shown.others)
     return (
         f"{shown.problem.title}. {_plural(len(shown.runs), 'run')} of {_plural(num_settings, 'setting')}: {runs}{when}."
         + (f" Not on this page: {others}." if others else "")
@@ -84,7 +84,7 @@ def _outcome(
         "include these selection seeds, so they are too good."
         for one in chosen_on
     ]
-    return Section("outcome", "What came out", remarks, pictures, [_summary(groups, seen.metric(headline))])
+    return Section("outcome", "What came out", remarks, pictures, [_summary(groups, lookup.metric(headline))])
 
 
 def _summary(groups: Sequence[Group], measure: Metric) -> Table:
@@ -221,7 +221,7 @@ def _problem_of(run: RunView) -> str:
 
 
 def _picture(groups: Sequence[Group], metrics: Sequence[str], look: figures.Look) -> Picture:
-    names = ", ".join(seen.metric(metric).title for metric in metrics)
+    names = ", ".join(lookup.metric(metric).title for metric in metrics)
     caption = f"{names[:1].upper()}{names[1:]}: mean over seeds of bins of tasks, band of one standard error."
     has_breaks = any(len(breaks(run, metric)) for metric in metrics for group in groups for run in group.runs)
     mark = f" {BREAK_LEGEND}." if has_breaks else ""

@@ -8,7 +8,7 @@ from lop_engine.analysis import Group
 from lop_engine.analysis.choice import CRITERIA, Choice, Criterion, own_selections
 from lop_engine.analysis.grid import points
 from lop_engine.errors import ConfigError, UserError, instead
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.sweep import describe_seeds, parse_seeds
 from lop_engine.runs.views import RunView
 from lop_engine.text import plain
@@ -46,7 +46,7 @@ def note_on_choice(choice: Choice, shown: str) -> list[str]:
         return []
     chosen = (
         f"{family_name(choice.group)}: {choice.group.setting} is the best of {choice.num_settings} settings "
-        f"({seen.metric(choice.metric).title}, {OVER[choice.criterion]}) on {name_seeds(choice.select_seeds)}"
+        f"({lookup.metric(choice.metric).title}, {OVER[choice.criterion]}) on {name_seeds(choice.select_seeds)}"
     )
     if choice.is_biased:
         return [f"{chosen}; {shown} on its own selection seeds, so its values are too good"]
@@ -81,7 +81,7 @@ def criterion_of(command: str, word: str) -> Criterion:
 
 def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunView]) -> str:
     """The metric `name`, or `headline` without one. Raises UserError if it is neither known nor recorded."""
-    known = list(dict.fromkeys([*seen.metric_names(), *(metric for run in runs for metric in run.series)]))
+    known = list(dict.fromkeys([*lookup.metric_names(), *(metric for run in runs for metric in run.series)]))
     if name and name not in known:
         raise UserError(f'{command}: no metric "{name}"{instead(name, known)}')
     return name or headline
@@ -89,7 +89,7 @@ def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunVie
 
 def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | None) -> str:
     """Why nothing could be chosen of a method's settings."""
-    name, title = family_name(family[0]), seen.metric(metric).title or "a metric"
+    name, title = family_name(family[0]), lookup.metric(metric).title or "a metric"
     if not any(metric in run.series for group in family for run in group.runs):
         return f"{name}: no {title} is recorded"
     if select is not None and not any(run.seed in select for group in family for run in group.runs):
@@ -99,7 +99,7 @@ def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | Non
 
 def remarks(choice: Choice) -> list[str]:
     """What a reader must know of a choice: its neighbours, an optimum at the edge, and seeds without values."""
-    name, measure, lines = family_name(choice.group), seen.metric(choice.metric), []
+    name, measure, lines = family_name(choice.group), lookup.metric(choice.metric), []
     if choice.is_biased:
         lines.append(
             f"{name}: the value is of the {name_seeds(choice.select_seeds)} that chose the setting, so it is too good; "
@@ -147,7 +147,7 @@ def sheet_of_choices(
 def _caption(choices: Sequence[Choice], criterion: Criterion, is_lowest: bool) -> str:
     titles = [
         f"{'lowest' if is_lowest or measure.better == 'lower' else 'highest'} {measure.label}"
-        for measure in (seen.metric(choice.metric) for choice in choices)
+        for measure in (lookup.metric(choice.metric) for choice in choices)
     ]
     return f"best settings: {' or '.join(dict.fromkeys(titles))}, {OVER[criterion]}"
 
@@ -169,7 +169,7 @@ def _seed_notes(choices: Sequence[Choice]) -> list[str]:
 
 def _cells(choice: Choice) -> list[str]:
     estimated = choice.score.select if choice.is_biased else choice.report
-    scale = seen.metric(choice.metric).scale
+    scale = lookup.metric(choice.metric).scale
     limits = (
         "-"
         if math.isnan(estimated.low)

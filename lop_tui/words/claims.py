@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.reproduction.verdicts import Finding, Outcome, Unjudged, Verdict
 from lop_tui.words.console import Console, plural, say
@@ -70,13 +70,13 @@ def _table(finding: Finding) -> Table:
 
 def units(finding: Finding) -> str:
     """What the numbers of `measured` are: ``test accuracy in %, differences in points``, ``squared error``."""
-    measure = seen.metric(finding.protocol.metric)
+    measure = lookup.metric(finding.protocol.metric)
     return f"{measure.title} in %, differences in points" if measure.unit == "%" else measure.title
 
 
 def measured(verdict: Verdict, finding: Finding) -> tuple[str, str, str]:
     """Mean (a difference with its sign), its interval, and how many seeds it is of."""
-    estimated, measure = verdict.measured, seen.metric(finding.protocol.metric)
+    estimated, measure = verdict.measured, lookup.metric(finding.protocol.metric)
     mean, low, high = (_value(value, verdict, measure) for value in (estimated.mean, estimated.low, estimated.high))
     return mean, "-" if low == "-" else f"{low} to {high}", str(estimated.num_values)
 

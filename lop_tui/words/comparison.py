@@ -10,7 +10,7 @@ from rich.table import Table
 from lop_engine.analysis import Comparison, Group, Stretch, protocol_differences
 from lop_engine.analysis.statistics import MOST, plan
 from lop_engine.analysis.windows import is_never_finite
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.code_versions import versions_between
 from lop_engine.runs.views import RunView
@@ -31,7 +31,7 @@ _HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", 
 
 def title(comparison: Comparison) -> str:
     """``cbp - bp: test accuracy, percentage points``."""
-    measure = seen.metric(comparison.metric)
+    measure = lookup.metric(comparison.metric)
     unit = ", percentage points" if measure.unit == "%" else ""
     return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.title}{unit}")
 
@@ -61,7 +61,7 @@ def planning(comparison: Comparison) -> list[str]:
     planned = plan(tenth.test.difference) if tenth else None
     if tenth is None or planned is None:
         return []
-    measure = seen.metric(comparison.metric)
+    measure = lookup.metric(comparison.metric)
     can_show = f"{plural(len(comparison.pairs), 'pair')} can show {size_of(planned.detectable, measure)}"
     needed = f"more than {MOST} pairs" if planned.needed is None else plural(planned.needed, "pair")
     seen_here = value_with_sign(tenth.test.difference.mean, measure)
@@ -124,7 +124,7 @@ def nothing_compared(comparison: Comparison) -> str:
     """Why no pair of seeds entered."""
     if not comparison.difference.pairs:
         return f"{comparison.a.label} and {comparison.b.label} have no seed in common"
-    name, bin_size = seen.metric(comparison.metric).title, comparison.difference.bin_size
+    name, bin_size = lookup.metric(comparison.metric).title, comparison.difference.bin_size
     missing = [
         group.label
         for group in (comparison.a, comparison.b)
@@ -231,7 +231,7 @@ def _headings(comparison: Comparison) -> list[str]:
 
 
 def _cells(stretch: Stretch, comparison: Comparison, headings: Sequence[str]) -> list[str]:
-    test, measure = stretch.test, seen.metric(comparison.metric)
+    test, measure = stretch.test, lookup.metric(comparison.metric)
     over = {
         "end": "last bin",
         "last": f"last {plural(stretch.num_bins or 0, 'bin')}",

@@ -9,7 +9,7 @@ from lop_engine.analysis import Group, Over
 from lop_engine.analysis.choice import Choice, Criterion, choose, families, seed_values
 from lop_engine.analysis.comparison import Entry, column
 from lop_engine.analysis.groups import OneProblem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.words.best import OVER, note_on_choice
 from lop_tui.words.comparison import notes_on_runs
 from lop_tui.words.formats import mean_with_error
@@ -69,7 +69,7 @@ def part_of(one: OneProblem, metric: str, over: Over, rows: Sequence[Row]) -> Pa
     """A column; its entries are empty in rows whose setting could not be chosen."""
     is_choice = any(row.choice for row in rows)
     values = [seed_values(row.group, metric, over) if row.choice or not is_choice else {} for row in rows]
-    entries = column(values, seen.metric(metric).better)
+    entries = column(values, lookup.metric(metric).better)
     if not _is_judged(one, metric):
         entries = [replace(entry, is_marked=False) for entry in entries]
     return Part(one, metric, over, {row.name: (row, entry) for row, entry in zip(rows, entries, strict=True)})
@@ -82,7 +82,7 @@ def _is_judged(one: OneProblem, metric: str) -> bool:
 
 def _heading(part: Part) -> str:
     if part.over == "best" and not _is_judged(part.one, part.metric):
-        return "highest tenth" if seen.metric(part.metric).better == "higher" else "lowest tenth"
+        return "highest tenth" if lookup.metric(part.metric).better == "higher" else "lowest tenth"
     return OVER[part.over]
 
 
@@ -125,7 +125,7 @@ def _most_seeds(name: str, parts: Sequence[Part]) -> str:
 def _cell(part: Part, name: str, before: Sequence[Cell]) -> Cell:
     if name not in part.entries or not part.entries[name][1].value.num_values:
         return Cell("-")
-    entry, measure = part.entries[name][1], seen.metric(part.metric)
+    entry, measure = part.entries[name][1], lookup.metric(part.metric)
     reach = entry.value.high - entry.value.mean
     value = mean_with_error(entry.value.mean, None if math.isnan(reach) else reach, measure)
     number = str(entry.value.num_values)
@@ -139,12 +139,12 @@ def _group(part: Part, parts: Sequence[Part]) -> str:
     """The heading above a column: problem and metric, as far as columns differ in them."""
     words = [part.one.problem.title] if len({one.one.problem.name for one in parts}) > 1 else []
     if len({one.metric for one in parts}) > 1:
-        words.append(seen.metric(part.metric).label)
+        words.append(lookup.metric(part.metric).label)
     return ": ".join(words)
 
 
 def _caption(parts: Sequence[Part]) -> str:
-    titles = list(dict.fromkeys(seen.metric(part.metric).label for part in parts))
+    titles = list(dict.fromkeys(lookup.metric(part.metric).label for part in parts))
     title = titles[0] if len(titles) == 1 else "metrics"
     return f"{title[:1].upper()}{title[1:]}: mean over n seeds ± half of the 95 % interval (Student's t)"
 

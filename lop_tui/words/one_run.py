@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from lop_engine.analysis import bin_means
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.stored import not_default
 from lop_engine.runs.directory import OWN_NUMERICS
 from lop_engine.runs.views import RunView
@@ -54,7 +54,7 @@ def facts_of(view: RunView, config: Mapping[str, Any]) -> list[str]:
 
 def _method(view: RunView) -> str:
     """``cbp (continual backprop)``"""
-    title = seen.method(view.method).title
+    title = lookup.method(view.method).title
     return f"{view.method} ({title})" if title != view.method else view.method
 
 
@@ -83,7 +83,7 @@ def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
 
     In a narrow terminal, leave out points of the course, then the course, then older tasks.
     """
-    labels = {metric: seen.metric(metric).label for metric in view.series}
+    labels = {metric: lookup.metric(metric).label for metric in view.series}
     last = [_task_column(view, task) for task in range(max(0, tasks - _LAST_TASKS), tasks)]
     room = width - 1 - _column_width(["metric", *labels.values()]) - sum(map(_column_width, last))
     while room < 0 and len(last) > 1:
@@ -105,7 +105,9 @@ def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
 
 def _task_column(view: RunView, task: int) -> list[str]:
     """Heading and values of one task."""
-    cells = [formats.short_value(float(values[task]), seen.metric(name).scale) for name, values in view.series.items()]
+    cells = [
+        formats.short_value(float(values[task]), lookup.metric(name).scale) for name, values in view.series.items()
+    ]
     return [f"task {task + 1}", *("-" if cell == "nan" else cell for cell in cells)]
 
 

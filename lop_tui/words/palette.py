@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lop_engine.analysis import Group
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 
 #: Yellow comes last: it is hard to see on paper and on a light screen.
 OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
@@ -17,7 +17,7 @@ def assign_colours(methods: Iterable[tuple[str, str]]) -> dict[str, str]:
     """
     pairs, colours = list(methods), dict[str, str]()
     for label, method in pairs:
-        own_colour = seen.method(method).colour
+        own_colour = lookup.method(method).colour
         if own_colour and own_colour not in colours.values():
             colours[label] = own_colour
     free = [colour for colour in OTHER_COLOURS if colour not in colours.values()]

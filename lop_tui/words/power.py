@@ -6,7 +6,7 @@ from typing import Any
 
 from lop_engine.analysis import Comparison, Group
 from lop_engine.analysis.statistics import MOST, Plan, plan
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.words.comparison import interval, notes_on_runs, remarks, size_of, title, value_with_sign
 from lop_tui.words.sheets import Cell, Column, Sheet
 
@@ -29,7 +29,7 @@ def sheet_of_plans(
         power: how often the test shall find it.
         of_choice: notes on settings that were chosen among several.
     """
-    measure = seen.metric(comparison.metric)
+    measure = lookup.metric(comparison.metric)
     given = None if difference is None else difference / measure.factor
     headings = ("over", "mean", "95 % by t", "pairs", "power", "needed", "detectable")
     rows, records = [], []

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lop_engine.analysis import Group, Summary, final_value, group_runs, summarise
 from lop_engine.analysis.groups import OneProblem, by_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.liveness import FileClock
 from lop_engine.runs.views import RunView
@@ -41,7 +41,7 @@ def table_of_runs(one: OneProblem, is_alone: bool) -> Table:
 
     Methods have a column unless each experiment is named after its method.
     """
-    measures = [seen.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
+    measures = [lookup.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
     caption = f"{', '.join(map(formats.column_heading, measures))}: mean of the last tenth of the tasks"
     table = Table(title=None if is_alone else one.problem.title, caption=caption if measures else None)
     methods = ["method"] if any(view.method not in ("", view.experiment) for view in one.runs) else []
@@ -130,7 +130,7 @@ def setting_as_dict(group: Group) -> dict[str, Any]:
 
 def table_of_settings(one: OneProblem, width: int, is_alone: bool) -> Table:
     """A row a group; in a narrow terminal, names are folded and the last columns left out."""
-    headline = formats.column_heading(seen.metric(one.headline))
+    headline = formats.column_heading(lookup.metric(one.headline))
     groups = group_runs(one.runs)
     is_needed = any(group.method not in ("", group.experiment) for group in groups)
     least_widths = {name: least for name, least in _LEAST_WIDTHS.items() if is_needed or name != "method"}
@@ -192,11 +192,11 @@ def summary_tables(views: Sequence[RunView]) -> Iterator[Table]:
 def _table(one: OneProblem, is_alone: bool) -> Table:
     groups = group_runs(one.runs)
     colours = colours_of(groups)
-    heading = seen.metric(one.headline).heading
+    heading = lookup.metric(one.headline).heading
     title = heading if is_alone else f"{one.problem.title}: {heading}"
     table = Table(title=title, caption=CAPTION)
     table.add_column("experiment", overflow="fold")
-    for name in ("seeds", "tasks", "first", "best", "last", loss_heading(seen.metric(one.headline))):
+    for name in ("seeds", "tasks", "first", "best", "last", loss_heading(lookup.metric(one.headline))):
         table.add_column(name, justify="right")
     for group in groups:
         table.add_row(Text(group.label, style=colours[group.label]), *_cells(group, one.headline))

@@ -64,11 +64,11 @@ def test_choosing_is_choosing_on_some_seeds_and_reporting_on_the_others(metric):
 
 
 def test_selection_seeds_can_be_named_and_lower_may_be_better(monkeypatch):
-    from lop_engine.experiment import seen
+    from lop_engine.experiment import lookup
     from lop_engine.experiment.components import Metric
 
     error = Metric(name="error", title="error", takes=(), better="lower")
-    monkeypatch.setattr(seen, "metric", lambda name: error)
+    monkeypatch.setattr(lookup, "metric", lambda name: error)
     table = np.array([[3.0, 1, 1, 9], [2, 2, 2, 2], [1, 3, 3, 3]])
     assert choose(sweep(table, metric="error"), "error").group.setting == "step_size=0.1"
     found = choose(sweep(table, metric="error"), "error", select_seeds=[0])

@@ -8,7 +8,7 @@ import pytest
 
 from lop_engine.analysis import average, group_runs
 from lop_engine.analysis import compare as paired
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs.reading import RunsReader
 from lop_tui import figures
@@ -33,7 +33,7 @@ def groups(runs_dir):
 @pytest.mark.parametrize("metric", CONTINUAL_IMAGENET.metrics)
 def test_watch_shows_the_points_that_plot_draws(runs_dir, groups, metric):
     watched = json.loads(lop("watch", "--json", "--runs-dir", runs_dir))["settings"]
-    panel, factor = figures.draw(groups, [metric]).axes[0], seen.metric(metric).factor
+    panel, factor = figures.draw(groups, [metric]).axes[0], lookup.metric(metric).factor
     drawn = {tuple(line.get_ydata()) for line in panel.lines}
     for group, shown in zip(groups, watched, strict=True):
         curve, values = group.curve(metric), shown["metrics"][metric]

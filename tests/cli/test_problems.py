@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.store import read_table
 from lop_tui import cli
@@ -34,7 +34,7 @@ NOT_OF_STREAM = re.compile(r"test accuracy|test %|curvature(?!_)|online error|32
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch):
     """Every test learns the components of others from run.json anew."""
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
 def train(directory: Path, *arguments: object, wait: bool = True) -> subprocess.Popen[str]:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lop_engine import load
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import find_runs, write_json
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.selection import names_of, select
@@ -131,7 +131,7 @@ def test_names_of_runs_select_these_runs(tmp_path):
 
 
 def test_own_metrics_and_keys_are_known_from_the_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     run_dir = make_run(tmp_path, "mine", 0, num_tasks=1)
     described = {"name": "my_own_metric", "title": "mine", "from_zero": True, "least_span": 0}
     spec = {"my_own_key": 3, "num_tasks": 1}

@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lop_engine.analysis.groups import by_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
 from lop_engine.text import byte_size
@@ -115,8 +115,8 @@ def test_names_and_values_are_shown_in_a_narrow_terminal(runs_dir, monkeypatch, 
     shown = lop("show", "cbp/0", "--runs-dir", runs_dir)
     view = RunsReader(runs_dir).read().runs[2]
     for metric, values in view.series.items():
-        assert seen.metric(metric).label in shown
-        assert f" {formats.short_value(values[-1], seen.metric(metric).scale)} " in shown
+        assert lookup.metric(metric).label in shown
+        assert f" {formats.short_value(values[-1], lookup.metric(metric).scale)} " in shown
 
 
 def test_show_tells_configuration_progress_last_tasks_and_the_error(runs_dir):

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from lop_engine.analysis import group_runs
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.registry import METRICS as ALL_METRICS
 from lop_engine.runs.reading import RunsReader
@@ -97,7 +97,7 @@ def test_plot_draws_each_method_in_its_colour(runs_dir, tmp_path):
     lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.png")
     pixels = (imread(tmp_path / "figure.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)
     for method in ("bp", "cbp"):
-        colour = seen.method(method).colour.lstrip("#")
+        colour = lookup.method(method).colour.lstrip("#")
         wanted = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
         assert (abs(pixels - wanted).max(1) < 3).sum() > 300, method
 
@@ -177,9 +177,9 @@ def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, argum
 
 
 def test_every_metric_has_a_measure_in_the_order_of_the_records():
-    assert tuple(seen.metric_names()) == tuple(ALL_METRICS)
+    assert tuple(lookup.metric_names()) == tuple(ALL_METRICS)
     assert set(CONTINUAL_IMAGENET.charts) <= set(CONTINUAL_IMAGENET.metrics)
-    accuracy, curvature, rank = (seen.metric(name) for name in ("test_accuracy", "curvature", "effective_rank"))
+    accuracy, curvature, rank = (lookup.metric(name) for name in ("test_accuracy", "curvature", "effective_rank"))
     assert (accuracy.heading, accuracy.label, accuracy.factor) == ("test accuracy, %", "test accuracy (%)", 100)
     assert (curvature.heading, curvature.label, curvature.factor) == ("curvature, log scale", "curvature", 1)
     assert (rank.heading, rank.label) == ("effective rank", "effective rank")
@@ -222,7 +222,7 @@ def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
 
 
 def test_methods_keep_their_colours_whatever_else_ran():
-    own = {name: seen.method(name).colour for name in ("bp", "cbp")}
+    own = {name: lookup.method(name).colour for name in ("bp", "cbp")}
     assert assign_colours([("bp", "bp"), ("cbp", "cbp")]) == own
     many = [(f"bp step_size={10.0**-i:g}", "bp") for i in range(3)] + [("mine", "unknown"), ("cbp", "cbp")]
     colours = assign_colours(many)
@@ -232,7 +232,7 @@ def test_methods_keep_their_colours_whatever_else_ran():
 
 
 def test_a_colour_goes_by_the_method_and_not_by_the_experiment_s_name():
-    own = {name: seen.method(name).colour for name in ("bp", "cbp", "snp")}
+    own = {name: lookup.method(name).colour for name in ("bp", "cbp", "snp")}
     colours = assign_colours([("bp", "cbp"), ("cbp", "snp"), ("tuned", "bp"), ("tuned again", "bp")])
     assert (colours["bp"], colours["cbp"], colours["tuned"]) == (own["cbp"], own["snp"], own["bp"])
     assert colours["tuned again"] not in own.values()
@@ -241,9 +241,9 @@ def test_a_colour_goes_by_the_method_and_not_by_the_experiment_s_name():
 def test_the_spec_s_method_gives_the_colour_in_every_view(tmp_path):
     make_run(tmp_path / "runs", "slow", num_tasks=90, spec={"agent": "bp", "weight_decay": 1e-4})
     lop("plot", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
-    assert seen.method("l2").colour.lower() in (tmp_path / "figure.svg").read_text()
+    assert lookup.method("l2").colour.lower() in (tmp_path / "figure.svg").read_text()
     lop("report", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "page.html")
-    assert f"background: {seen.method('l2').colour}" in (tmp_path / "page.html").read_text()
+    assert f"background: {lookup.method('l2').colour}" in (tmp_path / "page.html").read_text()
 
 
 def headings(frame: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import RunsReader
@@ -139,7 +139,7 @@ def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
 @pytest.fixture

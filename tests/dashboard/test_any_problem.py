@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.views import Snapshot
@@ -44,7 +44,7 @@ def test_whatever_run_json_says_of_components_makes_a_frame(
     tmp_path_factory: pytest.TempPathFactory, components: Any
 ) -> None:
     path = tmp_path_factory.mktemp("runs")
-    for known in seen.remembered.values():
+    for known in lookup.from_run_json.values():
         known.clear()
     run = make_toy(path, metrics=["toy_error", "drift"])
     make_run(path, "bp")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Scale
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.charts import scaled
@@ -94,7 +94,7 @@ def test_no_label_of_a_log_axis_is_too_long(low: float, span: float, most: int) 
 
 @pytest.mark.parametrize("metric", ["test_accuracy", "dormant_proportion"])
 def test_a_share_on_a_log_scale_stays_in_percent(metric: str) -> None:
-    measure = scaled(seen.metric(metric), Settings(other_scale=(metric,)))
+    measure = scaled(lookup.metric(metric), Settings(other_scale=(metric,)))
     assert measure.heading == f"{measure.title}, %, log scale"
     assert scaled(measure, Settings(other_scale=(metric,))).scale == "percent"
     assert short_value(0.883, measure.scale) == "88.3"

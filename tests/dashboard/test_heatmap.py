@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.dashboard.drawing.canvas import Ink
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
@@ -18,7 +18,7 @@ def make_heat(values: Any, bin_size: int = 10, num_tasks: int | None = None, met
     values = np.asarray(values, dtype=float)
     task = np.arange(values.shape[1]) * bin_size + (bin_size + 1) / 2
     num_tasks = values.shape[1] * bin_size if num_tasks is None else num_tasks
-    return Heat(seen.metric(metric), "bp", tuple(range(len(values))), task, values, bin_size, num_tasks)
+    return Heat(lookup.metric(metric), "bp", tuple(range(len(values))), task, values, bin_size, num_tasks)
 
 
 def rows_of(heat: Heat, width: int, height: int, ink: Ink, **options: Any) -> list[str]:

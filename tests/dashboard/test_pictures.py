@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.screenshot import HEIGHT, WIDTH, portable
 from lop_tui.dashboard.settings import Settings
@@ -48,7 +48,7 @@ def test_views(snap_compare: Any, eleven_runs: Snapshot, view: str, size: tuple[
 def test_another_problem(
     snap_compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     for seed in range(3):
         make_toy(tmp_path, "fast", seed, num_tasks=120)
         make_toy(

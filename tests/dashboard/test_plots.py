@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from lop_engine.analysis import Curve
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric, Scale
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
 from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, pack, rgb
@@ -102,7 +102,7 @@ def test_any_chart_has_the_size_it_is_given(
 
 def test_the_data_area_is_the_same_in_every_chart_of_a_size() -> None:
     area = plot_area(50, 12)
-    for measure in map(seen.metric, seen.metric_names()):
+    for measure in map(lookup.metric, lookup.metric_names()):
         for values in ([], [1e-5, 3e-5], [0.2, 0.9], [1e4, 3e6]):
             chart = make_chart(make_line(range(len(values)), values), measure=measure)
             rows = rows_of(draw(chart, 50, 12, Ink()))

@@ -7,7 +7,7 @@ import pytest
 from textual.content import Content
 from textual.widgets import Static
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import read_numbers, render_once
 from lop_tui.dashboard.model import build_rows, build_view
@@ -62,7 +62,7 @@ def test_the_axis_is_in_the_problem_s_unit(regression: Snapshot) -> None:
 def test_colours_and_names_are_the_method_s(regression: Snapshot) -> None:
     fast, slow = build_view(regression).rows
     assert (fast.method, fast.style.colour) == ("dropout", "#AA3377")
-    assert (slow.method, slow.style.colour) == ("bp", seen.method("bp").colour)
+    assert (slow.method, slow.style.colour) == ("bp", lookup.method("bp").colour)
 
 
 def test_the_table_has_the_headline_and_the_methods(regression: Snapshot) -> None:

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from lop_engine.analysis.groups import one_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
@@ -104,7 +104,7 @@ def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
     accuracy, other = epoch_charts(documents, Style("#0072B2", "o"), "gradient_norm", 5, one_problem(()))
     assert accuracy.lines[0].x.tolist() == [1, 2, 3]
     assert np.isnan(accuracy.lines[0].curve.mean[1])
-    assert (accuracy.x.high, other.measure) == (5, seen.metric("gradient_norm"))
+    assert (accuracy.x.high, other.measure) == (5, lookup.metric("gradient_norm"))
 
 
 def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> None:

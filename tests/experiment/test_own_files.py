@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from lop_engine.analysis import group_runs
 from lop_engine.errors import ConfigError, DataError
-from lop_engine.experiment import child, component_files, seen
+from lop_engine.experiment import child, component_files, lookup
 from lop_engine.experiment.components import Component
 from lop_engine.experiment.fields import Fields, fields_of, schema_of
 from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZERS, PROBLEMS, REGISTRIES
@@ -58,7 +58,7 @@ VIEWS = (
 @pytest.fixture(autouse=True)
 def own_registries(monkeypatch):
     """Components registered or read by a test are forgotten after it."""
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     before = {key: dict(registry.by_name) for key, registry in REGISTRIES.items()}
     yield
     component_files.answers.clear()

@@ -9,7 +9,7 @@ import pytest
 from lop_engine.analysis import group_runs, protocol_differences, summarise, summarise_seed
 from lop_engine.analysis.choice import choose
 from lop_engine.analysis.groups import by_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.registry import METHODS, METRICS, PROBLEMS
 from lop_engine.experiment.run import Run
 from lop_engine.experiment.spec import Spec
@@ -43,7 +43,7 @@ def toys(monkeypatch):
         (METHODS, descriptions.TOY_DECAY),
     ):
         monkeypatch.setitem(registry.by_name, one.name, one)
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     return descriptions
 
 
@@ -53,7 +53,7 @@ def toy_spec(problem="toy_regression", agent="bp", **changes) -> Spec:
 
 def make_toy_run(runs_dir, name, spec, seed=0, **metrics):
     run = make_run(runs_dir, name, seed, num_tasks=spec.num_tasks, tasks_done=0)
-    write_json(run.run_json, {"spec": spec.to_dict(), "seed": seed, "components": seen.described(spec)})
+    write_json(run.run_json, {"spec": spec.to_dict(), "seed": seed, "components": lookup.for_run_json(spec)})
     append_tasks(run, {name: np.array(values, dtype=float) for name, values in metrics.items()}, 0, spec.num_tasks)
 
 
@@ -84,7 +84,7 @@ def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):
     assert summarise_seed(groups["rises"].runs[0], "toy_rmse").best == summary.best
     accuracy = summarise(groups["rises"], "toy_rmse")
     assert accuracy.metric.better == "lower"
-    assert seen.metric("test_accuracy").better == "higher"
+    assert lookup.metric("test_accuracy").better == "higher"
 
 
 def test_runs_are_listed_problem_by_problem(toys, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.groups import one_problem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.reading import RunsReader
 from tests.helpers import make_run
@@ -18,16 +18,16 @@ from tests.toys import REGRESSION, STREAM, described, make_toy
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "remembered", {kind: {} for kind in seen.remembered})
+    monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
 def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Path) -> None:
     make_toy(tmp_path)
     (group,) = group_runs(RunsReader(tmp_path).read().runs)
     assert (group.method, group.problem.title, group.problem.x_unit) == ("dropout", "Toy regression", "examples")
-    assert (group.x_per_task, seen.method("dropout").colour) == (500, "#AA3377")
-    assert seen.metric("toy_error").heading == "squared error, log scale"
-    assert seen.metric("never_described").heading == "never described"
+    assert (group.x_per_task, lookup.method("dropout").colour) == (500, "#AA3377")
+    assert lookup.metric("toy_error").heading == "squared error, log scale"
+    assert lookup.metric("never_described").heading == "never described"
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Pat
 def test_why_a_metric_cannot_be_measured(metric: str, components: Any, expected: str) -> None:
     if components.get("network") == {"name": "linear"}:
         expected = "a linear network has no hidden units"
-    assert seen.why_unmeasured(metric, {"agent": "dropout"}, components) == expected
+    assert lookup.why_unmeasured(metric, {"agent": "dropout"}, components) == expected
 
 
 def test_a_linear_network_is_known_from_the_spec_alone() -> None:
     spec = {"agent": "linear", "step_size": 0.01, "num_tasks": 2, "num_showings": 1}
-    assert seen.why_unmeasured("stable_rank", spec, {}) == "a linear network has no hidden units"
-    assert seen.why_unmeasured("stable_rank", spec | {"agent": "bp"}, {}) == ""
+    assert lookup.why_unmeasured("stable_rank", spec, {}) == "a linear network has no hidden units"
+    assert lookup.why_unmeasured("stable_rank", spec | {"agent": "bp"}, {}) == ""
 
 
 def test_a_run_that_cannot_be_read_counts_to_the_problem_of_its_setting(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def malformed(draw: st.DrawFn) -> Any:
 @given(components=malformed() | anything)
 def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
     tmp_path = tmp_path_factory.mktemp("runs")
-    for known in seen.remembered.values():
+    for known in lookup.from_run_json.values():
         known.clear()
     run = make_toy(tmp_path)
     write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
@@ -118,6 +118,6 @@ def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPat
     found = one_problem([view])
     (group,) = group_runs(found.runs)
     assert all(isinstance(text, str) and text.isprintable() for text in (group.problem.title, group.problem.x_unit))
-    assert seen.method(group.method).colour in ("", "#AA3377")
+    assert lookup.method(group.method).colour in ("", "#AA3377")
     assert all(isinstance(name, str) for name in found.charts)
-    assert isinstance(seen.why_unmeasured("dormant_proportion", view.spec, view.components), str)
+    assert isinstance(lookup.why_unmeasured("dormant_proportion", view.spec, view.components), str)

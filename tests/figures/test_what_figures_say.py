@@ -12,7 +12,7 @@ from lop_engine.analysis.comparison import refuse_mixed
 from lop_engine.analysis.curves import BANDS, reach
 from lop_engine.analysis.windows import epoch_curves, late_task, mean_level
 from lop_engine.errors import UserError
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.registry import METHODS
 from lop_engine.runs.records import epoch_document
 from lop_engine.runs.store import TableWriter
@@ -61,7 +61,7 @@ def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made
     assert "drawn on seeds 1-2" in said
     assert "bp step_size=0.0001 (n=2/2)" in drawn
     assert "step_size=0.01 " not in drawn
-    assert seen.method("bp").colour.lower() in drawn
+    assert lookup.method("bp").colour.lower() in drawn
 
 
 def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lop_engine.errors import QueryError
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.query import KEYS, STATES, filter_runs, hint, parse_query
 from lop_engine.runs.records import RunStatus
@@ -294,8 +294,8 @@ def test_a_filter_that_finds_nothing_says_what_to_write(text, message):
 
 def test_a_name_of_a_metric_and_a_key_is_refused_with_both_spellings(monkeypatch):
     run = replace(view("bp/default/0", twice=0.5), series={"twice": np.array([0.1])})
-    monkeypatch.setattr(seen, "metric_names", lambda: ["twice"])
-    monkeypatch.setattr(seen, "key_names", lambda: ["twice"])
+    monkeypatch.setattr(lookup, "metric_names", lambda: ["twice"])
+    monkeypatch.setattr(lookup, "key_names", lambda: ["twice"])
     with pytest.raises(QueryError, match=r"write metric\.twice or config\.twice"):
         parse_query("twice<0.3")
     assert filter_runs([run], "metric.twice<0.3")

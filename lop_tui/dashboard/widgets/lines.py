@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.widgets import Footer, Static
 
 from lop_engine.errors import sentence, why
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.machine.usage import Usage
 from lop_engine.runs.logs import clean
 from lop_engine.text import byte_size
@@ -137,7 +137,7 @@ class ProblemTabs(Static):
     def _line(self, tabs: tuple[tuple[str, int, bool], ...], most: int) -> Text:
         line = Text(no_wrap=True)
         for name, num_runs, is_shown in tabs:
-            title = shortened(clean(seen.problem(name).title), most)
+            title = shortened(clean(lookup.problem(name).title), most)
             click = Style.from_meta({"@click": f"app.show_problem({name!r})"})
             look = Style(reverse=True) if is_shown else Style(dim=True)
             line.append(f" {title} ({plural(num_runs, 'run')}) ", style=look + click).append(" ")

@@ -7,7 +7,7 @@ import numpy as np
 
 from lop_engine.analysis import Curve, Difference, Group, compare, default_bin
 from lop_engine.analysis.grid import points
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.dashboard.drawing.axes import task_axis
 from lop_tui.dashboard.drawing.chart import Chart, Line, Style
 from lop_tui.dashboard.registry import Material, Part
@@ -33,11 +33,11 @@ class Pair:
     @property
     def unit(self) -> str:
         """A share is told in percent, the difference of two shares in points."""
-        return "percentage points" if seen.metric(self.metric).unit == "%" else ""
+        return "percentage points" if lookup.metric(self.metric).unit == "%" else ""
 
     @property
     def title(self) -> str:
-        name = seen.metric(self.metric).title
+        name = lookup.metric(self.metric).title
         return f"{self.name}: {name}, {self.unit}" if self.unit else f"{self.name}: {name}"
 
 
@@ -57,7 +57,7 @@ def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks
         num_seeds=len(difference.pairs),
         marks=() if parts_at is None else ((parts_at * pair.x_per_task, 0.0),),
     )
-    measure = seen.metric(pair.metric)
+    measure = lookup.metric(pair.metric)
     # A difference may be negative: no logarithm.
     measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
     last = float(x[-1]) if len(x) else 0.0
@@ -74,7 +74,7 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
     if not difference.pairs:
         return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
     if not len(difference.task):
-        name, bin_size = seen.metric(pair.metric).title, difference.bin_size
+        name, bin_size = lookup.metric(pair.metric).title, difference.bin_size
         missing = (
             f"no bin of {bin_size} tasks with {name} is full" if bin_size > 1 else f"no task with {name} is finished"
         )
@@ -119,7 +119,7 @@ def _left_over(difference: Difference, pair: Pair) -> list[str]:
 
 def _value(value: float, pair: Pair) -> str:
     """With its sign."""
-    if seen.metric(pair.metric).unit == "%":
+    if lookup.metric(pair.metric).unit == "%":
         return f"{100 * value:+.1f}"
     return ("+" if value >= 0 else "") + significant(value)
 

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import SelectionList
 from textual.widgets.selection_list import Selection
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.logs import clean
 from lop_tui.dashboard.drawing.chart import Chart
 from lop_tui.dashboard.drawing.plots import sample
@@ -318,7 +318,7 @@ class ChartChoice(ModalScreen[None]):
         self.dismiss()
 
     def _selections(self, chosen: Sequence[str]) -> list[Selection[str]]:
-        return [Selection(Content(clean(seen.metric(name).title)), name, name in chosen) for name in self._names]
+        return [Selection(Content(clean(lookup.metric(name).title)), name, name in chosen) for name in self._names]
 
     def _tell(self) -> None:
         selected = self._list.selected

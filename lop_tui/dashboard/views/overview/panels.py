@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 
 from lop_engine.analysis import Group
 from lop_engine.analysis.grid import points
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import OWN_NUMERICS, versions_of
 from lop_engine.runs.logs import clean
 from lop_tui.dashboard.drawing.plots import sample
@@ -92,7 +92,7 @@ class SettingPanel(VerticalScroll, can_focus=False):
 
     def _drawn(self, row: Row, parts: Sequence[tuple[str, Lines]]) -> RenderableType:
         head = sample(row.style, has_colour_samples(self)).append(f" {clean(row.label)}", style="default bold")
-        if (title := seen.method(row.method).title) != row.label:
+        if (title := lookup.method(row.method).title) != row.label:
             head.append(f"\n{clean(title)}", style="default")
         drawn: list[RenderableType] = [head, describe_states(row.states, coloured=not self.app.no_color)]
         for heading, lines in parts:

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from lop_engine.analysis import Curve
 from lop_engine.analysis.groups import OneProblem
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.drawing.axes import Axis
@@ -47,7 +47,7 @@ def epoch_charts(
     first = _common_title(together)
     others = [one for one in (metric, *shown.charts) if one not in together and one in recorded]
     charts = []
-    for measure, members in [(first, together), *((seen.metric(one), [one]) for one in others[:1])]:
+    for measure, members in [(first, together), *((lookup.metric(one), [one]) for one in others[:1])]:
         looks = [(one, style if one in (shown.headline, *others) else MUTED) for one in members if one in recorded]
         lines = tuple(_line(documents, one, measure.title, look) for one, look in looks)
         if any(len(line.x) for line in lines):
@@ -60,13 +60,13 @@ def epoch_charts(
 
 def _common_title(metrics: Sequence[str]) -> Metric:
     """The last of `metrics`, by the words that all their titles end in: ``accuracy`` of test and train accuracy."""
-    titles = [seen.metric(one).title.split() for one in metrics]
+    titles = [lookup.metric(one).title.split() for one in metrics]
     common: list[str] = []
     for words in zip(*(title[::-1] for title in titles), strict=False):
         if len(set(words)) > 1:
             break
         common.insert(0, words[0])
-    measure = seen.metric(metrics[-1])
+    measure = lookup.metric(metrics[-1])
     return replace(measure, title=" ".join(common) or measure.title)
 
 
@@ -77,7 +77,7 @@ def _line(documents: Documents, metric: str, title: str, style: Style) -> Line:
     values = np.array([_number(document.get(metric)) for document in measured])
     x, values = x[known := np.isfinite(x) & (x < 1e9)], values[known]
     curve = Curve(x, values, np.zeros(len(x)), np.ones(len(x), dtype=int), 1)
-    own = seen.metric(metric).title
+    own = lookup.metric(metric).title
     name = own.removesuffix(title).strip() or own
     return Line(name, style.colour, style.marker, curve, x, num_seeds=1)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lop_engine.analysis import Group, SeedSummary, default_bin, seed_table, summarise_seed
 from lop_engine.analysis.seeds import breaks
 from lop_engine.errors import StoreError
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.store import read_task, tail_task
 from lop_engine.runs.views import RunView
@@ -55,7 +55,7 @@ def _seeds(material: Material, label: str) -> Seeds | None:
     shown = round(task_axis(max(run.tasks_recorded for run in group.runs), group.num_tasks).high)
     bin_size = settings.bin_size or default_bin(shown)
     table = seed_table(group, metric, bin_size)
-    measure, seeds = scaled(seen.metric(metric), settings), tuple(table.seeds.tolist())
+    measure, seeds = scaled(lookup.metric(metric), settings), tuple(table.seeds.tolist())
     axis = unit_of("tasks", group.problem), group.x_per_task
     marks = tuple((place, int(task)) for place, run in enumerate(group.runs) for task in breaks(run, metric))
     heat = Heat(measure, group.label, seeds, table.task, table.values, bin_size, shown, *axis, marks)

@@ -6,7 +6,7 @@ from textual import events
 from textual.message import Message
 from textual.widget import Widget
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_tui.dashboard.drawing.chart import Heat
 from lop_tui.dashboard.drawing.heatmap import draw_heat, heat_area
 from lop_tui.dashboard.ink import ink_of
@@ -88,5 +88,5 @@ def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
     first, last = column * heat.bin_size + 1, min((column + 1) * heat.bin_size, heat.num_tasks)
     where = span(first, last, heat.x_unit, heat.x_per_task)
     value = heat.values[heat.seeds.index(seed), column] if column < heat.values.shape[1] else np.nan
-    shown = "-" if np.isnan(value) else short_value(float(value), seen.metric(heat.measure.name).scale)
+    shown = "-" if np.isnan(value) else short_value(float(value), lookup.metric(heat.measure.name).scale)
     return f"seed {seed}, {where}: {shown}"

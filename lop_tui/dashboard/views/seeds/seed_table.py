@@ -8,7 +8,7 @@ from typing import get_args
 from rich.text import Text
 from textual import events
 
-from lop_engine.experiment import seen
+from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric
 from lop_engine.runs.views import RunView
 from lop_tui.dashboard.rows import STATES
@@ -69,7 +69,7 @@ def fit_seeds(
         gap: how much wider a column is than its content.
     """
     sort, descending = order
-    measure, problem = seen.metric(seeds.heat.measure.name), seeds.group.problem
+    measure, problem = lookup.metric(seeds.heat.measure.name), seeds.group.problem
     is_of_headline = measure.name in (problem.headline, *problem.together)
     arrow = ("v" if descending else "^") if ascii_only else ("▼" if descending else "▲")
     headers = {column: _heading(column, measure, is_of_headline) for column in _COLUMNS}
@@ -129,7 +129,7 @@ def _where(run: RunView) -> str:
 
 
 def _value(value: float, metric: str) -> Text:
-    return _NONE if math.isnan(value) else Text(short_value(value, seen.metric(metric).scale), justify="right")
+    return _NONE if math.isnan(value) else Text(short_value(value, lookup.metric(metric).scale), justify="right")
 
 
 class SeedTable(FittedTable):

@@ -1,6 +1,7 @@
-"""Components as viewers show them: by name, without importing their code.
+"""Look up descriptions of components by name, for display, without importing their code.
 
-lop's own are known. What a run names besides is described in its run.json, and remembered when that is read.
+lop's own components are registered. Other components of a run are described in its run.json; `remember` adds these
+descriptions when a run.json is read, so runs whose components are not installed can be shown too.
 """
 
 import re
@@ -19,7 +20,7 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.experiment.stored import method_keys
 from lop_engine.text import plain
 
-#: What run.json says of a component of each kind.
+#: The fields of each kind of component that run.json holds.
 _SHOWN = {
     "problem": ("name", "title", "headline", "metrics", "charts", "together", "x_unit", "provides"),
     "network": ("name", "title", "provides"),
@@ -27,16 +28,16 @@ _SHOWN = {
     "metrics": ("name", "title", "unit", "scale", "from_zero", "least_span", "cost_in_epochs", "better", "needs"),
 }
 _LONGEST = 200
-"""Characters of a title."""
+"""Most characters of a title."""
 _LARGEST = 1e9
-"""Of a metric's shortest axis and of its cost."""
+"""Limit of a metric's shortest axis and of its cost."""
 
-remembered: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
+from_run_json: dict[str, dict[str, Any]] = {"problem": {}, "method": {}, "metrics": {}}
 _remembered_keys: dict[str, None] = {}
 
 
-def described(spec: Spec) -> dict[str, Any]:
-    """What run.json holds of a spec's components, for those who view the run without them."""
+def for_run_json(spec: Spec) -> dict[str, Any]:
+    """Return the entry ``components`` of run.json, so that the run can be viewed without its components' code."""
     parts = spec.parts
     content: dict[str, Any] = {
         kind: _shown(one, kind)
@@ -56,7 +57,7 @@ def described(spec: Spec) -> dict[str, Any]:
 
 
 def _own_files(components: Iterable[Component]) -> dict[str, dict[str, str]]:
-    """By key and name of each component of a user's own file, the name of that file."""
+    """Return the file name of each component from a user's own file, by key and name."""
     file_names: dict[str, dict[str, str]] = {}
     for one in components:
         if one.modules:
@@ -65,17 +66,18 @@ def _own_files(components: Iterable[Component]) -> dict[str, dict[str, str]]:
 
 
 def own_components(components: Any) -> list[str]:
-    """The components of users' own files that a run.json's ``components`` name: ``agent my_redo``, ``metric drift``."""
+    """List the components from users' own files in a run.json's ``components``: ``agent my_redo``, ``metric drift``."""
     own = components.get("own_files") if isinstance(components, dict) else None
     kinds = own.items() if isinstance(own, dict) else ()
     return [f"{'metric' if key == 'metrics' else key} {name}" for key, files in kinds for name in files]
 
 
 def with_own_files(values: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec in a run.json with ``./file.py:name`` in place of the names of own components, if it says their files.
+    """Replace the names of own components in a run.json's spec by ``./file.py:name``, where it has their files.
 
     Args:
-        components: what it says of the components.
+        values: the spec.
+        components: the entry ``components`` of run.json.
     """
     own = components.get("own_files")
     named = dict(values)
@@ -90,10 +92,10 @@ def with_own_files(values: Mapping[str, Any], components: Mapping[str, Any]) -> 
 
 
 def remember(content: Any, values: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Take up the descriptions in a run.json. What is not well-formed there is passed over.
+    """Add the descriptions in a run.json; malformed ones are ignored.
 
     Args:
-        content: what it says of the components.
+        content: the entry ``components`` of run.json.
         values: its spec.
     """
     _remembered_keys.update(dict.fromkeys(values))
@@ -108,45 +110,45 @@ def remember(content: Any, values: Mapping[str, Any] = MappingProxyType({})) -> 
     ):
         for one in ones:
             with suppress(TypeError, KeyError):
-                if one["name"] not in remembered[kind]:
-                    remembered[kind][one["name"]] = _MAKERS[kind](one)
+                if one["name"] not in from_run_json[kind]:
+                    from_run_json[kind][one["name"]] = _MAKERS[kind](one)
 
 
 def metric(name: str) -> Metric:
-    """A metric of that name; an unknown one is shown by its name."""
-    known = METRICS[name] if name in METRICS else remembered["metrics"].get(name)
+    """Return the description of a metric; its title is the name if it is unknown."""
+    known = METRICS[name] if name in METRICS else from_run_json["metrics"].get(name)
     return known or Metric(name=name, title=plain(name.replace("_", " ")), takes=())
 
 
 def method(name: str) -> Method:
-    known = METHODS[name] if name in METHODS else remembered["method"].get(name)
+    known = METHODS[name] if name in METHODS else from_run_json["method"].get(name)
     return known or Method(name=name, title=plain(name))
 
 
 def problem(name: str) -> Problem:
-    """A problem of that name; an unknown one is shown by its name only."""
-    known = PROBLEMS[name] if name in PROBLEMS else remembered["problem"].get(name)
+    """Return the description of a problem; its title is the name if it is unknown."""
+    known = PROBLEMS[name] if name in PROBLEMS else from_run_json["problem"].get(name)
     unknown = Problem(name=name, title=plain(name), headline="", network="", metrics=(), examples_per_task=lambda _: 0)
     return known or unknown
 
 
 def metric_names() -> list[str]:
-    """Every metric that is known by now, lop's own first."""
-    return list(dict.fromkeys([*METRICS, *remembered["metrics"]]))
+    """Return the names of all metrics known so far, lop's own first."""
+    return list(dict.fromkeys([*METRICS, *from_run_json["metrics"]]))
 
 
 def key_names() -> list[str]:
-    """Every key of a configuration that is known by now, lop's own first."""
+    """Return all configuration keys known so far, lop's own first."""
     of_components = (one.fields.model_fields for registry in REGISTRIES.values() for one in registry.values())
     return list(dict.fromkeys(chain(Experiment.model_fields, ["opt"], *of_components, _remembered_keys)))
 
 
 def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str, Any]) -> str:
-    """Why a metric cannot be measured in a run: ``a linear network has no hidden units``; empty if nothing says so.
+    """Return why a metric cannot be measured in a run: ``a linear network has no hidden units``; "" if it can.
 
     Args:
         values: the spec in run.json.
-        components: what run.json says of the components.
+        components: the entry ``components`` of run.json.
     """
     problem, network = (_provider(kind, values, components) for kind in ("problem", "network"))
     if problem is None or network is None:
@@ -160,7 +162,7 @@ def why_unmeasured(name: str, values: Mapping[str, Any], components: Mapping[str
 def _provider(
     kind: Literal["problem", "network"], values: Mapping[str, Any], components: Mapping[str, Any]
 ) -> tuple[str, frozenset[Need]] | None:
-    """Title of a run's problem or network, and what it provides; None if that is unknown."""
+    """Return the title of a run's problem or network and what it provides; None if unknown."""
     known: Mapping[str, Component] = PROBLEMS if kind == "problem" else NETWORKS
     with suppress(TypeError, KeyError):
         content = components[kind] if kind in components else {"name": _usual(kind, values)}
@@ -171,7 +173,7 @@ def _provider(
 
 
 def _usual(kind: str, values: Mapping[str, Any]) -> Any:
-    """The name of the problem or network of a spec from before components were described."""
+    """Return the name of the problem or network of a run.json without descriptions (older versions of lop)."""
     name = method_name(values)
     of_method = METHODS[name].network if name in METHODS else ""
     usual = DEFAULT if kind == "problem" else of_method or PROBLEMS[DEFAULT].network
@@ -184,7 +186,7 @@ def _shown(one: Component, kind: str) -> dict[str, Any]:
 
 
 def _checked(content: Mapping[str, Any], **expected: type | tuple[type, ...]) -> dict[str, Any]:
-    """The entries of a description, each of its type; texts to show as plain lines. Raises TypeError, KeyError."""
+    """Return the entries of a description after checking their types. Raises TypeError, KeyError."""
     for name, types in expected.items():
         if not isinstance(content[name], types):
             raise TypeError(name)
@@ -193,7 +195,7 @@ def _checked(content: Mapping[str, Any], **expected: type | tuple[type, ...]) ->
 
 
 def _plain(text: str) -> str:
-    """A title as one line. Raises TypeError."""
+    """Return a title as one line. Raises TypeError."""
     if not isinstance(text, str) or not text or len(text) > _LONGEST:
         raise TypeError("not a title")
     return plain(text)
