@@ -20,15 +20,15 @@ def run_dashboard(
     reader: "Reader | None" = None,
     writes: bool = True,
 ) -> bool:
-    """Show the dashboard until the user quits, or until a frame of which `until` is true.
+    """Show the dashboard until the user quits, or until a frame for which `until` is true.
 
     Args:
-        runs_dir: the directory whose settings are used.
-        query: the filter to begin with; by default the last one used with this directory. Raises QueryError.
-        reader: reads the runs; by default those of `runs_dir`.
-        writes: allow the keys that stop and resume runs and write files; otherwise choices are not saved either.
+        runs_dir: the directory whose saved settings are used.
+        query: the filter at the start; by default the last one used with this directory. Raises QueryError.
+        reader: reads the runs; by default those in `runs_dir`.
+        writes: allow the keys that stop and resume runs and write files; if false, choices are not saved either.
     Returns:
-        Whether it left by itself, or all runs had ended; False means that the user left before.
+        True if the dashboard ended because of `until` or all runs had ended; False if the user quit earlier.
     """
     from dataclasses import replace
     from functools import partial
@@ -41,7 +41,7 @@ def run_dashboard(
 
     settings, reader = load_settings(runs_dir), reader or RunsReader(runs_dir)
     if query is not None:
-        filter_runs(reader.read().runs, query)  # refuses a mistake; run.json files name metrics of own components
+        filter_runs(reader.read().runs, query)  # report a mistyped name; run.json files name metrics of own components
         settings = replace(settings, query=query)
     keep = partial(save_settings, runs_dir) if writes else lambda settings: None
     app = Dashboard(reader.read, refresh_s, until, settings, keep, writes, reader.read_ends)
@@ -57,13 +57,13 @@ def render_once(
     query: str = "",
     metrics: Sequence[str] = (),
 ) -> str:
-    """One frame as text of at most `width` columns; about `height` lines, more if table and charts need them.
+    """Return one frame as text of at most `width` columns and about `height` lines, more if table and charts need them.
 
     Args:
-        runs: their directory, or what reads them.
-        coloured: with ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
+        runs: the runs directory, or a reader.
+        coloured: use ANSI colours; by default if stdout is a terminal and NO_COLOR is not set.
         query: the filter. Raises QueryError.
-        metrics: one chart each; by default the first five of the problem. Raises UserError for an unknown one.
+        metrics: draw one chart for each; by default the problem's first five. Raises UserError for an unknown one.
     """
     from lop_tui.dashboard.once import render
 
@@ -71,7 +71,7 @@ def render_once(
 
 
 def read_numbers(runs: "Path | Reader", query: str = "") -> dict[str, Any]:
-    """One frame as numbers, for programs: see `once.as_dict`. Raises QueryError."""
+    """Return one frame as numbers, for programs; see `once.as_dict`. Raises QueryError."""
     from lop_tui.dashboard.once import as_dict, read_views
 
     return as_dict(*read_views(runs, query))

@@ -1,16 +1,16 @@
-"""Texts in place of charts that have nothing to show: the reason, and what to do about it."""
+"""Texts shown when there is nothing to draw: the reason, and what to do."""
 
 from lop_tui.dashboard.model import View
 from lop_tui.words.console import as_argument, in_runs_dir, plural
 
 Advice = tuple[str, tuple[str, ...], str]
-"""What is the case, commands that help, and a remark."""
+"""A reason, commands that help, and a remark."""
 
 DEMO = "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2"
 
 
 def advice(view: View) -> Advice | None:
-    """What to say; None when there is something to draw."""
+    """Return the advice to show; None if there is something to draw."""
     where = str(view.runs_dir)
     if view.phase in ("no directory", "no runs") and view.nested:
         commands = tuple(f"lop watch {as_argument(path)}" for path in view.nested[:4])
@@ -44,5 +44,5 @@ def advice(view: View) -> Advice | None:
 
 
 def closing_hint(view: View) -> str:
-    """What to do with runs that have all ended."""
+    """Return what to do when all runs have ended."""
     return f"All runs have ended. Figures: lop plot{''.join(map(in_runs_dir, view.runs_dirs))}"

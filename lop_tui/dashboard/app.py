@@ -1,4 +1,4 @@
-"""The dashboard's App: owns what is shown and how, and routes frames and keys to its screens."""
+"""The Textual app: holds the current frame and the settings, and passes frames and keys to its screens."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +35,9 @@ from lop_tui.dashboard.terminal import PlainText
 from lop_tui.dashboard.widgets.lines import Status
 
 FINAL_FRAME_S = 1.5
-"""How long the last frame stays before the app leaves by itself."""
+"""Seconds for which the last frame is shown before the app ends."""
 LEAST_PALETTE_WIDTH = 24
-"""Textual's palette cannot be laid out in a narrower terminal."""
+"""Textual's palette does not work in a narrower terminal."""
 DARK, LIGHT = "textual-dark", "textual-light"
 
 
@@ -45,14 +45,14 @@ _PLAIN_TEXT = PlainText()
 
 
 class Dashboard(App[bool]):
-    """Watches runs live. Its result: whether all runs had ended (False: the user left before).
+    """Watch runs live. The app's result: whether all runs had ended (False: the user quit earlier).
 
     Args:
-        read: returns the state of all runs now; called in a thread of its own.
+        read: returns the current state of all runs; called in its own thread.
         refresh_s: seconds between two reads.
-        until: leave by itself after a frame of which this is true.
-        settings: how it looks at first.
-        keep: is given the settings whenever they change.
+        until: end the app after a frame for which this is true.
+        settings: the settings at the start.
+        keep: called with the settings whenever they change.
         writes: allow the keys that stop and resume runs and write files.
         read_ends: returns the ends of many long runs, for a first frame before `read` returns, see `SnapshotReader`.
     """
@@ -77,11 +77,11 @@ class Dashboard(App[bool]):
         self._keep = keep
         self._writes = writes
         self.wants = Request(self.settings)
-        """What the next frame is to hold."""
+        """What the next frame must contain."""
         self.reader = SnapshotReader(read, self.post_message, refresh_s, self.wants, read_ends)
         self._until = until
         self.view: View | None = None
-        """The frame on the screen."""
+        """The current frame."""
         self.error: Exception | None = None
         self.paused = False
         self._loop_here: asyncio.AbstractEventLoop | None = None
@@ -91,7 +91,7 @@ class Dashboard(App[bool]):
 
     @property
     def markers(self) -> Markers:
-        """What charts are drawn with."""
+        """Return the characters that charts are drawn with."""
         return self.settings.markers or usual_markers()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -118,7 +118,7 @@ class Dashboard(App[bool]):
         self.reader.stop()
 
     def change(self, **settings: Any) -> None:
-        """Change settings; the frame that follows them comes as soon as it is computed."""
+        """Change settings; the frame that shows them is computed in the background."""
         changed = replace(self.settings, **settings)
         if changed != self.settings:
             self.settings = changed
@@ -126,16 +126,16 @@ class Dashboard(App[bool]):
             self._keep(changed)
 
     def ask(self, **fields: Any) -> None:
-        """Have other things in the frames from now on, see `Request`."""
+        """Change what frames contain from now on, see `Request`."""
         self.wants = replace(self.wants, **fields)
         self.reader.ask(self.wants)
 
     def read_soon(self) -> None:
-        """Look at the runs at once: something was done to them."""
+        """Read the runs now, because something changed them."""
         self.reader.read_soon()
 
     def open_view(self, name: str) -> None:
-        """Open a view from the present screen."""
+        """Open a view from the current screen."""
         kind, least = self.views[name], next(view.least for view in VIEWS if view.name == name)
         if not self._may_open(kind) or not self.view:
             return
@@ -145,7 +145,7 @@ class Dashboard(App[bool]):
             self.push_screen(screen)
 
     def status(self) -> Status:
-        """What the line on top of each screen tells."""
+        """Return the content of the status line of every screen."""
         replay = self._replay.describe(self.paused) if self._replay else ""
         return Status(self.view, self.paused, self.error, replay)
 
@@ -156,7 +156,7 @@ class Dashboard(App[bool]):
         for screen in self._visible():
             try:
                 screen.show(self.view)
-            except Exception as error:  # records may hold anything; what cannot be shown must not end the dashboard
+            except Exception as error:  # records may contain anything; an error in them must not end the dashboard
                 self.error = error
                 screen.show_status()
         if self._until and self._until(self.view):
@@ -170,7 +170,7 @@ class Dashboard(App[bool]):
         self.exit(bool(self.view and self.view.all_ended))
 
     def action_help_quit(self) -> None:
-        """What Ctrl-C does here."""
+        """Explain what Ctrl-C does here."""
         self.notify("q quits; training continues", timeout=3)
 
     def action_pause(self) -> None:
@@ -180,7 +180,7 @@ class Dashboard(App[bool]):
         self._show_status()
 
     async def action_back(self) -> None:
-        """Undo the nearest thing on this screen, or leave it for the one below."""
+        """Undo the last step on this screen, or return to the screen below."""
         screen = self.screen
         if not (isinstance(screen, FrameScreen) and screen.back()) and len(self.screen_stack) > 1:
             self.pop_screen()
@@ -191,7 +191,7 @@ class Dashboard(App[bool]):
             self.screen.prompt.ask("filter:", self.settings.query, self._filter, hint)
 
     def _filter(self, text: str) -> None:
-        parse_query(text)  # raises, and the prompt says why
+        parse_query(text)  # raises UserError, which the prompt shows
         self.change(query=text.strip())
 
     def action_problem(self) -> None:
@@ -200,7 +200,7 @@ class Dashboard(App[bool]):
             self.action_show_problem(self.view.shown.others[0][0])
 
     def action_show_problem(self, name: str) -> None:
-        """Show the runs of a problem: its tab was clicked."""
+        """Show the runs of a problem whose tab was clicked."""
         self.end_replay()
         self.change(problem=name)
 
@@ -208,7 +208,7 @@ class Dashboard(App[bool]):
         self.push_screen(HelpScreen(self.key_table(type(self.screen))))
 
     def key_table(self, here: type[Screen[Any]] | None = None) -> list[tuple[str, Mapping[str, str]]]:
-        """What the keys do, by key: those of the present screen, those that work everywhere, and the others."""
+        """Return keys with what they do, in three groups: those of the current screen, global ones, and the others."""
         screens: list[type[FrameScreen]] = list(self.views.values())
         present = here or screens[0]
         screens.sort(key=lambda screen: screen is not present)
@@ -220,15 +220,15 @@ class Dashboard(App[bool]):
         return describe_keys(allowed, self.get_key_display)
 
     def _may_write(self, action: str) -> bool:
-        """Whether an action may run: in read-only dashboards those that write may not."""
+        """Whether an action may run: read-only dashboards disable actions that write."""
         return self._writes or action not in WRITING
 
     def get_key_display(self, binding: Binding) -> str:
-        """How a key is called; without signs in ASCII mode."""
+        """Return the name of a key as shown; without symbols in ASCII mode."""
         return binding.key_display or binding.key if self.markers == "ascii" else super().get_key_display(binding)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Views that would be empty are not offered, nor what may not be done; a slash is one where it is typed."""
+        """Disable views that would be empty and forbidden actions; in an input line, a slash is a character."""
         if not self._may_write(action):
             return False
         if action == "filter":
@@ -243,7 +243,7 @@ class Dashboard(App[bool]):
         self.open_view(name)
 
     def _may_open(self, kind: type[FrameScreen]) -> bool:
-        """A view opens on another one, not on itself nor on a question."""
+        """A view opens from another view, not from itself or a question."""
         return bool(isinstance(self.screen, FrameScreen) and not isinstance(self.screen, kind) and self.view)
 
     def _selected_runs(self) -> list[Any]:
@@ -280,7 +280,7 @@ class Dashboard(App[bool]):
             self.notify(f"{name}: {why(error)}", severity="error", markup=False)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
-        """The screen as an SVG that looks the same in every renderer."""
+        """Return the screen as an SVG that looks the same in every renderer."""
         return portable(super().export_screenshot(title=title, simplify=simplify))
 
     def action_replay(self) -> None:
@@ -293,7 +293,7 @@ class Dashboard(App[bool]):
         self._show_status()
 
     def end_replay(self) -> None:
-        """Show the runs as they stand."""
+        """Show the runs as they are now."""
         if self._replay:
             self._replay.stop()
             self._replay = None
@@ -329,7 +329,7 @@ class Dashboard(App[bool]):
             self.pop_screen()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Every key's action, by name, and what Textual brings."""
+        """Return the actions of all keys, by name, and Textual's own commands."""
         yield from (one for one in super().get_system_commands(screen) if self._writes or one.title != "Screenshot")
         for node, binding in worth_a_command(screen):
             help_text = f"{binding.tooltip} (key {self.get_key_display(binding)})".strip()
@@ -337,7 +337,7 @@ class Dashboard(App[bool]):
             yield SystemCommand(binding.description, help_text, run)
 
     def _visible(self) -> list[FrameScreen]:
-        """The screen on top, and what shows behind it if it is a question or the help."""
+        """Return the top screen, and the screen behind it if the top one is a question or the help."""
         visible = []
         for screen in reversed(self.screen_stack):
             if isinstance(screen, FrameScreen) and screen.is_mounted:

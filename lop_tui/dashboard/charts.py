@@ -1,4 +1,4 @@
-"""From groups of seeds to the charts of a frame. Averages over tasks and seeds are `lop_engine.analysis`'s."""
+"""Make the charts of a frame from groups of seeds. `lop_engine.analysis` averages over tasks and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,23 +28,23 @@ _OTHER_SCALE: dict[Scale, Scale] = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What all charts of a frame share: one x axis, one bin size."""
+    """The x axis and the bin size that all charts of a frame share."""
 
     x: Axis
     bin_size: int
     unit: XUnit
-    """Of the x axis: minutes in place of hours where these are less than one."""
+    """Return the unit of the x axis; short axes in hours use minutes."""
 
 
 class Ruler:
-    """Where tasks of a group stand on an x axis; ``tasks`` means the unit that the problem counts in."""
+    """Converts tasks of a group to the x axis; ``tasks`` means the unit that the problem counts in."""
 
     def __init__(self, group: Group, unit: XUnit) -> None:
         self._group = group
         self._unit = unit
 
     def __call__(self, task: np.ndarray) -> np.ndarray:
-        """Points at `task` (counted from 1) in the unit of the axis; empty where that is not known."""
+        """Return the points at `task` (counted from 1) in the axis unit; empty if they are unknown."""
         if self._unit == "tasks":
             return task * self._group.x_per_task
         if self._unit == "steps":
@@ -59,18 +59,18 @@ class Ruler:
 
 
 class ChartMaker:
-    """Makes the charts of frame after frame; what looks the same as before is the same object as before."""
+    """Makes the charts of successive frames; reuses the objects of charts and lines that have not changed."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, str], tuple[tuple[object, ...], Line]] = {}
         self._charts: dict[str, Chart] = {}
         self._groups: Sequence[Group] = ()
-        """What the lines were made from: kept alive, so that no id of theirs returns."""
+        """The groups that the lines were made from, kept alive so that their ids are not reused."""
 
     def make(
         self, groups: Sequence[Group], styles: Mapping[str, Style], request: Request, shown: OneProblem
     ) -> tuple[Chart, ...]:
-        """A chart for each metric of the problem shown, in its order."""
+        """Make a chart for each metric of the problem, in its order."""
         scope, settings = find_scope(groups, request), request.settings
         x_unit = unit_of(scope.unit, shown.problem)
         rulers = {group.label: Ruler(group, scope.unit) for group in groups}
@@ -91,7 +91,7 @@ class ChartMaker:
         return tuple(charts.values())
 
     def _line(self, make: "partial[Line]", ruler: "Ruler", unit: XUnit) -> tuple[tuple[object, ...], Line]:
-        """The line that `make` makes, or the one before if that is the same; and what it depends on."""
+        """Return the line that `make` makes, or the previous one if it is the same, and the state it depends on."""
         group, style, metric, bin_size, settings = make.args
         chosen = (unit, settings.smoothing, settings.show_seeds, settings.show_published)
         # The reader returns the same series until there is new data.
@@ -106,12 +106,12 @@ class ChartMaker:
 
 
 def _may_have(group: Group, metric: str) -> bool:
-    """Whether a group has a metric, or has recorded no task yet."""
+    """Whether a group has a metric, or has not recorded a task yet."""
     return any(metric in run.series for run in group.runs) or not any(run.tasks_recorded for run in group.runs)
 
 
 def _recorded(groups: Sequence[Group], metric: str) -> tuple[int, int]:
-    """Of the runs that have recorded tasks, how many have recorded this metric, and how many there are."""
+    """Count the runs that have recorded this metric, and the runs that have recorded tasks."""
     runs = [run for group in groups for run in group.runs if run.tasks_recorded]
     return sum(metric in run.series for run in runs), len(runs)
 
@@ -135,7 +135,7 @@ def _is_same_chart(one: Chart, other: Chart) -> bool:
 
 
 def _is_same_line(one: Line, other: Line) -> bool:
-    """Whether they look the same: new tasks that complete no bin change nothing."""
+    """Whether two lines look the same: new tasks that complete no bin change nothing."""
     return (
         all(
             getattr(one, name) == getattr(other, name)
@@ -153,19 +153,19 @@ def _arrays(line: Line) -> list[np.ndarray]:
 
 
 def unit_of(unit: XUnit, problem: Problem) -> str:
-    """The unit of an x axis in words: instead of tasks, what the problem counts in."""
+    """Return the unit of the x axis: the one that the problem counts in, instead of tasks."""
     return problem.x_unit if unit == "tasks" else unit
 
 
 def scaled(measure: Metric, settings: Settings) -> Metric:
-    """The measure on the scale that was chosen for it."""
+    """Return the measure on the scale that the user chose for it."""
     if measure.name not in settings.other_scale:
         return measure
     return replace(measure, scale=_OTHER_SCALE[measure.scale])
 
 
 def find_scope(groups: Sequence[Group], request: Request) -> Scope:
-    """The x axis that holds all groups, and bins that suit the part of it that is shown."""
+    """Return an x axis for all groups, and a bin size that fits its visible part."""
     unit = request.settings.x_unit
     done = [max(run.tasks_recorded for run in group.runs) for group in groups]
     tasks = task_axis(max(done, default=0), max((group.num_tasks for group in groups), default=1))
@@ -182,7 +182,7 @@ def find_scope(groups: Sequence[Group], request: Request) -> Scope:
 
 
 def own_axis(groups: Sequence[Group]) -> Axis:
-    """The x axis that holds all groups, in the unit that their problem counts in."""
+    """Return an x axis for all groups, in the unit that their problem counts in."""
     lengths = [group.x_per_task for group in groups]
     done = [max(run.tasks_recorded for run in group.runs) for group in groups]
     reached = max((tasks * length for tasks, length in zip(done, lengths, strict=True)), default=0)
@@ -191,13 +191,13 @@ def own_axis(groups: Sequence[Group]) -> Axis:
 
 
 def _round_up(value: float) -> float:
-    """1, 2 or 5 times a power of ten."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(value)) if value > 0 else 1.0
     return float(next(factor * power for factor in (1, 2, 5, 10) if value <= factor * power * (1 + 1e-9)))
 
 
 def make_line(group: Group, style: Style, metric: str, bin_size: int, settings: Settings, ruler: Ruler) -> Line:
-    """One group's line in the chart of `metric`."""
+    """Make a group's line in the chart of `metric`."""
     curve = group.curve(metric, bin_size)
     x = ruler(curve.task)
     if len(x) < len(curve.task):

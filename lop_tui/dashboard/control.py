@@ -1,4 +1,4 @@
-"""What is done to runs from the dashboard: stop, resume, plot. It asks first, and never holds the screen up."""
+"""Stop and resume runs and plot from the dashboard: asks first, and works in the background."""
 
 import asyncio
 import os
@@ -27,29 +27,29 @@ from lop_tui.words.formats import name_seeds
 
 POLL_S = 0.2
 _MOST_LINES = 8
-"""Of what a command says, the last ones."""
+"""Number of a command's last lines that are shown."""
 _LONG_S = 15.0
 
 
 def ask_to_stop(app: App[Any], runs: Sequence[RunView]) -> None:
-    """Stop those of `runs` that run or wait, after asking."""
+    """Ask, then stop those of `runs` that run or are queued."""
     app.run_worker(_ask_to_stop(app, {run.dir for run in runs}), group="ask", exclusive=True)
 
 
 def ask_to_resume(app: App[Any], runs: Sequence[RunView]) -> None:
-    """Train those of `runs` to their end that have not come to it and do not run, after asking."""
+    """Ask, then resume those of `runs` that are neither running nor ended."""
     app.run_worker(_ask_to_resume(app, runs), group="ask", exclusive=True)
 
 
 async def plot(app: App[Any], arguments: list[str]) -> None:
-    """Draw a figure with `lop plot`, and say where it is."""
+    """Draw a figure with `lop plot`, and show where it is."""
     if view := host_of(app).view:
         where = [word for runs_dir in view.runs_dirs for word in ("--runs-dir", str(runs_dir))]
         await _run_and_tell(app, "plot", *arguments, *where)
 
 
 async def _ask_to_stop(app: App[Any], chosen: Collection[RunDir]) -> None:
-    # The frame may be old, of a replay or filtered: what there is to stop is looked up.
+    # The frame may be old, filtered or part of a replay, so read the runs again.
     views = await asyncio.to_thread(_look_at, chosen)
     plan = plan_stop([view for view in views if view.dir in chosen], views)
     if not plan.signalled and not plan.leaving and not plan.dequeued:
@@ -66,7 +66,7 @@ async def _stop(app: App[Any], chosen: Collection[RunDir]) -> None:
     stopping = await asyncio.to_thread(begin)
     host_of(app).read_soon()
     left, marked = stopping.signalled, stopping.by_status + stopping.leaving
-    for _ in range(round(PATIENCE_S / POLL_S)):  # in steps, so that workers that end meanwhile are noticed
+    for _ in range(round(PATIENCE_S / POLL_S)):  # in steps, so that workers that end in the meantime are noticed
         if not left:
             break
         left = await asyncio.to_thread(wait_until_stopped, left, POLL_S)
@@ -109,7 +109,7 @@ def _word(view: RunView) -> str:
 
 
 def describe_stop(plan: StopPlan) -> str:
-    """What a stop would do, by name."""
+    """Name the runs that would be stopped."""
     hosts = sorted({host for _, host in plan.elsewhere})
     parts = (
         ("To be stopped:", plan.signalled),
@@ -123,7 +123,7 @@ def describe_stop(plan: StopPlan) -> str:
 
 
 def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunDir]]) -> str:
-    """What a resume would do, by name. It looks for the checkpoints."""
+    """Name the runs that would be resumed. Looks for their checkpoints."""
     dirs = [view.dir for view in waiting]
     resumable = {run_dir for run_dir in dirs if run_dir.has_checkpoint}
     jobs = [view.dir for view in waiting if view.status.is_submitted]
@@ -141,7 +141,7 @@ def describe_resume(waiting: Sequence[RunView], others: Sequence[tuple[str, RunD
 
 
 def name_runs(dirs: Iterable[RunDir]) -> list[str]:
-    """A line for each setting: ``cbp: seeds 0-4, 7``."""
+    """Return a line for each setting: ``cbp: seeds 0-4, 7``."""
     lines = []
     for (experiment, setting), of_setting in groupby(sorted(dirs), key=lambda one: (one.experiment, one.setting)):
         label = experiment if setting == "default" else f"{experiment} {setting}"
@@ -150,12 +150,12 @@ def name_runs(dirs: Iterable[RunDir]) -> list[str]:
 
 
 async def run_lop(*arguments: str) -> tuple[int, str]:
-    """Run a `lop` command in a child process; return its exit status and the last lines of what it said.
+    """Run a `lop` command in a child process; return its exit status and the last lines of its output.
 
-    It keeps running when the dashboard is left. Raises OSError if it cannot be started.
+    The command keeps running when the dashboard ends. Raises OSError if it cannot be started.
     """
     environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {"NO_COLOR": "1"}
-    with tempfile.TemporaryFile() as output:  # not a pipe, which what it leaves in the background would hold open
+    with tempfile.TemporaryFile() as output:  # not a pipe: background processes of the command would keep it open
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "lop_tui", *arguments],
             stdin=subprocess.DEVNULL,
@@ -189,7 +189,7 @@ def _runs_dirs(dirs: Iterable[RunDir]) -> list[Path]:
 
 
 def _look_at(dirs: Iterable[RunDir]) -> list[RunView]:
-    """The state of all runs of the directories that hold `dirs`."""
+    """Return the current state of all runs in the directories that contain `dirs`."""
     return [view for runs_dir in _runs_dirs(dirs) for view in look_at(runs_dir)]
 
 
@@ -205,7 +205,7 @@ def _on(host: str, plan: StopPlan) -> list[RunDir]:
 
 
 def _by_word(run_dirs: Sequence[tuple[str, RunDir]]) -> str:
-    """``  finished: cbp: seeds 0-3``: a line for each word and setting."""
+    """Return a line for each word and setting: ``  finished: cbp: seeds 0-3``."""
     words = sorted({word for word, _ in run_dirs})
     return "\n".join(
         f"  {word}: {name}" for word in words for name in name_runs(run_dir for one, run_dir in run_dirs if one == word)

@@ -1,4 +1,4 @@
-"""Screens over a view: the list of commands, the help on keys, and a question before something is done to runs."""
+"""Screens over a view: the list of commands, the help, and a question before an action on runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,9 +22,9 @@ _NOTES = (
 
 
 class CommandsScreen(CommandPalette):
-    """Textual's palette, whose search does not end the dashboard.
+    """Textual's palette, with a search that cannot end the dashboard.
 
-    It looks for commands in the background, and fails there if it is closed before it has begun.
+    The search runs in the background, and fails if the palette is closed before it has started.
     """
 
     def run_worker(self, *args: Any, **options: Any) -> Worker[Any]:
@@ -32,7 +32,7 @@ class CommandsScreen(CommandPalette):
 
 
 class HelpScreen(ModalScreen[None]):
-    """What each key does, part by part."""
+    """Shows what each key does."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,q,enter", "dismiss", "Close")]
 
@@ -53,12 +53,12 @@ class HelpScreen(ModalScreen[None]):
 
 
 class Question(ModalScreen[bool]):
-    """Says what would be done; its result: whether to do it.
+    """Asks whether to do something; the result is the answer.
 
     Args:
         title: what would be done, in two words.
-        text: the runs concerned, in lines; scrolls if it does not fit.
-        yes: what the button says that does it.
+        text: the runs concerned, a line each; scrolls if it does not fit.
+        yes: label of the button that confirms.
     """
 
     AUTO_FOCUS = "#no"

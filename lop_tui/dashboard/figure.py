@@ -1,4 +1,4 @@
-"""The figure of what is on the screen, in the words of `lop plot`."""
+"""The arguments of `lop plot` that draw what is on the screen."""
 
 import re
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from lop_tui.dashboard.model import View
 
 @dataclass(frozen=True)
 class Pictured:
-    """What a screen shows, as far as a figure can show it."""
+    """The content of a screen, as far as `lop plot` can draw it."""
 
     metrics: Sequence[str]
     labels: Sequence[str]
-    """Of the settings."""
+    """Labels of the settings."""
     options: Sequence[str] = ()
     """Further options of `lop plot`."""
 
@@ -39,7 +39,7 @@ def plot_arguments(view: View, pictured: Pictured) -> list[str]:
 
 
 def _of(view: View, labels: Sequence[str]) -> str:
-    """The filter for the settings `labels`; none if these are all. ``?`` for what has a meaning in filters."""
+    """Return the filter for `labels`, or none if these are all; ``?`` replaces characters special in filters."""
     chosen = [group for group in view.groups if group.label in labels]
     if len(chosen) == len(view.groups):
         return ""
@@ -48,7 +48,7 @@ def _of(view: View, labels: Sequence[str]) -> str:
 
 
 def _tasks(view: View) -> str:
-    """The range of tasks on the screen; empty for all, and where the x axis counts hours."""
+    """Return the visible range of tasks; empty for all, and if the x axis counts hours."""
     window, last = view.request.window, view.request.replay_at
     if window and view.request.settings.x_unit == "tasks":
         low, high = (x / max((group.x_per_task for group in view.groups), default=1) for x in window)
@@ -58,7 +58,7 @@ def _tasks(view: View) -> str:
 
 
 def _scale(view: View, metrics: Sequence[str]) -> list[str]:
-    """The scale, where a person has changed it and it is the same in all charts."""
+    """Return the scale, if the user has changed it and it is the same in all charts."""
     if not set(metrics) & set(view.request.settings.other_scale):
         return []
     scales = {chart.measure.scale.startswith("log") for chart in view.charts if chart.measure.name in metrics}

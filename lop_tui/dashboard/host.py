@@ -1,4 +1,4 @@
-"""What screens, control and replay see of the dashboard: what is shown and how, and how to change that."""
+"""Interface of the app for screens, control and replay: the current frame and settings, and how to change them."""
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """The app of which a screen is one."""
+    """The app that a screen belongs to."""
 
     view: "View | None"
-    """The frame on the screen."""
+    """The current frame."""
     settings: Settings
     wants: Request
-    """What the next frame is to hold."""
+    """What the next frame must contain."""
     paused: bool
 
     @property
     def markers(self) -> Markers:
-        """What charts are drawn with."""
+        """Return the characters that charts are drawn with."""
 
     def change(self, **settings: Any) -> None:
-        """Change settings; the frame that follows them comes as soon as it is computed."""
+        """Change settings; the frame that shows them is computed in the background."""
 
     def ask(self, **fields: Any) -> None:
-        """Have other things in the frames from now on, see `Request`."""
+        """Change what frames contain from now on, see `Request`."""
 
     def status(self) -> "Status":
-        """What the line on top of each screen tells."""
+        """Return the content of the status line of every screen."""
 
     def read_soon(self) -> None:
-        """Look at the runs at once: something was done to them."""
+        """Read the runs now, because something changed them."""
 
     def open_view(self, name: str) -> None:
-        """Open a view from the present screen, by the name of its folder."""
+        """Open a view from the current screen, by the name of its folder."""
 
 
 def host_of(node: "DOMNode") -> Host:
-    """The host of a screen or of an app."""
+    """Return the host of a screen or an app."""
     return cast(Host, node.app)

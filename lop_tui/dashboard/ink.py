@@ -1,4 +1,4 @@
-"""The ink that suits a widget: its theme's colours, and the markers that the terminal and its owner like."""
+"""Colours for a widget, from its theme, and markers that the terminal can show."""
 
 from textual.color import Color
 from textual.widget import Widget
@@ -8,7 +8,7 @@ from lop_tui.dashboard.drawing.plots import Ink, Rgb
 
 
 def ink_of(widget: Widget) -> Ink:
-    """Colours of the widget's theme and background; none where NO_COLOR asks for that."""
+    """Return the colours of the widget's theme and background; none if NO_COLOR is set."""
     app = widget.app
     _, background = widget.background_colors
     foreground = Color.parse(app.theme_variables["foreground"])
@@ -16,7 +16,7 @@ def ink_of(widget: Widget) -> Ink:
 
 
 def has_colour_samples(widget: Widget) -> bool:
-    """Whether a name is shown beside its line's colour; without colours or in ASCII, beside its marker."""
+    """Whether a name is shown next to its line's colour; without colours or in ASCII, next to its marker."""
     return not widget.app.no_color and _markers(widget) != "ascii"
 
 

@@ -1,7 +1,7 @@
-"""The keys that work everywhere, and all keys in words. Those of a view stand with its screen.
+"""Global keys, and descriptions of all keys. The keys of a view are in its `screen` module.
 
-A binding's description is short, for the footer and the palette; its tooltip, where there is one, is what the help
-says, and keys with the same tooltip share a row there.
+A binding's description is short, for the footer and the palette; its tooltip, if it has one, is shown in the help,
+where keys with the same tooltip share a row.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 PROBLEM_KEY = "v"
-"""The line of tabs names it too."""
+"""The line of problem tabs shows this key too."""
 
 EVERYWHERE: list[BindingType] = [
     Binding("q", "quit", "Quit"),
@@ -39,12 +39,12 @@ EVERYWHERE: list[BindingType] = [
 ]
 
 
-#: Actions that change runs, write files or leave for a shell: a read-only dashboard lacks them.
+#: Actions that change runs, write files or open a shell; a read-only dashboard disables them.
 WRITING = frozenset({"stop", "resume", "plot", "picture", "suspend_process"})
 
 
 def describe_keys(bindings: Iterable[BindingType], display: Callable[[Binding], str]) -> dict[str, str]:
-    """What bindings do, by their keys: ``{"+ -": "Zoom (wheel)", "1-9": "Enlarge a chart"}``."""
+    """Return the descriptions of bindings by key: ``{"+ -": "Zoom (wheel)", "1-9": "Enlarge a chart"}``."""
     keys: dict[str, list[str]] = {}
     for binding in Binding.make_bindings(bindings):
         shown = keys.setdefault(binding.tooltip or binding.description, [])
@@ -53,7 +53,7 @@ def describe_keys(bindings: Iterable[BindingType], display: Callable[[Binding], 
 
 
 def worth_a_command(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
-    """The bindings that a person may look for by name on a screen; moving a cursor and the palette itself are none."""
+    """Return the bindings to list in the palette: not those that move a cursor, nor the palette's own."""
     known = {"Move focus", ""}
     for active in screen.active_bindings.values():
         binding = active.binding
@@ -64,6 +64,6 @@ def worth_a_command(screen: Screen[Any]) -> Iterator[tuple[DOMNode, Binding]]:
 
 
 def _together(keys: list[str]) -> str:
-    """``1-9`` for nine digits, else the keys one after another."""
+    """Return ``1-9`` for nine digits, else all keys, separated by spaces."""
     digits = keys == [str(digit) for digit in range(1, 10)]
     return "1-9" if digits else " ".join(keys)

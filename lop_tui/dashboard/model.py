@@ -1,6 +1,6 @@
-"""What the dashboard shows at one moment, computed from a Snapshot and a Request: no screen, no plotting library.
+"""The content of the dashboard at one moment, from a Snapshot and a Request: no screen, no plotting library.
 
-`ViewBuilder.build` is the whole of it. Averages over tasks and seeds come from `lop_engine.analysis`.
+The entry point is `ViewBuilder.build`. `lop_engine.analysis` averages over tasks and seeds.
 """
 
 import math
@@ -29,9 +29,9 @@ from lop_tui.words.notices import Notice, find_notices
 from lop_tui.words.palette import colours_of, on_screen
 
 MARKERS = "ox+*#%@&ABCDEFGHIJKLMNPQRSTUVWYZ"
-"""Told apart without colour: a line's marker where missing."""
+"""Characters that mark lines without colour."""
 MOST_COLOURS = 8
-"""Of more settings, lines and samples have the marker too."""
+"""With more settings than this, lines and samples have markers in colour too."""
 
 Phase = Literal["no directory", "no runs", "none match", "no tasks", "running", "ended"]
 
@@ -43,45 +43,45 @@ class View:
     runs_dir: Path
     phase: Phase
     request: Request = field(default_factory=Request)
-    """What it was made for."""
+    """The request that the frame answers."""
     shown: OneProblem = field(default_factory=lambda: one_problem(()))
-    """The problem shown, and what the filter lets through of others."""
+    """The problem shown, and what the filter matches of others."""
     runs: tuple[RunView, ...] = ()
-    """Those of the problem shown that the filter lets through."""
+    """Runs of the problem shown that match the filter."""
     num_hidden: int = 0
-    """Runs that it does not."""
+    """Number of runs that do not match."""
     groups: tuple[Group, ...] = ()
     states: tuple[tuple[State, int], ...] = ()
     rows: tuple[Row, ...] = ()
     charts: tuple[Chart, ...] = ()
     notices: tuple[Notice, ...] = ()
     nested: tuple[Path, ...] = ()
-    """Directories below that hold runs, when `runs_dir` itself holds none."""
+    """Subdirectories that contain runs, when `runs_dir` itself contains none."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """What views have in the frame, see `views`: each is an attribute of the frame too."""
+    """The parts of views, see `views`: each is an attribute of the frame too."""
     usage: Usage | None = None
     last_task: int = 0
-    """The most tasks that a run has done (in a replay: will have done)."""
+    """The most tasks that a run has done (in a replay: its final number)."""
     has_ends_only: bool = False
-    """Whether the curves are still being read: it holds the last tasks only."""
+    """The frame only has the last tasks, because the curves are still being read."""
     others_ended: bool = True
     """Whether the runs of other problems have ended."""
     eta_s: float | None = None
-    """Seconds until all runs of the directory have ended, whatever the filter; None where unknown or in a replay."""
+    """Seconds until all runs of the directory have ended, regardless of the filter; None if unknown or in a replay."""
     more_dirs: tuple[Path, ...] = ()
-    """Further runs directories that are shown together with `runs_dir`."""
+    """Further runs directories that are shown with `runs_dir`."""
 
     def __getattr__(self, name: str) -> Any:
-        """A view's part, or None if it is not wanted."""
+        """Return a view's part; None if the request does not ask for it."""
         if name not in _PARTS:
             raise AttributeError(name)
         return self.parts.get(name)
 
     @cached_property
     def panels(self) -> tuple[Chart, ...]:
-        """The charts to show: those that were chosen, in their order, else all; without metrics that no run recorded.
+        """Return the charts to show: the chosen ones, or all; without metrics that no run has recorded.
 
-        Until something is recorded, those that the problem shows first.
+        Until something is recorded, the problem's first metrics.
         """
         chosen = self.request.settings.charts_of(self.shown.problem.name)
         recorded = {*self.shown.recorded} or {chart.measure.name for chart in self.charts}
@@ -94,7 +94,7 @@ class View:
 
     @property
     def place(self) -> str:
-        """The runs directories, for people."""
+        """Return the runs directories as text."""
         return place_of(self.runs_dirs)
 
     @property
@@ -107,23 +107,23 @@ class View:
 
     @property
     def metric(self) -> str:
-        """What views of a single metric show: the one that was chosen, if the problem shown has it; else its headline.
+        """Return the metric of single-metric views: the chosen one if the problem has it, else the headline.
 
-        Empty if missing.
+        Empty if there is none.
         """
         return metric_of(self.shown, self.request)
 
     def row(self, label: str | None) -> Row | None:
-        """The row of that label."""
+        """Return the row with that label."""
         return next((row for row in self.rows if row.label == label), None)
 
     def group(self, label: str | None) -> Group | None:
-        """The seeds of the setting of that label."""
+        """Return the seeds of the setting with that label."""
         return next((group for group in self.groups if group.label == label), None)
 
 
 class ViewBuilder:
-    """Builds frame after frame; what has not changed is the same object as before."""
+    """Builds successive frames; reuses the objects that have not changed."""
 
     def __init__(self) -> None:
         self._charts = ChartMaker()
@@ -135,13 +135,13 @@ class ViewBuilder:
         nested: Sequence[Path] = (),
         usage: Usage | None = None,
     ) -> View:
-        """The frame that shows `snapshot` as `request` wants it."""
+        """Build the frame of `snapshot` that `request` describes."""
         request = request or Request()
         query = parse_query(request.settings.query)
         matching = tuple(run for run in snapshot.runs if query.matches(run))
         shown = one_problem(matching or snapshot.runs, request.settings.problem)
         is_all = len(matching) == len(snapshot.runs)
-        # Of all runs of the problem: a filter changes no colour.
+        # Use all runs of the problem, so that a filter does not change colours.
         styles = _styles((shown if is_all else one_problem(snapshot.runs, shown.problem.name)).runs)
         shown = shown if matching else replace(shown, runs=(), others=())
         runs = shown.runs
@@ -178,7 +178,7 @@ class ViewBuilder:
 
 
 def build_rows(runs: Sequence[RunView]) -> tuple[Row, ...]:
-    """A row a setting, whatever its problem, with the headline metric of that."""
+    """Build a row for each setting, whatever its problem, with the headline metric of its problem."""
     groups = group_runs(runs)
     return _rows(groups, _styles(runs), [lookup.metric(one_problem(group.runs).headline) for group in groups])
 
@@ -189,28 +189,28 @@ def _rows(groups: Sequence[Group], styles: dict[str, Style], measures: Sequence[
 
 
 def have_ended(runs: Collection[RunView]) -> bool:
-    """Whether none of `runs` waits or is trained."""
+    """Whether none of `runs` is queued or running."""
     return all(run.state not in ("queued", "running") for run in runs)
 
 
 def metric_of(shown: OneProblem, request: Request) -> str:
-    """The metric of the views of a single one, see `View.metric`."""
+    """Return the metric of single-metric views, see `View.metric`."""
     chosen = request.settings.metric
     return chosen if chosen in shown.charts else shown.headline
 
 
 def build_view(snapshot: Snapshot, request: Request | None = None) -> View:
-    """A single frame."""
+    """Build a single frame."""
     return ViewBuilder().build(snapshot, request)
 
 
 def find_nested(runs_dir: Path) -> list[Path]:
-    """Directories below `runs_dir` that hold runs of their own, such as ``runs/demo``."""
+    """List the directories below `runs_dir` that contain runs, such as ``runs/demo``."""
     return sorted({path.parents[3] for path in runs_dir.glob("*/*/*/seed_*/run.json")})
 
 
 def _in_order(groups: Sequence[Group], settings: Settings, headline: str) -> tuple[Group, ...]:
-    """The pinned ones first; within both parts by name, or the best in the headline metric first."""
+    """Sort the pinned ones first, and both parts by name or by the headline metric."""
     ordered = list(groups)
     if settings.order == "value":
         ordered.sort(key=lambda group: _badness(group, headline))
@@ -218,7 +218,7 @@ def _in_order(groups: Sequence[Group], settings: Settings, headline: str) -> tup
 
 
 def _badness(group: Group, metric: str) -> float:
-    """The final value, greater where worse; infinite if missing."""
+    """Return the final value, greater if worse; infinite if missing."""
     summary = summarise(group, metric) if metric else None
     if summary is None:
         return math.inf
@@ -232,7 +232,7 @@ def _styles(runs: Sequence[RunView]) -> dict[str, Style]:
 
 
 def _until(run: RunView, task: int) -> RunView:
-    """The run as it was after a number of tasks."""
+    """Return the run as it was after a number of tasks."""
     if run.tasks_recorded <= task:
         return run
     series = {metric: values[:task] for metric, values in run.series.items()}
@@ -254,7 +254,7 @@ _PARTS = {part.name: part for part in registry.parts()}
 
 
 def _made(material: Material) -> dict[str, Any]:
-    """The parts that are wanted."""
+    """Make the parts that the request asks for."""
     wants = material.request.wants
     return {
         part.name: part.make(material, wish) for part in _PARTS.values() if (wish := wants.get(part.wanted)) is not None

@@ -31,20 +31,20 @@ from lop_tui.words.console import Console, plural
 from lop_tui.words.formats import time_left
 
 MOST_CHARTS = 5
-"""Charts of a frame, unless metrics are named."""
+"""Most charts of a frame, unless metrics are named."""
 _LEAST_CHART_HEIGHT = 8
 
 
 def read_views(runs: Path | RunsReader | SeveralReader, query: str = "") -> list[View]:
-    """The runs as they stand now, those that the filter lets through: a view a problem, that with most runs first.
+    """Return the current runs that match the filter: a view per problem, the one with most runs first.
 
     Args:
-        runs: their directory, or what reads them.
+        runs: the runs directory, or a reader.
     Raises:
-        QueryError: the filter cannot be understood.
+        QueryError: the filter is invalid.
     """
     snapshot = (RunsReader(runs) if isinstance(runs, Path) else runs).read()
-    filter_runs(snapshot.runs, query)  # refuses ambiguous words
+    filter_runs(snapshot.runs, query)  # report ambiguous words
     nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
     request = Request(Settings(query=query))
     first = ViewBuilder().build(snapshot, request, nested)
@@ -60,7 +60,7 @@ def render(
     query: str = "",
     metrics: Sequence[str] = (),
 ) -> str:
-    """The current runs of one problem: table, notices, and a chart of each of `metrics`.
+    """Return the current runs of one problem as text: table, notices, and a chart of each of `metrics`.
 
     Raises QueryError, and UserError for a metric that is neither known nor recorded.
     """
@@ -113,7 +113,7 @@ def _lines(view: View, console: Console, height: int, ink: Ink, metrics: Sequenc
 
 
 def _chart(view: View, metric: str, width: int, height: int, ink: Ink) -> list[Text]:
-    """A blank line, the heading, and the chart; for a metric without points, why there is no chart."""
+    """Return a blank line, the heading, and the chart; if a metric has no points, the reason."""
     chart = next((chart for chart in view.charts if chart.measure.name == metric), None)
     if chart is None or not chart.has_points:
         remark = chart.remark if chart and chart.remark else "not recorded"
@@ -136,7 +136,7 @@ def _table(view: View, console: Console, ink: Ink) -> list[Text]:
 
 
 def _join(cells: tuple[Text, ...], widths: list[int]) -> Text:
-    """One line of the table, its columns two apart."""
+    """Join the columns of a table's line, two spaces apart."""
     line = Text()
     for cell, width in zip(cells, widths, strict=True):
         padding = " " * (width - cell.cell_len)
@@ -145,13 +145,13 @@ def _join(cells: tuple[Text, ...], widths: list[int]) -> Text:
 
 
 def as_dict(*views: View) -> dict[str, Any]:
-    """JSON-ready: runs by state, a row a setting, and each metric's curve (mean, standard error, seeds; by task).
+    """Return a dict for JSON: runs by state, settings, and each metric's curve (mean, standard error, seeds; by task).
 
     Args:
-        views: the same moment, a view a problem; one at least.
+        views: at least one, one per problem, all at the same moment.
     """
     runs = list(dict.fromkeys(run for view in views for run in view.runs))
-    settings: dict[RunDir, dict[str, Any]] = {}  # by the first run: a view may repeat runs that cannot be read
+    settings: dict[RunDir, dict[str, Any]] = {}  # keyed by the first run: views may repeat runs that cannot be read
     for view in views:
         for row, group in zip(view.rows, view.groups, strict=True):
             settings.setdefault(group.runs[0].dir, _setting(view, row, group))
@@ -171,7 +171,7 @@ def as_dict(*views: View) -> dict[str, Any]:
 
 
 def _phase(phases: Iterable[str]) -> str:
-    """The phase of all runs: as long as one problem's are running, that."""
+    """Return the phase of all runs: `running` while those of one problem run."""
     all_phases = list(phases)
     return next((phase for phase in ("running", "no tasks") if phase in all_phases), all_phases[0])
 

@@ -1,4 +1,4 @@
-"""The thread that reads the runs and computes frames, so that the screen never waits for a disk."""
+"""Reads runs and computes frames in a thread, so that the screen never waits for a disk."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ class SnapshotFetched(Message):
 
 
 class SnapshotFailed(Message):
-    """The runs could not be read, or not be made a frame of, this time; the reader tries again."""
+    """The runs could not be read, or made into a frame; the reader tries again."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -33,14 +33,14 @@ class SnapshotFailed(Message):
 
 
 class SnapshotReader(threading.Thread):
-    """Calls `read` every `refresh_s` seconds, or as soon as something else is wanted of what was read last.
+    """Calls `read` every `refresh_s` seconds; computes a new frame at once when the request changes.
 
-    Where reading takes long, it reads less often (`pause_after`).
+    Reads less often if reading takes long (`pause_after`).
 
     Args:
-        read: returns the state of all runs now.
-        deliver: takes a SnapshotFetched or a SnapshotFailed, from this thread.
-        request: what the first frame shows.
+        read: returns the current state of all runs.
+        deliver: called from this thread with a SnapshotFetched or a SnapshotFailed.
+        request: content of the first frame.
         read_ends: returns the ends of all runs if that is much faster, else None; called once, before `read`.
     """
 
@@ -84,19 +84,19 @@ class SnapshotReader(threading.Thread):
             self._wake.wait(None if self._paused else max(0.0, due_at - time.monotonic()))
 
     def ask(self, request: Request) -> None:
-        """Show something else from now on; the frame comes at once, from what was read last."""
+        """Change the request; the next frame comes at once, from the last read."""
         if request != self._request:
             self._request = request
             self._wake.set()
 
     def pause(self, paused: bool) -> None:
-        """Stop reading for a while; on the way back read at once."""
+        """Pause reading, or continue and read at once."""
         self._paused = paused
         self._read_now |= not paused
         self._wake.set()
 
     def read_soon(self) -> None:
-        """Do not wait for the next turn: something was done to the runs."""
+        """Read now, because something changed the runs."""
         self._read_now = True
         self._wake.set()
 
@@ -106,8 +106,8 @@ class SnapshotReader(threading.Thread):
         self._wake.set()
 
     def _deliver_ends(self) -> None:
-        """Show the latest values of many long runs, until their curves are read."""
-        with suppress(Exception):  # `read` meets the same, and says it
+        """Deliver a frame of the last values of many long runs, before their curves are read."""
+        with suppress(Exception):  # `read` meets the same error and reports it
             if snapshot := self._read_ends():
                 self._deliver(SnapshotFetched(self.builder.build(snapshot, self._request)))
 
@@ -120,12 +120,12 @@ class SnapshotReader(threading.Thread):
             usage, nested = self._last
             return SnapshotFetched(self.builder.build(self._snapshot, self._request, nested, usage))
         except Exception as error:
-            # Whatever it is, a dashboard left open overnight must say so and continue.
+            # Whatever the error, a dashboard left open overnight must show it and continue.
             return SnapshotFailed(error)
 
 
 def _workers(snapshot: Snapshot) -> set[int]:
-    """The workers of this host."""
+    """Return the workers on this host."""
     here = socket.gethostname()
     return {
         run.status.pid

@@ -1,7 +1,7 @@
-"""The list of views. Each is a folder of `views`, with a module `screen`, and `frame` if it has a part in each frame.
+"""The list of views. Each is a folder of `views` with a module `screen`, and `frame` if it adds a part to each frame.
 
-To add a view, write these two modules and name it here. `frame` holds `PARTS`, which say what the view wants of a
-frame and how that is made (without Textual); `screen` holds `SCREEN`, a `FrameScreen`.
+To add a view, write these two modules and name it here. `frame` holds `PARTS`: what the view requests, and how that
+part is made (without Textual); `screen` holds `SCREEN`, a `FrameScreen`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,14 @@ _FOLDER = "lop_tui.dashboard.views"
 
 @dataclass(frozen=True)
 class Material:
-    """What a part is made of."""
+    """The input of a part."""
 
     groups: Sequence[Group]
     styles: Mapping[str, Style]
     """By label."""
     request: Request
     metric: str
-    """What views of a single metric show."""
+    """The metric of single-metric views."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Part:
     """A part of each frame.
 
     Args:
-        name: the frame has it by that name: `View.seeds`.
-        wanted: the request says by that name what is wanted: `Request.heat_of`; None if nothing is.
-        make: makes it of the material and of what is wanted.
+        name: the attribute of the frame that holds it: `View.seeds`.
+        wanted: the attribute of the request that asks for it: `Request.heat_of`; None asks for nothing.
+        make: makes the part from the material and the value of that attribute.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Entry:
     """A view, and the key that opens it from the first one."""
 
     name: str
-    """Its folder."""
+    """Name of its folder."""
     key: str = ""
     description: str = ""
     tooltip: str = ""
     least: int = 0
-    """Settings without which it would be empty."""
+    """The view is empty with fewer settings than this."""
 
 
-#: In the order of the help; the first one is the dashboard's first screen.
+#: In the order of the help; the dashboard starts with the first one.
 VIEWS = (
     Entry("overview"),
     Entry("seeds", "e", "Each seed", "View of each seed (click on the selected row)", least=1),
@@ -67,11 +67,11 @@ VIEWS = (
 
 
 def parts() -> tuple[Part, ...]:
-    """The parts that views have in a frame."""
+    """Return the parts that views add to a frame."""
     modules = [f"{_FOLDER}.{view.name}.frame" for view in VIEWS]
     return tuple(part for module in modules if find_spec(module) for part in import_module(module).PARTS)
 
 
 def screens() -> Mapping[str, Any]:
-    """The screen of each view, a subclass of `FrameScreen`."""
+    """Return the screen of each view, a subclass of `FrameScreen`."""
     return {view.name: import_module(f"{_FOLDER}.{view.name}.screen").SCREEN for view in VIEWS}

@@ -1,4 +1,4 @@
-"""Replay: frames of the runs as they stood after ever more tasks."""
+"""Replay: animate the dashboard from the first task to the latest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from lop_tui.words.formats import rate
 
 TICK_S = 0.2
 DURATION_S = 30.0
-"""Of a whole replay, at first."""
+"""Duration of a whole replay, at the default speed."""
 
 
 class Replay:
-    """Moves the task up to which runs are shown, until the last; pausing the dashboard holds it.
+    """Advances the task up to which runs are shown; pausing the dashboard pauses it.
 
     Args:
-        last_task: where it ends.
-        end: called when it has come there.
+        last_task: the task at which it ends.
+        end: called at the last task.
     """
 
     def __init__(self, app: App[Any], host: Host, last_task: int, end: Callable[[], None]) -> None:
@@ -35,11 +35,11 @@ class Replay:
         return f"task {int(self._at)} of {self._last_task}, {pace}: < > speed, y ends"
 
     def change_speed(self, factor: float) -> None:
-        """Faster or slower, within reason."""
+        """Change the speed, within limits."""
         self._tasks_per_s = min(max(self._tasks_per_s * factor, 0.2), 10.0 * self._last_task)
 
     def stop(self) -> None:
-        """Move no more."""
+        """Stop advancing."""
         self._timer.stop()
 
     def _tick(self) -> None:

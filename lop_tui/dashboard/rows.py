@@ -1,4 +1,4 @@
-"""The run table of a frame, as numbers and words."""
+"""The run table of a frame, as numbers and text."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from lop_tui.words import formats
 from lop_tui.words.formats import with_error
 from lop_tui.words.runs import last_value
 
-#: In the order in which they are told: what needs attention comes first.
+#: In display order: states that need attention come first.
 STATES: tuple[State, ...] = ("failed", "lost", "diverged", "ended-by-rule", "stopped", "running", "queued", "finished")
 
 
@@ -28,40 +28,40 @@ class Row:
     method: str
     """The name of the method; empty if no run.json could be read."""
     is_named_after_method: bool
-    """Whether the label begins with that name."""
+    """Whether the label begins with the method's name."""
     style: Style
     states: tuple[tuple[State, int], ...]
     tasks: str
-    """Tasks done by each seed, the slowest to the fastest: ``110-120/150``."""
+    """Tasks done, from the slowest to the fastest seed: ``110-120/150``."""
     tasks_done: int
-    """Over all seeds, as are `tasks_total` and `tasks_per_min`."""
+    """Summed over all seeds, like `tasks_total` and `tasks_per_min`."""
     tasks_total: int
     progress: float
     measure: Metric
     """The headline metric of the problem."""
     value: str
-    """Its final value (`analysis.windows`), mean +- standard error over seeds; empty if missing."""
+    """The final value (`analysis.windows`), mean +- standard error over seeds; "" if missing."""
     value_seeds: str
-    """``n=1/4`` where that does not hold every seed."""
+    """``n=1/4`` if the value lacks seeds."""
     tasks_per_min: float | None
     eta_s: float | None
     device: str
-    """Devices of its running seeds, else those it last ran on: ``cpu``, ``cuda:0 cuda:1``."""
+    """Devices of its running seeds, else the last ones used: ``cpu``, ``cuda:0 cuda:1``."""
     is_drawn: bool = True
     """Whether it has lines in the charts."""
     is_pinned: bool = False
 
 
 def count_states(runs: Sequence[RunView]) -> tuple[tuple[State, int], ...]:
-    """How many runs are in each state that occurs, in the order of STATES."""
+    """Count the runs in each state that occurs, in the order of STATES."""
     counts = Counter(run.state for run in runs)
     return tuple((state, counts[state]) for state in STATES if counts[state])
 
 
 def short_labels(groups: Sequence[Group]) -> dict[str, str]:
-    """By label, each setting by what sets it apart from the others of its experiment that are shown.
+    """Return short labels: what distinguishes each setting from the others of its experiment on the screen.
 
-    Of a single swept key it is the value, ``bp 0.01``; of several the initials of those that vary among `groups`,
+    With one swept key this is the value, ``bp 0.01``; with several the initials of those that vary among `groups`,
     ``l2 ss=0.01 wd=0.001``.
     """
     labels = {}
@@ -85,18 +85,18 @@ def _short_label(group: Group, family: Sequence[dict[str, str]]) -> str:
 
 
 def _parts_of(group: Group) -> dict[str, str]:
-    """Values by key, as the setting's name has them."""
+    """Return values by key, as in the setting's name."""
     return {key: value for key, _, value in (part.partition("=") for part in group.setting.split(","))}
 
 
 def _initials(keys: Collection[str]) -> dict[str, str]:
-    """``ss`` for ``step_size``; the whole key where two have the same initials."""
+    """Return ``ss`` for ``step_size``; the whole key if two have the same initials."""
     short = {key: "".join(word[:1] for word in key.split("_")) for key in keys}
     return {key: key if list(short.values()).count(one) > 1 else one for key, one in short.items()}
 
 
 def build_row(group: Group, style: Style, measure: Metric, short_label: str) -> Row:
-    """How far a group is, and how well it does in `measure`."""
+    """Make the row of a group: its progress, and its value of `measure`."""
     value, value_seeds = last_value(group, measure)
     tasks_per_min = sum(_tasks_per_min(run) for run in group.runs if run.state == "running")
     return Row(
@@ -124,7 +124,7 @@ def _tasks_per_min(run: RunView) -> float:
 
 
 def _eta_s(group: Group, tasks_per_min: float) -> float | None:
-    """Seconds until all seeds have ended: the slowest running one, or all work left at the present rate."""
+    """Return seconds until all seeds end: of the slowest running one, or of all remaining work at the current rate."""
     running = [run.status.eta_s for run in group.runs if run.state == "running"]
     known = [eta_s for eta_s in running if eta_s is not None]
     if not tasks_per_min or len(known) < len(running):
@@ -141,7 +141,7 @@ def _devices(group: Group) -> str:
 
 
 def value_at(curve: Curve, point: int, num_seeds: int, scale: Scale) -> tuple[str, str]:
-    """Mean +- standard error at a point, and ``n=1/4`` where it lacks seeds; empty without points.
+    """Return mean +- standard error at a point, and ``n=1/4`` if it lacks seeds; empty without points.
 
     A single seed has no standard error.
     """

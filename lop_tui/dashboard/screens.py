@@ -1,4 +1,4 @@
-"""What the screens of views have in common: all show frames, some a single metric, some move along the x axis."""
+"""Base classes of the views' screens: all show frames, some show a single metric, some move along the x axis."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -25,13 +25,13 @@ BIN_KEYS = [
     Binding("B", "bins(-1)", "Smaller bins", show=False, tooltip="Bin size"),
     Binding("g", "log", "Log scale", show=False),
 ]
-"""Of all views that show binned metrics."""
+"""Keys of all views that show binned metrics."""
 METRIC_KEYS = [
     Binding("right_square_bracket", "metric(1)", "Metric", key_display="]", tooltip="Metric"),
     Binding("left_square_bracket", "metric(-1)", "Previous metric", key_display="[", show=False, tooltip="Metric"),
 ]
 STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
-"""How far the cursor goes, as a share of what is shown."""
+"""How far the cursor moves, as a share of the visible range."""
 
 RANGE_KEYS = [
     Binding("left", f"cursor({-STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
@@ -47,7 +47,7 @@ RANGE_KEYS = [
 
 
 class FrameScreen(Screen[None]):
-    """Status line, body, prompt and footer. Subclasses give the body and show frames in it."""
+    """Status line, body, prompt and footer. Subclasses define the body and show frames in it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.back", "Back", show=False),
@@ -55,13 +55,13 @@ class FrameScreen(Screen[None]):
         Binding("shift+tab", "app.focus_previous", "Previous chart", show=False, tooltip="Next and previous chart"),
     ]
     AUTO_FOCUS: ClassVar[str | None] = ""
-    """Keys go to the view itself; what takes them says so."""
+    """Keys go to the view itself, unless a widget takes the focus."""
     FILTERS: ClassVar[bool] = True
-    """Whether the slash opens the filter here."""
+    """Whether the slash opens the filter."""
     KEYS_OF_PARTS: ClassVar[list[BindingType]] = []
-    """What its widgets bind."""
+    """Bindings of its widgets."""
     NAME: ClassVar[str] = ""
-    """Heads its keys in the help."""
+    """Heading of its keys in the help."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class FrameScreen(Screen[None]):
         self.prompt = Prompt()
         self.system = SystemLine()
         self._problem = ""
-        """Name of the problem that was shown last."""
+        """Name of the problem shown last."""
 
     @property
     def dashboard(self) -> Host:
@@ -85,30 +85,30 @@ class FrameScreen(Screen[None]):
         yield KeyLine(show_command_palette=False)
 
     def body(self) -> Sequence[Widget]:
-        """The widgets between status line and footer."""
+        """Return the widgets between status line and footer."""
         raise NotImplementedError
 
     @classmethod
     def opened(cls, selected: Sequence[RunView], label: str | None) -> "FrameScreen | None":
-        """The screen, opened on the runs selected before, of the setting `label`; None if that says nothing."""
+        """Return the screen for the selected runs, of the setting `label`; None if it has nothing to show."""
         return cls()
 
     def wanted(self) -> dict[str, Any]:
-        """What this screen wants of the frames, by the names of its parts, see `registry.Part.wanted`."""
+        """Return what this screen needs in frames, by name, see `registry.Part.wanted`."""
         return {}
 
     def selected(self) -> Sequence[RunView]:
-        """The runs that stop, resume and the log are about."""
+        """Return the runs for stop, resume and the log."""
         raise NotImplementedError
 
     @property
     def metric(self) -> str:
-        """The metric that one looks at: the log scale is about it."""
+        """Return the metric whose scale the log key changes."""
         view = self.dashboard.view
         return view.metric if view else ""
 
     def pictured(self, view: View) -> Pictured:
-        """What a figure of this screen shows."""
+        """Return the content of this screen for a figure."""
         return Pictured([self.metric] if self.metric else [], [group.label for group in view.groups])
 
     def action_bins(self, direction: int) -> None:
@@ -123,18 +123,18 @@ class FrameScreen(Screen[None]):
 
     @property
     def page(self) -> str:
-        """Where in the view one is, in words."""
+        """Return the position in the view as text."""
         return ""
 
     def back(self) -> bool:
-        """Undo the nearest thing on this screen; False if there is nothing to undo."""
+        """Undo the last step on this screen; return False if there is nothing to undo."""
         return False
 
     def forget(self) -> None:
-        """Drop what belongs to the problem shown before: a setting, a range, a cursor."""
+        """Reset what belongs to the previous problem: a setting, a range, a cursor."""
 
     def show(self, view: View) -> None:
-        """Show a frame in the body; subclasses extend this."""
+        """Show a frame in the body; subclasses extend this method."""
         before, self._problem = self._problem, view.shown.problem.name
         if before not in ("", self._problem):
             self.forget()
@@ -145,11 +145,11 @@ class FrameScreen(Screen[None]):
         self.show_status()
 
     def show_status(self) -> None:
-        """Bring the line on top up to date."""
+        """Update the status line."""
         self.status.show(self.dashboard.status(), self.page)
 
     def on_mount(self) -> None:
-        # What came before there was a screen to show it on.
+        # The message came before there was a screen to show it.
         if self.dashboard.view:
             self.show(self.dashboard.view)
         else:
@@ -166,11 +166,11 @@ class FrameScreen(Screen[None]):
 
 
 class OneMetricScreen(FrameScreen):
-    """A view of one metric of all that were recorded."""
+    """A view of one of the recorded metrics."""
 
     @property
     def labels(self) -> list[str]:
-        """Every setting that the filter lets through."""
+        """Return every setting that matches the filter."""
         view = self.dashboard.view
         return [group.label for group in view.groups] if view else []
 
@@ -181,7 +181,7 @@ class OneMetricScreen(FrameScreen):
 
 
 class Ranged:
-    """Keys and mouse that move one viewport; to be mixed into a screen."""
+    """Mixin: keys and mouse that move a viewport."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -189,15 +189,15 @@ class Ranged:
 
     @property
     def whole(self) -> Axis | None:
-        """The axis along which one moves; None if missing."""
+        """Return the x axis to move along; None if there is none."""
         raise NotImplementedError
 
     def look(self) -> None:
-        """Show what the viewport says, at once."""
+        """Show the range and cursor of the viewport at once."""
         raise NotImplementedError
 
     def move(self, viewport: Viewport) -> None:
-        """Show another range or cursor."""
+        """Change the range or the cursor."""
         if viewport != self.viewport:
             self.viewport = viewport
             self.look()

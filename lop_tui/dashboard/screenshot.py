@@ -1,7 +1,7 @@
 """Screenshots that look the same in every SVG renderer, whatever fonts it has.
 
-Rich's SVG gives each piece of text a place and a length. Renderers that ignore the length, or drop the spaces at its
-ends, shift tick labels and lines. Here each word has a place of its own, in most renderers each letter, and lines,
+Rich's SVG sets a position and a length for each piece of text. Renderers that ignore the length, or drop spaces at its
+ends, shift tick labels and lines. Here each word (for most renderers each letter) has a position, and lines,
 braille and blocks are drawn as shapes.
 """
 
@@ -14,9 +14,9 @@ from rich.cells import cell_len
 from lop_tui.dashboard.drawing.raster import BRAILLE, QUADRANTS, Dots
 
 WIDTH, HEIGHT = 12.2, 24.4
-"""Of a cell, in Rich's SVG."""
+"""Size of a cell in Rich's SVG."""
 _BASELINE = 18.5
-"""From the top of a cell."""
+"""Distance from the top of a cell."""
 _THIN, _THICK = 1.4, 3.0
 _FONT_FACE = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 _TEXT = re.compile(
@@ -24,7 +24,7 @@ _TEXT = re.compile(
     re.DOTALL,
 )
 _WORD = re.compile(r"[^\s\xa0]+")
-#: Box-drawing characters by the arms that leave the middle of their cell: left, right, up, down.
+#: Box-drawing characters by the arms from the middle of their cell: left, right, up, down.
 _ARMS = {
     "─": "lr", "━": "lr", "│": "ud", "┤": "lud", "├": "rud", "┼": "lrud", "┬": "lrd", "┴": "lru",
     "└": "ru", "┘": "lu", "┌": "rd", "┐": "ld", "╰": "ru", "╯": "lu", "╭": "rd", "╮": "ld",
@@ -34,7 +34,7 @@ Box = tuple[float, float, float, float]
 
 
 def portable(svg: str) -> str:
-    """Return Rich's SVG with words and shapes placed by themselves; it needs no font from the network."""
+    """Return Rich's SVG with separately placed words and shapes; it loads no font from the network."""
     svg = _FONT_FACE.sub("", svg).replace("Fira Code, monospace", "monospace")
     return _TEXT.sub(_placed, svg)
 
@@ -59,7 +59,7 @@ def _placed(match: re.Match[str]) -> str:
 
 
 def _arms(char: str) -> Iterator[Box]:
-    """The arms of a box-drawing character, each past the middle of the cell by half its strength."""
+    """Return the arms of a box-drawing character, each extended past the middle by half its width."""
     strength = _THICK if char == "━" else _THIN
     middle, centre, half = WIDTH / 2, HEIGHT / 2, strength / 2
     for arm in _ARMS[char]:
@@ -70,7 +70,7 @@ def _arms(char: str) -> Iterator[Box]:
 
 
 def _dots(dots: Dots, pattern: int, share: float) -> Iterator[Box]:
-    """The lit dots of a cell, each taking `share` of its part of the cell in either direction."""
+    """Return the lit dots of a cell, each filling `share` of its part of the cell in either direction."""
     across, down = WIDTH / dots.wide, HEIGHT / dots.high
     for (row, column), weight in ((place, int(dots.weights[place])) for place in _places(dots)):
         if pattern & weight:
@@ -83,7 +83,7 @@ def _places(dots: Dots) -> Iterator[tuple[int, int]]:
 
 
 def _shapes() -> dict[str, tuple[Box, ...]]:
-    """What is drawn for each character, in its cell."""
+    """Return the shapes of each character within its cell."""
     shapes = {char: tuple(_arms(char)) for char in _ARMS}
     for dots, share in ((BRAILLE, 0.5), (QUADRANTS, 1.0)):
         shapes |= {
@@ -93,4 +93,4 @@ def _shapes() -> dict[str, tuple[Box, ...]]:
 
 
 SHAPES = _shapes()
-"""By character that is drawn: its boxes in a cell of `WIDTH` x `HEIGHT`."""
+"""Boxes by character, within a cell of `WIDTH` x `HEIGHT`."""

@@ -1,4 +1,4 @@
-"""What a person chose to see, kept for each runs directory; and what the present screen needs of the next frame."""
+"""The user's choices, saved for each runs directory; and what the current screen needs of the next frame."""
 
 import hashlib
 import locale
@@ -24,7 +24,7 @@ Order = Literal["name", "value"]
 Sort = Literal["seed", "state", "tasks", "last", "best", "drop", "dormant"]
 
 BIN_SIZES = (None, 1, 2, 5, 10, 25, 50, 100, 250)
-"""None: fitted to the range that is shown, the paper's 50 at most."""
+"""None: fitted to the visible range, at most the paper's 50."""
 SMOOTHINGS = (1, 3, 5, 9, 15)
 X_UNITS: tuple[XUnit, ...] = ("tasks", "steps", "hours")
 MARKERS: tuple[Markers, ...] = ("braille", "blocks", "ascii")
@@ -33,47 +33,47 @@ ORDERS: tuple[Order, ...] = ("name", "value")
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices that outlive the dashboard."""
+    """Choices that are saved when the dashboard ends."""
 
     show_seeds: bool = False
     bin_size: int | None = None
     smoothing: int = 1
-    """Bins in the running mean; 1 means no smoothing."""
+    """Bins in the running mean; 1: no smoothing."""
     x_unit: XUnit = "tasks"
     other_scale: tuple[str, ...] = ()
-    """Metrics drawn linearly instead of on their log scale, or the other way round."""
+    """Metrics whose scale is switched from log to linear or the other way round."""
     show_published: bool = True
     markers: Markers | None = None
-    """None: the best that the terminal can show."""
+    """None: the best markers that the terminal can show."""
     theme: str = "textual-dark"
     query: str = ""
-    """The filter, in the words of `lop_engine.runs.query`."""
+    """The filter, in the language of `lop_engine.runs.query`."""
     problem: str | None = None
-    """Name of the problem shown, where there are runs of several; None: the one with the most runs."""
+    """Name of the problem shown, if there are several; None: the one with the most runs."""
     metric: str | None = None
-    """What the views of seeds and of differences show; None, or one that the problem shown lacks: its headline."""
+    """Metric of the views of seeds and of differences; None, or a metric that the problem lacks: its headline."""
     show_setting: bool | None = None
-    """Show the setting under the cursor beside the charts; None: where the terminal is wide."""
+    """Show the setting under the cursor beside the charts; None: if the terminal is wide."""
     charts: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """By problem, the metrics that were chosen, in their order."""
+    """By problem, the chosen metrics, in order."""
     order: Order = "name"
-    """Of the settings in table and legend; ``value``: the best in the headline metric first."""
+    """Order of settings in table and legend; ``value``: the best in the headline metric first."""
     pinned: tuple[str, ...] = ()
-    """Labels of settings that come first and stay when another one is shown alone."""
+    """Labels of settings that come first and remain when another one is shown alone."""
     hidden: tuple[str, ...] = ()
-    """Labels of settings whose lines are not drawn."""
+    """Labels of settings without lines."""
     solo: str | None = None
-    """Label of the setting that is shown alone, with the pinned ones."""
+    """Label of the setting that is shown alone, apart from pinned ones."""
     sort: Sort = "seed"
-    """Column by which the seed table is ordered, and whether from high to low."""
+    """Column that sorts the seed table, and whether from high to low."""
     descending: bool = False
 
     def charts_of(self, problem: str) -> tuple[str, ...] | None:
-        """The metrics chosen for a problem, in their order; None for its default."""
+        """Return the metrics chosen for a problem, in order; None for its default."""
         return dict(self.charts).get(problem)
 
     def drawn(self, labels: Sequence[str]) -> list[str]:
-        """Which of the settings `labels` have lines in the charts."""
+        """Return those of the settings `labels` that have lines in the charts."""
         if self.solo in labels:
             return [label for label in labels if label == self.solo or label in self.pinned]
         return [label for label in labels if label not in self.hidden]
@@ -81,18 +81,18 @@ class Settings:
 
 @dataclass(frozen=True, init=False)
 class Request:
-    """Everything that decides what a frame holds, besides the runs.
+    """Everything that decides the content of a frame, besides the runs.
 
-    What views want of it are further arguments, and attributes that are None otherwise, see `registry.Part`.
+    Views add their own arguments, which are attributes that default to None, see `registry.Part`.
     """
 
     settings: Settings
     window: tuple[float, float] | None
-    """Range of the x axis that is shown, in its unit; None: all."""
+    """The visible range of the x axis, in its unit; None: all."""
     replay_at: int | None
-    """Show the runs as they stood after this task."""
+    """Show the runs as they were after this task."""
     wants: Mapping[str, Any]
-    """What views want, by the name of the argument."""
+    """Arguments of views, by name."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Request:
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """What a view wants by that name; None if it wants nothing."""
+        """Return the argument of a view by name; None if it was not given."""
         if name.startswith("_"):
             raise AttributeError(name)
         return self.wants.get(name)
@@ -117,14 +117,14 @@ _SETTINGS = TypeAdapter(Settings)
 
 
 def settings_path(runs_dir: Path) -> Path:
-    """The file of one runs directory, in the user's own state directory: runs may be shared, views are not."""
+    """Return the file for one runs directory, in the user's state directory: runs may be shared, settings are not."""
     resolved = runs_dir.resolve()
     digest = hashlib.sha256(str(resolved).encode(errors="surrogateescape")).hexdigest()[:12]
     return user_state_path("lop") / "watch" / f"{resolved.name or 'root'}-{digest}.json"
 
 
 def load_settings(runs_dir: Path) -> Settings:
-    """What was chosen last; the defaults where nothing, or nothing sensible, is kept."""
+    """Load the last choices; the defaults if there are none or they are invalid."""
     with suppress(OSError, ValidationError, UserError):
         settings = _SETTINGS.validate_json(read_small(settings_path(runs_dir), 2**20))
         if settings.bin_size in BIN_SIZES and settings.smoothing in SMOOTHINGS:
@@ -133,7 +133,7 @@ def load_settings(runs_dir: Path) -> Settings:
 
 
 def _valid(query: str) -> str:
-    """A filter, or none if it is not valid, such as one on a metric that is not known here."""
+    """Return a filter if it is valid, else "": it may name a metric that is unknown here."""
     with suppress(QueryError):
         parse_query(query)
         return query
@@ -150,7 +150,7 @@ def save_settings(runs_dir: Path, settings: Settings) -> None:
 
 
 def usual_markers() -> Markers:
-    """The markers that this terminal can show: a Linux console has no braille, and some terminals only ASCII."""
+    """Return markers that this terminal can show: a Linux console has no braille, and some terminals only ASCII."""
     encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
     if "utf" not in encoding.lower():
         return "ascii"
@@ -161,7 +161,7 @@ T = TypeVar("T")
 
 
 def after(choices: Sequence[T], present: T, direction: int = 1) -> T:
-    """The next choice (or the one before), after the last the first; the first also for an unknown value."""
+    """Return the next choice (or the previous one), cyclically; the first one for an unknown value."""
     if present not in choices:
         return choices[0]
     return choices[(choices.index(present) + direction) % len(choices)]

@@ -1,1 +1,1 @@
-"""Charts and heat maps as coloured text. Nothing here knows Textual, and `plots` alone knows plotext."""
+"""Charts and heat maps as coloured text. Nothing here uses Textual, and only `plots` uses plotext."""

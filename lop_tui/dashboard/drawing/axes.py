@@ -1,4 +1,4 @@
-"""Axes with round limits and round ticks, so that a chart that grows moves seldom."""
+"""Axes with round limits and round ticks, so that a growing chart rarely changes its axes."""
 
 import math
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ import numpy as np
 from lop_engine.experiment.components import Scale, factor_of, is_log
 
 LABEL_WIDTH = 6
-"""No tick label is longer. Every y axis is as wide, so that the x axes of all charts stand in line."""
+"""Most characters of a tick label. All y axes have this width, so that the x axes of all charts are aligned."""
 HUGE = 1e300
-"""Greater numbers count as this one, so that nothing overflows."""
+"""Larger numbers are clipped to this one, so that nothing overflows."""
 _FACTORS = (1, 2, 5, 10)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Limits in the units of the axis: percent for `percent`, log10 of the metric (of its percent) on a log scale."""
+    """Limits in the units of the axis: percent for `percent`, log10 of the metric (in percent) on a log scale."""
 
     low: float
     high: float
     scale: Scale = "linear"
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """Values of the metric in the units of the axis, clipped to its limits."""
+        """Convert values of the metric to the units of the axis, clipped to its limits."""
         values = factor_of(self.scale) * np.clip(values, -HUGE, HUGE)
         if is_log(self.scale):
             values = np.log10(np.maximum(values, 10.0**self.low))
@@ -32,10 +32,10 @@ class Axis:
         return placed
 
     def ticks(self, most: int, least_step: float = 0.0) -> list[tuple[float, str]]:
-        """At most `most` round ticks (two at least, if labels allow): position in the units of the axis, and label.
+        """Return at most `most` round ticks (at least two, if labels allow): position in the axis' units, and label.
 
-        No two are closer than `least_step`. There are fewer where labels of so fine a step would be too long, and a
-        single one with a rounded label where no round number lies within the limits.
+        No two are closer than `least_step`. There are fewer if labels with so many digits would be too long, and
+        one with a rounded label if no round number lies within the limits.
         """
         if is_log(self.scale):
             ticks = _log_ticks(self.low, self.high, most)
@@ -46,13 +46,13 @@ class Axis:
 
 
 def nice_step(span: float, most: int) -> float:
-    """The least of 1, 2, 5 times a power of ten that divides `span` into at most `most` parts."""
+    """Return the smallest of 1, 2, 5 times a power of ten that divides `span` into at most `most` parts."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(factor * power for factor in _FACTORS if span <= most * factor * power * (1 + 1e-9))
 
 
 def task_axis(tasks_done: int, num_tasks: int) -> Axis:
-    """From 0 to the next round number of tasks, never past the last one."""
+    """Return an axis from 0 to the next round number of tasks, at most the last task."""
     if tasks_done <= 0:
         return Axis(0, max(1, num_tasks))
     power = 10 ** math.floor(math.log10(tasks_done))
@@ -63,12 +63,12 @@ def task_axis(tasks_done: int, num_tasks: int) -> Axis:
 def value_axis(
     values: Sequence[np.ndarray], scale: Scale, from_zero: bool, least_span: float, bounded: bool = True
 ) -> Axis:
-    """Round limits around all finite `values` (in the metric's units); of log scales, around the positive ones.
+    """Return round limits for all finite `values` (in the metric's units); on log scales for the positive ones.
 
     Args:
         from_zero: start at 0, where 0 is a natural limit.
-        least_span: shorter than this (in the units of the axis) it never gets: noise shall not look like a trend.
-        bounded: percent lie within 0 .. 100, as those of a difference do not.
+        least_span: the shortest axis (in its units), so that noise does not look like a trend.
+        bounded: clip percent to 0 .. 100; false for differences.
     """
     joined = np.concatenate([np.empty(0), *(one.ravel() for one in values)])
     joined = joined[np.isfinite(joined) & ((joined > 0) | (not is_log(scale)))]
@@ -77,7 +77,7 @@ def value_axis(
         return _log_axis(joined, scale, 2.0 if scale == "log percent" and bounded else math.inf)
     low, high = (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 0.0)
     low = min(0.0, low) if from_zero else low
-    # Limits that are told apart only by their last digits have no ticks between them.
+    # Limits that differ only in their last digits have no ticks between them.
     size = max(abs(low), abs(high))
     least_span = max(least_span, 1e-9 * size) if size > 1e-90 else least_span or 1.0
     if high - low < least_span:
@@ -92,7 +92,7 @@ def value_axis(
 
 
 def _linear_ticks(low: float, high: float, most: int, least_step: float) -> list[tuple[float, str]]:
-    """The multiples of the finest round step whose labels fit."""
+    """Return the multiples of the finest round step whose labels fit."""
     for parts in range(max(1, most - 1), 0, -1):
         step = max(nice_step(high - low, parts), least_step)
         multiples = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
@@ -103,7 +103,7 @@ def _linear_ticks(low: float, high: float, most: int, least_step: float) -> list
 
 
 def _labels(multiples: range, step: float) -> list[str]:
-    """All multiples of `step` written exactly and alike: ``0.25``, ``1.5M`` or ``2e-7``; none where they do not fit."""
+    """Return all multiples of `step`, exactly and in one format: ``0.25``, ``1.5M`` or ``2e-7``; none if too long."""
     exponent = math.floor(math.log10(step) + 1e-9)
     largest = step * max((abs(i) for i in multiples), default=0)
     power, suffix = (6, "M") if largest >= 1e6 else (3, "k")
@@ -121,14 +121,14 @@ def _labels(multiples: range, step: float) -> list[str]:
 
 
 def _with_exponent(mantissa: int, exponent: int) -> str:
-    """``12e-7``, ``1e9``; 0 is ``0``."""
+    """Write a number with an exponent: ``12e-7``, ``1e9``; 0 is ``0``."""
     while mantissa and mantissa % 10 == 0:
         mantissa, exponent = mantissa // 10, exponent + 1
     return f"{mantissa}e{exponent}" if mantissa else "0"
 
 
 def _rounded(value: float) -> str:
-    """A number to as many significant digits, at most four, as there is room for."""
+    """Write a number with as many significant digits as fit, at most four."""
     texts = (
         f"{value:.{digits}g}".replace("e+", "e").replace("e0", "e").replace("e-0", "e-") for digits in (4, 3, 2, 1)
     )
@@ -136,7 +136,7 @@ def _rounded(value: float) -> str:
 
 
 def _log_axis(positive: np.ndarray, scale: Scale, most: float) -> Axis:
-    """Limits at 1, 2 or 5 times a power of ten, at least half a decade apart and none above 10**`most`."""
+    """Return limits at 1, 2 or 5 times a power of ten, at least half a decade apart and at most 10**`most`."""
     if not len(positive):
         return Axis(-3, 0, scale)
     lowest, highest = np.log10(np.clip([positive.min(), positive.max()], 1 / HUGE, HUGE))
@@ -149,13 +149,13 @@ def _log_axis(positive: np.ndarray, scale: Scale, most: float) -> Axis:
 
 
 def _log_marks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times each power of ten, from the power below `low` to that above `high`."""
+    """Return 1, 2 and 5 times each power of ten, from the power below `low` to that above `high`."""
     powers = range(math.floor(low + 1e-9), math.ceil(high) + 1)
     return [power + math.log10(factor) for power in powers for factor in (1, 2, 5)]
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """Powers of ten, with 2 and 5 times them where there is room; fewer where there is not."""
+    """Return powers of ten, and 2 and 5 times them if there is room; fewer if there is not."""
     between = [mark for mark in _log_marks(low, high) if low - 1e-9 <= mark <= high + 1e-9]
     powers = [mark for mark in between if mark == round(mark)]
     marks = between if len(between) <= most or len(powers) < 2 else powers
@@ -163,7 +163,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
 
 
 def _power_label(mark: float) -> str:
-    """``0.002``, ``500``, ``2e-7``: 1, 2 or 5 times a power of ten from its logarithm."""
+    """Write 1, 2 or 5 times a power of ten, given its logarithm: ``0.002``, ``500``, ``2e-7``."""
     exponent = math.floor(mark + 1e-9)
     factor = round(10.0 ** (mark - exponent))
     return f"{factor * 10.0**exponent:.{max(0, -exponent)}f}" if -3 <= exponent < 5 else f"{factor}e{exponent}"

@@ -14,19 +14,19 @@ Markers = Literal["braille", "blocks", "ascii"]
 Rgb = tuple[int, int, int]
 
 NONE = -1
-"""No colour of its own. Other colours in a canvas are 0xrrggbb."""
+"""No colour. Other colours in a canvas are 0xrrggbb."""
 _ESCAPE = re.compile("\x1b\\[([0-9;]*)m")
 
 
 @dataclass(frozen=True)
 class Ink:
-    """Colours of all that is not a line; without `coloured` only characters tell lines apart."""
+    """Colours of everything except lines; if not `coloured`, only characters tell lines apart."""
 
     background: Rgb = (0, 0, 0)
     axes: Rgb = (128, 128, 128)
     coloured: bool = True
     markers: Markers = "braille"
-    """What lines are made of; `ascii`: nothing drawn lies outside of ASCII."""
+    """Return the characters that lines are made of; `ascii`: use only ASCII."""
 
     @property
     def ascii(self) -> bool:
@@ -35,7 +35,7 @@ class Ink:
 
 @dataclass(frozen=True)
 class PlotArea:
-    """Where data are drawn within a text, in cells; the x axis begins and ends in the middle of a column."""
+    """The area of a text where data are drawn, in cells; the x axis begins and ends in the middle of a column."""
 
     left: int
     top: int
@@ -44,16 +44,16 @@ class PlotArea:
 
     @property
     def fits(self) -> bool:
-        """Whether there is room for anything."""
+        """Whether anything fits."""
         return self.columns >= 2 and self.rows >= 1
 
     def x_at(self, column: float, window: tuple[float, float]) -> float:
-        """The x in the middle of a column, counted from the left edge of the text; within `window` always."""
+        """Return the x in the middle of a column, counted from the left edge of the text; always within `window`."""
         share = (column - self.left) / max(1, self.columns - 1)
         return window[0] + min(max(share, 0.0), 1.0) * (window[1] - window[0])
 
     def column_of(self, x: float, window: tuple[float, float]) -> int | None:
-        """The column of the text that shows `x`, None if `x` lies outside of `window`."""
+        """Return the column of the text that shows `x`; None if `x` is outside `window`."""
         if not window[0] <= x <= window[1] or self.columns < 1:
             return None
         share = (x - window[0]) / (window[1] - window[0]) if window[1] > window[0] else 0.0
@@ -66,7 +66,7 @@ class Canvas:
 
     chars: np.ndarray
     foreground: np.ndarray
-    """0xrrggbb, or NONE for that of the text as a whole."""
+    """0xrrggbb, or NONE for the text's default."""
     background: np.ndarray
     """0xrrggbb, or NONE."""
 
@@ -77,7 +77,7 @@ class Canvas:
 
     @classmethod
     def from_ansi(cls, text: str, width: int, height: int) -> "Canvas":
-        """Characters and foreground colours of a text with ANSI escapes, cut or filled up to the given size."""
+        """Read characters and foreground colours from a text with ANSI escapes, cut or padded to the given size."""
         canvas = cls.blank(width, height)
         for row, line in enumerate(text.split("\n")[:height]):
             parts = _ESCAPE.split(line)
@@ -90,17 +90,17 @@ class Canvas:
         return canvas
 
     def copy(self) -> "Canvas":
-        """The same cells, to be drawn on without changing these."""
+        """Return a copy of the cells, to draw on."""
         return Canvas(self.chars.copy(), self.foreground.copy(), self.background.copy())
 
     def part(self, area: PlotArea) -> "Canvas":
-        """The cells of `area`; what is drawn there is drawn on the whole."""
+        """Return the cells of `area` as a view: drawing on it changes the whole."""
         cells = np.s_[area.top : area.top + area.rows, area.left : area.left + area.columns]
         return Canvas(self.chars[cells], self.foreground[cells], self.background[cells])
 
     @property
     def is_blank(self) -> np.ndarray:
-        """Cells without a character."""
+        """Return the mask of cells without a character."""
         return self.chars == " "
 
     def put(self, where: np.ndarray, chars: str | np.ndarray, colour: int | np.ndarray) -> None:
@@ -109,16 +109,16 @@ class Canvas:
             target[where] = source[where] if isinstance(source, np.ndarray) else source
 
     def write(self, row: int, column: int, string: str, colour: int = NONE) -> None:
-        """Write `string` from a cell to the right, as far as there is room."""
+        """Write `string` to the right from a cell, as far as there is room."""
         if 0 <= row < self.chars.shape[0] and 0 <= column < self.chars.shape[1]:
             string = string[: self.chars.shape[1] - column]
             self.chars[row, column : column + len(string)] = list(string)
             self.foreground[row, column : column + len(string)] = colour
 
     def to_text(self, ink: Ink) -> Text:
-        """The lines as one text, with a span for each run of cells that look the same."""
+        """Return the lines as one text, with a span for each sequence of cells that look the same."""
         height, width = self.chars.shape
-        # Line ends are cells as well, so that a run of equal cells continues past them.
+        # Line ends are cells too, so that a sequence of equal cells continues over them.
         chars = np.full((height, width + 1), "\n")
         colours = np.full((2, height, width + 1), NONE, dtype=np.int64)
         chars[:, :-1], colours[0, :, :-1], colours[1, :, :-1] = self.chars, self.foreground, self.background
@@ -138,25 +138,25 @@ class Canvas:
 
 
 def pack(colours: Rgb | np.ndarray) -> int:
-    """Colours of shape (..., 3) as 0xrrggbb: a number for a single one, else an array of shape (...)."""
+    """Pack colours of shape (..., 3) as 0xrrggbb: a number for a single colour, else an array of shape (...)."""
     parts = np.rint(np.asarray(colours, dtype=float)).astype(np.int64)
     packed = (parts[..., 0] << 16) | (parts[..., 1] << 8) | parts[..., 2]
     return packed if packed.ndim else int(packed)
 
 
 def unpack(colours: np.ndarray) -> np.ndarray:
-    """0xrrggbb, shape (...), as floats of shape (..., 3)."""
+    """Unpack 0xrrggbb, shape (...), to floats of shape (..., 3)."""
     return np.stack([(colours >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(float)
 
 
 def rgb(colour: str) -> Rgb:
-    """The three parts of ``#rrggbb``."""
+    """Return the three parts of ``#rrggbb``."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
 
 
 def blend(colour: Rgb, background: Rgb, opacity: float) -> Rgb:
-    """`colour` laid over `background`."""
+    """Blend `colour` over `background`."""
     red, green, blue = (
         round(opacity * over + (1 - opacity) * under) for over, under in zip(colour, background, strict=True)
     )
@@ -164,7 +164,7 @@ def blend(colour: Rgb, background: Rgb, opacity: float) -> Rgb:
 
 
 def _fill_forward(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Each value that is not known as the last known one before it: the foreground of a blank is anything."""
+    """Replace each unknown value by the last known one before it: a blank may have any foreground."""
     index = np.maximum.accumulate(np.where(known, np.arange(len(values)), 0))
     return values[index]
 
@@ -180,6 +180,6 @@ def _style(foreground: int, background: int) -> Style:
 
 @lru_cache(maxsize=256)
 def _colour_of(escape: str) -> int:
-    """``38;2;r;g;b`` as 0xrrggbb; NONE for anything else."""
+    """Return ``38;2;r;g;b`` as 0xrrggbb; NONE for anything else."""
     kind, _, parts = escape.partition("38;2;")
     return NONE if kind or not parts else pack(tuple(map(int, parts.split(";"))))  # type: ignore[arg-type]

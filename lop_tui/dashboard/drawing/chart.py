@@ -1,6 +1,6 @@
-"""What a chart and a heat map show, as numbers: no screen, no plotting library.
+"""Content of charts and heat maps, as numbers: no screen, no plotting library.
 
-Lines, charts and heat maps are equal only if they are the same object: a frame takes over from the last what has not
+Lines, charts and heat maps are compared by identity: a frame reuses the objects of the previous one that have not
 changed.
 """
 
@@ -23,14 +23,14 @@ Points = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Style:
-    """How a setting of a method looks, in every view."""
+    """Style of a setting of a method, the same in every view."""
 
     colour: str
     """``#rrggbb``"""
     marker: str
-    """Marks it where there is no colour."""
+    """The character that marks it without colour."""
     is_marked: bool = False
-    """Draw the marker in colour too: there are more settings than colours that can be told apart."""
+    """Draw the marker in colour too, if there are more settings than distinguishable colours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +41,28 @@ class Line:
     colour: str
     """``#rrggbb``"""
     marker: str
-    """A letter-like character that marks the line where there is no colour."""
+    """A letter-like character that marks the line without colour."""
     curve: Curve
-    """Mean and standard error over seeds, a point a bin; values in the metric's units."""
+    """Mean and standard error over seeds, one point per bin; values in the metric's units."""
     x: np.ndarray
-    """Where the points lie, in the chart's `x_unit`, rising; shape (points,) as of `curve.task`."""
+    """Positions of the points in the chart's `x_unit`, rising; shape (points,) like `curve.task`."""
     num_seeds: int
-    """Seeds there are; `curve.num_seeds` says how many entered each point."""
+    """Number of seeds; `curve.num_seeds` is the number at each point."""
     is_marked: bool = False
-    """Whether the marker stands on the line in colour too."""
+    """Draw the marker on the line in colour too."""
     smooth: np.ndarray | None = None
-    """The mean after smoothing, shape (points,); the raw one then stays as a faint line."""
+    """The smoothed mean, shape (points,); the raw mean is then a faint line."""
     seeds: tuple[Points, ...] = ()
-    """Each seed's own bins."""
+    """The bins of each seed."""
     marks: tuple[tuple[float, float], ...] = ()
     """Published levels: x and value."""
     breaks: tuple[float, ...] = ()
-    """Where a seed stops being finite, or diverges: x, rising."""
+    """x where a seed becomes non-finite or diverges, rising."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A metric over tasks. The same object as before where nothing has changed."""
+    """A metric over tasks. Frames reuse the object if nothing has changed."""
 
     measure: Metric
     """Name, unit, scale, and how the y axis is fitted."""
@@ -70,25 +70,25 @@ class Chart:
     x: Axis
     """The whole x axis, in `x_unit`."""
     bin_size: int
-    """In tasks."""
+    """Tasks in a bin."""
     x_unit: str = "tasks"
-    """``tasks``, ``steps``, ``hours``, ``epochs``, or what else the problem counts in."""
+    """``tasks``, ``steps``, ``hours``, ``epochs``, or another unit that the problem counts in."""
     zero_line: bool = False
     """Draw a faint line at zero (for differences)."""
     remark: str = ""
-    """Why there is nothing to see."""
+    """Reason for an empty chart."""
     runs: tuple[int, int] = (0, 0)
-    """Of the runs that have recorded tasks, how many have recorded this metric, and how many there are."""
+    """Numbers of runs that have recorded this metric, and of runs that have recorded tasks."""
 
     @property
     def coverage(self) -> str:
-        """``n=4/6 runs`` where runs are missing because they did not record the metric; else empty."""
+        """Return ``n=4/6 runs`` if some runs did not record the metric; else ""."""
         recorded, total = self.runs
         return f"n={recorded}/{total} runs" if 0 < recorded < total else ""
 
     @property
     def legend(self) -> str:
-        """What a reader must know of the lines: which runs are missing, and what the mark of a break means."""
+        """Return notes on the lines: which runs are missing, and what the mark of a break means."""
         meaning = BREAK_LEGEND if any(line.breaks for line in self.lines) else ""
         return ", ".join(filter(None, (self.coverage, meaning)))
 
@@ -107,13 +107,13 @@ class Heat:
     task: np.ndarray
     """Middle of each bin, tasks counted from 1, shape (bins,)."""
     values: np.ndarray
-    """Shape (seeds, bins) in the metric's units; NaN where a seed has no whole bin."""
+    """Shape (seeds, bins) in the metric's units; NaN where a seed has no complete bin."""
     bin_size: int
     num_tasks: int
     """The x axis goes from 0 to this."""
     x_unit: str = "tasks"
-    """What the problem counts in; its axis is labelled so."""
+    """The unit that the problem counts in; labels the axis."""
     x_per_task: int = 1
     """Length of a task in that unit."""
     breaks: tuple[tuple[int, int], ...] = ()
-    """Where a seed stops being finite, or diverges: its place among the seeds, and the task, counted from 1."""
+    """Place of each seed that becomes non-finite or diverges, and the task, counted from 1."""

@@ -1,7 +1,7 @@
-"""A metric of every seed over tasks, as coloured text: a row for each seed, or half a row where there are many.
+"""A metric of every seed over tasks, as coloured text: a row for each seed, or half a row if there are many.
 
-The colours are those of viridis: even in lightness, so also without red and green, and legible on dark and on light.
-Without colour, or in ASCII, the darker a character the higher the value.
+The colours are viridis: perceptually uniform, suitable for colour-blind readers, legible on dark and light themes.
+Without colour, or in ASCII, darker characters mean higher values.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ _VIRIDIS = np.array(
 )
 _NUM_COLOURS = 32
 _RAMP = np.array(list(".:-=+*#%@"))
-"""A blank is for what is not there."""
+"""A blank means no value."""
 _LARGEST_THICKNESS = 3
 _ABSENT_OPACITY = 0.5
 _LEGEND_COLUMNS = 16
@@ -40,28 +40,28 @@ _LEGEND_COLUMNS = 16
 
 @dataclass(frozen=True)
 class HeatArea:
-    """Where which seed is within a text."""
+    """Positions of the seeds in a text."""
 
     area: PlotArea
     seeds: tuple[int, ...]
-    """Those that are shown, from the top."""
+    """The visible seeds, from the top."""
     first: int
-    """Place of the first of them among all."""
+    """Place of the first visible seed among all."""
     halves: int
-    """Half rows that a seed takes: 1, or twice the number of its rows."""
+    """Half rows per seed: 1, or twice the number of its rows."""
 
     def seed_at(self, row: int) -> int | None:
-        """The seed in a row of the text (of two the upper one), None if missing."""
+        """Return the seed in a row of the text (the upper one of two), None if there is none."""
         place = 2 * (row - self.area.top) // self.halves
         return self.seeds[place] if 0 <= row - self.area.top < self.area.rows and place < len(self.seeds) else None
 
     def row_of(self, seed: int | None) -> int | None:
-        """The first row of the text that shows `seed`."""
+        """Return the first row of the text that shows `seed`."""
         return self.area.top + self.seeds.index(seed) * self.halves // 2 if seed in self.seeds else None
 
 
 def heat_area(table: Heat, width: int, height: int, ink: Ink, selected: int | None = None) -> HeatArea:
-    """Where the data of a heat map of that size are; where not all seeds fit, those around the `selected` one."""
+    """Return the data area of a heat map of that size; if not all seeds fit, those around the `selected` one."""
     number = len(str(max(table.seeds, default=0)))
     left = 2 + number + (len("seed ") if width >= 40 else 0)
     area = PlotArea(left, 1, max(0, width - left), max(0, height - 3))
@@ -73,7 +73,7 @@ def heat_area(table: Heat, width: int, height: int, ink: Ink, selected: int | No
     num_shown = min(num_seeds, 2 * area.rows // halves)
     place = table.seeds.index(selected) if selected in table.seeds else 0
     first = min(max(0, place - num_shown // 2), num_seeds - num_shown)
-    # The axis stands right below the last seed.
+    # The axis is directly below the last seed.
     rows = -(-num_shown * halves // 2) if num_shown else area.rows
     return HeatArea(replace(area, rows=rows), table.seeds[first : first + num_shown], first, halves)
 
@@ -81,10 +81,10 @@ def heat_area(table: Heat, width: int, height: int, ink: Ink, selected: int | No
 def draw_heat(
     table: Heat, width: int, height: int, ink: Ink, *, selected: int | None = None, cursor: float | None = None
 ) -> Text:
-    """Draw a heat map as `height` lines of `width` characters; a blank where that is too small.
+    """Draw a heat map as `height` lines of `width` characters; blank if that is too small.
 
     Args:
-        selected: a seed, which is marked and always among those shown (see `heat_area`).
+        selected: a seed that is marked and always visible (see `heat_area`).
         cursor: a task, whose column is marked.
     """
     canvas = Canvas.blank(width, height)
@@ -96,7 +96,7 @@ def draw_heat(
     share = np.full(values.shape, np.nan)
     if limits:
         low, high = limits
-        # Of values that are all the same, the middle.
+        # If all values are equal, use the middle of the scale.
         span, start = (high - low, low) if high > low else (1, low - 0.5)
         share = (np.clip(values, low, high) - start) / span
     data = canvas.part(where.area)
@@ -114,14 +114,14 @@ def _in_colour(ink: Ink) -> bool:
 
 
 def _limits(table: Heat) -> tuple[float, float] | None:
-    """Least and greatest value of all seeds, in the units of the axis; None if missing."""
+    """Return the smallest and largest value of all seeds, in the axis' units; None if there are none."""
     values = table.values[np.isfinite(table.values)]
     values = in_units(values[values > 0] if is_log(table.measure.scale) else values, table.measure.scale)
     return (float(values.min()), float(values.max())) if values.size else None
 
 
 def _by_column(table: Heat, where: HeatArea) -> np.ndarray:
-    """The mean of the bins whose middle is in each column, else the bin that reaches there; (shown seeds, columns)."""
+    """Return the mean of the bins centred in each column, else the bin that covers it; (visible seeds, columns)."""
     columns = where.area.columns
     values = table.values[where.first : where.first + len(where.seeds)]
     values = np.where(np.isfinite(values), np.clip(values, -HUGE, HUGE), np.nan)
@@ -145,7 +145,7 @@ def _by_column(table: Heat, where: HeatArea) -> np.ndarray:
 
 
 def _put_shares(data: Canvas, share: np.ndarray, where: HeatArea, ink: Ink) -> None:
-    """Draw shares 0 .. 1 of the scale, shape (shown seeds, columns); NaN as a faint dot."""
+    """Draw shares 0 .. 1 of the scale, shape (visible seeds, columns); NaN as a faint dot."""
     rows, columns = data.chars.shape
     place = np.arange(2 * rows) // where.halves
     is_seed = place < len(where.seeds)
@@ -168,7 +168,7 @@ def _put_shares(data: Canvas, share: np.ndarray, where: HeatArea, ink: Ink) -> N
 
 
 def _put_breaks(data: Canvas, table: Heat, where: HeatArea, ink: Ink) -> None:
-    """Mark where a seed stops being finite, or diverges."""
+    """Mark where a seed becomes non-finite or diverges."""
     rows, columns = data.chars.shape
     strongest = pack(tuple(255 - part for part in ink.background))  # type: ignore[arg-type]
     for place, task in table.breaks:
@@ -184,7 +184,7 @@ def _level(share: np.ndarray, num_levels: int) -> np.ndarray:
 
 
 def _colours() -> np.ndarray:
-    """The scale as 0xrrggbb, shape (_NUM_COLOURS,)."""
+    """Return the scale as 0xrrggbb, shape (_NUM_COLOURS,)."""
     at = np.linspace(0, len(_VIRIDIS) - 1, _NUM_COLOURS)
     packed: np.ndarray = np.asarray(
         pack(np.stack([np.interp(at, np.arange(len(_VIRIDIS)), part) for part in _VIRIDIS.T], axis=-1))
@@ -193,7 +193,7 @@ def _colours() -> np.ndarray:
 
 
 def _put_labels(canvas: Canvas, where: HeatArea, selected: int | None, ink: Ink) -> None:
-    """Left of each seed its number, with a mark at the selected one; of two in a row the upper one's, or that."""
+    """Write each seed's number left of its row, and mark the selected one; two seeds in a row share a label."""
     area = where.area
     width = area.left - 2
     words = "seed " if width > len("seed ") else ""
@@ -210,7 +210,7 @@ def _put_labels(canvas: Canvas, where: HeatArea, selected: int | None, ink: Ink)
 
 
 def _put_axis(canvas: Canvas, table: Heat, area: PlotArea, cursor: float | None, ink: Ink) -> None:
-    """The x axis with round ticks, and a mark below the column of the task `cursor`."""
+    """Draw the x axis with round ticks, and a mark below the column of the task `cursor`."""
     axis = Axis(0, max(1, table.num_tasks) * table.x_per_task)
     window = (axis.low, axis.high)
     corner, line, tick, mark, upright = "+-+^|" if ink.ascii else "└─┬▲│"
@@ -236,7 +236,7 @@ def _put_axis(canvas: Canvas, table: Heat, area: PlotArea, cursor: float | None,
 
 
 def _put_legend(canvas: Canvas, table: Heat, area: PlotArea, limits: tuple[float, float], ink: Ink) -> None:
-    """The metric, and the scale between its least and its greatest value; as much as fits."""
+    """Draw the metric, and the scale from its lowest to its highest value, as far as they fit."""
     measure = table.measure
     low, high = (significant(10.0**limit if is_log(measure.scale) else limit) for limit in limits)
     room = canvas.chars.shape[1] - area.left

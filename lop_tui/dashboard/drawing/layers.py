@@ -1,4 +1,4 @@
-"""What is laid over the axes and lines of a chart: bands, seeds, published levels, a cursor. numpy only."""
+"""Layers drawn over the axes and lines of a chart: bands, seeds, published levels, a cursor. numpy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,33 +26,33 @@ from lop_tui.words.formats import BREAK
 
 _BAND_OPACITY = 0.4
 _BAND_STEPS = 4
-"""Shades of a band at its edge; more would cost many short runs of cells and show nothing."""
+"""Shades at the edge of a band; more would split the text into many spans without a visible difference."""
 _FAINT_OPACITY = 0.45
 _MARK_OPACITY = 0.75
 _MARKERS_OF_LINE = 3
 _GOLDEN = 0.618
-"""Multiples of it, less their whole parts, keep apart however many there are."""
+"""Fractional parts of its multiples are well spread for any count."""
 _HALF = "▄"
-"""The lower half of a cell in which a band begins or ends."""
+"""The lower half of a cell, where a band begins or ends."""
 _ZERO_OPACITY = 0.6
 _CURSOR_OPACITY = 0.35
 _NOT_POSITIVE = -1e9
-"""In place of the logarithm of values <= 0: so low that values interpolated from it are invalid, too."""
+"""Replaces the logarithm of values <= 0: so low that values interpolated from it are invalid, too."""
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line's pieces, or those of all its seeds, within the window: as of `cut`, values in the units of the y axis."""
+    """The pieces of a line, or of all its seeds, within the window: see `cut`; values in the y axis' units."""
 
     number: int
-    """Of the line."""
+    """Number of the line."""
     pieces: np.ndarray
     strong: bool
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where things are in one drawing."""
+    """Positions of everything in one drawing."""
 
     area: PlotArea
     x: Axis
@@ -64,11 +64,11 @@ class Frame:
         return self.x.low, self.x.high
 
     def height_of(self, values: np.ndarray) -> np.ndarray:
-        """Share 0 .. 1 of the y axis at which values, in its units, stand."""
+        """Return the share 0 .. 1 of the y axis for values in its units."""
         return (np.clip(values, self.y.low, self.y.high) - self.y.low) / (self.y.high - self.y.low)
 
     def rows_of(self, values: np.ndarray) -> np.ndarray:
-        """The row, counted from the top, of values in the units of the y axis."""
+        """Return the row, counted from the top, for values in the y axis' units."""
         from_below = dot_of(self.height_of(values), self.area.rows * self.dots.high) // self.dots.high
         return self.area.rows - 1 - from_below
 
@@ -82,7 +82,7 @@ def dots_of(ink: Ink) -> Dots:
 
 
 def in_units(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Values of the metric in the units of its axis, on a log scale `_NOT_POSITIVE` where there is no logarithm."""
+    """Convert values of the metric to the axis' units; on a log scale `_NOT_POSITIVE` for values <= 0."""
     values = np.clip(np.asarray(values, dtype=float), -HUGE, HUGE)
     values = factor_of(scale) * values
     if is_log(scale):
@@ -92,7 +92,7 @@ def in_units(values: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool, columns: int) -> list[Stroke]:
-    """Everything that is drawn as a line, the strong one of each setting and the faint ones, on `columns` of dots."""
+    """Return everything that is drawn as a line, the strong ones and the faint ones, on `columns` of dots."""
     strokes = []
     for number, line in enumerate(chart.lines):
         strong = line.curve.mean if line.smooth is None else line.smooth
@@ -105,7 +105,7 @@ def strokes_of(chart: Chart, window: tuple[float, float], show_seeds: bool, colu
 
 
 def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float], show_seeds: bool) -> Axis:
-    """A y axis around all that is visible."""
+    """Return a y axis that fits everything visible."""
     measure = chart.measure
     visible = [stroke.pieces[[1, 3]] for stroke in strokes]
     visible += [
@@ -114,11 +114,11 @@ def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float]
         for x, value in line.marks
         if window[0] <= x <= window[1]
     ]
-    # A band that reaches below zero has no place on a log scale; the means decide.
+    # A band that reaches below zero cannot be drawn on a log scale; use the means.
     edges = [] if show_seeds else [(line.x, line.curve.high) for line in chart.lines]
     edges += [] if show_seeds or is_log(measure.scale) else [(line.x, line.curve.low) for line in chart.lines]
     band = _cut_all(edges, measure.scale, window)[[1, 3]]
-    if chart.zero_line and band.size:  # the few widest intervals of early bins would flatten all the rest
+    if chart.zero_line and band.size:  # a few wide intervals in early bins would flatten everything else
         band = np.quantile(band, [0.05, 0.95])
     values = [_metric(one, measure.scale) for one in (*visible, band)]
     values += [np.zeros(1)] if chart.zero_line else []
@@ -126,7 +126,7 @@ def fitted_axis(chart: Chart, strokes: list[Stroke], window: tuple[float, float]
 
 
 def _cut_all(lines: Sequence[Points], scale: Scale, window: tuple[float, float]) -> np.ndarray:
-    """Pieces of several lines at once, as of `cut`, values in the units of the y axis."""
+    """Return pieces of several lines at once, see `cut`; values in the y axis' units."""
     if not lines:
         return np.empty((4, 0))
     x, values = (np.concatenate(parts) for parts in zip(*lines, strict=True))
@@ -135,7 +135,7 @@ def _cut_all(lines: Sequence[Points], scale: Scale, window: tuple[float, float])
 
 
 def _metric(units: np.ndarray, scale: Scale) -> np.ndarray:
-    """`in_units` undone; NaN where there was no logarithm."""
+    """Undo `in_units`; NaN for values without a logarithm."""
     if is_log(scale):
         units = np.where(units > -310, 10.0 ** np.maximum(units, -310), np.nan)
     return units / factor_of(scale)
@@ -163,7 +163,7 @@ def band_shades(data: Canvas, chart: Chart, frame: Frame, ink: Ink) -> np.ndarra
 
 
 def soften_bands(data: Canvas, shades: np.ndarray, ink: Ink) -> np.ndarray:
-    """Show both halves of the cells that are blank: the upper one as the background, the lower one as a half block.
+    """Show both halves of blank cells: the upper one as the background, the lower one as a half block.
 
     Returns:
         The mask of these cells.
@@ -176,7 +176,7 @@ def soften_bands(data: Canvas, shades: np.ndarray, ink: Ink) -> np.ndarray:
 
 
 def put_markers(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
-    """Put the markers of marked lines on them, each at other places."""
+    """Draw the markers of marked lines, at different places for each line."""
     marked = [stroke for stroke in strokes if stroke.strong and chart.lines[stroke.number].is_marked]
     if not ink.coloured or ink.ascii:
         return
@@ -194,10 +194,10 @@ def put_markers(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke],
 
 
 def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
-    """How much of each half of a cell lies within the line's band, 0 .. 1, shape (rows, 2, columns)."""
+    """Return the share of each half cell that lies within the line's band, 0 .. 1, shape (rows, 2, columns)."""
     area, dots_high = frame.area, frame.dots.high
     x = np.linspace(frame.x.low, frame.x.high, area.columns)
-    # In rows from the top, as cells are counted; dots have a height of their own.
+    # Rows are counted from the top, like cells; dots are shorter.
     low, high = (
         area.rows - (0.5 + frame.height_of(in_units(band, frame.y.scale)) * (area.rows * dots_high - 1)) / dots_high
         for band in (line.curve.low, line.curve.high)
@@ -209,7 +209,7 @@ def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
 
 
 def put_faint(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
-    """Draw faint lines into blank cells; where several meet, in the colour of the one with the most dots there."""
+    """Draw faint lines into blank cells; where several meet, use the colour of the one with the most dots."""
     if not strokes:
         return
     dots, area = frame.dots, frame.area
@@ -239,7 +239,7 @@ def put_marks(data: Canvas, chart: Chart, frame: Frame, where: np.ndarray, ink: 
 
 
 def put_breaks(data: Canvas, chart: Chart, frame: Frame) -> None:
-    """Mark on the lowest free cell where a seed stops being finite, or diverges."""
+    """Mark on the lowest free cell where a seed becomes non-finite or diverges."""
     for line in chart.lines:
         for x in line.breaks:
             column = frame.area.column_of(x, frame.window)
@@ -253,7 +253,7 @@ def put_breaks(data: Canvas, chart: Chart, frame: Frame) -> None:
 
 
 def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
-    """Draw a horizontal line at zero, where that is visible, into blank cells."""
+    """Draw a horizontal line at zero, if that is visible, into blank cells."""
     if is_log(frame.y.scale) or not frame.y.low <= 0 <= frame.y.high:
         return
     row = np.arange(frame.area.rows) == frame.rows_of(np.zeros(1))
@@ -261,7 +261,7 @@ def put_zero_line(data: Canvas, frame: Frame, ink: Ink) -> None:
 
 
 def put_cursor(data: Canvas, column: int, ink: Ink, of_bands: np.ndarray) -> None:
-    """A vertical line that hides nothing: a character in cells that are blank or `of_bands`, a tint in the others."""
+    """Draw a vertical line that hides nothing: a character in blank cells or in `of_bands`, a tint in the others."""
     line = np.arange(data.chars.shape[1]) == column
     is_blank = data.is_blank | of_bands
     blank, tinted = is_blank & line, ~is_blank & line

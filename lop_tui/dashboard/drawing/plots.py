@@ -1,9 +1,9 @@
-"""The one place that knows plotext: a chart as coloured text.
+"""Draw a chart as coloured text. The only module that uses plotext.
 
-plotext draws the axes and the strong line of each setting. Everything else is laid over its cells: bands tint their
-background, the more of half a cell they cover the stronger; seeds, raw means and published levels take only cells that
-the strong lines left blank. So nothing hides a mean. Without colour each line consists of a letter-like marker of its
-own; in colour, the marker stands on a line here and there if there are more lines than colours.
+plotext draws the axes and the strong line of each setting. Everything else is drawn over its cells: bands tint their
+background, the more of half a cell they cover the stronger; seeds, raw means and published levels only use cells that
+the strong lines left blank, so a mean is always visible. Without colour each line consists of its own letter-like
+marker; in colour, a line has occasional markers if there are more lines than colours.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _AXES_IN_ASCII = str.maketrans("┤├┼└┘┬┴─│", "+++++++-|")
 
 
 def plot_area(width: int, height: int) -> PlotArea:
-    """Where the data are in a chart of that size: the same for every chart."""
+    """Return where data are drawn in a chart of that size: the same for every chart."""
     left = LABEL_WIDTH + 1
     return PlotArea(left, 0, max(0, width - left), max(0, height - 2))
 
@@ -52,11 +52,11 @@ def draw(
     window: tuple[float, float] | None = None,
     cursor: float | None = None,
 ) -> Text:
-    """Draw a chart as `height` lines of `width` characters; a blank where that is too small.
+    """Draw a chart as `height` lines of `width` characters; blank if that is too small.
 
     Args:
-        show_seeds: every seed as a faint line, in place of the bands.
-        window: the range of x that is shown, None: all; the y axis is fitted to what is visible in it.
+        show_seeds: draw every seed as a faint line, instead of the bands.
+        window: the visible range of x, None: all; the y axis is fitted to the visible values.
         cursor: x of a vertical line.
     """
     return paint(chart, width, height, ink, show_seeds=show_seeds, window=window).with_cursor(cursor)
@@ -64,17 +64,17 @@ def draw(
 
 @dataclass(frozen=True)
 class Painting:
-    """A chart without its cursor, which moves over it at little cost."""
+    """A chart without its cursor, which can move at little cost."""
 
     canvas: Canvas
     area: PlotArea
     window: tuple[float, float]
     ink: Ink
     of_bands: np.ndarray
-    """Cells of the area that show nothing but the edge of a band."""
+    """Cells of the area that only show the edge of a band."""
 
     def with_cursor(self, cursor: float | None) -> Text:
-        """The chart as text, with a vertical line at x = `cursor` if that is visible."""
+        """Return the chart as text, with a vertical line at x = `cursor` if that is visible."""
         column = self.area.column_of(cursor, self.window) if cursor is not None and self.area.fits else None
         if column is None:
             return self.canvas.to_text(self.ink)
@@ -92,7 +92,7 @@ def paint(
     show_seeds: bool = False,
     window: tuple[float, float] | None = None,
 ) -> Painting:
-    """All of a chart but its cursor, see `draw`."""
+    """Draw all of a chart except its cursor, see `draw`."""
     area = plot_area(width, height)
     window = window if window and window[0] < window[1] else (chart.x.low, chart.x.high)
     if not area.fits or area.rows < 2:
@@ -116,14 +116,14 @@ def paint(
 
 
 def sample(style: Style | Line, coloured: bool = True) -> Text:
-    """Two characters that stand for a line in a legend, with its marker if the line has that."""
+    """Return two characters that show a line in a legend, with its marker if the line has one."""
     if not coloured:
         return Text(style.marker * 2)
     return Text(f"━{style.marker}" if style.is_marked else "━━", style=style.colour)
 
 
 def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int, height: int, ink: Ink) -> str:
-    """Axes and strong lines, as text with ANSI colours."""
+    """Draw axes and strong lines, as text with ANSI colours."""
     x, y = frame.x, frame.y
     plotext.clear_figure()
     plotext.limit_size(False, False)
@@ -137,7 +137,7 @@ def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int,
     plotext.xticks(*map(list, zip(*ticks, strict=True)))
     ticks = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
     plotext.yticks(*map(list, zip(*ticks, strict=True)))
-    # Without data there would be no axes.
+    # Without data plotext draws no axes.
     plotext.plot([x.low], [y.low], marker=" ")
     for stroke in strokes:
         line = chart.lines[stroke.number]
@@ -154,7 +154,7 @@ def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int,
 
 
 def _marker(line: Line, ink: Ink) -> str:
-    """plotext's name of what a line is made of.
+    """Return plotext's name of the characters of a line.
 
     Its `hd`, quadrants, are block elements that nearly every font has; the finer `fhd`, sextants, came with Unicode 13.
     """

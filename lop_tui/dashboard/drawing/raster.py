@@ -1,4 +1,4 @@
-"""Lines as dots, many at once: pure numpy."""
+"""Draw many lines at once as dots, with numpy only."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Dots:
-    """Into how many dots a cell is divided, and the character for each pattern of lit ones."""
+    """Number of dots in a cell, and the character for each pattern of lit dots."""
 
     weights: np.ndarray
-    """What each dot adds to a pattern's number, shape (dot rows, dot columns) of a cell."""
+    """Value of each dot in a pattern's number, shape (dot rows, dot columns) of a cell."""
     characters: np.ndarray
-    """By pattern, the first is blank."""
+    """Characters by pattern number; the first is blank."""
 
     @property
     def high(self) -> int:
@@ -30,14 +30,14 @@ SINGLE_ASCII = Dots(np.array([[1]]), np.array([" ", "."]))
 
 
 def cut(x: np.ndarray, values: np.ndarray, window: tuple[float, float], series: np.ndarray | None = None) -> np.ndarray:
-    """The straight pieces of lines within a range of x, cut off at its ends.
+    """Cut the straight pieces of lines to a range of x.
 
-    Points that are not finite are left out and their neighbours joined; a lone point is a piece without length.
+    Points that are not finite are left out and their neighbours joined; a single point is a piece without length.
 
     Args:
         x: shape (points,), rising within each line.
         values: shape (points,).
-        series: number of the line that each point belongs to, shape (points,); None: all to one.
+        series: number of the line that each point belongs to, shape (points,); None: one line.
 
     Returns:
         x and value at the start, x and value at the end; shape (4, pieces).
@@ -65,13 +65,13 @@ def cut(x: np.ndarray, values: np.ndarray, window: tuple[float, float], series: 
 
 
 def thin(x: np.ndarray, values: np.ndarray, window: tuple[float, float], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """As few points as look the same: of each column of dots the first, the lowest, the highest and the last.
+    """Drop points that do not change the picture: keep the first, lowest, highest and last of each column of dots.
 
     Args:
         x: shape (points,), rising.
         values: shape (points,); those that are not finite are left out.
-        window: range of x that is shown; a point on either side of it is kept.
-        columns: of dots, in the window.
+        window: the visible range of x; a point on either side of it is kept.
+        columns: columns of dots in the window.
     """
     shown = np.isfinite(x) & np.isfinite(values)
     x, values = x[shown], values[shown]
@@ -88,7 +88,7 @@ def thin(x: np.ndarray, values: np.ndarray, window: tuple[float, float], columns
 
 
 def dot_of(share: np.ndarray, num_dots: int) -> np.ndarray:
-    """The dot, of `num_dots` in a row, at a share 0 .. 1 of an axis: its ends are the middles of the outermost dots."""
+    """Return the dot, of `num_dots`, at a share 0 .. 1 of an axis that ends in the middle of the outer dots."""
     return np.floor(np.round(0.5 + share * (num_dots - 1), 8)).astype(np.int64)
 
 
@@ -117,12 +117,12 @@ def light(pieces: np.ndarray, layer: np.ndarray, shape: tuple[int, int, int]) ->
 
 
 def by_cell(lit: np.ndarray, dots: Dots) -> np.ndarray:
-    """Dots of shape (..., dot rows, dot columns), by cell: (..., rows, columns, dots high, dots wide)."""
+    """Group dots of shape (..., dot rows, dot columns) by cell: (..., rows, columns, dots high, dots wide)."""
     *layers, high, wide = lit.shape
     split = lit.reshape(*layers, high // dots.high, dots.high, wide // dots.wide, dots.wide)
     return np.moveaxis(split, -3, -2)
 
 
 def characters(cells: np.ndarray, dots: Dots) -> np.ndarray:
-    """The character for the lit dots of each cell; shape (..., rows, columns) for `cells` as of `by_cell`."""
+    """Return the character for the lit dots of each cell; shape (..., rows, columns) for `cells` from `by_cell`."""
     return dots.characters[(cells * dots.weights).sum((-1, -2))]
