@@ -1,4 +1,4 @@
-"""The run table as text cells, fitted to a width: full words where there is room, short ones where not."""
+"""The run table as text cells, fitted to a width: full words if there is room, else short ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lop_tui.dashboard.drawing.plots import sample
 from lop_tui.dashboard.rows import Row
 from lop_tui.words.formats import distinct, duration, rate, shortened
 
-#: Readable on the dark and on the light theme.
+#: Readable on the dark and the light theme.
 STATE_COLOURS: dict[State, str] = {
     "failed": "#d6453d",
     "lost": "#d6453d",
@@ -36,28 +36,28 @@ _SHORT: dict[State, str] = {
 }
 _MOST_BAR_WIDTH = 40
 _FIXED_COLUMNS = ("method", "experiment", "seeds", "progress", "tasks", "rate", "ETA", "device")
-#: Full label, full states: from the widest form to the narrowest.
+#: (full label, full states), from the widest form to the narrowest.
 _FORMS = ((True, True), (True, False), (False, False))
-#: Columns to leave out first if the narrowest form is too wide. The number of seeds in a mean is always shown.
+#: Columns to drop first if the narrowest form is too wide. The number of seeds in a mean is always shown.
 _EXPENDABLE = ("device", "progress", "rate", "method", "tasks", "ETA")
 _MOST_HEADING = 20
-"""Characters of the heading of a metric's column."""
+"""Most characters in the heading of a metric's column."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells by column, with the width of each column decided by its widest cell."""
+    """Cells by column; each column is as wide as its widest cell."""
 
     columns: tuple[str, ...]
     rows: dict[str, tuple[Text, ...]]
-    """By the label of the row."""
+    """Cells by the row's label."""
 
 
 def fit_table(rows: Sequence[Row], width: int, coloured: bool = True, gap: int = 2) -> Table:
-    """Lay out the rows for a screen of `width` characters, with `gap` more than its content for each column.
+    """Fit the rows to a screen of `width` characters; each column takes `gap` more than its content.
 
-    The first column is called `method` where every experiment is named after its method; else it names the
-    experiments, and the methods have a column of their own.
+    The first column is called `method` if every experiment is named after its method; else it names the
+    experiments, and methods have a separate column.
     """
     most = max(16, width // 3)
     columns = _columns(rows)
@@ -90,7 +90,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def heading(measure: Metric) -> str:
-    """A metric in a column's heading: ``test acc. %``."""
+    """Return a metric's column heading: ``test acc. %``."""
     title = shortened(measure.title.replace("accuracy", "acc."), _MOST_HEADING)
     return f"{title} {measure.unit}".rstrip() if title not in _FIXED_COLUMNS else f"metric {title}"
 
@@ -104,14 +104,14 @@ def _width(cells: dict[str, dict[str, Text]], column: str) -> int:
 
 
 def _names(rows: Sequence[Row], is_full: bool, most: int) -> dict[str, str]:
-    """By label, what each row is called: distinct names of `most` characters, more where they need them."""
+    """Return the name of each row by label: distinct names of `most` characters, longer if necessary."""
     labels = {row.label: clean(row.label if is_full else row.short_label) for row in rows}
     short = distinct(labels.values(), most)
     return {row.label: f"{'^' * row.is_pinned}{short[labels[row.label]]}" for row in rows}
 
 
 def _cells(row: Row, first: str, label: str, full_states: bool, coloured: bool, most: int) -> dict[str, Text]:
-    """Cells by column; `first` is the column of the label."""
+    """Return cells by column; `first` is the column of the label."""
     name = sample(row.style, coloured) if row.is_drawn else Text("··" if coloured else "..", style="dim")
     name.append(f" {label}", style="default" if row.is_drawn else "dim")
     return {
@@ -132,7 +132,7 @@ def _or_dash(format_value: Callable[[float], str], value: float | None) -> str:
 
 
 def describe_states(states: Sequence[tuple[State, int]], full: bool = True, coloured: bool = True) -> Text:
-    """``2 running``, ``1 running, 2 finished``, ``1 failed, 3 finished``; in short ``1 run 2 done``."""
+    """Return the states as text: ``2 running``, ``1 failed, 3 finished``; short: ``1 run 2 done``."""
     words = _SHORT if not full else {state: state for state in _SHORT}
     separator = ", " if full else " "
     parts = [Text(f"{n} {words[state]}", style=STATE_COLOURS[state] if coloured else "") for state, n in states]
@@ -140,7 +140,7 @@ def describe_states(states: Sequence[tuple[State, int]], full: bool = True, colo
 
 
 def progress_bar(progress: float, width: int, colour: str) -> Text:
-    """A thin bar, and what is missing as a faint one."""
+    """Return a thin bar whose missing part is faint."""
     done = round(min(max(progress, 0), 1) * width)
     done -= done == width and progress < 1
     if not colour:

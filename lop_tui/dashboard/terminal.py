@@ -1,4 +1,4 @@
-"""The terminal: no text acts on it, and it is restored however the dashboard ends."""
+"""Keeps control characters out of the terminal, and restores it however the dashboard ends."""
 
 import os
 import select
@@ -19,7 +19,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class PlainText(LineFilter):
-    """Removes control characters in names, errors and logs, and keeps each line's width."""
+    """Removes control characters from names, errors and logs, keeping each line's width."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         if all(segment.text.isprintable() for segment in segments):
@@ -35,9 +35,9 @@ def _plain(text: str) -> str:
 
 @contextmanager
 def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` on SIGTERM and SIGHUP, and die of them as ever when that has put the terminal right.
+    """Call `leave` on SIGTERM and SIGHUP; end by the same signal once the terminal is restored.
 
-    A handler that is installed already, such as that of `lop run`, is kept.
+    An existing handler, such as that of `lop run`, is kept.
     """
     caught: list[int] = []
     ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
@@ -59,9 +59,9 @@ def leaving_on_signals(leave: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def leaving_with_the_terminal(leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` when the terminal is closed, also where SIGHUP is ignored (nohup).
+    """Call `leave` when the terminal is closed, even if SIGHUP is ignored (nohup).
 
-    Textual would otherwise read the end of its input in a busy loop.
+    Textual would otherwise read end-of-file in a busy loop.
     """
     ended = threading.Event()
     watcher = threading.Thread(target=_wait_for_hang_up, args=(sys.__stdin__, ended, leave), daemon=True)
@@ -77,7 +77,7 @@ def _wait_for_hang_up(terminal: TextIO | None, ended: threading.Event, leave: Ca
     if not terminal or not terminal.isatty():
         return
     poll = select.poll()
-    poll.register(terminal, 0)  # nothing but errors and hang-ups
+    poll.register(terminal, 0)  # only errors and hang-ups
     while not ended.wait(_LOOK_EVERY_S):
         if any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0)):
             leave()

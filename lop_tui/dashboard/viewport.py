@@ -1,4 +1,4 @@
-"""Which part of the x axis all charts show, and where their common cursor is."""
+"""The visible range of the x axis, and the cursor, that all charts share."""
 
 from dataclasses import dataclass, replace
 
@@ -8,23 +8,23 @@ from lop_tui.dashboard.drawing.axes import Axis
 from lop_tui.dashboard.drawing.chart import Chart, Line
 
 _LEAST_SHARE = 1 / 500
-"""Of the whole axis: nearer it does not go."""
+"""The smallest share of the whole axis that zooming in shows."""
 
 
 @dataclass(frozen=True)
 class Viewport:
-    """The same for every chart of a screen."""
+    """Range and cursor, the same for every chart of a screen."""
 
     window: tuple[float, float] | None = None
-    """None: all, and growing with the runs."""
+    """None: the whole axis, growing with the runs."""
     cursor: float | None = None
 
     def window_of(self, chart: Chart) -> tuple[float, float]:
-        """The range that a chart shows."""
+        """Return the range that a chart shows."""
         return self.window or (chart.x.low, chart.x.high)
 
     def zoomed(self, factor: float, at: float | None, whole: Axis) -> "Viewport":
-        """The range times `factor`, with `at` (or the middle) staying where it is."""
+        """Return the range scaled by `factor` around `at` (or the middle)."""
         low, high = self.window or (whole.low, whole.high)
         at = (low + high) / 2 if at is None else at
         span = max((high - low) * factor, (whole.high - whole.low) * _LEAST_SHARE)
@@ -32,12 +32,12 @@ class Viewport:
         return self._moved_to(at - share * span, span, whole)
 
     def panned(self, by: float, whole: Axis) -> "Viewport":
-        """The range moved by `by`, as far as there is something to show."""
+        """Return the range moved by `by`, within the axis."""
         low, high = self.window or (whole.low, whole.high)
         return self._moved_to(low + by, high - low, whole)
 
     def with_cursor_moved(self, by_share: float, whole: Axis) -> "Viewport":
-        """The cursor moved by a share of the range; it begins at the right end, and takes the range along."""
+        """Return the cursor moved by a share of the range; it starts at the right end, and scrolls the range."""
         low, high = self.window or (whole.low, whole.high)
         start = high if self.cursor is None else self.cursor
         cursor = float(np.clip(start + by_share * (high - low), whole.low, whole.high))
@@ -54,7 +54,7 @@ class Viewport:
 
 
 def point_at(line: Line, x: float) -> int | None:
-    """The point of a line that is nearest to `x`; None where the line does not reach."""
+    """Return the point of a line that is nearest to `x`; None if the line does not reach it."""
     if not len(line.x):
         return None
     nearest = int(np.abs(line.x - x).argmin())

@@ -1,8 +1,8 @@
-"""The dashboard in a browser: `lop watch --web` serves it, each page with a dashboard process of its own.
+"""The dashboard in a browser: `lop watch --web` serves it, with a dashboard process for each page.
 
-textual-serve serves everyone who reaches its port. Here the port is on the loopback interface. Requests must have the
-token of the address that `serve` prints, because other users of this machine reach the port too, and must come from a
-page of this server, because a page of another site reaches it through the browser.
+textual-serve accepts everyone who can reach its port. Here the port is on the loopback interface. Requests need the
+token in the address that `serve` prints, because other users of this machine can reach the port, and must come from a
+page of this server, because pages of other sites can reach it through the browser.
 """
 
 import json
@@ -29,13 +29,13 @@ from lop_tui.dashboard import run_dashboard
 
 HOST = "127.0.0.1"
 MOST_PAGES = 16
-"""Each is a process of some 150 MiB."""
+"""Each page is a process of about 150 MiB."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SHUTDOWN_S = 2.0
 _LOOK_S = 1.0
 
 _FONTS = re.compile(r'<link\s+rel="stylesheet"\s+href="https://fonts[^>]*>')
-"""The page's only reference to another server."""
+"""The only reference of the page to another server."""
 
 _FOCUS = """<script>
 new MutationObserver((changes, observer) => {
@@ -44,25 +44,25 @@ new MutationObserver((changes, observer) => {
     document.querySelector(".xterm-helper-textarea").focus();
 }).observe(document.body, {attributes: true, attributeFilter: ["class"]});
 </script></body>"""
-"""Gives the terminal the focus once it is connected: textual-serve's page waits for a click."""
+"""Focuses the terminal once it is connected: textual-serve's page waits for a click."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What a page shows, and whether it may write: the arguments of `run_dashboard`."""
+    """Content of a page, and whether it may write: the arguments of `run_dashboard`."""
 
     runs_dirs: tuple[Path, ...]
     refresh_s: float = 1.0
     query: str | None = None
     carries: bool = True
-    """What means do with runs that a rule ended, see `RunView.carries`."""
+    """How means treat runs that a rule ended, see `RunView.carries`."""
     writes: bool = False
-    """With the keys that stop and resume runs and write files."""
+    """Enables the keys that stop and resume runs and write files."""
 
     def command(self) -> str:
-        """The shell command that a page's dashboard is; `main` reads it."""
+        """Return the shell command of a page's dashboard, which `main` parses."""
         options = {"runs_dirs": [str(path.absolute()) for path in self.runs_dirs], "refresh_s": self.refresh_s}
         options |= {"query": self.query, "carries": self.carries, "writes": self.writes}
         module = ["-P", "-m", "lop_tui.dashboard.web"]
@@ -73,14 +73,14 @@ def serve(options: PageOptions, port: int) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM.
 
     Args:
-        port: on the loopback interface; 0 takes a free one.
+        port: port on the loopback interface; 0 picks a free one.
 
     Raises:
         UserError: the port cannot be used.
     """
     logging.getLogger("textual-serve").setLevel(logging.ERROR)
     taken = listen(port)
-    taken.listen()  # before the address is printed
+    taken.listen()  # start before the address is printed
     port = taken.getsockname()[1]
     server = DashboardServer(options.command(), HOST, port, title="lop watch")
     access = "anyone with this address can stop and resume runs" if options.writes else "read-only"
@@ -101,17 +101,17 @@ def listen(port: int) -> socket.socket:
 
 
 class DashboardServer(Server):
-    """textual-serve's server, for its own pages and those who have its token."""
+    """textual-serve's server, restricted to its own pages and to requests with its token."""
 
     def __init__(self, command: str, host: str, port: int, title: str) -> None:
         super().__init__(command, host, port, title=title)
         self._num_pages = 0
         self._token = secrets.token_urlsafe(24)
         self.address = f"{self.public_url}/?token={self._token}"
-        """Where a browser opens it."""
+        """Address for the browser."""
 
     async def application(self) -> web.Application:
-        """The web application, whose first middleware checks where requests come from."""
+        """Return the web application; its first middleware checks where requests come from."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -123,7 +123,7 @@ class DashboardServer(Server):
         return app
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say nothing: `serve` has said where it is."""
+        """Print nothing: `serve` has printed the address."""
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_loopback(request.host):  # another site's name that resolves to this machine
@@ -141,14 +141,14 @@ class DashboardServer(Server):
         return response
 
     def _has_token(self, request: web.Request) -> bool:
-        """Whether a request has the token; the server's static files need none, and downloads have secret keys."""
+        """Whether a request has the token; static files need none, and downloads have secret keys."""
         if request.path.startswith(("/static/", "/download/")):
             return True
         given = request.match_info.get("token", request.query.get("token", ""))
         return secrets.compare_digest(given.encode(errors="replace"), self._token.encode())
 
     async def handle_index(self, request: web.Request) -> web.StreamResponse:
-        """The page; it refers to this server by the name under which it was asked for, as behind an SSH tunnel."""
+        """Return the page; its links use the host name of the request, so that an SSH tunnel works."""
         self.public_url = f"http://{request.host}"
         page = await super().handle_index(request)
         if isinstance(page, web.Response) and page.text:
@@ -157,7 +157,7 @@ class DashboardServer(Server):
         return page
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """A page's connection to its dashboard."""
+        """Connect a page to its dashboard."""
         if self._num_pages >= MOST_PAGES:
             raise web.HTTPServiceUnavailable(text=f"lop watch: {MOST_PAGES} pages are open; close one\n")
         self._num_pages += 1
@@ -168,18 +168,18 @@ class DashboardServer(Server):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a Host header names this machine by its loopback interface."""
+    """Whether a Host header names this machine's loopback interface."""
     return _parts(f"http://{host}")[1] in _LOOPBACK
 
 
 def is_own(origin: str | None, host: str) -> bool:
-    """Whether a page of `origin` is one that this server, asked for as `host`, has sent."""
+    """Whether `origin` is this server, as named by `host`."""
     scheme, name, port = _parts(origin or "")
     return scheme == "http" and name in _LOOPBACK and port == _parts(f"http://{host}")[2]
 
 
 def _parts(url: str) -> tuple[str, str, int]:
-    """Scheme, host name and port of an URL; empty if it is not a valid one."""
+    """Return scheme, host name and port of a URL; empty if it is invalid."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or 80
@@ -188,9 +188,9 @@ def _parts(url: str) -> tuple[str, str, int]:
 
 
 def _headers(host: str) -> dict[str, str]:
-    """Nothing from other servers, no frame of another page around it, and no page kept in the browser.
+    """Return headers that forbid other servers' content, frames of other pages, and caching.
 
-    Chromium keeps a page that was left, with its connection and so its process, unless its answer must not be stored.
+    Chromium keeps a page that the user left, with its connection and process, unless caching is forbidden.
     """
     policy = (
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -205,7 +205,7 @@ def _headers(host: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """The dashboard of one page, which textual-serve starts with Textual's web driver."""
+    """Run the dashboard of one page, which textual-serve starts with Textual's web driver."""
     given = json.loads(sys.argv[1])
     options = PageOptions(**given | {"runs_dirs": tuple(map(Path, given["runs_dirs"]))})
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
@@ -215,7 +215,7 @@ def main() -> None:
 
 
 def _end_with(server: int) -> None:
-    """End this process when its server is gone, which a killed server does not tell."""
+    """End this process when its server is gone: a killed server sends no message."""
     while os.getppid() == server:
         time.sleep(_LOOK_S)
     os._exit(1)

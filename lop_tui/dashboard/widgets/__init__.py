@@ -1,1 +1,1 @@
-"""The parts of the screens; each is given a frame and shows its part of it."""
+"""Widgets that screens share; each takes a frame and shows its part of it."""

@@ -18,7 +18,7 @@ from lop_tui.words.formats import place, short_value
 
 
 class ChartView(Widget, can_focus=True):
-    """Draws its chart anew only if that, its size, the viewport, the theme or the kind of lines has changed."""
+    """Draws its chart again only if the chart, its size, the viewport, the theme or the markers have changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "enlarge", "Enlarge", tooltip="One chart alone, and back"),
@@ -26,21 +26,21 @@ class ChartView(Widget, can_focus=True):
     ]
 
     class Chosen(Message):
-        """The user asked for this chart to be enlarged, or put back."""
+        """The user asked to enlarge this chart, or to restore the grid."""
 
         def __init__(self, place: int) -> None:
             super().__init__()
             self.place = place
 
     class Pointed(Message):
-        """The mouse points at a place on the x axis, or at none."""
+        """The mouse moved to a place on the x axis, or away."""
 
         def __init__(self, x: float | None) -> None:
             super().__init__()
             self.x = x
 
     class Zoomed(Message):
-        """The wheel turned at a place on the x axis; above 1 the range grows."""
+        """The user turned the wheel at a place on the x axis; a factor above 1 widens the range."""
 
         def __init__(self, factor: float, x: float) -> None:
             super().__init__()
@@ -48,7 +48,7 @@ class ChartView(Widget, can_focus=True):
             self.x = x
 
     class Panned(Message):
-        """The mouse dragged the range by so much of the x axis."""
+        """The user dragged the range by a part of the x axis."""
 
         def __init__(self, by: float) -> None:
             super().__init__()
@@ -58,22 +58,22 @@ class ChartView(Widget, can_focus=True):
         super().__init__()
         self.place = place
         self.is_large = False
-        """Whether it has all room for itself."""
+        """Whether it is enlarged."""
         self.num_drawn = 0
         self._chart: Chart | None = None
         self._show_seeds = False
         self._viewport = Viewport()
         self._drawn: Text | None = None
         self._strips: list[Strip] | None = None
-        """What is drawn, by line."""
+        """The drawing, by line."""
         self._painting: Painting | None = None
         self._of: tuple[object, ...] = ()
-        """What the painting shows."""
+        """The state that the painting shows."""
         self._held_at: int | None = None
         self._dragged = False
 
     def show(self, chart: Chart, viewport: Viewport, show_seeds: bool) -> bool:
-        """Show `chart`; nothing happens, and False is returned, if it is what is shown."""
+        """Show `chart`; return False if it is already shown."""
         shown = (chart, viewport, show_seeds)
         if shown == (self._chart, self._viewport, self._show_seeds):
             return False
@@ -101,7 +101,7 @@ class ChartView(Widget, can_focus=True):
         return self._drawn
 
     def render_line(self, y: int) -> Strip:
-        """A line of the drawing as it is: what Textual does with any text takes as long as to draw it."""
+        """Return a line of the drawing as it is: Textual's handling of text takes as long as drawing it."""
         if (text := self.render()) is not self._drawn:
             return super().render_line(y)
         if self._strips is None:
@@ -116,7 +116,7 @@ class ChartView(Widget, can_focus=True):
         self.action_enlarge()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The same key, there and back."""
+        """One key enlarges and restores."""
         return {"enlarge": not self.is_large, "shrink": self.is_large}.get(action, True)
 
     def on_resize(self) -> None:
@@ -163,7 +163,7 @@ class ChartView(Widget, can_focus=True):
             self.post_message(self.Zoomed(factor, x))
 
     def _x_at(self, event: events.MouseEvent) -> float | None:
-        """Where on the x axis the mouse is; None outside the data area."""
+        """Return the x below the mouse; None outside the data area."""
         offset = event.get_content_offset(self)
         if self._chart is None or offset is None:
             return None
@@ -173,7 +173,7 @@ class ChartView(Widget, can_focus=True):
         return area.x_at(offset.x, self._viewport.window_of(self._chart))
 
     def _subtitle(self) -> Text:
-        """The x axis; with a cursor the place, and every line's value there, as many as fit."""
+        """Return the x axis' label; with a cursor its place, and as many lines' values there as fit."""
         chart, cursor = self._chart, self._viewport.cursor
         if chart is None or cursor is None:
             return Text(f"{chart.legend}  {chart.x_unit}".strip() if chart else "")
@@ -190,7 +190,7 @@ class ChartView(Widget, can_focus=True):
 
 
 class TitledChart(ChartView, can_focus=False):
-    """A `ChartView` that is one of none: its heading says more than its number and its measure."""
+    """A single `ChartView`: its heading is a title instead of number and measure."""
 
     def __init__(self) -> None:
         super().__init__(place=0)

@@ -1,4 +1,4 @@
-"""A table whose cells change in place, and a text whose size follows its content."""
+"""A table that updates its cells in place, and a text whose size follows its content."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ class FittedText(Static):
 
 
 class FittedTable(DataTable[Text], can_focus=False):
-    """Rows are known by a key; the cursor stays on its row wherever that goes."""
+    """Rows have keys; the cursor follows its row when rows move."""
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cursor_foreground_priority="renderable")
@@ -31,19 +31,19 @@ class FittedTable(DataTable[Text], can_focus=False):
 
     @property
     def selected(self) -> str | None:
-        """The key of the row under the cursor."""
+        """Return the key of the row under the cursor."""
         keys = list(self._cells)
         return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
 
     def select(self, key: str | None) -> None:
-        """Put the cursor on a row, if there is such a one."""
+        """Move the cursor to a row, if it exists."""
         if key in self._cells and key != self.selected:
             self.move_cursor(row=list(self._cells).index(key), animate=False)
 
     def fill(self, columns: Sequence[str], headers: Sequence[str], rows: Mapping[str, tuple[Text, ...]]) -> None:
-        """Bring the table up to date; `columns` are keys, `headers` the headings."""
+        """Update the table; `columns` are keys, `headers` the headings."""
         selected, known = self.selected, list(self._cells)
-        # A column that has lost its widest cell with its row would stay as wide: then all is made anew.
+        # A column does not shrink when its widest cell disappears with its row, so make the table again.
         if tuple(headers) != self._headers or not self._cells.keys() <= rows.keys():
             self.clear(columns=True)
             cells = next(iter(rows.values()), (Text(),) * len(headers))
@@ -58,7 +58,7 @@ class FittedTable(DataTable[Text], can_focus=False):
                 if cell != old:
                     self.update_cell(key, column, cell, update_width=cell.cell_len != old.cell_len)
         for column, *beneath in zip(self.ordered_columns, *rows.values(), strict=True):
-            # Textual measures new rows when it is idle, and keeps what it has drawn of them before.
+            # Textual measures new rows when it is idle, and caches what it drew of them before.
             column.content_width = max([column.content_width, *(cell.cell_len for cell in beneath)])
         if [*known, *(key for key in rows if key not in known)] != list(rows):
             self._put_in_order(list(rows))

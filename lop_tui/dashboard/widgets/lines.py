@@ -1,4 +1,4 @@
-"""The lines above and below a view: status and problems on top, use of the machine and keys at the foot."""
+"""The status line at the top, and the lines of machine usage and keys at the bottom."""
 
 from dataclasses import dataclass
 
@@ -23,17 +23,17 @@ _MOST_TITLE = (40, 24, 14)
 
 @dataclass(frozen=True)
 class Status:
-    """What the line tells."""
+    """Content of the status line."""
 
     view: View | None = None
     paused: bool = False
     error: Exception | None = None
     replay: str = ""
-    """Speed of the replay that is on."""
+    """Speed of the running replay."""
 
 
 class StatusLine(Static):
-    """Left: directory and runs; right: what the charts show, or why they stand still."""
+    """Left: directory and runs; right: what the charts show, or why they are not updated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class StatusLine(Static):
         self._drawn = Text()
 
     def show(self, status: Status, page: str) -> None:
-        """Bring the line up to date; `page` says which part of the view is on the screen."""
+        """Update the line; `page` names the visible part of the view."""
         if (status, page) != (self._status, self._page):
             self._status, self._page = status, page
             self._redraw()
@@ -105,7 +105,7 @@ def _short(error: Exception, width: int = 40) -> str:
 
 
 class ProblemTabs(Static):
-    """One line: the problem shown and the others, each with its runs; hidden where there is one alone."""
+    """One line: the problem shown and the others, with their numbers of runs; hidden if there is only one."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)
@@ -113,7 +113,7 @@ class ProblemTabs(Static):
         self.display = False
 
     def show(self, view: View) -> None:
-        """Bring the line up to date."""
+        """Update the line."""
         tabs = problems(view)
         if tabs != self._tabs:
             self._tabs = tabs
@@ -145,7 +145,7 @@ class ProblemTabs(Static):
 
 
 def problems(view: View) -> tuple[tuple[str, int, bool], ...]:
-    """Name, number of runs, and whether it is shown, of each problem; the order is the same whichever is shown."""
+    """Return name, number of runs, and whether it is shown, for each problem; in the same order whichever is shown."""
     tabs = [
         (view.shown.problem.name, view.num_runs, True),
         *((name, number, False) for name, number in view.shown.others),
@@ -155,14 +155,14 @@ def problems(view: View) -> tuple[tuple[str, int, bool], ...]:
 
 
 class SystemLine(Static):
-    """One line; parts that do not fit are left out, the machine's first."""
+    """One line; parts that do not fit are dropped, those of the machine first."""
 
     def __init__(self) -> None:
         super().__init__()
         self._usage: Usage | None = None
 
     def show(self, usage: Usage | None) -> None:
-        """Bring the line up to date."""
+        """Update the line."""
         if usage != self._usage:
             self._usage = usage
             self._redraw()
@@ -178,7 +178,7 @@ class SystemLine(Static):
 
 
 def describe_usage(usage: Usage) -> list[str]:
-    """The workers, the GPUs, the machine: the most interesting first."""
+    """Return the usage of workers, GPUs and machine, the most important first."""
     parts = []
     if usage.num_workers:
         workers = "1 worker" if usage.num_workers == 1 else f"{usage.num_workers} workers"
@@ -193,13 +193,13 @@ def describe_usage(usage: Usage) -> list[str]:
 
 
 class KeyLine(Footer):
-    """Textual's footer without its growth: it holds all keys it ever showed until `compact` changes.
+    """Textual's footer without its leak: `Footer` keeps all keys it ever showed until `compact` changes.
 
     Opening and closing a screen 60 times leaves 247 widgets with `Footer` of Textual 8.2.8, and 7 with this class:
     https://github.com/Textualize/textual/issues/6666.
     """
 
     async def recompose(self) -> None:
-        """Show the keys as they are now, and let go of those before."""
+        """Show the current keys, and drop the previous ones."""
         await super().recompose()
         self.mutate_reactive(Footer.compact)

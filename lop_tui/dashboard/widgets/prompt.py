@@ -1,4 +1,4 @@
-"""A line to type into, at the foot of the screen: filter, range, search."""
+"""An input line at the bottom of the screen: filter, range, search."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -12,21 +12,21 @@ from lop_engine.errors import UserError
 from lop_tui.dashboard.widgets.fitted import FittedText
 
 Apply = Callable[[str], None]
-"""Takes the text; raises UserError if it is invalid."""
+"""Applies the text; raises UserError if it is invalid."""
 
 
 class PromptInput(Input):
-    """Says what Enter does; what it takes for itself, the footer does not offer."""
+    """Names what Enter does; keys that it consumes are not in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Keep")]
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        # Textual does not know that the key called slash is a character.
+        # Textual does not treat the key named slash as a character.
         return key == "slash" or super().check_consume_key(key, character)
 
 
 class Prompt(Horizontal):
-    """Applies what is typed as soon as it makes sense; Enter keeps it, Escape puts back what was."""
+    """Applies the text while it is typed, if valid; Enter keeps it, Escape restores the previous value."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
@@ -51,7 +51,7 @@ class Prompt(Horizontal):
         return bool(self.display)
 
     def ask(self, label: str, value: str, apply: Apply, placeholder: str = "") -> None:
-        """Open the line with `value` in it."""
+        """Open the line with `value` as its text."""
         self._apply, self._before = None, value
         self._label.update(f"{label} ")
         self._input.placeholder = placeholder
@@ -60,7 +60,7 @@ class Prompt(Horizontal):
         self._error.update("")
         self._apply = apply
         self.display = True
-        self.screen.set_focus(self._input)  # now, not soon: the next keys are typed into it
+        self.screen.set_focus(self._input)  # at once, because the next keys go into it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -94,5 +94,5 @@ class Prompt(Horizontal):
         self._apply = None
         self.display = False
         self.screen.focus_next()
-        if self.screen.focused is self._input:  # nothing else on the screen takes it
+        if self.screen.focused is self._input:  # no other widget handles it
             self.screen.set_focus(None)

@@ -1,4 +1,4 @@
-"""The difference of two settings, seed by seed: its part of the frame, and as a chart and in words."""
+"""The difference of two settings, seed by seed: its part of the frame, as a chart and in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from lop_tui.words.formats import name_seeds, place, significant, span
 
 @dataclass(frozen=True)
 class Pair:
-    """Two settings and a metric; the difference is that of the second minus the first."""
+    """Two settings and a metric; the difference is the second minus the first."""
 
     first: str
     second: str
     metric: str
     x_unit: str = "tasks"
-    """What the problem counts in."""
+    """The unit that the problem counts in."""
     x_per_task: int = 1
     """Length of a task in that unit."""
 
@@ -32,7 +32,7 @@ class Pair:
 
     @property
     def unit(self) -> str:
-        """A share is told in percent, the difference of two shares in points."""
+        """Return the unit of differences: shares are shown in percent, differences of shares in points."""
         return "percentage points" if lookup.metric(self.metric).unit == "%" else ""
 
     @property
@@ -42,8 +42,8 @@ class Pair:
 
 
 def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks: int) -> Chart:
-    """Mean over pairs with its 95 % interval as the band, and a mark on the zero line where it leaves that for good."""
-    # A band reaches as far to either side as a standard error does elsewhere; here that is the interval.
+    """Make a chart of the mean over pairs with its 95 % interval; mark where the interval leaves zero for good."""
+    # A chart's band is +- one standard error; here it is the interval.
     curve = Curve(
         difference.task, difference.mean, difference.high - difference.mean, difference.num_pairs, difference.bin_size
     )
@@ -58,7 +58,7 @@ def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks
         marks=() if parts_at is None else ((parts_at * pair.x_per_task, 0.0),),
     )
     measure = lookup.metric(pair.metric)
-    # A difference may be negative: no logarithm.
+    # A difference may be negative: no log scale.
     measure = replace(measure, scale="percent" if measure.unit == "%" else "linear", from_zero=False)
     last = float(x[-1]) if len(x) else 0.0
     axis = task_axis(int(np.ceil(last)), num_tasks * pair.x_per_task)
@@ -66,10 +66,10 @@ def difference_chart(difference: Difference, pair: Pair, style: Style, num_tasks
 
 
 def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> list[str]:
-    """What the difference is in the last bin, or in the one at `cursor`, a place on the x axis; from where on it is
-    one; which seeds it is of.
+    """Return sentences on the difference in the last bin, or in the one at `cursor`, a place on the x axis; from
+    where on there is a difference; and its seeds.
 
-    One sentence each, honest about how little a few pairs say.
+    The sentences say how little a few pairs prove.
     """
     if not difference.pairs:
         return [f"{pair.first} and {pair.second} have no seed in common: nothing to compare"]
@@ -84,7 +84,7 @@ def verdict(difference: Difference, pair: Pair, cursor: float | None = None) -> 
 
 
 def configuration(groups: Sequence[Group]) -> list[str]:
-    """``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash where a key has no effect."""
+    """Return ``they differ in step_size (0.1, 0.01), replacement_rate (-, 0.0001)``; a dash: the key has no effect."""
     of_groups = points(groups, with_extent=True)
     keys = dict.fromkeys(key for point in of_groups for key in point)
     differing = [f"{key} ({', '.join(str(point.get(key, '-')) for point in of_groups)})" for key in keys]
@@ -112,13 +112,13 @@ def _parting(difference: Difference, pair: Pair) -> str:
 
 
 def _left_over(difference: Difference, pair: Pair) -> list[str]:
-    """Seeds that only one of the two has."""
+    """Return seeds that only one of the two has."""
     sides = ((pair.first, difference.only_a), (pair.second, difference.only_b))
     return [f"only in {label}: {name_seeds(seeds)}" for label, seeds in sides if seeds]
 
 
 def _value(value: float, pair: Pair) -> str:
-    """With its sign."""
+    """Return the value with its sign."""
     if lookup.metric(pair.metric).unit == "%":
         return f"{100 * value:+.1f}"
     return ("+" if value >= 0 else "") + significant(value)
@@ -135,5 +135,5 @@ def _difference(material: Material, labels: tuple[str, str]) -> Difference | Non
     return compare(one, other, metric, settings.bin_size or default_bin(shown))
 
 
-#: Labels of the two settings whose difference is shown.
+#: Labels of the two settings to compare.
 PARTS = (Part("difference", "compare", _difference),)

@@ -1,4 +1,4 @@
-"""Two settings against each other, seed by seed."""
+"""The screen that compares two settings, seed by seed."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -28,10 +28,10 @@ from lop_tui.dashboard.widgets.fitted import FittedText
 
 
 class Name(FittedText):
-    """The name of a setting; a click asks for the next one."""
+    """The name of a setting; a click selects the next one."""
 
     class Clicked(Message):
-        """The user clicked on it."""
+        """The user clicked on the name."""
 
         def __init__(self, name: "Name") -> None:
             super().__init__()
@@ -42,7 +42,7 @@ class Name(FittedText):
 
 
 class CompareScreen(Ranged, OneMetricScreen):
-    """The difference of two settings over their common seeds, with its interval, in a chart and in words."""
+    """Shows the difference of two settings over their common seeds, with its interval, as a chart and in words."""
 
     NAME = "Comparison"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -95,7 +95,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         return (self.first, self.second) if self.first and self.second else None
 
     def pictured(self, view: View) -> Pictured:
-        """The curves of the two settings: `lop plot` draws no differences."""
+        """Return the curves of the two settings, because `lop plot` draws no differences."""
         return Pictured([view.metric], [label for label in self._chosen_pair or () if label in self.labels])
 
     def selected(self) -> Sequence[RunView]:
@@ -109,7 +109,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         self._ask()
 
     def back(self) -> bool:
-        """Undo the nearest thing: a range, a cursor. False if there is neither."""
+        """Undo the last step: a range, a cursor. Return False if there is neither."""
         undone = self.viewport != Viewport()
         self.action_whole()
         return undone
@@ -127,7 +127,7 @@ class CompareScreen(Ranged, OneMetricScreen):
             self.look()
 
     def _take(self, view: View, difference: Difference) -> None:
-        """Make the chart, unless it is of the same runs as before."""
+        """Make the chart, unless it shows the same runs as before."""
         first, second = self._chosen_pair or ("", "")
         groups, row = [view.group(label) for label in (first, second)], view.row(second)
         runs = [run for group in groups if group for run in group.runs]
@@ -141,11 +141,11 @@ class CompareScreen(Ranged, OneMetricScreen):
             num_tasks = min(group.num_tasks for group in groups if group)
             self._difference, self._made_for = difference, made_for
             self._configuration = configuration([group for group in groups if group])
-            self._series = [run.series for run in runs]  # kept alive, so that no id returns
+            self._series = [run.series for run in runs]  # kept alive, so that ids are not reused
             self._chart = difference_chart(difference, self._pair, row.style, num_tasks)
 
     def look(self) -> None:
-        """Show the chart and the words; without a cursor, where the two part is marked."""
+        """Show the chart and the text at the cursor, or without one where the marked difference begins."""
         difference, pair, chart = self._difference, self._pair, self._chart
         if difference is None or pair is None or chart is None:
             return
@@ -185,7 +185,7 @@ class CompareScreen(Ranged, OneMetricScreen):
 
     def action_cursor(self, by: float) -> None:
         if self._chart and self.viewport.cursor is None and len(reached := self._chart.lines[0].x):
-            # From the last bin on: right of it there is nothing to read.
+            # Start from the last bin: there is nothing right of it.
             self.viewport = Viewport(self.viewport.window, float(reached[-1]))
         super().action_cursor(by)
 
@@ -200,7 +200,7 @@ class CompareScreen(Ranged, OneMetricScreen):
 
 
 def _next_but(labels: Sequence[str], present: str | None, other: str | None, direction: int) -> str | None:
-    """The next of `labels` that is not `other`; the present one if that is the only one."""
+    """Return the next of `labels` that is not `other`; the current one if it is the only one."""
     free = [label for label in labels if label != other]
     return after(free, present, direction) if free else present
 

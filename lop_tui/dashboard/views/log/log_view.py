@@ -1,7 +1,7 @@
-"""Lines of text to read, follow and search: what went wrong, and below it the log.
+"""A widget to read, follow and search lines of text: errors, and the log below them.
 
-`less -R +F` in a suspended dashboard was tried instead: the Ctrl-C with which less stops following ended the dashboard
-too, frames queued up unread meanwhile, and a dashboard in a browser cannot be suspended, so it needs this view anyway.
+Running `less -R +F` in a suspended dashboard was tried instead: the Ctrl-C that stops following in less ended the
+dashboard too, unread frames queued up, and a dashboard in a browser cannot be suspended, so it needs this view anyway.
 Textual's own `Log` neither wraps lines nor searches.
 """
 
@@ -24,12 +24,12 @@ from textual.strip import Strip
 Kind = Literal["text", "error", "rule", "remark"]
 MOST_MATCHES = 10_000
 _INDENT = "  "
-"""Of what is left of a line that did not fit."""
+"""Indentation of the rest of a line that did not fit."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line before it is broken to the width of the screen."""
+    """One line, before wrapping."""
 
     text: str
     kind: Kind = "text"
@@ -41,13 +41,13 @@ class Row:
 
     line: int
     start: int
-    """Character of the line with which it begins."""
+    """First character of the line in this row."""
     text: str
     indent: str = ""
 
 
 class LogView(ScrollView, can_focus=True, inherit_bindings=False):
-    """Shows lines broken between words; scrolls along with what is appended as long as its end is in sight."""
+    """Shows lines wrapped between words; scrolls along with new lines while the end is visible."""
 
     ALLOW_SELECT = True
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -59,7 +59,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     }
 
     class Changed(Message):
-        """It follows, or does not any more; or another match is the present one."""
+        """Following was switched on or off, or another match was selected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,26 +67,26 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self._first = 0
         self._rows: list[Row] = []
         self._row_of: list[int] = []
-        """By line, its first row."""
+        """First row of each line."""
         self._following = True
         self._is_settled = True
         self._pattern: re.Pattern[str] | None = None
         self._matches: list[tuple[int, int, int]] = []
-        """Line, start and end of each."""
+        """Line, start and end of each match."""
         self._present = 0
 
     @property
     def following(self) -> bool:
-        """Whether what comes is scrolled into sight."""
+        """Whether the view scrolls to new lines."""
         return self._following
 
     @property
     def found(self) -> tuple[int, int]:
-        """Which match is the present one, from 1, and how many there are; (0, 0) without any."""
+        """Return the number of the selected match, from 1, and of all matches; (0, 0) without matches."""
         return (self._present + 1, len(self._matches)) if self._matches else (0, 0)
 
     def show(self, lines: Sequence[Line], first: int = 0) -> None:
-        """Show `lines`; `first` is the number of the first one, by which the view keeps its place."""
+        """Show `lines`; `first` is the number of the first one, which keeps the position when old lines are dropped."""
         moved = self._first - first
         top = self._top_line() + moved
         present = self._matches[self._present] if self._matches else None
@@ -99,17 +99,17 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self._present = max(0, self._present)
 
     def follow(self, following: bool) -> None:
-        """Stay at the end from now on, or stay here."""
+        """Switch following on or off."""
         self._set_following(following)
         if following:
             self.scroll_end(animate=False, immediate=True, force=True)
 
     def move(self, rows: int) -> None:
-        """Scroll by several rows at once; to the end means to follow again."""
+        """Scroll by several rows at once; at the end, follow again."""
         self.scroll_to(y=self.scroll_offset.y + rows, animate=False, immediate=True, force=True)
 
     def search(self, query: str) -> None:
-        """Mark what reads `query`, capitals or not, and go to the first match from here on; an empty one ends it."""
+        """Mark matches of `query`, ignoring case, and go to the next one; an empty query ends the search."""
         self._pattern = re.compile(re.escape(query), re.IGNORECASE) if query else None
         self._find()
         self.refresh()
@@ -119,7 +119,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.Changed())
 
     def step(self, direction: int) -> None:
-        """Go to the next match, or the one before; after the last comes the first."""
+        """Go to the next or previous match, cyclically."""
         if self._matches:
             self._go_to((self._present + direction) % len(self._matches))
             self.post_message(self.Changed())
@@ -169,7 +169,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         return text
 
     def _lay_out(self, top: int) -> None:
-        """Break the lines anew; `top` is the line to have on top, unless the end is to be seen."""
+        """Wrap the lines again; `top` is the line to show at the top, unless following."""
         width = self.scrollable_content_region.width
         if not width:
             return
@@ -219,7 +219,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
 
 def wrap(number: int, line: str, width: int) -> list[Row]:
-    """The rows of line `number`, broken between words where there is one to break at; what follows is indented."""
+    """Return the rows of line `number`, broken between words if possible; continued rows are indented."""
     if line.isascii() and len(line) <= width:
         return [Row(number, 0, line)]
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""The worker's log of a run, live, and in front of it what went wrong."""
+"""The screen of a run's worker log, live, with errors above it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ POLL_S = 0.5
 
 
 class LogScreen(FrameScreen):
-    """One run's error and log; its worker's other seeds share the log.
+    """Shows one run's error and log; other seeds of the same worker share the log.
 
     Args:
-        runs: among which ``[`` and ``]`` go; the first one's log is shown first. At least one.
+        runs: runs that ``[`` and ``]`` switch between, at least one; the log of the first is shown first.
     """
 
     NAME = "Log"
@@ -65,7 +65,7 @@ class LogScreen(FrameScreen):
 
     @property
     def run(self) -> RunView:
-        """The run that is looked at."""
+        """Return the run that is shown."""
         return self.runs[self._place]
 
     @classmethod
@@ -100,7 +100,7 @@ class LogScreen(FrameScreen):
         state = self.run.state if self._is_there else "not shown any more: removed, or hidden by the filter"
         self._title.update(Text.assemble((self.run.dir.name, "bold"), f"  {state}"))
         present, number = self.log_view.found
-        place = f"{present}/{number}   " if self._query else ""  # here, for in the line above there may be no room
+        place = f"{present}/{number}   " if self._query else ""  # here, because the line above may have no room
         self._state.update(f"{place}{'following' if self.log_view.following else 'End: follow'}")
         super().show_status()
         self.refresh_bindings()
@@ -109,7 +109,7 @@ class LogScreen(FrameScreen):
         self.show_status()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that would do nothing now are not offered."""
+        """Disable keys that would do nothing now."""
         if action == "search":
             return not self.prompt.is_open
         if action == "match":
@@ -117,7 +117,7 @@ class LogScreen(FrameScreen):
         return len(self.runs) > 1 if action == "turn" else True
 
     def back(self) -> bool:
-        """End the search. False if nothing was open."""
+        """End the search. Return False if there was none."""
         if not self._query:
             return False
         self._search("")
@@ -155,7 +155,7 @@ class LogScreen(FrameScreen):
         self.log_view.move(-self.log_view.scroll_offset.y)
 
     def _open(self) -> None:
-        """Begin with a run: at the end of its log, or where there is an error to read, with that."""
+        """Show a run: the end of its log, or its error if it has one."""
         self._tail, self._text = LogTail(self.run.dir.worker_log(self.run.status)), None
         self.log_view.move(-self.log_view.scroll_offset.y)
         self.log_view.follow(not troubles(self.run))
@@ -166,7 +166,7 @@ class LogScreen(FrameScreen):
         self.log_view.search(query)
 
     async def _poll(self) -> None:
-        """Read what is new, for as long as the screen is there."""
+        """Read new lines, while the screen exists."""
         while True:
             if not self.dashboard.paused or self._text is None or self._wants_older:
                 tail, read = self._tail, self._tail.read_older if self._wants_older else self._tail.read
@@ -192,13 +192,13 @@ class LogScreen(FrameScreen):
         self.log_view.show(lines, text.first + len(text.lines) - len(lines))
 
     def _rule(self, text: LogText) -> list[Line]:
-        """Between the error and the log: which file it is, and whether there is more of it."""
+        """Return the line between error and log: the file's name, and whether more of it exists."""
         more = f" (its end; o: {REACH_BYTES >> 10} KiB more)" if text.has_older else ""
         return [Line(f"-- {self._tail.path}{more} --", "rule")]
 
 
 def troubles(run: RunView) -> list[Line]:
-    """What went wrong with a run, in full: why it cannot be read, its worker's error, what was noted, its job."""
+    """Return all problems of a run in full: why it cannot be read, its worker's error, its note, its job."""
     texts = (run.problem, run.status.error, run.status.note, run.job_note)
     return [Line(clean(line), "error") for text in texts if text for line in text.rstrip().split("\n")]
 

@@ -1,4 +1,4 @@
-"""The charts of the first view: as many as the screen holds, the others a page away; or one, enlarged."""
+"""The charts of the first view: as many as fit on the screen, the others on further pages; or one, enlarged."""
 
 import math
 import time
@@ -30,24 +30,24 @@ from lop_tui.words.formats import place
 
 LEAST_WIDTH, LEAST_HEIGHT = 38, 9
 MOST_ON_PAGE = 6
-"""Charts, where two columns or three hold them."""
+"""Most charts on a page, in two or three columns."""
 NEWS_EVERY_S, NEWS_BESIDE_BUSY_WORKERS_S = 1.8, 5.0
-"""How long charts stay as they are, unless a person wants it otherwise: drawing them takes time off the training."""
+"""Seconds between two drawings of charts, unless the user acts: drawing takes time from training."""
 BUSY = 0.9
-"""From this share of all cores on, drawing takes time from training."""
+"""Share of all cores in use above which drawing slows training down."""
 
 
 def grid_shape(width: int, height: int) -> tuple[int, int]:
-    """Columns and rows of charts that a screen area holds readably; no more rows than six charts take."""
+    """Return columns and rows of charts that are readable in an area; no more rows than six charts need."""
     columns = max(1, min(4 if width >= 4 * 55 else 3, width // LEAST_WIDTH))
     return columns, max(1, min(height // LEAST_HEIGHT, -(-MOST_ON_PAGE // columns)))
 
 
 class ChartGrid(Container):
-    """A widget for each chart, as many as there ever were; those off the page are hidden and are not drawn."""
+    """A widget for each chart; those of other pages are hidden and not drawn."""
 
     class Arranged(Message):
-        """Other charts are on the screen than before."""
+        """The charts on the screen have changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ChartGrid(Container):
         self._view: View | None = None
         self._viewport = Viewport()
         self.waiting: list[int] = []
-        """Charts that are to be shown next."""
+        """Charts to be shown next."""
         self._drawn_at = -math.inf
         self._first = 0
         self._page_size = MOST_ON_PAGE
@@ -70,7 +70,7 @@ class ChartGrid(Container):
 
     @property
     def page(self) -> str:
-        """What is on the screen, in words."""
+        """Return the charts on the screen as text."""
         if self.enlarged is not None:
             return "Escape goes back"
         last = min(self._first + self._page_size, self.num_charts)
@@ -82,12 +82,12 @@ class ChartGrid(Container):
 
     @property
     def has_more(self) -> bool:
-        """Whether there are charts that the screen does not show."""
+        """Whether there are charts on other pages."""
         return self.enlarged is not None or self._page_size < self.num_charts
 
     @property
     def shown_metric(self) -> str:
-        """The metric of the chart that is enlarged, or has the focus."""
+        """Return the metric of the chart that is enlarged or focused."""
         if not self._view or not self._view.panels:
             return self._view.metric if self._view else ""
         focused = next((widget.place for widget in self._charts if widget.has_focus), 0)
@@ -96,15 +96,15 @@ class ChartGrid(Container):
 
     @property
     def drawn_metrics(self) -> list[str]:
-        """The metrics of the charts on the screen that have a line."""
+        """Return the metrics of the charts on the screen that have lines."""
         panels = self._view.panels if self._view else ()
         shown = [panels[widget.place] for widget in self._charts if widget.display and widget.place < len(panels)]
         return [chart.measure.name for chart in shown if any(len(line.x) for line in chart.lines)]
 
     def show(self, view: View, viewport: Viewport) -> None:
-        """Hand the charts on to their widgets; those that have not changed stay as they are.
+        """Pass charts to their widgets; those that have not changed are not drawn again.
 
-        A cursor moves in all charts at once; charts to be drawn anew follow each other, with time for keys between.
+        A cursor moves in all charts at once; changed charts are drawn one after another, with keys handled between.
         """
         num_charts, before = self.num_charts, self._viewport
         is_news = self._view is not None and view.request == self._view.request and viewport == before
@@ -139,7 +139,7 @@ class ChartGrid(Container):
         return bool(self._view and self._view.request.settings.show_seeds)
 
     def _show_next(self) -> None:
-        """Show charts up to the first that has to be drawn anew; the others follow when that is on the screen."""
+        """Show charts up to the first that must be drawn; continue with the others when that is on the screen."""
         while self.waiting:
             if self._show_one():
                 self._drawn_at = time.monotonic()
@@ -147,7 +147,7 @@ class ChartGrid(Container):
                 return
 
     def _show_one(self) -> bool:
-        """Show the next chart that waits; whether it has to be drawn."""
+        """Show the next waiting chart; return whether it must be drawn."""
         place = self.waiting.pop(0)
         if not self._view or place >= len(self._view.panels):
             return False
@@ -155,20 +155,20 @@ class ChartGrid(Container):
         return widget.show(self._view.panels[place], self._viewport, self._shows_seeds) and bool(widget.display)
 
     def enlarge(self, place: int | None) -> None:
-        """Give all room to one chart; None, or the same again, gives it back."""
+        """Enlarge one chart; None, or the same chart, restores the grid."""
         if place is not None and place >= self.num_charts:
             return
         self.enlarged = None if place == self.enlarged else place
         self._arrange()
 
     def name_lines(self, has_names: bool) -> None:
-        """Name the lines above the charts, or not: where the table has no room for all of them."""
+        """Show or hide the names of lines above the charts: needed if the table has no room for all settings."""
         if has_names != self._names_lines:
             self._names_lines = has_names
             self._arrange()
 
     def turn(self, direction: int) -> None:
-        """Go to the next (1) or previous (-1) page, or chart if one is enlarged; after the last comes the first."""
+        """Go to the next (1) or previous (-1) page, or chart if one is enlarged, cyclically."""
         if self.enlarged is not None:
             self.enlarged = (self.enlarged + direction) % self.num_charts
         else:
@@ -184,7 +184,7 @@ class ChartGrid(Container):
         self._news = self.set_interval(0.1, self._show_news, pause=True)
 
     def _make_room(self) -> None:
-        """Have a widget for each chart."""
+        """Create a widget for each chart."""
         new = [ChartView(place) for place in range(len(self._charts), self.num_charts)]
         if new:
             self._charts += new
@@ -229,7 +229,7 @@ MOST_NAME_ROWS = 2
 
 
 def names(rows: Sequence[Row], width: int, coloured: bool = True) -> Text:
-    """Sample and name of each setting that has lines, in two rows of `width`, and how many more there are."""
+    """Return sample and name of each setting with lines, in two rows of `width`, and the number of others."""
     drawn = [row for row in rows if row.is_drawn]
     entries = [sample(row.style, coloured).append(f" {row.short_label}", style="default") for row in drawn]
     shown = _in_rows(entries, width)
@@ -242,7 +242,7 @@ def names(rows: Sequence[Row], width: int, coloured: bool = True) -> Text:
 
 
 def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool = True) -> Text:
-    """Sample, name and value of each line at the cursor, or the last; as many to a row of `width` as fit."""
+    """Return sample, name and value of each line at the cursor or its end, in rows of `width`."""
     entries = [Text(place(cursor, chart.x_unit), style="bold")] if cursor is not None else []
     for line in chart.lines:
         entry = sample(line, coloured).append(f" {line.label}", style="default bold")
@@ -254,7 +254,7 @@ def legend(chart: Chart, width: int, cursor: float | None = None, coloured: bool
 
 
 def _in_rows(entries: Sequence[Text], width: int) -> list[list[Text]]:
-    """As many entries to a row of `width` as fit, three blanks apart."""
+    """Join entries to rows of `width`, three spaces apart."""
     rows: list[list[Text]] = [[]]
     for entry in entries:
         if rows[-1] and sum(other.cell_len + 3 for other in rows[-1]) + entry.cell_len > width:
@@ -268,12 +268,12 @@ def _joined(rows: Sequence[Sequence[Text]]) -> Text:
 
 
 class ChartChoice(ModalScreen[None]):
-    """A list of the recorded metrics; what is changed in it is shown at once.
+    """A list of the recorded metrics; changes apply at once.
 
     Args:
-        names: all metrics, in the present order.
+        names: all metrics, in their current order.
         chosen: those that have a chart.
-        apply: takes the metrics that have a chart, in their order; None for the default.
+        apply: called with the metrics that have a chart, in order; None for the default.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -300,7 +300,7 @@ class ChartChoice(ModalScreen[None]):
         self._tell()
 
     def action_move(self, by: int) -> None:
-        """Move the metric under the cursor by one place."""
+        """Move the metric under the cursor one place up or down."""
         at = self._list.highlighted
         if at is None or not 0 <= at + by < len(self._names):
             return
@@ -313,7 +313,7 @@ class ChartChoice(ModalScreen[None]):
         self._tell()
 
     def action_reset(self) -> None:
-        """Show the charts that lop shows by default, and close."""
+        """Restore the default charts, and close."""
         self._apply(None)
         self.dismiss()
 

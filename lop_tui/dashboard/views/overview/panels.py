@@ -1,4 +1,4 @@
-"""The first view apart from its charts: the run table, notices, and the setting under the cursor."""
+"""Widgets of the first view besides charts: the run table, notices, and the setting under the cursor."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,19 +23,19 @@ from lop_tui.dashboard.widgets.fitted import FittedTable, FittedText
 from lop_tui.words.notices import Notice
 
 Lines = list[tuple[str, str]]
-"""Names and values."""
+"""Pairs of name and value."""
 _MOST_OTHERS = 3
 
 
 class RunsTable(FittedTable):
-    """One row per setting of a method, by its label."""
+    """One row per setting, with its label as the key."""
 
     def __init__(self) -> None:
         super().__init__()
         self._rows: tuple[Row, ...] = ()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Bring the table up to date."""
+        """Update the table."""
         self._rows = tuple(rows)
         if self.size.width:
             self._update()
@@ -46,20 +46,20 @@ class RunsTable(FittedTable):
     def _update(self) -> None:
         width = self.scrollable_content_region.width
         if len(self._rows) >= self.size.height and not self.show_vertical_scrollbar:
-            width -= 1  # it is about to appear
+            width -= 1  # it is about to be shown
         table = fit_table(self._rows, width, has_colour_samples(self))
         self.fill(table.columns, table.columns, table.rows)
 
 
 class Notices(FittedText):
-    """One line a run, the worst first; hidden when all is well."""
+    """One line per run with a problem, the worst first; hidden if there are none."""
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: tuple[tuple[Notice, ...], int] = ((), 0)
 
     def show(self, notices: Sequence[Notice], most: int) -> None:
-        """Show `most` lines at the most."""
+        """Show up to `most` lines."""
         if self._shown == (tuple(notices), most):
             return
         self._shown = (tuple(notices), most)
@@ -72,7 +72,7 @@ class Notices(FittedText):
 
 
 class SettingPanel(VerticalScroll, can_focus=False):
-    """Describes one setting; scrolls by the wheel where it is longer than the screen."""
+    """Describes one setting; scrolls with the wheel if it is longer than the screen."""
 
     def __init__(self) -> None:
         super().__init__(id="setting")
@@ -83,7 +83,7 @@ class SettingPanel(VerticalScroll, can_focus=False):
         yield self._words
 
     def show(self, view: View, label: str | None) -> None:
-        """Bring the panel up to date."""
+        """Update the panel."""
         row, group = view.row(label), view.group(label)
         shown = (row, _parts(view, row, group)) if row and group else None
         if shown != self._shown or shown is None:
@@ -104,7 +104,7 @@ class SettingPanel(VerticalScroll, can_focus=False):
 
 
 def _parts(view: View, row: Row, group: Group) -> list[tuple[str, Lines]]:
-    """Headings, and the text below each."""
+    """Return headings and the text below each."""
     differences = what_differs(view.groups, group)
     spec = group.example.spec if group.example else {}
     keys = [(key, _word(value)) for key, value in spec.items() if key not in dict(differences)]
@@ -113,7 +113,7 @@ def _parts(view: View, row: Row, group: Group) -> list[tuple[str, Lines]]:
 
 
 def facts(row: Row, group: Group) -> Lines:
-    """How far the setting is, what it reached, which code trains it, where, and what is to be noted."""
+    """Return a setting's progress, result, code version, place and notes."""
     statuses = [run.status for run in group.runs]
     lines = {
         "tasks": row.tasks,
@@ -127,7 +127,7 @@ def facts(row: Row, group: Group) -> Lines:
 
 
 def what_differs(groups: Sequence[Group], group: Group) -> Lines:
-    """The keys of `group` in which the settings differ: its value, and those of others in parentheses."""
+    """Return the keys in which the settings differ: the value of `group`, and others in parentheses."""
     points_of_groups = points(groups, with_extent=True)
     here = points_of_groups[next(place for place, other in enumerate(groups) if other is group)]
     lines = []
@@ -140,7 +140,7 @@ def what_differs(groups: Sequence[Group], group: Group) -> Lines:
 
 
 def code_version(group: Group) -> str:
-    """``numerics 1, my_redo.py 1a2b3c4d``; says so where the seeds were trained by different code."""
+    """Return ``numerics 1, my_redo.py 1a2b3c4d``, or a note if the seeds were trained by different code."""
     versions = {versions_of(run.code): run.code for run in group.runs if run.code}
     if len(versions) > 1:
         return "differs between the seeds"

@@ -25,16 +25,16 @@ from lop_tui.dashboard.widgets.chart import ChartView
 from lop_tui.dashboard.widgets.fitted import FittedText
 
 WIDE = 200
-"""From here on the table may stand beside the charts."""
+"""From this width on the table may be beside the charts."""
 WITH_SETTING = 180
-"""From here on the setting under the cursor is described beside the charts, unless a person wants it otherwise."""
+"""From this width on the setting under the cursor is described, unless the user chose otherwise."""
 MANY_ROWS = 10
 PATIENCE_S = 0.1
 PAGES = "Next and previous charts"
 
 
 class OverviewScreen(Ranged, FrameScreen):
-    """The metrics of all methods, with one x range and one cursor for all charts."""
+    """Shows the metrics of all methods, with one range and one cursor for all charts."""
 
     NAME = "Charts"
     KEYS_OF_PARTS = ChartView.BINDINGS
@@ -64,20 +64,20 @@ class OverviewScreen(Ranged, FrameScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        # Held rather than queried: a frame may come while another screen (help, command palette) is on top.
+        # Kept as attributes, not queried: a frame may come while another screen (help, palette) is on top.
         self.table = RunsTable()
         self.notices = Notices()
         self._advice = FittedText()
         self._advice_box = Container(self._advice, id="advice")
         self.grid = ChartGrid()
         self._offered = (True, False, False, 0)
-        """What the footer knows: are there charts, more than the screen shows, a large one, one method or two?"""
+        """The state behind the footer: charts, more than fit, an enlarged one, one method or two?"""
         self._patience: Timer | None = None
-        """Runs out when the frame for a new range does not come."""
+        """Runs out if the frame for a new range does not come."""
         self._setting = SettingPanel()
         self._parts = Container(self.table, self.grid, self._setting, id="parts")
         self._x_unit = ""
-        """Of the charts shown last."""
+        """Unit of the charts shown last."""
 
     def body(self) -> Sequence[Widget]:
         return (self._parts, self.notices, self._advice_box)
@@ -91,7 +91,7 @@ class OverviewScreen(Ranged, FrameScreen):
         return self.grid.shown_metric
 
     def pictured(self, view: View) -> Pictured:
-        """The charts on the page, of the settings that have lines."""
+        """Return the charts on the page, with the settings that have lines."""
         return Pictured(self.grid.drawn_metrics, [row.label for row in view.rows if row.is_drawn])
 
     def selected(self) -> Sequence[RunView]:
@@ -116,7 +116,7 @@ class OverviewScreen(Ranged, FrameScreen):
         super().show(view)
 
     def _show_setting(self) -> None:
-        """Describe the setting under the cursor, where that is wanted and there is room."""
+        """Describe the setting under the cursor, if that is switched on and there is room."""
         choice, view = self.dashboard.settings.show_setting, self.dashboard.view
         self._setting.display = (self.size.width >= WITH_SETTING if choice is None else choice) and self.grid.display
         if view:
@@ -127,14 +127,14 @@ class OverviewScreen(Ranged, FrameScreen):
         self._show_setting()
 
     def _keep_range(self, view: View) -> None:
-        """Forget a range in another unit: an axis in minutes becomes one in hours as time goes by."""
+        """Reset a range in another unit: an axis in minutes changes to hours as runs continue."""
         unit = view.panels[0].x_unit if view.panels else self._x_unit
         before, self._x_unit = self._x_unit, unit
         if before not in ("", unit) and self.viewport != Viewport():
             self.forget()
 
     def _lay_out(self, view: View) -> None:
-        """The table above the charts, the setting right of these; both left of the charts where rows are many."""
+        """Place the table above the charts and the setting right of them; both left of the charts if rows are many."""
         beside = self.size.width >= WIDE and len(view.rows) > MANY_ROWS
         with_table = self.grid.enlarged is None or not self.grid.display
         with_setting = bool(self._setting.display)
@@ -158,7 +158,7 @@ class OverviewScreen(Ranged, FrameScreen):
         self._offer()
 
     def _offer(self) -> None:
-        """Bring the footer up to date, if that has to change: it is costly."""
+        """Update the footer if it has changed: that is costly."""
         view = self.dashboard.view
         is_large = self.grid.enlarged is not None
         offered = (self.grid.display, self.grid.has_more, is_large, min(len(view.groups), 2) if view else 0)
@@ -167,14 +167,14 @@ class OverviewScreen(Ranged, FrameScreen):
             self.refresh_bindings()
 
     def on_data_table_row_selected(self) -> None:
-        """A click on the row that is selected already."""
+        """The user clicked on the row that is already selected."""
         self.dashboard.open_view("seeds")
 
     def on_chart_view_chosen(self, message: ChartView.Chosen) -> None:
         self.action_enlarge(message.place)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that would do nothing now are not offered."""
+        """Disable keys that would do nothing now."""
         if not self.grid.display and action in _OF_CHARTS:
             return False
         if action == "published":  # of a problem that has some
@@ -186,7 +186,7 @@ class OverviewScreen(Ranged, FrameScreen):
         self.move(Viewport())
 
     def back(self) -> bool:
-        """Undo the nearest thing: a large chart, a range, a cursor. False if nothing was open."""
+        """Undo the last step: an enlarged chart, a range, a cursor. Return False if there was none."""
         if self.grid.enlarged is not None:
             self.action_enlarge(self.grid.enlarged)
         elif self.viewport != Viewport():
@@ -286,7 +286,7 @@ class OverviewScreen(Ranged, FrameScreen):
         return view.panels[0].x if view and view.panels else None
 
     def look(self) -> None:
-        """A cursor moves at once; another range waits a moment for the frame with the bins that suit it."""
+        """Move the cursor at once; for another range, wait briefly for the frame with matching bins."""
         window = self.viewport.window
         if window == self.dashboard.wants.window:
             self._show_charts()
@@ -311,12 +311,12 @@ _OF_CHARTS = frozenset({"turn", "enlarge", "seeds", "cursor", "zoom", "pan", "wh
 
 
 def _without_or_with(labels: tuple[str, ...], label: str) -> tuple[str, ...]:
-    """`labels` without `label` if it is one of them, else with it."""
+    """Return `labels` without `label` if it contains it, else with it."""
     return tuple(one for one in labels if one != label) if label in labels else (*labels, label)
 
 
 def parse_range(text: str, whole: Axis) -> tuple[float, float] | None:
-    """``100-500``, ``100-``, ``-500`` within `whole`; None for no text. Raises UserError."""
+    """Parse ``100-500``, ``100-``, ``-500`` within `whole`; None for no text. Raises UserError."""
     if not text.strip():
         return None
     first, dash, last = text.replace(" ", "").partition("-")

@@ -1,1 +1,1 @@
-"""Each seed of one setting by itself, and the epochs of a task."""
+"""Each seed of one setting separately, and the epochs of a task."""

@@ -1,4 +1,4 @@
-"""Inside one task of one seed: charts over its epochs."""
+"""The epochs of one task of one seed, as charts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ from lop_tui.words.console import plural
 from lop_tui.words.formats import short_value
 
 MUTED = Style("#888888", ".")
-"""Metrics of the headline's kind, such as the train accuracy, beside the headline in the setting's own colour."""
+"""Colour of metrics of the headline's kind, such as the train accuracy, beside the headline in the setting's colour."""
 
 Documents = Sequence[dict[str, object]]
 LEAST_HEIGHT = 9
@@ -34,12 +34,12 @@ _NOT_RECORDED = "no epochs are recorded (with metrics_every=0 only its last one 
 def epoch_charts(
     documents: Documents, style: Style, metric: str, num_epochs: int, shown: OneProblem
 ) -> tuple[Chart, ...]:
-    """The headline over the epochs of a task, with the metrics of its kind; then `metric`, or if it is one of those,
-    the first other one that was recorded.
+    """Make charts of the headline and similar metrics over the epochs of a task, and of `metric`; if that is
+    among the first ones, of the first other recorded metric.
 
     Args:
-        documents: one task's of epochs.json, at least one.
-        num_epochs: how far the x axis goes at least.
+        documents: the task's documents of epochs.json, at least one.
+        num_epochs: least length of the x axis.
         shown: the problem.
     """
     recorded = set().union(*documents)
@@ -59,7 +59,7 @@ def epoch_charts(
 
 
 def _common_title(metrics: Sequence[str]) -> Metric:
-    """The last of `metrics`, by the words that all their titles end in: ``accuracy`` of test and train accuracy."""
+    """Return the words that the titles of all `metrics` end in: ``accuracy`` of test and train accuracy."""
     titles = [lookup.metric(one).title.split() for one in metrics]
     common: list[str] = []
     for words in zip(*(title[::-1] for title in titles), strict=False):
@@ -71,7 +71,7 @@ def _common_title(metrics: Sequence[str]) -> Metric:
 
 
 def _line(documents: Documents, metric: str, title: str, style: Style) -> Line:
-    """`title` is the chart's title, which the line's name does not repeat."""
+    """Make a line; its name does not repeat `title`, the chart's title."""
     measured = [document for document in documents if metric in document]  # some epochs lack the metric
     x = np.array([_number(document.get("epoch")) + 1 for document in measured])
     values = np.array([_number(document.get(metric)) for document in measured])
@@ -83,12 +83,12 @@ def _line(documents: Documents, metric: str, title: str, style: Style) -> Line:
 
 
 def _number(value: object) -> float:
-    """NaN for what was not finite, and so is null."""
+    """Return the value; NaN for null, which stands for values that are not finite."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
 class EpochsView(Container):
-    """The headline over the epochs of one task, and a second metric where there is room; or why there are none."""
+    """Shows the headline over the epochs of one task, and a second metric if there is room; or why there are none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class EpochsView(Container):
         self._arrange()
 
     def show(self, epochs: Epochs, run: RunView, style: Style, metric: str, problem: OneProblem) -> None:
-        """Bring the charts up to date; `run` is the one whose epochs they are."""
+        """Update the charts; `run` is the run of the epochs."""
         shown = (epochs, style, metric, run.status.num_epochs, problem.problem.name)
         if shown == self._shown:
             return
@@ -133,7 +133,7 @@ class EpochsView(Container):
 
 
 class EpochChart(TitledChart):
-    """Says beneath which line is which, and where it stands."""
+    """Chart with a legend and values below it."""
 
     def _subtitle(self) -> Text:
         if self._chart is None:

@@ -1,4 +1,4 @@
-"""The part of the view of seeds in a frame: the seeds of one setting, and the epochs inside a task of one of them."""
+"""The frame's part for the seeds view: the seeds of one setting, and the epochs of a task of one of them."""
 
 from dataclasses import dataclass
 
@@ -17,34 +17,34 @@ from lop_tui.dashboard.registry import Material, Part
 
 @dataclass(frozen=True, eq=False)
 class SeedRow:
-    """One seed in the view of single seeds."""
+    """One row of the seeds view."""
 
     run: RunView
     summary: SeedSummary | None
-    """In the metric that is shown; None without a finite value."""
+    """Summary of the chosen metric; None without a finite value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seeds:
-    """The seeds of one setting, one by one."""
+    """The seeds of one setting."""
 
     group: Group
     style: Style
     heat: Heat
     rows: tuple[SeedRow, ...]
-    """In the order of `heat.seeds`."""
+    """Rows in the order of `heat.seeds`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Epochs:
-    """Inside one task of one seed."""
+    """The epochs of one task of one seed."""
 
     run_dir: RunDir
     task: int
     documents: tuple[dict[str, object], ...]
     """The task's documents of epochs.json, in order."""
     problem: str | None = None
-    """Why there are none."""
+    """Reason for their absence."""
 
 
 def _seeds(material: Material, label: str) -> Seeds | None:
@@ -78,8 +78,8 @@ def _epochs(material: Material, run_and_task: tuple[RunDir, int | None]) -> Epoc
 
 
 PARTS = (
-    # Label of the setting whose seeds are looked at one by one.
+    # Label of the setting whose seeds are shown.
     Part("seeds", "heat_of", _seeds),
-    # Run and task (None: the newest) whose epochs are looked at.
+    # Run and task (None: the latest) whose epochs are shown.
     Part("epochs", "epochs_of", _epochs),
 )

@@ -1,4 +1,4 @@
-"""The heat map on the screen: which seed fails when."""
+"""The heat map widget: shows which seed fails when."""
 
 import numpy as np
 from rich.text import Text
@@ -14,7 +14,7 @@ from lop_tui.words.formats import short_value, span
 
 
 class HeatMap(Widget):
-    """Draws anew only if the heat map, its size, what is selected in it, the theme or the markers have changed."""
+    """Draws again only if the heat map, its size, the selection, the theme or the markers have changed."""
 
     class Chosen(Message):
         """The user clicked on a seed at a task (counted from 1), or on its name."""
@@ -34,7 +34,7 @@ class HeatMap(Widget):
         self._drawn_for: tuple[object, ...] = ()
 
     def show(self, heat: Heat, seed: int | None, cursor: float | None) -> None:
-        """Show `heat` with a row marked, and with a task if there is a cursor."""
+        """Show `heat` with a row marked, and a task if there is a cursor."""
         if self._heat is not None and same_heat(heat, self._heat) and (seed, cursor) == (self._seed, self._cursor):
             return
         self._heat, self._seed, self._cursor = heat, seed, cursor
@@ -74,14 +74,14 @@ class HeatMap(Widget):
 
 
 def same_heat(one: Heat, other: Heat) -> bool:
-    """Whether they look the same."""
+    """Whether two heat maps look the same."""
     names = ("measure", "label", "seeds", "bin_size", "num_tasks", "x_unit", "x_per_task")
     alike = all(getattr(one, name) == getattr(other, name) for name in names)
     return alike and np.array_equal(one.values, other.values, equal_nan=True)
 
 
 def reading(heat: Heat, seed: int | None, cursor: float | None) -> str:
-    """The value of a seed in the bin at the cursor, a task: ``seed 7, tasks 51-100: 84.3``."""
+    """Return the value of a seed in the bin at the cursor's task: ``seed 7, tasks 51-100: 84.3``."""
     if seed not in heat.seeds or cursor is None:
         return "" if seed is None else f"seed {seed}"
     column = int(cursor - 1) // heat.bin_size

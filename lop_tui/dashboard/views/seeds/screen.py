@@ -1,4 +1,4 @@
-"""Each seed of one setting by itself: which one fails when, and what went on inside a task."""
+"""The screen of the single seeds of a setting: which one fails when, and the epochs of a task."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -21,17 +21,17 @@ from lop_tui.dashboard.views.seeds.seed_table import SORTS, SeedTable, in_order
 from lop_tui.dashboard.widgets.chart import ChartView
 
 WIDE = 120
-"""From here on the epochs stand beside the table."""
+"""From this width on the epochs are beside the table."""
 TABLE_HEIGHT = 4
-"""The heat map leaves at least this to the table."""
+"""Least height that the heat map leaves to the table."""
 HEAT_EXTRA = 5
-"""Rows of the heat map that are no seed: border, legend, axis."""
+"""Rows of the heat map that are not seeds: border, legend, axis."""
 LEAP_SHARE = 1 / 6
 _HEAT_MAP = "--kind", "seeds", "--heatmap"
 
 
 class SeedsScreen(OneMetricScreen):
-    """A heat map of one metric, seed by task; below it a row for each seed, and the epochs of the task one looks at."""
+    """Shows a heat map of one metric, seed by task; below it a row per seed, and the epochs of the selected task."""
 
     NAME = "Each seed"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +58,7 @@ class SeedsScreen(OneMetricScreen):
         super().__init__()
         self.label = label
         self.cursor: int | None = None
-        """The task one looks at, counted from 1; None: the newest."""
+        """The selected task, counted from 1; None: the latest."""
         self.heat = HeatMap()
         self.table = SeedTable()
         self.epochs = EpochsView()
@@ -82,7 +82,7 @@ class SeedsScreen(OneMetricScreen):
 
     @property
     def run(self) -> RunView | None:
-        """The run under the cursor of the table."""
+        """Return the run under the table's cursor."""
         rows = self._seeds.rows if self._seeds else ()
         return next((row.run for row in rows if row.run.seed == self.table.seed), None)
 
@@ -95,7 +95,7 @@ class SeedsScreen(OneMetricScreen):
         return {"heat_of": self.label, "epochs_of": (run.dir, None if self.cursor is None else self.cursor - 1)}
 
     def pictured(self, view: View) -> Pictured:
-        """The heat map of one setting's seeds."""
+        """Return the heat map of one setting's seeds."""
         return Pictured([view.metric], [self.label] if self.label in self.labels else [], _HEAT_MAP)
 
     def selected(self) -> Sequence[RunView]:
@@ -106,7 +106,7 @@ class SeedsScreen(OneMetricScreen):
         self._ask()
 
     def back(self) -> bool:
-        """Undo the nearest thing: the epochs in place of the table, a cursor. False if there is neither."""
+        """Undo the last step: the epochs in place of the table, a cursor. Return False if there is neither."""
         if self._shows_epochs and not self._is_wide:
             self.action_turn_over()
         elif self.cursor is not None:
@@ -116,7 +116,7 @@ class SeedsScreen(OneMetricScreen):
         return True
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Beside the table the epochs are always there."""
+        """Epochs beside the table cannot be closed."""
         return not self._is_wide if action == "turn_over" else True
 
     def show(self, view: View) -> None:
@@ -205,7 +205,7 @@ class SeedsScreen(OneMetricScreen):
 
     @property
     def _tasks_done(self) -> int:
-        """Of the seed that has got furthest."""
+        """Return the number of tasks of the fastest seed."""
         rows = self._seeds.rows if self._seeds else ()
         return max((row.run.tasks_done for row in rows), default=0)
 
@@ -214,17 +214,17 @@ class SeedsScreen(OneMetricScreen):
             self.cursor = int(np.clip(round(task), 1, self._tasks_done))
 
     def _look(self) -> None:
-        """Show what is selected at once; its epochs follow with the next frame."""
+        """Show the selection at once; its epochs follow with the next frame."""
         if self._seeds:
             self.heat.show(self._seeds.heat, self.table.seed, self.cursor)
             self._ask()
 
     def _ask(self) -> None:
-        if self.is_current:  # else another view says what the frames hold
+        if self.is_current:  # otherwise another view decides the content of frames
             self.dashboard.ask(**self.wanted())
 
     def _lay_out(self, num_seeds: int) -> None:
-        """The heat map has two rows, one, or half of one for each seed: what half of the screen allows."""
+        """Give each seed of the heat map two rows, one, or half of one: as many as half the screen allows."""
         room = self._below.outer_size.height + self.heat.outer_size.height or self.size.height - 2
         most = min(max(HEAT_EXTRA + 1, room // 2), max(1, room - TABLE_HEIGHT))
         half_rows = not self.app.no_color and self.dashboard.markers != "ascii"
@@ -236,7 +236,7 @@ class SeedsScreen(OneMetricScreen):
 
     def _why_nothing(self, view: View) -> str:
         if view.request.heat_of != self.label and self.label in self.labels:
-            return ""  # the next frame holds it
+            return ""  # the next frame will contain it
         if not self.labels:
             return "no run matches the filter" if view.num_hidden else "no runs to show"
         hidden = "hidden by the filter" if view.request.settings.query else "gone"

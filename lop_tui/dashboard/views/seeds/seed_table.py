@@ -1,4 +1,4 @@
-"""The table of single seeds: its cells, fitted to a width, the order of its rows, and the widget."""
+"""The table of single seeds: its cells fitted to a width, the order of its rows, and the widget."""
 
 import math
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from lop_tui.dashboard.widgets.fitted import FittedTable
 from lop_tui.words.formats import short_value
 
 Order = tuple[Sort, bool]
-"""A column, and whether from high to low."""
+"""Column to sort by, and whether from high to low."""
 SORTS: tuple[Sort, ...] = get_args(Sort)
 _COLUMNS = (*SORTS, "device")
-#: Columns to leave out first if not all fit.
+#: Columns to drop first if not all fit.
 _EXPENDABLE = ("device", "dormant", "best", "tasks", "drop", "state")
 _NONE = Text("-", justify="right")
 
 
 @dataclass(frozen=True)
 class SeedCells:
-    """Cells by column, with the width of each column decided by its widest cell."""
+    """Cells by column; each column is as wide as its widest cell."""
 
     columns: tuple[str, ...]
     headers: tuple[str, ...]
-    """The columns' headings: with the metric's words, and an arrow at the column that gives the order."""
+    """Headings with the metric's name, and an arrow at the column that sorts the rows."""
     rows: dict[str, tuple[Text, ...]]
-    """By seed."""
+    """Cells by seed."""
 
 
 def in_order(seeds: Seeds, order_by: Order) -> Seeds:
-    """The same with its rows, those of the heat map too, in that order; a row without a value comes last."""
+    """Sort the rows, and those of the heat map; rows without a value come last."""
     sort, descending = order_by
     keys = [_key(row, sort) for row in seeds.rows]
     known = [i for i, key in enumerate(keys) if not math.isnan(key)]
@@ -63,10 +63,10 @@ def _key(row: SeedRow, sort: Sort) -> float:
 def fit_seeds(
     seeds: Seeds, order: Order, width: int, coloured: bool = True, ascii_only: bool = False, gap: int = 2
 ) -> SeedCells:
-    """Lay out the rows for `width` characters: columns that find no room are left out, no number is cut.
+    """Fit the rows to `width` characters: drop columns that do not fit, never cut numbers.
 
     Args:
-        gap: how much wider a column is than its content.
+        gap: number of characters that a column is wider than its content.
     """
     sort, descending = order
     measure, problem = lookup.metric(seeds.heat.measure.name), seeds.group.problem
@@ -89,14 +89,14 @@ def fit_seeds(
 
 
 def _has(run: RunView, column: str) -> bool:
-    """Whether there is something to show in a column, or may be."""
+    """Whether a column has something to show, or may have later."""
     if column == "dormant":
         return not run.series or "dormant_proportion" in run.series
     return column != "device" or _where(run) != "-"
 
 
 def _heading(column: str, measure: Metric, is_of_headline: bool) -> str:
-    """Only of headline metrics, and those of their kind, one value is better than another."""
+    """Return a heading; "best" only applies to headline metrics and similar ones."""
     if column == "best" and not is_of_headline:
         return "highest" if measure.better == "higher" else "lowest"
     if column == "drop" and measure.better == "lower":
@@ -123,7 +123,7 @@ def _cells(row: SeedRow, metric: str, coloured: bool) -> dict[str, Text]:
 
 
 def _where(run: RunView) -> str:
-    """``cpu``; of a cluster's job ``cuda:0 node7 12_3``."""
+    """Return a run's device: ``cpu``; for a cluster's job ``cuda:0 node7 12_3``."""
     parts = (run.status.device, run.status.host, run.status.job) if run.status.job else (run.status.device,)
     return " ".join(part for part in parts if part) or "-"
 
@@ -133,7 +133,7 @@ def _value(value: float, metric: str) -> Text:
 
 
 class SeedTable(FittedTable):
-    """One row per seed, by its number."""
+    """One row per seed, with its number as the key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,11 +143,11 @@ class SeedTable(FittedTable):
 
     @property
     def seed(self) -> int | None:
-        """The seed of the row under the cursor."""
+        """Return the seed of the row under the cursor."""
         return None if self.selected is None else int(self.selected)
 
     def show(self, seeds: Seeds, order: Order, ascii_only: bool) -> None:
-        """Bring the table up to date; `seeds` are in that order already."""
+        """Update the table; `seeds` are already sorted."""
         self._seeds, self._order, self._ascii = seeds, order, ascii_only
         if self.size.width:
             self._update()
