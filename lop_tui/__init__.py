@@ -1,1 +1,1 @@
-"""The screen of lop: command line and dashboard. It knows no torch."""
+"""Command line and dashboard of lop. This package does not import torch."""

@@ -1,4 +1,4 @@
-"""``python -m lop_tui`` is ``lop``."""
+"""Runs ``lop`` as ``python -m lop_tui``."""
 
 from lop_tui.cli import main
 

@@ -1,4 +1,4 @@
-"""The `lop` command line: its commands in the order of `lop --help`, and what becomes of errors."""
+"""The `lop` command line: its commands in the order of `lop --help`, and error handling."""
 
 import io
 import os
@@ -9,7 +9,7 @@ from lop_engine.errors import UserError, sentence
 from lop_engine.text import plain
 from lop_tui.commands.app import app
 
-#: Modules of `lop_tui.commands`: each adds a command to `app`, and imports what its work needs when it is called.
+#: Modules of `lop_tui.commands`: each adds a command to `app`, and imports what its work needs when called.
 COMMANDS = (
     *("run", "watch", "status", "stop", "resume", "wait", "logs", "rm", "configs", "doctor", "bench"),
     *("plot", "compare", "best", "table", "power", "check", "report", "export", "cite", "import_results", "merge"),
@@ -20,13 +20,13 @@ for _name in COMMANDS:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit status 2, never a traceback."""
+    """Entry point: report user errors in one line on stderr with exit status 2, never as a traceback."""
     # Replace streams that the caller closed (>&-, <&-): output is dropped, input is empty.
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without a character shows ? in its place
+            stream.reconfigure(errors="replace")  # print ? for characters that the terminal cannot show
     try:
         app()
     except UserError as error:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    # A file's name may hold a line's end, or worse.
+    # A file name may contain line ends or control characters.
     print(f"lop: {plain(message, escaped=True)}", file=sys.stderr)
     sys.exit(2)
 

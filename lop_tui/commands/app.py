@@ -1,4 +1,4 @@
-"""The command `lop`, to which each module of this folder adds its own."""
+"""The command `lop`, to which each module of this folder adds a command."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -12,9 +12,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Command(TyperCommand):
-    """A command whose function returns the exit status; None is 0.
+    """A command whose function returns the exit status; None means 0.
 
-    It refuses a repeated option; Click would silently use the last one. Its help names what an option takes.
+    It refuses repeated options; Click would silently use the last one. Its help names the values of options.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -43,7 +43,7 @@ class _Command(TyperCommand):
 def _say_what_it_takes(parameter: Any) -> Any:
     """Name the value that a parameter takes: nothing for a flag, N for a number, else its metavar or its name."""
     if parameter.param_type_name == "argument":
-        # Recent versions of Typer add the Python type, and a second pair of brackets in the usage line.
+        # Recent versions of Typer add the Python type, and repeat the brackets in the usage line.
         parameter.metavar = parameter.metavar or str(parameter.name).upper()
         parameter.display_type_rich = lambda ctx: None
         parameter._usage_display_name = lambda: parameter.metavar
@@ -57,7 +57,7 @@ def _say_what_it_takes(parameter: Any) -> Any:
 
 
 def _is_for_once(option: Any) -> bool:
-    """Whether a second use changes the first. Repeating a plain flag (--yes --yes) changes nothing."""
+    """Whether repeating an option would change its value. Repeating a plain flag (--yes --yes) changes nothing."""
     is_plain_flag = getattr(option, "is_flag", False) and not option.secondary_opts
     return option.param_type_name == "option" and not option.multiple and not is_plain_flag
 
@@ -66,14 +66,14 @@ class Commands(typer.Typer):
     """A group of `lop` commands."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
-        """Register a command, as `typer.Typer.command`."""
+        """Register a command, like `typer.Typer.command`."""
         return super().command(name, cls=_Command, **settings)
 
 
 class _Lop(TyperGroup):
     """The command `lop` itself.
 
-    Its own options are left alone if the first word is a command: typer would import pydantic to check their defaults.
+    It skips its own options if the first word is a command: typer would import pydantic to check their defaults.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

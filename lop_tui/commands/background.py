@@ -1,4 +1,4 @@
-"""`--detach`: start the same command again in a new session, where it takes over the runs just queued."""
+"""`--detach`: starts the same command again in a new session, and hands it the queued runs."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ from lop_engine.errors import LaunchError
 from lop_engine.processes import this_process
 from lop_tui.words.console import Console, in_runs_dir, say
 
-#: For a background launcher: the token of the process that queued its runs, and the descriptor on which that process
-#: waits for the takeover: ``<descriptor> <token>``.
+#: For a background launcher: ``<descriptor> <token>``, the descriptor on which the process that queued its runs waits
+#: for the takeover, and the token of that process.
 _DETACHED = "LOP_DETACHED"
 
 
 def handed_over() -> str | None:
-    """Token of the process that has queued runs for this one; None unless this is a background launcher."""
+    """Return the token of the process that queued runs for this one; None unless this is a background launcher."""
     return os.environ.get(_DETACHED, "").partition(" ")[2] or None
 
 
@@ -28,10 +28,10 @@ def say_taken() -> None:
 
 
 def detach(console: Console, runs_dir: Path) -> int:
-    """Start the same command in a new session, and wait until it has taken over our runs. Return 0.
+    """Start the same command in a new session, and wait until it has taken over the runs. Return 0.
 
     Raises:
-        LaunchError: it ended before that.
+        LaunchError: it ended before it took them over.
     """
     arguments = [word for word in sys.argv[1:] if word not in ("--detach", "--fresh", "--watch")]
     log_path = runs_dir / "launcher.log"

@@ -1,4 +1,4 @@
-"""`lop bench`: what training, metrics and files cost on this machine."""
+"""`lop bench`: measures the cost of training, metrics and files on this machine."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from lop_tui.commands.options import Device, Json
 
 PARTS = ("steps", "methods", "online", "workers", "stacks", "metrics", "upkeep", "memory", "hours")
 ON_DEMAND = ("methods", "online")
-"""Parts that are left out unless they are named."""
+"""Parts that only run if they are named."""
 
 
 @app.command(epilog="Example: [b]lop bench --only steps --json[/b]", rich_help_panel="Set up")
@@ -69,7 +69,7 @@ def bench(
     chosen = resources.devices[0]
     paths = configs or _shipped_configs()
     for path in paths:
-        load_runs(path)  # what is wrong with a file is said now, not after two minutes
+        load_runs(path)  # report errors in a file now, not after two minutes
     progress, console = Console(stderr=True), Console()
     if resources.note:
         say(progress, f"note: {resources.note}")
@@ -78,7 +78,7 @@ def bench(
     bench = measure.Bench(chosen, rounds, lambda text: say(progress, text, style="dim"), cast(Precision, precision))
     for part in [part for part in PARTS if part in only or not (only or part in ON_DEMAND)]:
         if part in ("workers", "stacks") and chosen != "cpu":
-            continue  # a GPU has one worker a stack, as large as its memory
+            continue  # a GPU has one worker with as large a stack as its memory allows
         measured = getattr(measure, f"bench_{part}")
         about_part: dict[str, list[object]] = {"hours": [paths], "stacks": [paths], "online": [problem or "scr"]}
         report[part] = measured(bench, *about_part.get(part, []))
@@ -90,7 +90,7 @@ def bench(
 
 
 def _shipped_configs() -> list[Path]:
-    """The paper's protocol: the files in ``cfg`` here, or those that come with lop."""
+    """Return the files of the paper's protocol: those in ``cfg`` here, or those shipped with lop."""
     from lop_engine.experiment.run import shipped
 
     return sorted(Path("cfg").glob("*.json")) or [path for name, path in shipped().items() if "/" not in name]

@@ -4,7 +4,7 @@ from lop_tui.commands.app import app
 from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where
 
 NOTHING_JUDGED = 3
-"""Exit status where no claim has enough data."""
+"""Exit status if no claim has enough data."""
 
 
 @app.command(epilog="Example: [b]lop check --runs-dir runs/demo[/b]", rich_help_panel="Results")

@@ -1,4 +1,4 @@
-"""`--launcher`: the same runs on this machine, or as jobs of a cluster."""
+"""`--launcher`: train runs on this machine or as jobs of a cluster."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +18,16 @@ from lop_tui.words.console import Console, in_runs_dir, say
 
 @dataclass(frozen=True)
 class LauncherOptions:
-    """Where runs are trained, as it was typed."""
+    """Options of the command line that say where runs are trained."""
 
     launcher: str | None = None
-    """None where nothing was said: new runs on this machine, others where they were."""
+    """None by default: new runs on this machine, others where they were trained before."""
     options: tuple[str, ...] = ()
-    """``key=value`` for a cluster."""
+    """``key=value`` options for a cluster."""
 
     @classmethod
     def typed(cls, launcher: str | None, typed: Sequence[str] | None, stage: str | None) -> "LauncherOptions":
-        """From the command line; ``--stage DIR`` is short for a last option ``stage=DIR``. Raises LaunchError."""
+        """Parse the command line; ``--stage DIR`` is short for the option ``stage=DIR``. Raises LaunchError."""
         keys = [option.partition("=")[0] for option in typed or () if not option.startswith("setup=")]
         if again := next((key for key in keys if keys.count(key) > 1), None):
             raise LaunchError(f'{OPTION} gives "{again}" twice; give it once')
@@ -39,10 +39,10 @@ class LauncherOptions:
             raise LaunchError(f'--stage "{stage}": {error}') from None
 
     def request(self, status: RunStatus | None = None) -> JobRequest | None:
-        """What to ask a cluster for; None where this machine trains. Raises ConfigError or LaunchError.
+        """Return the request to a cluster; None if this machine trains. Raises ConfigError or LaunchError.
 
         Args:
-            status: of the run that resumes.
+            status: status of the run to resume.
         """
         if self.launcher not in (None, *LAUNCHERS):
             raise LaunchError(f'--launcher "{self.launcher}": choose {" or ".join(LAUNCHERS)}')
@@ -55,7 +55,7 @@ class LauncherOptions:
         return None
 
     def requests(self, views: Iterable[RunView]) -> Mapping[JobRequest | None, list[RunView]]:
-        """Resumed runs, by `request`."""
+        """Group resumed runs by `request`."""
         by_request = defaultdict(list)
         for view in views:
             by_request[self.request(view.status)].append(view)
@@ -69,7 +69,7 @@ OPTION = f"--{next(iter(CLUSTERS))}"
 
 
 def fit(console: Console, request: JobRequest) -> JobRequest:
-    """Fit a request to what the cluster allows, and say what follows from that. Raises LaunchError."""
+    """Adjust a request to the cluster's limits, and print the consequences. Raises LaunchError."""
     request = cluster(request.launcher).fit(request)
     for note in request.notes:
         say(console, f"note: {note}", style="yellow")
@@ -77,11 +77,11 @@ def fit(console: Console, request: JobRequest) -> JobRequest:
 
 
 def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
-    """Refuse to train runs that were begun on a cluster on its login node. Raises LaunchError."""
+    """Refuse to train runs of a cluster on its login node. Raises LaunchError."""
     for run_dir in dirs:
         try:
             status = run_dir.read_status()
-        except (OSError, StoreError):  # said elsewhere
+        except (OSError, StoreError):  # reported elsewhere
             continue
         if status.is_submitted and status.state not in ENDED:
             raise LaunchError(
@@ -91,7 +91,7 @@ def refuse_to_train_here(dirs: Iterable[RunDir]) -> None:
 
 
 def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launcher_options: LauncherOptions) -> None:
-    """Say that runs have a job, and let go what a submission that was cut off has left held. Raises LaunchError."""
+    """Report runs that have a job, and release jobs that an interrupted submission left on hold. Raises LaunchError."""
     if dirs:
         queue = f"{scheduler().title}'s queue"
         say(console, f"{len(dirs)} of {total} runs have a job in {queue} already (lop stop removes it)")
@@ -103,7 +103,7 @@ def leave_to_jobs(console: Console, dirs: Sequence[RunDir], total: int, launcher
 
 
 def submit(console: Console, launchers: Sequence[ClusterLauncher], runs_dir: Path, watch: bool = False) -> int:
-    """Submit plans whose runs are queued, say how to follow them or show it; return 0. Raises UserError."""
+    """Submit jobs for queued runs, and print how to follow or show them; return 0. Raises UserError."""
     for warning in launchers[0].left_behind():
         say(console, warning, style="yellow")
     for line in chain.from_iterable(launcher.start() for launcher in launchers):

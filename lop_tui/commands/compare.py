@@ -1,4 +1,4 @@
-"""`lop compare`: groups of runs against the first, paired by seed."""
+"""`lop compare`: compares groups of runs with the first, paired by seed."""
 
 from typing import Annotated
 

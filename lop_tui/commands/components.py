@@ -1,4 +1,4 @@
-"""`lop methods`, `lop problems`, `lop networks` and `lop metrics`: what an experiment file can name."""
+"""`lop methods`, `lop problems`, `lop networks` and `lop metrics`: list the components for experiment files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from lop_tui.commands.app import app
 if TYPE_CHECKING:
     from lop_engine.experiment.components import Component
 
-#: By command: the key of an experiment file that names the components it lists.
+#: By command: the key in an experiment file that names its components.
 KEYS = {"methods": "agent", "problems": "problem", "networks": "network", "metrics": "metrics"}
 
 _WIDTH_IN_PIPES = 160
@@ -48,7 +48,7 @@ def metrics(name: Name = None, as_json: JsonList = False) -> int:
 
 
 def _show(command: str, name: str | None, as_json: bool) -> int:
-    """List the components of a kind, or describe one. Raises ConfigError if there is none of that name."""
+    """List the components of a kind, or describe one. Raises ConfigError for an unknown name."""
     from lop_engine.experiment.catalogue import as_dict
     from lop_engine.experiment.registry import REGISTRIES
     from lop_tui.words.components import print_page, table_of_components
@@ -72,7 +72,7 @@ def _show(command: str, name: str | None, as_json: bool) -> int:
 
 
 def _named(command: str, name: str) -> "Component":
-    """The component of that name, or of that file."""
+    """Return the component with that name, or from that file."""
     from lop_engine.experiment.component_files import component_of
     from lop_engine.experiment.registry import REGISTRIES, known
 

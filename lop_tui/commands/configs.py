@@ -1,4 +1,4 @@
-"""`lop configs`: the experiment files that come with lop."""
+"""`lop configs`: lists the experiment files shipped with lop."""
 
 import sys
 from typing import Annotated

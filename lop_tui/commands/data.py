@@ -1,4 +1,4 @@
-"""`lop data`: bring images in, look at them, check them."""
+"""`lop data`: imports, describes and checks images."""
 
 import io
 import shlex
@@ -128,7 +128,7 @@ def import_order(
     if to.suffix != ".npy":
         raise DataError(f"{to}: the table is written as .npy; choose a name that ends in .npy")
     if to.exists():
-        read_class_order(to)  # only replace a table
+        read_class_order(to)  # replace only a class-order table
         if not replace:
             raise DataError(f"{to}: exists already; name another place with -o FILE, or add --replace")
     content = io.BytesIO()

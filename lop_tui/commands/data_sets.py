@@ -1,4 +1,4 @@
-"""The work of `lop data`: write data sets, check them, say what they are, and draw sample images."""
+"""Implementation of `lop data`: writes, checks and describes data sets, and draws sample images."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,18 @@ from lop_tui.words.console import Console, as_argument, say
 
 _GAP = 2
 _ZOOM = 2
-#: Characters across of the largest image in the terminal; a character shows two pixels, one above the other.
+#: Width in characters of the largest image; a character shows two pixels, one above the other.
 COLUMNS = 16
 
 
 def import_data(source: Path, place: Path | None, options: ImportOptions) -> int:
-    """Import `source` as the data set `place`, by default where images of its shape belong. Raises DataError."""
+    """Import `source` as the data set `place`, by default the default place for its image shape. Raises DataError."""
     target = place or default_target(source, options)
     return _write(lambda report: import_images(source, target, options, report), target)
 
 
 def shape_from(text: str | None) -> Shape | None:
-    """The shape that ``1x28x28`` means. Raises DataError."""
+    """Parse a shape such as ``1x28x28``. Raises DataError."""
     if text is None:
         return None
     for shape in SHAPES:
@@ -67,7 +67,7 @@ def _write(work: Callable[[Report], tuple[Manifest, list[str]]], target: Path) -
 
 
 def order_notes(order: ClassOrder, num_classes: int, num_tasks: int) -> list[str]:
-    """What a person should know of a table of class orders for a run of `num_tasks`."""
+    """Return notes on a table of class orders for a run of `num_tasks`."""
     tasks = order.rows.shape[1] // num_classes
     if tasks >= num_tasks:
         return []
@@ -75,7 +75,7 @@ def order_notes(order: ClassOrder, num_classes: int, num_tasks: int) -> list[str
 
 
 def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:
-    """The classes that ``0,5,n01440764`` means, by number or by name. Raises DataError."""
+    """Return the classes named by ``0,5,n01440764``, as numbers or names. Raises DataError."""
     chosen = []
     by_name = {name: index for index, name in enumerate(folder.class_names)}
     for word in filter(None, (text or "").split(",")):
@@ -89,7 +89,7 @@ def choose_classes(folder: ClassFolder, text: str | None) -> list[int]:
 
 
 def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, object]:
-    """What there is to say of a data set; one without a manifest is read for it."""
+    """Return facts about a data set; reads all images if it has no manifest."""
     manifest = folder.manifest
     facts: dict[str, object] = {
         "path": folder.name,
@@ -118,7 +118,7 @@ def facts_of(folder: ClassFolder, console: Console, quiet: bool) -> dict[str, ob
 
 
 def table_of(facts: dict[str, object]) -> Table:
-    """The facts, a row each."""
+    """Return a table of the facts, one per row."""
     table = Table(show_header=False)
     for key, value in facts.items():
         shown = "  ".join(f"{one:.4g}" for one in value) if isinstance(value, list) else str(value)
@@ -128,7 +128,7 @@ def table_of(facts: dict[str, object]) -> Table:
 
 @contextmanager
 def bars(console: Console, quiet: bool = False) -> Iterator[Report]:
-    """A bar for each thing that is being done, with the time it may still take; nothing without a terminal."""
+    """Show a bar for each step, with its remaining time; nothing without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -147,12 +147,12 @@ def bars(console: Console, quiet: bool = False) -> Iterator[Report]:
 
 
 def spread(total: int, most: int) -> list[int]:
-    """Up to `most` numbers from 0 .. total - 1, evenly spaced."""
+    """Return up to `most` evenly spaced numbers from 0 .. total - 1."""
     return [total * place // min(total, most) for place in range(min(total, most))]
 
 
 def sample_grid(folder: ClassFolder, classes: Sequence[int], images: int) -> np.ndarray:
-    """A row of images for each class, twice their size: (height, width, 3) uint8."""
+    """Draw a row of images for each class, at twice their size: (height, width, 3) uint8."""
     cell = folder.shape[1] * _ZOOM + _GAP
     canvas = np.full((cell * len(classes) + _GAP, cell * images + _GAP, 3), 255, np.uint8)
     for row, index in enumerate(classes):
@@ -163,7 +163,7 @@ def sample_grid(folder: ClassFolder, classes: Sequence[int], images: int) -> np.
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write a picture as PNG, atomically."""
     from PIL import Image
 
     content = io.BytesIO()
@@ -174,7 +174,7 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
 
 
 def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Text:
-    """Images at half their size; the upper pixel of a character is its colour, the lower one its background."""
+    """Draw images at half size; a character's colour is its upper pixel, its background the lower one."""
     text = Text()
     for index in classes:
         text.append("  ".join(dict.fromkeys((str(index), folder.class_names[index]))) + "\n")
@@ -189,7 +189,7 @@ def half_blocks(folder: ClassFolder, classes: Sequence[int], images: int) -> Tex
 
 
 def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
-    """The first images of a class as levels of red, green and blue, (N, H, W, 3) uint8; other numbers are stretched."""
+    """Return the first images of a class as RGB, (N, H, W, 3) uint8; other value ranges are rescaled."""
     values = np.array(folder.mapped(index)[:images]).transpose(0, 2, 3, 1)
     values = values.repeat(3, 3) if values.shape[3] == 1 else values
     if values.dtype == np.uint8:
@@ -200,7 +200,7 @@ def _shown(folder: ClassFolder, index: int, images: int) -> np.ndarray:
 
 
 def _halved(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) to (H / 2, W / 2, 3), means of 2x2 pixels."""
+    """Halve a picture: (H, W, 3) to (H / 2, W / 2, 3), means of 2x2 pixels."""
     height, width = picture.shape[0] // 2, picture.shape[1] // 2
     return picture.reshape(height, 2, width, 2, 3).mean((1, 3)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""`lop doctor`: is everything as it should be?"""
+"""`lop doctor`: checks the installation and the runs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What happens to runs while they train: `--notify CMD` calls a command for it, `lop wait` waits for the end."""
+"""Events of runs during training: `--notify CMD` calls a command for them, `lop wait` waits for the end."""
 
 import os
 import signal
@@ -25,10 +25,10 @@ from lop_tui.words.notices import last_line
 Event = Literal["failure", "rule", "end"]
 
 LIMIT_S = 60.0
-"""A notification that takes longer is killed."""
+"""A notification command that takes longer is killed."""
 LOOK_EVERY_S = 1.0
 _LOOK_SHARE = 0.05
-"""Looking may take this share of the time."""
+"""Largest share of the time spent on reading runs."""
 _COUNTED: tuple[State, ...] = (
     "finished",
     "ended-by-rule",
@@ -42,24 +42,24 @@ _COUNTED: tuple[State, ...] = (
 
 
 def overall(states: Collection[State]) -> str:
-    """One word for all runs: what is worst among those that have ended, ``running`` while one trains or waits."""
+    """Return one state for all runs: the worst of those that have ended, ``running`` if one is running or queued."""
     order: tuple[State, ...] = ("running", "queued", "failed", "lost", "stopped")
     worst = next((state for state in order if state in states), "finished")
     return "running" if worst == "queued" else worst
 
 
 def summary(states: Collection[State]) -> str:
-    """``12 runs: 10 finished, 2 failed``"""
+    """Return ``12 runs: 10 finished, 2 failed``."""
     counts = Counter(states)
     variables = ", ".join(f"{counts[state]} {state}" for state in _COUNTED if counts[state])
     return f"{plural(len(states), 'run')}: {variables}"
 
 
 class Notifier:
-    """Calls a shell command for events of some runs, each in a session of its own, and never waits before the end.
+    """Calls a shell command for events of some runs, in a new session each; waits for it only at the end.
 
     Args:
-        command: for ``sh -c``; empty for none.
+        command: argument of ``sh -c``; "" for none.
     """
 
     def __init__(self, command: str, runs_dir: Path) -> None:
@@ -70,9 +70,9 @@ class Notifier:
         self._suspected: set[RunDir] = set()
 
     def look(self, statuses: Mapping[RunDir, RunStatus]) -> None:
-        """Call the command for what has happened since the last look.
+        """Call the command for events since the last call.
 
-        A run counts as failed if it is so in two looks: a launcher may give it to another worker at once.
+        A run counts as failed after two looks: a launcher may give it to another worker at once.
         """
         if not self._command:
             return
@@ -89,11 +89,11 @@ class Notifier:
         self._reap()
 
     def end(self, statuses: Mapping[RunDir, RunStatus], exit_status: int) -> list[str]:
-        """Tell that all is over, and wait for the commands, `LIMIT_S` at most; return warnings."""
+        """Report that all runs are over, and wait up to `LIMIT_S` for the commands; return warnings."""
         if not self._command:
             return []
         self.look(statuses)
-        self.look(statuses)  # what has failed by now stays so
+        self.look(statuses)  # a run that has failed by now remains failed
         self._send("end", "", [status.state for status in statuses.values()], LOP_EXIT_STATUS=str(exit_status))
         while self._calls:
             self._reap()
@@ -101,7 +101,7 @@ class Notifier:
         return self._warnings
 
     def _send(self, event: Event, about: str, states: Collection[State], **facts: str) -> None:
-        """Start the command, unless it has been called for this."""
+        """Start the command, unless it was called for this event."""
         if (event, about) in self._sent:
             return
         self._sent.add((event, about))
@@ -139,7 +139,7 @@ class Notifier:
 
 
 def _message(event: Event, states: Collection[State], facts: Mapping[str, str]) -> str:
-    """The event in a line."""
+    """Return the event as a line."""
     if event == "failure":
         return f"lop: {facts['LOP_RUN']} failed: {facts['LOP_ERROR']}"
     if event == "rule":
@@ -152,7 +152,7 @@ def _why(error: Exception) -> str:
 
 
 def read_statuses(run_dirs: Collection[RunDir]) -> dict[RunDir, RunStatus]:
-    """The status of each run that can be read."""
+    """Return the status of each run that can be read."""
     statuses = {}
     for run_dir in run_dirs:
         with suppress(OSError, StoreError):
@@ -161,7 +161,7 @@ def read_statuses(run_dirs: Collection[RunDir]) -> dict[RunDir, RunStatus]:
 
 
 class RunWatcher(threading.Thread):
-    """Looks at runs while this process trains them, so that a dashboard on the screen delays no notification."""
+    """Watches runs in a thread while this process trains them, so that the dashboard delays no notification."""
 
     def __init__(self, command: str, runs_dir: Path, run_dirs: Collection[RunDir]) -> None:
         super().__init__(name="notify", daemon=True)
@@ -178,7 +178,7 @@ class RunWatcher(threading.Thread):
             every_s = max(LOOK_EVERY_S, (time.monotonic() - began) / _LOOK_SHARE)
 
     def end(self, exit_status: int) -> list[str]:
-        """Stop looking and tell the end; return warnings."""
+        """Stop watching and report the end; return warnings."""
         self._is_over.set()
         if self.is_alive():
             self.join()
@@ -186,26 +186,26 @@ class RunWatcher(threading.Thread):
 
 
 TIMED_OUT = 124
-"""Exit status of `lop wait` when the time is over, as of timeout(1)."""
+"""Exit status of `lop wait` after its time limit, as in timeout(1)."""
 _ORPHANED_AFTER = 3
-"""Looks in a row that find a queued run without a launcher: its launcher may be handing it over."""
+"""Number of looks in which a queued run must lack a launcher: its launcher may be handing it over."""
 
 
 @dataclass(frozen=True)
 class WaitResult:
-    """How runs stand at the end of the wait."""
+    """State of runs at the end of the wait."""
 
     states: Mapping[RunDir, State]
-    """Of runs that are gone, ``lost``."""
+    """State of each run; ``lost`` if it was removed."""
     statuses: Mapping[RunDir, RunStatus]
     orphans: frozenset[RunDir]
     """Queued runs that no process will train."""
     is_over: bool
-    """Whether none of the others trains or waits; else the time ran out."""
+    """Whether no other run is running or queued; False after the time limit."""
 
 
 def wait_for(reader: RunsReader, chosen: Collection[RunDir], timeout_s: float | None, notifier: Notifier) -> WaitResult:
-    """Look at runs until none of them trains or waits for a worker, or the time is over."""
+    """Wait until no run is running or queued, or until the time limit."""
     deadline = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     without_launcher: dict[RunDir, int] = {}
     queue = scheduler()
@@ -231,14 +231,14 @@ def _will_be_trained(view: RunView, queue: Scheduler) -> bool:
 
 
 def exit_status(result: WaitResult) -> int:
-    """0 if every run has ended, `TIMED_OUT` if the time was over before, else 1."""
+    """Return 0 if every run has ended, `TIMED_OUT` after the time limit, else 1."""
     if not result.is_over:
         return TIMED_OUT
     return 0 if all(state in ENDED for state in result.states.values()) else 1
 
 
 def why_not_ended(result: WaitResult) -> list[str]:
-    """A line for each run that will not end by itself, at most ten."""
+    """Return at most ten lines about runs that will not end without help."""
     lines = []
     for run_dir, state in sorted(result.states.items()):
         if run_dir not in result.statuses:

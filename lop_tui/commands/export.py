@@ -1,4 +1,4 @@
-"""`lop export`: records in other programs' forms."""
+"""`lop export`: writes records in formats of other programs."""
 
 import signal
 import sys
@@ -61,12 +61,12 @@ def export(
 
 @contextmanager
 def _cleaning_up_on_signals() -> Iterator[None]:
-    """Leave through SystemExit on SIGTERM and SIGHUP, so that what is half written is removed."""
+    """Exit through SystemExit on SIGTERM and SIGHUP, so that half-written files are removed."""
     ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
 
     def handle(number: int, frame: FrameType | None) -> None:
         for one in ours:
-            signal.signal(one, signal.SIG_IGN)  # a second one would end the removing
+            signal.signal(one, signal.SIG_IGN)  # a second signal would interrupt the removal
         sys.exit(128 + number)
 
     for number in ours:

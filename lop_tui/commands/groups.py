@@ -1,4 +1,4 @@
-"""The settings and metrics that commands which compare settings are about."""
+"""The settings and metrics that comparing commands use."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from lop_tui.words.best import not_chosen, note_on_choice
 from lop_tui.words.comparison import full_name, listed
 
 PickOne = Callable[[Sequence[Group]], Group]
-"""Gives one of several settings of a method."""
+"""Picks one of several settings of a method."""
 
 
 def groups_named(
@@ -28,10 +28,10 @@ def groups_named(
     pick: PickOne | None = None,
     ended_by_rule: str = CARRY,
 ) -> list[Group]:
-    """The settings that `names` name, each one, of one problem. Raises UserError.
+    """Return the settings that `names` name, one each, all of one problem. Raises UserError.
 
     Args:
-        pick: gives the setting of a name that means several settings of one method; without it they are refused.
+        pick: picks one setting if a name means several of one method; without it such names are refused.
     """
     runs, _ = read_runs(command, runs_dirs, where, ended_by_rule)
     groups = _groups(command, snapshot_of(runs_dirs, runs), names, pick)
@@ -50,7 +50,7 @@ def _refuse_several_problems(command: str, groups: Sequence[Group]) -> None:
 
 
 def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -> list[str]:
-    """The metrics that are named, each once; by default the headline. Raises UserError."""
+    """Return the named metrics without repetitions; by default the headline. Raises UserError."""
     shown = one_problem([run for group in groups for run in group.runs])
     known = list(dict.fromkeys([*lookup.metric_names(), *shown.recorded]))
     for metric in names:
@@ -64,7 +64,7 @@ def metrics_named(command: str, names: Sequence[str], groups: Sequence[Group]) -
 def pick_best(
     command: str, metric: str, select: Sequence[int] | None, notes: list[str], criterion: Criterion = "last"
 ) -> PickOne:
-    """Pick as `lop best` does, and give the seeds that did not choose; which setting that is goes to `notes`."""
+    """Return a function that picks settings like `lop best`, with the other seeds; it adds the choice to `notes`."""
 
     def pick(family: Sequence[Group]) -> Group:
         refuse_mixed(family)
@@ -79,12 +79,12 @@ def pick_best(
 
 
 def _or_best(command: str, named: Sequence[Group], pick: PickOne | None) -> str:
-    """The option that chooses among the settings of one method, where there is one that has not been given."""
+    """Return a hint at the option that chooses among a method's settings, if it would help."""
     return ", or let --best choose" if command == "compare" and not pick and len(families(named)) == 1 else ""
 
 
 def _groups(command: str, snapshot: Snapshot, names: Sequence[str], pick: PickOne | None) -> list[Group]:
-    """The group that each name means. Raises UserError for a name that means several, or one again."""
+    """Return the group of each name. Raises UserError if a name means several groups, or one is repeated."""
     if len(names) < 2:
         raise UserError(f"{command}: name two or more experiments or settings: lop {command} bp cbp")
     groups: list[Group] = []

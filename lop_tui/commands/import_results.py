@@ -1,4 +1,4 @@
-"""`lop import-results`: the reference's result files beside our own runs."""
+"""`lop import-results`: imports the reference's result files as runs."""
 
 from collections import defaultdict
 from pathlib import Path

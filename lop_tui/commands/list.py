@@ -1,4 +1,4 @@
-"""`lop list`: every setting at a glance, a line for all its seeds."""
+"""`lop list`: one line per setting, with all its seeds."""
 
 from lop_tui.commands.app import app
 from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where

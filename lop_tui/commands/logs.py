@@ -1,4 +1,4 @@
-"""`lop logs`: what a worker has said."""
+"""`lop logs`: shows the log of a run's worker."""
 
 import time
 from pathlib import Path
@@ -52,10 +52,10 @@ def logs(
         while goes_on:
             goes_on = follow and _may_go_on(reader, chosen[0])
             if follow and not goes_on:
-                time.sleep(POLL_S)  # a worker's last words come after its last status
+                time.sleep(POLL_S)  # a worker writes its last lines after its last status
             for block in iter(lambda: file.read(_CHUNK), b""):
                 *whole, rest = (rest + block).split(b"\n")
-                if len(rest) > _CHUNK:  # the rest of an endless line
+                if len(rest) > _CHUNK:  # the rest of a very long line
                     whole, rest = [*whole, rest], b""
                 for line in whole:
                     say(console, decode(line))
@@ -67,7 +67,7 @@ def logs(
 
 
 def _job_log(view: "RunView") -> Path:
-    """Of the job that was to train a run: a set-up line that failed, a Python that is not there."""
+    """Return the log of the job that was to train a run: it shows failed set-up lines and a missing Python."""
     from lop_engine.runs.jobs import scheduler
 
     return scheduler().log_of(view.dir.path.parents[2], str(view.status.job))

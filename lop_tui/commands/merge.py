@@ -1,4 +1,4 @@
-"""`lop merge`: runs of several directories in one."""
+"""`lop merge`: copies runs of several directories into one."""
 
 from pathlib import Path
 from typing import Annotated

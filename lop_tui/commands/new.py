@@ -1,4 +1,4 @@
-"""`lop new`: a file of a user's own component to begin with, its test, and an experiment that uses it."""
+"""`lop new`: writes a component to start from, its test, and an experiment that uses it."""
 
 import keyword
 import sys
@@ -12,7 +12,7 @@ from lop_engine.errors import UserError, instead
 from lop_tui.commands.app import app
 
 KEYS = {"method": "agent", "problem": "problem", "network": "network", "metric": "metrics"}
-"""By kind of component: the key of an experiment file that names it."""
+"""Key of an experiment file that names a component, by kind."""
 
 LONGEST_NAME = 40
 
@@ -56,7 +56,7 @@ def _check(kind: str, name: str) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether a module of that name is installed; one in the working directory is a file that exists already."""
+    """Whether a module of that name is installed, outside the working directory."""
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):
@@ -72,7 +72,7 @@ def _templates(kind: str) -> list[Path]:
 
 
 def _renamed(text: str, kind: str, name: str) -> str:
-    """A template's text, or its file's name, with `name` in place of the example's."""
+    """Return a template's text or file name, with `name` in place of the example's."""
     words = [word for word in name.split("_") if word] or [name]
     class_name = "".join(word[0].upper() + word[1:] for word in words)
     if class_name == name or not class_name.isidentifier():

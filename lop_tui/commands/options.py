@@ -113,7 +113,7 @@ UseStoredCode = Annotated[
 
 
 def code_choice(accept: bool, stored: bool) -> Literal["refuse", "accept", "stored"]:
-    """What to do with runs whose component files have changed. Raises UserError."""
+    """Return how to treat runs whose component files have changed. Raises UserError."""
     if accept and stored:
         raise UserError("--accept-code-change or --use-stored-code? Choose one")
     return "accept" if accept else "stored" if stored else "refuse"
@@ -156,7 +156,7 @@ Format = Annotated[
 
 
 def output(help: str, *aliases: str, metavar: str = "FILE", show_default: bool = False) -> Any:
-    """The option ``-o``, ``--output``: the file or directory that a command writes."""
+    """Return the option ``-o``, ``--output``: the file or directory that a command writes."""
     return typer.Option("-o", "--output", *aliases, metavar=metavar, help=help, show_default=show_default)
 
 

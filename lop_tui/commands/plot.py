@@ -1,4 +1,4 @@
-"""`lop plot`: from runs to a figure."""
+"""`lop plot`: draws figures of runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -94,7 +94,7 @@ def plot(
     shown_band, inches = plot_options.band_of(band), plot_options.inches_of(size, dpi)
     span, within = plot_options.task_range(tasks), plot_options.task_list(at)
 
-    from lop_tui.commands import plot_drawing  # matplotlib takes its time
+    from lop_tui.commands import plot_drawing  # importing matplotlib takes long
     from lop_tui.figures import FORMATS, Look, save
     from lop_tui.words.best import seeds_of
     from lop_tui.words.console import Console, say

@@ -1,4 +1,4 @@
-"""What `lop plot` draws: which runs, metrics and settings, and what a person should know of them."""
+"""Selects the runs, metrics and settings of a figure, notes what its reader must know, and draws it."""
 
 import math
 from collections.abc import Sequence
@@ -36,19 +36,19 @@ from lop_tui.words.palette import colours_of
 
 @dataclass
 class Plan:
-    """What is to be drawn, and what a person should know of it."""
+    """The content of a figure, and notes for its reader."""
 
     place: str
-    """The directories that were read, for messages."""
+    """Names of the directories, for messages."""
     kind: str
     groups: list[Group]
     problem: Problem
-    """Of all groups."""
+    """The problem of all groups."""
     metrics: list[str]
     every_group: list[Group]
-    """Also those that were not asked for: they keep their colours, and linear runs are a baseline."""
+    """All groups, also those that are not drawn: they keep their colours, and linear runs serve as a baseline."""
     select: Sequence[int] | None
-    """Seeds that choose settings; None for half."""
+    """Seeds that choose settings; None for half of them."""
     notes: list[str]
 
     @property
@@ -57,12 +57,12 @@ class Plan:
 
     @property
     def judged_by(self) -> str:
-        """The metric that chooses settings."""
+        """Return the metric that chooses settings."""
         return self.problem.headline or self.metrics[0]
 
 
 def refuse_endless(figure: Figure, path: Path, look: Look) -> None:
-    """Refuse a PNG that grew with its settings until it would fill the memory."""
+    """Refuse a PNG so tall that it would exhaust the memory."""
     width, height = figure.get_figwidth(), figure.get_figheight()
     if path.suffix.lower() == ".png" and max(width, height) * (look.dpi or look.looks.dpi) > MOST_DOTS:
         raise UserError(
@@ -79,10 +79,10 @@ def planned(
     select: Sequence[int] | None,
     ended_by_rule: str,
 ) -> Plan:
-    """What is drawn of the runs that `where` lets through. Raises UserError.
+    """Select what to draw of the runs that match `where`. Raises UserError.
 
     Args:
-        words: metrics, or ``all`` for the problem's; of a sweep also the experiment or its file.
+        words: metrics, or ``all`` for the problem's; for a sweep also the experiment or its file.
     """
     chosen, runs = read_runs("plot", runs_dirs, where, ended_by_rule)
     shown = one_problem(chosen)
@@ -97,7 +97,7 @@ def planned(
     if kind == "sweep":
         groups = one_experiment(groups, experiment)
     refuse_mixed(groups)
-    if kind not in ("methods", "sensitivity", "grid"):  # these say themselves which seeds they choose by
+    if kind not in ("methods", "sensitivity", "grid"):  # notes of these kinds name their selection seeds
         notes += notes_on_selection(groups, group_runs(one_problem(runs, shown.problem.name).runs), select)
     plan = Plan(
         place_of(runs_dirs),
@@ -116,7 +116,7 @@ def planned(
 
 
 def _by_default(kind: str, shown: OneProblem, place: str) -> list[str]:
-    """The headline; within tasks, with metrics of its kind."""
+    """Return the headline; within tasks also similar metrics."""
     if not shown.headline:
         raise UserError(f"plot: no run in {place} has finished a task yet; try again later")
     is_within = kind == "within-task"
@@ -124,10 +124,10 @@ def _by_default(kind: str, shown: OneProblem, place: str) -> list[str]:
 
 
 def _refuse_unrecorded(plan: Plan, explicit: bool) -> None:
-    """Refuse a metric that no run has, if it was named; pass over it among the problem's."""
+    """Refuse a named metric that no run has; drop such a metric from the problem's."""
     recorded = {metric for group in plan.groups for run in group.runs for metric in run.series}
     missing = [metric for metric in plan.metrics if metric not in recorded]
-    if not recorded or not missing:  # without any task there is nothing to tell
+    if not recorded or not missing:  # without any task nothing is known
         return
     if explicit or len(missing) == len(plan.metrics):
         have = ", ".join(sorted(recorded, key=[*lookup.metric_names(), *recorded].index))
@@ -137,12 +137,12 @@ def _refuse_unrecorded(plan: Plan, explicit: bool) -> None:
 
 
 def drawn(plan: Plan, look: Look, heatmap: bool, tasks: Sequence[int], over: str) -> Figure:
-    """The figure of the plan's kind. Raises UserError if there is nothing to draw.
+    """Draw the figure. Raises UserError if there is nothing to draw.
 
     Args:
-        heatmap: of single seeds: a row a seed in place of lines.
-        tasks: within tasks: these; the first, middle and last if there is none.
-        over: of a sensitivity or grid: the swept keys, with commas; all if there is none.
+        heatmap: for single seeds: draw a row per seed instead of lines.
+        tasks: within tasks: the tasks; by default the first, middle and last.
+        over: for a sensitivity or grid: the swept keys, comma-separated; by default all.
     """
     match plan.kind:
         case "sweep":
@@ -169,7 +169,7 @@ def drawn(plan: Plan, look: Look, heatmap: bool, tasks: Sequence[int], over: str
 
 
 def _panels(plan: Plan, look: Look, over: str) -> list[figures.Panel]:
-    """A panel for each value of a swept key, or for each method; with the level of the linear baseline."""
+    """Return a panel for each value of a swept key, or for each method, and the linear baseline."""
     groups = _drawable(plan, look)
     key = over if over == "agent" else keys_to_show(groups, over, 1, "panels")[0]
     level = _linear_level(plan, groups[0], look.reference) if plan.metrics[0] == plan.problem.headline else None
@@ -183,7 +183,7 @@ def _along(plan: Plan, keys: list[str]) -> list[figures.Settings]:
 
 
 def _drawable(plan: Plan, look: Look) -> list[Group]:
-    """The groups that have a point to show. Raises UserError if none has."""
+    """Return the groups that have at least one point. Raises UserError if there are none."""
     some_tasks = look.tasks != Look().tasks
     groups = [group for group in plan.groups if any(len(look.curve(group, metric).task) for metric in plan.metrics)]
     if not groups and some_tasks:
@@ -203,7 +203,7 @@ def _drawable(plan: Plan, look: Look) -> list[Group]:
 
 
 def _without(group: Group, metrics: list[str]) -> list[str]:
-    """The seeds that are through and yet have nothing to show."""
+    """Return the ended seeds that have nothing to show."""
     return [
         f"{group.label}, seed {run.seed}: finished without any {metric}"
         for run in group.runs
@@ -213,7 +213,7 @@ def _without(group: Group, metrics: list[str]) -> list[str]:
 
 
 def _seeds_of(group: Group, look: Look, metric: str) -> list[str]:
-    """What the seeds of a line mean for how it is to be read."""
+    """Return a note on how seeds affect the reading of a line."""
     curve = look.curve(group, metric)
     if not len(curve.task):
         return []
@@ -235,7 +235,7 @@ def _span(look: Look) -> str:
 
 
 def _linear_level(plan: Plan, group: Group, reference: bool) -> tuple[float, str] | None:
-    """The linear baseline's headline, mean over tasks and seeds; else the published one, if it was asked for."""
+    """Return the linear baseline's headline, mean over tasks and seeds; else the published one, if requested."""
     linear = [one for one in plan.every_group if one.method == "linear" and one.problem == plan.problem]
     for one in (one for one in linear if one.experiment != group.experiment):
         refuse_mixed([one])
@@ -273,7 +273,7 @@ def _within_tasks(plan: Plan, named: Sequence[int]) -> list[TaskEpochs]:
 
 
 def stem(kind: str, metrics: list[str]) -> str:
-    """The default file name of a figure."""
+    """Return the default file name of a figure."""
     if kind in ("tasks", "metrics"):
         return "_".join(metrics) if len(metrics) < 3 and kind != "metrics" else "metrics"
     return kind.replace("-", "_")

@@ -1,4 +1,4 @@
-"""What the options and words of `lop plot` mean, and what is wrong with them; which settings of a sweep are drawn."""
+"""Checks the options and arguments of `lop plot`, and finds the settings of a sweep to draw."""
 
 import math
 import re
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 KINDS = ("tasks", "sweep", "panels", "methods", "sensitivity", "grid", "metrics", "seeds", "within-task")
 STYLES = ("paper", "screen")
 
-#: Of a PNG, either way: more is a slip of the keyboard and fills the memory.
+#: Most pixels of a PNG in either direction; more is a typing error and exhausts the memory.
 MOST_DOTS = 20_000
 
 
 def one_of(option: str, word: str, choices: Collection[str]) -> None:
-    """Refuse a word that an option does not take. Raises UserError."""
+    """Check that an option's value is allowed. Raises UserError."""
     if word not in choices:
         raise UserError(f'plot: {option} "{word}"{instead(word, choices)}')
 
 
 def band_of(word: str) -> Band:
-    """The band of that name. Raises UserError."""
+    """Return the band of that name. Raises UserError."""
     one_of("--band", word, BANDS)
     return cast(Band, word)
 
 
 def inches_of(size: str, dpi: int | None) -> tuple[float, float] | None:
-    """Width and height; None if not given. Raises UserError, also for more dots than a PNG may have."""
+    """Parse width and height; None if not given. Raises UserError, also if a PNG would have too many pixels."""
     if dpi is not None and not 10 <= dpi <= 2400:
         raise UserError(f"plot: --dpi {dpi}: dots an inch, 10 to 2400")
     if not size:
@@ -52,7 +52,7 @@ def inches_of(size: str, dpi: int | None) -> tuple[float, float] | None:
 
 
 def check_of_kind(kind: str, heatmap: bool, over: str, at: str) -> None:
-    """Refuse a kind that is unknown, and options of another kind. Raises UserError."""
+    """Refuse an unknown kind, and options of another kind. Raises UserError."""
     one_of("--kind", kind, KINDS)
     if heatmap and kind != "seeds":
         raise UserError("plot: --heatmap shows single seeds; add --kind seeds")
@@ -63,7 +63,7 @@ def check_of_kind(kind: str, heatmap: bool, over: str, at: str) -> None:
 
 
 def experiment_among(words: Sequence[str], known: Collection[str]) -> tuple[str, list[str]]:
-    """The experiment that one of `words` names, by itself or by its file, and the other words; '' for none.
+    """Return the experiment among `words`, given by name or file ("" if none), and the other words.
 
     Args:
         known: names of metrics.
@@ -78,7 +78,7 @@ def experiment_among(words: Sequence[str], known: Collection[str]) -> tuple[str,
 
 
 def metrics_among(words: Sequence[str], every: Sequence[str], known: Collection[str]) -> list[str]:
-    """The metrics that `words` name, each once; ``all`` means `every`. Raises UserError for one that is not `known`."""
+    """Return the metrics that `words` name, each once; ``all``: `every`. Raises UserError if not in `known`."""
     metrics = list(every) if list(words) == ["all"] else list(dict.fromkeys(words))
     for metric in metrics:
         if metric not in known:
@@ -87,7 +87,7 @@ def metrics_among(words: Sequence[str], every: Sequence[str], known: Collection[
 
 
 def task_range(text: str) -> tuple[float, float]:
-    """The first and last task of ``A-B``, ``A-`` or ``-B``; all if empty. Raises UserError."""
+    """Parse the tasks ``A-B``, ``A-`` or ``-B``; all if empty. Raises UserError."""
     match = re.fullmatch(r"([0-9]{0,9})-([0-9]{0,9})", text or "-")
     if not match or text == "-":
         raise UserError(
@@ -100,16 +100,16 @@ def task_range(text: str) -> tuple[float, float]:
 
 
 def task_list(text: str) -> list[int]:
-    """The tasks of ``1,1000,2000``, ascending; none if empty. Raises UserError."""
+    """Parse the tasks ``1,1000,2000``, in ascending order; none if empty. Raises UserError."""
     if not re.fullmatch(r"([1-9][0-9]{0,8}(,[1-9][0-9]{0,8}){0,5})?", text):
         raise UserError(f'plot: --at "{text}": write one to six tasks, counted from 1: 1,1000,2000')
     return sorted({int(task) for task in text.split(",") if task})
 
 
 def best_of_each(groups: Sequence[Group], metric: str, select: Sequence[int] | None) -> tuple[list[Group], list[str]]:
-    """One group for each method of each experiment, and which they are.
+    """Return one group for each method of each experiment, and notes on the choice.
 
-    Of a method with several settings it is the best, as `lop best` chooses it, on the seeds that did not choose.
+    Of several settings it is the best, chosen like `lop best`, with the seeds that did not choose it.
     """
     best, notes = [], []
     for family in families(groups):
@@ -129,7 +129,7 @@ def best_of_each(groups: Sequence[Group], metric: str, select: Sequence[int] | N
 
 
 def by_value(groups: Sequence[Group], key: str) -> dict[str, list[tuple[str, Group]]]:
-    """By value of `key`, ``agent`` or a swept one, the groups that have it, and what else sets each apart, in words.
+    """Group settings by value of `key`, ``agent`` or a swept key, each with a name of its other differences.
 
     Groups without the key are under their experiment's name.
     """
@@ -147,13 +147,13 @@ def by_value(groups: Sequence[Group], key: str) -> dict[str, list[tuple[str, Gro
 
 
 def keys_to_show(groups: Sequence[Group], words: str, number: int, kind: str = "") -> list[str]:
-    """The swept keys that a figure of `number` keys shows: those named, or all there are if they are as many.
+    """Return the swept keys of a figure of `number` keys: the named ones, or all if that is their number.
 
     Raises:
-        UserError: another number of keys is swept or named, or one named is not swept.
+        UserError: a wrong number of keys is swept or named, or a named one is not swept.
     """
     kind = kind or ("sensitivity" if number == 1 else "grid")
-    swept: dict[str, bool] = {}  # whether all its values are numbers
+    swept: dict[str, bool] = {}  # key -> whether all its values are numbers
     for family in families(groups):
         for point in points(family):
             swept |= {key: is_number(value) and swept.get(key, True) for key, value in point.items()}
@@ -177,7 +177,7 @@ def keys_to_show(groups: Sequence[Group], words: str, number: int, kind: str = "
 def settings_along(
     groups: Sequence[Group], keys: Sequence[str], metric: str, select: Sequence[int] | None
 ) -> tuple[list["Settings"], list[str]]:
-    """The settings of each method that differ in `keys` alone, through its best setting; and what was left out."""
+    """Return each method's settings that differ from its best one only in `keys`; and notes on those left out."""
     from lop_tui.figures import Settings
 
     settings, notes = [], []
@@ -207,7 +207,7 @@ def _point_of(group: Group, family: Sequence[Group]) -> dict[str, object]:
 
 
 def one_experiment(groups: list[Group], name: str) -> list[Group]:
-    """The settings of the experiment called `name`, or of the only one that is swept."""
+    """Return the settings of the experiment `name`, or of the only swept experiment."""
     if not name:
         swept = sorted({group.experiment for group in groups if group.setting != "default"})
         if len(swept) != 1:
@@ -227,12 +227,12 @@ def one_experiment(groups: list[Group], name: str) -> list[Group]:
 
 
 def _experiments_of_method(groups: list[Group], method: str) -> list[str]:
-    """Those that train it."""
+    """Return the experiments that train the method."""
     return sorted({group.experiment for group in groups if group.method == method})
 
 
 def _by_size(setting: str) -> list[tuple[float, str]]:
-    """Settings in the order of their numbers, the greatest first."""
+    """Sort key: settings by their numbers, descending."""
     order = []
     for part in setting.split(","):
         value = part.rpartition("=")[2]

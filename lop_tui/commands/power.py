@@ -1,4 +1,4 @@
-"""`lop power`: how many seeds a difference takes, and what the seeds so far can show."""
+"""`lop power`: how many seeds a difference needs, and what the seeds so far can detect."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The runs that a command is about, by `lop_engine.runs.query` and `lop_engine.runs.selection`."""
+"""Selects the runs that a command works on, with `lop_engine.runs.query` and `lop_engine.runs.selection`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from lop_tui.words.console import Console, plural, say
 
 
 def carries(command: str, ended_by_rule: str) -> bool:
-    """What ``--ended-by-rule`` says, as of `RunView.carries`. Raises UserError."""
+    """Parse ``--ended-by-rule``, see `RunView.carries`. Raises UserError."""
     if ended_by_rule not in ENDED_BY_RULE:
         raise UserError(f'{command}: --ended-by-rule "{ended_by_rule}": choose {" or ".join(ENDED_BY_RULE)}')
     return ended_by_rule == CARRY
@@ -22,7 +22,7 @@ def carries(command: str, ended_by_rule: str) -> bool:
 def read_runs(
     command: str, runs_dirs: Sequence[Path], where: str = "", ended_by_rule: str = CARRY
 ) -> tuple[Sequence[RunView], Sequence[RunView]]:
-    """Those that `where` lets through, and all there are; neither is empty. Raises UserError, and QueryError.
+    """Return the runs that match `where`, and all runs; neither is empty. Raises UserError, and QueryError.
 
     Args:
         ended_by_rule: one of `ENDED_BY_RULE`.
@@ -39,12 +39,12 @@ def read_runs(
 
 
 def no_runs(snapshot: Snapshot) -> str:
-    """That there are none, and what to do."""
+    """Return the message that there are no runs, and what to do."""
     return f"no runs in {snapshot.place}; start some with lop run CFG, or name another --runs-dir"
 
 
 def matching(runs: Sequence[RunView], where: str) -> Sequence[RunView]:
-    """Those that `where` lets through. Says on stderr which cannot match. Raises QueryError."""
+    """Return the runs that match `where`; warns on stderr about runs that cannot match. Raises QueryError."""
     query = parse_query(where)
     chosen = [run for run in runs if query.matches(run)]
     if chosen:
@@ -53,14 +53,14 @@ def matching(runs: Sequence[RunView], where: str) -> Sequence[RunView]:
 
 
 def select_runs(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Selection:
-    """The runs that `selectors` and `where` mean. Says on stderr which cannot match. Raises UserError."""
+    """Return the runs selected by `selectors` and `where`; warns about runs that cannot match. Raises UserError."""
     selection = choose(snapshot, selectors, where)
     _say_notes(selection.notes)
     return selection
 
 
 def say_matched(console: Console, selection: Selection, snapshot: Snapshot) -> None:
-    """Say which runs a condition matches, before something is done to them."""
+    """Print which runs a condition matches, before they are changed."""
     if not selection.query.is_empty:
         runs = selection.runs
         names = ", ".join(run.dir.name for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
@@ -77,7 +77,7 @@ def _say_notes(notes: Sequence[str]) -> None:
 
 
 def asked_for(command: str, selectors: Sequence[str], where: str) -> str:
-    """What a person typed to name runs. Raises LaunchError if that is nothing."""
+    """Return what the user typed to name runs. Raises LaunchError if it is empty."""
     typed = " ".join([*selectors, where]).strip()
     if not typed:
         raise LaunchError(f"{command}: name runs, for example lop {command} cbp/default/3, or give --where")

@@ -1,4 +1,4 @@
-"""`lop report`: a runs directory as one HTML page."""
+"""`lop report`: writes a runs directory as one HTML page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,9 +48,9 @@ def report(
     groups = group_runs(shown.runs)
     refuse_mixed(groups)
     compared_with = _baseline(groups, baseline)
-    colours = colours_of(group_runs(runs))  # the same with and without a filter
+    colours = colours_of(group_runs(runs))  # the same colours with and without a filter
 
-    from lop_tui.report.contents import page_of  # matplotlib takes its time
+    from lop_tui.report.contents import page_of  # importing matplotlib takes long
     from lop_tui.report.page import as_html
 
     select = seeds_of("report", select_seeds)
@@ -66,7 +66,7 @@ def report(
 
 
 def _baseline(groups: "list[Group]", name: str) -> "Group":
-    """The group of that name: a label, experiment/setting or method; by default backprop, or else the first group."""
+    """Return the named group: a label, experiment/setting or method; by default backprop, else the first group."""
     by_name = {group.method: group for group in reversed(groups)}
     by_name |= {f"{group.experiment}/{group.setting}": group for group in groups}
     by_name |= {group.label: group for group in groups}

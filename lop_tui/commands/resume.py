@@ -1,4 +1,4 @@
-"""`lop resume`: train what is stopped, failed, lost or left queued to its end."""
+"""`lop resume`: trains stopped, failed, lost and queued runs to their end."""
 
 from lop_tui.commands.app import app
 from lop_tui.commands.options import (

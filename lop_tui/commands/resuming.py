@@ -1,4 +1,4 @@
-"""From runs that were begun to queued runs: the steps of `lop resume`, in the order in which it takes them."""
+"""The steps of `lop resume`, in order: from unfinished runs to queued runs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ def waiting_of(
     launcher_options: LauncherOptions,
     rules: Sequence[str] | None = None,
 ) -> list[RunView]:
-    """Those of `chosen` that are not being trained or queued; reports the rest. Raises LaunchError.
+    """Return those of `chosen` that nobody trains; reports the rest. Raises LaunchError.
 
     Args:
-        rules: what replaces the runs' rules: then those that a rule has ended are trained on.
+        rules: new rules for the runs, which also resume those that a rule has ended.
     """
     for view in chosen:
         if view.problem and by_name:
@@ -39,7 +39,7 @@ def waiting_of(
     readable = [view for view in chosen if not view.problem]
     ended = ENDED - ({"ended-by-rule"} if rules is not None else set())
     waiting = [view for view in readable if view.state not in (*ended, "running")]
-    if queued_for_us := handed_over():  # runs no longer in that queue were stopped meanwhile
+    if queued_for_us := handed_over():  # runs that have left the queue were stopped in the meantime
         waiting = [view for view in waiting if view.status.launcher and view.status.launcher.token == queued_for_us]
         return [view for view in waiting if view.state == "queued"]
     waiting = [view for view in waiting if not holder_of(view)]
@@ -57,7 +57,7 @@ def _already(view: RunView) -> str:
 
 
 def holder_of(view: RunView) -> str | None:
-    """``being trained by process 123 ...`` or ``queued by ...`` for a run that another process holds; else None."""
+    """Return ``being trained by process 123 ...`` or ``queued by ...`` if another process holds a run; else None."""
     if view.state == "running":
         return f"being trained by {view.status.holder}"
     launcher = other_launcher(view.status)
@@ -71,11 +71,11 @@ def train(
     again: Sequence[str],
     rules: Sequence[str] | None = None,
 ) -> int:
-    """Train runs where they were begun, on the cluster or here; return the exit status. Raises UserError.
+    """Train runs where they were trained before, on the cluster or here; return the exit status. Raises UserError.
 
     Args:
-        again: what names these runs in a further `lop resume`.
-        rules: what replaces the rules of these runs.
+        again: arguments of a further `lop resume` of these runs.
+        rules: new rules for these runs.
     """
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
     for spec in dict.fromkeys(specs.values() if rules else ()):
@@ -86,7 +86,7 @@ def train(
     if fitted and options.notify:
         raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
     launchers = [options.jobs({view.dir: specs[view.dir] for view in views}, request) for request, views in fitted]
-    # What cannot be had is refused before anything is changed.
+    # Refuse impossible requests before anything is changed.
     if here:
         options.plan(here)
     for launcher in launchers:

@@ -1,4 +1,4 @@
-"""`lop rm`: runs and their records are removed."""
+"""`lop rm`: removes runs and their records."""
 
 from lop_engine.errors import LaunchError
 from lop_tui.commands.app import app

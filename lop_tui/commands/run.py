@@ -1,4 +1,4 @@
-"""`lop run`: from experiment files to finished runs."""
+"""`lop run`: trains the runs of experiment files."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`lop show`: all there is to know of one run."""
+"""`lop show`: shows everything about one run."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ def show(runs: OneRun = None, runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS, where: Wh
         raise LaunchError(f'"{typed}" names {len(chosen)} runs; choose one of {names}')
     [view] = chosen
     config = {}
-    with suppress(StoreError, FileNotFoundError):  # its problem is told below
+    with suppress(StoreError, FileNotFoundError):  # its problem is reported below
         config = view.dir.read_config()
     if as_json:
         print_json(as_dict(view, config))

@@ -1,4 +1,4 @@
-"""From experiment files to queued runs: the steps of `lop run`, in the order in which it takes them."""
+"""The steps of `lop run`, in order: from experiment files to queued runs."""
 
 import json
 from collections import Counter
@@ -31,14 +31,14 @@ class RequestedRuns:
 
     runs: Sequence[Run]
     specs: Mapping[RunDir, Spec]
-    """The same by directory, in the same order."""
+    """The same runs by directory, in the same order."""
     images: Sequence[str]
-    """The data sets that they train on."""
+    """Data sets that the runs train on."""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Values of keys that options give in place of the files'."""
+    """Options that override keys of the files."""
 
     overrides: Sequence[str]
     """``key=value``"""
@@ -46,7 +46,7 @@ class Overrides:
     stop_when: Sequence[str] | None = None
 
     def values(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """By key the value, and the option that gave it if that is not ``--set``. Raises ConfigError."""
+        """Return the value of each key, with its option unless that is ``--set``. Raises ConfigError."""
         values = parse_overrides(list(self.overrides))
         options = {}
         if self.data is not None:
@@ -62,7 +62,7 @@ class Overrides:
 def load(
     console: Console, configs: Sequence[Path], seeds: str | None, typed: Overrides, runs_dir: Path, fresh: bool
 ) -> RequestedRuns:
-    """Read all runs of all files, and say what of them is worth a note. Raises UserError."""
+    """Read all runs of all files, and print notes on them. Raises UserError."""
     notes: list[str] = []
     with without_garbage_collection():
         resolved = resolve_runs(_of_files(configs, seeds, typed, runs_dir, notes))
@@ -76,7 +76,7 @@ def load(
 def _of_files(
     configs: Sequence[Path], seeds: str | None, typed: Overrides, runs_dir: Path, notes: list[str]
 ) -> list[Run]:
-    """All runs of all files; appends notes for the user to `notes`. Raises ConfigError."""
+    """Return all runs of all files; appends notes for the user to `notes`. Raises ConfigError."""
     values, options = typed.values()
     chosen = parse_seeds(seeds) if seeds is not None else None
     by_name: dict[str, Path] = {}
@@ -97,7 +97,7 @@ def _of_files(
 
 
 def _fixed_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
-    """Notes on runs that keep a value they began with, one per setting, key and value."""
+    """Return notes on runs that keep a value from their start, one per setting, key and value."""
     counts = Counter(
         (run.experiment, run.setting, key, getattr(run.spec, key), getattr(new.spec, key))
         for run, new in zip(runs, requested, strict=True)
@@ -111,7 +111,7 @@ def _fixed_values(requested: Sequence[Run], runs: Sequence[Run]) -> list[str]:
     ]
 
 
-#: Keys of which a run keeps its value whatever its file says later, and how to change it.
+#: Keys whose value a run keeps even if its file changes, and how to change them.
 _FIXED = {"curvature_every": "", "stop_when": "; lop resume --stop-when changes it"}
 
 
@@ -122,7 +122,7 @@ def _shown(value: Any) -> str:
 def show_plan(
     console: Console, requested: RequestedRuns, options: TrainingOptions, request: JobRequest | None, estimate: bool
 ) -> None:
-    """Say what would be trained by whom (of a job array also its script), how long it takes and how much memory."""
+    """Print which worker would train what (for a job array also its script), the duration and the memory."""
     if request:
         jobs = options.jobs(requested.specs, request)
         console.print(plan_table(jobs.plan, requested.runs, requested.images, jobs.describe()))
@@ -138,7 +138,7 @@ def show_plan(
 
 
 def confirm_fresh(console: Console, runs_dir: Path, requested: RequestedRuns) -> None:
-    """Ask before runs that exist are started over. Raises LaunchError unless the answer is yes."""
+    """Ask before existing runs are started over. Raises LaunchError unless the answer is yes."""
     existing = [run_dir for run_dir in requested.specs if run_dir.run_json.exists()]
     if existing:
         question = f"--fresh removes {plural(len(existing), 'run')} with all records under {runs_dir}. Remove them?"
@@ -148,7 +148,7 @@ def confirm_fresh(console: Console, runs_dir: Path, requested: RequestedRuns) ->
 def refuse_what_cannot_be_had(
     requested: RequestedRuns, options: TrainingOptions, request: JobRequest | None, fresh: bool
 ) -> None:
-    """Refuse what cannot be trained as asked, before anything is changed. Raises UserError."""
+    """Refuse impossible requests before anything is changed. Raises UserError."""
     if request and options.notify:
         raise LaunchError("--notify is for this machine; on a cluster: lop wait --notify CMD")
     if request and (options.workers or options.device != "auto"):
@@ -171,7 +171,7 @@ def queue(
     fresh: bool,
     code: Choice,
 ) -> Prepared:
-    """Make the run directories, or take up those that were begun; say which have ended and which resume."""
+    """Create run directories or queue existing ones; print which have ended and which resume."""
     if not fresh:
         say_unrecorded(console, settle_code(list(requested.specs), code))
     if code != "accept":

@@ -1,4 +1,4 @@
-"""`lop status`: every run, for people and for programs."""
+"""`lop status`: lists every run, as a table or JSON."""
 
 from lop_tui.commands.app import app
 from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, EndedByRule, Json, RunsDirs, Where

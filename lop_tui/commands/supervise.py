@@ -1,4 +1,4 @@
-"""Drive the workers of a plan, and show how they get on: bars in a terminal, plain lines elsewhere."""
+"""Supervises the workers of a plan, and shows progress: bars in a terminal, lines elsewhere."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ PLAIN_EVERY_S = 10.0
 
 
 class Supervisor(threading.Thread):
-    """Drives the launcher, so that whatever shows on the screen cannot hold the workers up."""
+    """Runs the launcher in a thread, so that the display cannot delay the workers."""
 
     def __init__(self, launcher: Launcher) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -44,7 +44,7 @@ class Supervisor(threading.Thread):
         self.error: Exception | None = None
 
     def take_reports(self) -> list[str]:
-        """What has happened to workers since the last call."""
+        """Return what has happened to workers since the last call."""
         return self._launcher.take_reports()
 
     @property
@@ -52,7 +52,7 @@ class Supervisor(threading.Thread):
         return self._stops_asked > 0
 
     def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Once: workers save and stop. Twice: they are killed. A signal handler, too."""
+        """First call: workers save and stop. Second call: they are killed. Also a signal handler."""
         self._stops_asked += 1
         self._terminal_is_gone = self._terminal_is_gone or number == signal.SIGHUP
 
@@ -65,23 +65,23 @@ class Supervisor(threading.Thread):
                     self._launcher.stop(at_once=obeyed > 1)
                 self._launcher.poll()
                 time.sleep(POLL_S)
-        except Exception as error:  # raised where this thread is awaited
+        except Exception as error:  # raised when this thread is joined
             self.error = error
             self._launcher.stop()
         if self._terminal_is_gone:
-            # A screen without its terminal cannot be restored, and nobody would read a message.
+            # A screen without its terminal cannot be restored, and nobody would see a message.
             os._exit(HUNG_UP)
 
 
 def supervise(
     console: Console, plan: Plan, dirs: Set[RunDir], runs_dir: Path, watch: bool, retries: int, workers: int | None
 ) -> bool:
-    """Train a plan and show the progress of `dirs`; return False if it was stopped on the way.
+    """Train a plan and show the progress of `dirs`; return False if it was stopped.
 
     Args:
-        watch: show the dashboard (of all `runs_dir`) first, where there is a terminal.
-        retries: how often a run whose worker died is given to another.
-        workers: their number, as given by `--workers`; None limits the workers of all commands over `runs_dir`
+        watch: show the dashboard (of all `runs_dir`) first, if there is a terminal.
+        retries: how often a run is given to another worker after its worker died.
+        workers: their number from `--workers`; None limits the workers of all commands over `runs_dir`
             together to one per core, and on each GPU to those planned.
     Raises:
         OSError: a worker could not be started; those that run are told to stop.
@@ -89,7 +89,7 @@ def supervise(
     places = Places(runs_dir, plan.resources, is_limited=workers is None)
     supervisor = Supervisor(LocalLauncher(plan, retries, places=places))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
             signal.signal(number, supervisor.ask_to_stop)
     supervisor.start()
     try:
@@ -135,7 +135,7 @@ def _show_progress(
 
 
 class Display(Protocol):
-    """Shows a snapshot after another."""
+    """Shows successive snapshots."""
 
     def __enter__(self) -> Self: ...
 
@@ -145,16 +145,16 @@ class Display(Protocol):
 
 
 def open_display(console: Console, num_workers: int | None = None) -> Display:
-    """Bars in a terminal, else lines.
+    """Return bars in a terminal, else lines.
 
     Args:
-        num_workers: how many train at once, for the time until all runs are done; by default as many as train now.
+        num_workers: number of parallel workers, for the estimate of the end; by default those training now.
     """
     return BarDisplay(console, num_workers) if console.is_terminal else LineDisplay(console, num_workers)
 
 
 class BarDisplay:
-    """A live table, a row a method and setting."""
+    """A live table with a row per method and setting."""
 
     def __init__(self, console: Console, num_workers: int | None = None) -> None:
         self._live, self._num_workers = Live(console=console, refresh_per_second=4), num_workers
@@ -171,7 +171,7 @@ class BarDisplay:
 
 
 class LineDisplay:
-    """Every ten seconds a line for each method and setting that has changed; those that only wait share one."""
+    """Every ten seconds a line for each setting that has changed; settings that only wait share one."""
 
     def __init__(self, console: Console, num_workers: int | None = None) -> None:
         self._console, self._num_workers = console, num_workers
@@ -195,7 +195,7 @@ class LineDisplay:
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, str]:
-    """By label a line for each setting that has begun; under an empty label one for the others."""
+    """Return a line by label for each setting that has started; one for all others under ""."""
     waiting = [row for row in rows if {state for state, _ in row.states} == {"queued"}]
     lines = {row.label: _line(row) for row in rows if row not in waiting}
     if waiting:
@@ -240,7 +240,7 @@ def _are_over(snapshot: Snapshot) -> bool:
 
 
 def _value(row: Row) -> str:
-    """The headline metric with its unit; empty if missing."""
+    """Return the headline metric with its unit; "" if missing."""
     return f"{row.value} {row.measure.unit}".rstrip() if row.value else ""
 
 

@@ -1,4 +1,4 @@
-"""`lop table`: methods by tenths, metrics and problems, with intervals and tests, as a paper shows them."""
+"""`lop table`: methods by tenths, metrics and problems, with intervals and tests, like a paper's table."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""How runs are trained and what becomes of them: shared by `lop run` and `lop resume`."""
+"""Trains runs and reports their results; shared by `lop run` and `lop resume`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -47,16 +47,16 @@ class TrainingOptions:
     detach: bool
     launcher_options: LauncherOptions
     notify: str = ""
-    """The command that is called for events."""
+    """Command to call for events."""
 
     def plan(self, specs: Mapping[RunDir, Spec]) -> Plan:
-        """Which workers of this machine train which of these runs. Raises LaunchError."""
+        """Return the plan: which workers of this machine train which runs. Raises LaunchError."""
         with without_garbage_collection():
             resources = decide_resources(list(specs.values()), self.device, self.workers, self.runs_per_worker)
             return plan_runs(list(specs), resources, specs)
 
     def jobs(self, specs: Mapping[RunDir, Spec], request: JobRequest) -> ClusterLauncher:
-        """Which jobs of a cluster train these runs. Raises LaunchError."""
+        """Return the jobs of a cluster that train these runs. Raises LaunchError."""
         of = cluster(request.launcher).launcher_of
         return of(list(specs), request, self.runs_dir, self.retries, self.runs_per_worker, specs)
 
@@ -69,15 +69,15 @@ def train_here(
     about: str,
     again: str,
 ) -> int:
-    """Train queued runs on this machine, and say how they fared.
+    """Train queued runs on this machine, and report their states.
 
     Args:
-        specs: those to train.
-        planned: those of which the state is said at the end, each with its identity when it was queued.
-        about: further words on the runs, for the first line.
-        again: how to resume them, for the line that says that they were stopped.
+        specs: the runs to train.
+        planned: the runs to report at the end, each with its identity when it was queued.
+        about: additional text for the first line.
+        again: arguments that resume the runs, for the message after a stop.
     Returns:
-        The exit status: 0 if all have ended, 1 if one has not, 130 if training was stopped; 0 at once with `detach`.
+        The exit status: 0 if all runs have ended, 1 if one has not, 130 after a stop; with `detach` 0 at once.
     """
     if options.detach:
         return detach(console, options.runs_dir)
@@ -96,7 +96,7 @@ def train_here(
 
 
 def identities(run_dirs: Iterable[RunDir]) -> dict[RunDir, str]:
-    """The identity of each run; runs that another command has just removed are left out."""
+    """Return the identity of each run; runs that another command has just removed are left out."""
     identities_of_runs = {}
     for run_dir in run_dirs:
         with suppress(FileNotFoundError):
@@ -151,7 +151,7 @@ def _hint(view: RunView) -> str:
 
 
 def say_unrecorded(console: Console, run_dirs: Sequence[RunDir]) -> None:
-    """Say which runs continue although their run.json does not say with what code they began."""
+    """Report runs that continue although their run.json does not record their code."""
     if run_dirs:
         more = f" and {plural(len(run_dirs) - 1, 'more run')}" if len(run_dirs) > 1 else ""
         say(

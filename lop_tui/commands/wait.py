@@ -1,4 +1,4 @@
-"""`lop wait`: return when runs have ended, wherever they are trained."""
+"""`lop wait`: waits until runs have ended, wherever they are trained."""
 
 from typing import Annotated
 

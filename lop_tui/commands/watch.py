@@ -1,4 +1,4 @@
-"""`lop watch`: the dashboard, or one frame of it as text or numbers."""
+"""`lop watch`: shows the dashboard, or one frame as text or numbers."""
 
 import shutil
 import sys
@@ -69,8 +69,8 @@ def watch_runs(
     """Show the dashboard until it is closed, or print one frame. Raises UserError without a terminal.
 
     Args:
-        metrics: the charts of a printed frame; none chooses the default ones.
-        carries: what means do with runs that a rule ended, see `RunView.carries`.
+        metrics: charts of a printed frame; none: the default ones.
+        carries: how means treat runs that a rule ended, see `RunView.carries`.
     """
     from lop_engine.runs.several import SeveralReader
     from lop_tui.dashboard import read_numbers, render_once, run_dashboard
@@ -100,7 +100,7 @@ def serve_runs(
     """Serve the dashboard to browsers until Ctrl-C. Raises UserError without the extra, QueryError.
 
     Args:
-        carries: what means do with runs that a rule ended, see `RunView.carries`.
+        carries: how means treat runs that a rule ended, see `RunView.carries`.
         writes: allow the keys that stop and resume runs and write files.
     """
     from lop_engine.extras import install_hint
@@ -108,7 +108,7 @@ def serve_runs(
     from lop_engine.runs.several import read_together
 
     _refuse_files(runs_dirs)
-    filter_runs(read_together(runs_dirs).runs, query or "")  # refuses a mistake
+    filter_runs(read_together(runs_dirs).runs, query or "")  # reports errors in the filter
     try:
         from lop_tui.dashboard.web import PageOptions, serve
     except ModuleNotFoundError as error:

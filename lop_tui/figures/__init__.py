@@ -1,6 +1,6 @@
 """Figures for papers and talks, drawn with matplotlib from `lop_engine.analysis`.
 
-The same records give the same bytes.
+The same records give the same file, byte for byte.
 """
 
 from lop_tui.figures.look import FORMATS, STYLES, Look, as_svg, save

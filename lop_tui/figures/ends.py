@@ -1,4 +1,4 @@
-"""Names at the ends of lines, in place of a legend."""
+"""Names at the ends of lines, instead of a legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from lop_tui.words.palette import ink
 
 @dataclass(frozen=True)
 class End:
-    """Where a line ends, and what it is called."""
+    """The end of a line, and its name."""
 
     x: float
-    """Infinite for the panel's edge."""
+    """Infinite for the edge of the panel."""
     value: float
     text: str
     colour: str
@@ -25,7 +25,7 @@ class End:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a name is written: its left middle, in fractions of the panel."""
+    """Position of a name: its left middle, in fractions of the panel."""
 
     x: float
     height: float
@@ -33,11 +33,11 @@ class _Place:
 
 
 def label_ends(panel: Axes, ends: Sequence[End], look: Look) -> None:
-    """Write each line's name at its end, moved apart where ends lie close together.
+    """Write each line's name at its end; move names apart if ends are close together.
 
     A line that ends within the panel is labelled there if there is room, else at the panel's edge.
     """
-    panel.get_xlim(), panel.get_ylim()  # settles the limits, which the places below depend on
+    panel.get_xlim(), panel.get_ylim()  # fixes the limits, on which the positions below depend
     size = 0.9 * look.looks.font_size
     width, height = _size(panel)
     letter, gap = 0.62 * size / width, 1.35 * size / height
@@ -71,7 +71,7 @@ def _place(panel: Axes, end: End) -> _Place:
 
 
 def _in_panel(panel: Axes, points: np.ndarray) -> np.ndarray:
-    """Points in data, shape (n, 2), in fractions of the panel."""
+    """Convert data points, shape (n, 2), to fractions of the panel."""
     return np.asarray((panel.transData + panel.transAxes.inverted()).transform(points))
 
 
@@ -82,13 +82,13 @@ def _apart(places: Sequence[_Place], gap: float) -> list[_Place]:
 
 
 def _is_free(panel: Axes, place: _Place, letter: float, gap: float) -> bool:
-    """Whether no line or mark runs through the name, and it ends within the panel."""
+    """Whether a name crosses no line or mark, and fits into the panel."""
     right = place.x + letter * (len(place.end.text) + 1)
     across = np.linspace(place.x + letter / 2, right, 40)
     heights = []
     for line in panel.lines:
         points = _in_panel(panel, np.asarray(line.get_xydata(), dtype=float))
-        if line.get_transform() == panel.get_yaxis_transform():  # a level: from edge to edge
+        if line.get_transform() == panel.get_yaxis_transform():  # a horizontal level from edge to edge
             points[:, 0] = (0, 1)
         heights.append(np.interp(across, points[:, 0], points[:, 1], left=np.nan, right=np.nan))
     for marks in panel.collections:
@@ -100,11 +100,11 @@ def _is_free(panel: Axes, place: _Place, letter: float, gap: float) -> bool:
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Rising heights moved apart until each is `gap` above the one before, as little as that takes.
+    """Move rising heights apart until each is `gap` above the one before, with the smallest moves.
 
-    Neighbours that come too close form a block about their common middle, within 0 .. 1 if there is room.
+    Neighbours that are too close form a block around their common middle, within 0 .. 1 if there is room.
     """
-    blocks: list[tuple[float, int]] = []  # middle, number
+    blocks: list[tuple[float, int]] = []  # (middle, number)
     for height in heights:
         middle, number = height, 1
         while blocks and middle - blocks[-1][0] < gap * (number + blocks[-1][1]) / 2:
@@ -116,7 +116,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def _within(places: Sequence[float], gap: float, limit: float, direction: int) -> list[float]:
-    """Move rising places off a limit, each still `gap` from its neighbour; 1 is up from 0, -1 down from 1."""
+    """Move rising places off a limit, keeping `gap` between neighbours; 1 is up from 0, -1 down from 1."""
     moved = []
     for place in places[::direction]:
         place = max(place * direction, limit * direction) * direction
@@ -126,7 +126,7 @@ def _within(places: Sequence[float], gap: float, limit: float, direction: int) -
 
 
 def _size(panel: Axes) -> tuple[float, float]:
-    """About how wide and high a panel is, in points: its layout is not known before all of it is drawn."""
+    """Estimate a panel's width and height in points: its layout is only known once it is drawn."""
     figure, grid = panel.get_figure(root=True), panel.get_gridspec()
     assert figure is not None
     assert grid is not None

@@ -1,4 +1,4 @@
-"""How figures look: sizes, type and colours; lines and axes; the empty sheet, and the finished one on disk."""
+"""The style of figures: sizes, type and colours; lines and axes; creating and saving figures."""
 
 import io
 import math
@@ -33,22 +33,22 @@ FORMATS = (".png", ".svg", ".pdf")
 
 @dataclass(frozen=True)
 class Style:
-    """What differs between a page and a screen at the far end of a room."""
+    """What differs between figures for a page and for a projector."""
 
     font_size: float
-    """Points."""
+    """In points."""
     line_width: float
-    """Points."""
+    """In points."""
     dpi: int
     panel: tuple[float, float]
-    """Inches."""
+    """In inches."""
     num_columns: int
-    """Of five panels or more."""
+    """Columns for five panels or more."""
 
 
 STYLES = {"paper": Style(9, 1.5, 300, (4.8, 3.2), 2), "screen": Style(13, 2.4, 160, (7.2, 4.6), 3)}
 
-#: With no date, a fixed salt and a font that matplotlib brings along, the same records give the same bytes.
+#: Without a date, with a fixed salt and matplotlib's own font, the same records give the same bytes.
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
@@ -64,33 +64,33 @@ _METADATA: Mapping[str, Any] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"Cr
 
 @dataclass(frozen=True)
 class Look:
-    """What of the records a figure shows, and how."""
+    """What a figure shows of the records, and its style."""
 
     bin_size: int | None = None
-    """Tasks a bin; by default what suits a group's length."""
+    """Tasks per bin; by default chosen by a group's length."""
     tasks: tuple[float, float] = (1, math.inf)
-    """The first and last task drawn: bins whose middle lies between; they are the same bins whatever is drawn."""
+    """First and last task: bins with their middle in this range are drawn; the bins do not depend on it."""
     log: bool | None = None
-    """Log scale in every panel, or in none; by default in those whose metric asks for it."""
+    """Log scale in every panel, or in none; by default as the metric says."""
     band: Band = "se"
     style: str = "paper"
     """One of `STYLES`."""
     size: tuple[float, float] | None = None
-    """Width and height in inches; by default what the style gives each panel."""
+    """Width and height in inches; by default the style's size per panel."""
     dpi: int | None = None
-    """Dots an inch of a PNG; by default the style's."""
+    """Dots per inch of a PNG; by default the style's."""
     title: str = ""
     reference: bool = False
-    """Show the published levels beside published settings."""
+    """Show the published levels of published settings."""
     colours: Mapping[str, str] = field(default_factory=dict)
-    """By label; what is not there gets a colour from the groups that are drawn."""
+    """Colours by label; other labels get colours from the groups that are drawn."""
 
     @property
     def looks(self) -> Style:
         return STYLES[self.style]
 
     def curve(self, group: Group, metric: str) -> Curve:
-        """The points of `group` that are drawn."""
+        """Return the points of `group` that are drawn."""
         curve = group.curve(metric, self.bin_size)
         shown = (curve.task >= self.tasks[0]) & (curve.task <= self.tasks[1])
         return Curve(
@@ -98,12 +98,12 @@ class Look:
         )
 
     def drawn(self, group: Group, metric: str) -> Curve:
-        """The same with `task` and `bin_size` in the unit of the x axis of the group's problem."""
+        """Return the same with `task` and `bin_size` in the x axis' unit of the group's problem."""
         curve = self.curve(group, metric)
         return replace(curve, task=curve.task * group.x_per_task, bin_size=curve.bin_size * group.x_per_task)
 
     def colours_of(self, groups: Sequence[Group]) -> dict[str, str]:
-        """A colour for each group's label."""
+        """Return a colour for each group's label."""
         return colours_of(groups) | dict(self.colours)
 
 
@@ -112,7 +112,7 @@ DEFAULT = Look()
 
 @contextmanager
 def drawing(look: Look) -> Iterator[None]:
-    """Within it matplotlib draws as `look` says, whatever a person's own matplotlibrc does."""
+    """Context in which matplotlib draws as `look` says, ignoring the user's matplotlibrc."""
     with rc_context():
         rcdefaults()
         size = look.looks.font_size
@@ -121,11 +121,11 @@ def drawing(look: Look) -> Iterator[None]:
 
 
 def sheet(num_panels: int, look: Look, names: Sequence[str] = (), **shared: Any) -> tuple[Figure, list[Axes]]:
-    """An empty figure of `num_panels` panels in rows, and those panels.
+    """Return an empty figure with `num_panels` panels in rows, and the panels.
 
     Args:
-        names: the labels beside each panel; without a size in `look` a panel has room for them.
-        shared: `sharey` and the like, for matplotlib's `subplots`.
+        names: labels beside each panel; without a size in `look` a panel has room for them.
+        shared: `sharey` and similar arguments of matplotlib's `subplots`.
     """
     num_columns = min(num_panels, look.looks.num_columns if num_panels > 4 else 2)
     num_rows = -(-num_panels // num_columns)
@@ -140,7 +140,7 @@ def sheet(num_panels: int, look: Look, names: Sequence[str] = (), **shared: Any)
 
 
 def label_outer(panels: Sequence[Axes]) -> None:
-    """Name the axes of panels that share them once a row and once a column: at the left and at the lowest in use."""
+    """Label shared axes only at the left and at the lowest panel of each column."""
     grid = panels[0].get_gridspec()
     num_columns = grid.ncols if grid else 1
     for place, panel in enumerate(panels):
@@ -151,7 +151,7 @@ def label_outer(panels: Sequence[Axes]) -> None:
 
 
 def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Explain marks once per figure, above all panels, where nothing is drawn over."""
+    """Add one legend above all panels, where it covers nothing."""
     figure = panel.get_figure(root=True)
     if figure is None:
         return
@@ -168,7 +168,7 @@ def legend_above(panel: Axes, handles: Sequence[Artist], names: Sequence[str]) -
 
 
 def draw_curve(panel: Axes, curve: Curve, factor: float, colour: str, look: Look, dashes: str = "-") -> None:
-    """Draw a curve of one point or more with its band; thin and dotted from where fewer seeds enter to its end."""
+    """Draw a curve with its band; thin and dotted from where it has fewer seeds."""
     mean, spread = curve.mean * factor, reach(curve, look.band) * factor
     width = look.looks.line_width
     marker = "o" if len(mean) == 1 else None
@@ -183,7 +183,7 @@ def draw_curve(panel: Axes, curve: Curve, factor: float, colour: str, look: Look
 
 
 def finish_axes(panel: Axes, measure: Metric, is_log: bool) -> None:
-    """Name the y axis and keep it within what the metric can be; noise shall not fill the panel."""
+    """Label the y axis and limit it to possible values; a least span keeps noise from filling the panel."""
     panel.set_ylabel(measure.label)
     panel.grid(axis="y", alpha=0.25, linewidth=0.6)
     panel.set_axisbelow(True)
@@ -194,15 +194,15 @@ def finish_axes(panel: Axes, measure: Metric, is_log: bool) -> None:
     low, high = low - missing / 2, high + missing / 2
     low = 0.0 if measure.from_zero else max(0.0, low)
     if measure.unit == "%":
-        high = min(high, 100.5)  # a line at 100 is drawn in its whole width
+        high = min(high, 100.5)  # a line at 100 is drawn at full width
     panel.set_ylim(low, max(high, low + measure.least_span))
 
 
 def set_log_scale(panel: Axes, measure: Metric, means: Sequence[float]) -> bool:
-    """A log scale from the least positive mean up: a mean of zero, and a band that reaches below, lie on its floor.
+    """Set a log scale from the least positive mean up; means of zero and band parts below are at its floor.
 
     Returns:
-        Whether there is one: not where no mean is positive.
+        Whether the scale is set: not if no mean is positive.
     """
     positive = [mean for mean in means if mean > 0]
     if positive:
@@ -212,10 +212,10 @@ def set_log_scale(panel: Axes, measure: Metric, means: Sequence[float]) -> bool:
 
 
 def save(figure: Figure, path: Path, look: Look = DEFAULT) -> list[str]:
-    """Write a figure in the format its suffix names, as a whole or not at all.
+    """Write a figure, atomically, in the format that its suffix names.
 
     Returns:
-        Remarks for people: characters that cannot be drawn.
+        Notes for the user: characters that cannot be drawn.
 
     Raises:
         UserError: it cannot be drawn, or is too small for its content.
@@ -225,22 +225,22 @@ def save(figure: Figure, path: Path, look: Look = DEFAULT) -> list[str]:
     with writing(path) as file:
         try:
             missing = _print(figure, file, suffix, look)
-        except ValueError as error:  # a title with a lone $ is taken for mathematics
+        except ValueError as error:  # matplotlib reads a title with a lone $ as mathematics
             raise UserError(f"plot: {path}: cannot be drawn: {str(error).strip().splitlines()[-1]}") from None
-    if not missing or suffix == ".svg":  # its words are words, for any font
+    if not missing or suffix == ".svg":  # text remains text, in any font
         return []
     return [f"not in the figure's font, so drawn as boxes: {missing} (an SVG leaves them to its reader's fonts)"]
 
 
 def as_svg(figure: Figure, look: Look = DEFAULT) -> bytes:
-    """The figure as an SVG file. Raises UserError if it is too small for its content."""
+    """Return the figure as an SVG file. Raises UserError if it is too small for its content."""
     file = io.BytesIO()
     _print(figure, file, ".svg", look)
     return file.getvalue()
 
 
 def _print(figure: Figure, file: BinaryIO, suffix: str, look: Look) -> str:
-    """Write the figure and return the characters that its font lacks, each once. Raises UserError if it is cramped."""
+    """Write the figure and return the characters that its font lacks. Raises UserError if it is too small."""
     with drawing(look), warnings.catch_warnings(record=True) as caught:
         for message in ("Glyph", "constrained_layout not applied"):
             warnings.filterwarnings("always", message)

@@ -1,4 +1,4 @@
-"""Metrics over tasks: a line a group, a panel a metric or a value of a key; and the step-size figure."""
+"""Metrics over tasks: a line per group, a panel per metric or value of a key; and the step-size figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ Baseline = tuple[float, str]
 
 
 def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
-    """One panel a metric: mean over seeds of task bins, and a band."""
+    """Draw one panel per metric: the mean over seeds of task bins, and a band."""
     names = shortened({group.label: group.label for group in groups})
     with drawing(look):
         figure, panels = sheet(len(metrics), look, _with_counts(names))
@@ -47,7 +47,7 @@ def draw(groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT) 
 def draw_sweep(
     groups: Sequence[Group], metrics: Sequence[str], look: Look = DEFAULT, baseline: Baseline | None = None
 ) -> Figure:
-    """Like `draw`, the settings of one experiment; `baseline` is a level across the panel of the headline."""
+    """Draw the settings of one experiment like `draw`; `baseline` is a level in the headline's panel."""
     names = shortened({group.label: _in_words(group, groups) for group in groups})
     with drawing(look):
         figure, panels = sheet(len(metrics), look, _with_counts(names))
@@ -60,16 +60,16 @@ def draw_sweep(
 
 @dataclass(frozen=True)
 class Panel:
-    """Settings that are drawn together."""
+    """Settings in one panel."""
 
     title: str
     lines: Sequence[tuple[str, Group]]
-    """What each is called, and its setting."""
+    """Name and setting of each line."""
     baseline: Baseline | None = None
 
 
 def draw_panels(shown: Sequence[Panel], metric: str, look: Look = DEFAULT) -> Figure:
-    """The panels on one scale of the metric."""
+    """Draw the panels with a common scale of the metric."""
     names = [shortened({group.label: name for name, group in one.lines}) for one in shown]
     looks = [replace(look, colours=_colours(one, shown)) for one in shown]
     with drawing(look):
@@ -89,7 +89,7 @@ def draw_panels(shown: Sequence[Panel], metric: str, look: Look = DEFAULT) -> Fi
 
 
 def _colours(one: Panel, shown: Sequence[Panel]) -> dict[str, str]:
-    """By label: the same for lines of the same name and method in all panels."""
+    """Return colours by label: the same for lines of the same name and method in all panels."""
     methods = {group.method for _, group in one.lines}
     pairs = ((name, group.method) for panel in shown for name, group in panel.lines if group.method in methods)
     by_name = assign_colours(dict.fromkeys(pairs))
@@ -97,7 +97,7 @@ def _colours(one: Panel, shown: Sequence[Panel]) -> dict[str, str]:
 
 
 def swept_setting(group: Group, groups: Sequence[Group]) -> str:
-    """``step_size=0.01``, also of the default setting: its values of what the others of `groups` change."""
+    """Return ``step_size=0.01``, for the default setting too: its values of the keys that others in `groups` change."""
     if group.setting != "default":
         return group.setting
     swept = dict.fromkeys(
@@ -108,22 +108,22 @@ def swept_setting(group: Group, groups: Sequence[Group]) -> str:
 
 
 def _in_words(group: Group, groups: Sequence[Group]) -> str:
-    """``step size 0.01``"""
+    """Return ``step size 0.01``."""
     setting = swept_setting(group, groups) or group.experiment
     return setting.replace("_", " ").replace("=", " ").replace(",", ", ")
 
 
 def _with_counts(names: Mapping[str, str]) -> list[str]:
-    """The names as long as they stand beside a panel."""
+    """Return the names with the widest count of seeds, to measure the space that they need."""
     return [f"{name} (n=30/30)" for name in names.values()]
 
 
 def name_task_axis(panel: Axes, groups: Sequence[Group], curves: Sequence[Curve], look: Look) -> None:
-    """Set the x axis's limits, from the first task drawn to the last, and say how long a bin is.
+    """Set the x axis' limits from the first to the last task drawn, and add the length of a bin to its label.
 
     Args:
-        groups: those in the panel.
-        curves: as they are drawn, see `Look.drawn`.
+        groups: groups in the panel.
+        curves: their curves, see `Look.drawn`.
     """
     unit = groups[0].problem.x_unit if groups else "tasks"
     longest = max((group.x_per_task for group in groups), default=1)
@@ -140,7 +140,7 @@ def name_task_axis(panel: Axes, groups: Sequence[Group], curves: Sequence[Curve]
 
 
 def _readable(number: float) -> str:
-    """``500``, ``1.5k``, ``2M``."""
+    """Format a number: ``500``, ``1.5k``, ``2M``."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:g}{letter}"
@@ -166,7 +166,7 @@ def _draw_lines(
     names: Mapping[str, str],
     baseline: Baseline | None,
 ) -> tuple[bool, list[End]]:
-    """Draw all that decides the limits of the axes. Returns whether the y axis is log, and the names of the lines."""
+    """Draw everything that affects the axes' limits. Return whether the y axis is log, and the lines' names."""
     measure = lookup.metric(metric)
     factor, colours = measure.factor, look.colours_of(groups)
     curves = [(group, curve) for group in groups if len((curve := look.drawn(group, metric)).task)]
@@ -196,7 +196,7 @@ def _finish_panel(panel: Axes, metric: str, look: Look, is_log: bool, ends: Sequ
 
 
 def mark_breaks(panel: Axes, groups: Sequence[Group], metric: str, colours: Mapping[str, str], look: Look) -> None:
-    """Mark at the foot of a panel where a seed stops being finite, or diverges, and say what the mark means."""
+    """Mark at the bottom of a panel where a seed becomes non-finite or diverges, and explain the mark."""
     first, last = look.tasks
     size = 20 * look.looks.line_width
     marked = False
@@ -230,7 +230,7 @@ def _draw_baseline(panel: Axes, baseline: Baseline, factor: float, look: Look) -
 def _draw_reference(
     panel: Axes, groups: Sequence[Group], factor: float, colours: Mapping[str, str], look: Look
 ) -> None:
-    """A diamond where the paper has a mean, in the colour of the setting it is of."""
+    """Draw a diamond at the paper's mean, in the colour of its setting."""
     first, last = look.tasks
     shown = [
         (level.task * group.x_per_task, factor * level.value, colours[group.label])

@@ -1,4 +1,4 @@
-"""Settings of a sweep: a metric over one key, a line a method; or over two keys, as a heat map."""
+"""Settings of a sweep: a metric over one key, a line per method; or over two keys, as a heat map."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ from lop_tui.figures.room import short
 from lop_tui.words.formats import short_value
 
 _SPREAD = 10
-"""Values that differ by this factor or more are drawn on a log scale."""
+"""Values that differ by this factor or more get a log scale."""
 _MISSING = "#d9d9d9"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Some settings of one method, with their values of the keys that a figure shows."""
+    """Settings of one method, with their values of the keys in the figure."""
 
     name: str
     first: Group
-    """The method's first setting, whose colour its line has."""
+    """The method's first setting, which determines the line's colour."""
     chosen: Group
     """The method's best setting."""
     at: Sequence[tuple[Point, Group]]
 
 
 def draw_sensitivity(lines: Sequence[Settings], key: str, metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
-    """One panel a metric: its mean over the last tenth of the tasks, by the values of `key`, a line a method."""
+    """Draw one panel per metric: its mean over the last tenth of the tasks against `key`, a line per method."""
     values = in_order([point[key] for line in lines for point, _ in line.at])
     with drawing(look):
         figure, panels = sheet(len(metrics), look, [f"{short(line.name)} (n=30)" for line in lines])
@@ -73,9 +73,9 @@ def _draw_lines(
 
 
 def _set_x_axis(panel: Axes, values: Sequence[Any]) -> dict[Any, float]:
-    """Ticks at the values, on a log scale if they differ widely; where each value lies.
+    """Put ticks at the values, on a log scale if they differ widely; return the position of each value.
 
-    Words, and zero among values of a log scale, stand at equal distances.
+    Words, and zero on a log scale, are spaced equally.
     """
     numbers = [value for value in values if is_number(value)]
     is_wide = bool(numbers) and max(map(abs, numbers)) >= _SPREAD * min(map(abs, numbers))
@@ -89,7 +89,7 @@ def _set_x_axis(panel: Axes, values: Sequence[Any]) -> dict[Any, float]:
 
 
 def _over(line: Settings, key: str, metric: str, places: dict[Any, float]) -> Curve:
-    """Mean and standard error over seeds at each value of `key`."""
+    """Return mean and standard error over seeds at each value of `key`."""
     points = sorted(
         ((places[_as_value(point[key])], seed_values(group, metric, "last")) for point, group in line.at),
         key=lambda pair: pair[0],
@@ -100,9 +100,9 @@ def _over(line: Settings, key: str, metric: str, places: dict[Any, float]) -> Cu
 
 
 def draw_grid(panels_of: Sequence[Settings], keys: tuple[str, str], metric: str, look: Look = DEFAULT) -> Figure:
-    """One panel a method: the mean over the last tenth of the tasks at each pair of values, on one scale of colours.
+    """Draw one panel per method: the mean over the last tenth of the tasks for each pair of values, on one scale.
 
-    A frame marks the method's best setting; grey is a pair that did not run or has no value.
+    A frame marks the method's best setting; pairs that did not run or have no value are grey.
     """
     measure = lookup.metric(metric)
     with drawing(look):
@@ -137,7 +137,7 @@ def draw_grid(panels_of: Sequence[Settings], keys: tuple[str, str], metric: str,
 def _table(
     one: Settings, keys: tuple[str, str], metric: str
 ) -> tuple[list[Any], list[Any], np.ndarray, dict[tuple[int, int], int]]:
-    """Values of both keys, means of shape (values of the second, values of the first), and seeds by row and column."""
+    """Return values of both keys, means (values of the second, values of the first), and seeds by row and column."""
     columns, rows = (in_order([point[key] for point, _ in one.at]) for key in keys)
     table, counts = np.full((len(rows), len(columns)), np.nan), {}
     for point, group in one.at:
@@ -175,7 +175,7 @@ def _frame(
 
 
 def _as_value(value: Any) -> Any:
-    """As `in_order` has it."""
+    """Return a value in the form of `in_order`."""
     return value if is_number(value) else str(value)
 
 

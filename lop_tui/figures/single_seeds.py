@@ -1,4 +1,4 @@
-"""Every seed of each group: thin lines, or a heat map of seeds by tasks."""
+"""The seeds of each group: thin lines, or a heat map of seeds by tasks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,11 +29,11 @@ from lop_tui.figures.room import short
 from lop_tui.words.formats import BREAK, BREAK_LEGEND
 
 _MISSING = "#d9d9d9"
-"""What a seed has not done yet, in a heat map."""
+"""Colour of missing values in a heat map."""
 
 
 def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
-    """One panel a group: a thin line a seed, and their mean."""
+    """Draw one panel per group: a thin line per seed, and their mean."""
     measure, colours = lookup.metric(metric), look.colours_of(groups)
     with drawing(look):
         figure, panels = sheet(len(groups), look, sharey=True, sharex=True)
@@ -54,7 +54,7 @@ def draw_seeds(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Fi
 
 
 def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> Figure:
-    """One panel a group: a row a seed, a cell a bin, on one scale of colours."""
+    """Draw one panel per group: a row per seed, a cell per bin, on one colour scale."""
     measure = lookup.metric(metric)
     with drawing(look):
         figure, panels = sheet(len(groups), look)
@@ -70,7 +70,7 @@ def draw_heatmap(groups: Sequence[Group], metric: str, look: Look = DEFAULT) -> 
             panel.set_ylabel("seed")
         if image is not None:
             grid = panels[0].get_gridspec()
-            aspect = 20 * (grid.nrows if grid else 1)  # as wide beside many rows as beside one
+            aspect = 20 * (grid.nrows if grid else 1)  # the same width for one row and for many
             figure.colorbar(image, ax=panels, label=measure.label, shrink=0.9, pad=0.02, aspect=aspect)
     return figure
 
@@ -81,14 +81,14 @@ def _heading(group: Group) -> str:
 
 
 def _shown(group: Group, metric: str, look: Look) -> SeedTable:
-    """The bins that are drawn, with `task` and `bin_size` in the unit of the x axis."""
+    """Return the bins that are drawn, with `task` and `bin_size` in the x axis' unit."""
     table, length = seed_table(group, metric, look.bin_size), group.x_per_task
     shown = (table.task >= look.tasks[0]) & (table.task <= look.tasks[1])
     return SeedTable(table.seeds, table.task[shown] * length, table.values[:, shown], table.bin_size * length)
 
 
 def _set_scale(panel: Axes, measure: Metric, look: Look, values: Sequence[np.ndarray]) -> bool:
-    """A log scale where one is due, the same in all panels; whether it is."""
+    """Set a log scale in all panels, if the metric asks for it; return whether it is set."""
     is_log = measure.scale == "log" if look.log is None else look.log
     return is_log and set_log_scale(
         panel, measure, [float(one) * measure.factor for table in values for one in table.flat]
@@ -116,7 +116,7 @@ def _draw_cells(panel: Axes, table: SeedTable, factor: float, scale: Normalize) 
 
 
 def _mark_breaks(panel: Axes, group: Group, metric: str, look: Look) -> None:
-    """Mark in each seed's row where it stops being finite, or diverges, and say what the mark means."""
+    """Mark in each seed's row where it becomes non-finite or diverges, and explain the mark."""
     first, last = look.tasks
     marks = [
         (int(task) * group.x_per_task, row)
@@ -132,7 +132,7 @@ def _mark_breaks(panel: Axes, group: Group, metric: str, look: Look) -> None:
 
 
 def _edges(table: SeedTable) -> np.ndarray:
-    """Where the bins begin, and where the last one ends."""
+    """Return the starts of the bins, and the end of the last one."""
     return np.append(table.task - table.bin_size / 2, table.task[-1] + table.bin_size / 2)
 
 

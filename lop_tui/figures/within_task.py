@@ -1,4 +1,4 @@
-"""Inside tasks: metrics over the epochs of an early task against those of later ones."""
+"""Metrics over the epochs of early and late tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,21 +33,21 @@ _DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 @dataclass(frozen=True)
 class TaskEpochs:
-    """One group's epochs of some tasks."""
+    """One group's epochs of selected tasks."""
 
     group: Group
     by_task: Mapping[int, Sequence[Curve]]
-    """By task, counted from 1 and rising: a curve a metric, over epochs."""
+    """By task, counted from 1 and rising: a curve per metric, over epochs."""
 
 
 def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look = DEFAULT) -> Figure:
-    """One panel a group: a line a task, the later the darker; a metric has its dashes, the first also name and band.
+    """Draw one panel per group, with darker lines for later tasks; metrics differ in dashes, the first has a band.
 
     Args:
-        metrics: those of the curves; they share an axis.
+        metrics: metrics that share an axis.
     """
     colours, factor = look.colours_of([one.group for one in shown]), lookup.metric(metrics[0]).factor
-    bare = replace(look, band="none")  # bands of all metrics would lie upon each other
+    bare = replace(look, band="none")  # bands of all metrics would overlap
     with drawing(look):
         figure, panels = sheet(len(shown), look, sharex=True, sharey=True)
         is_log = _set_scale(panels[0], shown, metrics, look)
@@ -67,7 +67,7 @@ def draw_epochs(shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look 
 
 
 def _set_scale(panel: Axes, shown: Sequence[TaskEpochs], metrics: Sequence[str], look: Look) -> bool:
-    """A log scale where one is due, the same in all panels; whether it is."""
+    """Set a log scale in all panels, if the metric asks for it; return whether it is set."""
     measure = lookup.metric(metrics[0])
     is_log = measure.scale == "log" if look.log is None else look.log
     curves = [curve for one in shown for curves in one.by_task.values() for curve in curves]
@@ -101,7 +101,7 @@ def _finish(panel: Axes, one: TaskEpochs, metrics: Sequence[str], look: Look, is
 
 
 def _shade(colour: str, number: int, one: TaskEpochs) -> str:
-    """Of the line of the task of that number, counted from 1."""
+    """Return the colour of a task's line, by the task's number from 1."""
     return tint(colour, number / len(one.by_task)) if len(one.by_task) > 1 else colour
 
 
@@ -116,7 +116,7 @@ def _name_dashes(panel: Axes, metrics: Sequence[str], look: Look) -> None:
 
 
 def _shared_words(metrics: Sequence[str]) -> str:
-    """The last words that all titles have: ``accuracy`` of test accuracy and train accuracy."""
+    """Return the last words that all titles share: ``accuracy`` of test accuracy and train accuracy."""
     in_reverse = zip(*(reversed(lookup.metric(metric).title.split()) for metric in metrics), strict=False)
     shared = takewhile(lambda words: len(set(words)) == 1, in_reverse)
     return " ".join(reversed([words[0] for words in shared]))

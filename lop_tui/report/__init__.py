@@ -1,1 +1,1 @@
-"""`lop report`: a runs directory as one HTML page: what ran, what came out, how to do it again."""
+"""`lop report`: a runs directory as one HTML page with results, configuration and commands."""

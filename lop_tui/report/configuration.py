@@ -1,4 +1,4 @@
-"""What the runs of a report were told, where they ran, and how to run them again."""
+"""The configuration of a report's runs, their hosts and versions, and how to run them again."""
 
 import json
 from collections import Counter
@@ -24,14 +24,14 @@ class Configuration:
     """The keys of all groups' specs."""
 
     differing: dict[str, list[str]]
-    """Value of each group, in their order, of each key that they do not share."""
+    """Keys that differ, with the value of each group, in order."""
     common: dict[str, str]
-    """Key and value of all others."""
+    """Keys that all groups share, with their value."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A file and a command that give the same runs again."""
+    """A file and a command that train the same runs again."""
 
     file_name: str
     content: str
@@ -40,7 +40,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Place:
-    """Where, and with what, some of the runs were made."""
+    """Host, device and versions of some of the runs."""
 
     num_runs: int
     host: str
@@ -49,7 +49,7 @@ class Place:
 
 
 def configuration_of(groups: Sequence[Group]) -> Configuration:
-    """Tell what sets the groups apart from what they share; keys that change no number are left out."""
+    """Separate keys that differ between groups from shared ones; keys that change no number are left out."""
     specs = [_spec_of(group) for group in groups]
     keys = dict.fromkeys(key for spec in specs for key in spec)
     shown = {key: [_shown(spec[key]) if key in spec else "-" for spec in specs] for key in keys}
@@ -58,7 +58,7 @@ def configuration_of(groups: Sequence[Group]) -> Configuration:
 
 
 def recipes(groups: Sequence[Group]) -> list[Recipe]:
-    """An experiment file and its command for each experiment; several where its settings are no whole sweep."""
+    """Return experiment files and commands; several for an experiment whose settings are not a complete sweep."""
     recipes_of_groups = []
     for experiment in dict.fromkeys(group.experiment for group in groups):
         members = [group for group in groups if group.experiment == experiment]
@@ -67,7 +67,7 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
         swept = _sweep(specs)
         if swept is None:
             files = {f"{experiment} {group.setting}.json": spec for group, spec in zip(members, specs, strict=True)}
-        else:  # a setting is named by its keys in the order of the file
+        else:  # a setting's name has its keys in the order of the file
             in_order = {key: swept[key] for key in sorted(swept, key=members[0].setting.find)}
             files = {f"{experiment}.json": in_order | {key: specs[0][key] for key in specs[0] if key not in swept}}
         for name, content in files.items():
@@ -77,7 +77,7 @@ def recipes(groups: Sequence[Group]) -> list[Recipe]:
 
 
 def own_sources(groups: Sequence[Group]) -> dict[str, str]:
-    """By name, the files of the groups' own components, from the copies that their runs keep."""
+    """Return the sources of the groups' own components by name, from the copies in their runs."""
     sources: dict[str, str] = {}
     for group in groups:
         sources = (stored_sources(group.example.dir) if group.example else {}) | sources
@@ -85,7 +85,7 @@ def own_sources(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def places(groups: Sequence[Group]) -> list[Place]:
-    """Hosts, devices and versions, those of the most runs first."""
+    """Return hosts, devices and versions, those with the most runs first."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for run in (run for group in groups for run in group.runs):
         about: dict[str, Any] = {}
@@ -101,13 +101,13 @@ def places(groups: Sequence[Group]) -> list[Place]:
 
 
 def _spec_of(group: Group) -> dict[str, Any]:
-    """The spec of a group's first run that has one: all seeds of a setting share it. Only keys that have an effect."""
+    """Return the spec of a group's first run that has one, with keys that have an effect: all seeds share it."""
     spec = canonical(next((run.spec for run in group.runs if run.spec), {}))
     return {key: value for key, value in spec.items() if key not in BOOKKEEPING_KEYS}
 
 
 def _sweep(specs: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
-    """The keys in which an experiment's settings differ, each with its values; None if they are no full product."""
+    """Return the keys that vary in an experiment, with their values; None if they are not a full product."""
     keys = [key for key in specs[0] if any(spec.get(key) != specs[0][key] for spec in specs)]
     values = {key: _different([spec.get(key) for spec in specs]) for key in keys if key != "metrics"}
     is_whole = len(values) == len(keys) and prod(map(len, values.values())) == len(specs)

@@ -1,4 +1,4 @@
-"""From runs to the sections of a report. All numbers come from `lop_engine.analysis`."""
+"""Makes the sections of a report from runs. All numbers come from `lop_engine.analysis`."""
 
 import math
 from collections import Counter
@@ -35,13 +35,13 @@ def page_of(
     colours: Mapping[str, str],
     chosen_on: Sequence[OwnSelection] = (),
 ) -> Page:
-    """Everything a reader who was not there needs to know.
+    """Return a page that explains the runs to a reader who did not train them.
 
     Args:
         shown: the runs.
-        baseline: one of their groups, which the others are compared with.
-        colours: by label.
-        chosen_on: the settings that are shown on the seeds that make them the best of their method.
+        baseline: the group that the others are compared with.
+        colours: colours by label.
+        chosen_on: settings that are shown on the seeds that chose them.
     """
     runs, groups = shown.runs, group_runs(shown.runs)
     measure = lookup.metric(shown.headline)
@@ -111,7 +111,7 @@ def _summary(groups: Sequence[Group], measure: Metric) -> Table:
 
 
 def _named(measure: Metric) -> str:
-    """``Test accuracy in %``, at the beginning of a sentence."""
+    """Return ``Test accuracy in %``, for the beginning of a sentence."""
     title = f"{measure.title[:1].upper()}{measure.title[1:]}"
     return f"{title} in {measure.unit}" if measure.unit else title
 
@@ -167,7 +167,7 @@ def _interval(estimate: Estimate, measure: Metric) -> str:
 
 
 def _claims(groups: Sequence[Group]) -> list[Section]:
-    """A section for each protocol of which there are runs."""
+    """Return a section for each protocol that has runs."""
     return [
         Section(f"claims-{number}", f"Claims of {finding.protocol.name}", tables=[_verdicts(finding)])
         for number, finding in enumerate(judge(groups)[0], 1)
@@ -194,7 +194,7 @@ def _configuration(groups: Sequence[Group]) -> Section:
 
 
 def how_to_run_again(groups: Sequence[Group]) -> Section:
-    """The commands and files that train the runs again."""
+    """Return the commands and files that train the runs again."""
     files_to_run = recipes(groups)
     commands = Text(
         "Save the files below beside each other, then:", "\n".join(one.command for one in files_to_run), False

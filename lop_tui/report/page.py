@@ -1,4 +1,4 @@
-"""Sections of pictures, tables and texts as one HTML file that needs nothing else."""
+"""Writes sections of pictures, tables and texts as one self-contained HTML file."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from lop_engine.text import plain
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG, drawn into the page."""
+    """An SVG that is embedded in the page."""
 
     svg: bytes
     caption: str
@@ -23,7 +23,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words; with `numbers` all columns but the first are set flush right."""
+    """Rows of text; with `numbers` all columns but the first are right-aligned."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Text:
-    """A file, a command or an error as it is; `folded` until the reader asks."""
+    """A file, a command or an error, verbatim; `folded`: hidden until the reader opens it."""
 
     heading: str
     content: str
@@ -60,11 +60,11 @@ class Page:
     what: str
     sections: Sequence[Section]
     colours: Mapping[str, str]
-    """Of each label that stands first in a row."""
+    """Colour of each label in the first column of a table."""
 
 
 def as_html(page: Page) -> str:
-    """The page; the same page gives the same text."""
+    """Return the page as HTML; the same page gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -1,1 +1,1 @@
-"""What commands and the dashboard share: how values, settings and comparisons are put, and where text goes."""
+"""Text shared by commands and the dashboard: values, settings, comparisons, and where output goes."""

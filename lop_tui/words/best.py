@@ -1,4 +1,4 @@
-"""The best settings of methods: table, remarks and JSON (`lop best`), and on which seeds a setting was chosen."""
+"""The best settings of methods: table, remarks and JSON (`lop best`), and notes on selection seeds."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ OVER = {
     "first": "first tenth",
     "best": "best tenth",
 }
-"""The tasks that a criterion is the mean over, in words."""
+"""The tasks that each criterion averages over, as text."""
 
 
 def seeds_of(command: str, text: str) -> list[int] | None:
-    """The selection seeds that a person named; None for half. Raises UserError."""
+    """Parse the selection seeds; None for half of them. Raises UserError."""
     try:
         return parse_seeds(text) if text else None
     except ConfigError as error:
@@ -35,13 +35,13 @@ def seeds_of(command: str, text: str) -> list[int] | None:
 
 
 def family_name(group: Group) -> str:
-    """``bp``, ``sweep (cbp)``: the experiment, with the method if it has another name."""
+    """Return ``bp`` or ``sweep (cbp)``: the experiment, with the method if its name differs."""
     name = group.experiment if group.method in ("", group.experiment) else f"{group.experiment} ({group.method})"
     return plain(name)
 
 
 def note_on_choice(choice: Choice, shown: str) -> list[str]:
-    """Which setting was chosen on which seeds, and on which it is `shown`; nothing where there was one setting."""
+    """Return a note on the chosen setting, its selection seeds and its `shown` seeds; "" if there was one setting."""
     if not choice.select_seeds:
         return []
     chosen = (
@@ -56,7 +56,7 @@ def note_on_choice(choice: Choice, shown: str) -> list[str]:
 def notes_on_selection(
     shown: Sequence[Group], every: Sequence[Group], select: Sequence[int] | None, metric: str = ""
 ) -> list[str]:
-    """A line for each setting that is shown on its own selection seeds, unless its rivals are shown beside it."""
+    """Return a line for each setting shown on its own selection seeds, unless its rivals are shown too."""
     labels = {group.label for group in shown}
     metric = metric or (shown[0].problem.headline if shown else "")
     lines = []
@@ -73,14 +73,14 @@ def notes_on_selection(
 
 
 def criterion_of(command: str, word: str) -> Criterion:
-    """The criterion that a person named. Raises UserError."""
+    """Return the criterion of that name. Raises UserError."""
     if word not in CRITERIA:
         raise UserError(f'{command}: --by "{word}"{instead(word, CRITERIA)}')
     return word
 
 
 def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunView]) -> str:
-    """The metric `name`, or `headline` without one. Raises UserError if it is neither known nor recorded."""
+    """Return the metric `name`, by default `headline`. Raises UserError if it is neither known nor recorded."""
     known = list(dict.fromkeys([*lookup.metric_names(), *(metric for run in runs for metric in run.series)]))
     if name and name not in known:
         raise UserError(f'{command}: no metric "{name}"{instead(name, known)}')
@@ -88,7 +88,7 @@ def checked_metric(command: str, name: str, headline: str, runs: Sequence[RunVie
 
 
 def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | None) -> str:
-    """Why nothing could be chosen of a method's settings."""
+    """Return why no setting of a method could be chosen."""
     name, title = family_name(family[0]), lookup.metric(metric).title or "a metric"
     if not any(metric in run.series for group in family for run in group.runs):
         return f"{name}: no {title} is recorded"
@@ -98,7 +98,7 @@ def not_chosen(family: Sequence[Group], metric: str, select: Sequence[int] | Non
 
 
 def remarks(choice: Choice) -> list[str]:
-    """What a reader must know of a choice: its neighbours, an optimum at the edge, and seeds without values."""
+    """Return remarks on a choice: its neighbours, an optimum at the edge, and seeds without values."""
     name, measure, lines = family_name(choice.group), lookup.metric(choice.metric), []
     if choice.is_biased:
         lines.append(
@@ -126,7 +126,7 @@ def remarks(choice: Choice) -> list[str]:
 def sheet_of_choices(
     choices: Sequence[Choice], notes: Sequence[str], runs_dirs: str, criterion: Criterion, is_lowest: bool
 ) -> Sheet:
-    """A row a method: its best setting, and the value on the seeds that did not choose it."""
+    """Return a row per method: its best setting, and the value on the seeds that did not choose it."""
     headings = ("method", "best setting", "of", "mean", "95 % interval", "n", "chosen in")
     columns = [Column(heading, is_number=place > 1) for place, heading in enumerate(headings)]
     return Sheet(
@@ -153,7 +153,7 @@ def _caption(choices: Sequence[Choice], criterion: Criterion, is_lowest: bool) -
 
 
 def _seed_notes(choices: Sequence[Choice]) -> list[str]:
-    """Which seeds choose and which report, once where all methods agree."""
+    """Return notes on which seeds choose and which report, one if all methods agree."""
     by_seeds: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for choice in choices:
         if choice.select_seeds and not choice.is_biased:
@@ -210,7 +210,7 @@ def _record(choice: Choice) -> dict[str, Any]:
 
 
 def _as_dict(choice: Choice) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1."""
+    """Return values in recorded units: a share is 0 .. 1."""
     settings = [score.group for score in choice.scores]
     return _record(choice) | {
         "select_seeds": choice.select_seeds,

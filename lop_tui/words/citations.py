@@ -1,4 +1,4 @@
-"""What runs used, and the papers behind it."""
+"""The components that runs used, and their papers."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +17,7 @@ LOP = f"""% the program
 
 
 def used_sources(runs: Iterable[RunView]) -> dict[str, list[str]]:
-    """By source, what runs used of it: ``method cbp``, ``metric curvature``; by "", others' components without one."""
+    """Return what runs used, by source: ``method cbp``, ``metric curvature``; own components without one under ""."""
     by_source: dict[str, dict[str, None]] = {}
     for source, name in (used for run in runs for used in _used(run)):
         by_source.setdefault(source, {})[name] = None
@@ -33,16 +33,16 @@ def _used(run: RunView) -> Iterator[tuple[str, str]]:
     kinds = {"problem": parts.problem, "network": parts.network, "method": parts.method, "optimiser": parts.optimizer}
     named = [(kind, one) for kind, one in kinds.items() if one] + [("metric", METRICS[name]) for name in spec.metrics]
     for kind, one in named:
-        if one.source or one.modules:  # a loss, or plain SGD, needs no citation
+        if one.source or one.modules:  # losses and plain SGD need no citation
             yield one.source, f"{kind} {one.name}"
 
 
 def entry(bibtex: str, names: Iterable[str]) -> str:
-    """A BibTeX entry under a comment that says what it is cited for."""
+    """Return a BibTeX entry below a comment that names what it is cited for."""
     return f"% {', '.join(names)}\n{bibtex}"
 
 
 def missing_source(source: str, names: Iterable[str]) -> str:
-    """A note on components whose paper is not known."""
+    """Return a note on components without a known paper."""
     of = f"the source {source} has no entry" if source else "no source is known"
     return f"note: {of}: {', '.join(names)}"

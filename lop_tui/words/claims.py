@@ -1,4 +1,4 @@
-"""Claims beside what was measured: the table and the JSON of `lop check`."""
+"""Claims and measurements: the table and the JSON of `lop check`."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _STYLES: dict[Outcome, str] = {"reproduced": "green", "not reproduced": "red", "
 
 
 def print_findings(findings: Sequence[Finding], notes: Sequence[str]) -> None:
-    """A table for each protocol, what is missing, and `notes`."""
+    """Print a table for each protocol, missing runs, and `notes`."""
     console = Console(pipe_width=160)
     for finding in findings:
         console.print(_table(finding))
@@ -69,20 +69,20 @@ def _table(finding: Finding) -> Table:
 
 
 def units(finding: Finding) -> str:
-    """What the numbers of `measured` are: ``test accuracy in %, differences in points``, ``squared error``."""
+    """Return the units of `measured`: ``test accuracy in %, differences in points``, ``squared error``."""
     measure = lookup.metric(finding.protocol.metric)
     return f"{measure.title} in %, differences in points" if measure.unit == "%" else measure.title
 
 
 def measured(verdict: Verdict, finding: Finding) -> tuple[str, str, str]:
-    """Mean (a difference with its sign), its interval, and how many seeds it is of."""
+    """Return mean (a difference with its sign), interval, and number of seeds."""
     estimated, measure = verdict.measured, lookup.metric(finding.protocol.metric)
     mean, low, high = (_value(value, verdict, measure) for value in (estimated.mean, estimated.low, estimated.high))
     return mean, "-" if low == "-" else f"{low} to {high}", str(estimated.num_values)
 
 
 def _value(value: float, verdict: Verdict, measure: Metric) -> str:
-    """Two decimals of a percentage, three of other metrics; a difference shows its sign."""
+    """Format a value: two decimals for percent, three for other metrics; a difference has its sign."""
     if math.isnan(value):
         return "-"
     sign = "+" if verdict.claim.minus else ""
@@ -90,7 +90,7 @@ def _value(value: float, verdict: Verdict, measure: Metric) -> str:
 
 
 def as_dict(finding: Finding) -> dict[str, Any]:
-    """Values in the units of the metric (shares are 0 .. 1); what cannot be told is null."""
+    """Return values in the metric's units (shares are 0 .. 1); unknown ones are null."""
     return {
         "protocol": finding.protocol.name,
         "metric": finding.protocol.metric,

@@ -1,4 +1,4 @@
-"""Comparisons in words and tables (`lop compare`): what was compared, how sure it is, and what did not enter."""
+"""Comparisons as text and tables (`lop compare`): what was compared, how certain it is, and what was left out."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,33 +30,33 @@ _HEADINGS = ("over", "mean", "95 % by t", "95 % by bootstrap", "p", "p (Holm)", 
 
 
 def title(comparison: Comparison) -> str:
-    """``cbp - bp: test accuracy, percentage points``."""
+    """Return ``cbp - bp: test accuracy, percentage points``."""
     measure = lookup.metric(comparison.metric)
     unit = ", percentage points" if measure.unit == "%" else ""
     return plain(f"{comparison.b.label} - {comparison.a.label}: {measure.title}{unit}")
 
 
 def value_with_sign(value: float, measure: Metric) -> str:
-    """With its sign; a share in percentage points."""
+    """Format a value with its sign; a share in percentage points."""
     if measure.unit == "%":
         return f"{100 * value:+.2f}"
     return ("+" if value >= 0 else "") + significant(value)
 
 
 def interval(limits: tuple[float, float], measure: Metric) -> str:
-    """``+21.3 to +28.1``; a dash if missing."""
+    """Return ``+21.3 to +28.1``; a dash if missing."""
     if math.isnan(limits[0]):
         return "-"
     return f"{value_with_sign(limits[0], measure)} to {value_with_sign(limits[1], measure)}"
 
 
 def size_of(value: float, measure: Metric) -> str:
-    """Of a difference, without its sign: ``3.41 points``."""
+    """Return the size of a difference without its sign: ``3.41 points``."""
     return f"{100 * value:.2f} points" if measure.unit == "%" else significant(value)
 
 
 def planning(comparison: Comparison) -> list[str]:
-    """One line: what the pairs can show in the last tenth, and how many their difference takes; none without spread."""
+    """Return a line on what the pairs can detect in the last tenth, and the number needed; none without spread."""
     tenth = next((stretch for stretch in comparison.stretches if stretch.name == "tenth"), None)
     planned = plan(tenth.test.difference) if tenth else None
     if tenth is None or planned is None:
@@ -69,17 +69,17 @@ def planning(comparison: Comparison) -> list[str]:
 
 
 def p_value(p: float) -> str:
-    """To four places; a dash where there was no test."""
+    """Format a p value with four decimals; a dash without a test."""
     if math.isnan(p):
         return "-"
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
-    """How much was compared, from where on the curves part, and which seeds are not in it.
+    """Return remarks: how much was compared, where the curves part, and which seeds are left out.
 
     Args:
-        has_bootstrap: the bootstrap's interval is shown beside, so that it is said where not to trust it.
+        has_bootstrap: the bootstrap interval is shown too; adds a warning if there are few pairs.
     """
     if not comparison.stretches:
         return [f"nothing to compare: {nothing_compared(comparison)}", *_alone(comparison)]
@@ -111,7 +111,7 @@ def _parting(parts_at: float | None) -> str:
 
 
 def _alone(comparison: Comparison) -> list[str]:
-    """Seeds without a partner, and what else makes the pairs unlike."""
+    """Return notes on seeds without a partner, and on other differences within pairs."""
     sides = (comparison.a, comparison.difference.only_a), (comparison.b, comparison.difference.only_b)
     lines = [f"unpaired, only in {group.label}: {name_seeds(seeds)}" for group, seeds in sides if seeds]
     unlike = [f"{key} ({a} and {b})" for key, (a, b) in protocol_differences(comparison.a, comparison.b).items()]
@@ -121,7 +121,7 @@ def _alone(comparison: Comparison) -> list[str]:
 
 
 def nothing_compared(comparison: Comparison) -> str:
-    """Why no pair of seeds entered."""
+    """Return why no pair of seeds was compared."""
     if not comparison.difference.pairs:
         return f"{comparison.a.label} and {comparison.b.label} have no seed in common"
     name, bin_size = lookup.metric(comparison.metric).title, comparison.difference.bin_size
@@ -145,7 +145,7 @@ def nothing_compared(comparison: Comparison) -> str:
 
 
 def about_holm(comparisons: Sequence[Comparison]) -> list[str]:
-    """What the corrected p values are corrected for; nothing where there are none."""
+    """Return the family that the p values are corrected for; nothing without corrected ones."""
     others = {comparison.b.label for comparison in comparisons}
     if len(others) < 2:
         return []
@@ -156,7 +156,7 @@ def about_holm(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def notes_on_runs(groups: Sequence[Group]) -> list[str]:
-    """Runs that did not end normally, cannot be read, lack some of their records, or were trained by other code."""
+    """Return notes on runs that failed, cannot be read, lack records, or were trained by different code."""
     lines = []
     for group in groups:
         unfinished = [
@@ -170,7 +170,7 @@ def notes_on_runs(groups: Sequence[Group]) -> list[str]:
 
 
 def _states(runs: Sequence[RunView]) -> list[str]:
-    """``seeds 0-4 (running, 12 of 40 tasks)``: seeds that are alike together."""
+    """Return ``seeds 0-4 (running, 12 of 40 tasks)``: seeds in the same state together."""
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(f"{run.state}, {len(run.seconds)} of {run.num_tasks} tasks", []).append(run.seed)
@@ -178,14 +178,14 @@ def _states(runs: Sequence[RunView]) -> list[str]:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names, of many the first few."""
+    """Join names, only the first few of many."""
     names = list(names)
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def print_tables(comparisons: Sequence[Comparison], notes: Sequence[str]) -> None:
-    """A table a comparison, with its remarks, and `notes` below all of them."""
+    """Print a table per comparison, with its remarks, and `notes` below all."""
     console = Console(pipe_width=120)
     for comparison in comparisons:
         table = Table(
@@ -208,7 +208,7 @@ def print_tables(comparisons: Sequence[Comparison], notes: Sequence[str]) -> Non
 
 
 def as_markdown(comparisons: Sequence[Comparison], notes: Sequence[str]) -> list[str]:
-    """The lines of the same in Markdown."""
+    """Return the same in Markdown, as lines."""
     lines = []
     for comparison in comparisons:
         headings = _headings(comparison)
@@ -252,7 +252,7 @@ def _cells(stretch: Stretch, comparison: Comparison, headings: Sequence[str]) ->
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1. What cannot be told is null."""
+    """Return values in recorded units: a share is 0 .. 1. Unknown ones are null."""
     difference = comparison.difference
     return {
         "metric": comparison.metric,

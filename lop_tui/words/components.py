@@ -1,4 +1,4 @@
-"""Components that an experiment file can name: a list, and a page on one (`lop methods`)."""
+"""The list of components for experiment files, and a page on one (`lop methods`)."""
 
 from collections.abc import Sequence
 from textwrap import indent
@@ -17,7 +17,7 @@ _INDENT = 11
 
 
 def table_of_components(chosen: Sequence[Component], width: int) -> Table:
-    """A row a component; where it is narrow, without titles and keys."""
+    """Return a table with a row per component; without titles and keys if it is narrow."""
     headings = ["name", "title", "what it is", "keys", "source"]
     if width < _WIDTH_OF_ALL:
         headings = ["name", "what it is", "source"]
@@ -39,7 +39,7 @@ def table_of_components(chosen: Sequence[Component], width: int) -> Table:
 
 
 def print_page(console: Console, one: Component) -> None:
-    """All about one: keys with bounds and defaults, facts, source."""
+    """Print a page on one component: keys with bounds and defaults, facts, source."""
     say(console, f"{one.name}: {one.title}")
     if one.sentence:
         console.print(one.sentence)

@@ -1,4 +1,4 @@
-"""What commands print: plain sentences, tables and JSON. All text for a terminal passes through here."""
+"""Output of commands: plain sentences, tables and JSON. All text for a terminal passes through here."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from lop_engine.errors import LaunchError
 from lop_engine.text import plain
 from lop_engine.text import plural as plural
 
-#: Replacements for characters that a terminal's encoding lacks.
+#: Replacements for characters that the terminal's encoding lacks.
 _IN_ASCII = {"±": "+-", "…": "~", "–": "-", "—": "-", "×": "x", "→": "->"}  # noqa: RUF001
 
 
@@ -28,7 +28,7 @@ class Console(rich_console.Console):
 
     Args:
         pipe_width: line width if the output is not a terminal.
-        settings: as of `rich.console.Console`.
+        settings: arguments of `rich.console.Console`.
     """
 
     def __init__(self, pipe_width: int | None = None, **settings: Any) -> None:
@@ -37,7 +37,7 @@ class Console(rich_console.Console):
             self.width = pipe_width
 
     def plain(self, text: str) -> str:
-        """`text` line by line in characters that this console can show."""
+        """Replace characters of `text` that this console cannot show, line by line."""
         text = "\n".join(map(plain, text.split("\n")))
         if not text.isascii() and self.options.ascii_only:
             text = "".join(_IN_ASCII.get(one, one) for one in text)
@@ -54,12 +54,12 @@ class Console(rich_console.Console):
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print lines as they are: paths and error texts are no markup, and are not broken where a pipe may read them."""
+    """Print lines verbatim: no markup, and no wrapping in pipes, which programs may read."""
     console.print(text, style=style, soft_wrap=True)
 
 
 def print_json(answer: Any) -> None:
-    """Print only JSON: names unchanged, values that are not finite as null."""
+    """Print only JSON: names unchanged, non-finite values as null."""
     try:
         content = orjson.dumps(answer, option=orjson.OPT_INDENT_2)
     except TypeError:  # a file name that is not UTF-8 needs escapes
@@ -76,18 +76,18 @@ def _finite(value: Any) -> Any:
 
 
 def as_argument(path: Path) -> str:
-    """Return `path` as one shell word that no program mistakes for an option."""
+    """Return `path` as one shell word that programs do not read as an option."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def in_runs_dir(runs_dir: Path) -> str:
-    """What a command needs besides to mean `runs_dir`: nothing for ``runs``."""
+    """Return the option that selects `runs_dir`; nothing for ``runs``."""
     return "" if runs_dir == Path("runs") else f" --runs-dir {as_argument(runs_dir)}"
 
 
 def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
-    """Return the `lop resume` command for the runs that `selectors` name, ready to paste into a shell."""
+    """Return the `lop resume` command for the runs of `selectors`, ready to paste into a shell."""
     words = [shlex.quote(selector) for selector in selectors]
     if any(selector.startswith("-") for selector in selectors):
         return " ".join([f"lop resume{in_runs_dir(runs_dir)}", "--", *words])
@@ -95,7 +95,7 @@ def resume_command(runs_dir: Path, selectors: Sequence[str]) -> str:
 
 
 def confirm(console: Console, question: str, refusal: str) -> None:
-    """Raise LaunchError with `refusal` unless the question is answered with yes."""
+    """Ask a question; raise LaunchError with `refusal` unless the answer is yes."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise LaunchError(f"{question} Confirm with --yes")
     try:

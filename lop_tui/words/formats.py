@@ -1,4 +1,4 @@
-"""Numbers as people read them, in few characters."""
+"""Short formats of numbers."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -8,7 +8,7 @@ from lop_engine.experiment.sweep import describe_seeds
 
 
 def duration(seconds: float) -> str:
-    """``45s``, ``12m``, ``1h05m``, ``2d03h``; at most six characters below a hundred days, ``-`` past ten thousand."""
+    """Return ``45s``, ``12m``, ``1h05m``, ``2d03h``: at most six characters below 100 days, ``-`` above 10000."""
     if not 0 <= seconds < 10_000 * 86_400:
         return "-"
     minutes = round(seconds / 60)
@@ -30,20 +30,20 @@ def count(number: int) -> str:
 
 
 def tasks(done: Sequence[int], num_tasks: int) -> str:
-    """Tasks done by the seeds of a setting, the slowest to the fastest: ``110-120/150``, ``150/150``."""
+    """Return the tasks done, from the slowest to the fastest seed: ``110-120/150``, ``150/150``."""
     first, last = min(done, default=0), max(done, default=0)
     return f"{count(first)}{f'-{count(last)}' if last > first else ''}/{count(num_tasks)}"
 
 
 def rate(tasks_per_min: float) -> str:
-    """``12/min``, ``3.4/min``, ``8.1/h``: tasks in a unit of time that gives a readable number."""
+    """Return ``12/min``, ``3.4/min``, ``8.1/h``: tasks per a unit of time that gives a readable number."""
     if tasks_per_min >= 1:
         return f"{significant(tasks_per_min, 2)}/min"
     return f"{significant(tasks_per_min * 60, 2)}/h"
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """A number with the given significant digits, never in exponent form between 1e-4 and a million."""
+    """Format a number with the given significant digits, without exponent between 1e-4 and a million."""
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
     decimals = digits - 1 - math.floor(math.log10(abs(number)))
@@ -53,7 +53,7 @@ def significant(number: float, digits: int = 3) -> str:
 
 
 def with_error(mean: float, error: float) -> str:
-    """``83.2 ± 0.4``: the error to two significant digits at most, the mean to the same place."""
+    """Return ``83.2 ± 0.4``: the error with at most two significant digits, the mean to the same decimal."""
     if not error or not math.isfinite(error):
         return significant(mean)
     decimals = min(max(0, -math.floor(math.log10(error))), 6)
@@ -63,12 +63,12 @@ def with_error(mean: float, error: float) -> str:
 
 
 def short_value(value: float, scale: Scale) -> str:
-    """A metric in few characters: percent with one decimal, others to three digits."""
+    """Format a metric briefly: percent with one decimal, others with three digits."""
     return f"{100 * value:.1f}" if factor_of(scale) == 100 else significant(value)
 
 
 def mean_with_error(mean: float, error: float | None, measure: Metric) -> str:
-    """``88.9 ± 1.8``: percent with one decimal, others to the place of their error; the mean alone without one."""
+    """Return ``88.9 ± 1.8``: percent with one decimal, others to the decimal of their error; without error the mean."""
     if error is None:
         return short_value(mean, measure.scale)
     if measure.factor == 100:
@@ -77,39 +77,39 @@ def mean_with_error(mean: float, error: float | None, measure: Metric) -> str:
 
 
 def column_heading(measure: Metric) -> str:
-    """A metric as the heading of a narrow column: ``test %``, ``online error``."""
+    """Return a metric's heading for a narrow column: ``test %``, ``online error``."""
     return f"{measure.title.removesuffix(' accuracy')} %" if measure.unit == "%" else measure.title
 
 
 def quantity(x: float, unit: str) -> str:
-    """A place on an x axis: ``1250`` tasks, ``150k`` examples, ``3.8M`` steps, ``0.52`` hours."""
+    """Format a place on an x axis: ``1250`` tasks, ``150k`` examples, ``3.8M`` steps, ``0.52`` hours."""
     if unit in ("hours", "minutes"):
         return significant(x)
     return f"{x:.0f}" if unit in ("tasks", "epochs") else count(round(x))
 
 
 def place(x: float, unit: str) -> str:
-    """A place on an x axis with its unit: ``task 1250``, ``example 150k``, ``3.8M steps``, ``0.52 hours``."""
+    """Format a place on an x axis with its unit: ``task 1250``, ``example 150k``, ``3.8M steps``, ``0.52 hours``."""
     if unit in ("steps", "hours", "minutes"):
         return f"{quantity(x, unit)} {unit}"
     return f"{unit.removesuffix('s')} {quantity(x, unit)}"
 
 
 def span(first_task: int, last_task: int, unit: str = "tasks", per_task: int = 1) -> str:
-    """Tasks, both counted from 1 and within the span: ``task 5``, ``tasks 51-100``, ``examples 2001-4000``."""
+    """Format a span of tasks, counted from 1, both included: ``task 5``, ``tasks 51-100``, ``examples 2001-4000``."""
     first, last = (first_task - 1) * per_task + 1, last_task * per_task
     return place(first, unit) if first == last else f"{unit} {first}-{last}"
 
 
 def shortened(name: str, most: int) -> str:
-    """A long name without its middle: its beginning says what it is, its end what is special about it."""
+    """Shorten a long name in its middle: its beginning identifies it, its end tells it from others."""
     if len(name) <= most:
         return name
     return f"{name[: (most - 1) // 2]}…{name[len(name) - most // 2 :]}"
 
 
 def distinct(names: Iterable[str], most: int) -> dict[str, str]:
-    """`names` shortened to `most` characters, or as many more as keep apart those that differ; by the whole name."""
+    """Shorten `names`, by full name, to `most` characters, or more if needed to keep different names different."""
     names = list(names)
     longest = max(map(len, names), default=0)
     while len({shortened(name, most) for name in names}) < len(set(names)) and most < longest:
@@ -118,17 +118,17 @@ def distinct(names: Iterable[str], most: int) -> dict[str, str]:
 
 
 def name_seeds(numbers: Collection[int]) -> str:
-    """``seed 7``, ``seeds 0-4, 7``; only the first eight ranges are shown."""
+    """Return ``seed 7``, ``seeds 0-4, 7``; only the first eight ranges."""
     ranges = describe_seeds(numbers).rstrip(",").split(",")
     more = ", ..." if len(ranges) > 8 else ""
     return f"seed{'s' * (len(numbers) > 1)} {', '.join(ranges[:8])}{more}"
 
 
 BREAK = "!"
-"""The mark in charts, heat maps and figures where a seed stops being finite, has too large a loss, or diverges."""
+"""Mark in charts, heat maps and figures where a seed becomes non-finite, has too large a loss, or diverges."""
 BREAK_LEGEND = f"{BREAK} not finite or diverged"
 
 
 def time_left(eta_s: float | None) -> str:
-    """``all runs done in about 12 min``; empty if that is unknown."""
+    """Return ``all runs done in about 12 min``; "" if unknown."""
     return "" if eta_s is None else f"all runs done in about {duration(eta_s)}"

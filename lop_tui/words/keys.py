@@ -1,4 +1,4 @@
-"""The keys of the configuration in which settings differ (`lop diff`)."""
+"""The configuration keys in which settings differ (`lop diff`)."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lop_tui.words.sheets import Cell, Column, Sheet
 
 
 def sheet_of_keys(groups: Sequence[Group], runs_dirs: str) -> Sheet:
-    """A row a setting, a column for each key that differs."""
+    """Return a row per setting, and a column for each key that differs."""
     of_groups = points(groups, with_extent=True)
     keys = list(dict.fromkeys(key for point in of_groups for key in point))
     rows = [
@@ -38,5 +38,5 @@ def sheet_of_keys(groups: Sequence[Group], runs_dirs: str) -> Sheet:
 
 
 def as_text(value: Any) -> str:
-    """A value of the configuration; words without quotes."""
+    """Return a configuration value as text; strings without quotes."""
     return value if isinstance(value, str) and value else json.dumps(value)

@@ -33,7 +33,7 @@ class Part:
     metric: str
     over: Over
     entries: Mapping[str, tuple[Row, Entry]]
-    """By the row's name."""
+    """Entries by row name."""
 
 
 def rows_of(
@@ -43,10 +43,10 @@ def rows_of(
     select: Sequence[int] | None,
     every_setting: bool,
 ) -> list[Row]:
-    """A row a method, with its best setting on the seeds that did not choose it; or a row a setting with all seeds.
+    """Return a row per method, its best setting on the seeds that did not choose it; or a row per setting.
 
     Args:
-        metric: what chooses the settings; None if nothing can.
+        metric: the metric that chooses settings; None for a row per setting.
     """
     if every_setting or not metric:
         return [Row(group.label, group, None) for group in groups]
@@ -66,7 +66,7 @@ def rows_of(
 
 
 def part_of(one: OneProblem, metric: str, over: Over, rows: Sequence[Row]) -> Part:
-    """A column; its entries are empty in rows whose setting could not be chosen."""
+    """Return a column; entries of rows without a chosen setting are empty."""
     is_choice = any(row.choice for row in rows)
     values = [seed_values(row.group, metric, over) if row.choice or not is_choice else {} for row in rows]
     entries = column(values, lookup.metric(metric).better)
@@ -76,7 +76,7 @@ def part_of(one: OneProblem, metric: str, over: Over, rows: Sequence[Row]) -> Pa
 
 
 def _is_judged(one: OneProblem, metric: str) -> bool:
-    """Whether one value of the metric is better than another: of headlines and metrics of their kind."""
+    """Whether values of the metric can be ranked: headlines and similar metrics."""
     return metric in (one.headline, *one.problem.together)
 
 
@@ -89,7 +89,7 @@ def _heading(part: Part) -> str:
 def sheet_of_methods(
     parts: Sequence[Part], rows: Sequence[Sequence[Row]], every_setting: bool, runs_dirs: str
 ) -> Sheet:
-    """The whole table, with its notes."""
+    """Return the whole table, with its notes."""
     names = list(dict.fromkeys(row.name for of_problem in rows for row in of_problem))
     columns, cells = (
         [Column("method" if not every_setting else "setting", is_number=False)],
@@ -136,7 +136,7 @@ def _cell(part: Part, name: str, before: Sequence[Cell]) -> Cell:
 
 
 def _group(part: Part, parts: Sequence[Part]) -> str:
-    """The heading above a column: problem and metric, as far as columns differ in them."""
+    """Return the heading above a column: problem and metric, if columns differ in them."""
     words = [part.one.problem.title] if len({one.one.problem.name for one in parts}) > 1 else []
     if len({one.metric for one in parts}) > 1:
         words.append(lookup.metric(part.metric).label)
@@ -157,7 +157,7 @@ def _notes(rows: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def _record(part: Part, row: Row, entry: Entry) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1."""
+    """Return values in recorded units: a share is 0 .. 1."""
     estimated, choice = entry.value, row.choice
     numbers = {"mean": estimated.mean, "low": estimated.low, "high": estimated.high, "p_holm": entry.p_holm}
     return {

@@ -1,4 +1,4 @@
-"""What a person should know of runs: what is wrong with which, what is missing, why it waits."""
+"""Notices about runs: errors, missing data, and reasons for waiting."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from lop_engine.runs.views import RunView
 
 @dataclass(frozen=True)
 class Notice:
-    """Something a person should know about one run."""
+    """A notice about one run."""
 
     run: str
     text: str
 
 
 def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
-    """What is wrong with which run, unreadable ones first; then what else was noted."""
+    """Return the problems of runs, unreadable ones first, then other notes."""
     unreadable = [Notice(run.dir.name, run.problem) for run in runs if run.problem]
     failed = [
         Notice(run.dir.name, f"{run.state}: " + "; ".join(filter(None, (_error_of(run), run.job_note))))
@@ -37,7 +37,7 @@ def find_notices(runs: Sequence[RunView]) -> tuple[Notice, ...]:
 
 
 def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """Seeds ended by rules or of different code, and flags (`RunView.flags`); runs that share one share a notice."""
+    """Return notices of seeds ended by rules or of different code, and of flags (`RunView.flags`), grouped."""
     yield from _ended_by_rules(runs)
     for mixed in mixed_code(runs):
         yield Notice(mixed.setting, mixed.text)
@@ -51,7 +51,7 @@ def flag_notices(runs: Sequence[RunView]) -> Iterator[Notice]:
 
 
 def _ended_by_rules(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """How many seeds of each setting a rule ended, when, and what means do with them."""
+    """Return how many seeds of each setting a rule ended, when, and how means treat them."""
     settings = defaultdict(list)
     for run in runs:
         settings[f"{run.experiment}/{run.setting}"].append(run)
@@ -72,12 +72,12 @@ def _ended_by_rules(runs: Sequence[RunView]) -> Iterator[Notice]:
 
 
 def flag_lines(runs: Sequence[RunView]) -> list[str]:
-    """The same as plain lines: ``bp/default/seed_000: curvature not finite from task 1``."""
+    """Return the same as plain lines: ``bp/default/seed_000: curvature not finite from task 1``."""
     return [f"{notice.run}: {notice.text}" for notice in flag_notices(runs)]
 
 
 def waiting_jobs(runs: Sequence[RunView]) -> Iterator[Notice]:
-    """Why jobs wait in a cluster's queue: once for each reason."""
+    """Return why jobs wait in a cluster's queue, once for each reason."""
     by_reason = defaultdict(list)
     for run in runs:
         if run.state == "queued" and run.job_note:
@@ -92,6 +92,6 @@ def _error_of(run: RunView) -> str:
 
 
 def last_line(error: str | None) -> str:
-    """The line of a traceback that says what happened, safe to print and of limited length; empty without one."""
+    """Return the line of a traceback with the error, printable and of limited length; "" if there is none."""
     lines = [clean(line).strip() for line in (error or "").splitlines() if line.strip()]
     return lines[-1] if lines else ""

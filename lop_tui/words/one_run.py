@@ -1,4 +1,4 @@
-"""One run in words, as a table of its last tasks, and as JSON (`lop show`)."""
+"""One run as text, as a table of its last tasks, and as JSON (`lop show`)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 def sparkline(values: np.ndarray, bars: str = BARS) -> str:
-    """A character a value, lowest to highest; a blank for what is not finite, the middle for what never changes."""
+    """Return a character per value, from lowest to highest; blank for non-finite, the middle if constant."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return " " * len(values)
@@ -29,7 +29,7 @@ def sparkline(values: np.ndarray, bars: str = BARS) -> str:
 
 
 def facts_of(view: RunView, config: Mapping[str, Any]) -> list[str]:
-    """The run in words, a line a matter."""
+    """Return the facts of a run, a line each."""
     status = view.status
     where = [one for one in (status.device, status.host or config.get("host")) if one]
     progress = f"{view.tasks_recorded} of {view.num_tasks} tasks"
@@ -53,13 +53,13 @@ def facts_of(view: RunView, config: Mapping[str, Any]) -> list[str]:
 
 
 def _method(view: RunView) -> str:
-    """``cbp (continual backprop)``"""
+    """Return ``cbp (continual backprop)``."""
     title = lookup.method(view.method).title
     return f"{view.method} ({title})" if title != view.method else view.method
 
 
 def _code(view: RunView, recorded: Mapping[str, Any]) -> str:
-    """``numerics 1, commit 4f5e6d7 with local changes, my_redo.py 1a2b3c4d (9f8e7d6c when it began)``"""
+    """Return ``numerics 1, commit 4f5e6d7 with local changes, my_redo.py 1a2b3c4d (9f8e7d6c when it began)``."""
     if "numerics" not in recorded:
         return "numerics 1 (begun by a version of lop that did not record its code)"
     versions: dict[str, list[str]] = {}
@@ -79,7 +79,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
-    """A row a metric: its course over the whole run, and its last tasks.
+    """Return a row per metric: its course over the whole run, and its last tasks.
 
     In a narrow terminal, leave out points of the course, then the course, then older tasks.
     """
@@ -104,7 +104,7 @@ def last_tasks(view: RunView, tasks: int, bars: str, width: int) -> Table:
 
 
 def _task_column(view: RunView, task: int) -> list[str]:
-    """Heading and values of one task."""
+    """Return heading and values of one task."""
     cells = [
         formats.short_value(float(values[task]), lookup.metric(name).scale) for name, values in view.series.items()
     ]
@@ -112,12 +112,12 @@ def _task_column(view: RunView, task: int) -> list[str]:
 
 
 def _column_width(cells: Sequence[str]) -> int:
-    """With the blank on either side and the line after it."""
+    """Return a column's width, with the spaces on both sides and the line after it."""
     return max(map(len, cells), default=0) + 3
 
 
 def as_dict(view: RunView, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The run as JSON has it; `config` is its run.json."""
+    """Return the run for JSON; `config` is its run.json."""
     tasks = view.tasks_recorded
     last = range(max(0, tasks - _LAST_TASKS), tasks)
     return {

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from lop_engine.analysis import Group
 from lop_engine.experiment import lookup
 
-#: Yellow comes last: it is hard to see on paper and on a light screen.
+#: Yellow is last: it is hard to see on paper and on a light screen.
 OTHER_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#0072B2", "#999999", "#F0E442")
 
 
 def assign_colours(methods: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A colour for each label, given (label, method) pairs.
+    """Return a colour for each label, given (label, method) pairs.
 
-    The first setting of a method has the method's own colour, if no other method has it; the others take what is free,
-    in order.
+    The first setting of a method gets the method's colour, if no other method has it; the others get the free
+    ones, in order.
     """
     pairs, colours = list(methods), dict[str, str]()
     for label, method in pairs:
@@ -28,12 +28,12 @@ def assign_colours(methods: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def colours_of(groups: Iterable[Group]) -> dict[str, str]:
-    """A colour for each group's label."""
+    """Return a colour for each group's label."""
     return assign_colours((group.label, group.method) for group in groups)
 
 
 def ink(colour: str) -> str:
-    """`colour`, darkened until words in it can be read on white paper."""
+    """Return `colour`, darkened until text in it is readable on white paper."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     while _luminance(red, green, blue) > _READABLE:
         red, green, blue = (int(0.95 * channel) for channel in (red, green, blue))
@@ -41,7 +41,7 @@ def ink(colour: str) -> str:
 
 
 def on_screen(colour: str) -> str:
-    """`colour`, lightened until it can be seen on a dark screen."""
+    """Return `colour`, lightened until it is visible on a dark screen."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     while _luminance(red, green, blue) < _VISIBLE:
         red, green, blue = (channel + (255 - channel) // 12 + 1 for channel in (red, green, blue))
@@ -49,20 +49,20 @@ def on_screen(colour: str) -> str:
 
 
 def tint(colour: str, strength: float) -> str:
-    """From pale to dark about `colour`: its own at 2/3, whiter below, blacker above. `strength` is in 0 .. 1."""
+    """Return a shade from pale to dark: `colour` itself at strength 2/3, whiter below, darker above (0 .. 1)."""
     towards, share = (255, 1 - 1.5 * strength) if strength <= 2 / 3 else (0, 1.5 * (strength - 2 / 3))
     channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(channel + share * (towards - channel)):02x}" for channel in channels)
 
 
-#: Relative luminance of a contrast of 4.5 to 1 on white.
+#: Relative luminance with a contrast of 4.5 to 1 on white.
 _READABLE = 0.183
-#: Relative luminance of a contrast of 2.5 to 1 on the dark theme's background.
+#: Relative luminance with a contrast of 2.5 to 1 on the dark theme's background.
 _VISIBLE = 0.09
 
 
 def _luminance(*channels: int) -> float:
-    """Relative luminance of an sRGB colour, 0 .. 1 (WCAG)."""
+    """Return the relative luminance of an sRGB colour, 0 .. 1 (WCAG)."""
     linear = [
         value / 12.92 if (value := channel / 255) <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
         for channel in channels

@@ -1,4 +1,4 @@
-"""A plan of training in words: its table, how long it takes, and how much memory."""
+"""A training plan as text: its table, duration and memory."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ from lop_tui.words.console import Console, plural, say
 
 
 def say_note(console: Console, plan: Plan) -> None:
-    """Say what the plan cannot know, or why a GPU that is present is not used."""
+    """Print what the plan cannot know, or why a GPU of this machine is not used."""
     if plan.resources.note:
         say(console, f"note: {plan.resources.note}")
 
 
 def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
-    """Say how much memory the workers of a plan take, roughly, and whether this machine has it."""
+    """Print the approximate memory of a plan's workers, and whether this machine has it."""
     largest = largest_worker(plan.stacks, plan.resources.devices[0], specs)
     if largest is None:
         return
@@ -42,10 +42,10 @@ def say_memory(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> No
 
 
 def plan_table(plan: Plan, runs: Sequence[Run], images: Sequence[str], workers: str) -> Table:
-    """A row a setting.
+    """Return a table with a row per setting.
 
     Args:
-        workers: who trains, in words.
+        workers: who trains, as text.
     """
     stacks = _stacks(plan)
     shared = any("shared" in one for one in stacks.values())
@@ -71,7 +71,7 @@ SHARED = "Settings share one if they differ only in numbers such as the step siz
 
 
 def _stacks(plan: Plan) -> dict[tuple[str, str], str]:
-    """By experiment and setting, its stacks: ``30 of 1 run``; ``2 of 45 runs, shared`` with other settings."""
+    """Return the stacks by experiment and setting: ``30 of 1 run``; ``2 of 45 runs, shared`` with other settings."""
     sizes: dict[tuple[str, str], Counter[tuple[int, str]]] = defaultdict(Counter)
     for stack in plan.stacks:
         settings = dict.fromkeys((run_dir.experiment, run_dir.setting) for run_dir in stack)
@@ -84,7 +84,7 @@ def _stacks(plan: Plan) -> dict[tuple[str, str], str]:
 
 
 def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> None:
-    """Print how long a plan will take on this machine, measuring what is not known yet."""
+    """Print how long a plan will take on this machine; measures what is not known yet."""
     try:
         costs = measure_costs(
             list(dict.fromkeys(specs.values())), plan.resources, lambda text: say(Console(stderr=True), text, "dim")
@@ -103,7 +103,7 @@ def say_estimate(console: Console, plan: Plan, specs: Mapping[RunDir, Spec]) -> 
 
 
 def _curvature_and_metrics(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> Iterator[str]:
-    """What `curvature_every` and `metrics_every` would save or cost, if that is at least a tenth of the time."""
+    """Return what `curvature_every` and `metrics_every` save or cost, if it is at least a tenth of the time."""
     now, at_task_end, each_epoch, least = (
         plan_seconds(plan, specs, costs, **changes)
         for changes in ({}, {"curvature_every": 0}, {"curvature_every": 1}, {"metrics_every": 0})
@@ -117,7 +117,7 @@ def _curvature_and_metrics(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapp
 
 
 def _precisions(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs]) -> Iterator[str]:
-    """What another precision of the training step would save on a GPU, if that is at least a tenth of the time."""
+    """Return what another precision would save on a GPU, if it is at least a tenth of the time."""
     now = plan_seconds(plan, specs, costs)
     for precision in ROUNDED:
         if all(precision in one.rounded_epoch_s for one in costs.values()):
@@ -127,7 +127,7 @@ def _precisions(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, C
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min``, ``2.5 h``, ``12 days``: about."""
+    """Return an approximate duration: ``42 s``, ``3 min``, ``2.5 h``, ``12 days``."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.{1 if seconds < 10 * size else 0}f} {unit}"

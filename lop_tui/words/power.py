@@ -1,4 +1,4 @@
-"""Plans of numbers of seeds: table and JSON (`lop power`)."""
+"""Planned numbers of seeds: table and JSON (`lop power`)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,11 +22,11 @@ def sheet_of_plans(
     power: float,
     of_choice: Sequence[str] = (),
 ) -> Sheet:
-    """A row a part of the run.
+    """Return a row per part of the run.
 
     Args:
-        difference: to be shown, in the units of tables (percentage points of a share); None for the mean.
-        power: how often the test shall find it.
+        difference: difference to detect, in the units of tables (percentage points for a share); None: the mean.
+        power: probability of detecting it.
         of_choice: notes on settings that were chosen among several.
     """
     measure = lookup.metric(comparison.metric)
@@ -80,7 +80,7 @@ def _needed_short(planned: Plan) -> str:
 def _record(
     comparison: Comparison, over: str, mean: float, deviation: float, num_pairs: int, planned: Plan | None
 ) -> dict[str, Any]:
-    """Values as they are recorded: a share is 0 .. 1."""
+    """Return values in recorded units: a share is 0 .. 1."""
     values = asdict(planned) if planned else {}
     return {
         "a": comparison.a.label,

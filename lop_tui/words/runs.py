@@ -1,4 +1,4 @@
-"""Runs in tables and as JSON: a row a run (`lop status`), a row a setting (`lop list`), and how settings fared."""
+"""Runs as tables and JSON: a row per run (`lop status`), a row per setting (`lop list`), and summaries."""
 
 import os
 from collections import Counter
@@ -31,15 +31,15 @@ _STYLES = {
     "ended-by-rule": "magenta",
     "stopped": "yellow",
 }
-#: By heading of a column that may be folded. That of methods is left out if each experiment is named after its method.
+#: By heading of a column that may be folded. Methods are omitted if each experiment is named after its method.
 _LEAST_WIDTHS = {"experiment": 7, "setting": 8, "method": 6, "seeds": 10}
 CAPTION = "means over seeds of tenths of the run; last: the last tenth"
 
 
 def table_of_runs(one: OneProblem, is_alone: bool) -> Table:
-    """A row a run; the headline's column is the last of its kind, as in ``train %  test %``.
+    """Return a row per run; the headline is the last of similar columns, as in ``train %  test %``.
 
-    Methods have a column unless each experiment is named after its method.
+    There is a column of methods unless each experiment is named after its method.
     """
     measures = [lookup.metric(name) for name in reversed(one.problem.together or (one.headline,)) if name]
     caption = f"{', '.join(map(formats.column_heading, measures))}: mean of the last tenth of the tasks"
@@ -73,7 +73,7 @@ def _last(view: RunView, measure: Metric) -> str:
 
 
 def run_as_dict(view: RunView) -> dict[str, Any]:
-    """A run as JSON has it."""
+    """Return a run for JSON."""
     return {
         "run": view.dir.name,
         "experiment": view.experiment,
@@ -102,7 +102,7 @@ def run_as_dict(view: RunView) -> dict[str, Any]:
 
 
 def setting_as_dict(group: Group) -> dict[str, Any]:
-    """The standard error is null for one seed."""
+    """Return a setting for JSON; the standard error of one seed is null."""
     done = [run.tasks_recorded for run in group.runs]
     summary = summarise(group)
     num_seeds = summary.num_seeds_last if summary else 0
@@ -129,7 +129,7 @@ def setting_as_dict(group: Group) -> dict[str, Any]:
 
 
 def table_of_settings(one: OneProblem, width: int, is_alone: bool) -> Table:
-    """A row a group; in a narrow terminal, names are folded and the last columns left out."""
+    """Return a row per group; in a narrow terminal, names are folded and the last columns dropped."""
     headline = formats.column_heading(lookup.metric(one.headline))
     groups = group_runs(one.runs)
     is_needed = any(group.method not in ("", group.experiment) for group in groups)
@@ -138,7 +138,7 @@ def table_of_settings(one: OneProblem, width: int, is_alone: bool) -> Table:
     rows = [_row(group, one.headline, is_needed) for group in groups]
     headings = ["tasks", headline, "size", "changed"]
     widths = [max(map(len, cells)) + 3 for cells in zip(headings, *(row[names:] for row in rows), strict=True)]
-    names_width = sum(least_widths.values()) + 3 * names  # with the blanks and lines between them
+    names_width = sum(least_widths.values()) + 3 * names  # including spaces and lines between them
     while len(widths) > 2 and width - 1 - sum(widths) < names_width:
         widths.pop()
     caption = f"{headline}: mean and standard error over seeds, last tenth of the tasks; n: seeds in it"
@@ -174,16 +174,16 @@ def _clock(runs_dir: Path) -> FileClock:
 
 
 def _on_disk(group: Group) -> tuple[int, float]:
-    """Bytes of the runs' files, and when the last of them changed (Unix seconds; 0 where there are none)."""
+    """Return the bytes of the runs' files, and the last change (Unix seconds; 0 without files)."""
     stats = []
     for run in group.runs:
-        with suppress(OSError), os.scandir(run.dir.path) as entries:  # it may be being removed
+        with suppress(OSError), os.scandir(run.dir.path) as entries:  # it may just be removed
             stats += [entry.stat(follow_symlinks=False) for entry in entries]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime for stat in stats), default=0.0)
 
 
 def summary_tables(views: Sequence[RunView]) -> Iterator[Table]:
-    """For each problem, its headline in the first, best and last tenth of the tasks, a row a setting."""
+    """Return, for each problem, its headline in the first, best and last tenth of the tasks, a row per setting."""
     problems = by_problem(views)
     for one in problems:
         yield _table(one, is_alone=len(problems) == 1)
@@ -219,7 +219,7 @@ def _cells(group: Group, metric: str) -> list[str]:
 
 
 def last_value(group: Group, measure: Metric) -> tuple[str, str]:
-    """The final value, ``88.9 ± 1.8``, of one seed without error, and ``n=4/5`` where it lacks seeds; empty before."""
+    """Return the final value, ``88.9 ± 1.8`` (one seed: no error), and ``n=4/5`` if it lacks seeds; "" before."""
     summary = summarise(group, measure.name)
     if summary is None:
         return "", ""
@@ -229,10 +229,10 @@ def last_value(group: Group, measure: Metric) -> tuple[str, str]:
 
 
 def loss_heading(measure: Metric) -> str:
-    """What `Summary.lost` is the difference of: the better value comes first where higher is better."""
+    """Return the heading of `Summary.lost`, a difference: the better value comes first if higher is better."""
     return "best - last" if measure.better == "higher" else "last - best"
 
 
 def last_with_error(summary: Summary) -> str:
-    """``88.9 ± 1.8 n=4/5``: the last tenth; no error of one seed, no number where none is missing."""
+    """Return ``88.9 ± 1.8 n=4/5`` of the last tenth; no error for one seed, no number if all seeds have values."""
     return " ".join(last_value(summary.group, summary.metric)).strip()

@@ -1,4 +1,4 @@
-"""A table in the forms that people paste: text for a terminal, Markdown, CSV, JSON and LaTeX."""
+"""A table in several formats: text for a terminal, Markdown, CSV, JSON and LaTeX."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from lop_tui.words.formats import distinct
 FORMATS = ("text", "markdown", "csv", "json", "latex", "tabular")
 _BY_SUFFIX = {".txt": "text", ".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
 _LEAST_NAME = 20
-"""Characters to which a name is shortened before a table is split."""
+"""Least characters of a shortened name; narrower tables are split."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a sheet; neighbours of one group share a heading above theirs."""
+    """A column of a sheet; adjacent columns of one group share a heading above theirs."""
 
     heading: str
     group: str = ""
@@ -42,21 +42,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with what a reader must know of it."""
+    """A table with notes."""
 
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str]
-    """A line each, below the table."""
+    """Notes below the table, a line each."""
     records: Sequence[Mapping[str, Any]]
-    """The values with all their digits, for CSV: each has the same keys."""
+    """Values with all digits, for CSV; all have the same keys."""
     answer: Mapping[str, Any]
-    """The same for JSON."""
+    """Values for JSON."""
 
 
 def check_format(command: str, name: str, output: Path | None, as_json: bool = False) -> str:
-    """The format: as named, or by the suffix of `output`, or text. Raises UserError for one that is unknown."""
+    """Return the format: as named, from the suffix of `output`, or text. Raises UserError for an unknown one."""
     if as_json and name not in ("", "json"):
         raise UserError(f"{command}: --json or --format {name}? Choose one")
     if name and name not in FORMATS:
@@ -67,12 +67,12 @@ def check_format(command: str, name: str, output: Path | None, as_json: bool = F
 
 
 def put_out(sheet: Sheet, form: str, output: Path | None) -> None:
-    """Print the sheet, or write it to `output` and say so. Raises UserError and OSError."""
+    """Print the sheet, or write it to `output` and report that. Raises UserError and OSError."""
     if output:
         with writing(output) as file:
             file.write(_as_bytes(sheet, form))
         console = Console()
-        if form in ("csv", "tabular"):  # these have no notes of their own
+        if form in ("csv", "tabular"):  # these formats have no notes
             for note in sheet.notes:
                 say(console, note)
         say(console, f"table: {output}")
@@ -97,7 +97,7 @@ def _as_bytes(sheet: Sheet, form: str) -> bytes:
 
 
 def _print_text(sheet: Sheet, console: Console) -> None:
-    """One table if it fits, else several, each with the first column. ``*`` marks what is bold."""
+    """Print one table if it fits, else several, each with the first column. ``*`` marks bold cells."""
     say(console, "\n".join(wrap(console.plain(sheet.caption), console.width)))
     cells = _shrunk(sheet, console.width)
     for places in _parts(sheet.columns, cells, console.width):
@@ -109,7 +109,7 @@ def _print_text(sheet: Sheet, console: Console) -> None:
 
 
 def _shrunk(sheet: Sheet, width: int) -> list[list[Text]]:
-    """The cells, their longest words shortened if a table with one group of columns is too wide."""
+    """Return the cells, with long words shortened if a table with one group of columns is too wide."""
     words = [place for place, column in enumerate(sheet.columns) if not column.is_number]
     names = {place: {row[place].text: row[place].text for row in sheet.rows} for place in words}
     is_one = len({column.group for column in sheet.columns[1:]}) == 1
@@ -132,7 +132,7 @@ def _marked(cell: Cell) -> Text:
 
 
 def _parts(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[list[int]]:
-    """The columns of each table that is printed: as many as fit, and no group in two tables that fits into one."""
+    """Return the columns of each printed table: as many as fit, without splitting a group that fits into one."""
     parts: list[list[int]] = [[0]]
     for _, members in groupby(range(1, len(columns)), key=lambda place: columns[place].group):
         places = list(members)
@@ -151,7 +151,7 @@ def _fits(places: Sequence[int], columns: Sequence[Column], cells: Sequence[Sequ
 
 
 def _lines(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -> list[Text]:
-    """The lines of one table: groups if there are any, headings, a rule, rows."""
+    """Return the lines of one table: groups if there are any, headings, a rule, rows."""
     rows = [[Text(column.heading) for column in columns], *cells]
     widths = [max(row[place].cell_len for row in rows) for place in range(len(columns))]
     groups: list[tuple[str, int]] = []
@@ -193,7 +193,7 @@ def as_csv(sheet: Sheet) -> str:
 
 
 def as_latex(sheet: Sheet) -> str:
-    """A document that compiles alone; its table may be copied, or asked for alone as ``tabular``."""
+    """Return a complete LaTeX document; its table may be copied, or written alone as ``tabular``."""
     notes = [f"\\par\\smallskip\\footnotesize {_escaped(note)}" for note in sheet.notes]
     return "\n".join(
         [
@@ -216,7 +216,7 @@ def as_latex(sheet: Sheet) -> str:
 
 
 def as_tabular(sheet: Sheet) -> str:
-    """The ``tabular`` alone, for ``\\input``; it needs the package booktabs."""
+    """Return only the ``tabular``, for ``\\input``; it needs the package booktabs."""
     form = "".join("r" if column.is_number else "l" for column in sheet.columns)
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", *_latex_groups(sheet.columns)]
     lines += [_latex_row(_escaped(column.heading) for column in sheet.columns), r"\midrule"]
@@ -227,7 +227,7 @@ def as_tabular(sheet: Sheet) -> str:
 
 
 def _latex_groups(columns: Sequence[Column]) -> list[str]:
-    """A row of headings that span several columns, with a rule below each; none where no column has one."""
+    """Return a row of headings over several columns, with a rule below each; none if no column has one."""
     spans: list[list[int]] = []
     for place, column in enumerate(columns):
         if spans and columns[place - 1].group == column.group:
@@ -258,7 +258,7 @@ _LATEX = {
 
 
 def _escaped(text: str) -> str:
-    """`text` for LaTeX: special characters escaped, letters beyond Latin-1 by their nearest, or ``?``."""
+    """Escape `text` for LaTeX: special characters, and letters beyond Latin-1 by their nearest, or ``?``."""
     return "".join(_LATEX.get(one) or _in_latin_1(one) for one in plain(text))
 
 
