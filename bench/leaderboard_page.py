@@ -70,6 +70,7 @@ _LIMITS = """## What these figures cannot show
   comparisons, some intervals exclude zero by chance.
 - The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
   method's grid contains them. A larger search may change the order.
+- The grids of `dash` and `upgd` were replaced after a first search, in which all their settings stayed at chance.
 - If the chosen value is the smallest or the largest that was tried (see the search), the method may do better with
   values outside the grid.
 - In a task of so few steps a network with new weights learns little: `full_reset` stays near chance, while in the
@@ -165,7 +166,8 @@ def _search(made: Made) -> str:
     columns = [Column("method", is_number=False), Column("settings, the best first", is_number=False)]
     rows = [[Cell(plain(one.group.experiment)), Cell(_compared(one, metric))] for one in chosen]
     caption = f"{metric.label.capitalize()}: mean of the last tenth on {name_seeds(made.select)}"
-    return f"## The search\n\n{as_markdown(Sheet(caption, columns, rows, _left_out(chosen), [], {}))}"
+    table = as_markdown(Sheet(caption, columns, rows, _left_out(chosen), [], {}))
+    return f"## The search\n\n{table.rstrip()}\n"
 
 
 def _compared(choice: Choice, metric: Metric) -> str:

@@ -17,7 +17,8 @@ INTRODUCTION = """\
 An experiment file is one flat JSON object. `agent` names the method, `network` the network, `problem` the problem and
 `opt` the optimiser; `metrics` lists [what is recorded](metrics.md). Each key belongs to one of these parts, or to every
 experiment. `lop methods`, `lop networks`, `lop problems` and `lop metrics` list the same on the command line, with
-`--json` for programs; `lop methods cbp` describes one.
+`--json` for programs; `lop methods cbp` describes one. [The leaderboard](leaderboard.md) compares all methods on one
+small problem.
 
 - A key of a part that the file does not use is an error that names the owner: `redo_scores belongs to agent redo; this
   file's agent is cbp`. Files like the reference's (with `num_runs`, `data_dir`, ...) may hold the reference's keys
