@@ -1,1 +1,1 @@
-"""The run directory: its files, locks, status and records; reading many runs, and choosing among them."""
+"""Run directories: their files, locks, status and records; reading many runs, and selecting among them."""

@@ -1,7 +1,7 @@
-"""The files of a run's own components: which to execute, and the copies of them beside its records.
+"""The source files of a run's own components, and the copies of them in the run directory.
 
-run.json holds ``files``: for each file that was named, itself and the modules beside it that it imports, with their
-checksums. Only commands that train, and workers, execute them.
+The entry ``files`` of run.json holds, for each named file, the file and the modules beside it that it imports, with
+their checksums. Only commands that train, and workers, execute these files.
 """
 
 import difflib
@@ -27,9 +27,9 @@ from lop_engine.text import plain
 
 CHECKOUT = Path(__file__).parents[2]
 COPIES = "code"
-"""The directory in a run's that holds the copies."""
+"""The subdirectory of a run that holds the copies."""
 _MOST_LINES, _LONGEST_CHANGE = 3, 120
-"""Lines and characters of a change that a message shows."""
+"""Most lines and characters of a change that a message shows."""
 
 Files = list[list[dict[str, str]]]
 
@@ -43,7 +43,7 @@ class CodeFile:
 
 
 def files_of(spec: Spec) -> Files:
-    """What run.json says of the files of a spec's components."""
+    """Return the entry ``files`` of run.json for a spec's components."""
     groups = dict.fromkeys(one.modules for one in spec.components if one.modules)
     return [[{"path": module.path, "sha256": module.sha256} for module in group] for group in groups]
 
@@ -58,7 +58,7 @@ def keep_copies(run_dir: RunDir, files: Files) -> None:
 
 @cache
 def checkout_state() -> dict[str, Any]:
-    """The commit of the checkout that lop runs from, and whether files differ from it; empty for an installed lop."""
+    """Return the commit of lop's checkout and whether files differ from it; empty for an installed lop."""
     if not (CHECKOUT / ".git").exists():
         return {}
     try:
@@ -74,7 +74,7 @@ def _git(*words: str) -> str:
 
 
 def check_numerics(run_dir: RunDir, config: Mapping[str, Any]) -> None:
-    """Refuse a run of a version whose numbers differ from this one's. Raises LaunchError."""
+    """Refuse a run trained by a version of lop with different numerics. Raises LaunchError."""
     if numerics_of(config) != NUMERICS:
         raise LaunchError(
             f"{run_dir.name}: began with a version of lop whose numbers differ (numerics {numerics_of(config)}, now "
@@ -83,10 +83,10 @@ def check_numerics(run_dir: RunDir, config: Mapping[str, Any]) -> None:
 
 
 def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
-    """The files to execute for a run: the copies if the originals are gone, or if that was chosen.
+    """Return the files to execute for a run: the copies if the originals are gone, or if the user chose them.
 
     Raises:
-        LaunchError: a file, or lop's own numbers, have changed since the run began; shows what.
+        LaunchError: a file, or lop's numerics, have changed since the run began; shows the change.
     """
     check_numerics(run_dir, config)
     files = []
@@ -106,7 +106,7 @@ def code_files(run_dir: RunDir, config: Mapping[str, Any]) -> list[CodeFile]:
 
 
 def refuse_other_files(run_dir: RunDir, config: Mapping[str, Any], spec: Spec) -> None:
-    """Refuse a run whose code has changed, or whose experiment file now names other code. Raises LaunchError."""
+    """Refuse a run whose code has changed, or whose experiment file now names different code. Raises LaunchError."""
     code_files(run_dir, config)
     ours, theirs = files_of(spec), files_in(config)
     if config.get("use_stored_code") or _checksums(ours) == _checksums(theirs):
@@ -119,7 +119,7 @@ def refuse_other_files(run_dir: RunDir, config: Mapping[str, Any], spec: Spec) -
 
 
 def begun_with(run_dir: RunDir) -> tuple[str, ...]:
-    """Checksums of the files that a run is to be trained with; empty for a run that has none, or is not made yet."""
+    """Return checksums of the files that a run must be trained with; empty if it has none or does not exist yet."""
     try:
         return _checksums(files_in(run_dir.read_config()))
     except (StoreError, OSError):
@@ -131,7 +131,7 @@ def _checksums(files: Files) -> tuple[str, ...]:
 
 
 def spec_to_train(run_dir: RunDir) -> Spec:
-    """The spec of a run, whose own components are described first. Raises StoreError, ConfigError, LaunchError."""
+    """Return a run's spec, after describing its own components. Raises StoreError, ConfigError, LaunchError."""
     files = code_files(run_dir, run_dir.read_config())
     describe_files(file.path for file in files)
     for file in files:
@@ -140,7 +140,7 @@ def spec_to_train(run_dir: RunDir) -> Spec:
 
 
 def load_components(files: Sequence[CodeFile]) -> None:
-    """Execute files, so that their components can be trained in this process. Raises ConfigError."""
+    """Execute files, so that this process can train their components. Raises ConfigError."""
     process = os.getpid()
     for file in files:
         try:
@@ -148,18 +148,18 @@ def load_components(files: Sequence[CodeFile]) -> None:
         except (Exception, SystemExit) as error:
             raise ConfigError(f"{file.path}: cannot be imported: {type(error).__name__}: {error}") from error
         if os.getpid() != process:
-            os._exit(0)  # a copy of this process that the file has forked must not train
+            os._exit(0)  # a fork of this process that the file made must not train
         for one in own_descriptions(module):
             known_kind(one).add(one)
 
 
 def is_changed(config: Mapping[str, Any]) -> bool:
-    """Whether a file in a run.json differs from what the run began with. Raises StoreError."""
+    """Whether a file in run.json has changed since the run began. Raises StoreError."""
     return any(checksum_of(Path(one["path"])) != one["sha256"] for group in files_in(config) for one in group)
 
 
 def files_in(config: Mapping[str, Any]) -> Files:
-    """The files in a run.json. Raises StoreError if they are not well-formed."""
+    """Return the files in run.json. Raises StoreError if they are malformed."""
     files = config.get("files", [])
     try:
         if all(group and all(Path(one["path"]) and str(one["sha256"]) for one in group) for group in files):
@@ -171,7 +171,7 @@ def files_in(config: Mapping[str, Any]) -> Files:
 
 
 def copies_of(run_dir: RunDir, index: int, group: Sequence[Mapping[str, str]]) -> list[Path]:
-    """Where the copies of a group are: as the files lie about the first of them."""
+    """Return the paths of a group's copies, which keep their positions relative to the first file."""
     top = Path(group[0]["path"]).parent
     relative = [Path(one["path"]).relative_to(top) for one in group]
     if any(".." in one.parts for one in relative):
@@ -187,7 +187,7 @@ def _copy(run_dir: RunDir, group: Sequence[Mapping[str, str]], copies: Sequence[
 
 
 def checksum_of(path: Path) -> str:
-    """The checksum of a file; empty if it cannot be read."""
+    """Return the checksum of a file; "" if it cannot be read."""
     try:
         return source_checksum(path.read_bytes())
     except OSError:
@@ -195,13 +195,13 @@ def checksum_of(path: Path) -> str:
 
 
 def _change(before: Path, after: Path) -> str:
-    """The first changed lines: `` (line 12: "x < 1" is now "x > 1")``; empty if a file cannot be read."""
+    """Return the first changed lines: `` (line 12: "x < 1" is now "x > 1")``; "" if a file cannot be read."""
     change = changed_lines(before, after)
     return f' (line {change[0]}: "{change[1]}" is now "{change[2]}")' if change else ""
 
 
 def changed_lines(before: Path, after: Path) -> tuple[int, str, str] | None:
-    """Number and text of the first lines in which two files differ; None if there are none or a file is unreadable."""
+    """Return number and text of the first differing lines of two files; None if there are none or one is unreadable."""
     try:
         old, new = before.read_text(encoding="utf-8").splitlines(), after.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -218,7 +218,7 @@ def _in_one_line(lines: Sequence[str]) -> str:
 
 
 def damaged_copies(run_dir: RunDir) -> list[Path]:
-    """The copies of a run's files that are missing or not what the run began with. Raises LaunchError, StoreError."""
+    """Return the copies of a run's files that are missing or changed. Raises LaunchError, StoreError."""
     return [
         copy
         for index, group in enumerate(files_in(run_dir.read_config()))
@@ -228,7 +228,7 @@ def damaged_copies(run_dir: RunDir) -> list[Path]:
 
 
 def stored_sources(run_dir: RunDir) -> dict[str, str]:
-    """By name, the text of each file that a run keeps a copy of; what cannot be read is left out. Executes nothing.
+    """Return the text of each copied file by name; unreadable ones are left out. Executes nothing.
 
     Names are relative to the file that describes the component: ``my_redo.py``, ``parts/helper.py``.
     """

@@ -1,7 +1,7 @@
-"""Runs whose code has changed: a mean over seeds that were trained by different code is meaningless.
+"""Handles runs whose code has changed: a mean over seeds that were trained by different code is meaningless.
 
-Viewers say which code trained the runs. Commands that train refuse a run whose code has changed since it began, accept
-the code as it is now, or take the copies that the run keeps.
+Viewers report which code trained the runs. Commands that train refuse a run whose code has changed since it began,
+accept the current code, or use the copies in the run directory.
 """
 
 import shutil
@@ -35,7 +35,7 @@ from lop_engine.runs.records import ENDED
 from lop_engine.runs.views import RunView
 
 Choice = Literal["refuse", "accept", "stored"]
-"""What to do with a run whose files have changed since it began."""
+"""How to treat a run whose files have changed since it began."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class MixedCode:
     setting: str
     """``experiment/setting``"""
     seeds: tuple[tuple[int, ...], ...]
-    """The seeds of each version of the code; that of the lowest seed comes first."""
+    """The seeds of each version of the code, the version of the lowest seed first."""
     difference: str
-    """Between the first two versions: ``my_redo.py, line 12: "x < 1" and "x > 1"``."""
+    """Difference of the first two versions: ``my_redo.py, line 12: "x < 1" and "x > 1"``."""
 
     @property
     def text(self) -> str:
-        """What differs, and what to do."""
+        """Return the difference, and what to do."""
         others = self.seeds[1:]
         versions = " and ".join(map(_seeds, self.seeds))
         rest = describe_seeds(chain.from_iterable(others)).rstrip(",")
@@ -62,7 +62,7 @@ class MixedCode:
 
 
 def mixed_code(runs: Iterable[RunView]) -> Iterator[MixedCode]:
-    """The settings among `runs` whose seeds were trained by different code. Runs that cannot be read do not count."""
+    """Return the settings whose seeds were trained by different code. Unreadable runs are ignored."""
     by_setting: dict[tuple[str, str], list[RunView]] = {}
     for run in runs:
         if run.spec:
@@ -79,7 +79,7 @@ def mixed_code(runs: Iterable[RunView]) -> Iterator[MixedCode]:
 
 
 def versions_between(runs: Iterable[RunView]) -> list[str]:
-    """Lines about files, and lop's numerics, of which some settings were trained by another version than others."""
+    """Return lines about files, and lop's numerics, whose version differs between settings."""
     versions: dict[str, dict[tuple[str, ...], dict[str, None]]] = {}
     for run in runs:
         names = dict.fromkeys(name for name, _ in run.code)
@@ -104,10 +104,10 @@ def _seeds(seeds: tuple[int, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def code_difference(one: RunDir, other: RunDir, state: Hashable) -> str:
-    """In what the code of two runs differs: ``my_redo.py, line 12: "x < 1" and "x > 1"``. Executes nothing.
+    """Return how the code of two runs differs: ``my_redo.py, line 12: "x < 1" and "x > 1"``. Executes nothing.
 
     Args:
-        state: answers are remembered for as long as it stays the same.
+        state: key of the cache; the answer is cached until it changes.
     """
     try:
         configs = one.read_config(), other.read_config()
@@ -140,7 +140,7 @@ def _different_files(run_dirs: Sequence[RunDir], configs: Sequence[Mapping[str, 
 
 
 def _by_name(run_dir: RunDir, config: Mapping[str, Any]) -> dict[str, tuple[list[str], Path]]:
-    """By name of a file: its checksums, those of earlier versions first, and its copy."""
+    """Return by name each file's checksums, those of earlier versions first, and its copy."""
     sums: dict[str, list[str]] = {}
     for files in (*config.get("earlier_files", []), files_in(config)):
         for one in (one for group in files for one in group):
@@ -152,18 +152,18 @@ def _by_name(run_dir: RunDir, config: Mapping[str, Any]) -> dict[str, tuple[list
 
 
 def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> list[RunDir]:
-    """Do what a person chose for runs whose code has changed since they began; nothing for other runs.
+    """Apply the user's choice to runs whose code has changed since they began; other runs are unaffected.
 
-    ``refuse`` refuses them, also those that have ended: new seeds beside them would be of other code. A run that failed
-    before it began to train, because its component breaks a rule, takes the code as it is now. ``accept`` writes the
-    new checksums and copies, and keeps the earlier ones; ``stored`` lets the run resume with its copies. Neither
-    touches a run that has ended.
+    ``refuse`` refuses them, also ended ones: new seeds beside them would have different code. A run that failed
+    before it began to train, because its component breaks a rule, uses the current code. ``accept`` writes the
+    new checksums and copies, and keeps the earlier ones; ``stored`` resumes the run with its copies. Neither
+    changes a run that has ended.
 
     Returns:
-        The unfinished runs that were begun by a version of lop that did not record its code. All of those computed the
+        Unfinished runs that a version of lop without records of code began. All of those computed the
         numbers of `numerics` 1.
     Raises:
-        LaunchError: the code of a run has changed, and that is refused; or a file to accept is gone.
+        LaunchError: the code of a run has changed and the choice is ``refuse``, or a file to accept is gone.
         LockedError: another process trains or changes a run.
     """
     unrecorded = []
@@ -177,14 +177,14 @@ def settle_code(run_dirs: Iterable[RunDir], choice: Choice) -> list[RunDir]:
             with hold(run_dir):
                 if run_dir.read_status().state not in ENDED:
                     _settle(run_dir, "accept" if choice == "refuse" else choice)
-        with suppress(StoreError):  # what is wrong with a status is reported where the run is queued
+        with suppress(StoreError):  # an invalid status is reported when the run is queued
             if not {"code", "imported"} & config.keys() and run_dir.read_status().state not in ENDED:
                 unrecorded.append(run_dir)
     return unrecorded
 
 
 def _may_take_other_code(run_dir: RunDir, config: Mapping[str, Any]) -> bool:
-    """Whether the files of a run have changed after it failed, and none of its setting's seeds has begun to train."""
+    """Whether a run failed before any seed of its setting began to train, and its files have changed since."""
     paths = [Path(group[0]["path"]) for group in files_in(config)]
     if config.get("use_stored_code") or not all(path.exists() for path in paths) or not is_changed(config):
         return False
@@ -194,7 +194,7 @@ def _may_take_other_code(run_dir: RunDir, config: Mapping[str, Any]) -> bool:
 
 
 def _settle(run_dir: RunDir, choice: Choice) -> None:
-    """Accept the code of a run as it is now, or take its copies. The run's lock must be held. Raises LaunchError."""
+    """Accept the current code of a run, or switch to its copies. The run's lock must be held. Raises LaunchError."""
     config = run_dir.read_config()
     _restore_copies(run_dir, config)
     if choice == "stored":
@@ -205,7 +205,7 @@ def _settle(run_dir: RunDir, choice: Choice) -> None:
         config = _with_numerics(config)
         write_json(run_dir.run_json, config, durable=True)
     if not is_changed(config):
-        if config.get("use_stored_code"):  # the file is as it was: from now on it is watched again
+        if config.get("use_stored_code"):  # the file is the original again, so check it for changes from now on
             write_json(run_dir.run_json, {**config, "use_stored_code": False}, durable=True)
         return
     gone = [group[0]["path"] for group in files_in(config) if not Path(group[0]["path"]).exists()]
@@ -220,7 +220,7 @@ def _settle(run_dir: RunDir, choice: Choice) -> None:
 
 
 def _restore_copies(run_dir: RunDir, config: Mapping[str, Any]) -> None:
-    """Put the copies back that an acceptance set aside, if a kill came before it was written to run.json."""
+    """Restore copies that an accepted change replaced, if the process was killed before run.json was written."""
     copies = _earlier_copies(run_dir, len(config.get("earlier_files", [])) + 1)
     if copies.exists():
         shutil.rmtree(run_dir.path / COPIES, ignore_errors=True)
@@ -232,7 +232,7 @@ def _earlier_copies(run_dir: RunDir, number: int) -> Path:
 
 
 def refuse_beside_other_code(runs_dir: Path, runs: Iterable[Run]) -> None:
-    """Refuse new seeds of a setting of which other seeds were trained by different code. Raises LaunchError."""
+    """Refuse new seeds of a setting whose other seeds were trained by different code. Raises LaunchError."""
     first_of_setting: dict[Path, tuple[RunDir, Run]] = {}
     for run in runs:
         run_dir = RunDir.of(runs_dir, run)
@@ -257,6 +257,6 @@ def _with_numerics(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_it_is(path: Path) -> list[dict[str, str]]:
-    """A file, and the modules that it imports, with their present checksums. Raises ConfigError."""
+    """Return a file and the modules that it imports, with their current checksums. Raises ConfigError."""
     [first, *_] = register(path, checksum_of(path), replace=True)
     return [{"path": module.path, "sha256": module.sha256} for module in first.modules]

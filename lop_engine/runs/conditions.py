@@ -1,4 +1,4 @@
-"""Conditions of a query on metrics and on keys of the configuration: ``test_accuracy<0.55``, ``step_size:0.01``."""
+"""Query conditions on metrics and configuration keys: ``test_accuracy<0.55``, ``step_size:0.01``."""
 
 import json
 import math
@@ -29,23 +29,23 @@ _RANGE = re.compile(rf"({_NUMBER})(%?)-({_NUMBER})(%?)")
 
 @dataclass(frozen=True)
 class Field:
-    """A metric, or a key of the configuration."""
+    """A metric or a configuration key."""
 
     name: str
     is_metric: bool
 
     def of(self, view: RunView) -> Any:
-        """A metric's last recorded value, None if that is not finite; a key's value. None if the run has neither."""
+        """Return a metric's last recorded value (None if not finite) or a key's value; None if the run has neither."""
         return _last_recorded(view, self.name) if self.is_metric else view.spec.get(self.name)
 
 
 def find_field(name: str, others: Sequence[str]) -> Field:
-    """The metric or the key of that name.
+    """Return the metric or the key of that name.
 
     Args:
-        others: the names of other conditions, for the advice.
+        others: names of other conditions, for the suggestions.
     Raises:
-        QueryError: there is none, or there are both.
+        QueryError: there is neither, or both.
     """
     known = {"metric": lookup.metric_names(), "config": lookup.key_names()}
     kind, _, rest = name.partition(".")
@@ -62,7 +62,7 @@ def find_field(name: str, others: Sequence[str]) -> Field:
 
 
 def _nearest(name: str, choices: Iterable[str]) -> str:
-    """``; did you mean "train_accuracy" or "test_accuracy"?`` for the names that contain it; else the nearest."""
+    """Return ``; did you mean "train_accuracy" or "test_accuracy"?``: names that contain it, else the nearest."""
     longer = [one for one in choices if len(name) > 2 and name in one]
     quoted = [f'"{one}"' for one in longer[:8]]
     if not quoted:
@@ -72,7 +72,7 @@ def _nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def comparison(field: Field, text: str) -> Callable[[Any], bool]:
-    """Whether a value of `field` is as `text` says: a number, a limit, a range, or a pattern. Raises QueryError."""
+    """Return a test of a `field`'s value: a number, a limit, a range, or a pattern. Raises QueryError."""
     if limit := _LIMIT.fullmatch(text):
         compare, number = COMPARISONS[limit[1]], _number(field, limit[2], limit[3])
         return lambda value: any(
@@ -87,7 +87,7 @@ def comparison(field: Field, text: str) -> Callable[[Any], bool]:
 
 
 def _number(field: Field, digits: str, percent: str) -> float:
-    """A number as it is recorded: of a share, 55% is 0.55. Raises QueryError."""
+    """Parse a number in recorded units: for a share, 55% is 0.55. Raises QueryError."""
     number, is_share = float(digits), field.is_metric and lookup.metric(field.name).unit == "%"
     if percent and not is_share:
         raise QueryError(f'{field.name} "{digits}%": it is not recorded in percent; write a number (0.5)')
@@ -97,12 +97,12 @@ def _number(field: Field, digits: str, percent: str) -> float:
 
 
 def fits(text: str, pattern: str) -> bool:
-    """Whether `text` is `pattern` itself, brackets and all, or what it means as a shell pattern."""
+    """Whether `text` equals `pattern` literally, brackets included, or matches it as a shell pattern."""
     return text == pattern or fnmatchcase(text, pattern)
 
 
 def in_short(field: Field, views: Iterable[RunView]) -> str:
-    """The values that `views` have: ``0.01, 0.001``, of many numbers ``0.2 to 0.85``; empty if none has one."""
+    """Summarise the values in `views`: ``0.01, 0.001``, or ``0.2 to 0.85`` for many numbers; "" without any."""
     values = [value for view in views if (value := field.of(view)) is not None]
     numbers = sorted({value for value in values if _is_number(value)})
     texts = [as_text(one) for one in numbers] or sorted({as_text(value) for value in values})
@@ -116,12 +116,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _each(value: Any) -> Sequence[Any]:
-    """A value, and those in it if it is a list."""
+    """Yield a value, or the items of a list."""
     return [value, *value] if isinstance(value, list) else [value]
 
 
 def as_text(value: Any) -> str:
-    """A value as a person would write it."""
+    """Return a value as users type it."""
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Every path of one run, and the two small JSON files that say what it is and where it stands."""
+"""Paths of a run, and its two small JSON files: configuration and status."""
 
 import errno
 import glob
@@ -21,7 +21,7 @@ from lop_engine.files import overwrite, read_small, replacing
 from lop_engine.runs.records import RunStatus
 
 SCHEMA = 2
-"""Of the run directories that this version writes: run.json and the record files. Without a number it is 1."""
+"""Version of the files that this lop writes: run.json and the record files. Files without a number are version 1."""
 
 _MOST_BYTES = 2**24
 _SEED = re.compile(r"seed_([0-9]{1,9})")
@@ -31,7 +31,7 @@ _STATUS = TypeAdapter(RunStatus)
 
 @dataclass(frozen=True, order=True)
 class RunDir:
-    """``<runs_dir>/<experiment>/<setting>/seed_<seed>``: the one owner of these names."""
+    """``<runs_dir>/<experiment>/<setting>/seed_<seed>``. All file names of a run are defined here."""
 
     path: Path
 
@@ -55,7 +55,7 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        """How a person calls this run: ``cbp/default/seed_003``."""
+        """Return the run's name in messages: ``cbp/default/seed_003``."""
         return "/".join(self.path.parts[-3:])
 
     @property
@@ -84,7 +84,7 @@ class RunDir:
 
     @property
     def previous_checkpoint(self) -> Path:
-        """The one before, for the case that the newest is damaged."""
+        """Path of the checkpoint before the newest, used if that is damaged."""
         return self.path / "checkpoint.previous.pt"
 
     @property
@@ -96,7 +96,7 @@ class RunDir:
         return self.path / "worker.log"
 
     def worker_log(self, status: RunStatus) -> Path:
-        """The log of the worker that trains this run: it lies with the first run of its stack."""
+        """Return the log of the run's worker, in the directory of the first run of its stack."""
         if status.log_of and _LOG_OF.fullmatch(status.log_of):
             return self.path.parents[1] / status.log_of / self.log.name
         first = status.stack[0] if status.stack else self.seed
@@ -104,11 +104,11 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """The lock file, beside the directory so that the lock survives while that is made, replaced or removed."""
+        """Return the lock file, beside the directory, so that it survives when that is created, replaced or removed."""
         return self.path.with_name(f".{self.path.name}.lock")
 
     def read_config(self) -> dict[str, Any]:
-        """The content of run.json. Raises StoreError, also for a run of a newer version of lop."""
+        """Return the content of run.json. Raises StoreError, also for a run of a newer version of lop."""
         config = read_json(self.run_json)
         schema = config.get("schema", 1)
         if not isinstance(schema, int) or schema < 1:
@@ -118,19 +118,19 @@ class RunDir:
         return config
 
     def read_spec(self) -> dict[str, Any]:
-        """The spec in run.json, not yet validated. Raises StoreError."""
+        """Return the spec in run.json, not yet validated. Raises StoreError."""
         spec = self.read_config().get("spec")
         if not isinstance(spec, dict):
             raise StoreError(f"{self.run_json}: holds no spec")
         return spec
 
     def read_id(self) -> str:
-        """Identifier of this run among earlier and later ones of its name. Raises StoreError, FileNotFoundError."""
+        """Return the identifier that tells this run from others of its name. Raises StoreError, FileNotFoundError."""
         config = self.read_config()
         return str(config.get("id") or config.get("created_at"))
 
     def read_status(self) -> RunStatus:
-        """The content of status.json; a run that has none yet is queued. Raises StoreError."""
+        """Return the content of status.json; a run without one is queued. Raises StoreError."""
         try:
             return _STATUS.validate_python(read_json(self.status_json))
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class RunDir:
             raise StoreError(f'{self.status_json}: "{error.errors()[0]["loc"][0]}" is not what it should be') from None
 
     def write_status(self, status: RunStatus, durable: bool = False) -> None:
-        """Replace the status in one step; on a full disk, write over the old one in its place."""
+        """Replace the status atomically; on a full disk, overwrite it in place."""
         try:
             with replacing(self.status_json, durable) as file:
                 file.write(orjson.dumps(status, option=orjson.OPT_INDENT_2))
@@ -149,15 +149,15 @@ class RunDir:
             overwrite(self.status_json, orjson.dumps(status))
 
     def refuse_link(self) -> None:
-        """Raise LaunchError if the directory lies elsewhere, behind a symbolic link."""
+        """Raise LaunchError if the directory is reached through a symbolic link."""
         if self.path.resolve() != self.path.parents[2].resolve() / self.name:
             raise LaunchError(f"{self.path}: is a symbolic link or lies behind one; remove it by hand")
 
     def clear(self) -> None:
-        """Remove the run and all its records, in one visible step. The run's lock must be held.
+        """Remove the run and all its records in one step. The run's lock must be held.
 
         Raises:
-            LaunchError: the directory lies behind a symbolic link. Nothing has been removed.
+            LaunchError: the directory is reached through a symbolic link. Nothing has been removed.
         """
         self.refuse_link()
         leaving = self.path.with_name(f".{self.path.name}.{os.getpid()}.removed")
@@ -171,15 +171,15 @@ def _setting_dir(runs_dir: Path, experiment: str, setting: str) -> Path:
 
 
 def find_runs(runs_dir: Path) -> Iterator[RunDir]:
-    """Every run directory under `runs_dir`, in the order of experiment, setting and seed."""
-    # Unlike Path.glob, glob.glob is not upset by a directory that is being removed.
+    """Yield every run directory under `runs_dir`, sorted by experiment, setting and seed."""
+    # Unlike Path.glob, glob.glob tolerates a directory that is being removed.
     paths = [runs_dir / path for path in glob.glob("*/*/seed_*/run.json", root_dir=runs_dir)]
     run_dirs = [RunDir(path.parent) for path in paths if _SEED.fullmatch(path.parent.name)]
     yield from sorted(run_dirs, key=lambda run_dir: (run_dir.experiment, run_dir.setting, run_dir.seed, run_dir))
 
 
 def find_seeds(setting: Path) -> Iterator[RunDir]:
-    """Every run directory of one setting, given its directory."""
+    """Yield every run directory of one setting, given its directory."""
     names = glob.glob("seed_*/run.json", root_dir=setting)
     paths = [(setting / name).parent for name in names]
     yield from sorted(RunDir(path) for path in paths if _SEED.fullmatch(path.name))
@@ -201,16 +201,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any], durable: bool = False) -> None:
-    """Replace `path` in one step, see `files.replacing`."""
+    """Replace `path` atomically, see `files.replacing`."""
     with replacing(path, durable) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def newer(path: Path, what: str, version: int, known: int, config: Mapping[str, Any]) -> str:
-    """What to say of a file that a newer version of lop wrote.
+    """Return the message for a file that a newer version of lop wrote.
 
     Args:
-        config: the run's run.json, which names that version.
+        config: the run's run.json, which holds that version.
     """
     versions = config.get("versions")
     lop = versions.get("lop") if isinstance(versions, dict) else None
@@ -219,20 +219,20 @@ def newer(path: Path, what: str, version: int, known: int, config: Mapping[str, 
 
 
 def numerics_of(config: Mapping[str, Any]) -> int:
-    """The `lop_engine.NUMERICS` that a run began with, given its run.json; 1 for runs from before it was recorded."""
+    """Return the `lop_engine.NUMERICS` of a run, from its run.json; 1 for runs that do not record it."""
     code = config.get("code")
     numerics = code.get("numerics") if isinstance(code, dict) else None
     return numerics if isinstance(numerics, int) else 1
 
 
 Code = tuple[tuple[str, str], ...]
-"""What a run's numbers follow from: `OWN_NUMERICS` and its number, name and checksum of each own component's file."""
+"""What a run's numbers depend on: `OWN_NUMERICS`, and name and checksum of each own component's file."""
 
 OWN_NUMERICS = "lop's own numerics"
 
 
 def code_of(config: Mapping[str, Any]) -> Code:
-    """The code of a run, given its run.json, earlier code first; without what is not well-formed there."""
+    """Return the code of a run, from its run.json, earlier code first; malformed entries are left out."""
     earlier, files = config.get("earlier_files", []), config.get("files", [])
     code = config.get("code")
     numbers = [*(code.get("earlier_numerics", []) if isinstance(code, dict) else []), numerics_of(config)]
@@ -245,5 +245,5 @@ def code_of(config: Mapping[str, Any]) -> Code:
 
 
 def versions_of(code: Code) -> tuple[str, ...]:
-    """Equal for runs of one code, also if a file has been renamed."""
+    """Return a value that is equal for runs of the same code, even if a file was renamed."""
     return tuple(version for _, version in code)

@@ -1,4 +1,4 @@
-"""What a worker keeps of one run on disk: its status and its records."""
+"""The files that a worker writes for one run: its status and its records."""
 
 import contextlib
 import math
@@ -14,27 +14,27 @@ from lop_engine.runs.locks import LockedError
 from lop_engine.runs.records import RunStatus, State, epoch_document, task_document
 from lop_engine.runs.store import TableWriter, num_whole_documents
 
-#: Without a heartbeat for so long a worker asks, before it writes, whether the run is still its own.
+#: After a gap this long between heartbeats, a worker checks that the run is still its own before it writes.
 _SILENT_S = 60.0
 
 
 class StopRequested(BaseException):
-    """Unwinds the training when the worker is told to stop."""
+    """Ends the training when the worker is told to stop."""
 
 
 class RunFiles:
-    """The files of one run, as their one writer (who holds the run's lock) sees them.
+    """The files of one run, for its only writer (the holder of the run's lock).
 
     Args:
-        give_back: called when the run has ended while others of its stack train on.
+        give_back: called when the run has ended while others of its stack continue.
     """
 
     def __init__(self, run_dir: RunDir, give_back: Callable[[RunDir], None] | None = None) -> None:
         self.dir = run_dir
         self.must_stop = False
-        """Whether somebody has asked for its end through its status."""
+        """Whether its status asks it to end."""
         self.has_left = False
-        """Whether it has ended while others of its stack may train on."""
+        """Whether it has ended while others of its stack may continue."""
         self._give_back = give_back
         self.seed, self.label = run_dir.seed, f"seed {run_dir.seed}"
         self.status: RunStatus = run_dir.read_status()
@@ -45,16 +45,16 @@ class RunFiles:
 
     @property
     def num_documents(self) -> tuple[int, int]:
-        """Documents in tables `tasks` and `epochs`."""
+        """Return the numbers of documents in tables `tasks` and `epochs`."""
         return self._tables["tasks"].num_documents, self._tables["epochs"].num_documents
 
     def open_records(self, task_documents: int, epoch_documents: int, place: tuple[int, int] | None = None) -> None:
-        """Open the record files, cut back to what the checkpoint covers.
+        """Open the record files, cut back to the documents that the checkpoint covers.
 
         Args:
             place: the task and epoch that follow the checkpoint, if there is one.
         Raises:
-            StoreError: a file lacks a document that the checkpoint covers, or cannot be used for another reason.
+            StoreError: a file lacks a document that the checkpoint covers, or cannot be used.
         """
         self._tables = {
             "tasks": TableWriter(self.dir.tasks_json, "tasks", keep=task_documents),
@@ -76,7 +76,7 @@ class RunFiles:
             )
 
     def record_epoch(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Append a document. Raises LockedError, as `beat`, after a time in which this process stood still."""
+        """Append a document. Raises LockedError like `beat`, after a gap between heartbeats."""
         if time.monotonic() - self._beaten_at > self.status.heartbeat_every_s + _SILENT_S:
             self.beat()
         self._tables["epochs"].append(epoch_document(task, epoch, metrics))
@@ -90,7 +90,7 @@ class RunFiles:
         return document
 
     def sync(self) -> None:
-        """Return when all records are on the disk."""
+        """Wait until all records are on disk."""
         for table in self._tables.values():
             table.sync()
 
@@ -101,13 +101,13 @@ class RunFiles:
             self.dir.write_status(self.status, durable)
 
     def leave(self, state: State, error: str | None = None, **changes: object) -> None:
-        """End this run while the others of its stack continue. Nothing is written to its files afterwards.
+        """End this run while the others of its stack continue. Its files are not written afterwards.
 
         Args:
-            changes: further fields of its status.
+            changes: additional fields of its status.
         """
         self.has_left = True
-        with contextlib.suppress(OSError, StoreError):  # its files may be why it ends
+        with contextlib.suppress(OSError, StoreError):  # its files may be the reason why it ends
             self.sync()
         with contextlib.suppress(OSError):
             self.set_status(durable=True, state=state, error=error, heartbeat_at=time.time(), **changes)
@@ -115,18 +115,18 @@ class RunFiles:
             self._give_back(self.dir)
 
     def set_progress(self, tasks_done: int, epochs_done: int, epochs_per_s: float | None) -> None:
-        """Note the progress; the next heartbeat writes it."""
+        """Set the progress; the next heartbeat writes it."""
         self._progress = {"tasks_done": tasks_done, "epochs_done": epochs_done, "epochs_per_s": epochs_per_s}
 
     def beat(self, every_s: float | None = None) -> bool:
-        """Write a running run's status with a fresh heartbeat; return whether somebody has asked for its end.
+        """Write a running run's status with a new heartbeat; return whether its end was requested.
 
-        A disk that refuses is left to the records.
+        Errors of the disk are ignored here; writing the records will report them.
 
         Args:
-            every_s: seconds until the next heartbeat; by default as before.
+            every_s: seconds until the next heartbeat; unchanged by default.
         Raises:
-            LockedError: another worker trains this run, which was taken for lost. Nothing has been written.
+            LockedError: another worker trains this run, which was considered lost. Nothing has been written.
         """
         is_stopped = False
         with self._status_lock:
@@ -148,13 +148,13 @@ class RunFiles:
 
 
 def _is_before(document: Mapping[str, Any], place: tuple[int, int]) -> bool:
-    """Whether a document names a task and an epoch before `place`."""
+    """Whether a document's task and epoch come before `place`."""
     own = document.get("task"), document.get("epoch")
     return all(type(number) is int for number in own) and own < place
 
 
 def kept_records(run_dir: RunDir) -> str:
-    """``its records are kept (3 finished tasks, 30 epochs)``; empty if no whole document exists."""
+    """Return ``its records are kept (3 finished tasks, 30 epochs)``; "" if there is no complete document."""
     tasks, epochs = map(num_whole_documents, run_dir.records)
     if not tasks and not epochs:
         return ""
@@ -162,18 +162,18 @@ def kept_records(run_dir: RunDir) -> str:
 
 
 def without_checkpoint(run_dir: RunDir) -> str:
-    """Advice for a run without a checkpoint to resume from."""
+    """Return advice for a run without a checkpoint to resume from."""
     if records := kept_records(run_dir):
         return f"{records}: restore a checkpoint from a backup, or train the run again under another --runs-dir"
     return "start this run over with --fresh"
 
 
 def log(text: str) -> None:
-    """Say something in worker.log; what a full disk does not take is not worth a run."""
+    """Write a line to worker.log; a full disk is ignored."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 def is_diverged(metrics: Mapping[str, float]) -> bool:
-    """A seed whose weights or loss are no longer finite has no metrics at all."""
+    """Whether a seed has no finite metrics, because its weights or loss are no longer finite."""
     return all(math.isnan(value) for value in metrics.values())

@@ -1,4 +1,4 @@
-"""Whether a run's worker is alive: by its process on this host, elsewhere by the age of its status file."""
+"""Checks whether a run's worker is alive: by its process on this host, elsewhere by the age of its status file."""
 
 import math
 import os
@@ -12,12 +12,12 @@ from lop_engine.processes import start_of
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.records import RunStatus, State
 
-#: A heartbeat this late counts as missing: file servers show a change with some delay.
+#: A heartbeat this late counts as missing: file servers show changes with a delay.
 OVERDUE_S = 120
 
 
 class FileClock:
-    """The clock that stamps files under a directory: a file server's own, where hosts' clocks may differ."""
+    """The clock of the time stamps under a directory: a file server's own, where hosts' clocks may differ."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -25,14 +25,14 @@ class FileClock:
         self._looked_at = 0.0
 
     def now(self) -> float:
-        """Unix seconds; this host's where nothing can be written."""
+        """Return Unix seconds; from this host's clock if nothing can be written."""
         if self._offset_s is None or time.monotonic() - self._looked_at > 60:
             self._looked_at = time.monotonic()
             self._offset_s = self._stamp() - self._looked_at
         return time.monotonic() + self._offset_s
 
     def age_s(self, path: Path) -> float:
-        """Seconds since a file was written; infinite if it is missing."""
+        """Return seconds since a file was written; infinite if it is missing."""
         try:
             return self.now() - path.stat().st_mtime
         except OSError:
@@ -47,7 +47,7 @@ class FileClock:
 
 
 def is_alive(status: RunStatus) -> bool:
-    """Whether the worker of a run on this host still runs, and is not another process that got its number."""
+    """Whether a run's worker on this host is alive, and its number was not given to another process."""
     if status.pid is None:
         return False
     start = start_of(status.pid)
@@ -57,7 +57,7 @@ def is_alive(status: RunStatus) -> bool:
 
 
 def _is_alive_by_wall_time(status: RunStatus) -> bool:
-    """The same for a status from before `pid_start`; wrong if the clock has been set since."""
+    """The same for a status without `pid_start`; wrong if the clock has been set since."""
     import psutil
 
     try:
@@ -70,13 +70,13 @@ def _is_alive_by_wall_time(status: RunStatus) -> bool:
 def observe(
     run_dir: RunDir, status: RunStatus, clock: FileClock, is_trained: Callable[[RunStatus], bool] = is_alive
 ) -> State:
-    """The state as far as a reader can tell: a `running` run whose worker is gone is `lost`.
+    """Return the state: a `running` run whose worker is gone is `lost`.
 
-    On the worker's own host its process is looked at (pid and start time, for pids are reused). Elsewhere the age of
-    the status file tells, by the clock that stamped it.
+    On the worker's host, its process is checked (pid and start time, because pids are reused). Elsewhere the age of
+    the status file decides, by the clock of its time stamp.
 
     Args:
-        asked: whether a worker on this host lives; those who look at many runs of a few workers remember the answers.
+        is_trained: whether a worker on this host lives; readers of many runs pass a cached function.
     """
     if status.state != "running":
         return status.state

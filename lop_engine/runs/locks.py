@@ -1,4 +1,4 @@
-"""One writer per run directory: a process holds the run's lock while it prepares, trains, repairs or removes it."""
+"""Locks of run directories: a process holds a run's lock while it prepares, trains, repairs or removes the run."""
 
 import errno
 import fcntl
@@ -16,39 +16,39 @@ from lop_engine.runs.jobs import own_job
 from lop_engine.runs.liveness import FileClock, observe
 from lop_engine.runs.records import RunStatus
 
-#: Exit statuses of a worker: it failed and may be tried again; what it was given cannot be trained; another one
-#: trains its runs; its training step cannot be captured as a CUDA graph; its seeds do not fit into memory.
+#: Exit statuses of a worker: it failed and may be tried again; it refuses its runs; another worker
+#: trains its runs; creating a CUDA graph failed; its seeds do not fit into memory.
 FAILED, REFUSED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY = 1, 2, 3, 4, 5
 
-#: Commands hold a lock for milliseconds, `lop doctor --repair` for seconds. Workers hold it while they train; their
-#: status shows that.
+#: Commands hold a lock for milliseconds, `lop doctor --repair` for seconds. Workers hold it while they train, which
+#: their status shows.
 PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 
-#: What a file system without locks says (Lustre mounted so; NFS without its lock service).
+#: Errors of a file system without locks (Lustre without them; NFS without its lock service).
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class LockedError(LaunchError):
-    """Another process has this run."""
+    """Another process holds this run."""
 
 
 @contextmanager
 def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """Hold a run's lock; the run itself need not exist. The system drops the lock with the process.
+    """Hold a run's lock; the run itself need not exist. The system releases the lock when the process ends.
 
-    The lock file, and directories that would be empty, are removed with the run.
+    The lock file, and directories that become empty, are removed with the run.
 
-    The run may have changed since it was last read: read it again under the lock.
+    The run may have changed since it was last read, so read it again under the lock.
 
-    Not every shared file system has locks, and some keep them within one host. So the status counts as well: a run that
-    a live worker trains is held, wherever that is; and a worker looks at its status as long as it trains
+    Not every shared file system has locks, and some locks only work within one host. So the status counts as well: a
+    run that a live worker trains is held, wherever that is; and a worker checks its status while it trains
     (`RunFiles.beat`).
 
     Args:
-        patience_s: how long to wait for a command that holds it. It never waits for a worker.
+        patience_s: how long to wait for a command that holds the lock. It never waits for a worker.
     Raises:
-        LockedError: another process has the run; says which.
+        LockedError: another process holds the run; names it.
         LaunchError: the lock cannot be taken for another reason.
     """
     with ExitStack() as held:
@@ -58,17 +58,17 @@ def hold(run_dir: RunDir, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
 @contextmanager
 def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], None]]:
-    """Hold the locks of a stack's runs, as `hold` does, with one open file for all of them.
+    """Hold the locks of a stack's runs like `hold`, with one open file for all of them.
 
-    The lock files become names (hard links) of the first run's lock file, so that one lock keeps others out of every
-    run. The next process that takes one of these locks gives the run a lock file of its own again. Where the file
+    The lock files become hard links of the first run's lock file, so one lock protects every run. The next process
+    that locks one of these runs gives it a separate lock file again. If the file
     system refuses a link, that run's lock file stays open.
 
-    Yields a function that gives back the lock of one of the runs before the others. If the file system refuses, that
+    Yields a function that releases the lock of one run before the others. If the file system refuses this, the
     lock is kept with the others.
 
     Raises:
-        LockedError, LaunchError: as `hold`; no lock is kept.
+        LockedError, LaunchError: like `hold`; no lock is kept.
     """
     with ExitStack() as held:
         shared: tuple[RunDir, int] | None = None
@@ -80,7 +80,7 @@ def hold_together(run_dirs: Sequence[RunDir]) -> Iterator[Callable[[RunDir], Non
 
 
 def is_free(run_dir: RunDir) -> bool:
-    """Whether a run's lock is free now; False where the file system has no locks."""
+    """Whether a run's lock is free now; False if the file system has no locks."""
     try:
         fd = acquire(run_dir, time.monotonic())
     except LaunchError:
@@ -91,10 +91,10 @@ def is_free(run_dir: RunDir) -> bool:
 
 
 def other_launcher(status: RunStatus) -> Process | None:
-    """The other live process that has queued this run; None if this process has, or none.
+    """Return another live process that has queued this run; None if there is none.
 
-    For a job's run on another host the scheduler says whether it will be trained (`jobs.has_job`): there the
-    process counts as gone.
+    For a job's run on another host the scheduler knows whether it will be trained (`jobs.has_job`); the
+    process is then considered gone.
     """
     launcher = status.launcher
     if status.state != "queued" or launcher is None or launcher.token == this_process().token:
@@ -105,7 +105,7 @@ def other_launcher(status: RunStatus) -> Process | None:
 
 
 def try_lock(path: Path) -> int | None:
-    """Lock a file, which is made if it is missing; return its descriptor, or None if another process has the lock.
+    """Lock a file, creating it if necessary; return its descriptor, or None if another process has the lock.
 
     Closing the descriptor in every process that inherited it releases the lock. Raises OSError.
     """
@@ -121,7 +121,7 @@ def try_lock(path: Path) -> int | None:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # the last holder removed or replaced this file: lock the file that has its name now
+        os.close(fd)  # the last holder removed or replaced this file: lock the file that now has its name
 
 
 def _is_named(fd: int, path: Path) -> bool:
@@ -133,12 +133,12 @@ def _is_named(fd: int, path: Path) -> bool:
 
 
 def _take(run_dir: RunDir, patience_s: float, held: ExitStack, shared: tuple[RunDir, int] | None = None) -> int | None:
-    """Take a run's lock until `held` closes, see `hold`.
+    """Acquire a run's lock until `held` closes, see `hold`.
 
     Args:
-        shared: a run whose lock this process holds, and its descriptor; the two locks become one if that is possible.
+        shared: a run whose lock this process holds, and its descriptor; the two locks are joined if possible.
     Returns:
-        The descriptor of the lock; None if it is that of `shared`, or where the file system has no locks.
+        The descriptor of the lock; None if it is that of `shared`, or if the file system has no locks.
     """
     fd = acquire(run_dir, time.monotonic() + patience_s)
     if fd is not None and shared and join(run_dir, *shared):
@@ -160,7 +160,7 @@ def _give_back(run_dir: RunDir, fd: int | None, closes: bool) -> None:
 
 
 def _let_go(run_dir: RunDir) -> None:
-    """Give a run whose lock this process holds another lock file, which is free."""
+    """Replace the lock file of a run whose lock this process holds by a new one, which is free."""
     new = _new_lock(run_dir)
     with suppress(OSError):
         new.unlink(missing_ok=True)
@@ -169,12 +169,12 @@ def _let_go(run_dir: RunDir) -> None:
 
 
 def acquire(run_dir: RunDir, deadline: float) -> int | None:
-    """The descriptor of the lock; None where the file system has no locks. Raises as `hold`."""
+    """Return the descriptor of the lock; None if the file system has no locks. Raises like `hold`."""
     while True:
         try:
             run_dir.lock.parent.mkdir(parents=True, exist_ok=True)
             fd = try_lock(run_dir.lock)
-        except FileNotFoundError:  # `lop rm` has removed the empty directory meanwhile: make it again
+        except FileNotFoundError:  # `lop rm` has removed the empty directory in the meantime: create it again
             fd = None
         except OSError as error:
             if error.errno in _NO_LOCKS:
@@ -192,15 +192,15 @@ def acquire(run_dir: RunDir, deadline: float) -> int | None:
 
 
 def join(run_dir: RunDir, other: RunDir, other_fd: int) -> bool:
-    """Replace a run's lock file by a name of another's, whose lock is held; return False if that is not possible.
+    """Replace a run's lock file by a hard link to another's, whose lock is held; return False if that is impossible.
 
-    The run's own lock must be held. Who waits for it then waits for the other lock, see `_is_named`.
+    The run's own lock must be held. Processes waiting for it then wait for the other lock, see `_is_named`.
     """
     new = _new_lock(run_dir)
     try:
         new.unlink(missing_ok=True)
         os.link(other.lock, new)
-        if not _is_named(other_fd, new):  # somebody removed the other lock file by hand
+        if not _is_named(other_fd, new):  # the other lock file was removed by hand
             return False
         os.replace(new, run_dir.lock)
         return True
@@ -212,14 +212,14 @@ def join(run_dir: RunDir, other: RunDir, other_fd: int) -> bool:
 
 
 def _separate(run_dir: RunDir, fd: int) -> int:
-    """Give a run whose lock file has names of other runs, too, one of its own; return the descriptor of its lock."""
+    """Give a run whose lock file is shared with other runs a separate one; return the descriptor of its lock."""
     if os.fstat(fd).st_nlink == 1:
         return fd
     new = _new_lock(run_dir)
     try:
         new.unlink(missing_ok=True)
         own = try_lock(new)
-    except OSError:  # a full disk: the shared one will do, commands hold it for moments
+    except OSError:  # a full disk: keep the shared one, commands hold it briefly
         return fd
     if own is None:
         return fd
@@ -233,12 +233,12 @@ def _separate(run_dir: RunDir, fd: int) -> int:
 
 
 def _new_lock(run_dir: RunDir) -> Path:
-    """Where the holder of a run's lock makes another lock file for it."""
+    """Return the temporary path at which a run's holder creates another lock file."""
     return run_dir.lock.with_name(f"{run_dir.lock.name}.new")
 
 
 def _remove_lock(run_dir: RunDir) -> None:
-    """Remove the lock of a removed run, and the directories that this leaves empty."""
+    """Remove the lock file of a removed run, and directories that become empty."""
     with suppress(OSError):  # the last of them is not empty
         _new_lock(run_dir).unlink(missing_ok=True)
         run_dir.lock.unlink()
@@ -247,7 +247,7 @@ def _remove_lock(run_dir: RunDir) -> None:
 
 
 def _sign(fd: int) -> None:
-    """Write who holds the lock into the lock file, for people to read."""
+    """Write the lock's holder into the lock file, for people to read."""
     with suppress(OSError):  # a full disk
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{this_process()}\n".encode(), 0)
@@ -260,9 +260,9 @@ def _signature(run_dir: RunDir) -> str:
 
 
 def _is_trained(run_dir: RunDir) -> bool:
-    """Whether the status tells of a worker that lives.
+    """Whether the status names a live worker.
 
-    A job that is started again on another node may take up its own run at once: its turn before is over.
+    A job that was restarted on another node may resume its own run at once, because its previous worker has ended.
     """
     try:
         status = run_dir.read_status()
@@ -275,7 +275,7 @@ def _is_trained(run_dir: RunDir) -> bool:
 
 
 def trained_error(run_dir: RunDir, status: RunStatus) -> LockedError:
-    """Error that says who trains a run, and what to do."""
+    """Return the error that names who trains a run, and what to do."""
     return LockedError(
         f"{run_dir.name}: is being trained now by {status.holder}; follow it with lop watch, or stop it with "
         f"lop stop {run_dir.name}"

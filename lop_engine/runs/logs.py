@@ -1,4 +1,4 @@
-"""What workers have said: logs read from their end, and followed as they grow."""
+"""Worker logs, read from their end and followed as they grow."""
 
 import os
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from lop_engine.files import open_to_read
 from lop_engine.text import plain
 
 REACH_BYTES = 2**18
-"""How much of a log is read at first, and with each step back."""
+"""Bytes that are read at first, and with each step back."""
 MOST_LINES = 10_000
 MOST_CHARACTERS = 4_000
-"""Of one line; the rest of a longer one is cut."""
+"""Most characters of a line; longer lines are cut."""
 _CHUNK = 2**16
 _MARK_BYTES = 64
 
 
 def start_of_last(log: Path, lines: int) -> int:
-    """Byte at which the last `lines` lines begin; reads the end of the file only. Raises OSError."""
+    """Return the byte at which the last `lines` lines begin; reads only the end of the file. Raises OSError."""
     size = log.stat().st_size
     with open_to_read(log) as file:
         start, num_lines = size, 0
@@ -28,7 +28,7 @@ def start_of_last(log: Path, lines: int) -> int:
             start -= length
             file.seek(start)
             block = file.read(length)
-            end = len(block) - 1 if start + length == size else len(block)  # the last line end starts no line
+            end = len(block) - 1 if start + length == size else len(block)  # the last newline starts no line
             while (end := block.rfind(b"\n", 0, end)) >= 0:
                 num_lines += 1
                 if num_lines == lines:
@@ -37,7 +37,7 @@ def start_of_last(log: Path, lines: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not blank, as plain text; empty if missing. Raises OSError."""
+    """Return the last non-blank line of a log as plain text; "" if missing. Raises OSError."""
     with open_to_read(log) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _CHUNK))
         lines = file.read(_CHUNK).split(b"\n")
@@ -55,19 +55,19 @@ class LogText:
     """The end of a log at one moment."""
 
     lines: tuple[str, ...] = ()
-    """Plain text; the last one may not be finished yet."""
+    """Plain text; the last line may be incomplete."""
     first: int = 0
-    """Number of the first of `lines`: a line keeps its number while others come before and after it."""
+    """Number of the first of `lines`; lines keep their numbers when others are added before or after them."""
     has_older: bool = False
-    """Whether there is text before it that `LogTail.read_older` would bring."""
+    """Whether there is earlier text, which `LogTail.read_older` returns."""
     remark: str = ""
     """Why there are no lines."""
 
 
 class LogTail:
-    """Follows the end of a log, reading only what is new.
+    """Follows the end of a log, reading only new text.
 
-    A log that was cut, replaced or removed is read anew. Memory is bounded: of more than `most_lines` lines the newest
+    A log that was cut, replaced or removed is read from scratch. Memory is bounded: the newest `most_lines` lines
     are kept.
     """
 
@@ -83,7 +83,7 @@ class LogTail:
         self._is_full = False
 
     def read(self) -> LogText:
-        """What is there now; the same object as before where nothing has changed."""
+        """Return the current text; the same object as before if nothing has changed."""
         try:
             with open_to_read(self.path) as file:
                 changed = self._read_new(file)
@@ -101,7 +101,7 @@ class LogTail:
         return self._text
 
     def read_older(self) -> LogText:
-        """The same with some of the text before it."""
+        """Return the same with some of the earlier text."""
         if not self._text.has_older:
             return self._text
         try:
@@ -110,7 +110,7 @@ class LogTail:
                 file.seek(start)
                 older = file.read(self._start - start).split(b"\n")[:-1]
         except OSError:
-            return self.read()  # and say what is the matter
+            return self.read()  # and report the problem
         self._start = start
         self._first -= len(older)
         self._lines = [decode(line) for line in older] + self._lines
@@ -133,7 +133,7 @@ class LogTail:
         return anew or bool(block)
 
     def _is_the_same(self, file: BinaryIO) -> bool:
-        """Whether the text read last is still there: a log may have been truncated and have grown again."""
+        """Whether the text read last is still there: a log may have been truncated and grown again."""
         file.seek(self._end - len(self._mark))
         return file.read(len(self._mark)) == self._mark
 
@@ -146,7 +146,7 @@ class LogTail:
 
     @staticmethod
     def _line_start(file: BinaryIO, start: int, end: int) -> int:
-        """Where the first line at or after `start` begins; `start` itself in a line that reaches to `end`."""
+        """Return where the first line at or after `start` begins; `start` itself if its line reaches `end`."""
         if start <= 0:
             return 0
         file.seek(start - 1)

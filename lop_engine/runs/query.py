@@ -1,13 +1,13 @@
-"""The query language of ``--where``, of the runs that commands name, and of the dashboard's filter.
+"""The query language of ``--where``, of run names on the command line, and of the dashboard's filter.
 
-Words separated by spaces must all hold; commas within a word mean or; a leading ``-`` means not::
+All words, separated by spaces, must match; commas within a word mean or; a leading ``-`` means not::
 
     method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01
 
 A word is a condition, ``name:value`` or ``name<value`` (also ``<=``, ``>``, ``>=``), or a part of a run's name,
-``cbp/default/seed_003``. A condition's name is one of `KEYS`, a metric, or a key of the configuration. Of a metric it
-compares the last value that the run recorded. A run without a value does not match, nor does it with a ``-``. Names
-take shell patterns (``*``, and ``?`` for one character, such as a space) and do not mind capitals.
+``cbp/default/seed_003``. A condition's name is one of `KEYS`, a metric, or a configuration key. For a metric it
+compares the last recorded value. A run without a value does not match, with or without ``-``. Names
+take shell patterns (``*``, and ``?`` for one character, such as a space) and ignore case.
 """
 
 import re
@@ -36,7 +36,7 @@ class Term:
 
     word: str
     test: Test
-    """Whether a run is as the word says, apart from the minus. Asked only if it has a value of `field`."""
+    """Whether a run matches the word, ignoring the minus. Only called if the run has a value of `field`."""
     field: Field | None = None
 
     @property
@@ -53,21 +53,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Query:
-    """A filter that has been understood."""
+    """A parsed filter."""
 
     terms: tuple[Term, ...] = ()
-    """All of them must hold."""
+    """Words that must all match."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether every run matches, because there are no conditions."""
+        """Whether every run matches because there are no conditions."""
         return not self.terms
 
     def matches(self, view: RunView) -> bool:
         return all(term.matches(view) for term in self.terms)
 
     def notes(self, views: Iterable[RunView]) -> list[str]:
-        """How many of `views` do not match only because they have no value of a metric or key, a line for each."""
+        """Return lines that count the `views` that fail only because they lack a value, one per metric or key."""
         fields = [term.field for term in self.terms if term.field]
         lacking: Counter[str] = Counter()
         for view in views if fields else ():
@@ -82,12 +82,12 @@ class Query:
 
 
 def parse_query(text: str) -> Query:
-    """Understand a filter; an empty one matches every run.
+    """Parse a filter; an empty one matches every run.
 
-    Metrics and keys of a user's own components are known once runs that name them have been read.
+    Metrics and keys of a user's own components are known once runs with them have been read.
 
     Raises:
-        QueryError: naming the word, what is wrong with it and the nearest valid choices.
+        QueryError: names the word, the error and the nearest valid choices.
     """
     return Query(tuple(_term(word) for word in _SPACED.sub(r"\1", text).split()))
 
@@ -98,15 +98,15 @@ def has_condition(text: str) -> bool:
 
 
 def filter_runs(views: Sequence[RunView], text: str) -> tuple[RunView, ...]:
-    """The runs that match `text`, in their order. Raises QueryError, as `parse_query`."""
+    """Return the runs that match `text`, in order. Raises QueryError like `parse_query`."""
     query = parse_query(text)
     return tuple(view for view in views if query.matches(view))
 
 
 def hint(views: Sequence[RunView], text: str) -> str:
-    """Why a filter matches none of `views`, and what to write instead; ``""`` if there is nothing to say.
+    """Return why a filter matches none of `views`, and what to write instead; ``""`` if the reason is unknown.
 
-    It is about runs without a value, or about the first word that alone matches none.
+    The reason is missing values, or the first word that matches no run.
     """
     query = parse_query(text)
     if notes := query.notes(views):
@@ -134,7 +134,7 @@ def _mended(term: Term, views: Sequence[RunView]) -> str:
 
 
 def how_to_compare(word: str) -> str:
-    """What to write if `word` alone is the name of a metric or a key; else ``""``."""
+    """Return what to write if `word` is the name of a metric or a key; else ``""``."""
     name = word.partition("=")[0]
     if name in KEYS:
         return f'; write "{name}:{_EXAMPLES[name]}"'
@@ -169,7 +169,7 @@ def _any_of(tests: Sequence[Test]) -> Test:
 
 
 def _values(text: str, word: str, advice: str) -> list[str]:
-    """The alternatives that commas separate, in small letters. Raises QueryError if missing."""
+    """Return the alternatives between commas, in lower case. Raises QueryError if missing."""
     values = [one for one in text.lower().split(",") if one]
     if not values:
         raise QueryError(f'"{word}" names nothing{advice}')
@@ -177,7 +177,7 @@ def _values(text: str, word: str, advice: str) -> list[str]:
 
 
 def _pattern(names: Callable[[RunView], Iterable[str]]) -> Callable[[str], Test]:
-    """A test whether one of a run's `names` is what a pattern says."""
+    """Return a test whether one of a run's `names` matches a pattern."""
     return lambda pattern: lambda view: any(fits(name.lower(), pattern) for name in names(view))
 
 
@@ -186,18 +186,18 @@ def _part_of_name(pattern: str) -> Test:
 
 
 def _method(pattern: str) -> Test:
-    """Whether a run trains the method of that name, as its spec says; ``=cbp`` means the same."""
+    """Return a test of the method in a run's spec; ``=cbp`` is also accepted."""
     return _pattern(lambda view: {view.method})(pattern.removeprefix("="))
 
 
 def _settings(view: RunView) -> set[str]:
-    """``step_size=0.01,width=2``: as a whole, with its experiment before it, each part, and each value alone."""
+    """Return names of ``step_size=0.01,width=2``: the whole, with its experiment, each part, and each value."""
     parts = view.setting.split(",")
     return {view.setting, f"{view.experiment}/{view.setting}", *parts, *(part.rpartition("=")[2] for part in parts)}
 
 
 def _devices(view: RunView) -> set[str]:
-    """``cuda:1`` and ``cuda``; none before a worker has begun."""
+    """Return ``cuda:1`` and ``cuda``; none before a worker has started."""
     device = view.status.device or ""
     return {device, device.partition(":")[0]} if device else set()
 
@@ -209,7 +209,7 @@ def _state(pattern: str) -> Test:
 
 
 def seed_range(text: str) -> range | None:
-    """``3-7`` means the seeds 3 to 7; None if it is not a range."""
+    """Parse ``3-7`` as the seeds 3 to 7; None if it is not a range."""
     match = re.fullmatch(r"([0-9]{1,7})-([0-9]{1,7})", text)
     return range(int(match[1]), int(match[2]) + 1) if match else None
 
@@ -233,7 +233,7 @@ def _progress(text: str) -> Test:
     return lambda view: compare(100 * view.progress, limit)
 
 
-#: By key, what makes a test of a value.
+#: Functions that make a test of a value, by key.
 KEYS: dict[str, Callable[[str], Test]] = {
     "method": _method,
     "experiment": _pattern(lambda view: {view.experiment}),

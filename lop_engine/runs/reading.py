@@ -1,6 +1,6 @@
-"""Every run under a directory as it stands now: what watch, plot and status look at.
+"""Reads the current state of every run under a directory, for watch, plot and status.
 
-`RunsReader` keeps its place in each record file, so a refresh reads only what is new.
+`RunsReader` keeps its position in each record file, so a refresh reads only what is new.
 """
 
 import gc
@@ -30,17 +30,17 @@ LOOK_AT_JOBS_EVERY_S = 15.0
 MANY_BYTES = 100 * 2**20
 """Records of this size take about a second to read."""
 WATCHING_SHARE = 0.05
-"""The share of a core that a command may take to read thousands of runs again and again."""
+"""Share of a core that a command may use to poll thousands of runs."""
 LONGEST_PAUSE_S = 5.0
 
 
 class RunsReader:
-    """Reads a runs directory again and again, each time only what is new.
+    """Reads a runs directory repeatedly, each time only what is new.
 
-    Runs of a cluster's jobs lie on a file server and beat every 15 seconds: they are looked at no more often.
+    Runs of cluster jobs are on a file server and have a heartbeat every 15 seconds, so they are not read more often.
 
     Args:
-        carries: what means do with runs that a rule ended, see `RunView.carries`.
+        carries: how means treat runs that a rule ended, see `RunView.carries`.
     """
 
     def __init__(self, runs_dir: Path, carries: bool = True) -> None:
@@ -51,7 +51,7 @@ class RunsReader:
         self._scheduler = cache(scheduler)
 
     def read(self) -> Snapshot:
-        """The state of all runs now. A run that cannot be read is in it, with its problem."""
+        """Return the current state of all runs. An unreadable run is included, with its problem."""
         has_jobs = any(reader.is_of_a_job for reader in self._runs.values())
         if not has_jobs or time.monotonic() - self._walked_at > LOOK_AT_JOBS_EVERY_S:
             self._walked_at = time.monotonic()
@@ -65,9 +65,9 @@ class RunsReader:
         return Snapshot(self.runs_dir, views, self.runs_dir.is_dir())
 
     def read_ends(self) -> Snapshot | None:
-        """The same, but of each long record only the last tasks, the others NaN: in a fraction of the time.
+        """Return the same with only the last tasks of long records, the others NaN, in a fraction of the time.
 
-        None where that would save too little.
+        None if that would save too little.
         """
         readers = [_RunReader(run_dir, self._carries) for run_dir in find_runs(self.runs_dir)]
         if sum(reader.num_bytes for reader in readers) < MANY_BYTES:
@@ -79,18 +79,18 @@ class RunsReader:
 
 
 def pause_after(cpu_s: float, least_s: float) -> float:
-    """Seconds to wait until the next reading, so that reading keeps to its share of a core.
+    """Return seconds to wait until the next reading, so that reading keeps to its share of a core.
 
     Args:
-        cpu_s: processor time of the last reading, with what was made of it.
-        least_s: the pause where there are few runs.
+        cpu_s: processor time of the last reading and of its processing.
+        least_s: the pause if there are few runs.
     """
     return max(least_s, min(cpu_s / WATCHING_SHARE, LONGEST_PAUSE_S))
 
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Pause Python's collector while many objects without cycles are made: it would walk all of them repeatedly."""
+    """Pause Python's garbage collector while many objects without cycles are created: it would scan them often."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -101,12 +101,12 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def read_run(run_dir: RunDir, clock: FileClock) -> RunView:
-    """One run in its current state."""
+    """Return one run in its current state."""
     return _RunReader(run_dir).read(_Look(clock, scheduler))
 
 
 def read_without_records(run_dir: RunDir) -> RunView:
-    """One run by its run.json alone, as if it were queued. Raises StoreError, OSError."""
+    """Return one run from its run.json alone, as if it were queued. Raises StoreError, OSError."""
     config = run_dir.read_config()
     spec = config.get("spec")
     return RunView(run_dir, spec if isinstance(spec, dict) else {}, RunStatus(), "queued", {}, code=code_of(config))
@@ -136,7 +136,7 @@ class _RunReader:
         return self._status.is_submitted
 
     def read(self, look: "_Look") -> RunView:
-        """The run as it stands, or as it was seen last if that is recent enough."""
+        """Return the current run, or the last one if that is recent enough."""
         now = time.monotonic()
         if self._last is None or not self.is_of_a_job or now - self._looked_at > LOOK_AT_JOBS_EVERY_S:
             self._last, self._looked_at = self._read(look), now
@@ -144,14 +144,14 @@ class _RunReader:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the record of tasks; 0 if it cannot be seen."""
+        """Size of the record of tasks; 0 if unknown."""
         try:
             return self.dir.tasks_json.stat().st_size
         except OSError:
             return 0
 
     def read_end(self, look: "_Look") -> RunView:
-        """The run with the tasks that its final values need, the others NaN; whole if that is not possible."""
+        """Return the run with the tasks that its final values need, the others NaN; complete if that is impossible."""
         try:
             self._read_spec_and_status()
             start, documents = read_end(self.dir.tasks_json, int(self._end_share() * self.num_bytes))
@@ -166,8 +166,8 @@ class _RunReader:
         view = self._view(self._status, state, job_note=job_note)
         return replace(view, series=series, seconds=seconds, nulls=columns.nulls)
 
-    def _end_share(self) -> float:
-        """The share of the tasks done that begins with the last whole tenth of all tasks, and a little more."""
+    Return the share of the finished tasks from the last complete tenth of all tasks on, and a little more.
+        """Return the share of finished tasks before the last complete tenth, with a margin."""
         done, num_tasks = self._status.tasks_done, self._spec.get("num_tasks", 0)
         if not 0 < done <= num_tasks:
             return 1.0
@@ -204,13 +204,13 @@ class _RunReader:
         return RunView(self.dir, self._spec, status, state, self._series, problem, self._seconds, job_note, *columns)
 
     def _metrics(self) -> list[str]:
-        """The metrics that the records may hold: all that are known, and those that the spec names."""
+        """Return the metrics that the records may contain: all known ones, and those in the spec."""
         named = self._spec.get("metrics")
         own = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
         return list(dict.fromkeys([*lookup.metric_names(), *own]))
 
     def _unreadable(self, problem: str, look: "_Look") -> RunView:
-        """A run whose files cannot be read; it may be trained all the same, and then can be stopped."""
+        """Return a run whose files cannot be read; a worker may still train it, so it can be stopped."""
         with suppress(StoreError, OSError):
             status = self.dir.read_status()
             if look.state(self.dir, status) == "running":
@@ -218,7 +218,7 @@ class _RunReader:
         return self._view(RunStatus(state="failed"), "failed", problem)
 
     def _read_spec_and_status(self) -> None:
-        """Read run.json and status.json if they are not those read before. Raises FileNotFoundError or StoreError."""
+        """Read run.json and status.json if they have changed. Raises FileNotFoundError or StoreError."""
         stamps = [_stamp(path) for path in self._paths]
         if stamps[0] != self._stamps[0]:
             config = self.dir.read_config()
@@ -235,24 +235,24 @@ class _RunReader:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Tells a file from the one that stood there before; empty if missing to be seen."""
+    """Return a stamp that changes when a file is replaced; empty if it cannot be read."""
     try:
         stat = path.stat()
     except OSError:
         return ()
-    # Inode numbers alone are soon used again; the owner's comes last.
+    # Inode numbers alone are soon reused; the owner comes last.
     return stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_uid
 
 
 class _Look:
-    """One look at all runs: a worker that trains several of them is asked once whether it lives."""
+    """One reading of all runs: asks only once whether a worker of several runs is alive."""
 
     def __init__(self, clock: FileClock, scheduler: Callable[[], Scheduler]) -> None:
         self._clock, self._scheduler = clock, scheduler
         self._alive: dict[tuple[object, ...], bool] = {}
 
     def judge(self, run_dir: RunDir, status: RunStatus, is_ours: bool) -> tuple[State, str | None]:
-        """The state, and what a scheduler, who is asked for our own jobs alone, has to add to it."""
+        """Return the state, and the scheduler's note, which is only requested for the user's own jobs."""
         state = self.state(run_dir, status)
         if not is_ours or not status.job:
             return state, None
@@ -269,7 +269,7 @@ class _Look:
 
 @dataclass
 class _Columns:
-    """Growing arrays, one per recorded metric, even if never finite; and one of the seconds."""
+    """Growing arrays, one per recorded metric, even if it is never finite; and one of the seconds."""
 
     num_tasks: int = 0
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -303,7 +303,7 @@ class _Columns:
         }
 
     def views(self) -> tuple[Series, np.ndarray]:
-        """Series and seconds, read-only: what lies behind their end may grow, they do not change."""
+        """Return series and seconds, read-only: the arrays behind them may grow, but their content does not change."""
         views = {name: array[: self.num_tasks] for name, array in self.arrays.items()}
         seconds = views.pop("seconds", np.full(self.num_tasks, np.nan))
         for view in (*views.values(), seconds):
@@ -312,12 +312,12 @@ class _Columns:
 
 
 def _numbers(documents: list[dict[str, Any]], names: Sequence[str]) -> np.ndarray:
-    """Values by name, (names, documents); NaN for null and for what is not there. Raises TypeError or ValueError."""
+    """Return values by name, (names, documents); NaN for null and missing ones. Raises TypeError or ValueError."""
     try:
-        if len(names) > 1:  # of one name an itemgetter makes no row
+        if len(names) > 1:  # with one name an itemgetter returns no row
             rows = map(itemgetter(*names), documents)
             flat = np.fromiter(chain.from_iterable(rows), float, len(names) * len(documents))
             return flat.reshape(-1, len(names)).T
     except (KeyError, TypeError):
-        pass  # some are null or not there: the same with more care, in twice the time
+        pass  # some are null or missing: the slower way, in twice the time
     return np.array([[document.get(name) for document in documents] for name in names], dtype=float)

@@ -1,7 +1,7 @@
 """Rules that end a run early: ``test_accuracy<0.55 for 100 tasks``, ``diverged``, ``nan``.
 
-A rule is a query (`lop_engine.runs.query`) about the values that one task recorded. The worker asks it after each task,
-and ends the run once it has held for enough tasks in a row. It sees values as they are written, so a run that resumes
+A rule is a query (`lop_engine.runs.query`) on the values that one task recorded. The worker evaluates it after each
+task, and ends the run once it has held for enough tasks in a row. It uses the values as written, so a run that resumes
 from a checkpoint ends at the same task.
 """
 
@@ -21,30 +21,30 @@ from lop_engine.runs.views import RunView, is_too_large
 
 EXAMPLES = '"test_accuracy<0.55 for 100 tasks", "diverged" or "nan"'
 WITHOUT = "none"
-"""In place of a rule: no rules."""
+"""Word that means no rules."""
 
 _FOR = re.compile(r"(.*?)\s+for\s+([0-9]{1,9})\s+tasks?", re.DOTALL | re.IGNORECASE)
 _NOT_OF_A_TASK = ("state", "device")
-"""Conditions of the query language that say nothing about a task."""
+"""Query conditions that do not depend on a task."""
 
 Test = Callable[[RunView], bool]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that has been understood."""
+    """A parsed rule."""
 
     text: str
     test: Test
-    """Whether it holds, of a view that has the values of one task."""
+    """Whether it holds, for a view with the values of one task."""
     num_tasks: int
-    """How many tasks in a row it must hold."""
+    """Number of consecutive tasks for which it must hold."""
     metrics: tuple[str, ...]
     """The metrics that it names."""
 
 
 def parse_rule(text: str) -> Rule:
-    """Understand a rule. Raises QueryError, with the nearest valid choice."""
+    """Parse a rule. Raises QueryError, with the nearest valid choice."""
     timed = _FOR.fullmatch(text.strip())
     body, num_tasks = (timed[1], int(timed[2])) if timed else (text.strip(), 1)
     if not num_tasks:
@@ -66,7 +66,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def rules_typed(texts: Sequence[str]) -> list[str]:
-    """The rules of ``--stop-when``; ``none`` means no rule. Raises ConfigError if it is combined with others."""
+    """Return the rules of ``--stop-when``; ``none`` means no rule. Raises ConfigError if it is combined with others."""
     if WITHOUT not in texts:
         return list(texts)
     if len(texts) > 1:
@@ -75,12 +75,12 @@ def rules_typed(texts: Sequence[str]) -> list[str]:
 
 
 def check_rules(spec: Spec, where: str) -> None:
-    """Refuse rules that cannot be understood, or that are about metrics that a run does not record.
+    """Refuse invalid rules, and rules on metrics that a run does not record.
 
     Args:
         where: the file or option that they come from.
     Raises:
-        ConfigError: naming `where`, the rule and what to do.
+        ConfigError: names `where`, the rule and what to do.
     """
     measured = [name for name in spec.metrics if name in spec.metrics_after(spec.num_showings - 1)]
     for text in spec.stop_when:
@@ -97,7 +97,7 @@ def check_rules(spec: Spec, where: str) -> None:
 
 
 class Watch:
-    """The rules of one run, and for how many tasks in a row each has held."""
+    """The rules of one run, and the number of consecutive tasks for which each has held."""
 
     def __init__(self, spec: Spec, run_dir: RunDir) -> None:
         self._rules = [parse_rule(text) for text in spec.stop_when]
@@ -108,19 +108,19 @@ class Watch:
         return bool(self._rules)
 
     def resume(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """Count the tasks that are recorded already."""
+        """Count the tasks that are already recorded."""
         for document in documents:
             self.after_task(document)
 
     def after_task(self, document: Mapping[str, Any]) -> str | None:
-        """The first rule that ends the run after a task, given what it recorded; None if none does."""
+        """Return the first rule that ends the run after a task, given its record; None if none does."""
         view = self._view(document)
         self._held = [held + 1 if rule.test(view) else 0 for rule, held in zip(self._rules, self._held, strict=True)]
         pairs = zip(self._rules, self._held, strict=True)
         return next((rule.text for rule, held in pairs if held >= rule.num_tasks), None)
 
     def _view(self, document: Mapping[str, Any]) -> RunView:
-        """The run with the values of one task alone."""
+        """Return a view of the run with the values of one task."""
         recorded = {name: document[name] for name in self._spec.metrics if name in document}
         series = {name: np.array([np.nan if value is None else value]) for name, value in recorded.items()}
         nulls = {name: np.array([True]) for name, value in recorded.items() if value is None}
@@ -130,10 +130,10 @@ class Watch:
 
 
 def _has_diverged(view: RunView) -> bool:
-    """Whether nothing that a task recorded is finite, or its loss is too large to come back."""
+    """Whether a task recorded no finite value, or its loss is too large to recover."""
     is_lost = bool(view.series) and all(name in view.nulls for name in view.series)
     return is_lost or any(is_too_large(name, values).any() for name, values in view.series.items())
 
 
 _SPECIAL: dict[str, Test] = {"diverged": _has_diverged, "nan": lambda view: bool(view.nulls)}
-"""Rules by a word of their own."""
+"""Rules with a name."""

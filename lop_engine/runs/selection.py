@@ -1,7 +1,7 @@
-"""The runs that a command's arguments mean: by name and by condition.
+"""Selects the runs that a command's arguments name, and that meet its conditions.
 
-A name is an experiment, ``experiment/setting``, a seed, a method, a run, a pattern or a path, and is meant as a whole:
-``bp`` is not ``cbp``. Runs that any of the names means are selected, of these those that meet all conditions
+A name is an experiment, ``experiment/setting``, a seed, a method, a run, a pattern or a path, and must match as a
+whole: ``bp`` is not ``cbp``. Of the runs that match any name, those that meet all conditions are selected
 (`lop_engine.runs.query`): ``bp cbp seed:0-9 test_accuracy<0.55``.
 """
 
@@ -21,25 +21,25 @@ from lop_engine.runs.views import RunView, Snapshot
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs that a person means."""
+    """The selected runs."""
 
     runs: tuple[RunView, ...]
     query: Query
-    """The conditions that they meet."""
+    """The conditions."""
     notes: tuple[str, ...]
-    """What a person should know of runs that do not match."""
+    """Notes for the user on runs that do not match."""
 
 
 def choose(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Selection:
-    """The runs that `selectors` and `where` mean; all of them if there is neither.
+    """Return the runs that `selectors` and `where` select; all of them if there is neither.
 
     Args:
         selectors: names and conditions, one or more in each.
-        where: a query, in which names are parts of names.
+        where: a query; names in it match parts of names.
     Raises:
-        LaunchError: a name matches no run (lists the names there are), or is ambiguous because it matches different
-            runs as two kinds of name (says how to write each); no run matches.
-        QueryError: a condition makes no sense.
+        LaunchError: a name matches no run (lists the existing names), or is ambiguous because it matches different
+            runs as two kinds of name (says how to write each); or no run matches.
+        QueryError: a condition is invalid.
     """
     names, words = _divided(snapshot, selectors)
     named = _named(snapshot, names)
@@ -54,12 +54,12 @@ def choose(snapshot: Snapshot, selectors: Sequence[str], where: str = "") -> Sel
 
 
 def select(snapshot: Snapshot, selectors: Sequence[str]) -> list[RunView]:
-    """The runs that `choose` chooses. Raises LaunchError and QueryError, as that."""
+    """Return the runs that `choose` selects. Raises LaunchError and QueryError likewise."""
     return list(choose(snapshot, selectors).runs)
 
 
 def _divided(snapshot: Snapshot, selectors: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names, and conditions. What names a run as it stands is a name, whatever characters are in it."""
+    """Separate names from conditions. A selector that names a run is a name, whatever characters it contains."""
     names: list[str] = []
     conditions: list[str] = []
     for selector in selectors:
@@ -72,7 +72,7 @@ def _divided(snapshot: Snapshot, selectors: Sequence[str]) -> tuple[list[str], l
 
 
 def _named(snapshot: Snapshot, names: Sequence[str]) -> list[RunView]:
-    """The runs that any of `names` means; all of them by default. Raises LaunchError."""
+    """Return the runs that match any of `names`; all of them by default. Raises LaunchError."""
     if not names:
         return list(snapshot.runs)
     chosen: set[int] = set()
@@ -85,7 +85,7 @@ def _named(snapshot: Snapshot, names: Sequence[str]) -> list[RunView]:
 
 
 def names_of(runs: Iterable[RunView]) -> list[str]:
-    """Names that select exactly `runs`: ``cbp/default/0-4``, one for each setting and range of seeds."""
+    """Return names that select exactly `runs`: ``cbp/default/0-4``, one for each setting and range of seeds."""
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(escape(f"{run.experiment}/{run.setting}"), []).append(run.seed)
@@ -98,18 +98,18 @@ def names_of(runs: Iterable[RunView]) -> list[str]:
 
 
 def _named_by(selector: str, snapshot: Snapshot) -> set[int]:
-    """The indices of the runs that a selector names. Raises LaunchError if it can be read in two ways."""
+    """Return the indices of the runs that a selector names. Raises LaunchError if it is ambiguous."""
     if not selector.strip("/ "):
         return set()
     runs_dirs = (snapshot.runs_dir, *snapshot.others)
     in_path = set().union(*(_by_path(selector, snapshot, runs_dir) for runs_dir in runs_dirs))
     if in_path and not any(_could_be_a_name(selector, runs_dir) for runs_dir in runs_dirs):
-        return in_path  # a path, as completed by a shell, means only that path
+        return in_path  # a path, as completed by a shell, only means that path
     return _by_name(selector.strip("/").split("/"), snapshot) or in_path
 
 
 def _by_path(selector: str, snapshot: Snapshot, runs_dir: Path) -> set[int]:
-    """The indices of the runs of `runs_dir` that lie at the path `selector` or below."""
+    """Return the indices of the runs in `runs_dir` at the path `selector` or below."""
     below = _below(selector, runs_dir)
     if not below:
         return set()
@@ -120,7 +120,7 @@ def _by_path(selector: str, snapshot: Snapshot, runs_dir: Path) -> set[int]:
 
 
 def _by_name(parts: Sequence[str], snapshot: Snapshot) -> set[int]:
-    """Interpret a name in each way that its number of parts allows."""
+    """Interpret a name in every way that fits its number of parts."""
     if len(parts) == 1:
         return _by_one_word(parts[0], snapshot)
     of_experiment = _indices(snapshot, lambda view: fits(view.experiment, parts[0]))
@@ -146,12 +146,12 @@ def _by_one_word(word: str, snapshot: Snapshot) -> set[int]:
     method = _Reading("method", f"method:{word}", _of_method(word, snapshot))
     if named.runs - method.runs and method.runs - named.runs:
         _refuse_two(word, named, method, snapshot.place)
-    return named.runs or method.runs  # a method's name if no experiment has it
+    return named.runs or method.runs  # a method's name if no experiment has that name
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """The runs that a selector names if read as one kind of name, and an unambiguous spelling of that reading."""
+    """The runs of one interpretation of a selector, and an unambiguous spelling of it."""
 
     kind: str
     spelling: str
@@ -164,7 +164,7 @@ class _Reading:
 
 
 def _refuse_two(selector: str, one: _Reading, other: _Reading, place: str) -> None:
-    """Raise LaunchError if two readings of a selector name different runs."""
+    """Raise LaunchError if two interpretations of a selector name different runs."""
     if one.runs and other.runs and one.runs != other.runs:
         raise LaunchError(
             f'"{selector}" names {_an(one.kind)} and {_an(other.kind)} in {place}; write {one.advice} or {other.advice}'
@@ -184,13 +184,13 @@ def _indices(snapshot: Snapshot, test: Callable[[RunView], bool]) -> set[int]:
 
 
 def _below(selector: str, runs_dir: Path) -> tuple[str, ...]:
-    """The part of a path below the runs directory; empty for other paths."""
+    """Return the part of a path below the runs directory; empty for other paths."""
     path = Path(selector).absolute()
     return path.relative_to(runs_dir.absolute()).parts if path.is_relative_to(runs_dir.absolute()) else ()
 
 
 def _could_be_a_name(selector: str, runs_dir: Path) -> bool:
-    """Whether a path is also a name: relative, where the working directory lies in the runs directory."""
+    """Whether a path may also be a name: relative, with the working directory inside the runs directory."""
     return selector[:1] not in ("/", ".") and Path(os.curdir).absolute().is_relative_to(runs_dir.absolute())
 
 

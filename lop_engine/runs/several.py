@@ -1,4 +1,4 @@
-"""The runs of several directories, read as if they lay in one."""
+"""Reads the runs of several directories as one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,19 +10,19 @@ from lop_engine.runs.views import RunView, Snapshot
 
 
 class SeveralReader:
-    """Reads runs directories again and again, each time only what is new.
+    """Reads runs directories repeatedly, each time only what is new.
 
     Args:
-        carries: what means do with runs that a rule ended, see `RunView.carries`.
+        carries: how means treat runs that a rule ended, see `RunView.carries`.
     """
 
     def __init__(self, runs_dirs: Sequence[Path], carries: bool = True) -> None:
         self._readers = [RunsReader(runs_dir, carries) for runs_dir in dict.fromkeys(runs_dirs)]
 
     def read(self) -> Snapshot:
-        """The state of all runs now; a single directory may hold none.
+        """Return the current state of all runs; a single directory may have none.
 
-        A run and its copy (one `id` in run.json) count once: the one with more tasks, or the first.
+        A run and its copy (same `id` in run.json) count once: the one with more tasks, or the first.
 
         Raises:
             UserError: one of several directories holds no runs, or two different runs have the same experiment, setting
@@ -31,7 +31,7 @@ class SeveralReader:
         return _joined([reader.read() for reader in self._readers])
 
     def read_ends(self) -> Snapshot | None:
-        """The same with the last tasks of long records only, see `RunsReader.read_ends`. Raises UserError."""
+        """Return the same with only the last tasks of long records, see `RunsReader.read_ends`. Raises UserError."""
         ends = [reader.read_ends() for reader in self._readers]
         if not any(ends):
             return None
@@ -40,7 +40,7 @@ class SeveralReader:
 
 
 def read_together(runs_dirs: Sequence[Path], carries: bool = True) -> Snapshot:
-    """Read runs directories once, as `SeveralReader`. Raises UserError."""
+    """Read runs directories once, like `SeveralReader`. Raises UserError."""
     return SeveralReader(runs_dirs, carries).read()
 
 
@@ -63,7 +63,7 @@ def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
 
 
 def snapshot_of(runs_dirs: Sequence[Path], runs: Sequence[RunView]) -> Snapshot:
-    """Some of the runs of these directories."""
+    """Return a snapshot of some of the runs of these directories."""
     return Snapshot(runs_dirs[0], tuple(runs), others=tuple(runs_dirs[1:]))
 
 
@@ -76,7 +76,7 @@ def _refuse_unless_same(one: RunView, other: RunView) -> None:
 
 
 def _is_same(one: RunView, other: RunView) -> bool:
-    """Whether two directories are one run: the same place, or a copy with its `id`."""
+    """Whether two directories are the same run: the same place, or a copy with its `id`."""
     if one.dir.path.resolve() == other.dir.path.resolve():
         return True
     try:

@@ -17,17 +17,17 @@ from lop_engine.runs.records import ENDED, RunStatus, State
 
 
 def missing_tasks(path: Path, recorded: int, done: int) -> str | None:
-    """A warning if an ended run's records hold fewer finished tasks than its status says; else None."""
+    """Return a warning if an ended run's records have fewer finished tasks than its status says; else None."""
     if recorded >= done:
         return None
     return f"{path.name} holds {recorded} of {_count(done, 'finished task')}; restore it from a backup"
 
 
 def not_finite(series: Mapping[str, np.ndarray], nulls: Mapping[str, np.ndarray]) -> list[str]:
-    """Warnings such as ``curvature not finite from task 3``, or the number of tasks if finite values follow.
+    """Return warnings such as ``curvature not finite from task 3``, or the number of tasks if finite values follow.
 
     Args:
-        series: by metric, its value in each task; NaN where it is null or was not recorded.
+        series: by metric, its value in each task; NaN if null or not recorded.
         nulls: by metric, whether it was recorded in each task and not finite; at least as long as the series.
     """
     by_text: dict[str, list[str]] = {}
@@ -66,14 +66,14 @@ regressions are of the order of 1."""
 
 
 def is_too_large(metric: str, values: np.ndarray) -> np.ndarray:
-    """Where a metric is a loss above `LARGEST_LOSS`, shape as of `values`; nowhere if it is not a loss."""
+    """Return where a loss is above `LARGEST_LOSS`, shape as of `values`; all false for other metrics."""
     is_loss = lookup.metric(metric).better == "lower"
     with np.errstate(invalid="ignore"):
         return np.isfinite(values) & (values > LARGEST_LOSS) & is_loss
 
 
 def too_large(series: Mapping[str, np.ndarray]) -> list[str]:
-    """Warnings such as ``train loss above 1e+06 in 12 of 40 tasks, first in task 29``."""
+    """Return warnings such as ``train loss above 1e+06 in 12 of 40 tasks, first in task 29``."""
     warnings = []
     for metric, values in series.items():
         places = np.flatnonzero(is_too_large(metric, values))
@@ -88,33 +88,33 @@ _LONGEST_TASK = 10**12
 
 
 Series = Mapping[str, np.ndarray]
-"""By metric: its value at the end of each task, float64; NaN where it is null."""
+"""By metric, its value at the end of each task, float64; NaN if null."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunView:
-    """One run at one moment. Its arrays are never written again."""
+    """One run at one moment. Its arrays do not change."""
 
     dir: RunDir
     spec: Mapping[str, Any]
-    """The spec as run.json holds it; empty if that cannot be read."""
+    """The spec in run.json; empty if that cannot be read."""
     status: RunStatus
     state: State
     series: Series
     problem: str | None = None
-    """Why the run cannot be read (its state then reads `failed`)."""
+    """Why the run cannot be read (its state is then `failed`)."""
     seconds: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN where it is unknown."""
+    """Wall time of each task in seconds, (tasks,) like a metric's values; NaN if unknown."""
     job_note: str | None = None
-    """What the scheduler says of the run's job, where that is news: why it waits, how it ended."""
+    """News of the run's job from the scheduler: why it waits, how it ended."""
     nulls: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By metric, whether each task recorded a value that is not finite; only metrics with such a task."""
     components: Mapping[str, Any] = field(default_factory=dict)
-    """What run.json says of the components, see `lookup.for_run_json`; empty in those of older versions."""
+    """The entry ``components`` of run.json, see `lookup.for_run_json`; empty for older versions."""
     code: Code = ()
-    """What numbers follow from, see `rundir.code_of`."""
+    """What the numbers depend on, see `rundir.code_of`."""
     carries: bool = True
-    """Whether later means count the last values of a run that a rule ended; else they leave the run out."""
+    """Whether later means include the last values of a run that a rule ended; else they leave the run out."""
 
     @property
     def experiment(self) -> str:
@@ -130,23 +130,23 @@ class RunView:
 
     @cached_property
     def method(self) -> str:
-        """The name of the method that the run trains; empty if run.json cannot be read."""
+        """Return the name of the run's method; "" if run.json cannot be read."""
         return str(_name(self.components, "method") or method_name(self.spec) or "")
 
     @cached_property
     def problem_name(self) -> str:
-        """The name of the problem."""
+        """Return the name of the problem."""
         return str(_name(self.components, "problem") or self.spec.get("problem") or DEFAULT)
 
     @property
     def x_per_task(self) -> int:
-        """Length of a task on the x axis, in the unit that its problem counts in."""
+        """Return the length of a task in the unit of the problem's x axis."""
         length = self.components.get("x_per_task", 1)
         return length if isinstance(length, int) and 0 < length < _LONGEST_TASK else 1
 
     @cached_property
     def steps_per_task(self) -> int:
-        """Updates of a task; 0 if the number of its examples is unknown."""
+        """Return the number of updates in a task; 0 if the number of its examples is unknown."""
         spec = None if "steps_per_task" in self.components else stored_spec(self.spec)
         steps = spec.steps_per_task if spec else self.components.get("steps_per_task")
         return steps if isinstance(steps, int) and steps > 0 else 0
@@ -157,19 +157,19 @@ class RunView:
 
     @property
     def tasks_recorded(self) -> int:
-        """Finished tasks whose records were read."""
+        """Return the number of finished tasks with records."""
         return max([len(self.seconds), *map(len, self.series.values())])
 
     @cached_property
     def missing_records(self) -> str | None:
-        """Why the records of an ended run are incomplete: they hold fewer tasks than its status says."""
+        """Return why the records of an ended run are incomplete: they have fewer tasks than its status says."""
         if self.problem or self.state not in ENDED:
             return None
         return missing_tasks(self.dir.tasks_json, self.tasks_recorded, self.status.tasks_done)
 
     @cached_property
     def flags(self) -> tuple[str, ...]:
-        """Warnings about readable records; a diverged run needs none, as its state says so."""
+        """Return warnings about readable records; none for a diverged run, because its state says so."""
         spoilt = [] if self.state == "diverged" else not_finite(self.series, self.nulls)
         spoilt += too_large(self.series)
         return tuple([self.missing_records, *spoilt] if self.missing_records else spoilt)
@@ -180,12 +180,12 @@ class RunView:
 
     @property
     def tasks_done(self) -> int:
-        """Finished tasks: by the records, or by a status that is ahead of them; it may be a heartbeat behind."""
+        """Return the number of finished tasks: from the records, or from the status if that is ahead."""
         return max(self.status.tasks_done, self.tasks_recorded)
 
     @property
     def progress(self) -> float:
-        """Share of the run that is done, 0 .. 1."""
+        """Return the finished share of the run, 0 .. 1."""
         if self.state == "finished":
             return 1.0
         return max(self.status.progress, self.tasks_recorded / self.num_tasks if self.num_tasks else 0.0)
@@ -193,24 +193,24 @@ class RunView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All runs under `runs_dir` and `others`, in the order of experiment, setting, seed."""
+    """All runs under `runs_dir` and `others`, sorted by experiment, setting, seed."""
 
     runs_dir: Path
     runs: tuple[RunView, ...] = ()
     directory_exists: bool = True
     others: tuple[Path, ...] = ()
-    """Further directories that were read with it (`several`)."""
+    """Further directories that were read too (`several`)."""
     has_ends_only: bool = False
     """Whether only the last tasks of long records were read; the others are NaN."""
 
     @property
     def place(self) -> str:
-        """The directories, for messages."""
+        """Return the directories, for messages."""
         return place_of((self.runs_dir, *self.others))
 
 
 def place_of(runs_dirs: Sequence[Path]) -> str:
-    """Directories for messages and JSON: ``runs``; ``runs, cluster/runs``."""
+    """Join directories for messages and JSON: ``runs``; ``runs, cluster/runs``."""
     return ", ".join(map(str, runs_dirs))
 
 

@@ -1,6 +1,6 @@
-"""Record files that are TinyDB files and yet grow in constant time.
+"""Record files that are valid TinyDB files and grow in constant time.
 
-A file holds one table, one document a line, numbered from 1::
+A file holds one table with one document per line, numbered from 1::
 
     {"tasks": {
     "1": {"task":0,...},
@@ -8,8 +8,8 @@ A file holds one table, one document a line, numbered from 1::
     }}
 
 Stock ``TinyDB(path)`` opens and queries it. `TableWriter` appends by overwriting the closing brackets in
-place, one small positional write; `TableTail` remembers its byte offset and reads only new lines, also
-while a writer is at work: a torn last line is not an error, it is not there yet.
+place with one small positional write; `TableTail` remembers its byte offset and reads only new lines, also
+while a writer is active: a half-written last line is ignored, not an error.
 """
 
 from lop_engine.runs.store.by_task import read_task, tail_task

@@ -1,4 +1,4 @@
-"""Documents of one task out of a long record file, found by bisection: tasks never decrease from line to line."""
+"""Finds the documents of one task in a long record file by bisection: task numbers never decrease."""
 
 import os
 import time
@@ -29,18 +29,18 @@ from lop_engine.runs.store.layout import (
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.005
-#: Nearer than this the rest is read line by line.
+#: Ranges shorter than this are read line by line.
 _NEAR_BYTES = 32 * 1024
 
 _T = TypeVar("_T")
 
 
 class _OtherLayoutError(Exception):
-    """The file has to be parsed whole."""
+    """The file must be parsed completely."""
 
 
 def read_task(path: Path, task: int) -> Documents:
-    """All whole documents whose "task" is `task`, in order; none if the file does not exist. Raises StoreError."""
+    """Return all complete documents of `task`, in order; none if the file does not exist. Raises StoreError."""
     problem: OutOfStepError | None = None
     for _ in range(_ATTEMPTS):
         try:
@@ -60,7 +60,7 @@ def read_task(path: Path, task: int) -> Documents:
 
 
 def tail_task(path: Path) -> int | None:
-    """The task of the last whole document, None if missing yet; only the end is read. Raises StoreError."""
+    """Return the task of the last complete document, or None; reads only the end. Raises StoreError."""
     try:
         return _with_file(path, _tail_task, otherwise=None)
     except _OtherLayoutError:
@@ -68,7 +68,7 @@ def tail_task(path: Path) -> int | None:
 
 
 def _with_file(path: Path, read: Callable[[int, int], _T], otherwise: _T) -> _T:
-    """What `read` makes of the open file and the offset of its first document; `otherwise` if missing."""
+    """Return what `read` returns for the open file and the offset of its first document; `otherwise` if missing."""
     try:
         fd = open_regular(path)
         try:
@@ -102,7 +102,7 @@ def _is_resaved(fd: int, first: int, path: Path) -> bool:
 
 
 def _whole(path: Path) -> dict[int, bytes]:
-    """Documents by task, as JSON, of a file in any layout; an unchanged file is not parsed again. Raises StoreError."""
+    """Return documents by task, as JSON, of a file in any layout; caches an unchanged file. Raises StoreError."""
     try:
         stamp = stamp_of(os.stat(path))
         documents = _parsed_whole(path, stamp) if stamp else _parsed_whole.__wrapped__(path, stamp)
@@ -115,7 +115,7 @@ def _whole(path: Path) -> dict[int, bytes]:
 
 @lru_cache(maxsize=2)
 def _parsed_whole(path: Path, stamp: Stamp | None) -> dict[int, bytes] | str:
-    """Documents by task, or what is wrong with the file. Kept as JSON, which takes a fifth of the memory."""
+    """Return documents by task, or the file's error. They are kept as JSON, which takes a fifth of the memory."""
     by_task: dict[int, Documents] = {}
     try:
         for document in parse_any_layout(path.read_bytes(), path.stem):
@@ -128,7 +128,7 @@ def _parsed_whole(path: Path, stamp: Stamp | None) -> dict[int, bytes] | str:
 
 
 def _read_task(fd: int, first: int, task: int) -> Documents:
-    # What a writer appends while we read is left for the next time.
+    # What a writer appends while we read is left for the next call.
     low, high = first, os.fstat(fd).st_size
     end = high
     while high - low > _NEAR_BYTES:
@@ -142,7 +142,7 @@ def _read_task(fd: int, first: int, task: int) -> Documents:
     last = 0
     for _, number, document in _documents(lines_forwards(fd, low, end)):
         due = last + 1
-        # Where the search ends stands an earlier task, or the first document of all.
+        # The search ends at an earlier task, or at the first document.
         if number != due and (last or document["task"] >= task):
             raise OutOfStepError(f"line {due + 1}: document {number} where {due} is due")
         last = number
@@ -154,7 +154,7 @@ def _read_task(fd: int, first: int, task: int) -> Documents:
 
 
 def _next_line(fd: int, offset: int, end: int) -> int:
-    """Where the first line begins behind `offset`; `end` if missing."""
+    """Return where the first line after `offset` begins; `end` if missing."""
     _, line = next(lines_forwards(fd, offset, end), (end, b""))
     return min(end, offset + len(line) + 1)
 
@@ -165,7 +165,7 @@ def _tail_task(fd: int, first: int) -> int | None:
 
 
 def _documents(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """(Offset, number, document) of the lines that are whole documents. Raises KeyError or TypeError: no task."""
+    """Yield (offset, number, document) of complete documents. Raises KeyError or TypeError without a task."""
     for offset, line in lines:
         if parsed := parse_line(without_separator(line)):
             _task_of(parsed[1])
@@ -173,7 +173,7 @@ def _documents(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, int, d
 
 
 def _task_of(document: dict[str, Any]) -> int:
-    """The task of a document. Raises KeyError or TypeError if it has none."""
+    """Return the task of a document. Raises KeyError or TypeError if it has none."""
     if not isinstance(document["task"], int):
         raise TypeError
     return document["task"]

@@ -1,7 +1,7 @@
-"""The bytes of a record file: what writer and reader agree on, and files that another program has saved.
+"""The byte layout of a record file, shared by writer and reader, and files that other programs have saved.
 
-Our own layout is read line by line. Valid TinyDB JSON in another one (saved again by stock TinyDB, an editor or jq,
-with other line endings, with a BOM) is parsed whole, and only when it has changed.
+Our layout is read line by line. Valid TinyDB JSON in another layout (saved again by stock TinyDB, an editor or jq,
+with other line endings, with a BOM) is parsed completely, and only when it has changed.
 """
 
 import json
@@ -16,7 +16,7 @@ import orjson
 
 Documents = list[dict[str, Any]]
 
-#: Closes the table and the file; every append overwrites it and writes it anew.
+#: Closes the table and the file; every append overwrites and rewrites it.
 TAIL = b"\n}}\n"
 
 #: Maximum length of our first line.
@@ -38,7 +38,7 @@ def header(table: str) -> bytes:
 
 
 def table_name(first_line: bytes) -> str | None:
-    """The table that a file's first line opens, or None if it is not our layout."""
+    """Return the table that a file's first line opens, or None if it is not our layout."""
     match = _HEADER.fullmatch(first_line)
     return match[1].decode() if match else None
 
@@ -48,13 +48,13 @@ def document_line(number: int, document: dict) -> bytes:  # type: ignore[type-ar
 
 
 def without_separator(line: bytes) -> bytes:
-    """A line without the comma between documents, also if an append was interrupted just after it."""
+    """Return a line without the comma between documents, even if an append was interrupted just after it."""
     line = line.rstrip(b"\r")
     return line[:-3] if line.endswith(b",}}") else line.removesuffix(b",")
 
 
 def parse_line(line: bytes) -> tuple[int, dict] | None:  # type: ignore[type-arg]
-    """Return (document number, document) of a line without its comma, or None if it is not whole."""
+    """Return (document number, document) of a line without its comma, or None if it is incomplete."""
     match = _LINE.fullmatch(line)
     if not match:
         return None
@@ -65,7 +65,7 @@ def parse_line(line: bytes) -> tuple[int, dict] | None:  # type: ignore[type-arg
 
 
 def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line) from the end of an open file back to the line at `first`, reading only what is asked for.
+    """Yield (offset, line) from the end of an open file back to the line at `first`, reading only as needed.
 
     Yield the (possibly empty) text after the last newline first.
     """
@@ -86,7 +86,7 @@ def lines_backwards(fd: int, first: int) -> Iterator[tuple[int, bytes]]:
 
 
 def last_document(fd: int, first: int) -> tuple[int, dict[str, Any], int] | None:
-    """Return (number, document, end offset) of the last whole line of an open file after `first`, if any."""
+    """Return (number, document, end offset) of the last complete line of an open file after `first`, if any."""
     for start, line in lines_backwards(fd, first):
         whole = without_separator(line)
         if parsed := parse_line(whole):
@@ -95,7 +95,7 @@ def last_document(fd: int, first: int) -> tuple[int, dict[str, Any], int] | None
 
 
 def lines_forwards(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line) from `start` on up to the last end of line before `end`, reading only what is asked for."""
+    """Yield (offset, line) from `start` to the last newline before `end`, reading only as needed."""
     rest = b""
     position = start
     while position < end and (block := os.pread(fd, min(end - position, _CHUNK_BYTES), position)):
@@ -107,7 +107,7 @@ def lines_forwards(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]
 
 
 def pread(fd: int, start: int, end: int) -> bytes:
-    """The bytes from `start` to `end`, or to the end of the file."""
+    """Return the bytes from `start` to `end`, or to the end of the file."""
     parts = []
     while start < end and (part := os.pread(fd, min(end - start, 1 << 24), start)):
         parts.append(part)
@@ -124,14 +124,14 @@ Stamp = tuple[int, ...]
 
 
 def stamp_of(stat: os.stat_result) -> Stamp | None:
-    """Identifies a file's content; None while the file is too new for that."""
+    """Return a stamp of a file's content; None while the file is too new for that."""
     if abs(time.time() - stat.st_mtime) < _SETTLED_S:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size
 
 
 def may_be_resaved(rest: bytes) -> bool:
-    """Whether a file with `rest` after its last line in our layout may still be valid JSON."""
+    """Whether a file with `rest` after its last line in our layout may be valid JSON."""
     return not TAIL.startswith(rest) and b"".join(rest[-_CLOSING_BYTES:].split()).endswith(b"}}")
 
 
@@ -142,9 +142,9 @@ def ends_otherwise(fd: int, offset: int) -> bool:
 
 
 def parse_any_layout(content: bytes, table: str) -> Documents:
-    """The documents of `table` in the order of their tasks, or of their numbers if they have no task.
+    """Return the documents of `table` in the order of their tasks, or of their numbers if they have no task.
 
-    A file whose first line is ours must number its documents 1, 2, ...: there a missing number is damage.
+    A file with our first line must number its documents 1, 2, ...: a missing number is damage.
 
     Raises:
         OutOfStepError: not valid JSON, or no such table; names the line if known.
@@ -168,7 +168,7 @@ def parse_any_layout(content: bytes, table: str) -> Documents:
 
 
 def in_order(documents: Documents) -> Documents:
-    """The documents sorted by task; in their present order if one has no task."""
+    """Sort the documents by task; keep their order if one has no task."""
     if all(type(document.get("task")) is int for document in documents):
         return sorted(documents, key=lambda document: document["task"])
     return documents
@@ -187,7 +187,7 @@ def load_json(text: str | bytes) -> Any:
 
 
 def is_torn_header(content: bytes, table: str) -> bool:
-    """Whether a file holds only part of our first line, as after a power failure."""
+    """Whether a file only has a part of our first line, as after a power failure."""
     return header(table).startswith(content)
 
 

@@ -1,6 +1,6 @@
-"""Read a record file, all of it or only what is new, also while its writer is at work.
+"""Reads a record file, completely or only what is new, also while it is written.
 
-`open_readonly` lets TinyDB query record files beside a live writer.
+`open_readonly` lets TinyDB query record files that a worker writes.
 """
 
 import os
@@ -37,11 +37,11 @@ _PAUSE_S = 0.005
 
 
 class TableTail:
-    """Follows one record file: each call to `read_new` returns the documents that came since the last.
+    """Follows one record file: each call to `read_new` returns the documents since the last.
 
-    A file that does not exist yet has no documents. A file that was replaced or cut back (a run started
-    afresh, or resumed from a checkpoint) is read again from its start, and so is a file of valid TinyDB JSON in another
-    layout whenever it changes; `restarts` counts these, so that a caller can drop what it holds.
+    A file that does not exist yet has no documents. A file that was replaced or cut back (a run that was started
+    over, or resumed from a checkpoint) is read again from its start, and so is a file of valid TinyDB JSON in another
+    layout whenever it changes; `restarts` counts these, so that a caller can discard its documents.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class TableTail:
         self._last_line = b""
         self._inode: int | None = None
         self._whole_at: Stamp | None = None
-        """Stamp of the file that was last parsed whole; `_whole_problem` is what was wrong with it."""
+        """Stamp of the file that was last parsed completely; `_whole_problem` is its error."""
         self._whole_problem = ""
 
     def read_new(self) -> Documents:
@@ -83,7 +83,7 @@ class TableTail:
         elif stat.st_ino != self._inode:
             self._restart()
         self._inode = stat.st_ino
-        # A look in the middle of a write passes; what stays out of step was cut back: start over.
+        # An inconsistency in the middle of a write passes; a lasting one means a file that was cut back: start over.
         for _ in range(_ATTEMPTS):
             try:
                 return self._read_from_offset(fd)
@@ -99,8 +99,8 @@ class TableTail:
             raise DamagedError(f"{self.path}: {problem}") from None
 
     def _read_from_offset(self, fd: int) -> Documents:
-        """Read on from the offset; it moves only if all that follows is in step."""
-        # Only up to this size: what a writer appends while we read would not fit to the old end of the file.
+        """Read from the offset; it only moves if everything that follows is consistent."""
+        # Only up to this size: what a writer appends while we read would not match the old end of the file.
         size = os.fstat(fd).st_size
         if size < self._offset:
             raise OutOfStepError("shorter than before")
@@ -129,7 +129,7 @@ class TableTail:
         return documents
 
     def _read_whole(self, fd: int) -> Documents:
-        """All documents of valid JSON in any layout; an unchanged file is not parsed again. Raises OutOfStepError."""
+        """Return all documents of valid JSON in any layout; caches an unchanged file. Raises OutOfStepError."""
         stat = os.fstat(fd)
         stamp = stamp_of(stat)
         if stamp is not None and stamp == self._whole_at and self._whole_problem:
@@ -145,7 +145,7 @@ class TableTail:
         return documents
 
     def _restart(self) -> None:
-        """Start over from the top of the file, if anything was read of it."""
+        """Start over from the beginning of the file, if anything was read."""
         if self._offset or self.is_resaved:
             self.restarts += 1
         self.table = None
@@ -157,14 +157,14 @@ class TableTail:
 
 
 def read_table(path: Path) -> Documents:
-    """All whole documents of a record file, in order. Raises StoreError."""
+    """Return all complete documents of a record file, in order. Raises StoreError."""
     return TableTail(path).read_new()
 
 
 def read_end(path: Path, num_bytes: int) -> tuple[int, Documents]:
-    """The whole documents within about the last `num_bytes` of a record file, and how many stand before them.
+    """Return the complete documents in about the last `num_bytes` of a record file, and the number before them.
 
-    None of a file that cannot be read, is shorter, has another layout or is out of step; `TableTail` says why.
+    None if the file cannot be read, is shorter, has another layout or is inconsistent; `TableTail` says why.
     """
     try:
         fd = open_regular(path)
@@ -191,7 +191,7 @@ def read_end(path: Path, num_bytes: int) -> tuple[int, Documents]:
 def parse(block: bytes, number: int) -> tuple[Documents, int]:
     r"""Parse the text after document `number`: ``\n}}\n``, or ``,\n`` and further documents.
 
-    Returns the whole documents and the bytes they take; a last line without its newline is not there yet.
+    Return the complete documents and their number of bytes; a last line without its newline is ignored.
     """
     lines = block.split(b"\n")
     if without_separator(lines[0]) or len(lines) == 1:
@@ -218,12 +218,12 @@ def parse(block: bytes, number: int) -> tuple[Documents, int]:
 
 
 def parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | None:
-    """All documents of a block in one go, four times as fast as line by line; None if anything is odd about it.
+    """Parse all documents of a block at once, four times as fast as line by line; None if anything is unusual.
 
-    Taken are flat documents that fill a line each and end with the table. One brace a document, each of them where
-    a line begins: no document and no text can then hold what looks like another.
+    Accepts flat documents that fill a line each and end with the table. One brace per document, at the beginning of
+    each line: then no document and no text can contain what looks like another.
     """
-    num_documents = len(lines) - 3  # without the separator, and the two ends of lines of the closing brackets
+    num_documents = len(lines) - 3  # without the separator and the two newlines of the closing brackets
     if num_documents < 1 or not block.endswith(TAIL) or block.count(b"{") != num_documents:
         return None
     starts = map(b'"%d": {'.__mod__, count(number + 1))
@@ -239,9 +239,9 @@ def parse_at_once(block: bytes, lines: list[bytes], number: int) -> Documents | 
 
 
 class TailStorage(Storage):
-    """A read-only TinyDB storage: reads whole documents only, and only the new ones each time.
+    """A read-only TinyDB storage: reads only complete documents, and only new ones each time.
 
-    Stock ``TinyDB(path)`` works as well on a file that is not being written.
+    Stock ``TinyDB(path)`` also works on a file that is not being written.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -263,7 +263,7 @@ class TailStorage(Storage):
 
 
 class _UncachedTable(Table):
-    """A table that keeps no query results: the file grows without TinyDB knowing."""
+    """A table without a query cache, because the file grows without TinyDB knowing."""
 
     def __init__(self, storage: Storage, name: str) -> None:
         super().__init__(storage, name, cache_size=0)

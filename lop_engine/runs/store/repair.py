@@ -1,4 +1,4 @@
-"""Save what can be saved of a damaged record file, or rewrite one in our layout; the old file stays beside it."""
+"""Repairs a damaged record file, or rewrites one in our layout; the old file is kept beside it."""
 
 import json
 import os
@@ -27,12 +27,12 @@ from lop_engine.runs.store.layout import (
 
 
 def rewrite_table(path: Path, table: str, documents: Iterable[Mapping[str, Any]], old: str) -> Path:
-    """Write `documents`, numbered from 1, to `path`; return the path of the kept old file.
+    """Write `documents`, numbered from 1, to `path`; return the path of the old file, which is kept.
 
-    The run's lock must be held. Everything is on the disk when this returns, and until then `path` is always whole.
+    The run's lock must be held. Everything is on disk when this returns, and `path` is complete at any time.
 
     Args:
-        old: the suffix of the kept file's name, before a number: ``tasks.json.damaged-1``.
+        old: the suffix of the old file's name, before a number: ``tasks.json.damaged-1``.
     Raises:
         OSError: writing failed; `path` is unchanged.
     """
@@ -46,7 +46,7 @@ def rewrite_table(path: Path, table: str, documents: Iterable[Mapping[str, Any]]
 
 
 def _keep(path: Path, word: str) -> Path:
-    """Hard-link the file to a second name beside it; copy it if the file system has no links."""
+    """Hard-link the file to a second name; copy it if the file system has no links."""
     for number in count(1):
         backup = path.with_name(f"{path.name}.{word}-{number}")
         try:
@@ -66,18 +66,18 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True)
 class Repaired:
-    """What became of a file."""
+    """Result of a repair."""
 
     num_documents: int
-    """Documents that were whole; they are numbered anew, in their order."""
+    """Number of complete documents; they are numbered again, in order."""
     dropped: list[int]
-    """Lines that hold something else, counted from 1."""
+    """Lines with other content, counted from 1."""
     backup: Path
-    """The file as it was."""
+    """The file before the repair."""
 
 
 def repair_table(path: Path, table: str) -> Repaired:
-    """Rewrite a record file with only its whole documents, and keep the old file beside it.
+    """Rewrite a record file with only its complete documents, and keep the old file beside it.
 
     The run's lock must be held, so that nothing else writes.
 
@@ -90,7 +90,7 @@ def repair_table(path: Path, table: str) -> Repaired:
 
 
 def num_whole_documents(path: Path) -> int:
-    """How many documents `repair_table` would keep; 0 for a file that cannot be read or holds another table."""
+    """Return how many documents `repair_table` would keep; 0 if the file cannot be read or holds another table."""
     try:
         return len(salvage(_content(path), path.stem, str(path))[0])
     except (StoreError, OSError):
@@ -103,7 +103,7 @@ def _content(path: Path) -> bytes:
 
 
 def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int]]:
-    """The whole documents of a file, and the lines that hold anything else. Raises StoreError: another table."""
+    """Return the complete documents of a file, and lines with other content. Raises StoreError for another table."""
     name = table_name(content[:HEADER_BYTES].partition(b"\n")[0])
     if name not in (None, table):
         raise StoreError(f'{where}: holds table "{name}", expected "{table}"; it cannot be repaired')
@@ -121,7 +121,7 @@ def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int
         line = _drop(text, position, start, line, table, dropped)
         line += text.count("\n", start, end)
         position = end
-        # A file that was being overwritten holds the end of its old content after the new.
+        # A file that was being overwritten has the end of its old content after the new.
         key = number, document.get("task"), document.get("epoch")
         if key not in seen:
             documents.append(document)
@@ -131,7 +131,7 @@ def salvage(content: bytes, table: str, where: str) -> tuple[Documents, list[int
 
 
 def _documents(text: str) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
-    """(Number, start, end, document) of each ``"<number>": {...}`` that a JSON decoder reads."""
+    """Yield (number, start, end, document) of each ``"<number>": {...}`` that a JSON decoder can read."""
     position = 0
     while match := _NUMBER.search(text, position):
         position = match.end()
@@ -152,13 +152,13 @@ def _fills_lines(text: str, start: int, end: int) -> bool:
 
 
 def _is_record(document: dict[str, Any]) -> bool:
-    """Whether this is a document, and not part of a torn one or a torn one that runs into the next."""
+    """Whether this is a document, and not part of a half-written one or merged with the next."""
     holds_others = any(key.isdecimal() and isinstance(value, dict) for key, value in document.items())
     return type(document.get("task")) is int and not holds_others
 
 
 def _drop(text: str, start: int, end: int, line: int, table: str, dropped: list[int]) -> int:
-    """Collect the lines between two documents that hold more than punctuation; return the line number of `end`."""
+    """Collect the lines between two documents with more than punctuation; return the line number of `end`."""
     between = text[start:end]
     opening = re.match(rf'\s*\{{\s*"{table}"\s*:\s*\{{', between) if start == 0 else None
     skipped = opening.end() if opening else 0

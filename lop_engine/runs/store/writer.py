@@ -1,6 +1,6 @@
-"""Append to a record file: one positional write a call, however long the file.
+"""Appends to a record file with one positional write per call, however long the file is.
 
-Of the files that a process appends to now and then, only the last used stay open.
+Of the files that a process appends to, only the last used ones stay open.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ from lop_engine.runs.store.layout import (
 from lop_engine.runs.store.repair import num_whole_documents, rewrite_table
 
 MOST_OPEN = 128
-"""Record files of 64 runs stay open. Beyond that each append opens its file, which a file server has to answer."""
+"""Record files of 64 runs. With more, each append opens its file, which costs a request to the file server."""
 
 _lock = threading.Lock()
 _idle: "dict[OpenFile, None]" = {}
-"""Files that are open and not in use, the last used one at the end."""
+"""Open files that are not in use, the last used one at the end."""
 
 
 class OpenFile:
-    """An existing file for reading and writing, which is opened again when it is needed.
+    """An existing file for reading and writing, opened again when needed.
 
-    The process keeps at most `MOST_OPEN` such files open, and a quarter of the files that it may open at all, beside
+    The process keeps at most `MOST_OPEN` such files open, and at most a quarter of its limit of open files, besides
     those in use.
 
     Raises:
@@ -61,10 +61,10 @@ class OpenFile:
 
     @contextmanager
     def descriptor(self) -> Iterator[int]:
-        """A descriptor to use within the context, one thread at a time.
+        """Yield a descriptor for the context, one thread at a time.
 
         Raises:
-            OSError: the file cannot be opened, or could not be closed when another one was needed.
+            OSError: the file cannot be opened, or could not be closed when another one needed its place.
             StoreError: the file was replaced since it was last used.
         """
         with self._in_use:
@@ -83,7 +83,7 @@ class OpenFile:
                     _put_back(self)
 
     def close(self) -> None:
-        """Close the file; the next use opens whatever file has its name then. Raises OSError."""
+        """Close the file; the next use opens the file that has its name then. Raises OSError."""
         with self._in_use, _lock:
             _idle.pop(self, None)
             fd, self._fd, self._inode = self._fd, None, None
@@ -100,7 +100,7 @@ class OpenFile:
         return fd
 
     def _close_idle(self) -> None:
-        """Close a file that is not in use. An error, such as a full disk of a file server, is kept for its next use."""
+        """Close a file that is not in use. An error, such as a file server's full disk, is kept for its next use."""
         fd, self._fd = self._fd, None
         try:
             if fd is not None:
@@ -111,7 +111,7 @@ class OpenFile:
 
 
 def _put_back(file: OpenFile) -> None:
-    """Keep a file open after its use, and close others that were not used for longer."""
+    """Keep a file open after its use, and close the least recently used ones."""
     with _lock:
         if file._fd is not None:
             _idle[file] = None
@@ -122,19 +122,19 @@ def _put_back(file: OpenFile) -> None:
 
 
 class TableWriter:
-    """The one writer of a record file (the run's lock sees to that).
+    """The only writer of a record file (the run's lock ensures that).
 
-    Opening an existing file cuts a torn tail back to the last whole document; a new file is made under a
-    temporary name and appears complete. A file in another layout (saved again by TinyDB, an editor or jq) is first
+    Opening an existing file removes a half-written last line; a new file is written under a
+    temporary name and then renamed. A file in another layout (saved again by TinyDB, an editor or jq) is first
     rewritten in ours; `resaved` is the path of the old file.
 
     Args:
         path: the file.
         table: name of its TinyDB table.
-        keep: cut the file back to this many documents first (a resumed run's checkpoint covers no more).
+        keep: first cut the file back to this many documents (those that a resumed run's checkpoint covers).
     Raises:
         StoreError: the file is not a record file of this table, or holds fewer than `keep` documents.
-        OSError: the disk refuses.
+        OSError: an error of the disk.
     """
 
     def __init__(self, path: Path, table: str, keep: int | None = None) -> None:
@@ -161,9 +161,9 @@ class TableWriter:
         return self.extend([document])
 
     def extend(self, documents: Iterable[Mapping[str, Any]]) -> int:
-        """Append several documents in one write; return the number of the last.
+        """Append several documents in one write; return the number of the last one.
 
-        An append that fails (a full disk, a document that JSON cannot hold) leaves the file as it was.
+        An append that fails (a full disk, a document that JSON cannot represent) leaves the file unchanged.
         """
         number, parts = self.num_documents, []
         for document in documents:
@@ -188,7 +188,7 @@ class TableWriter:
         return document[1] if document else {}
 
     def sync(self) -> None:
-        """Return when what was appended is on the disk."""
+        """Wait until appended documents are on disk."""
         with self._file.descriptor() as fd:
             os.fsync(fd)
 
@@ -204,15 +204,15 @@ class TableWriter:
         self.close()
 
     def _check_layout(self, table: str) -> None:
-        """Repair a torn first line; rewrite a whole file in another layout."""
+        """Repair a half-written first line; rewrite a complete file in another layout."""
         with self._file.descriptor() as fd:
             start = os.pread(fd, len(self._header) + 1, 0)
-            if is_torn_header(start, table):  # the power failed early
+            if is_torn_header(start, table):  # a power failure during creation
                 self._write_at(0, self._header)
             elif start != self._header + b"\n":
                 self._convert(fd, table)
             elif ends_otherwise(fd, self._last_whole_document(fd)[1]):
-                with contextlib.suppress(StoreError):  # in our layout, and torn
+                with contextlib.suppress(StoreError):  # in our layout, but half-written
                     self._convert(fd, table)
 
     def _convert(self, fd: int, table: str) -> None:
@@ -224,22 +224,22 @@ class TableWriter:
         self._file.close()
 
     def _advice(self) -> str:
-        """Advice for a file that cannot be appended to."""
+        """Return advice for a file that cannot be appended to."""
         num_whole = num_whole_documents(self.path)
         if not num_whole:
             return "it holds no whole document; restore it from a backup"
         return f"restore it from a backup; without one, lop doctor --repair keeps its {num_whole} whole documents"
 
     def _close_table(self) -> None:
-        """Make the file end behind the last document."""
+        """Make the file end after the last document."""
         with self._file.descriptor() as fd:
             if os.pread(fd, len(TAIL) + 1, self._end) != TAIL:
-                # Shorten it first: if we die in between, what is left is a torn tail and nothing worse.
+                # Shorten it first: if the process dies in between, only a half-written tail is left.
                 os.ftruncate(fd, self._end)
                 self._write_at(self._end, TAIL)
 
     def _last_whole_document(self, fd: int) -> tuple[int, int]:
-        """Return (number, end offset) of the last whole document; (0, end of header) if there is none."""
+        """Return (number, end offset) of the last complete document; (0, end of header) if there is none."""
         last = last_document(fd, len(self._header) + 1)
         return (last[0], last[2]) if last else (0, len(self._header))
 
