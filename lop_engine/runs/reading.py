@@ -166,8 +166,8 @@ class _RunReader:
         view = self._view(self._status, state, job_note=job_note)
         return replace(view, series=series, seconds=seconds, nulls=columns.nulls)
 
-    Return the share of the finished tasks from the last complete tenth of all tasks on, and a little more.
-        """Return the share of finished tasks before the last complete tenth, with a margin."""
+    def _end_share(self) -> float:
+        """Return the share of the finished tasks from the last complete tenth of all tasks on, and a little more."""
         done, num_tasks = self._status.tasks_done, self._spec.get("num_tasks", 0)
         if not 0 < done <= num_tasks:
             return 1.0

@@ -1,1 +1,1 @@
-"""Training: the loop, one step of a learner, CUDA graphs."""
+"""The training loop, the training step of a learner, and CUDA graphs."""

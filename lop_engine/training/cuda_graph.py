@@ -1,7 +1,7 @@
-"""A training step captured once as a CUDA graph, and then launched as a whole.
+"""A training step that is captured as a CUDA graph and then launched as a whole.
 
 A step of the small network consists of hundreds of short kernels. Launched one by one from Python, they leave the GPU
-idle. The random numbers of a step are drawn before it, outside the graph, each seed's from its own generator.
+idle. The random numbers of a step are drawn before it, outside the graph, from each seed's generator.
 
 A graph that lacks kernels trains wrongly without an error, so the first replay of each graph is compared with the eager
 step, which is launched kernel by kernel.
@@ -24,10 +24,10 @@ Step = Callable[[Tensor, Tensor], StepResult]
 State = dict[str, Tensor]
 
 WARM_UP_STEPS = 3
-"""Steps before a capture, in which libraries choose their algorithms and allocate."""
+"""Steps before a capture, in which libraries select their algorithms and allocate memory."""
 
 TOLERANCE: dict[Precision, float] = {"fp32": 0.05, "tf32": 0.5, "bf16": 0.5, "fp64": 0.05}
-"""How far a tensor's change in a replayed step may be from its change in the eager step, as a fraction of the latter.
+"""Largest deviation of a tensor's change in a replayed step, as a fraction of its change in the eager step.
 
 Both launch the same kernels, so equal bits are expected. But cuDNN and cuBLAS do not promise the same algorithm in a
 capture, and another algorithm rounds differently. The difference shows where gradients nearly cancel: a relative change
@@ -37,14 +37,14 @@ over a seed's whole tensor, because Adam turns the rounding of single tiny gradi
 """
 
 ROUNDING = 2.0**-23
-"""Additional tolerance, as a fraction of the tensor itself: one unit in the last place of a float32."""
+"""Additional tolerance, as a fraction of the tensor: one unit in the last place of a float32."""
 
 _UNWRITTEN = -12345.0
-"""Placeholder for a result before the first replay; losses and scores are never this number."""
+"""Placeholder for a result before the first replay; losses and scores never have this value."""
 
 
 def fast_step(learner: Learner, device: torch.device, cuda_graphs: bool = True) -> Step:
-    """The learner's step, as fast as the device allows."""
+    """Return the learner's step, as fast as the device allows."""
     return CudaGraphStep(learner) if device.type == "cuda" and cuda_graphs else learner.step
 
 
@@ -81,7 +81,7 @@ class CudaGraphStep:
         captured = self.graphs[kind]
         captured.inputs.copy_(inputs)
         captured.targets.copy_(targets)
-        # Draw again after a capture: the comparison then detects a graph that keeps the numbers drawn before it.
+        # Draw again after a capture: the comparison then detects a graph that reuses the numbers drawn before it.
         self.learner.method.draw()
         if new:
             self._replay_and_compare(captured)
@@ -93,7 +93,7 @@ class CudaGraphStep:
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:
-        """For warm-up and capture: cuBLAS and cuDNN keep a workspace for each stream they have been used on."""
+        """Return a stream for warm-up and capture: cuBLAS and cuDNN allocate a workspace for each stream."""
         return torch.cuda.Stream()
 
     def capture(self, inputs: Tensor, targets: Tensor) -> _StepGraph:
@@ -106,7 +106,7 @@ class CudaGraphStep:
         torch.cuda.current_stream().wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local: another thread may pin memory for the next task, which must not break this capture.
+            # thread_local: another thread may pin memory for the next task, which must not interrupt this capture.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 result = self.learner.learn(inputs, targets)
         except RuntimeError as error:
@@ -132,7 +132,7 @@ class CudaGraphStep:
                 "the CUDA graph of the training step is empty or incomplete, as if it was captured on another GPU or "
                 f"stream than the step ran on; {_ADVICE}"
             )
-        # Relative to at least 1, because the log of a softmax has the rounding error of numbers near 1.
+        # Relative to at least 1, because the log of a softmax has the rounding error of numbers close to 1.
         before["loss"], eager["loss"] = torch.ones_like(result.loss_S), result.loss_S
         replayed = self.learner.state() | {"loss": captured.result.loss_S}
         for name, seed in _differences(before, eager, replayed, TOLERANCE[self.learner.precision]):
@@ -149,7 +149,7 @@ _ADVICE = "nothing was recorded; train with --device cpu, or install another ver
 
 
 def _differences(before: State, eager: State, replayed: State, tolerance: float) -> Iterator[tuple[str, int]]:
-    """Tensors, and rows in them, that the replayed step changed differently from the eager step.
+    """Return tensors, and rows in them, that the replayed step changed differently from the eager step.
 
     A seed that the eager step makes infinite or NaN has diverged and is not compared.
     """
@@ -157,13 +157,13 @@ def _differences(before: State, eager: State, replayed: State, tolerance: float)
         rows, ours, theirs = _rows(tensor), _rows(eager[name]), _rows(replayed[name])
         change, other = ours - rows, theirs - rows
         size_S, allowed_S = _norm(change), tolerance * _norm(change) + ROUNDING * _norm(rows)
-        wrong_S = size_S.isfinite() & ~(_norm(other - change) <= allowed_S)  # NaN is wrong
+        wrong_S = size_S.isfinite() & ~(_norm(other - change) <= allowed_S)  # NaN is a difference
         for seed in wrong_S.nonzero()[:, 0].tolist():
             yield name, seed
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """A row of real numbers for each seed; counters and masks become numbers."""
+    """Return a row of real numbers for each seed; counters and masks are converted to numbers."""
     return (tensor if tensor.is_floating_point() else tensor.double()).reshape(len(tensor), -1)
 
 

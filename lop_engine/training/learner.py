@@ -1,4 +1,4 @@
-"""One learner: a network, its weights, a problem's loss, and a method with its optimiser.
+"""A learner: a network, its weights, a problem's loss, and a method with its optimiser.
 
 Dimensions: S seeds, B batch, O outputs.
 """
@@ -22,7 +22,7 @@ from lop_engine.training.record import TaskRecord
 
 @dataclass(frozen=True)
 class StepResult:
-    """Of the batch just trained on, before its update: mean loss and score a seed."""
+    """Mean loss and score per seed of the batch just trained on, before its update."""
 
     loss_S: Tensor
     score_S: Tensor | None
@@ -30,16 +30,16 @@ class StepResult:
 
 
 class Learner:
-    """Trains S runs, which have networks of one shape, one mini-batch a step.
+    """Trains S runs with networks of the same shape, one mini-batch per step.
 
-    The step has static shapes, never waits for the device, and changes its tensors in place: all but the drawing of
+    The step has static shapes, never waits for the device, and changes its tensors in place: everything except drawing
     random numbers can be captured once and replayed (`lop_engine.training.cuda_graph`).
 
     Args:
-        spec: of every run, or one for each; see `experiment.spec.stack_key`.
-        params: weights with a leading seed axis, taken as they are (their memory layout, too) in place of the seeds'
-            own initialisation.
-        problem: by default, that of the spec.
+        spec: one for all runs, or one for each; see `experiment.spec.stack_key`.
+        params: weights with a leading seed axis, used as they are (including their memory layout) instead of the seeds'
+            initialisation.
+        problem: by default, the problem of the spec.
     """
 
     def __init__(
@@ -68,25 +68,25 @@ class Learner:
             weight.requires_grad_(True)
 
     def step(self, inputs: Tensor, targets: Tensor) -> StepResult:
-        """Forward, loss and penalty, backward, update, and what the method does after it."""
+        """Compute forward pass, loss and penalty, backward pass, update, and the method's work after it."""
         self.method.draw()
         result = self.learn(inputs, targets)
         self.method.step += 1
         return result
 
     def learn(self, inputs: Tensor, targets: Tensor) -> StepResult:
-        """A step with the random numbers that are drawn already."""
+        """Take a step with random numbers that are already drawn."""
         with torch.no_grad():
             self.method.start_step(self.params)
         with training_precision(self.precision, inputs.device.type):
             activations = self.method.compute(self.params, inputs, self.buffers, training=True)
             outputs_SBO = activations.outputs_SBO.to(self.dtype)
             hidden = [layer.to(self.dtype, self.method.looks_before_pooling) for layer in activations.hidden]
-            del activations  # frees the maps before pooling
+            del activations  # free the maps before pooling
             loss_S = self.problem.loss(outputs_SBO, targets)
             penalty_S = self.method.penalty(self.params)
             objective_S = loss_S if penalty_S is None else loss_S + penalty_S
-            # The sum over seeds gives every seed the gradient of its own objective.
+            # The gradient of the sum over seeds is each seed's gradient of its objective.
             grads = _gradient(objective_S, self.params)
         with torch.no_grad():
             result = StepResult(loss_S.detach(), self.problem.score(outputs_SBO, targets))
@@ -96,7 +96,7 @@ class Learner:
 
     @torch.no_grad()
     def start_task(self, index: int, task: Task) -> None:
-        """Reset the outputs that the problem says, and let the method look at the new task."""
+        """Reset the outputs that the problem names, and pass the new task to the method."""
         outputs = self.problem.reset_outputs(index)
         if outputs is not None:
             self.reset_head(outputs)
@@ -114,21 +114,21 @@ class Learner:
 
     @torch.no_grad()
     def reset_head(self, outputs: slice = slice(None)) -> None:
-        """Zero outputs of the last layer; all else carries over."""
+        """Zero outputs of the last layer; everything else carries over."""
         head = self.net.layers[-1].name
         self.params[f"{head}.weight"][:, outputs].zero_()
         self.params[f"{head}.bias"][:, outputs].zero_()
 
     def evaluated(self) -> Params:
-        """The weights to measure, detached."""
+        """Return the weights to evaluate, detached."""
         return self.method.evaluated({name: weight.detach() for name, weight in self.params.items()})
 
     def forward(self, params: Params, inputs: Tensor) -> Activations:
-        """Compute what the network of weights `params` makes of inputs (S, B, ...), as it is evaluated."""
+        """Return the network's result for inputs (S, B, ...) with weights `params`, in evaluation mode."""
         return self.method.compute(params, inputs, self.buffers, training=False)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that outlives a step, by name, each with a leading seed axis: views, not copies."""
+        """Return all tensors that persist between steps, by name, each with a leading seed axis: views, not copies."""
         optimizer = self.optimizer.state() if self.optimizer else {}
         return {
             **{f"params.{name}": weight.detach() for name, weight in self.params.items()},
@@ -139,15 +139,15 @@ class Learner:
         }
 
     def state_of(self, run: int) -> dict[str, Tensor]:
-        """The tensors of one run, without the leading axis: those that it would have alone, whatever its stack."""
+        """Return the tensors of one run, without the leading axis: the same as without a stack."""
         return self.part_of(self.state(), run)
 
     def part_of(self, state: dict[str, Tensor], run: int) -> dict[str, Tensor]:
-        """The same of a copy of `state`."""
+        """Return the same from a copy of `state`."""
         return {name: tensor[run] for name, tensor in state.items() if not self._is_unused(name, run)}
 
     def load_states(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Copy the states of all runs in, as `state_of` returns them."""
+        """Load the states of all runs, as returned by `state_of`."""
         whole = self.state()
         for run, state in enumerate(states):
             expected = {name for name in whole if not self._is_unused(name, run)}
@@ -165,7 +165,7 @@ class Learner:
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Copy a state of the same names and shapes in."""
+        """Load a state with the same names and shapes."""
         own = self.state()
         if own.keys() != state.keys():
             raise ValueError(f"state holds other tensors: {sorted(own.keys() ^ state.keys())}")
@@ -173,7 +173,7 @@ class Learner:
             tensor.copy_(state[name])
 
     def _forward_in_training(self, inputs: Tensor) -> Activations:
-        """The network as it is while it trains, with its present weights; buffers stay as they are."""
+        """Return the network in training mode, with its current weights; buffers are not changed."""
         buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
         return self.method.compute(self.params, inputs, buffers, training=True)
 

@@ -1,4 +1,4 @@
-"""The training loop: task after task, epoch after epoch, a stack of seeds in step.
+"""The training loop over tasks and epochs, for a stack of seeds.
 
 Dimensions: S seeds, N examples of a task, B batch.
 """
@@ -28,12 +28,12 @@ from lop_engine.training.learner import Learner
 from lop_engine.training.record import EpochSteps
 
 Metrics = dict[str, list[float]]
-"""One value a seed, by metric name."""
+"""One value per seed, by metric name."""
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where training stands: `epoch` epochs of task `task` are done, or parts of a task in parts.
+    """Position of the training: `epoch` epochs of task `task` are done, or parts of a task in parts.
 
     The end of a task is (task + 1, 0).
     """
@@ -44,13 +44,13 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What the loop says after an epoch, or a part of a task in parts."""
+    """Report of the loop after an epoch, or a part of a task in parts."""
 
     task: int
     epoch: int
-    """0 for every part: together they are the task's only epoch."""
+    """0 for every part: the parts together are the task's only epoch."""
     facts: list[dict[str, Any]]
-    """Of each seed, what is recorded of the task beside its metrics."""
+    """Facts of the task that are recorded for each seed besides metrics."""
     measurement: Measurement | None
     """None for an epoch that is not recorded (`metrics_every`); omits metrics that are not due (`curvature_every`)."""
     task_seconds: float | None
@@ -59,7 +59,7 @@ class EpochReport:
 
     @cached_property
     def metrics(self) -> Metrics | None:
-        """The metrics of a recorded epoch. The first call waits for the device."""
+        """Return the metrics of a recorded epoch. The first call waits for the device."""
         return _as_lists(self.measurement) if self.measurement else None
 
 
@@ -74,10 +74,10 @@ def train(
     """Train a stack of seeds from `start` to the end of the spec's last task.
 
     Args:
-        report: called after every epoch; may raise to stop the training there.
+        report: called after every epoch; may raise an exception to stop the training.
         cuda_graphs: on a GPU, launch each step as a CUDA graph.
     Raises:
-        CaptureError, ReplayError: the step does not work as a CUDA graph here.
+        CaptureError, ReplayError: CUDA graphs fail on this GPU.
     """
     first_part, train_part, problem = start.epoch, part_trainer(learner, device, cuda_graphs), learner.problem
     orders: Iterator[Tensor | None] = repeat(None)
@@ -109,9 +109,9 @@ def train(
 def part_trainer(
     learner: Learner, device: torch.device, cuda_graphs: bool = True
 ) -> Callable[[Task, Tensor | None], EpochSteps]:
-    """What trains a learner for an epoch, or a part of a task in parts, as fast as the device allows.
+    """Return a function that trains an epoch, or a part of a task in parts, as fast as the device allows.
 
-    Called with the task and the order of its examples, it returns what the steps leave: of a task in parts, the means
+    It takes the task and the order of its examples, and returns the results of the steps; for a task in parts the means
     over the task so far.
     """
     if (kernel := fused.kernel_for(learner, device)) and fused.has_numba():
@@ -122,7 +122,7 @@ def part_trainer(
 
 
 def train_epoch(step: Step, task: Task, order_SN: Tensor | None, batch_size: int) -> EpochSteps:
-    """One pass over the task's training set, in an order of each run's own or, without one, as the examples come."""
+    """Train one pass over the task's training set, in each run's order or, without one, in the examples' order."""
     steps = EpochSteps()
     for batch in _batches(task, order_SN, batch_size):
         result = step(*batch)
@@ -141,7 +141,7 @@ def _batches(task: Task, order_SN: Tensor | None, batch_size: int) -> Iterator[t
 
 
 def measure_start(spec: Spec, learner: Learner, task: Task, index: int) -> dict[str, Tensor]:
-    """The metrics that the spec measures at a task's start, (S,) on the host; they wait for the device."""
+    """Return the metrics that the spec measures at a task's start, (S,) on the host; waits for the device."""
     if not spec.start_metrics:
         return {}
     count = count_of(spec.parts.problem.start_examples, spec)
@@ -152,7 +152,7 @@ def measure_start(spec: Spec, learner: Learner, task: Task, index: int) -> dict[
 
 
 def _first_examples(spec: Spec, task: Task, count: int) -> Iterator[Tensor]:
-    """The inputs of a task's first `count` examples, or of all if it has fewer, part by part."""
+    """Return the inputs of a task's first `count` examples, or of all if it has fewer, reading part by part."""
     for part in range(spec.num_parts if spec.examples_per_part else 1):
         inputs = task.part(part).train_inputs[:, :count]
         yield inputs
@@ -164,9 +164,9 @@ def _first_examples(spec: Spec, task: Task, count: int) -> Iterator[Tensor]:
 def start_measuring(
     spec: Spec, learner: Learner, task: Task, order_SN: Tensor | None, place: tuple[int, int], steps: EpochSteps
 ) -> Measurement:
-    """The metrics that the spec records after epoch `place`, of the current networks; all NaN for a diverged seed.
+    """Start measuring the metrics after epoch `place`, of the current networks; all NaN for a diverged seed.
 
-    Does not wait for a GPU: training may continue meanwhile.
+    Does not wait for a GPU: training may continue in the meantime.
     """
     inputs = metric_inputs(spec, learner, task, order_SN, place, steps)
     sound_S = steps.mean_loss().isfinite() & weight_magnitude(learner.params).isfinite()
@@ -176,7 +176,7 @@ def start_measuring(
 def metric_inputs(
     spec: Spec, learner: Learner, task: Task, order_SN: Tensor | None, place: tuple[int, int], steps: EpochSteps
 ) -> MetricInputs:
-    """What metrics look at after epoch `place`."""
+    """Return the input of the metrics after epoch `place`."""
     return MetricInputs(
         learner.forward,
         learner.problem.loss,
@@ -206,7 +206,7 @@ def _as_lists(measurement: Measurement) -> Metrics:
 
 
 def places(spec: Spec, start: Position) -> Iterator[tuple[int, int]]:
-    """(task, epoch) of every epoch from `start` on."""
+    """Yield (task, epoch) of every epoch from `start` on."""
     for task in range(start.task, spec.num_tasks):
         for epoch in range(start.epoch if task == start.task else 0, spec.num_parts):
             yield task, epoch
@@ -218,7 +218,7 @@ def batch_orders(
     epochs: Iterable[tuple[int, int]],
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """The order of each of `epochs` (task, epoch) on the device, (S, N) int64. On a GPU a thread makes the next."""
+    """Yield the order of each of `epochs` (task, epoch), on the device, (S, N) int64. A GPU's thread prepares the next."""
     make_order = partial(host_batch_order, seeds, num_examples)
 
     def make(epoch: tuple[int, int]) -> Tensor:
@@ -229,10 +229,10 @@ def batch_orders(
 
 
 def batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int, device: torch.device) -> Tensor:
-    """The order of an epoch, a fresh permutation for every seed, (S, N) int64."""
+    """Return the order of an epoch, a new permutation for every seed, (S, N) int64."""
     return host_batch_order(seeds, num_examples, task, epoch).to(device)
 
 
 def host_batch_order(seeds: Sequence[int], num_examples: int, task: int, epoch: int) -> Tensor:
-    """`batch_order` in the memory of the host."""
+    """Return `batch_order` in host memory."""
     return torch.from_numpy(np.stack([order(num_examples, seed, Stream.BATCH_ORDER, task, epoch) for seed in seeds]))

@@ -1,4 +1,4 @@
-"""What the record of a task needs of its steps and of its start.
+"""Sums and metrics that the record of a task needs from its steps and its start.
 
 Dimensions: S runs.
 """
@@ -14,9 +14,9 @@ from lop_engine.experiment.spec import Spec
 
 @dataclass
 class EpochSteps:
-    """What the steps of an epoch leave, of each batch before its update: scores and losses, (S,) each.
+    """Scores and losses of the steps of an epoch, each before its update, (S,) per batch.
 
-    Of a task in parts: one entry, the mean over the task's steps.
+    For a task in parts: one entry, the mean over the task's steps.
     """
 
     scores: list[Tensor] = field(default_factory=list)
@@ -24,15 +24,15 @@ class EpochSteps:
     losses: list[Tensor] = field(default_factory=list)
 
     def mean_loss(self) -> Tensor:
-        """Mean loss over the steps, (S,)."""
+        """Return the mean loss over the steps, (S,)."""
         return torch.stack(self.losses).mean(0)
 
 
 class TaskRecord:
-    """Sums over the steps of the task in progress, and the metrics that were measured at its start.
+    """Sums over the steps of the current task, and the metrics that were measured at its start.
 
-    They are tensors of the checkpoint, so that a run that resumes within a task records the whole task. A problem
-    whose tasks are not in parts, and that measures nothing at their start, has none.
+    They are tensors of the checkpoint, so that a run that resumes within a task records the whole task. Empty for
+    problems whose tasks are not in parts, and that measure nothing at their start.
     """
 
     def __init__(self, spec: Spec, num_runs: int, device: torch.device) -> None:
@@ -40,10 +40,10 @@ class TaskRecord:
         names = ("loss", "score") if in_parts else ()
         self._sums = {name: torch.zeros(num_runs, dtype=torch.float64, device=device) for name in names}
         self.measured = {name: torch.zeros(num_runs, device=device) for name in spec.start_metrics}
-        """The metrics of the task's start, (S,), by name."""
+        """The metrics at the task's start, (S,), by name."""
 
     def start(self, measured: Mapping[str, Tensor]) -> None:
-        """Begin the record of a task, with the metrics of its start."""
+        """Start the record of a task, with the metrics of its start."""
         for total_S in self._sums.values():
             total_S.zero_()
         for name, value_S in measured.items():
@@ -52,7 +52,7 @@ class TaskRecord:
     def add(self, steps: EpochSteps) -> EpochSteps:
         """Add the steps of a part; return the means over the task, which are complete after its last part.
 
-        The steps of an epoch, where tasks are not in parts, are returned as they are.
+        If tasks are not in parts, the steps of an epoch are returned unchanged.
         """
         if not self._sums:
             return steps
@@ -69,5 +69,5 @@ class TaskRecord:
         return EpochSteps(means[1:], means[:1])
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that a resumed run needs, each with a leading axis of runs."""
+        """Return every tensor that a resumed run needs, each with a leading axis of runs."""
         return self._sums | {f"start.{name}": value_S for name, value_S in self.measured.items()}

@@ -1,4 +1,4 @@
-"""``python -m lop_engine.training.worker``: what launchers of older versions, which may still be running, start."""
+"""``python -m lop_engine.training.worker``, which launchers of older versions start."""
 
 import runpy
 

@@ -1,7 +1,7 @@
-"""One seed's state on disk: enough to resume from the end of an epoch as if nothing had happened.
+"""The state of one seed on disk, from which training resumes after an epoch without a difference.
 
-Random streams are functions of (seed, task, epoch), so tensors and a position are all there is to keep. One
-file a seed: seeds that trained in one stack may resume in others.
+Random streams are functions of (seed, task, epoch), so a checkpoint only needs tensors and a position. Each seed has
+a file: seeds that trained in one stack may resume in others.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of one seed (no seed axis) at `position`, and the documents its record files held then."""
+    """State of one seed (without seed axis) at `position`, and the number of documents in its record files."""
 
     position: Position
     task_documents: int
@@ -33,7 +33,7 @@ class Checkpoint:
 
 
 def save(run_dir: RunDir, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in one step: on the disk before it takes the old one's name. The old one is kept, too."""
+    """Write a checkpoint atomically and durably. The previous one is kept, too."""
     content = {
         "format": FORMAT,
         "task": checkpoint.position.task,
@@ -42,21 +42,21 @@ def save(run_dir: RunDir, checkpoint: Checkpoint) -> None:
         "epoch_documents": checkpoint.epoch_documents,
         "tensors": {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.tensors.items()},
     }
-    encoded = io.BytesIO()  # torch makes a puzzle of a disk's own errors
+    encoded = io.BytesIO()  # Serialise to memory first: torch.save hides the OSError
     torch.save(content, encoded)
     with replacing(run_dir.checkpoint, durable=True, keep_old_as=run_dir.previous_checkpoint) as file:
         file.write(encoded.getvalue())
 
 
 class NewerCheckpointError(StoreError):
-    """A checkpoint of a newer version of lop. It is not damaged, so the one before it does not take its place."""
+    """A checkpoint of a newer version of lop. It is not damaged, so it is not replaced by the one before it."""
 
 
 def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
-    """The newest checkpoint that can be used, None if missing; what to say if it is not the newest of all.
+    """Return the newest usable checkpoint, or None; and a note if it is not the newest of all.
 
     Raises:
-        StoreError: neither the newest nor the one before it can be used, or a newer version of lop wrote the newest.
+        StoreError: neither the newest nor the previous one can be used, or a newer version of lop wrote the newest.
     """
     try:
         newest = load(run_dir.checkpoint)
@@ -73,7 +73,7 @@ def load_newest(run_dir: RunDir) -> tuple[Checkpoint | None, str | None]:
 
 
 def load(path: Path) -> Checkpoint | None:
-    """Read a checkpoint, or None. Raises StoreError if it cannot be used."""
+    """Read a checkpoint, or return None. Raises StoreError if it cannot be used."""
     if not path.exists():
         return None
     try:
@@ -88,10 +88,10 @@ def load(path: Path) -> Checkpoint | None:
         )
     except StoreError:
         raise
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many exception types for a damaged file
         raise StoreError(f"{path}: damaged checkpoint") from error
 
 
 def on_host(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a stack's state on the host, with one copy per tensor for all its seeds. Waits for the device."""
+    """Copy a stack's state to the host, with one copy per tensor for all its seeds. Waits for the device."""
     return dict(zip(state, HostCopies(state.values()).result(), strict=True))

@@ -1,8 +1,8 @@
 """``python -m lop_engine.worker RUN_DIR...``: the child process that trains a stack of runs.
 
-A run directory is the whole order: run.json says what to train, the checkpoint where to resume. The worker
-holds each directory's lock, keeps its status and heartbeat, and writes its records. SIGTERM, and SIGUSR2, let the epoch
-in progress end, for `GRACE_S` at most; SIGALRM does not wait for it. What no checkpoint covers then is trained again on
+The run directory is its only input: run.json says what to train, the checkpoint where to resume. The worker
+holds each directory's lock, updates its status and heartbeat, and writes its records. On SIGTERM and SIGUSR2 the
+current epoch may finish within `GRACE_S`; SIGALRM does not wait for it. Work after the last checkpoint is repeated on
 resume.
 """
 
@@ -47,19 +47,19 @@ from lop_engine.runs.records import State
 
 GRACE_S = 3
 
-#: Heartbeats may cost this share of the time.
+#: Share of the time that heartbeats may take.
 HEARTBEAT_SHARE = 0.01
 HEARTBEAT_AT_LEAST_EVERY_S = 60.0
 
 
 class Worker:
-    """Process, signals and heartbeat of one stack; the training is `lop_engine.worker.stack`.
+    """Process, signals and heartbeat of one stack; `lop_engine.worker.stack` trains it.
 
     Args:
         images: a copy of the spec's images.
-        notes: shown with these runs.
+        notes: text shown with these runs.
         cuda_graphs: on a GPU, launch each step as a CUDA graph.
-        give_back: gives back the lock of a run that has ended while others train on.
+        give_back: releases the lock of a run that has ended while others continue.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class Worker:
         self.least_beat_s = self.runs[0].status.heartbeat_every_s
 
     def run(self) -> int:
-        """Train to the end, or to a stop; return the exit status."""
+        """Train to the end, or until a stop; return the exit status."""
         try:
             self._start()
-            import torch  # takes seconds: the status says "running" before
+            import torch  # takes seconds; the status is already "running"
 
             from lop_engine.device import prepare_device
             from lop_engine.worker.stack import train_runs
@@ -123,7 +123,7 @@ class Worker:
         return 0
 
     def _fail(self, error: BaseException) -> int:
-        """Say in the runs' status why they failed; return the exit status."""
+        """Write the error into the runs' status; return the exit status."""
         short_of = memory_error(error)
         if isinstance(error, UserError) and not short_of:
             log(f"failed: {error}")
@@ -141,7 +141,7 @@ class Worker:
         return REFUSED if refused else FAILED
 
     def _too_large(self, short_of: BaseException) -> str:
-        """Error text for running out of memory, with advice if the stack cannot be made smaller."""
+        """Return the error text for running out of memory, with advice if the stack cannot be made smaller."""
         match = re.search(r"tried to allocate ([\d.]+ \w+)", str(short_of), re.IGNORECASE)
         tried = f" (tried to allocate {match[1]})" if match else ""
         if len(self.runs) > 1:
@@ -153,7 +153,7 @@ class Worker:
         )
 
     def _read_copy(self, images: Path) -> None:
-        """Train on a copy of the specs' images, if it is one; a note if not."""
+        """Use a copy of the specs' images, if it matches; return a note if not."""
         try:
             copies = {spec: reading(spec, images) for spec in dict.fromkeys(self.specs)}
             self.specs, self._reads_copy = [copies[spec] for spec in self.specs], True
@@ -162,11 +162,11 @@ class Worker:
             log(self.notes[-1])
 
     def _start(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the launcher's to handle
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher handles the terminal's Ctrl-C
         signal.signal(signal.SIGTERM, self._request_stop)
-        signal.signal(signal.SIGUSR2, self._request_stop)  # what a scheduler sends ahead of a time limit
+        signal.signal(signal.SIGUSR2, self._request_stop)  # schedulers send it before a time limit
         signal.signal(signal.SIGALRM, self._give_up_epoch)
-        if any(run.dir.read_status().state == "stopped" for run in self.runs):  # while this process began
+        if any(run.dir.read_status().state == "stopped" for run in self.runs):  # a stop while this process was starting
             for run in self.runs:
                 run.set_status(state="stopped")
             raise StopRequested
@@ -198,9 +198,9 @@ class Worker:
         threading.Thread(target=self.beat, name="heartbeat", daemon=True).start()
 
     def beat(self) -> None:
-        """Write the status of running runs, also in the middle of a long epoch.
+        """Write the status of running runs, also during a long epoch.
 
-        Many runs beat more slowly, so that this costs little of the time; their statuses say how often.
+        Many runs write less often, so that this takes little of the time; their statuses say how often.
         """
         every_s = self.least_beat_s
         while not self.ended.wait(every_s):
@@ -210,18 +210,18 @@ class Worker:
                     run.beat(every_s)
             except LockedError as error:
                 log(f"ended at once: {error}")
-                os._exit(LOCKED)  # not another byte into files that are another's
+                os._exit(LOCKED)  # write nothing more into files that belong to another process
             if all(run.must_stop or run.has_left for run in self.runs):
                 os.kill(os.getpid(), signal.SIGTERM)  # handled by the main thread
             every_s = beat_every_s(self.least_beat_s, time.thread_time() - began)
 
     def end(self, state: State, error: str | None = None) -> None:
-        """Write the last status of every run that has not ended on its own."""
+        """Write the last status of every run that has not ended yet."""
         ignore_signals()
         self.ended.set()
 
         def end(run: RunFiles) -> None:
-            with suppress(OSError, StoreError):  # a disk that is full or gone: the checkpoint says what is sure
+            with suppress(OSError, StoreError):  # a full or missing disk: the checkpoint decides
                 run.sync()
             more = {"heartbeat_at": time.time(), "heartbeat_every_s": self.least_beat_s}
             run.set_status(durable=True, state=state, error=error, **more)
@@ -236,12 +236,12 @@ class Worker:
             signal.alarm(GRACE_S)
 
     def _give_up_epoch(self, number: int, frame: FrameType | None) -> None:
-        ignore_signals()  # one is enough: a second would break the ending
+        ignore_signals()  # one is enough: a second one would interrupt the cleanup
         raise StopRequested
 
 
 def beat_every_s(least_s: float, cost_s: float) -> float:
-    """Seconds between heartbeats that take `cost_s` of processor time each: `least_s`, or more for many runs."""
+    """Return the seconds between heartbeats of `cost_s` processor time each: `least_s`, or more for many runs."""
     return max(least_s, min(round(cost_s / HEARTBEAT_SHARE, 1), HEARTBEAT_AT_LEAST_EVERY_S))
 
 
@@ -252,7 +252,7 @@ def ignore_signals() -> None:
 
 
 def _specs(run_dirs: list[RunDir]) -> list[Spec]:
-    """The spec of each run, whose components are loaded. Raises LaunchError for runs that cannot share a worker."""
+    """Return the spec of each run, with components loaded. Raises LaunchError for runs that cannot share a worker."""
     files = [code_files(run_dir, run_dir.read_config()) for run_dir in run_dirs]
     for run_dir in run_dirs[1:]:
         if begun_with(run_dir) != begun_with(run_dirs[0]):
@@ -268,9 +268,9 @@ def _specs(run_dirs: list[RunDir]) -> list[Spec]:
 
 
 def _refuse_runs_of_others(run_dirs: list[RunDir], launcher: str | None) -> None:
-    """Raise LockedError for a run that was removed, or queued by another process than `launcher`, since we started.
+    """Raise LockedError for a run that was removed, or queued by a process other than `launcher`, since the start.
 
-    A worker that a person starts by hand has no launcher, and trains what it is given.
+    A worker that was started by hand has no launcher, and trains the runs it is given.
     """
     for run_dir in run_dirs:
         if not run_dir.run_json.exists():

@@ -1,4 +1,4 @@
-"""Train a stack of runs: from their checkpoints, into their records."""
+"""Trains a stack of runs, from their checkpoints into their records."""
 
 import time
 from collections import deque
@@ -26,14 +26,14 @@ from lop_engine.training.loop import EpochReport, Metrics, Position, train
 from lop_engine.worker import checkpoint
 from lop_engine.worker.checkpoint import Checkpoint
 
-#: A checkpoint may cost this share of the time.
+#: Share of the time that checkpoints may take.
 CHECKPOINT_SHARE = 0.01
 CHECKPOINT_AT_MOST_EVERY_S = 3.0
-#: In a cluster's job, where hundreds of runs share a file server.
+#: In a cluster's job, because hundreds of runs share a file server.
 CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S = 60.0
 SPEED_WINDOW_S = 30.0
 _EMPTY = 64
-"""Bytes that a record file without documents stays below."""
+"""A record file without documents has fewer bytes."""
 
 
 class _NobodyLeftError(Exception):
@@ -47,12 +47,12 @@ def train_runs(
     stop_requested: Callable[[], bool],
     cuda_graphs: bool = True,
 ) -> None:
-    """Train runs to the end. One whose own files cannot be used fails; the others train on.
+    """Train runs to the end. A run whose own files cannot be used fails; the others continue.
 
     Args:
-        specs: of each run; all have the same `stack_key`.
+        specs: one for each run; all have the same `stack_key`.
     Raises:
-        CaptureError, ReplayError: as `training.train`.
+        CaptureError, ReplayError: see `training.train`.
         StopRequested: at the end of an epoch after `stop_requested`, with checkpoints written.
         StoreError, OSError: after training, if the checkpoint or a record file of a run could not be used.
     """
@@ -63,20 +63,20 @@ def train_runs(
     def position(run: RunFiles) -> Position:
         return _position(saved[run])
 
-    # Runs that stand at different places cannot train in step: those places take turns.
+    # Runs at different positions cannot train together: the positions take turns.
     for start, group in groupby(sorted(saved, key=position), key=position):
         if stack := _not_stopped(group):
             own = [spec_of[run] for run in stack], stack, [saved[run] for run in stack]
             _Stack(*own, device, stop_requested, errors).train_from(start, cuda_graphs)
-    if errors:  # what a user can put right is not tried again: other errors go first
+    if errors:  # errors that a user can fix are not retried, so other errors come first
         raise next((error for error in errors if not isinstance(error, UserError)), errors[0])
 
 
 def _load_together(runs: Sequence[RunFiles], errors: list[Exception]) -> dict[RunFiles, Checkpoint | None]:
-    """The checkpoint of each run; runs that cannot resume fail, and are left out.
+    """Load the checkpoint of each run; runs that cannot resume fail, and are left out.
 
-    A kill between the checkpoints of a stack leaves some runs one checkpoint ahead. Those go back to the one before,
-    so that the stack stays together: numbers differ in their last digits by the runs that are computed at once.
+    A kill between the checkpoints of a stack leaves some runs one checkpoint ahead. Those return to the previous one,
+    so that the stack stays together: last digits depend on which runs are computed together.
     """
     saved = {}
     for run in runs:
@@ -95,7 +95,7 @@ def _load_together(runs: Sequence[RunFiles], errors: list[Exception]) -> dict[Ru
 
 
 def _not_stopped(runs: Iterable[RunFiles]) -> list[RunFiles]:
-    """Those of `runs` that have not been asked to stop; the others end."""
+    """Return those of `runs` that were not asked to stop; the others end."""
     remaining = []
     for run in runs:
         if run.must_stop:
@@ -123,7 +123,7 @@ def _load(run: RunFiles) -> Checkpoint | None:
 
 
 def _names(runs: Sequence[RunFiles]) -> str:
-    """``seeds 0-29``; of several settings ``step_size=0.01 seeds 0-29, step_size=0.1 seeds 0-29``."""
+    """Return ``seeds 0-29``; for several settings ``step_size=0.01 seeds 0-29, step_size=0.1 seeds 0-29``."""
     settings = {
         setting: "seeds " + describe_seeds(run.seed for run in group).rstrip(",")
         for setting, group in groupby(runs, key=lambda run: run.dir.setting)
@@ -136,7 +136,7 @@ def _position(saved: Checkpoint | None) -> Position:
 
 
 class _Stack:
-    """Runs at one position that train in step."""
+    """Runs at the same position, which train together."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Stack:
         log(f"{_names(self.runs)} from task {start.task}, epoch {start.epoch}")
         self._progress(start)
         if start == Position():
-            self._save(start)  # what the runs go back to if the first checkpoints are not all written
+            self._save(start)  # state to return to if the first checkpoints are not all written
         if not self._training():
             return
         try:
@@ -181,10 +181,10 @@ class _Stack:
         self._fail_those(together(_finish, self._training()))
 
     def _report(self, report: EpochReport) -> None:
-        """After every epoch: records first, then the checkpoint that covers them, then perhaps a stop.
+        """After every epoch, write records, then the checkpoint that covers them, then stop if requested.
 
-        A GPU trains the next epoch while this one's metrics arrive and are written; only a checkpoint waits for them.
-        A diverged seed is therefore noticed up to an epoch later; its records end at the same epoch as on a CPU.
+        A GPU trains the next epoch while the metrics are copied and written; only a checkpoint waits for them.
+        So a diverged seed is noticed up to an epoch later; its records end at the same epoch as on a CPU.
         """
         self._notes.submit(self._note, report)
         ended = report.position.task == self.spec.num_tasks
@@ -230,7 +230,7 @@ class _Stack:
             run.set_progress(position.task, position.epoch, speed)
 
     def _checkpoint_is_due(self) -> bool:
-        """As often as costs little, so that a kill costs seconds; at least every `checkpoint_every_s`."""
+        """Whether a checkpoint is due: as often as it costs little, at least every `checkpoint_every_s`."""
         seldom_s = CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S if own_job() else CHECKPOINT_AT_MOST_EVERY_S
         cheap_s = max(seldom_s, self._checkpoint_took_s / CHECKPOINT_SHARE)
         return time.monotonic() - self._checkpointed_at > min(self.spec.checkpoint_every_s, cheap_s)
@@ -250,7 +250,7 @@ class _Stack:
             yield run, Checkpoint(position, *run.num_documents, self.learner.part_of(state, index))
 
     def _training(self) -> list[RunFiles]:
-        """The runs that have not ended."""
+        """Return the runs that have not ended."""
         return [run for run in self.runs if not run.has_left]
 
     def _require_runs(self) -> None:
@@ -259,14 +259,14 @@ class _Stack:
 
     @contextmanager
     def _guarding(self, run: RunFiles) -> Iterator[None]:
-        """End `run` alone if its files cannot be used."""
+        """End only `run` if its files cannot be used."""
         try:
             yield
         except (StoreError, OSError) as error:
             _fail(run, error, self._errors)
 
     def _fail_those(self, failed: Iterable[tuple[RunFiles, Exception]]) -> None:
-        """End runs alone whose files could not be used. Raises any other error."""
+        """End only runs whose files could not be used. Raises any other error."""
         for run, error in failed:
             if not isinstance(error, StoreError | OSError):
                 raise error
@@ -298,7 +298,7 @@ def record_run(
         error = f"weights are no longer finite after task {report.task}, epoch {report.epoch}"
         run.leave("diverged", error)
         lines.append(f"{run.label}  diverged: {error}")
-    elif rule and report.task + 1 < run.status.num_tasks:  # after the last task the run has finished
+    elif rule and report.task + 1 < run.status.num_tasks:  # the run finishes after its last task
         done = report.task + 1
         run.leave("ended-by-rule", rule=rule, rule_task=done, tasks_done=done, epochs_done=0)
         lines.append(f"{run.label}  ended by rule after task {report.task}: {rule}")
@@ -310,7 +310,7 @@ def _finish(run: RunFiles) -> None:
 
 
 def _save(saved: tuple[RunFiles, Checkpoint]) -> None:
-    """Put a run's records on the disk, and then the checkpoint that covers them."""
+    """Sync a run's records to disk, then write the checkpoint that covers them."""
     run, loaded = saved
     run.sync()
     checkpoint.save(run.dir, loaded)

@@ -1,7 +1,7 @@
-"""A part of a task as one call of a compiled kernel, for online problems with small networks on a CPU.
+"""Trains a part of a task in one call of a compiled kernel, for online problems with small networks on a CPU.
 
-A step of batch 1 takes PyTorch longer to launch, or to move through memory, than to compute. The kernels compute what
-`Learner.step` does, to rounding. Where none applies, or Numba is missing, training takes the general way.
+For a step of batch 1, PyTorch takes longer to launch operations or move memory than to compute. The kernels compute
+what `Learner.step` does, up to rounding. Otherwise, or without Numba, the general training loop is used.
 """
 
 from importlib.util import find_spec
@@ -19,6 +19,6 @@ def has_numba() -> bool:
 
 
 def kernel_for(learner: Learner, device: torch.device) -> type[FusedPart] | None:
-    """The kernel that computes what these runs do, if there is one; it needs Numba besides."""
+    """Return the kernel that computes what these runs do, or None; it also needs Numba."""
     kinds: tuple[type[FusedPart], ...] = (RegressionPart, ClassifierPart)
     return next((kind for kind in kinds if device.type == "cpu" and kind.applies(learner)), None)

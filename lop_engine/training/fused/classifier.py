@@ -1,7 +1,7 @@
 """Online classification of flat images by an MLP: `classifier_kernel` trains one run after another.
 
-A run's weights then stay in the processor's cache, and each step passes over them twice. PyTorch passes over the
-weights of all runs several times a step, and they come from memory each time.
+So a run's weights stay in the processor's cache, and each step passes over them twice. PyTorch passes over the
+weights of all runs several times per step, and loads them from memory each time.
 
 Dimensions: S runs, N examples, I inputs, F units of a hidden layer, L hidden layers, K numbers a step.
 """
@@ -30,7 +30,7 @@ from lop_engine.training.learner import Learner
 
 
 class ClassifierPart(FusedPart):
-    """Cross-entropy and accuracy; hidden layers of ReLUs; SGD; backprop, L2 or continual backprop."""
+    """Trains with cross-entropy and accuracy; hidden layers of ReLUs; SGD; backprop, L2 or continual backprop."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner)
@@ -95,24 +95,24 @@ class ClassifierPart(FusedPart):
 
 
 class Replacement(NamedTuple):
-    """What the kernel needs to replace units, in tuples by hidden layer; rates are empty if it replaces none."""
+    """Arguments of unit replacement, in tuples by hidden layer; rates are empty if no units are replaced."""
 
     numbers_SNK: np.ndarray
-    """Uniform numbers of each step."""
+    """Uniform random numbers of each step."""
     ages: tuple[np.ndarray, ...]
     utilities: tuple[np.ndarray, ...]
     means: tuple[np.ndarray, ...]
     """Age, utility and mean activation of the units, (S, F) each."""
     budgets: tuple[np.ndarray, ...]
-    """(S,) each."""
+    """Replacement budgets, (S,) each."""
     rates_S: np.ndarray
     maturity_S: np.ndarray
     most_L: np.ndarray
-    """The most units that a step replaces in each hidden layer."""
+    """The most units that a step can replace in each hidden layer."""
     first_L: np.ndarray
-    """Where the numbers of each hidden layer begin."""
+    """Index of the first random number of each hidden layer."""
     bounds_L: np.ndarray
-    """Of the weights of new units."""
+    """Bounds of the weights of new units."""
     settings: np.ndarray
     """(decay rate, whether utilities adapt, accrual)."""
     share_A: np.ndarray

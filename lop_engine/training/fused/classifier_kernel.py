@@ -1,6 +1,6 @@
-"""The training steps of a part for MLPs of ReLUs with cross-entropy, compiled with Numba.
+"""Training steps of a part for MLPs with ReLUs and cross-entropy, compiled with Numba.
 
-The arithmetic is that of the methods' own code, in another order of summation.
+The arithmetic is that of the methods' code, with a different order of summation.
 
 Dimensions: S runs, N examples, I inputs of a layer, O its outputs, F units of a hidden layer, L hidden layers.
 """
@@ -54,7 +54,7 @@ def train(x_SNI, y_SN, weights, biases, steps_S, replacement, losses_S, correct_
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _generate_and_test(weights, biases, h, run, n, replacement, corrected, due):
-    """First choose the units of all layers, then replace them, layer by layer."""
+    """Select the units to replace in all layers, then replace them layer by layer."""
     r = replacement
     for layer in range(len(weights) - 1):
         age_F = r.ages[layer][run]
@@ -83,13 +83,13 @@ def _forward(weight_OI, bias_O, x_I, out_O, is_hidden):
         row_I, z = weight_OI[o], bias_O[o]
         for i in range(len(row_I)):
             z += row_I[i] * x_I[i]
-        # NaN passes, so that a run that diverges shows it.
+        # NaN passes, so that divergence is visible.
         out_O[o] = np.float32(0) if is_hidden and z <= 0 else z
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _cross_entropy(z_O, label, g_O):
-    """The loss of an example; fills in its gradient by the outputs."""
+    """Return the loss of an example; writes its gradient with respect to the outputs."""
     highest = z_O[0]
     for o in range(len(z_O)):
         highest = max(highest, z_O[o])
@@ -114,7 +114,7 @@ def _argmax(z_O):
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _backward(weight_OI, g_O, h_I, below_I):
-    """The gradient by the inputs of a layer, which are ReLUs."""
+    """Compute the gradient with respect to a layer's inputs, which are ReLUs."""
     num_inputs = weight_OI.shape[1]
     for i in range(num_inputs):
         below_I[i] = 0
@@ -130,7 +130,7 @@ def _backward(weight_OI, g_O, h_I, below_I):
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _descend(weight_OI, bias_O, g_O, x_I, size, decay):
-    """A step of SGD with weight decay."""
+    """Take a step of SGD with weight decay."""
     for o in range(weight_OI.shape[0]):
         row_I, arriving = weight_OI[o], g_O[o]
         if arriving != 0 or decay != 0:
@@ -141,7 +141,7 @@ def _descend(weight_OI, bias_O, g_O, x_I, size, decay):
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _update_utility(weight_FI, next_OF, h_F, age_F, utility_F, mean_F, corrected_F, settings, share_A):
-    """Age, utility and mean activation of a layer's units; fills in the utilities corrected for their start."""
+    """Update age, utility and mean activation of a layer's units; writes the bias-corrected utilities."""
     num_units, num_inputs = weight_FI.shape
     keep, adapts, oldest = np.float32(1 - settings[0]), settings[1] > 0, len(share_A) - 1
     for u in range(num_units):
@@ -168,7 +168,7 @@ def _update_utility(weight_FI, next_OF, h_F, age_F, utility_F, mean_F, corrected
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _least_useful(age_F, corrected_F, maturity):
-    """The eligible unit of lowest utility; among equals that of lowest index."""
+    """Return the eligible unit with the lowest utility; in a tie the lowest index."""
     chosen = -1
     for u in range(len(age_F)):
         if age_F[u] > maturity and (chosen < 0 or corrected_F[u] < corrected_F[chosen]):

@@ -1,4 +1,4 @@
-"""What the compiled kernels have in common.
+"""Base class and helpers of the compiled kernels.
 
 Dimensions: S runs, K steps whose random numbers are drawn together.
 """
@@ -17,13 +17,13 @@ from lop_engine.problems import Task
 from lop_engine.training.learner import Learner
 
 ACCRUALS = ("all", "eligible", "bernoulli")
-"""The values of `budget_accrual`, in the order of the kernels' numbers."""
+"""Values of `budget_accrual`, in the order of the kernels' numbers."""
 LONGEST = 2**15
-"""Entries of tables by age or step count; by then every correction is 1."""
+"""Length of tables by age or step count; beyond it every correction is 1."""
 
 
 class FusedPart:
-    """Trains a learner on a part of a task, when called with it."""
+    """Trains a learner on a part of a task when it is called."""
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
@@ -34,7 +34,7 @@ class FusedPart:
 
     @classmethod
     def applies(cls, learner: Learner) -> bool:
-        """Whether the kernel computes what these runs do."""
+        """Whether the kernel supports these runs."""
         raise NotImplementedError
 
     def __call__(self, task: Task) -> tuple[Tensor, Tensor | None]:
@@ -42,13 +42,13 @@ class FusedPart:
         raise NotImplementedError
 
     def of_runs(self, number: Number) -> np.ndarray:
-        """A number of each run, (S,)."""
+        """Return a number per run, (S,)."""
         if isinstance(number, Tensor):
             return number.numpy()
         return np.full(len(self.learner.seeds), number, dtype=np.float64)
 
     def number_blocks(self, num_examples: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(first example, random numbers (S, K, count)) of each stretch of a part; (S, K, 0) if none are drawn."""
+        """Yield (first example, random numbers (S, K, count)) of each block of a part; (S, K, 0) if none are drawn."""
         method = self.learner.method
         if type(method) is Method:
             yield 0, np.empty((len(self.learner.seeds), num_examples, 0), dtype=np.float32)
@@ -62,7 +62,7 @@ class FusedPart:
 
 
 def trains_one_by_one(learner: Learner) -> bool:
-    """Whether the runs train in single precision, an example a step, on tasks in parts."""
+    """Whether the runs train in single precision, one example per step, on tasks in parts."""
     spec = learner.spec
     return spec.precision == "fp32" and spec.examples_per_part > 0 and spec.mini_batch_size == 1
 
@@ -73,7 +73,7 @@ def is_plain_sgd(learner: Learner) -> bool:
 
 
 def replaces_as_usual(method: Method) -> bool:
-    """Whether the method is continual backprop by the reference's utilities, all runs with as many random numbers."""
+    """Whether the method is continual backprop with the reference's utilities and one number of draws for all runs."""
     return (
         type(method) is GenerateAndTest
         and method.own.util_type in ("contribution", "adaptable_contribution")
@@ -83,7 +83,7 @@ def replaces_as_usual(method: Method) -> bool:
 
 
 def decay_settings(method: GenerateAndTest) -> tuple[np.ndarray, np.ndarray]:
-    """(decay rate, whether utilities adapt, accrual) for the kernels, and 1 - decay^age by age."""
+    """Return (decay rate, whether utilities adapt, accrual) for the kernels, and 1 - decay^age by age."""
     own, decay = method.own, float(method.own.decay_rate)
     adapts = own.util_type == "adaptable_contribution"
     share_A = 1 - np.float32(decay) ** np.arange(LONGEST, dtype=np.float32)
@@ -91,7 +91,7 @@ def decay_settings(method: GenerateAndTest) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_arrays(tensors: list[Tensor]) -> tuple[np.ndarray, ...]:
-    """The memory of tensors: what changes in the arrays changes in them."""
+    """Return arrays that share memory with the tensors."""
     return tuple(tensor.detach().numpy() for tensor in tensors)
 
 

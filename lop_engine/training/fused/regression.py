@@ -1,4 +1,4 @@
-"""Online regression with small networks: `regression_kernel` trains all runs of a stack side by side.
+"""Online regression with small networks: `regression_kernel` trains all runs of a stack at once.
 
 Dimensions: N examples, S runs, I inputs, P weights and biases, K steps whose random numbers are drawn together.
 """
@@ -31,11 +31,11 @@ from lop_engine.training.learner import Learner
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")
 MOST_WEIGHTS = 2000
-"""Larger networks leave the cache, and PyTorch's matrix products are faster."""
+"""With more weights the network leaves the cache, and PyTorch's matrix products are faster."""
 
 
 class RegressionPart(FusedPart):
-    """Squared error of one output; at most one hidden layer; SGD or Adam."""
+    """Trains with squared error of one output; at most one hidden layer; SGD or Adam."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__(learner)
@@ -94,7 +94,7 @@ class RegressionPart(FusedPart):
         return np.empty((0, 0, 0), np.float32), np.empty(0, np.float32)
 
     def _units(self) -> np.ndarray:
-        """Age, utility and mean activation of the hidden units, (3, S, H); empty without replacement."""
+        """Return age, utility and mean activation of the hidden units, (3, S, H); empty without replacement."""
         method = self.learner.method
         if not isinstance(method, GenerateAndTest):
             return np.empty((3, 0, 0), np.float32)
@@ -118,14 +118,14 @@ class RegressionPart(FusedPart):
         return torch.cat([one.detach().flatten(1) for one in tensors.values()], dim=1).numpy()
 
     def _moments(self) -> np.ndarray:
-        """Adam's moments and step counts, (3, S, P)."""
+        """Return Adam's moments and step counts, (3, S, P)."""
         optimizer = self.learner.optimizer
         if not isinstance(optimizer, Adam):
             return np.empty((3, 0, 0), np.float32)
         return np.stack([self._flat(tensors) for tensors in (optimizer.first, optimizer.second, optimizer.steps)])
 
     def _write(self, flat_SP: np.ndarray, moments: np.ndarray, units_SHA: np.ndarray) -> None:
-        """Put what the kernel changed into the learner's tensors."""
+        """Copy the kernel's results into the learner's tensors."""
         _write_flat(self.learner.params, flat_SP)
         optimizer, method = self.learner.optimizer, self.learner.method
         if isinstance(optimizer, Adam):

@@ -1,8 +1,8 @@
-"""The training steps of a part for networks with one small hidden layer or none, compiled with Numba.
+"""Training steps of a part for networks with at most one small hidden layer, compiled with Numba.
 
-Every run of a stack trains example by example on its own. Runs are the innermost axis, `LANES` at a time, so that each
-operation is one vector instruction and all that a run changes stays in the cache. The
-arithmetic is that of the methods' own code, in another order of summation.
+Each run of a stack trains on one example after another. Runs are the innermost axis, in groups of `LANES`, so that
+each operation is one vector instruction and everything that a run changes stays in the cache. The
+arithmetic is that of the methods' code, with a different order of summation.
 
 Dimensions: N examples, S runs, I inputs, H hidden units, F inputs of the output layer (the hidden units, or the inputs
 of a network without), P weights and biases, L lanes.
@@ -18,12 +18,12 @@ LANES = 32
 RELU, LEAKY_RELU, ELU, SWISH, TANH, SIGMOID = range(6)
 SGD, ADAM = range(2)
 FAST = {"contract", "reassoc", "nsz", "arcp"}
-"""Rounding may differ; NaN and infinity are kept, so that a run that diverges shows it."""
+"""Rounding may differ; NaN and infinity are preserved, so that divergence is visible."""
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, noise, replacement, losses_NS):
-    """Train all runs on all examples, in order; changes the state in place and fills in the losses.
+    """Train all runs on all examples, in order; changes the state in place and writes the losses.
 
     Args:
         flat_SP: weights of the hidden layer, its biases, weights of the output, its bias.
@@ -119,7 +119,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
                     if p < num_weights:
                         for lane in range(LANES):
                             g[p, lane] = g[num_weights + p // num_inputs, lane] * x[p % num_inputs, lane]
-                    if len(rates_S):  # the weights of a replaced unit start over
+                    if len(rates_S):  # the weights of a replaced unit are reset
                         for lane in range(LANES):
                             t = min(int(adam[2, p, lane]) + 1, last)
                             factor[lane], root[lane] = size[lane] * correction_1[t], np.float32(1) / correction_2[t]
@@ -164,7 +164,7 @@ def train(x_NSI, y_NS, flat_SP, shape, activation, steps_S, optimizer, moments, 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _activate(activation, z, h, slope):
-    """Outputs and derivatives of a unit in all lanes."""
+    """Compute outputs and derivatives of a unit in all lanes."""
     one = np.float32(1)
     if activation <= LEAKY_RELU:
         low = np.float32(0.01 if activation == LEAKY_RELU else 0)
@@ -191,7 +191,7 @@ def _activate(activation, z, h, slope):
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _update_utility(w, h, units, corrected, num_inputs, settings, share_A):
-    """Age, utility, mean activation of all lanes' units; `share_A` is 1 - decay^age by age."""
+    """Update age, utility, mean activation of all lanes' units; `share_A` is 1 - decay^age by age."""
     num_hidden = len(h)
     keep, adapts, oldest = np.float32(1 - settings[0]), settings[1] > 0, len(share_A) - 1
     for u in range(num_hidden):
@@ -216,11 +216,11 @@ def _update_utility(w, h, units, corrected, num_inputs, settings, share_A):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def units_due(age_H, budget_S, run, rates_S, maturity_S, most, settings, chance):
-    """How many units of a layer of a run are replaced now, as in `continual_backprop._fall_due`.
+    """Return how many units of a run's layer are replaced now, as in `continual_backprop._fall_due`.
 
     Args:
-        most: at most so many.
-        chance: the random number that decides with the accrual `bernoulli`.
+        most: largest result.
+        chance: the random number for the accrual `bernoulli`.
     """
     eligible = 0
     for u in range(len(age_H)):
@@ -238,7 +238,7 @@ def units_due(age_H, budget_S, run, rates_S, maturity_S, most, settings, chance)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _replace(w, adam, units, corrected, lane, maturity, k, numbers, settings, num_inputs):
-    """Replace the eligible unit of lowest utility in a lane, by the k-th candidate; among equals the lowest index."""
+    """Replace the eligible unit of lowest utility in a lane by the k-th candidate; in a tie the lowest index."""
     num_hidden, chosen = units.shape[1], -1
     for u in range(num_hidden):
         if units[0, u, lane] > maturity and (chosen < 0 or corrected[u, lane] < corrected[chosen, lane]):
