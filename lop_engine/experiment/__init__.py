@@ -1,1 +1,1 @@
-"""An experiment file, and the components that it names: described here, without torch."""
+"""Experiment files, and descriptions of the components that they name, without torch."""

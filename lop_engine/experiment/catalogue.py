@@ -1,4 +1,4 @@
-"""Describe a component for people: its keys with their bounds and defaults, its file, its source as BibTeX."""
+"""Describes a component for people: its keys with bounds and defaults, its file, its source as BibTeX."""
 
 import importlib.util
 import re
@@ -20,13 +20,13 @@ _VALUE = re.compile(r"^\s*(\w+)\s*=\s*(.*?),?\s*$", re.MULTILINE)
 
 
 def bibtex(source: str) -> str:
-    """The BibTeX entry of a component's `source`, a key of sources.bib or an entry itself; "" if missing."""
+    """Return the BibTeX entry of a component's `source`, a key of sources.bib or an entry itself; "" if missing."""
     source = source.strip()
     return source if source.startswith("@") else _entries().get(source, "")
 
 
 def citation(source: str) -> str:
-    """``Dohare et al. 2024``: who wrote it and when; `source` itself if there is no entry of it."""
+    """Return ``Dohare et al. 2024``, authors and year; `source` itself if it has no entry."""
     values = _values(bibtex(source))
     if not values:
         return source
@@ -36,7 +36,7 @@ def citation(source: str) -> str:
 
 
 def reference(source: str) -> str:
-    """``Dohare et al. 2024. Loss of plasticity in deep continual learning. Nature``"""
+    """Return ``Dohare et al. 2024. Loss of plasticity in deep continual learning. Nature``."""
     values = _values(bibtex(source))
     place = values.get("journal") or values.get("booktitle") or values.get("publisher") or ""
     return ". ".join(filter(None, (citation(source), values.get("title", ""), place)))
@@ -49,7 +49,7 @@ def _entries() -> dict[str, str]:
 
 
 def _values(entry: str) -> dict[str, str]:
-    """The fields of an entry in the form that sources.bib has: one a line, in braces or quotes."""
+    """Return the fields of an entry in the format of sources.bib: one per line, in braces or quotes."""
     fields = {key.lower(): value.strip('{}"') for key, value in _VALUE.findall(entry)}
     return {key: re.sub(r"[{}\\]", "", value) for key, value in fields.items()}
 
@@ -74,11 +74,11 @@ class Key:
     exclusive_maximum: float | None
     required: bool
     default: Any
-    """None if it is required, and where null is the default."""
+    """None if it is required, or if the default is null."""
 
     @property
     def takes(self) -> str:
-        """Its values in words: ``number, at least 0, at most 1``."""
+        """Return its values as text: ``number, at least 0, at most 1``."""
         if self.choices:
             return ", ".join(map(str, self.choices))
         bounds = {
@@ -92,7 +92,7 @@ class Key:
 
     @property
     def by_default(self) -> str:
-        """``0.9``, ``true``; ``-`` for none, and ``required``."""
+        """Return ``0.9``, ``true``; ``-`` for none, and ``required``."""
         if self.required:
             return "required"
         if isinstance(self.default, bool):
@@ -103,7 +103,7 @@ class Key:
 
 
 def keys_of(fields: type[Fields]) -> list[Key]:
-    """The keys that a component declares, in their order."""
+    """Return the keys that a component declares, in order."""
     return [_key(fields, name, field) for name, field in fields.model_fields.items()]
 
 
@@ -130,14 +130,14 @@ def _key(fields: type[Fields], name: str, field: FieldInfo) -> Key:
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """The types of a union, without None."""
+    """Return the types of a union, without None."""
     if get_origin(annotation) in (Union, UnionType):
         return [one for one in get_args(annotation) if one is not NoneType]
     return [annotation]
 
 
 def file_of(component: Component) -> str:
-    """The file of a component's code; "" if it has none or that is not found. Imports no more than its package."""
+    """Return the file of a component's code; "" if it has none or that does not exist. Only imports its package."""
     if component.modules:
         return component.modules[0].path
     module = component.code.partition(":")[0]
@@ -153,7 +153,7 @@ def file_of(component: Component) -> str:
 
 
 def as_dict(component: Component) -> dict[str, Any]:
-    """A component as JSON has it."""
+    """Return a component for JSON."""
     return {
         "name": component.name,
         "title": component.title,
@@ -171,7 +171,7 @@ def as_dict(component: Component) -> dict[str, Any]:
 
 
 def _of_kind(component: Component) -> Mapping[str, Any]:
-    """What only components of a kind have."""
+    """Return what only components of a kind have."""
     if isinstance(component, Problem):
         return {
             "headline": component.headline,

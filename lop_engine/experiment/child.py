@@ -1,7 +1,7 @@
-"""Asks a child process, `lop_engine.experiment.describe`, what own components' files and installed packages describe.
+"""Asks a child process, `lop_engine.experiment.describe`, for descriptions in users' files and installed packages.
 
-Only that process and workers execute them. It is started by the first question, and ends when it has not been asked
-anything for a while. What it executes is cut off after `LIMIT_S`.
+Only that process and workers execute them. The first question starts it, and it ends when it has not been asked
+anything for a while. Code that takes longer than `LIMIT_S` is interrupted.
 """
 
 import atexit
@@ -27,13 +27,13 @@ LIMIT_S = 60.0
 """Longest time to import a file or package, or to call a function of a description. PyTorch alone takes seconds."""
 
 START_S = 60.0
-"""The same for the child itself to start, on a machine that is busy."""
+"""Longest time for the child to start, on a busy machine."""
 
 KINDS: Mapping[str, type[Component]] = {"problem": Problem, "network": Network, "agent": Method, "metrics": Metric}
-"""By the key of an experiment file that names a component."""
+"""Kind of component, by the key of an experiment file that names it."""
 
 _INSIDE = "LOP_DESCRIBES"
-"""Set in the child: what it executes cannot ask for a child of its own."""
+"""Set in the child, where code cannot start another child."""
 _LISTS = ("metrics", "charts", "together", "takes")
 _SETS = ("needs", "provides")
 _TEXTS = ("name", "title", "sentence", "source", "headline", "network", "x_unit", "unit", "scale", "colour")
@@ -43,7 +43,7 @@ Answer = dict[str, Any]
 
 @runtime_checkable
 class _Spec(Protocol):
-    """What is needed here of a `Spec`; `spec` itself imports the registry, which imports this module."""
+    """The part of `Spec` that is needed here; `spec` itself imports the registry, which imports this module."""
 
     @property
     def parts(self) -> Iterable[Component]: ...
@@ -52,7 +52,7 @@ class _Spec(Protocol):
 
 
 def ask_files(files: Sequence[tuple[str, str]]) -> list[Answer]:
-    """For each file, by path and checksum, its ``components`` and ``modules``, or its ``error``. Raises ConfigError."""
+    """Return ``components`` and ``modules``, or ``error``, for each file, by path and checksum. Raises ConfigError."""
     answers: list[Answer] = _ask({"files": files})
     return answers
 
@@ -64,7 +64,7 @@ def ask_installed(components: Sequence[tuple[str, str]]) -> list[Answer]:
 
 
 def component_from(described: Mapping[str, Any], modules: tuple[Module, ...] = ()) -> Component:
-    """A description as the child tells it; its functions ask the child. Raises ConfigError for a wrong type."""
+    """Return a description from the child's answer; its functions ask the child. Raises ConfigError for a bad type."""
     key = described["key"]
     values = {name: value for name, value in described.items() if name not in ("key", "fields", "functions")}
     _check(f"{key} {values.get('name')}", values)
@@ -77,7 +77,7 @@ def component_from(described: Mapping[str, Any], modules: tuple[Module, ...] = (
 
 
 def _check(named: str, values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a value that is not of the type of its field."""
+    """Raise ConfigError for a value of the wrong type for its field."""
     for name, value in values.items():
         if name in _TEXTS and (not isinstance(value, str) or (name == "name" and not value)):
             raise ConfigError(f"{named}: {name} is {value!r}; it should be text")
@@ -117,7 +117,7 @@ def _from_json(value: Any, field: str) -> Any:
 
 
 class _Process:
-    """The child, while it lives."""
+    """The child process."""
 
     def __init__(self) -> None:
         if _INSIDE in os.environ:
@@ -129,12 +129,12 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=os.environ | {_INSIDE: "1"},
-            start_new_session=True,  # so that also what it has started can be ended
+            start_new_session=True,  # so that processes that it started can be ended too
         )
         self._pending = b""
 
     def ask(self, request: Mapping[str, Any]) -> Answer | None:
-        """Its answer; None if it ended instead, because nothing had been asked for a while. Raises ConfigError."""
+        """Return its answer; None if it has ended because it was not asked for a while. Raises ConfigError."""
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -156,7 +156,7 @@ class _Process:
         raise ConfigError(f"{begun or 'lop_engine.experiment.describe'}: {(last or [why])[0]}")
 
     def _line(self, begun: str) -> bytes | None:
-        """The next line that the child says; None if it has ended. Raises ConfigError if it says none in time."""
+        """Return the child's next line; None if it has ended. Raises ConfigError after the time limit."""
         assert self._process.stdout
         number, limit_s = self._process.stdout.fileno(), LIMIT_S if begun else START_S
         until = time.monotonic() + limit_s
@@ -172,8 +172,8 @@ class _Process:
         return line
 
     def close(self) -> None:
-        """End it, and what it has started."""
-        with suppress(OSError):  # it has ended
+        """End it, and the processes that it started."""
+        with suppress(OSError):  # it has already ended
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
@@ -186,7 +186,7 @@ _process: _Process | None = None
 
 
 def _ask(request: Mapping[str, Any]) -> Any:
-    """The answer of a child that has imported no other version of a file. Raises ConfigError, or what it refuses."""
+    """Return the answer of a child that has not imported other versions of a file. Raises ConfigError, or its error."""
     global _process
     while True:
         is_new = _process is None

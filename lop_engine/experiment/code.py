@@ -1,4 +1,4 @@
-"""The code of a component: found by the name in its description, or in a user's own file."""
+"""Imports the code of a component: by the name in its description, or from a user's own file."""
 
 import ast
 import hashlib
@@ -18,11 +18,11 @@ from lop_engine.files import source_checksum
 _LOP = [Path(__file__).parents[2] / name for name in ("lop_engine", "lop_tui")]
 
 _PREFIX = "lop_own_"
-"""Of the names of modules that are users' files."""
+"""Prefix of the names of modules that are users' files."""
 
 
 def load(component: Component) -> Any:
-    """What a description's `code` names, imported; or is."""
+    """Return the object that a description's `code` names or holds, imported if necessary."""
     return load_name(component.code) if isinstance(component.code, str) else component.code
 
 
@@ -33,9 +33,9 @@ def load_name(code: str) -> Any:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Execute a file as a module; its directory is searched for modules that it imports.
+    """Execute a file as a module; modules that it imports are also searched in its directory.
 
-    Modules in the directories of other files are forgotten first, so that each file imports its own. The working
+    Modules in the directories of other files are unloaded first, so that each file imports its own. The working
     directory and the standard streams are left as they were.
     """
     name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -68,7 +68,7 @@ def _forget_modules_beside_others(directory: Path) -> None:
 
 
 def _beside(directories: Iterable[Path], files: Iterable[str]) -> set[str]:
-    """The files that lie in or below one of the directories, and are a person's own."""
+    """Return the loaded modules' files in or below one of the directories that belong to a user."""
     not_own = (Path(sys.prefix), Path(sys.base_prefix), *_LOP)
     below, elsewhere = (tuple(os.path.join(one, "") for one in group) for group in (directories, not_own))
     return {file for file in files if file.startswith(below) and not file.startswith(elsewhere)}
@@ -76,9 +76,9 @@ def _beside(directories: Iterable[Path], files: Iterable[str]) -> set[str]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put the working directory and the standard streams back: a worker reads and logs by them.
+    """Restore the working directory and the standard streams afterwards: a worker uses them for reading and logging.
 
-    No byte code is written: Python takes it for that of a file that was changed within the same second, if its size is
+    No byte code is written: Python would use it for a file that was changed within the same second, if its size is
     the same.
     """
     directory, streams, writes_none = os.getcwd(), (sys.stdout, sys.stderr), sys.dont_write_bytecode
@@ -99,7 +99,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def own_descriptions(module: ModuleType) -> list[Component]:
-    """The descriptions that a module makes, in its order; not those that it imports, which are known already."""
+    """Return the descriptions that a module defines, in order; not those that it imports."""
     from lop_engine.experiment.registry import known_kind
 
     components = {id(value): value for value in vars(module).values() if isinstance(value, Component)}
@@ -107,10 +107,10 @@ def own_descriptions(module: ModuleType) -> list[Component]:
 
 
 def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dict[str, str]]:
-    """The file of a module, and those in its directory that it imports, also later or in turn, with their checksums.
+    """Return the file of a module, and the files in its directory that it imports, directly or not, with checksums.
 
     Args:
-        imported: modules that were imported while the file was executed: it may have named them in another way than by
+        imported: modules imported while the file was executed: it may have imported them without an
             an import statement.
     """
     main = Path(str(module.__file__))
@@ -122,7 +122,7 @@ def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dic
 
 
 def _imports(main: Path, top: Path) -> set[Path]:
-    """The files below `top` that the import statements of a file name, and those that these import."""
+    """Return the files below `top` that a file imports, directly or not."""
     files, pending = {main}, [main]
     while pending:
         path = pending.pop()
@@ -133,7 +133,7 @@ def _imports(main: Path, top: Path) -> set[Path]:
 
 
 def _imported_by(path: Path, top: Path) -> Iterator[Path]:
-    """Where the modules might lie that a file imports."""
+    """Yield the paths where modules that a file imports might be."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -159,9 +159,9 @@ def _places(base: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 def place_in_own_file(error: BaseException) -> str:
-    """The innermost line of a traceback in a file that `import_file` executed, or in one beside it.
+    """Return the innermost line of a traceback in a file that `import_file` executed, or in one beside it.
 
-    ``/home/me/my_method.py, line 31: ``, or empty if missing.
+    The format is ``/home/me/my_method.py, line 31: ``; empty if there is none.
     """
     files = [Path(str(one.__file__)) for name, one in sys.modules.items() if name.startswith(_PREFIX)]
     directories = {file.parent for file in files}

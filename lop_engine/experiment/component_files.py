@@ -1,7 +1,7 @@
 """A user's own components: ``"agent": "./my_method.py"``, a Python file beside the experiment file.
 
-The file is never executed here. A child process does (`describe`), and answers with its descriptions as JSON; the
-worker that trains executes it again. `:Name` after the path chooses one of several descriptions.
+The file is never executed here. A child process executes it (`describe`), and answers with its descriptions as JSON;
+the worker that trains executes it again. `:Name` after the path selects one of several descriptions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ from lop_engine.files import source_checksum
 
 @dataclass(frozen=True)
 class ComponentPath:
-    """``my_method.py:Name``, as it was typed."""
+    """``my_method.py:Name``, as typed."""
 
     path: Path
     name: str
-    """Empty if the file has one description of the kind."""
+    """Empty if the file has only one description of the kind."""
 
 
 def with_files(raw: Mapping[str, Any], directory: Path, source: Mapping[str, str]) -> dict[str, Any]:
-    """Return the keys of an experiment with names in place of files, whose components are then registered.
+    """Return the keys of an experiment with names in place of files, after registering the files' components.
 
     Args:
-        directory: that paths in the experiment file are relative to; those of ``--set`` are to the working directory.
+        directory: base of relative paths in the experiment file; the working directory is that of ``--set``.
     Raises:
         ConfigError: a file cannot be imported, or describes no component of the kind.
     """
@@ -47,7 +47,7 @@ def with_files(raw: Mapping[str, Any], directory: Path, source: Mapping[str, str
 
 
 def _paths(value: Any, base: Path) -> Iterator[Path]:
-    """The files that exist among the values of a key."""
+    """Return the existing files among the values of a key."""
     for one in value if isinstance(value, list) else [value]:
         typed = _typed(one)
         path = (base / typed.path.expanduser()).resolve() if typed else None
@@ -56,7 +56,7 @@ def _paths(value: Any, base: Path) -> Iterator[Path]:
 
 
 def component_of(value: Any, key: str, base: Path, where: str) -> Component | None:
-    """The component of a file, if that is what a value names. Raises ConfigError."""
+    """Return the component of a file, if the value names one. Raises ConfigError."""
     typed = _typed(value)
     if typed is None:
         return None
@@ -75,7 +75,7 @@ def _name(value: Any, key: str, base: Path, where: str) -> Any:
 
 
 def _typed(value: Any) -> ComponentPath | None:
-    """A path, if that is what a value is: it ends in .py, perhaps with :Name behind."""
+    """Parse a path: a value that ends in .py or .py:Name; None for others."""
     if not isinstance(value, str):
         return None
     path, colon, name = value.rpartition(":") if value.rpartition(":")[0].endswith(".py") else (value, "", "")
@@ -101,7 +101,7 @@ def _list(components: Sequence[Component]) -> str:
     return f" (there are {', '.join(f'{one.key} {one.name}' for one in components)})" if components else ""
 
 
-#: What a child process said of files, by path and checksum.
+#: Answers of the child process, by path and checksum.
 answers: dict[tuple[Path, str], dict[str, Any]] = {}
 
 
@@ -114,12 +114,12 @@ def describe_files(paths: Iterable[Path]) -> None:
 
 
 def register(path: Path, sha256: str, replace: bool = False) -> tuple[Component, ...]:
-    """Register the components of a file, which a child process describes, for this process.
+    """Register the components of a file in this process; a child process describes them.
 
     Args:
-        replace: also in place of components of other files: copies of one file that several runs keep.
+        replace: replace components of other files: copies of one file in several runs.
     Raises:
-        ConfigError: the file cannot be imported, or describes a component of a name that is taken.
+        ConfigError: the file cannot be imported, or describes a component whose name is taken.
     """
     if (path, sha256) not in answers:
         [answers[path, sha256]] = ask_files([(str(path), sha256)])

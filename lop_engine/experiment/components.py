@@ -1,4 +1,4 @@
-"""The four kinds of component, and optimisers: what a description says. Their code is elsewhere, and found by name."""
+"""Descriptions of the four kinds of component, and of optimisers. Their code is in other modules, loaded by name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Literal
 from lop_engine.experiment.fields import Fields
 
 Need = Literal["labels", "images", "test set", "squared error", "hidden units", "linear layers at the end"]
-"""What a problem or a network may provide, and a component may need."""
+"""Something that a problem or network may provide, and a component may need."""
 
 HIDDEN_UNITS = frozenset[Need]({"hidden units"})
 OF_NETWORKS = frozenset[Need]({"hidden units", "linear layers at the end"})
-"""Those of them that networks provide."""
+"""The needs that networks provide."""
 
 Scale = Literal["linear", "percent", "log", "log percent"]
-"""The scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
+"""Scale of a y axis; `percent` shows a proportion 0 .. 1 as 0 .. 100."""
 
 Unit = Literal["%", ""]
 """``%`` shows a proportion 0 .. 1 as 0 .. 100."""
@@ -22,15 +22,15 @@ Unit = Literal["%", ""]
 Better = Literal["higher", "lower"]
 
 COLUMNS = frozenset({"experiment", "setting", "seed", "task", "epoch", "method", "problem", "classes", "seconds"})
-"""Columns of records and exports beside the metrics: the name of no metric, and of no unit of an x axis."""
+"""Columns of records and exports besides metrics; no metric or x unit may have these names."""
 
 
 Count = int | str | Callable[[Any], int]
-"""A number; or the key that holds it; or a function that computes it from a `Spec`, or from a component's own keys."""
+"""A number; the key that holds it; or a function that computes it from a `Spec` or a component's own keys."""
 
 
 def count_of(count: Count, keys: Any) -> int:
-    """The number that a `Count` gives."""
+    """Return the number of a `Count`."""
     if isinstance(count, int):
         return count
     number: int = getattr(keys, count) if isinstance(count, str) else count(keys)
@@ -42,7 +42,7 @@ def is_log(scale: Scale) -> bool:
 
 
 def factor_of(scale: Scale) -> int:
-    """The factor from a recorded value to the units of the scale."""
+    """Return the factor from a recorded value to the units of the scale."""
     return 100 if scale.endswith("percent") else 1
 
 
@@ -56,26 +56,26 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """A part of an experiment that can be chosen by name."""
+    """A part of an experiment that is selected by name."""
 
     key: ClassVar[str]
-    """The key of an experiment file that chooses it."""
+    """The key of an experiment file that selects it."""
 
     name: str
     title: str
-    """In a few words, as charts and tables show it."""
+    """A short name for charts and tables."""
     sentence: str = ""
-    """What it is, in one sentence."""
+    """A description in one sentence."""
     source: str = ""
-    """The paper: a key of sources.bib, or a whole BibTeX entry."""
+    """The paper: a key of sources.bib, or a complete BibTeX entry."""
     fields: type[Fields] = Fields
     """Its own keys."""
     needs: frozenset[Need] = frozenset()
     provides: frozenset[Need] = frozenset()
     code: Any = ""
-    """What builds it: ``module:attribute``, which only a worker loads; or, in a user's own file, the object itself."""
+    """What builds it: ``module:attribute``, which only a worker loads; in a user's own file, the object itself."""
     modules: tuple[Module, ...] = ()
-    """The files that it is made of, the one that describes it first; empty for lop's own."""
+    """Its source files, the one that describes it first; empty for lop's own components."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +87,20 @@ class Problem(Component):
     headline: str
     """The metric that charts and tables show first."""
     network: str
-    """By default."""
+    """The default network."""
     metrics: tuple[str, ...]
-    """Recorded by default."""
+    """Metrics that are recorded by default."""
     charts: tuple[str, ...] = ()
-    """What the dashboard shows first, in its order; empty for the headline and what is recorded."""
+    """Metrics that the dashboard shows first, in order; empty for the headline and the recorded ones."""
     together: tuple[str, ...] = ()
-    """The headline and metrics of its kind, such as test and train accuracy, which one axis shows; empty for the
+    """The headline and similar metrics, such as test and train accuracy, which share an axis; empty for only the
     headline alone."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Values of the experiment's own keys that it may leave out."""
+    """Default values of the experiment's keys."""
     derived: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    """Fills in values of a file that follow from others, which it leaves out; of lop's own problems only."""
+    """Computes values that a file leaves out from other values; only for lop's own problems."""
     examples_per_task: Count
-    """Training examples of a task, given a `Spec`; 0 while the data set is not known."""
+    """Training examples of a task, given a `Spec`; 0 while the data set is unknown."""
     examples_per_part: Count = 0
     """Examples after which a run may stop and resume within a task, for problems with long tasks that show each example
     once: such a task comes in parts (`problems.Task.make_part`). 0: a run stops only after an epoch."""
@@ -108,9 +108,9 @@ class Problem(Component):
     """Metrics of hidden layers and weights that are measured at a task's start, before its first step, instead of after
     its epochs, if they are recorded. The task's record holds them."""
     start_examples: Count = 2000
-    """Training examples of the new task that `start_metrics` look at: the first ones."""
+    """Number of training examples of the new task for `start_metrics`: the first ones."""
     test_examples_per_task: Count = 0
-    """The same of its test examples."""
+    """Test examples of a task, given a `Spec`; 0 while the data set is unknown."""
     shapes: Callable[[Any], tuple[tuple[int, ...], int]] | None = None
     """Shape of an example's input, and number of outputs, given a `Spec`; None if only the code knows them. A GPU's
     memory is planned by them."""
@@ -123,34 +123,34 @@ class Problem(Component):
     """Module whose PROTOCOLS hold published results (`reproduction.claims.Protocol`); empty if there are none."""
 
     def num_examples(self, spec: Any) -> int:
-        """`examples_per_task` of a spec."""
+        """Return `examples_per_task` of a spec."""
         return count_of(self.examples_per_task, spec)
 
     def num_test_examples(self, spec: Any) -> int:
-        """`test_examples_per_task` of a spec."""
+        """Return `test_examples_per_task` of a spec."""
         return count_of(self.test_examples_per_task, spec)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a network takes of a GPU's memory."""
+    """GPU memory that a network needs."""
 
     num_parameters: int
     """Weights and biases."""
     example_bytes: int
-    """Upper limit on what a training step keeps of one example."""
+    """Upper limit of the memory that a training step keeps for one example."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Component):
-    """A network's layers."""
+    """A network, defined by its layers."""
 
     key: ClassVar[str] = "network"
 
     num_hidden: Count
-    """Hidden layers, given the network's own fields."""
+    """Number of hidden layers, given the network's own fields."""
     size: Callable[[Any, tuple[int, ...], int], Size] | None = None
-    """Given the network's own fields, the shape of an input and the number of outputs; None if only the code knows."""
+    """Size, given the network's own fields, an input's shape and the number of outputs; None if only the code knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,22 +162,22 @@ class Optimizer(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Component):
-    """What is added to backprop."""
+    """A method: an addition to backprop."""
 
     key: ClassVar[str] = "agent"
 
     equation: str = ""
-    """Its arithmetic as plain text, an equation a line. w is a weight, g the gradient that the optimiser gets."""
+    """Its arithmetic as plain text, an equation per line. w is a weight, g the gradient that the optimiser gets."""
     colour: str = ""
-    """``#0072B2``, from a palette that is safe for the colour-blind; empty to take a free one."""
+    """``#0072B2``, from a palette for colour-blind readers; empty to use a free one."""
     has_own_update: bool = False
     """Whether it replaces the optimiser's update, so that `opt` and its keys do not apply."""
     mixes_settings: bool = False
-    """Whether runs of different settings may share a stack: its code then reads what may differ with `Setup.own`."""
+    """Whether runs of different settings may share a stack: its code then reads run-dependent keys with `Setup.own`."""
     network: str = ""
-    """The only network that it trains; empty for any."""
+    """The only network that it can train; empty for any."""
     also: Mapping[str, Callable[[Mapping[str, Any]], bool]] = field(default_factory=dict)
-    """Other agents that mean this method, each if the test on the file's values is true."""
+    """Other agents that select this method, each if its test of the file's values is true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,16 +189,16 @@ class Metric(Component):
     takes: tuple[str, ...]
     """Attributes of `MetricInputs` that its function takes, in order."""
     settings: tuple[Any, ...] = ()
-    """Further arguments of its function."""
+    """Additional arguments of its function."""
     layer: int = 0
-    """The hidden layer that it measures, from 1; 0 if it is of no single layer."""
+    """The hidden layer that it measures, from 1; 0 if it does not belong to one layer."""
     cost_in_epochs: float = 0
     """Cost in training epochs with all training images, for slow metrics. `curvature_every` says how often to measure
     them; all other metrics together take a small part of an epoch."""
     unit: Unit = ""
     scale: Scale = "linear"
     from_zero: bool = True
-    """Whether a linear axis begins at 0, for metrics whose natural limit that is."""
+    """Whether a linear axis begins at 0, for metrics with this natural limit."""
     least_span: float = 0.0
     """The shortest axis, in units of the scale, so that noise does not look like a trend."""
     better: Better = "higher"
@@ -206,15 +206,15 @@ class Metric(Component):
 
     @property
     def heading(self) -> str:
-        """Of a chart: ``test accuracy, %``, ``curvature, log scale``."""
+        """Return a chart's heading: ``test accuracy, %``, ``curvature, log scale``."""
         return ", ".join(filter(None, (self.title, self.unit, "log scale" if is_log(self.scale) else "")))
 
     @property
     def label(self) -> str:
-        """Of a figure's axis: ``test accuracy (%)``."""
+        """Return an axis label for figures: ``test accuracy (%)``."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
     def factor(self) -> int:
-        """The factor from a recorded value to `unit`."""
+        """Return the factor from a recorded value to `unit`."""
         return 100 if self.unit == "%" else 1

@@ -1,8 +1,8 @@
-"""``python -m lop_engine.experiment.describe``: describes the components in own files and installed packages.
+"""``python -m lop_engine.experiment.describe``: describes the components in users' files and installed packages.
 
 It imports them, which only this process and workers do. It answers requests, a line of JSON each way, until its
 standard input ends or nothing has been asked for `IDLE_S` (`child` asks). Before it executes
-something it says what to report if that never returns: ``{"begin": "/home/me/my_redo.py: cannot be imported"}``.
+something, it writes what to report if that never returns: ``{"begin": "/home/me/my_redo.py: cannot be imported"}``.
 """
 
 import json
@@ -28,7 +28,7 @@ _NOT_TOLD = {"fields", "modules", "also"}
 
 
 class Server:
-    """Answers requests. What the components print is discarded."""
+    """Answers requests. Output of the components is discarded."""
 
     def __init__(self) -> None:
         self._requests, self._answers = os.dup(0), os.dup(1)
@@ -39,7 +39,7 @@ class Server:
         self._described: dict[Path, tuple[str, dict[str, Any]]] = {}
 
     def serve(self) -> None:
-        """Answer until there is nothing more to do."""
+        """Answer until the input ends or no request has come for a while."""
         pending = b""
         while select.select([self._requests], [], [], IDLE_S)[0]:
             block = os.read(self._requests, 2**16)
@@ -62,7 +62,7 @@ class Server:
             return {"error": in_one_line(error)}
 
     def _describe_file(self, path: Path, sha256: str) -> dict[str, Any]:
-        """The descriptions in a file, and the files that they are made of."""
+        """Return the descriptions in a file, and their source files."""
         if path in self._described:
             return self._described[path][1]
         self._say({"begin": f"{path}: cannot be imported"})
@@ -86,7 +86,7 @@ class Server:
         return answer
 
     def _describe_installed(self, key: str, name: str) -> dict[str, Any]:
-        """The component of that name of an installed package."""
+        """Return the component of that name from an installed package."""
         registry = REGISTRIES[key]
         self._say({"begin": f"{registry.kind} {name} of {registry.place_of(name)} cannot be loaded"})
         try:
@@ -98,7 +98,7 @@ class Server:
             return {"error": str(error) if isinstance(error, UserError) else in_one_line(error)}
 
     def _call(self, key: str, name: str, field: str, arguments: Sequence[Any]) -> dict[str, Any]:
-        """Call a function of a description: how many examples a task has, what a network takes of memory."""
+        """Call a function of a description: the number of examples of a task, the memory of a network."""
         component = REGISTRIES[key].find(name)
         self._say({"begin": f"{key} {name}: {field}: no answer"})
         function: Callable[..., Any] = getattr(component, field)
@@ -116,7 +116,7 @@ class Server:
             line = line[os.write(self._answers, line) :]
 
     def _end_if_forked(self) -> None:
-        """A copy of this process that a component has forked must not answer too."""
+        """End this process if it is a fork that a component made: it must not answer too."""
         if os.getpid() != self._pid:
             os._exit(0)
 
@@ -128,7 +128,7 @@ def _argument(value: Any, component: Any) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """Data of a problem hold a spec; sizes are a dataclass."""
+    """Return a value for JSON: a problem's data contain a spec; sizes are dataclasses."""
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: _as_json(getattr(value, one.name)) for one in dataclass_fields(value)}
     return value.to_dict() if isinstance(value, Spec) else value
@@ -146,7 +146,7 @@ def _fields_of(one: Component) -> dict[str, Any]:
 
 
 def _is_function(one: Component, name: str) -> bool:
-    """Whether a field is a function that is called here alone; the code itself is the worker's."""
+    """Whether a field is a function that is only called in this process; a component's code belongs to workers."""
     value = getattr(one, name)
     return name not in {*_NOT_TOLD, "code"} and (callable(value) or (name == "data" and bool(value)))
 
@@ -160,7 +160,7 @@ def _values(one: Component) -> Iterator[tuple[str, Any]]:
 
 
 def in_one_line(error: BaseException, path: Path | None = None) -> str:
-    """``line 7: NameError: name 'x' is not defined``, the line being the file's own."""
+    """Return ``line 7: NameError: name 'x' is not defined``, with the line in the user's file."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace:
         if path and Path(trace.tb_frame.f_code.co_filename) == path:

@@ -1,7 +1,7 @@
 """Fields of components and experiments: the base class, and types that accept what JSON files contain.
 
-`schema_of` and `fields_of` carry them across processes: from a pydantic model to its JSON schema, and back to a model
-that checks the same.
+`schema_of` and `fields_of` pass them between processes: from a pydantic model to its JSON schema, and back to a model
+with the same checks.
 """
 
 import re
@@ -23,7 +23,7 @@ def integral(value: Any) -> Any:
 
 
 def _flag(value: Any) -> Any:
-    """The reference writes true and 1 for the same thing."""
+    """The reference uses true and 1 interchangeably."""
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
@@ -38,7 +38,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Proportion = Annotated[float, Field(ge=0, le=1)]
 
 PER_RUN = Field(json_schema_extra={"per_run": True})
-"""Marks a number that runs of one stack may have different values of: ``age: Annotated[int, PER_RUN] = Field(...)``.
+"""Marks a number that may differ between runs of a stack: ``age: Annotated[int, PER_RUN] = Field(...)``.
 
 Only of a method or an optimiser, whose code reads it with `Setup.own`. Without the mark, runs with different values
 train in different stacks.
@@ -54,7 +54,7 @@ class Fields(BaseModel):
 PerRun = Annotated[float, PER_RUN]
 """A real number that may differ between the runs of a stack."""
 Decay = Annotated[float, PER_RUN, Field(ge=0, lt=1)]
-"""Of a running mean; may differ between the runs of a stack."""
+"""Decay of a running mean; may differ between the runs of a stack."""
 
 
 def is_per_run(fields: type[Fields], key: str) -> bool:
@@ -69,21 +69,21 @@ def is_list(fields: type[Fields], key: str) -> bool:
     return getattr(annotation, "__origin__", annotation) in (tuple, list)
 
 
-#: By JSON schema's name, pydantic's. A bound behind a validator keeps pydantic's name in the schema.
+#: Pydantic's name of each JSON schema keyword. A bound behind a validator keeps pydantic's name in the schema.
 _BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"} | {
     name: name for name in ("ge", "le", "gt", "lt")
 }
 
 
 def schema_of(fields: type[Fields]) -> dict[str, Any]:
-    """The JSON schema of a component's own keys."""
+    """Return the JSON schema of a component's own keys."""
     return fields.model_json_schema()
 
 
 def fields_of(name: str, schema: Mapping[str, Any]) -> type[Fields]:
-    """A model with the keys, types, bounds, defaults and help of a JSON schema.
+    """Return a model with the keys, types, bounds, defaults and help of a JSON schema.
 
-    What the schema cannot say, such as a validator of the model's own, is left to the worker to check.
+    The worker checks what the schema cannot express, such as the model's own validators.
     """
     required = set(schema.get("required", ()))
     keys: dict[str, Any] = {}

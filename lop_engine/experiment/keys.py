@@ -1,4 +1,4 @@
-"""Which keys of an experiment file have an effect there, and whose those are that have none."""
+"""Decides which keys of an experiment file have an effect, and which component owns the others."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
@@ -11,21 +11,21 @@ from lop_engine.experiment.mistakes import shown, unknown_keys
 from lop_engine.experiment.parts import Experiment, InvalidSpecError, Parts, agents_of, choose, is_known, owners_of
 from lop_engine.experiment.registry import REGISTRIES
 
-#: Keys that choose a component; `problem` is the same for a whole file.
+#: Keys that select a component; `problem` is the same for a whole file.
 CHOICES = ("agent", "network", "opt")
 
 
 def check_keys(raw: Mapping[str, Any], where: str, source: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
-    """Return the keys that have an effect, for at least one of the agents, networks and optimisers that a file names.
+    """Return the keys that have an effect for at least one of the agents, networks and optimisers in a file.
 
-    A key of the reference that has none is dropped from a file like the reference's, with a note.
+    A key of the reference without effect is dropped from a file like the reference's, with a note.
 
     Args:
         where: the experiment file.
-        source: by key, the file or option that it comes from.
+        source: by key, its file or option.
     Raises:
         ConfigError: unknown keys, or keys of components that the file does not use, all in one message; or a value that
-            no key can hold.
+            is invalid for every key.
     """
     if isinstance(raw.get("problem"), list):
         raise ConfigError(
@@ -61,7 +61,7 @@ def check_keys(raw: Mapping[str, Any], where: str, source: Mapping[str, str], no
 
 
 def own_keys(values: Mapping[str, Any]) -> set[str]:
-    """The keys that have an effect with the components that `values` choose.
+    """Return the keys that have an effect with the components that `values` select.
 
     An agent that may mean several methods (bp with weight decay is l2) has the keys of all of them.
     """
@@ -73,7 +73,7 @@ def own_keys(values: Mapping[str, Any]) -> set[str]:
 
 
 def keys_of_setting(values: Mapping[str, Any]) -> set[str]:
-    """The keys of a setting that have an effect, and those of its agent's other methods that have no value to speak of.
+    """Return a setting's keys that have an effect, and those of its agent's other methods with a neutral value.
 
     With agent bp, perturb_scale 0 means that there is no noise: a sweep over it names that setting too.
     """
@@ -91,11 +91,11 @@ def check_effect(
 ) -> None:
     """Refuse a key that has no effect in any setting, or note it in a file like the reference's.
 
-    That depends on the method which an agent means there: agent cbp has a decay_rate, with net_type 2 it has none.
+    This depends on the method that an agent means: agent cbp has a decay_rate, but not with net_type 2.
 
     Args:
         methods: by method that the file trains, the keys that have an effect with it.
-        source: by key, the file or option that it comes from.
+        source: by key, its file or option.
     Raises:
         ConfigError: naming key, value and methods.
     """
@@ -109,7 +109,7 @@ def check_effect(
 
 
 def _choices(raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The values of a file, once for every combination of the components that it sweeps over."""
+    """Return the values of a file, once for every combination of the components that it sweeps over."""
     swept = {key: raw[key] for key in CHOICES if isinstance(raw.get(key), list)}
     for chosen in product(*swept.values()):
         yield {**raw, **dict(zip(swept, chosen, strict=True))}
@@ -129,19 +129,19 @@ def _refuse_unknown(raw: Mapping[str, Any], source: Mapping[str, str], own: set[
 
 
 def _may_drop(key: str, raw: Mapping[str, Any], source: Mapping[str, str]) -> bool:
-    """Whether a key without effect is one that files like the reference's hold all the same."""
+    """Whether files like the reference's contain a key even where it has no effect."""
     if key not in reference.KEYS or source[key].startswith("--"):
         return False
     return reference.is_reference_file(raw) or not _has_value(raw[key])
 
 
 def _has_value(value: Any) -> bool:
-    """Whether a value says anything: 0 and false are what a key without effect has in the reference's files."""
+    """Whether a value is meaningful: the reference's files have 0 and false for keys without effect."""
     return bool(value)
 
 
 def _whose(keys: Sequence[str], raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
-    """``redo_scores belongs to agent redo; this file's agent is cbp``
+    """Return ``redo_scores belongs to agent redo; this file's agent is cbp``.
 
     Args:
         parts: the components of each of the file's combinations.
@@ -152,12 +152,12 @@ def _whose(keys: Sequence[str], raw: Mapping[str, Any], parts: Sequence[Parts]) 
 
 
 def _owners(key: str) -> str:
-    """``agent cbp and agent cbp2``: the components that have the key."""
+    """Return ``agent cbp and agent cbp2``: the components that have the key."""
     return " and ".join(f"{one.key} {one.name}" for one in owners_of(key)) or "agents that use an optimiser"
 
 
 def _chosen(kind: str, raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
-    """The components of one kind that a file chooses: ``opt is sgd``, or ``agent is bp, cbp`` of a sweep."""
+    """Return the components of one kind that a file selects: ``opt is sgd``, or ``agent is bp, cbp`` of a sweep."""
     agents = raw["agent"] if isinstance(raw["agent"], list) else [raw["agent"]]
     names = agents if kind == "agent" else [one.name for chosen in parts for one in chosen if one.key == kind]
     if not names:
@@ -166,7 +166,7 @@ def _chosen(kind: str, raw: Mapping[str, Any], parts: Sequence[Parts]) -> str:
 
 
 def _check_values(raw: Mapping[str, Any], source: Mapping[str, str]) -> None:
-    """Refuse values that no key can hold."""
+    """Refuse values that are invalid for every key."""
     for key, value in raw.items():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, dict | list) and not (isinstance(one, list) and takes_list(key)):
@@ -177,7 +177,7 @@ def _check_values(raw: Mapping[str, Any], source: Mapping[str, str]) -> None:
 
 
 def takes_list(key: str) -> bool:
-    """Whether the value of a key is itself a list, which is not a sweep."""
+    """Whether the value of a key is itself a list, and not a sweep."""
     if key in Experiment.model_fields:
         return is_list(Experiment, key)
     return any(is_list(one.fields, key) for one in owners_of(key))

@@ -1,4 +1,4 @@
-"""Descriptions of the methods, in the order in which they are listed."""
+"""Descriptions of the methods, in display order."""
 
 from collections.abc import Mapping
 from typing import Any

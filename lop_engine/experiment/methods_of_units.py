@@ -1,4 +1,4 @@
-"""Descriptions of methods that start hidden units over: continual backprop and others."""
+"""Descriptions of methods that re-initialise hidden units: continual backprop and others."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ Accrual = Literal["all", "eligible", "bernoulli"]
 
 
 class Replacement(Fields):
-    """What both variants of continual backprop take."""
+    """Keys of both variants of continual backprop."""
 
     replacement_rate: Annotated[Proportion, PER_RUN] = Field(
         1e-4, description="Share of a layer's units replaced in each step."
@@ -43,12 +43,12 @@ class ContinualBackprop(Replacement):
 
     @property
     def accrual(self) -> Accrual:
-        """All units, as in the published results, unless the file says otherwise."""
+        """Default: all units, as in the published results."""
         return self.budget_accrual or "all"
 
 
 def _layered(value: Any) -> Any:
-    """Older run.json files of agent cbp2 hold 1, the default of agent cbp."""
+    """Older run.json files of agent cbp2 contain 1, the default of agent cbp."""
     return 2 if integral(value) == 1 else integral(value)
 
 
@@ -64,7 +64,7 @@ class LayeredContinualBackprop(Replacement):
 
     @property
     def decay_rate(self) -> float:
-        """A unit's utility is that of one batch."""
+        """The utility of a unit is that of one batch."""
         return 0.0
 
     @property
@@ -73,7 +73,7 @@ class LayeredContinualBackprop(Replacement):
 
     @property
     def accrual(self) -> Accrual:
-        """The eligible units, as in the reference's variant, unless the file says otherwise."""
+        """Default: the eligible units, as in the reference's variant."""
         return self.budget_accrual or "eligible"
 
 
@@ -112,7 +112,7 @@ budget += replacement_rate x eligible units;  the floor(budget) eligible units o
 
 
 class RecyclingKeys(Fields):
-    """What both variants of ReDo take."""
+    """Keys of both variants of ReDo."""
 
     redo_threshold: PerRun = Field(0.025, ge=0, description="A unit is dormant if its score is at most this.")
     redo_period: Int = Field(1000, ge=1, description="Steps from one recycling of dormant units to the next.")

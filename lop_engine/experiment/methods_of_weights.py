@@ -36,7 +36,7 @@ l2_init_penalty huber: loss + l2_init sum huber(w - w0),    huber(d) = d^2 / 2 i
 
 
 class UtilityKeys(Fields):
-    """What UPGD and AdaUPGD take."""
+    """Keys of UPGD and AdaUPGD."""
 
     upgd_utility_decay: Decay = Field(0.999, description="Decay of the running mean of a weight's utility.")
     upgd_sigma: PerRun = Field(1e-3, ge=0, description="Standard deviation of the noise in the update.")

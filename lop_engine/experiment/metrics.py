@@ -1,4 +1,4 @@
-"""Descriptions of the metrics, in the order in which they are listed. `lop_engine.metrics` has their definitions."""
+"""Descriptions of the metrics, in display order. `lop_engine.metrics` defines them."""
 
 from collections.abc import Iterable
 
@@ -41,7 +41,7 @@ def _percent(
 def _rank(
     name: str, title: str, *, sentence: str, source: str, least_span: float = 5, scale: Scale = "linear", layer: int = 0
 ) -> Metric:
-    """A function of a hidden layer's singular values, by default those of the last one."""
+    """Describe a function of a hidden layer's singular values, by default of the last one's."""
     return Metric(
         name=f"{name}_{layer}" if layer else name,
         title=title,

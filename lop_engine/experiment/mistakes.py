@@ -1,4 +1,4 @@
-"""What is wrong with a value that somebody typed, in plain words and on one line."""
+"""Explains invalid values to users, in one line."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from lop_engine.errors import did_you_mean, listed_choices, nearest
 
-#: By pydantic's name for the mistake: what the value should be.
+#: What a value should be, by pydantic's error type.
 _SHOULD_BE = {
     "int_type": "should be a whole number",
     "float_type": "should be a number",
@@ -21,7 +21,7 @@ _SHOULD_BE = {
 }
 
 
-#: By key: its names in other code, and a remark to add.
+#: By key: its names in other code, and a remark.
 _ELSEWHERE = {
     "step_size": ("lr learning_rate alpha eta stepsize", ""),
     "mini_batch_size": ("batch_size batchsize bs batch minibatch minibatch_size", ""),
@@ -47,7 +47,7 @@ _MOST_NAMED = 20
 
 
 def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
-    """One entry of pydantic's ``ValidationError.errors()``, for a person: key, value, what it should be."""
+    """Explain one entry of pydantic's ``ValidationError.errors()``: key, value, and what it should be."""
     kind, key, value = error["type"], str(error["loc"][0]), error["input"]
     if kind == "extra_forbidden":
         return unknown_keys({key: value}, known_keys)
@@ -69,11 +69,11 @@ def explain(error: Any, known_keys: Iterable[str] = ()) -> str:
 def unknown_keys(
     unknown: Mapping[str, Any], known_keys: Iterable[str], foreign_keys: Mapping[str, str] | None = None
 ) -> str:
-    """Error text that lists the unknown keys, each with the key it may mean (by another name or a near spelling).
+    """Return error text that lists unknown keys, each with the key it may mean (another name or a similar spelling).
 
     Args:
-        known_keys: the keys that have an effect, which are looked at first.
-        foreign_keys: by key without effect, the owner to name with it.
+        known_keys: the keys that have an effect, which are tried first.
+        foreign_keys: by key without effect, its owner.
     """
     known_keys, foreign_keys = list(known_keys), foreign_keys or {}
     if len(unknown) == 1:
@@ -95,7 +95,7 @@ def _hint(key: str, known_keys: Sequence[str], foreign_keys: Mapping[str, str]) 
 
 
 def _near(key: str, choices: Iterable[str]) -> str | None:
-    """The one of `choices` that has the name `key` in other code, or else a near spelling."""
+    """Return which of `choices` is called `key` in other code, or has a similar spelling."""
     letters = re.sub("[^a-z0-9]", "", key.lower())
     for ours in choices:
         if letters in _ELSEWHERE.get(ours, ("", ""))[0].replace("_", "").split():
@@ -104,7 +104,7 @@ def _near(key: str, choices: Iterable[str]) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON has it, cut to 60 characters."""
+    """Return a value as JSON, cut to 60 characters."""
     try:
         text = json.dumps(value)
     except RecursionError:
@@ -113,7 +113,7 @@ def shown(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What JSON calls a value that is not an object."""
+    """Return the JSON type of a value that is not an object."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -124,5 +124,5 @@ def kind_of(value: Any) -> str:
 
 
 def _is_quoted(text: str) -> bool:
-    """Whether a string is a number, true or false that somebody has put in quotes."""
+    """Whether a string is a number, true or false in quotes."""
     return bool(re.fullmatch(r"true|false|-?[0-9.]+(e[+-]?[0-9]+)?", text, re.IGNORECASE))

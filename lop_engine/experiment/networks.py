@@ -10,7 +10,7 @@ from lop_engine.experiment.fields import Fields, Flag, Int
 
 Activation = Literal["relu", "crelu", "leaky_relu", "prelu", "elu", "swish", "tanh", "sigmoid", "fourier"]
 WITH_TWO_OUTPUTS = ("crelu", "fourier")
-"""Activations of which each unit has two outputs."""
+"""Activations with two outputs per unit."""
 
 
 class HiddenUnits(Fields):
@@ -38,12 +38,12 @@ class MLP(HiddenUnits):
 
 
 def _copies(own: HiddenUnits) -> int:
-    """Outputs of a unit."""
+    """Return the number of outputs of a unit."""
     return 2 if own.activation in WITH_TWO_OUTPUTS else 1
 
 
 def units_of_conv_net(own: ConvNet, input_shape: tuple[int, ...], num_outputs: int) -> tuple[int, ...]:
-    """Units of each hidden layer."""
+    """Return the numbers of units of the hidden layers."""
     units = _units(own.width)
     if not own.narrow or _copies(own) == 1:
         return units
@@ -58,24 +58,24 @@ def _units(width: float) -> tuple[int, ...]:
 
 
 def _weights_of_conv_net(units: tuple[int, ...], copies: int, input_shape: tuple[int, ...], num_outputs: int) -> int:
-    """Weights and biases of its layers."""
+    """Return the number of weights and biases."""
     channels, *sides = input_shape
     positions = prod(((((side - 4) // 2 - 2) // 2) - 2) // 2 for side in sides)
     inputs = [channels, *(copies * one for one in units)]
-    entries = (25, 9, 9, positions, 1, 1)  # of a weight, for each input and output
+    entries = (25, 9, 9, positions, 1, 1)  # per weight, for each input and output
     layers = zip(inputs, entries, (*units, num_outputs), strict=True)
     return sum((fan_in * entry + 1) * fan_out for fan_in, entry, fan_out in layers)
 
 
 def _size_of_conv_net(own: ConvNet, input_shape: tuple[int, ...], num_outputs: int) -> Size:
-    """350 kB of an example at 32 x 32 pixels and width 1."""
+    """Return the size; 350 kB per example at 32 x 32 pixels and width 1."""
     units, copies = units_of_conv_net(own, input_shape, num_outputs), _copies(own)
     parameters = _weights_of_conv_net(units, copies, input_shape, num_outputs)
     return Size(parameters, int(copies * own.width * 350_000 * prod(input_shape[1:]) / 1024))
 
 
 def units_of_mlp(own: MLP, input_shape: tuple[int, ...], num_outputs: int) -> int:
-    """Units of a hidden layer."""
+    """Return the number of units of a hidden layer."""
     units = own.num_features
     if not own.narrow or _copies(own) == 1:
         return units

@@ -1,4 +1,4 @@
-"""Descriptions of the optimisers. All take `step_size` and `weight_decay`."""
+"""Descriptions of the optimisers. All have the keys `step_size` and `weight_decay`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The keys of every experiment, and the components that the values of an experiment choose."""
+"""The keys of every experiment, and the components that its values select."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from lop_engine.experiment.registry import METHODS, METRICS, NETWORKS, OPTIMIZER
 Precision = Literal["fp32", "tf32", "bf16", "fp64"]
 C = TypeVar("C", bound=Component)
 MOST_NAMES = 12
-"""That an error message lists."""
-#: Keys that had other names in earlier versions: files and run.json may hold either.
+"""Most names that an error message lists."""
+#: Keys that had other names in earlier versions: files and run.json may contain either name.
 _NAMES = {"redo_tau": "redo_threshold", "upgd_beta_utility": "upgd_utility_decay"}
 
 
@@ -82,17 +82,17 @@ BOOKKEEPING_KEYS = frozenset(
     {"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version", "checkpoint_every_s"}
 )
 
-#: How long a run is, and what is measured of it: neither changes a value that two runs both have.
+#: Keys for the length of a run and its measurements: they never change a value that two runs share.
 EXTENT_KEYS = frozenset({"num_tasks", "metrics", "metrics_every", "curvature_every", "stop_when"})
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same by present names. Of two values of one key, the later one counts."""
+    """Return the same with current names. If a key is given twice, the later value counts."""
     return {_NAMES.get(key, key): value for key, value in values.items()}
 
 
 class InvalidSpecError(ConfigError):
-    """What is wrong with the values of an experiment, and the key that it is about."""
+    """An error in the values of an experiment, with its key."""
 
     def __init__(self, text: str, key: str = "") -> None:
         super().__init__(text)
@@ -101,7 +101,7 @@ class InvalidSpecError(ConfigError):
 
 @dataclass(frozen=True)
 class Parts:
-    """The components that the values of an experiment choose."""
+    """The components that the values of an experiment select."""
 
     problem: Problem
     network: Network
@@ -113,7 +113,7 @@ class Parts:
         yield from (one for one in (self.problem, self.network, self.method, self.optimizer) if one)
 
     def owners(self) -> dict[str, str]:
-        """By key, the part that it belongs to. Raises ConfigError if two parts have a key of the same name."""
+        """Return the part that owns each key. Raises ConfigError if two parts have a key of the same name."""
         owners = dict.fromkeys(Experiment.model_fields, "every experiment") | {"opt": "every optimiser"}
         if self.optimizer is None:
             del owners["opt"]
@@ -129,7 +129,7 @@ class Parts:
 
 
 def choose(values: Mapping[str, Any]) -> Parts:
-    """The components that `values` name, or by default have. Raises InvalidSpecError."""
+    """Return the components that `values` name, or the defaults. Raises InvalidSpecError."""
     if "agent" not in values:
         raise InvalidSpecError('key "agent" is missing', "agent")
     problem = _choice(PROBLEMS, values["problem"] if "problem" in values else _problem_of(values), "problem")
@@ -151,7 +151,7 @@ def choose(values: Mapping[str, Any]) -> Parts:
 
 
 def method_name(values: Mapping[str, Any]) -> str:
-    """The method that an agent means: bp with weight decay is l2, with noise snp; cbp with net_type 2 is cbp2."""
+    """Return the method of an agent: bp with weight decay is l2, with noise snp; cbp with net_type 2 is cbp2."""
     agent = values.get("agent")
     for name in METHODS:
         test = METHODS[name].also.get(agent) if isinstance(agent, str) else None
@@ -161,7 +161,7 @@ def method_name(values: Mapping[str, Any]) -> str:
 
 
 def agents_of(agent: str) -> list[Method]:
-    """The methods that an agent may mean, depending on other keys."""
+    """Return the methods that an agent may mean, depending on other keys."""
     method = METHODS.find(agent)
     return ([method] if method else []) + [one for one in METHODS.values() if agent in one.also]
 
@@ -193,7 +193,7 @@ def is_known(key: str) -> bool:
 
 
 def owners_of(key: str) -> list[Component]:
-    """The components that have a key of that name."""
+    """Return the components that have a key of that name."""
     return [
         one
         for registry in (PROBLEMS, NETWORKS, METHODS, OPTIMIZERS)

@@ -83,7 +83,7 @@ class PermutedMnist(Fields):
 
 
 def _tasks_of_examples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``num_tasks`` in place of ``num_examples``. Raises ConfigError if a file gives both."""
+    """Convert ``num_examples`` to ``num_tasks``. Raises ConfigError if a file gives both."""
     total, of_task = values.get("num_examples"), values.get("change_after", 60_000)
     if not total or not all(isinstance(one, int | float) and one > 0 for one in (total, of_task)):
         return dict(values)
@@ -142,7 +142,7 @@ class SlowlyChangingRegression(Fields):
     @field_validator("num_flipping_bits")
     @classmethod
     def _leaves_few_random_bits(cls, value: int, info: ValidationInfo) -> int:
-        """The targets of all inputs of a task are kept in a table."""
+        """Limit the random bits, because a table holds the targets of all inputs of a task."""
         num_inputs = info.data.get("num_inputs", value)
         if not 0 <= num_inputs - value <= MOST_RANDOM_BITS:
             raise PydanticCustomError(

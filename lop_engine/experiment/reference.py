@@ -1,4 +1,4 @@
-"""The reference implementation's files (Dohare et al. 2024): their keys, and the problem that a file is about."""
+"""Experiment files of the reference implementation (Dohare et al. 2024): their keys, and recognising their problem."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ DEFAULT = "continual_imagenet"
 
 @dataclass(frozen=True)
 class ReferenceProblem:
-    """One of the reference's experiments, and the keys that its files and its code have besides those of all."""
+    """One of the reference's experiments, with keys that its files and its code have besides the common ones."""
 
     problem: str
-    """The name that it has here."""
+    """Name of the problem in lop."""
     title: str
     keys: frozenset[str]
-    """Each of them alone tells the problem."""
+    """Keys that identify the problem."""
     shared: frozenset[str]
-    """Keys that other problems, or files of ours, have too; they tell the problem only in a reference file."""
+    """Keys that other problems, or our files, have too; they identify the problem only in a reference file."""
 
 
 PROBLEMS = (
@@ -60,7 +60,7 @@ KEYS = frozenset(
     | {"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version"}
 )
 
-#: Keys without effect on the experiment, which show that a file comes from the reference or is like its files.
+#: Keys without effect, which show that a file is from the reference or similar to its files.
 MARKS = frozenset({"num_runs", "use_gpu", "run_idx", "index", "data_dir", "data_file", "model_version"})
 
 _MOST_SHOWN = 4
@@ -72,12 +72,12 @@ def is_reference_file(values: Mapping[str, Any]) -> bool:
 
 
 def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
-    """The problem that the keys of a file are about: Continual ImageNet if they do not say.
+    """Return the problem that a file's keys belong to; Continual ImageNet by default.
 
     Args:
-        known: names of the problems that there are.
+        known: names of the existing problems.
     Raises:
-        ConfigError: they are keys of a problem that is not here yet, or of two problems.
+        ConfigError: the keys belong to a problem that lop does not have, or to two problems.
     """
     candidates = [one for one in PROBLEMS if one.keys & values.keys()] or _by_shared_keys(values)
     if len(candidates) > 1:
@@ -94,14 +94,14 @@ def problem_of(values: Mapping[str, Any], known: Container[str]) -> str:
 def adapted(
     values: Mapping[str, Any], typed: Mapping[str, Any], where: str, notes: list[str], names_problem: bool
 ) -> dict[str, Any]:
-    """The values of a file and of options, in our keys if it is a file of the reference.
+    """Return the values of a file and of options, converted to our keys if it is a reference file.
 
-    A file for another problem than Continual ImageNet trains what the reference's code makes of it, which is not always
-    what it says; notes tell where.
+    A file for a problem other than Continual ImageNet trains what the reference's code does, which sometimes differs
+    from the file; notes report that.
 
     Args:
-        values: the file's, with its problem.
-        typed: values that were given as options, which are left as they are.
+        values: values of the file, with its problem.
+        typed: values that options gave, which are not changed.
         where: the experiment file.
         names_problem: whether file or options name the problem: a file for Online Permuted MNIST that does is ours.
     Raises:
@@ -145,7 +145,7 @@ def _regression(values: Mapping[str, Any], where: str, notes: list[str], typed: 
 
 
 def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: Container[str]) -> dict[str, Any]:
-    """What the reference's continual backprop takes in place of what a file says. Drops keys that it does not read."""
+    """Return the values that the reference's continual backprop uses instead of a file's. Drops keys it ignores."""
     maturity, accumulate = ours.pop("mt", 10), ours.pop("accumulate", False)
     if ours.get("maturity_threshold", maturity) != maturity and "maturity_threshold" not in typed:
         written = ours["maturity_threshold"]
@@ -167,7 +167,7 @@ def _regression_cbp(ours: dict[str, Any], where: str, notes: list[str], typed: C
 
 
 def _adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
-    """``opt`` as the reference's continual backprop takes it, with its own Adam for ``adam``; empty without one."""
+    """Return ``opt`` for the reference's continual backprop, with its own Adam for ``adam``; empty without one."""
     opt = ours.get("opt")
     if "adam" not in (opt if isinstance(opt, list) else [opt]):
         return {}
@@ -175,13 +175,13 @@ def _adam_under_cbp(ours: Mapping[str, Any], where: str, notes: list[str]) -> di
     return {"opt": "adam_gnt" if opt == "adam" else ["adam_gnt" if one == "adam" else one for one in opt or ()]}
 
 
-#: Keys that its code for Online Permuted MNIST does not read, or that decide no number.
+#: Keys that its code for Online Permuted MNIST ignores, or that change no number.
 _UNREAD = ("to_log", "momentum", "beta_1", "beta_2", "accumulate", "to_perturb", "mt")
 _OF_CBP = ("replacement_rate", "decay_rate", "util_type", "maturity_threshold")
 
 
 def _permuted_mnist(values: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
-    """A file for Online Permuted MNIST; notes say where the reference does something else than the file says."""
+    """Convert a file for Online Permuted MNIST; notes report where the reference's code differs from the file."""
     ours = {key: value for key, value in values.items() if key not in _UNREAD}
     if "num_examples" in ours:
         ours.pop("num_tasks", None)
@@ -212,7 +212,7 @@ def _default(ours: dict[str, Any], key: str, value: int, where: str, notes: list
 
 
 def _mnist_noise(ours: dict[str, Any], values: Mapping[str, Any], where: str, notes: list[str]) -> None:
-    """Noise is added only if ``to_perturb`` says so."""
+    """Add noise only if ``to_perturb`` is set."""
     scale = ours.pop("perturb_scale", None)
     if values.get("to_perturb"):
         if scale is None:
@@ -243,9 +243,9 @@ def _mnist_cbp(ours: dict[str, Any], values: Mapping[str, Any], where: str, note
 
 
 def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:
-    """The problems whose files have all the keys here that some problem has; none if they do not tell.
+    """Return the problems whose files have all shared keys that occur here; none if that is ambiguous.
 
-    Only of a reference file: those of ours may have the same keys, which belong to the network that they name.
+    Only for reference files: ours may have the same keys, which belong to the network that they name.
     """
     if not is_reference_file(values) or "network" in values:
         return []
@@ -255,7 +255,7 @@ def _by_shared_keys(values: Mapping[str, Any]) -> Sequence[ReferenceProblem]:
 
 
 def _listed(one: ReferenceProblem, values: Mapping[str, Any]) -> str:
-    """The keys by which a problem is recognised, in the file's order."""
+    """Return the keys that identify a problem, in the file's order."""
     telling = one.keys & values.keys() or one.shared - PROBLEMS[0].shared
     by_name = [key for key in values if key in telling]
     return ", ".join(by_name[:_MOST_SHOWN]) + (", ..." if len(by_name) > _MOST_SHOWN else "")

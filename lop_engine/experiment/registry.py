@@ -1,8 +1,8 @@
-"""All components by name: those of lop, those of installed packages, and those that were read from run.json files.
+"""Registers all components by name: those of lop, of installed packages, and of users' files.
 
 A package adds components by entry points of the groups ``lop.problems``, ``lop.networks``, ``lop.methods`` and
 ``lop.metrics``, whose objects are descriptions. Only workers, and the child process that describes them, execute the
-packages (`execute_installed`); other commands that need to know them ask that child. Viewers know them from run.json
+packages (`execute_installed`); other commands ask that child. Viewers use the descriptions in run.json
 (`lookup`).
 """
 
@@ -24,7 +24,7 @@ C = TypeVar("C", bound=Component)
 
 
 class Registry(Mapping[str, C], Generic[C]):
-    """The components of one kind that can be trained with, by name."""
+    """The components of one kind that can be trained, by name."""
 
     def __init__(self, key: str, kind: str, built_in: tuple[C, ...], group: str = "") -> None:
         self._key, self.kind, self._group = key, kind, group
@@ -46,11 +46,11 @@ class Registry(Mapping[str, C], Generic[C]):
         return name in self.by_name
 
     def holds(self, component: Component) -> bool:
-        """Whether this very description is known in this process."""
+        """Whether exactly this description is registered in this process."""
         return self.by_name.get(component.name) is component
 
     def add(self, component: C) -> None:
-        """Make a component known in this process, in place of one of the same name."""
+        """Register a component in this process, replacing one of the same name."""
         self.by_name[component.name] = component
 
     @property
@@ -58,10 +58,10 @@ class Registry(Mapping[str, C], Generic[C]):
         return self._built_in
 
     def all(self, problems: list[str] | None = None) -> tuple[C, ...]:
-        """Every component, those of installed packages included.
+        """Return every component, including those of installed packages.
 
         Args:
-            problems: receives a line for each that cannot be loaded; without it, the first raises ConfigError.
+            problems: receives a line for each component that cannot be loaded; without it, the first one raises.
         """
         for name in self.installed:
             try:
@@ -73,23 +73,23 @@ class Registry(Mapping[str, C], Generic[C]):
         return tuple(self.by_name.values())
 
     def find(self, name: Any) -> C | None:
-        """The component of that name, or None. Raises ConfigError if its package cannot be loaded."""
+        """Return the component of that name, or None. Raises ConfigError if its package cannot be loaded."""
         if isinstance(name, str) and name not in self.by_name:
             self._load([name])
         return self.by_name.get(name) if isinstance(name, str) else None
 
     @property
     def installed(self) -> tuple[str, ...]:
-        """The names that installed packages give their components; those of lop's own win."""
+        """Return the names of components of installed packages; lop's own names take precedence."""
         return tuple(one.name for one in installed_entry_points(self._group) if one.name not in self._built_in)
 
     @property
     def names(self) -> list[str]:
-        """All names, also of packages that have not been loaded."""
+        """Return all names, including those of packages that have not been loaded."""
         return list(dict.fromkeys([*self.by_name, *self.installed]))
 
     def place_of(self, name: str) -> str:
-        """Of a component of an installed package: ``package toys (toys.descriptions:TOY_DECAY)``."""
+        """Return the origin of an installed package's component: ``package toys (toys.descriptions:TOY_DECAY)``."""
         for point in installed_entry_points(self._group):
             if point.name == name:
                 package = f"package {point.dist.name}" if point.dist else "a package"
@@ -97,7 +97,7 @@ class Registry(Mapping[str, C], Generic[C]):
         return ""
 
     def _load(self, names: list[str]) -> None:
-        """Load components of installed packages, if there are any of those names. Raises ConfigError."""
+        """Load components of installed packages, if they have any of those names. Raises ConfigError."""
         for name in names:
             if name in self.by_name or name not in self.installed:
                 continue
@@ -130,7 +130,7 @@ _executes = False
 
 
 def execute_installed() -> None:
-    """Let this process, a worker or the one that describes, execute installed packages itself."""
+    """Let this process, a worker or the one that describes, execute installed packages."""
     global _executes
     _executes = True
 
@@ -153,21 +153,21 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "opt": OPTIMIZERS,
     "metrics": METRICS,
 }
-"""By the key that chooses a component of the kind."""
+"""Registries by the key that selects a component of the kind."""
 
 
 def is_own(component: Component) -> bool:
-    """Whether a component is a user's own: of a file, or of an installed package."""
+    """Whether a component is a user's own: from a file, or from an installed package."""
     return component.name not in known_kind(component).built_in
 
 
 def known_kind(component: Component) -> Registry[Any]:
-    """The registry of a component's kind."""
+    """Return the registry of a component's kind."""
     return REGISTRIES[component.key]
 
 
 def known(registry: Registry[C], name: str, what: str) -> C:
-    """The component of that name. Raises ConfigError that lists the names there are; `what` begins the message."""
+    """Return the component of that name. Raises ConfigError that lists the names; `what` begins the message."""
     component = registry.find(name)
     if component is None:
         names = registry.names

@@ -1,4 +1,4 @@
-"""Find an experiment file, also by the name of one that comes with lop, and expand it into runs."""
+"""Finds an experiment file, also by the name of one shipped with lop, and expands it into runs."""
 
 import json
 import re
@@ -20,21 +20,21 @@ DIRECTORY = Path(__file__).parents[1] / "configs"
 
 
 def shipped() -> Mapping[str, Path]:
-    """Every experiment file that comes with lop, by name."""
+    """Return every experiment file shipped with lop, by name."""
     files = {path.relative_to(DIRECTORY).with_suffix("").as_posix(): path for path in DIRECTORY.rglob("*.json")}
     return dict(sorted(files.items(), key=lambda item: ("/" in item[0], item[0])))
 
 
 def comment(path: Path) -> str:
-    """What an experiment file says of itself, in a line."""
+    """Return an experiment file's comment, in a line."""
     text = json.loads(path.read_text()).get("_comment", "")
     return str(text)
 
 
 def find_config(typed: Path, notes: list[str] | None = None) -> Path:
-    """The experiment file that was typed: a path, or the name of one that comes with lop.
+    """Return the experiment file for an argument: a path, or the name of one shipped with lop.
 
-    A file in the working directory wins over one of the same name that comes with lop; then a note says so.
+    A file in the working directory takes precedence over a shipped one of the same name; a note says so.
 
     Raises:
         ConfigError: there is neither.
@@ -59,13 +59,13 @@ def _names_beside(typed: Path) -> list[str]:
     return [path.with_suffix("").as_posix() for path in typed.parent.glob("*.json")] if typed.parent.is_dir() else []
 
 
-#: An experiment's name is used for a directory and as a label.
+#: An experiment's name is used as a directory and as a label.
 _EXPERIMENT = re.compile(r"\w[\w .+=-]*")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of one setting of one experiment: the unit that has a run directory."""
+    """One seed of one setting of one experiment; it has a run directory."""
 
     experiment: str
     setting: str
@@ -87,13 +87,13 @@ def load_runs(
     """Read an experiment file and expand it.
 
     Args:
-        path: the JSON file, or the name of one that comes with lop; its stem names the experiment.
-        seeds: seeds to run; by default the one in a file of the reference's generator, else 0 .. num_runs - 1.
+        path: the JSON file, or the name of a shipped one; its stem names the experiment.
+        seeds: seeds to run; by default the seed in a file of the reference's generator, else 0 .. num_runs - 1.
         overrides: values that replace the file's (a list sweeps here too).
-        options: by key of `overrides`, the option that gave it if that is not ``--set``.
+        options: by key of `overrides`, its option if that is not ``--set``.
         notes: receives notes for the user, such as keys that have no effect or a seed that replaces the file's.
     Raises:
-        ConfigError: naming file, key, value and the nearest valid choice.
+        ConfigError: names file, key, value and the nearest valid choice.
     """
     path = find_config(path, notes)
     _check_name(path)
@@ -109,7 +109,7 @@ def load_runs(
     raw = with_files(raw, path.parent.absolute(), source)
     raw = check_keys(raw, str(path), source, collected)
     if "class_order" in raw:
-        raw["class_order"] = _absolute(raw["class_order"])  # a worker may run elsewhere
+        raw["class_order"] = _absolute(raw["class_order"])  # a worker may run in another directory
     runs: list[Run] = []
     settings: dict[Any, dict[str, Any]] = {}
     methods: dict[str, set[str]] = {}
@@ -127,10 +127,10 @@ def load_runs(
 
 
 def _settings(raw: Mapping[str, Any], where: str, source: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(setting name, values) of every setting.
+    """Yield (setting name, values) of every setting.
 
-    Where the file sweeps over agents, networks or optimisers, a setting has only the keys of its own, and settings that
-    are then the same are one.
+    If the file sweeps over agents, networks or optimisers, a setting only has the keys of its own components, and
+    settings that become identical are merged.
     """
     seen = set()
     for setting in expand_sweep(raw, where, source, takes_list):
@@ -142,7 +142,7 @@ def _settings(raw: Mapping[str, Any], where: str, source: Mapping[str, str]) -> 
 
 
 def _meaning(spec: Spec) -> Any:
-    """Equal for two settings that train the same, though one says bp with weight decay and the other l2."""
+    """Return a value that is equal for settings that train the same, such as bp with weight decay and l2."""
     return hashable(spec.to_dict() | {"agent": spec.method})
 
 
@@ -182,7 +182,7 @@ def _refuse_the_same(
 
 
 def _seeds(seeds: list[int] | None, spec: Spec, values: dict[str, Any], where: str, notes: list[str]) -> Sequence[int]:
-    """The seeds of one setting: those asked for, the one in the file, or 0 .. num_runs - 1.
+    """Return the seeds of one setting: the requested ones, the one in the file, or 0 .. num_runs - 1.
 
     The reference's generator writes a file for each run; run_idx is its seed, and num_runs says how many such files
     there are. In a file for all runs, which has no index, run_idx is 0.

@@ -1,4 +1,4 @@
-"""One validated setting of an experiment: a problem, a network, a method with its optimiser, and what is recorded.
+"""A validated setting of an experiment: a problem, a network, a method with its optimiser, and what is recorded.
 
 Keys are flat, as in the reference's files. Each belongs to one part: to the experiment as a whole (`Experiment`), or
 to the component that declares it among its fields. Some keys may differ between the runs of a stack.
@@ -26,23 +26,23 @@ from lop_engine.experiment.registry import METRICS
 
 F = TypeVar("F", bound=Fields)
 FREE_KEYS = BOOKKEEPING_KEYS - {"checkpoint_every_s"} | {"stop_when"}
-"""Keys that the training of a stack does not read."""
+"""Keys that training does not read."""
 
 
 class Spec:
-    """Everything that decides a run's numbers, except its seed.
+    """Everything that determines a run's numbers, except its seed.
 
-    A key is an attribute, whichever part it belongs to: `spec.num_tasks`, `spec.replacement_rate`. Immutable; equal if
+    A key is an attribute, whichever part owns it: `spec.num_tasks`, `spec.replacement_rate`. Immutable; equal if
     all keys are.
 
-    What a file may leave to its images (0 images, "auto", no checksum) is filled in before a run begins:
+    What a file may leave open for its images (0 images, "auto", no checksum) is filled in before a run begins:
     `datasets.resolve`.
 
     Args:
         values: by key. Keys of components that are not used here are ignored, because run.json files of older versions
-            hold the keys of all.
+            contain the keys of all.
     Raises:
-        InvalidSpecError: for the first mistake; says how many more there are.
+        InvalidSpecError: for the first error; says how many more there are.
     """
 
     parts: Parts
@@ -84,23 +84,23 @@ class Spec:
         return isinstance(other, Spec) and self._values == other._values
 
     def __hash__(self) -> int:
-        return self._hash  # runs are looked up by it, a hundred thousand in a sweep
+        return self._hash  # runs are looked up by spec, a hundred thousand times in a sweep
 
     def __repr__(self) -> str:
         return f"Spec({', '.join(f'{key}={value!r}' for key, value in self._values.items())})"
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys, flat, as run.json holds them."""
+        """Return all keys, flat, as in run.json."""
         return dict(self._values)
 
     def with_changes(self, **changes: Any) -> "Spec":
-        """The same with other values of some keys. Raises InvalidSpecError."""
+        """Return a copy with other values of some keys. Raises InvalidSpecError."""
         if self._whole:
             return self._whole.with_changes(**changes).without(self.differing)
         return Spec(**self._values | changes)
 
     def without(self, keys: Collection[str]) -> "Spec":
-        """The same without the values of some keys, in which the runs of a stack differ: reading one is an error."""
+        """Return a copy without the values of keys that differ between the runs of a stack: reading one is an error."""
         shared = copy(self)
         shared._values = {key: value for key, value in self._values.items() if key not in keys}
         shared._fields = tuple(_without(fields, keys) for fields in self._fields)
@@ -109,12 +109,12 @@ class Spec:
         return shared
 
     def own(self, fields: type[F]) -> F:
-        """The keys that a component declares as `fields`, as an object of that class."""
+        """Return the keys that a component declares as `fields`, as an object of that class."""
         return next(one for one in self._fields if isinstance(one, fields))
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """By key, the value of an experiment with these components that does not name it; only keys that have one."""
+        """Return the default values of the keys that have one, for these components."""
         fields = {key: one for own in self._fields for key, one in type(own).model_fields.items()}
         known = {key: one.default for key, one in fields.items() if not one.is_required()}
         parts = self.parts
@@ -123,52 +123,52 @@ class Spec:
 
     @property
     def method(self) -> str:
-        """The method's name: `l2` and `snp` may be spelled as `bp` with weight decay and perturbation."""
+        """Return the method's name: `l2` and `snp` may be spelled as `bp` with weight decay and perturbation."""
         return self.parts.method.name
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """Its parts, the metrics that are recorded, and its problem's headline."""
+        """Return its parts, the recorded metrics, and its problem's headline."""
         return (*self.parts, *(METRICS[name] for name in dict.fromkeys((*self.metrics, self.parts.problem.headline))))
 
     @property
     def num_hidden(self) -> int:
-        """Hidden layers of the network."""
+        """Return the number of hidden layers."""
         return count_of(self.parts.network.num_hidden, self._fields[2])
 
     @property
     def steps_per_epoch(self) -> int:
-        """Mini-batches an epoch, the short last one included; 0 until the number of examples is known."""
+        """Return the mini-batches per epoch, including a short last one; 0 until the number of examples is known."""
         num_steps: int = -(-self.parts.problem.num_examples(self) // self.mini_batch_size)
         return num_steps
 
     @property
     def examples_per_part(self) -> int:
-        """Examples after which a run may stop within an epoch, a whole number of batches; 0: only after epochs."""
+        """Return the examples after which a run may stop within an epoch, in whole batches; 0: only after epochs."""
         size = count_of(self.parts.problem.examples_per_part, self)
         return max(1, size // self.mini_batch_size) * int(self.mini_batch_size) if size else 0
 
     @property
     def num_parts(self) -> int:
-        """Parts of a task after which a run may stop and resume: its epochs, or the parts of its only epoch."""
+        """Return the parts of a task after which a run may resume: its epochs, or the parts of its only epoch."""
         size = self.examples_per_part
         return -(-self.parts.problem.num_examples(self) // size) if size else int(self.num_showings)
 
     @property
     def steps_per_part(self) -> int:
-        """Mini-batches of a part; the last part of a task may have fewer. 0 until the number of examples is known."""
+        """Return the mini-batches of a part; a task's last part may have fewer. 0 until the examples are counted."""
         size = self.examples_per_part
         return min(size // self.mini_batch_size, self.steps_per_epoch) if size else self.steps_per_epoch
 
     @property
     def start_metrics(self) -> tuple[str, ...]:
-        """The recorded metrics that are measured at a task's start."""
+        """Return the recorded metrics that are measured at a task's start."""
         at_start = self.parts.problem.start_metrics
         return tuple(name for name in self.metrics if name in at_start and self.measures(METRICS[name]))
 
     @property
     def steps_per_task(self) -> int:
-        """Updates of a task; 0 until the number of examples is known."""
+        """Return the updates of a task; 0 until the number of examples is known."""
         return int(self.num_showings) * self.steps_per_epoch
 
     def measures(self, metric: Metric) -> bool:
@@ -177,7 +177,7 @@ class Spec:
         return metric.needs <= provided and metric.layer <= self.num_hidden
 
     def metrics_after(self, epoch: int) -> tuple[str, ...]:
-        """The metrics to record after epoch `epoch` of a task, counted from 0; empty if it is not recorded.
+        """Return the metrics to record after epoch `epoch` of a task, counted from 0; empty if it is not recorded.
 
         A task's last epoch is always recorded, with all metrics. A task in parts (`epoch` is then the part) is recorded
         at its end.
@@ -194,9 +194,9 @@ def validate(values: Mapping[str, Any], where: str, source: Mapping[str, str] | 
     """Return the validated Spec.
 
     Args:
-        where: the place that an error names, unless `source` says where the key came from.
+        where: the place that an error names, unless `source` has the key's.
     Raises:
-        ConfigError: for the first mistake; says how many more there are.
+        ConfigError: for the first error; says how many more there are.
     """
     try:
         return Spec(**values)
@@ -205,14 +205,14 @@ def validate(values: Mapping[str, Any], where: str, source: Mapping[str, str] | 
 
 
 def hashable(values: Any) -> Any:
-    """Values of keys as something that has a hash, equal for equal values: lists become tuples."""
+    """Convert values of keys to something hashable, equal for equal values: lists become tuples."""
     if isinstance(values, Mapping):
         return tuple((key, hashable(one)) for key, one in values.items())
     return tuple(map(hashable, values)) if isinstance(values, list | tuple) else values
 
 
 def _validated(parts: Parts, values: Mapping[str, Any]) -> tuple[Fields, ...]:
-    """The fields of the experiment, and of each of its parts in order. Raises InvalidSpecError."""
+    """Return the fields of the experiment, and of each of its parts in order. Raises InvalidSpecError."""
     errors: list[Any] = []
     validated = []
     classes: list[type[Fields]] = [Experiment, *(one.fields for one in parts)]
@@ -264,7 +264,7 @@ def _is_multiple(number: int, every: int) -> bool:
 
 
 def per_run_keys(spec: Spec) -> frozenset[str]:
-    """The keys of which runs of one stack may have different values."""
+    """Return the keys whose values may differ between runs of one stack."""
     method, optimizer = spec.parts.method, spec.parts.optimizer
     if not method.mixes_settings:
         return frozenset()
@@ -273,9 +273,9 @@ def per_run_keys(spec: Spec) -> frozenset[str]:
 
 
 def stack_key(spec: Spec) -> Hashable:
-    """Equal for runs that may share a stack: all that is neither a number of each run nor bookkeeping.
+    """Return a value that is equal for runs that may share a stack: it omits numbers of each run and bookkeeping.
 
-    The name of the method is part of it, not its spelling.
+    It contains the name of the method, not its spelling.
     """
     may_differ = per_run_keys(spec)
     shared = {key: value for key, value in spec.to_dict().items() if key not in may_differ | FREE_KEYS | {"agent"}}
@@ -284,7 +284,7 @@ def stack_key(spec: Spec) -> Hashable:
 
 
 def common(specs: Sequence[Spec]) -> Spec:
-    """A spec with the values that all have; reading one that differs is an error, unless no training reads it."""
+    """Return a spec with the values that all share; reading another value is an error, unless training ignores it."""
     first, *others = dict.fromkeys(specs)
     values, different = first.to_dict(), [one.to_dict() for one in others]
     keys = [key for key in dict.fromkeys(chain(values, *different)) if key not in FREE_KEYS]

@@ -1,4 +1,4 @@
-"""Specs as run.json files hold them, of this and other versions, and of components that are not installed here."""
+"""Specs in run.json files, of this and other versions, and with components that are not installed here."""
 
 import json
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from lop_engine.experiment.spec import Spec
 
 _ABSENT = object()
 
-#: Keys that make a method whatever the method is: they may differ between two that are compared.
+#: Keys that are independent of the method: they may differ between two methods that are compared.
 _LEARNER_KEYS = frozenset({"agent", "opt", "step_size", "weight_decay"})
 _NONE = frozenset[str]()
 _CHOICES = ("problem", "network", "agent", "opt")
 
 
 def stored_spec(values: Mapping[str, Any]) -> Spec | None:
-    """The spec in a run.json; None if it is of another version, or names components that are not loaded."""
+    """Return the spec in a run.json; None if it is of another version, or names components that are not loaded."""
     return _stored_spec(json.dumps(values, sort_keys=True, default=str))
 
 
 @lru_cache(maxsize=4096)
 def _stored_spec(text: str) -> Spec | None:
     values = json.loads(text)
-    # Viewers never load the code of installed packages, which also lookups of invalid names would do.
+    # Viewers never load the code of installed packages, which a lookup of an invalid name would do.
     if any(not isinstance(values.get(key, ""), str) for key in _CHOICES) or foreign_components(values):
         return None
     try:
@@ -36,7 +36,7 @@ def _stored_spec(text: str) -> Spec | None:
 
 
 def foreign_components(values: Mapping[str, Any]) -> list[str]:
-    """The components that a run.json names and that are not loaded here: ``problem toy_regression``."""
+    """Return the components in a run.json that are not loaded here: ``problem toy_regression``."""
     metrics = values.get("metrics", [])
     named: list[tuple[str, Registry[Any], Any]] = [
         ("problem", PROBLEMS, values.get("problem")),
@@ -48,16 +48,16 @@ def foreign_components(values: Mapping[str, Any]) -> list[str]:
 
 
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All keys with their values, defaults filled in and keys without effect left out, if the spec can be read."""
+    """Return all keys with values, including defaults and without keys that have no effect, if the spec is valid."""
     spec = stored_spec(values)
     return spec.to_dict() if spec else dict(values)
 
 
 def not_default(values: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a spec in a run.json whose values are not the defaults.
+    """Return the keys of a spec in a run.json whose values are not the defaults.
 
     Args:
-        components: what that says of components, see `lookup.for_run_json`.
+        components: the entry ``components`` of run.json, see `lookup.for_run_json`.
     """
     spec, described = stored_spec(values), components.get("defaults")
     known = spec.to_dict() if spec else values
@@ -66,19 +66,19 @@ def not_default(values: Mapping[str, Any], components: Mapping[str, Any]) -> dic
 
 
 def own_keys_of_methods(*runs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> frozenset[str]:
-    """The keys in which runs may differ because their methods do.
+    """Return the keys in which runs may differ because their methods do.
 
-    They are those of learners, of the runs' methods and optimisers, and of all networks if one belongs to its method.
+    Those of learners, of the runs' methods and optimisers, and of all networks if one belongs to its method.
 
     Args:
-        runs: for each, the spec in its run.json, and what that says of components, see `lookup.for_run_json`.
+        runs: for each, the spec and the entry ``components`` of its run.json, see `lookup.for_run_json`.
     """
     own = frozenset[str]().union(*(_own_keys(*run)[0] for run in runs))
     return own.union(*(_own_keys(*run)[1] for run in runs)) if "network" in own else own
 
 
 def _own_keys(values: Mapping[str, Any], components: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """The keys of a run's method, and those of its network."""
+    """Return the keys of a run's method, and those of its network."""
     spec = stored_spec(values)
     if spec:
         return method_keys(spec), frozenset(spec.parts.network.fields.model_fields)
@@ -88,7 +88,7 @@ def _own_keys(values: Mapping[str, Any], components: Mapping[str, Any]) -> tuple
 
 
 def method_keys(spec: Spec) -> frozenset[str]:
-    """The keys of learners, of a spec's method and optimiser, and of a network that belongs to the method."""
+    """Return the keys of learners, of a spec's method and optimiser, and of a network that belongs to the method."""
     parts = spec.parts
     keys = set(_LEARNER_KEYS) | parts.method.fields.model_fields.keys()
     if parts.optimizer:

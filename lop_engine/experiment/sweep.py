@@ -1,4 +1,4 @@
-"""An experiment file: one JSON object, whose lists are swept. Seeds and values of keys, as typed beside it."""
+"""Reads experiment files: JSON objects whose lists are swept. Parses seeds and key=value arguments."""
 
 import hashlib
 import itertools
@@ -16,7 +16,7 @@ from lop_engine.experiment.fields import MAX_INT
 from lop_engine.experiment.mistakes import kind_of, shown
 from lop_engine.files import read_small
 
-#: Limit on runs: a larger number is a typing error, refused before it fills the memory.
+#: Limit on runs: a larger number is a typing error, refused before it exhausts the memory.
 MAX_RUNS = 100_000
 _MOST_BYTES = 2**24
 
@@ -50,7 +50,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def without_comments(raw: dict[str, Any]) -> dict[str, Any]:
-    """Drop every key that begins with ``_``."""
+    """Remove every key that begins with ``_``."""
     return {key: value for key, value in raw.items() if not _is_comment(key)}
 
 
@@ -59,14 +59,14 @@ class Setting:
     """One point of a sweep."""
 
     values: dict[str, Any]
-    """All keys of the file, each with the value that it has here."""
+    """All keys of the file, each with its value in this setting."""
     names: Mapping[str, str]
-    """By swept key, its value as a directory name."""
+    """Directory name of each swept key's value."""
     positions: Mapping[str, int]
-    """By swept key, the position of its value in the file's list."""
+    """Position of each swept key's value in the file's list."""
 
     def name(self, keys: Container[str], where: str) -> str:
-        """``step_size=0.01,width=2``, of the swept keys that are in `keys`. Raises ConfigError if it is too long."""
+        """Return ``step_size=0.01,width=2`` with the swept keys in `keys`. Raises ConfigError if it is too long."""
         named = {key: name for key, name in self.names.items() if key in keys}
         name = ",".join(f"{key}={value}" for key, value in named.items()) or "default"
         if len(name.encode()) > 255:
@@ -80,7 +80,7 @@ def expand_sweep(
     """Return the Cartesian product of all list values, in file order.
 
     Args:
-        where: the place that errors name, unless `source` says where the key came from.
+        where: the place that errors name, unless `source` has the key's.
         takes_list: whether the value of a key is itself a list.
     Raises:
         ConfigError: a list is empty, or there are too many settings.
@@ -110,14 +110,14 @@ def expand_sweep(
 
 
 def twice(key: str, one: Any, other: Any, values: Sequence[Any]) -> str:
-    """Error text for a sweep over `key` that holds two equivalent values."""
+    """Return the error text for a sweep over `key` with two equivalent values."""
     if _plain(one) == _plain(other):
         return f'key "{key}" sweeps over {_plain(one)} twice: {shown(values)}'
     return f'key "{key}" sweeps over {shown(one)} and {shown(other)}, which mean the same: {shown(values)}'
 
 
 def _names(values: Sequence[Any]) -> list[str]:
-    """Directory names for the values of a sweep; values that differ as JSON get different names.
+    """Return directory names for the values of a sweep; values that differ as JSON get different names.
 
     If two values would share a name, part of a hash is appended to one: ``a_b`` and ``a_b-3b5d5c``. Numbers, and
     strings that are valid names as they are, keep their plain names.
@@ -133,7 +133,7 @@ def _names(values: Sequence[Any]) -> list[str]:
 
 
 def _name(value: Any, rivals: dict[str, Any], digits: int) -> str:
-    """The plain name for the one of its `rivals` with the best claim; the others add digits of their hash."""
+    """Return the plain name for the first of its `rivals` by `_rank`; the others get digits of their hash."""
     best = min(rivals, key=lambda key: _rank(rivals[key]))
     if len(rivals) == 1 or (best == _key(value) and _rank(value) < 2):
         return _plain(value)
@@ -141,12 +141,12 @@ def _name(value: Any, rivals: dict[str, Any], digits: int) -> str:
 
 
 def _rank(value: Any) -> int:
-    """0 for a number, 1 for a string that is a valid name as it is, 2 for any other string."""
+    """Return 0 for a number, 1 for a string that is a valid name as it is, 2 for any other string."""
     return 0 if not isinstance(value, str) else 1 if _plain(value) == value else 2
 
 
 def _key(value: Any) -> str:
-    """A key that is equal for equal numbers or equal strings; numbers, strings and booleans never share one."""
+    """Return a key that is equal for equal numbers or equal strings; numbers, strings and booleans never share one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _plain(value)
     return json.dumps(value)
@@ -172,7 +172,7 @@ def _no_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Read ``30`` (seeds 0-29), ``0,3,5-9`` or ``7,`` (seed 7 alone). Raises ConfigError."""
+    """Parse ``30`` (seeds 0-29), ``0,3,5-9`` or ``7,`` (only seed 7). Raises ConfigError."""
     problem = f'--seeds "{text}": write a number of seeds (30), or a list such as 0,3,5-9'
     too_many = f'--seeds "{text}": more than {MAX_RUNS} seeds'
     if re.fullmatch(r"[0-9]{1,7}", text) and int(text) > 0:
@@ -194,7 +194,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def describe_seeds(seeds: Iterable[int]) -> str:
-    """Write seeds as `parse_seeds` reads them: ``0,3,5-9``; ``7,`` is seed 7 alone."""
+    """Write seeds in the form of `parse_seeds`: ``0,3,5-9``; ``7,`` is only seed 7."""
     spans: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if spans and seed == spans[-1][1] + 1:
@@ -206,7 +206,7 @@ def describe_seeds(seeds: Iterable[int]) -> str:
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs; a value is JSON, or else a string. Raises ConfigError, also for a key given twice."""
+    """Parse ``key=value`` pairs; a value is JSON, or else a string. Raises ConfigError, also for a key given twice."""
     overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")

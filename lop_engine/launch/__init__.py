@@ -1,4 +1,4 @@
-"""From runs to worker processes: make their directories ready, plan who trains what where, start and reap workers."""
+"""From runs to worker processes: prepares directories, plans workers, starts and reaps them."""
 
 from lop_engine.launch.ending import (
     StopPlan,

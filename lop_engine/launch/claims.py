@@ -1,4 +1,4 @@
-"""Take all runs of a command, or none, into this process's queue."""
+"""Takes all runs of a command, or none, into this process's queue."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ from lop_engine.runs.records import RunStatus
 class Claims:
     """Runs that this process takes one after another, each under its lock.
 
-    An error before `keep` gives all of them back unchanged, and removes those that were made.
+    An error before `keep` restores all of them, and removes those that were created.
 
     Args:
         job_options: options of the jobs that will train them; None if this machine trains them.
@@ -41,14 +41,14 @@ class Claims:
         """Queue a run for this process. The run's lock must be held.
 
         Raises:
-            LaunchError: it waits in the queue of another process.
+            LaunchError: it is in the queue of another process.
         """
         refuse_if_queued(run_dir, status, self._handed_over)
         self._before[run_dir] = status
         run_dir.write_status(self._queued(status))
 
     def make(self, run_dir: RunDir, make: Callable[[RunStatus], None]) -> None:
-        """Make a run and queue it for this process. The run's lock must be held.
+        """Create a run and queue it for this process. The run's lock must be held.
 
         Args:
             make: writes the run directory with this status.
@@ -57,13 +57,13 @@ class Claims:
         make(self._queued(RunStatus()))
 
     def keep(self, *run_dirs: RunDir) -> None:
-        """Keep these runs: from now on an error does not give them back."""
+        """Keep these runs: later errors do not restore them."""
         for run_dir in run_dirs:
             self._before.pop(run_dir, None)
             self._made.discard(run_dir)
 
     def _queued(self, status: RunStatus) -> RunStatus:
-        """The status of a run in this process's queue. Its job is set when it is submitted."""
+        """Return the status of a run in this process's queue. Its job is set when it is submitted."""
         return replace(
             status,
             state="queued",
@@ -71,7 +71,7 @@ class Claims:
             rule=None,
             rule_task=None,
             epochs_per_s=None,
-            heartbeat_every_s=RunStatus().heartbeat_every_s,  # a worker of many runs beats more slowly
+            heartbeat_every_s=RunStatus().heartbeat_every_s,  # a worker of many runs writes heartbeats less often
             job=None,
             job_options=self._job_options,
             launcher=this_process(),
@@ -89,13 +89,13 @@ class Claims:
 
 
 def is_ours(status: RunStatus) -> bool:
-    """Whether a run waits in this process's queue. A run without a launcher belongs to any process that asks."""
+    """Whether a run is in this process's queue. A run without a launcher belongs to any process that asks."""
     launcher = status.launcher
     return status.state == "queued" and (launcher is None or launcher.token == this_process().token)
 
 
 def refuse_if_queued(run_dir: RunDir, status: RunStatus, handed_over: str | None = None) -> None:
-    """Raise LaunchError if a run waits in the queue of a live process other than this one and `handed_over`."""
+    """Raise LaunchError if a run is in the queue of a live process other than this one and `handed_over`."""
     launcher = other_launcher(status)
     if launcher and launcher.token != handed_over:
         raise LaunchError(

@@ -1,4 +1,4 @@
-"""Stop runs, wherever their workers are, and remove runs with their records."""
+"""Stops runs, wherever their workers are, and removes runs with their records."""
 
 import os
 import signal
@@ -19,10 +19,10 @@ from lop_engine.runs.locks import hold, is_free
 from lop_engine.runs.records import RunStatus
 from lop_engine.runs.views import RunView
 
-#: What a worker takes as: stop now.
+#: The signal that tells a worker to stop now.
 GIVE_UP = signal.SIGALRM
 
-#: A worker may end its epoch for three seconds, and then writes its checkpoints.
+#: A worker may finish its epoch for three seconds, and then writes its checkpoints.
 PATIENCE_S = 10.0
 
 _ASKED = "its worker has been asked to stop"
@@ -33,22 +33,22 @@ PATIENCE_ELSEWHERE_S = 30.0
 
 @dataclass(frozen=True)
 class StopPlan:
-    """What a wish to stop some runs comes to."""
+    """How to stop some runs."""
 
     signalled: list[RunDir]
-    """Runs whose worker is told to end, as all of its runs were named."""
+    """Runs whose worker gets a signal, because all of its runs are to stop."""
     leaving: list[RunDir]
-    """Runs whose worker trains others on: it sees in their status, at its next heartbeat, that they are to end."""
+    """Runs whose worker trains others too: it reads in their status, at its next heartbeat, that they are to end."""
     dequeued: list[RunDir]
-    """Runs that wait for a worker and will not get one."""
+    """Runs that wait for a worker."""
     elsewhere: list[tuple[RunDir, str]]
     """Runs on other hosts, and those hosts."""
     by_status: list[RunDir]
-    """Runs of a scheduler's jobs on other hosts: their worker looks at their status with every heartbeat."""
+    """Runs of a scheduler's jobs on other hosts: their worker reads their status at every heartbeat."""
 
 
 def look_at(runs_dir: Path) -> list[RunView]:
-    """Every run with its status and state, but not its records: what it takes to stop or resume runs."""
+    """Return every run with its status and state, without records: enough to stop or resume runs."""
     clock = FileClock(runs_dir)
     views = []
     for run_dir in find_runs(runs_dir):
@@ -59,7 +59,7 @@ def look_at(runs_dir: Path) -> list[RunView]:
 
 
 def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> StopPlan:
-    """What `stop_runs` would do; it minds only those of `views` that run or wait."""
+    """Return what `stop_runs` would do; only running and queued runs of `views` matter."""
     views = list(views)
     running = [view for view in views if view.state == "running"]
     named = {view.dir for view in views}
@@ -77,10 +77,10 @@ def plan_stop(views: Iterable[RunView], all_views: Iterable[RunView]) -> StopPla
 
 
 def stop_runs(views: Iterable[RunView], all_views: Iterable[RunView], at_once: bool = False) -> StopPlan:
-    """Tell the workers of `views` to save and stop, `at_once` without ending their epoch; dequeue those that wait."""
+    """Tell the workers of `views` to save and stop (`at_once`: without finishing their epoch); dequeue waiting runs."""
     views, all_views = list(views), list(all_views)
     dequeued = [view.dir for view in views if view.state == "queued" and _dequeue(view.dir)]
-    # The others have been given a worker meanwhile.
+    # The others have got a worker in the meantime.
     begun = {view.dir: _look_again(view) for view in views if view.state == "queued" and view.dir not in dequeued}
     views, all_views = ([begun.get(view.dir, view) for view in some] for some in (views, all_views))
     plan = plan_stop(views, all_views)
@@ -112,18 +112,18 @@ def _look_again(view: RunView) -> RunView:
 
 
 def _mark(run_dir: RunDir) -> bool:
-    """Ask for a run's end through its status; return whether its worker has yet to answer."""
+    """Request a run's end through its status; return whether its worker must still respond."""
     with suppress(OSError, StoreError):
         status = run_dir.read_status()
         if status.state == "running":
             run_dir.write_status(replace(status, state="stopped", note=_ASKED))
-        # A worker that ended the run just before the mark was written has given back its lock.
+        # A worker that ended the run just before the mark was written has released its lock.
         return status.state == "running" or (status.note == _ASKED and not is_free(run_dir))
     return True
 
 
 def _let_go(run_dir: RunDir) -> None:
-    """Take a run that was stopped from its job, which would train it when it is started again."""
+    """Detach a stopped run from its job, which would otherwise train it when it is started again."""
     with suppress(OSError, StoreError, LaunchError), hold(run_dir):
         status = run_dir.read_status()
         if status.state == "stopped" and status.job:
@@ -131,7 +131,7 @@ def _let_go(run_dir: RunDir) -> None:
 
 
 def idle_jobs(views: Iterable[RunView], dequeued: Collection[RunDir]) -> list[str]:
-    """Jobs of ours that have no run left to train, once those are taken off the queue: they need not start."""
+    """Return the user's jobs that have no run left to train once `dequeued` are removed: they need not start."""
     jobs = defaultdict(list)
     for view in views:
         if view.status.job and view.status.is_submitted and view.state in ("running", "queued"):
@@ -152,8 +152,8 @@ def _is_here(view: RunView) -> bool:
 def wait_for_status(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_ELSEWHERE_S) -> list[RunDir]:
     """Wait until workers have ended the runs that `stop_runs` marked in their status; return those that are left.
 
-    A worker that was writing its status when it was marked wrote over the mark: then it is set again. A worker that
-    ends writes over it, too.
+    A worker that was just writing its status overwrites the mark, which is then set again. A worker that
+    ends overwrites it, too.
     """
     marked = list(run_dirs)
     deadline = time.monotonic() + patience_s + max(map(_heartbeat_every_s, marked), default=0)
@@ -173,7 +173,7 @@ def _heartbeat_every_s(run_dir: RunDir) -> float:
 
 
 def wait_until_stopped(run_dirs: Iterable[RunDir], patience_s: float = PATIENCE_S) -> list[RunDir]:
-    """Wait for the workers of `run_dirs` to be gone; return the runs whose worker is still there."""
+    """Wait until the workers of `run_dirs` are gone; return the runs whose worker is still there."""
     deadline = time.monotonic() + patience_s
     signalled = list(run_dirs)
     left = signalled
@@ -199,7 +199,7 @@ def _signal(status: RunStatus, number: signal.Signals) -> None:
 
 
 def look_at_removal(run_dirs: Iterable[RunDir]) -> dict[RunDir, str | None]:
-    """The current identity of each run; None if it cannot be read.
+    """Return the current identity of each run; None if it cannot be read.
 
     Raises:
         LaunchError: a run lies behind a symbolic link, or another process has queued it.
@@ -217,7 +217,7 @@ def remove_runs(looked_at: Mapping[RunDir, str | None]) -> list[RunDir]:
     """Remove runs that still have the given identities; return them. Runs that are already gone are left out.
 
     Raises:
-        LaunchError: a run is being trained, is queued, or was started over meanwhile. Nothing has been removed.
+        LaunchError: a run is being trained, is queued, or was started over in the meantime. Nothing has been removed.
     """
     there = []
     with Claims() as claims:

@@ -1,4 +1,4 @@
-"""What every launcher does, wherever it trains runs; and what a launcher on a cluster does besides."""
+"""Interfaces of launchers, wherever they train runs, and of launchers on a cluster."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -11,7 +11,7 @@ from lop_engine.runs import jobs
 from lop_engine.runs.directory import RunDir
 
 LAUNCHERS = ("local", *jobs.CLUSTERS)
-"""The names that `--launcher` takes."""
+"""Names that `--launcher` takes."""
 
 
 class Launcher(Protocol):
@@ -20,23 +20,23 @@ class Launcher(Protocol):
     plan: Plan
 
     def describe(self) -> str:
-        """Where the plan is trained: ``2 workers (cpu, 1 thread each)``."""
+        """Return where the plan is trained: ``2 workers (cpu, 1 thread each)``."""
 
     def check(self) -> None:
-        """Refuse what cannot be had, and change nothing. Raises LaunchError."""
+        """Refuse impossible requests without changing anything. Raises LaunchError."""
 
     def start(self) -> list[str]:
-        """Begin to train runs that are queued for this process; return what to tell the user. Raises LaunchError."""
+        """Start to train runs that are queued for this process; return what to tell the user. Raises LaunchError."""
 
     @property
     def active(self) -> bool:
-        """Whether this process has to `poll`. A cluster trains without it."""
+        """Whether this process must `poll`. A cluster trains without it."""
 
     def poll(self) -> None:
-        """Look after the workers."""
+        """Check the workers."""
 
     def take_reports(self) -> list[str]:
-        """What has happened to workers since the last call, for people."""
+        """Return what has happened to workers since the last call, for people."""
 
     def stop(self, at_once: bool = False) -> None:
         """Ask the workers to save and stop, or kill them `at_once`; start nothing more."""
@@ -46,36 +46,36 @@ class ClusterLauncher(Launcher, Protocol):
     """A launcher that submits jobs."""
 
     def preview(self) -> list[str]:
-        """What `start` would submit, for people. Raises LaunchError if a package that it needs is missing."""
+        """Return what `start` would submit, for people. Raises LaunchError if a required package is missing."""
 
     def left_behind(self) -> list[str]:
-        """Warnings about jobs of a submission that was cut off: they are held and train nothing."""
+        """Return warnings about jobs of an interrupted submission: they are held and train nothing."""
 
 
 class JobRequest(Protocol):
-    """What is asked of a cluster."""
+    """A request to a cluster."""
 
     @property
     def launcher(self) -> str:
-        """One of `CLUSTERS`."""
+        """Return one of `CLUSTERS`."""
 
     @property
     def typed(self) -> tuple[str, ...]:
-        """``key=value``: options from the command line; the rest are from files."""
+        """Return the ``key=value`` options from the command line; the rest are from files."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the user about the request on this cluster."""
+        """Return notes for the user about the request on this cluster."""
 
 
 class Cluster(Protocol):
     """The module ``launcher`` of one of `CLUSTERS`."""
 
     def read_request(self, typed: Sequence[str], before: Sequence[str] = ()) -> JobRequest:
-        """A request as typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
+        """Return the request as typed now, with the options of `before` as defaults. Raises ConfigError."""
 
     def fit(self, request: JobRequest) -> JobRequest:
-        """Fit a request to what the cluster allows. Raises LaunchError."""
+        """Adjust a request to the cluster's limits. Raises LaunchError."""
 
     def launcher_of(
         self,
@@ -89,16 +89,16 @@ class Cluster(Protocol):
         """Plan the jobs of some runs."""
 
     def stage_option(self, directory: str) -> str:
-        """The option ``key=value`` that copies the images to a directory of each node. Raises ValueError."""
+        """Return the option ``key=value`` that copies the images to a directory of each node. Raises ValueError."""
 
     def release_held(self, names: Iterable[str]) -> list[str]:
-        """Release those of some jobs that are held, and return them. Raises LaunchError with what to type."""
+        """Release those jobs that are held, and return them. Raises LaunchError with the command to type."""
 
     def cancel(self, names: Iterable[str]) -> None:
         """Remove jobs from the queue; jobs that are already gone are ignored."""
 
 
 def cluster(name: str | None = None) -> Cluster:
-    """The cluster of one of `CLUSTERS`; by default the one whose jobs a status names."""
+    """Return one of `CLUSTERS`; by default the one whose jobs a status names."""
     [only] = jobs.CLUSTERS
     return cast(Cluster, import_module(f"{jobs.CLUSTERS[name or only]}.launcher"))

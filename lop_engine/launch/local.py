@@ -1,6 +1,6 @@
 """Workers on this machine: a queue of stacks, each of which gets a worker as soon as a place is free.
 
-Runs whose worker failed are retried as its exit status says.
+Failed workers' runs are retried, depending on the exit status.
 """
 
 import os
@@ -23,13 +23,13 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import FAILED, LOCKED, NO_CUDA_GRAPH, OUT_OF_MEMORY, REFUSED, hold
 from lop_engine.runs.logs import last_line
 
-#: A worker frees and takes the same megabytes at every step. glibc would hand them back to the system each
-#: time, and the page faults cost a third of a CPU training step (measured); these keep them.
+#: A worker frees and allocates the same megabytes at every step. glibc would return them to the system each
+#: time, and the page faults cost a third of a CPU training step (measured); these settings keep them.
 _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
-    # Threads that wait without spinning: beside other load, spinning ones made small networks 9 times slower.
+    # Threads that wait without spinning: next to other load, spinning threads made small networks 9 times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
@@ -40,7 +40,7 @@ class Decision:
 
     reports: list[str]
     first: list[list[RunDir]] = field(default_factory=list)
-    """Stacks to put at the front of the queue, because they had already started."""
+    """Stacks for the front of the queue, because they had already started."""
     last: list[list[RunDir]] = field(default_factory=list)
 
 
@@ -48,7 +48,7 @@ class Retries:
     """Decides how runs are retried.
 
     A run whose worker died is retried `limit` times. Two failures have a remedy that does not count as a retry:
-    training without CUDA graphs if one cannot be captured, and in two smaller stacks if memory runs out.
+    training without CUDA graphs if creating one fails, and in two smaller stacks if memory runs out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -102,29 +102,29 @@ def _names(run_dirs: dict[RunDir, str]) -> str:
 
 @dataclass
 class _Slot:
-    """A place where one worker runs at a time."""
+    """A slot for one worker at a time."""
 
     device: str
     place: int | None = None
-    """The descriptor that holds the worker's place; None if workers are not counted."""
+    """The descriptor that locks the worker's place; None if workers are not counted."""
     stack: list[RunDir] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
     def free(self) -> None:
-        """Give the place up, unless a worker holds it."""
+        """Release the place, unless a worker holds it."""
         if self.place is not None and not self.process:
             os.close(self.place)
             self.place = None
 
 
 class LocalLauncher:
-    """Runs a plan. Call `poll` until `active` is false; a worker outlives a launcher that dies.
+    """Runs a plan. Call `poll` until `active` is false; workers survive a launcher that dies.
 
-    Each worker leads a session of its own: the terminal's Ctrl-C reaches the launcher alone, which decides.
+    Each worker has its own session: the terminal's Ctrl-C only reaches the launcher, which decides.
 
     Args:
-        retries: how often a run whose worker died is given to another, from its checkpoint.
-        worker_options: what else each worker is told on its command line.
+        retries: how often a run is given to another worker after its worker died, from its checkpoint.
+        worker_options: additional arguments of each worker.
         places: counts the workers of all launchers; without it only the plan limits their number.
     """
 
@@ -141,11 +141,11 @@ class LocalLauncher:
         self._stopping = self._told_to_wait = False
 
     def describe(self) -> str:
-        """``2 workers (cpu, 1 thread each)``."""
+        """Return ``2 workers (cpu, 1 thread each)``."""
         return describe_workers(self.plan.resources)
 
     def check(self) -> None:
-        """Nothing to refuse: devices that cannot be used were refused when the plan was made."""
+        """Do nothing: devices that cannot be used were refused when the plan was made."""
 
     def start(self) -> list[str]:
         """Start the first workers."""
@@ -154,11 +154,11 @@ class LocalLauncher:
 
     @property
     def active(self) -> bool:
-        """Is any worker running, or due to?"""
+        """Whether any worker is running, or about to start."""
         return bool(self._queue) or any(slot.process for slot in self._slots)
 
     def poll(self) -> None:
-        """Reap workers that have ended, and start the next."""
+        """Reap workers that have ended, and start the next ones."""
         for slot in self._slots:
             if slot.process and slot.process.poll() is not None:
                 self._reap(slot, slot.process)
@@ -174,7 +174,7 @@ class LocalLauncher:
             slot.free()
 
     def _next_stack(self) -> list[RunDir]:
-        """The runs of the next stack that still wait for a worker; drops stacks that have none."""
+        """Return the runs of the next stack that still wait for a worker; drops stacks without any."""
         while self._queue:
             if stack := [run_dir for run_dir in self._queue[0] if _is_wanted(run_dir)]:
                 return stack
@@ -202,7 +202,7 @@ class LocalLauncher:
             self._queue.insert(0, [run_dir for run_dir in slot.stack if _is_wanted(run_dir)])
 
     def take_reports(self) -> list[str]:
-        """What has happened to workers since the last call, for people."""
+        """Return what has happened to workers since the last call, for people."""
         reports, self._reports = self._reports, []
         return reports
 
@@ -213,7 +213,7 @@ class LocalLauncher:
         for run_dir in chain(*decision.first, *decision.last):
             with suppress(OSError, StoreError, LaunchError), hold(run_dir):
                 status = run_dir.read_status()
-                if status.state == "failed":  # not resumed by another process meanwhile
+                if status.state == "failed":  # not resumed by another process in the meantime
                     run_dir.write_status(replace(status, state="queued", epochs_per_s=None, launcher=this_process()))
         self._queue = [*decision.first, *self._queue, *decision.last]
 
@@ -227,12 +227,12 @@ class LocalLauncher:
         for run_dir in (run_dir for stack in waiting for run_dir in stack):
             with suppress(OSError, StoreError, LaunchError), hold(run_dir):
                 status = run_dir.read_status()
-                if is_ours(status):  # another launcher may have taken it meanwhile
+                if is_ours(status):  # another launcher may have taken it in the meantime
                     run_dir.write_status(replace(status, state="stopped", launcher=None))
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of a process that trains on `threads` threads."""
+    """Return the environment of a process that trains with `threads` threads."""
     return {**_ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
@@ -254,22 +254,22 @@ def start_worker(
 
 
 def _is_wanted(run_dir: RunDir) -> bool:
-    """Whether a run still waits for a worker: somebody may have stopped or removed it meanwhile."""
+    """Whether a run still waits for a worker: it may have been stopped or removed in the meantime."""
     if not run_dir.run_json.exists():
         return False
     try:
         return is_ours(run_dir.read_status())
-    except (OSError, StoreError):  # the worker says what is wrong
+    except (OSError, StoreError):  # the worker reports the error
         return True
 
 
 def _settle(stack: Sequence[RunDir], process: subprocess.Popen[bytes], stopping: bool) -> dict[RunDir, str]:
-    """Give an ending to runs that a worker left without one: it was killed, or could not start.
+    """Set the final state of runs whose worker could not: it was killed, or could not start.
 
-    What cannot be written stays as it is: the worker is gone, so readers take the run for lost.
+    If a status cannot be written, it stays: the worker is gone, so readers consider the run lost.
 
     Returns:
-        The runs that failed by no fault of their configuration, and why.
+        The runs that failed for reasons other than their configuration, and the reasons.
     """
     code = process.returncode
     failed = {}

@@ -1,4 +1,4 @@
-"""Limit the number of workers on this machine, across all launchers."""
+"""Limits the number of workers on this machine, across all launchers."""
 
 import hashlib
 import os
@@ -20,14 +20,14 @@ class Places:
     """Places for workers of one runs directory: one per core, and on each GPU as many as the plan uses.
 
     Each job of a cluster has its own places. A place is a locked file on this machine. The worker inherits the lock, so
-    the place becomes free when the worker and its launcher have ended, however they end.
+    the place becomes free when the worker and its launcher have ended, in any way.
 
     Args:
-        is_limited: False if `--workers` sets the number; more places are then made as needed.
+        is_limited: False if `--workers` sets the number; more places are then created as needed.
     """
 
     def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
-        # Two jobs on a node have cores and GPUs of their own, and may both call their GPU number 0.
+        # Two jobs on a node have separate cores and GPUs, and may both call their GPU number 0.
         of_job = scheduler().allocation().encode()
         key = hashlib.sha256(os.fsencode(runs_dir.resolve()) + b"\0" + of_job).hexdigest()[:16]
         local = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
@@ -54,7 +54,7 @@ class Places:
         return None
 
     def clean(self) -> None:
-        """Remove the files that are not locked, and their directory if that leaves it empty."""
+        """Remove the files that are not locked, and their directory if it becomes empty."""
         with suppress(OSError):
             for path in self._directory.iterdir():
                 fd = try_lock(path)
@@ -64,7 +64,7 @@ class Places:
             self._directory.rmdir()
 
     def explain(self, device: str) -> str:
-        """Message for a worker that has to wait."""
+        """Return the message for a worker that has to wait."""
         where = "all cores" if device == "cpu" else device
         return (
             f"waiting: other workers of {self._runs_dir} use {where}; the next run starts when one of them ends "
@@ -81,7 +81,7 @@ class Places:
 
 
 def _card(device: str) -> str:
-    """A name for the GPU that torch calls ``cuda:1``, the same in every process on this machine."""
+    """Return a name for the GPU that torch calls ``cuda:1``, the same in every process on this machine."""
     number = int(device.partition(":")[2] or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     name = visible[number].strip() if number < len(visible) else ""

@@ -1,4 +1,4 @@
-"""How the runs are spread: which device, how many workers, which runs share one."""
+"""Plans the training of runs: devices, number of workers, and which runs share a stack."""
 
 import re
 from collections import Counter, defaultdict
@@ -28,28 +28,28 @@ from lop_engine.text import plural
 MAX_WORKERS_ON_GPU = 8
 """Processes take turns on a GPU. Further stacks wait for a worker."""
 EFFICIENT_STACK = 10
-"""With fewer runs a stack leaves a GPU partly idle, so the plan has fewer workers rather than smaller stacks."""
+"""A smaller stack leaves a GPU partly idle, so the plan uses fewer workers rather than smaller stacks."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Where workers run. `devices` has one torch device name a worker."""
+    """Where workers run. `devices` has a torch device name per worker."""
 
     devices: list[str]
     threads: int
     runs_per_worker: int
     """Most runs in a stack."""
     note: str = ""
-    """Why a GPU that is present is not used, or why the plan may need more memory than there is; empty otherwise."""
+    """Why a GPU of this machine is not used, or why memory may not suffice; otherwise ""."""
     sizes: Mapping[Hashable, int] = field(default_factory=dict)
-    """By `stack_key`, the same where fewer runs pay."""
+    """By `stack_key`, the most runs in a stack of that kind, where fewer are efficient."""
 
     @property
     def workers(self) -> int:
         return len(self.devices)
 
     def size_of(self, spec: Spec) -> int:
-        """Most runs in a stack of this kind."""
+        """Return the most runs in a stack of this kind."""
         return self.sizes.get(stack_key(spec), self.runs_per_worker)
 
 
@@ -62,14 +62,14 @@ class Plan:
 
 
 def decide_resources(specs: Sequence[Spec], device: str, workers: int | None, runs_per_worker: int | None) -> Resources:
-    """Choose devices, workers and the size of stacks.
+    """Choose devices, workers and stack sizes.
 
-    Runs that differ in numbers of a run alone (`spec.stack_key`) can share a stack. On a GPU a stack holds all of
+    Runs that only differ in numbers of each run (`spec.stack_key`) can share a stack. On a GPU a stack contains all of
     them, if memory allows; stacks share a GPU with one worker each, so that all methods advance. On a CPU there is one
-    worker per core, and a stack holds as many as pay (`stack_sizes`).
+    worker per core, and stacks have the most efficient size (`stack_sizes`).
 
     Args:
-        specs: of the runs to train, one a run; if one of them says `use_gpu` false, ``auto`` is the CPU.
+        specs: one per run to train; if one of them has `use_gpu` false, ``auto`` is the CPU.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
     Raises:
         LaunchError: torch cannot use the device; says why.
@@ -86,7 +86,7 @@ class _Kind:
     """Runs that can share a stack."""
 
     spec: Spec
-    """Of one of them."""
+    """The spec of one of them."""
     runs: int
 
 
@@ -101,14 +101,14 @@ def _kinds(specs: Sequence[Spec]) -> dict[Hashable, _Kind]:
 def _share_cores(
     kinds: Mapping[Hashable, _Kind], workers: int | None, runs_per_worker: int | None, note: str
 ) -> Resources:
-    """One worker per core; each kind of run is divided among the cores,
-    into stacks no larger than pays and half of the free memory holds.
+    """Use one worker per core; each kind of run is divided among the cores,
+    into stacks of an efficient size that fit into half of the free memory.
     """
     cores, runs = num_cores(), sum(kind.runs for kind in kinds.values())
     count = workers or cores
-    # A stack of two takes little longer than one run: worth it if all runs can then start at once.
+    # A stack of two takes little longer than one run: worthwhile if all runs can then start at once.
     least = 2 if count < runs <= 2 * count else 1
-    # All runs of a kind in one stack if there are kinds enough to keep the cores busy.
+    # All runs of a kind in one stack if there are enough kinds to keep the cores busy.
     parts = count // gcd(count, len(kinds))
     free = psutil.virtual_memory().available // (count * 2)
     sizes = {
@@ -121,7 +121,7 @@ def _share_cores(
 
 
 def _fit(spec: Spec, free_bytes: int) -> int:
-    """Runs that a worker on a CPU has memory for, as far as their size is known."""
+    """Return the number of runs that fit into a CPU worker's memory, as far as their size is known."""
     of_run = run_bytes(spec)
     return max(1, (free_bytes - WORKER_BYTES) // of_run) if of_run else MOST_RUNS
 
@@ -151,7 +151,7 @@ def _share_gpus(
         note = note or f"the memory of a run is unknown (problem {problem}, network {network}); set --runs-per-worker"
 
     def fit(count: int) -> int:
-        """Runs that each of `count` workers has memory for."""
+        """Return the number of runs that fit into each of `count` workers."""
         free = min(gpus.values()) // -(-count // len(names))
         return (free - WORKER_BYTES_ON_GPU) // largest if largest else MOST_RUNS
 
@@ -164,7 +164,7 @@ def _share_gpus(
 
 
 def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
-    """Free bytes by torch's name of the GPUs to train on (empty for the CPU), and why a GPU is left out.
+    """Return the free bytes of the GPUs to train on (empty for the CPU), and why a GPU is left out.
 
     Raises:
         LaunchError: torch cannot use the device.
@@ -186,7 +186,7 @@ def _choose_gpus(device: str, use_gpu: bool) -> tuple[Mapping[str, int], str]:
 
 
 def describe_workers(resources: Resources) -> str:
-    """``2 workers (cpu, 1 thread each)``, ``4 workers (4 sharing cuda:0, 2 threads each)``."""
+    """Return ``2 workers (cpu, 1 thread each)``, ``4 workers (4 sharing cuda:0, 2 threads each)``."""
     devices = Counter(resources.devices)
     where = [
         f"{count} sharing {name}" if count > 1 and name != "cpu" else name  # cores are not shared
@@ -196,10 +196,10 @@ def describe_workers(resources: Resources) -> str:
 
 
 def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[RunDir, Spec] | None = None) -> Plan:
-    """Cut runs into stacks, which take turns so that all methods and settings advance.
+    """Divide runs into stacks, ordered so that all methods and settings advance.
 
-    A stack holds runs of one experiment that can share one and execute the same code; of one setting, if a setting has
-    runs enough for a stack.
+    A stack has runs of one experiment that can share one and execute the same code; runs of one setting, if it has
+    enough for a stack.
 
     Args:
         specs: by run; without them settings are kept apart.
@@ -226,5 +226,5 @@ def plan_runs(run_dirs: Sequence[RunDir], resources: Resources, specs: Mapping[R
 
 
 def cut(run_dirs: Sequence[RunDir], size: int) -> list[list[RunDir]]:
-    """Stacks of at most `size` runs."""
+    """Return stacks of at most `size` runs."""
     return [list(run_dirs[i : i + size]) for i in range(0, len(run_dirs), size)]

@@ -1,4 +1,4 @@
-"""Make run directories ready for their workers: the only place where run.json is written."""
+"""Prepares run directories for their workers. The only module that writes run.json."""
 
 import platform
 import socket
@@ -29,12 +29,12 @@ from lop_engine.runs.locks import hold, trained_error
 from lop_engine.runs.records import ENDED, RunStatus
 
 _Verdict = Literal["new", "begun", "done", "submitted", "left"]
-"""What a run is to this command: new, unfinished, ended, a cluster job's, or taken by another process."""
+"""State of a run for this command: new, unfinished, ended, a cluster job's, or taken by another process."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What there is to do: runs to train (new or unfinished), and those already done."""
+    """Runs to train (new or unfinished), and those already done."""
 
     to_train: list[RunDir]
     """Runs in this process's queue."""
@@ -42,7 +42,7 @@ class Prepared:
     """The part of `to_train` that resumes from a checkpoint."""
     done: list[RunDir]
     submitted: list[RunDir] = field(default_factory=list)
-    """Those that a job in a cluster's queue will train."""
+    """Runs that a job in a cluster's queue will train."""
 
 
 def prepare_run_dirs(
@@ -52,10 +52,10 @@ def prepare_run_dirs(
     handed_over: str | None = None,
     job_options: Sequence[str] | None = None,
 ) -> Prepared:
-    """Make or reuse the directory of every run, and queue those to train for this process; all of them or none.
+    """Create or reuse the directory of every run, and queue unfinished ones for this process; all of them or none.
 
     Every run is checked before the first is changed, and again under its lock: another command may have started, ended
-    or removed it meanwhile. With `fresh`, records are removed only when all runs are taken.
+    or removed it in the meantime. With `fresh`, records are removed only when all runs are taken.
 
     Args:
         fresh: remove existing records of these runs, and start over.
@@ -98,7 +98,7 @@ class _Look:
     handed_over: str | None
 
     def judge(self, run_dir: RunDir, run: Run) -> _Verdict:
-        """Decide what to do with a run. Raises LaunchError."""
+        """Decide how to treat a run. Raises LaunchError."""
         if run_dir.run_json.exists():
             with suppress(FileNotFoundError):  # it is being removed
                 return self._judge_existing(run_dir, run)
@@ -140,7 +140,7 @@ def _start_over(run_dir: RunDir, run: Run) -> _Verdict:
     """Replace a run in our queue with a new one of the same name."""
     with hold(run_dir):
         status = run_dir.read_status()
-        if not is_ours(status):  # stopped meanwhile
+        if not is_ours(status):  # stopped in the meantime
             return "left"
         run_dir.clear()
         _create(run_dir, run, RunStatus("queued", launcher=status.launcher, job_options=status.job_options))
@@ -156,10 +156,10 @@ def take_up(
     """Queue existing runs for this process; all of them or none.
 
     Args:
-        job_options, handed_over: as of `prepare_run_dirs`; runs that were handed over and stopped meanwhile are left.
-        rules: what replaces the rules of these runs; then runs that a rule has ended are taken too.
+        job_options, handed_over: see `prepare_run_dirs`; handed-over runs that were stopped in the meantime are left.
+        rules: new rules for these runs; runs that a rule has ended are then taken too.
     Raises:
-        LaunchError: another process trains a run, has queued it, or has ended it meanwhile.
+        LaunchError: another process trains a run, has queued it, or has ended it in the meantime.
     """
     for run_dir in run_dirs:
         with _advice(run_dir):
@@ -186,16 +186,16 @@ def take_up(
 
 
 def _replace_rules(run_dir: RunDir, rules: Sequence[str]) -> None:
-    """Write other rules into the run.json of a run in our queue."""
+    """Write new rules into the run.json of a run in our queue."""
     with hold(run_dir):
-        if is_ours(run_dir.read_status()):  # not stopped meanwhile
+        if is_ours(run_dir.read_status()):  # not stopped in the meantime
             config = run_dir.read_config()
             spec = config["spec"] | {"stop_when": list(rules)}
             write_json(run_dir.run_json, config | {"spec": spec}, durable=True)
 
 
 def _is_handed_over(status: RunStatus, handed_over: str) -> bool:
-    """Whether a run still waits in the queue of the process that has queued it for us, or in ours by now."""
+    """Whether a run is still in the queue of the process that hands it over, or already in ours."""
     is_theirs = status.launcher is not None and status.launcher.token == handed_over
     return status.state == "queued" and (is_theirs or is_ours(status))
 
@@ -212,7 +212,7 @@ def _read_status(run_dir: RunDir, fresh: bool) -> RunStatus:
 
 @contextmanager
 def _advice(run_dir: RunDir) -> Iterator[None]:
-    """Say what to do about a run.json or status.json that cannot be read."""
+    """Return advice about a run.json or status.json that cannot be read."""
     try:
         yield
     except (StoreError, ConfigError) as error:
@@ -229,7 +229,7 @@ def _mending(run_dir: RunDir, problem: str) -> str:
 
 
 def _create(run_dir: RunDir, run: Run, status: RunStatus) -> None:
-    """Make a run directory; run.json, which makes it a run, comes last. Raises LaunchError."""
+    """Create a run directory; run.json, which makes it a run, comes last. Raises LaunchError."""
     try:
         if run_dir.path.exists():
             run_dir.clear()  # left behind by a command that was killed
@@ -251,7 +251,7 @@ def _refuse_records_without_spec(run_dir: RunDir, fresh: bool) -> None:
 
 
 def _run_config(run: Run) -> dict[str, Any]:
-    """The content of run.json: all that decides the run's numbers, and where and with what they came about."""
+    """Return the content of run.json: everything that determines the run's numbers, and its origin."""
     return {
         "schema": SCHEMA,
         "id": uuid.uuid4().hex,
@@ -279,7 +279,7 @@ def _version(package: str) -> str:
 
 
 def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
-    """Two configurations under one name would mix their results; imported runs have no weights to resume from."""
+    """Raise LaunchError if the configuration has changed: results would mix, and imported runs have no weights."""
     if "imported" in run_dir.read_config():
         raise LaunchError(
             f"{run_dir.name}: was imported, so it has no weights to resume from; "
@@ -291,7 +291,7 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
     new = spec.to_dict()
     keys = [key for key in {**new, **old} if key not in _KEPT_KEYS]
     changed = [key for key in keys if old.get(key) != new.get(key)]
-    if "problem" in changed:  # on which nearly all other keys depend
+    if "problem" in changed:  # because nearly all other keys depend on it
         changed = ["problem"]
     if changed:
         what = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in changed)
@@ -302,6 +302,6 @@ def _refuse_if_changed(run_dir: RunDir, spec: Spec) -> None:
 
 
 def _or_fresh(run_dir: RunDir) -> str:
-    """Advise starting over only if that would not remove whole records."""
+    """Return advice to start over, if that would not remove complete records."""
     present = kept_records(run_dir)
     return f"; {present}" if present else ", or start over with --fresh"

@@ -1,4 +1,4 @@
-"""Fill in what the specs of runs leave open: what their data decide, and the values that a run began with."""
+"""Fills in open keys of runs' specs: those that depend on their data, and values with which a run began."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,17 +16,17 @@ from lop_engine.runs.directory import RunDir, find_runs
 
 @dataclass(frozen=True)
 class Resolved:
-    """Runs whose specs say all that decides their numbers."""
+    """Runs with complete specs."""
 
     runs: list[Run]
     images: list[str]
-    """What the data sets are called, each once; none for problems that read no files."""
+    """Names of the data sets, without repetitions; none for problems that read no files."""
     notes: list[str]
-    """What people should know: a smaller split, a class order that repeats."""
+    """Notes for the user: a smaller split, a class order that repeats."""
 
 
 def resolve_runs(runs: Sequence[Run]) -> Resolved:
-    """Fill in what specs leave to their data. Raises DataError for data that are missing or cannot be used."""
+    """Fill in the keys that depend on data. Raises DataError for data that are missing or cannot be used."""
     seeds: dict[Spec, list[int]] = {}
     for run in runs:
         seeds.setdefault(run.spec, []).append(run.seed)
@@ -41,21 +41,21 @@ def _look_at_data(spec: Spec, seeds: Sequence[int]) -> Data:
     look = spec.parts.problem.data
     if not look:
         return Data(spec, "")
-    if isinstance(look, str):  # lop's own
+    if isinstance(look, str):  # one of lop's own
         data: Data = load_name(look)(spec, seeds)
         return data
     answer = look(spec, list(seeds))
     return Data(Spec(**answer["spec"]), answer["name"], tuple(answer["notes"]))
 
 
-#: Keys in which a run may differ from its experiment file: it keeps the values that it began with.
+#: Keys in which a run may differ from its experiment file: it keeps its first values.
 _KEPT_KEYS = BOOKKEEPING_KEYS | {"curvature_every", "stop_when"}
 
 
 def as_begun(runs_dir: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs; those that exist keep their old values of these keys, whatever their file says now.
+    """Return the runs; existing ones keep their old values of these keys, even if their file has changed.
 
-    A run.json that cannot be read changes nothing here: `prepare_run_dirs` reports it.
+    A run.json that cannot be read is ignored here: `prepare_run_dirs` reports it.
     """
     begun = set(find_runs(runs_dir))
     if not begun:

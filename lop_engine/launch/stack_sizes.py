@@ -1,11 +1,11 @@
-"""How many runs share a stack: how much memory they take, and how many are worth training together on a CPU core.
+"""Stack sizes: how much memory runs need, and how many are worth training together on a CPU core.
 
-Memory is a rough figure: within 30 % of what workers on a CPU were measured to take.
+Memory is an estimate: within 30 % of measurements of workers on a CPU.
 
 A step takes Python and torch a fixed time, however many runs the stack has, and time for each run's arithmetic. With a
 small network nearly all of it is the fixed time, so hundreds of runs train almost as fast as one. With the ConvNet
-nearly all of it is arithmetic, so a larger stack gains nothing. `lop bench --only stacks` measures the size that pays,
-and keeps it for each problem, network and host. What has not been measured is looked up in a table that ships with
+nearly all of it is arithmetic, so a larger stack gains nothing. `lop bench --only stacks` measures the best size,
+and saves it for each problem, network and host. Other sizes are looked up in a table that ships with
 lop, or estimated.
 """
 
@@ -28,18 +28,18 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.streams import steps_drawn_at_once
 
 WORKER_BYTES = 280 * 2**20
-"""Python, torch and its libraries, whatever is trained."""
+"""Python, torch and its libraries, independent of what is trained."""
 WORKER_BYTES_ON_GPU = 3 * 2**30
-"""What a worker takes whatever its runs: libraries, their workspace, and the curvature's images in flight."""
+"""Memory of a GPU worker independent of its runs: libraries, workspace, and images for the curvature."""
 CURVATURE_BATCH = 100
 COPIES_OF_WEIGHTS = 14
-"""Weights, gradients, the state of optimiser and method, and what an update makes on its way."""
+"""Weights, gradients, the state of optimiser and method, and temporaries of an update."""
 WEIGHTS_ON_GPU = 8
-"""The same on a GPU, which frees what an update makes weight by weight."""
+"""The same on a GPU, which frees an update's temporaries weight by weight."""
 
 
 def described_size(spec: Spec) -> tuple[int, Size] | None:
-    """Bytes of an example's input, and the size of the network; None if the descriptions do not say."""
+    """Return bytes of an example's input, and the size of the network; None if the descriptions lack them."""
     problem, network = spec.parts.problem, spec.parts.network
     if problem.shapes is None or network.size is None:
         return None
@@ -48,37 +48,37 @@ def described_size(spec: Spec) -> tuple[int, Size] | None:
 
 
 def run_bytes(spec: Spec) -> int:
-    """Bytes that one more run takes in a worker on a CPU; 0 if problem and network do not say their sizes."""
+    """Return the bytes of one more run in a worker on a CPU; 0 if the descriptions lack sizes."""
     described = described_size(spec)
     if described is None:
         return 0
     example, size = described
     num_train, num_test = spec.parts.problem.num_examples(spec), spec.parts.problem.num_test_examples(spec)
     of_curvature = min(CURVATURE_BATCH, spec.curvature_images or num_train) if "curvature" in spec.metrics else 0
-    task = (num_train + num_test) * example * 5 // 4  # and what is stored of the next one
-    directions = 25 * of_curvature * example  # ten, and their making
+    task = (num_train + num_test) * example * 5 // 4  # including stored examples of the next task
+    directions = 25 * of_curvature * example  # ten, and temporaries
     activations = max(min(spec.mini_batch_size, num_train), of_curvature) * size.example_bytes
     return task + directions + activations + 4 * COPIES_OF_WEIGHTS * size.num_parameters
 
 
 def run_bytes_on_gpu(spec: Spec) -> int:
-    """Upper limit on the bytes of one more run in a stack, including 50 % that the allocator may be unable to reuse.
+    """Return an upper limit of the bytes of one more run in a stack, with 50 % for fragmentation of the allocator.
 
     171 MiB at the paper's protocol. Without the 50 % and the random numbers, it is what a CPU uses
     (`tests/engine/test_other_devices.py`). A GPU draws the random numbers of an epoch's steps together, up to
     `streams.DRAWN_AT_ONCE_BYTES`. Shrink-and-perturb needs one per weight: 12 steps x 177,218 x 4 bytes = 8.5 MB per
     seed, 255 MB for 30, plus those of the current step. Other methods need fewer.
 
-    0 if the descriptions of problem and network do not say their sizes.
+    0 if the descriptions of problem and network lack sizes.
     """
     described = described_size(spec)
     if described is None:
         return 0
     example, size = described
     num_train, num_test = spec.parts.problem.num_examples(spec), spec.parts.problem.num_test_examples(spec)
-    # As stored (a byte a value), as seen, and in the epoch's order.
+    # As stored (a byte per value), as converted, and in the epoch's order.
     task = (num_train + num_test) * example * 9 // 4
-    directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and their making
+    directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and temporaries
     activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
     numbers = size.num_parameters
     random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_part, numbers))
@@ -87,9 +87,9 @@ def run_bytes_on_gpu(spec: Spec) -> int:
 
 
 def worker_bytes(specs: Iterable[Spec], device: str) -> int | None:
-    """Bytes of a worker that trains runs of these specs, one a run, in the memory of its device; None if unknown.
+    """Return the bytes of a worker that trains runs of these specs, in the memory of its device; None if unknown.
 
-    On a GPU it is the upper limit that the plan counts with.
+    For a GPU it is the upper limit that the plan uses.
     """
     specs = list(specs)
     of_each = {spec: run_bytes(spec) if device == "cpu" else run_bytes_on_gpu(spec) for spec in set(specs)}
@@ -101,18 +101,18 @@ def worker_bytes(specs: Iterable[Spec], device: str) -> int | None:
 def largest_worker(
     stacks: Sequence[Sequence[RunDir]], device: str, specs: Mapping[RunDir, Spec]
 ) -> tuple[int, int] | None:
-    """Bytes and runs of the worker that takes the most memory, of those that train `stacks`; None if unknown."""
+    """Return bytes and runs of the largest of the workers that train `stacks`; None if unknown."""
     of_each = [(worker_bytes((specs[run_dir] for run_dir in stack), device), len(stack)) for stack in stacks]
     known = [(num_bytes, num_runs) for num_bytes, num_runs in of_each if num_bytes]
     return max(known) if known and len(known) == len(of_each) else None
 
 
 MOST_RUNS = 1000
-"""In a stack, whatever pays."""
+"""Most runs in a stack."""
 TOLERANCE = 0.1
 """A stack is large enough if a run costs at most this share more than in the best size."""
 FIXED_NS = 2.5e5
-"""Of a step, for an estimate where nothing has been measured; a weight takes `_NS_A_WEIGHT`, more by each example."""
+"""Fixed time of a step, for estimates; a weight takes `_NS_A_WEIGHT`, more for each example."""
 _NS_A_WEIGHT, _NS_AN_EXAMPLE = 2.0, 0.1
 
 _FILE_BYTES = 4 * 2**20
@@ -120,7 +120,7 @@ _SHIPPED = Path(__file__).with_name("stack_sizes.json")
 
 
 def runs_that_pay(spec: Spec, directory: Path | None = None) -> int:
-    """The number of runs in a stack beyond which a CPU core gains nothing, at least 1.
+    """Return the number of runs in a stack beyond which a CPU core gains nothing, at least 1.
 
     Args:
         directory: where measured sizes are kept; by default the user's cache.
@@ -133,7 +133,7 @@ def runs_that_pay(spec: Spec, directory: Path | None = None) -> int:
 
 
 def best_size(ms_by_size: Mapping[int, float]) -> int:
-    """The smallest stack in which a run costs about as little as in the best one.
+    """Return the smallest stack in which a run costs about as little as in the best one.
 
     Args:
         ms_by_size: milliseconds of a step, by the number of runs in the stack.
@@ -144,7 +144,7 @@ def best_size(ms_by_size: Mapping[int, float]) -> int:
 
 
 def keep(spec: Spec, size: int, directory: Path | None = None) -> None:
-    """Remember a measured size for this host. A cache that cannot be written keeps nothing."""
+    """Save a measured size for this host; ignore a cache that cannot be written."""
     path = _cache_file(directory)
     tables = _read(path)
     tables.setdefault(_host(), {})[describe(spec)] = size
@@ -155,7 +155,7 @@ def keep(spec: Spec, size: int, directory: Path | None = None) -> None:
 
 
 def describe(spec: Spec) -> str:
-    """What decides the balance, in one line: problem, network with its keys, and batch size."""
+    """Return what determines the size, in one line: problem, network with its keys, and batch size."""
     network = spec.parts.network
     keys = {key: getattr(spec, key) for key in sorted(network.fields.model_fields)}
     words = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
@@ -163,7 +163,7 @@ def describe(spec: Spec) -> str:
 
 
 def _estimate(spec: Spec) -> int:
-    """From weights and batch size; 1 for networks that convolve, or of unknown size."""
+    """Estimate from weights and batch size; 1 for convolutional networks, or unknown sizes."""
     described = described_size(spec)
     if described is None or "images" in spec.parts.network.needs:
         return 1
@@ -187,7 +187,7 @@ def _shipped() -> dict[str, int]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """What is kept; a file that cannot be read knows nothing."""
+    """Return the saved sizes; empty if the file cannot be read."""
     with suppress(OSError, ValueError, AttributeError, TypeError):
         return {
             str(host): {what: size for what, size in table.items() if type(size) is int}

@@ -218,7 +218,7 @@ def batch_orders(
     epochs: Iterable[tuple[int, int]],
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """Yield the order of each of `epochs` (task, epoch), on the device, (S, N) int64. A GPU's thread prepares the next."""
+    """Yield the order of each of `epochs` (task, epoch) on the device, (S, N) int64; with a GPU, made by a thread."""
     make_order = partial(host_batch_order, seeds, num_examples)
 
     def make(epoch: tuple[int, int]) -> Tensor:

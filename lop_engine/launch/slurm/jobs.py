@@ -1,6 +1,6 @@
-"""What Slurm knows of jobs: cached lookups by squeue and sacct, and the job that this process belongs to.
+"""Cached lookups of jobs by squeue and sacct, and the job that this process belongs to.
 
-A scheduler that is missing, or does not answer, adds nothing to what the run directories say.
+A scheduler that is missing, or does not answer, adds nothing to the run directories.
 """
 
 import os
@@ -15,27 +15,27 @@ from lop_engine.runs.jobs import Job
 ASK_EVERY_S = 15.0
 ASK_THE_BOOKS_EVERY_S = 60.0
 PATIENCE_S = 5.0
-#: After it has not answered in that time.
+#: Pause after a query without an answer.
 ASK_AGAIN_S = 300.0
-#: By this sacct knows ours among a user's jobs.
+#: Comment by which sacct finds our jobs among a user's.
 JOB_NAME = "lop"
 
 #: Environment variable that holds the job number, for our array tasks and their workers.
 OWN_JOB = "LOP_JOB"
 
-#: States of a job that waits, or waits again.
+#: States of a waiting job.
 _WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED", "SPECIAL_EXIT"})
 _AT_WORK = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED"})
-#: Why Slurm itself ends a job.
+#: States of jobs that Slurm itself ended.
 _KILLED = frozenset({"OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"})
 
 
-#: Reason of a job that waits until it is released.
+#: Reason of a job that is held until it is released.
 HELD = "JobHeldUser"
 
 
 class Scheduler:
-    """Asks squeue for all jobs of the user, every 15 seconds at most; sacct, every minute, if it has forgotten some."""
+    """Queries squeue for all jobs of the user, at most every 15 seconds; and sacct, every minute, for older ones."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] | None = None
@@ -54,7 +54,7 @@ class Scheduler:
         return time.monotonic() - self._asked_at
 
     def job(self, name: str) -> Job | None:
-        """The job, None if the scheduler no longer knows it. Raises LookupError if there is no answer."""
+        """Return the job, None if the scheduler no longer knows it. Raises LookupError if there is no answer."""
         if time.monotonic() > self._due_at:
             self._asked_at = time.monotonic()
             self._jobs = _ask_squeue()
@@ -80,12 +80,12 @@ class Scheduler:
 
 
 def folder_of(runs_dir: Path) -> Path:
-    """Where submitit keeps its files for the runs of a directory."""
+    """Return submitit's folder for the runs of a directory."""
     return runs_dir / ".slurm"
 
 
 def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The name of the batch job that this process belongs to, ``123_4`` in an array.
+    """Return the batch job that this process belongs to, ``123_4`` in an array.
 
     None in the interactive shell of a job (``salloc``, ``srun --pty``): runs started there belong to this machine.
     """
@@ -97,7 +97,7 @@ def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def mark_own_job() -> None:
-    """Record for this process and its children that they belong to one of our jobs, whatever its script has set."""
+    """Record for this process and its children that they belong to one of our jobs, whatever its script sets."""
     os.environ[OWN_JOB] = os.environ.get("SLURM_JOB_ID", "")
 
 
@@ -133,19 +133,19 @@ def _ask_squeue() -> dict[str, Job] | None:
         return None
     rows = [row for line in lines if len(row := line.split("|", 3)) == 4]
     if lines and not rows:
-        return None  # not what was asked for
+        return None  # an unexpected answer
     return {name: _job(name, state, reason, node) for name, state, reason, node in rows}
 
 
 def _ask_sacct() -> dict[str, Job]:
-    """Jobs of the last month."""
+    """Return jobs of the last month."""
     lines = _ask("sacct", "-X", "-n", "-P", f"--name={JOB_NAME}", "-S", "now-30days", "-o", "JobID,State,NodeList")
     rows = [row for line in lines or [] if len(row := line.split("|")) == 3 and row[1].strip()]
     return {name: _job(name, state.split()[0], "", node) for name, state, node in rows}  # "CANCELLED by 7"
 
 
 def _ask(*command: str) -> list[str] | None:
-    """The lines that a command prints; None if it is not there, fails or is silent for too long."""
+    """Return the lines that a command prints; None if it is missing, fails or takes too long."""
     try:
         answer = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=True

@@ -1,4 +1,4 @@
-"""`--launcher slurm`: runs as tasks of job arrays, as `lop_engine.launch.launcher.Cluster` asks for it."""
+"""`--launcher slurm`: trains runs as tasks of job arrays; implements `lop_engine.launch.launcher.Cluster`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +26,7 @@ class SlurmLauncher:
     """Submits a plan as job arrays, which Slurm starts without this process.
 
     Args:
-        request, runs_dir, retries: as of `Submission`.
+        request, runs_dir, retries: see `Submission`.
     """
 
     def __init__(self, plan: Plan, request: SlurmRequest, runs_dir: Path, retries: int) -> None:
@@ -34,7 +34,7 @@ class SlurmLauncher:
         self._submission = Submission(plan, request, runs_dir, retries)
 
     def describe(self) -> str:
-        """``12 tasks of a job array (cpu, 1 worker of 1 thread each)``."""
+        """Return ``12 tasks of a job array (cpu, 1 worker of 1 thread each)``."""
         resources, arrays = self.plan.resources, len(self._submission.arrays)
         workers = f"{plural(resources.workers, 'worker')} of {plural(resources.threads, 'thread')} each"
         where = f"{'cuda' if self._options.gpus else 'cpu'}, {workers}"
@@ -43,22 +43,22 @@ class SlurmLauncher:
         return f"{plural(len(self.plan.stacks), 'task')} of {of_arrays} ({where})"
 
     def preview(self) -> list[str]:
-        """The sbatch script, of the first array if there are several. Raises LaunchError without submitit."""
+        """Return the sbatch script, of the first array if there are several. Raises LaunchError without submitit."""
         arrays = len(self._submission.arrays)
         several = [f"the script of the first of {arrays} job arrays:"] if arrays > 1 else []
         return [*several, self._submission.script()]
 
     def check(self) -> None:
-        """Ask Slurm whether it would take the arrays. Raises LaunchError with Slurm's reason."""
+        """Ask Slurm whether it would accept the arrays. Raises LaunchError with Slurm's reason."""
         self._submission.check()
 
     def left_behind(self) -> list[str]:
-        """Warnings about jobs of a submission that was cut off: they are held and train nothing."""
+        """Return warnings about jobs of an interrupted submission: they are held and train nothing."""
         held = self._submission.left_behind()
         return [f"job {job} is held, as its submission was interrupted; remove it: scancel {job}" for job in held]
 
     def start(self) -> list[str]:
-        """Submit the arrays; return what to tell the user. Raises LaunchError if Slurm did not take one."""
+        """Submit the arrays; return what to tell the user. Raises LaunchError if Slurm refuses one."""
         jobs = ", ".join(f"job {number}" for number in self._submission.submit())
         lines = [f"submitted {self.describe()}: {jobs}"]
         if self._options.stage and _reads_no_images(self.plan):
@@ -70,23 +70,23 @@ class SlurmLauncher:
         return False
 
     def poll(self) -> None:
-        """Nothing to do: each task of an array is a launcher of its own on its node."""
+        """Do nothing: each task of an array is a launcher on its node."""
 
     def take_reports(self) -> list[str]:
         return []
 
     def stop(self, at_once: bool = False) -> None:
-        """Remove the jobs that train this plan's runs from the queue; those at work are ended by Slurm."""
+        """Remove the jobs that train this plan's runs from the queue; Slurm ends running ones."""
         cancel(filter(None, (_job_of(run_dir) for stack in self.plan.stacks for run_dir in stack)))
 
 
 def read_request(typed: Sequence[str], before: Sequence[str] = ()) -> SlurmRequest:
-    """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
+    """Return the request as typed now, with the options of `before` as defaults. Raises ConfigError."""
     return SlurmRequest.of(typed, before)
 
 
 def fit(request: SlurmRequest) -> SlurmRequest:
-    """Fit a request to the limits of the cluster. Raises LaunchError."""
+    """Adjust a request to the limits of the cluster. Raises LaunchError."""
     return fit_to_cluster(request)
 
 
@@ -108,7 +108,7 @@ def plan_tasks(
     runs_per_worker: int | None,
     specs: Mapping[RunDir, Spec] | None = None,
 ) -> Plan:
-    """Runs for each task: ten for each of its GPUs, else as many as pay for each CPU; a worker for each of those."""
+    """Plan the runs of each task: ten for each of its GPUs, else an efficient stack for each CPU; each has a worker."""
     devices = [f"cuda:{number}" for number in range(options.gpus)] or ["cpu"] * options.cpus
     number = len(devices)
     size = runs_per_worker or (RUNS_ON_A_GPU if options.gpus else 1)
@@ -119,12 +119,12 @@ def plan_tasks(
 
 
 def stage_option(directory: str) -> str:
-    """The option that copies the images to a directory of each node. Raises ValueError."""
+    """Return the option that copies the images to a directory of each node. Raises ValueError."""
     return f"stage={stage_directory(directory)}"
 
 
 def release_held(jobs: Iterable[str]) -> list[str]:
-    """Release those of some jobs that are held; return their arrays. Raises LaunchError with what to type."""
+    """Release those jobs that are held; return their arrays. Raises LaunchError with the command to type."""
     scheduler: jobs_of_runs.Scheduler = Scheduler()
     held = set()
     for name in jobs:

@@ -18,7 +18,7 @@ _PATIENCE_S = 60
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm, whatever its exit status. Raises LaunchError if it is missing or does not answer."""
+    """Run a Slurm command and return its output, whatever its exit status. Raises LaunchError if it does not answer."""
     try:
         return subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
@@ -50,7 +50,7 @@ class Partition:
     name: str
     state: str = "UP"
     minutes: int | None = None
-    """The longest job; None without a limit."""
+    """The longest job in minutes; None without a limit."""
     qos: str | None = None
     is_default: bool = False
 
@@ -61,7 +61,7 @@ class Qos:
 
     name: str
     minutes: int | None
-    """The longest job; None without a limit."""
+    """The longest job in minutes; None without a limit."""
     overrides_partition: bool
     """Whether its jobs may exceed the time limit of their partition."""
 
@@ -70,9 +70,9 @@ def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
     """Query the limits of the cluster, and fit a request to them. Limits that Slurm does not report are ignored.
 
     Returns:
-        The request with the time to ask for, the size of arrays, and `notes` about both for the user.
+        The request with the time to ask for, the size of arrays, and `notes` on both for the user.
     Raises:
-        LaunchError: the time is over the limit of each partition, or too short to train in.
+        LaunchError: the time exceeds the limit of every partition, or is too short to train in.
     """
     options = request.options
     partitions = _chosen(_partitions(), options.partition or os.environ.get("SBATCH_PARTITION"))
@@ -98,13 +98,13 @@ def fit_to_cluster(request: SlurmRequest) -> SlurmRequest:
 
 
 def clock(minutes: int) -> str:
-    """Minutes as Slurm writes a time: ``1:00:00``, ``2-00:00:00``."""
+    """Write minutes in Slurm's format: ``1:00:00``, ``2-00:00:00``."""
     days, rest = divmod(minutes, 1440)
     return (f"{days}-{rest // 60:02d}" if days else f"{rest // 60}") + f":{rest % 60:02d}:00"
 
 
 def _take_time(options: SlurmOptions, limits: Mapping[str, int]) -> tuple[SlurmOptions, list[str]]:
-    """Ask for the default time or the shortest of `limits`, and say which. Raises LaunchError if it is too short."""
+    """Use the default time or the shortest of `limits`, with a note. Raises LaunchError if it is too short."""
     shortest = min(limits, key=limits.__getitem__, default=None)
     if shortest is None or limits[shortest] >= options.time:
         return options, []
@@ -134,7 +134,7 @@ def _check_time(
 
 
 def _refuse_too_short(options: SlurmOptions, source: str = "") -> None:
-    """Raise LaunchError for a time so short that Slurm would warn the job before it trains, again and again."""
+    """Raise LaunchError for a time so short that Slurm would repeatedly stop the job before it trains."""
     needed_s = options.grace + START_S
     if options.time * 60 < needed_s:
         advice = "another partition" if source else f"--slurm time={-(-needed_s // 60)} or more"
@@ -150,7 +150,7 @@ def _in_words(minutes: int) -> str:
 
 
 def _answer(*command: str) -> str:
-    """The output of a Slurm command; empty if it is missing, fails or does not answer."""
+    """Return the output of a Slurm command; "" if it is missing, fails or does not answer."""
     with suppress(LaunchError):
         answer = run(*command)
         return "" if answer.returncode else answer.stdout
@@ -176,14 +176,14 @@ def _partitions() -> list[Partition]:
 
 
 def _chosen(partitions: Iterable[Partition], names: str | None) -> list[Partition]:
-    """The partitions in the comma-separated `names`; without names the default one."""
+    """Return the partitions in the comma-separated `names`; without names the default one."""
     if names is None:
         return [one for one in partitions if one.is_default]
     return [one for one in partitions if one.name in names.split(",")]
 
 
 def _qos(names: Collection[str | None]) -> list[Qos]:
-    """The qos in `names`; empty if the cluster has no accounting."""
+    """Return the qos in `names`; empty if the cluster has no accounting."""
     if not set(names) - {None}:
         return []
     lines = _answer("sacctmgr", "-nP", "show", "qos", "format=Name,MaxWall,Flags").splitlines()
@@ -192,14 +192,14 @@ def _qos(names: Collection[str | None]) -> list[Qos]:
 
 
 def _tasks_per_array() -> int | None:
-    """The largest number of tasks in an array; 1 if arrays are disabled, None if Slurm does not say."""
+    """Return the largest number of tasks in an array; 1 if arrays are disabled, None if unknown."""
     config = _answer("scontrol", "show", "config")
     numbers = re.findall(r"^MaxArraySize\s*=\s*(\d+)|\bmax_array_tasks=(\d+)", config, re.MULTILINE)
     return min((max(1, int(size or most)) for size, most in numbers), default=None)
 
 
 def _nodes_away(options: SlurmOptions, partitions: Sequence[str]) -> list[str]:
-    """A note if every node that could run a task is down or drained; none if one is up, or none could ever run it."""
+    """Return a note if every node that could run a task is down or drained; none if one is up, or none could run it."""
     if not partitions or options.constraint:
         return []
     lines = _answer("sinfo", "-h", "-N", "-p", ",".join(partitions), "-o", "%T|%c|%m|%G|%N").splitlines()
@@ -213,7 +213,7 @@ def _nodes_away(options: SlurmOptions, partitions: Sequence[str]) -> list[str]:
 
 
 def _fits(options: SlurmOptions, cpus: str, memory: str, gres: str) -> bool:
-    """Whether a free node would have the resources that a task asks for."""
+    """Whether a free node has the resources that a task requests."""
     gpus = sum(map(int, re.findall(r"\bgpu(?::[^:,()]+)?:(\d+)", gres)))
     number, unit = re.fullmatch(r"(\d+)([KMGT]?)", options.memory or "0").groups()  # type: ignore[union-attr]
     megabytes = int(number) * {"K": 2**-10, "M": 1, "": 1, "G": 2**10, "T": 2**20}[unit]

@@ -1,4 +1,4 @@
-"""What is asked of a cluster: from ``lop.toml`` and ``--slurm key=value``, checked before anything is submitted."""
+"""Requests to a cluster: read from ``lop.toml`` and ``--slurm key=value``, and checked before anything is submitted."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 
 
 def _minutes(value: Any) -> int:
-    """Slurm's own forms: minutes, ``H:MM``, ``H:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
+    """Parse Slurm's formats: minutes, ``H:MM``, ``H:MM:SS``, ``D-HH``, ``D-HH:MM:SS``."""
     match = _TIME.fullmatch(str(value).strip())
     if not match:
         raise ValueError("not a time: write minutes, hours:minutes:seconds or days-hours")
@@ -38,7 +38,7 @@ def _minutes(value: Any) -> int:
 
 
 def minutes_of(text: str) -> int | None:
-    """A time limit as Slurm prints it, in minutes; None if missing (``UNLIMITED``)."""
+    """Parse a time limit as Slurm prints it, in minutes; None if missing (``UNLIMITED``)."""
     try:
         return _minutes(text)
     except ValueError:
@@ -53,9 +53,9 @@ def _memory(value: Any) -> str:
 
 
 def stage_directory(value: Any) -> str:
-    """A directory of the compute nodes, as they will expand it. Raises ValueError."""
+    """Check a directory of the compute nodes, which they will expand. Raises ValueError."""
     text = str(value).strip()
-    if not text or text.startswith("-"):  # what the shell made nothing of, or the next option in its place
+    if not text or text.startswith("-"):  # an unset shell variable, or the next option in its place
         raise ValueError(
             "is not a directory; quote a variable of the compute nodes, or the shell here expands it: '$TMPDIR'"
         )
@@ -71,7 +71,7 @@ def _lines(value: Any) -> Any:
 
 
 class SlurmOptions(BaseModel):
-    """What each task of the array gets, and how the array is submitted."""
+    """Resources of each task of the array, and options of its submission."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,17 +80,17 @@ class SlurmOptions(BaseModel):
     qos: str | None = None
     constraint: str | None = None
     time: Annotated[int, BeforeValidator(_minutes)] = 24 * 60
-    """Minutes; a task that needs more is requeued and resumes. Without one, the partition's limit if that is less."""
+    """In minutes; a task that needs more is requeued and resumes. By default, the partition's limit if that is less."""
     gpus: Annotated[int, Field(ge=0, le=8)] = 0
-    """Of a task: a worker trains on each."""
+    """GPUs per task, each with a worker."""
     cpus: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Of a task: shared by the workers on its GPUs; without those a worker trains on each."""
+    """CPUs per task, shared by the workers on its GPUs; without GPUs each CPU has a worker."""
     memory: Annotated[str | None, BeforeValidator(_memory)] = None
-    """Of the task; a worker takes some 500 MB a seed on a CPU. None leaves it to the cluster."""
+    """Memory per task; a worker needs about 500 MB per seed on a CPU. None: the cluster's default."""
     array_parallelism: Annotated[int, Field(ge=1)] = 1000
-    """Tasks of a submission that may run at once."""
+    """Most tasks of a submission that run at the same time."""
     grace: Annotated[int, Field(ge=20, le=3600)] = 90
-    """Seconds between the signal that the time is over and the end."""
+    """Seconds between Slurm's warning and the end."""
     setup: Annotated[tuple[str, ...], BeforeValidator(_lines)] = ()
     """Shell lines before training: module load, a virtual environment."""
     stage: Annotated[str | None, BeforeValidator(stage_directory)] = None
@@ -99,13 +99,13 @@ class SlurmOptions(BaseModel):
 
 @dataclass(frozen=True)
 class SlurmRequest:
-    """What is asked of a cluster, and what of it was typed."""
+    """A request to a cluster, and the options that were typed."""
 
     options: SlurmOptions
     typed: tuple[str, ...]
-    """``key=value``; the rest is from files."""
+    """``key=value`` options; the rest are from files."""
     tasks_per_array: int | None = None
-    """The largest array this cluster allows; None if unknown."""
+    """The largest array that this cluster allows; None if unknown."""
     notes: tuple[str, ...] = ()
     """Notes for the user about the request on this cluster."""
     waits_for_nodes: bool = False
@@ -117,7 +117,7 @@ class SlurmRequest:
 
     @classmethod
     def of(cls, typed: Sequence[str], before: Sequence[str] = ()) -> "SlurmRequest":
-        """As typed now, and `before` for the same runs where nothing else is said. Raises ConfigError."""
+        """Return the request as typed now, with the options of `before` as defaults. Raises ConfigError."""
         replaced = {_key(word) for word in typed}
         words = (*(word for word in before if _key(word) not in replaced), *typed)
         return cls(read_options(words), words)
@@ -128,10 +128,10 @@ def _key(word: str) -> str:
 
 
 def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions:
-    """Options from the user's file, this directory's, and the command line; the later replace the earlier.
+    """Read options from the user's file, this directory's, and the command line; later ones replace earlier ones.
 
     Raises:
-        ConfigError: naming file or option, key, value and what may stand there.
+        ConfigError: names file or option, key, value and the valid choices.
     """
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
@@ -144,7 +144,7 @@ def read_options(typed: Sequence[str], directory: Path = Path()) -> SlurmOptions
         if not equals:
             raise ConfigError(f'--slurm "{word}": write key=value, for example --slurm partition=gpu')
         if key == "setup" and source.get(key) == "--slurm":
-            text = [*values[key], text]  # lines, one after another
+            text = [*values[key], text]  # lines, joined
         elif key == "setup":
             text = [text]
         values[key], source[key] = text, "--slurm"

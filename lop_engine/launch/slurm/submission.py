@@ -1,4 +1,4 @@
-"""From a plan to job arrays in Slurm's queue."""
+"""Submits a plan as job arrays to Slurm's queue."""
 
 import os
 import re
@@ -24,15 +24,15 @@ from lop_engine.launch.slurm.options import SlurmRequest
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.locks import hold
 
-#: Slurm allows 1001 tasks an array unless a cluster sets another limit.
+#: Slurm allows 1001 tasks per array unless a cluster sets another limit.
 TASKS_PER_ARRAY = 1000
-#: Error of sbatch --test-only if no node of the partition can start the job, now or ever.
+#: Error of sbatch --test-only if no node of the partition can ever start the job.
 _NO_NODE = "node configuration is not available"
-#: A run is requeued as often as its time is over: days of training in pieces of hours.
+#: A run is requeued whenever its time is over: days of training in pieces of hours.
 _ANY_NUMBER = 10**6
 #: Names of jobs as Slurm writes them: ``123``, ``123_4``.
 _JOB_NUMBER = re.compile(r"[0-9][0-9_+]*")
-#: sbatch passes these on to the job, which would mistake the submitting job or step for itself.
+#: sbatch passes these to the job, which would mistake the submitting job or step for its own.
 _OF_A_JOB = re.compile(r"SLURM(D|_(?!CONF|CLUSTERS))|SUBMITIT|LOP_JOB")
 #: A user's defaults, which override the script in sbatch: dropped if the script sets the same option.
 _DEFAULTS = {
@@ -44,20 +44,20 @@ _DEFAULTS = {
     "SBATCH_GPUS_PER_NODE": "gpus",
 }
 _NEVER_DEFAULTS = ("SBATCH_TIMELIMIT", "SBATCH_SIGNAL", "SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE")
-#: In place of the batch shell, so that the signal that names the time is this process's alone (``B:``). A job step
-#: (srun) would hand it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
+#: Replaces the batch shell, so that only this process gets the signal before the time limit (``B:``). A job step
+#: (srun) would pass it, and the signal of a pre-emption, to the worker as well, which would stop without being asked.
 _PYTHON = f"exec {shlex.quote(sys.executable)} -P"
-#: A warning in the seconds before Python listens would kill the job; a pre-emption then still ends in a requeue.
+#: A warning in the seconds before Python handles it would kill the job; a pre-emption then still ends in a requeue.
 _UNTIL_READY = "trap '' USR2"
 
 
 class Submission:
-    """The arrays of a plan: a task a stack.
+    """The arrays of a plan, with a task per stack.
 
     Args:
-        request: what to ask Slurm for.
+        request: the resources to request from Slurm.
         runs_dir: on a file system that the compute nodes share; submitit's files go to `folder_of` it.
-        retries: how often a run whose worker died is tried again on its node.
+        retries: how often a run is retried on its node after its worker died.
     """
 
     def __init__(self, plan: Plan, request: SlurmRequest, runs_dir: Path, retries: int) -> None:
@@ -70,7 +70,7 @@ class Submission:
         self.arrays = [stacks[i : i + size] for i in range(0, len(stacks), size)]
 
     def script(self, array: int = 0) -> str:
-        """The sbatch script of the array of this number. Raises LaunchError if submitit is not installed."""
+        """Return the sbatch script of the array of this number. Raises LaunchError if submitit is not installed."""
         with _submitit_or_advice():
             from submitit.slurm.slurm import _make_sbatch_string
         count = len(self.arrays[array])
@@ -81,7 +81,7 @@ class Submission:
         return text
 
     def check(self) -> None:
-        """Ask Slurm whether it would take the array, and submit nothing. Raises LaunchError with Slurm's reason."""
+        """Ask Slurm whether it would accept the array, without submitting. Raises LaunchError with Slurm's reason."""
         if shutil.which("sbatch") is None:
             raise LaunchError(
                 "sbatch: command not found; run lop on a login node of the cluster, or train here with --launcher local"
@@ -96,12 +96,12 @@ class Submission:
             raise LaunchError(f"--launcher slurm: {reason(answer.stderr)} ({self.options_in_words()})")
 
     def submit(self) -> list[str]:
-        """Submit the arrays, and note in each queued run the job that will train it; return the arrays' job numbers.
+        """Submit the arrays, and record the job of each queued run in its status; return the arrays' job numbers.
 
-        The jobs are held until that is written: a job that starts at once would else be told about too late.
+        The jobs are held until that is written: a job that starts at once would otherwise not find its runs.
 
         Raises:
-            LaunchError: Slurm did not take one; says which are in the queue.
+            LaunchError: Slurm refused one; says which are in the queue.
         """
         with _submitit_or_advice():
             import submitit
@@ -139,7 +139,7 @@ class Submission:
         return numbers
 
     def left_behind(self) -> list[str]:
-        """Arrays that are held for these runs and train none of them: their submission was cut off."""
+        """Return arrays that are held for these runs and train none of them: their submission was interrupted."""
         with suppress(LaunchError):
             answer = _run("squeue", "--me", "-h", "-t", "pending", "-o", "%F|%r|%k")
             rows = [row for line in answer.stdout.splitlines() if len(row := line.split("|", 2)) == 3]
@@ -149,7 +149,7 @@ class Submission:
 
     @contextmanager
     def _environment_of_sbatch(self) -> Iterator[None]:
-        """Return the environment without what sbatch would pass on to the jobs, or prefer to the script."""
+        """Return the environment without variables that sbatch would pass to the jobs, or prefer to the script."""
         defaults = {*_NEVER_DEFAULTS, *(name for name, key in _DEFAULTS.items() if getattr(self.options, key))}
         names = [name for name in os.environ if name in defaults or _OF_A_JOB.match(name)]
         left_out = {name: os.environ.pop(name) for name in names}
@@ -163,12 +163,12 @@ class Submission:
         return f"{runs} run{'s' * (runs != 1)} as {', '.join(f'job {number}' for number in numbers)}"
 
     def options_in_words(self) -> str:
-        """``partition=gpu time=1440 gpus=1``: what was asked for."""
+        """Return the requested options: ``partition=gpu time=1440 gpus=1``."""
         given = self.options.model_dump(exclude_defaults=True, exclude={"setup"})
         return " ".join(f"{key}={value}" for key, value in given.items()) or "only default options"
 
     def _at_once(self, array: int) -> int:
-        """Tasks of an array that may run at once, so that all arrays together keep to `array_parallelism`."""
+        """Return the tasks of an array that may run at once, so that all arrays respect `array_parallelism`."""
         return max(1, self.options.array_parallelism * len(self.arrays[array]) // len(self.plan.stacks))
 
     def _parameters(self, array: int, hold: bool = False) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Submission:
 
 
 def release(jobs: Iterable[str]) -> None:
-    """Let held jobs go. Raises LaunchError with what to type."""
+    """Release held jobs. Raises LaunchError with the command to type."""
     for job in sorted(set(jobs)):
         for turn in range(3):
             time.sleep(turn)
@@ -218,7 +218,7 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def _leave_to_job(run_dir: RunDir, job: str) -> None:
-    """Record the job that will train a run, unless it has been stopped meanwhile."""
+    """Record the job that will train a run, unless it has been stopped in the meantime."""
     with hold(run_dir):
         status = run_dir.read_status()
         if is_ours(status):

@@ -1,11 +1,11 @@
-"""What one task of the array does on its node: it trains a stack of runs, and hands it on when its time is over.
+"""A task of the array on its node: trains a stack of runs, and requeues itself when its time is over.
 
-It looks at the images before a worker starts, and copies them to the node's own disk if that was asked for.
+It checks the images before a worker starts, and copies them to the node's own disk if requested.
 
-submitit pickles a task and calls it in the job. Its handler of Slurm's warning, that the time is over or the node is
-wanted, asks the task for a `checkpoint`, requeues the job and exits: here a warning is only noted when it comes, and
-that handler is called when the workers have saved. A job that was killed without a word is called again as well, where
-Slurm requeues it: it resumes from what the run directories say.
+submitit pickles a task and calls it in the job. Its handler of Slurm's warning, before a time limit or a
+pre-emption, asks the task for a `checkpoint`, requeues the job and exits. Here a warning is only noted when it comes,
+and that handler is called when the workers have saved. A job that was killed without a warning is called again too, if
+Slurm requeues it: it resumes from the run directories.
 """
 
 import os
@@ -40,26 +40,26 @@ from lop_engine.runs.locks import hold
 from lop_engine.runs.records import State
 
 PATIENCE_S = 10 * 60
-"""A thousand tasks that start at once look at a thousand files each."""
+"""A thousand tasks that start together check a thousand files each."""
 LOOK_S = 0.1
 _SHARED = "the images must lie where the compute nodes see them; then lop resume"
 
 
 def node() -> str:
-    """This machine, as Slurm calls it."""
+    """Return Slurm's name of this machine."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def has_images(spec: Spec) -> bool:
-    """Whether a spec names a set of images."""
+    """Whether a spec names a data set of images."""
     return "dataset" in spec.to_dict()
 
 
 def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -> ImageSet | None:
-    """Open the images and the class order of runs, as their worker will; None after `should_stop`.
+    """Open the images and the class order of runs, like their worker; None after `should_stop`.
 
     Raises:
-        DataError: a line that names the node and the path: they are not to be seen there, cannot be used, or the file
+        DataError: names the node and the path: they are not visible there, cannot be used, or the file
             system does not answer.
     """
     results: list[ImageSet | Exception] = []
@@ -70,7 +70,7 @@ def look_at(spec: Spec, seeds: Sequence[int], should_stop: Callable[[], bool]) -
         except Exception as error:
             results.append(error)
 
-    # What a dead file server is asked for never returns.
+    # Calls to a dead file server never return.
     thread = threading.Thread(target=look, name="images", daemon=True)
     thread.start()
     deadline = time.monotonic() + PATIENCE_S
@@ -105,9 +105,9 @@ def _open(spec: Spec, seeds: Sequence[int]) -> ImageSet:
 def worker_options(
     images: ImageSet, directory: str, should_stop: Callable[[], bool], report: Callable[[str], None]
 ) -> list[str]:
-    """Copy images to `directory` of this node; return what a worker is told: the copy, or a note why it is missing.
+    """Copy images to `directory` of this node; return the worker's options: the copy, or a note why it is missing.
 
-    Staging only spares the file server: whatever goes wrong with it, the images are read from where they are.
+    Staging only relieves the file server: if it fails, the original images are read.
     """
     if not isinstance(images, ClassFolder):
         report("images: synthetic, so there is nothing to stage")
@@ -129,11 +129,11 @@ HEARTBEAT_EVERY_S = 15.0
 
 
 class ArrayTask:
-    """Trains runs that can share a stack with a launcher of its own, which tries a worker that died again.
+    """Trains runs that can share a stack with a launcher, which retries after a worker died.
 
     Args:
-        devices: a worker trains on each; the runs are spread over them.
-        stage: the directory of the node to which the images are copied first, its variables not yet expanded.
+        devices: one worker on each; the runs are spread over them.
+        stage: the directory of the node to which the images are copied first, with variables not yet expanded.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ArrayTask:
             signal.signal(number, self._note_signal)
         for run_dir in (one for one in self._stack() if not os.path.exists(one.run_json)):
             log(f"{node()}: {run_dir.path}: no run there; unless it was removed, this node does not see the runs")
-        # A turn that was cut off may have left runs as stopped: those that a person stopped are no longer this job's.
+        # An interrupted turn may have left runs as stopped; those that a user stopped no longer belong to this job.
         left: tuple[State, ...] = ("stopped",) if _restarts() else ()
         run_dirs = [run_dir for run_dir in self._stack() if _put_back(run_dir, ("queued", "running", "failed", *left))]
         try:
@@ -163,7 +163,7 @@ class ArrayTask:
             self._end(run_dirs, hand_on)
 
     def _images(self, run_dirs: list[RunDir]) -> list[str]:
-        """Look at the images, and copy them to this node if they are to be; return what a worker is told of it.
+        """Check the images, and copy them to this node if requested; return the worker's options.
 
         Raises:
             DataError: this node has no images to train on.
@@ -171,7 +171,7 @@ class ArrayTask:
         try:
             spec = spec_to_train(run_dirs[0])
         except (OSError, UserError):
-            return []  # the worker's to say
+            return []  # the worker will report it
         if not has_images(spec):
             return []
         images = look_at(spec, [run_dir.seed for run_dir in run_dirs], self._must_end)
@@ -194,12 +194,12 @@ class ArrayTask:
             time.sleep(POLL_S)
 
     def _end(self, run_dirs: list[RunDir], hand_on: Any) -> None:
-        """Queue again what is left to train, where this job resumes; say why it does not.
+        """Queue unfinished runs again, if this job will be restarted; otherwise log the reason.
 
         Args:
             hand_on: submitit's handler; does not return.
         """
-        if self._terminated:  # by then it is settled whether the job starts again: nothing to ask for
+        if self._terminated:  # it is already decided whether the job starts again
             starts_again = _starts_again()
             why = "Slurm did not say why" if starts_again is None else "cancelled, or out of time"
             for run_dir in run_dirs:
@@ -211,7 +211,7 @@ class ArrayTask:
             hand_on(signal.SIGUSR2, None)
 
     def checkpoint(self) -> DelayedSubmission:
-        """What the job calls in its next turn."""
+        """Return what the job calls when it is restarted."""
         return DelayedSubmission(ArrayTask(self.paths, self.devices, self.threads, self.retries, self.stage))
 
     def _stack(self) -> list[RunDir]:
@@ -221,7 +221,7 @@ class ArrayTask:
         return self._warned or self._terminated
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        """The job is to end soon (SIGUSR2), or ends: it was cancelled, pre-empted or requeued."""
+        """Note that the job will end soon (SIGUSR2), or ends now: it was cancelled, pre-empted or requeued."""
         if number == signal.SIGTERM:
             self._terminated = True
         else:
@@ -229,14 +229,14 @@ class ArrayTask:
 
 
 def _restarts() -> int:
-    """How often Slurm has started this job again."""
+    """Return how often Slurm has restarted this job."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def _starts_again() -> bool | None:
-    """Whether Slurm, which ends this job now, will start it again: a pre-emption or a requeue, not a cancellation.
+    """Whether Slurm, which ends this job now, will restart it: after a pre-emption or a requeue, not a cancellation.
 
-    None if it does not say: it may have a thousand such jobs to end.
+    None if it does not answer: it may have a thousand such jobs to end.
     """
     command = ["scontrol", "show", "job", "-o", os.environ.get("SLURM_JOB_ID", "")]
     for turn in range(3):
@@ -256,7 +256,7 @@ def _say(run_dir: RunDir, note: str) -> None:
 
 
 def _refuse(run_dir: RunDir, error: str) -> None:
-    """End a run that waits: no worker can train it here."""
+    """End a queued run, because no worker can train it here."""
     with suppress(OSError, UserError), hold(run_dir):
         status = run_dir.read_status()
         if is_ours(status):
@@ -272,7 +272,7 @@ def _state(run_dir: RunDir) -> State | None:
 def _put_back(run_dir: RunDir, states: tuple[State, ...]) -> bool:
     """Queue a run of this job that is in one of `states`; return whether it is queued now.
 
-    What was submitted again since, or is trained elsewhere by now, is another's: its status says so.
+    A run that was submitted again, or is trained elsewhere, belongs to another job, as its status says.
     """
     with suppress(OSError, UserError), hold(run_dir):
         status = run_dir.read_status()
