@@ -5,6 +5,7 @@ token in the address that `serve` prints, because other users of this machine ca
 page of this server, because pages of other sites can reach it through the browser.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -16,12 +17,15 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import web
-from textual_serve.server import Server
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from textual_serve.app_service import AppService
+from textual_serve.server import Server, to_int
 
 from lop_engine.errors import UserError, why
 from lop_engine.runs.several import SeveralReader
@@ -30,8 +34,12 @@ from lop_tui.dashboard import run_dashboard
 HOST = "127.0.0.1"
 MOST_PAGES = 16
 """Each page is a process of about 150 MiB."""
+MOST_CELLS = 2_000_000
+"""Of a page's terminal: a 4K screen in the browser's smallest print has about 800,000."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SHUTDOWN_S = 2.0
+_END_S = 10.0
+"""For a page's dashboard to end; then it is killed."""
 _LOOK_S = 1.0
 
 _FONTS = re.compile(r'<link\s+rel="stylesheet"\s+href="https://fonts[^>]*>')
@@ -106,6 +114,7 @@ class DashboardServer(Server):
     def __init__(self, command: str, host: str, port: int, title: str) -> None:
         super().__init__(command, host, port, title=title)
         self._num_pages = 0
+        self._websockets: set[web.WebSocketResponse] = set()
         self._token = secrets.token_urlsafe(24)
         self.address = f"{self.public_url}/?token={self._token}"
         """Address for the browser."""
@@ -124,6 +133,13 @@ class DashboardServer(Server):
 
     async def on_startup(self, app: web.Application) -> None:
         """Print nothing: `serve` has printed the address."""
+
+    async def on_shutdown(self, app: web.Application) -> None:
+        """End all pages: their processes' pipes have to be closed while the event loop runs."""
+        closing = (asyncio.wait_for(one.close(code=WSCloseCode.GOING_AWAY), _SHUTDOWN_S) for one in self._websockets)
+        await asyncio.gather(*closing, return_exceptions=True)
+        while self._websockets:
+            await asyncio.sleep(0.02)
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_loopback(request.host):  # another site's name that resolves to this machine
@@ -160,11 +176,89 @@ class DashboardServer(Server):
         """Connect a page to its dashboard."""
         if self._num_pages >= MOST_PAGES:
             raise web.HTTPServiceUnavailable(text=f"lop watch: {MOST_PAGES} pages are open; close one\n")
+        if not _is_size(*(to_int(request.query.get(key, "24"), 24) for key in ("width", "height"))):
+            raise web.HTTPBadRequest(text="lop watch: no terminal has this width and height\n")
         self._num_pages += 1
         try:
             return await super().handle_websocket(request)
         finally:
             self._num_pages -= 1
+
+    async def _process_messages(self, websocket: web.WebSocketResponse, app_service: AppService) -> None:
+        """Pass a page's messages to its dashboard until one is invalid or the page closes; then end the dashboard."""
+        self._websockets.add(websocket)
+        try:
+            async for message in websocket:
+                if message.type is WSMsgType.ERROR and not isinstance(message.data, WebSocketError):
+                    break  # the page no longer answers
+                content = read_message(message)
+                if content is None:
+                    print("lop watch: closed a page that sent an invalid message", file=sys.stderr, flush=True)
+                    await websocket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"invalid message")
+                    break
+                with suppress(ConnectionResetError):  # the page has gone
+                    await _pass_on(content, websocket, app_service)
+        finally:
+            await _end(app_service)
+            self._websockets.remove(websocket)
+
+
+async def _end(app_service: AppService) -> None:
+    """End a page's dashboard, and wait until its process has ended and its pipes are closed."""
+    process, task = app_service._process, app_service._task
+    if process is None or task is None:
+        return
+    task.cancel()  # it complains of a process that ends before it has shown anything
+    with suppress(ProcessLookupError):
+        process.terminate()
+    await app_service.stop()
+    try:
+        async with asyncio.timeout(_END_S):
+            await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+
+
+async def _pass_on(content: list[Any], websocket: web.WebSocketResponse, app_service: AppService) -> None:
+    """Do what a page's message asks for; nothing for a kind of message that this version does not know."""
+    match content:
+        case ["stdin", keys]:
+            await app_service.send_bytes(keys.encode())
+        case ["resize", size]:
+            await app_service.set_terminal_size(size["width"], size["height"])
+        case ["ping", data]:
+            await websocket.send_json(["pong", data])
+        case ["blur"]:
+            await app_service.blur()
+        case ["focus"]:
+            await app_service.focus()
+
+
+def read_message(message: WSMessage) -> list[Any] | None:
+    """Return a page's message, such as ``["stdin", "q"]``; None if it is invalid."""
+    if message.type is not WSMsgType.TEXT:  # binary, too large or not UTF-8
+        return None
+    try:
+        content = json.loads(message.data)
+        match content:
+            case ["stdin" | "ping", str(text)]:
+                text.encode()  # lone surrogates are no text
+                return content
+            case ["resize", {"width": int(width), "height": int(height)}]:
+                return content if _is_size(width, height) else None
+            case ["stdin" | "ping" | "resize", *_]:
+                return None
+            case [str(), *_]:
+                return content
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _is_size(width: int, height: int) -> bool:
+    """Whether a terminal may have this size, in cells."""
+    return width > 0 and height > 0 and width * height <= MOST_CELLS
 
 
 def is_loopback(host: str) -> bool:

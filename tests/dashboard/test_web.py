@@ -5,7 +5,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -150,6 +150,73 @@ async def test_a_page_that_may_write_asks_before_it_stops(server: Served) -> Non
         await page.until("Quit")
         await page.press("S")
         await page.until("nothing to stop here")  # these runs train on another host
+
+
+MESSAGES = {
+    "not JSON": "{",
+    "another shape": '["stdin", 1]',
+    "a huge terminal": '["resize", {"width": 100000, "height": 100000}]',
+    "deeply nested": "[" * 10**6,
+    "binary": b"\x00",
+    "too large": "x" * (5 * 2**20),
+}
+
+
+async def test_an_invalid_message_closes_its_page_alone_with_one_line(server: Served) -> None:
+    url = f"{server.origin}/ws/{server.token}?width=80&height=24"
+    async with opened(server, server.origin) as page, aiohttp.ClientSession() as session:
+        for what, message in MESSAGES.items():
+            async with session.ws_connect(url, headers={"Origin": server.origin}) as connection:
+                with suppress(ConnectionError):  # it may be closed before all is sent
+                    await (connection.send_bytes if isinstance(message, bytes) else connection.send_str)(message)
+                async with asyncio.timeout(PATIENCE_S):
+                    while not connection.closed:
+                        await connection.receive()
+            assert server.process.stdout
+            line = await asyncio.to_thread(server.process.stdout.readline)
+            assert line == "lop watch: closed a page that sent an invalid message\n", what
+        await page.connection.send_json(["of a later version"])
+        page.seen = ""
+        await page.press("?")
+        await page.until("Everywhere")
+
+
+@pytest.mark.parametrize("size", ["width=1000000&height=1000000", "width=0&height=24", "width=80&height=-5"])
+async def test_a_page_without_a_possible_size_is_refused(server: Served, size: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await session.ws_connect(f"{server.origin}/ws/{server.token}?{size}", headers={"Origin": server.origin})
+        assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "is_valid"),
+    [
+        ('["stdin", "q"]', True),
+        ('["focus"]', True),
+        ('["ping", "1"]', True),
+        ('["resize", {"width": 200, "height": 60}]', True),
+        ('["of a later version", 1]', True),
+        ("", False),
+        ("[]", False),
+        ("7", False),
+        ('"stdin"', False),
+        ('{"0": "stdin"}', False),
+        ('[["stdin"]]', False),
+        ('["stdin"]', False),
+        ('["stdin", null]', False),
+        ('["stdin", "q", "q"]', False),
+        ('["resize", {"width": 200}]', False),
+        ('["resize", {"width": "200", "height": 60}]', False),
+        ('["resize", {"width": 2.5, "height": 60}]', False),
+        ('["resize", {"width": 0, "height": 60}]', False),
+        ('["resize", [200, 60]]', False),
+        (f'["resize", {{"width": {"9" * 5000}, "height": 60}}]', False),
+    ],
+)
+def test_messages_of_pages(text: str, is_valid: bool) -> None:
+    message = aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, text, None)
+    assert (web.read_message(message) is not None) is is_valid
 
 
 async def test_a_page_s_process_ends_if_the_server_is_killed(runs_dir: Path) -> None:
