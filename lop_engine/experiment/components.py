@@ -1,5 +1,6 @@
 """Descriptions of the four kinds of component, and of optimisers. Their code is in other modules, loaded by name."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -197,12 +198,19 @@ class Metric(Component):
     them; all other metrics together take a small part of an epoch."""
     unit: Unit = ""
     scale: Scale = "linear"
+    least: float = -math.inf
+    """The lowest value that it can have. One in percent lies between 0 and 1 without it."""
     from_zero: bool = True
     """Whether a linear axis begins at 0, for metrics with this natural limit."""
     least_span: float = 0.0
     """The shortest axis, in units of the scale, so that noise does not look like a trend."""
     better: Better = "higher"
     """Which values are better, for headline metrics: the best setting has the best value."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest value that it can have."""
+        return (0.0, 1.0) if self.unit == "%" else (self.least, math.inf)
 
     @property
     def heading(self) -> str:

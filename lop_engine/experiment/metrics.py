@@ -51,6 +51,7 @@ def _rank(
         code=f"{_CODE}.ranks:{name}",
         layer=layer,
         takes=("spectrum",),
+        least=0,
         scale=scale,
         least_span=least_span,
     )
@@ -98,6 +99,7 @@ METRICS = (
         source="dohare2024loss",
         code=f"{_CODE}.curvature:on_inputs",
         takes=("itself",),
+        least=0,
         cost_in_epochs=8,
         scale="log",
     ),
@@ -108,6 +110,7 @@ METRICS = (
         source="dohare2024loss",
         code=f"{_CODE}.weights:weight_magnitude",
         takes=("params",),
+        least=0,
         least_span=0.01,
     ),
     _percent(
@@ -176,6 +179,7 @@ METRICS = (
         source="abbas2023loss",
         code=f"{_CODE}.weights:gradient_norm",
         takes=("forward", "params", "loss", "first_inputs", "first_targets"),
+        least=0,
         scale="log",
     ),
     *(
@@ -241,6 +245,7 @@ METRICS = (
         needs=frozenset({"squared error"}),
         code=f"{_CODE}.scores:squared_error",
         takes=("batch_losses",),
+        least=0,
         better="lower",
     ),
 )

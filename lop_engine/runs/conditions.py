@@ -22,9 +22,9 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "": math.isclose,
 }
-_NUMBER = r"(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,3})?"
-_LIMIT = re.compile(rf"([<>]=?|)([+-]?{_NUMBER})(%?)")
-_RANGE = re.compile(rf"({_NUMBER})(%?)-({_NUMBER})(%?)")
+NUMBER = r"(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,3})?"
+_LIMIT = re.compile(rf"([<>]=?|)([+-]?{NUMBER})(%?)")
+_RANGE = re.compile(rf"({NUMBER})(%?)-({NUMBER})(%?)")
 
 
 @dataclass(frozen=True)

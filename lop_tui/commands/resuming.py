@@ -11,7 +11,7 @@ from lop_engine.runs.directory import RunDir
 from lop_engine.runs.jobs import has_job, scheduler
 from lop_engine.runs.locks import other_launcher
 from lop_engine.runs.records import ENDED
-from lop_engine.runs.rules import check_rules
+from lop_engine.runs.rules import check_rules, idle_rules
 from lop_engine.runs.views import RunView
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import LauncherOptions, fit, leave_to_jobs, submit
@@ -80,6 +80,8 @@ def train(
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
     for spec in dict.fromkeys(specs.values() if rules else ()):
         check_rules(spec.with_changes(stop_when=rules), "--stop-when")
+    for note in idle_rules({one: spec.with_changes(stop_when=rules) for one, spec in specs.items()} if rules else {}):
+        say(console, note)
     requests = dict(options.launcher_options.requests(waiting))
     here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]

@@ -16,7 +16,7 @@ from lop_engine.launch.prepare import Prepared
 from lop_engine.runs.code_versions import Choice, refuse_beside_other_code, settle_code
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.reading import without_garbage_collection
-from lop_engine.runs.rules import check_rules, rules_typed
+from lop_engine.runs.rules import check_rules, idle_rules, rules_typed
 from lop_tui.commands.background import handed_over, say_taken
 from lop_tui.commands.cluster import OPTION, leave_to_jobs, refuse_to_train_here, submit
 from lop_tui.commands.events import RunWatcher
@@ -93,6 +93,7 @@ def _of_files(
         for spec in dict.fromkeys(run.spec for run in of_file):
             check_rules(spec, options.get("stop_when", str(path)))
         runs += of_file
+    notes += idle_rules({RunDir.of(runs_dir, run): run.spec for run in runs})
     return runs
 
 

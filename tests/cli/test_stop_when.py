@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from lop_engine.runs.directory import find_runs
+from lop_tui import cli
 from tests.cli.test_run import here as here
 from tests.cli.test_run import lop, write_config
 from tests.cli.test_views import refused
@@ -42,6 +44,8 @@ def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
     [
         (["test_acc<0.5"], 'did you mean "test_accuracy"'),
         (["train_loss>3"], "do not record train_loss"),
+        (["test_accuracy<0.5 for 1000 tasks"], "the runs have only 3 tasks"),
+        (["test_accuracy>150%"], "lies between 0 and 1"),
         (["none", RULE], "--stop-when none: means no rule"),
     ],
 )
@@ -61,3 +65,17 @@ def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, caps
 def test_a_wrong_rule_of_a_file_is_refused_with_the_file_s_name(here, monkeypatch, capsys):
     write_config(here / "cbp.json", stop_when="test_accuracy<0.5 for 3 epochs")
     assert 'cbp.json: key "stop_when"' in refused(monkeypatch, capsys, "run", "cbp.json", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_idle"),
+    [("seed:7", True), ("seed:1", False), ("-method:cbp", True), ("step_size:5", True), ("progress:>50%", False)],
+)
+def test_a_rule_about_none_of_the_runs_is_noted(here, rule, is_idle):
+    write_config(here / "cbp.json")
+    rule = f"test_accuracy<0.5 {rule}"
+    said = CliRunner().invoke(
+        cli.app, ["run", "cbp.json", "--seeds", "2", "--dry-run", "--no-estimate", "--stop-when", rule]
+    )
+    assert said.exit_code == 0
+    assert (f'rule "{rule}" will end none of these runs: none matches ' in said.stdout) is is_idle

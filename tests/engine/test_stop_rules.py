@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from lop_engine.errors import ConfigError
-from lop_engine.experiment.run import Run
+from lop_engine.experiment.run import Run, load_runs
 from lop_engine.experiment.spec import Spec, stack_key
 from lop_engine.launch import prepare_run_dirs, take_up
 from lop_engine.runs.directory import RunDir
@@ -74,13 +75,66 @@ def test_the_rule_diverged_ends_a_run_whose_loss_is_finite_and_too_large():
         ("seed:3", "names no metric"),
         ("state:running test_accuracy<0.5", "state is not known of a task"),
         ("test_accuracy<55", "share from 0 to 1"),
-        ("train_loss>3", "do not record train_loss"),
+        ("train_loss>3", "do not record train_loss; add it to metrics, or use one of train_accuracy, test_accuracy, "),
+        ("squared_error>3", "squared_error cannot be measured on Continual ImageNet"),
+        ("test_accuracy<0.5 for 9 tasks", 'the runs have only 8 tasks; write "for 8 tasks" or fewer'),
+        ("nan for 1000 tasks", "the runs have only 8 tasks"),
+        ("test_accuracy>150%", "no value of test_accuracy meets test_accuracy>150% (it lies between 0 and 1)"),
+        ("test_accuracy<0", "(it lies between 0 and 1)"),
+        ("test_accuracy>1", "(it lies between 0 and 1)"),
+        ("test_accuracy:-0.5", "(it lies between 0 and 1)"),
+        ("-test_accuracy<=1", "(it lies between 0 and 1)"),
+        ("test_accuracy<0.3 test_accuracy>0.5", "no value of test_accuracy meets test_accuracy<0.3 test_accuracy>0.5"),
+        (
+            "test_accuracy<0.5 progress:>=50% for 6 tasks",
+            "progress:>=50% holds for only 5 tasks in a row; ask for fewer",
+        ),
+        ("test_accuracy<0.5 progress:<5%", "no task meets progress:<5%"),
     ],
 )
 def test_a_rule_that_could_never_hold_is_refused_by_name(rule, message):
     with pytest.raises(ConfigError, match=r'cfg/cbp.json: key "stop_when"') as refused:
         check_rules(spec_with(rule), "cfg/cbp.json")
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "test_accuracy<0.5 for 8 tasks",
+        "nan for 8 tasks",
+        "test_accuracy>=1",
+        "test_accuracy<=0",
+        "-test_accuracy<1",
+        "test_accuracy:0.3,0.9",
+        "test_accuracy>0.3 test_accuracy<0.301",
+        "test_accuracy<0.5 progress:>=50% for 5 tasks",
+        "test_accuracy<0.5 progress:<=50% for 4 tasks",
+        "test_accuracy<0.5 seed:900",
+    ],
+)
+def test_a_rule_that_may_hold_is_accepted(rule):
+    check_rules(spec_with(rule), "cfg/cbp.json")
+
+
+@pytest.mark.parametrize(
+    ("cfg", "rule", "why"),
+    [
+        ("mnist/demo/bp", "online_accuracy<0.5 for 10 tasks", ""),
+        ("mnist/demo/bp", "weight_magnitude>=0", ""),
+        ("mnist/demo/bp", "dead_proportion>0.9", ""),
+        ("mnist/bp", "train_loss<0", "no value of train_loss meets train_loss<0 .it is never below 0"),
+        ("mnist/demo/bp", "effective_rank<0", "it is never below 0"),
+        ("mnist/demo/bp", "test_accuracy<0.5", "test_accuracy cannot be measured on Online Permuted MNIST"),
+        ("scr/demo/bp", "squared_error>3", ""),
+        ("scr/demo/bp", "dead_proportion_2>0.5", "cannot be measured on .* with this network"),
+        ("scr/demo/bp", "squared_error<-1", "it is never below 0"),
+    ],
+)
+def test_rules_of_problems_whose_tasks_come_in_parts(cfg, rule, why):
+    spec = load_runs(Path(cfg), seeds=[0])[0].spec.with_changes(stop_when=[rule])
+    with pytest.raises(ConfigError, match=why) if why else nullcontext():
+        check_rules(spec, "--stop-when")
 
 
 @pytest.mark.parametrize("value", ["", 5, [1], [""]])
