@@ -23,7 +23,7 @@ from lop_engine.runs.directory import Code, RunDir, code_of, find_runs
 from lop_engine.runs.jobs import Scheduler, judge, scheduler
 from lop_engine.runs.liveness import FileClock, is_alive, observe
 from lop_engine.runs.records import RunStatus, State
-from lop_engine.runs.store import TableTail, read_end
+from lop_engine.runs.store import TableTail, read_some
 from lop_engine.runs.views import RunView, Series, Snapshot
 
 LOOK_AT_JOBS_EVERY_S = 15.0
@@ -154,25 +154,25 @@ class _RunReader:
         """Return the run with the tasks that its final values need, the others NaN; complete if that is impossible."""
         try:
             self._read_spec_and_status()
-            start, documents = read_end(self.dir.tasks_json, int(self._end_share() * self.num_bytes))
-            columns = _Columns(start)
-            columns.extend(documents, self._metrics())
+            parts = read_some(self.dir.tasks_json, self._last_tenth())
+            columns = _Columns(least_size=parts[-1][0] + 1 if parts else 0)
+            for start, documents in parts:
+                columns.skip_to(start)
+                columns.extend(documents, self._metrics())
         except (StoreError, OSError, TypeError, ValueError):
             return self.read(look)
-        if not documents:
+        if not columns.num_tasks:
             return self.read(look)
         state, job_note = look.judge(self.dir, self._status, self._is_ours)
         series, seconds = columns.views()
         view = self._view(self._status, state, job_note=job_note)
         return replace(view, series=series, seconds=seconds, nulls=columns.nulls)
 
-    def _end_share(self) -> float:
-        """Return the share of the finished tasks from the last complete tenth of all tasks on, and a little more."""
+    def _last_tenth(self) -> range:
+        """Return the last complete tenth of all tasks, or before the first, the finished tasks; tasks count from 0."""
         done, num_tasks = self._status.tasks_done, self._spec.get("num_tasks", 0)
-        if not 0 < done <= num_tasks:
-            return 1.0
-        start = (10 * done // num_tasks - 1) * num_tasks / 10
-        return 1.03 - max(0.0, start) / done
+        tenth = (10 * done + 9) // num_tasks if 0 < done <= num_tasks else 0
+        return range((tenth - 1) * num_tasks // 10, tenth * num_tasks // 10) if tenth else range(done)
 
     def _read(self, look: "_Look") -> RunView:
         try:
@@ -272,9 +272,17 @@ class _Columns:
     """Growing arrays, one per recorded metric, even if it is never finite; and one of the seconds."""
 
     num_tasks: int = 0
+    least_size: int = 64
+    """Tasks for which a new array has room."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     nulls: dict[str, np.ndarray] = field(default_factory=dict)
     """Where a metric is null; only metrics that are null somewhere."""
+
+    def skip_to(self, num_tasks: int) -> None:
+        """Leave tasks out: their values are NaN."""
+        gap = np.zeros(num_tasks - self.num_tasks, bool)
+        self.nulls = {name: np.append(is_null, gap) for name, is_null in self.nulls.items()}
+        self.num_tasks = num_tasks
 
     def extend(self, documents: list[dict[str, Any]], metrics: Sequence[str]) -> None:
         start, end = self.num_tasks, self.num_tasks + len(documents)
@@ -283,11 +291,11 @@ class _Columns:
         new = dict(zip(names, _numbers(documents, names), strict=True))
         for name in new:
             if name not in self.arrays:
-                self.arrays[name] = np.full(max(64, end), np.nan)
+                self.arrays[name] = np.full(max(self.least_size, end), np.nan)
         for name, array in self.arrays.items():
             if end > len(array):
                 self.arrays[name] = np.full(end + end // 8 + 64, np.nan)
-                self.arrays[name][:start] = array[:start]
+                self.arrays[name][: len(array)] = array
             self.arrays[name][start:end] = new.get(name, np.nan)
         self._note_nulls(documents, [name for name, values in new.items() if np.isnan(values).any()], start)
         self.num_tasks = end

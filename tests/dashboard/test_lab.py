@@ -1,6 +1,7 @@
 """The dashboard of a lab: a setting described beside the charts, chosen charts, many methods kept apart."""
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -252,6 +253,20 @@ def test_the_ends_of_records_give_the_same_final_values(tmp_path: Path, done: in
     assert [row.value for row in rows] == [row.value for row in same]
     if done == 387:
         assert np.isnan(ends.runs[0].series["test_accuracy"][0]), "the beginning is not read"
+
+
+@pytest.mark.usefixtures("_long")
+def test_the_ends_of_records_say_where_values_are_not_finite(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path, "bp", num_tasks=400, tasks_done=390, state="running", heartbeat_at=FAR_FUTURE)
+    lines = run_dir.tasks_json.read_text().split("\n")
+    for task in (3, 330, 389):
+        lines[task + 1] = re.sub(r'"test_accuracy":[^,}]*', '"test_accuracy":null', lines[task + 1])
+    run_dir.tasks_json.write_text("\n".join(lines))
+    reader = RunsReader(tmp_path)
+    ends, whole = reader.read_ends(), reader.read()
+    assert ends is not None
+    assert np.flatnonzero(whole.runs[0].nulls["test_accuracy"]).tolist() == [3, 330, 389]
+    assert np.flatnonzero(ends.runs[0].nulls["test_accuracy"]).tolist() == [330, 389]
 
 
 @pytest.mark.usefixtures("_long")

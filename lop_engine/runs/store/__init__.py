@@ -13,7 +13,7 @@ while a writer is active: a half-written last line is ignored, not an error.
 """
 
 from lop_engine.runs.store.by_task import read_task, tail_task
-from lop_engine.runs.store.reader import TableTail, TailStorage, open_readonly, read_end, read_table
+from lop_engine.runs.store.reader import TableTail, TailStorage, open_readonly, read_some, read_table
 from lop_engine.runs.store.repair import Repaired, num_whole_documents, repair_table
 from lop_engine.runs.store.writer import TableWriter
 
@@ -24,7 +24,7 @@ __all__ = [
     "TailStorage",
     "num_whole_documents",
     "open_readonly",
-    "read_end",
+    "read_some",
     "read_table",
     "read_task",
     "repair_table",
