@@ -12,7 +12,7 @@ from lop_engine.analysis.curves import bin_table, default_bin
 from lop_engine.analysis.groups import Group
 from lop_engine.analysis.statistics import t_quantile
 from lop_engine.analysis.windows import final_value, summarise
-from lop_engine.runs.views import RunView, is_too_large
+from lop_engine.runs.views import RunView, is_loss, is_too_large
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def breaks(run: RunView, metric: str) -> np.ndarray:
     such a stretch; and the one in which the run diverged.
     """
     values = run.series.get(metric, np.empty(0))
-    if run.series and metric not in run.series:
+    may_be_bad = metric in run.nulls or run.state == "diverged" or is_loss(metric)
+    if not may_be_bad or (run.series and metric not in run.series):
         return np.empty(0, int)
     bad = is_too_large(metric, values)
     if metric in run.nulls:

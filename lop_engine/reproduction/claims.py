@@ -96,14 +96,16 @@ def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
         spec: as run.json holds it.
     """
     run = stored_spec(spec)
-    followed = [one for one in protocols_of(run.problem) if not one.unlike(run)] if run else []
+    if run is None:
+        return ()
+    followed = [(one, settings_of(run, one)) for one in protocols_of(run.problem) if not one.unlike(run)]
     levels = {
         claim.of.window.middle: claim.level
-        for protocol in followed
+        for protocol, settings in followed
         for claim in protocol.claims
-        if run and claim.level is not None and claim.of.setting in settings_of(run, protocol)
+        if claim.level is not None and claim.of.setting in settings
     }
-    return tuple(Level(task, value) for task, value in sorted(levels.items()) if run and task <= run.num_tasks)
+    return tuple(Level(task, value) for task, value in sorted(levels.items()) if task <= run.num_tasks)
 
 
 def settings_of(run: Spec, protocol: Protocol) -> list[str]:

@@ -32,8 +32,7 @@ def not_finite(series: Mapping[str, np.ndarray], nulls: Mapping[str, np.ndarray]
     """
     by_text: dict[str, list[str]] = {}
     for metric, values in series.items():
-        is_null = nulls.get(metric, np.empty(0, bool))[: len(values)]
-        if text := _not_finite(values, is_null):
+        if metric in nulls and (text := _not_finite(values, nulls[metric][: len(values)])):
             by_text.setdefault(text, []).append(metric.replace("_", " "))
     return [f"{_listed(metrics)} {text}" for text, metrics in by_text.items()]
 
@@ -65,17 +64,25 @@ A loss is a metric of which lower values are better. Cross-entropy at chance is 
 regressions are of the order of 1."""
 
 
+def is_loss(metric: str) -> bool:
+    """Return whether lower values of a metric are better."""
+    return lookup.metric(metric).better == "lower"
+
+
 def is_too_large(metric: str, values: np.ndarray) -> np.ndarray:
     """Return where a loss is above `LARGEST_LOSS`, shape as of `values`; all false for other metrics."""
-    is_loss = lookup.metric(metric).better == "lower"
+    if not is_loss(metric):
+        return np.zeros(values.shape, bool)
     with np.errstate(invalid="ignore"):
-        return np.isfinite(values) & (values > LARGEST_LOSS) & is_loss
+        return np.isfinite(values) & (values > LARGEST_LOSS)
 
 
 def too_large(series: Mapping[str, np.ndarray]) -> list[str]:
     """Return warnings such as ``train loss above 1e+06 in 12 of 40 tasks, first in task 29``."""
     warnings = []
     for metric, values in series.items():
+        if not is_loss(metric):
+            continue
         places = np.flatnonzero(is_too_large(metric, values))
         if len(places):
             where = f"in {len(places)} of {_count(len(values), 'task')}, first in task {places[0] + 1}"
