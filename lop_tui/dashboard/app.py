@@ -19,7 +19,7 @@ from textual.widget import Widget
 from lop_engine.errors import why
 from lop_engine.runs.query import parse_query
 from lop_engine.runs.views import Snapshot
-from lop_tui.dashboard import control, registry
+from lop_tui.dashboard import registry
 from lop_tui.dashboard.dialogs import CommandsScreen, HelpScreen
 from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.figure import plot_arguments
@@ -159,6 +159,8 @@ class Dashboard(App[bool]):
             except Exception as error:  # records may contain anything; an error in them must not end the dashboard
                 self.error = error
                 screen.show_status()
+        if self.view.has_ends_only:
+            self.call_after_refresh(self.read_soon)
         if self._until and self._until(self.view):
             self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
@@ -255,10 +257,14 @@ class Dashboard(App[bool]):
         return next((group.label for group in groups if runs and runs[0] in group.runs), None)
 
     def action_stop(self) -> None:
+        from lop_tui.dashboard import control  # imports what starts and stops workers
+
         if self.view and (runs := self._selected_runs()):
             control.ask_to_stop(self, runs)
 
     def action_resume(self) -> None:
+        from lop_tui.dashboard import control
+
         if self.view and (runs := self._selected_runs()):
             control.ask_to_resume(self, runs)
 
@@ -267,6 +273,8 @@ class Dashboard(App[bool]):
             return
         pictured = self.screen.pictured(self.view)
         if pictured.metrics and pictured.labels:
+            from lop_tui.dashboard import control
+
             arguments = plot_arguments(self.view, pictured)
             self.run_worker(control.plot(self, arguments), exclusive=True, group="plot")
         else:

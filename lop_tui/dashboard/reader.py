@@ -15,6 +15,9 @@ from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard.model import View, ViewBuilder, find_nested
 from lop_tui.dashboard.settings import Request
 
+FIRST_FRAME_S = 1.0
+"""How long the first frame may take to be drawn."""
+
 
 class SnapshotFetched(Message):
     """A frame is ready to be shown."""
@@ -69,7 +72,8 @@ class SnapshotReader(threading.Thread):
 
     def run(self) -> None:
         due_at = 0.0
-        self._deliver_ends()
+        if self._deliver_ends():
+            self._wake.wait(FIRST_FRAME_S)  # reading on at once would slow the drawing down
         while not self._stopped:
             self._wake.clear()
             fresh = self._read_now or (not self._paused and time.monotonic() >= due_at)
@@ -105,11 +109,16 @@ class SnapshotReader(threading.Thread):
         self._stopped = True
         self._wake.set()
 
-    def _deliver_ends(self) -> None:
-        """Deliver a frame of the last values of many long runs, before their curves are read."""
+    def _deliver_ends(self) -> bool:
+        """Deliver a frame of the last values of many long runs, before their curves are read, if there are such runs.
+
+        Return whether there are.
+        """
         with suppress(Exception):  # `read` meets the same error and reports it
             if snapshot := self._read_ends():
                 self._deliver(SnapshotFetched(self.builder.build(snapshot, self._request)))
+                return True
+        return False
 
     def _fetch(self, fresh: bool) -> Message:
         try:

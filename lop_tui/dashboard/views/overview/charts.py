@@ -198,7 +198,8 @@ class ChartGrid(Container):
             self._page_size = columns * rows
             self._first = max(0, min(self._first, self.num_charts - 1))
             self._first -= self._first % self._page_size
-            shown = list(range(self.num_charts))[self._first : self._first + self._page_size]
+            # Without a size it has not been laid out, and charts would be drawn in a size that does not last.
+            shown = list(range(self.num_charts))[self._first : self._first + self._page_size] if self.size else []
             self._grid.styles.grid_size_columns = max(1, min(columns, len(shown)))
             self._grid.styles.grid_size_rows = max(1, -(-len(shown) // columns))
         else:
