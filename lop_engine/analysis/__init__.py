@@ -1,7 +1,7 @@
-"""THE one aggregation: bins of tasks, means and bands over seeds, single seeds, two methods seed by seed.
+"""All aggregation: bins of tasks, means and bands over seeds, single seeds, and paired comparisons.
 
-Charts, figures, tables, status and the summary of `lop run` all come here, so that their numbers agree to the last
-digit. numpy only; `statistics` asks scipy for Student's t and the bootstrap, and loads it no sooner.
+Charts, figures, tables, status and the summary of `lop run` all use this package, so that their numbers agree to the
+last digit. numpy only; `statistics` uses scipy for Student's t and the bootstrap, and imports it only when needed.
 """
 
 from lop_engine.analysis.comparison import Comparison, Stretch, compare_to_first, protocol_differences

@@ -1,7 +1,7 @@
-"""The best setting of each method of a sweep: chosen on some seeds, reported on the others.
+"""Chooses the best setting of each method of a sweep on some seeds, and reports it on the others.
 
-The best of several settings looks better than it is on the seeds that it was chosen on, because noise helps to be
-chosen. On other seeds its mean has no such bias.
+On the seeds that chose it, the best of several settings looks better than it is, because noise affects the choice.
+On other seeds its mean is unbiased.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Better
 
 Criterion = Literal["last", "whole", "end", "first", "best"]
-"""By which mean over a run's tasks settings are judged: the last tenth, all tasks, the last bin, the first or the best
+"""The mean over tasks that ranks settings: the last tenth, all tasks, the last bin, the first or the best
 tenth."""
 
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
@@ -52,19 +52,19 @@ class Choice:
     metric: str
     criterion: Criterion
     group: Group
-    """The chosen setting, all its seeds."""
+    """The chosen setting, with all its seeds."""
     scores: tuple[Score, ...]
-    """Of the settings that could be chosen, in their order."""
+    """Scores of the settings that could be chosen, in order."""
     left_out: tuple[tuple[Group, tuple[int, ...]], ...]
-    """Settings that could not be chosen, each with the selection seeds that it has no value of."""
+    """Settings that could not be chosen, each with the selection seeds without a value."""
     select_seeds: tuple[int, ...]
-    """Empty if there is only one setting, and so no choice."""
+    """Empty if there is only one setting."""
     report_seeds: tuple[int, ...]
-    """The other seeds of the chosen setting that have a value."""
+    """Other seeds of the chosen setting, with a value."""
     missing: tuple[int, ...]
-    """The other seeds of the chosen setting that have none."""
+    """Other seeds of the chosen setting, without a value."""
     report: Estimate
-    """Of the chosen setting on `report_seeds`."""
+    """Mean of the chosen setting on `report_seeds`."""
     nearby: tuple[Nearby, ...]
     edges: tuple[Edge, ...]
 
@@ -83,14 +83,14 @@ class Choice:
 
     @property
     def shown(self) -> Group:
-        """The chosen setting with the seeds that it may be judged by; with its selection seeds if it has no others."""
+        """Return the chosen setting with its report seeds; with its selection seeds if it has no others."""
         if not self.select_seeds or self.is_biased:
             return self.group
         return replace(self.group, runs=tuple(run for run in self.group.runs if run.seed not in self.select_seeds))
 
 
 def families(groups: Sequence[Group]) -> list[list[Group]]:
-    """The settings of each method of each experiment, in the order of the first of each."""
+    """Return the settings of each method of each experiment, in the order of their first settings."""
     settings: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
         settings.setdefault((group.problem.name, group.experiment, group.method), []).append(group)
@@ -98,7 +98,7 @@ def families(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def seed_values(group: Group, metric: str, criterion: Criterion) -> Mapping[int, float]:
-    """By seed, its mean over the tasks that `criterion` names, in the metric's units; only of seeds that have them."""
+    """Return each seed's mean over the tasks of `criterion`, in the metric's units; only for seeds that have them."""
     if criterion != "end":
         tenths = tenths_of(group, metric)
         over: Over = criterion
@@ -158,24 +158,24 @@ def choose(
 
 @dataclass(frozen=True)
 class OwnSelection:
-    """A setting that is shown on seeds that chose it, so that its mean is too good."""
+    """A setting shown on the seeds that chose it, so its mean is biased upwards."""
 
     group: Group
     num_settings: int
     seeds: tuple[int, ...]
-    """Those that it was chosen on."""
+    """The selection seeds."""
     others: tuple[int, ...]
-    """Its other seeds, on which it may be judged."""
+    """Its other seeds, on which its mean is unbiased."""
 
 
 def own_selections(
     shown: Sequence[Group], every: Sequence[Group], metric: str, select_seeds: Collection[int] | None = None
 ) -> list[OwnSelection]:
-    """The groups among `shown` that are their method's best setting and hold seeds that say so.
+    """Return the groups among `shown` that are their method's best setting and contain selection seeds.
 
     Args:
-        every: all settings that there are, with all seeds: what is chosen does not depend on what is shown.
-        select_seeds: as of `choose`.
+        every: all settings with all seeds: the choice does not depend on what is shown.
+        select_seeds: see `choose`.
     """
     selections = []
     for family in (family for family in families(every) if len(family) > 1):
@@ -194,7 +194,7 @@ def _is_of(group: Group, other: Group) -> bool:
 
 
 def best_row(table: np.ndarray, better: Better) -> int:
-    """The setting with the best mean; of equal ones the first.
+    """Return the setting with the best mean; in a tie the first.
 
     Args:
         table: shape (settings, seeds), all finite.
@@ -204,7 +204,7 @@ def best_row(table: np.ndarray, better: Better) -> int:
 
 
 def bootstrap_shares(table: np.ndarray, better: Better) -> np.ndarray:
-    """How often each setting is the best of a bootstrap resample of the seeds, shape (settings,), summing to 1.
+    """Return how often each setting is the best of a bootstrap resample of the seeds, shape (settings,), summing to 1.
 
     A resample draws the same seeds for all settings. Settings that are equally good share it.
 
@@ -226,7 +226,7 @@ def _selection(groups: Sequence[Group], select_seeds: Collection[int] | None) ->
 
 
 def _alone(group: Group, metric: str, criterion: Criterion, values: Mapping[int, float]) -> Choice | None:
-    """Nothing to choose: all seeds are reported."""
+    """Return the choice of a single setting, reported on all seeds."""
     if not values:
         return None
     estimated = estimate(np.array(list(values.values())))

@@ -1,4 +1,4 @@
-"""Methods compared: with the first, in the columns of a table, and whether their protocols agree."""
+"""Compares methods: with the first, in the columns of a table, and by their protocols."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ from lop_engine.runs.code_versions import mixed_code
 from lop_engine.runs.views import RunView
 
 ABSENT = object()
-"""In place of the value of a key that a spec does not have."""
+"""Replaces the value of a key that a spec does not have."""
 
 
 def refuse_mixed(groups: Iterable[Group]) -> None:
     """Refuse groups whose seeds differ in more than the seed: in a key, or in the code of their own components.
 
-    Keys that never change a run's numbers may differ, and so may how long it is and what is measured of it. A run
-    whose spec cannot be read is passed over.
+    Keys that never change a run's numbers may differ, and so may a run's length and what it measures. A run
+    whose spec cannot be read is ignored.
 
     Raises:
-        UserError: naming the two runs, and the first key that differs with both values; or the seeds and files.
+        UserError: names the two runs, and the first key that differs with both values; or the seeds and files.
     """
     for group in groups:
         runs = [run for run in group.runs if run.spec]
@@ -43,9 +43,9 @@ def refuse_mixed(groups: Iterable[Group]) -> None:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """By key, the two values of each key in which two specs differ, as run.json holds them.
+    """Return the keys in which two specs differ, with both values, as in run.json.
 
-    Left out are keys that change no number, and those that say how long a run is or what is measured. A value that a
+    Keys that change no number are left out, and those for a run's length or measurements. A value that a
     spec lacks is `ABSENT`.
     """
     ours, theirs = canonical(ours), canonical(theirs)
@@ -67,16 +67,16 @@ StretchName = Literal["end", "last", "tenth", "area"]
 
 @dataclass(frozen=True)
 class Stretch:
-    """The mean difference over some of the compared tasks; each pair counts as one value, its mean over them."""
+    """The mean difference over some of the compared tasks; each pair contributes its mean over them."""
 
     name: StretchName
     """The last bin; the last few; the last tenth of the tasks; all bins, which is the area between the curves over the
     number of tasks."""
     first_task: int
-    """Tasks are counted from 1."""
+    """Counted from 1."""
     last_task: int
     num_bins: int | None
-    """None of a tenth, which is not made of bins."""
+    """None for a tenth, which does not consist of bins."""
     test: PairedTest
     p_holm: float | None = None
     """The p value corrected for the other groups compared with the same first one; None where there are none."""
@@ -84,9 +84,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One group minus another in one metric, over the bins up to the last that half of the begun pairs have.
+    """The difference of two groups in one metric, over the bins up to the last that half of the begun pairs have.
 
-    Pairs of which a seed diverged, failed, or was ended by a rule and is left out, do not count there.
+    Pairs with a seed that diverged, failed, or was left out because a rule ended it, are not counted for this.
     """
 
     a: Group
@@ -94,35 +94,35 @@ class Comparison:
     metric: str
     difference: Difference
     stretches: tuple[Stretch, ...]
-    """End, last (if it was asked for), tenth, area; none where no pair has a bin."""
+    """End, last (if requested), tenth, area; empty if no pair has a bin."""
     pairs: tuple[int, ...]
-    """Seeds that entered: those that have all the bins, finite."""
+    """Seeds that were compared: those with all the bins, finite."""
     left_out: tuple[int, ...]
-    """Seeds of both groups that lack one of them."""
+    """Seeds of both groups without all the bins."""
     last_task: int
-    """Where the last bin ends, tasks counted from 1; 0 if missing."""
+    """End of the last bin, tasks counted from 1; 0 if missing."""
     last_bin: int
-    """Tasks of the last bin: fewer than of the others if these do not divide the run. Means go by tasks."""
+    """Tasks of the last bin: fewer than the others if these do not divide the run. Means are weighted by tasks."""
 
 
 def compare_to_first(
     groups: Sequence[Group], metric: str, num_last: int | None = None, bin_size: int | None = None
 ) -> tuple[Comparison, ...]:
-    """Each of the other groups minus the first; with several others, their p values are Holm-corrected too.
+    """Return the difference of each other group from the first; with several others, with Holm-corrected p values.
 
     Args:
-        num_last: bins of the stretch `last`; None for no such stretch.
+        num_last: bins of the stretch `last`; None to omit it.
 
-    A family is the comparisons of one stretch in one metric; reading several needs more correction.
+    A family is the comparisons of one stretch in one metric; reading several of them needs more correction.
     """
     comparisons = [_compared(groups[0], other, metric, num_last, bin_size) for other in groups[1:]]
     return tuple(comparisons) if len(comparisons) == 1 else _corrected(comparisons)
 
 
 def protocol_differences(a: Group, b: Group) -> dict[str, tuple[Any, Any]]:
-    """By key, the values of `a` and of `b` where tasks, images or network differ; a method's own keys do not count.
+    """Return the keys, and both values, of differing tasks, images or networks; a method's own keys are ignored.
 
-    Such groups were not given the same to learn, so their difference is not one of methods alone.
+    Such groups did not learn the same tasks, so their difference is not only due to methods.
     """
     run_a, run_b = (next((run for run in group.runs if run.spec), None) for group in (a, b))
     if run_a is None or run_b is None:
@@ -165,7 +165,7 @@ def _compared(a: Group, b: Group, metric: str, num_last: int | None, bin_size: i
 
 
 def _over_bins(values: np.ndarray, before: np.ndarray, upto: np.ndarray, num_last: int | None) -> Iterator[Stretch]:
-    """The last bin, and the last few."""
+    """Yield the last bin, and the last few."""
     stretches: list[tuple[StretchName, int]] = [("end", 1)]
     if num_last is not None:
         stretches.append(("last", min(num_last, values.shape[1])))
@@ -175,19 +175,19 @@ def _over_bins(values: np.ndarray, before: np.ndarray, upto: np.ndarray, num_las
 
 
 def _over_tenth(a: Group, b: Group, metric: str, pairs: Sequence[int], last_task: int) -> Stretch:
-    """The last tenth of the common tasks that all pairs have done, as in every table."""
+    """Yield the last tenth of the common tasks that all pairs have done, as in every table."""
     window = last_tenth(min(a.num_tasks, b.num_tasks), last_task)
     of_a, of_b = (window_means(group, metric, Window(*window)) for group in (a, b))
     return Stretch("tenth", *window, None, paired_test(np.array([of_b[seed] - of_a[seed] for seed in pairs])))
 
 
 def _mean(values: np.ndarray, tasks: np.ndarray) -> np.ndarray:
-    """Of each pair over bins, shape (pairs,): by tasks, exactly the mean where all bins have as many."""
+    """Return each pair's mean over bins, shape (pairs,), weighted by tasks; an exact mean if all bins are equal."""
     return values.mean(1) if (tasks == tasks[0]).all() else np.average(values, 1, tasks)
 
 
 def _may_go_on(a: Group, b: Group, pairs: Sequence[int]) -> np.ndarray:
-    """Of each pair, whether neither seed ended early: such a one does not hold up the others, it is left out."""
+    """Return, for each pair, whether both seeds may continue; a pair with a seed that ended early is left out."""
     ended = {run.seed for group in (a, b) for run in group.runs if _has_ended_early(run)}
     return np.array([seed not in ended for seed in pairs], dtype=bool)
 
@@ -197,7 +197,7 @@ def _has_ended_early(run: RunView) -> bool:
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with their p values corrected, each stretch a family."""
+    """Return the comparisons with corrected p values, each stretch a family."""
     compared = [comparison for comparison in comparisons if comparison.stretches]
     families = zip(*(comparison.stretches for comparison in compared), strict=True)
     by_family = [holm([stretch.test.p_value for stretch in family]) for family in families]
@@ -213,13 +213,13 @@ def _with_holm(stretch: Stretch, p_value: float) -> Stretch:
 
 
 def _extents(difference: Difference, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tasks before each bin and up to its end; the last bin of a run may be shorter than the others."""
+    """Return the tasks before and up to the end of each bin; the last bin of a run may be shorter."""
     before = (difference.task - 1) // difference.bin_size * difference.bin_size
     return before, np.minimum(before + difference.bin_size, num_tasks)
 
 
 LEVEL = 0.05
-"""Of the paired tests against the best, after Holm's correction."""
+"""Significance level of the paired tests against the best, after Holm's correction."""
 
 
 @dataclass(frozen=True)
@@ -227,21 +227,21 @@ class Entry:
     """One method in one column."""
 
     value: Estimate
-    """Over its seeds."""
+    """Mean over its seeds."""
     is_best: bool
     p_holm: float
-    """Of the paired test against the best, corrected for the column; NaN of the best and without two common seeds."""
+    """p value of the paired test against the best, corrected for the column; NaN without two common seeds."""
     num_pairs: int
-    """Seeds in common with the best."""
+    """Number of seeds in common with the best."""
     is_marked: bool
-    """Whether it is set in bold: the best, if there is a test against it, and those that no test finds worse."""
+    """Whether it is bold: the best, if there is a test against it, and those that no test finds worse."""
 
 
 def column(values: Sequence[Mapping[int, float]], better: Better) -> list[Entry]:
     """Compare each method with the best of the column, paired by seed.
 
     Args:
-        values: for each method its value by seed, all finite; empty for one without.
+        values: for each method its values by seed, all finite; empty for a method without any.
     """
     estimates = [estimate(np.array(list(one.values()))) for one in values]
     sign = 1 if better == "higher" else -1

@@ -1,4 +1,4 @@
-"""Bins of tasks, the mean over seeds, and how far a band reaches about it."""
+"""Bins of tasks, the mean over seeds, and the width of bands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ PAPER_BIN = 50
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean over seeds of a metric's bins, a point a bin in which at least one seed is whole.
+    """Mean over seeds of a metric's bins, with a point for each bin that at least one seed has completed.
 
     All arrays have shape (points,).
     """
 
     task: np.ndarray
-    """Middle of the bin, tasks counted from 1."""
+    """Middle of each bin, tasks counted from 1."""
     mean: np.ndarray
     standard_error: np.ndarray
     """Population standard deviation over seeds / sqrt(number of seeds)."""
     num_seeds: np.ndarray
-    """Seeds that entered the point."""
+    """Number of seeds at each point."""
     bin_size: int
 
     @property
@@ -37,7 +37,7 @@ class Curve:
 
 
 def default_bin(num_tasks: int) -> int:
-    """Tasks a bin: the paper's 50, fewer when there are few tasks: 30 to 60 points then, of one size if possible."""
+    """Return the tasks per bin: the paper's 50, or fewer for few tasks: 30 to 60 points, if possible of equal size."""
     most = max(1, min(PAPER_BIN, num_tasks // 30))
     if most == PAPER_BIN:
         return most
@@ -45,7 +45,7 @@ def default_bin(num_tasks: int) -> int:
 
 
 def bin_means(series: np.ndarray, bin_size: int, num_tasks: int) -> np.ndarray:
-    """Means of one seed's whole bins, shape (number of whole bins,).
+    """Return the means of one seed's complete bins, shape (number of complete bins,).
 
     The last bin of a run may be shorter than the others. NaN where a bin holds a value that is not finite.
     """
@@ -57,9 +57,9 @@ def bin_means(series: np.ndarray, bin_size: int, num_tasks: int) -> np.ndarray:
 
 
 def bin_table(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of each bin, tasks counted from 1, shape (bins,), and the seeds' means, shape (seeds, bins).
+    """Return the middle of each bin, tasks counted from 1, shape (bins,), and the seeds' means, shape (seeds, bins).
 
-    There are as many bins as the furthest seed has whole; NaN where another has it not.
+    The number of bins is that of the furthest seed; NaN where another has not completed one.
     """
     binned = [bin_means(one, bin_size, num_tasks) for one in series]
     num_bins = max((len(one) for one in binned), default=0)
@@ -72,15 +72,15 @@ def bin_table(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> tu
 
 
 def average(series: Sequence[np.ndarray], bin_size: int, num_tasks: int) -> Curve:
-    """Bin each seed's series, then average over seeds, each bin over the seeds that have it whole and finite."""
+    """Bin each seed's series, then average over seeds, each bin over the seeds with a complete and finite value."""
     return mean_over_seeds(*bin_table(series, bin_size, num_tasks), bin_size)
 
 
 def mean_over_seeds(middle: np.ndarray, table: np.ndarray, bin_size: int) -> Curve:
-    """Average a table over its seeds, each point over the seeds that are finite there; points without any are left out.
+    """Average a table over the seeds that are finite at each point; points without any are left out.
 
     Args:
-        middle: of each bin, tasks counted from 1, shape (bins,).
+        middle: middle of each bin, tasks counted from 1, shape (bins,).
         table: shape (seeds, bins).
     """
     present = np.isfinite(table)
@@ -93,11 +93,11 @@ def mean_over_seeds(middle: np.ndarray, table: np.ndarray, bin_size: int) -> Cur
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred running mean over `width` points, shape (points,) as of `values`; a width of 1 changes nothing.
+    """Return the centred running mean over `width` points, shape (points,) like `values`; width 1 changes nothing.
 
-    Towards both ends the window shrinks evenly on its two sides, so that it stays centred: no values are invented,
-    and a straight line stays itself. An even width counts its two outermost points half. Values that are not finite
-    are left out; NaN where a window holds nothing else.
+    Towards both ends the window shrinks equally on its two sides, so that it stays centred: no values are invented,
+    and a straight line does not change. For an even width the two outermost points have half weight. Non-finite values
+    are left out; NaN if a window has no other values.
     """
     if width <= 1:
         return values.copy()
@@ -105,7 +105,7 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
     place = np.arange(len(values))
     reach = np.minimum(width // 2, np.minimum(place, place[::-1]))
     first, end = place - reach, place + reach + 1
-    # Of an even width, the mean of the windows that lean to the left and to the right; else one window twice.
+    # For an even width, the mean of a left-shifted and a right-shifted window; else one window twice.
     lean = ((reach == width // 2) & (width % 2 == 0)).astype(int)
 
     def window_sum(terms: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ BANDS: tuple[Band, ...] = get_args(Band)
 
 
 def reach(curve: Curve, band: Band) -> np.ndarray:
-    """How far `band` reaches to either side of the mean, shape (points,), in the metric's units.
+    """Return how far `band` extends to either side of the mean, shape (points,), in the metric's units.
 
     ``se`` is one standard error, ``sd`` one standard deviation over seeds (both of the population, as everywhere),
     ``ci95`` the 95 % interval by Student's t. NaN where a single seed has no spread, and everywhere for ``none``.

@@ -1,4 +1,4 @@
-"""When all runs will be done: those that train by their speed, those that wait by what runs like them took."""
+"""Estimates when all runs will be done: running ones from their speed, waiting ones from similar runs."""
 
 import heapq
 from collections import defaultdict
@@ -14,19 +14,19 @@ from lop_engine.runs.views import RunView
 
 RECENT_S = 60.0
 _MOST_TASKS = 500
-"""The last tasks of a run, which say how fast it is. Of longer runs the start of the worker is not looked at."""
+"""Number of last tasks that determine a run's speed. In longer runs the start of the worker is ignored."""
 
 
 def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> float | None:
-    """Seconds until the last of the runs that train or wait will have ended.
+    """Return seconds until the last running or queued run will end.
 
-    Runs that wait are cut into stacks as large as those of their experiment so far. A stack takes the start of a worker
-    and its tasks, and gets the worker that is free first.
+    Waiting runs are grouped into stacks as large as those of their experiment so far. A stack takes a worker's start
+    and the time of its tasks, and gets the first free worker.
 
     Args:
-        num_workers: by default the most that trained at a time in the last `RECENT_S`.
+        num_workers: by default the most that trained at the same time in the last `RECENT_S`.
     Returns:
-        None if no run trains or waits, or while nothing says how fast one of them is.
+        None if no run is running or queued, or while the speed of one of them is unknown.
     """
     running, waiting = ([run for run in runs if run.state == state] for state in ("running", "queued"))
     workers = _by_worker(running)
@@ -46,14 +46,14 @@ def study_eta_s(runs: Sequence[RunView], num_workers: int | None = None) -> floa
 
 
 def _left_s(run: RunView, pace: "_Pace") -> float | None:
-    """Seconds to the end of a run that trains: by its recent speed, or if that is unknown, by its pace."""
+    """Return seconds to the end of a running run: by its recent speed, or if that is unknown, by its pace."""
     return pace.left_s(run) if run.status.eta_s is None else run.status.eta_s
 
 
 class _Pace:
-    """How long training took so far.
+    """Durations of training so far.
 
-    A task takes as long as the median of the runs of its setting; without such, of its experiment, of its method on the
+    A task takes the median of the runs of its setting; without such, of its experiment, of its method on the
     same problem, of its problem. Runs of an experiment are compared by the epoch, others by the update. Where some of
     these runs were ended early, by a rule or because they diverged, a run is expected to be as long as their mean.
     """
@@ -75,10 +75,10 @@ class _Pace:
         self._seconds = {kind: median(values) for kind, values in seconds.items()}
         self._shares = {kind: fmean(values) for kind, values in shares.items()}
         self.start_s = median(starts) if starts else 0.0
-        """From a worker's start to the first task."""
+        """Seconds from a worker's start to the first task."""
 
     def left_s(self, run: RunView) -> float | None:
-        """Seconds that the rest of a run takes in a worker; None if no run like it has finished a task."""
+        """Return seconds for the rest of a run in a worker; None if no similar run has finished a task."""
         share = next((self._shares[kind] for kind, _ in _kinds(run) if kind in self._shares), 1.0)
         left = share - run.progress if run.progress < share else 1 - run.progress
         epochs = run.num_tasks * left * _num_epochs(run)
@@ -86,7 +86,7 @@ class _Pace:
 
 
 def _kinds(run: RunView) -> Iterator[tuple[Hashable, int]]:
-    """What runs are compared by, from the nearest to the furthest; and the size of an epoch there."""
+    """Yield the groups that runs are compared with, from the most similar on; and the size of an epoch in each."""
     updates = max(1, run.steps_per_task // _num_epochs(run))
     yield ("setting", run.experiment, run.setting), 1
     yield ("experiment", run.experiment), 1
@@ -95,7 +95,7 @@ def _kinds(run: RunView) -> Iterator[tuple[Hashable, int]]:
 
 
 def _start_s(run: RunView, seconds: np.ndarray) -> list[float]:
-    """What a worker's last time with a run took beside its tasks; empty where the tasks are of an earlier time too."""
+    """Return a worker's time with a run besides tasks; empty if the tasks include those of an earlier worker."""
     status = run.status
     if status.started_at is None or status.heartbeat_at is None:
         return []
@@ -109,7 +109,7 @@ def _num_epochs(run: RunView) -> int:
 
 
 def _longest(seconds: Sequence[float | None]) -> float | None:
-    """The longest; None if one is unknown."""
+    """Return the longest; None if one is unknown."""
     known = [one for one in seconds if one is not None]
     return max(known) if len(known) == len(seconds) else None
 
@@ -122,7 +122,7 @@ def _by_worker(runs: Sequence[RunView]) -> dict[Hashable, list[RunView]]:
 
 
 def _recent_workers(runs: Sequence[RunView]) -> int:
-    """The most workers that trained at a time lately: one that has just ended is soon followed by the next."""
+    """Return the most workers that recently trained together: an ended one is soon followed by the next."""
     spans: dict[Hashable, tuple[float, float]] = {}
     for run in runs:
         started, heartbeat = run.status.started_at, run.status.heartbeat_at
@@ -137,7 +137,7 @@ def _recent_workers(runs: Sequence[RunView]) -> int:
 
 
 def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[RunView]]:
-    """The waiting runs in stacks, in the order in which they will begin: the experiments and settings take turns."""
+    """Return the waiting runs in stacks, in the order of their start: experiments and settings alternate."""
     sizes, most = _sizes(runs)
     by_setting: dict[tuple[str, str], list[RunView]] = defaultdict(list)
     for run in waiting:
@@ -154,7 +154,7 @@ def _stacks(waiting: Sequence[RunView], runs: Sequence[RunView]) -> list[list[Ru
 
 
 def _sizes(runs: Sequence[RunView]) -> tuple[dict[str, int], int]:
-    """By experiment the most of its runs that a worker has trained together, and the most of any; 1 at least."""
+    """Return, by experiment, the most of its runs that a worker has trained together; at least 1."""
     begun = [run for run in runs if run.status.pid is not None]
     sizes: dict[str, int] = {}
     for stack in _by_worker(begun).values():

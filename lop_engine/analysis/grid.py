@@ -1,4 +1,4 @@
-"""The settings of a sweep as points of a grid: which keys vary, and who is next to whom."""
+"""The settings of a sweep as points of a grid: the keys that vary, and neighbours."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,12 +10,12 @@ from lop_engine.experiment.parts import BOOKKEEPING_KEYS, EXTENT_KEYS
 from lop_engine.experiment.stored import canonical
 
 Point = Mapping[str, Any]
-"""By key that varies, the value of one setting; a key without effect there is missing."""
+"""Values of one setting, by key that varies; a key without effect is missing."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A setting that differs from another in one key alone, by one step of the grid."""
+    """A setting that differs from another only in one key, by one step of the grid."""
 
     key: str
     value: Any
@@ -32,10 +32,10 @@ class Edge:
 
 
 def points(groups: Sequence[Group], with_extent: bool = False) -> list[Point]:
-    """For each group, its values of the keys in which they differ, in the order of the specs.
+    """Return each group's values of the keys in which they differ, in the order of the specs.
 
     Args:
-        with_extent: count the keys that say how long a run is and what is measured of it.
+        with_extent: include the keys for a run's length and measurements.
     """
     left_out = BOOKKEEPING_KEYS if with_extent else BOOKKEEPING_KEYS | EXTENT_KEYS
     specs = [canonical(group.example.spec) if group.example else {} for group in groups]
@@ -50,7 +50,7 @@ def is_number(value: Any) -> bool:
 
 
 def along(groups: Sequence[Group], keys: Collection[str], through: Group) -> list[tuple[Point, Group]]:
-    """The settings that agree with `through` in all keys that vary but `keys`, each with its point.
+    """Return the settings that equal `through` in all keys that vary except `keys`, each with its point.
 
     Args:
         groups: the settings of one method, `through` among them; those that lack one of `keys` are left out.
@@ -69,13 +69,13 @@ def along(groups: Sequence[Group], keys: Collection[str], through: Group) -> lis
 
 
 def in_order(values: Collection[Any]) -> list[Any]:
-    """Values of a key, each once: numbers by size, others by name after them."""
+    """Sort values of a key without repetitions: numbers by size, then others by name."""
     numbers = sorted({value for value in values if is_number(value)})
     return [*numbers, *sorted({str(value) for value in values if not is_number(value)})]
 
 
 def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
-    """The settings one step below and above `chosen`, a place in `groups`, along each key with numbers."""
+    """Return the settings one step below and above `chosen`, an index of `groups`, along each numeric key."""
     grid = points(groups)
     neighbours_of_chosen = []
     for key, value in grid[chosen].items():
@@ -94,7 +94,7 @@ def neighbours(groups: Sequence[Group], chosen: int) -> list[Neighbour]:
 
 
 def edges(groups: Sequence[Group], chosen: int) -> list[Edge]:
-    """The keys of which `chosen`, a place in `groups`, has the smallest or largest of several values.
+    """Return the keys in which `chosen`, an index of `groups`, has the smallest or largest of several values.
 
     A smallest value of 0 does not count, because no smaller one could be tried.
     """

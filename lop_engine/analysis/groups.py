@@ -1,4 +1,4 @@
-"""The runs of one setting, and those of one problem: a view shows one problem at a time."""
+"""Groups runs by setting and by problem: views show one problem at a time."""
 
 import re
 from collections import Counter
@@ -34,22 +34,22 @@ class Group:
 
     @property
     def example(self) -> RunView | None:
-        """A run for what all have in common: the first whose run.json could be read."""
+        """Return a run to read common facts from: the first whose run.json could be read."""
         return next((run for run in self.runs if run.spec), self.runs[0] if self.runs else None)
 
     @property
     def method(self) -> str:
-        """The name of the method that the runs train."""
+        """Return the name of the runs' method."""
         return self.example.method if self.example else ""
 
     @property
     def problem(self) -> Problem:
-        """The problem of the runs."""
+        """Return the runs' problem."""
         return lookup.problem(self.example.problem_name if self.example else DEFAULT)
 
     @property
     def x_per_task(self) -> int:
-        """Length of a task on the x axis, in `problem.x_unit`: 1 if that is tasks."""
+        """Return the length of a task on the x axis, in `problem.x_unit`: 1 if that is tasks."""
         return self.example.x_per_task if self.example and self.problem.x_unit != "tasks" else 1
 
     @property
@@ -58,39 +58,39 @@ class Group:
 
     @property
     def steps_per_task(self) -> int | None:
-        """Updates of a task: epochs times batches an epoch, the last one perhaps short; the paper's are 3,000.
+        """Return the updates of a task: epochs times batches per epoch, including a short last one; 3,000 in the paper.
 
-        None where no run says how many examples there are.
+        None if no run records the number of examples.
         """
         return next((run.steps_per_task for run in self.runs if run.steps_per_task), None)
 
     @cached_property
     def carried_to(self) -> int:
-        """The task up to which means count the last values of seeds that a rule ended.
+        """Return the task up to which means use the last values of seeds that a rule ended.
 
-        It is the furthest that another seed has got; the last task once all seeds have ended. So a mean never changes
-        its seeds because one of them was ended.
+        This is the last task of the furthest other seed; the last task once all seeds have ended. So a mean has the
+        same seeds at every task although a rule ended one.
         """
         if all(run.state in ENDED for run in self.runs):
             return self.num_tasks
         return max(run.tasks_recorded for run in self.runs if not run.is_ended_by_rule)
 
     def values(self, run: RunView, metric: str) -> np.ndarray:
-        """The values of one of the runs as they enter means, shape (tasks,); empty where it recorded none."""
+        """Return a run's values as used in means, shape (tasks,); empty if it recorded none."""
         values = run.series.get(metric, np.empty(0))
         missing = self.carried_to - len(values) if run.is_ended_by_rule and run.carries and len(values) else 0
         return np.append(values, np.full(missing, values[-1])) if missing > 0 else values
 
     def curve(self, metric: str, bin_size: int | None = None) -> Curve:
-        """Mean and standard error over the seeds' bins of `metric`."""
+        """Return mean and standard error over the seeds' bins of `metric`."""
         series = [self.values(run, metric) for run in self.runs if metric in run.series]
         return average(series, bin_size or default_bin(self.num_tasks), self.num_tasks)
 
     def elapsed_hours(self) -> np.ndarray:
-        """Hours of wall time after 0, 1, ... tasks, shape (tasks + 1,), as far as the furthest seed has got.
+        """Return hours of wall time after 0, 1, ... tasks, shape (tasks + 1,), as far as the furthest seed.
 
-        A task takes the mean over the seeds that know how long it took, a task of which none does the mean of the
-        others; all are zero where nothing is known. So it never falls, also where seeds end early.
+        A task takes the mean over the seeds with a known time; a task without any the mean of the
+        other tasks; all are zero if nothing is known. So it never decreases, even if seeds end early.
         """
         num_tasks = max((len(run.seconds) for run in self.runs), default=0)
         table = np.full((len(self.runs), num_tasks), np.nan)
@@ -105,7 +105,7 @@ class Group:
 
 
 def group_runs(runs: Iterable[RunView]) -> list[Group]:
-    """Group runs by experiment and setting, in the order of their names; seeds in order."""
+    """Group runs by experiment and setting, sorted by name; seeds in order."""
     ordered = sorted(runs, key=lambda run: (run.experiment, run.setting, run.seed))
     grouped = groupby(ordered, key=lambda run: (run.experiment, run.setting))
     return [Group(experiment, setting, tuple(members)) for (experiment, setting), members in grouped]
@@ -113,40 +113,40 @@ def group_runs(runs: Iterable[RunView]) -> list[Group]:
 
 @dataclass(frozen=True)
 class OneProblem:
-    """The runs of one problem, and what there is of others."""
+    """The runs of one problem, and a summary of others."""
 
     problem: Problem
     runs: tuple[RunView, ...]
     others: tuple[tuple[str, int], ...]
-    """Name and number of runs of each other problem, in the order of the first run of each after this problem's."""
+    """Name and number of runs of each other problem, in the order of their first runs after this problem's."""
 
     @property
     def recorded(self) -> list[str]:
-        """The metrics that some of the runs recorded: those that are described, in their order, then the others."""
+        """Return the metrics that some of the runs recorded: those that are described, in order, then the others."""
         names = list(dict.fromkeys(name for run in self.runs for name in run.series))
         described = [name for name in lookup.metric_names() if name in names]
         return list(dict.fromkeys([*described, *names]))
 
     @property
     def headline(self) -> str:
-        """The problem's; of a problem that is not described, the first metric that was recorded, or empty."""
+        """Return the problem's headline; for an unknown problem, the first recorded metric, or ""."""
         return self.problem.headline or next(iter(self.recorded), "")
 
     @property
     def charts(self) -> list[str]:
-        """The metrics to show, in order: what the problem shows first, or its headline; then all that were recorded."""
+        """Return the metrics to show, in order: the problem's charts or headline; then all recorded ones."""
         first = [*self.problem.charts] or [self.headline]
         return [name for name in dict.fromkeys([*first, *self.recorded]) if name]
 
     @property
     def metrics(self) -> list[str]:
-        """The problem's metrics that some of the runs recorded, in its order; of an unknown problem, all recorded."""
+        """Return the problem's metrics that some runs recorded, in order; for an unknown problem, all recorded ones."""
         recorded = self.recorded
         return [name for name in self.problem.metrics if name in recorded] or recorded
 
     @property
     def note(self) -> str:
-        """How to see the others: one line; empty if there are none."""
+        """Return a line on how to see the other problems; "" if there are none."""
         if not self.others:
             return ""
         shown = f"{self.problem.title} alone ({_runs(len(self.runs))})"
@@ -157,9 +157,9 @@ class OneProblem:
 
 
 def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
-    """The runs of one problem: by default, of the one with the most runs, and among equals the first.
+    """Return the runs of one problem: by default, of the one with the most runs; in a tie the first.
 
-    A run whose run.json cannot be read counts to the problem of its setting; if that is unknown too, to the one shown.
+    A run with an unreadable run.json belongs to the problem of its setting; if that is unknown too, to the one shown.
 
     Args:
         name: the problem to show, if any run has it.
@@ -176,7 +176,7 @@ def one_problem(runs: Sequence[RunView], name: str | None = None) -> OneProblem:
 
 
 def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
-    """The runs of each problem in turn, for listings: that with the most runs first, then in the runs' order."""
+    """Yield the runs of each problem, for listings: the one with the most runs first, then in the runs' order."""
     first, of_runs = one_problem(runs), _problem_names(runs)
     others = {
         name: tuple(run for run, one in zip(runs, of_runs, strict=True) if one == name) for name, _ in first.others
@@ -185,7 +185,7 @@ def by_problem(runs: Sequence[RunView]) -> list[OneProblem]:
 
 
 def _problem_names(runs: Sequence[RunView]) -> list[str | None]:
-    """The name of each run's problem; None if neither its run.json nor one of its setting can be read."""
+    """Return the name of each run's problem; None if neither its run.json nor one of its setting can be read."""
     if all(run.spec for run in runs):
         return [run.problem_name for run in runs]
     of_setting = {(run.experiment, run.setting): run.problem_name for run in runs if run.spec}
@@ -193,7 +193,7 @@ def _problem_names(runs: Sequence[RunView]) -> list[str | None]:
 
 
 def only(problem: str) -> str:
-    """The filter that lets through the runs of a problem, given its name; ``?`` for what has a meaning in filters."""
+    """Return the filter for the runs of a problem; ``?`` replaces characters special in filters."""
     return "problem:" + re.sub(r"[^\w.+-]", "?", problem)
 
 

@@ -1,6 +1,6 @@
-"""Single seeds: a metric of each over its tasks, how one fared, and two groups compared seed by seed.
+"""Single seeds: curves of a metric, summaries, and paired differences of two groups.
 
-The same seed sees the same classes in the same order, so that differences are paired.
+The same seed sees the same tasks in the same order, so differences are paired.
 """
 
 from collections.abc import Sequence
@@ -17,38 +17,38 @@ from lop_engine.runs.views import RunView, is_loss, is_too_large
 
 @dataclass(frozen=True)
 class SeedTable:
-    """A metric's bins of every seed of a group."""
+    """A metric's bins for every seed of a group."""
 
     seeds: np.ndarray
     """Shape (S,), rising."""
     task: np.ndarray
     """Middle of each bin, tasks counted from 1, shape (bins,)."""
     values: np.ndarray
-    """Shape (S, bins), in the metric's units; NaN where a seed has no whole bin, or one that is not finite."""
+    """Shape (S, bins), in the metric's units; NaN where a seed has no complete and finite bin."""
     bin_size: int
 
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """How one run fared in one metric, in its units."""
+    """A run's summary of one metric, in its units."""
 
     seed: int
     tasks_done: int
     last: float
-    """Over the last tenth of its tasks, see `tenths`."""
+    """Mean over the last tenth of its tasks, see `tenths`."""
     best: float
-    """Over the best tenth."""
+    """Mean over the best tenth."""
     dormant: float
-    """Dormant proportion over the last tenth; NaN where it was not recorded."""
+    """Dormant proportion over the last tenth; NaN if not recorded."""
 
     @property
     def drop(self) -> float:
-        """Distance of the last tenth from the best: what was lost since then."""
+        """Return how much worse the last tenth is than the best."""
         return abs(self.best - self.last)
 
 
 def seed_table(group: Group, metric: str, bin_size: int | None = None) -> SeedTable:
-    """Bin `metric` of every seed; a seed that has not recorded it is a row of NaN."""
+    """Bin `metric` for every seed; a seed that has not recorded it is a row of NaN."""
     bin_size = bin_size or default_bin(group.num_tasks)
     series = [run.series.get(metric, np.empty(0)) for run in group.runs]
     task, table = bin_table(series, bin_size, group.num_tasks)
@@ -57,7 +57,7 @@ def seed_table(group: Group, metric: str, bin_size: int | None = None) -> SeedTa
 
 
 def summarise_seed(run: RunView, metric: str) -> SeedSummary | None:
-    """Last and best tenth of one run, and what lies between; None without a finite value."""
+    """Return a run's last and best tenth; None without a finite value."""
     summary = summarise(Group(run.experiment, run.setting, (run,)), metric)
     if summary is None:
         return None
@@ -67,10 +67,10 @@ def summarise_seed(run: RunView, metric: str) -> SeedSummary | None:
 
 
 def breaks(run: RunView, metric: str) -> np.ndarray:
-    """Tasks to mark, counted from 1, rising, shape (marks,).
+    """Return tasks to mark, counted from 1, rising, shape (marks,).
 
-    They are those from which on a metric was not finite, or a loss too large (`views.is_too_large`), each first task of
-    such a stretch; and the one in which the run diverged.
+    These are the first tasks of each stretch in which a metric is not finite, or a loss too large
+    (`views.is_too_large`); and the task in which the run diverged.
     """
     values = run.series.get(metric, np.empty(0))
     may_be_bad = metric in run.nulls or run.state == "diverged" or is_loss(metric)
@@ -79,16 +79,16 @@ def breaks(run: RunView, metric: str) -> np.ndarray:
     bad = is_too_large(metric, values)
     if metric in run.nulls:
         bad |= run.nulls[metric][: len(values)]
-    if run.state == "diverged" and not bad[-1:].any():  # within a task, which has no record of its end
+    if run.state == "diverged" and not bad[-1:].any():  # within a task whose end has no record
         bad = np.append(bad, True)
     return np.flatnonzero(bad & ~np.concatenate([[False], bad[:-1]])) + 1
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric's bins of one group minus those of another, a point a bin that at least one pair of seeds has.
+    """A metric's bins of one group minus those of another, with a point for each bin that at least one pair has.
 
-    All arrays have shape (points,); values in the metric's units. The interval is of each bin by itself.
+    All arrays have shape (points,); values in the metric's units. Intervals are for single bins.
     """
 
     task: np.ndarray
@@ -96,9 +96,9 @@ class Difference:
     mean: np.ndarray
     """Mean over pairs of b - a."""
     standard_error: np.ndarray
-    """Sample standard deviation over pairs / sqrt(number of pairs); NaN of one pair."""
+    """Sample standard deviation over pairs / sqrt(number of pairs); NaN for one pair."""
     low: np.ndarray
-    """Lower limit of the 95 % interval by Student's t; NaN of one pair."""
+    """Lower limit of the 95 % interval by Student's t; NaN for one pair."""
     high: np.ndarray
     num_pairs: np.ndarray
     bin_size: int
@@ -107,13 +107,13 @@ class Difference:
     only_a: tuple[int, ...]
     only_b: tuple[int, ...]
     values: np.ndarray
-    """b - a of each pair, shape (pairs, points), in the order of `pairs`; NaN where either seed has no such bin."""
+    """b - a for each pair, shape (pairs, points), in the order of `pairs`; NaN where either seed lacks the bin."""
 
     @property
     def parts_at(self) -> float | None:
-        """The first task (a bin's middle) from which on zero lies outside every interval, always on the same side.
+        """Return the first task (a bin's middle) from which on every interval excludes zero, always on the same side.
 
-        Bins of a single pair have no interval and say nothing. None if the groups do not part for good.
+        Bins of a single pair have no interval and are ignored. None if the groups do not part for good.
         """
         has_interval = self.num_pairs > 1
         side = (self.low[has_interval] > 0).astype(int) - (self.high[has_interval] < 0)
@@ -124,14 +124,14 @@ class Difference:
 
     @property
     def last(self) -> tuple[float, float, float]:
-        """Mean, low and high of the last bin; NaN if missing."""
+        """Return mean, low and high of the last bin; NaN if missing."""
         if not len(self.mean):
             return float("nan"), float("nan"), float("nan")
         return float(self.mean[-1]), float(self.low[-1]), float(self.high[-1])
 
 
 def compare(a: Group, b: Group, metric: str, bin_size: int | None = None) -> Difference:
-    """Subtract `a` from `b`, seed by seed, in each bin that both have whole and finite.
+    """Subtract `a` from `b`, seed by seed, in each bin that both have completed with a finite value.
 
     Groups of different length are compared over the tasks of the shorter one.
     """
@@ -160,7 +160,7 @@ def compare(a: Group, b: Group, metric: str, bin_size: int | None = None) -> Dif
 def _differences(
     series_a: Sequence[np.ndarray], series_b: Sequence[np.ndarray], bin_size: int, num_tasks: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of each bin, shape (bins,), and b - a, shape (pairs, bins), NaN where either is not there."""
+    """Return the middle of each bin, shape (bins,), and b - a, shape (pairs, bins), NaN where either is missing."""
     task, table = bin_table([one[:num_tasks] for one in (*series_a, *series_b)], bin_size, num_tasks)
     table = np.where(np.isfinite(table), table, np.nan)
     return task, table[len(series_a) :] - table[: len(series_a)]

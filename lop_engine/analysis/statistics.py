@@ -1,10 +1,10 @@
-"""What a mean over seeds says: intervals, the paired t-test, Holm's correction, and how many seeds a difference takes.
+"""Statistics of means over seeds: intervals, the paired t-test, Holm's correction, and power.
 
-Seeds are the independent units here: a value is one seed's, or the difference of one pair. scipy is loaded when it
+Seeds are the independent units: a value belongs to one seed, or is the difference of one pair. scipy is imported when
 is needed.
 
-Power is that of the paired t-test. The standard deviation of the differences comes from the pairs so far and is itself
-uncertain, so power is averaged over the deviations that these pairs allow; without that, plans from a few pairs fall
+Power is that of the paired t-test. The standard deviation of the differences is estimated from the pairs so far and
+thus uncertain, so power is averaged over the deviations that are compatible with these pairs; without this, plans from
 short of their power.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-"""Of the bootstrap, drawn from a generator of a fixed seed: the same values have the same interval."""
+"""Resamples of the bootstrap, drawn with a fixed seed: the same values give the same interval."""
 
 NAN = float("nan")
 
@@ -25,32 +25,32 @@ class Estimate:
     """The mean of independent values, in their units."""
 
     mean: float
-    """NaN of none."""
+    """NaN without values."""
     deviation: float
-    """Sample standard deviation; NaN of fewer than two values."""
+    """Sample standard deviation; NaN for fewer than two values."""
     low: float
-    """Lower limit of the 95 % interval by Student's t; NaN of fewer than two values."""
+    """Lower limit of the 95 % interval by Student's t; NaN for fewer than two values."""
     high: float
     num_values: int
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The mean of paired differences and how sure it is; NaN where there are too few pairs to tell."""
+    """The mean of paired differences and its uncertainty; NaN if there are too few pairs."""
 
     difference: Estimate
     bootstrap: tuple[float, float]
     """The 95 % interval by the bias-corrected and accelerated bootstrap; with few pairs it is too narrow."""
     p_value: float
-    """Of the paired t-test, two-sided; 1 where no pair differs at all."""
+    """p value of the paired t-test, two-sided; 1 if no pair differs."""
     effect_size: float
-    """Cohen's d_z: the mean over the standard deviation of the differences; NaN where they do not vary."""
+    """Cohen's d_z: the mean over the standard deviation of the differences; NaN if they do not vary."""
     num_agree: int
     """Pairs whose difference has the sign of the mean."""
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """The mean of `values`, shape (n,), all finite, with its interval."""
+    """Return the mean of `values`, shape (n,), all finite, with its interval."""
     num = len(values)
     if not num:
         return Estimate(NAN, NAN, NAN, NAN, 0)
@@ -63,7 +63,7 @@ def estimate(values: np.ndarray) -> Estimate:
 
 
 def paired_test(differences: np.ndarray) -> PairedTest:
-    """Test paired `differences`, shape (pairs,), all finite, against none."""
+    """Test whether the mean of paired `differences`, shape (pairs,), all finite, is 0."""
     estimated = estimate(differences)
     agree = int((np.sign(differences) == np.sign(estimated.mean)).sum()) if estimated.mean else 0
     if estimated.num_values < 2:
@@ -76,7 +76,7 @@ def paired_test(differences: np.ndarray) -> PairedTest:
 
 
 def t_test(differences: np.ndarray) -> float:
-    """The two-sided p value of paired `differences`, shape (pairs,), all finite; NaN of fewer than two.
+    """Return the two-sided p value of paired `differences`, shape (pairs,), all finite; NaN for fewer than two.
 
     If all differences are equal, it is 1 if they are 0, and otherwise 0.
     """
@@ -89,7 +89,7 @@ def t_test(differences: np.ndarray) -> float:
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The BCa bootstrap interval of the mean along the last axis.
+    """Return the BCa bootstrap interval of the mean along the last axis.
 
     Args:
         values: shape (..., n), n > 1; the n values are not all alike.
@@ -112,9 +112,9 @@ def bootstrap_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p values that hold for the family as a whole, in their order.
+    """Correct p values with Holm's step-down method, keeping their order.
 
-    A p value that is NaN was no test: it stays NaN, and the family is the smaller for it.
+    A NaN p value means that there was no test: it stays NaN, and does not count in the family.
     """
     tests = sorted((p, index) for index, p in enumerate(p_values) if not np.isnan(p))
     corrected = [NAN] * len(p_values)
@@ -126,8 +126,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def t_quantile(degrees: np.ndarray) -> np.ndarray:
-    """How many standard errors the interval reaches to either side, by degrees of freedom; NaN of NaN."""
-    from scipy.special import stdtrit  # takes longer to load than everything else that lop --help needs
+    """Return Student's quantile for the interval, by degrees of freedom; NaN for NaN."""
+    from scipy.special import stdtrit  # importing it takes longer than everything else that lop --help needs
 
     return np.asarray(stdtrit(degrees, (1 + CONFIDENCE) / 2))
 
@@ -140,32 +140,32 @@ def _p_value(effect: float, num_pairs: int) -> float:
 
 POWER = 0.8
 LEVEL = 0.05
-"""Of the two-sided test."""
+"""Level of the two-sided test."""
 MOST = 100_000
-"""Pairs; more are not searched for."""
+"""Largest number of pairs that is searched."""
 _QUANTILES = (np.arange(128) + 0.5) / 128
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a number of pairs can show."""
+    """What a number of pairs can detect."""
 
     power: float
     difference: float
-    """That is to be shown, in the metric's units."""
+    """The difference to detect, in the metric's units."""
     needed: int | None
-    """Pairs that show it with this power; None if `MOST` do not."""
+    """Pairs that detect it with this power; None if `MOST` do not."""
     detectable: float
-    """The smallest difference that the pairs so far show with this power."""
+    """The smallest difference that the pairs so far detect with this power."""
     reached: float
     """The power of the pairs so far for `difference`."""
 
 
 def plan(pilot: Estimate, difference: float | None = None, power: float = POWER) -> Plan | None:
-    """Plan with the deviation of `pilot`, the paired differences so far; None where they have no spread.
+    """Plan with the deviation of `pilot`, the paired differences so far; None if they have no spread.
 
     Args:
-        difference: to be shown; by default the mean of those so far.
+        difference: difference to detect; by default the mean of those so far.
     """
     if pilot.num_values < 2 or not pilot.deviation > 0:
         return None
@@ -181,14 +181,14 @@ def plan(pilot: Estimate, difference: float | None = None, power: float = POWER)
 
 
 def deviations(deviation: float, num_pairs: int) -> np.ndarray:
-    """Equally likely true standard deviations, shape (128,), given the one of `num_pairs` pairs, two at least."""
+    """Return equally likely true standard deviations, shape (128,), given that of at least two pairs."""
     from scipy.special import chdtri
 
     return deviation * np.sqrt((num_pairs - 1) / chdtri(num_pairs - 1, _QUANTILES))
 
 
 def mean_power(num_pairs: int, difference: float, scales: np.ndarray) -> float:
-    """How often the paired t-test finds `difference`, averaged over the deviations `scales`; 0 of fewer than two."""
+    """Return the power of the paired t-test for `difference`, averaged over `scales`; 0 for fewer than two pairs."""
     from scipy.special import nctdtr, stdtrit
 
     if num_pairs < 2:
@@ -202,7 +202,7 @@ def mean_power(num_pairs: int, difference: float, scales: np.ndarray) -> float:
 
 
 def pairs_needed(difference: float, scales: np.ndarray, power: float = POWER) -> int | None:
-    """The least number of pairs that has `power`; None if `MOST` have not."""
+    """Return the least number of pairs with `power`; None if `MOST` do not reach it."""
     low, high = 1, 2
     while mean_power(high, difference, scales) < power:
         low, high = high, 2 * high
@@ -215,7 +215,7 @@ def pairs_needed(difference: float, scales: np.ndarray, power: float = POWER) ->
 
 
 def detectable(num_pairs: int, scales: np.ndarray, power: float = POWER) -> float:
-    """The smallest difference that `num_pairs` pairs, two at least, find with `power`."""
+    """Return the smallest difference that `num_pairs` pairs, at least two, detect with `power`."""
     low, high = 0.0, float(scales.mean())
     while mean_power(num_pairs, high, scales) < power:
         low, high = high, 2 * high

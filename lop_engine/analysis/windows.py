@@ -1,7 +1,7 @@
-"""A group's metric over a part of its tasks: a window of them, all of them, their tenths, the epochs of one task.
+"""A group's metric over a part of its tasks: a window, all tasks, tenths, or the epochs of one task.
 
-Tenths are what "first", "best" and "last" mean in every table. The final value of a run is its mean over the last tenth
-of its tasks. Of a run that is not finished it is the last tenth that is whole, and before the first is whole, the tasks
+Tenths are "first", "best" and "last" in every table. The final value of a run is its mean over the last tenth
+of its tasks. For an unfinished run it is the last complete tenth, and before the first is complete, the tasks
 done so far.
 """
 
@@ -26,7 +26,7 @@ OVERS: tuple[Over, ...] = get_args(Over)
 
 @dataclass(frozen=True)
 class Window:
-    """Tasks `first` to `last`, both of them in it, counted from 1."""
+    """Tasks `first` to `last`, both included, counted from 1."""
 
     first: int
     last: int
@@ -40,7 +40,7 @@ class Window:
 
 
 def window_means(group: Group, metric: str, window: Window) -> dict[int, float]:
-    """By seed, the mean of `metric` over the window's tasks; only of seeds that have all of them, finite."""
+    """Return each seed's mean of `metric` over the window's tasks; only for seeds that have all of them, finite."""
     means = {}
     for run in group.runs:
         values = group.values(run, metric)[window.first - 1 : window.last]
@@ -50,7 +50,7 @@ def window_means(group: Group, metric: str, window: Window) -> dict[int, float]:
 
 
 def mean_level(group: Group, metric: str) -> float:
-    """Mean over seeds of each seed's mean over the tasks it has done, in the metric's units; NaN of none."""
+    """Return the mean over seeds of each seed's mean over finished tasks, in the metric's units; NaN without any."""
     means = [float(series[known].mean()) for series, known in _finite(group, metric) if known.any()]
     return float(np.mean(means)) if means else float("nan")
 
@@ -66,18 +66,18 @@ def _finite(group: Group, metric: str) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def late_task(group: Group) -> int:
-    """The last task that half of the begun seeds have done, counted from 1; 0 before there is one."""
+    """Return the last task that half of the begun seeds have done, counted from 1; 0 before that."""
     done = sorted((len(run.seconds) for run in group.runs if len(run.seconds)), reverse=True)
     return done[(len(done) - 1) // 2] if done else 0
 
 
 def epoch_curves(group: Group, task: int, metrics: Sequence[str]) -> list[Curve]:
-    """Mean and standard error of each metric over the seeds, after each recorded epoch of a task.
+    """Return mean and standard error of each metric over the seeds, after each recorded epoch of a task.
 
     Args:
         task: counted from 1.
     Returns:
-        A curve a metric, whose `task` is the epoch, counted from 1; without points where nothing is recorded.
+        A curve per metric, whose `task` is the epoch, counted from 1; without points if nothing is recorded.
     Raises:
         StoreError: a run's epochs cannot be read.
     """
@@ -86,7 +86,7 @@ def epoch_curves(group: Group, task: int, metrics: Sequence[str]) -> list[Curve]
 
 
 def _values(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
-    """By epoch, counted from 0; without what is null or no number."""
+    """Return values by epoch, counted from 0; without null and non-numbers."""
     by_epoch = {row.get("epoch"): row.get(metric) for row in rows}
     return {
         epoch: value for epoch, value in by_epoch.items() if isinstance(epoch, int) and isinstance(value, int | float)
@@ -94,7 +94,7 @@ def _values(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
 
 
 def _curve(by_seed: Sequence[Mapping[int, float]]) -> Curve:
-    """Average over seeds, each epoch over those that recorded it."""
+    """Average over seeds, each epoch over the seeds that recorded it."""
     epochs = sorted(set().union(*by_seed)) if by_seed else []
     series = [np.array([one.get(epoch, np.nan) for epoch in epochs], dtype=float) for one in by_seed]
     curve = average(series, 1, len(epochs))
@@ -110,19 +110,19 @@ class Tenths:
     ends: np.ndarray
     """The last task of each tenth, shape (tenths,), rising; ten of them, fewer in a run of fewer tasks."""
     values: np.ndarray
-    """Means, shape (seeds, tenths), in the metric's units; NaN where a seed has no whole tenth that is finite."""
+    """Means, shape (seeds, tenths), in the metric's units; NaN where a seed has no complete finite tenth."""
     whole: np.ndarray
-    """Means over all tasks up to the last tenth that is shown, shape (seeds,); NaN where a seed lacks one of them."""
+    """Means over all tasks up to the last tenth shown, shape (seeds,); NaN if a seed lacks one of them."""
     metric: Metric
 
     @property
     def curve(self) -> Curve:
-        """Mean and standard error over the seeds; a tenth that no seed has is left out."""
+        """Return mean and standard error over the seeds; tenths without a seed are left out."""
         before = np.concatenate([[0], self.ends[:-1]])
         return mean_over_seeds((before + 1 + self.ends) / 2, self.values, int(np.max(self.ends - before)))
 
     def by_seed(self, over: Over) -> Mapping[int, float]:
-        """Values of the seeds that have them all. The best tenth is that of the mean over seeds."""
+        """Return the values of the seeds that have them all. The best tenth is that of the mean over seeds."""
         values = self.whole if over == "whole" else self.values[:, self._place(over)]
         return {seed: float(value) for seed, value in zip(self.seeds, values, strict=True) if np.isfinite(value)}
 
@@ -136,7 +136,7 @@ class Tenths:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a group fared in one metric: means over seeds of the first, the best and the last tenth of its tasks."""
+    """A group's summary of one metric: means over seeds of the first, the best and the last tenth of its tasks."""
 
     group: Group
     metric: Metric
@@ -148,16 +148,16 @@ class Summary:
     last: float
     last_standard_error: float
     num_seeds_last: int
-    """Seeds that `last` is the mean of: those that have got as far."""
+    """Number of seeds in `last`: those that have reached it."""
 
     @property
     def lost(self) -> float:
-        """How much worse the last tenth is than the best, in the metric's units; never negative."""
+        """Return how much worse the last tenth is than the best, in the metric's units; never negative."""
         return abs(self.best - self.last)
 
 
 def tenths_of(group: Group, metric: str) -> Tenths | None:
-    """Means of `metric` over the tenths of the group's tasks; None while no seed has a finite one."""
+    """Return means of `metric` over the tenths of the group's tasks; None while no seed has a finite one."""
     runs = [run for run in group.runs if np.isfinite(run.series.get(metric, np.empty(0))).any()]
     series = [group.values(run, metric) for run in runs]
     num_tasks = max([group.num_tasks, *map(len, series)], default=0)
@@ -172,7 +172,7 @@ def tenths_of(group: Group, metric: str) -> Tenths | None:
 
 
 def summarise(group: Group, metric: str | None = None) -> Summary | None:
-    """First, best and last tenth of a group's run in `metric`, by default its problem's headline.
+    """Return first, best and last tenth of a group in `metric`, by default its problem's headline.
 
     None while no seed has a value.
     """
@@ -195,15 +195,15 @@ def summarise(group: Group, metric: str | None = None) -> Summary | None:
 
 
 def final_value(run: RunView, metric: str) -> float | None:
-    """The mean of one run's `metric` over the last tenth of its tasks, in the metric's units; None without a value."""
+    """Return a run's mean of `metric` over its last tenth, in the metric's units; None without a value."""
     tenths = tenths_of(Group(run.experiment, run.setting, (run,)), metric)
     return float(tenths.curve.mean[-1]) if tenths else None
 
 
 def last_tenth(num_tasks: int, upto: int) -> tuple[int, int]:
-    """First and last task, counted from 1, of the last tenth of `num_tasks` that ends at task `upto` or before.
+    """Return first and last task, counted from 1, of the last tenth of `num_tasks` that ends by task `upto`.
 
-    Before the first tenth is whole, tasks 1 to `upto`.
+    Before the first tenth is complete, these are tasks 1 to `upto`.
     """
     ends = _edges(num_tasks)
     place = int(np.searchsorted(ends, upto, "right")) - 1
@@ -213,19 +213,19 @@ def last_tenth(num_tasks: int, upto: int) -> tuple[int, int]:
 
 
 def _edges(num_tasks: int) -> np.ndarray:
-    """The last task of each tenth; tenths differ by one task where ten does not divide their number."""
+    """Return the last task of each tenth; tenths differ by one task if ten does not divide their number."""
     return np.unique(np.arange(1, 11) * num_tasks // 10)[-min(10, num_tasks) :]
 
 
 def _ends(series: Sequence[np.ndarray], num_tasks: int) -> np.ndarray:
-    """The last task of each tenth that some seed has done; before that, the tasks that all seeds have done."""
+    """Return the last task of each tenth that some seed has done; before that, the tasks that all seeds have done."""
     ends = _edges(num_tasks)
     ends = ends[ends <= max(map(len, series), default=0)]
     return ends if len(ends) else np.array([min(map(len, series), default=0)])
 
 
 def _means(series: np.ndarray, ends: np.ndarray) -> list[float]:
-    """Means of one seed between the ends; NaN where a task is missing or not finite."""
+    """Return means of one seed between the ends; NaN where a task is missing or not finite."""
     starts = np.concatenate([[0], ends[:-1]])
     with np.errstate(invalid="ignore"):  # inf - inf
         means = [

@@ -1,4 +1,4 @@
-"""Images by class, and the endless stream of tasks drawn from them. numpy only."""
+"""Images by class, and the stream of tasks drawn from them. numpy only."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,13 +32,13 @@ __all__ = [
     "stack_images",
 ]
 
-#: Where ``"dataset": "imagenet32"`` is looked for.
+#: Default place of ``"dataset": "imagenet32"``.
 IMAGENET32_DIR = Path("data/imagenet32")
 _NAMED = {"imagenet32": IMAGENET32_DIR, "mnist": DIRECTORIES[GREY_SHAPE]}
 
 
 def place_of(spec: Spec) -> Path | None:
-    """Where the images of a spec lie; None if they are made and not read. Raises DataError."""
+    """Return the place of a spec's images; None if they are generated. Raises DataError."""
     if spec.dataset == "synthetic":
         return None
     try:
@@ -48,12 +48,12 @@ def place_of(spec: Spec) -> Path | None:
 
 
 def open_images(spec: Spec, every_file: bool = True) -> ImageSet:
-    """Open the images that a spec names: ``synthetic``, ``imagenet32`` or a path.
+    """Open the images of a spec: ``synthetic``, ``imagenet32`` or a path.
 
     Args:
-        every_file: as of `ClassFolder.open`.
+        every_file: see `ClassFolder.open`.
     Raises:
-        DataError: there are none, or not those that the spec was resolved with.
+        DataError: there are none, or they are not the ones that the spec was resolved with.
     """
     path = place_of(spec)
     if path is None:
@@ -88,7 +88,7 @@ def _stand_in(spec: Spec) -> ImageSet:
 
 
 def look_at_digits(spec: Spec, seeds: Sequence[int]) -> Data:
-    """The images of permuted MNIST, as workers will use them.
+    """Open the images of permuted MNIST, like workers will.
 
     Raises:
         DataError: images are missing or cannot be used.
@@ -102,7 +102,7 @@ def look_at_digits(spec: Spec, seeds: Sequence[int]) -> Data:
 
 
 def resolve(spec: Spec, images: ImageSet) -> Spec:
-    """Return `spec` with what it leaves to its images filled in: split, normalisation, checksums.
+    """Return `spec` with the keys that depend on its images: split, normalisation, checksums.
 
     Raises:
         DataError: the images are fewer, or of another kind, than the spec asks for.
@@ -135,7 +135,7 @@ def resolve(spec: Spec, images: ImageSet) -> Spec:
 
 
 def look_at_images(spec: Spec, seeds: Sequence[int]) -> Data:
-    """The images and class orders of runs, as their workers will use them.
+    """Open the images and class orders of runs, like workers will.
 
     Raises:
         DataError: images are missing or cannot be used, or a seed has no class order.

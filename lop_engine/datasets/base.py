@@ -1,4 +1,4 @@
-"""What the engine asks of a set of images, and the images of one task of every seed."""
+"""The interface of a set of images, and the images of one task for every seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import numpy as np
 from lop_engine.experiment.spec import Spec
 
 Shape = tuple[int, int, int]
-"""Of one image: channels, height, width."""
+"""Channels, height and width of an image."""
 
 SIDE = 32
 IMAGE_SHAPE: Shape = (3, SIDE, SIDE)
 GREY_SHAPE: Shape = (1, 28, 28)
-"""MNIST's."""
+"""Shape of MNIST's images."""
 
 DIRECTORIES = {IMAGE_SHAPE: Path("data/imagenet32"), GREY_SHAPE: Path("data/mnist")}
-"""Where images of a shape are imported to, and looked for, by default."""
+"""Default directory of imported images, by shape."""
 
-#: Of the images of a data set, each with what people call it; a set has images of one shape.
+#: Shapes of a data set's images, with their names in messages; all images of a set have the same shape.
 SHAPES = {IMAGE_SHAPE: "colour images of 32x32", GREY_SHAPE: "grey images of 28x28"}
 
 
 def in_numbers(shape: Sequence[int]) -> str:
-    """``1x28x28``"""
+    """Return ``1x28x28``."""
     return "x".join(map(str, shape))
 
 
@@ -41,7 +41,7 @@ class Split:
         return self.train + self.test
 
     def fitting(self, num_images: int) -> "Split":
-        """This split, or where a class holds fewer images (at least 2) one in about the same proportions."""
+        """Return this split, or for classes with fewer images (at least 2) one with similar proportions."""
         if self.total <= num_images:
             return self
         test = max(1, num_images * self.test // self.total)
@@ -51,7 +51,7 @@ class Split:
         return f"{self.train} train, {self.test} test"
 
 
-#: Images of a class in the paper.
+#: Images per class in the paper.
 PAPER_SPLIT = Split(600, 100)
 
 
@@ -60,56 +60,56 @@ class ImageSet(Protocol):
 
     @property
     def name(self) -> str:
-        """Where the images come from, for people."""
+        """Return the origin of the images, for people."""
 
     @property
     def num_classes(self) -> int: ...
 
     @property
     def shape(self) -> Shape:
-        """Of one image."""
+        """Return the shape of an image."""
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the stored values: uint8 grey levels, or numbers of any other kind."""
+        """Return the type of the stored values: uint8 grey levels, or any other numbers."""
 
     @property
     def split(self) -> Split:
-        """The set's own split, for specs that name none."""
+        """Return the set's default split, for specs without one."""
 
     @property
     def num_images(self) -> int | None:
-        """Images in the smallest class; None if they are generated without limit."""
+        """Return the number of images in the smallest class; None if they are generated without limit."""
 
     @property
     def sha256(self) -> str:
-        """Checksum of the images, which does not depend on their path; empty if not computed."""
+        """Return a checksum of the images, independent of their path; "" if not computed."""
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, (num_images, *shape). Raises DataError."""
+        """Return the first `num_images` images of class `index`, (num_images, *shape). Raises DataError."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a spec's data lie in, looked at before its runs are made. A problem's `data` makes one of (spec, seeds).
+    """The data of a spec, checked before its runs are made. A problem's `data` returns it for (spec, seeds).
 
-    It raises DataError for data that are missing or cannot be used.
+    That function raises DataError for data that are missing or cannot be used.
     """
 
     spec: Spec
-    """With what it leaves to its data filled in: sizes, checksums."""
+    """The spec with the keys that depend on its data: sizes, checksums."""
     name: str
-    """Of the data set, for people."""
+    """Name of the data set, for people."""
     notes: tuple[str, ...] = ()
-    """What people should know of it."""
+    """Notes for the user."""
 
 
-#: Value types that cross to the device as they are stored.
+#: Value types that are copied to the device as they are stored.
 _PASSED_ON = (np.uint8, np.float16, np.float32)
 
 
 def stack_images(images: ImageSet, classes: Sequence[Sequence[int]], num_images: int) -> np.ndarray:
-    """The first `num_images` images of `classes` (a list a seed) in one array.
+    """Return the first `num_images` images of `classes` (a list per seed) in one array.
 
     Returns:
         (seeds, classes, num_images, channels, height, width): uint8 or float16 where the images are, else float32.

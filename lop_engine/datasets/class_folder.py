@@ -1,6 +1,6 @@
-"""Images on disk: ``classes/<k>.npy``, one array a class, as the reference keeps them and as `lop data import` does.
+"""Images on disk: ``classes/<k>.npy``, one array per class, the format of the reference and of `lop data import`.
 
-`dataset.json` says what such a folder holds.
+`dataset.json` describes such a folder.
 """
 
 import hashlib
@@ -33,31 +33,31 @@ class ClassEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str
-    """Its WNID, or whatever the source calls it."""
+    """Its WNID, or another name from the source."""
     images: int = Field(ge=2)
     sha256: str = Field(pattern="[0-9a-f]{64}")
-    """Of the images' bytes, in C order."""
+    """Checksum of the images' bytes, in C order."""
 
 
 class Manifest(BaseModel):
-    """The content of `dataset.json`: written last, so a folder that has one is complete."""
+    """The content of `dataset.json`, which is written last, so a folder with one is complete."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal["lop images 1"] = "lop images 1"
     source: dict[str, str]
-    """Where the images came from and how: for people."""
+    """Origin of the images, for people."""
     dtype: str
     shape: list[int] = Field(list(IMAGE_SHAPE), min_length=3, max_length=3)
     """Channels, height and width of an image."""
     train_images: int = Field(ge=1)
     test_images: int = Field(ge=1)
     normalisation: Literal["none", "scaled"]
-    """What a spec that says "auto" gets."""
+    """Normalisation for specs with "auto"."""
     minimum: float
     maximum: float
     channel_means: list[float]
-    """Of the stored values, in the order red, green, blue; one number for grey images."""
+    """Means of the stored values, in the order red, green, blue; one number for grey images."""
     channel_stds: list[float]
     classes: list[ClassEntry] = Field(min_length=2)
     sha256: str
@@ -68,9 +68,9 @@ class Manifest(BaseModel):
         return Split(self.train_images, self.test_images)
 
     def write(self, folder: Path) -> None:
-        """Write ``folder/dataset.json``, whole and on the disk."""
+        """Write ``folder/dataset.json`` atomically and durably."""
         with replacing(folder / NAME, durable=True) as file:
-            usual = {"shape"} if tuple(self.shape) == IMAGE_SHAPE else set()  # older versions know no other
+            usual = {"shape"} if tuple(self.shape) == IMAGE_SHAPE else set()  # older versions know no other value
             file.write(orjson.dumps(self.model_dump(exclude=usual), option=orjson.OPT_INDENT_2))
 
     @classmethod
@@ -94,7 +94,7 @@ class Manifest(BaseModel):
 
 
 def combined_sha256(dtype: str, checksums: Sequence[str]) -> str:
-    """One checksum for classes in their order, and for the type that their bytes are to be read as."""
+    """Return one checksum for ordered classes and their value type."""
     return hashlib.sha256("\n".join([dtype, *checksums]).encode()).hexdigest()
 
 
@@ -103,31 +103,31 @@ _CLASS_FILE = re.compile(r"(0|[1-9][0-9]{0,6})\.npy")
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder ``classes/`` of ``0.npy``, ``1.npy``, ... each (images, channels, height, width), one of `SHAPES`.
+    """A folder ``classes/`` of ``0.npy``, ``1.npy``, ... each (images, channels, height, width), with one of `SHAPES`.
 
-    Files are memory-mapped: only the images asked for are read, and none is kept. An imported folder has a
-    ``dataset.json`` as well; one in the reference's layout is taken as it is.
+    Files are memory-mapped: only requested images are read, and none is cached. An imported folder also has a
+    ``dataset.json``; one in the reference's layout is accepted without.
 
     Raises:
-        DataError: naming the file and what is wrong with it.
+        DataError: names the file and the error.
     """
 
     path: Path
     counts: tuple[int, ...]
-    """Images of each class."""
+    """Number of images per class."""
     shape: Shape
     dtype: np.dtype
     manifest: Manifest | None
     identity: tuple[int, int]
-    """Of the folder, in the file system: another one under its name is another data set."""
+    """Identity of the folder in the file system: another folder of the same name is another data set."""
 
     @classmethod
     def open(cls, path: Path, every_file: bool = True) -> "ClassFolder":
         """Open `path` (the folder ``classes/`` or the one above it).
 
         Args:
-            every_file: look at the head of each. Otherwise `dataset.json`, if present, is trusted, and a file
-                is looked at when its class is due: the heads are 16,000 calls, for each of a cluster's workers.
+            every_file: check the header of each. Otherwise `dataset.json`, if present, is trusted, and a file
+                is checked when its class is needed: the headers are 16,000 calls, for each of a cluster's workers.
         """
         if not path.is_dir():
             raise DataError(f"{path}: no such folder; lop data import SOURCE makes one")
@@ -172,7 +172,7 @@ class ClassFolder:
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The classes' WNIDs or names; their numbers if they have no names."""
+        """Return the classes' WNIDs or names; their numbers if they have no names."""
         if self.manifest:
             return [entry.name for entry in self.manifest.classes]
         return [str(index) for index in range(self.num_classes)]
@@ -181,7 +181,7 @@ class ClassFolder:
         return self.path / f"{index}.npy"
 
     def mapped(self, index: int) -> np.ndarray:
-        """All images of class `index`, (images, channels, height, width), memory-mapped and read-only."""
+        """Return all images of class `index`, (images, channels, height, width), memory-mapped and read-only."""
         stored = _map(self.file(index))
         expected = ((self.counts[index], *self.shape), self.dtype)
         if (stored.shape, stored.dtype) != expected or _identity(self.path) != self.identity:
@@ -189,7 +189,7 @@ class ClassFolder:
         return stored
 
     def blocks(self, index: int, num_images: int) -> Iterator[np.ndarray]:
-        """The images of class `index`, at most `num_images` at a time, read and not mapped."""
+        """Yield the images of class `index`, at most `num_images` at a time, read without mapping."""
         stored = self.mapped(index)
         if not stored.flags.c_contiguous:
             yield from (np.array(stored[start : start + num_images]) for start in range(0, len(stored), num_images))
@@ -204,7 +204,7 @@ class ClassFolder:
             raise DataError(f"{self.file(index)}: {why(error)}") from None
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, (num_images, *shape), in the file's own type."""
+        """Return the first `num_images` images of class `index`, (num_images, *shape), in the file's value type."""
         stored = self.mapped(index)
         if len(stored) < num_images:
             raise DataError(f"{self.file(index)}: {len(stored)} images, {num_images} are needed")
@@ -223,18 +223,18 @@ def _count_files(folder: Path, path: Path) -> int:
 
 
 def _head(path: Path) -> tuple[int, Shape, np.dtype]:
-    """The number of a file's images, their shape and type; nothing is kept open."""
+    """Return the number of a file's images, their shape and type; closes the file."""
     stored = _map(path)
     return len(stored), stored.shape[1:], stored.dtype
 
 
 def _listed(manifest: Manifest) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    """The numbers of images of the classes, their shape and type, according to a manifest."""
+    """Return the numbers of images of the classes, their shape and type, from a manifest."""
     return tuple(entry.images for entry in manifest.classes), tuple(manifest.shape), manifest.dtype
 
 
 def _known_shape(shape: Sequence[int], where: Path) -> Shape:
-    """One of `SHAPES`. Raises DataError."""
+    """Return one of `SHAPES`. Raises DataError."""
     for known in SHAPES:
         if known == tuple(shape):
             return known
@@ -252,10 +252,10 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _map(path: Path) -> np.ndarray:
     try:
         require_regular(path)
-        with warnings.catch_warnings(action="ignore"):  # Python's and numpy's, of odd characters in a head
+        with warnings.catch_warnings(action="ignore"):  # errors of Python and numpy for odd characters in a header
             stored = np.lib.format.open_memmap(path, mode="r")
         size = os.stat(path).st_size
-    except Exception as error:  # numpy has many words for a file that is damaged
+    except Exception as error:  # numpy raises many exception types for a damaged file
         raise DataError(f"{path}: not a whole .npy array: {why(error)[:200]}") from None
     if stored.shape[1:] not in SHAPES or stored.dtype.kind not in "uif":
         raise DataError(

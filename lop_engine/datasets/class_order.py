@@ -1,4 +1,4 @@
-"""Which classes make up which task: drawn for each seed, or from a table of orders, one row a seed.
+"""The classes of each task: drawn for each seed, or from a table of orders with a row per seed.
 
 A table is the reference's pickle, .npy, CSV or JSON.
 """
@@ -20,14 +20,14 @@ from lop_engine.files import read_small, require_regular
 from lop_engine.streams import Stream
 from lop_engine.text import byte_size
 
-#: A table of 30 seeds and 5,000 tasks is 2.4 MB; more than this is something else.
+#: A table of 30 seeds and 5,000 tasks has 2.4 MB; a larger file is something else.
 MAX_BYTES = 256 * 2**20
 MAX_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True)
 class ClassOrder:
-    """Row s is the order of classes of seed s: consecutive ones make a task."""
+    """Row s is the order of classes of seed s; consecutive classes make a task."""
 
     path: Path
     rows: np.ndarray
@@ -35,7 +35,7 @@ class ClassOrder:
 
     @property
     def sha256(self) -> str:
-        """Of the numbers, whatever file they stand in."""
+        """Return a checksum of the numbers, independent of the file format."""
         return hashlib.sha256(repr(self.rows.shape).encode() + self.rows.astype("<i8").tobytes()).hexdigest()
 
     def check(self, total_classes: int, num_classes: int) -> None:
@@ -55,7 +55,7 @@ class ClassOrder:
 
 
 def read_class_order(path: Path) -> ClassOrder:
-    """Read a table, by its suffix; a file of any other is taken for the reference's pickle. Raises DataError."""
+    """Read a table; its suffix gives the format, by default the reference's pickle. Raises DataError."""
     readers = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv, ".txt": _read_csv}
     try:
         require_regular(path)
@@ -66,7 +66,7 @@ def read_class_order(path: Path) -> ClassOrder:
         raise DataError(f"{path}: no such class order") from None
     except DataError:
         raise
-    except Exception as error:  # json, csv and numpy have many words for a file that is damaged
+    except Exception as error:  # json, csv and numpy raise many exception types for a damaged file
         reason = why(error)[:200]
         raise DataError(f"{path}: not a class order (.npy, .csv, .json or the reference's pickle): {reason}") from None
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer) or not rows.size:
@@ -77,7 +77,7 @@ def read_class_order(path: Path) -> ClassOrder:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    with warnings.catch_warnings(action="ignore"):  # Python's and numpy's, of odd characters in a head
+    with warnings.catch_warnings(action="ignore"):  # errors of Python and numpy for odd characters in a header
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -86,7 +86,7 @@ def _read_json(path: Path) -> np.ndarray:
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    """A row a line, without headings; commas, semicolons, tabs or spaces between numbers."""
+    """Read a row per line, without headings; commas, semicolons, tabs or spaces between numbers."""
     text = read_small(path, MAX_BYTES).decode("utf-8-sig")
     for separator in ";\t ":
         text = text.replace(separator, ",")
@@ -95,7 +95,7 @@ def _read_csv(path: Path) -> np.ndarray:
 
 
 def _read_pickle(path: Path) -> np.ndarray:
-    """An array, or a list of arrays or of lists of numbers."""
+    """Read an array, or a list of arrays or of lists of numbers."""
     raw = safe_pickle.load(path)
     if isinstance(raw, safe_pickle.StoredArray):
         return raw.whole()
@@ -105,7 +105,7 @@ def _read_pickle(path: Path) -> np.ndarray:
 
 
 def _table(raw: Any) -> np.ndarray:
-    """Rows of whole numbers as an array; anything else in them is refused before numpy makes something of it."""
+    """Convert rows of whole numbers to an array; refuses other values, which numpy might convert."""
     if not isinstance(raw, list | tuple) or sum(len(row) for row in raw if isinstance(row, list | tuple)) > MAX_NUMBERS:
         raise ValueError("expected whole numbers (seeds, classes)")
     for row in raw:
@@ -118,11 +118,11 @@ def _table(raw: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassSequence:
-    """The tasks' classes, the same for a seed under every method.
+    """The tasks' classes, the same for a seed with every method.
 
-    By default each pass over the data set is a fresh permutation of its classes, from (seed, pass); consecutive
-    classes make a task, and classes left over at the end of a pass sit that pass out. With a `table` (seeds, classes)
-    a seed's row is the order, end to end again and again: the reference's way, in which the same pairs come back.
+    By default each pass over the data set is a new permutation of its classes, from (seed, pass); consecutive
+    classes make a task, and classes left over at the end of a pass are skipped. With a `table` (seeds, classes)
+    a seed's row is repeated without end: the reference's way, in which the same pairs recur.
     """
 
     total_classes: int
@@ -131,7 +131,7 @@ class ClassSequence:
     table: np.ndarray | None = None
 
     def classes(self, seed: int, task: int) -> list[int]:
-        """The classes of a task, as indices into the data set."""
+        """Return the classes of a task, as indices into the data set."""
         if self.table is not None:
             row = self.table[seed]
             return [int(row[(task * self.num_classes + k) % len(row)]) for k in range(self.num_classes)]
@@ -141,7 +141,7 @@ class ClassSequence:
 
     @classmethod
     def open(cls, spec: Spec, total_classes: int) -> "ClassSequence":
-        """The sequence of a spec. Raises DataError if its table cannot be used with `total_classes` classes."""
+        """Return the sequence of a spec. Raises DataError if its table cannot be used with `total_classes` classes."""
         if not spec.class_order:
             return cls(total_classes, spec.num_classes)
         order = read_class_order(Path(spec.class_order))

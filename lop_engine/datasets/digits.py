@@ -1,7 +1,7 @@
-"""MNIST's images as permuted MNIST uses them, all of a data set; and generated digits for those who hold none.
+"""MNIST's images as permuted MNIST uses them, and generated digits for users without MNIST.
 
-A generated digit is one of two shapes of its class (a seven with or without a bar), scaled, sheared and moved at
-random, and drawn with a pen of random width. Random numbers are raw bits, scaled; distances are rounded to grey levels.
+A generated digit is one of two shapes of its class (a seven with or without a bar), randomly scaled, sheared and moved,
+and drawn with a pen of random width. Random numbers are raw bits, scaled; distances are rounded to grey levels.
 
 Dimensions: N images, P pixels.
 """
@@ -20,13 +20,13 @@ NUM_CLASSES = 10
 IMAGES_PER_CLASS = 6000
 PIXELS = 28 * 28
 _BLOCK = 500
-"""Images drawn in one piece, so that the first ones do not depend on how many are asked for."""
+"""Images drawn together, so that the first ones do not depend on the number requested."""
 _DRAWN_BLOCKS = 2
-"""Blocks of a class that are drawn; the others show the same digits at other places."""
+"""Blocks per class that are drawn; the others show the same digits at other positions."""
 _ROUND = ((3, 1), (1.6, 1.3), (1, 3), (1.6, 4.7), (3, 5), (4.4, 4.7), (5, 3), (4.4, 1.3), (3, 1))
 _UPPER = ((3, 0.6), (1.7, 1.1), (1.4, 1.8), (1.9, 2.6), (3, 2.9), (4.1, 2.6), (4.6, 1.8), (4.3, 1.1), (3, 0.6))
 _LOWER = ((3, 2.9), (1.8, 3.3), (1.2, 4.2), (1.7, 5.1), (3, 5.5), (4.3, 5.1), (4.8, 4.2), (4.2, 3.3), (3, 2.9))
-#: By class, its shapes: each a tuple of polylines (x, y) on a square of 6 x 6.
+#: Shapes by class: each a tuple of polylines (x, y) on a square of 6 x 6.
 SHAPES = (
     ((_ROUND,), (((3, 0.6), (2, 1.4), (1.8, 3), (2, 4.6), (3, 5.4), (4, 4.6), (4.2, 3), (4, 1.4), (3, 0.6)),)),
     ((((3, 0.7), (3, 5.3)),), (((2, 1.7), (3.2, 0.7), (3.2, 5.3)),)),
@@ -73,11 +73,11 @@ class SyntheticDigits:
 
     @property
     def sha256(self) -> str:
-        """Of a block of the first class: changes with the seed, and with a version of `lop` that draws others."""
+        """Return the checksum of a block of the first class: it changes with the seed and with lop's way of drawing."""
         return hashlib.sha256(_block(self.seed, 0, 0).tobytes()).hexdigest()
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, (num_images, 1, 28, 28) uint8."""
+        """Return the first `num_images` images of class `index`, (num_images, 1, 28, 28) uint8."""
         if not 0 <= index < NUM_CLASSES:
             raise IndexError(f"class {index} of {NUM_CLASSES}")
         blocks = [_block(self.seed, index, block) for block in range(-(-num_images // _BLOCK))]
@@ -85,7 +85,7 @@ class SyntheticDigits:
 
 
 def all_digits(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Every image of a data set, (N, 784) in its own type, and the classes, (N,) int64, in order of the classes."""
+    """Return all images of a data set, (N, 784) in their type, and the classes, (N,) int64, ordered by class."""
     return _generated(images) if isinstance(images, SyntheticDigits) else _all(images)
 
 
@@ -101,7 +101,7 @@ def _all(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _block(seed: int, index: int, block: int) -> np.ndarray:
-    """A block of images of a class, (500, 1, 28, 28) uint8: drawn digits, each moved by up to two pixels."""
+    """Return a block of images of a class, (500, 1, 28, 28) uint8: drawn digits, each moved by up to two pixels."""
     drawn = _drawn_block(seed, index, block % _DRAWN_BLOCKS)
     raw = bits(_BLOCK, seed, Stream.CLASS_IMAGES, PIXELS, index, _DRAWN_BLOCKS + block)
     down, right = (raw >> np.uint64(32)) % np.uint64(5), (raw >> np.uint64(48)) % np.uint64(5)
@@ -112,7 +112,7 @@ def _block(seed: int, index: int, block: int) -> np.ndarray:
 
 @lru_cache(maxsize=2 * _DRAWN_BLOCKS * NUM_CLASSES)
 def _drawn_block(seed: int, index: int, block: int) -> np.ndarray:
-    """Digits of a class, drawn at random, (500, 28, 28) uint8."""
+    """Return randomly drawn digits of a class, (500, 28, 28) uint8."""
     raw = bits(_BLOCK, seed, Stream.CLASS_IMAGES, PIXELS, index, block).astype("<u8").view(np.uint8)
     byte = (raw.reshape(_BLOCK, 8).T / 256).astype(np.float32)
     shapes = SHAPES[index]
@@ -125,13 +125,13 @@ def _drawn_block(seed: int, index: int, block: int) -> np.ndarray:
 
 
 def _drawn(lines: tuple[tuple[tuple[float, float], ...], ...], byte: np.ndarray) -> np.ndarray:
-    """The polylines of a shape as (N, P) uint8; `byte` (7, N) in 0 .. 1 says how each image is drawn."""
+    """Draw the polylines of a shape as (N, P) uint8; `byte` (7, N) in 0 .. 1 are the parameters of each image."""
     scale_x, scale_y, shear, move_x, move_y, pen, bend = byte
     starts = np.array([point for line in lines for point in line[:-1]], np.float32)
     ends = np.array([point for line in lines for point in line[1:]], np.float32)
 
     def placed(points: np.ndarray) -> np.ndarray:
-        """Points of the square on the image, (N, points, 2)."""
+        """Return points of the square in image coordinates, (N, points, 2)."""
         x, y = (points - 3).T
         x = x + 0.06 * (bend[:, None] - 0.5) * (y**2 - 3)
         across = x * (3 + 1.3 * scale_x[:, None]) + y * 1.6 * (shear[:, None] - 0.5)
@@ -144,7 +144,7 @@ def _drawn(lines: tuple[tuple[tuple[float, float], ...], ...], byte: np.ndarray)
 
 
 def _distances(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Squared distance of each pixel from the nearest of the segments (N, segments, 2), (N, P)."""
+    """Return the squared distance of each pixel from the nearest of the segments (N, segments, 2), (N, P)."""
     side = np.arange(28, dtype=np.float32)
     pixel_x, pixel_y = np.tile(side, 28), np.repeat(side, 28)
     nearest = np.full((len(start), PIXELS), np.inf, np.float32)

@@ -1,7 +1,7 @@
-"""A copy of a data set on a node's own disk, made once a node: the file server is asked once, not by every worker.
+"""Copies a data set to a node's own disk, once per node, which relieves the file server.
 
-A copy takes its name in one step, when all of it is there, and those who want the same one wait for each other. So what
-has the name is whole, also when tasks are killed; the next task removes what a killed one leaves.
+A copy is renamed when it is complete, and processes that need the same one wait for each other. So a copy with the
+final name is complete, even if tasks are killed; the next task removes what a killed one leaves.
 """
 
 import getpass
@@ -25,14 +25,14 @@ from lop_engine.experiment.spec import Spec
 from lop_engine.text import byte_size
 
 RESERVE_BYTES = 2**30
-"""Left free on the node's disk."""
+"""Bytes left free on the node's disk."""
 PATIENCE_S = 15 * 60
-"""How long another's copy is waited for."""
+"""Longest wait for another process's copy."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """One file of a data set: where it is, and its place below the copy."""
+    """A file of a data set: its path, and its place in the copy."""
 
     source: Path
     place: str
@@ -41,7 +41,7 @@ class _File:
 
 
 def expand(directory: str) -> Path:
-    """`directory` with the variables and the ~ of this machine. Raises DataError if no absolute path comes of it."""
+    """Expand variables and ~ of this machine in `directory`. Raises DataError if the result is not an absolute path."""
     unset = [name for name in re.findall(r"\$\{?(\w+)", directory) if not os.environ.get(name)]
     if unset:
         raise DataError(f"{directory}: {unset[0]} is not set here")
@@ -57,10 +57,10 @@ def stage(
     should_stop: Callable[[], bool] = lambda: False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Copy `images` below `into`, unless they are there already; return the copy's folder.
+    """Copy `images` below `into`, unless they are already there; return the copy's folder.
 
     Args:
-        should_stop: looked at between files and while another's copy is waited for.
+        should_stop: called between files and while waiting for another process's copy.
     Raises:
         DataError: the copy failed: no space, a disk error, or `should_stop`. No incomplete copy is left.
     """
@@ -85,10 +85,10 @@ def stage(
 
 
 def reading(spec: Spec, copy: Path) -> Spec:
-    """`spec` with its images read from `copy`. Raises DataError if those are not its images, or not all of them."""
+    """Return `spec` with its images read from `copy`. Raises DataError if those differ or are incomplete."""
     copied = spec.with_changes(**{"dataset": str(copy)})
     images = open_images(copied, every_file=False)
-    # Without a checksum nothing else tells that the last classes are missing, which would make other tasks.
+    # Without a checksum nothing else shows that the last classes are missing, which would change tasks.
     if not spec.dataset_sha256 and images.num_classes != open_images(spec, every_file=False).num_classes:
         raise DataError(f"{copy}: {images.num_classes} classes are left")
     return copied
@@ -104,7 +104,7 @@ def _files(images: ClassFolder) -> Iterator[_File]:
 
 
 def _key(images: ClassFolder, files: Sequence[_File]) -> str:
-    """Stands for the images; for those without a checksum, for the place and the look of their files."""
+    """Return a key of the images; without a checksum, of the path, sizes and times of their files."""
     if images.sha256:
         return images.sha256[:16]
     looks = [f"{file.place} {file.size} {file.mtime_ns}" for file in files]
@@ -113,7 +113,7 @@ def _key(images: ClassFolder, files: Sequence[_File]) -> str:
 
 
 def _own_folder(into: Path) -> Path:
-    """``lop-<user>`` below `into`, for this user only: in a shared folder another user could put images there."""
+    """Return ``lop-<user>`` below `into`, writable only for this user: in a shared folder others could add images."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without user names
@@ -128,7 +128,7 @@ def _own_folder(into: Path) -> Path:
 
 @contextmanager
 def _alone(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock of one copy on this node. The system drops it with the process."""
+    """Hold the lock of one copy on this node. The system releases it when the process ends."""
     lock = FileLock(target.with_name(f"{target.name}.lock"), fallback_to_soft=False)
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -149,7 +149,7 @@ def _alone(target: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def _is_whole(target: Path, files: Sequence[_File]) -> bool:
-    """Whether every file is there, with its size: a node's disk may have been cleaned by age, file by file."""
+    """Whether every file exists, with its size: a node's disk may be cleaned by age, file by file."""
     try:
         return all(os.stat(target / file.place).st_size == file.size for file in files)
     except OSError:
@@ -170,7 +170,7 @@ def _copy(files: Sequence[_File], target: Path, should_stop: Callable[[], bool])
                 raise DataError(f"{target}: the job ends")
             copy_file(file, temporary / file.place)
         temporary.rename(target)
-    except BaseException:  # also submitit's, which ends a job that is requeued within a signal's handler
+    except BaseException:  # also submitit's, which ends a job that is requeued within a signal handler
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -188,6 +188,6 @@ def copy_file(file: _File, copy: Path) -> None:
     with open(file.source, "rb") as source, open(copy, "wb") as written:
         shutil.copyfileobj(source, written, 2**20)
         written.flush()
-        os.fsync(written.fileno())  # a name outlives a power failure sooner than what it names
+        os.fsync(written.fileno())  # after a power failure, a renamed file may lack its content
     if copy.stat().st_size != file.size:
         raise DataError(f"{file.source}: has changed while it was copied")

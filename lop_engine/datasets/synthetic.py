@@ -1,13 +1,13 @@
-"""Synthetic Continual ImageNet: procedural 32x32 colour classes for those who hold no ImageNet.
+"""Synthetic Continual ImageNet: procedural 32x32 colour classes for users without ImageNet.
 
 A class is a few "textures": small colour tiles that repeat. An image shows one of its class's textures, or one that all
-classes share (a picture in which the thing itself is hard to make out), at a random phase and contrast, through a soft
-patch of random shape, over a smooth background of its own, with pixel noise. A class also leans to a colour of its own.
-A linear model can use little but that colour; the texture takes features that do not mind where it stands, as a
-convolution's do; what shows a shared texture can only be told by its colour, or learnt by heart.
+classes share (like a picture whose object is hard to recognise), at a random phase and contrast, through a soft
+patch of random shape, over a smooth random background, with pixel noise. A class also has a mean colour.
+A linear model can use little except that colour; textures need translation-invariant features, such as those of a
+convolution; images with a shared texture can only be classified by colour, or memorised.
 
-Integer arithmetic on raw random bits throughout: the same bytes on every machine. The constants were chosen so that a
-linear model and the paper's network come to about what they reach on ImageNet: docs/data.md has the figures.
+Integer arithmetic on raw random bits: the same bytes on every machine. The constants were chosen so that a
+linear model and the paper's network reach about the same accuracy as on ImageNet: docs/data.md has the figures.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from lop_engine.datasets.base import IMAGE_SHAPE, PAPER_SPLIT, SIDE
 from lop_engine.streams import Stream, bits
 
 NUM_TEXTURES = 2
-"""Textures of a class's own."""
+"""Number of a class's own textures."""
 NUM_SHARED_TEXTURES = 8
 SHARED_SHARE = 118
-"""Of 256 images, those that show a shared texture: what lies between the paper's network and all correct."""
+"""Images, of 256, with a shared texture: they limit the accuracy of the paper's network."""
 TILE_GRID = 4
-"""Colour values a side of a tile: sets how fine a texture is."""
+"""Colour values per side of a tile: sets the fineness of a texture."""
 TILE_SIDE = 8
-"""Pixels after which a texture repeats."""
+"""Period of a texture in pixels."""
 FIELD_GRID = 4
-"""Values a side from which an image's patch and background are interpolated."""
+"""Values per side from which an image's patch and background are interpolated."""
 TEXTURE_AMPLITUDE = 140
 BACKGROUND_AMPLITUDE = 40
 NOISE_AMPLITUDE = 40
 COLOUR_AMPLITUDE = 10
-"""Grey levels by which a class's mean colour leans: all that a linear model has to go by."""
+"""Grey levels by which a class's mean colour differs: almost all that a linear model can use."""
 
 _TEXTURE_OF_BYTE = np.concatenate(
     [
@@ -45,14 +45,14 @@ _TEXTURE_OF_BYTE = np.concatenate(
 )
 
 _BLOCK = 100
-"""Images are drawn in blocks of this many, so that the first ones do not depend on how many are asked for."""
+"""Images are drawn in blocks of this many, so that the first ones do not depend on the number requested."""
 
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """`num_classes` classes of images without end, made when they are asked for.
+    """`num_classes` classes of unlimited images, generated on request.
 
-    Deterministic in (dataset seed, class); the first images of a class are the same however many are asked for.
+    Deterministic in (dataset seed, class); the first images of a class do not depend on the number requested.
     """
 
     num_classes: int
@@ -68,17 +68,17 @@ class SyntheticImages:
 
     @property
     def sha256(self) -> str:
-        """Of the first hundred images: changes with the seed, and with a version of `lop` that draws others."""
+        """Return the checksum of the first hundred images: it changes with the seed, and if `lop` draws differently."""
         return hashlib.sha256(_class_images(self.seed, 0, _BLOCK).tobytes()).hexdigest()
 
     def images(self, index: int, num_images: int) -> np.ndarray:
-        """The first `num_images` images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
+        """Return the first `num_images` images of class `index`, shape (num_images, 3, 32, 32), uint8, read-only."""
         if not 0 <= index < self.num_classes:
             raise IndexError(f"class {index} of {self.num_classes}")
         return _class_images(self.seed, index, num_images)
 
     def blocks(self, index: int, num_images: int) -> Iterator[np.ndarray]:
-        """The same images, some at a time, and none kept."""
+        """Yield the same images in blocks, without caching."""
         return _class_blocks(self.seed, index, num_images)
 
 
@@ -96,7 +96,7 @@ def _class_blocks(seed: int, index: int, num_images: int) -> Iterator[np.ndarray
 
 
 def _class_textures(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """A class's textures and the shared ones, in every phase, and the class's lean.
+    """Return a class's textures and the shared ones, in every phase, and the class's mean colour.
 
     Returns:
         (textures, 3, phases, phases, 32, 32), -128..127; (3,).
@@ -114,7 +114,7 @@ def _class_textures(seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _image_block(windows: np.ndarray, lean: np.ndarray, seed: int, index: int, block: int) -> np.ndarray:
-    """A block of images, (100, 3, 32, 32), uint8."""
+    """Return a block of images, (100, 3, 32, 32), uint8."""
     pixels, field = 3 * SIDE * SIDE, FIELD_GRID**2
     raw = _random_bytes(_BLOCK * (4 + 4 * field + pixels), seed, Stream.CLASS_IMAGES, index, block)
     choice, fields, noise = np.split(raw, [_BLOCK * 4, _BLOCK * (4 + 4 * field)])
@@ -130,13 +130,13 @@ def _image_block(windows: np.ndarray, lean: np.ndarray, seed: int, index: int, b
 
 
 def _random_bytes(num_bytes: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
-    """Random bytes as int32, little-endian on every machine."""
+    """Return random bytes as int32, little-endian on every machine."""
     words = bits(-(-num_bytes // 8), seed, stream, *counters)
     return words.astype("<u8").view(np.uint8)[:num_bytes].astype(np.int32)
 
 
 def _enlarge(grid: np.ndarray, side: int) -> np.ndarray:
-    """Bilinear enlargement of the last two axes to `side`, in integers; the last values are the far border."""
+    """Enlarge the last two axes to `side` by bilinear interpolation in integers; the last values are the far border."""
     cells = grid.shape[-1] - 1
     position = np.arange(side) * (cells * 64) // side
     low, part = position // 64, (position % 64).astype(grid.dtype)

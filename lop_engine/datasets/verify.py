@@ -1,4 +1,4 @@
-"""Look at a data set on disk from end to end: checksum, range and means of each class."""
+"""Checks a data set on disk completely: checksum, range and means of each class."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,27 +12,27 @@ from lop_engine.datasets.class_folder import NAME, ClassFolder, Manifest, combin
 from lop_engine.errors import DataError
 
 _BLOCK = 256
-"""Images looked at in one piece."""
+"""Images read at a time."""
 
 
 @dataclass(frozen=True)
 class ClassSurvey:
-    """One class file."""
+    """Statistics of one class file."""
 
     num_images: int
     sha256: str
-    """Of the images' bytes, in C order."""
+    """Checksum of the images' bytes, in C order."""
     minimum: float
     maximum: float
     sums: np.ndarray
-    """Of the values by channel, float64."""
+    """Sums of the values by channel, float64."""
     squares: np.ndarray
     is_constant: bool
-    """Whether all images are one and the same."""
+    """Whether all images are identical."""
 
 
 def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
-    """Look at every value of a class. Raises DataError for a file that is not whole, for NaN or infinity."""
+    """Read every value of a class. Raises DataError for an incomplete file, for NaN or infinity."""
     sums, squares = np.zeros(folder.shape[0]), np.zeros(folder.shape[0])
     digest = hashlib.sha256()
     minimum, maximum = np.inf, -np.inf
@@ -52,7 +52,7 @@ def survey_class(folder: ClassFolder, index: int) -> ClassSurvey:
 
 
 def channel_statistics(surveys: Sequence[ClassSurvey], shape: Shape) -> tuple[list[float], list[float]]:
-    """Means and standard deviations by channel over all classes; images have the shape `shape`."""
+    """Return means and standard deviations by channel over all classes; images have the shape `shape`."""
     count = shape[1] * shape[2] * sum(one.num_images for one in surveys)
     means = np.sum([one.sums for one in surveys], axis=0) / count
     variances = np.sum([one.squares for one in surveys], axis=0) / count - means**2
@@ -71,10 +71,10 @@ def check_finite(images: np.ndarray, where: str, first: int = 0) -> None:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found."""
+    """Result of a check."""
 
     folder: ClassFolder | None
-    """None if it cannot even be opened."""
+    """None if it cannot be opened."""
     problems: list[str]
     notes: list[str]
     minimum: float = 0.0
@@ -84,7 +84,7 @@ class Verified:
 
 
 def verify(path: Path, report: Callable[[str, int, int], None]) -> Verified:
-    """Read every image of the data set at `path`: checksums, counts, values, classes that are there twice."""
+    """Read every image of the data set at `path`: checksums, counts, values, duplicate classes."""
     try:
         folder = ClassFolder.open(path)
     except DataError as error:
@@ -111,7 +111,7 @@ def verify(path: Path, report: Callable[[str, int, int], None]) -> Verified:
 
 
 def _class_problems(folder: ClassFolder, index: int, this: ClassSurvey, first_with: dict[str, int]) -> list[str]:
-    """What is wrong with class `index`; `first_with` is where these images were met first."""
+    """Return the problems of class `index`; `first_with` maps images to their first class."""
     problems = []
     if folder.manifest and this.sha256 != folder.manifest.classes[index].sha256:
         problems.append(f"{folder.file(index)}: its images are not those that were imported (checksum)")
@@ -126,7 +126,7 @@ def _class_problems(folder: ClassFolder, index: int, this: ClassSurvey, first_wi
 def _manifest_problems(
     path: Path, folder: ClassFolder, manifest: Manifest, measured: tuple[float, float, list[float], list[float]]
 ) -> list[str]:
-    """What the manifest says and the images do not."""
+    """Return the differences between the manifest and the images."""
     low, high, means, stds = measured
     sound = {
         "sha256": manifest.sha256 == combined_sha256(manifest.dtype, [entry.sha256 for entry in manifest.classes]),

@@ -1,8 +1,8 @@
-"""Bring images of any form into the one local form: ``classes/<k>.npy`` and ``dataset.json``.
+"""Converts images of any supported format to the local one: ``classes/<k>.npy`` and ``dataset.json``.
 
-A source yields blocks of labelled images; a writer sorts them into one file a class; the manifest comes last, and the
-whole folder takes its name in one step. What is interrupted before that leaves nothing but a folder with a hidden name,
-which the next import clears away.
+A source yields blocks of labelled images; a writer sorts them into one file per class; the manifest is written last,
+and the complete folder is renamed atomically. An interrupted import only leaves a hidden folder,
+which the next import removes.
 """
 
 import os
@@ -31,7 +31,7 @@ from lop_engine.errors import DataError, did_you_mean, why
 
 __all__ = ["FORMATS", "ImportOptions", "Report", "default_target", "import_images", "open_source", "write_dataset"]
 
-#: By name: the module that knows the form. The first that recognises a source gets it.
+#: Modules by format name. The first that recognises a source is used.
 FORMATS = {
     "npy": class_files,
     "batches": batches,
@@ -45,19 +45,19 @@ _MOST_FOLDERS = 100
 _UNPACKED = "unpacked"
 
 Report = Callable[[str, int, int], None]
-"""What is being done, units done, units in all."""
+"""Reports progress: current step, units done, units in total."""
 
 OpenIn = Callable[[Path], Source]
-"""Gives a source; where it must unpack files, into the new folder of that path."""
+"""Returns a source; unpacks files, if necessary, into the new folder of that path."""
 
 
 def import_images(path: Path, target: Path, options: ImportOptions, report: Report) -> tuple[Manifest, list[str]]:
     """Read the images at `path` into the new folder `target`.
 
     Returns:
-        What `target` holds now, and notes for people.
+        The content of `target`, and notes for the user.
     Raises:
-        DataError: naming the file and what is wrong with it; `target` is then as it was.
+        DataError: names the file and the error; `target` is unchanged.
     """
     _check_place(path, target)
     if options.resize is not None:
@@ -84,7 +84,7 @@ def _check_place(path: Path, target: Path) -> None:
 
 
 def default_target(path: Path, options: ImportOptions) -> Path:
-    """Where the images at `path` go unless a person says otherwise. Raises DataError."""
+    """Return the default place for the images at `path`. Raises DataError."""
     try:
         if not path.exists() or archives.is_archive(path):
             return DIRECTORIES[options.shape or IMAGE_SHAPE]
@@ -94,7 +94,7 @@ def default_target(path: Path, options: ImportOptions) -> Path:
 
 
 def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
-    """Unpack the archive `path` into the new folder `folder`, and open what it holds. Raises DataError."""
+    """Unpack the archive `path` into the new folder `folder`, and open its content. Raises DataError."""
     archives.unpack(path, folder)
     inside = folder
     while len(entries := list(inside.iterdir())) == 1 and entries[0].is_dir():
@@ -107,12 +107,12 @@ def _open_archive(path: Path, options: ImportOptions, folder: Path) -> Source:
 
 
 def in_text(path: Path) -> str:
-    """A path as UTF-8 text, whatever bytes it is made of."""
+    """Return a path as UTF-8 text, whatever bytes it consists of."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def open_source(path: Path, options: ImportOptions) -> Source:
-    """The source at `path`, by the format asked for or the first that recognises it. Raises DataError."""
+    """Return the source at `path`, in the requested format or the first that recognises it. Raises DataError."""
     source = _open_by_format(path, options)
     if options.shape not in (None, source.shape):
         raise DataError(
@@ -137,23 +137,23 @@ def _open_by_format(path: Path, options: ImportOptions) -> Source:
 
 
 def _folders_inside(path: Path) -> list[Path]:
-    """The folders in `path` that hold images in a form other than a folder a class."""
+    """Return the folders in `path` that hold images in a format other than a folder per class."""
     folders = sorted(one for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     return [one for one in folders[:_MOST_FOLDERS] if _is_in_a_form(one)]
 
 
 def _is_in_a_form(path: Path) -> bool:
-    """Whether `path` holds images in a form other than a folder a class."""
+    """Whether `path` holds images in a format other than a folder per class."""
     return any(module.recognises(path) for name, module in FORMATS.items() if name != "folder")
 
 
 def _archive_inside(path: Path) -> Path | None:
-    """The first archive in the folder `path`, or None."""
+    """Return the first archive in the folder `path`, or None."""
     return min(filter(archives.is_archive, path.iterdir()), default=None) if path.is_dir() else None
 
 
 def _what_it_is(path: Path) -> str:
-    """Why a source in no known form cannot be imported, and what to do."""
+    """Return why a source of unknown format cannot be imported, and what to do."""
     if path.is_file() and path.name.lower().endswith((".7z", ".rar", ".tar.zst")):
         return "an archive that is not read; unpack it, then import the folder that it holds"
     if inner := _archive_inside(path):
@@ -170,10 +170,10 @@ def _what_it_is(path: Path) -> str:
 def write_dataset(
     open_in: OpenIn, origin: str, target: Path, options: ImportOptions, report: Report
 ) -> tuple[Manifest, list[str]]:
-    """Write what a source yields as the new folder `target`; see `import_images`.
+    """Write the images of a source as the new folder `target`; see `import_images`.
 
     Args:
-        open_in: gives the source. It may make the folder that it is given, which is removed with all that fails.
+        open_in: returns the source. It may create the given folder, which is removed after an error.
     """
     preferred = Split(options.train_images or PAPER_SPLIT.train, options.test_images or PAPER_SPLIT.test)
     with new_folder(target, options.replace) as staging:
@@ -209,12 +209,12 @@ def _belongs_elsewhere(target: Path, source: Source) -> bool:
 
 
 def _is_split(source: Source, options: ImportOptions) -> bool:
-    """Whether only the images of the split are kept: all but those of grey images, whose problems have no test set."""
+    """Whether only the images of the split are kept: not for grey images, whose problems have no test set."""
     return bool(options.train_images or options.test_images) or source.shape == IMAGE_SHAPE
 
 
 def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[tuple[str, int]]:
-    """Names and labels in the order of the names (WNIDs); in the order of the labels where they have no names."""
+    """Return names and labels ordered by name (WNID); by label if there are no names."""
     if len(writer.counts) < 2:
         raise DataError(f"{'1 class' if writer.counts else 'no class'} found; a task needs at least 2")
     labels = sorted(writer.counts)
@@ -225,12 +225,12 @@ def _order(writer: ClassWriter, source: Source, options: ImportOptions) -> list[
 
 
 def _in_order(name: str) -> tuple[int, str]:
-    """Numbers by their value, and before words."""
+    """Sort key: numbers by value, before words."""
     return (int(name), "") if name.isdecimal() else (sys.maxsize, name)
 
 
 def _split(counts: dict[str, int], preferred: Split, options: ImportOptions) -> tuple[Split, list[str]]:
-    """The split that the smallest class can bear, and a note if it is not the one wanted."""
+    """Return the split that the smallest class allows, and a note if it is not the preferred one."""
     smallest = min(counts, key=lambda name: counts[name])
     fewest = counts[smallest]
     if fewest < 2:

@@ -1,6 +1,6 @@
 """Zip and tar archives of images, unpacked into a folder of ours.
 
-Names that lead out of the folder, links and devices are refused, and so is an archive that would grow too much.
+Refuses names that lead out of the folder, links, devices, and archives that would expand too much.
 """
 
 import re
@@ -18,14 +18,14 @@ from lop_engine.files import require_regular
 ZIP = (".zip",)
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 _MAX_DIRECTORY = 128 * 2**20
-"""Bytes of a zip's list of contents: two million files."""
+"""Most bytes of a zip's directory: two million files."""
 _MAX_HEADER = 2**20
-"""Bytes of a tar's long name or extended header."""
+"""Most bytes of a tar's long name or extended header."""
 _PIECE = 2**20
 _FILE_BYTES = 512
-"""What a file counts at least: a tar holds that much for each, and packs empty ones small."""
+"""Least size counted per file: a tar needs that much for each, and compresses empty ones."""
 _NOT_IMAGES = re.compile(r"__MACOSX(/|$)|(.*/)?\.[^/]*$")
-"""What macOS puts beside, and hidden files."""
+"""Files that macOS adds, and hidden files."""
 
 
 def is_archive(path: Path) -> bool:
@@ -36,7 +36,7 @@ def unpack(path: Path, folder: Path) -> None:
     """Write the files of the archive `path` into the new folder `folder`.
 
     Raises:
-        DataError: naming the archive, and the member where one is at fault; what was written stays.
+        DataError: names the archive, and the member if one is at fault; files already written stay.
         OSError: `folder` cannot be written.
     """
     require_regular(path)
@@ -66,7 +66,7 @@ def _new(path: Path, target: Path) -> IO[bytes]:
 
 
 def _checked(path: Path, name: str) -> PurePosixPath:
-    """The name of a member as a path below the folder. Raises DataError."""
+    """Return a member's name as a path below the folder. Raises DataError."""
     inner = PurePosixPath(name)
     if inner.is_absolute() or ".." in inner.parts or not inner.parts or re.search(r"[\\\0]|^[A-Za-z]:", name):
         raise DataError(f"{path}: holds {ascii(name)[:120]}, which lies outside the archive's folder; nothing was read")
@@ -74,7 +74,7 @@ def _checked(path: Path, name: str) -> PurePosixPath:
 
 
 def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The name and content of each file. Raises DataError."""
+    """Yield name and content of each file. Raises DataError."""
     with _blamed(path):
         yield from _of_zip(path) if path.name.lower().endswith(ZIP) else _of_tar(path)
 
@@ -107,7 +107,7 @@ def _refuse_special(path: Path, name: str, is_special: bool) -> None:
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header; extended headers are read whole into memory, so large ones are refused."""
+    """A tar header; extended headers are read completely into memory, so large ones are refused."""
 
     @classmethod
     def frombuf(cls, *arguments: Any, **named: Any) -> Any:
@@ -124,7 +124,7 @@ def _read(path: Path, file: IO[bytes]) -> bytes:
 
 @contextmanager
 def _blamed(path: Path) -> Iterator[None]:
-    """Whatever goes wrong within, the archive is named."""
+    """Context that turns any error into one that names the archive."""
     try:
         yield
     except DataError:

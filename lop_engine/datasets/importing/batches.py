@@ -1,9 +1,9 @@
 """Downsampled ImageNet at 32x32 (Chrabaszcz et al. 2017): ``train_data_batch_1`` ... as pickles or ``.npz``.
 
-A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in an order
-of their own. CIFAR-10's batches have the same form, and so has CIFAR-100's ``train``, whose labels are ``fine_labels``
+A batch holds ``data``, uint8 (N, 3072) with the planes red, green, blue, and ``labels``, N numbers from 1 in a special
+order. CIFAR-10's batches have the same format, and so has CIFAR-100's ``train``, whose labels are ``fine_labels``
 or ``coarse_labels``. Images of another size are resized where `ImportOptions.resize` names a filter.
-``map_clsloc.txt`` or CIFAR's ``meta``, if it lies beside, says what the labels mean.
+``map_clsloc.txt`` or CIFAR's ``meta`` in the same folder has the names of the labels.
 """
 
 import math
@@ -29,11 +29,11 @@ _TRAIN = re.compile(r"(?:train_)?data_batch_?([0-9]{0,4})(?:\.npz|\.pickle|\.pkl
 _VAL = re.compile(r"(?:val_data|test_batch)(?:\.npz|\.pickle|\.pkl)?")
 _MAP, _META = "map_clsloc.txt", "meta"
 _CIFAR_100 = {_TRAIN: "train", _VAL: "test"}
-"""CIFAR-100's two files; ``meta`` lies beside them."""
+"""CIFAR-100's two files; ``meta`` is in the same folder."""
 _PIXELS = int(np.prod(IMAGE_SHAPE))
-#: Images read in one piece: 12 MB.
+#: Images read at a time: 12 MB.
 _BLOCK = 4096
-#: Images do not compress much; archives that compress by more than this are refused.
+#: Images do not compress much; archives with a higher compression are refused.
 MAX_RATIO, MIN_BOMB = 100, 16 * 2**20
 _MAX_DIRECTORY = 2**20
 _MAX_SIDE = 256
@@ -68,7 +68,7 @@ def has_only_validation(path: Path) -> bool:
 
 
 def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """The batches at `path` (a folder, or one of them), in the order of their numbers."""
+    """Return the batches at `path` (a folder, or one of them), in the order of their numbers."""
     place, of_cifar = (path, path / _CIFAR_100[pattern]) if path.is_dir() else (path.parent, path)
     if of_cifar.name == _CIFAR_100[pattern] and of_cifar.is_file() and (place / _META).is_file():
         return [of_cifar]
@@ -82,7 +82,7 @@ def _batch_files(path: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 class Batches:
-    """Batch files, one after the other."""
+    """A sequence of batch files."""
 
     format = "batches"
     shape = IMAGE_SHAPE
@@ -113,7 +113,7 @@ class Batches:
             done += size
 
     def _read(self, path: Path) -> Iterator[tuple[Block, float]]:
-        """The blocks of one file, and the share of it that is read."""
+        """Yield the blocks of one file, with the share of it that was read."""
         read = _read_npz if zipfile.is_zipfile(path) else _read_pickle
         with read(path, self._labels_from) as (labels, num_images, pieces):
             if labels.shape != (num_images,) or labels.dtype.kind not in "ui" or not num_images:
@@ -126,7 +126,7 @@ class Batches:
                 start = end
 
     def _images(self, path: Path, rows: np.ndarray) -> np.ndarray:
-        """Rows of a batch as (n, 3, 32, 32), resized if they must be and may be. Raises DataError."""
+        """Return rows of a batch as (n, 3, 32, 32), resized if necessary and allowed. Raises DataError."""
         side = _side(rows.shape)
         images = rows.reshape(-1, 3, side, side)
         if side == SIDE:
@@ -138,7 +138,7 @@ class Batches:
         return self._resizer.array(images)
 
 
-#: Labels, the number of images, and the images in pieces of shape (n, 3 * side * side) or (n, 3, side, side).
+#: Labels, the number of images, and blocks of images of shape (n, 3 * side * side) or (n, 3, side, side).
 _Content = tuple[np.ndarray, int, Iterator[np.ndarray]]
 
 
@@ -160,7 +160,7 @@ def _read_pickle(path: Path, labels_from: str | None) -> Iterator[_Content]:
 
 
 def _label_key(path: Path, there: Collection[str], labels_from: str | None) -> str:
-    """Which of the keys (or members) of a batch holds its labels. Raises DataError."""
+    """Return the key (or member) of a batch with its labels. Raises DataError."""
     for key in [labels_from] if labels_from else _LABELS:
         if key in there:
             return key
@@ -171,7 +171,7 @@ def _label_key(path: Path, there: Collection[str], labels_from: str | None) -> s
 
 
 def _names_of_cifar(path: Path, labels: str) -> dict[int, str]:
-    """The names of CIFAR-100's classes: ``fine_labels`` are called by ``fine_label_names``. Raises DataError."""
+    """Return the names of CIFAR-100's classes: ``fine_label_names`` for ``fine_labels``. Raises DataError."""
     raw = safe_pickle.load(path)
     content = raw if isinstance(raw, dict) else {}
     key = f"{labels.removesuffix('s')}_names"
@@ -204,12 +204,12 @@ def _read_npz(path: Path, labels_from: str | None) -> Iterator[_Content]:
                 yield labels, shape[0], read_blocks(file, dtype, shape, _rows_at_once(shape))
     except DataError:
         raise
-    except Exception as error:  # zipfile, zlib and numpy have many words for an archive that is damaged
+    except Exception as error:  # zipfile, zlib and numpy raise many exception types for a damaged archive
         raise DataError(f"{path}: not a whole .npz archive: {(str(error).splitlines() or [''])[0][:200]}") from None
 
 
 def check_directory(path: Path, most_bytes: int) -> None:
-    """Refuse a zip whose list of contents is longer than `most_bytes`: Python reads it whole. Raises ValueError."""
+    """Refuse a zip whose directory is longer than `most_bytes`: Python reads it completely. Raises ValueError."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 2**17))
         end = file.read()
@@ -223,14 +223,14 @@ def check_directory(path: Path, most_bytes: int) -> None:
 
 @contextmanager
 def open_member(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
-    """An array of an archive: the file where its values begin, its shape and type."""
+    """Return an array of an archive: the file at the start of its values, its shape and type."""
     info = archive.getinfo(name)
     if info.file_size > max(MIN_BOMB, MAX_RATIO * info.compress_size):
         raise ValueError(f"{name} would grow from {info.compress_size} to {info.file_size} bytes, so it is refused")
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        with warnings.catch_warnings(action="ignore"):  # Python's, of odd characters in a damaged head
+        with warnings.catch_warnings(action="ignore"):  # errors of Python for odd characters in a damaged header
             shape, is_fortran, dtype = read_header(file)
         if dtype.kind not in "uif" or (is_fortran and len(shape) > 1):
             raise ValueError(
@@ -247,7 +247,7 @@ def _check_rows(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def _side(shape: tuple[int, ...]) -> int:
-    """The side of square images of 1 to 256 pixels in rows of such a shape; 0 if they are none."""
+    """Return the side of square images of 1 to 256 pixels for rows of such a shape; 0 for others."""
     if len(shape) not in (2, 4):
         return 0
     side = math.isqrt(shape[1] // 3) if len(shape) == 2 else shape[2]

@@ -1,4 +1,4 @@
-"""The reference's folder: ``classes/<k>.npy``, and with it every data set of our own."""
+"""The reference's format ``classes/<k>.npy``, and thus every data set of our own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from lop_engine.datasets.class_folder import ClassFolder
 from lop_engine.datasets.importing.source import Block, ImportOptions, refuse_columns
 from lop_engine.errors import DataError
 
-#: Images copied in one piece.
+#: Images copied at a time.
 _BLOCK = 1024
 
 
@@ -25,7 +25,7 @@ def open_source(path: Path, options: ImportOptions) -> "ClassFiles":
 
 
 class ClassFiles:
-    """Classes keep their numbers, and their names where they have some."""
+    """Classes keep their numbers and names."""
 
     format = "npy"
 

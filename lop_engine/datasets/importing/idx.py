@@ -1,7 +1,7 @@
 """IDX files, as MNIST is published: ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, gzipped or not.
 
 File names with a dot (``train-images.idx3-ubyte``) and with a prefix (``emnist-digits-train-images-idx3-ubyte``) are
-read too. The files may lie in ``raw/`` or ``MNIST/raw/``, where torchvision puts them.
+read too. The files may be in ``raw/`` or ``MNIST/raw/``, as torchvision stores them.
 """
 
 import gzip
@@ -43,7 +43,7 @@ def open_source(path: Path, options: ImportOptions) -> "Idx":
 
 
 def _files(path: Path, part: str) -> dict[str, Path]:
-    """The files of one part at `path` (a folder, or one of the files), by what they hold; uncompressed ones first."""
+    """Return the files of one part at `path` (a folder, or one of the files), by content; uncompressed ones first."""
     named = None if path.is_dir() else _NAME.fullmatch(path.name)
     if not path.is_dir() and not named:
         return {}
@@ -60,7 +60,7 @@ def _files(path: Path, part: str) -> dict[str, Path]:
 
 
 def _pair(path: Path, files: dict[str, Path]) -> tuple[Path, Path]:
-    """The files of images and of labels. Raises DataError."""
+    """Return the files of images and of labels. Raises DataError."""
     for what, number in (("images", 3), ("labels", 1)):
         if what not in files:
             there = next(iter(files.values())).name
@@ -69,7 +69,7 @@ def _pair(path: Path, files: dict[str, Path]) -> tuple[Path, Path]:
 
 
 class Idx:
-    """Pairs of files, images and labels; the labels are their classes."""
+    """Pairs of files with images and labels; the labels are the classes."""
 
     format = "idx"
     shape = GREY_SHAPE
@@ -102,7 +102,7 @@ class Idx:
 
 
 def _all(path: Path, file: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The whole array that follows a header, in pieces. Raises DataError if the file holds more."""
+    """Yield the whole array after a header, in blocks. Raises DataError if the file is longer."""
     yield from read_blocks(file, np.dtype(np.uint8), shape, _BLOCK)
     if file.read(1):
         raise DataError(f"{path}: holds more than the {shape[0]} entries that its header says; download it again")
@@ -110,7 +110,7 @@ def _all(path: Path, file: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _opened(path: Path, num_dimensions: int) -> Iterator[tuple[Any, tuple[int, ...]]]:
-    """An IDX file of bytes where its values begin, and its shape. Raises DataError."""
+    """Return an IDX file of bytes at the start of its values, and its shape. Raises DataError."""
     require_regular(path)
     try:
         with open(path, "rb") as raw:
@@ -128,6 +128,6 @@ def _opened(path: Path, num_dimensions: int) -> Iterator[tuple[Any, tuple[int, .
         raise
     except EOFError:
         raise DataError(f"{path}: cut short; download it again") from None
-    except Exception as error:  # gzip and zlib raise several types for a damaged file
+    except Exception as error:  # gzip and zlib raise several exception types for a damaged file
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{path}: not a whole IDX file: {reason}; download it again") from None

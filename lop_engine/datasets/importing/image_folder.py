@@ -1,4 +1,4 @@
-"""One folder of image files a class, the folder's name its WNID; the folders may lie in ``train/`` (and ``val/``)."""
+"""One folder of image files per class, named by its WNID; the folders may be in ``train/`` (and ``val/``)."""
 
 import os
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _classes(folder: Path) -> list[Path]:
 
 
 class ImageFolder:
-    """Classes in the order of their names, a class's files in the order of theirs."""
+    """Classes sorted by name, and their files sorted by name."""
 
     format = "folder"
 
@@ -72,7 +72,7 @@ class ImageFolder:
         return self._resizer.notes()
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
-        """Pictures are decoded by as many threads as there are cores: Pillow lets go of Python while it works."""
+        """Decode pictures in one thread per core: Pillow releases the interpreter lock while it works."""
         with pixels.quiet(), ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool:
             for label, parts in enumerate(self._parts):
                 pictures = (file for part in parts if part.is_dir() for file in _files(part, set()))
@@ -87,10 +87,10 @@ class ImageFolder:
 
 
 def _files(folder: Path, seen: set[Path], depth: int = 0) -> Iterator[Path]:
-    """The pictures in `folder` and the folders within it, in the order of their names. Raises DataError.
+    """Yield the pictures in `folder` and its subfolders, sorted by name. Raises DataError.
 
     Args:
-        seen: folders that were looked at already, links followed.
+        seen: folders that were already visited, with links resolved.
     """
     here = folder.resolve()
     if here in seen:

@@ -1,4 +1,4 @@
-"""Parquet shards with an image column and a label column, as dataset hubs hand them out. Needs the extra `parquet`."""
+"""Parquet shards with an image column and a label column, as dataset hubs distribute them. Needs the extra parquet."""
 
 import json
 import math
@@ -58,7 +58,7 @@ def _shards(path: Path) -> list[Path]:
 
 
 class Shards:
-    """Shards, one after the other; a label is a number, or a name (a WNID)."""
+    """A sequence of shards; a label is a number, or a name (a WNID)."""
 
     format = "parquet"
 
@@ -114,7 +114,7 @@ class Shards:
                         yield block, done
 
     def _number(self, label: int | str) -> int:
-        """A label as a number; names are numbered as they come."""
+        """Return a label as a number; names are numbered in order of appearance."""
         return label if isinstance(label, int) else self._labels.setdefault(label, len(self._labels))
 
 
@@ -139,7 +139,7 @@ class _Shard:
                 self._refuse_bomb(file.metadata.row_group(group))
 
     def rows(self) -> Iterator[tuple[int, Any, list[Any]]]:
-        """The number of the first row, and the images and labels of some rows."""
+        """Yield the number of the first row, and images and labels, of some rows at a time."""
         start = 0
         with _blamed(self.path):
             for batch in self._open().iter_batches(_BLOCK, columns=[self.image, self.label], use_threads=False):
@@ -151,7 +151,7 @@ class _Shard:
                 start += len(labels)
 
     def first_image(self) -> Any:
-        """The cell of the first image, or None."""
+        """Return the cell of the first image, or None."""
         with _blamed(self.path):
             for batch in self._open().iter_batches(1, columns=[self.image], use_threads=False):
                 return batch.column(0)[0].as_py()
@@ -160,13 +160,13 @@ class _Shard:
     def _open(self) -> Any:
         import pyarrow.parquet
 
-        # Bytes that stand there many times are read once: repeated they might fill the memory.
+        # Repeated bytes are read once: repeated they might exhaust the memory.
         return pyarrow.parquet.ParquetFile(
             self.path, buffer_size=_BUFFER, pre_buffer=False, memory_map=False, read_dictionary=self.repeated
         )
 
     def _column(self, there: list[str], known: tuple[str, ...], what: str, chosen: str | None) -> str:
-        """The column that a person chose, or the only one with a known name. Raises DataError listing the columns."""
+        """Return the chosen column, or the only one with a known name. Raises DataError listing the columns."""
         columns = ", ".join(there)
         if chosen is not None and chosen not in there:
             raise DataError(f'{self.path}: --{what} "{chosen}": no such column (there are {columns})')
@@ -189,18 +189,18 @@ class _Shard:
 
 @contextmanager
 def _blamed(path: Path) -> Iterator[None]:
-    """Whatever goes wrong within, the file is named."""
+    """Context that turns any error into one that names the file."""
     try:
         yield
     except DataError:
         raise
-    except Exception as error:  # whatever a decoder makes of damaged bytes: the file is at fault
+    except Exception as error:  # whatever a decoder raises for damaged bytes: the file is at fault
         reason = (str(error).splitlines() or [""])[0][:200]
         raise DataError(f"{path}: not a whole parquet file of images: {reason}") from None
 
 
 def _binary_leaves(field: Any) -> list[str]:
-    """The parts of an image column that hold bytes, as parquet calls them."""
+    """Return the parts of an image column that hold bytes, by parquet's names."""
     if "binary" in str(field.type) and "<" not in str(field.type):
         return [field.name]
     if str(field.type).startswith("struct"):
@@ -209,7 +209,7 @@ def _binary_leaves(field: Any) -> list[str]:
 
 
 def _label_names(metadata: dict[bytes, bytes], column: str) -> list[str]:
-    """The names that dataset hubs keep beside the columns."""
+    """Return the class names that dataset hubs store beside the columns."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -222,7 +222,7 @@ def _more(names: list[Path]) -> str:
 
 
 def _shape_of(cell: Any) -> Shape:
-    """The shape that images like that of a cell become."""
+    """Return the shape of the images that are made from cells like this one."""
     cell = _content(cell)
     if isinstance(cell, list):
         return next((shape for shape in SHAPES if math.prod(shape) == len(cell)), IMAGE_SHAPE)
@@ -234,7 +234,7 @@ def _content(cell: Any) -> Any:
 
 
 def _pixels(cell: Any, where: str, resizer: pixels.Resizer) -> np.ndarray:
-    """A cell's image: encoded bytes, a record that holds them, or as many numbers as an image has."""
+    """Return a cell's image: from encoded bytes, a record with bytes, or a list of numbers."""
     cell, num_pixels = _content(cell), math.prod(resizer.shape)
     if isinstance(cell, bytes):
         return pixels.decode(cell, where, resizer)

@@ -1,4 +1,4 @@
-"""From an encoded picture to 3x32x32 or 1x28x28 grey levels, by Pillow."""
+"""Converts an encoded picture to 3x32x32 or 1x28x28 grey levels with Pillow."""
 
 import io
 import logging
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _MOST_SIZES = 100
 
-#: What Pillow may decode: formats that are pictures and nothing else.
+#: Formats that Pillow may decode: only those for pictures.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "GIF", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".gif", ".tif", ".tiff")
 FILTERS = ("box", "hamming", "bilinear", "bicubic", "lanczos")
 #: The largest picture of ImageNet has 35 million pixels.
 MAX_PIXELS = 80_000_000
-#: Pictures from this size on are decoded one at a time: each takes hundreds of megabytes.
+#: Pictures of this size or larger are decoded one at a time, because each takes hundreds of megabytes.
 _LARGE = 4_000_000
 _ONE_LARGE_PICTURE = threading.Lock()
 
 
 def check_filter(name: str) -> None:
-    """Raise DataError unless Pillow has such a filter."""
+    """Raise DataError unless Pillow has this filter."""
     if name not in FILTERS:
         raise DataError(f'--resize "{name}": choose one of {", ".join(FILTERS)}{did_you_mean(name, FILTERS)}')
 
@@ -42,12 +42,12 @@ _GREY_MODES = ("1", "L", "LA")
 
 
 class Resizer:
-    """Brings pictures to one size and counts those that were of another size; used by several threads.
+    """Resizes pictures to one size and counts those of another size; used by several threads.
 
     Args:
-        name: one of `FILTERS`; "box", the default, is what downsampled ImageNet was made with.
-        shape: of the images that pictures become.
-        converts_colours: whether colour pictures become grey ones where `shape` says so; else they are refused.
+        name: one of `FILTERS`; "box", the default, is the filter of downsampled ImageNet.
+        shape: shape of the resulting images.
+        converts_colours: whether colour pictures are converted to grey if `shape` is grey; else they are refused.
     """
 
     def __init__(self, name: str | None, shape: Shape = IMAGE_SHAPE, converts_colours: bool = True) -> None:
@@ -59,7 +59,7 @@ class Resizer:
         self._shrunk: Counter[str] = Counter()
 
     def resized(self, picture: "Picture") -> "Picture":
-        """The whole picture at the size of the images; the same one if it has that size."""
+        """Return the whole picture at the size of the images; the same object if it has that size."""
         from PIL import Image
 
         if picture.size == self._size:
@@ -70,14 +70,14 @@ class Resizer:
         return picture.resize(self._size, Image.Resampling[self.name.upper()])
 
     def array(self, images: np.ndarray) -> np.ndarray:
-        """Images (N, 3, height, width) uint8 as (N, 3, 32, 32)."""
+        """Return images (N, 3, height, width) uint8 as (N, 3, 32, 32)."""
         from PIL import Image
 
         pictures = (Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in images)
         return np.stack([np.asarray(self.resized(one)).transpose(2, 0, 1) for one in pictures])
 
     def pixels(self, picture: "Picture") -> np.ndarray:
-        """A picture as an image of the shape. Raises ValueError for colours that are not converted."""
+        """Return a picture as an image of the shape. Raises ValueError for colours that are not converted."""
         if self.shape[0] == 1:
             if picture.mode not in _GREY_MODES and not self.converts_colours:
                 raise ValueError(f"colours ({picture.mode}), and the first picture is grey; choose one with --shape")
@@ -85,7 +85,7 @@ class Resizer:
         return np.asarray(self.resized(picture.convert("RGB"))).transpose(2, 0, 1)
 
     def notes(self) -> list[str]:
-        """How many pictures were enlarged and how many shrunk, and from which sizes."""
+        """Return how many pictures were enlarged and how many shrunk, and from which sizes."""
         changes = (("enlarged", self._enlarged), ("shrunk", self._shrunk))
         how = f"to {in_numbers(self._size)} by the {self.name} filter"
         return [
@@ -119,12 +119,12 @@ def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
         raise DataError(f"{where}: no such file") from None
     except UnidentifiedImageError:
         raise DataError(f"{where}: not a picture in one of the formats {', '.join(FORMATS)}") from None
-    except Exception as error:  # whatever a decoder makes of bytes that are no picture: the file is at fault
+    except Exception as error:  # whatever a decoder raises for bytes that are no picture: the file is at fault
         raise DataError(f"{where}: not a picture that can be read: {why(error)[:120]}") from None
 
 
 def shape_of(encoded: Path | bytes | None) -> Shape:
-    """The shape that pictures like this one become: a grey one of 28x28 stays as it is."""
+    """Return the shape of images made from pictures like this one: grey ones of 28x28 keep theirs."""
     from PIL import Image
 
     try:
@@ -133,13 +133,13 @@ def shape_of(encoded: Path | bytes | None) -> Shape:
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS) as picture:  # type: ignore[arg-type]
             is_small_and_grey = picture.size == GREY_SHAPE[:0:-1] and picture.mode in _GREY_MODES
             return GREY_SHAPE if is_small_and_grey else IMAGE_SHAPE
-    except Exception:  # a damaged picture is reported when its turn comes
+    except Exception:  # a damaged picture is reported when it is read
         return IMAGE_SHAPE
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow warns of odd metadata, which decides no pixel."""
+    """Suppress Pillow's warnings of odd metadata, which do not affect pixels."""
     logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")

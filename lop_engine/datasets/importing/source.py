@@ -1,4 +1,4 @@
-"""What an importer asks of a source of images, what classes are called, and the synthetic images as a source."""
+"""The interface of a source of images, class names, and synthetic images as a source."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ class Block:
     where: str
     """The file, for error messages."""
     labels: np.ndarray
-    """(N,) int64: the source's own."""
+    """(N,) int64: the source's labels."""
     images: np.ndarray
     """(N, channels, height, width)"""
     first: int = 0
@@ -32,18 +32,18 @@ class Block:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a person may choose of an import."""
+    """Options of an import."""
 
     format: str | None = None
-    """A name of `importing.FORMATS`; None looks."""
+    """A name of `importing.FORMATS`; None: recognise it."""
     train_images: int | None = None
-    """Images a class to train on; None: 600, or fewer in proportion where a class holds fewer.
+    """Training images per class; None: 600, or proportionally fewer if a class has fewer.
 
     Of grey images all are kept if neither number is given.
     """
     test_images: int | None = None
     names: Path | None = None
-    """A file that says what the labels are called."""
+    """A file with the names of the labels."""
     with_val: bool = False
     """Whether validation images follow the training images of their class."""
     resize: str | None = None
@@ -51,46 +51,46 @@ class ImportOptions:
     replace: bool = False
     """Whether to replace an existing data set."""
     images_from: str | None = None
-    """The column of a parquet file that holds the images; None looks."""
+    """The image column of a parquet file; None: recognise it."""
     labels_from: str | None = None
-    """The column of a parquet file, or the key of a batch, that holds the labels; None looks."""
+    """The label column of a parquet file, or the label key of a batch; None: recognise it."""
     shape: Shape | None = None
-    """What pictures become; None: grey ones of 28x28 stay as they are, and others become 3x32x32."""
+    """Shape of the resulting images; None: grey ones of 28x28 keep theirs, and others become 3x32x32."""
 
 
 def refuse_columns(path: Path, options: ImportOptions) -> None:
-    """Refuse names of columns for a form that has none. Raises DataError."""
+    """Refuse names of columns for a format without columns. Raises DataError."""
     if options.images_from or options.labels_from:
         option = "--images" if options.images_from else "--labels"
         raise DataError(f"{path}: has no columns to choose from; leave out {option}")
 
 
 class Source(Protocol):
-    """Images in somebody else's form."""
+    """Images in a foreign format."""
 
     @property
     def format(self) -> str: ...
 
     @property
     def shape(self) -> Shape:
-        """Of its images."""
+        """Return the shape of its images."""
 
     @property
     def total(self) -> int:
-        """Units of work, for a progress bar: those that `blocks` counts."""
+        """Return the total units of work, for a progress bar: those that `blocks` counts."""
 
     def names(self) -> dict[int, str]:
-        """What the labels are called where the source says so; asked after `blocks` is through."""
+        """Return the names of the labels, if the source has them; called after `blocks` has ended."""
 
     def notes(self) -> list[str]:
-        """What a person should know of what was read; asked after `blocks` is through."""
+        """Return notes for the user; called after `blocks` has ended."""
 
     def blocks(self, limit: int) -> Iterator[tuple[Block, int]]:
-        """Blocks, with the work done so far. More than `limit` images of a class are not wanted. Raises DataError."""
+        """Yield blocks with the units done so far. At most `limit` images per class are needed. Raises DataError."""
 
 
 class StandIn:
-    """Classes of `SyntheticImages`; as many images a class as the split takes."""
+    """Classes of `SyntheticImages`; as many images per class as the split needs."""
 
     format = "synthetic"
 
@@ -111,10 +111,10 @@ class StandIn:
 
 
 def class_names(labels: Sequence[int], known: Mapping[int, str], names_file: Path | None) -> list[str] | None:
-    """The names of `labels`, each its own; None if they have none. A names file goes before what the source knows.
+    """Return the names of `labels`; None if they have none. A names file takes precedence over the source.
 
     Raises:
-        DataError: two labels have one name, or a name cannot be kept.
+        DataError: two labels have the same name, or a name cannot be stored.
     """
     where = str(names_file) if names_file else "the source"
     if names_file:
@@ -133,7 +133,7 @@ def class_names(labels: Sequence[int], known: Mapping[int, str], names_file: Pat
 
 
 def read_names(path: Path, labels: Sequence[int]) -> dict[int, str]:
-    """Read ``WNID LABEL anything`` lines (map_clsloc.txt), or one name a line in the order of the labels."""
+    """Read ``WNID LABEL anything`` lines (map_clsloc.txt), or one name per line in the order of the labels."""
     lines = check_names_file(path)
     pairs = [re.match(r"(\S+)\s+([0-9]{1,9})(\s|$)", line) for line in lines]
     names = {int(pair[2]): pair[1] for pair in pairs if pair}
@@ -148,7 +148,7 @@ def read_names(path: Path, labels: Sequence[int]) -> dict[int, str]:
 
 
 def check_names_file(path: Path) -> list[str]:
-    """The lines of a file of names. Raises DataError."""
+    """Return the lines of a file of names. Raises DataError."""
     try:
         text = read_small(path, MAX_BYTES).decode("utf-8-sig")
     except OSError as error:

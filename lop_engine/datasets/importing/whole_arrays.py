@@ -51,7 +51,7 @@ def _file(path: Path) -> Path | None:
 
 
 def _members(path: Path) -> list[str]:
-    """Names of the arrays of an .npz file; none if it is damaged."""
+    """Return the names of the arrays in an .npz file; none if it is damaged."""
     try:
         check_directory(path, _MAX_DIRECTORY)
         with zipfile.ZipFile(path) as archive:
@@ -61,7 +61,7 @@ def _members(path: Path) -> list[str]:
 
 
 class WholeArrays:
-    """Images and labels of a file; the labels are their classes."""
+    """Images and labels of a file; the labels are the classes."""
 
     format = "arrays"
     shape = GREY_SHAPE
@@ -131,7 +131,7 @@ def _check_labels(path: Path, labels: np.ndarray, num_images: int) -> None:
 
 
 def _grey_levels(path: Path, images: np.ndarray) -> np.ndarray:
-    """Images (N, 1, 28, 28): grey levels 0 to 255 as uint8, also those that were divided by 255. Raises DataError."""
+    """Return images (N, 1, 28, 28): grey levels 0 to 255 as uint8, rescaled if they were divided. Raises DataError."""
     _, _, height, width = (0, *GREY_SHAPE)
     if images.shape[1:] not in ((height, width), (height * width,), (1, height, width), (height, width, 1)):
         raise DataError(f"{path}: images of shape {images.shape}, expected (images, 28, 28) or (images, 784)")

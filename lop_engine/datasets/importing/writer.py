@@ -1,4 +1,4 @@
-"""Write images, in whatever order they come, as one file a class, into a folder that takes its name in one step."""
+"""Writes images, in any order, as one file per class, into a folder that is renamed atomically."""
 
 import os
 import re
@@ -22,12 +22,12 @@ _CLASS_FILE = re.compile(r"[0-9]+\.npy")
 
 @contextmanager
 def new_folder(target: Path, replace: bool) -> Iterator[Path]:
-    """An empty folder that takes the name `target` if all goes well, and vanishes if not.
+    """Yield an empty folder that is renamed to `target` on success, and removed on failure.
 
     Args:
-        replace: replace an existing data set, at the last moment, and nothing else.
+        replace: replace an existing data set, at the last moment, but nothing else.
     Raises:
-        DataError: `target` is taken, or the disk refuses.
+        DataError: `target` exists, or a disk error.
     """
     target = _resolved(target)
     staging = target.with_name(f".{target.name}.importing")
@@ -43,7 +43,7 @@ def new_folder(target: Path, replace: bool) -> Iterator[Path]:
                 _remove(staging)
                 staging.mkdir()
                 yield staging
-                _refuse_if_taken(target, replace)  # somebody may have come meanwhile
+                _refuse_if_taken(target, replace)  # it may have been created in the meantime
                 _swap(staging, target, old)
             finally:
                 _remove(staging)
@@ -57,11 +57,11 @@ def new_folder(target: Path, replace: bool) -> Iterator[Path]:
     finally:
         for parent in made:
             with suppress(OSError):
-                parent.rmdir()  # goes only if it is empty
+                parent.rmdir()  # only succeeds if it is empty
 
 
 def _resolved(target: Path) -> Path:
-    """The place itself, links followed: a link stays a link, and what it leads to is what is replaced."""
+    """Return the place with links resolved: a link stays, and its target is replaced."""
     try:
         resolved = target.expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
@@ -76,7 +76,7 @@ def _missing_parents(target: Path) -> list[Path]:
 
 
 def _put_back(target: Path, old: Path) -> None:
-    """What an import that was killed while it swapped has left: the old data set under its other name."""
+    """Restore an old data set under its temporary name, left by an import that was killed."""
     if old.exists() and not os.path.lexists(target):
         old.rename(target)
     elif os.path.lexists(old):
@@ -97,7 +97,7 @@ def _swap(staging: Path, target: Path, old: Path) -> None:
 
 
 def _refuse_if_taken(target: Path, replace: bool) -> None:
-    """Refuse to replace anything but an empty folder or, with `replace`, a data set."""
+    """Refuse to replace anything except an empty folder or, with `replace`, a data set."""
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     strange = _strange(target)
@@ -108,7 +108,7 @@ def _refuse_if_taken(target: Path, replace: bool) -> None:
 
 
 def _strange(target: Path) -> str:
-    """What keeps a folder from being a data set of ours and nothing else; empty if nothing does."""
+    """Return a file that does not belong to a data set of ours; "" if there is none."""
     try:
         if not target.is_dir() or Manifest.read(target) is None:
             return "no data set of lop's"
@@ -128,15 +128,15 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-#: Bytes of images kept back, so that a file is opened for many images at a time.
+#: Bytes of images that are buffered, so that a file is opened for many images at a time.
 _BUFFER = 128 * 2**20
 MAX_CLASSES = 65_536
 
 
 class ClassWriter:
-    """``<label>.part`` files in `folder`, at most `limit` images each; `finish` makes them ``0.npy``, ``1.npy``, ...
+    """``<label>.part`` files in `folder` of at most `limit` images; `finish` renames them to ``0.npy``, ``1.npy``, etc.
 
-    File names are numbers, whatever a class is called, so a source cannot decide where files are written.
+    File names are numbers, whatever classes are called, so a source cannot decide where files are written.
     """
 
     def __init__(self, folder: Path, limit: int, shape: Shape) -> None:
@@ -152,7 +152,7 @@ class ClassWriter:
         return self._dtype
 
     def add(self, block: Block) -> None:
-        """Take a block's images. Raises DataError for values that are no numbers, or of another type than before."""
+        """Write a block's images. Raises DataError for values that are not numbers, or of another type than before."""
         images = block.images
         if images.dtype.kind not in "uif" or images.shape[1:] != self._shape or len(images) != len(block.labels):
             expected = f"expected images of {in_numbers(self._shape)} numbers"
@@ -191,7 +191,7 @@ class ClassWriter:
         self._pending, self._pending_bytes = {}, 0
 
     def finish(self, labels: list[int]) -> None:
-        """Complete the files: the class of ``labels[k]`` becomes ``k.npy``. All are on the disk when this returns."""
+        """Complete the files: the class of ``labels[k]`` becomes ``k.npy``. All are on disk when this returns."""
         self._flush()
         for index, label in enumerate(labels):
             with open(self._part(label), "r+b") as file:
@@ -204,7 +204,7 @@ class ClassWriter:
         return self._folder / f"{label}.part"
 
     def _write_head(self, file: object, num_images: int) -> None:
-        """numpy leaves room in a header for the first axis to grow, so a later count fits where the first was."""
+        """Write a header with space for the first axis to grow, so that a later count fits."""
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
