@@ -1,6 +1,6 @@
-"""The engine of lop: experiments, training, records. It knows no screen.
+"""The engine of lop: experiments, training, records; without a user interface.
 
-docs/architecture.md says what is where, and which modules need torch; the others start fast.
+docs/architecture.md describes the folders, and which modules need torch; the others start fast.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from typing import Any
 __version__ = "0.2.0"
 
 NUMERICS = 1
-"""Raised when the same configuration and seed give other numbers than before: when golden figures change."""
+"""Increased when the same configuration and seed give other numbers than before: when golden figures change."""
 
 
 def load(runs_dir: str | Path | Sequence[str | Path] = "runs", where: str = "", epochs: bool = False) -> Any:
     """Load the records of runs as one tidy table, with the columns of `lop export --format csv`.
 
     A row is a task of a run, counted from 1: experiment, setting, seed, task, method, problem, every key of the
-    configuration, seconds, and the metrics in their units (an accuracy is a share, 0.85). What is not there is NaN or
+    configuration, seconds, and the metrics in their units (an accuracy is a share, 0.85). Missing values are NaN or
     None.
 
     Args:
-        runs_dir: where the runs are; several directories are read as if they were one.
-        where: a filter, as of `lop list --where`.
-        epochs: a row an epoch, counted from 1.
+        runs_dir: the runs directory; several directories are read as one.
+        where: a filter, like `lop list --where`.
+        epochs: return a row per epoch, counted from 1.
     Returns:
         A pandas DataFrame if pandas is installed, else a dict of numpy arrays of equal length by column.
     Raises:
-        UserError: no run is there, none matches, or two directories hold different runs of one seed.
+        UserError: there are no runs, none matches, or two directories contain different runs of one seed.
     """
-    # By name: lower modules import this package, and shall not reach the modules above them through it.
+    # Loaded by name: lower modules import this package, and must not reach the modules above them through it.
     return import_module("lop_engine.exchange.tables").load(runs_dir, where, epochs)

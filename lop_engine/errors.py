@@ -1,4 +1,4 @@
-"""Errors whose text is meant for the person at the keyboard."""
+"""Errors whose text is written for the user."""
 
 import difflib
 import errno
@@ -8,15 +8,15 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can put right. ``str(error)`` says what was wrong, where, and what to do."""
+    """An error that the user can fix. ``str(error)`` says what was wrong, where, and what to do."""
 
 
 class ConfigError(UserError):
-    """A mistake in an experiment file or a ``--set`` override."""
+    """An error in an experiment file or a ``--set`` override."""
 
 
 class DataError(UserError):
-    """Images that are missing or not what they should be."""
+    """Images that are missing or invalid."""
 
 
 class StoreError(UserError):
@@ -24,7 +24,7 @@ class StoreError(UserError):
 
 
 class DamagedError(StoreError):
-    """A record file that holds something other than whole documents before its end; it can be repaired."""
+    """A record file with something other than complete documents before its end; it can be repaired."""
 
 
 class LaunchError(UserError):
@@ -32,7 +32,7 @@ class LaunchError(UserError):
 
 
 class QueryError(UserError):
-    """A filter that cannot be understood."""
+    """An invalid filter."""
 
 
 class RuleError(UserError):
@@ -80,7 +80,7 @@ def _is_memory_error(error: BaseException) -> bool:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Why a run failed: the last line of a traceback; for a disk that is full, what to do."""
+    """Return why a run failed: the last line of a traceback; for a full disk, what to do."""
     if isinstance(error, UserError):
         return (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -123,7 +123,7 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def _slips(a: str, b: str) -> int:
-    """Number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`."""
+    """Return the number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, letter in enumerate(a):

@@ -1,4 +1,4 @@
-"""Optional packages: how to install one where lop is installed."""
+"""Optional packages: how to install them into this installation of lop."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, requires
@@ -7,11 +7,11 @@ from pathlib import Path
 from shutil import which
 
 DISTRIBUTION = "lop-lab"
-"""lop's name on package indexes; ``lop`` is another project there."""
+"""lop's name on package indexes; ``lop`` is a different project there."""
 
 
 def install_hint(extra: str) -> str:
-    """The command that installs what an optional feature needs: ``python -m pip install 'pyarrow>=15'``."""
+    """Return the command that installs an optional feature: ``python -m pip install 'pyarrow>=15'``."""
     packages = " ".join(f"'{one}'" for one in _needed_by(extra)) or extra
     prefix = Path(sys.prefix)
     if "pipx" in prefix.parts:
@@ -22,7 +22,7 @@ def install_hint(extra: str) -> str:
 
 
 def _needed_by(extra: str) -> list[str]:
-    """The requirements of an extra, without their markers."""
+    """Return the requirements of an extra, without their markers."""
     try:
         requirements = requires(DISTRIBUTION) or []
     except PackageNotFoundError:
@@ -36,6 +36,6 @@ def _needed_by(extra: str) -> list[str]:
 
 
 def python() -> str:
-    """What to type for this interpreter: ``python`` if that starts it."""
+    """Return the command for this interpreter: ``python`` if that starts it."""
     on_path = which("python")
     return "python" if on_path and Path(on_path).parent == Path(sys.executable).parent else sys.executable

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files atomically, and reads only regular files."""
 
 import errno
 import hashlib
@@ -18,16 +18,16 @@ from lop_engine.text import byte_size
 T = TypeVar("T")
 
 MOST_AT_ONCE = 16
-"""Calls that wait for the disk together."""
+"""Number of calls that wait for the disk at the same time."""
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None) -> Iterator[BinaryIO]:
-    """Write a new `path` in one step: a reader sees the old file or the new, never a part.
+    """Write `path` atomically: a reader sees the old file or the new one, never a part.
 
     Args:
-        durable: the content is on the disk before it takes the name, and the name before this returns: what a
-            power failure leaves is whole as well.
+        durable: sync the content before the file is renamed, and the name before this returns, so that the file is
+            complete after a power failure too.
         keep_old_as: a name for the replaced file. For a moment neither file is called `path`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -51,11 +51,11 @@ def replacing(path: Path, durable: bool = False, keep_old_as: Path | None = None
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that a person named, as a whole or not at all. A missing directory is made, and a link is followed.
+    """Write a file that the user named, atomically. Creates missing directories, and follows links.
 
     Raises:
         UserError: `path` is a link to a file of another kind, such as a run's records.
-        OSError: one that names `path`, whatever file was written on the way.
+        OSError: an error that names `path`, whichever file caused it.
     """
     target = Path(os.path.realpath(path))
     if target.suffix.lower() != path.suffix.lower():
@@ -70,9 +70,9 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def together(write: Callable[[T], object], items: Iterable[T]) -> list[tuple[T, Exception]]:
-    """Call `write(item)` for every item, several at once: 16 threads that wait for a disk take little longer than one.
+    """Call `write(item)` for every item in up to 16 threads: waiting for a disk together takes little longer than once.
 
-    The items are made one after another in the calling thread, a few ahead. Returns when all calls have ended.
+    The calling thread makes the items one after another, a few ahead. Returns when all calls have ended.
 
     Returns:
         The items whose call failed, with the error.
@@ -131,7 +131,7 @@ def _refuse_irregular(mode: int, path: Path) -> None:
 
 
 def read_small(path: Path, most_bytes: int) -> bytes:
-    """The content of a file of at most `most_bytes`. Raises OSError."""
+    """Return the content of a file of at most `most_bytes`. Raises OSError."""
     require_regular(path)
     with open_to_read(path) as file:
         content = file.read(most_bytes + 1)
@@ -141,7 +141,7 @@ def read_small(path: Path, most_bytes: int) -> bytes:
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Write over a file in its place, which takes no new room on a disk that has none. Raises OSError."""
+    """Overwrite a file in place, which needs no space on a full disk. Raises OSError."""
     with open(path, "r+b") as file:
         file.write(content.ljust(os.fstat(file.fileno()).st_size))
         file.truncate()
@@ -156,5 +156,5 @@ def sync_directory(path: Path) -> None:
 
 
 def source_checksum(content: bytes) -> str:
-    """SHA-256 of a source file, the same with line ends of Windows and of Unix, which mean the same to Python."""
+    """Return the SHA-256 of a source file, independent of line endings, which Python ignores."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -1,4 +1,4 @@
-"""torch generators of the random streams."""
+"""torch generators of random streams."""
 
 from collections.abc import Sequence
 
@@ -10,5 +10,5 @@ from lop_engine.streams import Stream, torch_seed
 def seed_generators(
     seeds: Sequence[int], stream: Stream, *counters: int, device: torch.device
 ) -> list[torch.Generator]:
-    """One generator a seed, which depends on (seed, stream, counters) alone."""
+    """Return a generator per seed, which depends only on (seed, stream, counters)."""
     return [torch.Generator(device).manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]

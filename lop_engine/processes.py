@@ -1,4 +1,4 @@
-"""Identify processes in a way that survives clock changes and reused process numbers."""
+"""Identifies processes, independent of clock changes and reused process numbers."""
 
 import os
 import resource
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _STATE, _START_TICKS = 0, 19
-"""Positions in /proc/<pid>/stat behind the process's name: fields 3 and 22 of proc(5)."""
+"""Positions in /proc/<pid>/stat after the process's name: fields 3 and 22 of proc(5)."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Process:
     pid: int
     host: str
     start: str | None
-    """When it began, see `start_of`; a pair (pid, start) is never used twice. None if unknown."""
+    """Its start, see `start_of`; a pair (pid, start) is never used twice. None if unknown."""
     since: float
-    """About the same moment in Unix seconds, for messages."""
+    """About the same time in Unix seconds, for messages."""
 
     def __str__(self) -> str:
         return describe(self.pid, self.host, self.since)
 
     @property
     def token(self) -> str:
-        """One word for the same process in an environment variable or on a command line."""
+        """Return the process as one word, for an environment variable or a command line."""
         return f"{self.host}:{self.pid}:{self.start}"
 
     @property
@@ -40,12 +40,12 @@ class Process:
 
     @property
     def may_be_alive(self) -> bool:
-        """Whether it is running now. A process of another host cannot be checked, so it counts as alive."""
+        """Whether it is running now. A process of another host cannot be checked and counts as alive."""
         return not self.is_here or start_of(self.pid) == self.start is not None
 
 
 def this_process() -> Process:
-    """The calling process."""
+    """Return the calling process."""
     return process_with_pid(os.getpid())
 
 
@@ -55,7 +55,7 @@ def process_with_pid(pid: int) -> Process:
 
 
 def start_of(pid: int) -> str | None:
-    """When a process of this host began: boot id and clock ticks since boot, or psutil's start time on other systems.
+    """Return the start of a process on this host: boot id and clock ticks since boot, or psutil's start time elsewhere.
 
     Unlike wall-clock time, these do not change when the clock is set. None if there is no such process, or if it is a
     zombie.
@@ -70,15 +70,15 @@ def start_of(pid: int) -> str | None:
 
 
 def open_files_limit() -> int:
-    """How many files this process may have open (``ulimit -n``)."""
+    """Return how many files this process may have open (``ulimit -n``)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def allow_more_open_files() -> None:
-    """Raise that limit as far as the system allows without a privilege."""
+    """Raise that limit as far as the system allows without privileges."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # macOS reports no limit, and has one
+    with suppress(OSError, ValueError):  # macOS reports no limit, but has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

@@ -1,9 +1,9 @@
-"""Read a stranger's pickle without running anything in it.
+"""Reads an untrusted pickle without executing code.
 
-A pickle is a program. This reader knows only the instructions that build plain data: numbers, text, bytes, lists,
-tuples, dicts, and numpy arrays of numbers. The few names such files call (``numpy.dtype`` and the like) stand for what
-this module does itself; nothing is imported and nothing is called, so any other name is an error. Large payloads are
-not read: an array says where in the file its values lie. A caller may say what further names stand for (`Builders`).
+A pickle is a program. This reader only knows the instructions that build plain data: numbers, text, bytes, lists,
+tuples, dicts, and numpy arrays of numbers. The few names that such files call (``numpy.dtype`` etc.) are replaced by
+functions of this module; nothing is imported or called, so any other name is an error. Large payloads are
+not read: an array holds the position of its values in the file. A caller may replace further names (`Builders`).
 """
 
 import io
@@ -22,37 +22,37 @@ from lop_engine.errors import DataError, why
 from lop_engine.files import require_regular
 from lop_engine.text import byte_size
 
-#: Bytes strings from this size on stay in the file.
+#: Byte strings of this size or larger stay in the file.
 _LARGE = 64 * 2**10
 _MAX_TEXT = 64 * 2**20
 _MAX_IN_MEMORY = 256 * 2**20
-#: What all that is read may take: each instruction makes an object, text may take four bytes a character.
+#: Limit on everything that is read: each instruction makes an object, text may take four bytes per character.
 _BUDGET = 512 * 2**20
 _OBJECT_BYTES = 80
 
 
 @dataclass(frozen=True)
 class Name:
-    """A global name, which is only ever compared."""
+    """A global name, which is only compared."""
 
     module: str
     name: str
 
 
 Builders = Mapping[tuple[str, str], Callable[..., Any]]
-"""By module and name: functions that replace calls. They get plain data and bytes, and raise ValueError."""
+"""By module and name: functions that replace calls. They take plain data and bytes, and raise ValueError."""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Bytes left in the file."""
+    """Bytes in the file that have not been read."""
 
     offset: int
     length: int
 
 
 class _StoredType:
-    """A numpy dtype in the making."""
+    """A numpy dtype under construction."""
 
     def __init__(self, code: str) -> None:
         if not re.fullmatch(r"[<>|=]?(b1|u[1248]|i[1248]|f[248])", code):
@@ -66,7 +66,7 @@ class _StoredType:
 
 
 class StoredArray:
-    """An array of numbers in a pickle, whose values may still lie in the file."""
+    """An array of numbers in a pickle, whose values may still be in the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -94,7 +94,7 @@ class StoredArray:
         self.shape, self.dtype, self._is_fortran, self._payload = shape, stored_type.dtype, bool(is_fortran), payload
 
     def whole(self) -> np.ndarray:
-        """The array itself."""
+        """Return the array."""
         payload = self._payload
         if isinstance(payload, _Span):
             if payload.length > _MAX_IN_MEMORY:
@@ -106,7 +106,7 @@ class StoredArray:
         return array.reshape(self.shape, order="F" if self._is_fortran and len(self.shape) > 1 else "C")
 
     def blocks(self, num_rows: int) -> Iterator[np.ndarray]:
-        """The array in pieces of `num_rows` along its first axis, reading one at a time."""
+        """Yield blocks of `num_rows` along its first axis, reading one at a time."""
         if not isinstance(self._payload, _Span) or self._is_fortran:
             whole = self.whole()
             yield from (whole[start : start + num_rows] for start in range(0, len(whole), num_rows))
@@ -117,7 +117,7 @@ class StoredArray:
 
 
 def load(path: Path, builders: Builders | None = None) -> Any:
-    """Read one pickle: plain Python data, with `StoredArray` where an array was.
+    """Read one pickle: plain Python data, with `StoredArray` for arrays.
 
     Args:
         builders: replacements of further names, besides those of numpy.
@@ -136,10 +136,10 @@ def load(path: Path, builders: Builders | None = None) -> Any:
 
 
 def loads_several(content: bytes, number: int, pointer: Callable[[Any], Any]) -> list[Any]:
-    """So many small pickles that follow each other in memory, and the offset behind the last.
+    """Read `number` small consecutive pickles in memory; return their values and the offset after the last.
 
     Args:
-        pointer: the value of a persistent id.
+        pointer: returns the value of a persistent id.
     Raises:
         ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError: not such pickles.
     """
@@ -149,7 +149,7 @@ def loads_several(content: bytes, number: int, pointer: Callable[[Any], Any]) ->
 
 
 class _File:
-    """A file that hands out only what it has."""
+    """A file that raises an error instead of reading past its end."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.left = file, size
@@ -177,7 +177,7 @@ class _File:
 
 _INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
 
-#: By instruction: how many bytes say how long the string is.
+#: By instruction: the number of bytes of a string's length.
 _LENGTH_BYTES = {
     "SHORT_BINSTRING": 1,
     "SHORT_BINBYTES": 1,
@@ -223,7 +223,7 @@ class _Machine:
             raise ValueError("holds more than any batch of images does")
 
     def argument(self, instruction: Any) -> Any:
-        """The instruction's argument; a large string of bytes is left where it is."""
+        """Return the instruction's argument; a large byte string stays in the file."""
         if instruction.arg is None or instruction.name in ("INST", "PERSID"):
             return None
         if instruction.name == "GLOBAL":
@@ -309,7 +309,7 @@ class _Machine:
                 raise ValueError(f"uses the pickle instruction {name}, which plain data has no need of: not read")
 
     def build(self, called: Any, arguments: Any) -> Any:
-        """What the few names that such files call stand for."""
+        """Build what a known name of such files stands for."""
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
             raise ValueError("calls something other than a name: not read")
         if builder := self.builders.get((called.module, called.name)):
@@ -338,7 +338,7 @@ class _Machine:
                 raise ValueError(f"calls {name}; only plain data and arrays of numbers are read, so nothing was run")
 
     def in_memory(self, argument: Any) -> Any:
-        """The argument itself, read where it is a string of bytes that was left in the file."""
+        """Return the argument, reading a byte string that stayed in the file."""
         if not isinstance(argument, _Span):
             return argument
         self.charge(argument.length)
@@ -359,7 +359,7 @@ class _Machine:
             target[key] = value
 
     def pop_mark(self) -> list[Any]:
-        """What was put on the stack since the last mark."""
+        """Return the items on the stack since the last mark."""
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
@@ -371,7 +371,7 @@ def _is_length(value: Any) -> bool:
 
 
 def _unquoted(line: bytes) -> bytes:
-    """The string of a pickle in protocol 0, as Python 2 wrote its names."""
+    """Return the string of a pickle in protocol 0, as Python 2 wrote names."""
     match = re.fullmatch(rb"""(['"])([^\\'"]*)\1\n""", line)
     if not match:
         raise ValueError("holds text in a form that names have no need of: not read")
@@ -379,7 +379,7 @@ def _unquoted(line: bytes) -> bytes:
 
 
 def _text(value: Any) -> Any:
-    """A name, which pickles of Python 2 hold as bytes."""
+    """Return a name, which pickles of Python 2 contain as bytes."""
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 

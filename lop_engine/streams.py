@@ -1,6 +1,6 @@
-"""Every random stream of the project, each a function of (seed, stream, counters) and of nothing else.
+"""All random streams of the project, each a function only of (seed, stream, counters).
 
-A seed's numbers therefore do not depend on which seeds share its worker, and a run that is resumed at an
+So a seed's numbers do not depend on which seeds share its worker, and a run that is resumed at an
 epoch needs no saved generator state. Built on PCG64's raw output (a fixed algorithm), so orders are the
 same on every machine and numpy version.
 """
@@ -15,7 +15,7 @@ DRAWN_AT_ONCE_BYTES = 32 * 2**20
 
 
 class Stream(IntEnum):
-    """What a stream is for. The numbers are part of every result: never change one."""
+    """Purpose of a stream. The numbers are part of every result: never change one."""
 
     CLASS_ORDER = 1
     INITIALISATION = 2
@@ -27,34 +27,34 @@ class Stream(IntEnum):
     CLASS_IMAGES = 8
     SHARED_TEXTURES = 9
     COMPONENT = 10
-    """Of methods and problems without a stream of their own: counted by `name_counter`, task and epoch."""
+    """For methods and problems without their own stream: counted by `name_counter`, task and epoch."""
 
 
 def name_counter(name: str) -> int:
-    """A counter for streams of a component of that name."""
+    """Return a counter for the streams of a component of that name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def bits(num_words: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
-    """`num_words` random 64-bit words, shape (num_words,), uint64."""
+    """Return `num_words` random 64-bit words, shape (num_words,), uint64."""
     generator = np.random.PCG64(np.random.SeedSequence([seed, int(stream), *counters]))
     return np.asarray(generator.random_raw(num_words))
 
 
 def order(length: int, seed: int, stream: Stream, *counters: int) -> np.ndarray:
-    """A uniform random permutation of 0 .. length - 1, shape (length,), int64."""
+    """Return a uniform random permutation of 0 .. length - 1, shape (length,), int64."""
     return np.argsort(bits(length, seed, stream, *counters), kind="stable")
 
 
 def torch_seed(seed: int, stream: Stream, *counters: int) -> int:
-    """A 63-bit seed for a torch generator."""
+    """Return a 63-bit seed for a torch generator."""
     return int(bits(1, seed, stream, *counters)[0]) >> 1  # numpy 1 refuses uint64 >> int
 
 
 DRAWN_AT_ONCE_ON_CPU_BYTES = 2**18
-"""The same on a CPU, where a thousand runs may train in one stack."""
+"""The same limit on a CPU, where a thousand runs may train in one stack."""
 
 
 def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int, most_bytes: int = DRAWN_AT_ONCE_BYTES) -> int:
-    """Training steps whose random numbers are drawn together: up to an epoch, within `most_bytes` a seed."""
+    """Return the number of steps whose random numbers are drawn together: up to an epoch, within `most_bytes` a seed."""
     return max(1, min(steps_per_epoch, most_bytes // (4 * numbers_per_step)))

@@ -1,9 +1,9 @@
-"""Pickles of torch tensors, written and read without torch, and without executing code in them.
+"""Writes and reads pickles of torch tensors without torch, and without executing code in them.
 
 A tensor in a pickle is a call of ``torch._utils._rebuild_tensor_v2`` with a storage, an offset, a shape and strides;
-the storage a call of ``torch.storage._load_from_bytes`` with what ``torch.save`` wrote before it wrote zip files:
+the storage is a call of ``torch.storage._load_from_bytes`` with the format of ``torch.save`` before zip files:
 five pickles (magic number, protocol, sizes of C types, the storage's name and length, a list of names), and then the
-numbers. Here the calls are written as text, and on reading stand for arrays of numpy.
+numbers. Here the calls are written as text, and replaced by numpy arrays when read.
 """
 
 import pickle
@@ -25,11 +25,11 @@ _SIZES = {"protocol_version": _PROTOCOL, "little_endian": True, "type_sizes": {"
 _PREFIX = b"".join(pickle.dumps(one, 2) for one in (_MAGIC, _PROTOCOL, _SIZES))
 _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
 _BFLOAT16 = "BFloat16Storage"
-"""The upper halves of float32 numbers, which numpy has no type for."""
+"""The upper halves of float32 numbers, for which numpy has no type."""
 
 
 def dump(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """A pickle that loads, where torch is, as a dict of float32 tensors on the CPU."""
+    """Return a pickle that torch loads as a dict of float32 tensors on the CPU."""
     parts = [pickle.PROTO, b"\x03", pickle.EMPTY_DICT]
     for name, array in arrays.items():
         parts += [_text(name), _tensor(array), pickle.SETITEM]
@@ -37,10 +37,10 @@ def dump(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def load(path: Path) -> Any:
-    """Plain data, with numpy arrays in place of tensors and arrays.
+    """Read plain data, with numpy arrays in place of tensors and arrays.
 
     Raises:
-        DataError: no whole pickle, one that wants more than data, or a file of ``torch.save``.
+        DataError: an incomplete pickle, one that needs more than data, or a file of ``torch.save``.
     """
     try:
         with open_to_read(path) as file:
@@ -90,14 +90,14 @@ def _ints(values: Any) -> bytes:
 
 @dataclass(frozen=True)
 class _Storage:
-    """The numbers that tensors are views of."""
+    """The numbers behind tensors."""
 
     values: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Pointer:
-    """What a storage's own pickle says: the type of its numbers, and how many."""
+    """Content of a storage's own pickle: the type and number of its values."""
 
     dtype: str
     size: int
@@ -105,7 +105,7 @@ class _Pointer:
 
 
 def _read_storage(content: Any) -> _Storage:
-    """A storage out of the bytes that torch wrote for it. Raises ValueError."""
+    """Return a storage from the bytes that torch wrote for it. Raises ValueError."""
     if not isinstance(content, bytes):
         raise ValueError("holds a damaged tensor")
     magic, protocol, sizes, pointer, _, end = safe_pickle.loads_several(content, 5, _pointer)
@@ -121,7 +121,7 @@ def _read_storage(content: Any) -> _Storage:
 
 
 def _pointer(pid: Any) -> _Pointer:
-    """The value of ``('storage', torch.FloatStorage, name, device, length, view)``. Raises ValueError."""
+    """Parse ``('storage', torch.FloatStorage, name, device, length, view)``. Raises ValueError."""
     match pid:
         case ("storage", safe_pickle.Name("torch", kind), _, _, int() as size, *_) if kind in _DTYPES and size >= 0:
             return _Pointer(_DTYPES[kind], size)
@@ -131,7 +131,7 @@ def _pointer(pid: Any) -> _Pointer:
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """The tensor as an array. Raises ValueError."""
+    """Return the tensor as an array. Raises ValueError."""
     sound = isinstance(storage, _Storage) and _are_lengths((offset,)) and _are_lengths(shape) and _are_lengths(strides)
     if not sound or len(shape) != len(strides):
         raise ValueError("holds a damaged tensor")
@@ -146,7 +146,7 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np
 
 
 def _rebuild_parameter(tensor: Any, *_: Any) -> np.ndarray:
-    """The tensor of an ``nn.Parameter``. Raises ValueError."""
+    """Return the tensor of an ``nn.Parameter``. Raises ValueError."""
     if not isinstance(tensor, np.ndarray):
         raise ValueError("holds a damaged tensor")
     return tensor
@@ -158,7 +158,7 @@ def _are_lengths(values: Any) -> bool:
     )
 
 
-#: The names that such pickles call, and their replacements.
+#: Names that such pickles call, and their replacements.
 _NAMES: safe_pickle.Builders = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,

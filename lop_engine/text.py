@@ -24,7 +24,7 @@ def plain(text: str, escaped: bool = False) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
+    """Return ``1 run``, ``2 runs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,7 +1,7 @@
-"""What things cost on this machine: `lop bench`, and the estimate of `lop run --dry-run`.
+"""Measures costs on this machine, for `lop bench` and the estimate of `lop run --dry-run`.
 
-The `bench` folder of a checkout has what only lop's developers measure; it is not installed.
+The `bench` folder of a checkout has measurements for lop's developers; it is not installed.
 
-Training is measured in child processes (`child`), each with the environment that its kind would have: a worker's, or
-that of a script as typed. What is compared takes turns, round after round (`measure`).
+Training is measured in child processes (`child`) with the environment of a worker, or of an ordinary script.
+Jobs to compare alternate, round after round (`measure`).
 """

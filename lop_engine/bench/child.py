@@ -1,4 +1,4 @@
-"""``python -m lop_engine.bench.child``: does jobs when asked and says how long they took. A line of JSON each way."""
+"""``python -m lop_engine.bench.child``: runs jobs on request and reports their times. A line of JSON each way."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from lop_engine.runs.code import CodeFile, load_components
 
 
 class Child:
-    """Holds what was made, and runs it. A context: it leaves no files behind."""
+    """Holds prepared jobs, and runs them. A context: it leaves no files behind."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -37,7 +37,7 @@ class Child:
     def make(
         self, name: str, job: str, spec: dict[str, Any], num_seeds: int, files: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Prepare a job under a name, and do it once; answer with what is known of it beforehand."""
+        """Prepare a job under a name, and do it once; answer with facts about it."""
         load_components([CodeFile(Path(path), "") for path in files])
         validated = validate(spec, "bench")
         self._calls[name] = Jobs(validated, num_seeds, self.device, self._ends).make(job)
@@ -61,7 +61,7 @@ class Child:
         return {"ms": 1000 * (time.perf_counter() - began) / count}
 
     def memory(self) -> dict[str, Any]:
-        """The most this process has held so far, and on its GPU."""
+        """Return the peak memory of this process, on the host and on its GPU."""
         on_gpu = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
         return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "gpu_bytes": on_gpu}
 

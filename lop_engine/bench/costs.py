@@ -1,7 +1,7 @@
-"""How long runs will take here: what an epoch, its metrics and a new task cost, measured with all workers at work.
+"""Estimates how long runs will take here, from the costs of an epoch, its metrics and a new task with all workers busy.
 
-Child processes time the jobs; this module needs no torch. Costs are kept for a day, so that a plan is estimated at
-once the second time, and after `lop bench`.
+Child processes time the jobs; this module needs no torch. Costs are cached for a day, so a plan is estimated
+immediately the second time, and after `lop bench`.
 """
 
 import heapq
@@ -38,7 +38,7 @@ GRACE_S = 10
 
 
 class Children:
-    """So many child processes that do the same at the same time. A context: they end with it.
+    """Child processes that do the same at the same time. A context that ends them.
 
     Args:
         as_typed: without a worker's environment (its allocator settings), like an ordinary script.
@@ -62,8 +62,8 @@ class Children:
     ) -> None:
         for process in self.processes:
             assert process.stdin
-            with suppress(OSError):  # what a child did not read any more
-                process.stdin.close()  # the sign to end
+            with suppress(OSError):  # input that a child no longer read
+                process.stdin.close()  # end-of-file ends it
         for process in self.processes:
             assert process.stdout
             try:
@@ -75,7 +75,7 @@ class Children:
         self._files.close()
 
     def hello(self) -> dict[str, Any]:
-        """Wait until they are ready; answer with torch's version and the GPU's name."""
+        """Wait until they are ready; return torch's version and the GPU's name."""
         return self._ask(do="hello")[0]
 
     def make(self, name: str, job: str, spec: Spec, num_seeds: int = 1) -> dict[str, Any]:
@@ -84,12 +84,12 @@ class Children:
         return self._ask(do="make", name=name, job=job, spec=spec.to_dict(), num_seeds=num_seeds, files=files)[0]
 
     def run(self, name: str, count: int = 1) -> float:
-        """Mean milliseconds of a job, done `count` times by each child at once."""
+        """Return mean milliseconds of a job, done `count` times by each child at the same time."""
         answers = self._ask(do="run", name=name, count=count)
         return sum(answer["ms"] for answer in answers) / len(answers)
 
     def memory(self) -> dict[str, Any]:
-        """The most that one of them has held so far, in bytes."""
+        """Return the peak memory of the largest one, in bytes."""
         return self._ask(do="memory")[0]
 
     def _start(self, device: str, threads: int, environment: dict[str, str], errors: IO[str]) -> subprocess.Popen[str]:
@@ -127,10 +127,10 @@ class Children:
 KEPT_FOR_S = 24 * 3600
 _FILE_BYTES = 4 * 2**20
 _SAMPLE_IMAGES = 100
-"""The curvature is linear in its batches of 100 examples: one is enough to know what all cost."""
+"""The cost of the curvature is linear in its batches of 100 examples: one is enough to know that of all."""
 _SAMPLE_S = 0.5
 
-#: Keys that do not change what an epoch costs.
+#: Keys that do not change the cost of an epoch.
 _FREE_KEYS = BOOKKEEPING_KEYS | {
     "num_tasks",
     "num_showings",
@@ -146,12 +146,12 @@ ROUNDED: tuple[Precision, ...] = ("tf32", "bf16")
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds, of a whole stack, while every worker of the plan trains."""
+    """Costs of a whole stack in seconds, while every worker of the plan trains."""
 
     start_s: float
     """From a worker's start to its first step."""
     task_s: float
-    """A new task's examples, if nothing hides it."""
+    """A new task's examples, if they are not prepared ahead."""
     epoch_s: float
     """Training."""
     metrics_s: float
@@ -159,16 +159,16 @@ class Costs:
     curvature_s: float = 0.0
     """The slow metrics after an epoch in which they are due; 0 if none is recorded."""
     rounded_epoch_s: Mapping[Precision, float] = field(default_factory=dict)
-    """On a GPU, training in the other precisions of `ROUNDED`. Metrics cost the same in all."""
+    """On a GPU, training in the other precisions of `ROUNDED`. Metrics cost the same with all."""
 
     def of_run(self, spec: Spec) -> float:
-        """Seconds of all tasks of a stack of `spec`, its start apart."""
+        """Return the seconds of all tasks of a stack of `spec`, without its start."""
         epoch_s = self.rounded_epoch_s.get(spec.precision, self.epoch_s)
         task_s = self.task_s + spec.num_parts * epoch_s + self._metrics_of_task(spec)
         return spec.num_tasks * task_s
 
     def share_of_metrics(self, spec: Spec) -> float:
-        """Share of the time that goes into metrics, 0 .. 1."""
+        """Return the share of metrics in the time, 0 .. 1."""
         return spec.num_tasks * self._metrics_of_task(spec) / self.of_run(spec)
 
     def _metrics_of_task(self, spec: Spec) -> float:
@@ -178,20 +178,20 @@ class Costs:
 
 
 def _num_epochs(num_showings: int, *every: int) -> int:
-    """Number of epochs of a task that are multiples of each of `every`, plus the last; 0 means the last one only."""
+    """Return how many epochs of a task are multiples of each of `every`, plus the last; 0 means only the last one."""
     return 1 if 0 in every else -(-num_showings // math.lcm(*every))
 
 
 def plan_seconds(plan: Plan, specs: Mapping[RunDir, Spec], costs: Mapping[Spec, Costs], **changes: Any) -> float:
-    """Seconds until the last worker of a plan is done; a free worker takes the next stack.
+    """Return seconds until the last worker of a plan is done; a free worker takes the next stack.
 
     Args:
-        changes: other values of spec keys that do not change what an epoch costs, such as ``curvature_every=0``; or a
+        changes: other values of spec keys that do not change the cost of an epoch, such as ``curvature_every=0``; or a
             ``precision`` that the costs know.
     """
     free_at = [0.0] * plan.resources.workers
     takes = {spec: one.start_s + one.of_run(spec.with_changes(**changes)) for spec, one in costs.items()}
-    if len(takes) == 1:  # for example one setting with very many seeds
+    if len(takes) == 1:  # for example one setting with a huge number of seeds
         return next(iter(takes.values())) * -(-len(plan.stacks) // len(free_at))
     for stack in plan.stacks:
         heapq.heapreplace(free_at, free_at[0] + takes[specs[stack[0]]])
@@ -205,12 +205,12 @@ def measure_costs(
     fresh: bool = False,
     directory: Path | None = None,
 ) -> dict[Spec, Costs]:
-    """The costs of each experiment with these resources: known ones, or measured now and kept.
+    """Return the costs of each experiment with these resources: cached ones, or measured now and cached.
 
     Args:
-        say: is told what is being measured, before it is.
-        fresh: measure also what is known.
-        directory: where costs are kept; by default the user's cache.
+        say: called with what is being measured, before it is.
+        fresh: ignore cached costs.
+        directory: directory of the cache; by default the user's cache.
     Raises:
         LaunchError: training cannot be tried.
     """
@@ -248,7 +248,7 @@ def _measure(spec: Spec, resources: Resources) -> Costs:
 
 
 def metrics_seconds(spec: Spec, seconds: Callable[..., float]) -> tuple[float, float]:
-    """Seconds of the fast metrics, and of the slow ones."""
+    """Return seconds of the fast metrics, and of the slow ones."""
     measured = [name for name in spec.metrics if spec.measures(METRICS[name])]
     slow = tuple(name for name in measured if METRICS[name].cost_in_epochs)
     fast = tuple(name for name in measured if name not in slow)
@@ -270,7 +270,7 @@ def _key(spec: Spec, resources: Resources) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What is known and not too old; a file that cannot be read knows nothing."""
+    """Return cached costs that are not too old; empty if the file cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         stored = json.loads(read_small(path, _FILE_BYTES))
         since = time.time() - KEPT_FOR_S
@@ -282,7 +282,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, costs: dict[str, Any]) -> None:
-    with suppress(OSError):  # a cache that cannot be kept costs a few seconds the next time
+    with suppress(OSError):  # without a cache the next time takes a few seconds more
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(json.dumps(costs).encode())

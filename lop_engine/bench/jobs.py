@@ -1,4 +1,4 @@
-"""What can be timed: jobs that a run does again and again, by name, and a plain training loop to compare with."""
+"""Jobs that can be timed, by name: repeated parts of a run, and a plain training loop for comparison."""
 
 import itertools
 import tempfile
@@ -30,7 +30,7 @@ STEP = 1e-3
 
 
 class PlainConvNet(nn.Module):
-    """The paper's network as anyone would write it."""
+    """The paper's network, written without lop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class PlainStep:
 
 
 class PlainCurvature:
-    """The curvature of one batch: for each direction the gradients at both ends, 20 passes."""
+    """The curvature of one batch: for each direction the gradients at both ends, in 20 passes."""
 
     def __init__(self, device: torch.device) -> None:
         self.net = PlainConvNet().to(device)
@@ -80,14 +80,14 @@ Call = Callable[[], object]
 
 
 class Jobs:
-    """Makes jobs for a stack of `num_seeds` seeds of an experiment; what they open is closed with `ends`."""
+    """Makes jobs for a stack of `num_seeds` seeds of an experiment; `ends` closes what they open."""
 
     def __init__(self, spec: Spec, num_seeds: int, device: torch.device, ends: ExitStack) -> None:
         self.spec, self.seeds, self.device = spec, list(range(num_seeds)), device
         self._ends = ends
 
     def make(self, name: str) -> Call:
-        """The job of a name: one of the methods below."""
+        """Return the job of a name, made by one of the methods below."""
         made: Call = getattr(self, name.replace(" ", "_"))()
         return made
 
@@ -105,22 +105,22 @@ class Jobs:
         return lambda: measure(*(part[0].contiguous() for part in batch))
 
     def plain_loop(self) -> Call:
-        """Examples of an online problem, as anyone would train a run on them."""
+        """Train one run on examples of an online problem with a plain loop."""
         return online.plain_loop(self.spec, self.device)
 
     def task_of_stack(self) -> Call:
-        """A task of an online problem, with its records."""
+        """Train a task of an online problem, with its records."""
         return online.task_of_stack(self.spec, self.seeds, self.device, self._directory())
 
     def step(self) -> Call:
-        """A training step."""
+        """Take a training step."""
         learner = Learner(self.spec, self.seeds, self.device)
         learner.start_epoch(0, 0)
         step, batch = fast_step(learner, self.device), self._batch()
         return lambda: step(*batch)
 
     def epoch(self) -> Call:
-        """A training epoch, from the order of its batches on."""
+        """Train an epoch, including the order of its batches."""
         learner = Learner(self.spec, self.seeds, self.device)
         step, task, epochs = fast_step(learner, self.device), self._task(), itertools.count()
         places = ((0, epoch) for epoch in itertools.count())
@@ -133,7 +133,7 @@ class Jobs:
         return train
 
     def metrics(self) -> Call:
-        """All metrics of the spec, after an epoch; on a GPU finished during the next call, as in a run."""
+        """Measure all metrics of the spec, after an epoch; on a GPU finished during the next call, as in a run."""
         spec = self.spec.with_changes(**{"metrics_every": 1, "curvature_every": 1})
         learner, task = Learner(self.spec, self.seeds, self.device), self._task()
         order_SN = batch_order(self.seeds, task.train_targets.shape[1], 0, 0, self.device)
@@ -147,19 +147,19 @@ class Jobs:
         return measure
 
     def switch(self) -> Call:
-        """From nothing to a task's examples on the device, without the head start they have in a run."""
+        """Load a task's examples onto the device, without preparing them ahead as a run does."""
         places = itertools.count()
 
         def load() -> None:
             place = next(places)
-            # The last task of its run, or the one after it would be read as well.
+            # The last task of its run, because otherwise the next one would be read as well.
             problem = build_problem(self.spec.with_changes(num_tasks=place + 1))
             next(problem.tasks(self.seeds, self.device, place))
 
         return load
 
     def checkpoint(self) -> Call:
-        """One seed's state, on the disk."""
+        """Write one seed's checkpoint."""
         run_dir = RunDir(self._directory())
         state = Learner(self.spec, self.seeds, self.device).state()
 
@@ -170,7 +170,7 @@ class Jobs:
         return save
 
     def append(self) -> Call:
-        """One epoch's document, to a file of 100,000."""
+        """Append one epoch's document to a file of 100,000."""
         document = epoch_document(4999, 249, dict.fromkeys(self.spec.metrics, 0.123456))
         writer = self._ends.enter_context(TableWriter(self._directory() / "epochs.json", "epochs"))
         writer.extend([document] * 100_000)
@@ -180,7 +180,7 @@ class Jobs:
         return Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="lop-bench-")))
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """The first of a task, made as in training."""
+        """Return the first batch of a task, made like in training."""
         task = self._task()
         rows_S1 = torch.arange(len(self.seeds), device=self.device).unsqueeze(1)
         first_SB = torch.arange(self.spec.mini_batch_size, device=self.device).expand(len(self.seeds), -1)
@@ -192,12 +192,12 @@ class Jobs:
 
 
 def matrix_side(device: torch.device) -> int:
-    """Side of the square matrices whose product shows what a device can do."""
+    """Return the side of square matrices whose product shows the device's speed."""
     return 8192 if device.type == "cuda" else 1024
 
 
 def step_gflop(spec: Spec) -> float:
-    """Arithmetic of a training step of one seed: forward, and backward but for the image's gradient; in 1e9."""
+    """Return the arithmetic of one seed's training step in 1e9: forward, and backward except the image's gradient."""
     net, macs = _network(spec), 0
     for index, (layer, side) in enumerate(zip(net.layers, _sides(spec, net), strict=True)):
         passes = 2 if index == 0 else 3
@@ -206,7 +206,7 @@ def step_gflop(spec: Spec) -> float:
 
 
 def curvature_gflop(spec: Spec, num_images: int) -> float:
-    """Arithmetic of the curvature on a number of images of one seed: 11 times forward and back to the image; in 1e9."""
+    """Return the arithmetic of the curvature on some images of one seed, in 1e9: 11 times forward and back."""
     net = _network(spec)
     sides = _sides(spec, net)
     macs = sum(side * side * layer.outputs * layer.fan_in for layer, side in zip(net.layers, sides, strict=True))
@@ -219,7 +219,7 @@ def _network(spec: Spec) -> Network:
 
 
 def _sides(spec: Spec, net: Network) -> list[int]:
-    """Side of each layer's output before pooling; 1 of a linear layer."""
+    """Return the side of each layer's output before pooling; 1 for a linear layer."""
     sides, side = [], build_problem(spec).input_shape[-1]
     for layer in net.layers:
         sides.append(_output_side(layer, side))

@@ -1,7 +1,7 @@
-"""`lop bench`: the costs that matter, on this machine, in one run.
+"""`lop bench`: measures the most important costs on this machine.
 
-What is compared is measured in turn, round after round, and given as a median with its quartiles: machines are shared
-and noisy, ratios within a run hold where single times do not.
+Jobs to compare alternate, round after round, and are reported as median and quartiles: machines are shared
+and noisy, and ratios within a run are reliable where single times are not.
 """
 
 import statistics
@@ -43,7 +43,7 @@ _TURN_MS, _LONGEST_MS = 200, 3000
 
 
 def paper_spec(method: str = "bp", **changes: object) -> Spec:
-    """The paper's protocol on the built-in images."""
+    """Return the paper's protocol on synthetic images."""
     sizes = {"num_tasks": 5000, "num_showings": 250, "train_images": 600, "test_images": 100}
     base = {"step_size": 0.01, "momentum": 0.9, "dataset": "synthetic", "normalisation": "scaled", **sizes}
     return Spec(**(base | METHODS[method] | changes))
@@ -51,7 +51,7 @@ def paper_spec(method: str = "bp", **changes: object) -> Spec:
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured where, and who is told what is going on."""
+    """Settings of a measurement, and the function that reports progress."""
 
     device: str
     """``cpu``, ``cuda:0``."""
@@ -73,16 +73,16 @@ class Bench:
 
 @dataclass
 class Timed:
-    """A job that takes its turn in each round."""
+    """A job that is called in each round."""
 
     children: Children
     name: str
     count: int = 1
-    """Calls a turn."""
+    """Calls per round."""
 
 
 def interleaved(jobs: Mapping[str, Timed], rounds: int) -> dict[str, dict[str, float]]:
-    """Of each job, over the rounds, the median milliseconds of a call, and the quartiles."""
+    """Return the median milliseconds of each job's calls over the rounds, and the quartiles."""
     times: dict[str, list[float]] = {label: [] for label in jobs}
     for _ in range(rounds):
         for label, job in jobs.items():
@@ -91,13 +91,13 @@ def interleaved(jobs: Mapping[str, Timed], rounds: int) -> dict[str, dict[str, f
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles; of one value, that value."""
+    """Return median and quartiles; for one value, that value."""
     low, middle, high = statistics.quantiles([*values, *values], n=4, method="inclusive")
     return {"ms": middle, "low_ms": low, "high_ms": high}
 
 
 def bench_steps(bench: Bench) -> Report:
-    """The training step of every method and stack size, the plain one, and the matrix product."""
+    """Measure the training step of every method and stack size, the plain one, and the matrix product."""
     with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
         environment = ours.hello()
         jobs: dict[str, Timed] = {}
@@ -141,7 +141,7 @@ def bench_steps(bench: Bench) -> Report:
 
 
 def bench_methods(bench: Bench) -> Report:
-    """The training step of every registered method, by the settings of its shipped file, next to bp's."""
+    """Measure the training step of every registered method, with the settings of its shipped file, next to bp's."""
     num_seeds = 30 if bench.on_gpu else 1
     with Children([bench.device], 1) as children:
         jobs: dict[str, Timed] = {}
@@ -155,20 +155,20 @@ def bench_methods(bench: Bench) -> Report:
     return {"device": bench.device, "rounds": bench.rounds, "seeds": num_seeds, "rows": rows}
 
 
-#: By folder of cfg, keys that make a task last seconds, and numbers of runs in a stack.
+#: By folder of cfg, keys that make a task take seconds, and numbers of runs in a stack.
 ONLINE: dict[str, tuple[dict[str, object], tuple[int, ...]]] = {
     "scr": ({}, (1, 300, 1000)),
     "mnist": ({"change_after": 400, "num_features": 100}, (1, 10, 30)),
 }
 PLAIN_EXAMPLES = 200
-"""Of a call of the plain loop."""
+"""Examples per call of the plain loop."""
 
 
 def bench_online(bench: Bench, folder: str = "scr") -> Report:
-    """An example of an online problem, in stacks and in a plain loop, for backprop and continual backprop.
+    """Measure an example of an online problem, in stacks and in a plain loop, for backprop and continual backprop.
 
     Args:
-        folder: of cfg, one of `ONLINE`.
+        folder: folder of cfg, one of `ONLINE`.
     """
     rows: list[Report] = []
     with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
@@ -194,20 +194,20 @@ def bench_online(bench: Bench, folder: str = "scr") -> Report:
 
 
 def online_spec(folder: str, method: str) -> Spec:
-    """The first setting of a shipped file, of one task, whose headline alone is recorded."""
+    """Return the first setting of a shipped file with one task, which records only the headline."""
     spec = load_runs(shipped()[f"{folder}/{method}"])[0].spec
     return spec.with_changes(num_tasks=1, metrics=(spec.parts.problem.headline,), **ONLINE[folder][0])
 
 
 def _shipped_specs() -> dict[str, Spec]:
-    """Of each method, bp first, a setting at the paper's protocol: the first of the file of its name."""
+    """Return a setting at the paper's protocol for each method, bp first: the first of the file of its name."""
     files = shipped()
     paths = {name: files.get(name) or files.get(f"methods/{name}") for name in ("bp", *METHODS_BY_NAME)}
     return {name: load_runs(path)[0].spec for name, path in paths.items() if path}
 
 
 def bench_workers(bench: Bench) -> Report:
-    """Steps a second of the whole machine, by how its cores are given out; one seed a worker."""
+    """Measure steps per second of the whole machine, for different assignments of cores; one seed per worker."""
     cores = num_cores()
     bench.say("the whole machine: one thread per worker, or one worker with all threads")
     ways = {
@@ -231,7 +231,7 @@ def bench_workers(bench: Bench) -> Report:
 
 
 def bench_metrics(bench: Bench) -> Report:
-    """The curvature of 100 images, the obvious way and ours, and a whole metric epoch."""
+    """Measure the curvature of 100 images, the plain way and ours, and a whole metric epoch."""
     spec = bench.spec()
     only = bench.spec(metrics=("curvature",), curvature_images=100)
     with Children([bench.device], 1, as_typed=True) as plain, Children([bench.device], 1) as ours:
@@ -271,7 +271,7 @@ def bench_metrics(bench: Bench) -> Report:
 
 
 def bench_upkeep(bench: Bench) -> Report:
-    """What is neither training nor metrics, as shares of the training of a task at the paper's protocol."""
+    """Measure everything except training and metrics, as shares of the training of a task at the paper's protocol."""
     spec = bench.spec("cbp")
     with Children([bench.device], 1) as children:
         bench.say("records, checkpoint, next task")
@@ -280,7 +280,7 @@ def bench_upkeep(bench: Bench) -> Report:
         counts = {"epoch": 1, "append": 1000, "checkpoint": 3, "switch": 3}
         times = interleaved({job: Timed(children, job, count) for job, count in counts.items()}, bench.rounds)
     task_ms = spec.num_showings * times["epoch"]["ms"]
-    # A checkpoint is written as often as takes one percent of the time, and no more often than every 3 s.
+    # A checkpoint is written so often that it takes one percent of the time, at most every 3 s.
     per_task = {
         "epoch": task_ms,
         "append": (spec.num_showings + 1) * times["append"]["ms"],
@@ -292,7 +292,7 @@ def bench_upkeep(bench: Bench) -> Report:
 
 
 def bench_memory(bench: Bench) -> Report:
-    """The most that a worker holds: an epoch and its metrics at the paper's protocol."""
+    """Measure a worker's peak memory: an epoch and its metrics at the paper's protocol."""
     rows = []
     for num_seeds in bench.stacks:
         bench.say(f"memory of a worker with {num_seeds} seeds")
@@ -304,7 +304,7 @@ def bench_memory(bench: Bench) -> Report:
 
 
 def bench_stacks(bench: Bench, paths: Sequence[Path]) -> Report:
-    """The training step by the number of runs in a stack, for each kind of run in the files; the sizes are kept."""
+    """Measure the training step by stack size, for each kind of run in the files, and save the best sizes."""
     rows = []
     for spec in {stack_sizes.describe(run.spec): run.spec for path in paths for run in _built_in_images(path)}.values():
         times: dict[int, float] = {}
@@ -323,7 +323,7 @@ def bench_stacks(bench: Bench, paths: Sequence[Path]) -> Report:
 
 
 def _sizes(spec: Spec) -> list[int]:
-    """Sizes to try, within half of the free memory."""
+    """Return sizes to try, within half of the free memory."""
     fit = psutil.virtual_memory().available // (2 * max(1, run_bytes(spec)))
     return [size for size in _SIZES if size <= max(1, fit)]
 
@@ -335,13 +335,13 @@ def _gains_no_more(times: Mapping[int, float]) -> bool:
 
 
 def _built_in_images(path: Path) -> list[Run]:
-    """The runs of a file, with lop's own images in place of the file's."""
+    """Return the runs of a file, with synthetic images instead of the file's."""
     spec = load_runs(path)[0].spec
     return load_runs(path, None, _SYNTHETIC if "dataset" in spec.to_dict() else {})
 
 
 def bench_hours(bench: Bench, paths: Sequence[Path]) -> Report:
-    """Hours of each experiment file's runs on this machine, with its built-in images in place of the file's."""
+    """Estimate the hours of each experiment file's runs on this machine, with synthetic images."""
     rows = []
     changes = _SYNTHETIC
     for path in paths:

@@ -1,4 +1,4 @@
-"""Online problems, timed: a stack of runs over a task, and the loop that a single run is written as elsewhere."""
+"""Times online problems: a stack of runs over a task, and a plain loop for a single run."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from lop_engine.training.loop import EpochReport, train
 
 
 class PlainLearner:
-    """One run as anyone would write it: an example at a time, and continual backprop layer by layer after each."""
+    """One run, written without lop: an example at a time, and continual backprop layer by layer after each."""
 
     def __init__(self, spec: Spec) -> None:
         problem = build_problem(spec)
@@ -77,7 +77,7 @@ _CBP = ("decay_rate", "replacement_rate", "maturity_threshold")
 
 
 def plain_loop(spec: Spec, device: torch.device) -> Callable[[], object]:
-    """A call that trains one plain run on `PLAIN_EXAMPLES` examples of the problem."""
+    """Return a function that trains one plain run on `PLAIN_EXAMPLES` examples of the problem."""
     learner, task = PlainLearner(spec), next(build_problem(spec).tasks([0], device)).part(0)
     inputs, targets = task.train_inputs[0, :PLAIN_EXAMPLES].flatten(1), task.train_targets[0, :PLAIN_EXAMPLES]
 
@@ -89,12 +89,12 @@ def plain_loop(spec: Spec, device: torch.device) -> Callable[[], object]:
 
 
 def task_of_stack(spec: Spec, seeds: Sequence[int], device: torch.device, folder: Path) -> Callable[[], object]:
-    """A call that trains a stack on a task as a worker does: inputs, steps, metrics, and a record of each run.
+    """Return a function that trains a stack on a task like a worker: inputs, steps, metrics, and records.
 
-    A worker writes checkpoints besides, which take at most 1 % of its time.
+    A worker also writes checkpoints, which take at most 1 % of its time.
 
     Args:
-        folder: an empty one for the records.
+        folder: an empty folder for the records.
     """
     learner, tasks = Learner(spec, seeds, device), itertools.count()
     tables = [TableWriter(folder / f"{seed}.json", "tasks") for seed in seeds]

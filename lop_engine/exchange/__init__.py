@@ -1,4 +1,4 @@
-"""Results in other people's forms: tables and event files out, the reference's pickles out and in."""
+"""Import and export: tables and event files, and the reference's pickles."""
 
 from lop_engine.exchange.export import FORMATS, Exported, export_runs
 from lop_engine.exchange.importing import Imported, ResultFile, find_results, import_results

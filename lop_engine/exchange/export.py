@@ -1,4 +1,4 @@
-"""From runs to a file or a directory in somebody else's form, which appears whole or not at all."""
+"""Exports runs to a file or directory in another format, atomically."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,18 @@ from lop_engine.files import name_file
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.views import RunView
 
-#: Lies in every directory that an export made: no other one is ever replaced.
+#: File in every directory that an export made; no other directory is ever replaced.
 MARK = ".lop-export"
 
 _BESIDE = ".export."
-"""How the names of the places begin in which exports are written."""
+"""Prefix of the temporary names of exports."""
 
 
 def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Callable[[Path], bool]) -> None:
     """Raise UserError if `path` exists, unless `force` and it is an earlier export.
 
     Args:
-        is_export: tells an export's file from others; a directory is told by its `MARK`.
+        is_export: recognises an export's file; a directory is recognised by its `MARK`.
     """
     if path.is_symlink():
         raise UserError(f"export: {path}: is a link; name the place itself")
@@ -46,7 +46,7 @@ def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Call
 
 
 def refuse_run_directories(path: Path, runs_dir: Path) -> None:
-    """Raise UserError if `path` lies among the records of a setting, or holds some."""
+    """Raise UserError if `path` is among the records of a setting, or contains some."""
     place = path.resolve()
     for setting in {run_dir.path.parent.resolve() for run_dir in find_runs(runs_dir)}:
         if place.is_relative_to(setting) or setting.is_relative_to(place):
@@ -55,9 +55,9 @@ def refuse_run_directories(path: Path, runs_dir: Path) -> None:
 
 @contextmanager
 def appearing(path: Path, is_directory: bool) -> Iterator[Path]:
-    """A temporary place beside `path`, which takes its name when all is written.
+    """Yield a temporary path beside `path`, which is renamed to it when everything is written.
 
-    If that fails, the old content is restored. Raises OSError, which names `path`.
+    After an error the old content is restored. Raises OSError, which names `path`.
     """
     parent = path.absolute().parent
     made = missing_above(path)
@@ -78,7 +78,7 @@ def appearing(path: Path, is_directory: bool) -> Iterator[Path]:
 
 
 def _take_place(new: Path, path: Path, old: Path) -> None:
-    """Rename `new` to `path`; a directory there, which cannot be replaced in one step, is first renamed to `old`."""
+    """Rename `new` to `path`; a directory there, which cannot be replaced atomically, is first renamed to `old`."""
     try:
         if path.is_dir():
             path.rename(old)
@@ -89,12 +89,12 @@ def _take_place(new: Path, path: Path, old: Path) -> None:
 
 
 def _is_internal(name: object, parent: Path) -> bool:
-    """Whether an error names no file (as on a full disk), or one that is seen only while the export is written."""
+    """Whether an error names no file (as on a full disk), or a temporary one."""
     return name is None or str(name).startswith(str(parent / _BESIDE))
 
 
 def missing_above(path: Path) -> list[Path]:
-    """The directories above `path` that are still to be made, the innermost first."""
+    """Return the directories above `path` that do not exist yet, the innermost first."""
     return [parent for parent in path.absolute().parents if not parent.exists()]
 
 
@@ -112,22 +112,22 @@ _Write = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has done."""
+    """Result of an export."""
 
     paths: tuple[Path, ...]
     unfinished: tuple[RunView, ...]
-    """Runs that have not all their tasks: missing values are NaN, or a row that is not there."""
+    """Unfinished runs: their missing values are NaN, or missing rows."""
     left_out: tuple[RunView, ...]
     """Runs that cannot be read, or have recorded nothing."""
 
 
 def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = False, force: bool = False) -> Exported:
-    """Write `runs` in the form `form`, one of `FORMATS`, to `path`.
+    """Write `runs` in the format `form`, one of `FORMATS`, to `path`.
 
     Args:
-        epochs: the epochs too. csv and parquet put them into a second file, ``<name>_epochs.<suffix>``; a pickle
-            always holds them.
-        force: replace what an export of this form wrote there before.
+        epochs: include the epochs. csv and parquet write them to a second file, ``<name>_epochs.<suffix>``; a pickle
+            always contains them.
+        force: replace an earlier export of this format.
     Raises:
         UserError: unknown format, a package it needs is missing, nothing to export, the target exists already, or
             lies among the records.
@@ -158,7 +158,7 @@ def export_runs(runs: Sequence[RunView], form: str, path: Path, epochs: bool = F
 
 
 def _refuse_other_problems(runs: Sequence[RunView]) -> None:
-    """The reference's files hold the metrics of its own problem."""
+    """Refuse runs of other problems: the reference's files hold the metrics of its own problem."""
     own = CONTINUAL_IMAGENET
     if other := next((run for run in runs if run.problem_name != own.name), None):
         has_own = any(run.problem_name == own.name for run in runs)
@@ -169,7 +169,7 @@ def _refuse_other_problems(runs: Sequence[RunView]) -> None:
 
 
 def _targets(runs: Sequence[RunView], form: str, path: Path, epochs: bool) -> dict[Path, _Write]:
-    """What is written, by where."""
+    """Return what is written to each path."""
     if form == "pickle":
         return {path: lambda place: write_pickles(runs, place)}
     if form == "tensorboard":

@@ -1,4 +1,4 @@
-"""Files of all runs together (csv, parquet, npz), and TensorBoard's event files, a directory a run."""
+"""Files of all runs together (csv, parquet, npz), and TensorBoard's event files, a directory per run."""
 
 import csv
 import math
@@ -34,11 +34,11 @@ from lop_engine.text import plain
 _KEYS = ["experiment", "setting", "seed", "task"]
 _FORMULA = set("=+-@\t\r")
 _HEADING = ",".join(_KEYS).encode() + b","
-"""How every csv begins."""
+"""Beginning of every csv."""
 
 
 def write_csv(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
-    """One tidy table with a heading: a row a task, or with `epochs` a row an epoch; NaN for what is not finite."""
+    """Write a tidy table with a heading: a row per task, or with `epochs` per epoch; NaN for non-finite values."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         for number, block in enumerate(_blocks(runs, epochs)):
@@ -57,7 +57,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
-    """The same table as `write_csv` makes, in columns. Raises UserError without pyarrow."""
+    """Write the same table as `write_csv`, in columns. Raises UserError without pyarrow."""
     arrow, parquet = _pyarrow()
     kind = _kinds(runs, arrow)
     with open(path, "wb") as file:
@@ -72,7 +72,7 @@ def write_parquet(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
 
 
 def _kinds(runs: Sequence[RunView], arrow: Any) -> dict[str, Any]:
-    """The types of the columns that are not floating."""
+    """Return the types of the columns that are not floating-point."""
     words, counts = {"experiment", "setting", "method", "problem"}, {"seed", "task", "epoch"}
     kind = {name: arrow.string() for name in words} | {name: arrow.int64() for name in counts}
     of_type = {bool: arrow.bool_(), int: arrow.int64(), str: arrow.string()}
@@ -82,7 +82,7 @@ def _kinds(runs: Sequence[RunView], arrow: Any) -> dict[str, Any]:
 
 
 def write_npz(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
-    """Arrays by ``experiment/setting/metric``, (seeds, tasks), float64, and ``experiment/setting/seeds``.
+    """Write arrays by ``experiment/setting/metric``, (seeds, tasks), float64, and ``experiment/setting/seeds``.
 
     With `epochs` also ``experiment/setting/epochs/metric``, (seeds, tasks, epochs), float32. NaN where nothing
     finite was recorded.
@@ -98,7 +98,7 @@ def write_npz(runs: Sequence[RunView], path: Path, epochs: bool) -> None:
 
 
 def is_export(path: Path, form: str) -> bool:
-    """Whether a file holds what is written here in the form csv, parquet or npz, or nothing at all. Raises OSError."""
+    """Whether a file is empty or an export of the format csv, parquet or npz. Raises OSError."""
     if not path.stat().st_size:
         return True
     if form == "npz":
@@ -148,7 +148,7 @@ def _seeds_by_tasks(group: Group, metric: str) -> np.ndarray:
 
 
 def _add_epochs(archive: zipfile.ZipFile, name: str, group: Group) -> None:
-    """Every metric's (seeds, tasks, epochs), put together on disk, a run in memory at a time."""
+    """Add every metric's (seeds, tasks, epochs), assembled on disk, with one run in memory at a time."""
     metrics = recorded_metrics(group.runs)
     if not metrics:
         return
@@ -162,7 +162,7 @@ def _add_epochs(archive: zipfile.ZipFile, name: str, group: Group) -> None:
 
 
 def table_on_disk(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A table of float32 in a new file, whose room is taken now: a disk that fills up later would end the process."""
+    """Return a float32 table in a new file, allocated now: a disk that fills up later would end the process."""
     with open(path, "wb+") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, max(1, 4 * math.prod(shape)))
@@ -175,9 +175,9 @@ def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
 
 
 def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None:
-    """A scalar a metric, its step the task from 0; with `epochs` also ``epochs/<metric>``, its step the epochs before.
+    """Write a scalar per metric with the task from 0 as step; with `epochs` also ``epochs/<metric>`` by epoch.
 
-    Wall time is the run's own: its start and the seconds of its tasks. Raises UserError without tensorboardX, OSError.
+    Wall time is the run's: its start plus the seconds of its tasks. Raises UserError without tensorboardX, OSError.
     """
     try:
         from tensorboardX.record_writer import RecordWriter
@@ -187,7 +187,7 @@ def write_events(runs: Sequence[RunView], directory: Path, epochs: bool) -> None
         place = directory / run.dir.name
         place.mkdir(parents=True)
         path = place / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-        # Not by SummaryWriter: its thread dies silently of a full disk, and then it waits for the thread.
+        # Not by SummaryWriter: on a full disk its thread dies silently, and then it waits for the thread.
         with closing(RecordWriter(str(path))) as file:
             for event in _events(run, epochs):
                 file.write(event)
@@ -209,7 +209,7 @@ def scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], times
     from tensorboardX.summary import scalar
 
     names = [name for name in recorded_metrics([run]) if name in block]
-    # A seed that has diverged is NaN in all metrics; a NaN beside finite values was not measured.
+    # A diverged seed is NaN in all metrics; a NaN beside finite values was not measured.
     diverged = [all(value != value for value in row) for row in zip(*(block[name] for name in names), strict=True)]
     for name in names:
         for task, step, value, is_nan in zip(block["task"], steps, block[name], diverged, strict=True):
@@ -220,12 +220,12 @@ def scalars(run: RunView, block: Block, prefix: str, steps: Sequence[int], times
 
 
 def _steps(block: Block, run: RunView) -> list[int]:
-    """Epochs of the run before each row."""
+    """Return the epochs of the run before each row."""
     per_task = int(run.spec.get("num_showings", 1))
     return [(task - 1) * per_task + epoch - 1 for task, epoch in zip(block["task"], block["epoch"], strict=True)]
 
 
 def _wall_times(run: RunView) -> list[float]:
-    """Unix seconds at the end of each task, at least one entry; tasks of unknown length take no time."""
+    """Return Unix seconds at the end of each task, at least one entry; tasks of unknown length take no time."""
     seconds = [value if value == value else 0.0 for value in run.seconds.tolist()]
     return list(accumulate(seconds, initial=run.status.started_at or 0.0))[1:] or [0.0]

@@ -1,4 +1,4 @@
-"""From the reference's result files to runs."""
+"""Imports the reference's result files as runs."""
 
 import hashlib
 import time
@@ -32,7 +32,7 @@ _SUFFIXES = (".pkl", ".pickle")
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One pickle of the reference, and the run that it becomes."""
+    """A pickle of the reference, and the run that is made of it."""
 
     path: Path
     experiment: str
@@ -41,9 +41,9 @@ class ResultFile:
     seed: int
     setting: str = "default"
     spec: Mapping[str, Any] | None = None
-    """None if it is not known."""
+    """None if unknown."""
     is_export: bool = False
-    """Whether `lop export` wrote the file; its tables then end where the records of an unfinished run end."""
+    """Whether `lop export` wrote the file; its tables end with the records of an unfinished run."""
 
     def run_dir(self, runs_dir: Path) -> RunDir:
         return RunDir(runs_dir / self.experiment / self.setting / f"seed_{self.seed:03d}")
@@ -51,7 +51,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Imported:
-    """A run that was made of a result file."""
+    """A run that was made from a result file."""
 
     run_dir: RunDir
     tasks_done: int
@@ -60,16 +60,16 @@ class Imported:
 
 
 def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
-    """The result file `place`, or those of ``place/<setting>/<seed>`` or of ``place/<name>/<setting>/<seed>``.
+    """Return the result file `place`, or those in ``place/<setting>/<seed>`` or ``place/<name>/<setting>/<seed>``.
 
-    A file ``<name>/<setting>/<seed>`` becomes the same run as with its directory. Any other file is called by its
-    name, and its seed is 0.
+    A file ``<name>/<setting>/<seed>`` becomes the same run as with its directory. Any other file gets its
+    own name, and seed 0.
 
-    A name's settings are told by the experiment file of that name among `configs` (a single one is for a single
-    name whatever it is called), else by the file that `lop export` leaves beside them, else they are just numbers.
+    A name's settings come from the experiment file of that name among `configs` (a single file is used for a single
+    name, whatever that is), else from the file that `lop export` writes beside them, else they are only numbers.
 
     Raises:
-        UserError: no results there, or an experiment file that does not fit.
+        UserError: no results there, or an experiment file that does not match.
     """
     files = [_one_file(place.absolute())] if place.is_file() else _files_in(place)
     names = list(dict.fromkeys(file.experiment for file in files))
@@ -86,7 +86,7 @@ def find_results(place: Path, configs: Sequence[Path] = ()) -> list[ResultFile]:
 
 
 def _one_file(path: Path) -> ResultFile:
-    """A result file that is named by itself, as it is called among those of its directory if it is one of them."""
+    """Return a single result file, with the same name as among the files of its directory."""
     if len(path.parents) > 2:
         for file in _number_files(path.parents[1], path.parents[1].name):
             if file.path == path:
@@ -95,7 +95,7 @@ def _one_file(path: Path) -> ResultFile:
 
 
 def _files_in(directory: Path) -> list[ResultFile]:
-    """The result files in a directory. Raises UserError if there are none."""
+    """Return the result files in a directory. Raises UserError if there are none."""
     if not directory.is_dir():
         raise UserError(f"import-results: {directory}: no such file or directory")
     files = _number_files(directory.absolute(), directory.absolute().name)
@@ -111,9 +111,9 @@ def _files_in(directory: Path) -> list[ResultFile]:
 
 
 def import_results(files: Sequence[ResultFile], runs_dir: Path) -> Iterator[Imported]:
-    """Make a run of each file, one in memory at a time; yields each as it is done. If one fails, none is left.
+    """Make a run from each file, one in memory at a time; yields each when it is done. After an error, none is left.
 
-    An imported run has ended, however many of its tasks were done: it has no weights to resume from.
+    An imported run has ended, however many tasks it has done: it has no weights to resume from.
 
     Raises:
         UserError: a run of that name exists already (checked before the first is made), a file is not such a
@@ -147,7 +147,7 @@ def _refuse_existing(run_dir: RunDir) -> None:
 
 
 def _number_files(directory: Path, name: str) -> list[ResultFile]:
-    """The files below `directory` whose path is two numbers, perhaps with the suffix of a pickle, in their order."""
+    """Return the files below `directory` whose path is two numbers, possibly with a pickle's suffix, in order."""
     files = [
         ResultFile(path, name, int(path.parent.name), int(_number(path)))
         for path in directory.glob("*/*")
@@ -159,7 +159,7 @@ def _number_files(directory: Path, name: str) -> list[ResultFile]:
 
 
 def _number(path: Path) -> str:
-    """The name of a file without the suffix that some give to pickles."""
+    """Return the name of a file without a pickle's suffix."""
     return path.stem if path.suffix in _SUFFIXES else path.name
 
 
@@ -172,12 +172,12 @@ Settings = list[tuple[str, dict[str, Any]]]
 
 
 def _settings_of(config: Path) -> Settings:
-    """The settings of an experiment file. Raises ConfigError."""
+    """Return the settings of an experiment file. Raises ConfigError."""
     return [(run.setting, run.spec.to_dict()) for run in load_runs(config, seeds=[0])]
 
 
 def _exported_settings(result: Path) -> Settings | None:
-    """What `lop export` left beside the settings; None if it is missing."""
+    """Return the settings that `lop export` wrote beside the results; None if missing."""
     try:
         listed = read_json(result.parents[1] / SETTINGS).get("settings")
         settings = [(str(one["setting"]), dict(one["spec"])) for one in listed or ()]
@@ -212,7 +212,7 @@ def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
         note = f"imported; ends after {tasks_done} of {num_tasks} tasks" if tasks_done < num_tasks else None
         status = RunStatus("finished", num_tasks, num_epochs, tasks_done, note=note)
         run_dir.write_status(status)
-        write_json(run_dir.run_json, _run_config(file, spec, digest), durable=True)  # last: now it is a run
+        write_json(run_dir.run_json, _run_config(file, spec, digest), durable=True)  # last: this makes it a run
     except BaseException:
         if run_dir.path.exists():
             run_dir.clear()
@@ -221,7 +221,7 @@ def _import_one(file: ResultFile, runs_dir: Path) -> Imported:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...], str]:
-    """A file's tables by metric, (tasks, epochs) each; keys that are not known; its sha256. Raises DataError."""
+    """Return a file's tables by metric, (tasks, epochs) each; unknown keys; its sha256. Raises DataError."""
     if path.stat().st_size > _LARGEST_BYTES:
         raise DataError(f"{path}: larger than {byte_size(_LARGEST_BYTES)}: no result file")
     raw = tensors.load(path)
@@ -253,7 +253,7 @@ def _array(value: Any) -> np.ndarray | None:
 
 
 def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
-    """The spec that was told, or the little that the file itself says. Raises UserError if they do not agree."""
+    """Return the given spec, or what the file itself shows. Raises UserError if they disagree."""
     if file.spec is None:
         agent = {"agent": file.experiment} if file.experiment in METHODS else {}
         return agent | {"num_tasks": num_tasks, "num_showings": num_epochs}
@@ -270,9 +270,9 @@ def _spec(file: ResultFile, num_tasks: int, num_epochs: int) -> dict[str, Any]:
 
 
 def _write_records(run_dir: RunDir, tables: Mapping[str, np.ndarray]) -> int:
-    """Write epochs and tasks; return how many tasks were done.
+    """Write epochs and tasks; return the number of finished tasks.
 
-    The reference lays out its tables beforehand, so rows of zeros, like NaN, are what was never reached.
+    The reference allocates its tables beforehand, so rows of zeros, like NaN, were never reached.
     """
     stacked = np.stack([np.asarray(table, float) for table in tables.values()], axis=2)
     reached = (np.isfinite(stacked) & (stacked != 0)).any(axis=2)
@@ -292,12 +292,12 @@ def _values(names: Mapping[str, Any], values: np.ndarray) -> dict[str, float | N
 
 
 def _measured(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """An epoch's metrics without those that are NaN, which were not measured."""
+    """Return an epoch's metrics without NaN values, which were not measured."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _run_config(file: ResultFile, spec: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    """The content of run.json: what is known of the run, and where it comes from."""
+    """Return the content of run.json: what is known of the run, and its origin."""
     method = str(method_name(spec) or "unknown")
     return {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""Runs of several directories copied into one: all of them, or none."""
+"""Copies runs of several directories into one: all of them, or none."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from lop_engine.runs.views import RunView
 
 
 def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:
-    """Copy every run of `sources` into `target`, which may hold runs; the sources stay as they are.
+    """Copy every run of `sources` into `target`, which may contain runs; the sources do not change.
 
     Returns:
         The new runs.
@@ -86,7 +86,7 @@ def _refuse_duplicates(runs: Sequence[RunView]) -> None:
 
 
 def _refuse_differing(runs: Sequence[RunView]) -> None:
-    """Seeds of one setting must agree in all that decides their numbers."""
+    """Refuse seeds of one setting that differ in a key or code that determines their numbers."""
     settings: dict[tuple[str, str], list[RunView]] = defaultdict(list)
     for run in runs:
         settings[run.experiment, run.setting].append(run)
@@ -102,14 +102,14 @@ def _refuse_differing(runs: Sequence[RunView]) -> None:
 
 
 def _refuse_changed(made: Iterable[RunDir]) -> None:
-    """Under the locks: another command may have made such a run meanwhile."""
+    """Check again under the locks: another command may have made such a run in the meantime."""
     for run_dir in made:
         if run_dir.path.exists():
             raise LaunchError(f"{run_dir.path}: was made meanwhile by another command; run lop merge again")
 
 
 def _copy(made: Mapping[RunView, RunDir], place: Path) -> None:
-    """Copy all runs beside the target's, then give each its name; an error takes back those that have theirs."""
+    """Copy all runs beside the target's, then rename each; an error undoes this."""
     copies = {}
     for number, (run, run_dir) in enumerate(made.items()):
         copies[run_dir] = place / str(number)

@@ -1,7 +1,7 @@
-"""The reference's result files: ``<name>/<setting>/<seed>``, settings and seeds as numbers, a pickle each.
+"""The reference's result files: ``<name>/<setting>/<seed>``, with numbers for settings and seeds, a pickle each.
 
-A pickle is a dict of tensors (tasks, epochs), float32. The public code keeps the first two keys, its recording variant
-all seven. Beside the settings lies `SETTINGS`, which the reference does not read: the meaning of each number.
+A pickle is a dict of tensors (tasks, epochs), float32. The public code writes the first two keys, its recording variant
+all seven. `SETTINGS`, beside the settings, has the meaning of each number; the reference does not read it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.runs.directory import write_json
 from lop_engine.runs.views import RunView
 
-#: By metric, in the order in which Continual ImageNet records them: its key in the pickle.
+#: Key in the pickle by metric, in the order in which Continual ImageNet records them.
 KEYS = dict(
     zip(
         CONTINUAL_IMAGENET.metrics,
@@ -37,9 +37,9 @@ SETTINGS = "settings.json"
 
 
 def write_pickles(runs: Sequence[RunView], directory: Path) -> None:
-    """One pickle a run, one run in memory at a time; NaN where nothing was recorded.
+    """Write a pickle per run, with one run in memory at a time; NaN where nothing was recorded.
 
-    Settings are numbered as they were begun, which is the order of the experiment file.
+    Settings are numbered in the order of their start, which is the order of the experiment file.
     """
     groups = sorted(group_runs(runs), key=lambda group: group.experiment)
     for experiment in dict.fromkeys(group.experiment for group in groups):
@@ -55,7 +55,7 @@ def write_pickles(runs: Sequence[RunView], directory: Path) -> None:
 
 
 def _begun_at(group: Group) -> float:
-    """When the first of a setting's runs was made, Unix seconds; 0 where that is not known."""
+    """Return when the first of a setting's runs was made, in Unix seconds; 0 if unknown."""
     return min(map(_created_at, group.runs))
 
 

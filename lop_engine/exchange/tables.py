@@ -1,4 +1,4 @@
-"""Runs as tables of plain columns, a block of rows at a time: for csv and parquet files, notebooks and scripts."""
+"""Runs as tables of plain columns, in blocks of rows: for csv and parquet files, notebooks and scripts."""
 
 import json
 import math
@@ -27,11 +27,11 @@ configuration, then numbers. Tasks and epochs count from 1, as on screens."""
 
 _TASKS_A_BLOCK = 40
 _NOT_SHOWN = BOOKKEEPING_KEYS | {"agent", "problem", "metrics", "stop_when"}
-"""Keys that change no number, and those that other columns hold."""
+"""Keys that change no number, and those in other columns."""
 
 
 def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
-    """The metrics that any of `runs` has recorded: in the order of `metric_names`, then those without a description."""
+    """Return the metrics that any of `runs` has recorded: in the order of `metric_names`, then undescribed ones."""
     recorded = dict.fromkeys(metric for run in runs for metric in run.series if metric not in COLUMNS)
     return [
         *(name for name in metric_names() if name in recorded),
@@ -40,10 +40,10 @@ def recorded_metrics(runs: Sequence[RunView]) -> list[str]:
 
 
 def configurations(runs: Sequence[RunView]) -> dict[RunView, dict[str, Any]]:
-    """For each run its configuration, with the same keys for all: None for a key that has no effect in a run.
+    """Return each run's configuration, with the same keys for all: None for a key that has no effect in a run.
 
-    The values of a key have one type in all runs: bool, int, float or str. A key that has a metric's name, or that of
-    another column, ends in ``_key``.
+    The values of a key have one type in all runs: bool, int, float or str. A key with the name of a metric or
+    another column ends in ``_key``.
     """
     specs = {run: canonical(run.spec) for run in runs}
     keys = [key for key in dict.fromkeys(key for spec in specs.values() for key in spec) if key not in _NOT_SHOWN]
@@ -57,7 +57,7 @@ def configurations(runs: Sequence[RunView]) -> dict[RunView, dict[str, Any]]:
 
 
 def _alike(values: Sequence[Any]) -> Sequence[Any]:
-    """The values in one type; None stays None."""
+    """Convert the values to one type; None stays None."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool} or kinds <= {int}:
         return values
@@ -75,7 +75,7 @@ def tasks_recorded(run: RunView) -> int:
 
 
 def task_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
-    """The recorded tasks of each run, a block a run: its metrics at the task's end, and wall time in seconds."""
+    """Yield the recorded tasks of each run, a block per run: metrics at the task's end, and wall time in seconds."""
     metrics, configured = recorded_metrics(runs), configurations(runs)
     for run in runs:
         count = tasks_recorded(run)
@@ -88,7 +88,7 @@ def task_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
 
 
 def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
-    """The recorded epochs of each run, some tasks a block, so that a long record is never in memory whole."""
+    """Yield the recorded epochs of each run in blocks of tasks, so that a long record is never completely in memory."""
     metrics, configured = recorded_metrics(runs), configurations(runs)
     for run in runs:
         for start in range(0, max(1, _tasks_with_epochs(run)), _TASKS_A_BLOCK):
@@ -107,9 +107,9 @@ def epoch_blocks(runs: Sequence[RunView]) -> Iterator[Block]:
 
 
 def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs: int) -> np.ndarray:
-    """Metrics after every epoch, (metrics, tasks, epochs), float32; NaN where nothing finite was recorded.
+    """Return metrics after every epoch, (metrics, tasks, epochs), float32; NaN where nothing finite was recorded.
 
-    What only the record of tasks has is taken from there, for the last epoch.
+    Values that only the record of tasks has are used for the last epoch.
     """
     table = np.full((len(metrics), num_tasks, num_epochs), np.nan, np.float32)
     for task in range(min(num_tasks, _tasks_with_epochs(run))):
@@ -124,13 +124,13 @@ def epoch_table(run: RunView, metrics: Sequence[str], num_tasks: int, num_epochs
 
 
 def extent(runs: Sequence[RunView]) -> tuple[int, int]:
-    """Size of a table of `runs`: the tasks recorded in any of them, and epochs per task, whatever was planned."""
+    """Return the size of a table of `runs`: the recorded tasks of the longest run, and epochs per task."""
     num_tasks = max(max(tasks_recorded(run), _tasks_with_epochs(run)) for run in runs)
     return num_tasks, max(_epochs_a_task(run) for run in runs)
 
 
 def _epochs_a_task(run: RunView) -> int:
-    """Largest number of recorded epochs in a task; the first and the last task suffice, as no other has more."""
+    """Return the largest number of recorded epochs in a task; only the first and last are read, no other has more."""
     tasks = {0, max(0, _tasks_with_epochs(run) - 1)}
     return max([1, *(epoch + 1 for task in tasks for epoch in _epochs_of(run, task, [])[0])])
 
@@ -141,7 +141,7 @@ def _tasks_with_epochs(run: RunView) -> int:
 
 
 def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[int], np.ndarray]:
-    """The recorded epochs of a task, and their metrics, (epochs, metrics); NaN for null. Raises StoreError."""
+    """Return the recorded epochs of a task, and their metrics, (epochs, metrics); NaN for null. Raises StoreError."""
     documents = read_task(run.dir.epochs_json, task)
     try:
         values = np.array([[one.get(name) for name in metrics] for one in documents], dtype=float)
@@ -151,7 +151,7 @@ def _epochs_of(run: RunView, task: int, metrics: Sequence[str]) -> tuple[list[in
 
 
 def _keys(run: RunView, numbers: Mapping[str, Sequence[int]]) -> dict[str, Sequence[Any]]:
-    """The columns that say which run, task and epoch a row is of."""
+    """Return the columns that identify a row's run, task and epoch."""
     count = len(numbers["task"])
     experiment, setting, method, problem = (
         name.encode(errors="replace").decode() for name in (run.experiment, run.setting, run.method, run.problem_name)
@@ -167,7 +167,7 @@ def _keys(run: RunView, numbers: Mapping[str, Sequence[int]]) -> dict[str, Seque
 def _places(
     runs: Sequence[RunView], run: RunView, tasks: Sequence[int], epochs: Sequence[int]
 ) -> dict[str, Sequence[float]]:
-    """A column for each unit, other than tasks, in which a problem of `runs` counts: where an epoch ends on its x axis.
+    """Return a column for each unit other than tasks in which a problem of `runs` counts: an epoch's end on its x axis.
 
     NaN in rows of other problems.
     """
@@ -179,7 +179,7 @@ def _places(
 
 
 def _num_epochs(run: RunView) -> int:
-    """Epochs of a task, at least 1."""
+    """Return the epochs of a task, at least 1."""
     epochs = run.spec.get("num_showings")
     return epochs if isinstance(epochs, int) and epochs > 0 else 1
 
@@ -209,7 +209,7 @@ def _joined(blocks: Sequence[Block]) -> dict[str, np.ndarray]:
 
 
 def _as_array(values: Sequence[Any]) -> np.ndarray:
-    """Numbers where all are numbers or missing (then floating, with NaN); else objects."""
+    """Return an array of numbers if all are numbers or missing (then floating-point, with NaN); else of objects."""
     present = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in present):
         return np.array(values, dtype=object)

@@ -1,1 +1,1 @@
-"""This machine: its devices, their load, and what is wrong with an installation."""
+"""This machine: its devices, their load, and checks of the installation."""

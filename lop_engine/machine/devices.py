@@ -1,4 +1,4 @@
-"""Find the GPUs that torch can use, or why it cannot, without importing torch in this process."""
+"""Finds the GPUs that torch can use, or why it cannot, without importing torch in this process."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 _PATIENCE_S = 120
 
-#: Prints the free bytes by name of each GPU that ran a kernel, and the problems of the others.
+#: Prints the free bytes of each GPU that ran a kernel, by name, and the problems of the others.
 _PROBE = """
 import json, os, warnings
 with warnings.catch_warnings(record=True) as caught:
@@ -79,7 +79,7 @@ def place(device: str) -> tuple[str, dict[str, str]]:
 
 
 def _mig_slices() -> list[str]:
-    """The MIG slices that CUDA_VISIBLE_DEVICES begins with."""
+    """Return the MIG slices at the beginning of CUDA_VISIBLE_DEVICES."""
     names = []
     for name in map(str.strip, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")):
         if not name.startswith("MIG-"):
@@ -109,12 +109,12 @@ def _probe(environment: Mapping[str, str]) -> Gpus:
 
 
 def num_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(cores())
 
 
 def cores() -> list[int]:
-    """The numbers of the cores that this process may use."""
+    """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

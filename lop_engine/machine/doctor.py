@@ -1,4 +1,4 @@
-"""Is everything as it should be? Installation, devices, disk, images, and every run directory."""
+"""Checks the installation, devices, disk, images, and every run directory."""
 
 import shutil
 import subprocess
@@ -30,14 +30,14 @@ from lop_engine.text import byte_size
 
 Level = Literal["ok", "note", "wrong"]
 
-#: Less room than this and a run of 5,000 tasks with its metrics may not end.
+#: With less free space a run of 5,000 tasks with its metrics may fail.
 _ROOM_BYTES = 2 * 2**30
 _NEEDED = ("torch", "numpy", "textual", "plotext", "tinydb", "typer", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     level: Level
     subject: str
@@ -45,7 +45,7 @@ class Finding:
 
 
 def examine_machine(runs_dir: Path) -> Iterator[Finding]:
-    """Look at the installation, the devices, the disk and the images."""
+    """Check the installation, the devices, the disk and the images."""
     yield from look_at_installation()
     gpus_of_torch = find_gpus()
     gpus = [f"{name} with {byte_size(free)} free" for name, free in gpus_of_torch.free_bytes.items()]
@@ -58,10 +58,10 @@ def examine_machine(runs_dir: Path) -> Iterator[Finding]:
 
 
 def examine_runs(runs_dir: Path, repair: bool) -> Iterator[Finding]:
-    """Look at every run directory: configuration, status, each line of its records, its checkpoints, its code.
+    """Check every run directory: configuration, status, each line of its records, its checkpoints, its code.
 
     Args:
-        repair: rewrite damaged record files with the documents that are whole; the old file is kept beside it.
+        repair: rewrite damaged record files with the complete documents; the old file is kept beside it.
     """
     clock, readable = FileClock(runs_dir), []
     for run_dir in find_runs(runs_dir):
@@ -192,7 +192,7 @@ def _repaired(run_dir: RunDir, path: Path) -> Finding:
 
 
 def _checkpoints(run_dir: RunDir) -> Iterator[Finding]:
-    """A checkpoint is an archive with checksums: no torch is needed to see whether it is whole."""
+    """Check checkpoints: they are archives with checksums, which can be checked without torch."""
     is_whole = {path: _is_whole(path) for path in (run_dir.checkpoint, run_dir.previous_checkpoint) if path.exists()}
     for path, whole in is_whole.items():
         if not whole:
@@ -208,5 +208,5 @@ def _is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
-    except Exception:  # zipfile has many words for an archive that is damaged
+    except Exception:  # zipfile raises many exception types for a damaged archive
         return False

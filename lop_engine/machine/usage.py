@@ -1,6 +1,6 @@
-"""What the machine and the workers on it use now: processors, memory, GPUs.
+"""Current usage of the machine and its workers: processors, memory, GPUs.
 
-Figures for a person to look at: what cannot be found out reads 0 or is left out, nothing here raises. GPUs are those
+Figures for people: unknown values are 0 or left out, and nothing raises an exception. GPUs are those
 that CUDA_VISIBLE_DEVICES leaves visible, by CUDA's rules: the list ends at its first invalid entry, and naming a device
 twice leaves none visible.
 """
@@ -43,7 +43,7 @@ def visible_devices(nvml: Any, visible: str | None) -> list[Any]:
 
 
 class _Device:
-    """A GPU, or a MIG slice of one; a GPU that does not answer has no handles but keeps its index."""
+    """A GPU, or a MIG slice of one; a GPU that does not respond has no handles but keeps its index."""
 
     def __init__(self, nvml: Any, index: int, parent: "_Device | None" = None) -> None:
         self._nvml, self._handle, self.uuid, self.names = nvml, None, "", list[str]()
@@ -62,7 +62,7 @@ class _Device:
                 self.names.append(f"MIG-{parent.uuid}/{numbers}")
 
     def handles(self) -> Iterator[Any]:
-        """NVML's handles: of the device, or of its slices."""
+        """Return NVML's handles: of the device, or of its slices."""
         slices = self.slices()
         if slices:
             yield from (one._handle for one in slices)
@@ -70,7 +70,7 @@ class _Device:
             yield self._handle
 
     def slices(self) -> "list[_Device]":
-        """The MIG slices; empty if MIG mode is off or NVML does not support MIG."""
+        """Return the MIG slices; empty if MIG mode is off or NVML does not support MIG."""
         nvml = self._nvml
         with suppress(Exception):
             if nvml.nvmlDeviceGetMigMode(self._handle)[0]:
@@ -80,7 +80,7 @@ class _Device:
 
 
 def _named(word: str, gpus: list[_Device]) -> _Device | None:
-    """The device that an entry means; None if it is invalid."""
+    """Return the device that an entry means; None if it is invalid."""
     if number := re.match(r"\+?\d+", word):  # CUDA reads the leading digits: "1x" is 1
         index = int(number[0])
         return gpus[index] if index < len(gpus) else None
@@ -95,18 +95,18 @@ def _named(word: str, gpus: list[_Device]) -> _Device | None:
 
 
 def _is_short_for(word: str, name: str) -> bool:
-    """Whether an entry means the MIG slice of a name: its uuid may be cut short, its instances may not."""
+    """Whether an entry means the MIG slice of a name: its uuid may be shortened, its instances may not."""
     uuid, slash, place = word.partition("/")
     whole, _, its_place = name.partition("/")
     return whole.startswith(uuid) and (not slash or place == its_place)
 
 
 def text(value: str | bytes) -> str:
-    """NVML's text: older versions of its module return bytes."""
+    """Convert NVML's text: older versions of its module return bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-#: Children of workers are looked for this often: that means a look at every process of the machine.
+#: Seconds between searches for children of workers, which read every process of the machine.
 _LOOK_FOR_CHILDREN_EVERY_S = 10.0
 
 _T = TypeVar("_T")
@@ -125,22 +125,22 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Usage:
-    """The machine as a whole, and the part of it that workers and their children take."""
+    """Usage of the whole machine, and of workers and their children."""
 
     cpu: float
-    """Of all cores, 0 .. 1."""
+    """Share of all cores, 0 .. 1."""
     memory_used_bytes: int
     memory_total_bytes: int
     num_workers: int
     workers_cpu: float
-    """Cores that workers keep busy: 1.0 is one core."""
+    """Cores that workers use: 1.0 is one core."""
     workers_memory_bytes: int
     gpus: tuple[Gpu, ...] = ()
     gpu_memory_of_workers_bytes: int = 0
 
 
 class UsageReader:
-    """Looks again and again; processor time is that since the look before, and 0 the first time."""
+    """Measures repeatedly; processor time is that since the previous call, and 0 the first time."""
 
     def __init__(self) -> None:
         self._workers: frozenset[int] = frozenset()
@@ -149,10 +149,10 @@ class UsageReader:
         self._gpus = _Gpus()
 
     def read(self, pids: Iterable[int]) -> Usage:
-        """What is used now.
+        """Return the current usage.
 
         Args:
-            pids: the workers on this host; those that are gone do not count.
+            pids: the workers on this host; missing ones are ignored.
         """
         self._follow(frozenset(pids))
         used = {pid: _ask(None, _used_by, process) for pid, process in self._processes.items()}
@@ -173,17 +173,17 @@ class UsageReader:
         )
 
     def _follow(self, workers: frozenset[int]) -> None:
-        """Bring `_processes` up to date: the workers, their children, and theirs."""
+        """Update `_processes`: the workers, their children, and grandchildren."""
         if workers == self._workers and time.monotonic() - self._looked_at < _LOOK_FOR_CHILDREN_EVERY_S:
             return
         self._workers, self._looked_at = workers, time.monotonic()
         family: dict[int, psutil.Process] = _ask({}, _with_children, workers) if workers else {}
-        # Who is known already stays the same object: it remembers the processor time at the last look.
+        # Known processes keep their object, which remembers the processor time of the previous call.
         self._processes = {pid: self._processes.get(pid, process) for pid, process in family.items()}
 
 
 def _with_children(workers: frozenset[int]) -> dict[int, psutil.Process]:
-    """The workers and all that descend from them, by pid."""
+    """Return the workers and all their descendants, by pid."""
     everyone = list(psutil.process_iter(["ppid"]))
     family = {process.pid: process for process in everyone if process.pid in workers}
     size = -1
@@ -194,8 +194,8 @@ def _with_children(workers: frozenset[int]) -> dict[int, psutil.Process]:
 
 
 def _used_by(process: psutil.Process) -> tuple[float, int]:
-    """Percent of a core since the last call, and bytes. Raises psutil.NoSuchProcess."""
-    if not process.is_running():  # also when another process has got its number
+    """Return percent of a core since the previous call, and bytes. Raises psutil.NoSuchProcess."""
+    if not process.is_running():  # also if another process has got its number
         raise psutil.NoSuchProcess(process.pid)
     with process.oneshot():
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -210,7 +210,7 @@ class _Gpus:
         self._nvml = _ask(None, _begin_nvml)
 
     def read(self, pids: Set[int]) -> tuple[tuple[Gpu, ...], int]:
-        """The GPUs that CUDA may use, in its order, and the bytes on them that belong to `pids`."""
+        """Return the GPUs that CUDA may use, in its order, and their bytes that belong to `pids`."""
         if self._nvml is None:
             return (), 0
         gpus, bytes_of_pids = [], 0
@@ -224,7 +224,7 @@ class _Gpus:
         nvml = self._nvml
         assert nvml
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        # NVML reports neither for a MIG slice, and lacks one or the other for some cards.
+        # NVML reports neither for a MIG slice, and lacks one of them for some cards.
         rates = _ask(None, nvml.nvmlDeviceGetUtilizationRates, handle)
         users: list[Any] = _ask([], nvml.nvmlDeviceGetComputeRunningProcesses, handle)
         utilisation = rates.gpu / 100 if rates else None
@@ -240,7 +240,7 @@ def _begin_nvml() -> Any:
 
 
 def _ask(otherwise: _T, what: Callable[..., _T], *arguments: object) -> _T:
-    """The answer, or `otherwise`: processes end, files of the system are closed to us, drivers go."""
+    """Return the answer, or `otherwise` after an error: processes end, files may be unreadable, drivers may fail."""
     try:
         return what(*arguments)
     except Exception:

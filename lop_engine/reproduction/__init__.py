@@ -1,1 +1,1 @@
-"""What published work claims, and whether runs agree."""
+"""Published claims, and whether runs agree with them."""

@@ -1,4 +1,4 @@
-"""Types of published results, which a module for each problem states as data and `verdicts` compares runs with."""
+"""Types of published results: a module for each problem states them as data, and `verdicts` compares runs with them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,60 +15,60 @@ from lop_engine.experiment.stored import stored_spec
 
 @dataclass(frozen=True)
 class Part:
-    """The mean of a protocol's metric of each seed of a setting, over a window of tasks."""
+    """The mean of a protocol's metric over a window of tasks, for each seed of a setting."""
 
     setting: str
-    """Of the protocol's `settings`."""
+    """One of the protocol's `settings`."""
     window: Window
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That the mean of `of`, or of `of` - `minus` seed by seed, is about `level`, or between `low` and `high`."""
+    """A claim that the mean of `of`, or of `of` - `minus` by seed, is about `level`, or between `low` and `high`."""
 
     text: str
     of: Part
     minus: Part | None = None
     level: float | None = None
-    """In the metric's units, as `low` and `high`."""
+    """In the metric's units, like `low` and `high`."""
     low: float = -math.inf
     high: float = math.inf
     of_each_seed: bool = False
-    """Whether it is said of every seed by itself, not of the mean: where two seeds must do."""
+    """Require the claim to hold for every seed, not for the mean (used when there are only two seeds)."""
 
 
 @dataclass(frozen=True)
 class Margins:
-    """How far from a published level a mean may be, in the metric's units; docs/statistics.md has the rule."""
+    """Largest deviation of a mean from a published level, in the metric's units; docs/statistics.md has the rule."""
 
     num_seeds: int
-    """The number of seeds that the published levels are means of."""
+    """Number of seeds behind the published levels."""
     reading_error: float
-    """Of levels that were read off figures."""
+    """Error of levels that were read off figures."""
     least: float
-    """Granted however many seeds there are."""
+    """Least margin, however many seeds there are."""
     widest: float
-    """A mean that is known less well than this agrees with nothing."""
+    """If the margin exceeds this, the estimate is too uncertain to confirm anything."""
 
 
-#: Of accuracies. Other images, machines and class orders may shift a level by half a point.
+#: Margins of accuracies. Other images, machines and class orders may shift a level by half a point.
 OF_ACCURACIES = Margins(num_seeds=30, reading_error=0.001, least=0.005, widest=0.02)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Tasks, data and network that runs share, and what is claimed of some settings."""
+    """Tasks, data and network that runs share, and claims about some settings."""
 
     name: str
     unlike: Callable[[Spec], list[str]]
-    """How a run is not of this protocol, a phrase a key."""
+    """Returns how a run differs from this protocol, a phrase per key."""
     settings: Mapping[str, Mapping[str, Any]]
-    """By name, what a spec must have besides; keys and properties of `Spec`."""
+    """By name, what a spec must also have; keys and properties of `Spec`."""
     claims: tuple[Claim, ...]
     least_seeds: int
-    """With fewer than these no claim is judged."""
+    """Claims are only judged with at least this many seeds."""
     metric: str = "test_accuracy"
-    """What the claims are about."""
+    """The metric of the claims."""
     margins: Margins = OF_ACCURACIES
 
 
@@ -84,16 +84,16 @@ class Level:
 
 @cache
 def protocols_of(problem: str) -> tuple[Protocol, ...]:
-    """The protocols of a problem's published results; none if its description names none."""
+    """Return the protocols of a problem's published results; none if its description names none."""
     module = lookup.problem(problem).claims
     return tuple(import_module(module).PROTOCOLS) if module else ()
 
 
 def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
-    """The published levels within a run's tasks, by task; none unless the run is a published one in all that matters.
+    """Return the published levels within a run's tasks, by task; none unless the run matches a published one.
 
     Args:
-        spec: as run.json holds it.
+        spec: the spec in run.json.
     """
     run = stored_spec(spec)
     if run is None:
@@ -109,20 +109,20 @@ def published_levels(spec: Mapping[str, Any]) -> tuple[Level, ...]:
 
 
 def settings_of(run: Spec, protocol: Protocol) -> list[str]:
-    """The names of the protocol's settings that a run has: one, or none."""
+    """Return the names of the protocol's settings that a run matches: one, or none."""
     return [name for name, learner in protocol.settings.items() if not unlike(run, learner)]
 
 
 def published_baseline(spec: Mapping[str, Any]) -> float | None:
-    """The linear baseline's mean published level, if a run's tasks and data are a published protocol's."""
+    """Return the linear baseline's mean published level, if a run's tasks and data match a published protocol."""
     levels = published_levels({**spec, "agent": "linear", "network": "linear", "step_size": 0.01, "weight_decay": 0.0})
     return sum(level.value for level in levels) / len(levels) if levels else None
 
 
 def unlike(run: Spec, values: Mapping[str, Any]) -> list[str]:
-    """A phrase for each of `values` that a run does not have: ``num_showings is 100, not 250``, ``it has no opt``.
+    """Return a phrase for each of `values` that a run lacks: ``num_showings is 100, not 250``, ``it has no opt``.
 
-    Where the problem is another one, only that.
+    If the problem differs, only that is returned.
     """
     of_run = {key: getattr(run, key) for key in values if hasattr(run, key)}
     phrases = {

@@ -1,4 +1,4 @@
-"""What the paper and the demo claim of Continual ImageNet.
+"""Claims of the paper and the demo about Continual ImageNet.
 
 The paper's test accuracies are means over 30 seeds and bins of 50 tasks, after each task's last epoch; in percent.
 """
@@ -11,10 +11,10 @@ from lop_engine.analysis import PAPER_BIN, Window
 from lop_engine.experiment.spec import Spec
 from lop_engine.reproduction.claims import Claim, Part, Protocol, unlike
 
-#: Where the levels lie: by name of the bin, its middle, tasks counted from 1.
+#: Bins of the levels: name, and middle with tasks counted from 1.
 BINS = {"tasks 1-50": 25.5, "about task 2000": 1975.5, "about task 5000": 4975.5}
 
-#: What all published runs share.
+#: Keys that all published runs share.
 _PROTOCOL = {
     "problem": "continual_imagenet",
     "opt": "sgd",
@@ -25,7 +25,7 @@ _PROTOCOL = {
     "new_heads": True,
 }
 
-#: Of the methods that train the paper's network.
+#: Keys of methods that train the paper's network.
 _NETWORK = {"network": "conv_net", "width": 1.0, "activation": "relu", "layer_norm": False}
 
 _CBP = {
@@ -43,9 +43,9 @@ class Published:
 
     name: str
     learner: Mapping[str, Any]
-    """What a spec must have to be it; keys and properties of `Spec`."""
+    """What a spec must have to match; keys and properties of `Spec`."""
     accuracies: tuple[float | None, ...]
-    """In the bins of `BINS`, in percent; None where none is published."""
+    """In the bins of `BINS`, in percent; None if not published."""
 
 
 def _published(
@@ -53,7 +53,7 @@ def _published(
 ) -> Published:
     method = name.split()[0]
     learner: dict[str, Any] = {"method": method, "step_size": step_size, "weight_decay": decay}
-    if noise:  # a key of its method: other methods have none
+    if noise:  # a key of its method: other methods do not have it
         learner["perturb_scale"] = noise
     return Published(name, {**learner, **(_CBP if method == "cbp" else {})}, accuracies)
 
@@ -70,9 +70,9 @@ PUBLISHED = (
 
 
 def unlike_paper(run: Spec) -> list[str]:
-    """How a run's tasks, images and network are not the paper's, a phrase a key; empty where they are.
+    """Return how a run's tasks, images and network differ from the paper's, a phrase per key.
 
-    A split of 0/0 is the data set's, the paper's if it can.
+    A split of 0/0 means the data set's split, which is the paper's if possible.
     """
     differences = unlike(run, _PROTOCOL)
     if run.problem != _PROTOCOL["problem"]:
@@ -136,7 +136,7 @@ PAPER = Protocol(
     least_seeds=5,
 )
 
-#: What all runs of cfg/demo share.
+#: Keys that all runs of cfg/demo share.
 _DEMO = {
     "problem": "continual_imagenet",
     "opt": "sgd",
@@ -154,7 +154,7 @@ _DEMO = {
     "new_heads": True,
 }
 
-#: Of the methods that train the ConvNet.
+#: Keys of methods that train the ConvNet.
 _DEMO_NETWORK = {"network": "conv_net", "width": 0.5, "activation": "relu", "layer_norm": False}
 
 _DEMO_CBP = {

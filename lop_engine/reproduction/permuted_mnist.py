@@ -1,4 +1,4 @@
-"""What the paper's figures of Online Permuted MNIST show.
+"""Results in the paper's figures of Online Permuted MNIST.
 
 Levels were read off the figures of 30 runs, to about 0.06 points; those of the first ten tasks are too uncertain.
 """
@@ -19,7 +19,7 @@ _PROTOCOL = {
     "momentum": 0,
 }
 
-#: By setting: step size, units of a layer, and the online accuracy in percent by task, counted from 1.
+#: By setting: step size, units per layer, and the online accuracy in percent by task, counted from 1.
 LEVELS: dict[str, tuple[float, int, dict[int, float]]] = {
     "bp 0.003": (0.003, 2000, {11: 95.17, 101: 94.67, 401: 94.24, 800: 93.69}),
     "bp 0.001": (0.001, 2000, {11: 94.54, 101: 94.71, 501: 94.21, 800: 93.97}),

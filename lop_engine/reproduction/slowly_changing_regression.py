@@ -1,7 +1,7 @@
-"""What is claimed of Slowly-Changing Regression: the paper's text, the figure of its repository, and our demo.
+"""Claims about Slowly-Changing Regression: the paper's text, the figure of its repository, and our demo.
 
-The text inverts one slow bit after a task. The repository's figure (plots/bp_bfp_error.png) comes from files without
-`flip_one`, which draw all slow bits anew, and its errors fit no other reading; so it is a protocol of its own.
+In the text, one slow bit is inverted after a task. The repository's figure (plots/bp_bfp_error.png) comes from files
+without `flip_one`, which redraw all slow bits, and its errors match no other reading; so it is a separate protocol.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ _NETWORK = {"network": "mlp", "num_features": 5, "num_hidden_layers": 1, "layer_
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "swish")
 STEP_SIZES = (0.01, 0.003, 0.001)
 
-#: The figure's bins of 20,000 examples, by the example (thousands) at which they begin.
+#: The figure's bins of 20,000 examples, by their first example (in thousands).
 BINS = (0, 40, 200, 500, 980)
 
 #: By setting, the squared error in these bins: means of 100 runs, read off to 0.02.
@@ -70,7 +70,7 @@ def _unlike(run: Spec, **own: Any) -> list[str]:
 
 
 def _bin(thousand: int) -> Window:
-    """The bin of two tasks that begins after this many thousand examples."""
+    """Return the bin of two tasks that begins after this many thousand examples."""
     return Window(thousand // 10 + 1, thousand // 10 + 2)
 
 
@@ -118,7 +118,7 @@ FIGURE = Protocol(
     ),
     least_seeds=5,
     metric="squared_error",
-    # A quarter of what backprop loses with ReLU at step size 0.01.
+    # A quarter of backprop's loss with ReLU at step size 0.01.
     margins=Margins(num_seeds=100, reading_error=0.02, least=0, widest=0.15),
 )
 
@@ -156,5 +156,5 @@ DEMO = Protocol(
     metric="squared_error",
 )
 
-#: A run of the demo fits the paper's protocol too, so the demo comes first.
+#: A run of the demo also matches the paper's protocol, so the demo comes first.
 PROTOCOLS = (DEMO, PAPER, FIGURE)

@@ -1,6 +1,6 @@
-"""One's own runs held against what is claimed of their protocol: reproduced, not reproduced, or not enough data.
+"""Compares runs with published claims of their protocol: reproduced, not reproduced, or not enough data.
 
-docs/statistics.md has the rule and the reasons for it.
+docs/statistics.md has the rule and its reasons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,26 @@ from lop_engine.reproduction.claims import Claim, Part, Protocol, protocols_of, 
 Outcome = Literal["reproduced", "not reproduced", "not enough data"]
 
 Candidates = Mapping[str, Group]
-"""By a protocol's setting, the group that is judged as it."""
+"""The group that is judged for each setting of a protocol."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim beside what was measured."""
+    """A claim and the measurement."""
 
     claim: Claim
     outcome: Outcome
     measured: Estimate
-    """Over seeds, of a difference over pairs of seeds, with its 95 % interval; in the units of the metric."""
+    """Mean over seeds, for a difference over pairs of seeds, with its 95 % interval; in the metric's units."""
     why: str
-    """What the data lack, or what tells the outcome; empty if the interval does."""
+    """Missing data, or the reason for the outcome; "" if the interval decides."""
     missing: tuple[str, ...] = ()
-    """Settings that the claim is about and of which there are no runs."""
+    """Settings of the claim without runs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """All claims of a protocol of which there are runs."""
+    """All claims of a protocol that has runs."""
 
     protocol: Protocol
     verdicts: tuple[Verdict, ...]
@@ -46,22 +46,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Unjudged:
-    """A setting that is not judged, and why."""
+    """A setting that is not judged, and the reason."""
 
     label: str
     why: str
     """``follows no published protocol``"""
     why_several: str
-    """The same of several settings: ``follow no published protocol``."""
+    """The same for several settings: ``follow no published protocol``."""
     detail: str = ""
-    """What follows `why` for this setting alone, such as the keys that differ."""
+    """Text after `why` for this setting, such as the keys that differ."""
 
     def __str__(self) -> str:
         return f"{self.label}: {self.why}{self.detail}"
 
 
 def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[Unjudged, ...]]:
-    """Compare `groups` with the claims of each protocol of their problem that some of them follow.
+    """Compare `groups` with the claims of every protocol of their problem that some of them match.
 
     Returns:
         A finding for each protocol; and the groups that are not judged, with what differs.
@@ -89,7 +89,7 @@ def judge(groups: Sequence[Group]) -> tuple[tuple[Finding, ...], tuple[Unjudged,
 
 
 def _place(group: Group) -> tuple[Protocol | None, str | None, Unjudged | None]:
-    """The protocol and the setting that a group follows, or why it follows none."""
+    """Return the protocol and the setting that a group matches, or why it matches none."""
     problem, why = group.runs[0].problem_name, partial(Unjudged, group.label)
     if not protocols_of(problem):
         none = f"no results are published for problem {problem}"
@@ -139,7 +139,7 @@ def _judge(claim: Claim, candidates: Candidates, protocol: Protocol) -> Verdict:
 
 
 def _values(parts: Sequence[Part], candidates: Candidates, metric: str) -> np.ndarray:
-    """The claimed quantity of each seed that has it, shape (seeds,)."""
+    """Return the claimed quantity of each seed that has it, shape (seeds,)."""
     of, *minus = [window_means(candidates[part.setting], metric, part.window) for part in parts]
     if not minus:
         return np.array([of[seed] for seed in sorted(of)])
@@ -147,7 +147,7 @@ def _values(parts: Sequence[Part], candidates: Candidates, metric: str) -> np.nd
 
 
 def _about(level: float, measured: Estimate, protocol: Protocol) -> tuple[Outcome, str]:
-    """Whether two means over seeds agree, the published one with as much spread over its seeds as ours."""
+    """Whether two means over seeds agree, if the published one has the same spread over its seeds as ours."""
     margins, amount = protocol.margins, partial(_amount, measure=lookup.metric(protocol.metric))
     reach = (measured.high - measured.low) / 2
     margin = max(margins.least, reach * (1 + measured.num_values / margins.num_seeds) ** 0.5) + margins.reading_error
@@ -159,12 +159,12 @@ def _about(level: float, measured: Estimate, protocol: Protocol) -> tuple[Outcom
 
 
 def _amount(value: float, measure: Metric) -> str:
-    """A difference without its sign: ``0.52 points`` of a share, else ``0.052``."""
+    """Return a difference without its sign: ``0.52 points`` for a share, else ``0.052``."""
     return f"{100 * value:.2f} points" if measure.unit == "%" else f"{value:.3f}"
 
 
 def _within(claim: Claim, measured: Estimate) -> tuple[Outcome, str]:
-    """Whether the whole interval lies where it should, or none of it does."""
+    """Return whether the whole interval is in the claimed range (True) or outside (False)."""
     if claim.low < measured.low and measured.high < claim.high:
         return "reproduced", ""
     if measured.high <= claim.low or measured.low >= claim.high:

@@ -1,10 +1,10 @@
-"""The rules that lop's methods, problems, networks and metrics keep, to check your own (docs/own-components.md).
+"""The rules for lop's methods, problems, networks and metrics, to check your own (docs/own-components.md).
 
     from lop_engine.testing import check_file
     check_file("my_method.py", tau=0.5)
 
-checks every rule, and raises a RuleError that names the file, the class and the rule that it breaks. It needs neither
-pytest nor a checkout of lop. When a run starts, most of these rules are checked for components that are not lop's own
+checks every rule, and raises a RuleError that names the file, the class and the broken rule. It needs neither
+pytest nor a checkout of lop. When a run starts, most of these rules are checked for components that are not lop's
 (`lop_engine.testing.rules`).
 """
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def check_file(path: str | PathLike[str], **settings: Any) -> None:
-    """Check every rule for every component that a file describes.
+    """Check every rule for every component in a file.
 
     Args:
         settings: keys of the small experiment that it is checked in, such as the component's own, under which it acts
@@ -53,7 +53,7 @@ def check_file(path: str | PathLike[str], **settings: Any) -> None:
 
 
 def described(path: str | PathLike[str], name: str = "") -> Component:
-    """The description in a file; of that name, if there are several. Raises ConfigError."""
+    """Return the description in a file; the one of that name, if there are several. Raises ConfigError."""
     components = described_in(Path(path))
     for one in components:
         if name in ("", one.name) and (name or len(components) == 1):
@@ -62,7 +62,7 @@ def described(path: str | PathLike[str], name: str = "") -> Component:
 
 
 def trained(path: str | PathLike[str], name: str = "", seeds: Sequence[int] = (0, 1), **settings: Any) -> Learner:
-    """A learner of a small experiment with a file's component after a few steps, for tests of what it promises.
+    """Return a learner of a small experiment with a file's component after a few steps, for tests of its behaviour.
 
     Its `params`, `method`, `net`, `problem` and `forward` are those of a run. Arguments are as of `described` and
     `check_file`. Raises ConfigError.
@@ -76,7 +76,7 @@ def trained(path: str | PathLike[str], name: str = "", seeds: Sequence[int] = (0
 
 
 def check_component(component: Component, **settings: Any) -> None:
-    """Check every rule for a description, such as one of an installed package. As `check_file`."""
+    """Check every rule for a description, such as one of an installed package, like `check_file`."""
     for subject in subjects_of(component, **settings):
         check(subject)
 

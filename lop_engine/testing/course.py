@@ -1,4 +1,4 @@
-"""A few training steps with all hooks, as the loop trains them, on examples of each seed's own.
+"""Runs a few training steps with all hooks, like the loop, on separate examples for each seed.
 
 Dimensions: S seeds, N examples of a task, B batch.
 """
@@ -20,13 +20,13 @@ from lop_engine.training.learner import Learner
 
 CPU = torch.device("cpu")
 FIRST_TASK = 1
-"""Not 0, so that what a component takes from the task's number differs from a value that it starts with."""
+"""Not 0, so that values computed from the task's number differ from initial values."""
 NUM_STEPS = 3
 MAX_BATCH = 4
 MAX_KINDS = 8
-"""Kinds of steps that are tried."""
+"""Most kinds of steps that are tried."""
 FAR = 10_000
-"""Steps within which the first of each kind is looked for."""
+"""The first step of each kind is searched within this many steps."""
 
 State = dict[str, Tensor]
 
@@ -36,7 +36,7 @@ def learner_of(spec: Spec | Sequence[Spec], seeds: Sequence[int]) -> Learner:
 
 
 def problem_of(spec: Spec) -> Problem:
-    """The problem of a spec, built once: it may read data."""
+    """Return the problem of a spec, built once: it may read data."""
     return _problem(spec, load(spec.parts.problem))
 
 
@@ -46,7 +46,7 @@ def _problem(spec: Spec, code: Any) -> Problem:
 
 
 def tasks_of(spec: Spec, seeds: Sequence[int]) -> list[Task]:
-    """Two tasks: random stand-ins for a problem of lop, which may need images; else the problem's own, cut short."""
+    """Return two tasks: random stand-ins for a problem of lop, which may need images; else the problem's, shortened."""
     if spec.parts.problem.name in PROBLEMS.built_in:
         return [_stand_in(spec, problem_of(spec), seeds, index) for index in range(2)]
     by_seed = [_own_tasks(spec, load(spec.parts.problem), seed) for seed in seeds]
@@ -55,7 +55,7 @@ def tasks_of(spec: Spec, seeds: Sequence[int]) -> list[Task]:
 
 @lru_cache(maxsize=32)
 def _own_tasks(spec: Spec, code: Any, seed: int) -> tuple[Task, Task]:
-    """The first tasks of one seed, copied so that the whole of them is freed."""
+    """Return the first tasks of one seed, copied so that the originals can be freed."""
     problem, count = _problem(spec, code), NUM_STEPS * batch_size(spec)
     tasks = []
     for task in islice(problem.tasks([seed], CPU, 0, dtype_of(spec)), 2):
@@ -65,7 +65,7 @@ def _own_tasks(spec: Spec, code: Any, seed: int) -> tuple[Task, Task]:
 
 
 def _side_by_side(tasks: Sequence[Task]) -> Task:
-    """One task of the seeds that each of `tasks` is of."""
+    """Combine tasks of single seeds to one task."""
     facts = [fact for task in tasks for fact in task.facts]
     inputs, targets = (torch.cat([getattr(one, name) for one in tasks]) for name in ("train_inputs", "train_targets"))
     if any(one.test_inputs is None or one.test_targets is None for one in tasks):
@@ -77,7 +77,7 @@ def _side_by_side(tasks: Sequence[Task]) -> Task:
 
 
 def forget_problems() -> None:
-    """Free the problems and tasks that are kept."""
+    """Free the cached problems and tasks."""
     _problem.cache_clear()
     _own_tasks.cache_clear()
 
@@ -91,7 +91,7 @@ def dtype_of(spec: Spec) -> torch.dtype:
 
 
 def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int) -> Task:
-    """Random inputs whose mean tells their class, or random targets."""
+    """Return random inputs whose mean identifies their class, or random targets."""
     dtype, num_examples = dtype_of(spec), NUM_STEPS * batch_size(spec)
     generators = [torch.Generator().manual_seed(1000 * seed + index) for seed in seeds]
     shape = (num_examples, *problem.input_shape)
@@ -106,7 +106,7 @@ def _stand_in(spec: Spec, problem: Problem, seeds: Sequence[int], index: int) ->
 
 
 def of_seeds(task: Task, rows: Sequence[int]) -> Task:
-    """A task of some of its seeds."""
+    """Return a task of some of its seeds."""
     test_inputs, test_targets = (
         None if one is None else one[list(rows)] for one in (task.test_inputs, task.test_targets)
     )
@@ -115,7 +115,7 @@ def of_seeds(task: Task, rows: Sequence[int]) -> Task:
 
 
 def batches(spec: Spec, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
-    """A task's batches, over and over."""
+    """Yield a task's batches, repeatedly."""
     size = min(batch_size(spec), task.train_inputs.shape[1])
     whole = task.train_inputs.shape[1] // size * size
     parts = (task.train_inputs[:, :whole].split(size, 1), task.train_targets[:, :whole].split(size, 1))
@@ -124,7 +124,7 @@ def batches(spec: Spec, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def step_numbers(method: Method) -> list[int]:
-    """The coming steps, and the first step of each other kind (`Method.variant`)."""
+    """Return the coming steps, and the first step of each other kind (`Method.variant`)."""
     start = method.step
     numbers = list(range(start, start + NUM_STEPS))
     if type(method).variant is not Method.variant:
@@ -165,7 +165,7 @@ def next_task(learner: Learner, tasks: Sequence[Task]) -> Tensor:
 
 
 def epoch(learner: Learner, task: Task, index: int, number: int) -> Tensor:
-    """The steps of an epoch; return the losses, (steps, S)."""
+    """Train the steps of an epoch; return the losses, (steps, S)."""
     learner.start_epoch(index, number)
     losses = []
     for step, batch in zip(step_numbers(learner.method), batches(learner.spec, task), strict=False):
@@ -179,10 +179,10 @@ def copied(state: State) -> State:
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same bits, where every NaN is like another."""
+    """Whether two tensors have the same bits; NaNs are equal."""
     return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def first_difference(one: State, other: State) -> str | None:
-    """The name of the first tensor that differs; None if all are the same."""
+    """Return the name of the first tensor that differs; None if all are equal."""
     return next((name for name, tensor in one.items() if not same(tensor, other[name])), None)

@@ -1,4 +1,4 @@
-"""A method, network or problem can be trained: the loss falls on a task that is shown again and again."""
+"""Rule of trainability: the loss of a method, network or problem falls on a task that is repeated."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,17 @@ from lop_engine.training.learner import Learner
 
 SEEDS = (4, 7)
 EPOCH = 10
-"""Steps whose mean loss is compared."""
+"""Number of steps whose mean loss is compared."""
 MOST_EPOCHS = 40
 FACTORS = (1, 10)
 SHARE = 0.05
-"""Of the first loss, by which it has to fall."""
+"""Share of the first loss by which it must fall."""
 
 
 def lowers_the_loss(subject: Subject) -> None:
-    """On one batch, shown over and over, the loss falls by a twentieth within 400 steps. Raises RuleError.
+    """Check that the loss on one repeated batch falls by a twentieth within 400 steps. Raises RuleError.
 
-    With the experiment's step size, or else with ten times as much: a small convolutional network begins on a plateau.
+    Tries the experiment's step size, then ten times as much: a small convolutional network begins on a plateau.
     """
     for factor in FACTORS:
         spec = subject.spec.with_changes(step_size=factor * subject.spec.step_size)
@@ -34,7 +34,7 @@ def lowers_the_loss(subject: Subject) -> None:
 
 
 def _losses(learner: Learner) -> tuple[Tensor, Tensor]:
-    """Mean losses of the first and of the last steps, (S,) each; ends when they have fallen."""
+    """Return mean losses of the first and the last steps, (S,) each; stops when they have fallen enough."""
     task = tasks_of(learner.spec, SEEDS)[0]
     learner.start_task(FIRST_TASK, task)
     means: list[Tensor] = []

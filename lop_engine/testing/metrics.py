@@ -1,4 +1,4 @@
-"""Rules of a metric: one number for each seed, which depends on that seed alone, and nothing changes.
+"""Rules of a metric: it returns one number for each seed, which depends only on that seed, and changes nothing.
 
 Dimensions: S seeds.
 """
@@ -29,11 +29,11 @@ from lop_engine.training.loop import batch_order, metric_inputs, train_epoch
 from lop_engine.training.record import EpochSteps
 
 TOLERANCE = 1e-3
-"""How far a value may be from its value in a stack, as a fraction: another order of adding."""
+"""Tolerance of a value relative to its value in a stack: the order of additions differs."""
 
 
 def is_a_number_for_each_seed(subject: Subject) -> None:
-    """The metric returns a tensor (S,), the same if it is measured again. Raises RuleError."""
+    """Check that the metric returns a tensor (S,), the same if it is measured again. Raises RuleError."""
     trained = _Trained(subject, (SEED, *OTHERS), (1, 0, 2))
     value, again = trained.measure(), trained.measure()
     if not isinstance(value, Tensor) or value.shape != (3,):
@@ -46,7 +46,7 @@ def is_a_number_for_each_seed(subject: Subject) -> None:
 
 
 def changes_nothing(subject: Subject) -> None:
-    """Measuring leaves weights and state as they are. Raises RuleError."""
+    """Check that measuring changes no weights or state. Raises RuleError."""
     trained = _Trained(subject, (SEED, *OTHERS), (1, 0, 2))
     before = copied(trained.learner.state())
     trained.measure()
@@ -56,7 +56,7 @@ def changes_nothing(subject: Subject) -> None:
 
 
 def depends_on_one_seed(subject: Subject) -> None:
-    """A seed's value is the same whatever its neighbours are, also diverged ones, and alone. Raises RuleError."""
+    """Check that a seed's value is the same with any neighbours, even diverged ones, and alone. Raises RuleError."""
     seeds = (SEED, *OTHERS)
     value = _Trained(subject, seeds, (1, 0, 2)).measure()[1]
     for rows, diverged in (((3, 0, 2), False), ((1, 0, 4), True)):

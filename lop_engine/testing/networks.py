@@ -13,7 +13,7 @@ ADVICE = "draw initial weights from each seed's own generator, as Network.init d
 
 
 def layers_are_as_described(subject: Subject) -> None:
-    """Weights, outputs and hidden activations have the shapes that the network says. Raises RuleError."""
+    """Check that weights, outputs and hidden activations have the shapes of the network. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
     net = learner.net
     inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS)[0]))
@@ -44,7 +44,7 @@ def layers_are_as_described(subject: Subject) -> None:
 
 
 def seeds_start_apart(subject: Subject) -> None:
-    """Each seed has initial weights of its own, the same alone and in a stack. Raises RuleError."""
+    """Check that seeds have different initial weights, each the same alone and in a stack. Raises RuleError."""
     stack, alone = learner_of(subject.spec, SEEDS).params, learner_of(subject.spec, SEEDS[1:2]).params
     for name, weight in stack.items():
         if not same(weight[1:2], alone[name]):
@@ -54,7 +54,7 @@ def seeds_start_apart(subject: Subject) -> None:
 
 
 def evaluation_changes_nothing(subject: Subject) -> None:
-    """A forward pass outside of training leaves buffers and weights as they are. Raises RuleError."""
+    """Check that a forward pass outside of training changes no buffers or weights. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
     inputs, _ = next(batches(subject.spec, tasks_of(subject.spec, SEEDS)[0]))
     before = copied(learner.state())

@@ -17,13 +17,13 @@ from lop_engine.testing.subject import Subject
 
 SEEDS = (4, 7)
 SHARE = 1e-3
-"""Of a task's numbers that may be others in a stack: rounding may tip a label."""
+"""Share of a task's numbers that may differ in a stack: rounding may change a label."""
 _TRAINED = ("train_inputs", "train_targets")
 ADVICE = "make every number a function of seed and task: one generator for each, as seed_generators makes them"
 
 
 def tasks_have_their_shapes(subject: Subject) -> None:
-    """Tasks have the seeds, examples and shapes that the problem says, and the loss a number for each seed.
+    """Check that tasks have the seeds, examples and shapes of the problem, and the loss a number for each seed.
 
     Raises RuleError.
     """
@@ -62,7 +62,7 @@ def _check_loss(subject: Subject, problem: Problem, task: Task) -> None:
 
 
 def tasks_are_functions_of_seed_and_task(subject: Subject) -> None:
-    """A task is the same in a run that begins at it, and alone and in a stack. Raises RuleError."""
+    """Check that a task is the same in a run that begins at it, and alone and in a stack. Raises RuleError."""
     later = _tasks(subject, SEEDS, start=1)
     for index, (task, alone) in enumerate(zip(_tasks(subject, SEEDS), _tasks(subject, SEEDS[1:2]), strict=False)):
         if not _alike(of_seeds(task, [1]), alone, SHARE):
@@ -74,7 +74,7 @@ def tasks_are_functions_of_seed_and_task(subject: Subject) -> None:
 
 
 def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:
-    """Tasks come to an end after `num_tasks`. Raises RuleError."""
+    """Check that there are exactly `num_tasks` tasks. Raises RuleError."""
     num_tasks = subject.spec.num_tasks
     yielded = sum(1 for _ in islice(problem_of(subject.spec).tasks(SEEDS, CPU), num_tasks + 1))
     if yielded != num_tasks:
@@ -85,7 +85,7 @@ def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:
 
 
 def _tasks(subject: Subject, seeds: Sequence[int], start: int = 0) -> Iterator[Task]:
-    """The first two tasks, from `start` on; of a task in parts the first part and the last, as one."""
+    """Return the first two tasks from `start` on; for a task in parts the first and last part, joined."""
     spec, problem = subject.spec, problem_of(subject.spec)
     for task in islice(problem.tasks(seeds, CPU, start, dtype_of(spec)), 2 - start):
         if spec.examples_per_part and task.make_part is None:
@@ -96,18 +96,18 @@ def _tasks(subject: Subject, seeds: Sequence[int], start: int = 0) -> Iterator[T
 
 
 def _num_examples(spec: Spec, problem: Problem) -> int:
-    """Examples of a task that `_tasks` yields."""
+    """Return the examples of a task that `_tasks` yields."""
     size = spec.examples_per_part or problem.num_examples
     return sum(min(size, problem.num_examples - part * size) for part in _parts(spec))
 
 
 def _parts(spec: Spec) -> list[int]:
-    """The first part of a task and the last."""
+    """Return the first part of a task and the last."""
     return sorted({0, spec.num_parts - 1 if spec.examples_per_part else 0})
 
 
 def _alike(one: Task, other: Task, share: float = 0) -> bool:
-    """Whether tasks are the same, but for a share of their numbers."""
+    """Whether tasks are equal, except for a share of their numbers."""
     if one.facts != other.facts:
         return False
     for field in ("train_inputs", "train_targets", "test_inputs", "test_targets"):

@@ -1,4 +1,4 @@
-"""Rules of resuming: the same numbers again, a state that is whole, and a run that resumes to the same bits."""
+"""Rules of resuming: repeatable numbers, a complete state, and a run that resumes with the same bits."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -30,14 +30,14 @@ from lop_engine.training.loop import EpochReport, Position, train
 SEEDS = (4, 7)
 START = Position()
 MAX_DEPTH = 4
-"""Of the attributes of attributes that are compared."""
+"""Depth to which attributes of attributes are compared."""
 
 
 def is_repeatable(subject: Subject) -> frozenset[str]:
-    """Training again from the start computes the same numbers. Raises RuleError.
+    """Check that training again from the start computes the same numbers. Raises RuleError.
 
     Returns:
-        Attributes that differ all the same, such as times.
+        Attributes that differ nevertheless, such as times.
     """
     one, other = (learner_of(subject.spec, SEEDS) for _ in range(2))
     for learner in (one, other):
@@ -54,9 +54,9 @@ def is_repeatable(subject: Subject) -> frozenset[str]:
 
 
 def state_is_whole(subject: Subject) -> None:
-    """A learner that continues from a state computes the same as the one that it is of. Raises RuleError.
+    """Check that a learner that loads a state continues like the original. Raises RuleError.
 
-    It also holds the same tensors and numbers: what is only in an attribute is lost when a run resumes.
+    It must also have the same tensors and numbers: anything stored only in an attribute is lost when a run resumes.
     """
     by_clock = is_repeatable(subject)
     first, second = (learner_of(subject.spec, SEEDS) for _ in range(2))
@@ -84,7 +84,7 @@ def _compare(subject: Subject, first: Learner, second: Learner, by_clock: frozen
 
 
 def _different(one: Learner, other: Learner) -> set[str]:
-    """Attributes of the learners' methods and networks that differ, or that one of them lacks."""
+    """Return the attributes of the learners' methods and networks that differ, or that one of them lacks."""
     ours, theirs = _held(one), _held(other)
     return {
         name
@@ -102,7 +102,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _held(learner: Learner) -> dict[str, Any]:
-    """Tensors, generators and numbers in attributes, by name."""
+    """Return tensors, generators and numbers in attributes, by name."""
     state: dict[str, Any] = {}
     seen = {id(one) for one in (learner.optimizer, learner.net, learner.method)}
     for owner in (learner.method, learner.net):
@@ -134,7 +134,7 @@ def _tensors(value: Any, name: str, seen: set[int], depth: int) -> Iterator[tupl
 
 
 def resumes(subject: Subject) -> None:
-    """A run that is stopped after an epoch or part and resumes records the same and ends in the same state to the bit.
+    """Check that a run that is stopped after an epoch or part and resumed has the same records and final bits.
 
     The whole run is trained, with its problem's tasks. Raises RuleError.
     """
@@ -160,7 +160,7 @@ def resumes(subject: Subject) -> None:
 def _run(
     subject: Subject, learner: Learner | None = None, start: Position = START, stop_at: Position | None = None
 ) -> tuple[list[EpochReport], Learner]:
-    """Train with the loop, up to the end of an epoch."""
+    """Train with the loop, until the end of an epoch."""
     learner, reports = learner or learner_of(subject.spec, SEEDS), []
 
     def report(one: EpochReport) -> None:
@@ -174,5 +174,5 @@ def _run(
 
 
 def _same_records(one: list[EpochReport], other: list[EpochReport]) -> bool:
-    """Whether all metrics are the same, where every NaN is like another."""
+    """Whether all metrics are equal; NaNs are equal."""
     return [repr((a.task, a.epoch, a.metrics)) for a in one] == [repr((a.task, a.epoch, a.metrics)) for a in other]

@@ -1,6 +1,6 @@
-"""Which rules hold for which kind of component.
+"""The rules for each kind of component.
 
-A worker checks the components that are not lop's own when a run starts: on the CPU, with a small stack of seeds.
+When a run starts, a worker checks the components that are not lop's own: on the CPU, with a small stack of seeds.
 """
 
 import random
@@ -44,7 +44,7 @@ QUICK: Mapping[str, tuple[Rule, ...]] = {
     "opt": (*_STEP, settings.settings_do_not_mix),
     "metrics": (metrics.is_a_number_for_each_seed, metrics.changes_nothing, metrics.depends_on_one_seed),
 }
-"""By the key of an experiment file that names a component: what is checked when a run starts."""
+"""Rules that are checked when a run starts, by the key of an experiment file that names a component."""
 
 _LONG: tuple[Rule, ...] = (resuming.resumes, learning.lowers_the_loss)
 
@@ -59,7 +59,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 
 
 def apply(rule: Rule, subject: Subject) -> None:
-    """Check a rule; an error in the component's code is a RuleError, too. Raises RuleError."""
+    """Check a rule; turns an error in the component's code into a RuleError. Raises RuleError."""
     try:
         rule(subject)
     except UserError:
@@ -74,9 +74,9 @@ def apply(rule: Rule, subject: Subject) -> None:
 
 
 def check_own_components(spec: Spec) -> None:
-    """Check a spec's components that are not lop's own; nothing for a spec without any.
+    """Check a spec's components that are not lop's own.
 
-    A problem comes first, then the network with a method that is known to keep the rules, then the method, then
+    A problem comes first, then the network with a method that is known to follow the rules, then the method, then
     metrics, so that an error names the component that breaks the rule.
 
     Raises:
@@ -113,7 +113,7 @@ def _subjects(whole: Spec) -> Iterator[Subject]:
 
 
 def _smaller(spec: Spec) -> Spec:
-    """The same with a smaller network, if it is one of lop."""
+    """Return the spec with a smaller network, if it is one of lop's."""
     fields = {} if is_own(spec.parts.network) else spec.parts.network.fields.model_fields
     sizes = {key: min(SMALL[key], getattr(spec, key)) for key in ("width", "num_features") if key in fields}
     return spec.with_changes(**sizes) if sizes else spec
@@ -121,7 +121,7 @@ def _smaller(spec: Spec) -> Spec:
 
 @contextmanager
 def _random_numbers_kept() -> Iterator[None]:
-    """Leave Python's, numpy's and torch's own generators as they are."""
+    """Context that restores Python's, numpy's and torch's global generators."""
     python, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Rules of the seed axis: a seed is the same experiment alone and in a stack, whatever its neighbours are.
+"""Rules of the seed axis: a seed is the same experiment alone and in a stack, with any neighbours.
 
 Dimensions: S seeds.
 """
@@ -13,17 +13,17 @@ from lop_engine.training.learner import Learner
 
 SEED, OTHERS = 7, (4, 9, 5, 8)
 ATTEMPTS = (7, 107, 1007)
-"""Seeds that are tried alone and in a stack. For one, rounding may tip a choice, such as which unit is replaced."""
+"""Seeds that are tried alone and in a stack. For a single one, rounding may change a choice of units."""
 TOLERANCE = 0.02
-"""How far a tensor's change may be from its change in a stack, as a fraction of the latter: another order of adding."""
+"""Tolerance of a tensor's change relative to that in a stack: the order of additions differs."""
 ROUNDING = 1e-5
-"""Additional tolerance, as a fraction of the tensor itself."""
+"""Additional tolerance, as a fraction of the tensor."""
 
 ADVICE = "keep the first axis apart (no mean or sum over it), and take each seed's random numbers from its own stream"
 
 
 def neighbours_have_no_effect(subject: Subject) -> None:
-    """A seed has the same bits whichever seeds share its stack, also beside one that has diverged. Raises RuleError."""
+    """Check that a seed has the same bits whichever seeds share its stack, diverged ones included. Raises RuleError."""
     seeds = (SEED, *OTHERS)
     tasks = tasks_of(subject.spec, seeds)
     state, losses = _in_stack(subject, tasks, seeds, (1, 0, 2))
@@ -36,7 +36,7 @@ def neighbours_have_no_effect(subject: Subject) -> None:
 
 
 def a_seed_is_the_same_alone(subject: Subject) -> None:
-    """A seed alone learns what it learns in a stack, but for rounding. Raises RuleError."""
+    """Check that a seed alone learns the same as in a stack, up to rounding. Raises RuleError."""
     wrong = None
     for seed in ATTEMPTS:
         seeds = (seed, *OTHERS)
@@ -69,7 +69,7 @@ def _train(learner: Learner, tasks: list[Task]) -> Tensor:
 
 
 def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ...]) -> list[tuple[State, State]]:
-    """A seed's state at the start and at the end, alone and in a stack."""
+    """Return a seed's states at the start and at the end, alone and in a stack."""
     pairs = []
     for rows in ((0,), (1, 0, 2)):
         learner = learner_of(subject.spec, [seeds[row] for row in rows])
@@ -83,7 +83,7 @@ def _alone_and_stacked(subject: Subject, tasks: list[Task], seeds: tuple[int, ..
 
 
 def _first_apart(pair: list[tuple[State, State]]) -> str | None:
-    """The first tensor whose change is another one, or None."""
+    """Return the first tensor whose change differs, or None."""
     (start, end), (stacked_start, stacked_end) = pair
     for name, tensor in start.items():
         if not same(tensor, stacked_start[name]):

@@ -1,4 +1,4 @@
-"""The rule of methods that mix settings: a run is what it is alone, whatever the numbers of the runs beside it."""
+"""The rule of methods that mix settings: a run does not depend on the numbers of other runs in its stack."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from lop_engine.testing.course import State, begin, go_on, learner_of, of_seeds,
 from lop_engine.testing.subject import Subject
 
 FACTORS = (1.0, 0.5, 0.25)
-"""Of a key's value, one for each run."""
+"""Factors of a key's value, one for each run."""
 SEEDS = (7, 7, 9)
 TOLERANCE = 1e-9
-"""In double precision, in which the order of additions is all that differs."""
+"""In double precision, where only the order of additions differs."""
 
 ADVICE = "read it with setup.own(...), fit it with runs.like, and never take one run's value for all"
 
 
 def settings_do_not_mix(subject: Subject) -> None:
-    """Runs that differ in their numbers each learn what they learn alone. Raises RuleError."""
+    """Check that runs with different numbers each learn the same as alone. Raises RuleError."""
     spec = subject.spec.with_changes(precision="fp64")
     numbers = [key for key in sorted(per_run_keys(spec)) if getattr(spec, key) is not None]
     keys = [key for key in numbers if _varied(spec, [key])]
@@ -31,7 +31,7 @@ def settings_do_not_mix(subject: Subject) -> None:
 
 
 def _varied(spec: Spec, keys: Sequence[str]) -> list[Spec]:
-    """A spec for each run, in which some keys are multiples of their values; empty if those are not valid."""
+    """Return a spec for each run with multiples of some keys; empty if those are not valid."""
     values = {key: getattr(spec, key) for key in keys}
     try:
         specs = [
@@ -45,7 +45,7 @@ def _varied(spec: Spec, keys: Sequence[str]) -> list[Spec]:
 
 
 def _first_apart(specs: list[Spec]) -> str | None:
-    """The first tensor of a run that is another one in the stack than alone, or None."""
+    """Return the first tensor of a run that differs in the stack, or None."""
     seeds = SEEDS[: len(specs)]
     together = _trained(specs, seeds, range(len(specs)))
     for run, expected in enumerate(together):
@@ -60,7 +60,7 @@ def _first_apart(specs: list[Spec]) -> str | None:
 
 
 def _trained(specs: list[Spec], seeds: tuple[int, ...], runs: Sequence[int]) -> list[State]:
-    """The state and losses of some runs after a few steps together."""
+    """Return the state and losses of some runs after a few steps together."""
     tasks = [of_seeds(task, list(runs)) for task in tasks_of(specs[0], seeds)]
     learner = learner_of([specs[run] for run in runs], [seeds[run] for run in runs])
     losses = torch.cat([begin(learner, tasks), go_on(learner, tasks)])

@@ -1,4 +1,4 @@
-"""Rules of a training step: a seed axis, static shapes, changes in place, no waiting, and a graph can repeat it.
+"""Rules of a training step: seed axis, static shapes, in-place changes, no waiting, and replaying as a graph.
 
 `Recorder` records the operations of a step and runs them again, as a CUDA graph does.
 
@@ -35,7 +35,7 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
 
 class OperationMode(TorchDispatchMode):
-    """Sees each operation. torch would import its compiler for one, which takes seconds."""
+    """Base of modes that intercept operations. torch's own would import its compiler, which takes seconds."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -43,7 +43,7 @@ class OperationMode(TorchDispatchMode):
 
 
 class Recorder(OperationMode):
-    """Notes each operation, its arguments and the tensors it returned."""
+    """Records each operation, its arguments and the tensors it returned."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -68,11 +68,11 @@ def replay(calls: Iterable[Call]) -> None:
 SEEDS = (4, 7, 9)
 
 _TO_HOST = {"tolist", "numpy", "cpu", "__array__", "__repr__", "__format__"}
-"""Functions of a tensor that need its values on the host, and are no operations."""
+"""Functions of a tensor that need its values on the host, but are not operations."""
 
 
 def has_seed_axis(subject: Subject) -> None:
-    """Every tensor of the state, and the loss, has the seed as its first axis. Raises RuleError."""
+    """Check that every tensor of the state, and the loss, has the seed as its first axis. Raises RuleError."""
     one, three = (learner_of(subject.spec, seeds).state() for seeds in (SEEDS[:1], SEEDS))
     for name, value in three.items():
         if not isinstance(value, Tensor) or not isinstance(one.get(name), Tensor):
@@ -99,7 +99,7 @@ def has_seed_axis(subject: Subject) -> None:
 
 
 def changes_in_place(subject: Subject) -> None:
-    """A step keeps the tensors of the state, and their shapes. Raises RuleError."""
+    """Check that a step keeps the tensors of the state, and their shapes. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
     before = learner.state()
     for name, tensor in learner.state().items():
@@ -131,7 +131,7 @@ def _compare(subject: Subject, before: State, after: State) -> None:
 
 
 class _WaitingError(Exception):
-    """A step asks for a value."""
+    """A step needs a value on the host."""
 
 
 class _ShapeError(Exception):
@@ -139,7 +139,7 @@ class _ShapeError(Exception):
 
 
 class _NoValues(TorchFunctionMode):
-    """Refuses functions of tensors that read values on the host past torch's operations."""
+    """Refuses functions of tensors that read values on the host without an operation."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         to_cpu = func is Tensor.to and "cpu" in map(str, (*args[1:], *(kwargs or {}).values()))
@@ -162,7 +162,7 @@ class _NoWaiting(OperationMode):
 
 
 def _selects_by_mask(name: str, args: Any) -> bool:
-    """Whether an operation is x[mask], or x[mask] = values; a GPU fills with a single value without waiting."""
+    """Whether an operation is x[mask], or x[mask] = values; a GPU can fill with a single value without waiting."""
     if name not in ("index", "index_put", "index_put_", "_index_put_impl_"):
         return False
     is_masked = any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in args[1])
@@ -170,14 +170,14 @@ def _selects_by_mask(name: str, args: Any) -> bool:
 
 
 def never_waits(subject: Subject) -> None:
-    """A step asks for no value of a tensor, and no shape depends on one. Raises RuleError."""
+    """Check that a step needs no value of a tensor on the host, and no shape depends on one. Raises RuleError."""
     learner = learner_of(subject.spec, SEEDS)
     tasks = tasks_of(subject.spec, SEEDS)
     learner.start_task(FIRST_TASK, tasks[0])
     learner.start_epoch(FIRST_TASK, 0)
     for number, batch in zip(step_numbers(learner.method), batches(learner.spec, tasks[0]), strict=False):
         learner.method.step = number
-        learner.method.draw()  # outside of the step that a graph repeats
+        learner.method.draw()  # outside of the step, which a graph repeats
         try:
             with _NoWaiting(), _NoValues():  # type: ignore[no-untyped-call]
                 learner.learn(*batch)
@@ -196,7 +196,7 @@ def never_waits(subject: Subject) -> None:
 
 
 def can_be_replayed(subject: Subject) -> None:
-    """Repeating the operations of a step does what the step does, as a CUDA graph requires. Raises RuleError."""
+    """Check that repeating the operations of a step has the same effect, as a CUDA graph requires. Raises RuleError."""
     eager, replayed = learner_of(subject.spec, SEEDS), learner_of(subject.spec, SEEDS)
     task = tasks_of(subject.spec, SEEDS)[0]
     for learner in (eager, replayed):
@@ -226,7 +226,7 @@ def can_be_replayed(subject: Subject) -> None:
 
 
 def _record(learner: Learner, inputs: Tensor, targets: Tensor) -> tuple[Recorder, Tensor, Tensor]:
-    """The operations of a step on these tensors; the state is as before."""
+    """Return the operations of a step on these tensors; the state is restored."""
     before = copied(learner.state())
     with Recorder() as recorder:
         learner.learn(inputs, targets)
@@ -235,5 +235,5 @@ def _record(learner: Learner, inputs: Tensor, targets: Tensor) -> tuple[Recorder
 
 
 def _own(name: str) -> str:
-    """The name that `Method.state` gives a tensor of a learner's state."""
+    """Return the name that `Method.state` gives a tensor of a learner's state."""
     return name.removeprefix("mechanism.")

@@ -1,4 +1,4 @@
-"""What is checked: a component, in a small experiment that uses it."""
+"""The subject of a check: a component, in a small experiment that uses it."""
 
 import inspect
 import linecache
@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "num_features": 8,
     "num_hidden_layers": 2,
 }
-"""A few steps of a second or less; keys that a component has no use for are ignored."""
+"""Settings for a few steps of a second or less; keys that a component does not use are ignored."""
 
 REGRESSION: dict[str, Any] = {
     "problem": "slowly_changing_regression",
@@ -38,26 +38,26 @@ REGRESSION: dict[str, Any] = {
     "num_showings": 1,
     "mini_batch_size": 1,
 }
-"""For metrics of errors."""
+"""Settings for metrics of errors."""
 
 ACTING: dict[str, dict[str, Any]] = {
     "bp": {},
     "cbp": {"replacement_rate": 0.05, "maturity_threshold": 2},
     "redo": {"redo_period": 2, "redo_threshold": 0.1},
 }
-"""Methods of lop that a network with hidden units is trained with, and settings under which they act at once."""
+"""Methods of lop for testing a network with hidden units, with settings under which they act at once."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A component, and an experiment in which all other components are held to the rules already."""
+    """A component, and an experiment whose other components follow the rules."""
 
     component: Component
     spec: Spec
 
     @property
     def file(self) -> Path | None:
-        """The file of its code."""
+        """Return the file of its code."""
         if self.component.modules:
             return Path(self.component.modules[0].path)
         try:
@@ -67,11 +67,11 @@ class Subject:
         return Path(file) if file else None
 
     def broken(self, rule: str, advice: str, error: BaseException | None = None) -> RuleError:
-        """What to raise if the component breaks a rule.
+        """Return the error to raise if the component breaks a rule.
 
         Args:
-            rule: what it does, as the rest of a sentence: ``changes the shape of ...``.
-            error: whose traceback passed through the component's file; its line is named.
+            rule: what it does wrong, as the rest of a sentence: ``changes the shape of ...``.
+            error: an error from the component's file; its line is named.
         """
         code = load(self.component)
         named = getattr(code, "__name__", self.component.name)
@@ -80,7 +80,7 @@ class Subject:
 
 
 def line_in(error: BaseException, file: Path | None) -> str:
-    """The innermost line of a file in a traceback: `` (line 31, in after_update: x.item())``, or empty."""
+    """Return the innermost line of a file in a traceback: `` (line 31, in after_update: x.item())``, or ""."""
     trace, place = error.__traceback__, ""
     while trace:
         code = trace.tb_frame.f_code
@@ -92,10 +92,10 @@ def line_in(error: BaseException, file: Path | None) -> str:
 
 
 def subjects_of(component: Component, **settings: Any) -> Iterator[Subject]:
-    """A component in small experiments: a method with networks of lop, a network with methods of lop.
+    """Return a component in small experiments: a method with networks of lop, a network with methods of lop.
 
     Args:
-        settings: keys of the experiment, such as those of the component itself. A method should act within a few steps.
+        settings: keys of the experiment, such as the component's own. A method should act within a few steps.
     Raises:
         ConfigError: the settings are invalid.
     """
@@ -106,13 +106,13 @@ def subjects_of(component: Component, **settings: Any) -> Iterator[Subject]:
 
 
 def subjects_in(path: Path, **settings: Any) -> Iterator[Subject]:
-    """`subjects_of` every component that a file describes. Raises ConfigError."""
+    """Return `subjects_of` every component in a file. Raises ConfigError."""
     for one in described_in(path):
         yield from subjects_of(one, **settings)
 
 
 def described_in(path: Path) -> tuple[Component, ...]:
-    """The components that a file describes, which are then known in this process. Raises ConfigError if none is."""
+    """Register and return the components in a file. Raises ConfigError if there are none."""
     components = _described(path.resolve())
     if not components:
         raise ConfigError(f"{path}: describes no component; docs/own-components.md shows how")
@@ -133,7 +133,7 @@ def _defaults(component: Component) -> dict[str, Any]:
 
 
 def _choices(component: Component, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The other components of the experiments that a component is checked in."""
+    """Return the other components of the experiments in which a component is checked."""
     if isinstance(component, Method):
         networks = [settings.get("network", component.network)]
         for network in networks if networks[0] else [name for name in ("mlp", "conv_net") if _fits(component, name)]:
@@ -157,7 +157,7 @@ def _choices(component: Component, settings: dict[str, Any]) -> Iterator[dict[st
 
 
 def _metrics(settings: dict[str, Any]) -> dict[str, Any]:
-    """Quick ones of lop's own problem."""
+    """Return quick metrics of lop's own problem."""
     return {} if "problem" in settings else {"metrics": ["train_loss", "test_accuracy", "weight_magnitude"]}
 
 
