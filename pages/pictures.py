@@ -67,7 +67,7 @@ async def record(runs_dir: Path) -> tuple[list[tuple[int, Frame]], list[Frame]]:
     app = _dashboard(runs_dir)
     training: list[tuple[int, Frame]] = []
     async with app.run_test(size=WATCH_SIZE) as pilot:
-        while not (app.view and app.view.groups and app.view.all_ended):
+        while not training or not app.view or not app.view.groups or not app.view.all_ended:
             await pilot.pause(LOOK_EVERY_S)
             done = sum(run.tasks_done for group in app.view.groups for run in group.runs) if app.view else 0
             training.append((done, rows_of(app)))
@@ -103,14 +103,6 @@ async def take_views(runs_dir: Path) -> None:
                 await pilot.pause(1)
             await pilot.pause(2)
             (DOCS / f"{name}.svg").write_text(app.export_screenshot(title="lop watch"))
-
-
-if __name__ == "__main__":
-    what, runs_dir = sys.argv[1], Path(sys.argv[2])
-    if what == "watch":
-        (DOCS / "watch.svg").write_text(animate(*asyncio.run(record(runs_dir))))
-    else:
-        asyncio.run(take_views(runs_dir))
 
 
 def draw(frames: Sequence[Frame], seconds: Sequence[float] = (1.0,), still: int = 0, title: str = "lop watch") -> str:
@@ -198,3 +190,11 @@ def _shape(character: str, x: float) -> str:
     wide, high = CELL_W / WIDTH, CELL_H / HEIGHT
     boxes = [(x + a * wide, b * high, c * wide, d * high) for a, b, c, d in SHAPES.get(character, ())]
     return "".join(f"M{a:.4g} {b:.3g}h{c:.2g}v{d:.2g}h-{c:.2g}z" for a, b, c, d in boxes)
+
+
+if __name__ == "__main__":
+    what, runs_dir = sys.argv[1], Path(sys.argv[2])
+    if what == "watch":
+        (DOCS / "watch.svg").write_text(animate(*asyncio.run(record(runs_dir))))
+    else:
+        asyncio.run(take_views(runs_dir))
