@@ -56,5 +56,5 @@ DRAWN_AT_ONCE_ON_CPU_BYTES = 2**18
 
 
 def steps_drawn_at_once(steps_per_epoch: int, numbers_per_step: int, most_bytes: int = DRAWN_AT_ONCE_BYTES) -> int:
-    """Return the number of steps whose random numbers are drawn together: up to an epoch, within `most_bytes` a seed."""
+    """Return the number of steps whose random numbers are drawn together: up to an epoch, and `most_bytes` per seed."""
     return max(1, min(steps_per_epoch, most_bytes // (4 * numbers_per_step)))
