@@ -19,6 +19,10 @@ for _name in COMMANDS:
     import_module(f"lop_tui.commands.{_name}")
 
 
+_LONGEST = 4000
+"""Characters of a message; the middle of a longer one is left out."""
+
+
 def main() -> None:
     """Entry point: report user errors in one line on stderr with exit status 2, never as a traceback."""
     # Replace streams that the caller closed (>&-, <&-): output is dropped, input is empty.
@@ -45,8 +49,11 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    # A file name may contain line ends or control characters.
-    print(f"lop: {plain(message, escaped=True)}", file=sys.stderr)
+    # A file name may contain line ends or control characters, and a value be longer than a screen.
+    line = plain(message, escaped=True)
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"lop: {line}", file=sys.stderr)
     sys.exit(2)
 
 

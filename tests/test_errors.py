@@ -100,6 +100,32 @@ def test_a_small_file_that_is_none_is_refused_at_once(tmp_path, kind, name, read
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_component_file_that_is_none_is_refused_at_once(tmp_path, kind):
+    path = endless(tmp_path / "mine.py", kind)
+    content = {"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
+    (tmp_path / "own.json").write_bytes(orjson.dumps(content))
+    with pytest.raises(UserError, match=rf'own.json: key "agent": "./{path.name}": '):
+        load_runs(tmp_path / "own.json")
+
+
+@pytest.mark.parametrize("name", ["./a\0.py", "~nobody-of-this-name/a.py", "./loop.py:Mine", f"./{'a' * 300}.py"])
+def test_a_component_path_that_cannot_be_one_is_refused(tmp_path, name):
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    content = {"agent": name, "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
+    (tmp_path / "own.json").write_bytes(orjson.dumps(content))
+    with pytest.raises(UserError, match=r'own\.json: key "agent": '):
+        load_runs(tmp_path / "own.json")
+
+
+def test_a_message_with_a_huge_value_is_cut_in_its_middle(monkeypatch, capsys):
+    said = refused(monkeypatch, capsys, "status", "--where", f"seed:{'x' * 100_000}")
+    assert said.startswith('lop: seed "xxx')
+    assert said.endswith("or several with commas\n")
+    assert " ... " in said
+    assert len(said) < 5000
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["run.json", "status.json"])
 def test_a_run_whose_small_files_are_none_is_listed_with_its_problem(tmp_path, kind, name):
     run = make_run(tmp_path, "bp", num_tasks=1)

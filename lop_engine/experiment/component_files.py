@@ -14,7 +14,10 @@ from lop_engine.experiment.child import KINDS, ask_files, component_from
 from lop_engine.experiment.components import Component, Module
 from lop_engine.experiment.mistakes import shown
 from lop_engine.experiment.registry import REGISTRIES, known_kind
-from lop_engine.files import source_checksum
+from lop_engine.files import read_small, source_checksum
+
+_MOST_BYTES = 16 * 2**20
+"""Of a Python file; a larger one is something else."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def with_files(raw: Mapping[str, Any], directory: Path, source: Mapping[str, str
     """
     named = dict(raw)
     bases = {key: Path.cwd() if source.get(key) == "--set" else directory for key in KINDS}
-    describe_files(path for key in KINDS for path in _paths(raw.get(key), bases[key]))
+    describe_files(path for key in KINDS for path in _paths(raw.get(key), key, bases[key], source.get(key, "")))
     for key, base in bases.items():
         value = raw.get(key)
         if isinstance(value, list):
@@ -46,13 +49,23 @@ def with_files(raw: Mapping[str, Any], directory: Path, source: Mapping[str, str
     return named
 
 
-def _paths(value: Any, base: Path) -> Iterator[Path]:
-    """Return the existing files among the values of a key."""
+def _paths(value: Any, key: str, base: Path, where: str) -> Iterator[Path]:
+    """Return the files among the values of a key. Raises ConfigError for one that cannot be read."""
     for one in value if isinstance(value, list) else [value]:
-        typed = _typed(one)
-        path = (base / typed.path.expanduser()).resolve() if typed else None
-        if path and path.is_file():
-            yield path
+        if typed := _typed(one):
+            yield _read(typed, base, f'{where}: key "{key}": {shown(one)}')[0]
+
+
+def _read(typed: ComponentPath, base: Path, where: str) -> tuple[Path, str]:
+    """Return a file's path and the checksum of its content. Raises ConfigError."""
+    near = ""
+    try:
+        path = (base / typed.path.expanduser()).resolve()
+        if path.parent.is_dir():
+            near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.py") if one != path])
+        return path, source_checksum(read_small(path, _MOST_BYTES))
+    except (OSError, ValueError, RuntimeError) as error:  # not a path; no such user; links in a circle
+        raise ConfigError(f"{where}: {why(error)}{near}") from None
 
 
 def component_of(value: Any, key: str, base: Path, where: str) -> Component | None:
@@ -60,13 +73,8 @@ def component_of(value: Any, key: str, base: Path, where: str) -> Component | No
     typed = _typed(value)
     if typed is None:
         return None
-    path = (base / typed.path.expanduser()).resolve()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
-        raise ConfigError(f'{where}: key "{key}": {shown(value)}: {why(error)}{near}') from None
-    return _chosen(register(path, source_checksum(content)), key, typed, f"{where}: {path}")
+    path, sha256 = _read(typed, base, f'{where}: key "{key}": {shown(value)}')
+    return _chosen(register(path, sha256), key, typed, f"{where}: {path}")
 
 
 def _name(value: Any, key: str, base: Path, where: str) -> Any:
@@ -107,7 +115,7 @@ answers: dict[tuple[Path, str], dict[str, Any]] = {}
 
 def describe_files(paths: Iterable[Path]) -> None:
     """Have one child process describe files, for `register`. Raises ConfigError."""
-    files = {(path, source_checksum(path.read_bytes())) for path in paths}
+    files = {(path, source_checksum(read_small(path, _MOST_BYTES))) for path in paths}
     unknown = sorted(files - answers.keys())
     if unknown:
         answers.update(zip(unknown, ask_files([(str(path), sha256) for path, sha256 in unknown]), strict=True))
