@@ -305,6 +305,8 @@ async def test_the_first_frame_has_the_latest_values_before_all_is_read(tmp_path
         assert app.view is not None
         value = app.view.rows[0].value
         assert value
+        await settled(pilot)
+        assert {chart.num_drawn for chart in app.query(ChartView) if chart.display} == {1}, "no chart is drawn twice"
         go.set()
         await until(pilot, lambda: app.view is not None and not app.view.has_ends_only)
         assert "reading the curves" not in screen_text(app)
