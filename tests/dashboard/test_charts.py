@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from textual.events import Key
 from textual.pilot import Pilot
-from textual.widgets import Input, Label
+from textual.widgets import Input, Static
 from textual.widgets._footer import FooterKey
 
 from lop_engine.errors import UserError
@@ -177,7 +177,7 @@ async def test_a_filter_is_tried_while_it_is_typed_and_says_what_is_wrong(eleven
         app = await first_frame(pilot)
         await pilot.press("slash", *"cb")
         await until(pilot, lambda: app.view is not None and app.view.num_runs == 3)
-        line, error = app.screen.query_one(Input), app.screen.query_one("#prompt-error", Label)
+        line, error = app.screen.query_one(Input), app.screen.query_one("#prompt-error", Static)
         line.value = "cbp sed:3"
         await until(pilot, lambda: 'did you mean "seed"?' in str(error.render()))
         await pilot.press("enter")
