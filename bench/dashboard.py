@@ -77,10 +77,10 @@ class Terminal:
 
     def wait_for(self, what: bytes, timeout_s: float = 180) -> float:
         """Seconds from the start until `what` was written."""
-        seen = b""
+        received = b""
         while time.perf_counter() - self.started_at < timeout_s:
-            seen = seen[-4096:] + self.read(1)
-            if what in seen:
+            received = received[-4096:] + self.read(1)
+            if what in received:
                 return time.perf_counter() - self.started_at
         raise TimeoutError(f"{what!r} never came")
 
@@ -94,11 +94,11 @@ class Terminal:
         """Seconds from a key to the end of the first picture that it brings, and to that of the last."""
         began = time.perf_counter()
         self.press(key)
-        seen, first = self.read(2), 0.0
+        received, first = self.read(2), 0.0
         last = time.perf_counter()
         while more := self.read(QUIET_S):
-            seen, last = seen + more, time.perf_counter()
-            if not first and END_OF_PICTURE in seen:
+            received, last = received + more, time.perf_counter()
+            if not first and END_OF_PICTURE in received:
                 first = last
         return (first or last) - began, last - began
 
@@ -156,7 +156,7 @@ def _start(runs_dir: Path) -> tuple[float, ...]:
 def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict[str, float]:
     """All figures: seconds, bytes, shares of a core."""
     blocks_path = runs_dir.parent / "blocks.json"
-    found = measure_start(runs_dir, rounds=3)
+    figures = measure_start(runs_dir, rounds=3)
     terminal = Terminal(
         [sys.executable, "-m", "bench.dashboard", "--watch", str(runs_dir), "--blocks", str(blocks_path)],
         **environment(runs_dir),
@@ -167,15 +167,15 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
     terminal.drain(3)
     before = sum(process.cpu_times()[:2])
     terminal.drain(IDLE_S)
-    found["idle, % of a core"] = 100 * (sum(process.cpu_times()[:2]) - before) / IDLE_S
+    figures["idle, % of a core"] = 100 * (sum(process.cpu_times()[:2]) - before) / IDLE_S
     for name, key in KEYS.items():
         times = []
         for _ in range(10):
             times.append(terminal.times_after(key))
             terminal.drain(0.3)
         first, last = (1000 * statistics.median(column) for column in zip(*times, strict=True))
-        found[f"key to screen, {name}, ms"] = first
-        found[f"... until all is drawn, {name}, ms"] = last
+        figures[f"key to screen, {name}, ms"] = first
+        figures[f"... until all is drawn, {name}, ms"] = last
         terminal.press(b"0")
         terminal.drain(0.5)
     terminal.press(b"\x1b")
@@ -187,21 +187,21 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
         clock.touch()
         before = sum(process.cpu_times()[:2])
         terminal.drain(LIVE_S)
-        found[f"a new task of every run each second, {name}: % of a core"] = (
+        figures[f"a new task of every run each second, {name}: % of a core"] = (
             100 * (sum(process.cpu_times()[:2]) - before) / LIVE_S
         )
         clock.unlink()
         terminal.press(b"b")
         terminal.drain(2)
     trainer.stopping.set()
-    found["memory, MiB"] = process.memory_info().rss / 2**20
+    figures["memory, MiB"] = process.memory_info().rss / 2**20
     terminal.press(b"q")
     while not blocks_path.exists() and process.is_running():
         terminal.drain(0.5)
     for name, blocks in json.loads(blocks_path.read_text()).items():
-        found[f"a refresh blocks the screen, {name}: ms"] = 1000 * statistics.median(blocks)
-        found[f"... at worst, {name}: ms"] = 1000 * max(blocks)
-    return found
+        figures[f"a refresh blocks the screen, {name}: ms"] = 1000 * statistics.median(blocks)
+        figures[f"... at worst, {name}: ms"] = 1000 * max(blocks)
+    return figures
 
 
 def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
@@ -248,16 +248,16 @@ def main() -> None:
         runs_dir, done = Path(directory) / "runs", NUM_TASKS - 100
         write_tree(runs_dir, given.seeds, NUM_TASKS, done, running=True, num_methods=given.methods)
         if given.start:
-            found = measure_start(runs_dir, given.rounds)
+            figures = measure_start(runs_dir, given.rounds)
         else:
-            found = measure(runs_dir, given.methods, given.seeds, done)
+            figures = measure(runs_dir, given.methods, given.seeds, done)
     if given.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(figures, indent=2))
         return
     table = Table(title=f"lop watch, {given.methods} methods x {given.seeds} seeds x {NUM_TASKS} tasks, 160 x 48")
     table.add_column("")
     table.add_column("", justify="right")
-    for name, value in found.items():
+    for name, value in figures.items():
         table.add_row(name, f"{value:.3g}")
     Console().print(table)
 

@@ -34,9 +34,9 @@ def lop(arguments: list[str], directory: str) -> str:
 def foretold_seconds(arguments: list[str], directory: str) -> float:
     """The estimate, in seconds."""
     output = lop([*arguments, "--dry-run"], directory)
-    found = re.search(r"about ([\d.]+) (s|min|h|days) on", output)
-    assert found, output
-    return float(found[1]) * UNITS[found[2]]
+    match = re.search(r"about ([\d.]+) (s|min|h|days) on", output)
+    assert match, output
+    return float(match[1]) * UNITS[match[2]]
 
 
 def main() -> None:

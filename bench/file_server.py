@@ -218,8 +218,8 @@ def reading(directory: Path, num_runs: int) -> dict[str, Mapping[str, float]]:
     quiet = {kind: (several[kind] - first[kind]) / 3 for kind in several}
     rows: dict[str, Mapping[str, float]] = {"lop status": first, "a look, nothing new": quiet}
     for what, change in {"a heartbeat": job.beat, "a task": job.end_task}.items():
-        seen = job.refreshes(runs_dir, 2, partial(change, changed))
-        rows[f"... more for {what}"] = {kind: (seen[kind] - first[kind] - quiet[kind]) / NUM_CHANGED for kind in seen}
+        reads = job.refreshes(runs_dir, 2, partial(change, changed))
+        rows[f"... more for {what}"] = {kind: (reads[kind] - first[kind] - quiet[kind]) / NUM_CHANGED for kind in reads}
     return rows
 
 
@@ -234,17 +234,17 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
     Args:
         first: what a run replaced that is nothing but start and end.
     """
-    run_dir, seen = cluster.run(CHECKED, "checked", PAPER)
+    run_dir, counted = cluster.run(CHECKED, "checked", PAPER)
     status = run_dir.read_status()
     seconds = (status.heartbeat_at or 0) - (status.started_at or 0)
     expected = Pace("", seconds / CHECKED.tasks, CHECKED.epochs).happenings(seconds) | {EVENTS[0]: 1}
-    happened = dict(zip(EVENTS, job.happened(CHECKED, seen, first), strict=True))
+    happened = dict(zip(EVENTS, job.happened(CHECKED, counted, first), strict=True))
     table = table_of(
         f"a run of the paper's sizes, {seconds:.0f} s", "foretold of its seconds", "of its events", "counted"
     )
     table.caption = f"{happened['heartbeat']} heartbeats, {happened['checkpoint']} checkpoints between start and end"
     for place, events in places.items():
-        columns = summed(foretold(events, expected)), summed(foretold(events, happened)), summed(seen.counts[place])
+        columns = summed(foretold(events, expected)), summed(foretold(events, happened)), summed(counted.counts[place])
         for kind, amount in columns[0].items():
             if amount:
                 table.add_row(f"{place}: {kind}", *(number(column[kind]) for column in columns))
@@ -254,9 +254,9 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
 def print_tables(cluster: Cluster, console: Console) -> tuple[Mapping[str, Events], Counter[str]]:
     """All but the check's; returns what was solved, by place, and what the first run replaced."""
     trained = [cluster.run(scenario, f"runs{index}") for index, scenario in enumerate(SCENARIOS)]
-    seen = [one for _, one in trained]
-    places = {place: job.by_event(SCENARIOS, seen, place) for place in ("runs", "images")}
-    others = {place: seen[-1].counts[place] for place in ("submitit", "installation")}
+    counted = [one for _, one in trained]
+    places = {place: job.by_event(SCENARIOS, counted, place) for place in ("runs", "images")}
+    others = {place: counted[-1].counts[place] for place in ("submitit", "installation")}
     starts = {place: events[EVENTS[0]] for place, events in places.items()} | others
     submitted = submission(cluster)
     rows = {f"{place}: {event}": events[event] for event in EVENTS[1:] for place, events in places.items()}
@@ -272,7 +272,7 @@ def print_tables(cluster: Cluster, console: Console) -> tuple[Mapping[str, Event
     once = {"submission": of_a_seed} | {f"start and end: {place}": metadata(counts) for place, counts in starts.items()}
     console.print(table_of_starts(once))
     console.print(table_of_room(trained[-1][0], SCENARIOS[-1].tasks))
-    return places, seen[0].replaced
+    return places, counted[0].replaced
 
 
 def main() -> None:

@@ -103,8 +103,8 @@ class Worker:
         """Wait for a task, or the end, and look at the worker meanwhile."""
         while self.launcher.active and self.count() < task:
             # Not before the first task, nor while the worker ends: no task costs what start and end cost.
-            if 0 < self.tail.num_documents < self.num_tasks and (seen := look_at(self.run_dirs)):
-                self.looks.append((self.tail.num_documents, *seen))
+            if 0 < self.tail.num_documents < self.num_tasks and (usage := look_at(self.run_dirs)):
+                self.looks.append((self.tail.num_documents, *usage))
             time.sleep(look_every_s)
             self.launcher.poll()
 

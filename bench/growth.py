@@ -32,9 +32,9 @@ def over_tasks(runs: dict[str, Trained]) -> Table:
     table = Table(title=f"ms and bytes a task, 1 seed: first and last tenth of {num_tasks:,} tasks")
     for heading in ("", *(part for method in runs for part in (f"{method}: first", "last", "ratio"))):
         table.add_column(heading, justify="right" if heading else "left")
-    found = [tenths(run) for run in runs.values()]
-    for name in found[0]:
-        cells = [(number(first), number(last), f"{last / first:.3f}") for first, last in (one[name] for one in found)]
+    by_run = [tenths(run) for run in runs.values()]
+    for name in by_run[0]:
+        cells = [(number(first), number(last), f"{last / first:.3f}") for first, last in (one[name] for one in by_run)]
         table.add_row(name, *(cell for of_method in cells for cell in of_method))
     table.caption = "checkpoint (bytes) and memory as they stand at the end of each tenth"
     return table
@@ -79,9 +79,9 @@ def draw_over_tasks(panels: Sequence[Axes], runs: dict[str, Trained], look: Look
     method, run = list(runs.items())[-1]
     for file, colour in zip(FILES, assign_colours((name, name) for name in FILES).values(), strict=True):
         line(2, run.tasks_L, run.bytes_L[file] / MIB, file, colour)
-    found = [tenths(one) for one in runs.values()]
-    ratios = [last / first for first, last in (one["processor, ms"] for one in found)]
-    grown = [last - first for first, last in (one["memory, MiB"] for one in found)]
+    by_run = [tenths(one) for one in runs.values()]
+    ratios = [last / first for first, last in (one["processor, ms"] for one in by_run)]
+    grown = [last - first for first, last in (one["memory, MiB"] for one in by_run)]
     a_task = sum(run.bytes_a_task(file, 0.1, 1) for file in GROWING)
     finish(panels[0], "tasks done", "processor ms a task", f"time: last tenth / first = {spread(ratios, '.2f')}")
     finish(panels[1], "tasks done", "MiB", f"memory: {spread(grown, '+.1f')} MiB since the first tenth")
@@ -94,14 +94,14 @@ def draw_over_tasks(panels: Sequence[Axes], runs: dict[str, Trained], look: Look
 
 def draw_over_seeds(panels: Sequence[Axes], stacks: dict[str, list[Trained]], look: Look) -> None:
     colours, seeds = assign_colours((name, name) for name in stacks), np.array(NUM_SEEDS)
-    found = {method: [whole(stack) for stack in of_method] for method, of_method in stacks.items()}
+    by_method = {method: [whole(stack) for stack in of_method] for method, of_method in stacks.items()}
     kinds = (
         ("processor, ms", 1, "processor ms a task", "time"),
         ("memory, MiB", 1, "MiB", "memory"),
         ("records, log", 1024, "KiB a task", "files"),
     )
     for panel, (kind, unit, y, word) in zip(panels, kinds, strict=True):
-        series = {method: np.array([one[kind] / unit for one in of_method]) for method, of_method in found.items()}
+        series = {method: np.array([one[kind] / unit for one in of_method]) for method, of_method in by_method.items()}
         alone = max(series.values(), key=lambda values: values[0])[0] * seeds
         panel.plot(seeds, alone, "--", color="#999999", linewidth=0.8 * look.looks.line_width, zorder=1)
         ends = [End(float(seeds[-1]), float(alone[-1]), "a worker each", "#999999")]

@@ -136,11 +136,11 @@ class Cluster:
         """The job of a single seed, as a node runs it, to its end."""
         command = [sys.executable, "-u", "-c", _TASK, str(heartbeat_every_s), str(runs_dir / ".slurm")]
         with open(runs_dir / ".slurm" / "12_0_log.out", "w") as log:
-            seen = self._traced(command, runs_dir, env=self.environment | _JOB, stdout=log, stderr=log)
+            counted = self._traced(command, runs_dir, env=self.environment | _JOB, stdout=log, stderr=log)
         run_dir = next(find_runs(runs_dir))
         if (status := run_dir.read_status()).state != "finished":
             raise SystemExit(f"{run_dir.path}: {status.state}: {status.error or ''}")
-        return seen
+        return counted
 
     def run(self, scenario: Scenario, name: str, spec: Mapping[str, Any] = SMALL) -> tuple[RunDir, Seen]:
         """Submit one seed and train it."""
@@ -153,17 +153,19 @@ class Cluster:
         return traced(command, self.places(runs_dir), cwd=self.directory, **options)
 
 
-def happened(scenario: Scenario, seen: Seen, first: Counter[str]) -> tuple[int, ...]:
+def happened(scenario: Scenario, counted: Seen, first: Counter[str]) -> tuple[int, ...]:
     """How often each of EVENTS came about in a run; `first` is what start and end alone replace."""
-    beats, checkpoints = (seen.replaced[name] - first[name] for name in ("status.json", "checkpoint.pt"))
+    beats, checkpoints = (counted.replaced[name] - first[name] for name in ("status.json", "checkpoint.pt"))
     return 1, beats, checkpoints, scenario.tasks * scenario.epochs, scenario.tasks
 
 
-def by_event(scenarios: Sequence[Scenario], seen: Sequence[Seen], place: str) -> dict[str, Counter[str]]:
+def by_event(scenarios: Sequence[Scenario], counted_runs: Sequence[Seen], place: str) -> dict[str, Counter[str]]:
     """What each of EVENTS asks for at a place, by kind. Raises SystemExit if that is not the same in all runs."""
-    often = [happened(scenario, one, seen[0].replaced) for scenario, one in zip(scenarios, seen, strict=True)]
-    kinds = sorted({kind for one in seen for kind in one.counts[place]})
-    counted = np.array([[one.counts[place][kind] for kind in kinds] for one in seen])
+    often = [
+        happened(scenario, one, counted_runs[0].replaced) for scenario, one in zip(scenarios, counted_runs, strict=True)
+    ]
+    kinds = sorted({kind for one in counted_runs for kind in one.counts[place]})
+    counted = np.array([[one.counts[place][kind] for kind in kinds] for one in counted_runs])
     solved = np.linalg.solve(np.array(often), counted)
     if np.abs(solved - solved.round()).max() > 1e-6:
         raise SystemExit(f"{place}: the counts do not add up: {dict(zip(EVENTS, solved.tolist(), strict=True))}")
@@ -177,11 +179,11 @@ def make_running(runs_dir: Path, num_runs: int) -> list[RunDir]:
     """Runs that are being trained on other hosts."""
     for seed in range(num_runs):
         write_run(runs_dir, "bp", seed, 5000, 20, running=True, num_recorded_epochs=0)
-    found = list(find_runs(runs_dir))
-    for run_dir in found:
+    run_dirs = list(find_runs(runs_dir))
+    for run_dir in run_dirs:
         status = replace(run_dir.read_status(), host="node1", heartbeat_every_s=15.0, job=f"12_{run_dir.seed}")
         run_dir.write_status(status)
-    return found
+    return run_dirs
 
 
 def beat(runs: Sequence[RunDir]) -> None:
@@ -198,11 +200,11 @@ def end_task(runs: Sequence[RunDir]) -> None:
 def refreshes(runs_dir: Path, number: int, between: Callable[[], None] = lambda: None) -> Counter[str]:
     """So many looks of a dashboard that has just been opened; `between` is done before each but the first."""
     command = [sys.executable, "-c", _READER, str(runs_dir)]
-    with tracing(command, {runs_dir: "runs"}, stdin=-1, stdout=-1, text=True) as (reader, seen):
+    with tracing(command, {runs_dir: "runs"}, stdin=-1, stdout=-1, text=True) as (reader, counted):
         for turn in range(number):
             if turn:
                 between()
             reader.stdin.write("\n")
             reader.stdin.flush()
             reader.stdout.readline()
-    return seen.counts["runs"]
+    return counted.counts["runs"]

@@ -77,10 +77,10 @@ class Step:
         )
         return self.timed(f"conv{n} backward", lambda: self.convolution_backward(n, self.last, x, [n > 1, True]))[0]
 
-    def convolution_backward(self, n: int, gradient: Tensor, x: Tensor, wanted: list[bool]) -> tuple[Tensor, ...]:
+    def convolution_backward(self, n: int, gradient: Tensor, x: Tensor, output_mask: list[bool]) -> tuple[Tensor, ...]:
         weight = self.weights[n - 1]
         ones, zeros = [1, 1], [0, 0]
-        mask = [*wanted, wanted[1]]
+        mask = [*output_mask, output_mask[1]]
         return aten.convolution_backward(gradient, x, weight, [len(weight)], ones, zeros, ones, False, zeros, 1, mask)
 
     def linear_layers(self) -> None:

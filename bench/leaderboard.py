@@ -52,8 +52,10 @@ def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> d
     """
     ours = {RunDir.of(options.runs_dir, run) for run in runs}
     groups = group_runs(view for view in RunsReader(options.runs_dir).read().runs if view.dir in ours)
-    found = {one[0].experiment: choose(one, one[0].problem.headline, "last", board.select) for one in families(groups)}
-    return {method: choice for method in board.settings if (choice := found.get(method))}
+    by_name = {
+        one[0].experiment: choose(one, one[0].problem.headline, "last", board.select) for one in families(groups)
+    }
+    return {method: choice for method in board.settings if (choice := by_name.get(method))}
 
 
 def step_costs(form: Form, runs_dir: Path, console: Console) -> Mapping[str, float]:

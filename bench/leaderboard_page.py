@@ -133,11 +133,11 @@ def _row(made: Made, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
 
 
 def _mean(choice: Choice, metric: Metric, over: Over) -> tuple[Estimate, str]:
-    found = estimate(np.array(list(seed_values(choice.shown, metric.name, over).values())))
-    reach = found.high - found.mean
-    if not found.num_values:
-        return found, "-"
-    return found, mean_with_error(found.mean, None if math.isnan(reach) else reach, metric)
+    mean = estimate(np.array(list(seed_values(choice.shown, metric.name, over).values())))
+    reach = mean.high - mean.mean
+    if not mean.num_values:
+        return mean, "-"
+    return mean, mean_with_error(mean.mean, None if math.isnan(reach) else reach, metric)
 
 
 def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
@@ -148,8 +148,8 @@ def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
     tenth = next((stretch for stretch in compared.stretches if stretch.name == "tenth"), None)
     if tenth is None:
         return "-"
-    found = tenth.test.difference
-    return f"{value_with_sign(found.mean, metric)} ({interval((found.low, found.high), metric)})"
+    difference = tenth.test.difference
+    return f"{value_with_sign(difference.mean, metric)} ({interval((difference.low, difference.high), metric)})"
 
 
 def _searched(made: Made, name: str) -> str:

@@ -163,8 +163,8 @@ def measure(board: Board, options: TrainingOptions, console: Console) -> dict[st
     specs = {method: runs[0].spec for method, runs in board.settings.items()}
     firsts = board.reported({method: runs[0].setting for method, runs in board.settings.items()})
     resources = options.plan({RunDir.of(options.runs_dir, run): run.spec for run in firsts}).resources
-    found = measure_costs(list(specs.values()), resources, lambda text: say(console, text))
-    return {method: Price(found[spec], resources.size_of(spec)) for method, spec in specs.items()}
+    costs = measure_costs(list(specs.values()), resources, lambda text: say(console, text))
+    return {method: Price(costs[spec], resources.size_of(spec)) for method, spec in specs.items()}
 
 
 def fit(board: Board, prices: Mapping[str, Price], options: TrainingOptions, minutes: float) -> tuple[Board, float]:
@@ -191,8 +191,8 @@ def planned(form: Form, args: argparse.Namespace, options: TrainingOptions, cons
         UserError: the directory holds a board of other options, or there is too little time.
     """
     whole, path = whole_board(form, args.seeds, args.select), options.runs_dir / PLAN
-    asked = {"seeds": args.seeds, "select": args.select, "methods": [*form.methods], "keys": dict(form.changes)}
-    known = _read_plan(path, asked)
+    request = {"seeds": args.seeds, "select": args.select, "methods": [*form.methods], "keys": dict(form.changes)}
+    known = _read_plan(path, request)
     if known:
         names = known["settings"]
         settings = {m: [run for run in runs if run.setting in names.get(m, ())] for m, runs in whole.settings.items()}
@@ -204,7 +204,7 @@ def planned(form: Form, args: argparse.Namespace, options: TrainingOptions, cons
         names = {method: [run.setting for run in runs] for method, runs in board.settings.items()}
         options.runs_dir.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            file.write(json.dumps({"asked": asked, "settings": names, "seconds": seconds}).encode())
+            file.write(json.dumps({"asked": request, "settings": names, "seconds": seconds}).encode())
     return board, seconds
 
 
@@ -221,14 +221,14 @@ def time_taken(runs_dir: Path) -> float:
     return float((read_json(runs_dir / PLAN) or {}).get("trained_s", 0))
 
 
-def _read_plan(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def _read_plan(path: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a plan holds, or None. Raises UserError for one of other options."""
     known = read_json(path)
     if known is None:
         return None
     if not {"asked", "settings", "seconds"} <= known.keys():
         raise UserError(f"{path}: is not a plan of this command; remove it or name another --runs-dir")
-    for key, new in asked.items():
+    for key, new in request.items():
         if (old := known["asked"].get(key)) != new:
             raise UserError(f"{path}: was made with other {key} ({old}, not {new}); name another --runs-dir")
     return known
@@ -237,11 +237,11 @@ def _read_plan(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None if there is no such file. Raises UserError."""
     try:
-        found = json.loads(read_small(path, 2**20))
+        content = json.loads(read_small(path, 2**20))
     except FileNotFoundError:
         return None
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise UserError(f"{path}: is not a JSON object; remove it and run the command again")
-    return found
+    return content

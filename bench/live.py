@@ -111,12 +111,12 @@ def latencies(runs_dir: Path, for_s: float) -> list[float]:
     shown_at = asyncio.run(show()).shown_at
     stopping.set()
     thread.join()
-    found = []
+    delays = []
     for (path, number), written in written_at.items():
         later = [at for (run, shown), at in shown_at.items() if run == path and shown >= number]
         if later and written > min(shown_at.values()):
-            found.append(min(later) - written)
-    return found
+            delays.append(min(later) - written)
+    return delays
 
 
 def seconds_a_task(runs_dir: Path, for_s: float) -> float:

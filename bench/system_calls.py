@@ -60,11 +60,11 @@ def parse(line: str, directory: str = "/") -> Call | None:
     Args:
         directory: what names are relative to where the line does not say it.
     """
-    found = _LINE.match(line)
-    kind = _KINDS.get(found[1]) if found else None
-    if not found or kind is None:
+    match = _LINE.match(line)
+    kind = _KINDS.get(match[1]) if match else None
+    if not match or kind is None:
         return None
-    arguments, result = found[2], int(found[3])
+    arguments, result = match[2], int(match[3])
     if kind == "look-up" and "AT_EMPTY_PATH" in arguments:
         return None  # of a file that is open: the answer came with the opening
     if kind == "readdir" and result == 0:
@@ -80,17 +80,17 @@ def parse(line: str, directory: str = "/") -> Call | None:
 
 def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/") -> Seen:
     """Count the calls of `lines` below `places` (the first that fits), by the place's name."""
-    seen = Seen({name: Counter() for name in places.values()})
+    calls = Seen({name: Counter() for name in places.values()})
     for line in lines:
         call = parse(line, directory)
         if call is None:
             continue
         place = next((name for path, name in places.items() if any(_is_below(one, path) for one in call.paths)), None)
         if place:
-            seen.counts[place][call.kind] += 1
+            calls.counts[place][call.kind] += 1
             if call.kind == "rename":
-                seen.replaced[os.path.basename(call.paths[-1])] += 1
-    return seen
+                calls.replaced[os.path.basename(call.paths[-1])] += 1
+    return calls
 
 
 @contextmanager
@@ -103,27 +103,27 @@ def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) 
     """
     if shutil.which("strace") is None:
         raise SystemExit("there is no strace here; on Debian and Ubuntu: apt-get install strace")
-    seen = Seen()
+    calls = Seen()
     with tempfile.TemporaryDirectory() as directory:
         # A file a thread: in one for all, calls of several threads would be torn apart. --seccomp-bpf stops the
         # command at these calls alone.
         strace = ["strace", "-ff", "-qq", "-y", "-s", "0", "--seccomp-bpf", "-o", f"{directory}/trace"]
         strace += ["-e", "trace=" + ",".join(f"?{call}" for call in _KINDS)]
         with subprocess.Popen([*strace, *command], **options) as process:
-            yield process, seen
+            yield process, calls
             if process.stdin:
                 process.stdin.close()
         if process.returncode:
             raise SystemExit(f"{' '.join(command[:4])} ...: ended with status {process.returncode}")
-        found = count(_lines(Path(directory)), places, str(options.get("cwd", os.getcwd())))
-        seen.counts, seen.replaced = found.counts, found.replaced
+        counted = count(_lines(Path(directory)), places, str(options.get("cwd", os.getcwd())))
+        calls.counts, calls.replaced = counted.counts, counted.replaced
 
 
 def traced(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Seen:
     """Run a command to its end."""
-    with tracing(command, places, **options) as (process, seen):
+    with tracing(command, places, **options) as (process, calls):
         process.wait()
-    return seen
+    return calls
 
 
 def metadata(counts: Mapping[str, float]) -> float:

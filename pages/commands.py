@@ -9,10 +9,10 @@ from lop_tui.cli import app
 
 def all_commands() -> dict[str, Any]:
     """Every command by the words that call it: ``run``, ``data import``."""
-    found: dict[str, Any] = {}
+    commands: dict[str, Any] = {}
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        found |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
-    return found
+        commands |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
+    return commands
 
 
 def build() -> str:

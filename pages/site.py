@@ -52,8 +52,8 @@ def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:
 def on_post_build(config: Any, **options: Any) -> None:
     """Fail if a page loads something from another host: the site has to work without a network."""
     for page in sorted(Path(config.site_dir).rglob("*.html")):
-        if found := loaded_from_elsewhere(page.read_text()):
-            raise SystemExit(f"{page}: loads {', '.join(found)}; ship it with the docs instead")
+        if addresses := loaded_from_elsewhere(page.read_text()):
+            raise SystemExit(f"{page}: loads {', '.join(addresses)}; ship it with the docs instead")
 
 
 def loaded_from_elsewhere(html: str) -> list[str]:

@@ -59,9 +59,9 @@ def check(here: Path, num_runs: int, limit: int, num_tasks: int) -> None:
 
     stopped = lop(limit, *command, str(broken))
     wait_for(lambda: num_epochs(runs[-1]) > num_tasks, stopped)
-    asked = lop(limit, "stop", "--runs-dir", str(broken))
-    output = asked.communicate(timeout=300)[0]
-    assert asked.returncode == 0, output
+    stopping = lop(limit, "stop", "--runs-dir", str(broken))
+    output = stopping.communicate(timeout=300)[0]
+    assert stopping.returncode == 0, output
     stopped.communicate(timeout=300)
     assert {run_dir.read_status().state for run_dir in runs} in ({"stopped"}, {"finished"})  # it may be that fast
 

@@ -36,10 +36,10 @@ def settings_of(method: str) -> dict[str, Any]:
 
 def with_optimizers() -> dict[str, dict[str, Any]]:
     """Settings of all methods with SGD and Adam, and of bp with every optimiser: ``cbp``, ``cbp adam``, ...."""
-    found: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
     for name, method in METHODS.items():
-        found[name] = settings_of(name) | ({} if method.has_own_update else {"momentum": 0.9})
+        values[name] = settings_of(name) | ({} if method.has_own_update else {"momentum": 0.9})
         for opt in list(OPTIMIZERS)[1:]:
             if not method.has_own_update and (name == "bp" or opt == "adam"):
-                found[f"{name} {opt}"] = settings_of(name) | {"opt": opt, "weight_decay": 1e-2} | SMALLER.get(opt, {})
-    return found
+                values[f"{name} {opt}"] = settings_of(name) | {"opt": opt, "weight_decay": 1e-2} | SMALLER.get(opt, {})
+    return values

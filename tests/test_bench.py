@@ -134,17 +134,17 @@ def test_a_plan_lasts_until_its_last_worker_is_done(tmp_path):
 
 
 def test_costs_are_measured_once_and_kept(in_process, tmp_path):
-    said = []
-    first = measure_costs([SPEC, SPEC], ONE, said.append, directory=tmp_path)
-    assert InProcess.started == len(said) == 1
+    messages = []
+    first = measure_costs([SPEC, SPEC], ONE, messages.append, directory=tmp_path)
+    assert InProcess.started == len(messages) == 1
     cost = first[SPEC]
     assert 0 < cost.epoch_s < 10
     assert 0 < cost.metrics_s < 10
     longer = SPEC.with_changes(**{"num_tasks": 99, "step_size": 0.5})
-    assert measure_costs([longer], ONE, said.append, directory=tmp_path) == {longer: cost}
+    assert measure_costs([longer], ONE, messages.append, directory=tmp_path) == {longer: cost}
     assert InProcess.started == 1
-    measure_costs([SPEC], Resources(["cpu"], 1, 2), said.append, directory=tmp_path)
-    measure_costs([SPEC], ONE, said.append, fresh=True, directory=tmp_path)
+    measure_costs([SPEC], Resources(["cpu"], 1, 2), messages.append, directory=tmp_path)
+    measure_costs([SPEC], ONE, messages.append, fresh=True, directory=tmp_path)
     assert InProcess.started == 3
 
 
@@ -165,16 +165,16 @@ def test_on_a_gpu_an_epoch_is_timed_in_the_other_precisions_too(in_process, tmp_
 
 def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
     measure_costs([SPEC], ONE, str, directory=tmp_path)
-    kept = tmp_path / "costs.json"
+    cache = tmp_path / "costs.json"
     for damage in (
         "",
         "[]",
         '{"a": 1}',
-        kept.read_text()[:-9],
-        kept.read_text().replace("measured_at", "at"),
-        kept.read_text().replace("curvature_s", "x"),
+        cache.read_text()[:-9],
+        cache.read_text().replace("measured_at", "at"),
+        cache.read_text().replace("curvature_s", "x"),
     ):
-        kept.write_text(damage)
+        cache.write_text(damage)
         measure_costs([SPEC], ONE, str, directory=tmp_path)
     assert InProcess.started == 7
     now = costs.time.time()
@@ -184,15 +184,15 @@ def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_p
 
 
 def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
-    asked = []
+    requests = []
 
     def seconds(job, **changes):
-        asked.append(changes)
+        requests.append(changes)
         return 1.0 if changes.get("metrics") == ("curvature",) else 0.25
 
     spec = measure.paper_spec()
     assert costs.metrics_seconds(spec, seconds) == pytest.approx((0.25, 12 * 1.0))
-    assert asked[-1]["curvature_images"] == 100
+    assert requests[-1]["curvature_images"] == 100
     assert costs.metrics_seconds(spec.with_changes(**{"curvature_images": 50}), seconds) == (0.25, 1.0)
     assert costs.metrics_seconds(spec.with_changes(**{"metrics": ("srank",)}), seconds) == (0.25, 0.0)
 
@@ -225,8 +225,8 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     monkeypatch.setattr(measure, "paper_spec", lambda method="bp", **changes: paper(method, **{**small, **changes}))
     config = tmp_path / "tiny.json"
     config.write_text(json.dumps(TINY | {"num_runs": 3}))
-    asked = ["bench", str(config), "--rounds", "2", "--device", "cpu"]
-    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    arguments = ["bench", str(config), "--rounds", "2", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert set(PARTS) - set(ON_DEMAND) == set(report) - {"device", "precision", "measured_at", "lop"}
@@ -237,7 +237,7 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     [hours] = report["hours"]["rows"]
     assert (hours["name"], hours["runs"]) == ("tiny", 3)
     assert hours["hours_measured_once_a_task"] == pytest.approx(hours["hours"])  # as TINY does
-    shown = CliRunner().invoke(cli.app, [*asked, "--only", "metrics", "--only", "upkeep", "--only", "hours"])
+    shown = CliRunner().invoke(cli.app, [*arguments, "--only", "metrics", "--only", "upkeep", "--only", "hours"])
     assert shown.exit_code == 0, shown.stderr
     for words in ("times as fast as plain", "one record", "tiny"):
         assert words in shown.stdout
@@ -246,27 +246,27 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
 
 def test_lop_bench_methods_prints_each_method_s_step_next_to_bp_s(in_process, monkeypatch):
     monkeypatch.setattr(measure, "METHODS_BY_NAME", ["bp", "cbp", "snr"])
-    asked = ["bench", "--methods", "--rounds", "1", "--device", "cpu"]
-    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    arguments = ["bench", "--methods", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert [row["name"] for row in report["methods"]["rows"]] == ["bp", "cbp", "snr"]
     assert report["methods"]["rows"][0]["over_bp"] == 1
     assert "steps" not in report
-    assert "/ bp" in CliRunner().invoke(cli.app, asked).stdout
+    assert "/ bp" in CliRunner().invoke(cli.app, arguments).stdout
 
 
 def test_lop_bench_problem_prints_stacks_next_to_a_plain_loop(in_process, monkeypatch):
     monkeypatch.setitem(measure.ONLINE, "scr", ({"flip_after": 400}, (1, 3)))
-    asked = ["bench", "--problem", "scr", "--rounds", "1", "--device", "cpu"]
-    result = CliRunner().invoke(cli.app, [*asked, "--json"])
+    arguments = ["bench", "--problem", "scr", "--rounds", "1", "--device", "cpu"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
     assert result.exit_code == 0, result.stderr
     rows = {row["name"]: row for row in json.loads(result.stdout)["online"]["rows"]}
     assert list(rows) == ["bp", "bp x 1", "bp x 3", "cbp", "cbp x 1", "cbp x 3"]
     assert rows["cbp"]["speed_over_plain"] == 1
     assert rows["bp x 3"]["examples"] == 1200
     assert rows["bp x 3"]["us"] == pytest.approx(1000 * rows["bp x 3"]["ms"] / 1200)
-    assert "cbp, plain loop" in CliRunner().invoke(cli.app, asked).stdout
+    assert "cbp, plain loop" in CliRunner().invoke(cli.app, arguments).stdout
 
 
 @pytest.mark.parametrize("method", ["bp", "cbp"])
@@ -302,7 +302,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(in_process, capsy
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.4, "0 s"),
         (59, "59 s"),
@@ -313,5 +313,5 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(in_process, capsy
         (2e5, "2.3 days"),
     ],
 )
-def test_a_duration_is_said_in_two_digits_or_so(seconds, said):
-    assert duration(seconds) == said
+def test_a_duration_is_said_in_two_digits_or_so(seconds, text):
+    assert duration(seconds) == text

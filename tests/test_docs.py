@@ -106,13 +106,13 @@ def test_every_lop_command_in_the_documents_exists():
     for path in DOCUMENTS:
         for line in re.findall(r"^ +lop (.+)$|`lop ([^`]+)`", path.read_text(), re.MULTILINE):
             words = (line[0] or line[1]).split("#")[0].split()
-            said = f"{path.name}: lop {' '.join(words)}"
+            output = f"{path.name}: lop {' '.join(words)}"
             name = next((n for n in (" ".join(words[:2]), words[0]) if n in COMMANDS), None)
             if name is None:
-                assert words in [["--help"], ["--version"], *([group] for group in groups)], said
+                assert words in [["--help"], ["--version"], *([group] for group in groups)], output
                 continue
             known = {option for p in COMMANDS[name].params for option in p.opts} | {"--help"}
-            assert {word for word in words if word.startswith("--")} <= known, said
+            assert {word for word in words if word.startswith("--")} <= known, output
 
 
 def test_every_link_in_the_documents_leads_somewhere():
@@ -180,7 +180,7 @@ def test_help_says_what_an_option_takes_and_no_default_of_a_flag():
 
 
 @pytest.mark.parametrize(
-    ("html", "found"),
+    ("html", "addresses"),
     [
         ('<script async src="https://unpkg.com/x.js"></script>', ["https://unpkg.com/x.js"]),
         ("<img alt=x src=//a.example/b.png>", ["//a.example/b.png"]),
@@ -190,8 +190,8 @@ def test_help_says_what_an_option_takes_and_no_default_of_a_flag():
         ('<link rel="canonical" href="https://lop.example/">', []),
     ],
 )
-def test_a_page_that_loads_from_elsewhere_is_found(html, found):
-    assert loaded_from_elsewhere(html) == found
+def test_a_page_that_loads_from_elsewhere_is_found(html, addresses):
+    assert loaded_from_elsewhere(html) == addresses
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
@@ -263,12 +263,12 @@ def test_the_example_of_a_page_is_the_file_that_lop_new_writes(kind):
 )
 def test_a_page_lists_every_member(kind, listed):
     page = (ROOT / f"docs/adding-a-{kind}.md").read_text()
-    found = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    members = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
     not_listed = {"hidden_layers", "norm_of", "names_of"} | {field.name for field in dataclasses.fields(Component)} - {
         "title",
         "needs",
     }
-    assert listed - found <= not_listed
+    assert listed - members <= not_listed
 
 
 def test_the_code_of_the_page_of_own_components_works():

@@ -144,8 +144,8 @@ def test_a_pipe_in_a_run_directory_keeps_nobody_waiting(tmp_path, monkeypatch, c
     assert bool(view.problem) == (name == "tasks.json")
     assert LogTail(run.log).read().remark
     if name == "worker.log":
-        said = refused(monkeypatch, capsys, "logs", "bp", "--runs-dir", tmp_path)
-        assert said == f"lop: {run.log}: not a regular file\n"
+        output = refused(monkeypatch, capsys, "logs", "bp", "--runs-dir", tmp_path)
+        assert output == f"lop: {run.log}: not a regular file\n"
 
 
 def test_a_small_file_may_be_as_large_as_allowed(tmp_path):

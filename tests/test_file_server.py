@@ -37,9 +37,9 @@ write(1<pipe:[77]>, ""..., 1) = 1
 
 
 def test_calls_are_counted_by_place_and_kind():
-    seen = count(LINES, {Path("/runs"): "runs", Path("/images"): "images"}, directory="/")
-    assert seen.counts["images"] == {"open": 1}
-    assert seen.counts["runs"] == {
+    calls = count(LINES, {Path("/runs"): "runs", Path("/images"): "images"}, directory="/")
+    assert calls.counts["images"] == {"open": 1}
+    assert calls.counts["runs"] == {
         "mkdir": 1,
         "create": 1,
         "open": 1,
@@ -52,8 +52,8 @@ def test_calls_are_counted_by_place_and_kind():
         "write": 3,
         "read": 1,
     }
-    assert metadata(seen.counts["runs"]) == 10
-    assert seen.replaced == {"status.json": 1}
+    assert metadata(calls.counts["runs"]) == 10
+    assert calls.replaced == {"status.json": 1}
 
 
 def test_a_name_is_found_from_the_directory_that_it_is_relative_to():
@@ -62,29 +62,29 @@ def test_a_name_is_found_from_the_directory_that_it_is_relative_to():
 
 
 def test_the_first_place_that_fits_has_the_call():
-    seen = count(['mkdir("/runs/.slurm/1", 0777) = 0'], {Path("/runs/.slurm"): "submitit", Path("/runs"): "runs"})
-    assert seen.counts == {"submitit": {"mkdir": 1}, "runs": {}}
+    calls = count(['mkdir("/runs/.slurm/1", 0777) = 0'], {Path("/runs/.slurm"): "submitit", Path("/runs"): "runs"})
+    assert calls.counts == {"submitit": {"mkdir": 1}, "runs": {}}
 
 
 def test_what_an_event_asks_for_is_solved_from_runs_that_differ():
-    asked = dict(
+    expected = dict(
         zip(
             EVENTS,
             ({"open": 14, "write": 9}, {"open": 2}, {"open": 1, "fsync": 4}, {"write": 1}, {"write": 2}),
             strict=True,
         )
     )
-    seen = []
+    calls = []
     for beats, checkpoints, scenario in zip((0, 31, 0, 0, 0), (0, 0, 7, 0, 0), SCENARIOS, strict=True):
         often = (1, beats, checkpoints, scenario.tasks * scenario.epochs, scenario.tasks)
         counts: Counter[str] = Counter()
         for event, times in zip(EVENTS, often, strict=True):
-            counts.update({kind: times * number for kind, number in asked[event].items()})
-        seen.append(Seen({"runs": counts}, Counter({"status.json": 3 + beats, "checkpoint.pt": 2 + checkpoints})))
-    assert by_event(SCENARIOS, seen, "runs") == asked
-    seen[2].counts["runs"]["open"] += 1
+            counts.update({kind: times * number for kind, number in expected[event].items()})
+        calls.append(Seen({"runs": counts}, Counter({"status.json": 3 + beats, "checkpoint.pt": 2 + checkpoints})))
+    assert by_event(SCENARIOS, calls, "runs") == expected
+    calls[2].counts["runs"]["open"] += 1
     with pytest.raises(SystemExit, match="runs: the counts do not add up"):
-        by_event(SCENARIOS, seen, "runs")
+        by_event(SCENARIOS, calls, "runs")
 
 
 def test_where_there_is_no_strace_a_line_says_what_to_install(monkeypatch):

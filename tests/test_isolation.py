@@ -58,8 +58,8 @@ def test_fixtures_of_a_module_are_isolated(seen_by_a_module_fixture):
 
 
 def test_a_child_process_sees_what_the_test_sees():
-    said = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True).stdout
-    assert json.loads(said) == [os.getcwd(), [], str(Path.home()), False]
+    output = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True).stdout
+    assert json.loads(output) == [os.getcwd(), [], str(Path.home()), False]
 
 
 @pytest.mark.long

@@ -51,10 +51,10 @@ def call(*words: str) -> int:
 
 def seeds_trained() -> dict[str, set[int]]:
     """By experiment and setting, the seeds that have a run directory."""
-    found: dict[str, set[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for path in Path("board").glob("*/*/seed_*"):
-        found.setdefault(f"{path.parent.parent.name}/{path.parent.name}", set()).add(int(path.name[5:]))
-    return found
+        seeds.setdefault(f"{path.parent.parent.name}/{path.parent.name}", set()).add(int(path.name[5:]))
+    return seeds
 
 
 def last_tenth(experiment: str, setting: str, seeds: range) -> float:
@@ -214,9 +214,9 @@ def test_a_smaller_stack_than_the_measured_one_takes_less_time():
 
 def test_a_dry_run_says_what_would_be_trained_and_changes_nothing(capsys):
     assert call("--dry-run") == 0
-    said = capsys.readouterr().out
-    assert "2 methods, 3 of 3 settings (at most 2 a method), 8 runs: about " in said
-    assert "cbp: step_size=" in said
+    output = capsys.readouterr().out
+    assert "2 methods, 3 of 3 settings (at most 2 a method), 8 runs: about " in output
+    assert "cbp: step_size=" in output
     assert not list(Path().iterdir())
 
 

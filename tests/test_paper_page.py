@@ -43,8 +43,8 @@ def spec_of_bp(directory):
 def test_every_command_of_the_page_runs(place, monkeypatch):
     monkeypatch.chdir(place)
     assert "54 runs" in lop(*shlex.split(COMMANDS[0]), "--dry-run", "--no-estimate", "--runs-dir", "elsewhere")
-    said = {command: lop(*shlex.split(command)) for command in COMMANDS[1:]}
-    assert "chosen on seeds 0-2" in said["best"]
+    output = {command: lop(*shlex.split(command)) for command in COMMANDS[1:]}
+    assert "chosen on seeds 0-2" in output["best"]
     for figure in ("sensitivity.pdf", "grid.pdf", "methods.pdf"):
         assert (place / figure).read_bytes().startswith(b"%PDF")
     assert (place / "table.tex").read_text().startswith(r"\documentclass")

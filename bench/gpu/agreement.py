@@ -105,10 +105,10 @@ def _compare_with_eager(setup: Setup, report: Report, name: str, precision: str,
         replayed = engine.train(spec, seeds, NUM_STEPS, setup, graphs=True)
     eager = engine.train(spec, seeds, NUM_STEPS, setup, graphs=False)
     difference, is_moved = apart(replayed, eager), moved(replayed)
-    found = [f"apart {difference:.1e}", *([] if is_moved else ["moved 0"])]
-    found += [str(warning.message)[:80] for warning in warned]
+    findings = [f"apart {difference:.1e}", *([] if is_moved else ["moved 0"])]
+    findings += [str(warning.message)[:80] for warning in warned]
     passed = difference <= TOLERANCE[precision] and is_moved and not warned
-    report.check(f"{name}, {precision}", passed, "; ".join(found), criterion)
+    report.check(f"{name}, {precision}", passed, "; ".join(findings), criterion)
 
 
 def stack(setup: Setup, report: Report) -> None:

@@ -52,7 +52,7 @@ def run_stages(stages: Sequence[Stage], setup: Setup, emit: Emit, done: Sequence
 
 def about(device: torch.device) -> dict[str, Any]:
     """Return the machine and the versions that figures depend on."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "device": "CPU",
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -61,13 +61,13 @@ def about(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
-        found |= {
+        facts |= {
             "device": f"{card.name}, {card.total_memory / 2**30:.0f} GiB",
             "multiprocessors": card.multi_processor_count,
             "driver": _driver(),
             "cudnn": torch.backends.cudnn.version(),
         }
-    return found
+    return facts
 
 
 def _driver() -> str:

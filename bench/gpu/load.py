@@ -29,8 +29,8 @@ def waiting(setup: Setup, report: Report) -> None:
         report.check("an epoch", True, "0", criterion)
     with report.attempt("queueing the metrics", criterion):
         places = _synchronisations(setup, stack.start_measuring, "warn")
-        found = f"{len(places)} {', '.join(dict.fromkeys(places))}".strip()
-        report.check("queueing the metrics", not places, found, criterion)
+        text = f"{len(places)} {', '.join(dict.fromkeys(places))}".strip()
+        report.check("queueing the metrics", not places, text, criterion)
 
 
 def _synchronisations(setup: Setup, call: Callable[[], object], mode: str) -> list[str]:

@@ -72,13 +72,13 @@ class LopRun:
 
     def pids(self) -> list[int]:
         """Process ids of the workers that train these runs, according to their status."""
-        found = set()
+        workers = set()
         for run_dir in self.run_dirs:
             with suppress(OSError, StoreError):
                 status = run_dir.read_status()
                 if status.state == "running" and status.pid:
-                    found.add(status.pid)
-        return sorted(found)
+                    workers.add(status.pid)
+        return sorted(workers)
 
     def kill_worker(self) -> bool:
         """Kill the worker after its second checkpoint; return False if it ended before."""

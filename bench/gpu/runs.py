@@ -60,8 +60,8 @@ def runs(setup: Setup, report: Report) -> None:
         expected = "exit status 0 of each"
         report.check("lop run, 4 seeds", statuses == (0, 0), f"exit status {statuses[0]}, {statuses[1]}", expected)
         expected = "the killed run fails; lop resume ends with exit status 0"
-        found = f"{'killed' if was_killed else 'not killed'}; lop resume: exit status {resumed}"
-        report.check("SIGKILL, then lop resume", was_killed and resumed == 0, found, expected)
+        text = f"{'killed' if was_killed else 'not killed'}; lop resume: exit status {resumed}"
+        report.check("SIGKILL, then lop resume", was_killed and resumed == 0, text, expected)
         compare(report, whole, again, killed)
         fallbacks = sum(_FALLBACK in run.log() for run in (whole, again, killed))
         report.check("CUDA graphs in the worker", fallbacks == 0, f"{fallbacks} fallbacks", "no worker falls back")
@@ -71,14 +71,14 @@ def compare(report: Report, whole: LopRun, again: LopRun, killed: LopRun) -> Non
     expected, repeated, resumed = (run.documents() for run in (whole, again, killed))
     num_records = sum(map(len, expected))
     same_places = _places(resumed) == _places(expected) and num_records > 0
-    found = f"{sum(map(len, resumed))} of {num_records}"
-    report.check("records after resume", same_places, found, "the same tasks and epochs, each once")
+    text = f"{sum(map(len, resumed))} of {num_records}"
+    report.check("records after resume", same_places, text, "the same tasks and epochs, each once")
     if not same_places:
         return
     difference, noise = mean_difference(resumed, expected), mean_difference(repeated, expected)
     criterion = f"mean relative difference <= {NOISE} x that of two uninterrupted runs"
-    found = f"{difference:.1e} (uninterrupted {noise:.1e}; 0 is to the last digit)"
-    report.check("values after resume", difference <= NOISE * noise, found, criterion)
+    text = f"{difference:.1e} (uninterrupted {noise:.1e}; 0 is to the last digit)"
+    report.check("values after resume", difference <= NOISE * noise, text, criterion)
 
 
 def _places(tables: list[list[dict[str, Any]]]) -> list[list[tuple[Any, ...]]]:
@@ -139,8 +139,8 @@ def busy(setup: Setup, report: Report) -> None:
             rate = (run.num_epochs() - first) / (time.monotonic() - began)
         hours = FIGURE_EPOCHS * BUSY_SEEDS / num_seeds / rate / 3600 if rate else None
         report.row("loop", method="cbp", precision=precision, seeds=num_seeds, epochs_per_s=rate, hours=hours)
-        found = f"{statistics.mean(shares):.0%}" if shares else "the card gave no figure"
-        report.measured(f"card busy while lop run trains, {precision}", found, f"aim: >= {BUSY_AIM:.0%}")
+        text = f"{statistics.mean(shares):.0%}" if shares else "the card gave no figure"
+        report.measured(f"card busy while lop run trains, {precision}", text, f"aim: >= {BUSY_AIM:.0%}")
 
 
 def _watch(seconds: float) -> list[float]:

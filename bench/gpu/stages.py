@@ -52,8 +52,8 @@ GROUP_OF: dict[str, Group] = {stage.name: stage.group for stage in STAGES}
 
 def choose(names: Iterable[str]) -> list[Stage]:
     """Return the stages that `names` (of stages or groups) select, in order; by default all. Raises ValueError."""
-    wanted = set(names)
+    chosen = set(names)
     known = {stage.name for stage in STAGES} | set(GROUPS)
-    if unknown := sorted(wanted - known):
+    if unknown := sorted(chosen - known):
         raise ValueError(f"no stage is called {unknown[0]}; --list shows them")
-    return [stage for stage in STAGES if not wanted or {stage.name, stage.group} & wanted]
+    return [stage for stage in STAGES if not chosen or {stage.name, stage.group} & chosen]

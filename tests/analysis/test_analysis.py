@@ -60,9 +60,9 @@ def test_average_is_the_plain_average(experiment):
     series, bin_size, num_tasks = experiment
     curve = average([np.array(one, dtype=float) for one in series], bin_size, num_tasks)
     points = plain_average(series, bin_size, num_tasks)
-    found = list(zip(curve.task, curve.mean, curve.standard_error, curve.num_seeds, strict=True))
-    assert len(found) == len(points)
-    for one, other in zip(found, points, strict=True):
+    computed = list(zip(curve.task, curve.mean, curve.standard_error, curve.num_seeds, strict=True))
+    assert len(computed) == len(points)
+    for one, other in zip(computed, points, strict=True):
         assert one == pytest.approx(other, abs=1e-9)
     assert (curve.low <= curve.mean).all()
     assert (curve.high - curve.mean == pytest.approx(curve.standard_error)) if points else curve.high.size == 0
@@ -173,8 +173,8 @@ def test_tenths_are_ten_parts_of_a_run_that_differ_by_a_task_at_most(num_tasks):
         "bp", "default", tuple(view("bp", "default", s, num_tasks, test_accuracy=accuracy[s]) for s in range(2))
     )
     summary, means = summarise(group), [accuracy[:, part].mean() for part in parts]
-    found = [summary.first, summary.best, summary.last]
-    assert found == pytest.approx([means[0], max(means), means[-1]], rel=1e-12)
+    means_of_tenths = [summary.first, summary.best, summary.last]
+    assert means_of_tenths == pytest.approx([means[0], max(means), means[-1]], rel=1e-12)
     assert last_tenth(num_tasks, num_tasks) == (parts[-1].start + 1, num_tasks)
     for run in group.runs:
         assert final_value(run, "test_accuracy") == pytest.approx(accuracy[run.seed, parts[-1]].mean(), rel=1e-12)
@@ -205,8 +205,8 @@ def plain_smooth(values, width):
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(values, max_size=30), st.integers(2, 40))
 def test_smoothing_is_the_plain_centred_mean(points, width):
-    found = smooth(np.array(points, dtype=float), width)
-    assert found.tolist() == pytest.approx(plain_smooth(points, width), abs=1e-9, nan_ok=True)
+    smoothed = smooth(np.array(points, dtype=float), width)
+    assert smoothed.tolist() == pytest.approx(plain_smooth(points, width), abs=1e-9, nan_ok=True)
 
 
 def test_a_width_of_one_changes_nothing():

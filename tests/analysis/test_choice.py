@@ -54,13 +54,13 @@ def test_the_reported_mean_is_unbiased_where_all_settings_are_equal():
 def test_choosing_is_choosing_on_some_seeds_and_reporting_on_the_others(metric):
     rng = np.random.default_rng(1)
     for table in rng.normal(0.5, 0.1, (20, 3, 7)):
-        found = choose(sweep(table, metric=metric), metric)
+        choice = choose(sweep(table, metric=metric), metric)
         best = table[:, :3].mean(1).argmax()
-        assert found.group.setting == f"step_size={(0.1, 0.01, 0.001)[best]}"
-        assert (found.select_seeds, found.report_seeds) == ((0, 1, 2), (3, 4, 5, 6))
-        assert found.report == estimate(table[best, 3:])
-        assert [run.seed for run in found.shown.runs] == [3, 4, 5, 6]
-        assert found.score.chosen_share == max(score.chosen_share for score in found.scores)
+        assert choice.group.setting == f"step_size={(0.1, 0.01, 0.001)[best]}"
+        assert (choice.select_seeds, choice.report_seeds) == ((0, 1, 2), (3, 4, 5, 6))
+        assert choice.report == estimate(table[best, 3:])
+        assert [run.seed for run in choice.shown.runs] == [3, 4, 5, 6]
+        assert choice.score.chosen_share == max(score.chosen_share for score in choice.scores)
 
 
 def test_selection_seeds_can_be_named_and_lower_may_be_better(monkeypatch):
@@ -71,28 +71,28 @@ def test_selection_seeds_can_be_named_and_lower_may_be_better(monkeypatch):
     monkeypatch.setattr(lookup, "metric", lambda name: error)
     table = np.array([[3.0, 1, 1, 9], [2, 2, 2, 2], [1, 3, 3, 3]])
     assert choose(sweep(table, metric="error"), "error").group.setting == "step_size=0.1"
-    found = choose(sweep(table, metric="error"), "error", select_seeds=[0])
-    assert (found.group.setting, found.select_seeds, found.report.mean) == ("step_size=0.001", (0,), 3)
-    assert found.score.chosen_share == 1
+    choice = choose(sweep(table, metric="error"), "error", select_seeds=[0])
+    assert (choice.group.setting, choice.select_seeds, choice.report.mean) == ("step_size=0.001", (0,), 3)
+    assert choice.score.chosen_share == 1
 
 
 def test_a_setting_without_a_value_of_a_selection_seed_is_left_out_and_named():
     table = np.array([[0.9, math.nan, 0.9, 0.9], [0.5, 0.5, 0.5, math.nan], [0.4, 0.4, 0.4, 0.4]])
-    found = choose(sweep(table), METRIC)
-    assert found.group.setting == "step_size=0.01"
-    assert [(group.setting, seeds) for group, seeds in found.left_out] == [("step_size=0.1", (1,))]
-    assert (found.report_seeds, found.missing, found.num_settings) == ((2,), (3,), 3)
+    choice = choose(sweep(table), METRIC)
+    assert choice.group.setting == "step_size=0.01"
+    assert [(group.setting, seeds) for group, seeds in choice.left_out] == [("step_size=0.1", (1,))]
+    assert (choice.report_seeds, choice.missing, choice.num_settings) == ((2,), (3,), 3)
     assert choose(sweep(np.full((3, 4), math.nan)), METRIC) is None
 
 
 def test_a_single_seed_is_reported_as_what_it_is():
-    found = choose(sweep(np.array([[0.1], [0.9], [0.5]])), METRIC)
-    assert (found.group.setting, found.select_seeds, found.report_seeds) == ("step_size=0.01", (0,), ())
-    assert found.is_biased
-    assert found.shown is found.group
+    choice = choose(sweep(np.array([[0.1], [0.9], [0.5]])), METRIC)
+    assert (choice.group.setting, choice.select_seeds, choice.report_seeds) == ("step_size=0.01", (0,), ())
+    assert choice.is_biased
+    assert choice.shown is choice.group
     (alone,) = families([setting("default", [[0.5], [0.7]], {})])
-    found = choose(alone, METRIC)
-    assert (found.select_seeds, found.report_seeds, found.is_biased) == ((), (0, 1), False)
+    choice = choose(alone, METRIC)
+    assert (choice.select_seeds, choice.report_seeds, choice.is_biased) == ((), (0, 1), False)
 
 
 def test_the_share_of_resamples_says_how_sure_the_choice_is():
@@ -117,10 +117,10 @@ def grid(best, shape=(3, 3)):
 
 
 def test_neighbours_are_one_step_away_along_each_key():
-    found = choose(grid((1, 1)), METRIC)
-    assert {(near.key, near.value) for near in found.nearby} == {("x", 1.0), ("x", 0.01), ("y", 0), ("y", 2)}
-    assert found.edges == ()
-    assert {near.score.group.setting for near in found.nearby} == {"a0b1", "a2b1", "a1b0", "a1b2"}
+    choice = choose(grid((1, 1)), METRIC)
+    assert {(near.key, near.value) for near in choice.nearby} == {("x", 1.0), ("x", 0.01), ("y", 0), ("y", 2)}
+    assert choice.edges == ()
+    assert {near.score.group.setting for near in choice.nearby} == {"a0b1", "a2b1", "a1b0", "a1b2"}
 
 
 def test_an_optimum_at_the_edge_of_the_grid_is_found_but_zero_is_no_edge():
@@ -134,8 +134,8 @@ def test_an_optimum_at_the_edge_of_the_grid_is_found_but_zero_is_no_edge():
 
 def test_keys_that_are_no_numbers_have_neither_neighbours_nor_edges():
     groups = [setting(f"act={name}", [[value]] * 2, {"act": name}) for name, value in (("relu", 0.9), ("tanh", 0.1))]
-    found = choose(groups, METRIC)
-    assert (found.nearby, found.edges) == ((), ())
+    choice = choose(groups, METRIC)
+    assert (choice.nearby, choice.edges) == ((), ())
 
 
 def test_intervals_of_a_table_cover_the_truth_as_often_as_they_say():
@@ -190,11 +190,11 @@ def test_a_plan_from_a_few_pairs_keeps_its_power(pilot):
     from scipy.special import chdtri
 
     difference, quantiles = 0.25, (np.arange(400) + 0.5) / 400
-    found = np.sqrt(chdtri(pilot - 1, quantiles) / (pilot - 1))
+    spreads = np.sqrt(chdtri(pilot - 1, quantiles) / (pilot - 1))
 
     def power_of(planned):
-        coarse = np.quantile(found, np.linspace(0, 1, 25))
-        sizes = np.interp(found, coarse, [planned(one) for one in coarse])
+        coarse = np.quantile(spreads, np.linspace(0, 1, 25))
+        sizes = np.interp(spreads, coarse, [planned(one) for one in coarse])
         return np.mean([mean_power(int(np.ceil(size)), difference, np.ones(1)) for size in sizes])
 
     assert abs(power_of(lambda one: pairs_needed(difference, deviations(one, pilot))) - 0.8) < 0.02
@@ -204,10 +204,10 @@ def test_a_plan_from_a_few_pairs_keeps_its_power(pilot):
 
 def test_a_plan_says_what_the_pairs_so_far_could_show():
     rng = np.random.default_rng(5)
-    found = plan(estimate(rng.normal(0.02, 0.03, 12)), difference=0.01)
+    plan_of_pairs = plan(estimate(rng.normal(0.02, 0.03, 12)), difference=0.01)
     scales = deviations(estimate(rng.normal(0, 1, 12)).deviation, 12)
-    assert found.needed > 12
-    assert found.reached < 0.8
+    assert plan_of_pairs.needed > 12
+    assert plan_of_pairs.reached < 0.8
     assert mean_power(12, plan(estimate(np.array([-1.0, 1] * 6))).detectable, deviations(2 * (3 / 11) ** 0.5, 12)) == (
         pytest.approx(0.8, abs=1e-6)
     )

@@ -33,16 +33,16 @@ def group(values, seeds=None, num_tasks=None, name="bp"):
 def test_the_interval_is_the_paired_t_test_s():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(7, 12)), rng.normal(0.5, 2, size=(7, 12))
-    found = compare(group(a), group(b), "test_accuracy", 3)
+    difference = compare(group(a), group(b), "test_accuracy", 3)
     bins_a, bins_b = a.reshape(7, 4, 3).mean(2), b.reshape(7, 4, 3).mean(2)
     expected = ttest_rel(bins_b, bins_a).confidence_interval(0.95)
-    assert found.mean == pytest.approx((bins_b - bins_a).mean(0))
-    assert found.standard_error == pytest.approx((bins_b - bins_a).std(0, ddof=1) / math.sqrt(7))
-    assert found.low == pytest.approx(expected.low)
-    assert found.high == pytest.approx(expected.high)
-    assert found.num_pairs.tolist() == [7] * 4
-    assert found.task.tolist() == [2, 5, 8, 11]
-    assert found.last == pytest.approx((found.mean[3], found.low[3], found.high[3]))
+    assert difference.mean == pytest.approx((bins_b - bins_a).mean(0))
+    assert difference.standard_error == pytest.approx((bins_b - bins_a).std(0, ddof=1) / math.sqrt(7))
+    assert difference.low == pytest.approx(expected.low)
+    assert difference.high == pytest.approx(expected.high)
+    assert difference.num_pairs.tolist() == [7] * 4
+    assert difference.task.tolist() == [2, 5, 8, 11]
+    assert difference.last == pytest.approx((difference.mean[3], difference.low[3], difference.high[3]))
 
 
 @pytest.mark.parametrize("num_pairs", [2, 5, 30])
@@ -50,42 +50,42 @@ def test_the_interval_holds_the_true_difference_in_95_of_100_cases(num_pairs):
     rng = np.random.default_rng(num_pairs)
     num_bins, shared = 4000, rng.normal(size=(num_pairs, 4000))  # what a seed's classes do to both methods
     a, b = (shared + rng.normal(size=(num_pairs, num_bins)) for _ in range(2))
-    found = compare(group(a), group(b + 0.3), "test_accuracy", 1)
-    assert np.mean((found.low <= 0.3) & (found.high >= 0.3)) == pytest.approx(0.95, abs=0.015)
+    difference = compare(group(a), group(b + 0.3), "test_accuracy", 1)
+    assert np.mean((difference.low <= 0.3) & (difference.high >= 0.3)) == pytest.approx(0.95, abs=0.015)
 
 
 def test_seeds_are_paired_by_number_and_the_others_named():
-    found = compare(
+    difference = compare(
         group([[1.0], [2.0], [9.0]], seeds=[0, 3, 5]), group([[7.0], [4.0], [4.0]], [1, 0, 3]), "test_accuracy", 1
     )
-    assert (found.pairs, found.only_a, found.only_b) == ((0, 3), (5,), (1,))
-    assert found.mean.tolist() == [2.5]
+    assert (difference.pairs, difference.only_a, difference.only_b) == ((0, 3), (5,), (1,))
+    assert difference.mean.tolist() == [2.5]
 
 
 def test_a_bin_counts_the_pairs_that_both_have_whole_and_finite():
     a = group([[1, 1, 1, 1], [1, 1, math.nan, 1], [1, 1, 1]], num_tasks=4)
     b = group([[2, 2, 2, 2], [2, 2, 2, 2], [4, 4, 4, 4]], num_tasks=4)
-    found = compare(a, b, "test_accuracy", 2)
-    assert found.num_pairs.tolist() == [3, 1]
-    assert found.mean == pytest.approx([5 / 3, 1])
-    assert np.isfinite(found.low).tolist() == [True, False]
-    assert math.isnan(found.last[1])
+    difference = compare(a, b, "test_accuracy", 2)
+    assert difference.num_pairs.tolist() == [3, 1]
+    assert difference.mean == pytest.approx([5 / 3, 1])
+    assert np.isfinite(difference.low).tolist() == [True, False]
+    assert math.isnan(difference.last[1])
 
 
 def test_groups_of_different_length_are_compared_over_the_shorter_one_s_tasks():
     short, long = group([[1, 1, 1, 1, 1]] * 2), group([[2, 2, 2, 2, 3, 9, 9, 9]] * 2, name="cbp")
-    for found in (compare(short, long, "test_accuracy", 2), compare(long, short, "test_accuracy", 2)):
-        assert found.task.tolist() == [1.5, 3.5, 5]
-        assert abs(found.mean).tolist() == [1, 1, 2]
+    for difference in (compare(short, long, "test_accuracy", 2), compare(long, short, "test_accuracy", 2)):
+        assert difference.task.tolist() == [1.5, 3.5, 5]
+        assert abs(difference.mean).tolist() == [1, 1, 2]
 
 
 def parting(differences):
     """Where two groups part whose three pairs differ by about `differences`, a bin a task."""
     spread = np.array([[-0.01], [0], [0.01]])
     rows = np.array(differences) + spread
-    found = compare(group(np.zeros_like(rows)), group(rows), "test_accuracy", 1)
-    assert compare(group(rows), group(np.zeros_like(rows)), "test_accuracy", 1).parts_at == found.parts_at
-    return found.parts_at
+    difference = compare(group(np.zeros_like(rows)), group(rows), "test_accuracy", 1)
+    assert compare(group(rows), group(np.zeros_like(rows)), "test_accuracy", 1).parts_at == difference.parts_at
+    return difference.parts_at
 
 
 def test_methods_part_where_the_difference_is_there_to_stay():
@@ -100,17 +100,17 @@ def test_methods_part_where_the_difference_is_there_to_stay():
 def test_a_single_pair_ahead_of_the_others_does_not_say_where_methods_part():
     a = group([[0, 0, 0, 0], [0, 0, 0], [0, 0, 0]])
     b = group([[0, 1, 1.1, -1], [0, 1.1, 1], [0, 1, 1]])
-    found = compare(a, b, "test_accuracy", 1)
-    assert found.num_pairs.tolist() == [3, 3, 3, 1]
-    assert found.parts_at == 2
+    difference = compare(a, b, "test_accuracy", 1)
+    assert difference.num_pairs.tolist() == [3, 3, 3, 1]
+    assert difference.parts_at == 2
     assert compare(group([[0, 0]]), group([[1, 1]]), "test_accuracy", 1).parts_at is None
 
 
 def test_nothing_to_compare():
     for a, b in ((group([[1.0]]), group([[1.0]], seeds=[1])), (Group("bp", "default", ()), group([[1.0]]))):
-        found = compare(a, b, "test_accuracy")
-        assert found.pairs == ()
-        assert found.mean.size == found.low.size == 0
-        assert found.parts_at is None
-        assert all(map(math.isnan, found.last))
+        difference = compare(a, b, "test_accuracy")
+        assert difference.pairs == ()
+        assert difference.mean.size == difference.low.size == 0
+        assert difference.parts_at is None
+        assert all(map(math.isnan, difference.last))
     assert compare(group([[1.0]]), group([[1.0]]), "curvature").mean.size == 0

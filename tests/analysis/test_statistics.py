@@ -19,12 +19,12 @@ def test_the_test_is_scipy_s_paired_t_test(num_pairs):
     rng = np.random.default_rng(num_pairs)
     for _ in range(20):
         a, b = rng.normal(size=num_pairs), rng.normal(0.3, 2, num_pairs)
-        found, expected = paired_test(b - a), ttest_rel(b, a)
+        result, expected = paired_test(b - a), ttest_rel(b, a)
         limits = expected.confidence_interval(0.95)
-        assert found.p_value == pytest.approx(expected.pvalue)
-        assert (found.difference.low, found.difference.high) == pytest.approx(tuple(limits))
-        assert found.effect_size == pytest.approx((b - a).mean() / (b - a).std(ddof=1))
-        assert found.num_agree == sum((b - a > 0) == ((b - a).mean() > 0))
+        assert result.p_value == pytest.approx(expected.pvalue)
+        assert (result.difference.low, result.difference.high) == pytest.approx(tuple(limits))
+        assert result.effect_size == pytest.approx((b - a).mean() / (b - a).std(ddof=1))
+        assert result.num_agree == sum((b - a > 0) == ((b - a).mean() > 0))
 
 
 def test_the_bootstrap_is_scipy_s_and_the_same_each_time():
@@ -49,18 +49,18 @@ def test_what_was_no_test_makes_no_family_larger():
 
 
 def test_one_pair_has_a_mean_and_nothing_else():
-    found = paired_test(np.array([0.3]))
-    assert (found.difference.mean, found.difference.num_values, found.num_agree) == (0.3, 1, 1)
-    told = (found.difference.low, *found.bootstrap, found.p_value, found.effect_size)
-    assert all(map(math.isnan, told))
+    result = paired_test(np.array([0.3]))
+    assert (result.difference.mean, result.difference.num_values, result.num_agree) == (0.3, 1, 1)
+    undefined = (result.difference.low, *result.bootstrap, result.p_value, result.effect_size)
+    assert all(map(math.isnan, undefined))
     assert math.isnan(estimate(np.empty(0)).mean)
 
 
 @pytest.mark.parametrize(("value", "p_value", "agree"), [(0.0, 1, 0), (0.5, 0, 4)])
 def test_pairs_that_all_differ_alike_need_no_spread(value, p_value, agree):
-    found = paired_test(np.full(4, value))
-    assert (found.p_value, found.num_agree, found.bootstrap) == (p_value, agree, (value, value))
-    assert math.isnan(found.effect_size)
+    result = paired_test(np.full(4, value))
+    assert (result.p_value, result.num_agree, result.bootstrap) == (p_value, agree, (value, value))
+    assert math.isnan(result.effect_size)
 
 
 @pytest.mark.parametrize("num_pairs", [5, 30])
@@ -68,8 +68,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(num_pairs):
     rng = np.random.default_rng(0)
     seeds = rng.normal(0, 3, (num_pairs, 4000))  # what both methods share of a seed
     a, b = (seeds + rng.normal(shift, 1, seeds.shape) for shift in (0, 0.2))
-    found = compare(group(a), group(b), METRIC, bin_size=1)
-    covered = (found.low <= 0.2) & (found.high >= 0.2)
+    difference = compare(group(a), group(b), METRIC, bin_size=1)
+    covered = (difference.low <= 0.2) & (difference.high >= 0.2)
     assert 0.94 < covered.mean() < 0.96
 
 
@@ -86,56 +86,56 @@ def test_the_bootstrap_covers_the_truth_less_often_the_fewer_the_pairs(monkeypat
 
 def test_the_end_the_last_bins_and_the_whole_run():
     a, b = np.zeros((3, 6)), np.array([[0, 0, 0, 0, 2, 4]] * 3) + np.array([[-1], [0], [1]])
-    (found,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=2, bin_size=1)
-    by_name = {stretch.name: stretch for stretch in found.stretches}
-    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, None, 6]
+    (comparison,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=2, bin_size=1)
+    by_name = {stretch.name: stretch for stretch in comparison.stretches}
+    assert [stretch.num_bins for stretch in comparison.stretches] == [1, 2, None, 6]
     assert [by_name[name].test.difference.mean for name in ("end", "last", "tenth", "area")] == [4, 3, 4, 1]
-    assert (found.last_task, found.pairs, found.left_out) == (6, (0, 1, 2), ())
+    assert (comparison.last_task, comparison.pairs, comparison.left_out) == (6, (0, 1, 2), ())
     assert by_name["end"].p_holm is None
-    (found,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=10, bin_size=4)
-    assert [stretch.num_bins for stretch in found.stretches] == [1, 2, None, 2]  # the last bin is short
-    assert (found.last_task, found.last_bin) == (6, 2)
-    means = [stretch.test.difference.mean for stretch in found.stretches]
+    (comparison,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=10, bin_size=4)
+    assert [stretch.num_bins for stretch in comparison.stretches] == [1, 2, None, 2]  # the last bin is short
+    assert (comparison.last_task, comparison.last_bin) == (6, 2)
+    means = [stretch.test.difference.mean for stretch in comparison.stretches]
     assert means == pytest.approx([3, 1, 4, 1])  # by tasks: the whole run's is what it was with bins of one
 
 
 def test_pairs_that_lack_a_bin_are_left_out_and_named():
     a = group([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1], [1, math.nan, 1, 1], []], num_tasks=4)
     b = group([[2, 2, 2, 2]] * 5, name="cbp")
-    (found,) = compare_to_first([a, b], METRIC, bin_size=1)
-    assert (found.pairs, found.left_out, found.last_task) == ((0, 1), (2, 3, 4), 4)
-    assert found.stretches[0].test.difference.num_values == 2
+    (comparison,) = compare_to_first([a, b], METRIC, bin_size=1)
+    assert (comparison.pairs, comparison.left_out, comparison.last_task) == ((0, 1), (2, 3, 4), 4)
+    assert comparison.stretches[0].test.difference.num_values == 2
 
 
 def test_runs_under_way_are_compared_as_far_as_half_of_the_begun_pairs_have_come():
     a = group([[1, 1, 1, 1], [1, 1], [1, 1], [], []], num_tasks=4)
-    (found,) = compare_to_first([a, group([[2, 2, 2, 2]] * 5, name="cbp")], METRIC, bin_size=1)
-    assert (found.pairs, found.left_out, found.last_task) == ((0, 1, 2), (3, 4), 2)
+    (comparison,) = compare_to_first([a, group([[2, 2, 2, 2]] * 5, name="cbp")], METRIC, bin_size=1)
+    assert (comparison.pairs, comparison.left_out, comparison.last_task) == ((0, 1, 2), (3, 4), 2)
 
 
 def test_a_seed_that_diverged_or_failed_is_left_out_and_holds_up_no_other():
     for state in ("diverged", "failed"):
         a = group([[1, 1, 1, 1], [1, 1], [1, 1]], num_tasks=4)
         a = replace(a, runs=(a.runs[0], *(replace(run, state=state) for run in a.runs[1:])))
-        (found,) = compare_to_first([a, group([[2, 2, 2, 2]] * 3, name="cbp")], METRIC, bin_size=1)
-        assert (found.pairs, found.left_out, found.last_task) == ((0,), (1, 2), 4)
+        (comparison,) = compare_to_first([a, group([[2, 2, 2, 2]] * 3, name="cbp")], METRIC, bin_size=1)
+        assert (comparison.pairs, comparison.left_out, comparison.last_task) == ((0,), (1, 2), 4)
 
 
 def test_groups_of_different_length_are_compared_over_the_common_tasks():
     short, long = group([[1, 1, 1]] * 2), group([[2, 2, 2, 9, 9]] * 2, name="cbp")
-    (found,) = compare_to_first([short, long], METRIC, bin_size=1)
-    assert found.last_task == 3
-    assert found.stretches[-1].test.difference.mean == 1
+    (comparison,) = compare_to_first([short, long], METRIC, bin_size=1)
+    assert comparison.last_task == 3
+    assert comparison.stretches[-1].test.difference.mean == 1
 
 
 def test_several_groups_against_the_first_are_one_family():
     rng = np.random.default_rng(5)
     groups = [group(rng.normal(shift, 1, (8, 4)), name=f"m{shift}") for shift in (0, 1, 2)]
     apart = group([[1.0]], seeds=[99], name="apart")
-    found = compare_to_first([groups[0], apart, *groups[1:]], METRIC, bin_size=1)
-    assert found[0].stretches == ()
+    comparisons = compare_to_first([groups[0], apart, *groups[1:]], METRIC, bin_size=1)
+    assert comparisons[0].stretches == ()
     for index in range(3):
-        stretches = [comparison.stretches[index] for comparison in found[1:]]
+        stretches = [comparison.stretches[index] for comparison in comparisons[1:]]
         assert [one.p_holm for one in stretches] == holm([one.test.p_value for one in stretches])
 
 

@@ -105,8 +105,8 @@ async def page_of_chromium(profile: Path) -> AsyncIterator[Page]:
             port = await _port(profile / "DevToolsActivePort")
             async with aiohttp.ClientSession() as session:
                 async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    found = next(one for one in await answer.json() if one["type"] == "page")
-                async with session.ws_connect(found["webSocketDebuggerUrl"], max_msg_size=0) as connection:
+                    page = next(one for one in await answer.json() if one["type"] == "page")
+                async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as connection:
                     yield Page(connection)
         finally:
             process.terminate()

@@ -66,9 +66,9 @@ def test_what_is_exported_averages_to_what_is_watched(runs_dir, groups, tmp_path
 
 
 def test_compare_shows_the_difference_that_watch_draws(runs_dir, groups):
-    said = json.loads(lop("compare", "bp", "cbp", "--json", "--where", "seed:0-2", "--runs-dir", runs_dir))
+    output = json.loads(lop("compare", "bp", "cbp", "--json", "--where", "seed:0-2", "--runs-dir", runs_dir))
     whole = group_runs(run for group in groups for run in group.runs if run.seed < 3)
-    [end] = [stretch for stretch in said["comparisons"][0]["stretches"] if stretch["over"] == "end"]
+    [end] = [stretch for stretch in output["comparisons"][0]["stretches"] if stretch["over"] == "end"]
     assert (end["mean"], *end["t_interval"]) == paired(*whole, "test_accuracy").last
 
 

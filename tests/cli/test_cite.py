@@ -21,15 +21,15 @@ def test_every_paper_stands_once_under_what_it_is_cited_for(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "cbp", seed)
     make_run(tmp_path, "bp", spec={"metrics": ["test_accuracy", "srank"]})
-    said = cite("--runs-dir", tmp_path).stdout
-    keys = re.findall(r"^@\w+\{(\S+),", said, re.MULTILINE)
+    output = cite("--runs-dir", tmp_path).stdout
+    keys = re.findall(r"^@\w+\{(\S+),", output, re.MULTILINE)
     assert len(keys) == len(set(keys))
     assert keys[-1] == "lop"
-    above = said[: said.index(bibtex(METHODS["cbp"].source))].splitlines()[-1]
+    above = output[: output.index(bibtex(METHODS["cbp"].source))].splitlines()[-1]
     assert above.startswith("% ")
     assert "problem continual_imagenet" in above
     assert "method cbp" in above
-    assert "metric srank" in said
+    assert "metric srank" in output
 
 
 def test_named_runs_only_and_into_a_file(tmp_path):

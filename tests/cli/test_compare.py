@@ -26,9 +26,9 @@ def test_compare_prints_the_analysis_s_numbers(runs_dir):
     answer = json.loads(lop("compare", "bp", "cbp", "--json", "--runs-dir", runs_dir))
     bp, cbp, _ = group_runs(RunsReader(runs_dir).read().runs)
     (expected,) = compare_to_first([bp, cbp], "test_accuracy")
-    (found,) = answer["comparisons"]
-    assert (found["a"], found["b"], found["pairs"]) == ("bp/default", "cbp/default", [0, 1, 2])
-    for row, stretch in zip(found["stretches"], expected.stretches, strict=True):
+    (comparison,) = answer["comparisons"]
+    assert (comparison["a"], comparison["b"], comparison["pairs"]) == ("bp/default", "cbp/default", [0, 1, 2])
+    for row, stretch in zip(comparison["stretches"], expected.stretches, strict=True):
         assert row["mean"] == stretch.test.difference.mean
         assert row["bootstrap_interval"] == list(stretch.test.bootstrap)
         assert (row["p"], row["p_holm"]) == (stretch.test.p_value, None)

@@ -69,9 +69,9 @@ def test_a_page_has_keys_with_bounds_and_defaults_and_the_whole_source():
     ("command", "name", "near"), [("methods", "cpb", "cbp"), ("metrics", "effective_rnk", "effective_rank")]
 )
 def test_a_wrong_name_is_told_the_nearest(command, name, near, monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, command, name)
-    assert said.startswith(f'lop: lop {command}: no {command[:-1]} "{name}"; did you mean "{near}"? (there are ')
-    assert said.count("\n") == 1
+    output = refused(monkeypatch, capsys, command, name)
+    assert output.startswith(f'lop: lop {command}: no {command[:-1]} "{name}"; did you mean "{near}"? (there are ')
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("one", EVERY, ids=lambda one: f"{one.key} {one.name}")

@@ -39,9 +39,9 @@ def lop(monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", "200")
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        assert "\x1b" not in said.out
-        return ended.value.code or 0, said.out, said.err
+        output = capsys.readouterr()
+        assert "\x1b" not in output.out
+        return ended.value.code or 0, output.out, output.err
 
     return run
 

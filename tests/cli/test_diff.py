@@ -52,8 +52,8 @@ def test_all_settings_fit_80_columns_and_extent_counts(runs_dir):
 
 
 def test_one_setting_is_nothing_to_compare(runs_dir, monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "diff", "cbp", "--runs-dir", runs_dir)
-    assert "diff: 1 setting to compare; name two or more" in said
+    output = refused(monkeypatch, capsys, "diff", "cbp", "--runs-dir", runs_dir)
+    assert "diff: 1 setting to compare; name two or more" in output
 
 
 def test_settings_are_named_by_what_varies_and_stay_apart(runs_dir):
@@ -83,8 +83,8 @@ def test_unfinished_seeds_are_ranges(tmp_path):
     make_setting(tmp_path, "bp", seeds=range(6))
     make_setting(tmp_path, "cbp", seeds=range(5), state="stopped", agent="cbp")
     make_run(tmp_path, "cbp", 5, setting="agent=cbp", spec={"agent": "cbp"}, num_tasks=40)
-    said = lop("compare", "bp", "cbp", "--runs-dir", tmp_path)
-    assert "seeds 0-4 (stopped, 12 of 40 tasks)" in said
+    output = lop("compare", "bp", "cbp", "--runs-dir", tmp_path)
+    assert "seeds 0-4 (stopped, 12 of 40 tasks)" in output
 
 
 def test_a_single_run_is_a_run(tmp_path, monkeypatch, capsys):

@@ -56,9 +56,9 @@ def last_value(method="bp", seed=2):
 
 def test_means_count_the_last_value_of_an_ended_seed_to_the_end(runs_dir):
     expected = np.mean([np.mean(series_of("bp", seed)[-4:]) for seed in (0, 1)] + [last_value()])
-    found = summarise(group_of(runs_dir), METRIC)
-    assert found.num_seeds_last == 3
-    assert found.last == pytest.approx(expected, abs=1e-5)
+    summary = summarise(group_of(runs_dir), METRIC)
+    assert summary.num_seeds_last == 3
+    assert summary.last == pytest.approx(expected, abs=1e-5)
     assert tenths_of(group_of(runs_dir), METRIC).by_seed("last")[2] == pytest.approx(last_value())
     assert window_means(group_of(runs_dir), METRIC, Window(30, 40))[2] == pytest.approx(last_value())
     assert set(group_of(runs_dir).curve(METRIC).num_seeds) == {3}
@@ -66,17 +66,17 @@ def test_means_count_the_last_value_of_an_ended_seed_to_the_end(runs_dir):
 
 def test_left_out_it_counts_up_to_its_end_alone(runs_dir):
     left_out = group_of(runs_dir, carries=False)
-    found = summarise(left_out, METRIC)
-    assert found.num_seeds_last == 2
-    assert found.last == pytest.approx(np.mean([np.mean(series_of("bp", seed)[-4:]) for seed in (0, 1)]), abs=1e-5)
+    summary = summarise(left_out, METRIC)
+    assert summary.num_seeds_last == 2
+    assert summary.last == pytest.approx(np.mean([np.mean(series_of("bp", seed)[-4:]) for seed in (0, 1)]), abs=1e-5)
     assert left_out.curve(METRIC, 1).num_seeds.tolist() == [3] * ENDED_AFTER + [2] * (NUM_TASKS - ENDED_AFTER)
 
 
 def test_a_pair_with_an_ended_seed_counts_or_is_left_out(runs_dir):
     for carries, pairs, left_out in ((True, (0, 1, 2), ()), (False, (0, 1), (2,))):
         groups = [group_of(runs_dir, method, carries) for method in ("bp", "cbp")]
-        [found] = compare_to_first(groups, METRIC)
-        assert (found.pairs, found.left_out, found.last_task) == (pairs, left_out, NUM_TASKS)
+        [comparison] = compare_to_first(groups, METRIC)
+        assert (comparison.pairs, comparison.left_out, comparison.last_task) == (pairs, left_out, NUM_TASKS)
 
 
 def test_while_others_train_the_last_value_reaches_only_as_far_as_they_have_got(tmp_path):
@@ -109,15 +109,15 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
 def test_every_view_counts_and_names_the_seeds_that_a_rule_ended(lop, runs_dir, command):
-    said = " ".join(lop(*command, "--runs-dir", runs_dir).split())
-    assert f"1 of 3 seeds ended by rule ({RULE}: seed 2 after task 13)" in said
-    assert "means count their last values" in said
+    output = " ".join(lop(*command, "--runs-dir", runs_dir).split())
+    assert f"1 of 3 seeds ended by rule ({RULE}: seed 2 after task 13)" in output
+    assert "means count their last values" in output
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
 def test_every_view_can_leave_them_out_and_says_so(lop, runs_dir, command):
-    said = " ".join(lop(*command, "--runs-dir", runs_dir, "--ended-by-rule", "leave-out").split())
-    assert "later means leave them out" in said
+    output = " ".join(lop(*command, "--runs-dir", runs_dir, "--ended-by-rule", "leave-out").split())
+    assert "later means leave them out" in output
 
 
 def test_a_report_names_them(lop, runs_dir, tmp_path):
@@ -146,6 +146,6 @@ def test_an_unknown_choice_is_refused(runs_dir, monkeypatch, capsys):
 
 
 def test_resume_leaves_them_and_says_how_to_train_on(lop, runs_dir):
-    said = lop("resume", "--runs-dir", runs_dir)
-    assert "1 of 6 runs is ended by a rule already (lop resume RUN --stop-when none continues without it)" in said
-    assert "nothing to resume" in said
+    output = lop("resume", "--runs-dir", runs_dir)
+    assert "1 of 6 runs is ended by a rule already (lop resume RUN --stop-when none continues without it)" in output
+    assert "nothing to resume" in output

@@ -19,7 +19,7 @@ TELL = 'env | grep "^LOP_" | sort > "told-$LOP_EVENT-$(date +%s%N)"'
 
 
 @pytest.fixture
-def told(here):
+def notified(here):
     """The variables of each call so far, in order of time, for commands that are `TELL`."""
 
     def read() -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def make_study(here, *states) -> list:
     return [make_run(here / "runs", "bp", seed, state=state, tasks_done=3) for seed, state in enumerate(states)]
 
 
-def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, told):
+def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, notified):
     runs = make_study(here, "running", "running", "running", "queued")
     notifier = Notifier(TELL, here / "runs")
 
@@ -53,8 +53,8 @@ def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, told)
     look(3)
     set_status(runs[3], state="finished")
     assert notifier.end(read_statuses(runs), 1) == []
-    calls = {call["LOP_EVENT"]: call for call in told()}
-    assert len(told()) == len(calls) == 3
+    calls = {call["LOP_EVENT"]: call for call in notified()}
+    assert len(notified()) == len(calls) == 3
     failure, rule, end = calls["failure"], calls["rule"], calls["end"]
     assert (failure["LOP_RUN"], failure["LOP_ERROR"]) == ("bp/default/seed_000", "out of memory")
     counts = failure["LOP_TOTAL"], failure["LOP_FAILED"], failure["LOP_RUNNING"], failure["LOP_QUEUED"]
@@ -65,7 +65,7 @@ def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, told)
     assert end["LOP_RUNS_DIR"] == str(here / "runs")
 
 
-def test_a_run_that_is_tried_again_at_once_has_not_failed(here, told):
+def test_a_run_that_is_tried_again_at_once_has_not_failed(here, notified):
     [run] = make_study(here, "failed")
     notifier = Notifier(TELL, here / "runs")
     notifier.look(read_statuses([run]))
@@ -73,15 +73,15 @@ def test_a_run_that_is_tried_again_at_once_has_not_failed(here, told):
     notifier.look(read_statuses([run]))
     set_status(run, state="finished")
     notifier.end(read_statuses([run]), 0)
-    assert [call["LOP_EVENT"] for call in told()] == ["end"]
+    assert [call["LOP_EVENT"] for call in notified()] == ["end"]
 
 
-def test_each_rule_is_told_once(here, told):
+def test_each_rule_is_told_once(here, notified):
     runs = make_study(here, *["ended-by-rule"] * 3)
     for run, rule in zip(runs, ("nan", "nan", "diverged"), strict=True):
         set_status(run, rule=rule, rule_task=1)
     Notifier(TELL, here / "runs").end(read_statuses(runs), 0)
-    assert sorted(call.get("LOP_RULE", "") for call in told()) == ["", "diverged", "nan"]
+    assert sorted(call.get("LOP_RULE", "") for call in notified()) == ["", "diverged", "nan"]
 
 
 def test_a_slow_notification_delays_no_look_and_is_killed_with_its_children(here, monkeypatch):
@@ -106,11 +106,11 @@ def test_a_notification_that_fails_is_a_warning(here):
     ]
 
 
-def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, told):
+def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, notified):
     [run] = make_study(here, "failed")
     set_status(run, error="Traceback (most recent call last):\nRuntimeError: a\x00b\x1b[31m" + "x" * 300_000)
     assert Notifier(TELL, here / "runs").end(read_statuses([run]), 1) == []
-    failure, _ = sorted(told(), key=lambda call: call["LOP_EVENT"], reverse=True)
+    failure, _ = sorted(notified(), key=lambda call: call["LOP_EVENT"], reverse=True)
     assert failure["LOP_ERROR"].startswith("RuntimeError: abxxx")
     assert len(failure["LOP_ERROR"]) < 10_000
     done = lop("wait")
@@ -119,11 +119,11 @@ def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, told):
 
 
 @pytest.mark.long
-def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, told):
+def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, notified):
     write_config(here / "cbp.json", stop_when="test_accuracy>=0 for 2 tasks")
     done = lop("run", "cbp.json", "--seeds", "2", "--notify", TELL)
     assert done.returncode == 0, done.stderr
-    rule, end = sorted(told(), key=lambda call: call["LOP_EVENT"], reverse=True)
+    rule, end = sorted(notified(), key=lambda call: call["LOP_EVENT"], reverse=True)
     assert (rule["LOP_EVENT"], rule["LOP_RULE"]) == ("rule", "test_accuracy>=0 for 2 tasks")
     assert (end["LOP_EVENT"], end["LOP_EXIT_STATUS"], end["LOP_ENDED_BY_RULE"]) == ("end", "0", "2")
 
@@ -140,7 +140,7 @@ def test_wait_returns_when_runs_of_another_process_have_ended(here):
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "said"),
+    ("state", "status", "message"),
     [
         ("finished", 0, "1 run: 1 finished"),
         ("diverged", 0, "1 run: 1 diverged"),
@@ -151,13 +151,13 @@ def test_wait_returns_when_runs_of_another_process_have_ended(here):
         ("queued", 1, "queued, and the process that queued it is gone; lop resume trains it"),
     ],
 )
-def test_wait_says_by_its_exit_status_whether_all_have_ended(here, state, status, said):
+def test_wait_says_by_its_exit_status_whether_all_have_ended(here, state, status, message):
     [run] = make_study(here, state)
     if state == "failed":
         set_status(run, error="out of memory")
     done = lop("wait")
     assert done.returncode == status, done.stderr
-    assert said in done.stdout
+    assert message in done.stdout
 
 
 def test_wait_gives_up_after_its_time(here):
@@ -183,7 +183,7 @@ def test_wait_refuses_a_name_of_no_run(here):
     assert '"cbp" names no run' in done.stderr
 
 
-def test_wait_calls_the_command_too(here, told):
+def test_wait_calls_the_command_too(here, notified):
     make_study(here, "failed", "finished")
     assert lop("wait", "--notify", TELL, env=os.environ).returncode == 1
-    assert {call["LOP_EVENT"]: call.get("LOP_EXIT_STATUS") for call in told()} == {"failure": None, "end": "1"}
+    assert {call["LOP_EVENT"]: call.get("LOP_EXIT_STATUS") for call in notified()} == {"failure": None, "end": "1"}

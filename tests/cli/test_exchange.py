@@ -27,9 +27,9 @@ def export(runs_dir, form, path, *more):
 
 
 def test_export_says_what_is_written_and_what_is_not_whole(runs_dir, tmp_path):
-    said = lop(*export(runs_dir, "csv", tmp_path / "x.csv"))
-    assert f"csv: {tmp_path / 'x.csv'} (3 runs)" in said
-    assert "not all tasks done, only recorded rows are written: 1 run (bp/default/seed_000)" in said
+    output = lop(*export(runs_dir, "csv", tmp_path / "x.csv"))
+    assert f"csv: {tmp_path / 'x.csv'} (3 runs)" in output
+    assert "not all tasks done, only recorded rows are written: 1 run (bp/default/seed_000)" in output
     lop(*export(runs_dir, "csv", tmp_path / "y.csv", "--where", "method:cbp"))
     assert len((tmp_path / "y.csv").read_text().splitlines()) == 1 + 2 * 4
 
@@ -85,8 +85,8 @@ def test_a_missing_package_is_named_with_what_installs_it(runs_dir, tmp_path, mo
         return find(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    said = refused(monkeypatch, capsys, *export(runs_dir, form, tmp_path / "x"))
-    assert f"pip install '{package}" in said
+    output = refused(monkeypatch, capsys, *export(runs_dir, form, tmp_path / "x"))
+    assert f"pip install '{package}" in output
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
@@ -97,10 +97,10 @@ def test_imported_runs_are_listed_and_not_resumed(tmp_path):
     table[:2] = 0.75
     path.write_bytes(pickle.dumps({"test_accuracies": table, "losses": table}))
     runs_dir = ("--runs-dir", tmp_path / "runs")
-    said = lop("import-results", tmp_path / "old", *runs_dir)
-    assert "cbp/default: 1 run, 2 of 4 tasks" in said
-    assert "ignored, unknown: losses" in said
-    assert "configuration unknown: cbp" in said
+    output = lop("import-results", tmp_path / "old", *runs_dir)
+    assert "cbp/default: 1 run, 2 of 4 tasks" in output
+    assert "ignored, unknown: losses" in output
+    assert "configuration unknown: cbp" in output
     assert "nothing to resume" in lop("resume", *runs_dir)
     assert "ends after 2 of 4 tasks" in lop("status", *runs_dir)
     assert str(path) in lop("show", "cbp", *runs_dir)
@@ -111,7 +111,7 @@ def test_imported_runs_are_not_trained_on(runs_dir, tmp_path, monkeypatch, capsy
     lop("import-results", tmp_path / "old", "--runs-dir", tmp_path / "new")
     config = tmp_path / "bp.json"
     config.write_text(json.dumps(tiny(agent="bp")))
-    said = refused(monkeypatch, capsys, "run", config, "--seeds", "2", "--runs-dir", tmp_path / "new")
-    assert "bp/default/seed_000: was imported" in said
-    assert "its records are kept (1 finished task, 1 epoch)" in said
-    assert "--fresh" not in said
+    output = refused(monkeypatch, capsys, "run", config, "--seeds", "2", "--runs-dir", tmp_path / "new")
+    assert "bp/default/seed_000: was imported" in output
+    assert "its records are kept (1 finished task, 1 epoch)" in output
+    assert "--fresh" not in output

@@ -122,12 +122,12 @@ def test_a_null_is_not_finite_and_what_is_not_there_was_not_recorded(runs_dir):
 def test_flags_of_a_run_that_grows(runs_dir):
     run = make_run(runs_dir, "cbp", 0, state="stopped", tasks_done=2)
     reader = RunsReader(runs_dir)
-    told = []
+    flags = []
     for value in (0.5, None, None, 0.25):
         with TableWriter(run.tasks_json, "tasks") as writer:
             writer.append({"task": writer.num_documents, "curvature": value})
-        told.append(reader.read().runs[-1].flags)
-    assert told == [
+        flags.append(reader.read().runs[-1].flags)
+    assert flags == [
         (),
         ("curvature not finite from task 4",),
         ("curvature not finite from task 4",),

@@ -80,9 +80,9 @@ def test_running_out_of_memory_is_one_line(runs_dir, monkeypatch, capsys):
         np.empty(2**55)
 
     monkeypatch.setattr("lop_engine.runs.reading.RunsReader.read", allocate)
-    said = refused(monkeypatch, capsys, "status", "--runs-dir", runs_dir)
-    assert said.startswith("lop: out of memory (Unable to allocate 256. PiB")
-    assert said.count("\n") == 1
+    output = refused(monkeypatch, capsys, "status", "--runs-dir", runs_dir)
+    assert output.startswith("lop: out of memory (Unable to allocate 256. PiB")
+    assert output.count("\n") == 1
 
 
 @pytest.mark.long
@@ -90,10 +90,10 @@ def test_a_hundred_thousand_seeds_are_planned_in_seconds_and_shown_as_a_range(tm
     config = tmp_path / "cbp.json"
     config.write_text(json.dumps(TINY))
     began = time.process_time()
-    said = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0-99999", "--runs-dir", tmp_path / "runs")
+    output = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0-99999", "--runs-dir", tmp_path / "runs")
     assert time.process_time() - began < 6  # of this process alone; 2.5 s on a machine that does nothing else
-    assert "0-99999" in said
-    assert len(said.splitlines()) < 12
-    said = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0,3,5-9", "--runs-dir", tmp_path / "runs")
-    assert "0,3,5-9" in said
+    assert "0-99999" in output
+    assert len(output.splitlines()) < 12
+    output = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0,3,5-9", "--runs-dir", tmp_path / "runs")
+    assert "0,3,5-9" in output
     assert not (tmp_path / "runs").exists()

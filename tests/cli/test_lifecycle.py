@@ -271,13 +271,13 @@ def test_resume_in_the_background_queues_what_it_names_and_returns(here):
 
 def workers_of(here) -> list[int]:
     """Processes of lop that stand in this directory: launchers and workers."""
-    found = []
+    pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
             if any(word in ("lop_tui", "lop_engine.worker") for word in command) and process.cwd() == str(here):
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids
 
 
 def test_a_second_signal_does_not_break_the_ending(here, start):
@@ -342,13 +342,13 @@ def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
 
 
 def test_a_run_that_was_started_over_meanwhile_is_not_counted_as_one_s_own(here, capsys):
-    kept, replaced, gone = (make_run(here / "runs", "bp", seed) for seed in range(3))
-    planned = identities([kept, replaced, gone])
+    same, replaced, gone = (make_run(here / "runs", "bp", seed) for seed in range(3))
+    planned = identities([same, replaced, gone])
     config = json.loads(replaced.run_json.read_text())
     replaced.run_json.write_text(json.dumps(config | {"id": "another"}))
     shutil.rmtree(gone.path)
     assert conclude(Console(), here / "runs", planned) == 1
-    said = capsys.readouterr().out
-    assert "bp/default/seed_001 was started over by another lop command" in said
-    assert "bp/default/seed_002: its directory is gone" in said
-    assert "seed_000" not in said
+    output = capsys.readouterr().out
+    assert "bp/default/seed_001 was started over by another lop command" in output
+    assert "bp/default/seed_002: its directory is gone" in output
+    assert "seed_000" not in output

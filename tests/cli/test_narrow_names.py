@@ -16,18 +16,18 @@ def test_the_plan_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     swept = tiny(agent="bp", step_size=[0.001, 0.003], momentum=[0.5, 0.95])
     (tmp_path / "sweep.json").write_text(json.dumps(swept))
-    said = CliRunner().invoke(cli.app, ["run", str(tmp_path / "sweep.json"), "--dry-run", "--no-estimate"]).stdout
-    assert "…" not in said
-    assert max(map(len, said.splitlines())) <= 80
+    output = CliRunner().invoke(cli.app, ["run", str(tmp_path / "sweep.json"), "--dry-run", "--no-estimate"]).stdout
+    assert "…" not in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_the_status_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for setting in SETTINGS:
         make_run(tmp_path, "bp", setting=setting)
-    said = CliRunner().invoke(cli.app, ["status", "--runs-dir", str(tmp_path)]).stdout
-    assert "…" not in said
-    assert max(map(len, said.splitlines())) <= 80
+    output = CliRunner().invoke(cli.app, ["status", "--runs-dir", str(tmp_path)]).stdout
+    assert "…" not in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_the_summary_of_a_sweep_shows_whole_names(tmp_path, monkeypatch):

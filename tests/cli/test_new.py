@@ -24,8 +24,8 @@ def new(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["lop", "new", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out + output.err
 
     return run
 
@@ -34,14 +34,14 @@ def new(monkeypatch, capsys):
 @pytest.mark.long
 def test_what_is_written_passes_its_test_trains_and_is_seen(kind, new):
     name = f"fancy_{kind}2"
-    status, said = new(kind, name)
+    status, output = new(kind, name)
     assert status == 0
     assert sorted(path.name for path in Path().iterdir()) == sorted([f"{name}.json", f"{name}.py", f"test_{name}.py"])
-    assert f'"{KINDS[kind]}": ' in said
+    assert f'"{KINDS[kind]}": ' in output
     for path in Path().iterdir():
         assert "my_" not in path.read_text()
         assert "My" not in path.read_text()
-    [command] = [line.split("  ")[1] for line in said.splitlines() if "pytest" in line]
+    [command] = [line.split("  ")[1] for line in output.splitlines() if "pytest" in line]
     assert command.split()[1:] == ["-m", "pytest", f"test_{name}.py"]
     check = subprocess.run([sys.executable, *command.split()[1:], "-q"], capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stdout + check.stderr
@@ -50,8 +50,8 @@ def test_what_is_written_passes_its_test_trains_and_is_seen(kind, new):
     runs = list(find_runs(Path("runs")))
     assert len(runs) == 2
     assert {run.read_status().state for run in runs} == {"finished"}
-    told = json.dumps([run.read_config()["components"] for run in runs])
-    assert f'"{name}"' in told
+    components = json.dumps([run.read_config()["components"] for run in runs])
+    assert f'"{name}"' in components
 
 
 def test_the_written_test_fails_if_the_component_breaks_a_rule(new):
@@ -66,9 +66,9 @@ def test_the_written_test_fails_if_the_component_breaks_a_rule(new):
 @pytest.mark.parametrize("file", ["mine.py", "test_mine.py", "mine.json"])
 def test_nothing_is_overwritten(file, new):
     Path(file).write_text("precious")
-    status, said = new("metric", "mine")
+    status, output = new("metric", "mine")
     assert status == 2
-    assert said == f"lop: {file}: exists already, and nothing was written; choose another name, or remove it\n"
+    assert output == f"lop: {file}: exists already, and nothing was written; choose another name, or remove it\n"
     assert [path.name for path in Path().iterdir()] == [file]
     assert Path(file).read_text() == "precious"
 
@@ -90,10 +90,10 @@ def test_nothing_is_overwritten(file, new):
     ],
 )
 def test_a_name_that_cannot_be_is_refused_in_one_line(arguments, message, new):
-    status, said = new(*arguments)
+    status, output = new(*arguments)
     assert status == 2
-    assert message in said
-    assert said.count("\n") == 1
+    assert message in output
+    assert output.count("\n") == 1
     assert not list(Path().iterdir())
 
 
@@ -106,9 +106,9 @@ def test_names_of_any_kind_become_a_class(name, class_name, new):
 
 def test_without_pytest_the_test_is_run_as_a_script(new, monkeypatch):
     monkeypatch.setattr("lop_tui.commands.new.find_spec", lambda name: None)
-    status, said = new("metric", "mine")
+    status, output = new("metric", "mine")
     assert status == 0
-    [line] = [line for line in said.splitlines() if "test_mine.py " in line and "wrote" not in line]
+    [line] = [line for line in output.splitlines() if "test_mine.py " in line and "wrote" not in line]
     command = line.split("  ")[1].split()
     assert command[-1] == "test_mine.py"
     assert "pytest" not in command

@@ -69,9 +69,9 @@ def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
 )
 def test_an_option_for_once_given_twice_is_refused_by_name(tmp_path, monkeypatch, capsys, arguments, option):
     monkeypatch.chdir(tmp_path)
-    said = refused(monkeypatch, capsys, *arguments)
-    assert option in said
-    assert "give it once" in said
+    output = refused(monkeypatch, capsys, *arguments)
+    assert option in output
+    assert "give it once" in output
 
 
 def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
@@ -86,21 +86,23 @@ def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
     generated = {"index": 0, "run_idx": "3", "num_runs": 30, "opt": "adam", "momentum": 0.9, "data_dir": "data/bp/0/"}
     write_config(tmp_path / "temp_cfg" / "0.json", **generated)
     cfg = tmp_path / "temp_cfg" / "0.json"
-    said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--runs-dir", tmp_path / "runs").split())
-    assert "0.json: only seed 3 (run_idx) is trained" in said
-    assert "0.json: left out: momentum belongs to opt sgd and opt rmsprop; this file's opt is adam" in said
-    said = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--seeds", "2", "--runs-dir", tmp_path).split())
-    assert "--seeds replaces the file's seed 3 (run_idx)" in said
+    output = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--runs-dir", tmp_path / "runs").split())
+    assert "0.json: only seed 3 (run_idx) is trained" in output
+    assert "0.json: left out: momentum belongs to opt sgd and opt rmsprop; this file's opt is adam" in output
+    output = " ".join(checked("run", cfg, "--dry-run", "--no-estimate", "--seeds", "2", "--runs-dir", tmp_path).split())
+    assert "--seeds replaces the file's seed 3 (run_idx)" in output
 
 
 def options_of_commands():
     """By command, its options."""
     group = get_command(cli.app)
-    found = {}
+    commands = {}
     for name, command in group.commands.items():
         nested = {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()}
-        found |= nested or {name: command}
-    return {name: [one for one in command.params if one.param_type_name == "option"] for name, command in found.items()}
+        commands |= nested or {name: command}
+    return {
+        name: [one for one in command.params if one.param_type_name == "option"] for name, command in commands.items()
+    }
 
 
 def test_o_and_output_are_the_file_that_a_command_writes_and_nothing_else():
@@ -126,5 +128,5 @@ def test_synth_takes_o_and_to_alike(tmp_path):
 
 @pytest.mark.parametrize("module", ["lop_tui", "lop_tui.cli"])
 def test_python_runs_lop_as_a_module(module):
-    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith("lop 0.")
+    output = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert output.stdout.startswith("lop 0.")

@@ -121,25 +121,25 @@ def test_compare_with_best_takes_the_settings_that_power_takes(runs_dir):
 
 @pytest.mark.parametrize("command", [["power"], ["compare", "--best"]])
 def test_by_says_which_tasks_choose_the_setting(runs_dir, command):
-    said = json.loads(lop(*command, "bp", "cbp", "--by", "whole", "--json", "--runs-dir", runs_dir))
-    assert "(test accuracy, whole run) on seeds 0-2" in said["notes"][0]
+    output = json.loads(lop(*command, "bp", "cbp", "--by", "whole", "--json", "--runs-dir", runs_dir))
+    assert "(test accuracy, whole run) on seeds 0-2" in output["notes"][0]
 
 
 def test_compare_on_the_seeds_that_chose_says_so(runs_dir):
     words = "--best", "--select-seeds", "0-5", "--json", "--runs-dir", runs_dir
-    said = json.loads(lop("compare", "bp", "cbp", *words))
-    assert [note for note in said["notes"] if "on its own selection seeds" in note] == said["notes"][:1]
+    output = json.loads(lop("compare", "bp", "cbp", *words))
+    assert [note for note in output["notes"] if "on its own selection seeds" in note] == output["notes"][:1]
 
 
 def test_compare_of_a_sweep_without_best_says_how_to_choose(runs_dir, monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", runs_dir)
-    assert said.rstrip().endswith("or let --best choose")
+    output = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", runs_dir)
+    assert output.rstrip().endswith("or let --best choose")
 
 
 def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir):
     cells = json.loads(lop("table", "--json", "--settings", "--runs-dir", runs_dir))["cells"]
     for group in group_runs(RunsReader(runs_dir).read().runs):
-        found = {
+        columns = {
             cell["over"]: cell
             for cell in cells
             if (cell["experiment"], cell["setting"]) == (group.experiment, group.setting)
@@ -152,8 +152,8 @@ def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir
             "whole": table.mean(1),
         }
         for over, values in expected.items():
-            assert found[over]["mean"] == pytest.approx(values.mean(), rel=1e-12)
-            assert found[over]["low"] == pytest.approx(estimate(values).low, rel=1e-9)
+            assert columns[over]["mean"] == pytest.approx(values.mean(), rel=1e-12)
+            assert columns[over]["low"] == pytest.approx(estimate(values).low, rel=1e-9)
 
 
 @pytest.mark.parametrize("command", [("best",), ("table",), ("table", "--settings"), ("power", "cbp", "l2")])
@@ -284,5 +284,5 @@ REFUSALS = {
 
 @pytest.mark.parametrize("words", REFUSALS, ids=" ".join)
 def test_what_cannot_be_done_is_refused_with_advice(runs_dir, monkeypatch, capsys, words):
-    said = " ".join(refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir).split())
-    assert REFUSALS[words] in said
+    output = " ".join(refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir).split())
+    assert REFUSALS[words] in output

@@ -63,10 +63,10 @@ def test_no_command_lets_a_control_character_through(runs_dir, monkeypatch, caps
     monkeypatch.setattr("sys.argv", ["lop", *command, "--runs-dir", str(runs_dir)])
     with pytest.raises(SystemExit):
         cli.main()
-    said = capsys.readouterr()
-    assert said.out + said.err
-    assert is_plain(said.out)
-    assert is_plain(said.err)
+    output = capsys.readouterr()
+    assert output.out + output.err
+    assert is_plain(output.out)
+    assert is_plain(output.err)
 
 
 def test_a_report_holds_no_control_character(runs_dir, tmp_path):
@@ -80,10 +80,10 @@ def test_names_are_no_markup(runs_dir):
 
 
 def test_an_error_shows_what_a_name_holds(monkeypatch, capsys, tmp_path):
-    said = refused(monkeypatch, capsys, "run", tmp_path / "x\x1b[31m\n.json")
-    assert is_plain(said)
-    assert said.count("\n") == 1
-    assert "\\x1b[31m\\n" in said
+    output = refused(monkeypatch, capsys, "run", tmp_path / "x\x1b[31m\n.json")
+    assert is_plain(output)
+    assert output.count("\n") == 1
+    assert "\\x1b[31m\\n" in output
 
 
 def texts_in(value) -> list[str]:

@@ -137,8 +137,8 @@ def test_a_method_of_the_package_has_its_colour_and_its_name_in_figures_and_tabl
     where = ["--where", "problem:toy_regression"]
     lop("plot", "--runs-dir", runs_dir, *where, "-o", "figure.svg")
     assert "#aa3377" in Path("figure.svg").read_text()
-    found = json.loads(lop("list", "--json", "--runs-dir", runs_dir, *where))["settings"]
-    assert [one["method"] for one in found] == ["bp", "toy_decay"]
+    settings = json.loads(lop("list", "--json", "--runs-dir", runs_dir, *where))["settings"]
+    assert [one["method"] for one in settings] == ["bp", "toy_decay"]
     rows = json.loads(lop("status", "--json", "--runs-dir", runs_dir, "--where", "method:toy_decay"))["runs"]
     assert [(row["setting"], row["method"], row["problem"]) for row in rows] == [
         ("agent=toy_decay", "toy_decay", "toy_regression")
@@ -166,9 +166,9 @@ def test_listings_have_a_table_for_each_problem_and_no_column_of_two(runs_dir):
 
 
 def test_what_draws_or_averages_shows_one_problem_and_says_how_to_switch(runs_dir):
-    said = lop("plot", "--runs-dir", runs_dir, "-o", "figure.svg")
-    assert "showing Continual ImageNet alone (6 runs)" in said
-    assert '--where "problem:toy_regression" for toy regression (4 runs)' in said
+    output = lop("plot", "--runs-dir", runs_dir, "-o", "figure.svg")
+    assert "showing Continual ImageNet alone (6 runs)" in output
+    assert '--where "problem:toy_regression" for toy regression (4 runs)' in output
     figure = Path("figure.svg").read_text()
     assert "test accuracy (%)" in figure
     assert "fit agent" not in figure
@@ -199,9 +199,9 @@ def test_compare_takes_the_headline_of_its_groups_problem_and_refuses_two_proble
 
 def test_a_method_s_own_keys_are_no_other_protocol(runs_dir):
     for names in (["fit/agent=bp", "fit/agent=toy_decay"], ["bp", "cbp"]):
-        (found,) = json.loads(lop("compare", *names, "--json", "--runs-dir", runs_dir))["comparisons"]
-        assert found["protocol_differences"] == {}
-        assert "protocol" not in " ".join(found["remarks"])
+        (comparison,) = json.loads(lop("compare", *names, "--json", "--runs-dir", runs_dir))["comparisons"]
+        assert comparison["protocol_differences"] == {}
+        assert "protocol" not in " ".join(comparison["remarks"])
 
 
 @pytest.mark.parametrize("epochs", [[], ["--epochs"]])
@@ -297,8 +297,8 @@ def _is_under_way(run) -> bool:
 def _wait_for(find):
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        if found := find():
-            return found
+        if value := find():
+            return value
         time.sleep(0.05)
     raise TimeoutError
 

@@ -55,10 +55,10 @@ def test_the_same_runs_give_the_same_page(runs_dir):
 
 
 def test_what_sets_methods_apart_stands_first_and_what_they_share_once(runs_dir):
-    found = configuration_of(groups_in(runs_dir))
-    assert found.differing["agent"] == ["bp", "cbp"]
-    assert found.common["num_tasks"] == "60"
-    assert not found.differing.keys() & found.common.keys()
+    configuration = configuration_of(groups_in(runs_dir))
+    assert configuration.differing["agent"] == ["bp", "cbp"]
+    assert configuration.common["num_tasks"] == "60"
+    assert not configuration.differing.keys() & configuration.common.keys()
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_the_baseline_is_whom_the_others_stand_against(runs_dir):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["-o", "page.pdf"], "call it page.html"),
         (["--where", "seed:99"], "matches none of the 6 runs"),
         (["--baseline", "cpb"], 'did you mean "cbp"?'),
     ],
 )
-def test_what_cannot_be_made_is_said_in_a_line(runs_dir, monkeypatch, capsys, options, said):
-    told = refused(monkeypatch, capsys, "report", "--runs-dir", runs_dir, *options)
-    assert said in told
-    assert told.count("\n") == 1
+def test_what_cannot_be_made_is_said_in_a_line(runs_dir, monkeypatch, capsys, options, message):
+    error = refused(monkeypatch, capsys, "report", "--runs-dir", runs_dir, *options)
+    assert message in error
+    assert error.count("\n") == 1

@@ -66,8 +66,8 @@ def test_selectors(here, selectors, chosen):
     for name in ["a0", "a1", "a10", "b0", "c0"]:
         method, setting = names[name[0]]
         by_dir[make_run(here / "runs", method, int(name[1:]), setting=setting)] = name
-    found = select(RunsReader(here / "runs").read(), selectors)
-    assert sorted(by_dir[RunDir(view.dir.path)] for view in found) == sorted(chosen)
+    views = select(RunsReader(here / "runs").read(), selectors)
+    assert sorted(by_dir[RunDir(view.dir.path)] for view in views) == sorted(chosen)
 
 
 def test_rm_follows_no_links_out_of_the_runs_directory(here):

@@ -55,8 +55,8 @@ def lop(*arguments: str, timeout_s: float = 90, **options) -> subprocess.Complet
         pytest.raises(SystemExit) as ended,
     ):
         cli.main()
-    said = (stream.buffer.getvalue().decode() for stream in (out, err))
-    return subprocess.CompletedProcess(arguments, ended.value.code or 0, *said)
+    streams = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, ended.value.code or 0, *streams)
 
 
 def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
@@ -135,8 +135,8 @@ def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, argu
 
 def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_nothing(here, monkeypatch):
     write_config(here / "cbp.json", step_size=[0.02, 0.01])
-    asked = ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"]
-    result = CliRunner().invoke(cli.app, [*asked, "--no-estimate"])
+    arguments = ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--no-estimate"])
     assert result.exit_code == 0
     assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
     assert "about" not in result.stdout
@@ -144,12 +144,12 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
     known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
-    result = CliRunner().invoke(cli.app, asked)
+    result = CliRunner().invoke(cli.app, arguments)
     assert "about 15 min on this machine" in result.stdout
     assert (
         "metrics take 67 % of the time\n" in result.stdout
     )  # and no advice to measure less: the file asks for no more
-    longer = CliRunner().invoke(cli.app, [*asked, "--set", "num_showings=9", "--set", "metrics_every=1"])
+    longer = CliRunner().invoke(cli.app, [*arguments, "--set", "num_showings=9", "--set", "metrics_every=1"])
     assert "metrics_every=0" in longer.stdout
     assert "curvature_every" not in longer.stdout  # which these costs have none of
     assert list(here.iterdir()) == [here / "cbp.json"]
@@ -158,11 +158,11 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
 def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeypatch):
     write_config(here / "cbp.json")
     monkeypatch.setattr("lop_tui.words.plan.psutil.virtual_memory", lambda: SimpleNamespace(available=2**30))
-    asked = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
-    said = CliRunner().invoke(cli.app, [*asked, "--seeds-per-worker", "1000"]).stdout
-    assert "GiB for a worker of 1000 runs\n" in said
-    assert "note: 1.0 GiB of memory is free here; set fewer --runs-per-worker or --workers" in said
-    assert "note:" not in CliRunner().invoke(cli.app, asked).stdout
+    arguments = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
+    output = CliRunner().invoke(cli.app, [*arguments, "--seeds-per-worker", "1000"]).stdout
+    assert "GiB for a worker of 1000 runs\n" in output
+    assert "note: 1.0 GiB of memory is free here; set fewer --runs-per-worker or --workers" in output
+    assert "note:" not in CliRunner().invoke(cli.app, arguments).stdout
 
 
 @pytest.mark.parametrize(
@@ -176,26 +176,26 @@ def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, 
     write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1, curvature_every=every)
     known = Costs(start_s=0, task_s=0, epoch_s=1, metrics_s=0.05, curvature_s=18)
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
-    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
-    assert f"about {about} on this machine" in said
-    assert named in re.sub(r"\s+", " ", said)
+    output = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
+    assert f"about {about} on this machine" in output
+    assert named in re.sub(r"\s+", " ", output)
 
 
 def test_dry_run_on_a_gpu_says_what_another_precision_would_save(here, monkeypatch):
     write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1)
     known = Costs(start_s=0, task_s=0, epoch_s=3, metrics_s=0.5, rounded_epoch_s={"tf32": 2.9, "bf16": 1})
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
-    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
-    assert "about 9.7 h on this machine" in said
-    assert "--set precision=bf16 (the training step is rounded): about 4.2 h" in re.sub(r"\s+", " ", said)
-    assert "precision=tf32" not in said  # saves less than a tenth
+    output = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run"]).stdout
+    assert "about 9.7 h on this machine" in output
+    assert "--set precision=bf16 (the training step is rounded): about 4.2 h" in re.sub(r"\s+", " ", output)
+    assert "precision=tf32" not in output  # saves less than a tenth
 
 
 def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, monkeypatch):
     write_config(here / "cbp.json")
     monkeypatch.setattr("lop_engine.launch.plan.find_gpus", lambda: Gpus({}, "torch 2.13.0+cpu is a CPU build"))
-    said = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate"]).stdout
-    assert "note: training on the CPU because torch cannot use the GPU: torch 2.13.0+cpu is a CPU build" in said
+    output = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate"]).stdout
+    assert "note: training on the CPU because torch cannot use the GPU: torch 2.13.0+cpu is a CPU build" in output
     quiet = CliRunner().invoke(cli.app, ["run", "cbp.json", "--dry-run", "--no-estimate", "--device", "cpu"]).stdout
     assert "note:" not in quiet
 
@@ -215,8 +215,8 @@ def test_runs_keep_the_curvature_every_that_they_began_with(here):
     assert "2 runs in 2 stacks" in re.sub(r"\s+", " ", dry.stdout)
     done = lop("run", "cbp.json", "--runs-per-worker", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    said = re.sub(r"\s+", " ", done.stdout)
-    assert "note: cbp/default: 1 run began with curvature_every=1 and keeps it (0 was asked for" in said
+    output = re.sub(r"\s+", " ", done.stdout)
+    assert "note: cbp/default: 1 run began with curvature_every=1 and keeps it (0 was asked for" in output
     measured = [["curvature" in one for one in read_table(run.epochs_json)] for run in find_runs(here / "runs")]
     assert measured == [[True] * 4, [False, True] * 2]
     assert "note:" not in lop("run", "cbp.json", "--dry-run", "--no-estimate", "--fresh").stdout
@@ -276,12 +276,12 @@ def test_a_damaged_file_is_named_with_what_to_do_about_it_which_is_not_fresh_whi
     (run.path / file).write_text('{"spec": 5, "state": []}')
     run.previous_checkpoint.unlink()
     refused = lop("run", "cbp.json")
-    said = refused.stdout + refused.stderr
+    output = refused.stdout + refused.stderr
     assert refused.returncode in (1, 2)
-    assert file in said
-    assert "--fresh" not in said
-    assert "its records are kept (" in said or "lop doctor --repair keeps" in said or "backup" in said
-    assert "Traceback" not in said
+    assert file in output
+    assert "--fresh" not in output
+    assert "its records are kept (" in output or "lop doctor --repair keeps" in output or "backup" in output
+    assert "Traceback" not in output
     prepared = prepare_run_dirs(here / "runs", load_runs(here / "cbp.json"), fresh=True)
     assert prepared.to_train == [run]
     assert prepared.resumed == []

@@ -84,8 +84,8 @@ def test_check_reads_both(two):
 
 def test_different_runs_of_one_seed_are_refused_and_both_are_named(two, monkeypatch, capsys):
     make_run(two / "laptop", "bp", 2)
-    said = refused(monkeypatch, capsys, "list", *BOTH)
-    assert "laptop/bp/default/seed_002 and cluster/bp/default/seed_002 are different runs" in said
+    output = refused(monkeypatch, capsys, "list", *BOTH)
+    assert "laptop/bp/default/seed_002 and cluster/bp/default/seed_002 are different runs" in output
 
 
 def test_runs_without_an_id_are_not_taken_for_the_same(two, monkeypatch, capsys):
@@ -109,8 +109,8 @@ def test_the_same_directory_named_twice_is_read_once(two):
 
 
 def test_a_directory_without_runs_is_named(two, monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "table", "--runs-dir", "laptop", "--runs-dir", "clutser")
-    assert "no runs in clutser" in said
+    output = refused(monkeypatch, capsys, "table", "--runs-dir", "laptop", "--runs-dir", "clutser")
+    assert "no runs in clutser" in output
 
 
 def test_a_path_names_runs_of_its_own_directory(two, monkeypatch, capsys):
@@ -120,8 +120,8 @@ def test_a_path_names_runs_of_its_own_directory(two, monkeypatch, capsys):
 
 def test_seeds_whose_configurations_differ_are_refused(two, monkeypatch, capsys):
     make_run(two / "laptop", "bp", 7, spec={"step_size": 0.5})
-    said = refused(monkeypatch, capsys, "compare", "bp", "cbp", *BOTH)
-    assert "step_size" in said
+    output = refused(monkeypatch, capsys, "compare", "bp", "cbp", *BOTH)
+    assert "step_size" in output
 
 
 def test_watch_shows_the_runs_of_several_directories_together(tmp_path, monkeypatch):

@@ -105,8 +105,8 @@ def test_long_names_leave_room_for_the_numbers(tmp_path):
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_list_refuses_when_there_is_nothing(runs_dir, monkeypatch, capsys, more):
     assert "list: no runs in" in refused(monkeypatch, capsys, "list", "--runs-dir", runs_dir / "none", *more)
-    said = refused(monkeypatch, capsys, "list", "--where", "zzz", "--runs-dir", runs_dir, *more)
-    assert "matches none of the 5 runs" in said
+    output = refused(monkeypatch, capsys, "list", "--where", "zzz", "--runs-dir", runs_dir, *more)
+    assert "matches none of the 5 runs" in output
 
 
 @pytest.mark.parametrize("width", [40, 60, 80])

@@ -56,9 +56,9 @@ def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, caps
         make_run(here / "runs", "cbp", state="stopped", tasks_done=1, spec=tiny())
     before = statuses(here)
     options = [word for rule in rules for word in ("--stop-when", rule)]
-    said = refused(monkeypatch, capsys, command, *(["cbp.json"] if command == "run" else []), *options)
-    assert message in said
-    assert "--stop-when" in said
+    output = refused(monkeypatch, capsys, command, *(["cbp.json"] if command == "run" else []), *options)
+    assert message in output
+    assert "--stop-when" in output
     assert statuses(here) == before
 
 

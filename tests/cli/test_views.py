@@ -98,8 +98,8 @@ def test_plot_draws_each_method_in_its_colour(runs_dir, tmp_path):
     pixels = (imread(tmp_path / "figure.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)
     for method in ("bp", "cbp"):
         colour = lookup.method(method).colour.lstrip("#")
-        wanted = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
-        assert (abs(pixels - wanted).max(1) < 3).sum() > 300, method
+        rgb = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
+        assert (abs(pixels - rgb).max(1) < 3).sum() > 300, method
 
 
 def test_a_figure_holds_the_analysis_s_numbers(runs_dir):
@@ -140,8 +140,8 @@ def test_plot_of_some_runs_and_tasks(runs_dir, tmp_path):
     assert "cbp (n=2/2)" in figure.read_text()
     assert "bp (n=3/3)" not in figure.read_text()
     make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=9, state="stopped")
-    said = lop("plot", "--tasks", "30-", "--runs-dir", runs_dir, "-o", figure)
-    assert "left out: snp, which has no complete bin among these tasks" in said
+    output = lop("plot", "--tasks", "30-", "--runs-dir", runs_dir, "-o", figure)
+    assert "left out: snp, which has no complete bin among these tasks" in output
 
 
 def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_path):
@@ -207,8 +207,8 @@ def test_watch_takes_a_filter_and_says_what_is_wrong_with_it(runs_dir, monkeypat
 
 
 def test_watch_prints_the_numbers_that_it_shows(runs_dir):
-    found = json.loads(lop("watch", runs_dir, "--json"))
-    by_label = {setting["label"]: setting for setting in found["settings"]}
+    numbers = json.loads(lop("watch", runs_dir, "--json"))
+    by_label = {setting["label"]: setting for setting in numbers["settings"]}
     groups = {group.label: group for group in group_runs(RunsReader(runs_dir).read().runs)}
     assert by_label.keys() == groups.keys()
     for label, group in groups.items():
@@ -261,12 +261,12 @@ def test_watch_once_shows_accuracy_curvature_dormancy_and_ranks(runs_dir):
 
 
 def test_watch_once_shows_the_metrics_that_are_asked_for(runs_dir, monkeypatch, capsys):
-    asked = ["--metric", "weight_magnitude", "--metric", "train_accuracy", "--metric", "srank"]
-    frame = lop("watch", runs_dir, "--once", *asked)
+    options = ["--metric", "weight_magnitude", "--metric", "train_accuracy", "--metric", "srank"]
+    frame = lop("watch", runs_dir, "--once", *options)
     assert headings(frame) == ["weight magnitude", "train accuracy, %"]
     assert "srank: not recorded" in frame
-    said = refused(monkeypatch, capsys, "watch", runs_dir, "--once", "--metric", "stable_ranks")
-    assert 'no metric "stable_ranks"; did you mean "stable_rank"?' in said
+    output = refused(monkeypatch, capsys, "watch", runs_dir, "--once", "--metric", "stable_ranks")
+    assert 'no metric "stable_ranks"; did you mean "stable_rank"?' in output
     assert "--once" in refused(monkeypatch, capsys, "watch", runs_dir, "--metric", "srank")
 
 

@@ -29,9 +29,9 @@ def test_a_node_gets_one_copy_and_trains_on_it_and_runs_without_images_fail_with
     images = make_set(here)
     monkeypatch.setenv("NODE_DISK", str(here / "disk"))  # reaches the jobs with the environment of sbatch
     (here / "lop.toml").write_text('[slurm]\nstage = "/nowhere"\n')
-    said = on_cluster("run", "tiny.json", "--seeds", "2", "--stage", "$NODE_DISK").stdout
-    assert "images staged on their nodes" in said
-    wait_for_runs(lambda found: found == ["finished"] * 2)
+    output = on_cluster("run", "tiny.json", "--seeds", "2", "--stage", "$NODE_DISK").stdout
+    assert "images staged on their nodes" in output
+    wait_for_runs(lambda states: states == ["finished"] * 2)
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running,completing"))
     [copy] = [path for path in here.glob("disk/lop-*/*") if path.is_dir()]
     assert (copy.name, ClassFolder.open(copy).sha256) == (f"set-{images.sha256[:16]}", images.sha256)

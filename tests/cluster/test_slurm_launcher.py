@@ -69,24 +69,24 @@ def tasks_of(run_dir: RunDir) -> int:
 
 def one_at_work(but_not: set[str]) -> RunDir:
     """A run that has done some tasks and is at the next, of a job that was left alone so far."""
-    found: list[RunDir] = []
+    run_dirs: list[RunDir] = []
 
     def look() -> bool:
         for run_dir in find_runs(Path("runs")):
             status = run_dir.read_status()
             if status.state == "running" and status.job not in but_not and 2 <= tasks_of(run_dir) < 60:
-                found.append(run_dir)
-        return bool(found)
+                run_dirs.append(run_dir)
+        return bool(run_dirs)
 
     wait_for(look, 60)
-    return found[0]
+    return run_dirs[0]
 
 
 @pytest.mark.timeout(600)
 def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     """Six seeds of two methods: preempted, killed, requeued by hand and told that their time is over."""
-    said = on_cluster("run", "bp.json", "cbp.json", "--seeds", "6").stdout
-    assert "12 tasks of 2 job arrays" in said  # this cluster allows 8 tasks an array
+    output = on_cluster("run", "bp.json", "cbp.json", "--seeds", "6").stdout
+    assert "12 tasks of 2 job arrays" in output  # this cluster allows 8 tasks an array
     touched: set[str] = set()
 
     killed = one_at_work(touched)
@@ -105,7 +105,7 @@ def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     urgent = submit(["sleep", "3"], "--partition=high", "--cpus-per-task=3")
     assert wait_until_ended(urgent, 90) == "COMPLETED"
 
-    wait_for_runs(lambda found: set(found) == {"finished"}, 150)
+    wait_for_runs(lambda states: set(states) == {"finished"}, 150)
     assert_as_here("bp.json", "cbp.json", "--seeds", "6")
     restarts = slurm("squeue", "-h", "-r", "-t", "all", "-o", "%i %T")
     assert "FAILED" not in restarts
@@ -117,9 +117,9 @@ def test_runs_of_a_node_that_fails_go_on_where_slurm_starts_them_again(here):
     assert len({view.status.job for view in views()}) == 1
     assert len({view.status.pid for view in views()}) == 2
     slurm("scontrol", "update", "nodename=localhost", "state=down", "reason=tried")
-    wait_for_runs(lambda found: "queued" in found)
+    wait_for_runs(lambda states: "queued" in states)
     assert "BeginTime" in lop("status").stdout
-    wait_for_runs(lambda found: set(found) == {"finished"})
+    wait_for_runs(lambda states: set(states) == {"finished"})
     assert_as_here("bp.json", "--seeds", "2")
 
 
@@ -131,7 +131,7 @@ def assert_as_here(*words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--slurm", "partition=nowhere"], "invalid partition specified: nowhere"),
         (["--slurm", "memory=9000G"], "node configuration is not available"),
@@ -146,18 +146,18 @@ def assert_as_here(*words: str) -> None:
         (["--slurm", "cpus=5"], "node configuration is not available"),
     ],
 )
-def test_what_the_cluster_would_not_take_is_said_in_a_line_before_anything_is_made(here, words, said):
+def test_what_the_cluster_would_not_take_is_said_in_a_line_before_anything_is_made(here, words, message):
     refused = on_cluster("run", "bp.json", "--seeds", "2", *words, status=2)
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert not (here / "runs").exists()
     assert not slurm("squeue", "-h")
 
 
 def test_a_dry_run_shows_the_script_and_submits_nothing(here):
-    said = on_cluster("run", "bp.json", "--seeds", "3", "--slurm", "partition=high", "--dry-run").stdout
+    output = on_cluster("run", "bp.json", "--seeds", "3", "--slurm", "partition=high", "--dry-run").stdout
     for line in ("--array=0-2%3", "--partition=high", "--time=30", "--signal=B:USR2@90", "--requeue"):
-        assert f"#SBATCH {line}\n" in said
+        assert f"#SBATCH {line}\n" in output
     assert not (here / "runs").exists()
     assert not slurm("squeue", "-h")
 
@@ -169,11 +169,11 @@ def test_without_a_time_a_job_takes_the_limit_of_its_partition_and_starts(here):
     for partition, limit in {"low": "1:00:00", "short": "0:10:00", "short,low": "0:10:00"}.items():
         words = ["run", "tiny.json", "--launcher", "slurm", "--slurm", f"partition={partition}", "--dry-run"]
         assert f"({limit}), the limit of partition {partition.partition(',')[0]}" in lop(*words).stdout
-    said = lop("run", "tiny.json", "--seeds", "1", "--launcher", "slurm", "--slurm", f"setup={setup}").stdout
-    assert "note: no time given; asking for time=60 (1:00:00), the limit of partition low" in said
+    output = lop("run", "tiny.json", "--seeds", "1", "--launcher", "slurm", "--slurm", f"setup={setup}").stdout
+    assert "note: no time given; asking for time=60 (1:00:00), the limit of partition low" in output
     [job] = {view.status.job for view in views()}
     assert "TimeLimit=01:00:00" in slurm("scontrol", "show", "job", job)
-    wait_for_runs(lambda found: found == ["finished"])
+    wait_for_runs(lambda states: states == ["finished"])
     assert views()[0].status.job == job
 
 
@@ -184,11 +184,11 @@ def test_what_keeps_jobs_waiting_is_said_and_they_are_submitted(here):
     )
     slurm("scontrol", "update", "nodename=localhost", "state=drain", "reason=tried")
     try:
-        said = on_cluster("run", "tiny.json", "--seeds", "1").stdout
-        assert "no node can start a task now (localhost drained): the jobs wait until one is back" in said
+        output = on_cluster("run", "tiny.json", "--seeds", "1").stdout
+        assert "no node can start a task now (localhost drained): the jobs wait until one is back" in output
     finally:
         slurm("scontrol", "update", "nodename=localhost", "state=resume")
-    wait_for_runs(lambda found: found == ["finished"])
+    wait_for_runs(lambda states: states == ["finished"])
 
 
 def test_a_run_in_an_interactive_allocation_is_a_local_run(here):
@@ -204,7 +204,7 @@ def test_a_run_in_an_interactive_allocation_is_a_local_run(here):
 def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_again(here):
     (here / "lop.toml").write_text('[slurm]\npartition = "low"\narray_parallelism = 1\n')
     on_cluster("run", "bp.json", "--seeds", "2")
-    wait_for_runs(lambda found: sorted(found) == ["queued", "running"])
+    wait_for_runs(lambda now: sorted(now) == ["queued", "running"])
     waiting = json.loads(lop("status", "--json").stdout)["runs"][1]
     assert "JobArrayTaskLimit" in waiting["job_note"]
     assert "1 running, 1 queued" in lop("watch", "--once").stdout
@@ -217,37 +217,37 @@ def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_a
     lop("resume")  # where they were, with the options that were typed then
     assert {view.status.job_options[0] for view in views()} == {"time=30"}
     assert "TimeLimit=00:30:00" in slurm("scontrol", "show", "job", views()[0].status.job)
-    wait_for_runs(lambda found: sorted(found) == ["queued", "running"])
+    wait_for_runs(lambda now: sorted(now) == ["queued", "running"])
     for again in (lop("resume").stdout, on_cluster("run", "bp.json", "--seeds", "1-1", "--slurm", "cpus=2").stdout):
         assert "have a job in Slurm's queue already" in again
-    wait_for_runs(lambda found: set(found) == {"finished"})
+    wait_for_runs(lambda now: set(now) == {"finished"})
 
 
 def test_a_worker_on_another_node_is_stopped_through_its_status(here, monkeypatch):
     on_cluster("run", "bp.json", "--seeds", "1")
-    wait_for_runs(lambda found: found == ["running"])
+    wait_for_runs(lambda states: states == ["running"])
     monkeypatch.setattr(stopping.socket, "gethostname", lambda: "the-login-node")
-    found = views()
-    told = stop_runs(found, found)
-    assert [run_dir.seed for run_dir in told.by_status] == [0]
-    assert not told.signalled
-    assert not wait_for_status(told.by_status)
+    states = views()
+    plan = stop_runs(states, states)
+    assert [run_dir.seed for run_dir in plan.by_status] == [0]
+    assert not plan.signalled
+    assert not wait_for_status(plan.by_status)
     monkeypatch.undo()
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
 
 
 def test_a_job_that_was_cancelled_or_killed_is_named_as_that(here):
     on_cluster("run", "bp.json", "cbp.json", "--seeds", "1")
-    wait_for_runs(lambda found: set(found) == {"running"})
+    wait_for_runs(lambda states: set(states) == {"running"})
     cancelled, killed = find_runs(Path("runs"))
     slurm("scancel", cancelled.read_status().job)
     worker = psutil.Process(killed.read_status().pid)
     for process in (worker.parent(), worker):
         process.kill()
-    wait_for_runs(lambda found: found == ["stopped", "lost"])
+    wait_for_runs(lambda states: states == ["stopped", "lost"])
     wait_for(lambda: cancelled.read_status().note)
-    said = lop("status").stdout
-    assert f"{cancelled.name}: job {cancelled.read_status().job} was ended: cancelled" in said
-    assert f"{killed.read_status().job} ended: FAILED" in said
+    output = lop("status").stdout
+    assert f"{cancelled.name}: job {cancelled.read_status().job} was ended: cancelled" in output
+    assert f"{killed.read_status().job} ended: FAILED" in output
     lop("resume")
-    wait_for_runs(lambda found: set(found) == {"finished"})
+    wait_for_runs(lambda states: set(states) == {"finished"})

@@ -47,10 +47,10 @@ def serving(runs_dir: Path, *options: str) -> Iterator[Served]:
         try:
             assert process.stdout
             line = process.stdout.readline()
-            found = re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}(?= )", line)
-            assert found, line
+            address = re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}(?= )", line)
+            assert address, line
             assert ("read-only" in line) is ("--web-write" not in options)
-            yield Served(found.group(), process)
+            yield Served(address.group(), process)
         finally:
             has_ended = process.poll() is not None
             process.send_signal(signal.SIGINT)

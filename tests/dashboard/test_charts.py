@@ -50,8 +50,8 @@ def drawn(app: Dashboard, place: int = 0) -> str:
 
 async def frame_for(pilot: Pilot[bool], app: Dashboard, **settings: Any) -> None:
     """Wait for the frame that was made for these settings."""
-    wanted = replace(app.settings, **settings)
-    await until(pilot, lambda: app.view is not None and app.view.request.settings == wanted)
+    changed = replace(app.settings, **settings)
+    await until(pilot, lambda: app.view is not None and app.view.request.settings == changed)
 
 
 def test_zooming_keeps_what_is_pointed_at_in_its_place() -> None:
@@ -210,13 +210,13 @@ async def test_a_range_is_typed(eleven_runs: Snapshot) -> None:
 
 
 async def test_themes_and_markers(eleven_runs: Snapshot) -> None:
-    kept: list[Settings] = []
-    app = app_showing(eleven_runs, settings=Settings(markers="braille"), keep=kept.append)
+    saved: list[Settings] = []
+    app = app_showing(eleven_runs, settings=Settings(markers="braille"), keep=saved.append)
     async with app.run_test(size=(80, 24)) as pilot:
         await first_frame(pilot)
         await pilot.press("d", "m", "m")
         assert app.theme == "textual-light"
-        assert (kept[-1].theme, kept[-1].markers) == ("textual-light", "ascii")
+        assert (saved[-1].theme, saved[-1].markers) == ("textual-light", "ascii")
         await pilot.pause()
         assert drawn(app).isascii()
 

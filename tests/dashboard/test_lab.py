@@ -79,8 +79,8 @@ async def test_the_setting_under_the_cursor_is_described(tmp_path: Path) -> None
 
 
 async def test_a_wide_screen_describes_the_setting_unless_that_is_unwanted(eleven_runs: Snapshot) -> None:
-    for wanted, expected in ((None, True), (False, False)):
-        app = app_showing(eleven_runs, settings=Settings(show_setting=wanted))
+    for show_setting, expected in ((None, True), (False, False)):
+        app = app_showing(eleven_runs, settings=Settings(show_setting=show_setting))
         async with app.run_test(size=(200, 50)) as pilot:
             await settled(pilot)
             assert app.screen.query_one(SettingPanel).display is expected
@@ -90,9 +90,9 @@ def test_only_keys_with_an_effect_are_compared(many: Snapshot) -> None:
     view = build_view(many)
     group = view.group("cbp")
     assert group is not None
-    found = dict(what_differs(view.groups, group))
-    assert found["agent"].startswith("cbp (bp, dash, fire, ...)")
-    assert "-" not in found.values()
+    differing = dict(what_differs(view.groups, group))
+    assert differing["agent"].startswith("cbp (bp, dash, fire, ...)")
+    assert "-" not in differing.values()
 
 
 async def test_charts_are_chosen_ordered_and_kept(eleven_runs: Snapshot, tmp_path: Path) -> None:

@@ -147,10 +147,10 @@ def test_a_replay_shows_the_runs_as_they_stood(eleven_runs: Snapshot) -> None:
 
 def test_the_numbers_are_the_charts_to_the_last_digit(eleven_runs: Snapshot) -> None:
     view = build_view(eleven_runs)
-    found = orjson.loads(orjson.dumps(as_dict(view)))["settings"]
-    assert found[1]["metrics"]["test_accuracy"]["mean"] == view.charts[0].lines[1].curve.mean.tolist()
-    assert found[2]["metrics"]["test_accuracy"]["num_seeds"][-1] == 2
-    assert found[3]["metrics"] == {}
+    numbers = orjson.loads(orjson.dumps(as_dict(view)))["settings"]
+    assert numbers[1]["metrics"]["test_accuracy"]["mean"] == view.charts[0].lines[1].curve.mean.tolist()
+    assert numbers[2]["metrics"]["test_accuracy"]["num_seeds"][-1] == 2
+    assert numbers[3]["metrics"] == {}
 
 
 def test_notices_are_short_and_the_unreadable_come_first(eleven_runs: Snapshot) -> None:

@@ -104,8 +104,8 @@ def test_lines_blocks_and_dots_are_shapes_in_their_cell(char: str, boxes: list[t
     drawn = portable(text)
     assert drawn.startswith('<path class="terminal-r1"')
     assert "<text" not in drawn
-    found = re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h", drawn)
-    shapes = [(float(x) - 36.6, float(y), float(w), float(h)) for x, y, w, h in found]
+    matches = re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h", drawn)
+    shapes = [(float(x) - 36.6, float(y), float(w), float(h)) for x, y, w, h in matches]
     tall = char in "⠈⢀"
     for shape, box in zip(shapes, boxes, strict=True):
         assert shape == pytest.approx(box, abs=0.2 if not tall else 0.3)

@@ -173,23 +173,23 @@ def test_text_shows_one_problem_and_how_to_see_the_others(tmp_path: Path, three_
 
 
 def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, three_problems: Snapshot) -> None:
-    found = {one["label"]: one for one in read_numbers(tmp_path)["settings"]}
-    assert {label: one["problem"] for label, one in found.items()} == {
+    settings = {one["label"]: one for one in read_numbers(tmp_path)["settings"]}
+    assert {label: one["problem"] for label, one in settings.items()} == {
         "bp": "continual_imagenet",
         "cbp": "continual_imagenet",
         "fast": "toy_regression",
         "stream": "toy_stream",
     }
-    assert set(found["fast"]["metrics"]) == {"toy_error", "drift"}
-    assert found["fast"]["method"] == "dropout"
+    assert set(settings["fast"]["metrics"]) == {"toy_error", "drift"}
+    assert settings["fast"]["method"] == "dropout"
 
 
 def test_a_setting_with_seeds_of_two_problems_is_two(tmp_path: Path) -> None:
     make_toy(tmp_path, "mixed", 0)
     make_toy(tmp_path, "mixed", 1, components=STREAM)
     make_toy(tmp_path, "mixed", 2, components=STREAM)
-    found = read_numbers(tmp_path)["settings"]
-    assert [(one["problem"], one["seeds"]) for one in found] == [("toy_stream", [1, 2]), ("toy_regression", [0])]
+    settings = read_numbers(tmp_path)["settings"]
+    assert [(one["problem"], one["seeds"]) for one in settings] == [("toy_stream", [1, 2]), ("toy_regression", [0])]
     (row,) = build_view(read(tmp_path)).rows
     assert (row.tasks_total, row.value_seeds) == (80, "")
 
@@ -197,10 +197,10 @@ def test_a_setting_with_seeds_of_two_problems_is_two(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_read_are_counted_once(tmp_path: Path, three_problems: Snapshot) -> None:
     broken = make_toy(tmp_path, "broken")
     broken.run_json.write_text("[")
-    found = read_numbers(tmp_path)
-    assert sum(found["states"].values()) == 9
-    assert [one["label"] for one in found["settings"]] == ["bp", "broken", "cbp", "fast", "stream"]
-    assert [notice["run"] for notice in found["notices"]] == ["broken/default/seed_000"]
+    numbers = read_numbers(tmp_path)
+    assert sum(numbers["states"].values()) == 9
+    assert [one["label"] for one in numbers["settings"]] == ["bp", "broken", "cbp", "fast", "stream"]
+    assert [notice["run"] for notice in numbers["notices"]] == ["broken/default/seed_000"]
 
 
 def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
 
 
 async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
-    kept: list[Settings] = []
-    async with app_showing(three_problems, keep=kept.append).run_test(size=(160, 48)) as pilot:
+    saved: list[Settings] = []
+    async with app_showing(three_problems, keep=saved.append).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
         tabs, table = app.screen.query_one(ProblemTabs), app.screen.query_one(RunsTable)
         line = " Continual ImageNet (4 runs)   Toy regression (3 runs)   Toy stream (1 run)   v: next"
@@ -227,7 +227,7 @@ async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: S
         assert [column.label.plain for column in table.ordered_columns][:2] == ["experiment", "method"]
         assert isinstance(app.screen, OverviewScreen)
         assert app.screen.viewport.cursor is None
-        assert kept[-1].problem == "toy_regression"
+        assert saved[-1].problem == "toy_regression"
         titles = [chart.border_title for chart in app.query(ChartView) if chart.display]
         assert titles == ["1 squared error, log scale", "2 drift of the weights"]
         assert {chart.border_subtitle for chart in app.query(ChartView) if chart.display} == {"examples"}

@@ -232,7 +232,7 @@ def is_typing_unseen(app: Dashboard) -> bool:
 
 async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, pressed: list[str]) -> list[float]:
     """Press and resize until the time is over; return what memory (MiB) was used every sixtieth of it."""
-    keys, process, seen = all_keys(), psutil.Process(), Counter[str]()
+    keys, process, screens = all_keys(), psutil.Process(), Counter[str]()
     began, used = time.monotonic(), []
     while (passed_s := time.monotonic() - began) < SECONDS:
         pressed.append(rng.choice(keys))
@@ -251,11 +251,11 @@ async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, p
             raise app.failures[0]
         if (error := app.status().error) and not isinstance(error, OSError):
             raise error
-        seen[type(app.screen).__name__] += 1
+        screens[type(app.screen).__name__] += 1
         if passed_s > len(used) * SECONDS / 60:
             gc.collect()
             used.append(process.memory_info().rss / 2**20)
-    print(f"{len(pressed)} keys; on {dict(seen)}")
+    print(f"{len(pressed)} keys; on {dict(screens)}")
     return used
 
 
@@ -285,8 +285,8 @@ def shows_the_truth(app: Soaked, world: World) -> bool:
         ):
             return False
     labels = [row.key.value for row in app.screen.query_one(RunsTable).ordered_rows]
-    told = f"{len(world.runs)} run{'s' * (len(world.runs) > 1)}: {describe_states(count_states(view.runs))}"
-    return labels == [row.label for row in view.rows] and told in str(app.screen.query_one(StatusLine).render())
+    summary = f"{len(world.runs)} run{'s' * (len(world.runs) > 1)}: {describe_states(count_states(view.runs))}"
+    return labels == [row.label for row in view.rows] and summary in str(app.screen.query_one(StatusLine).render())
 
 
 @pytest.mark.timeout(SECONDS + 200)

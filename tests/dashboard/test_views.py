@@ -15,8 +15,8 @@ DASHBOARD = ROOT / "lop_tui/dashboard"
 
 
 def test_a_frame_holds_the_parts_that_are_wanted_and_no_others(eleven_runs):
-    for wanted, names in (({}, set()), ({"heat_of": "bp"}, {"seeds"}), ({"compare": ("bp", "cbp")}, {"difference"})):
-        view = build_view(eleven_runs, Request(**wanted))
+    for wants, names in (({}, set()), ({"heat_of": "bp"}, {"seeds"}), ({"compare": ("bp", "cbp")}, {"difference"})):
+        view = build_view(eleven_runs, Request(**wants))
         assert view.parts.keys() == names
         for part in registry.parts():
             assert (getattr(view, part.name) is not None) == (part.name in names)
@@ -31,9 +31,9 @@ def test_only_a_view_s_folder_names_what_it_wants():
         assert naming < {("views", view.name) for view in registry.VIEWS}
 
 
-def _names(path: Path, wanted: str) -> bool:
+def _names(path: Path, argument: str) -> bool:
     text = path.read_text()
-    return f'"{wanted}"' in text or f"request.{wanted}" in text
+    return f'"{argument}"' in text or f"request.{argument}" in text
 
 
 @pytest.mark.parametrize("view", [one for one in registry.VIEWS if one.key])

@@ -68,8 +68,8 @@ def test_an_archive_of_several_folders_of_images_is_refused_with_their_names(tmp
     (tmp_path / "both").mkdir()
     for form in ("batches", "npz"):
         make_source(tmp_path / "both", form, make_images())
-    said = refusal(packed(tmp_path / "both"), target)
-    assert "holds several folders of images (batches, npz); unpack it and import one of them" in said
+    output = refusal(packed(tmp_path / "both"), target)
+    assert "holds several folders of images (batches, npz); unpack it and import one of them" in output
 
 
 OUTSIDE = ["../escape", "a/../../escape", "/tmp/lop-escape", "..\\escape", "C:escape"]
@@ -143,8 +143,8 @@ def test_what_is_wrong_inside_is_named_by_archive_and_member(tmp_path, target):
     content = io.BytesIO()
     np.save(content, np.zeros(3))
     zip_with(tmp_path / "a.zip", {"Imagenet32_train/train_data_batch_1": content.getvalue()})
-    said = refusal(tmp_path / "a.zip", target)
-    assert said.startswith(f"{tmp_path}/a.zip/Imagenet32_train/train_data_batch_1: ")
+    output = refusal(tmp_path / "a.zip", target)
+    assert output.startswith(f"{tmp_path}/a.zip/Imagenet32_train/train_data_batch_1: ")
     zip_with(tmp_path / "b.zip", {"readme.txt": b"nothing"})
     assert f"{tmp_path}/b.zip: unknown format of images" in refusal(tmp_path / "b.zip", target)
 

@@ -128,17 +128,17 @@ def test_values_travel_as_stored_or_as_float32(tmp_path, stored, stacked):
     values = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 200
     for index in range(2):
         write_class(tmp_path, index, (values + index).astype(stored))
-    seen = stack_images(ClassFolder.open(tmp_path), [[1, 0]], 2)
-    assert seen.dtype == np.dtype(stacked)
-    assert (seen[0] == np.stack([values + 1, values])).all()
+    stack = stack_images(ClassFolder.open(tmp_path), [[1, 0]], 2)
+    assert stack.dtype == np.dtype(stacked)
+    assert (stack[0] == np.stack([values + 1, values])).all()
 
 
 def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
     grey = SyntheticImages(3)
-    found = resolve(spec(), grey)
-    assert (found.train_images, found.test_images, found.normalisation) == (600, 100, "scaled")
-    assert found.dataset_sha256 == grey.sha256
-    assert resolve(found, grey) == found
+    resolved = resolve(spec(), grey)
+    assert (resolved.train_images, resolved.test_images, resolved.normalisation) == (600, 100, "scaled")
+    assert resolved.dataset_sha256 == grey.sha256
+    assert resolve(resolved, grey) == resolved
     floats = resolve(spec(), ClassFolder.open(folder))
     assert (floats.train_images, floats.test_images, floats.normalisation) == (5, 1, "none")
     assert resolve(spec(normalisation="none"), grey).normalisation == "none"
@@ -150,10 +150,10 @@ def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
 
 
 def test_images_other_than_a_spec_was_resolved_with_are_refused():
-    found = resolve(spec(dataset="synthetic"), SyntheticImages(1000))
-    assert open_images(found).name == "synthetic (dataset seed 0)"
+    resolved = resolve(spec(dataset="synthetic"), SyntheticImages(1000))
+    assert open_images(resolved).name == "synthetic (dataset seed 0)"
     with pytest.raises(DataError, match="not the images that dataset_sha256 asks for"):
-        open_images(found.with_changes(**{"dataset_seed": 1}))
+        open_images(resolved.with_changes(**{"dataset_seed": 1}))
 
 
 @pytest.fixture

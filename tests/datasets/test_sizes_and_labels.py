@@ -96,8 +96,8 @@ def test_cifar_100_by_its_coarse_labels(tmp_path, target):
     write_cifar_100(tmp_path / "cifar-100-python", coarse=3)
     manifest, _ = bring_in(tmp_path / "cifar-100-python", target, labels_from="coarse_labels")
     assert [(one.name, one.images) for one in manifest.classes] == [("animals", 4), ("plants", 3), ("things", 3)]
-    said = refusal(tmp_path / "cifar-100-python", tmp_path / "more", labels_from="coarse")
-    assert 'train: --labels "coarse": the batch has no such labels (there are fine_labels, coarse_labels' in said
+    output = refusal(tmp_path / "cifar-100-python", tmp_path / "more", labels_from="coarse")
+    assert 'train: --labels "coarse": the batch has no such labels (there are fine_labels, coarse_labels' in output
 
 
 def test_columns_of_parquet_are_chosen_by_name_where_several_could_be_meant(tmp_path, target):
@@ -107,10 +107,10 @@ def test_columns_of_parquet_are_chosen_by_name_where_several_could_be_meant(tmp_
     table = {"image": cells, "picture": other, "label": [0, 0, 1, 1] * 2, "labels": [0, 1] * 4, "id": [*range(8)]}
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
     assert "images in column image or picture? Choose one with --images" in refusal(tmp_path / "x.parquet", target)
-    said = refusal(tmp_path / "x.parquet", target, images_from="picture")
-    assert "labels in column label or labels? Choose one with --labels" in said
-    said = refusal(tmp_path / "x.parquet", target, images_from="foto")
-    assert '--images "foto": no such column (there are image, picture, label, labels, id)' in said
+    output = refusal(tmp_path / "x.parquet", target, images_from="picture")
+    assert "labels in column label or labels? Choose one with --labels" in output
+    output = refusal(tmp_path / "x.parquet", target, images_from="foto")
+    assert '--images "foto": no such column (there are image, picture, label, labels, id)' in output
     _, notes = bring_in(tmp_path / "x.parquet", target, images_from="picture", labels_from="labels")
     assert (ClassFolder.open(target).mapped(0)[0] == images[-1, -1]).all()
     assert "images from column picture, labels from column labels (there are also image, label, id)" in notes

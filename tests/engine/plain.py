@@ -119,9 +119,9 @@ def assert_same(plain: type[Plain], settings: dict, tolerance: float = 1e-10) ->
     return learner
 
 
-def compare(found: dict[str, Tensor], expected: dict[str, Tensor], run: int, tolerance: float) -> None:
+def compare(computed: dict[str, Tensor], expected: dict[str, Tensor], run: int, tolerance: float) -> None:
     for name, weight in expected.items():
         wrong = f"{name} of run {run}"
         torch.testing.assert_close(
-            found[name][run].detach(), weight.detach(), rtol=tolerance, atol=tolerance, msg=wrong
+            computed[name][run].detach(), weight.detach(), rtol=tolerance, atol=tolerance, msg=wrong
         )

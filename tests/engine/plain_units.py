@@ -50,15 +50,15 @@ class Plain:
     def forget(self, index: int, unit: int) -> None:
         """Zero torch's running means of one unit's incoming weights, bias and outgoing weights."""
         layer, above = self.net.layers[index], self.net.layers[index + 1]
-        for kept in self._means(f"{layer.name}.weight") + self._means(f"{layer.name}.bias"):
-            kept[unit] = 0
-        for kept in self._means(f"{above.name}.weight"):
-            self._columns(kept, index, unit).zero_()
+        for mean in self._means(f"{layer.name}.weight") + self._means(f"{layer.name}.bias"):
+            mean[unit] = 0
+        for mean in self._means(f"{above.name}.weight"):
+            self._columns(mean, index, unit).zero_()
 
     def _means(self, name: str) -> list[Tensor]:
         assert self.optimizer
-        kept: Mapping[str, Tensor] = self.optimizer.state[self.weights[name]]
-        return [tensor for key, tensor in kept.items() if key != "step" and tensor is not None]
+        state: Mapping[str, Tensor] = self.optimizer.state[self.weights[name]]
+        return [tensor for key, tensor in state.items() if key != "step" and tensor is not None]
 
     def _columns(self, weight: Tensor, index: int, unit: int) -> Tensor:
         positions = self.net.layers[index + 1].positions

@@ -179,9 +179,9 @@ def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside
             trained.set()
         return train_epoch(*args)
 
-    def save_one(run_dir, kept):
-        covered.append((kept.epoch_documents, len(read_table(run_dir.epochs_json)), kept.position))
-        save(run_dir, kept)
+    def save_one(run_dir, saved):
+        covered.append((saved.epoch_documents, len(read_table(run_dir.epochs_json)), saved.position))
+        save(run_dir, saved)
 
     monkeypatch.setattr(RunFiles, "record_epoch", record_epoch)
     monkeypatch.setattr(loop, "train_epoch", train_one)
@@ -195,10 +195,10 @@ def test_every_checkpoint_counts_the_documents_of_its_epoch(beside, tmp_path, mo
     slowly(monkeypatch, "record_epoch", 0.01)
     save, covered = checkpoint.save, []
 
-    def save_one(run_dir, kept):
-        assert len(read_table(run_dir.epochs_json)) == kept.epoch_documents
-        covered.append((kept.position, kept.epoch_documents))
-        save(run_dir, kept)
+    def save_one(run_dir, saved):
+        assert len(read_table(run_dir.epochs_json)) == saved.epoch_documents
+        covered.append((saved.position, saved.epoch_documents))
+        save(run_dir, saved)
 
     monkeypatch.setattr(checkpoint, "save", save_one)
     train(tmp_path, make_runs())
@@ -214,9 +214,9 @@ def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_the_rest_is_the_
         train(tmp_path / "stopped", runs, stop_after=4)
     run_dirs = [RunDir.of(tmp_path / "stopped", run) for run in runs]
     for run_dir in run_dirs:
-        kept = checkpoint.load(run_dir.checkpoint)
-        assert kept.position == loop.Position(1, 1)
-        assert (kept.epoch_documents, len(read_table(run_dir.epochs_json))) == (4, 4)
+        saved = checkpoint.load(run_dir.checkpoint)
+        assert saved.position == loop.Position(1, 1)
+        assert (saved.epoch_documents, len(read_table(run_dir.epochs_json))) == (4, 4)
         RunFiles(run_dir).set_status(state="stopped")
     train(tmp_path / "stopped", runs)
     for mine, theirs in zip(run_dirs, whole, strict=True):

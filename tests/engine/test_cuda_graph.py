@@ -156,17 +156,17 @@ def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(method, name, fake
 
 
 @pytest.mark.parametrize(
-    ("method", "kept"),
+    ("method", "share"),
     [*((name, 0.5) for name in METHODS), *((name, 0.9) for name in ("bp", "snp", "cbp", "cbp adam", "upgd", "linear"))],
 )
-def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, kept, fake_cuda, monkeypatch):
+def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, share, fake_cuda, monkeypatch):
     """The kernels that are lost must have an effect in the step that is compared: cbp replaces units in its first."""
     at_once = {"replacement_rate": 0.3, "maturity_threshold": 0} if "cbp" in method else {}
     captured = CudaGraphStep.capture
 
     def with_losses(step, images, labels):
         made = captured(step, images, labels)
-        made.graph.calls = made.graph.calls[: int(kept * len(made.graph.calls))]
+        made.graph.calls = made.graph.calls[: int(share * len(made.graph.calls))]
         return made
 
     monkeypatch.setattr(CudaGraphStep, "capture", with_losses)
@@ -195,10 +195,10 @@ def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_
     replay = Graph.replay
 
     def without_updates(graph):
-        kept = {name: tensor.clone() for name, tensor in learner.params.items()}
+        before = {name: tensor.clone() for name, tensor in learner.params.items()}
         replay(graph)
         with torch.no_grad():
-            for name, tensor in kept.items():
+            for name, tensor in before.items():
                 learner.params[name].copy_(tensor)
 
     learner = a_learner(step_size=1e-5)

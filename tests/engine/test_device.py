@@ -75,16 +75,16 @@ def test_the_child_that_times_jobs_has_its_gpu_current(current, monkeypatch):
 @pytest.fixture
 def pinned(current, monkeypatch):
     """The thread and its current device of each tensor that was pinned; copies to the GPU stay where they are."""
-    found = []
+    calls = []
 
     def pin(tensor):
-        found.append((threading.get_ident(), current.get(threading.get_ident())))
+        calls.append((threading.get_ident(), current.get(threading.get_ident())))
         return tensor
 
     to = torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     monkeypatch.setattr(torch.Tensor, "to", lambda x, where, **how: x if where == GPU else to(x, where, **how))
-    return found
+    return calls
 
 
 @pytest.mark.parametrize("what", ["task", "order"])

@@ -32,9 +32,9 @@ SETTINGS = {
 
 def trained(specs, seeds, monkeypatch, is_fused):
     monkeypatch.setattr(fused, "has_numba", lambda: is_fused)
-    learner, found = Learner(specs, seeds, CPU), []
-    train(learner.spec, learner, CPU, found.append)
-    return learner, [one.metrics for one in found if one.metrics]
+    learner, reports = Learner(specs, seeds, CPU), []
+    train(learner.spec, learner, CPU, reports.append)
+    return learner, [one.metrics for one in reports if one.metrics]
 
 
 def assert_same(one, other):

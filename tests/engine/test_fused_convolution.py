@@ -163,7 +163,7 @@ def test_a_network_trains_the_same(monkeypatch, agent, precision, activation):
 def test_activations_before_pooling_are_those_of_the_step_s_weights(monkeypatch):
     """A method looks at them after the update has changed the weights."""
     images = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    seen = {}
+    activations = {}
     for name in ("cpu", "cuda"):
         monkeypatch.setattr(convolution, "way_of", lambda device, n=name: WAYS[n])
         learner = Learner(make_spec("bp", width=0.1), [0, 1], CPU)
@@ -171,8 +171,8 @@ def test_activations_before_pooling_are_those_of_the_step_s_weights(monkeypatch)
         with torch.no_grad():
             for weight in learner.params.values():
                 weight.add_(1)
-        seen[name] = [layer.before_pooling.detach() for layer in hidden]
-    for mine, torch_s in zip(seen["cuda"], seen["cpu"], strict=True):
+        activations[name] = [layer.before_pooling.detach() for layer in hidden]
+    for mine, torch_s in zip(activations["cuda"], activations["cpu"], strict=True):
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
 
 

@@ -64,14 +64,14 @@ def train(run, num_steps):
 
 def assert_errors_agree(run, errors):
     shown = np.extract(len(errors) > SHOWN, SHOWN)
-    expected, found = golden()[f"{run}.errors"][: len(shown)], errors[shown]
+    expected, computed = golden()[f"{run}.errors"][: len(shown)], errors[shown]
     tolerance = np.where(shown < 1000, WITHIN_1000, LATER)
     if run == "all_adam.relu":  # a unit comes to its kink
         assert errors.mean() == pytest.approx(
             expected.mean() if len(errors) <= 5000 else golden()[f"{run}.mean_error"], abs=1e-4
         )
     else:
-        assert np.all(np.abs(found - expected) <= tolerance), np.abs(found - expected).max()
+        assert np.all(np.abs(computed - expected) <= tolerance), np.abs(computed - expected).max()
 
 
 def assert_events_agree(run, events, num_steps):
@@ -97,8 +97,8 @@ def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
     """30,000 examples; continual backprop to its first tie, because the kernel replaces the unit of lowest index."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     learner, (inputs, targets) = learner_of(run), examples(run)
-    part, found = RegressionPart(learner), []
-    part.kernel = kept_losses(part.kernel, found)
+    part, losses = RegressionPart(learner), []
+    part.kernel = kept_losses(part.kernel, losses)
     if run.endswith("snp"):
         part.number_blocks = lambda count: [(0, noise(run, count)[None].numpy())]
     if run.endswith("cbp"):
@@ -108,13 +108,13 @@ def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
         numbers[0, steps - 1, :20] = candidates(run, learner)
         part.number_blocks = lambda count: [(0, numbers.numpy())]
     part(Task([{}], inputs, targets))
-    assert_errors_agree(run, np.concatenate(found)[:, 0])
+    assert_errors_agree(run, np.concatenate(losses)[:, 0])
 
 
-def kept_losses(kernel, found):
+def kept_losses(kernel, losses):
     def run(*arguments):
         kernel(*arguments)
-        found.append(arguments[-1])
+        losses.append(arguments[-1])
 
     return run
 
@@ -126,9 +126,9 @@ def test_the_mean_over_30_seeds_is_the_reference_s(name):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     values = CBP | {"replacement_rate": 1e-3} if name.startswith("cbp") else {"agent": "bp"}
     values |= {"step_size": 0.01, "num_tasks": 20, "flip_one": name.endswith("one"), "metrics": ["squared_error"]}
-    spec, found = Spec(problem="slowly_changing_regression", **values), []
-    train_run(spec, Learner(spec, list(range(30)), CPU), CPU, found.append)
-    errors = np.array([one.metrics["squared_error"] for one in found if one.metrics]).reshape(10, 2, 30).mean(1)
+    spec, reports = Spec(problem="slowly_changing_regression", **values), []
+    train_run(spec, Learner(spec, list(range(30)), CPU), CPU, reports.append)
+    errors = np.array([one.metrics["squared_error"] for one in reports if one.metrics]).reshape(10, 2, 30).mean(1)
     expected = golden()[f"statistics.{name}"]
     error = np.sqrt(errors.var(1) / 30 + expected.var(1) / 30)
     assert (np.abs(errors.mean(1) - expected.mean(1)) > 3 * error).sum() <= 1

@@ -206,10 +206,10 @@ def test_buffers_change_in_training_steps_alone(centred):
     with torch.no_grad():
         x = linear(Learner(centred, [0, 3], CPU).params, learner.net.layers[0], task.train_inputs[:, :5].flatten(2))
     torch.testing.assert_close(learner.state()["buffers.mean"], before.lerp(x.mean(1), 0.5))
-    kept = learner.buffers["mean"].clone()
+    mean = learner.buffers["mean"].clone()
     learner.start_task(1, task)  # a gradient, for methods that ask for one
     learner.forward(learner.evaluated(), task.train_inputs)
-    assert torch.equal(learner.buffers["mean"], kept)
+    assert torch.equal(learner.buffers["mean"], mean)
 
 
 def test_metrics_use_buffers_and_leave_them_alone(centred):

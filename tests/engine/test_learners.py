@@ -159,7 +159,7 @@ def plain_utility(util_type, hidden, weight, following, mean, above):
     hidden: activations (batch, outputs, ...); weight: (units, inputs, ...); following: the weight of the layer `above`,
     in whose columns each output has `positions` places; mean: the corrected running mean, (outputs,).
     """
-    found = []
+    utilities = []
     for unit in range(len(weight)):
         incoming = np.abs(weight[unit]).mean()
         columns, places, means = [], [], []
@@ -173,7 +173,7 @@ def plain_utility(util_type, hidden, weight, following, mean, above):
         size = [np.abs(place).mean() for place in places]
         change = [np.abs(place - one).mean() for place, one in zip(places, means, strict=True)]
         zero = np.mean([out * moved for out, moved in zip(outgoing, change, strict=True)])
-        found.append(
+        utilities.append(
             {
                 "contribution": np.mean([out * h for out, h in zip(outgoing, size, strict=True)]),
                 "zero_contribution": zero,
@@ -183,7 +183,7 @@ def plain_utility(util_type, hidden, weight, following, mean, above):
                 "feature_by_input": np.mean(change) / incoming,
             }[util_type]
         )
-    return np.array(found)
+    return np.array(utilities)
 
 
 NETWORK_OPTIONS = [
@@ -235,11 +235,11 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
             shapes = [layer.activation.shape for layer in stack.net(stack.params, images).hidden]
             drawn = [torch.rand(shape, generator=generator) for shape in shapes]
             for learner, rows in ((stack, slice(0, 2)), (alone, slice(1, 2))):
-                seen = [Hidden(activation[rows]) for activation in drawn]
+                hidden = [Hidden(activation[rows]) for activation in drawn]
                 learner.method.draw()
                 no_grads = {name: torch.zeros_like(weight) for name, weight in learner.params.items()}
-                learner.method.update(learner.params, no_grads, seen)
-                look(learner.method, learner.params, seen)
+                learner.method.update(learner.params, no_grads, hidden)
+                look(learner.method, learner.params, hidden)
     assert any((state.age_SF[0] < 5).any() for state in stack.method.layer_states)
     together = stack.state()
     for name, tensor in alone.state().items():
@@ -253,10 +253,10 @@ def test_replaced_units_start_over_under_adam():
     train(learner, 4)
     replaced = learner.method.layer_states[3].age_SF[0] == 0
     assert replaced.any()
-    for kept in (optimizer.first, optimizer.second, optimizer.steps):
-        assert not kept["fc1.weight"][0][replaced].any()
-        assert not kept["fc1.bias"][0][replaced].any()
-        assert not kept["fc2.weight"][0][:, replaced].any()
+    for state in (optimizer.first, optimizer.second, optimizer.steps):
+        assert not state["fc1.weight"][0][replaced].any()
+        assert not state["fc1.bias"][0][replaced].any()
+        assert not state["fc2.weight"][0][:, replaced].any()
     assert (optimizer.steps["fc3.bias"] == 4).all()
 
 
@@ -300,9 +300,9 @@ def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
         assert len(set(units_SR[0].tolist())) == max_due
         due = units_SR[0, :num_due]
         assert eligible_SF[0, due].all()
-        kept = eligible_SF[0].index_fill(0, due, False)
-        if num_due and kept.any():
-            assert utility_SF[0, due].max() <= utility_SF[0, kept].min()
+        others = eligible_SF[0].index_fill(0, due, False)
+        if num_due and others.any():
+            assert utility_SF[0, due].max() <= utility_SF[0, others].min()
     due = elsewhere[0, :num_due].tolist()
     assert due == sorted(due, key=lambda unit: (utility_SF[0, unit].item(), unit))
 

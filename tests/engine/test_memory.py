@@ -32,10 +32,10 @@ def test_a_worker_takes_what_is_said_within_thirty_percent(tmp_path, values, num
                 most = max(most, child.memory_info().rss)
         time.sleep(0.01)
     assert {run_dir.read_status().state for run_dir in run_dirs} == {"finished"}
-    said = largest_worker(plan.stacks, "cpu", dict.fromkeys(run_dirs, spec))
-    assert said is not None
-    assert said[1] == num_runs
-    assert 0.7 < said[0] / most < 1.3, f"said {said[0] / 2**20:.0f} MiB, taken {most / 2**20:.0f}"
+    planned = largest_worker(plan.stacks, "cpu", dict.fromkeys(run_dirs, spec))
+    assert planned is not None
+    assert planned[1] == num_runs
+    assert 0.7 < planned[0] / most < 1.3, f"said {planned[0] / 2**20:.0f} MiB, taken {most / 2**20:.0f}"
 
 
 def test_runs_of_several_settings_add_up():

@@ -150,7 +150,7 @@ def test_every_metric_can_be_recorded():
     torch.manual_seed(2)
     images, labels = torch.randn(2, 30, 3, 32, 32), torch.randint(0, 2, (2, 30))
 
-    found = measure(
+    measured = measure(
         METRICS,
         MetricInputs(
             NET,
@@ -168,8 +168,8 @@ def test_every_metric_can_be_recorded():
             [torch.Generator().manual_seed(seed) for seed in (0, 1)],
         ),
     )
-    assert tuple(found) == tuple(METRICS)
-    assert all(value.shape == (2,) and value.isfinite().all() for value in found.values())
+    assert tuple(measured) == tuple(METRICS)
+    assert all(value.shape == (2,) and value.isfinite().all() for value in measured.values())
 
 
 def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():

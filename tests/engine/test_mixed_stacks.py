@@ -87,10 +87,10 @@ def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
     for run, (spec, seed) in enumerate(zip(specs, seeds, strict=True)):
         single, expected = trained_alone(spec, seed)
         torch.testing.assert_close(together[:, run], single, rtol=1e-9, atol=1e-9)
-        found = columns(stack, run)
-        assert expected.keys() == found.keys()
+        stacked = columns(stack, run)
+        assert expected.keys() == stacked.keys()
         for part, tensor in expected.items():
-            torch.testing.assert_close(found[part], tensor, rtol=1e-9, atol=1e-9, msg=part)
+            torch.testing.assert_close(stacked[part], tensor, rtol=1e-9, atol=1e-9, msg=part)
 
 
 @pytest.mark.parametrize("name", with_optimizers())

@@ -139,7 +139,7 @@ def filled(opt: str, **settings) -> Learner:
 
 def zeroed(learner: Learner) -> dict[str, set[str]]:
     """By part of unit 1 of layer 2, seed 0, the kinds of state whose entries of it are 0; all else must stay."""
-    found: dict[str, set[str]] = {"incoming": set(), "bias": set(), "outgoing": set()}
+    kinds_of_part: dict[str, set[str]] = {"incoming": set(), "bias": set(), "outgoing": set()}
     for name, tensor in learner.optimizer.state().items():
         kind, _, weight = name.partition(".")
         entries = {
@@ -152,9 +152,9 @@ def zeroed(learner: Learner) -> dict[str, set[str]]:
             part, place = entries[weight]
             rest[place] = False
             if not tensor[place].any():
-                found[part].add(kind)
+                kinds_of_part[part].add(kind)
         assert (tensor[rest] == 0.5).all(), name
-    return found
+    return kinds_of_part
 
 
 def test_the_state_of_every_optimizer_is_listed():
@@ -169,12 +169,12 @@ def test_forgetting_a_unit_zeroes_its_part_of_the_state(opt, bias, counts):
     mask_SF = torch.zeros(2, learner.net.layers[1].outputs, dtype=torch.bool)
     mask_SF[0, 1] = True
     units.forget(learner.optimizer, learner.net, 1, mask_SF, bias=bias, counts=counts)
-    found = zeroed(learner)
+    zeros = zeroed(learner)
     optimizer = learner.optimizer
     for part, name in {"incoming": "fc2.weight", "bias": "fc2.bias", "outgoing": "fc3.weight"}.items():
-        kept = len(optimizer.moments(name)) + len(optimizer.counts(name)) * counts
-        assert len(found[part]) == (kept if part != "bias" or bias else 0)
-        assert kept, "every optimiser keeps something of every weight"
+        num_tensors = len(optimizer.moments(name)) + len(optimizer.counts(name)) * counts
+        assert len(zeros[part]) == (num_tensors if part != "bias" or bias else 0)
+        assert num_tensors, "every optimiser keeps something of every weight"
 
 
 #: By method: which parts of a unit lose their running means, by default; with SGD, if that differs.
@@ -208,8 +208,8 @@ def test_a_reset_touches_the_state_that_the_documents_say(method, opt):
     assert method == "redo_kumar" or not torch.equal(before[0, 1], learner.params["fc2.weight"][0, 1])
     _, counts = STATE[opt]
     of_any, of_sgd = RESETS[method]
-    found = zeroed(learner)
-    for part, kinds in found.items():
+    zeros = zeroed(learner)
+    for part, kinds in zeros.items():
         assert not kinds & counts
         assert bool(kinds) == (part in (of_sgd if opt == "sgd" else of_any)), part
 

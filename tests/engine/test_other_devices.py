@@ -164,15 +164,15 @@ def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_po
 
 def test_each_device_convolves_in_its_own_way(monkeypatch):
     """A network computes as the table says for its device; a device missing from the table is treated as a GPU."""
-    seen = []
+    biases = []
     convolve = torch.nn.functional.conv2d
     monkeypatch.setattr(
-        torch.nn.functional, "conv2d", lambda x, w, bias, **more: seen.append(bias) or convolve(x, w, bias, **more)
+        torch.nn.functional, "conv2d", lambda x, w, bias, **more: biases.append(bias) or convolve(x, w, bias, **more)
     )
     for device in (CPU, torch.device("meta")):
         learner = Learner(make_spec(), [0, 1], device)
         learner.net(learner.params, torch.empty(2, 4, 3, 32, 32, device=device))
-    assert [bias is None for bias in seen] == [False] * 3 + [True] * 3
+    assert [bias is None for bias in biases] == [False] * 3 + [True] * 3
     assert way_of(torch.device("cuda:1")) == WAYS["cudnn"]
 
 

@@ -106,25 +106,25 @@ def test_a_seed_records_in_a_stack_what_it_records_alone(tmp_path):
 def test_a_task_s_record_is_of_all_its_steps_and_of_its_start(toys):
     spec = Spec(**SMALL | CBP)
     learner = Learner(spec, [0, 1], CPU)
-    step, start, seen = learner.step, learner.start_task, []
+    step, start, tasks = learner.step, learner.start_task, []
 
     def observed(inputs, targets):
         result = step(inputs, targets)
-        seen[-1]["steps"].append((inputs, result.loss_S, result.score_S))
+        tasks[-1]["steps"].append((inputs, result.loss_S, result.score_S))
         return result
 
     def started(index, task):
         start(index, task)
-        seen.append({"params": {name: one.detach().clone() for name, one in learner.params.items()}, "steps": []})
+        tasks.append({"params": {name: one.detach().clone() for name, one in learner.params.items()}, "steps": []})
 
     learner.step, learner.start_task = observed, started
-    found = []
-    train(spec, learner, CPU, found.append)
-    recorded = [one.metrics for one in found if one.metrics]
-    assert len(found) == 10
-    assert [(one.task, one.epoch) for one in found if one.metrics] == [(0, 0), (1, 0)]
-    assert [one.task_seconds is not None for one in found] == [one.metrics is not None for one in found]
-    for metrics, task in zip(recorded, seen, strict=True):
+    reports = []
+    train(spec, learner, CPU, reports.append)
+    recorded = [one.metrics for one in reports if one.metrics]
+    assert len(reports) == 10
+    assert [(one.task, one.epoch) for one in reports if one.metrics] == [(0, 0), (1, 0)]
+    assert [one.task_seconds is not None for one in reports] == [one.metrics is not None for one in reports]
+    for metrics, task in zip(recorded, tasks, strict=True):
         inputs, losses, scores = zip(*task["steps"], strict=True)
         assert len(inputs) == 25
         assert metrics["train_loss"] == pytest.approx(torch.stack(losses).mean(0).tolist())
@@ -136,9 +136,9 @@ def test_a_task_s_record_is_of_all_its_steps_and_of_its_start(toys):
 
 def test_a_run_that_diverges_within_a_task_has_no_metrics(toys):
     spec = Spec(**SMALL | CBP | {"step_size": 1e30})
-    found = []
-    train(spec, Learner(spec, [0], CPU), CPU, found.append)
-    assert all(one.metrics is None or str(set(map(str, one.metrics.values()))) == "{'[nan]'}" for one in found)
+    reports = []
+    train(spec, Learner(spec, [0], CPU), CPU, reports.append)
+    assert all(one.metrics is None or str(set(map(str, one.metrics.values()))) == "{'[nan]'}" for one in reports)
 
 
 @pytest.mark.parametrize(

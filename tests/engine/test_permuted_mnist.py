@@ -38,12 +38,12 @@ def spec_of(**settings) -> Spec:
 
 def whole(problem: PermutedMnist, seeds: list[int], start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Inputs (S, N, 784) and labels (S, N) of every task from `start` on."""
-    found = []
+    tasks = []
     for task in problem.tasks(seeds, CPU, start):
         parts = [task.part(part) for part in range(problem.spec.num_parts)]
         inputs = torch.cat([part.train_inputs for part in parts], 1)
-        found.append((inputs, torch.cat([part.train_targets for part in parts], 1)))
-    return found
+        tasks.append((inputs, torch.cat([part.train_targets for part in parts], 1)))
+    return tasks
 
 
 def test_a_task_is_the_images_in_a_new_order_with_their_pixels_in_another():
@@ -120,9 +120,9 @@ def test_there_are_as_many_generated_digits_as_in_mnist():
 
 def test_the_stand_in_is_named_and_missing_or_other_images_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = look_at_digits(spec_of(), [0])
-    assert found.spec.dataset_sha256
-    assert found.notes == ("generated digits, not MNIST; import MNIST with lop data import, then use --data mnist",)
+    data = look_at_digits(spec_of(), [0])
+    assert data.spec.dataset_sha256
+    assert data.notes == ("generated digits, not MNIST; import MNIST with lop data import, then use --data mnist",)
     with pytest.raises(DataError, match=r"data/mnist: no images there\. Import them with .* \(MNIST"):
         open_images(spec_of(dataset="mnist"))
     for index in range(10):
@@ -182,8 +182,8 @@ NOT_CBP = dict.fromkeys(("accumulate", "util_type", "replacement_rate", "decay_r
 )
 def test_a_reference_file_trains_what_the_reference_makes_of_it(tmp_path, changes, key, value, note):
     spec, notes = load(tmp_path, **changes)
-    found = spec.parts.method.name if key == "method" else getattr(spec, key)
-    assert found == value
+    converted = spec.parts.method.name if key == "method" else getattr(spec, key)
+    assert converted == value
     assert note in notes if note else not notes
 
 

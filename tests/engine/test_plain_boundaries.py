@@ -117,11 +117,11 @@ def test_enough_iterations_of_fire_make_rows_or_columns_orthogonal():
     generator = torch.Generator().manual_seed(1)
     for shape in ((2, 6, 9), (2, 9, 6), (2, 1, 5)):
         matrix = torch.randn(*shape, generator=generator, dtype=torch.float64)
-        found = orthogonal(matrix, 30)
-        small = found @ found.mT if shape[1] <= shape[2] else found.mT @ found
+        result = orthogonal(matrix, 30)
+        small = result @ result.mT if shape[1] <= shape[2] else result.mT @ result
         torch.testing.assert_close(small, torch.eye(small.shape[1], dtype=torch.float64).expand_as(small))
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        torch.testing.assert_close(found, u @ v)  # the nearest one
+        torch.testing.assert_close(result, u @ v)  # the nearest one
     assert not orthogonal(torch.zeros(1, 3, 4), 5).any()
 
 
@@ -134,8 +134,8 @@ class HeadReset(AtBoundary):
         for name in names:
             self.params[name].copy_(others[name])
             if self.spec.head_reset_optimizer_state == "reset":
-                for kept in self.optimizer.state[self.params[name]].values():
-                    kept.zero_()
+                for tensor in self.optimizer.state[self.params[name]].values():
+                    tensor.zero_()
 
 
 @pytest.mark.parametrize("more", [{}, {"new_heads": False}, ADAM])
@@ -213,8 +213,8 @@ class PlasticityInjection(Plain):
             self.start = {name: self.row(fresh[name]) for name in self.names}
             for name in self.names:
                 self.params[name].copy_(self.start[name])
-                for kept in self.optimizer.state[self.params[name]].values():
-                    kept.zero_()
+                for tensor in self.optimizer.state[self.params[name]].values():
+                    tensor.zero_()
         if self.spec.new_heads and self.frozen:
             for weights in (self.frozen, self.start) + ((self.params,) if index == self.spec.injection_after else ()):
                 weights["fc3.weight"].zero_()
@@ -253,10 +253,10 @@ def test_an_injection_does_not_change_the_outputs_and_lets_other_weights_learn(n
         name.partition(".")[0] for name, weight in learner.params.items() if not torch.equal(weight, weights[name])
     }
     assert changed == set(layers[-3:])
-    kept = {name: weight.clone() for name, weight in learner.method.state().items()}
+    frozen = {name: weight.clone() for name, weight in learner.method.state().items()}
     learner.step(images, labels)
     assert not torch.equal(learner.forward(learner.evaluated(), images).outputs_SBO, after)
-    assert all(torch.equal(weight, kept[name]) for name, weight in learner.method.state().items())
+    assert all(torch.equal(weight, frozen[name]) for name, weight in learner.method.state().items())
 
 
 def test_a_network_without_linear_layers_at_the_end_is_refused_by_name():

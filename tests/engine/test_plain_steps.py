@@ -134,10 +134,10 @@ def test_the_largest_singular_value_and_its_gradient_are_those_of_a_decompositio
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(3, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
     other = weight.detach().double().requires_grad_()
-    found, expected = square_of_largest(weight), torch.linalg.matrix_norm(other, 2) ** 2
+    square, expected = square_of_largest(weight), torch.linalg.matrix_norm(other, 2) ** 2
     tolerance = 1e-9 if dtype == torch.float64 else 1e-5
-    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=0)
-    [gradient] = torch.autograd.grad(found.sum(), weight)
+    torch.testing.assert_close(square.double(), expected, rtol=tolerance, atol=0)
+    [gradient] = torch.autograd.grad(square.sum(), weight)
     [of_other] = torch.autograd.grad(expected.sum(), other)
     size = float(of_other.abs().max())
     torch.testing.assert_close(gradient.double(), of_other, rtol=0, atol=max(20 * tolerance, 1e-6) * size)

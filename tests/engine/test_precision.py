@@ -31,8 +31,8 @@ def test_bf16_rounds_the_step_and_keeps_weights_and_states_in_float32(method):
     rounded, losses = trained(method, "bf16")
     torch.testing.assert_close(losses, exact_losses, rtol=0, atol=0.05)
     assert not torch.equal(losses, exact_losses)
-    kept = exact.state()
-    assert {name: tensor.dtype for name, tensor in rounded.state().items()} == {n: t.dtype for n, t in kept.items()}
+    state = exact.state()
+    assert {name: tensor.dtype for name, tensor in rounded.state().items()} == {n: t.dtype for n, t in state.items()}
 
 
 def test_on_a_cpu_tf32_is_float32():
@@ -46,24 +46,24 @@ def test_tf32_is_allowed_within_the_step_and_nowhere_else():
     assert allowed() == ("ieee", "ieee")
     with training_precision("fp32", "cuda"):
         assert allowed() == ("ieee", "ieee")
-    seen = []
+    precisions = []
 
     def failing_step():
         with training_precision("tf32", "cuda"):
-            seen.append(allowed())
+            precisions.append(allowed())
             raise KeyError
 
     with pytest.raises(KeyError):
         failing_step()
-    assert seen == [("tf32", "tf32")]
+    assert precisions == [("tf32", "tf32")]
     assert allowed() == ("ieee", "ieee")
 
 
 def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypatch):
-    seen = []
+    precisions = []
 
     def note(hidden):
-        seen.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].activation.dtype))
+        precisions.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].activation.dtype))
 
     class Looking(Method):
         def update(self, params, grads, hidden):
@@ -85,7 +85,7 @@ def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypat
     monkeypatch.setattr(torch.autograd, "grad", watched)
     learner.step(*(part[None] for part in batches(0, 1)[0]))
     assert during == ["tf32"]
-    assert seen == [("ieee", torch.float32)] * 3
+    assert precisions == [("ieee", torch.float32)] * 3
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -96,9 +96,9 @@ def test_in_fp64_the_whole_step_is_in_double_precision(method):
     exact, exact_losses = trained(method, "fp32")
     assert losses.dtype == torch.float64
     torch.testing.assert_close(losses, exact_losses.double(), rtol=0, atol=1e-3)
-    kept = learner.state()
-    assert {tensor.dtype for tensor in kept.values() if tensor.is_floating_point()} == {torch.float64}
-    assert kept.keys() == exact.state().keys()
+    state = learner.state()
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float64}
+    assert state.keys() == exact.state().keys()
 
 
 def test_an_unknown_precision_is_refused_with_the_choices():

@@ -169,8 +169,8 @@ def test_a_run_whose_first_status_cannot_be_written_fails_alone(tmp_path, monkey
 
 def test_a_worker_ends_when_all_of_its_runs_are_asked_to_stop(tmp_path, monkeypatch):
     run_dirs = prepare_run_dirs(tmp_path, make_runs()).to_train
-    worker, asked = Worker(run_dirs, "cpu", 1), []
-    monkeypatch.setattr("os.kill", lambda pid, number: (asked.append(number), worker.ended.set()))
+    worker, signals = Worker(run_dirs, "cpu", 1), []
+    monkeypatch.setattr("os.kill", lambda pid, number: (signals.append(number), worker.ended.set()))
     worker.least_beat_s = 0.01
     for run in worker.runs:
         run.set_status(state="running")
@@ -178,5 +178,5 @@ def test_a_worker_ends_when_all_of_its_runs_are_asked_to_stop(tmp_path, monkeypa
     worker.runs[2].leave("diverged")
     deadline = time.monotonic() + 10
     worker.beat()
-    assert asked
+    assert signals
     assert time.monotonic() < deadline

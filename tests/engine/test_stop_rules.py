@@ -173,8 +173,8 @@ class Study:
         stack.train_runs([spec for _, spec in pairs], files, CPU, look)
 
     def statuses(self) -> list[tuple]:
-        found = [run_dir.read_status() for run_dir in self.dirs]
-        return [(one.state, one.rule, one.rule_task, one.tasks_done) for one in found]
+        of_runs = [run_dir.read_status() for run_dir in self.dirs]
+        return [(one.state, one.rule, one.rule_task, one.tasks_done) for one in of_runs]
 
     def records(self) -> list[list]:
         return [[{**one, "seconds": 0} for path in one.records for one in read_table(path)] for one in self.dirs]

@@ -135,12 +135,15 @@ def test_weights_carry_over_from_task_to_task_but_for_the_head():
     carried = stopped.params["conv1.weight"].clone()
     head = stopped.params["fc3.weight"].clone()
     assert head.any()
-    seen = []
+    params = []
     step = stopped.step
-    stopped.step = lambda x, y: (seen.append({n: w.detach().clone() for n, w in stopped.params.items()}), step(x, y))[1]
+    stopped.step = lambda x, y: (
+        params.append({n: w.detach().clone() for n, w in stopped.params.items()}),
+        step(x, y),
+    )[1]
     run(spec, start=Position(1, 0), learner=stopped)
-    assert torch.equal(seen[0]["conv1.weight"], carried)
-    assert not seen[0]["fc3.weight"].any()
+    assert torch.equal(params[0]["conv1.weight"], carried)
+    assert not params[0]["fc3.weight"].any()
 
 
 def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():

@@ -107,11 +107,11 @@ def test_a_stack_records_what_each_seed_records_alone(tmp_path):
 
 
 def test_a_queued_run_whose_run_json_was_removed_is_left_out(tmp_path):
-    removed, kept = prepare_run_dirs(tmp_path, make_runs(seeds=(0, 1))).to_train
-    launcher = launch([removed, kept], workers=1, runs_per_worker=2)
+    removed, remaining = prepare_run_dirs(tmp_path, make_runs(seeds=(0, 1))).to_train
+    launcher = launch([removed, remaining], workers=1, runs_per_worker=2)
     removed.run_json.unlink()
     finish(launcher)
-    assert kept.read_status().state == "finished"
+    assert remaining.read_status().state == "finished"
 
 
 @pytest.mark.long

@@ -139,13 +139,13 @@ def test_other_failures_have_a_status_of_their_own(error, code, train, monkeypat
 
 
 def test_a_worker_is_told_to_train_without_graphs_and_why(train, monkeypatch):
-    asked, fast_step = [], loop.fast_step
+    used_graphs, fast_step = [], loop.fast_step
 
     def watched(learner, device, cuda_graphs):
-        asked.append(cuda_graphs)
+        used_graphs.append(cuda_graphs)
         return fast_step(learner, device, cuda_graphs)
 
     monkeypatch.setattr(loop, "fast_step", watched)
     code, status = train(cuda_graphs=False, notes=["the images are a copy", "trained without CUDA graphs"])
-    assert (code, asked, status.state) == (0, [False], "finished")
+    assert (code, used_graphs, status.state) == (0, [False], "finished")
     assert status.note == "the images are a copy; trained without CUDA graphs"

@@ -283,9 +283,9 @@ def test_a_full_disk_is_an_error_of_the_place_a_person_named(runs, tmp_path, mon
 
     where = {"pickle": "reference.write_json", "tensorboard": "files.scalars", "npz": "files.table_on_disk"}
     monkeypatch.setattr(f"lop_engine.exchange.{where.get(form, 'files.task_blocks')}", full)
-    with pytest.raises(OSError, match="No space") as told:
+    with pytest.raises(OSError, match="No space") as error:
         export_runs(runs, form, tmp_path / "new/x", epochs=form == "npz")
-    assert told.value.filename == str(tmp_path / "new/x")
+    assert error.value.filename == str(tmp_path / "new/x")
     assert not (tmp_path / "new").exists()
 
 
@@ -308,7 +308,7 @@ def test_events_end_with_the_error_of_a_disk_that_fills_up(runs, tmp_path, monke
 def test_a_place_that_cannot_be_made_is_named_as_it_was_given(runs, tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file/below/x.csv", tmp_path / ("x" * 300)):
-        with pytest.raises(OSError, match=r"Not a directory|too long") as told:
+        with pytest.raises(OSError, match=r"Not a directory|too long") as error:
             export_runs(runs, "csv", path)
-        assert ".export." not in str(told.value)
+        assert ".export." not in str(error.value)
     export_runs(runs, "csv", tmp_path / ("x" * 250))

@@ -45,19 +45,19 @@ def rows(path: str) -> list[dict[str, str]]:
 def test_a_table_has_the_numbers_of_every_problem(runs):
     export_runs(runs, "csv", Path("all.csv"), epochs=True)
     export_runs(runs, "parquet", Path("all.parquet"))
-    found = rows("all.csv")
+    table = rows("all.csv")
     columns = parquet.read_table("all.parquet").to_pydict()
-    assert list(found[0]) == list(columns)
+    assert list(table[0]) == list(columns)
     for run in runs:
-        own = [index for index, row in enumerate(found) if row["experiment"] == run.experiment]
-        assert {found[index]["problem"] for index in own} == {run.problem_name}
-        assert {found[index]["seed"] for index in own} == {str(run.seed)}
+        own = [index for index, row in enumerate(table) if row["experiment"] == run.experiment]
+        assert {table[index]["problem"] for index in own} == {run.problem_name}
+        assert {table[index]["seed"] for index in own} == {str(run.seed)}
         for metric, values in run.series.items():
-            assert [float(found[index][metric]) for index in own] == values.tolist()
+            assert [float(table[index][metric]) for index in own] == values.tolist()
             assert [columns[metric][index] for index in own] == values.tolist()
         for metric in {"score", "toy_error", "online_accuracy", "test_accuracy"} - run.series.keys():
-            assert {found[index][metric] for index in own} == {"NaN"}
-    of_games = [row for row in found if row["experiment"] == "games"]
+            assert {table[index][metric] for index in own} == {"NaN"}
+    of_games = [row for row in table if row["experiment"] == "games"]
     assert [float(row["frames"]) for row in of_games] == [7, 14, 21, 28, 35]
     assert {row["examples"] for row in of_games} == {"NaN"}
     of_epochs = {row["problem"] for row in rows("all_epochs.csv")}

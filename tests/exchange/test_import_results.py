@@ -138,7 +138,7 @@ def test_tensors_with_any_byte_changed_are_read_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"accuracy": 1}, "holds none of train_accuracies"),
         ([1], "holds no dictionary"),
@@ -147,11 +147,11 @@ def test_tensors_with_any_byte_changed_are_read_or_refused(tmp_path):
         ({"test_accuracies": torch.ones(4, 3).T}, "a view with gaps"),
     ],
 )
-def test_what_is_no_result_is_said(tmp_path, content, said):
+def test_what_is_no_result_is_said(tmp_path, content, message):
     path = tmp_path / "old/bp/0/0"
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(content))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         bring_in(tmp_path / "old", tmp_path / "runs")
 
 

@@ -36,8 +36,8 @@ def two(tmp_path):
 
 def test_every_run_is_copied_as_it_is_and_the_sources_stay(two):
     before = content(two / "a"), content(two / "b")
-    said = lop("merge", two / "a", two / "b", "--to", two / "c")
-    assert "6 runs of" in said
+    output = lop("merge", two / "a", two / "b", "--to", two / "c")
+    assert "6 runs of" in output
     assert content(two / "c") == before[0] | before[1]
     assert (content(two / "a"), content(two / "b")) == before
     assert len(json.loads(lop("list", "--json", "--runs-dir", two / "c"))["settings"]) == 2
@@ -63,9 +63,9 @@ def test_a_run_with_fewer_records_than_its_status_says_is_copied_and_named(two):
     tasks = two / "a/cbp/default/seed_001/tasks.json"
     lines = tasks.read_text().splitlines(keepends=True)
     tasks.write_text("".join(lines[: len(lines) // 2]))
-    said = lop("merge", two / "a", two / "b", "--to", two / "c")
+    output = lop("merge", two / "a", two / "b", "--to", two / "c")
     assert (two / "c/cbp/default/seed_001/tasks.json").read_bytes() == tasks.read_bytes()
-    [line] = [line for line in said.splitlines() if "cbp/default/seed_001" in line]
+    [line] = [line for line in output.splitlines() if "cbp/default/seed_001" in line]
     assert "tasks" in line
 
 
@@ -115,8 +115,8 @@ def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
 
 
 def test_several_directories_for_one_command_are_refused_with_the_way_to_merge(two, monkeypatch, capsys):
-    said = refused_command(monkeypatch, capsys, "stop", "--runs-dir", two / "a", "--runs-dir", two / "b")
-    assert "--runs-dir is given 2 times; give it once; lop merge copies" in said
+    output = refused_command(monkeypatch, capsys, "stop", "--runs-dir", two / "a", "--runs-dir", two / "b")
+    assert "--runs-dir is given 2 times; give it once; lop merge copies" in output
 
 
 def test_a_full_disk_leaves_nothing_behind(two, monkeypatch):

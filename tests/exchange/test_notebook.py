@@ -103,7 +103,7 @@ def test_the_notebook_of_the_docs_runs(runs_dir, monkeypatch, capsys):
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
     listed = json.loads(lop("list", "--json", "--runs-dir", runs_dir, "--where", "method:bp"))["settings"]
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for one in listed:
-        assert f"bp {one['setting']} {100 * one['headline_last_tenth']:.1f} %, n=2" in said
+        assert f"bp {one['setting']} {100 * one['headline_last_tenth']:.1f} %, n=2" in output
     assert len(names["figure"].axes[0].lines) == 2

@@ -194,16 +194,16 @@ def test_the_reference_s_files_are_recognised(name, load, mistake):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "problems"),
     [
         ({"num_classes": 2, "flip_after": 10}, "num_classes of Continual ImageNet; flip_after of Slowly-Changing"),
         ({"change_after": 5, "use_cbp": True}, "change_after of Online Permuted MNIST; use_cbp of Class-Incremental"),
         ({"num_runs": 3, "to_log": True}, "to_log of Slowly-Changing Regression; to_log of Online Permuted MNIST"),
     ],
 )
-def test_keys_of_several_problems_are_refused(mistake, keys, told):
+def test_keys_of_several_problems_are_refused(mistake, keys, problems):
     message = mistake({"agent": "bp", "step_size": 0.01} | keys)
-    assert message.startswith(f"x.json: the keys fit several problems ({told}")
+    assert message.startswith(f"x.json: the keys fit several problems ({problems}")
     assert message.endswith('name one with "problem"')
     refused = mistake(SMALL | keys | {"problem": "continual_imagenet"})
     assert "unknown key" in refused or "belongs to problem" in refused

@@ -350,14 +350,14 @@ def test_the_files_in_a_report_run_again():
     for path in (*Path().glob("my_*.py"), *Path("parts").glob("*.py")):
         path.unlink()
     groups = group_runs(RunsReader(Path("runs")).read().runs)
-    found, sources = recipes(groups), own_sources(groups)
+    files, sources = recipes(groups), own_sources(groups)
     page = html.unescape(as_html(Page("", "", [how_to_run_again(groups)], {})))
-    assert all(content in page for content in (*sources.values(), *(one.content for one in found)))
+    assert all(content in page for content in (*sources.values(), *(one.content for one in files)))
     again = Path("again")
     (again / "parts").mkdir(parents=True)
-    for name, content in {**sources, **{one.file_name: one.content for one in found}}.items():
+    for name, content in {**sources, **{one.file_name: one.content for one in files}}.items():
         (again / name).write_text(content)
     for registry in REGISTRIES.values():
         registry.by_name = {name: registry[name] for name in registry.built_in}
-    methods = {run.spec.method for one in found for run in load_runs(again / one.file_name, seeds=[0])}
+    methods = {run.spec.method for one in files for run in load_runs(again / one.file_name, seeds=[0])}
     assert methods == {"my_redo", "bp"}

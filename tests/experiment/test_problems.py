@@ -63,8 +63,8 @@ def groups_in(runs_dir):
 
 def test_a_problem_that_reads_no_files_has_nothing_to_look_at(toys):
     runs = [Run("fit", "default", seed, toy_spec()) for seed in range(2)]
-    found = resolve_runs(runs)
-    assert (found.runs, found.images, found.notes) == (runs, [], [])
+    resolved = resolve_runs(runs)
+    assert (resolved.runs, resolved.images, resolved.notes) == (runs, [], [])
 
 
 def test_a_job_looks_for_images_only_where_a_problem_has_some(toys):
@@ -94,13 +94,13 @@ def test_runs_are_listed_problem_by_problem(toys, tmp_path):
     make_run(tmp_path, "c", 1)
     broken = make_run(tmp_path, "d", 0)
     broken.run_json.write_text("{]")
-    found = by_problem(RunsReader(tmp_path).read().runs)
-    assert [(one.problem.name, [run.experiment for run in one.runs]) for one in found] == [
+    problems = by_problem(RunsReader(tmp_path).read().runs)
+    assert [(one.problem.name, [run.experiment for run in one.runs]) for one in problems] == [
         ("continual_imagenet", ["c", "c", "d"]),
         ("toy_regression", ["a"]),
         ("toy_stream", ["b"]),
     ]
-    assert [one.metrics[:1] for one in found] == [["train_accuracy"], ["toy_rmse"], ["train_accuracy"]]
+    assert [one.metrics[:1] for one in problems] == [["train_accuracy"], ["toy_rmse"], ["train_accuracy"]]
 
 
 def test_examples_and_steps_of_a_task_are_in_run_json(toys, tmp_path):

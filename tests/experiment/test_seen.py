@@ -59,10 +59,10 @@ def test_a_run_that_cannot_be_read_counts_to_the_problem_of_its_setting(tmp_path
     lost = make_run(tmp_path, "another")
     for run in (broken, lost):
         run.run_json.write_text("[")
-    found = one_problem(RunsReader(tmp_path).read().runs)
-    assert (found.problem.name, found.others) == ("toy_regression", ())
-    assert [run.dir for run in found.runs] == [lost, broken, found.runs[2].dir]
-    toy = group_runs(found.runs)[1]
+    problem = one_problem(RunsReader(tmp_path).read().runs)
+    assert (problem.problem.name, problem.others) == ("toy_regression", ())
+    assert [run.dir for run in problem.runs] == [lost, broken, problem.runs[2].dir]
+    toy = group_runs(problem.runs)[1]
     assert (toy.method, toy.problem.name, toy.x_per_task) == ("dropout", "toy_regression", 500)
 
 
@@ -78,8 +78,12 @@ def test_the_others_follow_in_their_order(tmp_path: Path) -> None:
 
 def test_an_unknown_problem_shows_what_was_recorded(tmp_path: Path) -> None:
     make_toy(tmp_path, components={"problem": {"name": "secret"}}, metrics=["b_loss", "train_loss"])
-    found = one_problem(RunsReader(tmp_path).read().runs)
-    assert (found.problem.title, found.headline, found.charts) == ("secret", "train_loss", ["train_loss", "b_loss"])
+    problem = one_problem(RunsReader(tmp_path).read().runs)
+    assert (problem.problem.title, problem.headline, problem.charts) == (
+        "secret",
+        "train_loss",
+        ["train_loss", "b_loss"],
+    )
 
 
 anything = st.recursive(
@@ -92,17 +96,17 @@ anything = st.recursive(
 @st.composite
 def malformed(draw: st.DrawFn) -> Any:
     """Components of a regression of which some parts are something else."""
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         **REGRESSION,
         "metrics": [described("toy_error", "[bold]error[/"), draw(anything)],
     }
-    for kind in draw(st.lists(st.sampled_from([*found]), max_size=3)):
-        inner = found[kind]
+    for kind in draw(st.lists(st.sampled_from([*content]), max_size=3)):
+        inner = content[kind]
         if isinstance(inner, dict) and draw(st.booleans()):
-            found[kind] = inner | {draw(st.sampled_from([*inner, "charts"])): draw(anything)}
+            content[kind] = inner | {draw(st.sampled_from([*inner, "charts"])): draw(anything)}
         else:
-            found[kind] = draw(anything)
-    return found
+            content[kind] = draw(anything)
+    return content
 
 
 @settings(max_examples=150, deadline=None)
@@ -115,9 +119,9 @@ def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPat
     write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
     (view,) = RunsReader(tmp_path).read().runs
     assert view.problem is None
-    found = one_problem([view])
-    (group,) = group_runs(found.runs)
+    of_problem = one_problem([view])
+    (group,) = group_runs(of_problem.runs)
     assert all(isinstance(text, str) and text.isprintable() for text in (group.problem.title, group.problem.x_unit))
     assert lookup.method(group.method).colour in ("", "#AA3377")
-    assert all(isinstance(name, str) for name in found.charts)
+    assert all(isinstance(name, str) for name in of_problem.charts)
     assert isinstance(lookup.why_unmeasured("dormant_proportion", view.spec, view.components), str)

@@ -140,11 +140,11 @@ def test_values_that_differ_have_names_that_differ_whatever_their_order(load, ke
     names = {}
     for order in (values, values[::-1]):
         runs = load(SMALL | {key: order})
-        found = {run.setting: getattr(run.spec, key) for run in runs}
-        assert len(found) == len(values)
-        assert all(re.fullmatch(r"[\w.+=-]+", setting) for setting in found)
-        assert not names or names == found
-        names = found
+        values_by_name = {run.setting: getattr(run.spec, key) for run in runs}
+        assert len(values_by_name) == len(values)
+        assert all(re.fullmatch(r"[\w.+=-]+", setting) for setting in values_by_name)
+        assert not names or names == values_by_name
+        names = values_by_name
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -176,7 +176,7 @@ def test_names_of_ordinary_values_are_what_they_were(load):
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "said"),
+    ("key", "values", "error"),
     [
         ("new_heads", [True, 1], "true and 1"),
         ("new_heads", [0, False], "0 and false"),
@@ -187,7 +187,7 @@ def test_names_of_ordinary_values_are_what_they_were(load):
         ("num_tasks", [3, 1000000000, 1e9], "1000000000 and 1000000000.0"),
     ],
 )
-def test_values_that_mean_the_same_are_refused_and_both_are_shown(mistake, key, values, said):
+def test_values_that_mean_the_same_are_refused_and_both_are_shown(mistake, key, values, error):
     message = mistake(SMALL | {"mini_batch_size": [10, 20], key: values})
     assert message.startswith(f'key "{key}" sweeps over ')
-    assert said in message
+    assert error in message

@@ -31,12 +31,12 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
     path = tmp_path / "epochs.json"
     seconds = 60 if is_long else 2
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(seconds)])
-    tail, seen, whole_reads, torn_reads = TableTail(path), 0, 0, 0
+    tail, num_read, whole_reads, torn_reads = TableTail(path), 0, 0, 0
     try:
         while writer.poll() is None:
             for document in tail.read_new():
-                assert document["task"] == seen
-                seen += 1
+                assert document["task"] == num_read
+                num_read += 1
             if path.exists():
                 try:
                     with TinyDB(path, access_mode="r") as db:
@@ -46,13 +46,13 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
     finally:
         writer.kill()
         writer.wait()
-    seen += len(tail.read_new())
+    num_read += len(tail.read_new())
     assert writer.returncode == 0
     assert tail.restarts == 0
     assert whole_reads > 0
     with TinyDB(path, access_mode="r") as db:
-        assert len(db.table("epochs")) == seen
-    print(f"{seen} documents; stock TinyDB read {whole_reads} times, {torn_reads} of them torn")
+        assert len(db.table("epochs")) == num_read
+    print(f"{num_read} documents; stock TinyDB read {whole_reads} times, {torn_reads} of them torn")
 
 
 def test_a_worker_s_memory_is_flat(tmp_path, is_long):

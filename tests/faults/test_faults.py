@@ -93,9 +93,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(here):
     content = bytearray(run.checkpoint.read_bytes())
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
     run.checkpoint.write_bytes(content)
-    found = lop("doctor")
-    assert found.returncode == 1
-    assert "checkpoint.pt is damaged; the checkpoint before it is used instead" in found.stdout
+    doctor = lop("doctor")
+    assert doctor.returncode == 1
+    assert "checkpoint.pt is damaged; the checkpoint before it is used instead" in doctor.stdout
     assert lop("resume").returncode == 0
     assert documents(run) == documents(whole)
     assert "checkpoint.pt is damaged; resumed from the one before it (task 5, epoch 0)" in run.read_status().note
@@ -120,9 +120,9 @@ def test_damage_in_the_middle_of_a_record_file_is_named_and_repaired(here):
     lines[3] = lines[3][:20] + b"\x00\x00" + lines[3][30:]
     damaged = b"\n".join(lines)
     run.tasks_json.write_bytes(damaged)
-    found = lop("doctor")
-    assert found.returncode == 1
-    assert "tasks.json: line 4: not a whole document, yet others follow; lop doctor --repair" in found.stdout
+    doctor = lop("doctor")
+    assert doctor.returncode == 1
+    assert "tasks.json: line 4: not a whole document, yet others follow; lop doctor --repair" in doctor.stdout
     assert run.tasks_json.read_bytes() == damaged
     repaired = lop("doctor", "--repair")
     assert repaired.returncode == 0, repaired.stdout
@@ -136,10 +136,10 @@ def test_damage_in_the_middle_of_a_record_file_is_named_and_repaired(here):
 
 
 def test_doctor_on_a_sound_machine(here):
-    found = lop("doctor")
-    assert found.returncode == 0, found.stdout
+    doctor = lop("doctor")
+    assert doctor.returncode == 0, doctor.stdout
     for subject in ("installation: Python", "devices: ", "disk: ", "images: no data/imagenet32"):
-        assert subject in found.stdout
+        assert subject in doctor.stdout
 
 
 def test_doctor_on_broken_images_and_runs(here):
@@ -147,8 +147,8 @@ def test_doctor_on_broken_images_and_runs(here):
     (here / "data" / "imagenet32" / "classes" / "0.npy").write_bytes(b"x")
     run, _ = half_done(here)
     run.run_json.write_text("{")
-    found = lop("doctor")
-    assert found.returncode == 1
-    assert "wrong images: data/imagenet32" in found.stdout
-    assert "wrong cbp/default/seed_000: " in found.stdout
-    assert "Traceback" not in found.stderr
+    doctor = lop("doctor")
+    assert doctor.returncode == 1
+    assert "wrong images: data/imagenet32" in doctor.stdout
+    assert "wrong cbp/default/seed_000: " in doctor.stdout
+    assert "Traceback" not in doctor.stderr

@@ -56,13 +56,13 @@ def test_what_is_killed_and_goes_on_records_what_an_uninterrupted_run_does(tmp_p
     rng = random.Random(method)
     runs = make_runs(method, range(3), num_tasks=40 if is_long else 10)
     whole = train(tmp_path / "whole", runs)
-    kills, wanted = 0, 12 if is_long else 1
+    kills, num_kills = 0, 12 if is_long else 1
     attempt = 0
-    while kills < wanted:
+    while kills < num_kills:
         attempt += 1
-        assert attempt < 10 * wanted
+        assert attempt < 10 * num_kills
         runs_dir = tmp_path / f"broken_{attempt}"
-        kills += killed_now_and_then(runs_dir, runs, rng, wanted - kills)
+        kills += killed_now_and_then(runs_dir, runs, rng, num_kills - kills)
         for mine, other in zip(runs, whole, strict=True):
             assert documents(RunDir.of(runs_dir, mine)) == documents(other)
 
@@ -108,18 +108,18 @@ def test_thirty_seeds_of_two_methods_whose_workers_are_killed_finish_complete(tm
     runs = [run for method in ("bp", "cbp") for run in make_runs(method, seeds, num_tasks=12, num_showings=2)]
     prepared = prepare_run_dirs(tmp_path, runs)
     launcher = LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"] * 2, 1, 5 if is_long else 2)), retries=50)
-    kills, wanted = 0, 10 if is_long else 1
+    kills, num_kills = 0, 10 if is_long else 1
     deadline = time.monotonic() + 300
     while launcher.active:
         launcher.poll()
         assert time.monotonic() < deadline
         running = {view.status.pid for view in RunsReader(tmp_path).read().runs if view.state == "running"}
-        if kills < wanted and running and rng.random() < 0.1:
+        if kills < num_kills and running and rng.random() < 0.1:
             os.kill(rng.choice(sorted(running)), signal.SIGKILL)
             kills += 1
         time.sleep(0.05)
-    assert kills == wanted
-    assert len([report for report in launcher.take_reports() if "trying again" in report]) >= wanted
+    assert kills == num_kills
+    assert len([report for report in launcher.take_reports() if "trying again" in report]) >= num_kills
     for view in RunsReader(tmp_path).read().runs:
         assert view.state == "finished", view.status.error
         assert [task["task"] for task in read_table(view.dir.tasks_json)] == list(range(12))
@@ -142,5 +142,5 @@ def test_seeds_begun_in_one_worker_go_on_in_others(tmp_path):
         assert run_dir.read_status().log_of in ("default/seed_000", "default/seed_002")
         epochs = documents(run_dir)["epochs.json"]
         assert [(one["task"], one["epoch"]) for one in epochs] == [(t, e) for t in range(30) for e in range(2)]
-        kept = [one for one, other in zip(epochs, early, strict=False) if one == other]
-        assert kept == epochs[: len(kept)]
+        common = [one for one, other in zip(epochs, early, strict=False) if one == other]
+        assert common == epochs[: len(common)]

@@ -106,8 +106,8 @@ def test_seeds_of_different_code_are_not_averaged(half_a_run, look, monkeypatch,
         monkeypatch.setattr(sys, "argv", ["lop", *command])
         with pytest.raises(SystemExit, match="2"):
             main()
-        said = capsys.readouterr().err
-        assert "mine/default: seed 0 and seed 1 were trained by different code (my_redo.py, which was changed" in said
+        output = capsys.readouterr().err
+        assert "mine/default: seed 0 and seed 1 were trained by different code (my_redo.py, which was changed" in output
     look(["plot", "-o", "x.png", "--where", "-seed:1"])
 
 

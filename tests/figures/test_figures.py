@@ -98,17 +98,17 @@ def test_settings_look_as_they_did(swept, tmp_path, name, arguments):
 
 def test_panels_of_a_key_have_one_scale_and_a_colour_for_each_of_the_other_values(swept):
     groups = [group for group in groups_in(swept) if group.experiment == "l2"]
-    found = by_value(groups, "weight_decay")
-    names = [[name.removeprefix("step size ") for name, _ in lines] for lines in found.values()]
+    by_key = by_value(groups, "weight_decay")
+    names = [[name.removeprefix("step size ") for name, _ in lines] for lines in by_key.values()]
     assert names == [["0.001", "0.01", "0.1"], ["0.001", "0.01", "0.1"], ["0.001", "0.01"]]
-    assert list(found) == ["weight decay 0.0", "weight decay 0.0001", "weight decay 0.001"]
-    found["weight decay 0.0"] = found["weight decay 0.0"][1:]  # a setting that did not run moves no colour
-    shown = [figures.Panel(value, lines, (0.5, "linear")) for value, lines in found.items()]
+    assert list(by_key) == ["weight decay 0.0", "weight decay 0.0001", "weight decay 0.001"]
+    by_key["weight decay 0.0"] = by_key["weight decay 0.0"][1:]  # a setting that did not run moves no colour
+    shown = [figures.Panel(value, lines, (0.5, "linear")) for value, lines in by_key.items()]
     panels = figures.draw_panels(shown, "test_accuracy").axes[: len(shown)]
-    assert [panel.get_title(loc="left") for panel in panels] == list(found)
+    assert [panel.get_title(loc="left") for panel in panels] == list(by_key)
     assert len({panel.get_ylim() for panel in panels}) == len({panel.get_xlim() for panel in panels}) == 1
     colours: dict[str, set[str]] = {}
-    for panel, lines in zip(panels, found.values(), strict=True):
+    for panel, lines in zip(panels, by_key.values(), strict=True):
         for (name, _), line in zip(lines, panel.lines, strict=False):
             colours.setdefault(name, set()).add(line.get_color())
     assert [len(of_name) for of_name in colours.values()] == [1, 1, 1]
@@ -117,21 +117,21 @@ def test_panels_of_a_key_have_one_scale_and_a_colour_for_each_of_the_other_value
 
 
 def test_panels_of_methods_name_what_each_sweeps(swept):
-    found = by_value(groups_in(swept), "agent")
-    assert {method: len(lines) for method, lines in found.items()} == {
-        method: sum(group.method == method for group in groups_in(swept)) for method in found
+    by_key = by_value(groups_in(swept), "agent")
+    assert {method: len(lines) for method, lines in by_key.items()} == {
+        method: sum(group.method == method for group in groups_in(swept)) for method in by_key
     }
-    assert all("step size" in name for lines in found.values() for name, _ in lines)
+    assert all("step size" in name for lines in by_key.values() for name, _ in lines)
 
 
 def test_the_figure_of_methods_uses_the_choice_of_best(swept, tmp_path):
     for select in ("0-1", "2-3", "3,"):
         of = "--select-seeds", select, "--runs-dir", swept
-        said = lop("plot", "--kind", "methods", *SMALL, *of, "-o", tmp_path / "figure.svg")
+        output = lop("plot", "--kind", "methods", *SMALL, *of, "-o", tmp_path / "figure.svg")
         choices = json.loads(lop("best", "--json", *of))["choices"]
         for choice in choices:
-            assert f"{choice['experiment']}: {choice['setting']} is the best of {choice['num_settings']}" in said
-            assert f"drawn on {name_seeds(choice['report_seeds'])}" in said
+            assert f"{choice['experiment']}: {choice['setting']} is the best of {choice['num_settings']}" in output
+            assert f"drawn on {name_seeds(choice['report_seeds'])}" in output
             assert f"(n={choice['n']}/{choice['n']})" in (tmp_path / "figure.svg").read_text()
 
 
@@ -180,9 +180,9 @@ def test_keys_that_are_not_swept_are_refused(swept, monkeypatch, capsys, argumen
 def test_a_setting_on_its_own_selection_seeds_is_labelled(swept, tmp_path):
     best, of = "bp/step_size=0.01", ("--runs-dir", swept)
     label = "bp step_size=0.01 is the best of 3 settings on seeds 0-1"
-    said = lop("compare", best, "l2/step_size=0.01,weight_decay=0.0001", *of)
-    assert label in said
-    assert '--where "seed:2-3"' in said
+    output = lop("compare", best, "l2/step_size=0.01,weight_decay=0.0001", *of)
+    assert label in output
+    assert '--where "seed:2-3"' in output
     assert label in lop("plot", *SMALL, "--where", "setting:step_size=0.01", *of, "-o", tmp_path / "figure.png")
     lop("report", *of, "-o", tmp_path / "report.html")
     assert label in (tmp_path / "report.html").read_text()

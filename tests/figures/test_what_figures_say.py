@@ -32,14 +32,14 @@ def test_a_figure_does_not_heed_a_person_s_own_matplotlib(made, tmp_path):
 
 
 def test_a_line_whose_seeds_become_fewer_is_told_and_dotted(made, tmp_path):
-    said = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "l2")
-    assert "l2: 3 seeds up to task 30, then fewer, 2 at the end (dotted)" in said
+    output = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "l2")
+    assert "l2: 3 seeds up to task 30, then fewer, 2 at the end (dotted)" in output
     assert "l2 (n=2/3)" in (tmp_path / "figure.svg").read_text()
 
 
 def test_a_single_seed_has_no_band_and_says_so(made, tmp_path):
-    said = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "method:cbp seed:1")
-    assert "one seed: cbp has no band" in said
+    output = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "method:cbp seed:1")
+    assert "one seed: cbp has no band" in output
     assert "PolyCollection" not in (tmp_path / "figure.svg").read_text()
 
 
@@ -55,10 +55,10 @@ def test_a_single_task_is_a_point(tmp_path):
 
 
 def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made, tmp_path):
-    said = lop("plot", "--kind", "methods", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg")
-    assert "bp: step_size=0.0001 is the best of 3 settings" in said
+    output = lop("plot", "--kind", "methods", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg")
+    assert "bp: step_size=0.0001 is the best of 3 settings" in output
     drawn = (tmp_path / "figure.svg").read_text()
-    assert "drawn on seeds 1-2" in said
+    assert "drawn on seeds 1-2" in output
     assert "bp step_size=0.0001 (n=2/2)" in drawn
     assert "step_size=0.01 " not in drawn
     assert lookup.method("bp").colour.lower() in drawn
@@ -75,19 +75,19 @@ def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):
 def test_the_paper_s_levels_stand_beside_the_paper_s_protocol_if_they_are_asked_for(tmp_path):
     paper_runs(tmp_path / "runs", "bp")
     figure = tmp_path / "figure.svg"
-    for kind, said in (("tasks", "Dohare et al. 2024"), ("sweep", "linear, published")):
+    for kind, output in (("tasks", "Dohare et al. 2024"), ("sweep", "linear, published")):
         lop("plot", "--kind", kind, "--reference", "--bin", 10, "--runs-dir", tmp_path / "runs", "-o", figure)
-        assert said in figure.read_text()
+        assert output in figure.read_text()
         lop("plot", "--kind", kind, "--bin", 10, "--runs-dir", tmp_path / "runs", "-o", figure)
-        assert said not in figure.read_text()
+        assert output not in figure.read_text()
 
 
 def test_the_epochs_of_named_tasks(made, tmp_path):
     figure = tmp_path / "figure.svg"
-    said = lop("plot", "--kind", "within-task", "--at", "30,60", "--runs-dir", made, "-o", figure, "--where", "cbp")
+    output = lop("plot", "--kind", "within-task", "--at", "30,60", "--runs-dir", made, "-o", figure, "--where", "cbp")
     assert "task 30 (n=3/3)" in figure.read_text()
     assert "task 1 " not in figure.read_text()
-    assert "left out" not in said
+    assert "left out" not in output
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_the_default_of_a_sweep_is_called_by_its_value(tmp_path):
 def test_a_finished_seed_without_values_is_named(tmp_path):
     make_run(tmp_path / "runs", "bp", 0, num_tasks=4)
     make_run(tmp_path / "runs", "bp", 1, num_tasks=4, tasks_done=0, state="finished")
-    said = lop("plot", "--kind", "seeds", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
-    assert "bp, seed 1: finished without any test_accuracy" in said
+    output = lop("plot", "--kind", "seeds", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
+    assert "bp, seed 1: finished without any test_accuracy" in output
     assert "bp, 1 of 2 seeds" in (tmp_path / "figure.svg").read_text()
 
 
@@ -227,8 +227,8 @@ def test_within_a_task_a_seldom_metric_is_drawn_where_it_was_measured(tmp_path):
     assert curve.task.tolist() == [2, 4, 6, 8]
     assert curve.mean == pytest.approx([1.1, 0.6, 1.1, 0.6])
     words = ["plot", "curvature", "--kind", "within-task", "--runs-dir", tmp_path / "runs", "--at", "1,2"]
-    said = lop(*words, "-o", tmp_path / "figure.svg")
-    assert "no curvature recorded within task 2" in said
+    output = lop(*words, "-o", tmp_path / "figure.svg")
+    assert "no curvature recorded within task 2" in output
 
 
 def test_bands_are_what_they_are_called():

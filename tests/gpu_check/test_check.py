@@ -40,11 +40,11 @@ def idle(learner):
 
 def stale(learner):
     """A graph that reads the first batch again and again."""
-    kept: list = []
+    first: list = []
 
     def step(*batch):
-        kept[:] = kept or batch
-        return learner.step(*kept)
+        first[:] = first or batch
+        return learner.step(*first)
 
     return step
 

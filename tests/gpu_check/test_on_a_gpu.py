@@ -117,8 +117,8 @@ def test_memory_beyond_the_plan_or_left_behind_fails(reserved, grows_by, verdict
 
     monkeypatch.setattr(load, "train_and_measure", train_and_measure)
     fake_cuda["reserved"] = reserved
-    found = run_on_gpu("memory")
-    assert (found["2 seeds"], found["2 seeds, growth"]) == verdicts
+    verdict_of = run_on_gpu("memory")
+    assert (verdict_of["2 seeds"], verdict_of["2 seeds, growth"]) == verdicts
 
 
 def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_note(fake_cuda, monkeypatch):

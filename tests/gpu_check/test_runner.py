@@ -39,16 +39,20 @@ def by_stage(results: Results) -> dict[str, list[str]]:
 
 def test_a_stage_that_hangs_costs_no_other(tmp_path):
     results = run_fake(tmp_path, "time.sleep(60)", stage_limit_s=1.0)
-    found = by_stage(results)
-    assert (found["golden"], found["graphs"], found["stack"]) == (["PASS"], ["PASS", "out of time"], ["PASS"])
+    verdicts = by_stage(results)
+    assert (verdicts["golden"], verdicts["graphs"], verdicts["stack"]) == (
+        ["PASS"],
+        ["PASS", "out of time"],
+        ["PASS"],
+    )
     assert results.failed
-    kept = json.loads((tmp_path / "correctness.json").read_text())
-    assert [line["verdict"] for line in kept["lines"]] == ["PASS", "PASS", "out of time", "PASS"]
+    saved = json.loads((tmp_path / "correctness.json").read_text())
+    assert [line["verdict"] for line in saved["lines"]] == ["PASS", "PASS", "out of time", "PASS"]
 
 
 def test_a_stage_that_kills_its_process_fails_and_costs_no_other(tmp_path):
-    found = by_stage(run_fake(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
-    assert (found["golden"], found["graphs"], found["stack"]) == (["PASS"], ["PASS", "FAIL"], ["PASS"])
+    verdicts = by_stage(run_fake(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
+    assert (verdicts["golden"], verdicts["graphs"], verdicts["stack"]) == (["PASS"], ["PASS", "FAIL"], ["PASS"])
 
 
 BREAKS = """

@@ -84,7 +84,7 @@ def test_a_name_of_lops_own_executes_no_package(package):
 
 
 @pytest.mark.parametrize(
-    ("top", "said"),
+    ("top", "message"),
     [
         ("raise ValueError('no licence')", "ValueError: no licence"),
         ("raise SystemExit(4)", "SystemExit: 4"),
@@ -95,7 +95,7 @@ def test_a_name_of_lops_own_executes_no_package(package):
     ],
 )
 @pytest.mark.long
-def test_a_broken_package_is_one_line_that_names_it(package, top, said, monkeypatch):
+def test_a_broken_package_is_one_line_that_names_it(package, top, message, monkeypatch):
     monkeypatch.setattr(child, "LIMIT_S", 2.0)
     path = package / "toys/descriptions.py"
     path.write_text(f"{top}\n{path.read_text()}")
@@ -104,7 +104,7 @@ def test_a_broken_package_is_one_line_that_names_it(package, top, said, monkeypa
     assert str(refused.value).startswith(
         "method toy_decay of package toys (toys.descriptions:TOY_DECAY) cannot be loaded"
     )
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     problems: list[str] = []
     assert "cbp" in [one.name for one in registry.METHODS.all(problems)]

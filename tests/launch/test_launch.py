@@ -34,8 +34,8 @@ def machine(monkeypatch):
     monkeypatch.setattr(plan, "num_cores", lambda: 4)
 
     def give(*free: int, problem: str = "") -> None:
-        found = Gpus({f"cuda:{number}": size for number, size in enumerate(free)}, problem)
-        monkeypatch.setattr(plan, "find_gpus", lambda: found)
+        gpus = Gpus({f"cuda:{number}": size for number, size in enumerate(free)}, problem)
+        monkeypatch.setattr(plan, "find_gpus", lambda: gpus)
 
     give()
     return give
@@ -237,9 +237,9 @@ def test_torch_says_why_a_gpu_cannot_be_used(torch_says, monkeypatch):
 def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "look_at_installation", lambda: [])
     monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
-    told = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
-    assert told[0][1].endswith("cuda:1 with 8 GiB free")
-    assert told[1] == ("note", "torch cannot use a GPU that is present: cuda:0: too old")
+    findings = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
+    assert findings[0][1].endswith("cuda:1 with 8 GiB free")
+    assert findings[1] == ("note", "torch cannot use a GPU that is present: cuda:0: too old")
 
 
 def test_without_a_driver_torch_is_not_asked(torch_says, monkeypatch):

@@ -59,8 +59,8 @@ def test_a_worker_keeps_its_place_when_its_launcher_is_gone(make):
 
 def test_a_number_of_workers_that_a_person_asked_for_does_not_wait(make):
     taken = [make("cpu").take("cpu") for _ in range(2)]
-    asked = make(*["cpu"] * 4, is_limited=False)
-    more = [asked.take("cpu") for _ in range(4)]
+    unlimited = make(*["cpu"] * 4, is_limited=False)
+    more = [unlimited.take("cpu") for _ in range(4)]
     assert None not in more
     assert make("cpu").take("cpu") is None
     for fd in taken + more:

@@ -60,16 +60,16 @@ def notes_of(unjudged):
 
 
 def test_the_published_levels_reproduce_all_claims_of_the_paper():
-    found, notes = outcomes(*(course(one.name) for one in PUBLISHED))
-    assert {text: one.outcome for text, one in found.items() if one.outcome != "reproduced"} == {}
-    assert len(found) == len(PAPER.claims)
+    verdict_of, notes = outcomes(*(course(one.name) for one in PUBLISHED))
+    assert {text: one.outcome for text, one in verdict_of.items() if one.outcome != "reproduced"} == {}
+    assert len(verdict_of) == len(PAPER.claims)
     assert notes == ()
 
 
 def test_every_published_level_is_a_claim():
-    told = [claim for claim in PAPER.claims if claim.level is not None]
-    assert len(told) == sum(level is not None for one in PUBLISHED for level in one.accuracies)
-    assert {(claim.of.window.first, claim.of.window.last) for claim in told} == {(1, 50), (1951, 2000), (4951, 5000)}
+    levels = [claim for claim in PAPER.claims if claim.level is not None]
+    assert len(levels) == sum(level is not None for one in PUBLISHED for level in one.accuracies)
+    assert {(claim.of.window.first, claim.of.window.last) for claim in levels} == {(1, 50), (1951, 2000), (4951, 5000)}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
@@ -91,8 +91,8 @@ def test_claims_are_about_settings_of_their_protocol(protocol):
     ],
 )
 def test_a_level_is_reproduced_within_its_margin(shift, spread, num_seeds, expected):
-    found, _ = outcomes(course("linear", num_seeds, shift, spread))
-    assert found["linear has 77.1 %, about task 2000"].outcome == expected
+    verdict_of, _ = outcomes(course("linear", num_seeds, shift, spread))
+    assert verdict_of["linear has 77.1 %, about task 2000"].outcome == expected
 
 
 def test_equal_truths_agree_nineteen_times_of_twenty():
@@ -101,27 +101,27 @@ def test_equal_truths_agree_nineteen_times_of_twenty():
     for _ in range(300):
         truth = 0.771 - rng.normal(0, spread, 30).mean()  # the paper's seeds are a sample too
         rows = truth + rng.normal(0, spread, (30, 1)) + np.zeros((30, 50))
-        found, _ = outcomes(seeds("linear", spec_of("linear") | {"num_tasks": 50}, rows))
-        agreed += found["linear has 77.1 %, tasks 1-50"].outcome != "not reproduced"
+        verdict_of, _ = outcomes(seeds("linear", spec_of("linear") | {"num_tasks": 50}, rows))
+        agreed += verdict_of["linear has 77.1 %, tasks 1-50"].outcome != "not reproduced"
     assert 0.93 < agreed / 300 <= 1
 
 
 def test_what_a_claim_lacks_is_said():
     short = seeds("bp", spec_of("bp 0.01"), [[0.843] * 60] * 7)
-    found, _ = outcomes(short, course("linear", 3))
-    assert found["bp 0.01 has 84.3 %, tasks 1-50"].outcome == "reproduced"
-    assert found["bp 0.01 has 74 %, about task 2000"].why == "0 seeds to task 2000, of 5 at least"
-    assert found["linear has 77.1 %, tasks 1-50"].why == "3 seeds to task 50, of 5 at least"
-    assert found["cbp is above bp 0.001 at task 2000"].missing == ("cbp", "bp 0.001")
+    verdict_of, _ = outcomes(short, course("linear", 3))
+    assert verdict_of["bp 0.01 has 84.3 %, tasks 1-50"].outcome == "reproduced"
+    assert verdict_of["bp 0.01 has 74 %, about task 2000"].why == "0 seeds to task 2000, of 5 at least"
+    assert verdict_of["linear has 77.1 %, tasks 1-50"].why == "3 seeds to task 50, of 5 at least"
+    assert verdict_of["cbp is above bp 0.001 at task 2000"].missing == ("cbp", "bp 0.001")
 
 
 def test_an_order_is_not_reproduced_where_the_interval_says_the_opposite():
     above = seeds("bp", spec_of("bp 0.01"), np.full((6, 2000), 0.8) + 0.001 * np.arange(6)[:, None] ** 2)
-    found, _ = outcomes(above, course("linear"))
-    assert found["linear is above bp 0.01 at task 2000"].outcome == "not reproduced"
+    verdict_of, _ = outcomes(above, course("linear"))
+    assert verdict_of["linear is above bp 0.01 at task 2000"].outcome == "not reproduced"
     unsure = seeds("bp", spec_of("bp 0.01"), np.full((6, 2000), 0.771) + 0.1 * np.linspace(-1, 1, 6)[:, None])
-    found, _ = outcomes(unsure, course("linear"))
-    assert found["linear is above bp 0.01 at task 2000"].outcome == "not enough data"
+    verdict_of, _ = outcomes(unsure, course("linear"))
+    assert verdict_of["linear is above bp 0.01 at task 2000"].outcome == "not enough data"
 
 
 def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
@@ -133,7 +133,7 @@ def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"num_showings": 100}, "not the protocol of Dohare et al. 2024: num_showings is 100, not 250"),
         ({"dataset": "synthetic"}, "dataset is synthetic, not ImageNet"),
@@ -144,16 +144,16 @@ def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
     ],
     ids=str,
 )
-def test_other_runs_are_told_which_key_differs(change, said):
+def test_other_runs_are_told_which_key_differs(change, message):
     findings, notes = judge([seeds("cbp", spec_of("cbp") | change, [[0.8]])])
-    assert said in str(notes[0])
+    assert message in str(notes[0])
     assert not any(one.outcome != "not enough data" for finding in findings for one in finding.verdicts)
 
 
 def test_of_two_groups_of_one_setting_the_larger_is_judged():
     small, large = course("linear", 2), course("linear", 8)
-    found, notes = outcomes(Group("few", "default", small.runs), Group("many", "default", large.runs))
-    assert found["linear has 77.1 %, tasks 1-50"].measured.num_values == 8
+    verdict_of, notes = outcomes(Group("few", "default", small.runs), Group("many", "default", large.runs))
+    assert verdict_of["linear has 77.1 %, tasks 1-50"].measured.num_values == 8
     assert notes == ("few: the same setting as many, which is judged",)
 
 
@@ -163,21 +163,21 @@ def demo(name, first, last):
 
 
 def test_the_demo_s_claims_hold_of_each_seed():
-    found, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.6)), demo("cbp", (0.8, 0.8), (0.81, 0.76)))
-    assert {one.outcome for one in found.values()} == {"reproduced"}
-    assert len(found) == len(DEMO.claims)
-    found, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.78)), demo("cbp", (0.8, 0.8), (0.6, 0.5)))
-    assert [one.outcome for one in found.values()] == ["not enough data", "not reproduced", "not reproduced"]
-    assert found["cbp is above bp in the last tenth"].why == "1 of 2 seeds"
-    found, _ = outcomes(demo("bp", [0.8], [0.5]))
-    assert {one.outcome for one in found.values()} == {"not enough data"}
+    verdict_of, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.6)), demo("cbp", (0.8, 0.8), (0.81, 0.76)))
+    assert {one.outcome for one in verdict_of.values()} == {"reproduced"}
+    assert len(verdict_of) == len(DEMO.claims)
+    verdict_of, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.78)), demo("cbp", (0.8, 0.8), (0.6, 0.5)))
+    assert [one.outcome for one in verdict_of.values()] == ["not enough data", "not reproduced", "not reproduced"]
+    assert verdict_of["cbp is above bp in the last tenth"].why == "1 of 2 seeds"
+    verdict_of, _ = outcomes(demo("bp", [0.8], [0.5]))
+    assert {one.outcome for one in verdict_of.values()} == {"not enough data"}
 
 
 def test_a_seed_that_diverged_is_not_counted():
     broken = demo("cbp", (0.8, 0.8, 0.8), (0.8, 0.8, 0.8))
     broken.runs[2].series["test_accuracy"][140:] = math.nan
-    found, _ = outcomes(broken)
-    assert found["cbp keeps: no 10 points lost from the first tenth to the last"].measured.num_values == 2
+    verdict_of, _ = outcomes(broken)
+    assert verdict_of["cbp keeps: no 10 points lost from the first tenth to the last"].measured.num_values == 2
 
 
 def test_runs_of_a_problem_are_held_only_against_its_own_claims():
@@ -185,6 +185,6 @@ def test_runs_of_a_problem_are_held_only_against_its_own_claims():
     findings, notes = judge([seeds("cbp", spec, [[0.9] * 50] * 6), course("linear")])
     assert [finding.protocol for finding in findings] == [PAPER]
     assert [one for one in notes_of(notes) if "cbp" in one] == ["cbp: no results are published for problem toy"]
-    found, notes = judge([seeds("cbp", spec, [[0.9] * 50] * 6)])
-    assert (found, notes_of(notes)) == ((), ("cbp: no results are published for problem toy",))
+    verdicts, notes = judge([seeds("cbp", spec, [[0.9] * 50] * 6)])
+    assert (verdicts, notes_of(notes)) == ((), ("cbp: no results are published for problem toy",))
     assert CONTINUAL_IMAGENET.claims == continual_imagenet.__name__

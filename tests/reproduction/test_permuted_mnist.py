@@ -40,17 +40,17 @@ def outcomes(*groups: Group):
 
 
 def test_the_published_levels_reproduce_every_claim():
-    found, notes = outcomes(*map(group, LEVELS))
-    assert set(found.values()) == {"reproduced"}
-    assert len(found) == sum(len(levels) for _, _, levels in LEVELS.values()) + 3
+    verdict_of, notes = outcomes(*map(group, LEVELS))
+    assert set(verdict_of.values()) == {"reproduced"}
+    assert len(verdict_of) == sum(len(levels) for _, _, levels in LEVELS.values()) + 3
     assert not notes
 
 
 def test_other_levels_are_not_reproduced():
-    found, _ = outcomes(group("bp 0.01", shift=-0.02))
-    assert found["bp 0.01 has 90.24 %, task 800"] == "not reproduced"
-    assert found["bp 0.01 loses: less at task 800 than at task 11"] == "reproduced"
-    assert found["bp 0.003 has 93.69 %, task 800"] == "not enough data"
+    verdict_of, _ = outcomes(group("bp 0.01", shift=-0.02))
+    assert verdict_of["bp 0.01 has 90.24 %, task 800"] == "not reproduced"
+    assert verdict_of["bp 0.01 loses: less at task 800 than at task 11"] == "reproduced"
+    assert verdict_of["bp 0.003 has 93.69 %, task 800"] == "not enough data"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,6 @@ def test_other_levels_are_not_reproduced():
     ],
 )
 def test_runs_of_another_protocol_are_not_judged(changes, why):
-    found, notes = outcomes(group("bp 0.01", **changes))
-    assert not found
+    verdict_of, notes = outcomes(group("bp 0.01", **changes))
+    assert not verdict_of
     assert why in str(notes[0])

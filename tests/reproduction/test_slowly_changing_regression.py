@@ -52,9 +52,9 @@ def outcomes(*groups: Group):
 
 
 def test_the_published_errors_reproduce_every_claim_of_the_figure():
-    found, notes = outcomes(*map(published, LEVELS))
-    assert {text: one.outcome for text, one in found.items() if one.outcome != "reproduced"} == {}
-    assert len(found) == len(FIGURE.claims)
+    verdict_of, notes = outcomes(*map(published, LEVELS))
+    assert {text: one.outcome for text, one in verdict_of.items() if one.outcome != "reproduced"} == {}
+    assert len(verdict_of) == len(FIGURE.claims)
     assert sum(claim.level is not None for claim in FIGURE.claims) == len(LEVELS) * len(BINS)
     assert notes == ()
 
@@ -78,24 +78,24 @@ def test_claims_are_about_settings_of_their_protocol(protocol):
     ],
 )
 def test_a_level_is_reproduced_within_the_margin_of_errors(shift, spread, num_seeds, expected, why):
-    found, _ = outcomes(published("linear", shift, spread=spread, num_seeds=num_seeds))
-    verdict = found["linear has 0.872, examples 0k-20k"]
+    verdict_of, _ = outcomes(published("linear", shift, spread=spread, num_seeds=num_seeds))
+    verdict = verdict_of["linear has 0.872, examples 0k-20k"]
     assert (verdict.outcome, verdict.why) == (expected, why)
 
 
 def test_an_error_that_falls_is_no_loss():
-    found, _ = outcomes(published("bp 0.01, relu"), group("scr/bp", np.linspace(1, 0.5, 100), name="one"))
-    assert found["bp 0.01, relu loses: more error in examples 980k-1000k than in 40k-60k"].outcome == "reproduced"
-    falls = found["bp 0.01, relu loses: more error in the last tenth than in the first"]
+    verdict_of, _ = outcomes(published("bp 0.01, relu"), group("scr/bp", np.linspace(1, 0.5, 100), name="one"))
+    assert verdict_of["bp 0.01, relu loses: more error in examples 980k-1000k than in 40k-60k"].outcome == "reproduced"
+    falls = verdict_of["bp 0.01, relu loses: more error in the last tenth than in the first"]
     assert falls.outcome == "not reproduced"
     assert falls.measured.mean < 0
 
 
 def test_smaller_errors_are_the_better_ones():
-    found, _ = outcomes(published("linear", 0.5), published("bp 0.01, relu"))
+    verdict_of, _ = outcomes(published("linear", 0.5), published("bp 0.01, relu"))
     below = "linear is below bp 0.01, relu in examples 980k-1000k"
-    assert found[below].outcome == "not reproduced"
-    assert found["bp 0.01, relu is below linear in examples 40k-60k"].outcome == "reproduced"
+    assert verdict_of[below].outcome == "not reproduced"
+    assert verdict_of["bp 0.01, relu is below linear in examples 40k-60k"].outcome == "reproduced"
 
 
 def test_how_the_slow_bits_change_tells_the_protocol():
@@ -134,8 +134,8 @@ def test_other_runs_are_told_which_key_differs(cfg, changes, note):
 
 
 def test_runs_that_are_too_short_are_undecided():
-    found, _ = outcomes(group("scr/bp", np.full(40, 0.5), num_tasks=60))
-    verdict = found["bp 0.01, relu loses: more error in the last tenth than in the first"]
+    verdict_of, _ = outcomes(group("scr/bp", np.full(40, 0.5), num_tasks=60))
+    verdict = verdict_of["bp 0.01, relu loses: more error in the last tenth than in the first"]
     assert (verdict.outcome, verdict.why) == ("not enough data", "0 seeds to task 100, of 5 at least")
 
 

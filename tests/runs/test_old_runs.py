@@ -183,13 +183,13 @@ def test_a_checkpoint_of_a_newer_version_is_refused_and_not_replaced_by_the_one_
     content = torch.load(run_dir.checkpoint, weights_only=True)
     torch.save(content, run_dir.previous_checkpoint)
     torch.save(content | {"format": FORMAT + 1}, run_dir.checkpoint)
-    kept = [run_dir.checkpoint, run_dir.previous_checkpoint, *run_dir.records]
-    before = [path.read_bytes() for path in kept]
+    files = [run_dir.checkpoint, run_dir.previous_checkpoint, *run_dir.records]
+    before = [path.read_bytes() for path in files]
     done = lop("resume", "cbp", "--device", "cpu", "--retries", "0")
     assert done.returncode == 1
     assert run_dir.read_status().state == "failed"
     assert f"(checkpoint format {FORMAT + 1}); lop {__version__} reads" in run_dir.read_status().error
-    assert [path.read_bytes() for path in kept] == before
+    assert [path.read_bytes() for path in files] == before
 
 
 @pytest.mark.parametrize("schema", ["2", 1.5, None, 0])

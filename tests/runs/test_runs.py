@@ -68,9 +68,9 @@ def test_runs_come_in_the_order_of_experiment_setting_and_seed(runs_dir):
     (runs_dir / "bp" / "default" / "seed_xyz" / "run.json").write_text("{}")
     (runs_dir / "bp" / "default" / "seed_005").mkdir()
     (runs_dir / "notes.txt").write_text("")
-    found = list(find_runs(runs_dir))
-    assert [(one.experiment, one.setting, one.seed) for one in found] == names
-    assert [one.path for one in found] == [RunDir.of(runs_dir, Run(*name, SPEC)).path for name in names]
+    run_dirs = list(find_runs(runs_dir))
+    assert [(one.experiment, one.setting, one.seed) for one in run_dirs] == names
+    assert [one.path for one in run_dirs] == [RunDir.of(runs_dir, Run(*name, SPEC)).path for name in names]
 
 
 def test_a_directory_that_is_not_there_yet(runs_dir):
@@ -181,18 +181,18 @@ def test_one_worker_of_many_runs_is_looked_up_once_a_read(runs_dir, monkeypatch)
     for seed in range(5):
         start(runs_dir, seed=seed, status=here)
     start(runs_dir, "cbp", status=running(pid=os.getpid(), pid_started_at=1.0))
-    asked = []
+    lookups = []
 
     def counting(status):
-        asked.append(status.pid_started_at)
+        lookups.append(status.pid_started_at)
         return is_alive(status)
 
     monkeypatch.setattr("lop_engine.runs.reading.is_alive", counting)
     reader = RunsReader(runs_dir)
     for _ in range(2):
-        asked.clear()
+        lookups.clear()
         assert [view.state for view in reader.read().runs] == ["running"] * 5 + ["lost"]
-        assert asked == [here.pid_started_at, 1.0]
+        assert lookups == [here.pid_started_at, 1.0]
 
 
 def test_a_status_is_read_again_when_it_changes(runs_dir, monkeypatch):

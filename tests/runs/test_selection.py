@@ -117,8 +117,8 @@ def test_an_experiment_that_trains_another_method_than_its_name_is_not_confused_
 )
 def test_no_command_acts_on_a_name_of_two_things(runs_dir, monkeypatch, capsys, command):
     before = sorted(runs_dir.rglob("*"))
-    said = refused(monkeypatch, capsys, *command, "--runs-dir", runs_dir)
-    assert "write '0/*' for the experiment (2 runs) or '*/*/0' for the seed (4 runs)" in said
+    output = refused(monkeypatch, capsys, *command, "--runs-dir", runs_dir)
+    assert "write '0/*' for the experiment (2 runs) or '*/*/0' for the seed (4 runs)" in output
     assert sorted(runs_dir.rglob("*")) == before
 
 

@@ -47,12 +47,12 @@ def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_and_says_so_in_o
     Path("mine.json").write_text(json.dumps(experiment))
     answer = lop("run", "mine.json", "--seeds", "1", check=False)
     assert answer.returncode == 1
-    [said] = [line for line in answer.stdout.splitlines() if "failed: " in line]
-    assert "mine.py: Mine: a step asks for a tensor's value" in said
-    assert "line 20, in after_update" in said
+    [output] = [line for line in answer.stdout.splitlines() if "failed: " in line]
+    assert "mine.py: Mine: a step asks for a tensor's value" in output
+    assert "line 20, in after_update" in output
     assert "trying again" not in answer.stdout
     run_dir = RunDir(Path("runs/mine/default/seed_000"))
-    assert said.endswith(run_dir.read_status().error)
+    assert output.endswith(run_dir.read_status().error)
     assert not run_dir.tasks_json.exists()
     assert "Traceback" in next(run_dir.path.glob("worker.log")).read_text()
     Path("mine.py").write_text(content.replace(".item()", ""))

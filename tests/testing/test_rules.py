@@ -142,20 +142,20 @@ def refused(text: str, **settings) -> str:
     Path("mine.py").write_text(HEAD + text)
     with pytest.raises(RuleError) as error:
         check_file("mine.py", **settings)
-    said = str(error.value)
-    assert "\n" not in said
-    assert said.startswith(str(Path("mine.py").resolve()))
-    return said
+    output = str(error.value)
+    assert "\n" not in output
+    assert output.startswith(str(Path("mine.py").resolve()))
+    return output
 
 
 @pytest.mark.parametrize("wrong", METHODS)
 @pytest.mark.long
 def test_a_method_that_breaks_a_rule_is_named_with_the_rule(wrong):
     hooks, expected = METHODS[wrong]
-    said = refused(METHOD.format(hooks=hooks), network="mlp")
-    assert "mine.py: Mine: " in said
-    assert expected in said
-    assert "; " in said.partition(expected)[2], "says what to do"
+    message = refused(METHOD.format(hooks=hooks), network="mlp")
+    assert "mine.py: Mine: " in message
+    assert expected in message
+    assert "; " in message.partition(expected)[2], "says what to do"
 
 
 MIXING = """
@@ -194,9 +194,9 @@ OF_EACH = "like(self.setup.own(Keys).pull, penalty_S)"
 )
 @pytest.mark.long
 def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull, expected):
-    said = refused(MIXING.format(pull=pull, mixes=True), network="mlp")
-    assert "mine.py: Mine: " in said
-    assert expected in said
+    message = refused(MIXING.format(pull=pull, mixes=True), network="mlp")
+    assert "mine.py: Mine: " in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(("pull", "mixes"), [(OF_EACH, True), (OF_FIRST, False), ("self.setup.spec.pull", False)])
@@ -260,9 +260,9 @@ NETWORKS = {
 @pytest.mark.long
 def test_a_network_that_breaks_a_rule_is_named_with_the_rule(wrong):
     changes, expected = NETWORKS[wrong]
-    said = refused(NETWORK.format(**{"body": "", "more": "", "hidden": "1"} | changes))
-    assert "mine.py: Mine: " in said
-    assert expected in said
+    message = refused(NETWORK.format(**{"body": "", "more": "", "hidden": "1"} | changes))
+    assert "mine.py: Mine: " in message
+    assert expected in message
 
 
 PROBLEM = """
@@ -312,9 +312,9 @@ PROBLEMS = {
 @pytest.mark.long
 def test_a_problem_that_breaks_a_rule_is_named_with_the_rule(wrong):
     changes, expected = PROBLEMS[wrong]
-    said = refused(PROBLEM.format(**RIGHT | changes))
-    assert "mine.py: Mine: " in said
-    assert expected in said
+    message = refused(PROBLEM.format(**RIGHT | changes))
+    assert "mine.py: Mine: " in message
+    assert expected in message
 
 
 METRIC = """
@@ -340,9 +340,9 @@ METRICS = {
 @pytest.mark.long
 def test_a_metric_that_breaks_a_rule_is_named_with_the_rule(wrong):
     value, expected = METRICS[wrong]
-    said = refused(METRIC.format(value=value))
-    assert "mine.py: mine: " in said
-    assert expected in said
+    message = refused(METRIC.format(value=value))
+    assert "mine.py: mine: " in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(

@@ -187,8 +187,8 @@ def test_the_limits_of_a_qos_are_taken_and_warned_of(cluster, typed, minutes, no
     cluster(V24, qos=QOS)
     request = fit(*typed)
     assert request.options.time == minutes
-    [said] = request.notes
-    assert said.startswith(note)
+    [output] = request.notes
+    assert output.startswith(note)
 
 
 def test_a_partition_that_is_down_is_said(cluster):
@@ -212,8 +212,8 @@ def test_a_partition_that_is_down_is_said(cluster):
 def test_jobs_whose_nodes_are_all_away_are_said_to_wait(cluster, nodes, typed, expected):
     cluster(V22, nodes=nodes)
     request = fit("time=30", *typed)
-    said = [f"no node can start a task now {expected}: the jobs wait until one is back"] if expected else []
-    assert (list(request.notes), request.waits_for_nodes) == (said, bool(expected))
+    output = [f"no node can start a task now {expected}: the jobs wait until one is back"] if expected else []
+    assert (list(request.notes), request.waits_for_nodes) == (output, bool(expected))
 
 
 def submission(request: SlurmRequest, number: int) -> Submission:
@@ -290,15 +290,15 @@ def test_what_was_taken_is_said_by_a_dry_run_a_submission_and_a_resume(cluster, 
     taken = "note: no time given; asking for time=60 (1:00:00), the limit of partition low\n"
     run = ["run", "tiny.json", "--seeds", "3", "--launcher", "slurm"]
     lop(monkeypatch, *run, "--dry-run")
-    said = capsys.readouterr().out
-    assert taken in said
-    assert "3 tasks of 2 job arrays" in said
-    assert "the script of the first of 2 job arrays:\n" in said
-    assert "#SBATCH --time=60\n" in said
+    output = capsys.readouterr().out
+    assert taken in output
+    assert "3 tasks of 2 job arrays" in output
+    assert "the script of the first of 2 job arrays:\n" in output
+    assert "#SBATCH --time=60\n" in output
     assert not (here / "runs").exists()
     lop(monkeypatch, *run)
-    said = capsys.readouterr().out
-    assert taken in said
-    assert "submitted 3 tasks of 2 job arrays" in said
+    output = capsys.readouterr().out
+    assert taken in output
+    assert "submitted 3 tasks of 2 job arrays" in output
     lop(monkeypatch, "resume")
     assert taken in capsys.readouterr().out

@@ -88,9 +88,9 @@ def test_what_only_a_cluster_with_accounting_refuses_is_said_in_its_words(here, 
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "Invalid account or account/partition combination specified (account=nobody)\n" in said
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "Invalid account or account/partition combination specified (account=nobody)\n" in output
+    assert output.count("\n") == 1
     assert not (here / "runs").exists()
 
 
@@ -165,9 +165,9 @@ def lop(monkeypatch, capsys, *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    return output
 
 
 def test_a_variable_of_which_the_shell_made_nothing_is_noticed(tmp_path, monkeypatch, capsys):

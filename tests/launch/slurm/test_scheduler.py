@@ -25,7 +25,7 @@ from tests.launch.slurm.tasks import prepare
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "expected"),
+    ("state", "answer", "expected"),
     [
         ("queued", "12_3|PENDING|Priority|\n", ("queued", "job 12_3 waits: Priority")),
         ("queued", "12_3|RUNNING|None|node7\n", ("queued", "job 12_3 is on node7")),
@@ -40,9 +40,9 @@ from tests.launch.slurm.tasks import prepare
         ("finished", "12_3|COMPLETED|None|node7\n", ("finished", None)),
     ],
 )
-def test_what_slurm_knows_is_added_to_what_the_run_directory_says(squeue, state, said, expected):
+def test_what_slurm_knows_is_added_to_what_the_run_directory_says(squeue, state, answer, expected):
     status = RunStatus(state, job="12_3", heartbeat_at=time.time() - 60)
-    assert judge(state, status, squeue(said)) == expected
+    assert judge(state, status, squeue(answer)) == expected
 
 
 def test_a_run_of_somebody_else_is_not_judged_by_our_own_jobs(squeue, tmp_path, monkeypatch):
@@ -83,9 +83,9 @@ def test_status_says_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsy
         status = replace(run_dir.read_status(), job=f"12_{seed}", host="node7", heartbeat_at=time.time() + 60)
         run_dir.write_status(status)
     show_status([tmp_path / "runs"], "", as_json=False)
-    said = capsys.readouterr().out
-    assert "│ 12_1 node7" in said
-    assert "bp/default/seed_000: job 12_0 waits: Priority\n" in said
+    output = capsys.readouterr().out
+    assert "│ 12_1 node7" in output
+    assert "bp/default/seed_000: job 12_0 waits: Priority\n" in output
 
 
 def test_a_heartbeat_is_newer_than_what_squeue_said_before_it(squeue):
@@ -102,19 +102,19 @@ def test_a_scheduler_that_does_not_answer_hides_nothing(tmp_path, monkeypatch):
 
 
 def test_of_jobs_that_squeue_has_forgotten_sacct_is_asked_once_for_all(squeue):
-    scheduler, asked = squeue(""), squeue.books.with_name("asked")
-    squeue.books.write_text(f"#!/bin/sh\necho asked >> {asked}\necho '12_0|TIMEOUT|node7\n12_1|CANCELLED by 7|node8'\n")
+    scheduler, log = squeue(""), squeue.books.with_name("asked")
+    squeue.books.write_text(f"#!/bin/sh\necho asked >> {log}\necho '12_0|TIMEOUT|node7\n12_1|CANCELLED by 7|node8'\n")
     assert judge("lost", RunStatus("lost", job="12_0"), scheduler) == ("lost", "job 12_0 ended: TIMEOUT")
     assert judge("lost", RunStatus("lost", job="12_1"), scheduler) == ("lost", "job 12_1 ended: CANCELLED")
     for i in range(2, 30):
         assert judge("queued", RunStatus(job=f"12_{i}"), scheduler) == ("lost", f"job 12_{i} is gone from the queue")
-    assert asked.read_text() == "asked\n"
+    assert log.read_text() == "asked\n"
 
 
-@pytest.mark.parametrize("said", ["squeue: error: slurmctld is away\\n", "\\374\\n"], ids=["noise", "no text"])
-def test_an_answer_to_something_else_is_none(squeue, said):
+@pytest.mark.parametrize("answer", ["squeue: error: slurmctld is away\\n", "\\374\\n"], ids=["noise", "no text"])
+def test_an_answer_to_something_else_is_none(squeue, answer):
     scheduler = squeue("")
-    squeue.program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    squeue.program.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
     assert judge("queued", RunStatus(job="12_0"), scheduler) == ("queued", None)
 
 
@@ -212,7 +212,7 @@ def test_a_run_with_a_job_in_the_queue_is_not_submitted_again_and_not_started_ov
     runs = [Run("cbp", "default", seed, spec) for seed in (0, 1)]
     prepared = prepare_run_dirs(tmp_path, runs)
     assert prepared.submitted == [run_dir]
-    assert [found.seed for found in prepared.to_train] == [1]
+    assert [queued.seed for queued in prepared.to_train] == [1]
     with pytest.raises(LaunchError, match="seed_000: waits as job 12_3"):
         prepare_run_dirs(tmp_path, runs, fresh=True)
     squeue("12_4|PENDING|Priority|\n")

@@ -25,8 +25,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_copy_is_the_data_set_and_is_made_once(images, tmp_path):
     (tmp_path / "server" / "set" / "notes.txt").write_text("not of the data set")
-    said: list[str] = []
-    copy = stage(images, tmp_path / "disk", report=said.append)
+    output: list[str] = []
+    copy = stage(images, tmp_path / "disk", report=output.append)
     assert copy.name == f"set-{images.sha256[:16]}"
     assert copy.parent.stat().st_mode & 0o777 == 0o700
     assert ClassFolder.open(copy).sha256 == images.sha256
@@ -34,9 +34,9 @@ def test_a_copy_is_the_data_set_and_is_made_once(images, tmp_path):
     del expected["notes.txt"]
     assert content(copy) == expected
     made_at = (copy / "dataset.json").stat().st_mtime_ns
-    assert stage(images, tmp_path / "disk", report=said.append) == copy
+    assert stage(images, tmp_path / "disk", report=output.append) == copy
     assert (copy / "dataset.json").stat().st_mtime_ns == made_at
-    assert [line.split()[1] for line in said] == ["copied", "those"]
+    assert [line.split()[1] for line in output] == ["copied", "those"]
 
 
 def test_images_without_a_checksum_are_told_apart_by_place_sizes_and_times(tmp_path):
@@ -73,8 +73,8 @@ def test_tasks_that_start_together_on_a_node_copy_once(images, tmp_path):
         for task in tasks:
             assert task.stdout.readline() == "ready\n"
         time.sleep(0.3)
-    said = [task.communicate(timeout=60)[0].split()[1] for task in tasks]
-    assert sorted(said) == ["copied", "those"]
+    output = [task.communicate(timeout=60)[0].split()[1] for task in tasks]
+    assert sorted(output) == ["copied", "those"]
     assert ClassFolder.open(copy).sha256 == images.sha256
 
 

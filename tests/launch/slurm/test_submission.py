@@ -80,8 +80,8 @@ def test_an_array_that_is_refused_behind_others_says_what_is_in_the_queue(here, 
     full = "if [ -e {0}/full ]; then echo sbatch: error: QOSMaxSubmitJobPerUserLimit >&2; exit 1; fi"
     stand_in(slurm, "sbatch", f"{full.format(here)}; touch {here}/full; echo Submitted batch job 17")
     dirs = prepare(here / "runs", seeds=(0, 1), job=None)
-    said = "QOSMaxSubmit.*; in the queue: 1 run as job 17: lop resume submits the rest"
-    with pytest.raises(LaunchError, match=said):
+    message = "QOSMaxSubmit.*; in the queue: 1 run as job 17: lop resume submits the rest"
+    with pytest.raises(LaunchError, match=message):
         submission_of(dirs).submit()
     assert [run_dir.read_status().job for run_dir in dirs] == ["17", None]
 

@@ -220,6 +220,11 @@ steps = st.one_of(
 )
 
 
+def places(documents):
+    """Return the documents without values that a layout adds."""
+    return [{"task": one["task"]} for one in documents]
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(steps, max_size=10))
 @example([("append", 3), ("resave", "CRLF"), ("append", 1), ("tear", 3), ("append", 2)])
@@ -247,8 +252,8 @@ def test_any_history_of_ours_torn_and_saved_again(history):
                     path.write_bytes(content)
                     whole = num_whole_lines(content.replace(b"\r", b""))
                     held = [{"task": task} for task in range(whole)]
-                    assert read_table(path) == held
-                    assert follower.read() == held
+                    assert places(read_table(path)) == held
+                    assert places(follower.read()) == held
                 held = held[:keep]
                 with TableWriter(path, "tasks", keep) as writer:
                     assert len(held) <= writer.num_documents <= len(held) + (step == "tear")
@@ -257,8 +262,7 @@ def test_any_history_of_ours_torn_and_saved_again(history):
                         for _ in range(argument):
                             held.append({"task": len(held)})
                             writer.append(held[-1])
-            seen = [{"task": one["task"]} for one in read_table(path)]
-            assert seen == held
-            assert [{"task": one["task"]} for one in follower.read()] == held
+            assert places(read_table(path)) == held
+            assert places(follower.read()) == held
             assert tail_task(path) == (held[-1]["task"] if held else None)
             assert all(len(read_task(path, one["task"])) == 1 for one in held)

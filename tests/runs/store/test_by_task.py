@@ -88,10 +88,10 @@ def test_a_file_that_shrinks_while_it_is_read(path, monkeypatch):
     fstat = os.fstat
 
     def as_it_was(fd):
-        found = fstat(fd)
+        status = fstat(fd)
         monkeypatch.setattr(os, "fstat", fstat)
         os.truncate(path, size // 2)
-        return found
+        return status
 
     monkeypatch.setattr(os, "fstat", as_it_was)
     assert epochs(path, 900) == []

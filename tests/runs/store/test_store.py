@@ -82,24 +82,24 @@ def test_a_reader_beside_a_busy_writer_sees_every_document_once_and_in_order(pat
     enough = path.with_name("enough")
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(enough)])
     try:
-        tail, seen, num_bites = TableTail(path), [], 0
+        tail, tasks, num_bites = TableTail(path), [], 0
         while process.poll() is None:
             new = tail.read_new()
             num_bites += bool(new)
-            seen += [document["task"] for document in new]
+            tasks += [document["task"] for document in new]
             if num_bites >= 20:
                 enough.touch()
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 0
-    seen += [document["task"] for document in tail.read_new()]
+    tasks += [document["task"] for document in tail.read_new()]
     assert num_bites > 1
-    assert len(seen) >= 20_000
-    assert seen == list(range(len(seen)))
+    assert len(tasks) >= 20_000
+    assert tasks == list(range(len(tasks)))
     assert tail.restarts == 0
     with TinyDB(path) as db:
-        assert len(db.table("tasks")) == len(seen)
+        assert len(db.table("tasks")) == len(tasks)
 
 
 def test_a_file_that_comes_late_goes_and_comes_again(path):

@@ -55,10 +55,10 @@ def test_new_bytes_up_to_any_point_and_old_ones_behind(path, held, new, before, 
         path.write_bytes(after[:split] + before[split:])
         num_whole = max(len(held), min(len(held + new), after[:split].count(b"\n") - 1))
         assert read_table(path) == (held + new)[:num_whole], split
-        seen = follower.read_new()
-        assert held + seen == (held + new)[:num_whole], split
+        first = follower.read_new()
+        assert held + first == (held + new)[:num_whole], split
         path.write_bytes(after)
-        assert held + seen + follower.read_new() == held + new
+        assert held + first + follower.read_new() == held + new
         assert follower.restarts == 0
 
 
