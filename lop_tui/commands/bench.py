@@ -22,7 +22,7 @@ def bench(
         list[Path] | None,
         typer.Argument(
             metavar="[CFG]...",
-            help="Experiment files to estimate the time of; by default cfg/*.json.",
+            help="Experiment files whose time to estimate; by default cfg/*.json.",
             show_default=False,
         ),
     ] = None,
@@ -44,7 +44,7 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Number of times to take each measurement.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Number of repetitions of each measurement.")] = 7,
     precision: Annotated[str, typer.Option(help="Precision of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
 ) -> int:

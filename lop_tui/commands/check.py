@@ -16,7 +16,7 @@ def check(
 ) -> int:
     """Check runs of the paper's or the demo's protocol against the published claims.
 
-    Exit status 0: all that could be judged is reproduced; 1: something is not; 3: nothing could be judged.
+    Exit status 0: all judged claims are reproduced; 1: one is not; 3: none could be judged.
     """
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.comparison import refuse_mixed

@@ -89,7 +89,7 @@ def import_(
     ] = None,
     replace: Replace = False,
 ) -> int:
-    """Convert images of a known format into a data set: checked, one file per class, complete or not at all."""
+    """Check images of a known format, and convert them into a data set with one file per class."""
     from lop_engine.datasets.importing import ImportOptions
     from lop_tui.commands.data_sets import import_data, shape_from
 
@@ -110,7 +110,7 @@ def import_order(
         typer.Option("--data", metavar="PATH", help="Images of the table; by default 1000 classes."),
     ] = None,
     num_classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 2,
-    num_tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the runs it is for.")] = 5000,
+    num_tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the runs that use it.")] = 5000,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing table.")] = False,
 ) -> int:
     """Check a table of class orders (one row per seed, consecutive classes per task) and write it as .npy."""

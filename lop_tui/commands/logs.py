@@ -26,7 +26,7 @@ def logs(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing new lines until the run ends.")] = False,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 40,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Number of lines from the end.")] = 40,
 ) -> int:
     """Show the log of a run's worker."""
     from lop_engine.runs.reading import RunsReader

@@ -24,7 +24,7 @@ RunsPerWorker = Annotated[
         "--runs-per-worker",
         "--seeds-per-worker",
         min=1,
-        help="Runs that one worker trains together; by default as many as make it faster (docs/performance.md).",
+        help="Runs that one worker trains together; by default the fastest number (docs/performance.md).",
         show_default=False,
     ),
 ]
@@ -53,7 +53,7 @@ Stage = Annotated[
         show_default=False,
     ),
 ]
-Watch = Annotated[bool, typer.Option("--watch", help="Show the dashboard while it trains.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Show the dashboard during training.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Train in the background and return.")]
 Notify = Annotated[
     str,
@@ -108,7 +108,7 @@ AcceptCodeChange = Annotated[
 ]
 UseStoredCode = Annotated[
     bool,
-    typer.Option("--use-stored-code", help="Continue such runs with the copies of their files from when they began."),
+    typer.Option("--use-stored-code", help="Continue such runs with the copies of their original files."),
 ]
 
 

@@ -27,8 +27,8 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[METRIC]...",
-            help="One panel per metric: by default the problem's headline, all for every metric it records. For a "
-            "sweep, the name or file of its experiment, too.",
+            help="One panel per metric; by default the problem's headline; all: every metric that it records. For a "
+            "sweep, also the name or file of its experiment.",
         ),
     ] = None,
     kind: Annotated[
@@ -67,14 +67,14 @@ def plot(
         str,
         typer.Option(
             metavar="KEY,...",
-            help="With --kind panels, sensitivity or grid: the swept key or keys; by default all, if they are as many. "
-            "Panels also take agent.",
+            help="With --kind panels, sensitivity or grid: the swept key or keys; by default all, if their number "
+            "fits. Panels also take agent.",
             show_default=False,
         ),
     ] = "",
     select_seeds: SelectSeeds = "",
     reference: Annotated[
-        bool, typer.Option("--reference", help="Show the paper's levels where the protocol is the paper's.")
+        bool, typer.Option("--reference", help="Show the paper's levels if the runs follow its protocol.")
     ] = False,
     style: Annotated[str, typer.Option(metavar="STYLE", help="paper, or screen for talks.")] = "paper",
     size: Annotated[str, typer.Option(metavar="WxH", help="Width and height in inches.", show_default=False)] = "",

@@ -39,7 +39,7 @@ def power(
         ),
     ] = None,
     power: Annotated[
-        float, typer.Option(metavar="P", help="Power of the test: how often it finds the difference.")
+        float, typer.Option(metavar="P", help="Power of the test: the probability of detecting the difference.")
     ] = 0.8,
     by: By = "last",
     select_seeds: SelectSeeds = "",
@@ -49,7 +49,7 @@ def power(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Print how many seeds are needed to detect a difference, and which difference the present seeds can detect."""
+    """Print how many seeds are needed to detect a difference, and which difference the current seeds can detect."""
     from lop_engine.analysis import compare_to_first
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.views import place_of

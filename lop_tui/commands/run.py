@@ -34,13 +34,15 @@ def run(
     ],
     seeds: Annotated[
         str | None,
-        typer.Option(help="How many (30), or which (0,3,5-9). By default num_runs of the file.", show_default=False),
+        typer.Option(
+            help="Number of seeds (30), or a list (0,3,5-9); by default num_runs of the file.", show_default=False
+        ),
     ] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|synthetic", help="Images to train on, in place of the file's (lop data).", show_default=False
+            metavar="PATH|synthetic", help="Images to train on, instead of the file's (lop data).", show_default=False
         ),
     ] = None,
     device: Device = "auto",
@@ -58,7 +60,7 @@ def run(
     notify: Notify = "",
     watch: Watch = False,
     detach: Detach = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs and start them over.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs and start over.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
     dry_run: Annotated[
         bool,
@@ -70,7 +72,7 @@ def run(
     accept_code_change: AcceptCodeChange = False,
     use_stored_code: UseStoredCode = False,
 ) -> int:
-    """Train every setting and seed of one or more experiments; resume what was begun."""
+    """Train every setting and seed of one or more experiments; resume unfinished runs."""
     from lop_tui.commands import starting
     from lop_tui.commands.cluster import LauncherOptions, fit
     from lop_tui.commands.training import TrainingOptions

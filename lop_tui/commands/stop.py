@@ -14,7 +14,7 @@ def stop(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
     now: Annotated[
-        bool, typer.Option("--now", help="Stop at once, without finishing the epoch; it is trained again on resume.")
+        bool, typer.Option("--now", help="Stop at once, without finishing the epoch; lop resume repeats it.")
     ] = False,
 ) -> int:
     """Stop running runs, with a checkpoint, and queued runs; by default all."""

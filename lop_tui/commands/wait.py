@@ -18,7 +18,7 @@ def wait(
     ] = None,
     notify: Notify = "",
 ) -> int:
-    """Wait until runs have ended; all by default. Exit status 0: all ended, 1: one did not, 124: time is over."""
+    """Wait until runs have ended; all by default. Exit status 0: all ended, 1: one did not, 124: timeout."""
     from lop_engine.errors import UserError
     from lop_engine.runs.reading import RunsReader
     from lop_tui.commands.events import Notifier, exit_status, summary, wait_for, why_not_ended
