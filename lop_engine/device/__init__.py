@@ -1,4 +1,4 @@
-"""Set up a process and its threads for the device that it trains on; the precision of the training step."""
+"""Sets up a process and its threads for its device; sets the precision of the training step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,20 +10,20 @@ from lop_engine.experiment.parts import Precision
 
 
 def compute_in_full() -> None:
-    """Let this process round nothing on its own: torch's convolutions on a GPU would otherwise compute in TF32."""
+    """Switch off implicit rounding in this process: torch's convolutions on a GPU would otherwise compute in TF32."""
     _allow("ieee")
 
 
 @contextmanager
 def training_precision(precision: Precision, device_type: str) -> Iterator[None]:
-    """Within it a training step computes in `precision`.
+    """Context in which a training step computes in `precision`.
 
     ``fp32``: as everything else. ``tf32``: a GPU's matrix products and convolutions take their inputs with 10 bits of
     fraction; a CPU knows no such thing and computes in float32. ``bf16``: inputs with 7 bits (torch.autocast).
     ``fp64``: all tensors of the step are float64 already.
     """
     if precision == "bf16":
-        # No cache of rounded weights: they change every step.
+        # No cache of rounded weights, because they change every step.
         with torch.autocast(device_type, torch.bfloat16, cache_enabled=False):
             yield
     elif precision == "tf32":
@@ -38,7 +38,7 @@ def training_precision(precision: Precision, device_type: str) -> Iterator[None]
 
 @contextmanager
 def unrounded(device_type: str) -> Iterator[None]:
-    """Within it a part of a training step computes in float32 (fp64: float64) whatever the precision of the step."""
+    """Context in which a part of a training step computes in float32 (fp64: float64) in any precision."""
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     try:
@@ -55,7 +55,7 @@ def _allow(precision: Literal["ieee", "tf32"]) -> None:
 
 
 def prepare_device(device: torch.device) -> None:
-    """Set this process up to compute on `device`: full float32 precision, and the same bits in every run.
+    """Prepare this process to compute on `device`: full float32 precision, and the same bits in every run.
 
     Call it once, from the main thread, before anything is put on the device; every other thread that calls CUDA
     starts with `use_device`.

@@ -1,4 +1,4 @@
-"""Copies between a GPU and the host, so that neither waits; and each run's own examples, taken out of a stack's."""
+"""Asynchronous copies between a GPU and the host, and selecting each run's examples from a stack's."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host tensor, ready to be copied to `device` by ``.to(device, non_blocking=True)``."""
+    """Return a host tensor in pinned memory, for ``.to(device, non_blocking=True)``."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
@@ -27,14 +27,14 @@ class HostCopies:
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
     def result(self) -> list[Tensor]:
-        """The tensors on the host. Waits until they have arrived; any thread may ask."""
+        """Return the tensors on the host. Waits until they have arrived; any thread may call it."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tensors
 
 
 def gathered(examples: Tensor, places_SB: Tensor) -> Tensor:
-    """The examples (S, N, ...) at each run's places, (S, B, ...)."""
+    """Return the examples (S, N, ...) at each run's places, (S, B, ...)."""
     if examples.device.type == "cpu" or examples.dim() == 2:
         rows_S1 = torch.arange(len(places_SB), device=places_SB.device).unsqueeze(1)
         return examples[rows_S1, places_SB]

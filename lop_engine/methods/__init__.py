@@ -1,1 +1,1 @@
-"""Methods: what is added to backprop, one algorithm a file; optimisers; and the re-initialisation of units."""
+"""Methods: additions to backprop, one algorithm per file; optimisers; and the re-initialisation of units."""

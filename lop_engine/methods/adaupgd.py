@@ -24,7 +24,7 @@ from lop_engine.networks import Params
 
 
 class AdaUPGD(UtilityDescent):
-    """In place of the optimiser's update."""
+    """Replaces the optimiser's update."""
 
     fields = described.AdaUPGDKeys
 

@@ -15,7 +15,7 @@ class AtBoundary(Method):
     """
 
     renews_optimizer = False
-    """Whether the optimiser starts over at every boundary: moments, momentum and step counts are zero."""
+    """Whether the optimiser is reset at every boundary: moments, momentum and step counts become zero."""
 
     def init(self, params: Params) -> None:
         self.params = params
@@ -35,15 +35,15 @@ class AtBoundary(Method):
         raise NotImplementedError
 
     def new_weights(self, kind: str, task: TaskData) -> Params:
-        """Weights to start from.
+        """Return weights to start from.
 
         Args:
-            kind: ``initial``: those that the run started from; ``fresh``: drawn anew for every seed and task.
+            kind: ``initial``: the run's initial weights; ``fresh``: new weights for every seed and task.
         """
         return self.initial if kind == "initial" else self.fresh(task.index)
 
     def fresh(self, task: int) -> Params:
-        """Weights of a network that starts at a task: a function of seed, method and task."""
+        """Return the weights of a new network for a task: a function of seed, method and task."""
         setup = self.setup
         counters = (Stream.COMPONENT, name_counter(setup.spec.method), task)
         return setup.network.init([torch_seed(seed, *counters) for seed in setup.seeds], setup.device, setup.dtype)

@@ -25,15 +25,15 @@ from lop_engine.networks import Hidden, Layer, Params
 
 @dataclass(frozen=True)
 class LayerState:
-    """What CBP remembers of one hidden layer, for every seed."""
+    """State of one hidden layer, for every seed."""
 
     age_SF: Tensor
-    """Steps since the unit was made."""
+    """Steps since the unit was created."""
     utility_SF: Tensor
     mean_activation_SF: Tensor
-    """Running mean of the activation of each of the unit's outputs, not yet corrected for its start at zero."""
+    """Running mean of the activation of each of the unit's outputs, without bias correction."""
     budget_S: Tensor
-    """Units that may be replaced, accrued in fractions; in double precision, as the reference's Python numbers."""
+    """Number of units that may be replaced, with fractions; in double precision, like the reference's numbers."""
 
 
 class GenerateAndTest(Method):
@@ -74,15 +74,15 @@ class GenerateAndTest(Method):
 
     @property
     def step_numbers(self) -> list[StepNumbers]:
-        """The numbers that the method draws, of runs that draw as many."""
+        """Return the random numbers of the method, for runs that draw the same number of them."""
         return self.draws.groups
 
     def draw(self) -> None:
-        """Draw this step's uniform numbers in [0, 1), each run from its own stream."""
+        """Draw this step's uniform numbers in [0, 1), for each run from its stream."""
         self.draws.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
-        """This step's candidate incoming weights of layer `index`, U(-b, b) as initially, (S, R, I)."""
+        """Return this step's candidate incoming weights of layer `index`, U(-b, b) as initially, (S, R, I)."""
         bound = self.network.weight_bounds[self.hidden_layers[index].name]
         return self.draws.candidates(index) * (2 * bound) - bound
 
@@ -100,7 +100,7 @@ class GenerateAndTest(Method):
         return LayerState(zeros(num_units), zeros(num_units), zeros(num_outputs), zeros(dtype=torch.float64))
 
     def test(self, index: int, params: Params, activation: Tensor) -> tuple[Tensor, Tensor]:
-        """Update age and utility of a layer; return the units of lowest utility and which of them fall due."""
+        """Update age and utility of a layer; return the units of lowest utility and which of them are due."""
         layer_state, decay = self.layer_states[index], self.own.decay_rate
         layer_state.age_SF.add_(1)
         correction_SF = 1 - like(decay, layer_state.age_SF) ** layer_state.age_SF
@@ -113,7 +113,7 @@ class GenerateAndTest(Method):
         return self._fall_due(index, layer_state.utility_SF / correction_SF)
 
     def _fall_due(self, index: int, corrected_utility_SF: Tensor) -> tuple[Tensor, Tensor]:
-        """Accrue the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
+        """Add to the layer's budget and spend it: (units (S, R) by rising utility, mask (S, R))."""
         layer_state, max_replaced = self.layer_states[index], self.max_replaced[index]
         eligible_SF = layer_state.age_SF > like(self.own.maturity_threshold, layer_state.age_SF)
         num_eligible_S = eligible_SF.sum(1).double()
@@ -128,11 +128,11 @@ class GenerateAndTest(Method):
             layer_state.budget_S.sub_(num_replaced_S)
         units_SR = least_useful(corrected_utility_SF, eligible_SF, num_replaced_S, max_replaced)
         due_SR = torch.arange(max_replaced, device=self.device) < num_replaced_S.unsqueeze(1)
-        # A diverged seed's utilities are no order: what is not eligible is never replaced.
+        # A diverged seed's utilities have no order, but units that are not eligible are never replaced.
         return units_SR, due_SR & eligible_SF.gather(1, units_SR)
 
     def _accrued(self, budget_S: Tensor, num_eligible_S: Tensor, num_units: int) -> Tensor:
-        """Accrue the budget of a step; return how many units it allows to replace, (S,)."""
+        """Add a step's budget; return how many units it allows to replace, (S,)."""
         all_or_none_S = (num_eligible_S > 0) * float(num_units)
         accrue_on_S = num_eligible_S if self.own.accrual == "eligible" else all_or_none_S.double()
         budget_S.add_(accrue_on_S * self.own.replacement_rate)
@@ -141,10 +141,10 @@ class GenerateAndTest(Method):
     def _utility(
         self, index: int, params: Params, activation: Tensor, mean_SF: Tensor, correction_SF: Tensor
     ) -> Tensor:
-        """The instantaneous utility of every unit of a layer, (S, F).
+        """Return the instantaneous utility of every unit of a layer, (S, F).
 
         Args:
-            mean_SF: of the activation over batch and space.
+            mean_SF: mean activation over batch and space.
         """
         util_type, layer_state, next_layer = self.own.util_type, self.layer_states[index], self.next_layers[index]
         outgoing_SFCP = units.outgoing(params, next_layer).abs().mean((1, 5))
@@ -165,11 +165,11 @@ class GenerateAndTest(Method):
         return utility_SF / self._incoming(index, params) if util_type == "adaptable_contribution" else utility_SF
 
     def _incoming(self, index: int, params: Params) -> Tensor:
-        """Mean size of each unit's incoming weights, (S, F)."""
+        """Return the mean size of each unit's incoming weights, (S, F)."""
         return params[f"{self.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
 
     def replace(self, index: int, params: Params, units_SR: Tensor, replaced_SR: Tensor) -> None:
-        """Give the masked units new incoming weights, zero bias, zero outgoing weights and a fresh start."""
+        """Give the masked units new incoming weights, zero bias and zero outgoing weights, and reset their state."""
         layer_state = self.layer_states[index]
         replaced_SF = torch.zeros_like(layer_state.age_SF, dtype=torch.bool).scatter_(1, units_SR, replaced_SR)
         new = units.NewUnits(replaced_SF, self.drawn_incoming(index), units_SR)
@@ -182,11 +182,11 @@ class GenerateAndTest(Method):
 
 
 def _columns(activation: Tensor, mean_SF: Tensor, next_layer: Layer) -> Tensor:
-    """Mean activation over the batch of each column of the next layer, (S, F, C, P)."""
+    """Return the mean activation over the batch of each column of the next layer, (S, F, C, P)."""
     columns = activation.mean(1).flatten(2) if next_layer.positions > 1 else mean_SF.unsqueeze(2)
     return columns.unflatten(1, (next_layer.copies, -1)).transpose(1, 2)
 
 
 def _over_batch_and_space(activation: Tensor) -> Tensor:
-    """Mean over the batch, and over space for a convolution: (S, F)."""
+    """Return the mean over the batch, and over space for a convolution: (S, F)."""
     return activation.mean((1, *range(3, activation.dim())))

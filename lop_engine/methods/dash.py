@@ -38,7 +38,7 @@ class Dash(AtBoundary):
             weight.mul_(factor.view(*factor.shape, *[1] * (weight.dim() - factor.dim())))
 
     def _directions(self, task: TaskData) -> Grads:
-        """The running mean of the negative gradient, by weight."""
+        """Return the running mean of the negative gradient, by weight."""
         alpha, size = self.own.dash_alpha, self.setup.spec.mini_batch_size
         directions = {name: torch.zeros_like(self.params[name]) for name in self.names}
         for inputs, targets in zip(task.inputs.split(size, 1), task.targets.split(size, 1), strict=True):

@@ -19,7 +19,7 @@ from lop_engine.methods.method import Setup, TaskData
 
 
 class Fire(AtBoundary):
-    """Makes weights orthogonal; by default the optimiser starts over, as in the authors' code."""
+    """Makes weights orthogonal; by default the optimiser is reset, as in the authors' code."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

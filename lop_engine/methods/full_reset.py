@@ -10,7 +10,7 @@ from lop_engine.methods.method import Setup, TaskData
 
 
 class FullReset(AtBoundary):
-    """All weights start over, and the optimiser. Buffers, which networks of lop do not have, are kept."""
+    """Resets all weights and the optimiser. Buffers, which lop's networks do not have, are kept."""
 
     renews_optimizer = True
 

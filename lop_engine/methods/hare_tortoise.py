@@ -16,7 +16,7 @@ from lop_engine.networks import Hidden, Params
 
 
 class HareAndTortoise(Method):
-    """Keeps the slow weights, in the checkpoint, too."""
+    """Keeps the slow weights, also in the checkpoint."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -30,7 +30,7 @@ class HareAndTortoise(Method):
 
     @property
     def variant(self) -> bool:
-        """Whether the hare goes back to the tortoise after the coming step."""
+        """Return whether the hare is reset to the tortoise after the coming step."""
         return (self.step + 1) % self.own.hare_tortoise_period == 0
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:

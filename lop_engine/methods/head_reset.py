@@ -1,4 +1,4 @@
-"""Head reset (Nikishin et al., ICML 2022): the last layers start over at the start of every task but the first."""
+"""Head reset (Nikishin et al., ICML 2022): re-initialises the last layers at the start of every task but the first."""
 
 from lop_engine.experiment import methods_at_boundaries as described
 from lop_engine.methods.boundaries import AtBoundary
@@ -6,7 +6,7 @@ from lop_engine.methods.method import Setup, TaskData
 
 
 class HeadReset(AtBoundary):
-    """The last `head_reset_layers` layers start over, with their normalisation and what the optimiser keeps of them."""
+    """Resets the last `head_reset_layers` layers, with their normalisation and optimiser state."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

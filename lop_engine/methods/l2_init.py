@@ -54,7 +54,7 @@ class L2Init(Method):
             self.numbers.draw()
 
     def targets(self) -> Params:
-        """The weights from which the distance is measured, by name."""
+        """Return the weights from which the distance is measured, by name."""
         if not self._resamples:
             return self.initial
         drawn = like_weights(self.numbers.of_step_SN, self.initial)

@@ -24,4 +24,4 @@ class LayeredGenerateAndTest(GenerateAndTest):
         super().update(params, grads, hidden)
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
-        """Everything is done before the update."""
+        """Do nothing: units are replaced before the update."""

@@ -1,4 +1,4 @@
-"""What a method may do, as hooks in time order. `Method` itself adds nothing: it is plain backprop.
+"""The interface of methods, as hooks in time order. `Method` itself adds nothing: it is plain backprop.
 
 Dimensions: S runs, B batch, N examples of a task.
 """
@@ -21,22 +21,22 @@ from lop_engine.streams import Stream, name_counter
 F = TypeVar("F", bound=Fields)
 
 Forward = Callable[[Tensor], Activations]
-"""Computes activations of inputs (S, B, ...) with the present weights."""
+"""Computes activations of inputs (S, B, ...) with the current weights."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a method is built from."""
+    """The arguments of a method."""
 
     runs: Runs
     network: Network
     optimizer: Optimizer | None
-    """None for a method that has its own update."""
+    """None for a method with its own update."""
     dtype: torch.dtype = torch.float32
 
     @property
     def spec(self) -> Spec:
-        """What the runs have in common."""
+        """Return the keys that the runs share."""
         return self.runs.spec
 
     @property
@@ -48,7 +48,7 @@ class Setup:
         return self.runs.device
 
     def own(self, fields: type[F]) -> F:
-        """The keys declared as `fields`, as attributes.
+        """Return the keys declared as `fields`, as attributes.
 
         A number that is marked `PER_RUN` is a tensor (S,) in double precision if the runs differ in it, for methods
         that `mixes_settings`. `runs.like` fits it to a tensor.
@@ -56,7 +56,7 @@ class Setup:
         return self.runs.own(fields)
 
     def step_numbers(self, count: int, fill: Callable[..., Tensor] = Tensor.normal_, every: int = 1) -> StepNumbers:
-        """`count` random numbers a step from the method's own stream, counted by (method, task, epoch).
+        """Return `count` random numbers per step from the method's stream, counted by (method, task, epoch).
 
         Args:
             fill: fills a tensor from a generator in place, as `Tensor.normal_` and `Tensor.uniform_` do.
@@ -76,19 +76,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task that begins: its training examples, (S, N, ...) each, and the loss's gradient on any of them."""
+    """A new task: its training examples, (S, N, ...) each, and the loss's gradient on any of them."""
 
     index: int
     inputs: Tensor
     targets: Tensor
     gradient: Callable[[Tensor, Tensor], Grads]
-    """Gradient of the mean loss in the present weights, given inputs and targets (S, B, ...)."""
+    """Return the gradient of the mean loss at the current weights, given inputs and targets (S, B, ...)."""
     new_outputs: slice | None = None
-    """Outputs that the problem has just set to zero; None for none."""
+    """Outputs that the problem has just set to zero; None if there are none."""
 
 
 class Method:
-    """What a method adds to backprop.
+    """An addition to backprop.
 
     The hooks from `draw` to `after_update` make up a training step. A step has static shapes, never waits for the
     device and changes tensors in place, so that a GPU can replay it as a CUDA graph. Only `draw` is outside the graph.
@@ -96,15 +96,15 @@ class Method:
     """
 
     looks_before_pooling = False
-    """Whether the method asks for `Hidden.before_pooling`, which takes memory."""
+    """Whether the method uses `Hidden.before_pooling`, which takes memory."""
     step = 0
-    """Steps done before the coming one, since the run began."""
+    """Number of finished steps since the run began."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
 
     def init(self, params: Params) -> None:
-        """Look at the initial weights, before any checkpoint is loaded.
+        """Receive the initial weights, before any checkpoint is loaded.
 
         Args:
             params: the learner's own tensors, changed in place as long as the run lasts: keep them to change weights
@@ -115,11 +115,11 @@ class Method:
         """Change weights or state in place at the start of a task, after its heads were reset. Gradients are off."""
 
     def start_epoch(self, task: int, epoch: int) -> None:
-        """Set the random streams for an epoch: functions of (seed, task, epoch) alone."""
+        """Set the random streams for an epoch: functions only of (seed, task, epoch)."""
 
     @property
     def variant(self) -> Hashable:
-        """Names the kind of the coming step where not all steps are alike, as a function of `self.step`."""
+        """Return the kind of the coming step if steps differ, as a function of `self.step`."""
         return None
 
     def draw(self) -> None:
@@ -129,7 +129,7 @@ class Method:
         """Change `params` in place before the forward pass."""
 
     def compute(self, params: Params, inputs: Tensor, buffers: Buffers, training: bool) -> Activations:
-        """Outputs and hidden activations of inputs (S, B, ...): by default, those that the network computes.
+        """Return outputs and hidden activations of inputs (S, B, ...): by default, the network's.
 
         For the loss, for `forward` of other hooks, and for metrics, with the weights that `evaluated` returns.
 
@@ -139,11 +139,11 @@ class Method:
         return self.setup.network(params, inputs, buffers, training=training)
 
     def penalty(self, params: Params) -> Tensor | None:
-        """A term to add to the loss, (S,), differentiable in `params`; None for none."""
+        """Return a term to add to the loss, (S,), differentiable in `params`; None for none."""
         return None
 
     def update(self, params: Params, grads: Grads, hidden: list[Hidden]) -> None:
-        """Change `params` in place by the gradients of loss and penalty: by default, the optimiser's update."""
+        """Change `params` in place using the gradients of loss and penalty: by default, the optimiser's update."""
         assert self.setup.optimizer is not None, "a method without an optimiser has its own update"
         self.setup.optimizer.update(params, grads)
 
@@ -158,16 +158,16 @@ class Method:
         """Change `params` in place after the update.
 
         Args:
-            hidden: activations of the batch just trained on, of the weights before the update.
+            hidden: activations of the batch just trained on, with the weights before the update.
         """
 
     def end_task(self, task: int) -> None:
         """Change weights or state in place after a task's last step, before it is measured."""
 
     def evaluated(self, params: Params) -> Params:
-        """The weights to measure."""
+        """Return the weights to measure."""
         return params
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that outlives a step, each with a leading seed axis."""
+        """Return every tensor that persists between steps, each with a leading seed axis."""
         return {}

@@ -31,11 +31,11 @@ from lop_engine.networks import Network, Params
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 EPSILON = 1e-7
-"""Added to the norm of a matrix; with torch its least value."""
+"""Added to the norm of a matrix; with torch its minimum."""
 
 
 class Muon:
-    """Muon with an AdamW of its own."""
+    """Muon with a separate AdamW."""
 
     def __init__(self, runs: Runs, params: Params, network: Network) -> None:
         self.own, of_all = runs.own(described.MuonKeys), runs.own(Experiment)
@@ -73,7 +73,7 @@ class Muon:
 
 
 def orthogonal(matrix_SOI: Tensor, as_torch: bool) -> Tensor:
-    """The matrices with their singular values brought near 1, (S, O, I)."""
+    """Return the matrices with singular values close to 1, (S, O, I)."""
     a, b, c = COEFFICIENTS
     is_tall = matrix_SOI.shape[1] > matrix_SOI.shape[2]
     x = matrix_SOI.mT if is_tall else matrix_SOI

@@ -16,7 +16,7 @@ from lop_engine.networks import Network, Params
 Grads = dict[str, Tensor]
 
 _LARGEST_BETA = 0.99999
-"""Of a table of corrections: 30 MB."""
+"""Largest beta of a table of corrections: 30 MB."""
 
 
 class Optimizer(Protocol):
@@ -26,16 +26,16 @@ class Optimizer(Protocol):
         """Change `params` in place."""
 
     def moments(self, name: str) -> list[Tensor]:
-        """The running means that it keeps of a weight's gradients, of the weight's shape."""
+        """Return the running means of a weight's gradients, in the weight's shape."""
 
     def counts(self, name: str) -> list[Tensor]:
-        """The numbers of steps that it keeps for a weight's entries, of the weight's shape."""
+        """Return the step counts of a weight's entries, in the weight's shape."""
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that outlives a step, each with a leading axis of runs."""
+        """Return every tensor that persists between steps, each with a leading axis of runs."""
 
     def is_unused(self, name: str, run: int) -> bool:
-        """Whether the run, by its place in the stack, would not have the tensor `name` of the state if it was alone."""
+        """Whether a run, by its index in the stack, would lack the state tensor `name` if it trained alone."""
 
 
 class SGD:
@@ -120,7 +120,7 @@ class Adam:
     """
 
     decoupled = False
-    """Whether weight decay is apart from the gradient."""
+    """Whether weight decay is separate from the gradient."""
 
     def __init__(self, runs: Runs, params: Params, network: Network) -> None:
         own, of_all = runs.own(described.Moments), runs.own(Experiment)
@@ -167,7 +167,7 @@ class Adam:
 
 
 class AdamW(Adam):
-    """torch.optim.AdamW: weight decay apart from the gradient."""
+    """torch.optim.AdamW: weight decay separate from the gradient."""
 
     decoupled = True
 
@@ -192,7 +192,7 @@ class AdamGnT(Adam):
 
 
 def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """1 - beta^t of each entry of a tensor of step counts t, in double precision.
+    """Return 1 - beta^t for each entry of a tensor of step counts t, in double precision.
 
     A CPU looks it up, because two powers for each weight take longer than the rest of Adam's step.
     """
@@ -203,7 +203,7 @@ def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor
 
     if device.type != "cpu" or isinstance(beta, Tensor) or not 0 < beta <= _LARGEST_BETA:
         return compute
-    num_below_one = ceil(54 * log(2) / -log(beta))  # after so many steps it is 1
+    num_below_one = ceil(54 * log(2) / -log(beta))  # after this many steps it is 1
     # A whole number of the processor's vectors, so that each entry is computed by the same instructions.
     table = compute(torch.arange(-(-(num_below_one + 1) // 64) * 64, dtype=torch.float64))
 
@@ -215,7 +215,7 @@ def _correction(beta: Number, device: torch.device) -> Callable[[Tensor], Tensor
 
 
 def _multiply_(tensors: list[Tensor], number: Number) -> None:
-    """Multiply in place; a GPU does all tensors at once."""
+    """Multiply in place; a GPU handles all tensors in one call."""
     if isinstance(number, Tensor):
         for tensor in tensors:
             tensor.mul_(like(number, tensor))
@@ -224,7 +224,7 @@ def _multiply_(tensors: list[Tensor], number: Number) -> None:
 
 
 def _add_(tensors: list[Tensor], others: list[Tensor], number: Number) -> None:
-    """Add number x other in place; a GPU does all tensors at once."""
+    """Add number x other in place; a GPU handles all tensors in one call."""
     if isinstance(number, Tensor):
         for tensor, other in zip(tensors, others, strict=True):
             add_(tensor, other, number)
@@ -240,7 +240,7 @@ def _add_square(tensor: Tensor, grad: Tensor, number: Number) -> Tensor:
 
 
 def build_optimizer(runs: Runs, params: Params, network: Network) -> Optimizer | None:
-    """The optimiser of runs, with fresh state for `params`; None if their method has its own update."""
+    """Return the optimiser of runs, with initial state for `params`; None if their method has its own update."""
     described_as = runs.spec.parts.optimizer
     if described_as is None:
         return None

@@ -31,7 +31,7 @@ class Parseval(Method):
         return penalty_S * like(self.own.parseval_strength, penalty_S)
 
     def _of_weight(self, weight: Tensor) -> Tensor:
-        """||W W^T - s I||^2 of weights (S, O, I): (S,)."""
+        """Return ||W W^T - s I||^2 of weights (S, O, I): (S,)."""
         identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
         products = weight @ weight.mT
         return (products - identity * like(self.own.parseval_scale, products)).square().sum((1, 2))

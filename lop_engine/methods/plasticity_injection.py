@@ -28,7 +28,7 @@ from lop_engine.networks.layers import FeedForward
 
 
 class PlasticityInjection(AtBoundary):
-    """Keeps the two copies that do not learn, in the checkpoint, too."""
+    """Keeps the two copies that do not learn, also in the checkpoint."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

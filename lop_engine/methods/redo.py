@@ -22,7 +22,7 @@ EPSILON = 1e-9
 
 
 class ReDo(UnitResets):
-    """Recycles dormant units. It keeps no state: scores are those of one batch."""
+    """Recycles dormant units. Stateless: scores are those of one batch."""
 
     def __init__(self, setup: Setup) -> None:
         self.own = setup.own(described.ReDoKeys)
@@ -42,13 +42,13 @@ class ReDo(UnitResets):
                 units.forget(self.setup.optimizer, self.network, index, mask_SF, bias=False, counts=False)
 
     def dormant(self, index: int, layer: Hidden) -> Tensor:
-        """Which units of hidden layer `index` are dormant, (S, F)."""
+        """Return which units of hidden layer `index` are dormant, (S, F)."""
         activation = layer.before_pooling if self.own.redo_activations == "relu" else layer.activation
         mean_SF = mean_activation(self.network, index, activation)
         return mean_SF / (mean_SF.mean(1, keepdim=True) + EPSILON) <= like(self.own.redo_threshold, mean_SF)
 
 
 def mean_activation(network: Network, index: int, activation: Tensor) -> Tensor:
-    """Mean |activation| of the units of hidden layer `index`, over batch and positions, (S, F)."""
+    """Return the mean |activation| of the units of hidden layer `index`, over batch and positions, (S, F)."""
     size = network.by_unit(index, activation)
     return size.mean((1, *range(3, size.dim())))

@@ -25,7 +25,7 @@ from lop_engine.networks import Hidden, Params
 
 
 class KumarReDo(Method):
-    """Notes mean activations in one step of every `redo_period`, and resets units at the start of the next."""
+    """Records mean activations in one step of every `redo_period`, and resets units at the start of the next."""
 
     looks_before_pooling = True
 
@@ -38,13 +38,13 @@ class KumarReDo(Method):
         ]
 
     def init(self, params: Params) -> None:
-        """The initial weights are a function of the seed, so a resumed run has the same ones."""
+        """Store the initial weights, a function of the seed, so a resumed run has the same ones."""
         names = [f"{layer.name}.{kind}" for layer in self.network.hidden_layers for kind in ("weight", "bias")]
         self.initial = {name: params[name].detach().clone() for name in names}
 
     @property
     def variant(self) -> tuple[bool, bool]:
-        """Whether the coming step begins with a reset, and whether it notes activations."""
+        """Return whether the coming step begins with a reset, and whether it records activations."""
         period = self.own.redo_period
         return self.step > 0 and self.step % period == 0, (self.step + 1) % period == 0
 
@@ -57,7 +57,7 @@ class KumarReDo(Method):
         return units.NewUnits(self.dormant(index), self.initial[f"{name}.weight"], bias_SF=self.initial[f"{name}.bias"])
 
     def dormant(self, index: int) -> Tensor:
-        """Which units of hidden layer `index` were dormant when activations were last noted, (S, F)."""
+        """Return which units of hidden layer `index` were dormant when activations were last recorded, (S, F)."""
         mean_SF = self.means[index]
         return mean_SF / mean_SF.mean(1, keepdim=True) <= like(self.own.redo_threshold, mean_SF)
 

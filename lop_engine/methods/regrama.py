@@ -23,7 +23,7 @@ EPSILON = 1e-8
 
 
 class ReGraMa(UnitResets):
-    """Resets units by their gradients. It keeps no state: scores are those of one batch."""
+    """Resets units by their gradients. Stateless: scores are those of one batch."""
 
     def __init__(self, setup: Setup) -> None:
         self.own = setup.own(described.ReGraMaKeys)
@@ -40,6 +40,6 @@ class ReGraMa(UnitResets):
                 units.forget(self.setup.optimizer, self.network, index, mask_SF, counts=False)
 
     def inactive(self, index: int, grads: Grads) -> Tensor:
-        """Which units of hidden layer `index` learn little, (S, F)."""
+        """Return which units of hidden layer `index` learn little, (S, F)."""
         mean_SF = grads[f"{self.network.hidden_layers[index].name}.weight"].abs().flatten(2).mean(2)
         return mean_SF / (mean_SF.mean(1, keepdim=True) + EPSILON) <= like(self.own.regrama_threshold, mean_SF)

@@ -1,9 +1,9 @@
-"""Which units generate-and-test replaces, and the random numbers that it takes for their successors.
+"""Selects the units that generate-and-test replaces, and draws the random numbers for new units.
 
-The choice is an operator of its own, for the answer among equals depends on the device. Dead units tie at utility 0.
-The reference asks torch.topk for the least useful of the eligible units, and which of equals that returns is an
-accident of its partial sort, for that number of candidates and winners. The CPU kernel asks the same question, so that
-runs on a CPU are the reference's event by event. It reads how many are due; elsewhere that would stop the device and
+The selection is a separate operator, because its result in a tie depends on the device. Dead units tie at utility 0.
+The reference calls torch.topk for the least useful of the eligible units, whose result in a tie depends on
+its partial sort for that number of candidates and winners. The CPU kernel makes the same call, so that
+runs on a CPU replace the same units as the reference. It reads how many are due; elsewhere that would stop the device
 make shapes depend on data, so there a stable sort takes the lowest index.
 
 Dimensions: S runs, F units of a layer, R units that may be replaced in one step, I incoming weights, N numbers a step.
@@ -19,7 +19,7 @@ from lop_engine.methods.method import Setup
 from lop_engine.methods.step_numbers import UnequalNumbers
 from lop_engine.streams import Stream
 
-# torch.library.custom_op would do the same with less to write, but its kernels load torch's compiler when first
+# torch.library.custom_op would do the same with less code, but its kernels load torch's compiler when first
 # called: most of a second for each worker that never compiles.
 _LIBRARY = torch.library.Library("lop", "DEF")
 
@@ -28,24 +28,24 @@ _LIBRARY.define("least_useful(Tensor utility, Tensor eligible, Tensor num_due, i
 
 
 def least_useful(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
-    """Units by rising utility, (S, R) int64, R = `max_due`; of a row the first `num_due_S` count, and are eligible."""
+    """Return units by rising utility, (S, R) int64, R = `max_due`; only the first `num_due_S` of a row are eligible."""
     units_SR: Tensor = torch.ops.lop.least_useful(utility_SF, eligible_SF, num_due_S, max_due)
     return units_SR
 
 
 def lowest_first(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
-    """On any device: among equals the unit of lowest index."""
+    """Select on any device: in a tie the unit of lowest index."""
     return torch.where(eligible_SF, utility_SF, torch.inf).argsort(dim=1, stable=True)[:, :max_due].clone()
 
 
 def as_topk_does(utility_SF: Tensor, eligible_SF: Tensor, num_due_S: Tensor, max_due: int) -> Tensor:
-    """On a CPU: among equals the unit that torch.topk returns to the reference."""
+    """Select on a CPU: in a tie the unit that torch.topk returns to the reference."""
     units_SR = torch.arange(max_due).repeat(len(utility_SF), 1)
     for seed, num_due in enumerate(num_due_S.int().tolist()):
         if num_due:
             candidates = eligible_SF[seed].nonzero()[:, 0]
             due = candidates[(-utility_SF[seed, candidates]).topk(num_due).indices]
-            # The rest of the row is not looked at, but must not name a unit twice.
+            # The rest of the row is not used, but must not contain a unit twice.
             others = torch.ones_like(eligible_SF[seed]).index_fill_(0, due, False).nonzero()[:, 0]
             units_SR[seed] = torch.cat([due, others])[:max_due]
     return units_SR
@@ -105,15 +105,15 @@ class Draws:
             ]
 
     def candidates(self, index: int) -> Tensor:
-        """Of the candidates of hidden layer `index`, (S, R, I); a run of a lower rate uses the first of them."""
+        """Return the candidates of hidden layer `index`, (S, R, I); a run of a lower rate uses the first of them."""
         return self._part(index).unflatten(1, (self.max_replaced[index], -1))
 
     def utility(self, index: int) -> Tensor:
-        """Of every unit of hidden layer `index`, (S, F)."""
+        """Return the utility of every unit of hidden layer `index`, (S, F)."""
         return self._part(len(self.max_replaced) + index)
 
     def chance(self, index: int) -> Tensor:
-        """What decides whether hidden layer `index` replaces a unit, (S,)."""
+        """Return the numbers that decide whether hidden layer `index` replaces a unit, (S,)."""
         return self._part(self._first_chance + index).squeeze(1)
 
     def _part(self, part: int) -> Tensor:

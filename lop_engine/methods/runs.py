@@ -1,6 +1,6 @@
-"""The runs of a stack, and their numbers.
+"""The runs of a stack, and their numeric keys.
 
-A number in which the runs of a stack agree is a Python number; one in which they differ is a tensor of one value a run.
+A number that all runs share is a Python number; one that differs is a tensor with a value per run.
 
 Dimensions: S runs.
 """
@@ -38,7 +38,7 @@ class Runs:
 
     @cached_property
     def spec(self) -> Spec:
-        """What all runs have in common."""
+        """Return the keys that all runs share."""
         return common(self.specs)
 
     @cached_property
@@ -46,7 +46,7 @@ class Runs:
         return {}
 
     def own(self, fields: type[F]) -> F:
-        """The keys that a component declares as `fields`, as attributes; each number is a `Number`.
+        """Return the keys that a component declares as `fields`, as attributes; each number is a `Number`.
 
         Tensors are made once: a CUDA graph cannot make them.
         """
@@ -61,7 +61,7 @@ class Runs:
         return _Own(shared, differing) if differing else shared  # type: ignore[return-value]
 
     def each(self, fields: type[F]) -> list[F]:
-        """The same of every run, as Python numbers."""
+        """Return the same for every run, as Python numbers."""
         return [spec.own(fields) for spec in self.specs]
 
     def _values(self, fields: type[Fields], key: str) -> Tensor:
@@ -70,7 +70,7 @@ class Runs:
 
 
 class _Own(SimpleNamespace):
-    """Keys of a component, of which some differ between runs."""
+    """Keys of a component, some of which differ between runs."""
 
     def __init__(self, shared: Fields, differing: dict[str, Tensor]) -> None:
         super().__init__(**differing)
@@ -81,14 +81,14 @@ class _Own(SimpleNamespace):
 
 
 def like(number: Number, tensor: Tensor) -> Number:
-    """A number in the precision of `tensor`, (S, ...), and to be broadcast over it."""
+    """Convert a number to the precision of `tensor`, (S, ...), with axes to broadcast over it."""
     if not isinstance(number, Tensor):
         return number
     return number.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1))
 
 
 def is_used(number: Number) -> bool:
-    """Whether a number that adds nothing if it is 0 adds something to any run. Does not wait for the device."""
+    """Whether a number whose effect is nothing at 0 has an effect in any run. Does not wait for the device."""
     return isinstance(number, Tensor) or number != 0
 
 
@@ -100,7 +100,7 @@ def add_(tensor: Tensor, other: Tensor, number: Number) -> Tensor:
 
 
 def plus(tensor: Tensor, other: Tensor, number: Number) -> Tensor:
-    """tensor + number x other, (S, ...)."""
+    """Return tensor + number x other, (S, ...)."""
     if isinstance(number, Tensor):
         return tensor.addcmul(other.to(tensor.dtype), like(number, tensor))  # type: ignore[arg-type]
     return tensor.add(other, alpha=number)

@@ -32,7 +32,7 @@ class Perturbation(Method):
 
     @property
     def step_numbers(self) -> list[StepNumbers]:
-        """The numbers that the method draws."""
+        """Return the numbers that the method draws."""
         return [self.numbers]
 
     def draw(self) -> None:

@@ -39,7 +39,7 @@ class FreshWeights:
         self.start_epoch, self.draw = self.numbers.start_epoch, self.numbers.draw
 
     def of_step(self) -> Params:
-        """The fresh weights of this step, by name."""
+        """Return the fresh weights of this step, by name."""
         numbers = like_weights(self.numbers_SN, self._drawn)
         drawn = {name: part * (2 * self._bounds[name]) - self._bounds[name] for name, part in numbers.items()}
         return drawn | self._constant

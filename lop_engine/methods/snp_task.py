@@ -15,7 +15,7 @@ from lop_engine.methods.runs import add_, like
 
 
 class ShrinkAndPerturbAtBoundary(AtBoundary):
-    """Shrinks and perturbs; by default the optimiser starts over, as with a network that is trained anew."""
+    """Shrinks and perturbs; by default the optimiser is reset, as for a new network."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

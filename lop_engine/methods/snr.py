@@ -36,7 +36,7 @@ from lop_engine.networks import Hidden, Params
 
 @dataclass(frozen=True)
 class LayerAges:
-    """What SNR remembers of one hidden layer."""
+    """State of one hidden layer."""
 
     age_SF: Tensor
     """Examples since the unit last fired or started over, int64."""
@@ -52,7 +52,7 @@ class SelfNormalizedResets(UnitResets):
         super().__init__(setup)
         self.own = setup.own(described.SNRKeys)
         spec = setup.spec
-        # Ages are sums of batch sizes, so that bins of their common divisor lose nothing.
+        # Ages are sums of batch sizes, so bins of their common divisor lose nothing.
         rest = spec.parts.problem.num_examples(spec) % spec.mini_batch_size
         self.bin_width = gcd(spec.mini_batch_size, rest)
         num_bins = self.own.snr_max_threshold // self.bin_width + 1
@@ -82,16 +82,16 @@ class SelfNormalizedResets(UnitResets):
                 units.forget(self.setup.optimizer, self.network, index, mask_SF, counts=False)
 
     def fires(self, index: int, layer: Hidden) -> Tensor:
-        """Which units of hidden layer `index` fired for any example, at any position, (S, F)."""
+        """Return which units of hidden layer `index` fired for any example, at any position, (S, F)."""
         activation = layer.activation.unflatten(2, (self.network.layers[index + 1].copies, -1))
         return activation.amax((1, 2, *range(4, activation.dim()))) > 0
 
     def overdue(self, index: int) -> Tensor:
-        """Which units of hidden layer `index` have been silent for long enough to start over, (S, F)."""
+        """Return which units of hidden layer `index` have been silent long enough to be reset, (S, F)."""
         return self.layers[index].age_SF >= self.layers[index].threshold_SF
 
     def _count(self, index: int, mask_SF: Tensor) -> None:
-        """Enter the ages of masked units in their histograms, and set them to 0."""
+        """Count the ages of masked units in their histograms, and reset them to 0."""
         age_SF, histogram_SFA = self.layers[index].age_SF, self.layers[index].histogram_SFA
         entries_SF = mask_SF & (age_SF <= self.own.snr_max_threshold)
         bins_SF = ((age_SF + self.bin_width - 1) // self.bin_width).clamp(max=histogram_SFA.shape[2] - 1)

@@ -23,7 +23,7 @@ from lop_engine.methods.runs import like
 from lop_engine.networks import Params
 
 SQUARINGS = 16
-"""Eigenvalues that differ by more than one part in 2^16 are told apart."""
+"""Distinguishes eigenvalues that differ by more than one part in 2^16."""
 
 
 class Spectral(Method):
@@ -47,13 +47,13 @@ class Spectral(Method):
 
 
 def square_of_largest(weight: Tensor) -> Tensor:
-    """The square of the largest singular value of each matrix (S, O, I): (S,), differentiable."""
+    """Return the square of the largest singular value of each matrix (S, O, I): (S,), differentiable."""
     product = weight @ weight.mT if weight.shape[1] <= weight.shape[2] else weight.mT @ weight
     return (leading(product.detach()) * product).sum((1, 2))
 
 
 def leading(product: Tensor) -> Tensor:
-    """The projection on the leading eigenvector of symmetric matrices (S, M, M) without negative eigenvalues.
+    """Return the projection on the leading eigenvector of symmetric matrices (S, M, M) without negative eigenvalues.
 
     The mean of the projections where several eigenvalues are the largest; 0 for a matrix of zeros.
     """
@@ -69,5 +69,5 @@ def _with_trace_1(matrix: Tensor) -> Tensor:
 
 
 def _power(square_S: Tensor, exponent: float) -> Tensor:
-    """square^exponent, with gradient 0 at 0."""
+    """Return square^exponent, with gradient 0 at 0."""
     return square_S.clamp(min=torch.finfo(square_S.dtype).tiny) ** exponent

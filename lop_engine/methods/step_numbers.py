@@ -67,14 +67,14 @@ class StepNumbers:
         self._next += 1
 
     def draw_block(self) -> Tensor:
-        """Draw the numbers of the next K steps and return them, (S, K, N): what K times `draw` would give."""
+        """Draw the numbers of the next K steps and return them, (S, K, N): the same as K calls of `draw`."""
         for of_seed_KN, generator in zip(self._drawn_SKN, self._generators, strict=True):
             self.fill(of_seed_KN, generator=generator)
         return self._drawn_SKN
 
 
 class UnequalNumbers:
-    """Random numbers of runs that draw different numbers of them a step, each as many as it would alone.
+    """Random numbers of runs that draw different numbers per step, each as many as it would alone.
 
     Args:
         counts: numbers a step of each run.
@@ -83,9 +83,9 @@ class UnequalNumbers:
 
     def __init__(self, runs: Runs, stream: Stream, counts: Sequence[int], fill: Callable[..., Tensor]) -> None:
         self.groups: list[StepNumbers] = []
-        """Of runs that draw as many."""
+        """One for each group of runs that draw the same number."""
         self._rows: list[Tensor] = []
-        """Which those are."""
+        """The runs of each group."""
         for count in dict.fromkeys(counts):
             rows = [run for run, of_run in enumerate(counts) if of_run == count]
             seeds = [runs.seeds[run] for run in rows]
@@ -102,7 +102,7 @@ class UnequalNumbers:
             numbers.start_epoch(task, epoch)
 
     def draw(self) -> None:
-        """Put the next step's numbers into `of_step_SN`, a run's own first."""
+        """Put the next step's numbers into `of_step_SN`, each run's at the start of its row."""
         for rows, numbers in zip(self._rows, self.groups, strict=True):
             numbers.draw()
             drawn = numbers.of_step_SN
@@ -111,14 +111,14 @@ class UnequalNumbers:
 
 
 def like_weights(numbers_SN: Tensor, params: Params) -> dict[str, Tensor]:
-    """Views of one number a weight, N in all, by name and in the shape of each weight."""
+    """Return views of one number per weight, N in all, by name and in the shape of each weight."""
     sizes = [weight[0].numel() for weight in params.values()]
     parts = numbers_SN.split(sizes, dim=1)
     return {name: part.view(weight.shape) for (name, weight), part in zip(params.items(), parts, strict=True)}
 
 
 def steps_at_once(spec: Spec, count: int, device: torch.device, every: int = 1, is_uniform: bool = False) -> int:
-    """Steps whose numbers are drawn together on a device, K, if one step in `every` draws."""
+    """Return K, the steps whose numbers are drawn together on a device, if one step in `every` draws."""
     steps = -(-spec.steps_per_part // every)
     if device.type != "cpu":
         return steps_drawn_at_once(steps, count)

@@ -1,4 +1,4 @@
-"""Re-initialising hidden units: incoming weights, bias, outgoing weights, and what the optimiser keeps of them.
+"""Re-initialises hidden units: incoming weights, bias, outgoing weights, and their optimiser state.
 
 Dimensions: S seeds, F units of a layer, O units of the next, C outputs of a unit (2 with CReLU, else 1), P columns of
 the next layer's weight that an output feeds, K entries of a kernel, R candidates, I incoming weights.
@@ -16,25 +16,25 @@ from lop_engine.methods.optimizers import Optimizer
 from lop_engine.networks import Layer, Network, Params
 
 Winner = Literal["incoming", "outgoing"]
-"""Which write stays where a new unit's incoming row meets a new unit's outgoing column in the layer above."""
+"""Which write wins where a new unit's incoming row meets a new unit's outgoing column in the layer above."""
 
 
 @dataclass(frozen=True)
 class NewUnits:
-    """Units of one hidden layer that start over."""
+    """Units of one hidden layer that are re-initialised."""
 
     mask_SF: Tensor
-    """Which units."""
+    """Mask of the units."""
     incoming: Tensor
-    """New incoming weights: of each of `units_SR` (S, R, I), or of every unit in the shape of the layer's weight."""
+    """New incoming weights: for each of `units_SR` (S, R, I), or for every unit in the shape of the layer's weight."""
     units_SR: Tensor | None = None
-    """The units that `incoming` is for, each at most once; None for all in order."""
+    """The units of `incoming`, each at most once; None for all in order."""
     bias_SF: Tensor | None = None
     """New biases of all units; None for 0."""
 
 
 def reinitialise(params: Params, network: Network, new: Mapping[int, NewUnits], winner: Winner = "incoming") -> None:
-    """Give units new incoming weights and biases, and zero outgoing weights, in place; their normalisation starts over.
+    """Give units new incoming weights and biases, and zero outgoing weights, in place; resets their normalisation.
 
     Args:
         new: by hidden layer, from 0.
@@ -54,11 +54,11 @@ def reinitialise(params: Params, network: Network, new: Mapping[int, NewUnits], 
 def forget(
     optimizer: Optimizer, network: Network, index: int, mask_SF: Tensor, *, bias: bool = True, counts: bool = True
 ) -> None:
-    """Zero what the optimiser keeps of the incoming and outgoing weights of masked units.
+    """Zero the optimiser's state of the incoming and outgoing weights of masked units.
 
     Args:
-        bias: of their biases, and of the scale and shift of their normalisation, too.
-        counts: Adam's step counts, too.
+        bias: also that of their biases, and of the scale and shift of their normalisation.
+        counts: also Adam's step counts.
     """
     layer, above = network.layers[index], network.layers[index + 1]
     incoming, columns = f"{layer.name}.weight", f"{above.name}.weight"
@@ -73,12 +73,12 @@ def forget(
 
 
 def outgoing(params: Params, above: Layer) -> Tensor:
-    """A view of the weight of the layer above, by units: (S, O, F, C, P, K)."""
+    """Return a view of the weight of the layer above, by units: (S, O, F, C, P, K)."""
     return _by_unit(params[f"{above.name}.weight"], above)
 
 
 def like(mask_SF: Tensor, weight: Tensor) -> Tensor:
-    """A mask of units, to be broadcast over a weight (S, F, ...)."""
+    """Expand a mask of units to broadcast over a weight (S, F, ...)."""
     return mask_SF.view(*mask_SF.shape, *[1] * (weight.dim() - 2))
 
 
@@ -112,7 +112,7 @@ def _write_incoming(params: Params, network: Network, index: int, units: NewUnit
 
 
 class UnitResets(Method):
-    """Draws incoming weights of all hidden units in one step of every `period`, the last of them.
+    """Draws incoming weights of all hidden units in one step of every `period`, the last one.
 
     Args:
         period: steps from one draw to the next.
@@ -129,7 +129,7 @@ class UnitResets(Method):
 
     @property
     def variant(self) -> bool:
-        """Whether units may start over after the coming step."""
+        """Return whether units may be reset after the coming step."""
         return (self.step + 1) % self.period == 0
 
     def draw(self) -> None:
@@ -137,7 +137,7 @@ class UnitResets(Method):
             self.numbers.draw()
 
     def drawn_incoming(self, index: int) -> Tensor:
-        """New incoming weights of every unit of hidden layer `index`, U(-b, b) as initially, (S, F, ...)."""
+        """Return new incoming weights of every unit of hidden layer `index`, U(-b, b) as initially, (S, F, ...)."""
         layer, start = self.network.hidden_layers[index], sum(self._sizes[:index])
         drawn = self.numbers.of_step_SN[:, start : start + self._sizes[index]]
         bound = self.network.weight_bounds[layer.name]

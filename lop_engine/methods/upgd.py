@@ -36,7 +36,7 @@ LEAST_NORM = 1e-12
 
 
 class UtilityDescent(Method):
-    """Base of the variants: utilities and noise. Subclasses say in `change` how a weight is updated."""
+    """Base of the variants: utilities and noise. Subclasses define in `change` how a weight is updated."""
 
     fields: type[described.UtilityKeys]
     is_local = False
@@ -83,7 +83,7 @@ class UtilityDescent(Method):
         raise NotImplementedError
 
     def _largest_utility(self) -> Tensor:
-        """The largest utility of each seed, (S,).
+        """Return the largest utility of each seed, (S,).
 
         Never 0, which it would be while an output layer of zeros keeps all gradients at 0.
         """
@@ -96,7 +96,7 @@ class UtilityDescent(Method):
 
 
 class UPGD(UtilityDescent):
-    """In place of the optimiser's update."""
+    """Replaces the optimiser's update."""
 
     fields = described.UPGDKeys
 

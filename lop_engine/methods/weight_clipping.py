@@ -18,7 +18,7 @@ from lop_engine.networks import Hidden, Network, Params
 
 
 class WeightClipping(Method):
-    """Clips weights and biases. The optimiser's state stays as it is."""
+    """Clips weights and biases. The optimiser's state does not change."""
 
     def after_update(self, params: Params, hidden: list[Hidden], grads: Grads, batch: Batch, forward: Forward) -> None:
         own = self.setup.own(described.WeightClippingKeys)
@@ -29,7 +29,7 @@ def clip_(params: Params, network: Network, kappa: Number, last_layer: bool = Tr
     """Clip the weights and biases of all layers, in place.
 
     Args:
-        kappa: bound in units of 1 / sqrt(fan_in); of runs that differ in it, those with 0 are not clipped.
+        kappa: bound in units of 1 / sqrt(fan_in); if it differs between runs, those with 0 are not clipped.
         last_layer: whether the output layer is clipped, too.
     """
     if isinstance(kappa, Tensor):

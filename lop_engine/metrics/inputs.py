@@ -1,4 +1,4 @@
-"""What metrics look at: a stack of networks after an epoch. Each part is computed once, when it is first asked for."""
+"""The input of metrics: a stack of networks after an epoch. Each part is computed once, when first used."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lop_engine.metrics.ranks import singular_values
 from lop_engine.networks import Activations, Params
 
 Forward = Callable[[Params, Tensor], Activations]
-"""Computes what networks make of inputs (S, B, ...)."""
+"""Computes the networks' outputs for inputs (S, B, ...)."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of each seed, (S,), given outputs (S, B, O) and targets."""
@@ -26,7 +26,7 @@ class MetricInputs:
     loss: Loss
     params: Params
     batch_scores: list[Tensor]
-    """Of the epoch's steps, each before its update, (S,); empty for a problem without a score."""
+    """Scores of the epoch's steps, each before its update, (S,); empty for a problem without a score."""
     batch_losses: list[Tensor]
     inputs: Tensor
     """The task's training examples, in the epoch's order."""
@@ -36,16 +36,16 @@ class MetricInputs:
     by_unit: Callable[[int, Tensor], Tensor]
     """|activations| of a hidden layer by units, see `Network.by_unit`."""
     batch_size: int
-    """Mini-batch size: the first batch of the epoch's order serves dormancy, ranks and gradient norm."""
+    """Mini-batch size: dormancy, ranks and gradient norm use the first batch of the epoch's order."""
     num_curvature_images: int
     generators: list[torch.Generator]
-    """For the curvature's directions, one a seed."""
+    """Generators for the curvature's directions, one per seed."""
     first_batch: Iterable[Tensor] | None = None
-    """Inputs (S, B, ...), one after another, that hidden layers are computed on instead of the first batch."""
+    """Inputs (S, B, ...), in order, that hidden layers are computed on instead of the first batch."""
 
     @property
     def itself(self) -> Self:
-        """For metrics that take everything."""
+        """Return this object, for metrics that take everything."""
         return self
 
     @property
@@ -67,19 +67,19 @@ class MetricInputs:
 
     @property
     def features(self) -> Tensor:
-        """Outputs of the last hidden layer on the first batch, (S, B, F)."""
+        """Return outputs of the last hidden layer on the first batch, (S, B, F)."""
         return self._layers[-1].flatten(2)
 
     @cached_property
     def hidden(self) -> list[Tensor]:
-        """|activations| of the units of each hidden layer on the first batch, after pooling: (S, B, F, ...)."""
+        """Return |activations| of the units of each hidden layer on the first batch, after pooling: (S, B, F, ...)."""
         return [self.by_unit(index, outputs) for index, outputs in enumerate(self._layers)]
 
     @cached_property
     def spectrum(self) -> Tensor:
-        """Singular values of `features`."""
+        """Return singular values of `features`."""
         return singular_values(self.features)
 
     def features_of(self, layer: int) -> Tensor:
-        """Outputs of hidden layer `layer`, from 1, on the first batch, (S, B, F)."""
+        """Return outputs of hidden layer `layer`, from 1, on the first batch, (S, B, F)."""
         return self._layers[layer - 1].flatten(2)

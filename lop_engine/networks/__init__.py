@@ -1,4 +1,4 @@
-"""Networks over a leading seed axis, found by the name that a spec gives them."""
+"""Networks over a leading seed axis, by the name in a spec."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["Activations", "Buffers", "Hidden", "Layer", "Network", "Params", "bu
 
 
 def build_network(spec: Spec, input_shape: Sequence[int], num_outputs: int) -> Network:
-    """The network of a spec.
+    """Return the network of a spec.
 
     Args:
         input_shape: of one example: (C, H, W) for images, (I,) for vectors.

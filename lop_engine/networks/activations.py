@@ -19,30 +19,30 @@ class Activation:
 
     function: Callable[[Tensor], Tensor]
     gain: float
-    """For the initial weights, as of torch.nn.init.calculate_gain in the reference."""
+    """Gain of the initial weights, as in torch.nn.init.calculate_gain in the reference."""
     second: Callable[[Tensor], Tensor] | None = None
     """For units with two outputs: the second is `function` of this."""
     is_monotonic: bool = True
-    """Whether it never falls, so that it commutes with max-pooling."""
+    """Whether it never decreases, so that it commutes with max-pooling."""
     is_non_negative: bool = False
     slope: float | None = None
     """Initial slope for negative inputs, if it is learned, one for each layer; `function` is set by `with_slope`."""
 
     @property
     def copies(self) -> int:
-        """Outputs of each unit."""
+        """Return the outputs of each unit."""
         return 1 if self.second is None else 2
 
     def arguments(self, x: Tensor, dim: int) -> Tensor:
-        """What the function is applied to: the inputs of all units, and behind them those of their second outputs."""
+        """Return the function's arguments: the inputs of all units, followed by those of their second outputs."""
         return x if self.second is None else torch.cat([x, self.second(x)], dim)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The outputs (S, B, copies * F, ...) of the units' inputs (S, B, F, ...)."""
+        """Return the outputs (S, B, copies * F, ...) for the units' inputs (S, B, F, ...)."""
         return self.function(self.arguments(x, 2))
 
     def with_slope(self, slope_S1: Tensor) -> "Activation":
-        """The same with the slopes of a layer, one for each seed: of inputs (S, B, F, ...)."""
+        """Return the function with a layer's slopes, one per seed, for inputs (S, B, F, ...)."""
 
         def sloped(x: Tensor) -> Tensor:
             return torch.where(x > 0, x, x * slope_S1.to(x.dtype).view(-1, *[1] * (x.dim() - 1)))

@@ -59,7 +59,7 @@ class ConvNet(FeedForward):
 
 
 def _sides(image: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Height and width of the maps of each convolution, before pooling."""
+    """Return height and width of the maps of each convolution, before pooling."""
     height, width = image
     sides = []
     for kernel in (5, 3, 3):

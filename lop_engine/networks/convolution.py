@@ -21,7 +21,7 @@ from lop_engine.networks.layers import NORM_EPSILON, Hidden
 
 
 class ImageConvolution(torch.autograd.Function):
-    """conv2d of one group a seed, without padding; differentiable in the image alone.
+    """conv2d with a group per seed, without padding; differentiable only in the image.
 
     For the first convolution: the curvature needs its gradient in the image 11 times per batch. An input gradient has
     as many channels as the input: 3 for an image, where vector units take 16 at a time, so that oneDNN spends five
@@ -95,7 +95,7 @@ def way_of(device: torch.device) -> Way:
 
 @dataclass(frozen=True)
 class Norm:
-    """Layer normalisation of a convolution's maps: its scale and shift, (S, F, H, W) each."""
+    """Layer normalisation of a convolution's maps: scale and shift, (S, F, H, W) each."""
 
     weight: Tensor
     bias: Tensor
@@ -109,7 +109,7 @@ def hidden_maps(
     norms: Sequence[Norm] = (),
     slopes: Sequence[Tensor] = (),
 ) -> list[Hidden]:
-    """Activations of each convolutional layer, with 2x2 max-pooling, (S, B, F, H, W).
+    """Return the activations of each convolutional layer, with 2x2 max-pooling, (S, B, F, H, W).
 
     All seeds run as one grouped convolution, channels-last, or by `fused_convolution`. Add another way to convolve
     here, and a field of `Way` that chooses it.
@@ -160,7 +160,7 @@ def _fused_maps(images_SBCHW: Tensor, layers: Sequence[tuple[Tensor, Tensor]], a
 
 
 def _map_before_pooling(x_SBHWC: Tensor, weight_SOIKK: Tensor, bias_SO: Tensor, activation: Activation) -> Tensor:
-    """A fused layer's activations before pooling, (S, B, F, H, W)."""
+    """Return a fused layer's activations before pooling, (S, B, F, H, W)."""
     num_seeds = x_SBHWC.shape[0]
     with torch.no_grad():
         x = x_SBHWC.permute(1, 0, 4, 2, 3).flatten(1, 2)
@@ -169,7 +169,7 @@ def _map_before_pooling(x_SBHWC: Tensor, weight_SOIKK: Tensor, bias_SO: Tensor, 
 
 
 def _pooled(x: Tensor, late_bias: Tensor | None, num_seeds: int, activation: Activation) -> Tensor:
-    """Activations of the maps (B, S*F, H, W) after pooling."""
+    """Return activations of the maps (B, S*F, H, W) after pooling."""
     if activation.copies > 1:
         x = activation.arguments(x.unflatten(1, (num_seeds, -1)), 2).flatten(1, 2)
     if activation.slope is not None:
@@ -192,7 +192,7 @@ def _before_pooling(
 
 
 def _by_seed(x: Tensor, num_seeds: int) -> Tensor:
-    """(B, S*F, H, W) as (S, B, F, H, W)."""
+    """Reshape (B, S*F, H, W) to (S, B, F, H, W)."""
     return x.unflatten(1, (num_seeds, -1)).transpose(0, 1)
 
 

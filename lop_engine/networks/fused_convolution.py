@@ -19,12 +19,12 @@ from torch.autograd.function import once_differentiable
 from lop_engine.experiment.parts import Precision
 
 FEW = 16
-"""Layers with fewer channels take other tiles; their pixels are filled up to whole groups of `PIXEL` values."""
+"""Layers with fewer channels use other tiles; their pixels are padded to whole groups of `PIXEL` values."""
 PIXEL = 4
 MOST_VALUES = 2**31
-"""Of a seed's images or maps: the kernels count them in 32 bits."""
+"""Most values of a seed's images or maps: the kernels count them in 32 bits."""
 LEAST_CAPABILITY = (8, 0)
-"""Of a GPU: older ones have no products of TF32 or bfloat16."""
+"""Older GPUs have no products of TF32 or bfloat16."""
 
 INPUT_PRECISION: dict[Precision, str] = {"fp32": "tf32x3", "tf32": "tf32", "bf16": "ieee"}
 """Triton's name. Factors in bfloat16 are multiplied exactly."""
@@ -32,10 +32,10 @@ INPUT_PRECISION: dict[Precision, str] = {"fp32": "tf32x3", "tf32": "tf32", "bf16
 
 @dataclass(frozen=True)
 class Tile:
-    """How a kernel divides its work. The best of about ten that were timed on an H200 at 30 seeds."""
+    """How a kernel divides its work: the best of about ten that were timed on an H200 at 30 seeds."""
 
     rows: int
-    """Pixels, or blocks of 2x2 pixels, a program."""
+    """Pixels, or blocks of 2x2 pixels, per program."""
     columns: int
     """Outputs (forward), channels (gradient of the images) or outputs (gradient of the weights), at most."""
     depth: int
@@ -45,7 +45,7 @@ class Tile:
 
 
 Tiles = dict[Precision, tuple[Tile, Tile]]
-"""By precision, of layers with many channels, then of layers with few."""
+"""Tiles by precision, for layers with many channels, then for layers with few."""
 
 FORWARD: Tiles = {
     "fp32": (Tile(64, 64, 16, 4, 3), Tile(64, 32, 32)),
@@ -134,12 +134,12 @@ class FusedLayer:
         return self.channels < FEW
 
     def filled_up(self, images: Tensor) -> Tensor:
-        """The images with zeros after each pixel's channels, so that whole groups are loaded at once."""
+        """Return the images with zeros after each pixel's channels, so that whole groups are loaded at once."""
         missing = self.values - self.channels
         return F.pad(images, (0, missing)) if missing else images.contiguous()
 
     def forward(self, images: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (S, B, h, w, O), and which member of each window is the largest."""
+        """Return maps (S, B, h, w, O), and which member of each window is the largest."""
         num_seeds, batch = images.shape[:2]
         if batch * max(self.height * self.width * self.values, _area(self.pooled) * self.outputs) >= MOST_VALUES:
             raise ValueError(f"a batch of {batch:,} images is too large for a GPU's convolution; use smaller batches")
@@ -155,7 +155,7 @@ class FusedLayer:
         return maps, winner
 
     def image_gradient(self, grad: Tensor, winner: Tensor, weight: Tensor) -> Tensor:
-        """The gradient in the images (S, B, H, W, C)."""
+        """Return the gradient with respect to the images (S, B, H, W, C)."""
         num_seeds, batch = grad.shape[:2]
         out = grad.new_empty(num_seeds, batch, self.height, self.width, self.channels)
         weight = weight.permute(0, 2, 3, 4, 1).contiguous()
@@ -177,7 +177,7 @@ class FusedLayer:
         return out
 
     def weight_gradient(self, images: Tensor, grad: Tensor, winner: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients in the weight (S, O, K, K, C) and in the bias (S, O), float32."""
+        """Return the gradients of the weight (S, O, K, K, C) and of the bias (S, O), float32."""
         num_seeds, batch = grad.shape[:2]
         tile = self._tile(WEIGHT_GRADIENT)
         num_pixels = batch * _area(self.pooled)
@@ -217,23 +217,23 @@ def _area(sides: tuple[int, int]) -> int:
 
 
 def _parts(number: int, size: int) -> int:
-    """How many parts of `size` cover `number`."""
+    """Return how many parts of `size` cover `number`."""
     return -(-number // size)
 
 
 def _power_of_2(number: int) -> int:
-    """The next power of 2, at least 16: the smallest side of a product in Triton."""
+    """Return the next power of 2, at least 16: the smallest side of a product in Triton."""
     return max(16, 1 << (number - 1).bit_length())
 
 
 def _kernels() -> ModuleType:
-    from lop_engine.networks import fused_kernels  # Triton is not there on every machine
+    from lop_engine.networks import fused_kernels  # not every machine has Triton
 
     return fused_kernels
 
 
 def _precision(device_type: str) -> Precision:
-    """The precision that torch's products are computed in at present, on such a device."""
+    """Return the precision that torch's products currently have on such a device."""
     if torch.is_autocast_enabled(device_type):
         return "bf16"
     return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "fp32"  # type: ignore[attr-defined]
@@ -244,7 +244,7 @@ _TRIED = (FusedLayer(9, 9, 3, 32, 5, "fp32"), FusedLayer(14, 14, 32, 64, 3, "fp3
 
 @functools.cache
 def problem(device: torch.device) -> str:
-    """Why the kernels cannot be used on a device, "" if they can. The first call compiles them, in some seconds."""
+    """Return why the kernels cannot be used on a device, "" if they can. The first call compiles them (seconds)."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return "they need a GPU"
     capability = torch.cuda.get_device_capability(device)
@@ -253,13 +253,13 @@ def problem(device: torch.device) -> str:
         return f"compute capability {has} is below {needs}"
     try:
         worst = max(error(device, layer) for layer in _TRIED)
-    except Exception as failure:  # whatever Triton, its compiler or the driver raise
+    except Exception as failure:  # whatever Triton, its compiler or the driver raises
         return f"Triton fails: {type(failure).__name__}: {(str(failure).strip() or '-').splitlines()[0]}"
     return "" if worst < 1e-3 else f"they compute wrongly here (relative error {worst:.0e})"
 
 
 def error(device: torch.device, layer: FusedLayer) -> float:
-    """The largest error of the values and gradients of a layer against torch's convolution, relative to their size."""
+    """Return the largest relative error of the values and gradients of a layer, compared with torch's convolution."""
     generator = torch.Generator(device).manual_seed(0)
     images = torch.randn(2, 3, layer.height, layer.width, layer.channels, device=device, generator=generator)
     filters = (layer.kernel, layer.kernel, layer.channels)
@@ -274,7 +274,7 @@ def error(device: torch.device, layer: FusedLayer) -> float:
 
 
 def _by_torch(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same by torch."""
+    """Compute the same with torch."""
     num_seeds = images.shape[0]
     maps = F.conv2d(
         images.permute(1, 0, 4, 2, 3).flatten(1, 2),

@@ -1,4 +1,4 @@
-"""What every network has: layers of weights, activations, and functions over a leading seed axis.
+"""Parts of every network: layers of weights, activations, and functions over a leading seed axis.
 
 Dimensions: S seeds, B batch, C channels, H W image sides, K kernel side, I inputs, O outputs, F units of a hidden
 layer, P positions (columns of the next layer that one output of a unit feeds).
@@ -21,7 +21,7 @@ from lop_engine.streams import Stream
 
 Params = dict[str, Tensor]
 Buffers = dict[str, Tensor]
-"""Tensors that a network keeps beside its weights and changes in place while it trains, each with a seed axis."""
+"""Tensors that a network keeps besides its weights and changes in place while it trains, each with a seed axis."""
 
 NO_BUFFERS: Buffers = {}
 NORM_EPSILON = 1e-5
@@ -33,9 +33,9 @@ class Layer:
 
     name: str
     inputs: int
-    """Outputs of the layer below."""
+    """Number of outputs of the layer below."""
     outputs: int
-    """Units."""
+    """Number of units."""
     kernel: int = 0
     positions: int = 1
     copies: int = 1
@@ -102,14 +102,14 @@ def _freed() -> Tensor:
 
 @dataclass(frozen=True)
 class Activations:
-    """What a forward pass leaves: `outputs_SBO`, and the activations of each hidden layer."""
+    """Result of a forward pass: `outputs_SBO`, and the activations of each hidden layer."""
 
     outputs_SBO: Tensor
     hidden: list[Hidden]
 
 
 class Network:
-    """A network. Subclasses set `layers` and the bounds, and compute the outputs."""
+    """Base class of networks. Subclasses set `layers` and the bounds, and compute the outputs."""
 
     layers: tuple[Layer, ...]
     """The last is the output layer."""
@@ -136,11 +136,11 @@ class Network:
         return self.layers[:-1]
 
     def buffers(self, num_seeds: int, device: torch.device, dtype: torch.dtype) -> Buffers:
-        """The initial buffers."""
+        """Return the initial buffers."""
         return {}
 
     def init(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Params:
-        """The seeds' initial weights. Drawn on the CPU in float32: a seed starts the same on every device."""
+        """Return the seeds' initial weights. Drawn on the CPU in float32: a seed is the same on every device."""
         generators = seed_generators(seeds, Stream.INITIALISATION, device=torch.device("cpu"))
         params: Params = {}
         for layer in self.layers:
@@ -156,28 +156,28 @@ class Network:
         return params
 
     def by_unit(self, index: int, outputs_SBF: Tensor) -> Tensor:
-        """|activations| of hidden layer `index` by units: the sum over each unit's outputs, (S, B, F, ...)."""
+        """Return |activations| of hidden layer `index` by units: the sum over each unit's outputs, (S, B, F, ...)."""
         copies = self.layers[index + 1].copies
         magnitude = outputs_SBF.abs()
         return magnitude if copies == 1 else magnitude.unflatten(2, (copies, -1)).sum(2)
 
     def norm_of(self, index: int) -> str | None:
-        """The name of the layer normalisation of hidden layer `index`, or None."""
+        """Return the name of the layer normalisation of hidden layer `index`, or None."""
         return list(self.norms)[index] if self.norms else None
 
     def names_of(self, index: int) -> list[str]:
-        """The names of all weights of layer `index`: weight and bias, and those of its normalisation."""
+        """Return the names of all weights of layer `index`: weight and bias, and those of its normalisation."""
         norm = self.norm_of(index) if index < len(self.hidden_layers) else None
         return [f"{one}.{kind}" for one in (self.layers[index].name, norm) if one for kind in ("weight", "bias")]
 
 
 def linear(params: Params, layer: Layer, x_SBI: Tensor) -> Tensor:
-    """The outputs of a linear layer, (S, B, O)."""
+    """Return the outputs of a linear layer, (S, B, O)."""
     return torch.baddbmm(params[f"{layer.name}.bias"].unsqueeze(1), x_SBI, params[f"{layer.name}.weight"].mT)
 
 
 def normalised(params: Params, name: str, x_SBF: Tensor) -> Tensor:
-    """Layer normalisation over all of an example's units (and positions), with each seed's scale and shift."""
+    """Apply layer normalisation over all of an example's units (and positions), with each seed's scale and shift."""
     weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
     return F.layer_norm(x_SBF, weight.shape[1:], eps=NORM_EPSILON) * weight.unsqueeze(1) + bias.unsqueeze(1)
 
@@ -197,12 +197,12 @@ class FeedForward(Network):
 
     @property
     def slopes(self) -> dict[str, float]:
-        """By name, the initial value of each hidden layer's slope, if the activation learns it."""
+        """Return the initial value of each hidden layer's slope by name, if the activation learns it."""
         start = self.activation.slope
         return {} if start is None else {f"prelu{i}.weight": start for i in range(1, len(self.layers))}
 
     def init(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype = torch.float32) -> Params:
-        """The seeds' initial weights, and slopes (S, 1)."""
+        """Return the seeds' initial weights, and slopes (S, 1)."""
         slopes = {
             name: torch.full((len(seeds), 1), start, device=device, dtype=dtype) for name, start in self.slopes.items()
         }
@@ -212,7 +212,7 @@ class FeedForward(Network):
         return super().names_of(index) + list(self.slopes)[index : index + 1]
 
     def activation_of(self, params: Params, index: int) -> Activation:
-        """The activation of hidden layer `index`."""
+        """Return the activation of hidden layer `index`."""
         return self.activation.with_slope(params[list(self.slopes)[index]]) if self.slopes else self.activation
 
     def linear_layers(self, params: Params, start: int, x_SBI: Tensor) -> Activations:

@@ -1,4 +1,4 @@
-"""Problems: streams of tasks with a loss and a score, found by the name that a spec gives them."""
+"""Problems: streams of tasks with a loss and a score, by the name in a spec."""
 
 from lop_engine.experiment.code import load
 from lop_engine.experiment.spec import Spec
@@ -8,6 +8,6 @@ __all__ = ["Problem", "Task", "build_problem"]
 
 
 def build_problem(spec: Spec) -> Problem:
-    """The problem of a spec."""
+    """Return the problem of a spec."""
     problem: Problem = load(spec.parts.problem)(spec)
     return problem

@@ -1,4 +1,4 @@
-"""Continual ImageNet: tell a few classes apart, then the next few.
+"""Continual ImageNet: classify a few classes, then the next few.
 
 Dimensions: S seeds, K classes of a task, N images, C channels, H W image sides.
 """
@@ -32,7 +32,7 @@ class ContinualImageNet(Problem):
 
     @property
     def images(self) -> ImageSet:
-        """Raises DataError."""
+        """Open the images. Raises DataError."""
         if self._images is None:
             self._images = open_images(self.spec, every_file=False)
         return self._images
@@ -53,7 +53,7 @@ class ContinualImageNet(Problem):
     def tasks(
         self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
     ) -> Iterator[Task]:
-        """The tasks from `start` on. The next one is read while the present one trains."""
+        """Yield the tasks from `start` on. The next one is read while the current one trains."""
         spec = resolve(self.spec, self.images)
         sequence = ClassSequence.open(spec, self.images.num_classes)
 
@@ -67,7 +67,7 @@ class ContinualImageNet(Problem):
 
 
 def make_task(spec: Spec, classes: list[list[int]], stored_SKNCHW: Tensor, dtype: torch.dtype) -> Task:
-    """A task from its images as stored, already on the device: K classes of N images, in blocks by class."""
+    """Make a task from its images as stored, already on the device: K classes of N images, in blocks by class."""
     seen_SKNHWC = stored_SKNCHW.permute(0, 1, 2, 4, 5, 3).to(dtype, memory_format=torch.contiguous_format)
     if spec.normalisation == "scaled":
         seen_SKNHWC.mul_(2 / 255).sub_(1)

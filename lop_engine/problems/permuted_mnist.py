@@ -1,4 +1,4 @@
-"""Online Permuted MNIST: digits one by one, and in every task the pixels in a new order.
+"""Online Permuted MNIST: digits one by one, with a new order of pixels in every task.
 
 Dimensions: S seeds, N examples of a part, M images, P pixels.
 """
@@ -47,14 +47,14 @@ class PermutedMnist(Problem):
         return accuracy(outputs_SBO, targets_SB)
 
     def orders(self, seed: int, task: int, num_images: int) -> tuple[np.ndarray, np.ndarray]:
-        """The orders of pixels, (P,), and of images, (M,), of a task."""
+        """Return the orders of pixels, (P,), and of images, (M,), of a task."""
         pixels = order(PIXELS, seed, Stream.COMPONENT, _PIXELS, task)
         return pixels, order(num_images, seed, Stream.COMPONENT, _IMAGES, task)
 
     def tasks(
         self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
     ) -> Iterator[Task]:
-        """The tasks from `start` on, in parts. Raises DataError."""
+        """Yield the tasks from `start` on, in parts. Raises DataError."""
         stored, labels = all_digits(self._images or open_images(self.spec, every_file=False))
         pixels_MP, labels_M = torch.from_numpy(stored).to(device), torch.from_numpy(labels).to(device)
         size, total = self.spec.examples_per_part, self.num_examples
@@ -75,7 +75,7 @@ class PermutedMnist(Problem):
 
 
 def _gathered(pixels_MP: Tensor, images_SN: Tensor, pixels_SP: Tensor, dtype: torch.dtype) -> Tensor:
-    """The images of each seed in its order of pixels, (S, N, P); uint8 becomes 0 .. 1."""
+    """Return the images of each seed in its order of pixels, (S, N, P); uint8 becomes 0 .. 1."""
     rows_SNP = pixels_MP[images_SN]
     permuted_SNP = rows_SNP.gather(2, pixels_SP[:, None].expand_as(rows_SNP))
     inputs_SNP = permuted_SNP.to(dtype)

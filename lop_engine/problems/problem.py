@@ -1,4 +1,4 @@
-"""What the training loop asks of a problem.
+"""The interface of problems for the training loop.
 
 Dimensions: S seeds, N examples of a task, B batch, O outputs.
 """
@@ -15,10 +15,10 @@ from lop_engine.experiment.spec import Spec
 
 @dataclass(frozen=True)
 class Task:
-    """A task of every seed, on the device. Inputs are (S, N, ...), targets (S, N) classes or (S, N, O) numbers."""
+    """A task for every seed, on the device. Inputs are (S, N, ...), targets (S, N) classes or (S, N, O) numbers."""
 
     facts: list[dict[str, Any]]
-    """Of each seed, what is recorded of the task beside its metrics, such as its classes."""
+    """Facts that are recorded for each seed besides metrics, such as the task's classes."""
     train_inputs: Tensor
     train_targets: Tensor
     test_inputs: Tensor | None = None
@@ -29,7 +29,7 @@ class Task:
     those of one part. Every number depends on (seed, task, part) alone."""
 
     def part(self, index: int) -> "Task":
-        """The task with the training examples of part `index`; a task that is not in parts itself."""
+        """Return the task with the training examples of part `index`; a task without parts itself."""
         if self.make_part is None:
             return self
         inputs, targets = self.make_part(index)
@@ -43,7 +43,7 @@ class Problem:
     """
 
     input_shape: tuple[int, ...]
-    """Of one example."""
+    """Shape of one example."""
     num_outputs: int
     shuffles = True
     """Whether each epoch takes the examples in a new random order; else, and in parts, in the order in which they
@@ -54,25 +54,25 @@ class Problem:
 
     @property
     def num_examples(self) -> int:
-        """Training examples of a task."""
+        """Return the number of training examples of a task."""
         return self.spec.parts.problem.num_examples(self.spec)
 
     def loss(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor:
-        """Mean loss of each seed over its batch, (S,)."""
+        """Return the mean loss of each seed over its batch, (S,)."""
         raise NotImplementedError
 
     def score(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor | None:
-        """Mean score of each seed over its batch, (S,), such as the accuracy; None for problems without one."""
+        """Return the mean score of each seed over its batch, (S,), such as the accuracy; None without a score."""
         return None
 
     def reset_outputs(self, task: int) -> slice | None:
-        """Outputs whose weights and biases are set to zero at the start of a task; None for none."""
+        """Return the outputs whose weights and biases are set to zero at the start of a task; None for none."""
         return None
 
     def tasks(
         self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
     ) -> Iterator[Task]:
-        """The tasks from `start` on, with real inputs as `dtype`.
+        """Yield the tasks from `start` on, with real inputs as `dtype`.
 
         Every number depends on seed and task alone. Raises DataError.
         """

@@ -40,12 +40,12 @@ class TargetNetwork:
 
     @cached_property
     def tau_SH(self) -> Tensor:  # noqa: N802
-        """Thresholds, in float32 as in the reference."""
+        """Return the thresholds, in float32 as in the reference."""
         num_inputs = self.w1_SHI.shape[2]
         return self.beta * (num_inputs + 1) - (num_inputs - self.w1_SHI.sum(2) + self.b1_SH) / 2
 
     def __call__(self, x_SNI: Tensor) -> Tensor:
-        """The targets (S, N) of inputs."""
+        """Return the targets (S, N) of inputs."""
         sums_SNH = x_SNI @ self.w1_SHI.mT + self.b1_SH.unsqueeze(1)
         active_SNH = (sums_SNH > self.tau_SH.unsqueeze(1)).float()
         return (active_SNH @ self.w2_SH.unsqueeze(2)).squeeze(2) + self.b2_S.unsqueeze(1)
@@ -76,7 +76,7 @@ class SlowlyChangingRegression(Problem):
     def tasks(
         self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
     ) -> Iterator[Task]:
-        """The blocks from `start` on; their inputs and targets are made by part, on the device."""
+        """Yield the blocks from `start` on; their inputs and targets are made by part, on the device."""
         target = TargetNetwork.of_seeds(seeds, self.own)
         for index in range(start, self.spec.num_tasks):
             table_SCI = self._different_inputs(seeds, index)
@@ -85,7 +85,7 @@ class SlowlyChangingRegression(Problem):
             yield Task([{} for _ in seeds], *make_part(0), make_part=make_part)
 
     def _different_inputs(self, seeds: Sequence[int], task: int) -> Tensor:
-        """Every input of a task: its slow bits with all values of the random bits, (S, C, I)."""
+        """Return every input of a task: its slow bits with all values of the random bits, (S, C, I)."""
         num_random = self.own.num_inputs - self.own.num_flipping_bits
         codes_C = np.arange(2**num_random, dtype=np.uint32)
         random_CR = (codes_C[:, None] >> np.arange(num_random, dtype=np.uint32)) & 1
@@ -108,7 +108,7 @@ class SlowlyChangingRegression(Problem):
     def _part(
         self, seeds: Sequence[int], task: int, table_SCI: Tensor, targets_SC1: Tensor, part: int
     ) -> tuple[Tensor, Tensor]:
-        """Inputs (S, N, I) and targets (S, N, 1) of a part; in memory, the examples of all runs follow each other."""
+        """Return inputs (S, N, I) and targets (S, N, 1) of a part; in memory, all runs' examples are consecutive."""
         size, num_random = self.spec.examples_per_part, self.own.num_inputs - self.own.num_flipping_bits
         count = min(size, self.num_examples - part * size)
         drawn_SN = np.stack([_random_words(count, seed, _RANDOM, task, part) for seed in seeds])
@@ -124,11 +124,11 @@ class SlowlyChangingRegression(Problem):
 
 
 def _random_bits(count: int, seed: int, *counters: int) -> np.ndarray:
-    """Fair bits of a seed's stream, (count,) int64."""
+    """Return fair bits of a seed's stream, (count,) int64."""
     return (_random_words(count, seed, *counters) & 1).astype(np.int64)
 
 
 def _random_words(count: int, seed: int, *counters: int) -> np.ndarray:
-    """Uniform random numbers of 16 bits, (count,) uint16."""
+    """Return uniform random numbers of 16 bits, (count,) uint16."""
     words = bits(-(-count // 4), seed, Stream.COMPONENT, _COUNTER, *counters)
     return words.astype("<u8").view("<u2")[:count]
