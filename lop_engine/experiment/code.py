@@ -111,7 +111,7 @@ def siblings(module: ModuleType, imported: Iterable[ModuleType]) -> Iterator[dic
 
     Args:
         imported: modules imported while the file was executed: it may have imported them without an
-            an import statement.
+            import statement.
     """
     main = Path(str(module.__file__))
     names = [getattr(one, "__file__", None) for one in imported if not one.__name__.startswith(_PREFIX)]

@@ -94,7 +94,7 @@ class Problem(Component):
     charts: tuple[str, ...] = ()
     """Metrics that the dashboard shows first, in order; empty for the headline and the recorded ones."""
     together: tuple[str, ...] = ()
-    """The headline and similar metrics, such as test and train accuracy, which share an axis; empty for only the
+    """The headline and similar metrics, such as test and train accuracy, which share an axis; empty for the
     headline alone."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Default values of the experiment's keys."""

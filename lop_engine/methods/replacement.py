@@ -1,10 +1,10 @@
 """Selects the units that generate-and-test replaces, and draws the random numbers for new units.
 
 The selection is a separate operator, because its result in a tie depends on the device. Dead units tie at utility 0.
-The reference calls torch.topk for the least useful of the eligible units, whose result in a tie depends on
-its partial sort for that number of candidates and winners. The CPU kernel makes the same call, so that
-runs on a CPU replace the same units as the reference. It reads how many are due; elsewhere that would stop the device
-make shapes depend on data, so there a stable sort takes the lowest index.
+The reference calls torch.topk for the least useful of the eligible units, whose result in a tie depends on its
+partial sort for that number of candidates and winners. The CPU kernel makes the same call, so that runs on a CPU
+replace the same units as the reference. It reads how many are due; elsewhere that would stop the device and make
+shapes depend on data, so there a stable sort takes the lowest index.
 
 Dimensions: S runs, F units of a layer, R units that may be replaced in one step, I incoming weights, N numbers a step.
 """
