@@ -35,7 +35,7 @@ IDLE_S = 10.0
 LIVE_S = 12.0
 QUIET_S = 0.12
 DRAWN_S = 0.4
-"""After so long without output, all charts are drawn."""
+"""All charts are drawn after this long without output."""
 END_OF_PICTURE = b"\x1b[?2026l"
 """The end of a synchronised update."""
 KEYS = {"cursor": b"\x1b[D", "band/seeds": b"s", "zoom": b"+", "next charts": b"]", "enlarge": b"1"}
@@ -68,7 +68,7 @@ class Terminal:
         os.write(self._fd, key)
 
     def read(self, timeout_s: float) -> bytes:
-        """What it writes next; nothing if that takes longer, or it has ended."""
+        """Return its next output; empty after a while without any, or if it has ended."""
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         try:
             return os.read(self._fd, 1 << 20) if ready else b""
@@ -76,7 +76,7 @@ class Terminal:
             return b""
 
     def wait_for(self, what: bytes, timeout_s: float = 180) -> float:
-        """Seconds from the start until `what` was written."""
+        """Return seconds from the start until `what` was written."""
         received = b""
         while time.perf_counter() - self.started_at < timeout_s:
             received = received[-4096:] + self.read(1)
@@ -85,13 +85,13 @@ class Terminal:
         raise TimeoutError(f"{what!r} never came")
 
     def drain(self, for_s: float) -> None:
-        """Read on for a while."""
+        """Read its output for a while."""
         until = time.perf_counter() + for_s
         while (left := until - time.perf_counter()) > 0:
             self.read(left)
 
     def times_after(self, key: bytes) -> tuple[float, float]:
-        """Seconds from a key to the end of the first picture that it brings, and to that of the last."""
+        """Return seconds from a key to the end of the first picture that follows, and to that of the last."""
         began = time.perf_counter()
         self.press(key)
         received, first = self.read(2), 0.0
@@ -125,13 +125,13 @@ class Trainer(threading.Thread):
 
 
 def environment(runs_dir: Path) -> dict[str, str]:
-    """Settings of its own, and compiled modules, as of an installed lop: else it compiles them at each start."""
+    """Return an isolated environment with compiled modules: an installed lop does not compile them at each start."""
     cache = {"PYTHONPYCACHEPREFIX": str(runs_dir.parent / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
     return {"XDG_STATE_HOME": str(runs_dir.parent / "state"), **cache}
 
 
 def measure_start(runs_dir: Path, rounds: int) -> dict[str, float]:
-    """Seconds from the start of `lop watch` to its first frame, with the latest values of all runs, and to all curves.
+    """Return seconds from the start of `lop watch` to its first frame, with all latest values, and to all curves.
 
     The first start fills caches and does not count.
     """
@@ -163,7 +163,7 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
     )
     terminal.wait_for(b"1 test accuracy")
     process = psutil.Process(terminal.pid)
-    terminal.press(b"\x1b[?2026;1$y")  # as a terminal answers that knows synchronised updates
+    terminal.press(b"\x1b[?2026;1$y")  # like a terminal that supports synchronised updates
     terminal.drain(3)
     before = sum(process.cpu_times()[:2])
     terminal.drain(IDLE_S)
@@ -205,7 +205,7 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
 
 
 def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
-    """The dashboard with a clock beside it: for each second, the longest time in which nothing else had a turn."""
+    """Run the dashboard with a clock: for each second, the longest time in which nothing else could run."""
     from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
 

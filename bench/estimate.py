@@ -1,4 +1,4 @@
-"""``python -m bench.estimate``: what `lop run --dry-run` estimates, against what the same command then takes."""
+"""``python -m bench.estimate``: compares the estimate of `lop run --dry-run` with the time that the command takes."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ def lop(arguments: list[str], directory: str) -> str:
 
 
 def foretold_seconds(arguments: list[str], directory: str) -> float:
-    """The estimate, in seconds."""
+    """Return the estimate, in seconds."""
     output = lop([*arguments, "--dry-run"], directory)
     match = re.search(r"about ([\d.]+) (s|min|h|days) on", output)
     assert match, output

@@ -1,4 +1,4 @@
-"""``python -m bench.file_server``: what 150 and 1,500 seeds ask of a file server that a cluster's nodes share.
+"""``python -m bench.file_server``: the load of 150 and 1,500 seeds on a file server that a cluster's nodes share.
 
 Counted, not timed: one seed is submitted, trained as a job's task trains it, and watched, all under strace. Five short
 runs differ in how many heartbeats, checkpoints, epochs and tasks they have; what each of these asks for is solved from
@@ -64,10 +64,10 @@ class Pace:
     name: str
     task_s: float
     epochs_recorded: int = EPOCHS
-    """A task."""
+    """Recorded epochs per task."""
 
     def happenings(self, seconds: float) -> dict[str, float]:
-        """How often things happen in some time that holds neither start nor end."""
+        """Return how often each event happens in some time without start and end."""
         tasks = seconds / self.task_s
         every = HEARTBEAT_EVERY_S, CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
         return dict(zip(EVENTS[1:], (*(seconds / s for s in every), tasks * self.epochs_recorded, tasks), strict=True))
@@ -83,13 +83,13 @@ PACES = (
 
 
 def foretold(events: Events, happenings: Mapping[str, float]) -> dict[str, float]:
-    """Calls by kind, for that many of each event."""
+    """Return calls by kind, for these numbers of events."""
     kinds = {kind for counts in events.values() for kind in counts}
     return {kind: sum(events[name][kind] * number for name, number in happenings.items()) for kind in kinds}
 
 
 def summed(counts: Mapping[str, float]) -> dict[str, float]:
-    """Metadata in one sum, and what is written."""
+    """Sum up the metadata calls; keep fsync and write."""
     return {"metadata": metadata(counts), "fsync": counts.get("fsync", 0), "write": counts.get("write", 0)}
 
 
@@ -106,7 +106,7 @@ def number(value: float) -> str:
 
 
 def table_of_calls(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """Calls by kind, a column each; columns of noughts are left out."""
+    """Return calls by kind, a column each, without columns of zeros."""
     kinds = [kind for kind in METADATA if any(counts.get(kind) for counts in rows.values())]
     others = ("fsync", "write", "read")
     table = table_of(title, *kinds, "metadata, sum", *others)
@@ -117,7 +117,7 @@ def table_of_calls(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table
 
 
 def hour_of(places: Mapping[str, Events]) -> dict[str, float]:
-    """Calls of one run in an hour of training, by cause and kind."""
+    """Return calls of one run in an hour of training, by cause and kind."""
     rows = {}
     for event in EVENTS[1:]:
         rates = {pace.name: pace.happenings(3600)[event] for pace in PACES}
@@ -153,7 +153,7 @@ def table_of_starts(once: Mapping[str, float]) -> Table:
 
 
 def checkpoint_bytes(agent: dict[str, Any]) -> int:
-    """The size of a checkpoint at the paper's width."""
+    """Return the size of a checkpoint at the paper's width."""
     spec = validate(PAPER | agent | {"num_tasks": 1, "num_showings": 1}, "paper")
     state = Learner(spec, [0], torch.device("cpu")).state()
     with tempfile.TemporaryDirectory() as directory:
@@ -175,7 +175,7 @@ def document_bytes(num_tasks: int) -> tuple[int, int]:
 
 
 def table_of_room(run_dir: RunDir, num_tasks: int) -> Table:
-    """Files and bytes; files and log are those of a run of `num_tasks` tasks that was trained here."""
+    """Return files and bytes; files and log are those of a run of `num_tasks` tasks that was trained here."""
     table = table_of("files and MB", "one run", *(f"{n:,} runs" for n in NUM_SEEDS))
     files = len(list(run_dir.path.iterdir()))
     of_submitit = [path for path in (run_dir.path.parents[2] / ".slurm").glob("12_*") if path.suffix != ".sh"]
@@ -199,7 +199,7 @@ def table_of_room(run_dir: RunDir, num_tasks: int) -> Table:
 
 
 def submission(cluster: Cluster) -> dict[str, Counter[str]]:
-    """What `lop run --launcher slurm` does on the login node: for a seed, and whatever their number."""
+    """Return the calls of `lop run --launcher slurm` on the login node: per seed, and fixed."""
     plan = SMALL | {"num_tasks": NUM_TASKS[-1], "num_showings": EPOCHS}
     few, many = (cluster.submit(cluster.directory / f"submitted{n}", n, plan).counts for n in (2, 2 + NUM_CHANGED))
     rows: dict[str, Counter[str]] = {}
@@ -211,7 +211,7 @@ def submission(cluster: Cluster) -> dict[str, Counter[str]]:
 
 
 def reading(directory: Path, num_runs: int) -> dict[str, Mapping[str, float]]:
-    """`lop status` looks once, `lop watch` again and again."""
+    """Return the calls of one `lop status`, and of repeated refreshes of `lop watch`."""
     runs_dir = directory / f"watched{num_runs}"
     changed = job.make_running(runs_dir, num_runs)[:NUM_CHANGED]
     first, several = job.refreshes(runs_dir, 1), job.refreshes(runs_dir, 4)
@@ -229,10 +229,10 @@ def a_second_of_watching(rows: Mapping[str, Mapping[str, float]], num_runs: int)
 
 
 def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counter[str]) -> Table:
-    """A run of the paper's sizes, counted, beside what is foretold of its seconds, and of what happened in them.
+    """Compare the counts of a run of the paper's size with the prediction from its time and from its events.
 
     Args:
-        first: what a run replaced that is nothing but start and end.
+        first: calls of a run that only starts and ends.
     """
     run_dir, counted = cluster.run(CHECKED, "checked", PAPER)
     status = run_dir.read_status()
@@ -252,7 +252,7 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
 
 
 def print_tables(cluster: Cluster, console: Console) -> tuple[Mapping[str, Events], Counter[str]]:
-    """All but the check's; returns what was solved, by place, and what the first run replaced."""
+    """Print all tables except the check's; return the solution by place, and what the first run replaced."""
     trained = [cluster.run(scenario, f"runs{index}") for index, scenario in enumerate(SCENARIOS)]
     counted = [one for _, one in trained]
     places = {place: job.by_event(SCENARIOS, counted, place) for place in ("runs", "images")}

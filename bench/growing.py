@@ -1,4 +1,4 @@
-"""Real workers, watched while they train on tasks as small as they get: what `bench.growth` tells of."""
+"""Real workers, measured while they train on the smallest tasks, for `bench.growth`."""
 
 import statistics
 import tempfile
@@ -37,54 +37,54 @@ GROWING = ("worker.log", "tasks.json", "epochs.json")
 FILES = (*GROWING, "checkpoint.pt")
 LOOK_EVERY_S = 0.2
 NUM_ROUNDS = 7
-"""In which late and early tasks take turns, of a hundredth of a run each."""
+"""Rounds in which late and early tasks alternate, of a hundredth of a run each."""
 NUM_BINS = 25
-"""Of a run, for the processor time a task."""
+"""Bins of a run, for the processor time per task."""
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A stack of seeds that was trained, and what was seen of it meanwhile; T tasks, L looks at the worker."""
+    """A stack of seeds that was trained, with measurements; T tasks, L measurements of the worker."""
 
     num_seeds: int
     seconds_T: np.ndarray
-    """What the worker wrote down: training and measuring."""
+    """Seconds in the records: training and measuring."""
     turns: np.ndarray
-    """Milliseconds a task, (rounds, first and last tenth, processor and clock), measured in turn."""
+    """Milliseconds per task, (rounds, first and last tenth, processor and clock), measured in turn."""
     tasks_L: np.ndarray
-    """Tasks done."""
+    """Finished tasks."""
     cpu_s_L: np.ndarray
-    """Processor time, records and checkpoints included; other programs barely change it."""
+    """Processor time, records and checkpoints included; other programs hardly affect it."""
     rss_L: np.ndarray
-    """Memory, bytes."""
+    """Memory in bytes."""
     bytes_L: dict[str, np.ndarray]
-    """Sizes of files, of all seeds together."""
+    """Sizes of files of all seeds."""
 
     @property
     def cpu_ms(self) -> tuple[np.ndarray, np.ndarray]:
-        """(Tasks done, milliseconds of processor time a task) in the middle and the mean of each bin."""
+        """Return (finished tasks, milliseconds of processor time per task) at the middle of each bin."""
         edges = np.linspace(self.tasks_L[0], self.tasks_L[-1], NUM_BINS + 1)
         spent_s = np.diff(np.interp(edges, self.tasks_L, self.cpu_s_L))
         return (edges[1:] + edges[:-1]) / 2, 1000 * spent_s / np.diff(edges)
 
     def at(self, share: float, values_L: np.ndarray) -> float:
-        """A value when `share` of the tasks were done."""
+        """Return a value when `share` of the tasks were done."""
         return float(np.interp(share * len(self.seconds_T), self.tasks_L, values_L))
 
     def bytes_a_task(self, file: str, start: float, end: float) -> float:
-        """By how much a file grows a task, from one share of the tasks to another."""
+        """Return a file's growth per task, from one share of the tasks to another."""
         span = np.clip(np.array([start, end]) * len(self.seconds_T), self.tasks_L[0], self.tasks_L[-1])
         return float((np.diff(np.interp(span, self.tasks_L, self.bytes_L[file])) / np.diff(span))[0])
 
 
 def clock_ms(seconds: np.ndarray) -> float:
-    """The median; they are written down in whole milliseconds, within which it is interpolated."""
+    """Return the median; records have whole milliseconds, so interpolate within them."""
     return statistics.median_grouped(1000 * seconds)
 
 
 class Worker:
-    """Seeds that are trained in one worker of one thread, and what is seen of it."""
+    """Seeds in one worker with one thread, and measurements of it."""
 
     def __init__(self, runs_dir: Path, method: str, num_seeds: int, num_tasks: int) -> None:
         spec = validate(METHODS[method] | TINY | {"num_tasks": num_tasks}, method)
@@ -100,21 +100,21 @@ class Worker:
         return psutil.Process(self.run_dirs[0].read_status().pid)
 
     def train_until(self, task: int, look_every_s: float = LOOK_EVERY_S) -> None:
-        """Wait for a task, or the end, and look at the worker meanwhile."""
+        """Wait for a task, or the end, and measure the worker meanwhile."""
         while self.launcher.active and self.count() < task:
-            # Not before the first task, nor while the worker ends: no task costs what start and end cost.
+            # Not before the first task, nor while the worker ends: no task costs as much as start and end.
             if 0 < self.tail.num_documents < self.num_tasks and (usage := look_at(self.run_dirs)):
                 self.looks.append((self.tail.num_documents, *usage))
             time.sleep(look_every_s)
             self.launcher.poll()
 
     def count(self) -> int:
-        """Tasks done."""
+        """Return the finished tasks."""
         self.tail.read_new()
         return self.tail.num_documents
 
     def take_turn(self) -> np.ndarray:
-        """Milliseconds a task of processor and clock, in a hundredth of the run."""
+        """Return milliseconds per task of processor and clock, in a hundredth of the run."""
         process, done = self.process, self.count()
         began, before = time.perf_counter(), sum(process.cpu_times()[:2])
         process.resume()
@@ -124,14 +124,14 @@ class Worker:
         return 1000 * np.array(spent_s) / (self.count() - done)
 
     def end(self) -> None:
-        """Kill it if it is not at its end."""
+        """Kill it unless it has ended."""
         self.launcher.stop(at_once=True)
         while self.launcher.active:
             self.launcher.poll()
 
 
 def train(method: str, num_seeds: int, num_tasks: int, in_turn: bool = False) -> Trained:
-    """Train seeds to the end; `in_turn` measures the last tenth beside the first of another worker."""
+    """Train seeds to the end; `in_turn` measures the last tenth alternating with the first of another worker."""
     with tempfile.TemporaryDirectory() as directory:
         worker = Worker(Path(directory) / "whole", method, num_seeds, num_tasks)
         turns = np.empty((0, 2, 2))
@@ -151,7 +151,7 @@ def train(method: str, num_seeds: int, num_tasks: int, in_turn: bool = False) ->
 
 
 def measure_in_turn(late: Worker, runs_dir: Path, method: str) -> np.ndarray:
-    """Milliseconds a task, (rounds, early and late, processor and clock); `late` continues afterwards."""
+    """Return milliseconds per task, (rounds, early and late, processor and clock); `late` continues afterwards."""
     late.process.suspend()
     early = Worker(runs_dir, method, 1, late.num_tasks)
     try:
@@ -166,7 +166,7 @@ def measure_in_turn(late: Worker, runs_dir: Path, method: str) -> np.ndarray:
 
 
 def look_at(run_dirs: Sequence[RunDir]) -> tuple[float, ...] | None:
-    """A worker's processor time in seconds, its memory and the sizes of its files in bytes; None if it has ended."""
+    """Return a worker's processor time in seconds, memory and file sizes in bytes; None if it has ended."""
     try:
         process = psutil.Process(run_dirs[0].read_status().pid)
         cpu_s, rss = sum(process.cpu_times()[:2]), process.memory_info().rss
@@ -178,7 +178,7 @@ def look_at(run_dirs: Sequence[RunDir]) -> tuple[float, ...] | None:
 
 
 def tenths(trained: Trained) -> dict[str, tuple[float, float]]:
-    """What a task costs in the first tenth of a run, and in the last."""
+    """Return the cost of a task in the first tenth of a run, and in the last."""
     (early_cpu, early_clock), (late_cpu, late_clock) = np.median(trained.turns, axis=0)
     sizes_L = trained.bytes_L["checkpoint.pt"]
     return {
@@ -191,7 +191,7 @@ def tenths(trained: Trained) -> dict[str, tuple[float, float]]:
 
 
 def whole(trained: Trained) -> dict[str, float]:
-    """What a task of a stack costs, all its seeds together, and what the stack takes."""
+    """Return the cost of a stack's task, for all its seeds, and the stack's memory."""
     cpu_s = trained.cpu_s_L[-1] - trained.cpu_s_L[0]
     return {
         "processor, ms": 1000 * cpu_s / (trained.tasks_L[-1] - trained.tasks_L[0]),

@@ -1,4 +1,4 @@
-"""``python -m bench.growth``: how a run grows with its tasks, and a worker with its seeds: time, memory and files.
+"""``python -m bench.growth``: how time, memory and files grow with the tasks of a run, and with the seeds of a worker.
 
 Real workers, one at a time, on tasks as small as they get, for what grows with the number of tasks shows on small ones
 first. All metrics but the curvature, which would take two thirds of the time. Some five minutes.
@@ -56,7 +56,7 @@ def number(value: float) -> str:
 
 
 def draw(runs: dict[str, Trained], stacks: dict[str, list[Trained]], look: Look) -> Figure:
-    """Time, memory and files: above against tasks, below against seeds."""
+    """Draw time, memory and files: above against tasks, below against seeds."""
     with drawing(look):
         figure = Figure(figsize=look.size, layout="constrained")
         above, below = figure.subplots(2, 3)
@@ -116,13 +116,13 @@ def draw_over_seeds(panels: Sequence[Axes], stacks: dict[str, list[Trained]], lo
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """``1.00`` or ``0.99 to 1.02``."""
+    """Return ``1.00`` or ``0.99 to 1.02``."""
     ends = [f"{value:{form}}" for value in (min(values), max(values))]
     return " to ".join(dict.fromkeys(ends))
 
 
 def finish(panel: Axes, x: str, y: str, title: str) -> None:
-    """Name the axes; from zero, so that flat looks flat."""
+    """Label the axes; they start at zero, so that a flat curve looks flat."""
     panel.set_title(title, fontweight="bold")
     panel.set_xlabel(x)
     panel.set_ylabel(y)

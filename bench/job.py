@@ -1,4 +1,4 @@
-"""Runs as a cluster's job has them, without a cluster: submitted, trained and looked at under strace."""
+"""Runs of a cluster's job, without a cluster: submitted, trained and read under strace."""
 
 import hashlib
 import json
@@ -33,15 +33,15 @@ SMALL: dict[str, Any] = {
 EVENTS = ("start and end", "heartbeat", "checkpoint", "recorded epoch", "task")
 SELDOM_S = 3600.0
 
-#: What Slurm says to a job.
+#: Slurm's answers about a job.
 _JOB = {"SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1", "SUBMITIT_EXECUTOR": "slurm"}
-#: The task as the job runs it, with another heartbeat.
+#: The task as the job runs it, with another heartbeat interval.
 _TASK = """import sys
 from lop_engine.launch.slurm import task
 task.HEARTBEAT_EVERY_S = float(sys.argv.pop(1))
 from submitit.core.submission import submitit_main
 submitit_main()"""
-#: `lop watch` without its screen: a look at all runs for every line that is typed.
+#: `lop watch` without its screen: reads all runs for every input line.
 _READER = """import sys
 from pathlib import Path
 from lop_engine import runs
@@ -55,7 +55,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run that differs from others in how often one thing happens."""
+    """A run that differs from others in how often one event happens."""
 
     tasks: int = 2
     epochs: int = 1
@@ -63,7 +63,7 @@ class Scenario:
     heartbeat_every_s: float = SELDOM_S
 
 
-#: As many as there are events, so that what each event asks for can be solved for.
+#: As many as there are events, so that the calls of each event can be solved for.
 SCENARIOS = (
     Scenario(),
     Scenario(heartbeat_every_s=0.1),
@@ -74,7 +74,7 @@ SCENARIOS = (
 
 
 def make_images(directory: Path) -> Path:
-    """A data set as `lop data import` makes it, all classes of which are the same file: names cost no room."""
+    """Write a data set like `lop data import`, all of whose classes are links to one file, which saves space."""
     classes = directory / "images" / "classes"
     classes.mkdir(parents=True)
     images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 3, 32, 32), np.uint8)
@@ -99,7 +99,7 @@ def make_images(directory: Path) -> Path:
 
 
 class Cluster:
-    """A directory with images and a stand-in for Slurm's commands, which take every job and start none."""
+    """A directory with images and a stand-in for Slurm's commands, which accept every job and start none."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
@@ -124,7 +124,7 @@ class Cluster:
         return {runs_dir / ".slurm": "submitit", runs_dir: "runs", self.images: "images"} | self.installation
 
     def submit(self, runs_dir: Path, num_seeds: int, spec: Mapping[str, Any]) -> Seen:
-        """`lop run --launcher slurm`, a seed a task."""
+        """Run `lop run --launcher slurm`, with a task per seed."""
         path = self.directory / "bp.json"
         path.write_text(json.dumps({**spec, "dataset": str(self.images)}))
         command = [sys.executable, "-m", "lop_tui", "run", str(path), "--seeds", str(num_seeds)]
@@ -133,7 +133,7 @@ class Cluster:
             return self._traced(command, runs_dir, env=self.environment, stdout=log)
 
     def train(self, runs_dir: Path, heartbeat_every_s: float) -> Seen:
-        """The job of a single seed, as a node runs it, to its end."""
+        """Run the job of a single seed to its end, like a node."""
         command = [sys.executable, "-u", "-c", _TASK, str(heartbeat_every_s), str(runs_dir / ".slurm")]
         with open(runs_dir / ".slurm" / "12_0_log.out", "w") as log:
             counted = self._traced(command, runs_dir, env=self.environment | _JOB, stdout=log, stderr=log)
@@ -154,13 +154,13 @@ class Cluster:
 
 
 def happened(scenario: Scenario, counted: Seen, first: Counter[str]) -> tuple[int, ...]:
-    """How often each of EVENTS came about in a run; `first` is what start and end alone replace."""
+    """Return how often each of EVENTS happened in a run; `first` is what start and end replace."""
     beats, checkpoints = (counted.replaced[name] - first[name] for name in ("status.json", "checkpoint.pt"))
     return 1, beats, checkpoints, scenario.tasks * scenario.epochs, scenario.tasks
 
 
 def by_event(scenarios: Sequence[Scenario], counted_runs: Sequence[Seen], place: str) -> dict[str, Counter[str]]:
-    """What each of EVENTS asks for at a place, by kind. Raises SystemExit if that is not the same in all runs."""
+    """Return the calls of each of EVENTS at a place, by kind. Raises SystemExit if they differ between runs."""
     often = [
         happened(scenario, one, counted_runs[0].replaced) for scenario, one in zip(scenarios, counted_runs, strict=True)
     ]
@@ -176,7 +176,7 @@ def by_event(scenarios: Sequence[Scenario], counted_runs: Sequence[Seen], place:
 
 
 def make_running(runs_dir: Path, num_runs: int) -> list[RunDir]:
-    """Runs that are being trained on other hosts."""
+    """Make runs that are being trained on other hosts."""
     for seed in range(num_runs):
         write_run(runs_dir, "bp", seed, 5000, 20, running=True, num_recorded_epochs=0)
     run_dirs = list(find_runs(runs_dir))
@@ -198,7 +198,7 @@ def end_task(runs: Sequence[RunDir]) -> None:
 
 
 def refreshes(runs_dir: Path, number: int, between: Callable[[], None] = lambda: None) -> Counter[str]:
-    """So many looks of a dashboard that has just been opened; `between` is done before each but the first."""
+    """Count the calls of this many refreshes of a new dashboard; `between` is called before each but the first."""
     command = [sys.executable, "-c", _READER, str(runs_dir)]
     with tracing(command, {runs_dir: "runs"}, stdin=-1, stdout=-1, text=True) as (reader, counted):
         for turn in range(number):

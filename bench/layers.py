@@ -1,4 +1,4 @@
-"""``python -m bench.layers``: where a training step of the paper's network spends its time, layer by layer.
+"""``python -m bench.layers``: times a training step of the paper's network, layer by layer.
 
 The operations of one seed's step, in the order and with the memory they have in it, one thread; medians of the rounds.
 """
@@ -38,7 +38,7 @@ class Step:
         self.biases = [torch.zeros(o) for _, o, _, _ in CONVOLUTIONS]
         self.linear = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o)) for i, o in LINEAR]
         self.ms: dict[str, list[float]] = defaultdict(list)
-        """Of each round, milliseconds by operation; forward and backward together where they share a name."""
+        """Milliseconds of each round by operation; forward and backward together if they share a name."""
         self._round: dict[str, float] = defaultdict(float)
 
     def timed(self, name: str, operation: Callable[[], Tensor]) -> Tensor:
@@ -89,7 +89,7 @@ class Step:
 
 
 def gflop(name: str) -> float:
-    """Arithmetic of an operation; 0 where it is memory that counts."""
+    """Return the arithmetic of an operation; 0 if memory limits it."""
     if name == "linear":
         return 3 * 2 * BATCH * sum(i * o for i, o in LINEAR) / 1e9
     if name.startswith("("):

@@ -32,7 +32,7 @@ from lop_tui.words.plan import duration
 
 
 def train(runs: Sequence[Run], options: TrainingOptions, console: Console) -> int:
-    """Train what is not trained yet, as `lop run` does; return its exit status."""
+    """Train unfinished runs, like `lop run`; return its exit status."""
     begun = as_begun(options.runs_dir, runs)
     requested = starting.RequestedRuns(begun, {RunDir.of(options.runs_dir, run): run.spec for run in begun}, [])
     prepared = starting.queue(console, requested, options, None, False, "refuse")
@@ -45,7 +45,7 @@ def train(runs: Sequence[Run], options: TrainingOptions, console: Console) -> in
 
 
 def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> dict[str, Choice]:
-    """By method, its best setting on the selection seeds; without the methods that have no setting to choose.
+    """Return each method's best setting on the selection seeds; methods without a possible choice are missing.
 
     Args:
         runs: those to choose among, and to report.
@@ -78,7 +78,7 @@ def step_costs(form: Form, runs_dir: Path, console: Console) -> Mapping[str, flo
 
 
 def describe(board: Board, seconds: float) -> str:
-    """What is trained and how long it takes, in two lines."""
+    """Return a description of the training and its duration, in two lines."""
     searched, there = sum(map(len, board.settings.values())), sum(board.num_in_files.values())
     runs = len(board.search) + len(board.report) * len(board.settings)
     return (

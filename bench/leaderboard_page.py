@@ -1,4 +1,4 @@
-"""The page of `bench.leaderboard`: the table, the protocol, and what the figures cannot show."""
+"""The page of `bench.leaderboard`: the table, the protocol, and the limits of the comparison."""
 
 import math
 import platform
@@ -32,10 +32,10 @@ RIVALS = ("bp", "cbp")
 
 @dataclass(frozen=True)
 class Made:
-    """What the page is made from."""
+    """Input of the page."""
 
     choices: Mapping[str, Choice]
-    """By method; a method of which no setting could be chosen lacks."""
+    """By method; methods without a possible choice are missing."""
     searched: Mapping[str, tuple[int, int]]
     """By method, the settings that were searched and those in its whole grid."""
     over_bp: Mapping[str, float]
@@ -43,15 +43,15 @@ class Made:
     select: Sequence[int]
     report: Sequence[int]
     spec: Spec
-    """Of bp: the protocol."""
+    """The spec of bp, for the protocol."""
     command: str
     taken_s: float
-    """What training took, in all calls."""
+    """Training time of all calls."""
     estimated_s: float
 
 
 def page(made: Made) -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     parts = [_HEAD, as_markdown(_sheet(made)), _search(made), _protocol(made), _LIMITS, _origin(made)]
     return "\n".join(part for part in parts if part)
 
@@ -80,7 +80,7 @@ _LIMITS = """## What these figures cannot show
 
 
 def _sheet(made: Made) -> Sheet:
-    """A row a method, the best last tenth first; methods without a value come last."""
+    """Return a row per method, the best last tenth first; methods without a value come last."""
     metric = lookup.metric(_headline(made))
     last = {name: seed_values(choice.shown, metric.name, "last") for name, choice in made.choices.items()}
     entries = dict(zip(last, column(list(last.values()), metric.better), strict=True))
@@ -141,7 +141,7 @@ def _mean(choice: Choice, metric: Metric, over: Over) -> tuple[Estimate, str]:
 
 
 def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
-    """``+3.41 (+1.20 to +5.62)``; a dash for the method itself and without common seeds."""
+    """Return ``+3.41 (+1.20 to +5.62)``; a dash for the method itself and without common seeds."""
     if rival == name or rival not in made.choices:
         return "-"
     [compared] = compare_to_first([made.choices[rival].shown, made.choices[name].shown], metric.name)
@@ -158,7 +158,7 @@ def _searched(made: Made, name: str) -> str:
 
 
 def _search(made: Made) -> str:
-    """The settings that were compared, by method; empty without a choice among several."""
+    """Return the settings that were compared, by method; empty if there was only one."""
     chosen = [one for one in made.choices.values() if one.select_seeds]
     if not chosen:
         return ""
@@ -171,7 +171,7 @@ def _search(made: Made) -> str:
 
 
 def _compared(choice: Choice, metric: Metric) -> str:
-    """``rate=2 90.0, rate=1 70.0``."""
+    """Return ``rate=2 90.0, rate=1 70.0``."""
     sign = -1 if metric.better == "higher" else 1
     scores = sorted(choice.scores, key=lambda score: (sign * score.select.mean, score.group is not choice.group))
     return "; ".join(f"{plain(one.group.setting)}: {short_value(one.select.mean, metric.scale)}" for one in scores)
@@ -224,7 +224,7 @@ def _origin(made: Made) -> str:
 
 
 def _processor() -> str:
-    """The name of the processor, as far as the system says it."""
+    """Return the name of the processor, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

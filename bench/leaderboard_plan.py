@@ -1,4 +1,4 @@
-"""What `bench.leaderboard` trains: the grid of each method, and as much of it as fits into the time."""
+"""The plan of `bench.leaderboard`: the grid of each method, and the part of it that fits into the time."""
 
 import argparse
 import heapq
@@ -39,7 +39,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """What is trained, apart from the numbers of seeds."""
+    """The protocol, without the numbers of seeds."""
 
     methods: Sequence[str]
     changes: Mapping[str, Any]
@@ -74,7 +74,7 @@ SMALL = Form(
 
 
 def grid(method: str, form: Form) -> list[Run]:
-    """Every setting of a method's file, in a random order that is always the same; each as a run of seed 0."""
+    """Return every setting of a method's file, in a fixed random order; each as a run of seed 0."""
     path = shipped().get(f"demo/{method}") or shipped().get(f"demo/methods/{method}")
     if path is None:
         raise UserError(f"cfg/demo: no file for the method {method}; add cfg/demo/methods/{method}.json")
@@ -98,22 +98,22 @@ class Board:
 
     @property
     def search(self) -> list[Run]:
-        """The runs that choose among settings; none of a method with one setting."""
+        """Return the runs that choose among settings; none for a method with one setting."""
         several = [one for settings in self.settings.values() if len(settings) > 1 for one in settings]
         return [replace(run, seed=seed) for run in several for seed in self.select]
 
     def reported(self, chosen: Mapping[str, str]) -> list[Run]:
-        """The runs of reported seeds: those of the chosen setting of each method in `chosen`."""
+        """Return the runs of reported seeds: those of the chosen setting of each method in `chosen`."""
         runs = [run for method, name in chosen.items() for run in self.settings[method] if run.setting == name]
         return [replace(run, seed=seed) for run in runs for seed in self.report]
 
     @property
     def without_choice(self) -> dict[str, str]:
-        """By method, its only setting."""
+        """Return the only setting of each method that has one."""
         return {method: only[0].setting for method, only in self.settings.items() if len(only) == 1}
 
     def first(self, num_settings: int) -> "Board":
-        """The same with at most `num_settings` of each method."""
+        """Return the board with at most `num_settings` of each method."""
         return replace(self, settings={method: runs[:num_settings] for method, runs in self.settings.items()})
 
 
@@ -125,26 +125,26 @@ def whole_board(form: Form, seeds: int, select: int) -> Board:
 
 
 def _split(settings: Mapping[str, Sequence[Run]]) -> list[list[Run]]:
-    """The settings with specs that say all that decides their numbers."""
+    """Return the settings with complete specs."""
     resolved = iter(resolve_runs([run for runs in settings.values() for run in runs]).runs)
     return [[next(resolved) for _ in runs] for runs in settings.values()]
 
 
 @dataclass(frozen=True)
 class Price:
-    """What training a method costs."""
+    """Cost of training a method."""
 
     costs: Costs
     size: int
-    """Runs in the stack that `costs` are of."""
+    """Runs in the stack of `costs`."""
 
     def seconds(self, spec: Spec, num_runs: int) -> float:
-        """Of a stack of `num_runs`, from its worker's start; in proportion to the measured stack."""
+        """Return seconds of a stack of `num_runs` from its worker's start, in proportion to the measured stack."""
         return self.costs.start_s + self.costs.of_run(spec) * num_runs / self.size
 
 
 def seconds_of(board: Board, prices: Mapping[str, Price], options: TrainingOptions) -> float:
-    """How long training takes: the search, then the reported seeds. A free worker takes the next stack."""
+    """Return the duration of training: the search, then the reported seeds. A free worker takes the next stack."""
     firsts = {method: runs[0].setting for method, runs in board.settings.items()}
     total = 0.0
     for runs in filter(None, (board.search, board.reported(firsts))):
@@ -159,7 +159,7 @@ def seconds_of(board: Board, prices: Mapping[str, Price], options: TrainingOptio
 
 
 def measure(board: Board, options: TrainingOptions, console: Console) -> dict[str, Price]:
-    """By method, what its first setting costs on this machine; its other settings cost about the same."""
+    """Measure the cost of each method's first setting on this machine; its other settings cost about the same."""
     specs = {method: runs[0].spec for method, runs in board.settings.items()}
     firsts = board.reported({method: runs[0].setting for method, runs in board.settings.items()})
     resources = options.plan({RunDir.of(options.runs_dir, run): run.spec for run in firsts}).resources
@@ -168,7 +168,7 @@ def measure(board: Board, options: TrainingOptions, console: Console) -> dict[st
 
 
 def fit(board: Board, prices: Mapping[str, Price], options: TrainingOptions, minutes: float) -> tuple[Board, float]:
-    """As much of the grid as fits into `minutes`, and the seconds it takes. Raises UserError if nothing fits."""
+    """Return the part of the grid that fits into `minutes`, and its seconds. Raises UserError if nothing fits."""
     for num_settings in range(max(board.num_in_files.values()), 0, -1):
         part = board.first(num_settings)
         seconds = seconds_of(part, prices, options)
@@ -181,11 +181,11 @@ def fit(board: Board, prices: Mapping[str, Price], options: TrainingOptions, min
 
 
 PLAN = "leaderboard.json"
-"""The file in the runs directory that keeps what was planned, so that a second call resumes the same runs."""
+"""The file in the runs directory that holds the plan, so that a second call resumes the same runs."""
 
 
 def planned(form: Form, args: argparse.Namespace, options: TrainingOptions, console: Console) -> tuple[Board, float]:
-    """The board of the runs directory, or a new one that fits into the time, and the seconds it takes.
+    """Return the board of the runs directory, or a new one that fits into the time, and its seconds.
 
     Raises:
         UserError: the directory holds a board of other options, or there is too little time.
@@ -217,12 +217,12 @@ def add_time(runs_dir: Path, seconds: float) -> None:
 
 
 def time_taken(runs_dir: Path) -> float:
-    """Seconds that training has taken in all calls."""
+    """Return the seconds of training in all calls."""
     return float((read_json(runs_dir / PLAN) or {}).get("trained_s", 0))
 
 
 def _read_plan(path: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a plan holds, or None. Raises UserError for one of other options."""
+    """Return the content of a plan, or None. Raises UserError if its options differ."""
     known = read_json(path)
     if known is None:
         return None
@@ -235,7 +235,7 @@ def _read_plan(path: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None if there is no such file. Raises UserError."""
+    """Return the object in a file; None if there is no such file. Raises UserError."""
     try:
         content = json.loads(read_small(path, 2**20))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""``python -m bench.live``: a dashboard beside training that runs, 4 methods x 3 seeds of the demo's protocol.
+"""``python -m bench.live``: measures a dashboard during training, 4 methods x 3 seeds of the demo's protocol.
 
-How long after its record a task is on the screen; and how much slower two dashboards make the training, with and
-without them in turn. Some five minutes; nothing else should run on the machine.
+Measures the delay between a task's record and its display; and how much two dashboards slow the training down, with
+and without them in turn. Some five minutes; nothing else should run on the machine.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from lop_tui.dashboard.reader import SnapshotFetched
 
 METHODS = ("bp", "l2", "snp", "cbp")
 NUM_TASKS = 100_000
-"""More than there is time for."""
+"""More than the time allows."""
 
 
 @contextmanager
 def training(runs_dir: Path) -> Iterator[None]:
-    """Training in the background."""
+    """Train in the background."""
     configs = [f"cfg/demo/{method}.json" for method in METHODS]
     command = [sys.executable, "-m", "lop_tui", "run", *configs, "--seeds", "3", "--runs-dir", str(runs_dir)]
     command += ["--set", f"num_tasks={NUM_TASKS}", "--workers", "2", "--runs-per-worker", "3"]
@@ -48,7 +48,7 @@ def training(runs_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def dashboards(runs_dir: Path, number: int) -> Iterator[None]:
-    """So many dashboards, each in a terminal of its own that takes what it is given."""
+    """Run this many dashboards, each in a pseudo-terminal whose output is read."""
     with tempfile.TemporaryDirectory() as state:
         command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir)]
         terminals = [Terminal(command, XDG_STATE_HOME=state) for _ in range(number)]
@@ -87,7 +87,7 @@ class Timed(Dashboard):
 
 
 def latencies(runs_dir: Path, for_s: float) -> list[float]:
-    """Seconds from a task's record to the frame that shows it."""
+    """Return seconds from each task's record to the frame that shows it."""
     written_at: dict[tuple[Path, int], float] = {}
     stopping = threading.Event()
 
@@ -120,7 +120,7 @@ def latencies(runs_dir: Path, for_s: float) -> list[float]:
 
 
 def seconds_a_task(runs_dir: Path, for_s: float) -> float:
-    """Median wall time of the tasks that end within some time."""
+    """Return the median wall time of the tasks that end within some time."""
     tails = [TableTail(path) for path in runs_dir.glob("*/*/*/tasks.json")]
     for tail in tails:
         tail.read_new()

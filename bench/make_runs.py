@@ -1,6 +1,6 @@
 """A runs directory as large as the paper's, without training: ``python -m bench.make_runs DIR``.
 
-The files are the worker's own (`RunDir`, `TableWriter`), the numbers are made up: every method loses in its own way.
+The files are written by the worker's code (`RunDir`, `TableWriter`), the numbers are invented.
 """
 
 import argparse
@@ -26,7 +26,7 @@ STEPS_PER_EPOCH = 12
 
 
 def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
-    """Each metric over tasks, shape (num_tasks,)."""
+    """Return each metric over tasks, shape (num_tasks,)."""
     rng = np.random.default_rng([seed, *method.encode()])
     first, last, dormant = METHODS.get(method) or (0.84, *rng.uniform((0.7, 0.01), (0.9, 0.5)))
     progress = 1 - np.exp(-np.arange(num_tasks) / 1500)
@@ -45,14 +45,14 @@ def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
 
 
 def names(num_methods: int) -> list[str]:
-    """The first methods: those of the figures, then the others that lop has."""
+    """Return the first methods: those of the figures, then lop's others."""
     return [*METHODS, *OTHERS][:num_methods]
 
 
 def write_run(
     runs_dir: Path, method: str, seed: int, num_tasks: int, tasks_done: int, running: bool, num_recorded_epochs: int
 ) -> None:
-    """One run with `tasks_done` tasks; of the last of them the epochs too."""
+    """Write one run with `tasks_done` tasks, and the epochs of the last ones."""
     run_dir = RunDir(runs_dir / method / "default" / f"seed_{seed:03d}")
     run_dir.path.mkdir(parents=True)
     spec = {"agent": method, "step_size": 0.01, "momentum": 0.9, "num_tasks": num_tasks, "num_showings": NUM_EPOCHS}
@@ -85,7 +85,7 @@ def write_run(
 
 
 def append_tasks(table: TableWriter, metrics: dict[str, np.ndarray], tasks: range) -> None:
-    """Record `tasks` as a worker does."""
+    """Record `tasks` like a worker."""
     columns = list(metrics.items())
     for task in tasks:
         values = {name: float(column[task]) for name, column in columns}
@@ -101,7 +101,7 @@ def write_tree(
     num_recorded_epochs: int = 0,
     num_methods: int = len(METHODS),
 ) -> None:
-    """`num_methods` methods of `num_seeds` seeds; `running` ones pretend that this process trains them."""
+    """Write `num_methods` methods of `num_seeds` seeds; `running` ones pretend that this process trains them."""
     for method in names(num_methods):
         for seed in range(num_seeds):
             done = num_tasks if tasks_done is None else tasks_done

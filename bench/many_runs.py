@@ -1,4 +1,4 @@
-"""``python -m bench.many_runs``: what records, statuses and checkpoints cost a worker of many small runs.
+"""``python -m bench.many_runs``: cost of records, statuses and checkpoints for a worker of many small runs.
 
 A real worker, in this process, trains runs of the smallest MLP with all metrics but the curvature. What it spends on
 each kind of file is timed while it trains, and given as a share of its time: such ratios hold on a busy machine, where

@@ -1,4 +1,4 @@
-"""What a command does to a file system: its system calls, as strace writes them down, by kind and by place."""
+"""Counts the system calls of a command, as strace writes them, by kind and by place."""
 
 import os
 import re
@@ -30,7 +30,7 @@ _CALLS = {
 }
 _KINDS = {call: kind for kind, calls in _CALLS.items() for call in calls.split()}
 METADATA = tuple(kind for kind in _CALLS if kind not in ("fsync", "write", "read"))
-"""What a server of names does, as against one of contents."""
+"""Kinds of calls on names, as opposed to contents."""
 
 _LINE = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _PATH = re.compile(r'(?:\w+<(/[^>]*)>(?:\(deleted\))?)(?:, "([^"]*)")?|"([^"]*)"')
@@ -46,19 +46,19 @@ class Call:
 
 @dataclass
 class Seen:
-    """What a command and its children did."""
+    """The calls of a command and its children."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    """By place, by kind."""
+    """Counts by place and kind."""
     replaced: Counter[str] = field(default_factory=Counter)
-    """How often each name was given to a new file (rename), by name."""
+    """Number of times that each name was given to a new file (rename)."""
 
 
 def parse(line: str, directory: str = "/") -> Call | None:
-    """The call in a line of ``strace -y -s 0``, None if it is of no kind or touches no file.
+    """Return the call in a line of ``strace -y -s 0``, None if it is of no kind or touches no file.
 
     Args:
-        directory: what names are relative to where the line does not say it.
+        directory: base of relative names.
     """
     match = _LINE.match(line)
     kind = _KINDS.get(match[1]) if match else None
@@ -66,9 +66,9 @@ def parse(line: str, directory: str = "/") -> Call | None:
         return None
     arguments, result = match[2], int(match[3])
     if kind == "look-up" and "AT_EMPTY_PATH" in arguments:
-        return None  # of a file that is open: the answer came with the opening
+        return None  # of an open file: the opening was counted
     if kind == "readdir" and result == 0:
-        return None  # that this was all, the answer before has said
+        return None  # end of the directory, already known from the previous answer
     if kind == "open" and "O_CREAT" in arguments:
         kind = "create"
     paths = tuple(
@@ -95,7 +95,7 @@ def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/"
 
 @contextmanager
 def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Iterator[tuple[Any, Seen]]:
-    """Run a command under strace: yields its process, and what is counted once the block and the process have ended.
+    """Run a command under strace: yields its process, and the counts, complete after the block.
 
     Args:
         places: directories by absolute path without links, and their names; of nested ones the inner first.
