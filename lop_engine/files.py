@@ -102,6 +102,11 @@ def name_file(error: OSError, path: Path) -> None:
     del error.filename2
 
 
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links. Of links in a circle, `Path.resolve` raises RuntimeError before 3.13."""
+    return Path(os.path.realpath(path))
+
+
 def require_regular(path: Path) -> None:
     """Raise OSError unless `path` is a file: a pipe would keep its reader waiting, a device never ends."""
     _refuse_irregular(os.stat(path).st_mode, path)

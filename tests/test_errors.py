@@ -19,6 +19,7 @@ from lop_engine.files import writing as writing_output
 from lop_engine.launch.slurm.options import read_options
 from lop_engine.runs.logs import LogTail, last_line
 from lop_engine.runs.reading import RunsReader
+from lop_tui.dashboard.settings import Settings, load_settings, save_settings
 from lop_tui.words.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
@@ -115,6 +116,39 @@ def test_a_component_path_that_cannot_be_one_is_refused(tmp_path, name):
     (tmp_path / "own.json").write_bytes(orjson.dumps(content))
     with pytest.raises(UserError, match=r'own\.json: key "agent": '):
         load_runs(tmp_path / "own.json")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("merge", "runs", "--to", "loop"),
+        ("merge", "loop", "--to", "new"),
+        ("export", "--format", "csv", "-o", "loop/runs.csv", "--runs-dir", "runs"),
+        ("plot", "-o", "loop/figure.png", "--runs-dir", "runs"),
+    ],
+)
+def test_links_in_a_circle_are_refused_in_one_line(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "runs", "bp", num_tasks=20)
+    (tmp_path / "loop").symlink_to("loop")
+    said = refused(monkeypatch, capsys, *words)
+    assert "loop" in said
+    assert said.count("\n") == 1
+
+
+def test_the_dashboard_s_choices_need_no_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "loop").symlink_to("loop")
+    save_settings(tmp_path / "loop", Settings(smoothing=3))
+    assert load_settings(tmp_path / "loop").smoothing == 3
+
+
+def test_a_run_of_a_negative_number_of_tasks_is_listed_with_its_problem(tmp_path):
+    make_run(tmp_path, "bp", num_tasks=20)
+    run = make_run(tmp_path, "cbp", num_tasks=20)
+    run.run_json.write_bytes(b'{"spec": {"agent": "cbp", "num_tasks": -5}, "seed": 0}')
+    [_, view] = RunsReader(tmp_path).read().runs
+    assert view.problem == f"{run.run_json}: num_tasks is -5; should be 1 or more"
 
 
 def test_a_message_with_a_huge_value_is_cut_in_its_middle(monkeypatch, capsys):

@@ -22,6 +22,7 @@ from lop_engine.datasets import open_images
 from lop_engine.datasets.class_folder import NAME, ClassFolder
 from lop_engine.errors import DataError, sentence
 from lop_engine.experiment.spec import Spec
+from lop_engine.files import resolved
 from lop_engine.text import byte_size
 
 RESERVE_BYTES = 2**30
@@ -66,7 +67,7 @@ def stage(
     """
     try:
         files = list(_files(images))
-        folder = images.path.resolve()
+        folder = resolved(images.path)
         name = folder.parent.name if folder.name == "classes" else folder.name
         target = _own_folder(into) / f"{name}-{_key(images, files)}"
         with _alone(target, should_stop):
@@ -108,7 +109,7 @@ def _key(images: ClassFolder, files: Sequence[_File]) -> str:
     if images.sha256:
         return images.sha256[:16]
     looks = [f"{file.place} {file.size} {file.mtime_ns}" for file in files]
-    text = "\n".join([str(images.path.resolve()), *looks])
+    text = "\n".join([str(resolved(images.path)), *looks])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 

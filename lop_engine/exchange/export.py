@@ -14,7 +14,7 @@ from lop_engine.exchange.files import is_export, write_csv, write_events, write_
 from lop_engine.exchange.reference import write_pickles
 from lop_engine.exchange.tables import tasks_recorded
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
-from lop_engine.files import name_file
+from lop_engine.files import name_file, resolved
 from lop_engine.runs.directory import find_runs
 from lop_engine.runs.views import RunView
 
@@ -47,8 +47,8 @@ def refuse_existing(path: Path, is_directory: bool, force: bool, is_export: Call
 
 def refuse_run_directories(path: Path, runs_dir: Path) -> None:
     """Raise UserError if `path` is among the records of a setting, or contains some."""
-    place = path.resolve()
-    for setting in {run_dir.path.parent.resolve() for run_dir in find_runs(runs_dir)}:
+    place = resolved(path)
+    for setting in {resolved(run_dir.path.parent) for run_dir in find_runs(runs_dir)}:
         if place.is_relative_to(setting) or setting.is_relative_to(place):
             raise UserError(f"export: {path}: is inside the records of runs ({setting}); choose another -o")
 

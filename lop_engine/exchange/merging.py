@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from lop_engine.analysis.comparison import ABSENT, differences
 from lop_engine.errors import LaunchError, UserError
+from lop_engine.files import resolved
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.locks import hold
 from lop_engine.runs.reading import RunsReader
@@ -48,9 +49,9 @@ def merge_runs(sources: Sequence[Path], target: Path) -> list[RunDir]:
 def _refuse_the_same(sources: Sequence[Path], target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise UserError(f"merge: --to {target}: is a file; name a directory")
-    directories: dict[Path, Path] = {target.resolve(): target}
+    directories: dict[Path, Path] = {resolved(target): target}
     for source in sources:
-        other = directories.setdefault(source.resolve(), source)
+        other = directories.setdefault(resolved(source), source)
         if other is target:
             raise UserError(f"merge: {source} is the target itself; name another directory with --to")
         if other is not source:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from lop_engine.files import resolved
 from lop_engine.launch.plan import Resources
 from lop_engine.machine.devices import cores
 from lop_engine.runs.jobs import scheduler
@@ -29,7 +30,7 @@ class Places:
     def __init__(self, runs_dir: Path, resources: Resources, is_limited: bool) -> None:
         # Two jobs on a node have separate cores and GPUs, and may both call their GPU number 0.
         of_job = scheduler().allocation().encode()
-        key = hashlib.sha256(os.fsencode(runs_dir.resolve()) + b"\0" + of_job).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(resolved(runs_dir)) + b"\0" + of_job).hexdigest()[:16]
         local = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         self._directory = local / f"lop-{os.getuid()}" / "workers" / key
         self._runs_dir = runs_dir

@@ -225,6 +225,8 @@ class _RunReader:
             spec, components = config.get("spec"), config.get("components")
             if not isinstance(spec, dict) or not isinstance(spec.get("num_tasks", 0), int):
                 raise StoreError(f"{self.dir.run_json}: holds no spec")
+            if spec.get("num_tasks", 0) < 0:
+                raise StoreError(f"{self.dir.run_json}: num_tasks is {spec['num_tasks']}; should be 1 or more")
             self._spec, self._stamps[0] = spec, stamps[0]
             self._components = components if isinstance(components, dict) else {}
             self._code = code_of(config)

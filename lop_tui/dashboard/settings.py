@@ -15,7 +15,7 @@ from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
 from lop_engine.errors import QueryError, UserError
-from lop_engine.files import read_small, replacing
+from lop_engine.files import read_small, replacing, resolved
 from lop_engine.runs.query import parse_query
 from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.drawing.chart import XUnit
@@ -118,9 +118,9 @@ _SETTINGS = TypeAdapter(Settings)
 
 def settings_path(runs_dir: Path) -> Path:
     """Return the file for one runs directory, in the user's state directory: runs may be shared, settings are not."""
-    resolved = runs_dir.resolve()
-    digest = hashlib.sha256(str(resolved).encode(errors="surrogateescape")).hexdigest()[:12]
-    return user_state_path("lop") / "watch" / f"{resolved.name or 'root'}-{digest}.json"
+    real = resolved(runs_dir)
+    digest = hashlib.sha256(str(real).encode(errors="surrogateescape")).hexdigest()[:12]
+    return user_state_path("lop") / "watch" / f"{real.name or 'root'}-{digest}.json"
 
 
 def load_settings(runs_dir: Path) -> Settings:

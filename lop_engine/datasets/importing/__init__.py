@@ -28,6 +28,7 @@ from lop_engine.datasets.importing.source import ImportOptions, Source, check_na
 from lop_engine.datasets.importing.writer import ClassWriter, new_folder
 from lop_engine.datasets.verify import ClassSurvey, channel_statistics, survey_class
 from lop_engine.errors import DataError, did_you_mean, why
+from lop_engine.files import resolved
 
 __all__ = ["FORMATS", "ImportOptions", "Report", "default_target", "import_images", "open_source", "write_dataset"]
 
@@ -76,7 +77,7 @@ def _check_place(path: Path, target: Path) -> None:
     try:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        source, inside = path.resolve(), target.expanduser().resolve()
+        source, inside = resolved(path), resolved(target.expanduser())
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {why(error)}") from None
     if source == inside or source in inside.parents or inside in source.parents:
