@@ -210,7 +210,7 @@ def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
     text = render_once(tmp_path, 160, 40, coloured=False)
     assert "\x1b" not in text
     assert '--where "problem:a?b??31m"' in text
-    assert render_once(tmp_path, 160, 40, coloured=False, query="problem:a?b??31m").startswith(f"{tmp_path}  1 run:")
+    assert render_once(tmp_path, 160, 40, coloured=False, query="problem:a?b??31m").startswith(f"1 run in {tmp_path}:")
 
 
 async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
