@@ -152,11 +152,11 @@ def test_a_run_of_a_negative_number_of_tasks_is_listed_with_its_problem(tmp_path
 
 
 def test_a_message_with_a_huge_value_is_cut_in_its_middle(monkeypatch, capsys):
-    said = refused(monkeypatch, capsys, "status", "--where", f"seed:{'x' * 100_000}")
-    assert said.startswith('lop: seed "xxx')
-    assert said.endswith("or several with commas\n")
-    assert " ... " in said
-    assert len(said) < 5000
+    message = refused(monkeypatch, capsys, "status", "--where", f"seed:{'x' * 100_000}")
+    assert message.startswith('lop: seed "xxx')
+    assert message.endswith("or several with commas\n")
+    assert " ... " in message
+    assert len(message) < 5000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -257,5 +257,7 @@ def _made(material: Material) -> dict[str, Any]:
     """Make the parts that the request asks for."""
     wants = material.request.wants
     return {
-        part.name: part.make(material, wish) for part in _PARTS.values() if (wish := wants.get(part.wanted)) is not None
+        part.name: part.make(material, value)
+        for part in _PARTS.values()
+        if (value := wants.get(part.argument)) is not None
     }

@@ -35,12 +35,12 @@ class Part:
 
     Args:
         name: the attribute of the frame that holds it: `View.seeds`.
-        wanted: the attribute of the request that asks for it: `Request.heat_of`; None asks for nothing.
+        argument: the attribute of the request that asks for it: `Request.heat_of`; None asks for nothing.
         make: makes the part from the material and the value of that attribute.
     """
 
     name: str
-    wanted: str
+    argument: str
     make: Callable[[Material, Any], Any]
 
 

@@ -93,8 +93,8 @@ class FrameScreen(Screen[None]):
         """Return the screen for the selected runs, of the setting `label`; None if it has nothing to show."""
         return cls()
 
-    def wanted(self) -> dict[str, Any]:
-        """Return what this screen needs in frames, by name, see `registry.Part.wanted`."""
+    def needs(self) -> dict[str, Any]:
+        """Return what this screen needs in frames, by name, see `registry.Part.argument`."""
         return {}
 
     def selected(self) -> Sequence[RunView]:
@@ -156,7 +156,7 @@ class FrameScreen(Screen[None]):
             self.show_status()
 
     def on_screen_resume(self) -> None:
-        self.dashboard.ask(wants={}, **self.wanted())
+        self.dashboard.ask(wants={}, **self.needs())
         if self.dashboard.view:
             self.show(self.dashboard.view)
 

@@ -70,11 +70,11 @@ class Study:
         return end + (self.start_s if hit else 0)
 
     def views(self, now: float) -> list[RunView]:
-        found = []
+        views = []
         for (kind, seeds), tasks, began, pid in zip(self.stacks, self.tasks, self.began, self.pids, strict=True):
             for seed in seeds:
-                found.append(self._view(kind, seed, tasks, began, pid, now))
-        return sorted(found, key=lambda view: view.dir)
+                views.append(self._view(kind, seed, tasks, began, pid, now))
+        return sorted(views, key=lambda view: view.dir)
 
     def _view(self, kind: Kind, seed: int, tasks: np.ndarray, began: float, pid: int, now: float) -> RunView:
         extent = kind.num_tasks, EPOCHS
@@ -123,8 +123,8 @@ STUDIES = {
 def test_at_half_time_the_estimate_is_within_30_percent(name, share):
     study = STUDIES[name]
     now = share * study.total_s
-    found = study_eta_s(study.views(now))
-    assert found == pytest.approx(study.total_s - now, rel=0.3)
+    estimate_s = study_eta_s(study.views(now))
+    assert estimate_s == pytest.approx(study.total_s - now, rel=0.3)
 
 
 def test_a_method_that_has_not_begun_is_estimated_from_the_others_of_its_problem():

@@ -74,8 +74,8 @@ def test_a_wrong_rule_of_a_file_is_refused_with_the_file_s_name(here, monkeypatc
 def test_a_rule_about_none_of_the_runs_is_noted(here, rule, is_idle):
     write_config(here / "cbp.json")
     rule = f"test_accuracy<0.5 {rule}"
-    said = CliRunner().invoke(
+    result = CliRunner().invoke(
         cli.app, ["run", "cbp.json", "--seeds", "2", "--dry-run", "--no-estimate", "--stop-when", rule]
     )
-    assert said.exit_code == 0
-    assert (f'rule "{rule}" will end none of these runs: none matches ' in said.stdout) is is_idle
+    assert result.exit_code == 0
+    assert (f'rule "{rule}" will end none of these runs: none matches ' in result.stdout) is is_idle

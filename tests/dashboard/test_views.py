@@ -26,7 +26,7 @@ def test_only_a_view_s_folder_names_what_it_wants():
     """And the registry, which names the view itself."""
     modules = [path for path in DASHBOARD.rglob("*.py") if path.name != "registry.py"]
     for part in registry.parts():
-        naming = {path.relative_to(DASHBOARD).parts[:2] for path in modules if _names(path, part.wanted)}
+        naming = {path.relative_to(DASHBOARD).parts[:2] for path in modules if _names(path, part.argument)}
         assert len(naming) == 1
         assert naming < {("views", view.name) for view in registry.VIEWS}
 

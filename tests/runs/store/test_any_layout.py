@@ -64,11 +64,11 @@ LAYOUTS = {
     "tinydb": with_tinydb,
     "another table": with_another_table,
     "gaps": with_gaps,
-    "indented": lambda path: as_text(path, lambda found: json.dumps(found, indent=2)),
+    "indented": lambda path: as_text(path, lambda content: json.dumps(content, indent=2)),
     "sorted by another order": lambda path: as_text(
-        path, lambda found: json.dumps({"tasks": dict(reversed(found["tasks"].items()))}, indent="\t")
+        path, lambda content: json.dumps({"tasks": dict(reversed(content["tasks"].items()))}, indent="\t")
     ),
-    "compact": lambda path: as_text(path, lambda found: json.dumps(found, separators=(",", ":"))),
+    "compact": lambda path: as_text(path, lambda content: json.dumps(content, separators=(",", ":"))),
     "CRLF": lambda path: lines(path, lambda all: [line + b"\r" for line in all[:-1]] + [b""]),
     "one CRLF": lambda path: lines(path, lambda all: [*all[:2], all[2] + b"\r", *all[3:]]),
     "last line CRLF": lambda path: lines(path, lambda all: [*all[:4], all[4] + b"\r", *all[5:]]),

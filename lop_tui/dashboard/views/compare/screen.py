@@ -82,7 +82,7 @@ class CompareScreen(Ranged, OneMetricScreen):
     def page(self) -> str:
         return "differences of paired seeds"
 
-    def wanted(self) -> dict[str, Any]:
+    def needs(self) -> dict[str, Any]:
         labels = self.labels
         if self.first is None and labels:
             self.first = labels[0]
@@ -194,7 +194,7 @@ class CompareScreen(Ranged, OneMetricScreen):
         return self._chart.x if self._chart else None
 
     def _ask(self) -> None:
-        self.dashboard.ask(**self.wanted())
+        self.dashboard.ask(**self.needs())
         if self.dashboard.view:
             self._show_names(self.dashboard.view)
 

@@ -86,7 +86,7 @@ class SeedsScreen(OneMetricScreen):
         rows = self._seeds.rows if self._seeds else ()
         return next((row.run for row in rows if row.run.seed == self.table.seed), None)
 
-    def wanted(self) -> dict[str, Any]:
+    def needs(self) -> dict[str, Any]:
         if self.label is None and self.labels:
             self.label = self.labels[0]
         run = self.run
@@ -221,7 +221,7 @@ class SeedsScreen(OneMetricScreen):
 
     def _ask(self) -> None:
         if self.is_current:  # otherwise another view decides the content of frames
-            self.dashboard.ask(**self.wanted())
+            self.dashboard.ask(**self.needs())
 
     def _lay_out(self, num_seeds: int) -> None:
         """Give each seed of the heat map two rows, one, or half of one: as many as half the screen allows."""
