@@ -81,7 +81,7 @@ def directions_at_once(x_SB: Tensor) -> int:
 
 
 def _input_gradients(forward: Forward, params: Params, loss: Loss, inputs_DSB: Tensor, targets_SB: Tensor) -> Tensor:
-    """For each direction the gradient of its own batch's mean loss, (D, S, B, C, H, W)."""
+    """Return the gradient of each batch's mean loss, for each direction, (D, S, B, C, H, W)."""
     num_directions, _, batch = inputs_DSB.shape[:3]
     inputs = inputs_DSB.transpose(0, 1).flatten(1, 2)
     gradient = _input_gradient(forward, params, loss, inputs, _repeated(targets_SB, num_directions)) * num_directions

@@ -63,7 +63,7 @@ class Rule:
 
 
 def _metric_of(term: Term) -> str:
-    """The metric that a condition is about; empty if it is about something else."""
+    """Return the metric of a condition; "" if it has none."""
     return term.field.name if term.field and term.field.is_metric else ""
 
 
@@ -121,7 +121,7 @@ def check_rules(spec: Spec, where: str) -> None:
 
 
 def idle_rules(specs: Mapping[RunDir, Spec]) -> list[str]:
-    """A note for each rule that is about none of the runs that have it, because of its conditions on seeds or keys."""
+    """Return a note for each rule that can end none of its runs, because of conditions on seeds or keys."""
     runs_of: dict[str, list[RunDir]] = {}
     for run_dir, spec in specs.items():
         for text in spec.stop_when:

@@ -31,9 +31,9 @@ class MyMethod(Method):
         self.keys = setup.spec.own(Keys)
 
     def init(self, params: Params) -> None:
-        """Look at the initial weights, by name, (S, ...) each; make the tensors that the method needs."""
+        """Receive the initial weights, by name, (S, ...) each; create the tensors that the method needs."""
         self.means = {name: weight.detach().clone() for name, weight in params.items()}
-        # Random numbers of the method's own: a number of them per step, the same for a seed alone and in a stack.
+        # The method's own random numbers: a fixed number per step, the same for a seed alone and in a stack.
         self.numbers = self.setup.step_numbers(sum(weight[0].numel() for weight in params.values()))
 
     def start_epoch(self, task: int, epoch: int) -> None:
@@ -52,7 +52,7 @@ class MyMethod(Method):
             weight.lerp_(self.means[name], self.keys.pull).add_(noises[name], alpha=self.keys.noise)
 
     def state(self) -> dict[str, Tensor]:
-        """Return every tensor that outlives a step, so that a checkpoint holds it."""
+        """Return every tensor that must be in a checkpoint because later steps need it."""
         return self.means
 
 

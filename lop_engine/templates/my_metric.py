@@ -13,7 +13,7 @@ from lop_engine.networks import Params
 
 
 def my_metric(params: Params) -> Tensor:
-    """Share of weights and biases with |w| > 0.1, shape (S,). The seeds stay apart: no mean over the first axis."""
+    """Return the share of weights and biases with |w| > 0.1, shape (S,): no mean over the first axis, the seeds."""
     is_large = torch.cat([weight.flatten(1).abs() > 0.1 for weight in params.values()], dim=1)
     return is_large.float().mean(1)
 

@@ -43,7 +43,7 @@ class MyNetwork(Network):
     def __call__(
         self, params: Params, inputs_SB: Tensor, buffers: Buffers = NO_BUFFERS, training: bool = False
     ) -> Activations:
-        """Outputs (S, B, O) and hidden activations (S, B, units) of a batch (S, B, ...).
+        """Return outputs (S, B, O) and hidden activations (S, B, units) of a batch (S, B, ...).
 
         For running statistics, make tensors in `buffers` and change them here in place if `training`.
         """

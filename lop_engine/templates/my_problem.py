@@ -28,7 +28,7 @@ class Keys(Fields):
 
 
 class MyProblem(Problem):
-    """One example at a time, in the order in which they come (`shuffles`), and one output."""
+    """One example at a time, in their given order (`shuffles`), and one output."""
 
     num_outputs = 1
     shuffles = False
@@ -38,25 +38,25 @@ class MyProblem(Problem):
         self.input_shape = (spec.own(Keys).inputs,)
 
     def loss(self, outputs_SBO: Tensor, targets_SB: Tensor) -> Tensor:
-        """Mean loss of a batch for each seed, (S,). A `score` of the same kind is the accuracy, if there is one."""
+        """Return the mean loss of a batch for each seed, (S,). `score` is a similar function, such as the accuracy."""
         return squared_error(outputs_SBO, targets_SB)
 
     def tasks(
         self, seeds: Sequence[int], device: torch.device, start: int = 0, dtype: torch.dtype = torch.float32
     ) -> Iterator[Task]:
-        """The tasks from `start` on: inputs (S, examples, inputs), targets (S, examples, 1)."""
+        """Yield the tasks from `start` on: inputs (S, examples, inputs), targets (S, examples, 1)."""
         counter = name_counter("my_problem")
         for index in range(start, self.spec.num_tasks):
             generators = seed_generators(seeds, Stream.COMPONENT, counter, index, device=torch.device("cpu"))
             x = torch.stack([torch.randn(self.num_examples, *self.input_shape, generator=one) for one in generators])
             rules = torch.stack([torch.randn(*self.input_shape, 1, generator=one) for one in generators])
             targets = torch.where(x @ rules > 0, 1.0, -1.0)
-            # The first argument is what the records say of the task, for each seed. A test set may follow the targets.
+            # The first argument holds facts for the records, for each seed. A test set may follow the targets.
             yield Task([{} for _ in seeds], x.to(device, dtype), targets.to(device, dtype))
 
 
 def online_error(batch_losses: list[Tensor]) -> Tensor:
-    """Mean squared error on examples before they are learned, (S,)."""
+    """Return the mean squared error on examples before they are learned, (S,)."""
     return torch.stack(batch_losses).mean(0)
 
 

@@ -8,7 +8,7 @@ FILE = Path(__file__).with_name("my_method.py")
 
 
 def test_it_keeps_the_rules() -> None:
-    """The rules of lop's own methods: a RuleError says which one is broken, where, and what to do.
+    """Check the rules of lop's own methods: a RuleError says which one is broken, where, and what to do.
 
     The state is whole, a run resumes to the same bits, seeds never mix, shapes are static, the loss falls. Give the
     keys values under which the method acts within a few steps.
@@ -17,7 +17,7 @@ def test_it_keeps_the_rules() -> None:
 
 
 def test_it_does_what_it_promises() -> None:
-    """What your method promises needs a test of its own: a pull of 1 puts the weights on their mean."""
+    """Test what is special about your method: with a pull of 1 the weights are their running mean."""
     learner = trained(FILE, pull=1.0, noise=0.0)
     for name, mean in learner.method.state().items():
         assert (learner.params[name] - mean).abs().max() < 1e-6, name

@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name("my_metric.py")
 
 
 def test_it_keeps_the_rules() -> None:
-    """The rules of lop's own metrics: a RuleError says which one is broken, where, and what to do.
+    """Check the rules of lop's own metrics: a RuleError says which one is broken, where, and what to do.
 
     There is one number for each seed, which depends on that seed alone, and measuring changes nothing.
     """
@@ -18,7 +18,7 @@ def test_it_keeps_the_rules() -> None:
 
 
 def test_it_does_what_it_promises() -> None:
-    """What your metric promises needs a test of its own: values that are known, with two seeds."""
+    """Test what is special about your metric: known values, with two seeds."""
     my_metric = described(FILE).code
     params = {"fc1.weight": torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]]), "fc1.bias": torch.tensor([[-0.5], [0.05]])}
     torch.testing.assert_close(my_metric(params), torch.tensor([2 / 3, 0.0]))

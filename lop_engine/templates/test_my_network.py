@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name("my_network.py")
 
 
 def test_it_keeps_the_rules() -> None:
-    """The rules of lop's own networks, with several methods: a RuleError says which is broken, where, and what to do.
+    """Check the rules of lop's own networks, with several methods: a RuleError says which is broken, and what to do.
 
     Weights, outputs and activations have their shapes, seeds never mix, a run resumes to the same bits, the loss falls.
     """
@@ -18,7 +18,7 @@ def test_it_keeps_the_rules() -> None:
 
 
 def test_it_does_what_it_promises() -> None:
-    """What your network promises needs a test of its own: with weights of 0 the outputs are the first inputs."""
+    """Test what is special about your network: with weights of 0 the outputs are the first inputs."""
     learner = trained(FILE, units=6)
     zeros = {name: torch.zeros_like(weight) for name, weight in learner.params.items()}
     inputs = torch.rand(2, 5, *learner.problem.input_shape)

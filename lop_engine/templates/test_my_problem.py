@@ -10,7 +10,7 @@ FILE = Path(__file__).with_name("my_problem.py")
 
 
 def test_it_keeps_the_rules() -> None:
-    """The rules of lop's own problems: a RuleError says which one is broken, where, and what to do.
+    """Check the rules of lop's own problems: a RuleError says which one is broken, where, and what to do.
 
     A task is the same for a seed alone, in a stack, and in a run that begins at it; shapes are static, a run resumes to
     the same bits, the loss falls.
@@ -19,7 +19,7 @@ def test_it_keeps_the_rules() -> None:
 
 
 def test_it_does_what_it_promises() -> None:
-    """What your problem promises needs a test of its own: both signs occur, and tasks differ."""
+    """Test what is special about your problem: both signs occur, and tasks differ."""
     problem = trained(FILE, "my_problem", examples=100).problem
     first, second, *_ = problem.tasks([0, 1], torch.device("cpu"))
     assert set(first.train_targets.unique().tolist()) == {-1.0, 1.0}
