@@ -233,3 +233,21 @@ def test_the_choices_are_listed_or_of_many_the_nearest():
     text = instead("test_acuracy", many)
     assert text.startswith('; did you mean "test_accuracy"? (there are test_accuracy, ')
     assert text.endswith(" and 35 others)")
+
+
+@pytest.mark.parametrize("words", [["status"], ["list"], ["watch", "--once"], ["plot"], ["resume"], ["run", "demo/bp"]])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_text(""), "not a directory"),
+        (os.mkfifo, "not a directory"),
+        (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere"),
+        (lambda path: path.symlink_to(path.name), "a link that leads nowhere"),
+    ],
+    ids=["file", "pipe", "broken link", "circle"],
+)
+def test_a_runs_directory_that_is_none_is_refused(tmp_path, monkeypatch, capsys, words, make, reason):
+    path = tmp_path / "mine"
+    make(path)
+    message = refused(monkeypatch, capsys, *words, "--runs-dir", path)
+    assert message == f"lop: {path}: {reason}; name the directory that holds the runs\n"

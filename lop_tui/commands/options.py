@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,11 +8,29 @@ import typer
 
 from lop_engine.errors import UserError
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Directory of the runs.")]
+
+def as_runs_dirs(value: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Return the typed directories, which need not exist yet. Raises UserError if one is something else."""
+    for path in [value] if isinstance(value, Path) else value or []:
+        if os.path.lexists(path) and not path.is_dir():
+            is_link = path.is_symlink() and not os.path.exists(path)
+            what = "a link that leads nowhere" if is_link else "not a directory"
+            raise UserError(f"{path}: {what}; name the directory that holds the runs")
+    return value
+
+
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", metavar="DIR", help="Directory of the runs.", callback=as_runs_dirs)
+]
 DEFAULT_RUNS_DIR = Path("runs")
 RunsDirs = Annotated[
     list[Path],
-    typer.Option("--runs-dir", metavar="DIR", help="Directory of the runs; repeatable, to read several."),
+    typer.Option(
+        "--runs-dir",
+        metavar="DIR",
+        help="Directory of the runs; repeatable, to read several.",
+        callback=as_runs_dirs,
+    ),
 ]
 DEFAULT_RUNS_DIRS = [DEFAULT_RUNS_DIR]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")]

@@ -10,14 +10,15 @@ import typer
 
 from lop_engine.errors import UserError
 from lop_tui.commands.app import app
-from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, WHERE, EndedByRule, RunsDirs
+from lop_tui.commands.options import CARRY, DEFAULT_RUNS_DIRS, WHERE, EndedByRule, RunsDirs, as_runs_dirs
 
 
 @app.command(epilog="Example: [b]lop watch runs/demo[/b]", rich_help_panel="Look")
 def watch(
     context: typer.Context,
     directories: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUNS_DIR]...", help="Directory of the runs.")
+        list[Path] | None,
+        typer.Argument(metavar="[RUNS_DIR]...", help="Directory of the runs.", callback=as_runs_dirs),
     ] = None,
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Annotated[str | None, WHERE] = None,
@@ -78,7 +79,6 @@ def watch_runs(
 
     if metrics and not once:
         raise UserError("watch: --metric applies only to --once; the dashboard and --json show all metrics")
-    _refuse_files(runs_dirs)
     reader = SeveralReader(runs_dirs, carries)
     if as_json:
         print_json(read_numbers(reader, query or ""))
@@ -107,7 +107,6 @@ def serve_runs(
     from lop_engine.runs.query import filter_runs
     from lop_engine.runs.several import read_together
 
-    _refuse_files(runs_dirs)
     filter_runs(read_together(runs_dirs).runs, query or "")  # reports errors in the filter
     try:
         from lop_tui.dashboard.web import PageOptions, serve
@@ -115,9 +114,3 @@ def serve_runs(
         raise UserError(f"watch: --web needs textual-serve; install it: {install_hint('web')}") from error
     serve(PageOptions(tuple(runs_dirs), refresh_s, query, carries, writes), port)
     return 0
-
-
-def _refuse_files(runs_dirs: Sequence[Path]) -> None:
-    for runs_dir in runs_dirs:
-        if runs_dir.exists() and not runs_dir.is_dir():
-            raise UserError(f"watch: {runs_dir} is a file; name the directory that holds the runs")

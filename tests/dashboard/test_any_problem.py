@@ -17,7 +17,7 @@ from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.table import fit_table
 from tests.dashboard.conftest import app_showing, first_frame, read, settled
 from tests.dashboard.test_problems import shown_by
-from tests.experiment.test_seen import anything, malformed
+from tests.experiment.test_lookup import anything, malformed
 from tests.helpers import make_run
 from tests.toys import make_toy
 
