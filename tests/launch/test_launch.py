@@ -238,7 +238,7 @@ def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "look_at_installation", lambda: [])
     monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
     findings = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
-    assert findings[0][1].endswith("cuda:1 with 8 GiB free")
+    assert findings[0][1].endswith("cuda:1 with 8.0 GiB free")
     assert findings[1] == ("note", "torch cannot use a GPU that is present: cuda:0: too old")
 
 
