@@ -138,8 +138,10 @@ class DashboardServer(Server):
         """End all pages: their processes' pipes have to be closed while the event loop runs."""
         closing = (asyncio.wait_for(one.close(code=WSCloseCode.GOING_AWAY), _SHUTDOWN_S) for one in self._websockets)
         await asyncio.gather(*closing, return_exceptions=True)
-        while self._websockets:
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * _END_S):
+                while self._websockets:
+                    await asyncio.sleep(0.02)
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_loopback(request.host):  # another site's name that resolves to this machine
@@ -199,11 +201,13 @@ class DashboardServer(Server):
                 with suppress(ConnectionResetError):  # the page has gone
                     await _pass_on(content, websocket, app_service)
         finally:
-            await _end(app_service)
-            self._websockets.remove(websocket)
+            try:
+                await end_dashboard(app_service)
+            finally:
+                self._websockets.remove(websocket)
 
 
-async def _end(app_service: AppService) -> None:
+async def end_dashboard(app_service: AppService) -> None:
     """End a page's dashboard, and wait until its process has ended and its pipes are closed."""
     process, task = app_service._process, app_service._task
     if process is None or task is None:
@@ -211,6 +215,9 @@ async def _end(app_service: AppService) -> None:
     task.cancel()  # it complains of a process that ends before it has shown anything
     with suppress(ProcessLookupError):
         process.terminate()
+    await asyncio.wait([task], timeout=_END_S)
+    if task.cancelled():  # before its first step: stop would wait for it and be cancelled too
+        app_service._task = None
     await app_service.stop()
     try:
         async with asyncio.timeout(_END_S):

@@ -11,6 +11,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from textual_serve.app_service import AppService
+from textual_serve.download_manager import DownloadManager
 from typer.testing import CliRunner
 
 from lop_engine.errors import UserError
@@ -179,6 +181,23 @@ async def test_an_invalid_message_closes_its_page_alone_with_one_line(server: Se
         page.seen = ""
         await page.press("?")
         await page.until("Everywhere")
+
+
+async def test_a_page_that_ends_before_its_dashboard_has_begun_leaves_no_process() -> None:
+    """A message that comes with the connection may be invalid."""
+
+    async def ignore(*_: object) -> None:
+        pass
+
+    service = AppService(
+        "exec sleep 60", write_bytes=ignore, write_str=ignore, close=ignore, download_manager=DownloadManager()
+    )
+    await service.start(80, 24)
+    async with asyncio.timeout(PATIENCE_S):
+        await web.end_dashboard(service)
+        await service.stop()  # as the server does again
+    assert service._process is not None
+    assert service._process.returncode is not None
 
 
 @pytest.mark.parametrize("size", ["width=1000000&height=1000000", "width=0&height=24", "width=80&height=-5"])
