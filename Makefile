@@ -84,7 +84,7 @@ pictures: $(VENV)/.user ## train the demo anew and take the pictures of docs/ (6
 	$(BIN)/python -m pages.pictures views $(RUNS)
 	$(BIN)/lop plot test_accuracy dormant_proportion effective_rank weight_magnitude --runs-dir $(RUNS) -o docs/demo.png
 
-test: $(VENV)/.dev ## run the tests, but for the long ones (5 minutes on two cores)
+test: $(VENV)/.dev ## run the tests, but for the long ones (6 minutes on two cores)
 	$(PYTEST) $(SUITE) -m "not long"
 
 test-long: $(VENV)/.dev ## run the long tests: whole commands, every method with every option (15 minutes)
