@@ -92,17 +92,25 @@ def worker_bytes(specs: Iterable[Spec], device: str) -> int | None:
     For a GPU it is the upper limit that the plan uses.
     """
     specs = list(specs)
-    of_each = {spec: run_bytes(spec) if device == "cpu" else run_bytes_on_gpu(spec) for spec in set(specs)}
-    if not all(of_each.values()):
-        return None
-    return (WORKER_BYTES if device == "cpu" else WORKER_BYTES_ON_GPU) + sum(of_each[spec] for spec in specs)
+    return _sum_of_worker(specs, _by_spec(specs, device), device)
+
+
+def _by_spec(specs: Iterable[Spec], device: str) -> dict[Spec, int]:
+    """Return the bytes of one more run by spec."""
+    return {spec: run_bytes(spec) if device == "cpu" else run_bytes_on_gpu(spec) for spec in set(specs)}
+
+
+def _sum_of_worker(specs: Sequence[Spec], by_spec: Mapping[Spec, int], device: str) -> int | None:
+    of_each = [by_spec[spec] for spec in specs]
+    return (WORKER_BYTES if device == "cpu" else WORKER_BYTES_ON_GPU) + sum(of_each) if all(of_each) else None
 
 
 def largest_worker(
     stacks: Sequence[Sequence[RunDir]], device: str, specs: Mapping[RunDir, Spec]
 ) -> tuple[int, int] | None:
     """Return bytes and runs of the largest of the workers that train `stacks`; None if unknown."""
-    of_each = [(worker_bytes((specs[run_dir] for run_dir in stack), device), len(stack)) for stack in stacks]
+    by_spec = _by_spec((specs[run_dir] for stack in stacks for run_dir in stack), device)
+    of_each = [(_sum_of_worker([specs[run_dir] for run_dir in stack], by_spec, device), len(stack)) for stack in stacks]
     known = [(num_bytes, num_runs) for num_bytes, num_runs in of_each if num_bytes]
     return max(known) if known and len(known) == len(of_each) else None
 

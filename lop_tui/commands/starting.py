@@ -93,7 +93,7 @@ def _of_files(
         for spec in dict.fromkeys(run.spec for run in of_file):
             check_rules(spec, options.get("stop_when", str(path)))
         runs += of_file
-    notes += idle_rules({RunDir.of(runs_dir, run): run.spec for run in runs})
+    notes += idle_rules({RunDir.of(runs_dir, run): run.spec for run in runs if run.spec.stop_when})
     return runs
 
 
