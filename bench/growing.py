@@ -55,7 +55,7 @@ class Trained:
     tasks_L: np.ndarray
     """Finished tasks."""
     cpu_s_L: np.ndarray
-    """Processor time, records and checkpoints included; other programs hardly affect it."""
+    """Processor time, records and checkpoints included; other programs change it little."""
     rss_L: np.ndarray
     """Memory in bytes."""
     bytes_L: dict[str, np.ndarray]

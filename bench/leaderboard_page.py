@@ -70,7 +70,8 @@ _LIMITS = """## What these figures cannot show
   comparisons, some intervals exclude zero by chance.
 - The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
   method's grid contains them. A larger search may change the order.
-- The grids of `dash` and `upgd` were replaced after a first search, in which all settings tried ended at chance.
+- The grids of `dash` and `upgd` were replaced after a first search, in which all settings tried ended at chance, on the
+  reported seeds too. Those seeds are therefore not quite new to the choice of these two methods.
 - If the chosen value is the smallest or the largest that was tried (see the search), the method may do better with
   values outside the grid.
 - In a task of so few steps a network with new weights learns little: `full_reset` stays near chance, while in the

@@ -235,7 +235,7 @@ def _read_plan(path: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a file; None if there is no such file. Raises UserError."""
+    """Return the object in a file; None if the file does not exist. Raises UserError."""
     try:
         content = json.loads(read_small(path, 2**20))
     except FileNotFoundError:

@@ -78,10 +78,11 @@ def train(
         rules: new rules for these runs.
     """
     specs = {view.dir: spec_to_train(view.dir) for view in waiting}
-    for spec in dict.fromkeys(specs.values() if rules else ()):
-        check_rules(spec.with_changes(stop_when=rules), "--stop-when")
-    for note in idle_rules({one: spec.with_changes(stop_when=rules) for one, spec in specs.items()} if rules else {}):
-        say(console, note)
+    changed = {one: spec.with_changes(stop_when=rules) for one, spec in specs.items()} if rules else {}
+    for spec in dict.fromkeys(changed.values()):
+        check_rules(spec, "--stop-when")
+    for note in idle_rules(changed):
+        say(console, f"note: {note}")
     requests = dict(options.launcher_options.requests(waiting))
     here = {view.dir: specs[view.dir] for view in requests.pop(None, [])}
     fitted = [(fit(console, request), views) for request, views in requests.items() if request]

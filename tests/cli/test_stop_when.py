@@ -78,4 +78,4 @@ def test_a_rule_about_none_of_the_runs_is_noted(here, rule, is_idle):
         cli.app, ["run", "cbp.json", "--seeds", "2", "--dry-run", "--no-estimate", "--stop-when", rule]
     )
     assert result.exit_code == 0
-    assert (f'rule "{rule}" will end none of these runs: none matches ' in result.stdout) is is_idle
+    assert (f'note: rule "{rule}" will end none of these runs: none matches ' in result.stdout) is is_idle

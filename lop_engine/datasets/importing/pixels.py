@@ -119,7 +119,7 @@ def decode(encoded: Path | bytes, where: str, resizer: "Resizer") -> np.ndarray:
         raise DataError(f"{where}: no such file") from None
     except UnidentifiedImageError:
         raise DataError(f"{where}: not a picture in one of the formats {', '.join(FORMATS)}") from None
-    except Exception as error:  # whatever a decoder raises for bytes that are no picture: the file is at fault
+    except Exception as error:  # whatever a decoder raises for bytes that are not a picture: the file is at fault
         raise DataError(f"{where}: not a picture that can be read: {why(error)[:120]}") from None
 
 
