@@ -274,7 +274,7 @@ def test_the_plain_loop_of_an_online_problem_learns_and_replaces(method):
     """The loop that stacks are compared with does the whole work: losses fall, and CBP's units are replaced."""
     more = {"replacement_rate": 0.05, "maturity_threshold": 10} if method == "cbp" else {}
     spec = measure.online_spec("scr", method).with_changes(**more)
-    plain = PlainLearner(spec)
+    plain = PlainLearner(spec, torch.device("cpu"))
     x = torch.randint(0, 2, (300, 20), generator=torch.Generator().manual_seed(0)).float()
     for one in x:
         plain(one, one[:3].sum(0, keepdim=True))

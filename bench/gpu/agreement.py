@@ -98,6 +98,22 @@ def graphs(setup: Setup, report: Report) -> None:
                 _compare_with_eager(setup, report, name, precision, criterion)
 
 
+def activations(setup: Setup, report: Report) -> None:
+    """Compare the step with each activation function with the eager step, and with torch's convolutions."""
+    for name, precision in product(setup.pick(engine.ACTIVATIONS, ["tanh"]), engine.PRECISIONS):
+        check, criterion = f"bp {name}, {precision}", f"apart <= {TOLERANCE[precision]:g}, every seed moves, no warning"
+        with report.attempt(check, criterion):
+            _compare_with_eager(setup, report, f"bp {name}", precision, criterion)
+        check, criterion = f"{name}, {precision}, by torch", f"apart <= {TOLERANCE[precision]:g}"
+        with report.attempt(check, criterion):
+            spec, seeds = engine.spec_of(f"bp {name}", setup, precision=precision), [0, 1, 2]
+            here = engine.train(spec, seeds, NUM_STEPS, setup, graphs=False)
+            with engine.convolutions_of_torch():
+                expected = engine.train(spec, seeds, NUM_STEPS, setup, graphs=False)
+            difference = apart(here, expected)
+            report.check(check, difference <= TOLERANCE[precision], f"{difference:.1e}", criterion)
+
+
 def _compare_with_eager(setup: Setup, report: Report, name: str, precision: str, criterion: str) -> None:
     spec, seeds = engine.spec_of(name, setup, precision=precision), [0, 1, 2]
     with warnings.catch_warnings(record=True) as warned:

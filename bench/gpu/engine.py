@@ -25,7 +25,7 @@ from lop_engine.experiment.parts import Precision
 from lop_engine.experiment.problems import CONTINUAL_IMAGENET
 from lop_engine.experiment.spec import Spec
 from lop_engine.launch.stack_sizes import WORKER_BYTES_ON_GPU, run_bytes_on_gpu
-from lop_engine.networks import channels_last
+from lop_engine.networks import activations, channels_last, convolution
 from lop_engine.networks.fused_convolution import FusedLayer
 from lop_engine.networks.fused_convolution import error as fused_error
 from lop_engine.problems import Task, build_problem
@@ -36,6 +36,7 @@ from lop_engine.training.record import EpochSteps
 from tests.engine import golden
 from tests.methods import settings_of
 
+ACTIVATIONS = tuple(activations.ACTIVATIONS)
 METRICS = CONTINUAL_IMAGENET.metrics
 ALL_METRICS = tuple(registry.METRICS)
 METHODS = registry.METHODS
@@ -115,6 +116,17 @@ def cudnn_choice(deterministic: bool, benchmark: bool = False) -> Iterator[None]
         flags.deterministic, flags.benchmark = before
 
 
+@contextmanager
+def convolutions_of_torch() -> Iterator[None]:
+    """Compute convolutional layers without lop's kernels in this context."""
+    before = convolution.way_of
+    convolution.way_of = lambda device: convolution.WAYS["cudnn"]
+    try:
+        yield
+    finally:
+        convolution.way_of = before
+
+
 def in_words(num_seeds: int) -> str:
     """``1 seed``, ``30 seeds``."""
     return "1 seed" if num_seeds == 1 else f"{num_seeds} seeds"
@@ -126,12 +138,16 @@ def setting_names() -> list[str]:
 
 
 def spec_of(name: str, setup: Setup, **changes: Any) -> Spec:
-    """Return settings of a method that make all its parts act within a few steps; ``cbp adam`` is cbp with Adam."""
-    method, _, opt = name.partition(" ")
+    """Return settings of a method that make all its parts act within a few steps.
+
+    Args:
+        name: a method, which an optimiser or an activation function may follow: ``cbp adam``, ``bp tanh``.
+    """
+    method, _, other = name.partition(" ")
     fields = METHODS[method].fields.model_fields
     eager = {key: value for key, value in _EAGER_REPLACEMENT.items() if key in fields}
-    optimizer = {"opt": opt, "step_size": 1e-3} if opt else {}
-    return _paper(method, setup, **(settings_of(method) | eager | optimizer | changes))
+    others = {"activation": other} if other in ACTIVATIONS else {"opt": other, "step_size": 1e-3} if other else {}
+    return _paper(method, setup, **(settings_of(method) | eager | others | changes))
 
 
 def timed_spec(name: str, setup: Setup, **changes: Any) -> Spec:
@@ -186,12 +202,12 @@ def train(
     learner = Learner(spec, seeds, setup.device)
     if prepare:
         prepare(learner)
-    start = _copy(learner.state())
+    start = copy_of(learner.state())
     learner.start_epoch(0, 0)
     step: Step = fast_step(learner, setup.device) if graphs else learner.step
     losses = [step(*batch).loss_S.clone() for batch in batches(seeds, num, spec, setup.device)]
     setup.settle()
-    return Trained(start, _copy(learner.state()), torch.stack(losses))
+    return Trained(start, copy_of(learner.state()), torch.stack(losses))
 
 
 def golden_losses(
@@ -305,5 +321,5 @@ def forget_tasks() -> None:
     _largest.clear()
 
 
-def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def copy_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}

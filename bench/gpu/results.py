@@ -218,6 +218,7 @@ def figure_tables(results: Results) -> dict[str, Table]:
         "Plain loop, one seed": _plain_table(results.table("plain")),
         "Metrics, each alone": _plain_table(results.table("metric-times")),
         "lop run, curvature left out (hours of the figure at that rate)": _plain_table(results.table("loop")),
+        "Online problems (microseconds of a step, one example a run)": _plain_table(results.table("online")),
         "Convolutions (milliseconds of a step: conv1 without its data gradient)": convolution_table(
             results.table("convolutions")
         ),
@@ -249,7 +250,7 @@ def _step_of_layer(row: Row) -> float:
 def _plain_table(rows: list[Row]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row))
     body = [[_cell(row.get(name)) for name in names] for row in rows]
-    return [[name.replace("_ms", ", ms").replace("_", " ") for name in names], *body]
+    return [[name.replace("_ms", ", ms").replace("_us", ", us").replace("_", " ") for name in names], *body]
 
 
 def _cell(value: Any) -> str:

@@ -30,10 +30,12 @@ STAGES = (
     ),
     Stage("golden", "correctness", "agreement", 60, "20 steps against the reference's losses"),
     Stage(
-        "graphs", "correctness", "agreement", 150, "CUDA graph replay against eager steps, every method and precision"
+        "graphs", "correctness", "agreement", 200, "CUDA graph replay against eager steps, every method and precision"
     ),
+    Stage("activations", "correctness", "agreement", 120, "the same with each activation, and against torch's layers"),
     Stage("stack", "correctness", "agreement", 60, "a seed alone against the same seed in a stack"),
     Stage("diverged", "correctness", "agreement", 60, "a seed that is NaN does not affect the others"),
+    Stage("problems", "correctness", "problems", 250, "every method on every problem, over tasks, stopped and resumed"),
     Stage("metrics", "correctness", "agreement", 60, "every metric on this device against the CPU"),
     Stage("waiting", "correctness", "load", 60, "synchronisations while an epoch and its metrics are queued"),
     Stage("memory", "correctness", "load", 90, "memory against the plan, and growth over tasks"),
@@ -43,6 +45,7 @@ STAGES = (
     Stage("metric-times", "timings", "timing", 40, "each metric alone"),
     Stage("profile", "timings", "timing", 60, "torch.profiler: kernels of an epoch and of a metric epoch"),
     Stage("busy", "timings", "runs", 90, "lop run at the paper's protocol: its speed, and how busy it keeps the card"),
+    Stage("online", "timings", "online", 90, "steps of the online problems by stack and precision, beside plain ones"),
     Stage("fused", "timings", "fused", 90, "lop's own kernels of a pooled convolution against torch's, and by layer"),
     Stage("convolutions", "timings", "ways", 150, "ways to convolve a stack of seeds, by layer"),
 )

@@ -20,18 +20,18 @@ from lop_engine.training.loop import EpochReport, train
 class PlainLearner:
     """One run, written without lop: an example at a time, and continual backprop layer by layer after each."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, device: torch.device) -> None:
         problem = build_problem(spec)
         (inputs,), outputs = problem.input_shape, problem.num_outputs
         sizes = [inputs, *[int(spec.num_features)] * int(spec.num_hidden_layers), outputs]
-        self.layers = [nn.Linear(*pair) for pair in itertools.pairwise(sizes)]
+        self.layers = [nn.Linear(*pair, device=device) for pair in itertools.pairwise(sizes)]
         weights = [weight for layer in self.layers for weight in layer.parameters()]
         self.optimizer = torch.optim.SGD(weights, lr=float(spec.step_size))
         self.loss: Callable[..., Tensor] = F.mse_loss if outputs == 1 else F.cross_entropy
         self.losses: list[float] = []
         self.cbp = spec if spec.method == "cbp" else None
         units = sizes[1:-1]
-        self.age, self.utility, self.mean = ([torch.zeros(count) for count in units] for _ in range(3))
+        self.age, self.utility, self.mean = ([torch.zeros(count, device=device) for count in units] for _ in range(3))
         self.budget = [0.0] * len(units)
 
     def __call__(self, x: Tensor, y: Tensor) -> None:
@@ -68,7 +68,7 @@ class PlainLearner:
             if due:
                 self.budget[index] -= due
                 units = eligible[(-(utility / correction)[eligible]).topk(due).indices]
-                layer.weight[units] = torch.empty(due, layer.in_features).uniform_(-0.5, 0.5)
+                layer.weight[units] = layer.weight.new_empty(due, layer.in_features).uniform_(-0.5, 0.5)
                 layer.bias[units], above.weight[:, units] = 0, 0
                 age[units], utility[units], mean[units] = 0, 0, 0
 
@@ -78,7 +78,7 @@ _CBP = ("decay_rate", "replacement_rate", "maturity_threshold")
 
 def plain_loop(spec: Spec, device: torch.device) -> Callable[[], object]:
     """Return a function that trains one plain run on `PLAIN_EXAMPLES` examples of the problem."""
-    learner, task = PlainLearner(spec), next(build_problem(spec).tasks([0], device)).part(0)
+    learner, task = PlainLearner(spec, device), next(build_problem(spec).tasks([0], device)).part(0)
     inputs, targets = task.train_inputs[0, :PLAIN_EXAMPLES].flatten(1), task.train_targets[0, :PLAIN_EXAMPLES]
 
     def call() -> None:

@@ -6,15 +6,19 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from bench.gpu import __main__ as command
-from bench.gpu import child, engine, wheels
+from bench.gpu import child, engine, problems, wheels
 from bench.gpu.results import Report, Results
 from bench.gpu.stages import STAGES, choose
-from lop_engine.training.learner import StepResult
+from lop_engine.experiment.registry import PROBLEMS
+from lop_engine.networks import conv_net, convolution
+from lop_engine.training import fused, loop
+from lop_engine.training.learner import Learner, StepResult
 from tests.gpu_check.helpers import SMALL, verdicts
 
 
@@ -104,6 +108,71 @@ def test_a_broken_step_fails_and_the_exit_status_is_1(fake, stage, one_case, mon
     assert command.main() == 1
     assert "FAIL" in capsys.readouterr().out
     assert "| FAIL |" in (tmp_path / "summary.md").read_text()
+
+
+def of_problems(monkeypatch) -> dict[str, str]:
+    """Run cbp on one problem; return what was measured and the verdict by check."""
+    monkeypatch.setattr(problems, "PROBLEMS", {"slowly_changing_regression": PROBLEMS["slowly_changing_regression"]})
+    return {line.check: f"{line.verdict}: {line.measured}" for line in run_here("problems").lines}
+
+
+def test_every_method_is_trained_over_tasks_stopped_and_resumed(monkeypatch):
+    assert of_problems(monkeypatch) == {"slowly_changing_regression, cbp": "needs a GPU: apart 0.0e+00"}
+
+
+@pytest.mark.parametrize(("fake", "measured"), [(idle, "moved 0"), (stale, "apart ")])
+def test_a_step_that_is_wrong_over_tasks_fails(fake, measured, monkeypatch):
+    def fast_step(learner, device, graphs):
+        return fake(learner) if graphs else learner.step
+
+    monkeypatch.setattr(loop, "fast_step", fast_step)
+    monkeypatch.setattr(fused, "kernel_for", lambda learner, device: None)
+    [(_, text)] = of_problems(monkeypatch).items()
+    assert text.startswith("FAIL")
+    assert measured in text
+
+
+def test_a_resumed_training_that_lost_state_fails(monkeypatch):
+    load_states = Learner.load_states
+
+    def forgetful(learner, states):
+        load_states(learner, [{name: tensor * (name[:9] != "mechanism") for name, tensor in s.items()} for s in states])
+
+    monkeypatch.setattr(Learner, "load_states", forgetful)
+    [(_, text)] = of_problems(monkeypatch).items()
+    assert text.startswith("FAIL")
+    assert "resumed apart" in text
+
+
+def test_an_activation_is_compared_with_torch_s_convolutions(one_case, monkeypatch):
+    monkeypatch.setitem(convolution.WAYS, "cudnn", convolution.WAYS["cpu"])
+    assert verdicts(run_here("activations")) == {"needs a GPU"}
+
+    def doubled(images, layers, *more, **others):
+        return hidden_maps(images, [(2 * weight, bias) for weight, bias in layers], *more, **others)
+
+    hidden_maps = conv_net.hidden_maps
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "convolutions_of_torch", lambda: replaced(conv_net, "hidden_maps", doubled))
+        checks = {line.check: line.verdict for line in run_here("activations").lines}
+    assert checks == {"bp tanh, fp32": "needs a GPU", "tanh, fp32, by torch": "FAIL"}
+
+
+@contextmanager
+def replaced(module, name, value):
+    before = getattr(module, name)
+    setattr(module, name, value)
+    yield
+    setattr(module, name, before)
+
+
+@pytest.mark.long
+def test_online_problems_are_timed_beside_a_plain_loop():
+    rows = run_here("online").table("online")
+    assert {(row["problem"], row["way"]) for row in rows} == {
+        (p, w) for p in ("mnist", "scr") for w in ("plain", "lop")
+    }
+    assert all(row["step_us"] > 0 for row in rows)
 
 
 def test_what_agrees_on_a_cpu_needs_a_gpu_and_does_not_pass(one_case):
