@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import plotext
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from rich.text import Text
 from lop_engine.analysis import Curve
 from lop_engine.experiment import lookup
 from lop_engine.experiment.components import Metric, Scale
-from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
+from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis, value_axis
 from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, pack, rgb
 from lop_tui.dashboard.drawing.chart import Chart, Line
 from lop_tui.dashboard.drawing.plots import draw, plot_area
@@ -230,3 +231,45 @@ def test_thinning_leaves_the_picture_as_it_is() -> None:
         ends = np.stack([rows[0], columns[0], rows[1], columns[1]])
         pictures.append(light(ends, np.zeros(pieces.shape[1], dtype=int), (1, 60, 40)))
     assert (pictures[0] == pictures[1]).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 40)), min_size=1, max_size=12),
+    st.sampled_from(["braille", "blocks"]),
+)
+def test_strong_lines_have_the_dots_that_plotext_would_light(points: Any, markers: Any) -> None:
+    x, values = np.array(sorted(points), dtype=float).T
+    chart = make_chart(make_line(x, values), high=90)
+    drawn = data_of(draw(chart, 57, 12, Ink(markers=markers)), 57, 12)
+    area, y = plot_area(57, 12), value_axis([values], LINEAR.scale, LINEAR.from_zero, LINEAR.least_span)
+    plotext.clear_figure()
+    plotext.limit_size(False, False)
+    plotext.plotsize(area.columns, area.rows)
+    plotext.theme("clear")
+    plotext.frame(False)
+    plotext.xfrequency(0)
+    plotext.yfrequency(0)
+    plotext.xlim(0, 90)
+    plotext.ylim(y.low, y.high)
+    plotext.plot(x.tolist(), values.tolist(), marker="braille" if markers == "braille" else "hd")
+    expected = plotext.uncolorize(plotext.build()).split("\n")[: area.rows]
+    assert [row.rstrip() for row in drawn] == [row.rstrip() for row in expected]
+
+
+def test_axes_that_stay_the_same_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    build = plotext.build
+    monkeypatch.setattr(plotext, "build", lambda: built.append(1) or build())
+    size = 61, 13  # no other test draws axes of this size
+    for length in range(4, 9):
+        draw(make_chart(make_line(range(length), [0.0, *[0.5] * (length - 2), 1.0])), *size, Ink())
+    assert len(built) == 1
+    draw(make_chart(make_line(range(4), [0.0, 0.5, 0.5, 3.0])), *size, Ink())
+    assert len(built) == 2
+
+
+def test_a_logarithmic_axis_in_percent_takes_a_band_above_100_beside_small_values() -> None:
+    axis = value_axis([np.array([0.03, 0.99]), np.array([1.2])], "log percent", False, 0.0)
+    assert 10**axis.low == pytest.approx(2)
+    assert 10**axis.high == pytest.approx(100)

@@ -143,8 +143,8 @@ def _log_axis(positive: np.ndarray, scale: Scale, most: float) -> Axis:
     low = max(mark for mark in _log_marks(lowest, lowest) if mark <= lowest + 1e-9)
     high = min(mark for mark in _log_marks(highest, highest + 1) if mark >= max(highest - 1e-9, low + 0.5))
     if high > most:
-        high = most
-        low = max(mark for mark in _log_marks(most - 1, most) if mark <= min(low, most - 0.5))
+        high, low = most, min(low, most - 0.5)
+        low = max(mark for mark in _log_marks(low, low) if mark <= low + 1e-9)
     return Axis(low, high, scale)
 
 

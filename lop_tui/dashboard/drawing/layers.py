@@ -20,6 +20,7 @@ from lop_tui.dashboard.drawing.raster import (
     cut,
     dot_of,
     light,
+    light_joined,
     thin,
 )
 from lop_tui.words.formats import BREAK
@@ -175,6 +176,23 @@ def soften_bands(data: Canvas, shades: np.ndarray, ink: Ink) -> np.ndarray:
     return differ
 
 
+def put_strong(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
+    """Draw the strong line of each setting; in a cell that several cross, the last one is visible."""
+    dots = frame.dots
+    high, wide = frame.area.rows * dots.high, frame.area.columns * dots.wide
+    for stroke in strokes:
+        if not stroke.strong or not stroke.pieces.size:
+            continue
+        line = chart.lines[stroke.number]
+        x, values = (np.append(stroke.pieces[i, :1], stroke.pieces[i + 2]) for i in (0, 1))
+        column = dot_of((np.clip(x, frame.x.low, frame.x.high) - frame.x.low) / (frame.x.high - frame.x.low), wide)
+        cells = by_cell(light_joined(dot_of(frame.height_of(values), high), column, (high, wide)), dots)
+        is_letter = ink.ascii or not ink.coloured
+        data.put(
+            np.any(cells, axis=(-1, -2)), line.marker if is_letter else characters(cells, dots), pack(rgb(line.colour))
+        )
+
+
 def put_markers(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
     """Draw the markers of marked lines, at different places for each line."""
     marked = [stroke for stroke in strokes if stroke.strong and chart.lines[stroke.number].is_marked]
@@ -210,10 +228,10 @@ def _share_in_band(line: Line, frame: Frame) -> np.ndarray:
 
 def put_faint(data: Canvas, chart: Chart, frame: Frame, strokes: list[Stroke], ink: Ink) -> None:
     """Draw faint lines into blank cells; where several meet, use the colour of the one with the most dots."""
-    if not strokes:
+    pieces = np.concatenate([np.empty((4, 0)), *(stroke.pieces for stroke in strokes)], axis=1)
+    if not pieces.size:
         return
     dots, area = frame.dots, frame.area
-    pieces = np.concatenate([stroke.pieces for stroke in strokes], axis=1)
     layer = np.repeat([stroke.number for stroke in strokes], [stroke.pieces.shape[1] for stroke in strokes])
     high, wide = area.rows * dots.high, area.columns * dots.wide
     columns = dot_of(np.clip((pieces[[0, 2]] - frame.x.low) / (frame.x.high - frame.x.low), 0, 1), wide)

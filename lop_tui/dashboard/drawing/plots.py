@@ -1,23 +1,23 @@
 """Draw a chart as coloured text. The only module that uses plotext.
 
-plotext draws the axes and the strong line of each setting. Everything else is drawn over its cells: bands tint their
+plotext draws the axes. Everything else is drawn over its cells: the strong line of each setting first; bands tint their
 background, the more of half a cell they cover the stronger; seeds, raw means and published levels only use cells that
 the strong lines left blank, so a mean is always visible. Without colour each line consists of its own letter-like
 marker; in colour, a line has occasional markers if there are more lines than colours.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import plotext
 from rich.text import Text
 
 from lop_tui.dashboard.drawing.axes import LABEL_WIDTH, Axis
-from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, Rgb, rgb
+from lop_tui.dashboard.drawing.canvas import Canvas, Ink, PlotArea, Rgb
 from lop_tui.dashboard.drawing.chart import Chart, Line, Style
 from lop_tui.dashboard.drawing.layers import (
     Frame,
-    Stroke,
     band_shades,
     dots_of,
     fitted_axis,
@@ -26,12 +26,16 @@ from lop_tui.dashboard.drawing.layers import (
     put_faint,
     put_markers,
     put_marks,
+    put_strong,
     put_zero_line,
     soften_bands,
     strokes_of,
 )
 
 __all__ = ["Ink", "Painting", "PlotArea", "Rgb", "draw", "paint", "plot_area", "sample"]
+
+Ticks = tuple[tuple[float, str], ...]
+"""Position on the axis, and label."""
 
 _AXES_IN_ASCII = str.maketrans("┤├┼└┘┬┴─│", "+++++++-|")
 
@@ -101,8 +105,9 @@ def paint(
     strokes = strokes_of(chart, window, show_seeds, area.columns * dots.wide)
     y = fitted_axis(chart, strokes, window, show_seeds)
     frame = Frame(area, Axis(*window), y, dots)
-    canvas = Canvas.from_ansi(_with_plotext(chart, frame, strokes, width, height, ink), width, height)
+    canvas = _axes(chart, frame, width, height, ink)
     data = canvas.part(area)
+    put_strong(data, chart, frame, strokes, ink)
     put_markers(data, chart, frame, strokes, ink)
     shades = band_shades(data, chart, frame, ink) if ink.coloured and not show_seeds else None
     free = data.is_blank
@@ -122,9 +127,17 @@ def sample(style: Style | Line, coloured: bool = True) -> Text:
     return Text(f"━{style.marker}" if style.is_marked else "━━", style=style.colour)
 
 
-def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int, height: int, ink: Ink) -> str:
-    """Draw axes and strong lines, as text with ANSI colours."""
+def _axes(chart: Chart, frame: Frame, width: int, height: int, ink: Ink) -> Canvas:
+    """Return the axes with their ticks, to draw on."""
     x, y = frame.x, frame.y
+    across = x.ticks(max(4, width // 10), least_step=0 if chart.x_unit in ("steps", "hours", "minutes") else 1)
+    upwards = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
+    return _with_plotext(x, y, tuple(across), tuple(upwards), width, height, ink.ascii).copy()
+
+
+@lru_cache(maxsize=64)
+def _with_plotext(x: Axis, y: Axis, x_ticks: Ticks, y_ticks: Ticks, width: int, height: int, is_ascii: bool) -> Canvas:
+    """Draw axes with plotext, which takes longer than all the rest of a chart; axes change rarely."""
     plotext.clear_figure()
     plotext.limit_size(False, False)
     plotext.plotsize(width, height)
@@ -133,31 +146,9 @@ def _with_plotext(chart: Chart, frame: Frame, strokes: list[Stroke], width: int,
     plotext.yaxes(True, False)
     plotext.xlim(x.low, x.high)
     plotext.ylim(y.low, y.high)
-    ticks = x.ticks(max(4, width // 10), least_step=0 if chart.x_unit in ("steps", "hours", "minutes") else 1)
-    plotext.xticks(*map(list, zip(*ticks, strict=True)))
-    ticks = [(at, label.rjust(LABEL_WIDTH)) for at, label in y.ticks(max(3, 2 * height // 5))]
-    plotext.yticks(*map(list, zip(*ticks, strict=True)))
+    plotext.xticks(*map(list, zip(*x_ticks, strict=True)))
+    plotext.yticks(*map(list, zip(*y_ticks, strict=True)))
     # Without data plotext draws no axes.
     plotext.plot([x.low], [y.low], marker=" ")
-    for stroke in strokes:
-        line = chart.lines[stroke.number]
-        if stroke.strong and stroke.pieces.size:
-            across, values = (np.append(stroke.pieces[i, :1], stroke.pieces[i + 2]) for i in (0, 1))
-            plotext.plot(
-                np.clip(across, x.low, x.high).tolist(),
-                np.clip(values, y.low, y.high).tolist(),
-                marker=_marker(line, ink),
-                color=rgb(line.colour),
-            )
     text: str = plotext.build()
-    return text.translate(_AXES_IN_ASCII) if ink.ascii else text
-
-
-def _marker(line: Line, ink: Ink) -> str:
-    """Return plotext's name of the characters of a line.
-
-    Its `hd`, quadrants, are block elements that nearly every font has; the finer `fhd`, sextants, came with Unicode 13.
-    """
-    if ink.ascii or not ink.coloured:
-        return line.marker
-    return "braille" if ink.markers == "braille" else "hd"
+    return Canvas.from_ansi(text.translate(_AXES_IN_ASCII) if is_ascii else text, width, height)

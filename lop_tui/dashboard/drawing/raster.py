@@ -116,6 +116,28 @@ def light(pieces: np.ndarray, layer: np.ndarray, shape: tuple[int, int, int]) ->
     return lit
 
 
+def light_joined(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Light all dots along one joined line. Unlike `light`, it rounds down between dots, like plotext.
+
+    Args:
+        row: rows of dots, counted from below, shape (points,), within `shape`.
+        column: columns of dots, shape (points,).
+        shape: (dot rows, dot columns)
+
+    Returns:
+        Lit dots, shape `shape`; the first row is the highest.
+    """
+    lit = np.zeros(shape, dtype=bool)
+    steps = np.maximum(np.abs(np.diff(row)), np.abs(np.diff(column)))
+    of = np.repeat(np.arange(len(steps)), steps)
+    step = np.arange(len(of)) - np.repeat(np.cumsum(steps) - steps, steps)
+    rows, columns = (
+        (start[of] + step * (np.diff(start) / np.maximum(steps, 1))[of]).astype(np.int64) for start in (row, column)
+    )
+    lit[shape[0] - 1 - np.append(rows, row[-1:]), np.append(columns, column[-1:])] = True
+    return lit
+
+
 def by_cell(lit: np.ndarray, dots: Dots) -> np.ndarray:
     """Group dots of shape (..., dot rows, dot columns) by cell: (..., rows, columns, dots high, dots wide)."""
     *layers, high, wide = lit.shape
