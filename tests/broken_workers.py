@@ -2,7 +2,7 @@
 
 import pytest
 
-#: Code that Python runs when a worker starts; makes its training fail as the test asks.
+#: Code that Python runs when a worker starts; it makes the training fail in the way that the test chose.
 BROKEN = """
 import os, sys
 
@@ -26,7 +26,7 @@ if "lop_engine.worker" in sys.orig_argv:
 
 @pytest.fixture
 def workers(tmp_path, monkeypatch):
-    """Returns a function that sets how workers fail from now on."""
+    """Return a function that sets how the next workers fail."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))

@@ -1,4 +1,4 @@
-"""Each test has its own home and working directory, and does not see those of the user or the checkout."""
+"""Give each test its own home and working directory, isolated from the user's and the checkout's files."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-#: Environment variables that begin like this change what lop does or prints.
-FORGOTTEN = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR")
+#: Environment variables with these prefixes change what lop does or prints; tests run without them.
+UNSET_PREFIXES = ("LOP_", "SLURM", "SBATCH_", "SUBMITIT_", "XDG_", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,9 +40,9 @@ def pytest_runtest_protocol() -> Iterator[None]:
 
 
 def _isolate(place: Path) -> None:
-    # No test may ask a cluster that this machine belongs to; only tests/cluster/slurm.sh sets LOP_CLUSTER.
+    # No test may contact this machine's own cluster; only tests/cluster/slurm.sh sets LOP_CLUSTER.
     slurm_conf = os.environ["SLURM_CONF"] if "LOP_CLUSTER" in os.environ else os.devnull
-    for name in [name for name in os.environ if name.startswith(FORGOTTEN)]:
+    for name in [name for name in os.environ if name.startswith(UNSET_PREFIXES)]:
         del os.environ[name]
     for name in ("home", "here"):
         (place / name).mkdir()

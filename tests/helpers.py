@@ -1,4 +1,4 @@
-"""The smallest experiment, and makers of what a training run leaves behind without the training."""
+"""The smallest experiment, and functions that write run directories without training."""
 
 import os
 import socket
@@ -38,13 +38,13 @@ TINY = {
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
-    """TINY with some changes, and without the keys that then have no effect."""
+    """Return TINY with some changes, without the keys that then have no effect."""
     values = TINY | changes
     own = own_keys(values)
     return {key: value for key, value in values.items() if key in own or key in changes}
 
 
-#: By method: start and end of each metric over a run, in the order of CONTINUAL_IMAGENET.metrics.
+#: Start and end of each metric over a run, by method, in the order of CONTINUAL_IMAGENET.metrics.
 _COURSES = {
     "bp": ((0.99, 0.6), (0.86, 0.56), (4e-2, 6e-4), (0.02, 0.052), (0.002, 0.42), (58, 9), (88, 12)),
     "cbp": ((0.99, 0.99), (0.85, 0.88), (3e-2, 2e-2), (0.02, 0.024), (0.001, 0.012), (60, 66), (90, 95)),
@@ -54,7 +54,7 @@ _COURSES = {
 
 
 def make_metrics(method: str, num_tasks: int, seed: int) -> dict[str, np.ndarray]:
-    """Plausible curves, each of shape (num_tasks,): the same for the same arguments."""
+    """Return plausible curves, each of shape (num_tasks,). Equal arguments give equal curves."""
     rng = np.random.default_rng([seed, len(method), ord(method[0])])
     share = 1 / (1 + np.exp(-9 * (np.arange(num_tasks) / max(1, num_tasks) - 0.4 - 0.03 * rng.standard_normal())))
     metrics = {}
@@ -83,7 +83,7 @@ def make_run(
 
     The records hold `metrics`, each of shape (num_tasks,), or by default Continual ImageNet's.
 
-    A running run says that it is on another host, so that its heartbeat alone decides whether it is lost.
+    The status of a running run names another host, so that only its heartbeat decides whether it is lost.
     """
     run_dir = RunDir(runs_dir / method / setting / f"seed_{seed:03d}")
     run_dir.path.mkdir(parents=True)
@@ -109,7 +109,7 @@ def make_run(
 
 
 def append_tasks(run_dir: RunDir, metrics: dict[str, np.ndarray], start: int, end: int) -> None:
-    """Record the tasks `start` .. `end` - 1 of `metrics`, as a worker does."""
+    """Append the records of tasks `start` .. `end` - 1 of `metrics`, as a worker does."""
     with TableWriter(run_dir.tasks_json, "tasks") as table:
         for task in range(start, end):
             values = {name: float(series[task]) for name, series in metrics.items()}
@@ -117,5 +117,5 @@ def append_tasks(run_dir: RunDir, metrics: dict[str, np.ndarray], start: int, en
 
 
 def running(**changes: Any) -> RunStatus:
-    """The status of a run whose worker is on this host and has just written it."""
+    """Return the status of a run whose worker is on this host and has just written it."""
     return RunStatus("running", **({"host": socket.gethostname(), "heartbeat_at": time.time()} | changes))

@@ -1,4 +1,4 @@
-"""Many small runs in one worker that may open few files: killed, stopped and resumed against an uninterrupted run."""
+"""Kill, stop and resume many small runs under a low limit of open files; compare them with uninterrupted runs."""
 
 import json
 import os
@@ -17,13 +17,13 @@ METRICS = ["test_accuracy", "train_accuracy", "weight_magnitude"]
 
 
 def lop(limit: int, *arguments: str) -> subprocess.Popen[str]:
-    """Start `lop` where a process may open `limit` files, and cannot raise that limit."""
+    """Start `lop` with a hard limit of `limit` open files."""
     command = ["sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh", sys.executable, "-m", "lop_tui", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def documents(run_dir: RunDir) -> list[list[dict]]:
-    """All records of a run, without the times."""
+    """Return all records of a run, without the times."""
     return [[{**one, "seconds": None} for one in read_table(path)] for path in run_dir.records]
 
 
@@ -35,12 +35,12 @@ def wait_for(condition, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.05)
 
 
 def check(here: Path, num_runs: int, limit: int, num_tasks: int) -> None:
-    """Train `num_runs` without interruption; and with a kill -9 and a `lop stop`. Compare every document."""
+    """Train `num_runs` runs without interruption, and again with a kill -9 and a `lop stop`. Compare every document."""
     spec = tiny(agent="bp", network="mlp", num_features=2, num_hidden_layers=1, num_showings=2, metrics_every=1)
     spec |= {"num_tasks": num_tasks, "metrics": METRICS, "checkpoint_every_s": 1}
     (here / "mlp.json").write_text(json.dumps(spec))
@@ -63,7 +63,7 @@ def check(here: Path, num_runs: int, limit: int, num_tasks: int) -> None:
     output = stopping.communicate(timeout=300)[0]
     assert stopping.returncode == 0, output
     stopped.communicate(timeout=300)
-    assert {run_dir.read_status().state for run_dir in runs} in ({"stopped"}, {"finished"})  # it may be that fast
+    assert {run_dir.read_status().state for run_dir in runs} in ({"stopped"}, {"finished"})  # fast machines finish
 
     for runs_dir in (broken, whole):
         ended = lop(limit, *command, str(runs_dir))

@@ -1,7 +1,7 @@
-"""Every registered method, with settings under which each of its parts acts within a few steps.
+"""Settings of every registered method with which each of its parts takes effect within a few steps.
 
-Tests of all methods take them from here, so that a method is tested once it is registered. One whose defaults act
-within a few steps needs no entry; `tests/engine/test_methods.py` fails for one that needs an entry and has none.
+Tests of all methods use them, so that every registered method is tested. A method whose defaults take effect within a
+few steps needs no entry; `tests/engine/test_methods.py` fails for a method that needs an entry and lacks it.
 """
 
 from typing import Any
@@ -30,12 +30,12 @@ SMALLER = {"rmsprop": {"step_size": 1e-3}}
 
 
 def settings_of(method: str) -> dict[str, Any]:
-    """The settings of a registered method."""
+    """Return the settings of a registered method."""
     return {"agent": method, **ACTING.get(method, {})}
 
 
 def with_optimizers() -> dict[str, dict[str, Any]]:
-    """Settings of all methods with SGD and Adam, and of bp with every optimiser: ``cbp``, ``cbp adam``, ...."""
+    """Return the settings of all methods with SGD and Adam, and of bp with every optimiser, by name (``cbp adam``)."""
     values: dict[str, dict[str, Any]] = {}
     for name, method in METHODS.items():
         values[name] = settings_of(name) | ({} if method.has_own_update else {"momentum": 0.9})

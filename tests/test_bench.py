@@ -1,4 +1,4 @@
-"""What things cost: measured, kept, and turned into hours."""
+"""`lop bench`: measuring costs, caching them, and estimating hours from them."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ ONE = Resources(["cpu"], 1, 1)
 
 
 class InProcess:
-    """In place of child processes one `Child` here."""
+    """Replace the child processes by one `Child` in this process."""
 
     started = 0
 
@@ -72,8 +72,8 @@ def in_process(monkeypatch, tmp_path):
     InProcess.started = 0
 
 
-def test_the_baseline_takes_the_same_steps():
-    """Slower, and no other experiment: from the same weights the same losses and weights."""
+def test_the_plain_baseline_takes_the_same_steps_as_the_learner():
+    """Started from equal weights, both have the same losses and weights."""
     torch.manual_seed(0)
     plain = PlainStep(torch.device("cpu"))
     ours = {name: weight.detach().clone()[None] for name, weight in plain.net.named_parameters()}
@@ -88,7 +88,7 @@ def test_the_baseline_takes_the_same_steps():
         torch.testing.assert_close(learner.params[name][0], weight, rtol=1e-3, atol=1e-5)
 
 
-def test_the_baseline_s_curvature_is_ours():
+def test_the_plain_baseline_computes_the_same_curvature():
     torch.manual_seed(0)
     plain = PlainCurvature(torch.device("cpu"))
     learner = Learner(SPEC.with_changes(**{"width": 1.0}), [0], torch.device("cpu"))
@@ -99,12 +99,12 @@ def test_the_baseline_s_curvature_is_ours():
     assert plain(images[0], labels[0]).item() == pytest.approx(measured.item(), rel=0.05)
 
 
-def test_the_arithmetic_of_a_step_is_the_paper_s_network_s():
+def test_step_gflop_counts_the_operations_of_the_network_of_the_paper():
     assert step_gflop(measure.paper_spec()) == pytest.approx(3.10, abs=0.01)
     assert step_gflop(measure.paper_spec("linear")) == pytest.approx(2 * 2 * 100 * 3072 * 2 / 1e9)
 
 
-def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
+def test_the_time_of_a_run_is_the_sum_over_its_tasks_epochs_and_metrics():
     spec = SPEC.with_changes(**{"num_tasks": 10, "num_showings": 7, "metrics_every": 3})
     cost = Costs(start_s=5, task_s=1, epoch_s=2, metrics_s=4)
     assert cost.of_run(spec) == 10 * (1 + 7 * 2 + 3 * 4)  # after epochs 3, 6 and the last
@@ -115,25 +115,25 @@ def test_a_run_s_seconds_are_its_epochs_their_metrics_and_its_tasks():
 @pytest.mark.parametrize(
     ("metrics_every", "curvature_every", "epochs"), [(1, 1, 7), (1, 3, 3), (2, 3, 2), (2, 1, 4), (1, 0, 1), (0, 1, 1)]
 )
-def test_the_curvature_costs_as_often_as_a_run_measures_it(metrics_every, curvature_every, epochs):
+def test_the_curvature_is_charged_once_for_each_measurement(metrics_every, curvature_every, epochs):
     changes = {"metrics_every": metrics_every, "curvature_every": curvature_every}
     spec = SPEC.with_changes(**{"num_tasks": 10, "num_showings": 7, **changes})
     assert Costs(0, 0, 0, 0, curvature_s=1).of_run(spec) == 10 * epochs
     assert sum("curvature" in spec.metrics_after(epoch) for epoch in range(7)) == epochs
 
 
-def test_a_plan_lasts_until_its_last_worker_is_done(tmp_path):
+def test_the_time_of_a_plan_ends_with_its_last_worker(tmp_path):
     dirs = [RunDir(tmp_path / str(i)) for i in range(3)]
     slow, fast = SPEC, SPEC.with_changes(**{"agent": "bp"})
     of = {slow: Costs(1, 0, 10 / 3, 0), fast: Costs(1, 0, 1, 0)}  # three tasks of one epoch: 10 s and 3 s
     specs = dict(zip(dirs, (fast, slow, fast), strict=True))
     plan = Plan([[run_dir] for run_dir in dirs], Resources(["cpu"] * 2, 1, 1))
-    assert plan_seconds(plan, specs, of) == pytest.approx(11)  # beside it the fast ones, one after the other: 8 s
+    assert plan_seconds(plan, specs, of) == pytest.approx(11)  # the other worker trains both fast runs: 8 s
     alone = Plan(plan.stacks, ONE)
     assert plan_seconds(alone, specs, of) == pytest.approx(4 + 11 + 4)
 
 
-def test_costs_are_measured_once_and_kept(in_process, tmp_path):
+def test_costs_are_measured_once_and_cached(in_process, tmp_path):
     messages = []
     first = measure_costs([SPEC, SPEC], ONE, messages.append, directory=tmp_path)
     assert InProcess.started == len(messages) == 1
@@ -149,21 +149,21 @@ def test_costs_are_measured_once_and_kept(in_process, tmp_path):
 
 
 def test_on_a_gpu_an_epoch_is_timed_in_the_other_precisions_too(in_process, tmp_path, monkeypatch):
-    class OfAGpu(InProcess):
+    class ChildOfGpu(InProcess):
         def __init__(self, devices, threads, as_typed=False):
             super().__init__(["cpu"], threads, as_typed)
 
-    monkeypatch.setattr(costs, "Children", OfAGpu)
+    monkeypatch.setattr(costs, "Children", ChildOfGpu)
     spec = SPEC.with_changes(**{"precision": "bf16"})
     [cost] = measure_costs([spec], Resources(["cuda:0"], 1, 1), str, directory=tmp_path).values()
     assert list(cost.rounded_epoch_s) == ["tf32"]
     one_epoch = spec.with_changes(**{"num_tasks": 1, "num_showings": 1, "metrics_every": 0, "precision": "tf32"})
     parts = cost.task_s, cost.rounded_epoch_s["tf32"], cost.metrics_s, cost.curvature_s
     assert cost.of_run(one_epoch) == pytest.approx(sum(parts))
-    assert measure_costs([spec], Resources(["cuda:0"], 1, 1), str, directory=tmp_path)[spec] == cost  # as kept
+    assert measure_costs([spec], Resources(["cuda:0"], 1, 1), str, directory=tmp_path)[spec] == cost  # from the cache
 
 
-def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
+def test_cached_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_path, monkeypatch):
     measure_costs([SPEC], ONE, str, directory=tmp_path)
     cache = tmp_path / "costs.json"
     for damage in (
@@ -183,7 +183,7 @@ def test_kept_costs_that_are_old_or_damaged_are_measured_again(in_process, tmp_p
     assert InProcess.started == 8
 
 
-def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
+def test_the_cost_of_the_curvature_is_extrapolated_from_a_part_of_the_images():
     requests = []
 
     def seconds(job, **changes):
@@ -197,13 +197,13 @@ def test_the_curvature_of_all_images_is_reckoned_from_some_of_them():
     assert costs.metrics_seconds(spec.with_changes(**{"metrics": ("srank",)}), seconds) == (0.25, 0.0)
 
 
-def test_the_curvature_is_timed_whatever_its_key_says(in_process, tmp_path):
+def test_the_curvature_is_timed_even_if_curvature_every_is_0(in_process, tmp_path):
     spec = SPEC.with_changes(**{"num_showings": 5, "curvature_every": 0})
     assert measure_costs([spec], ONE, str, directory=tmp_path)[spec].curvature_s > 0
 
 
 @pytest.mark.long
-def test_real_children_work_side_by_side_and_say_what_went_wrong():
+def test_child_processes_measure_in_parallel_and_report_their_errors():
     with Children(["cpu", "cpu"], 1) as children:
         assert children.hello()["torch"] == torch.__version__
         children.make("step", "step", SPEC)
@@ -218,7 +218,7 @@ def test_real_children_work_side_by_side_and_say_what_went_wrong():
 
 @pytest.mark.long
 def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp_path, monkeypatch):
-    """All parts, with networks an eighth as wide, in this process."""
+    """Run all parts in this process, with networks an eighth as wide."""
     paper = measure.paper_spec
     small = {"width": 0.125, "mini_batch_size": 10, "num_tasks": 2, "train_images": 20, "test_images": 10}
     monkeypatch.setattr(measure, "STACKS", {"cpu": (1, 2)})
@@ -236,7 +236,7 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     assert all(row["low_ms"] <= row["ms"] <= row["high_ms"] for row in report["steps"]["rows"])
     [hours] = report["hours"]["rows"]
     assert (hours["name"], hours["runs"]) == ("tiny", 3)
-    assert hours["hours_measured_once_a_task"] == pytest.approx(hours["hours"])  # as TINY does
+    assert hours["hours_measured_once_a_task"] == pytest.approx(hours["hours"])  # TINY measures once a task too
     shown = CliRunner().invoke(cli.app, [*arguments, "--only", "metrics", "--only", "upkeep", "--only", "hours"])
     assert shown.exit_code == 0, shown.stderr
     for words in ("times as fast as plain", "one record", "tiny"):
@@ -244,7 +244,7 @@ def test_lop_bench_measures_every_part_and_prints_tables_or_json(in_process, tmp
     assert "training step" not in shown.stdout
 
 
-def test_lop_bench_methods_prints_each_method_s_step_next_to_bp_s(in_process, monkeypatch):
+def test_lop_bench_methods_compares_the_step_of_each_method_with_bp(in_process, monkeypatch):
     monkeypatch.setattr(measure, "METHODS_BY_NAME", ["bp", "cbp", "snr"])
     arguments = ["bench", "--methods", "--rounds", "1", "--device", "cpu"]
     result = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -256,7 +256,7 @@ def test_lop_bench_methods_prints_each_method_s_step_next_to_bp_s(in_process, mo
     assert "/ bp" in CliRunner().invoke(cli.app, arguments).stdout
 
 
-def test_lop_bench_problem_prints_stacks_next_to_a_plain_loop(in_process, monkeypatch):
+def test_lop_bench_problem_compares_stacks_with_a_plain_loop(in_process, monkeypatch):
     monkeypatch.setitem(measure.ONLINE, "scr", ({"flip_after": 400}, (1, 3)))
     arguments = ["bench", "--problem", "scr", "--rounds", "1", "--device", "cpu"]
     result = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -270,8 +270,8 @@ def test_lop_bench_problem_prints_stacks_next_to_a_plain_loop(in_process, monkey
 
 
 @pytest.mark.parametrize("method", ["bp", "cbp"])
-def test_the_plain_loop_of_an_online_problem_learns_and_replaces(method):
-    """The loop that stacks are compared with does the whole work: losses fall, and CBP's units are replaced."""
+def test_the_plain_loop_of_an_online_problem_learns_and_replaces_units(method):
+    """The loop that stacks are compared with really trains: losses fall, and CBP replaces units."""
     more = {"replacement_rate": 0.05, "maturity_threshold": 10} if method == "cbp" else {}
     spec = measure.online_spec("scr", method).with_changes(**more)
     plain = PlainLearner(spec, torch.device("cpu"))
@@ -292,7 +292,7 @@ def test_the_plain_loop_of_an_online_problem_learns_and_replaces(method):
         (["nowhere.json"], "nowhere.json: no such file"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_is(in_process, capsys, monkeypatch, arguments, message):
+def test_invalid_arguments_are_refused_before_anything_is_measured(in_process, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr(sys, "argv", ["lop", "bench", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -313,5 +313,5 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(in_process, capsy
         (2e5, "2.3 days"),
     ],
 )
-def test_a_duration_is_said_in_two_digits_or_so(seconds, text):
+def test_a_duration_has_about_two_digits(seconds, text):
     assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""Documents and example files that cannot rot."""
+"""The pages of docs/ and the example files agree with the code."""
 
 import dataclasses
 import inspect
@@ -52,7 +52,7 @@ PAPER = {
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_the_paper_s_files_are_the_paper_s_protocol(name):
+def test_the_files_of_the_paper_have_its_protocol(name):
     method, num_tasks, step_sizes = PAPER[name]
     runs = load_runs(ROOT / "cfg" / f"{name}.json")
     assert len(runs) == 30 * len(step_sizes)
@@ -66,7 +66,7 @@ def test_the_paper_s_files_are_the_paper_s_protocol(name):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "cfg").rglob("*.json")), ids=str)
-def test_every_example_file_loads_and_is_what_its_name_says(path):
+def test_every_example_file_loads_and_is_named_after_its_method_or_optimiser(path):
     spec = load_runs(path)[0].spec
     assert path.stem in (spec.method, spec.to_dict().get("opt"))
 
@@ -74,8 +74,8 @@ def test_every_example_file_loads_and_is_what_its_name_says(path):
 @pytest.mark.parametrize(
     "method", [HARE_TORTOISE, SNP_KUMAR, PARSEVAL, SPECTRAL, *METHODS_AT_BOUNDARIES], ids=lambda one: one.name
 )
-def test_a_method_comes_with_files_of_both_protocols_that_say_where_its_values_are_from(method):
-    """The same protocols as backprop's files; only the method's own keys, or the number of tasks, differ."""
+def test_a_method_has_files_of_both_protocols_that_name_the_source_of_its_values(method):
+    """They differ from CBP's files only in keys of the methods, and full_reset also in the number of tasks."""
     for folder, other in (("methods", "cbp"), ("demo/methods", "demo/cbp")):
         content = json.loads((ROOT / "cfg" / folder / f"{method.name}.json").read_text())
         assert content["agent"] == method.name
@@ -91,7 +91,7 @@ def test_a_method_comes_with_files_of_both_protocols_that_say_where_its_values_a
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_an_example_and_a_place_in_the_documents(name):
+def test_every_command_has_help_an_example_and_an_entry_in_the_docs(name):
     command = COMMANDS[name]
     assert command.help
     assert "Example:" in command.epilog
@@ -101,7 +101,7 @@ def test_every_command_has_help_an_example_and_a_place_in_the_documents(name):
     )
 
 
-def test_every_lop_command_in_the_documents_exists():
+def test_every_lop_command_in_the_docs_exists():
     groups = {name.split()[0] for name in COMMANDS}
     for path in DOCUMENTS:
         for line in re.findall(r"^ +lop (.+)$|`lop ([^`]+)`", path.read_text(), re.MULTILINE):
@@ -115,32 +115,32 @@ def test_every_lop_command_in_the_documents_exists():
             assert {word for word in words if word.startswith("--")} <= known, output
 
 
-def test_every_link_in_the_documents_leads_somewhere():
+def test_every_link_in_the_docs_has_a_target():
     for path in {*DOCUMENTS, *ROOT.glob("*.md"), ROOT / "runs/README.md"}:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
 
 
 def slugs(path: Path) -> set[str]:
-    """The anchors that a forge makes of a page's headings."""
+    """Return the anchors that a forge generates from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_anchor_in_the_documents_exists():
+def test_every_anchor_in_the_docs_exists():
     for path in DOCUMENTS:
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", path.read_text()):
             assert anchor in slugs(path.parent / target if target else path), f"{path.name} -> {target}#{anchor}"
 
 
-def test_the_pages_read_alike_on_a_forge_and_on_the_site():
-    """Python-Markdown takes a list for part of the paragraph before it unless an empty line lies between."""
+def test_lists_in_the_docs_follow_an_empty_line():
+    """Without the empty line Python-Markdown, which builds the site, adds a list to the paragraph before it."""
     for path in (ROOT / "docs").glob("*.md"):
         text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
         assert not re.findall(r"^[A-Za-z`\[].*\n(?:[-*]|1\.) .*", text, re.MULTILINE), path.name
 
 
-def test_code_in_the_documents_parses():
+def test_code_in_the_docs_parses():
     for path in DOCUMENTS:
         for kind, code in re.findall(r"```(\w+)\n(.*?)```", path.read_text(), re.DOTALL):
             if kind == "python":
@@ -151,13 +151,13 @@ def test_code_in_the_documents_parses():
                 assert kind in ("math", "toml", "sh", "bash"), f"{path.name}: {kind}"
 
 
-def test_the_experiment_of_the_page_of_concepts_is_a_sweep_of_two_settings():
+def test_the_example_in_concepts_md_is_a_sweep_of_two_settings():
     [experiment] = re.findall(r"```json\n(.*?)```", (ROOT / "docs/concepts.md").read_text(), re.DOTALL)
     Path("cbp.json").write_text(experiment)
     assert [run.setting for run in load_runs(Path("cbp.json"), seeds=[3])] == ["step_size=0.01", "step_size=0.003"]
 
 
-def test_the_site_s_page_of_commands_has_every_option():
+def test_the_command_page_of_the_site_lists_every_option():
     sections = dict(re.findall(r"^## lop ([\w\- ]+)\n(.*?)(?=^## |\Z)", commands_page(), re.DOTALL | re.MULTILINE))
     assert sections.keys() == COMMANDS.keys()
     for name, command in COMMANDS.items():
@@ -168,7 +168,7 @@ def test_the_site_s_page_of_commands_has_every_option():
     assert "| `1` |" in sections["run"]
 
 
-def test_help_says_what_an_option_takes_and_no_default_of_a_flag():
+def test_help_names_the_value_of_each_option_and_shows_no_default_for_flags():
     text = CliRunner().invoke(app, ["run", "--help"], prog_name="lop", env={"COLUMNS": "200"}).output
     assert re.search(r"--workers +N ", text)
     assert re.search(r"--device +DEVICE ", text)
@@ -190,19 +190,19 @@ def test_help_says_what_an_option_takes_and_no_default_of_a_flag():
         ('<link rel="canonical" href="https://lop.example/">', []),
     ],
 )
-def test_a_page_that_loads_from_elsewhere_is_found(html, addresses):
+def test_addresses_that_a_page_loads_from_other_sites_are_detected(html, addresses):
     assert loaded_from_elsewhere(html) == addresses
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.svg")), ids=lambda path: path.name)
-def test_pictures_load_nothing_and_are_small(path):
+def test_pictures_load_no_other_file_and_are_small(path):
     text = path.read_text()
     assert not re.findall(r"""(?:href|src)=["'](?!#)|url\((?!["']?#)|@import|<script""", text)
     assert len(text) < 2_000_000
     assert ("@keyframes" in text) == (path.name == "watch.svg")
 
 
-def test_an_animation_shows_one_frame_after_another_and_stores_rows_once():
+def test_an_animation_shows_its_frames_in_turn_and_stores_equal_rows_once():
     row = [["bp ", "#ff0000", "#121212", True], ["⣿▄─", "#0000ff", "#222222", False]]
     other = [["ok    ", "#ff0000", "#121212", False]]
     picture = draw([[row, row], [other, other]], [1, 3], still=1)
@@ -217,14 +217,14 @@ def test_an_animation_shows_one_frame_after_another_and_stores_rows_once():
     ElementTree.fromstring(picture)
 
 
-def test_every_method_s_equations_are_typeset():
+def test_the_equations_of_every_method_are_typeset():
     assert METHOD_EQUATIONS.keys() == {name for name in METHODS.built_in if METHODS[name].equation}
     for latex in (*METHOD_EQUATIONS.values(), *METRIC_EQUATIONS.values()):
         assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
 
 
 def code_blocks(page: str) -> list[str]:
-    """The Python code of a page of docs/."""
+    """Return the Python code of a page of docs/."""
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 
@@ -233,7 +233,7 @@ METHOD = describe.Method(name="pull", title="pull", fields=Strength, code=Pull, 
 """
 
 
-def test_the_example_of_adding_a_method_keeps_the_rules_and_clips_weights():
+def test_the_example_in_adding_a_method_md_passes_the_rules_and_clips_weights():
     code, mixing = code_blocks("adding-a-method.md")
     Path("pull.py").write_text(code.partition("METHOD =")[0] + mixing + PULL)
     check_file("pull.py", network="mlp")
@@ -247,8 +247,8 @@ def test_the_example_of_adding_a_method_keeps_the_rules_and_clips_weights():
 
 
 @pytest.mark.parametrize("kind", ["network", "metric"])
-def test_the_example_of_a_page_is_the_file_that_lop_new_writes(kind):
-    """Which `tests/cli/test_new.py` writes, checks and trains in an empty directory."""
+def test_the_example_on_each_page_equals_the_file_that_lop_new_writes(kind):
+    """`tests/cli/test_new.py` writes, checks and trains these files in an empty directory."""
     [code] = code_blocks(f"adding-a-{kind}.md")
     assert code == (ROOT / f"lop_engine/templates/my_{kind}.py").read_text()
 
@@ -271,7 +271,7 @@ def test_a_page_lists_every_member(kind, listed):
     assert listed - members <= not_listed
 
 
-def test_the_code_of_the_page_of_own_components_works():
+def test_the_code_in_own_components_md_works():
     [experiment] = re.findall(r"```json\n(.*?)```", (ROOT / "docs/own-components.md").read_text(), re.DOTALL)
     Path("my_redo.py").write_text((ROOT / "tests/own/my_redo.py").read_text())
     Path("mine.json").write_text(experiment)
@@ -284,13 +284,13 @@ def test_the_code_of_the_page_of_own_components_works():
     exec(check, {})
 
 
-def test_the_page_of_adding_a_method_lists_the_hooks_in_their_order():
+def test_adding_a_method_md_lists_the_hooks_in_order():
     page = (ROOT / "docs/adding-a-method.md").read_text()
     hooks = [name for name, one in vars(Method).items() if inspect.isfunction(one) and not name.startswith("_")]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == hooks
 
 
-def test_the_example_of_adding_a_problem_is_the_package_that_tests_train():
+def test_the_example_in_adding_a_problem_md_is_the_toy_package():
     page = (ROOT / "docs/adding-a-problem.md").read_text()
     package = ROOT / "tests/toy_package"
     sources = [file.read_text() for file in package.rglob("*.py")]
@@ -303,7 +303,7 @@ def test_the_example_of_adding_a_problem_is_the_package_that_tests_train():
         assert " = ".join(line) in points
 
 
-def test_the_page_of_adding_a_problem_lists_every_field_and_member():
+def test_adding_a_problem_md_lists_every_field_and_member():
     page = (ROOT / "docs/adding-a-problem.md").read_text()
     listed = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
     own = {field.name for field in dataclasses.fields(DescribedProblem)} - {
@@ -313,16 +313,16 @@ def test_the_page_of_adding_a_problem_lists_every_field_and_member():
     assert listed == own | members | {"fields", "provides"}
 
 
-def test_the_page_of_methods_is_the_descriptions():
+def test_methods_md_is_generated_from_the_descriptions():
     page = (ROOT / "docs/methods.md").read_text()
     assert page == methods_page(), "run: make pages"
 
 
-def test_the_page_of_metrics_is_the_docstrings():
+def test_metrics_md_is_generated_from_the_docstrings():
     page = (ROOT / "docs/metrics.md").read_text()
     assert page == metrics_page(), "run: make pages"
 
 
-def test_the_page_of_the_dashboard_tells_every_key():
+def test_dashboard_md_lists_every_key():
     page = (ROOT / "docs/dashboard.md").read_text()
     assert page == dashboard_page(), "run: make pages"

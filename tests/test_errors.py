@@ -1,4 +1,4 @@
-"""System errors in words, and paths that are not regular files or never end."""
+"""Messages for system errors, and paths to pipes, devices, directories, link loops and huge files."""
 
 import errno
 import io
@@ -38,20 +38,20 @@ pytestmark = pytest.mark.timeout(20)  # these tests look for hangs
         (OSError(), "OSError"),
     ],
 )
-def test_an_error_of_the_system_is_a_sentence_without_its_number(error, words):
+def test_a_system_error_becomes_a_sentence_without_its_number(error, words):
     assert sentence(error) == words
     assert why(error) in words
 
 
 @pytest.mark.parametrize("writing", [replacing, writing_output])
-def test_a_write_that_fails_names_the_file_alone(tmp_path, writing):
+def test_a_failed_write_names_the_file_and_not_the_temporary_one(tmp_path, writing):
     with pytest.raises(OSError, match="left") as caught, writing(tmp_path / "a.png"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value) == f"[Errno 28] No space left on device: '{tmp_path / 'a.png'}'"
     assert sentence(caught.value) == f"{tmp_path / 'a.png'}: No space left on device"
 
 
-def test_a_run_on_a_failing_disk_says_so_without_the_error_s_number(tmp_path, monkeypatch):
+def test_a_run_on_a_failing_disk_shows_the_error_without_its_number(tmp_path, monkeypatch):
     run = make_run(tmp_path, "bp", num_tasks=1)
 
     def fail(self):
@@ -62,8 +62,8 @@ def test_a_run_on_a_failing_disk_says_so_without_the_error_s_number(tmp_path, mo
     assert view.problem == f"{run.tasks_json}: Input/output error"
 
 
-def endless(path: Path, kind: str) -> Path:
-    """A pipe that nobody writes to, a device that never ends, a directory, or a file of 5 GB."""
+def make_irregular(path: Path, kind: str) -> Path:
+    """Make `path` a pipe without a writer, a link to an endless device, a directory, or a file of 5 GB; return it."""
     path.unlink(missing_ok=True)
     if kind == "pipe":
         os.mkfifo(path)
@@ -92,8 +92,8 @@ KINDS = ["pipe", "device", "directory", "large"]
         ("lop.toml", lambda path: read_options([], path.parent)),
     ],
 )
-def test_a_small_file_that_is_none_is_refused_at_once(tmp_path, kind, name, read):
-    path = endless(tmp_path / name, kind)
+def test_a_pipe_device_directory_or_huge_file_as_input_is_refused_at_once(tmp_path, kind, name, read):
+    path = make_irregular(tmp_path / name, kind)
     with pytest.raises(UserError) as caught:
         read(path)
     assert str(path) in str(caught.value)
@@ -101,8 +101,8 @@ def test_a_small_file_that_is_none_is_refused_at_once(tmp_path, kind, name, read
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_component_file_that_is_none_is_refused_at_once(tmp_path, kind):
-    path = endless(tmp_path / "mine.py", kind)
+def test_a_pipe_device_directory_or_huge_file_as_a_component_is_refused_at_once(tmp_path, kind):
+    path = make_irregular(tmp_path / "mine.py", kind)
     content = {"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
     (tmp_path / "own.json").write_bytes(orjson.dumps(content))
     with pytest.raises(UserError, match=rf'own.json: key "agent": "./{path.name}": '):
@@ -110,7 +110,7 @@ def test_a_component_file_that_is_none_is_refused_at_once(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["./a\0.py", "~nobody-of-this-name/a.py", "./loop.py:Mine", f"./{'a' * 300}.py"])
-def test_a_component_path_that_cannot_be_one_is_refused(tmp_path, name):
+def test_an_invalid_component_path_is_refused(tmp_path, name):
     (tmp_path / "loop.py").symlink_to("loop.py")
     content = {"agent": name, "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
     (tmp_path / "own.json").write_bytes(orjson.dumps(content))
@@ -127,23 +127,23 @@ def test_a_component_path_that_cannot_be_one_is_refused(tmp_path, name):
         ("plot", "-o", "loop/figure.png", "--runs-dir", "runs"),
     ],
 )
-def test_links_in_a_circle_are_refused_in_one_line(tmp_path, monkeypatch, capsys, words):
+def test_a_path_through_a_link_loop_is_refused_in_one_line(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "runs", "bp", num_tasks=20)
     (tmp_path / "loop").symlink_to("loop")
-    said = refused(monkeypatch, capsys, *words)
-    assert "loop" in said
-    assert said.count("\n") == 1
+    message = refused(monkeypatch, capsys, *words)
+    assert "loop" in message
+    assert message.count("\n") == 1
 
 
-def test_the_dashboard_s_choices_need_no_directory(tmp_path, monkeypatch):
+def test_dashboard_settings_are_saved_even_if_the_runs_directory_cannot_be_resolved(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "loop").symlink_to("loop")
     save_settings(tmp_path / "loop", Settings(smoothing=3))
     assert load_settings(tmp_path / "loop").smoothing == 3
 
 
-def test_a_run_of_a_negative_number_of_tasks_is_listed_with_its_problem(tmp_path):
+def test_a_run_with_a_negative_number_of_tasks_is_listed_with_its_problem(tmp_path):
     make_run(tmp_path, "bp", num_tasks=20)
     run = make_run(tmp_path, "cbp", num_tasks=20)
     run.run_json.write_bytes(b'{"spec": {"agent": "cbp", "num_tasks": -5}, "seed": 0}')
@@ -151,7 +151,7 @@ def test_a_run_of_a_negative_number_of_tasks_is_listed_with_its_problem(tmp_path
     assert view.problem == f"{run.run_json}: num_tasks is -5; should be 1 or more"
 
 
-def test_a_message_with_a_huge_value_is_cut_in_its_middle(monkeypatch, capsys):
+def test_the_middle_of_a_huge_value_is_cut_from_a_message(monkeypatch, capsys):
     message = refused(monkeypatch, capsys, "status", "--where", f"seed:{'x' * 100_000}")
     assert message.startswith('lop: seed "xxx')
     assert message.endswith("or several with commas\n")
@@ -161,9 +161,9 @@ def test_a_message_with_a_huge_value_is_cut_in_its_middle(monkeypatch, capsys):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["run.json", "status.json"])
-def test_a_run_whose_small_files_are_none_is_listed_with_its_problem(tmp_path, kind, name):
+def test_a_run_whose_json_files_are_not_regular_files_is_listed_with_its_problem(tmp_path, kind, name):
     run = make_run(tmp_path, "bp", num_tasks=1)
-    endless(run.path / name, kind)
+    make_irregular(run.path / name, kind)
     [view] = RunsReader(tmp_path).read().runs
     assert view.problem
     assert str(run.path / name) in view.problem
@@ -171,9 +171,9 @@ def test_a_run_whose_small_files_are_none_is_listed_with_its_problem(tmp_path, k
 
 
 @pytest.mark.parametrize("name", ["tasks.json", "worker.log"])
-def test_a_pipe_in_a_run_directory_keeps_nobody_waiting(tmp_path, monkeypatch, capsys, name):
+def test_a_pipe_in_a_run_directory_does_not_block_readers(tmp_path, monkeypatch, capsys, name):
     run = make_run(tmp_path, "bp", num_tasks=1)
-    endless(run.path / name, "pipe")
+    make_irregular(run.path / name, "pipe")
     [view] = RunsReader(tmp_path).read().runs
     assert bool(view.problem) == (name == "tasks.json")
     assert LogTail(run.log).read().remark
@@ -182,7 +182,7 @@ def test_a_pipe_in_a_run_directory_keeps_nobody_waiting(tmp_path, monkeypatch, c
         assert output == f"lop: {run.log}: not a regular file\n"
 
 
-def test_a_small_file_may_be_as_large_as_allowed(tmp_path):
+def test_read_small_accepts_files_up_to_its_limit(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 100)
     assert len(read_small(path, 100)) == 100
@@ -190,7 +190,7 @@ def test_a_small_file_may_be_as_large_as_allowed(tmp_path):
         read_small(path, 99)
 
 
-def test_the_last_line_of_a_log_is_found_from_its_end_as_plain_text(tmp_path):
+def test_the_last_line_of_a_log_is_read_as_plain_text(tmp_path):
     log = tmp_path / "worker.log"
     log.write_bytes(b"first\n" + b"x" * 300_000 + b"\n\x1b[31mout of memory\x1b[0m\n\n  \n")
     assert last_line(log) == "out of memory"
@@ -199,7 +199,7 @@ def test_the_last_line_of_a_log_is_found_from_its_end_as_plain_text(tmp_path):
 
 
 @pytest.mark.parametrize("command", [["rm", "bp"], ["run", "bp.json", "--fresh"]])
-def test_a_question_without_an_input_is_refused_and_changes_nothing(tmp_path, command):
+def test_a_command_that_cannot_ask_without_stdin_is_refused_and_changes_nothing(tmp_path, command):
     run = make_run(tmp_path / "runs", "bp", num_tasks=1)
     spec = {"agent": "bp", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "dataset": "synthetic"}
     (tmp_path / "bp.json").write_bytes(orjson.dumps(spec))
@@ -212,11 +212,11 @@ def test_a_question_without_an_input_is_refused_and_changes_nothing(tmp_path, co
     assert stat.S_ISREG(run.tasks_json.stat().st_mode)
 
 
-def test_a_device_as_an_experiment_file_is_one_line(monkeypatch, capsys):
+def test_a_device_as_an_experiment_file_is_refused_in_one_line(monkeypatch, capsys):
     assert refused(monkeypatch, capsys, "run", "/dev/zero") == "lop: /dev/zero: cannot be read: not a regular file\n"
 
 
-def test_the_end_of_the_input_is_no_answer(monkeypatch):
+def test_the_end_of_the_input_counts_as_no(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -226,7 +226,7 @@ def test_the_end_of_the_input_is_no_answer(monkeypatch):
         confirm(Console(file=io.StringIO()), "Remove?", "nothing removed")
 
 
-def test_the_choices_are_listed_or_of_many_the_nearest():
+def test_suggestions_list_all_choices_or_the_nearest_of_many():
     assert instead("testing", ["train", "test"]) == '; did you mean "test"? (there are train, test)'
     assert instead("x", ["train", "test"]) == " (there are train, test)"
     many = [f"rank_{number}" for number in range(40)] + ["test_accuracy"]
@@ -246,7 +246,7 @@ def test_the_choices_are_listed_or_of_many_the_nearest():
     ],
     ids=["file", "pipe", "broken link", "circle"],
 )
-def test_a_runs_directory_that_is_none_is_refused(tmp_path, monkeypatch, capsys, words, make, reason):
+def test_a_runs_directory_that_is_not_a_directory_is_refused(tmp_path, monkeypatch, capsys, words, make, reason):
     path = tmp_path / "mine"
     make(path)
     message = refused(monkeypatch, capsys, *words, "--runs-dir", path)

@@ -1,4 +1,4 @@
-"""What `bench.file_server` makes of strace's lines."""
+"""How `bench.file_server` reads and counts the lines of strace."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,7 +9,7 @@ from bench import system_calls
 from bench.job import EVENTS, SCENARIOS, by_event
 from bench.system_calls import Call, Seen, count, metadata, parse, traced
 
-#: As strace 6.1 writes them, with -y -s 0.
+#: Output of strace 6.1 with -y -s 0.
 LINES = r"""
 mkdir("/runs/bp", 0777)                 = 0
 openat(AT_FDCWD</work>, "/runs/bp/.status.json.7.tmp", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 3</runs/bp/.status.json.7.tmp>
@@ -36,7 +36,7 @@ write(1<pipe:[77]>, ""..., 1) = 1
 """.strip().splitlines()  # fmt: skip  # noqa: E501
 
 
-def test_calls_are_counted_by_place_and_kind():
+def test_system_calls_are_counted_by_place_and_kind():
     calls = count(LINES, {Path("/runs"): "runs", Path("/images"): "images"}, directory="/")
     assert calls.counts["images"] == {"open": 1}
     assert calls.counts["runs"] == {
@@ -56,17 +56,17 @@ def test_calls_are_counted_by_place_and_kind():
     assert calls.replaced == {"status.json": 1}
 
 
-def test_a_name_is_found_from_the_directory_that_it_is_relative_to():
+def test_relative_names_are_resolved_against_their_directory():
     assert parse('stat("a/../b", {...}) = 0', "/x") == Call("look-up", ("/x/b",))
     assert parse('renameat(3</x>, "a", 4</y>, "b") = 0') == Call("rename", ("/x/a", "/y/b"))
 
 
-def test_the_first_place_that_fits_has_the_call():
+def test_a_call_counts_for_the_first_place_that_contains_its_path():
     calls = count(['mkdir("/runs/.slurm/1", 0777) = 0'], {Path("/runs/.slurm"): "submitit", Path("/runs"): "runs"})
     assert calls.counts == {"submitit": {"mkdir": 1}, "runs": {}}
 
 
-def test_what_an_event_asks_for_is_solved_from_runs_that_differ():
+def test_the_calls_of_each_event_are_solved_from_different_scenarios():
     expected = dict(
         zip(
             EVENTS,
@@ -87,7 +87,7 @@ def test_what_an_event_asks_for_is_solved_from_runs_that_differ():
         by_event(SCENARIOS, calls, "runs")
 
 
-def test_where_there_is_no_strace_a_line_says_what_to_install(monkeypatch):
+def test_a_missing_strace_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr(system_calls.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit, match="no strace here; on Debian and Ubuntu: apt-get install strace"):
         traced(["true"], {})

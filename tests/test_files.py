@@ -1,4 +1,4 @@
-"""Files that are written together."""
+"""`files.together`: writing many files with a limited number of threads."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from lop_engine import files
 from lop_engine.files import together
 
 
-def test_calls_wait_together_few_at_once_and_the_items_are_made_as_they_are_needed(monkeypatch):
+def test_together_limits_concurrent_calls_and_takes_items_lazily(monkeypatch):
     monkeypatch.setattr(files, "MOST_AT_ONCE", 4)
     active, most, made, done = [], [], [], []
     lock = threading.Lock()
@@ -32,7 +32,7 @@ def test_calls_wait_together_few_at_once_and_the_items_are_made_as_they_are_need
     assert 2 <= max(most) <= 4
 
 
-def test_what_fails_is_told_by_item_and_does_not_keep_others_from_being_written():
+def test_together_returns_the_error_of_each_failed_item_and_writes_the_others():
     done = []
 
     def write(item):

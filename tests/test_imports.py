@@ -1,4 +1,5 @@
-"""What starts fast stays fast: looked at in a fresh interpreter, where the import contracts see only the code."""
+"""Modules that must start fast import no slow packages: checked in a fresh interpreter, which also sees imports that
+the import contracts cannot."""
 
 import subprocess
 import sys
@@ -37,5 +38,5 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     ],
 )
 @pytest.mark.long
-def test_nothing_heavy_comes_along(code, never):
+def test_modules_that_must_start_fast_import_no_slow_packages(code, never):
     assert not modules_after(code) & never

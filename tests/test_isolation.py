@@ -1,4 +1,4 @@
-"""No test sees the checkout's runs, images and options, or the home of the user who runs it."""
+"""Tests cannot read the checkout's runs, images and options, or the home of the user who runs them."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.filled import run_tests
 
 CHOSEN = (
     "tests/test_isolation.py",
-    "--deselect=tests/test_isolation.py::test_tests_pass_in_a_checkout_and_a_home_in_use",
+    "--deselect=tests/test_isolation.py::test_tests_pass_in_a_filled_checkout_with_a_filled_home",
     "tests/dashboard/test_app.py::test_no_runs",
     "tests/dashboard/test_pictures.py::test_no_runs",
     "tests/launch/slurm/test_options.py",
@@ -29,11 +29,11 @@ print(json.dumps([os.getcwd(), os.listdir(), str(Path.home()), os.path.exists(us
 
 
 @pytest.fixture(scope="module")
-def seen_by_a_module_fixture() -> tuple[Path, list[str]]:
+def directories_in_a_module_fixture() -> tuple[Path, list[str]]:
     return Path.home(), os.listdir()
 
 
-def test_a_test_sees_an_empty_home_and_working_directory():
+def test_a_test_starts_with_an_empty_home_and_working_directory():
     assert os.listdir() == os.listdir(Path.home()) == []
     for path in (user_config_path("lop"), user_cache_path("lop"), user_state_path("lop")):
         assert path.is_relative_to(Path.home())
@@ -42,28 +42,28 @@ def test_a_test_sees_an_empty_home_and_working_directory():
     assert os.environ["SLURM_CONF"] == os.devnull or "LOP_CLUSTER" in os.environ
 
 
-def test_what_a_test_leaves_the_next_does_not_see():
+def test_a_test_may_leave_files_and_variables():
     for path in (Path("runs/bp"), user_config_path("lop")):
         path.mkdir(parents=True)
 
 
-def test_the_next_test_sees_an_empty_home_and_working_directory():
-    test_a_test_sees_an_empty_home_and_working_directory()
+def test_the_next_test_starts_with_an_empty_home_and_working_directory():
+    test_a_test_starts_with_an_empty_home_and_working_directory()
 
 
-def test_fixtures_of_a_module_are_isolated(seen_by_a_module_fixture):
-    home, listed = seen_by_a_module_fixture
+def test_fixtures_of_a_module_are_isolated(directories_in_a_module_fixture):
+    home, listed = directories_in_a_module_fixture
     assert home.parent.name.startswith("lop-test-")
     assert listed == []
 
 
-def test_a_child_process_sees_what_the_test_sees():
+def test_a_child_process_inherits_the_isolation():
     output = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True).stdout
     assert json.loads(output) == [os.getcwd(), [], str(Path.home()), False]
 
 
 @pytest.mark.long
-def test_tests_pass_in_a_checkout_and_a_home_in_use(tmp_path):
-    """Some tests that fail there without the isolation; ``make test-filled`` runs all."""
+def test_tests_pass_in_a_filled_checkout_with_a_filled_home(tmp_path):
+    """Run some tests that would fail there without the isolation; ``make test-filled`` runs all."""
     done = run_tests(tmp_path, "-n", "0", *CHOSEN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""The leaderboard: planned within the time, chosen on seeds that are not reported, resumable, and its page."""
+"""The leaderboard: its plan, its choice of settings, resuming, and its page."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def known_costs(monkeypatch):
 
 
 def table_of(text: str) -> list[dict[str, str]]:
-    """The rows of a page's table by heading, without the marks of bold."""
+    """Return the rows of a page's table by heading, without the bold markers."""
     lines = [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("|")]
     headings, _, *rows = ([cell.strip().strip("*") for cell in line.strip("|").split("|")] for line in lines)
     return [dict(zip(headings, row, strict=True)) for row in rows]
@@ -50,7 +50,7 @@ def call(*words: str) -> int:
 
 
 def seeds_trained() -> dict[str, set[int]]:
-    """By experiment and setting, the seeds that have a run directory."""
+    """Return the seeds that have a run directory, by experiment and setting."""
     seeds: dict[str, set[int]] = {}
     for path in Path("board").glob("*/*/seed_*"):
         seeds.setdefault(f"{path.parent.parent.name}/{path.parent.name}", set()).add(int(path.name[5:]))
@@ -58,13 +58,13 @@ def seeds_trained() -> dict[str, set[int]]:
 
 
 def last_tenth(experiment: str, setting: str, seeds: range) -> float:
-    """Mean over seeds of the last of four tasks, which is their last tenth."""
+    """Return the mean over seeds of the last of four tasks, which is the last tenth of these runs."""
     tables = [Path(f"board/{experiment}/{setting}/seed_{seed:03d}/tasks.json") for seed in seeds]
     return float(np.mean([list(json.loads(one.read_text())["tasks"].values())[-1]["test_accuracy"] for one in tables]))
 
 
 @pytest.mark.long
-def test_a_small_board_from_training_to_page_and_a_second_call_trains_only_what_is_missing():
+def test_a_small_leaderboard_trains_writes_its_page_and_then_trains_only_missing_runs():
     Path("board").mkdir()
     Path("board/bench.json").write_text(json.dumps(BENCH))
     assert call() == 0
@@ -98,7 +98,8 @@ def test_a_small_board_from_training_to_page_and_a_second_call_trains_only_what_
 
 
 def record(name: str, seeds: tuple[int, ...], accuracy: float | None, rank: float = 3.0, slope: float = 0.0) -> None:
-    """Write runs of 20 tasks, or without `accuracy` runs that recorded none; an odd seed is a point better."""
+    """Write runs of 20 tasks, without recorded tasks if `accuracy` is None. With a slope, odd seeds are a point
+    better."""
     method, setting = name.split("/")
     for seed in seeds:
         run_dir = make_run(Path("board"), method, seed, setting=setting, tasks_done=0, num_tasks=20)
@@ -108,11 +109,11 @@ def record(name: str, seeds: tuple[int, ...], accuracy: float | None, rank: floa
 
 
 def board_of_records() -> str:
-    """The page of runs that are written here: bp, two settings of cbp, and two of snr without a value."""
+    """Return the page of written runs: bp, two settings of cbp, and two of snr without a value."""
     record("bp/default", (100, 101), 0.5, slope=0.002)
     record("cbp/rate=1", (0, 1), 0.7)
     record("cbp/rate=2", (0, 1), 0.9)
-    record("cbp/rate=1", (100, 101), 0.99)  # not of this board: it must change nothing
+    record("cbp/rate=1", (100, 101), 0.99)  # not a run of this board, so it must be ignored
     record("cbp/rate=2", (100, 101), 0.6, rank=4.0)
     record("snr/a=1", (0, 1), None)
     record("snr/a=2", (0, 1), None)
@@ -128,22 +129,22 @@ def board_of_records() -> str:
 
 def test_the_page_reports_the_setting_that_the_selection_seeds_chose():
     text = board_of_records()
-    cbp, bp, snr = table_of(text)  # by the last tenth; without a value last
+    cbp, bp, snr = table_of(text)  # sorted by the last tenth, methods without a value last
     assert [row["method"] for row in (cbp, bp, snr)] == ["cbp", "bp", "snr"]
     assert (cbp["setting"], cbp["searched"], cbp["n"]) == ("rate=2", "2 of 5", "2")
-    assert (cbp["first tenth"], cbp["last tenth"], cbp["area"]) == ("60.0 ± 0.0",) * 3  # not the 90 of its selection
+    assert (cbp["first tenth"], cbp["last tenth"], cbp["area"]) == ("60.0 ± 0.0",) * 3  # selection seeds have 90
     assert (cbp["rank"], cbp["minus cbp"], cbp["step / bp"]) == ("4.00", "-", "-")
     # bp's last two tasks: 53.7 % with seed 100, a point more with seed 101; t of one degree of freedom is 12.7.
     assert (bp["first tenth"], bp["last tenth"]) == ("50.6 ± 6.4", "54.2 ± 6.4")
     assert (bp["minus bp"], bp["minus cbp"]) == ("-", "-5.80 (-12.15 to +0.55)")
     assert cbp["minus bp"] == "+5.80 (-0.55 to +12.15)"
-    assert bp["best tenth"] == bp["last tenth"]  # it rises
+    assert bp["best tenth"] == bp["last tenth"]  # the curve rises
     assert snr["last tenth"] == "-"
     assert "| cbp | rate=2: 90.0; rate=1: 70.0 |" in text
     assert "snr: no setting has a value of every selection seed" in text
 
 
-def test_the_page_says_what_was_done_where_and_what_it_cannot_show():
+def test_the_page_states_its_protocol_its_machine_and_its_limits():
     text = board_of_records()
     assert re.findall(r"^#+ (.+)$", text, re.MULTILINE) == [
         "Leaderboard",
@@ -170,7 +171,7 @@ def test_the_page_says_what_was_done_where_and_what_it_cannot_show():
         assert fact in text
 
 
-def test_every_registered_method_has_a_grid_that_holds_its_file_s_setting():
+def test_every_registered_method_has_a_grid_that_includes_the_setting_of_its_file():
     board = whole_board(FULL, 5, 2)
     assert list(board.settings) == list(METHODS.built_in)
     for method, grid in leaderboard_plan.GRIDS.items():
@@ -187,7 +188,7 @@ def test_every_registered_method_has_a_grid_that_holds_its_file_s_setting():
     assert {run.experiment for run in board.search}.isdisjoint(board.without_choice)
 
 
-def test_as_much_of_the_grid_is_searched_as_fits_into_the_time(tmp_path):
+def test_the_largest_part_of_the_grid_that_fits_the_time_is_searched(tmp_path):
     whole, costs = whole_board(FULL, 5, 2), dict.fromkeys(FULL.methods, Price(COSTS, 1))
     everything = seconds_of(whole, costs, means(tmp_path))
     board, seconds = fit(whole, costs, means(tmp_path), everything / 60)
@@ -205,14 +206,14 @@ def test_as_much_of_the_grid_is_searched_as_fits_into_the_time(tmp_path):
         fit(whole, costs, means(tmp_path), 1)
 
 
-def test_a_smaller_stack_than_the_measured_one_takes_less_time():
+def test_a_smaller_stack_takes_proportionally_less_time():
     spec = validate(TINY, "tiny")
     whole = Price(COSTS, 4).seconds(spec, 4)
     assert whole == COSTS.start_s + COSTS.of_run(spec)
     assert Price(COSTS, 4).seconds(spec, 2) == pytest.approx(COSTS.start_s + (whole - COSTS.start_s) / 2)
 
 
-def test_a_dry_run_says_what_would_be_trained_and_changes_nothing(capsys):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys):
     assert call("--dry-run") == 0
     output = capsys.readouterr().out
     assert "2 methods, 3 of 3 settings (at most 2 a method), 8 runs: about " in output
@@ -232,7 +233,7 @@ def test_a_dry_run_says_what_would_be_trained_and_changes_nothing(capsys):
         ('{"asked": {}}', [], "board/leaderboard.json: is not a plan of this command"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused_before_training(capsys, content, words, message):
+def test_a_plan_of_other_seeds_or_a_damaged_one_is_refused_before_training(capsys, content, words, message):
     Path("board").mkdir()
     args = SimpleNamespace(seeds=2, select=2, minutes=100, dry_run=False)
     leaderboard_plan.planned(SMALL, args, means(Path("board")), SimpleNamespace())
@@ -245,8 +246,8 @@ def test_a_plan_that_does_not_fit_is_refused_before_training(capsys, content, wo
     assert [path.name for path in Path("board").iterdir()] == ["leaderboard.json"]
 
 
-def test_step_costs_are_those_of_lop_bench_and_kept(tmp_path, monkeypatch):
-    """As in the command, but in this process and of two methods."""
+def test_step_costs_come_from_lop_bench_and_are_cached(tmp_path, monkeypatch):
+    """Run `lop bench` in this process, with two methods."""
     monkeypatch.setattr(measure, "METHODS_BY_NAME", ["bp", "linear"])
 
     def lop(words: list[str], **_: object) -> SimpleNamespace:
@@ -258,18 +259,18 @@ def test_step_costs_are_those_of_lop_bench_and_kept(tmp_path, monkeypatch):
     assert list(costs) == ["bp", "linear"]
     assert costs["bp"] == 1
     assert 0 < costs["linear"] < 1
-    monkeypatch.setattr("subprocess.run", None)  # measured once
+    monkeypatch.setattr("subprocess.run", None)  # the second call must not run it
     assert leaderboard.step_costs(SMALL, tmp_path, Console()) == costs
 
 
-def test_step_costs_that_are_not_lop_bench_s_are_refused(tmp_path):
+def test_a_file_that_is_not_the_output_of_lop_bench_is_refused(tmp_path):
     (tmp_path / "bench.json").write_text('{"steps": []}')
     with pytest.raises(UserError, match=r"bench\.json: is not the output of lop bench --methods --json"):
         leaderboard.step_costs(SMALL, tmp_path, SimpleNamespace())
 
 
 @pytest.mark.parametrize("words", [["--seeds", "1"], ["--select", "0"], ["--select", "101"]])
-def test_numbers_of_seeds_that_cannot_be_are_refused(words, capsys):
+def test_invalid_numbers_of_seeds_are_refused(words, capsys):
     with pytest.raises(SystemExit):
         call(*words)
     assert "--seeds takes 2 or more, --select 1 to 100" in capsys.readouterr().err

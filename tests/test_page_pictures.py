@@ -1,4 +1,4 @@
-"""The pictures of the pages, from real runs."""
+"""The pictures of the pages, drawn from run directories."""
 
 import ast
 from xml.etree import ElementTree
@@ -11,7 +11,7 @@ from tests.helpers import ROOT, make_run
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-async def test_the_animation_shows_the_training_and_what_the_keys_show(tmp_path, monkeypatch):
+async def test_the_animation_shows_the_training_and_then_the_views_of_the_keys(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "LOOK_EVERY_S", 0.2)
     for method in ("bp", "cbp"):
         make_run(tmp_path, method, num_tasks=30, state="finished")
@@ -25,7 +25,7 @@ async def test_the_animation_shows_the_training_and_what_the_keys_show(tmp_path,
 
 
 @pytest.mark.parametrize("folder", ["lop_engine", "lop_tui", "bench", "pages"])
-def test_a_module_that_is_a_command_runs_after_all_that_it_defines(folder):
+def test_the_main_guard_of_a_module_is_its_last_statement(folder):
     for path in (ROOT / folder).rglob("*.py"):
         statements = ast.parse(path.read_text()).body
         ifs = [at for at, one in enumerate(statements) if isinstance(one, ast.If)]

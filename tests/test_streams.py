@@ -1,4 +1,4 @@
-"""The random streams: the same on every machine, and apart from each other."""
+"""The random streams: equal on every machine, and different from each other."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ def test_the_numbers_of_the_streams_never_change():
     }
 
 
-def test_the_same_bits_on_every_machine():
+def test_streams_give_the_same_bits_on_every_machine():
     assert [hex(word) for word in bits(2, 0, Stream.CLASS_ORDER, 0)] == BITS
     assert order(10, 7, Stream.BATCH_ORDER, 3, 1).tolist() == ORDER
     assert torch_seed(7, Stream.PERTURBATION, 3, 1) == TORCH_SEED
@@ -43,7 +43,7 @@ DIGEST = "df027465111d1736"
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(seeds, st.sampled_from(Stream), st.lists(st.integers(0, 5000), max_size=2), st.integers(1, 300))
-def test_a_stream_depends_on_its_arguments_alone(seed, stream, counters, length):
+def test_a_stream_is_a_function_of_its_arguments(seed, stream, counters, length):
     first = bits(length, seed, stream, *counters)
     assert first.shape == (length,)
     assert first.dtype == np.uint64
@@ -55,7 +55,7 @@ def test_a_stream_depends_on_its_arguments_alone(seed, stream, counters, length)
     assert 0 <= torch_seed(seed, stream, *counters) < 2**63
 
 
-def test_streams_are_apart():
+def test_streams_of_different_arguments_differ():
     words = {
         int(bits(1, seed, stream, task, epoch)[0])
         for seed in range(5)
@@ -67,6 +67,6 @@ def test_streams_are_apart():
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_every_place_of_an_order_is_as_likely(place):
+def test_every_position_in_a_random_order_is_equally_likely(place):
     counts = np.bincount([order(4, seed, Stream.BATCH_ORDER, 0, 0)[place] for seed in range(2000)])
     assert counts.min() > 430

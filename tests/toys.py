@@ -1,4 +1,4 @@
-"""Run directories of problems, methods and metrics that are not installed here: run.json alone describes them."""
+"""Write run directories of problems, methods and metrics that are not installed here; only run.json describes them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from lop_engine.runs.store import TableWriter
 
 
 def described(name: str, title: str, **changes: Any) -> dict[str, Any]:
-    """What run.json says of a metric."""
+    """Return the description of a metric in run.json."""
     usual = {"unit": "", "scale": "linear", "from_zero": True, "least_span": 0.0, "cost_in_epochs": 0}
     return {"name": name, "title": title, "better": "lower", "needs": []} | usual | changes
 
@@ -51,10 +51,11 @@ def make_toy(
     setting: str = "default",
     **spec: Any,
 ) -> RunDir:
-    """Write a run of a problem that is not installed, and its records.
+    """Write the directory and records of a run whose problem is not installed.
 
     Args:
-        metrics: what is recorded; by default what `components` describes. The values of the first fall from 2 to 0.5
+        metrics: the recorded metrics; by default those that `components` describes. The values of the first fall from 2
+        to 0.5
             (proportions: rise from 0.5 to 0.8), those of the others stay near 3.
         spec: keys of the spec.
     """

@@ -1,4 +1,4 @@
-"""The one aggregation, against the same sums in plain Python."""
+"""Compare the aggregation of `analysis` with a plain implementation in Python."""
 
 import itertools
 import math
@@ -32,7 +32,8 @@ values = st.floats(-100, 100) | st.just(math.nan)
 
 @st.composite
 def experiments(draw):
-    """(series of some seeds, bin size, num_tasks); a seed may be behind the others, or diverged."""
+    """Draw (series of some seeds, bin size, num_tasks). A seed may have fewer tasks than the others, or have
+    diverged."""
     num_tasks = draw(st.integers(1, 30))
     bin_size = draw(st.integers(1, 12))
     series = draw(st.lists(st.lists(values, max_size=num_tasks), max_size=5))
@@ -42,7 +43,7 @@ def experiments(draw):
 
 
 def plain_average(series, bin_size, num_tasks):
-    """[(middle task, mean, standard error, number of seeds), ...]"""
+    """Return [(middle task, mean, standard error, number of seeds), ...], one entry a bin."""
     points = []
     for start in range(0, num_tasks, bin_size):
         end = min(start + bin_size, num_tasks)
@@ -56,7 +57,7 @@ def plain_average(series, bin_size, num_tasks):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(experiments())
-def test_average_is_the_plain_average(experiment):
+def test_average_equals_the_plain_average(experiment):
     series, bin_size, num_tasks = experiment
     curve = average([np.array(one, dtype=float) for one in series], bin_size, num_tasks)
     points = plain_average(series, bin_size, num_tasks)
@@ -77,7 +78,7 @@ def test_three_seeds_by_hand():
     assert curve.bin_size == 2
 
 
-def test_a_bin_is_shown_when_it_is_whole():
+def test_only_complete_bins_are_shown():
     series = np.arange(7.0)
     assert bin_means(series[:5], 3, 7).tolist() == [1]
     assert bin_means(series[:6], 3, 7).tolist() == [1, 4]
@@ -87,17 +88,17 @@ def test_a_bin_is_shown_when_it_is_whole():
     assert bin_means(series, 50, 7).tolist() == [3]
 
 
-def test_a_bin_longer_than_the_run_stands_in_the_run_s_middle():
+def test_a_bin_longer_than_the_run_is_placed_at_its_middle():
     assert average([np.ones(10)], 50, 10).task.tolist() == [5.5]
 
 
-def test_a_diverged_seed_leaves_the_mean_where_it_diverged():
+def test_a_diverged_seed_counts_in_the_mean_until_it_diverged():
     curve = average([np.array([1.0, 1, 1, 1]), np.array([3.0, 3, np.nan, np.nan])], 2, 4)
     assert curve.mean.tolist() == [2, 1]
     assert curve.num_seeds.tolist() == [2, 1]
 
 
-def test_nothing_yet():
+def test_the_average_without_finite_values_is_empty():
     for series in ([], [np.array([])], [np.full(4, np.nan)]):
         curve = average(series, 2, 4)
         assert curve.task.size == curve.mean.size == curve.low.size == 0
@@ -159,13 +160,13 @@ def test_no_summary_without_a_finite_value():
 
 
 def plain_tenths(num_tasks):
-    """The tasks of each tenth, counted from 0; a run of fewer than ten tasks has as many parts as tasks."""
+    """Return the tasks of each tenth, counted from 0. A run of fewer than ten tasks has one part for each task."""
     edges = [i * num_tasks // 10 for i in range(11)] if num_tasks >= 10 else list(range(num_tasks + 1))
     return [range(*pair) for pair in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("num_tasks", [*range(1, 31), 99, 105, 2000])
-def test_tenths_are_ten_parts_of_a_run_that_differ_by_a_task_at_most(num_tasks):
+def test_the_tenths_of_a_run_differ_in_length_by_at_most_one_task(num_tasks):
     parts = plain_tenths(num_tasks)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     accuracy = np.random.default_rng(num_tasks).random((2, num_tasks))
@@ -180,7 +181,7 @@ def test_tenths_are_ten_parts_of_a_run_that_differ_by_a_task_at_most(num_tasks):
         assert final_value(run, "test_accuracy") == pytest.approx(accuracy[run.seed, parts[-1]].mean(), rel=1e-12)
 
 
-def test_an_unfinished_run_s_final_value_is_of_the_last_whole_tenth_or_of_all_so_far():
+def test_the_final_value_of_an_unfinished_run_averages_its_last_complete_tenth_or_all_its_tasks():
     series = np.arange(40.0)
     expected = {1: 0, 3: 1, 4: 1.5, 7: 1.5, 8: 5.5, 39: 33.5, 40: 37.5}
     for done, value in expected.items():
@@ -190,7 +191,7 @@ def test_an_unfinished_run_s_final_value_is_of_the_last_whole_tenth_or_of_all_so
 
 
 def plain_smooth(values, width):
-    """Weighted means, point by point."""
+    """Compute the weighted mean at each point."""
     smoothed = []
     for i in range(len(values)):
         reach = min(width // 2, i, len(values) - 1 - i)
@@ -204,12 +205,12 @@ def plain_smooth(values, width):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(values, max_size=30), st.integers(2, 40))
-def test_smoothing_is_the_plain_centred_mean(points, width):
+def test_smoothing_equals_the_plain_centred_mean(points, width):
     smoothed = smooth(np.array(points, dtype=float), width)
     assert smoothed.tolist() == pytest.approx(plain_smooth(points, width), abs=1e-9, nan_ok=True)
 
 
-def test_a_width_of_one_changes_nothing():
+def test_smoothing_with_a_width_of_one_changes_nothing():
     values = np.array([0.1, np.nan, 1e300, -np.inf])
     assert np.array_equal(smooth(values, 1), values, equal_nan=True)
     assert smooth(values, 1) is not values
@@ -221,17 +222,17 @@ def test_smoothing_keeps_a_straight_line_up_to_its_ends():
         assert smooth(line, width) == pytest.approx(line)
 
 
-def test_smoothing_bridges_a_hole_and_leaves_a_wide_one():
+def test_smoothing_fills_short_gaps_and_keeps_long_ones():
     values = np.array([1, 2, np.nan, 4, np.nan, np.nan, np.nan, 8, 9])
     assert smooth(values, 3).tolist() == pytest.approx([1, 1.5, 3, 4, 4, math.nan, 8, 8.5, 9], nan_ok=True)
 
 
-def test_elapsed_hours_are_the_sum_of_the_seeds_mean_task_times():
+def test_elapsed_hours_sum_the_mean_task_times_of_the_seeds():
     runs = (view("bp", "default", 0, seconds=[3600, 7200, 3600]), view("bp", "default", 1, seconds=[7200, math.nan]))
     assert Group("bp", "default", runs).elapsed_hours() == pytest.approx([0, 1.5, 3.5, 4.5])
 
 
-def test_a_task_of_unknown_length_counts_as_the_others_do():
+def test_a_task_of_unknown_duration_counts_as_the_mean_of_the_others():
     group = Group("bp", "default", (view("bp", "default", 0, seconds=[3600, math.nan, 7200]),))
     assert group.elapsed_hours() == pytest.approx([0, 1, 2.5, 4.5])
     nothing = Group("bp", "default", (view("bp", "default", 0, seconds=[math.nan] * 2),))
@@ -258,18 +259,18 @@ PAPER = {
 }
 
 
-def test_steps_of_a_task_are_the_paper_s_3000():
+def test_a_task_of_the_paper_has_3000_steps():
     assert Group("bp", "default", (view("bp", "default", 0, spec=PAPER),)).steps_per_task == 3000
     odd = PAPER | {"train_images": 601}
     assert Group("bp", "default", (view("bp", "default", 0, spec=odd),)).steps_per_task == 250 * 13
 
 
 @pytest.mark.parametrize("spec", [{}, {"train_images": 0}, {"num_classes": "2"}, {"mini_batch_size": None}])
-def test_steps_of_a_task_may_be_unknown(spec):
+def test_the_number_of_steps_is_unknown_for_an_incomplete_spec(spec):
     assert Group("bp", "default", (view("bp", "default", 0, spec=spec and PAPER | spec),)).steps_per_task is None
 
 
-def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():
+def test_the_seed_table_has_a_row_for_each_seed_and_nan_for_missing_bins():
     runs = (
         view("bp", "default", 0, 5, srank=[1, 3, 5, 7, 9]),
         view("bp", "default", 4, 5, srank=[2, 4, math.inf]),
@@ -282,7 +283,7 @@ def test_seed_table_has_a_row_a_seed_and_holes_where_bins_are_missing():
     assert seed_table(Group("bp", "default", runs[2:]), "srank").values.shape == (1, 0)
 
 
-def test_summary_of_a_seed_says_what_it_lost():
+def test_the_summary_of_a_seed_has_its_drop_from_the_best_value():
     run = view("bp", "default", 3, 6, test_accuracy=[0.5, 0.7, 0.9, 0.9, 0.5], dormant_proportion=[0, 0, 0.1, 0.3])
     summary = summarise_seed(run, "test_accuracy")
     assert (summary.seed, summary.tasks_done) == (3, 5)

@@ -1,4 +1,4 @@
-"""Values that are not finite, divergence and losses that are too large: marked where they begin, in every picture."""
+"""Every picture marks where values stop being finite, a run diverges or a loss becomes too large."""
 
 import re
 from dataclasses import replace
@@ -25,7 +25,7 @@ NAN = float("nan")
 
 
 def make(runs_dir, seed, values, metric=METRIC, num_tasks=40, state="finished"):
-    """A run with these values of a metric, one a task."""
+    """Make a run with these values of a metric, one for each task."""
     run_dir = make_run(runs_dir, "bp", seed, num_tasks=num_tasks, tasks_done=0, state=state)
     with TableWriter(run_dir.tasks_json, "tasks") as table:
         for task, value in enumerate(values):
@@ -49,13 +49,13 @@ def view_of(runs_dir, seed):
         ([0.5] * 12, "running", []),
     ],
 )
-def test_a_break_is_where_values_stop_being_finite_or_the_run_diverges(tmp_path, values, state, expected):
+def test_a_break_is_the_first_task_with_non_finite_values_or_divergence(tmp_path, values, state, expected):
     make(tmp_path, 0, values, state=state)
     assert breaks(view_of(tmp_path, 0), METRIC).tolist() == expected
 
 
 @pytest.mark.parametrize(("metric", "expected"), [("train_loss", [8]), ("curvature", [])])
-def test_a_loss_that_is_too_large_is_a_break_and_a_flag(tmp_path, metric, expected):
+def test_a_loss_that_is_too_large_is_a_break_and_is_flagged(tmp_path, metric, expected):
     make(tmp_path, 0, [2.0] * 7 + [3e20] * 33, metric)
     run = view_of(tmp_path, 0)
     assert breaks(run, metric).tolist() == expected
@@ -72,7 +72,7 @@ def runs_dir(tmp_path):
     return tmp_path
 
 
-def test_a_chart_marks_breaks_and_its_legend_says_so(runs_dir):
+def test_a_chart_marks_breaks_and_explains_the_mark_in_its_legend(runs_dir):
     view = build_view(RunsReader(runs_dir).read())
     [chart] = [one for one in view.charts if one.measure.name == METRIC]
     assert chart.lines[0].breaks == (10, 21)
@@ -82,7 +82,7 @@ def test_a_chart_marks_breaks_and_its_legend_says_so(runs_dir):
     assert sum(line.count("!") for line in rows) == 2
 
 
-def test_a_chart_without_breaks_says_nothing_of_them(tmp_path):
+def test_the_legend_of_a_chart_without_breaks_does_not_mention_them(tmp_path):
     make(tmp_path, 0, [0.6] * 40)
     assert "!" not in render_once(tmp_path, 100, 40, coloured=False, metrics=[METRIC])
 
@@ -100,14 +100,14 @@ def test_a_heat_map_marks_breaks_in_the_rows_of_their_seeds(runs_dir, ink):
 
 
 @pytest.mark.parametrize("draw", [figures.draw_seeds, figures.draw_heatmap])
-def test_figures_of_seeds_mark_them_and_their_legend_says_so(runs_dir, draw):
+def test_figures_of_seeds_mark_breaks_and_explain_the_mark_in_their_legend(runs_dir, draw):
     figure = draw(group_runs(RunsReader(runs_dir).read().runs), METRIC)
     marks = [tuple(point) for one in figure.axes[0].collections for point in np.asarray(one.get_offsets())]
     assert {10, 21} <= {round(x) for x, _ in marks}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["not finite or diverged"]
 
 
-def test_plot_and_report_mark_them(runs_dir, tmp_path):
+def test_plot_and_report_mark_breaks(runs_dir, tmp_path):
     figure = figures.draw(group_runs(RunsReader(runs_dir).read().runs), [METRIC], figures.Look(reference=True))
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert "not finite or diverged" in names

@@ -1,4 +1,4 @@
-"""Choosing settings, tables of methods and the number of seeds: against simulated studies, and by hand."""
+"""Choosing settings, tables of methods, and planning the number of seeds, checked by simulation and by hand."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ METRIC = "test_accuracy"
 
 
 def setting(name, series, spec, experiment="bp", seeds=None, metric=METRIC):
-    """A group whose seeds recorded `series`, a list of tasks for each seed."""
+    """Return a group whose seeds recorded `series`, a list of task values for each seed."""
     spec = {"agent": "bp", "num_tasks": max(map(len, series))} | spec
     runs = [
         RunView(
@@ -34,12 +34,12 @@ def setting(name, series, spec, experiment="bp", seeds=None, metric=METRIC):
 
 
 def sweep(table, key="step_size", values=(0.1, 0.01, 0.001), **rest):
-    """A setting for each row of `table`, shape (settings, seeds), with one task a seed."""
+    """Return a setting for each row of `table`, shape (settings, seeds), with one task for each seed."""
     named = zip(values, table, strict=True)
     return [setting(f"{key}={value}", [[one] for one in row], {key: value}, **rest) for value, row in named]
 
 
-def test_the_reported_mean_is_unbiased_where_all_settings_are_equal():
+def test_the_reported_mean_is_unbiased_if_all_settings_are_equal():
     rng, studies = np.random.default_rng(0), 2000
     reported, naive = [], []
     for table in rng.normal(0.5, 0.1, (studies, 6, 10)):
@@ -51,7 +51,7 @@ def test_the_reported_mean_is_unbiased_where_all_settings_are_equal():
 
 
 @pytest.mark.parametrize("metric", ["test_accuracy", "train_loss_of_nobody"])
-def test_choosing_is_choosing_on_some_seeds_and_reporting_on_the_others(metric):
+def test_choose_selects_on_some_seeds_and_reports_the_others(metric):
     rng = np.random.default_rng(1)
     for table in rng.normal(0.5, 0.1, (20, 3, 7)):
         choice = choose(sweep(table, metric=metric), metric)
@@ -76,7 +76,7 @@ def test_selection_seeds_can_be_named_and_lower_may_be_better(monkeypatch):
     assert choice.score.chosen_share == 1
 
 
-def test_a_setting_without_a_value_of_a_selection_seed_is_left_out_and_named():
+def test_a_setting_that_lacks_a_selection_seed_is_left_out_and_named():
     table = np.array([[0.9, math.nan, 0.9, 0.9], [0.5, 0.5, 0.5, math.nan], [0.4, 0.4, 0.4, 0.4]])
     choice = choose(sweep(table), METRIC)
     assert choice.group.setting == "step_size=0.01"
@@ -85,7 +85,7 @@ def test_a_setting_without_a_value_of_a_selection_seed_is_left_out_and_named():
     assert choose(sweep(np.full((3, 4), math.nan)), METRIC) is None
 
 
-def test_a_single_seed_is_reported_as_what_it_is():
+def test_a_choice_on_a_single_seed_is_marked_as_biased():
     choice = choose(sweep(np.array([[0.1], [0.9], [0.5]])), METRIC)
     assert (choice.group.setting, choice.select_seeds, choice.report_seeds) == ("step_size=0.01", (0,), ())
     assert choice.is_biased
@@ -95,7 +95,7 @@ def test_a_single_seed_is_reported_as_what_it_is():
     assert (choice.select_seeds, choice.report_seeds, choice.is_biased) == ((), (0, 1), False)
 
 
-def test_the_share_of_resamples_says_how_sure_the_choice_is():
+def test_the_bootstrap_share_measures_the_certainty_of_the_choice():
     apart = np.array([[1.0, 1.1, 0.9], [5.0, 5.1, 4.9]])
     assert bootstrap_shares(apart, "higher").tolist() == [0, 1]
     assert bootstrap_shares(apart, "lower").tolist() == [1, 0]
@@ -108,7 +108,7 @@ def test_the_share_of_resamples_says_how_sure_the_choice_is():
 
 
 def grid(best, shape=(3, 3)):
-    """Settings of two keys; the one at `best` is the best."""
+    """Return settings of two keys, of which the one at `best` has the highest values."""
     return [
         setting(f"a{i}b{j}", [[0.9 if (i, j) == best else 0.1 + 0.01 * i + 0.02 * j]] * 2, {"x": 10.0**-i, "y": j})
         for i in range(shape[0])
@@ -116,29 +116,29 @@ def grid(best, shape=(3, 3)):
     ]
 
 
-def test_neighbours_are_one_step_away_along_each_key():
+def test_neighbours_differ_by_one_step_in_one_key():
     choice = choose(grid((1, 1)), METRIC)
     assert {(near.key, near.value) for near in choice.nearby} == {("x", 1.0), ("x", 0.01), ("y", 0), ("y", 2)}
     assert choice.edges == ()
     assert {near.score.group.setting for near in choice.nearby} == {"a0b1", "a2b1", "a1b0", "a1b2"}
 
 
-def test_an_optimum_at_the_edge_of_the_grid_is_found_but_zero_is_no_edge():
-    def said(best):
+def test_an_optimum_at_the_edge_of_the_grid_is_reported_except_at_zero():
+    def edges_of(best):
         return {(edge.key, edge.value, edge.is_largest) for edge in choose(grid(best), METRIC).edges}
 
-    assert said((0, 2)) == {("x", 1.0, True), ("y", 2, True)}
-    assert said((2, 1)) == {("x", 0.01, False)}
-    assert said((1, 0)) == set()
+    assert edges_of((0, 2)) == {("x", 1.0, True), ("y", 2, True)}
+    assert edges_of((2, 1)) == {("x", 0.01, False)}
+    assert edges_of((1, 0)) == set()
 
 
-def test_keys_that_are_no_numbers_have_neither_neighbours_nor_edges():
+def test_non_numeric_keys_have_neither_neighbours_nor_edges():
     groups = [setting(f"act={name}", [[value]] * 2, {"act": name}) for name, value in (("relu", 0.9), ("tanh", 0.1))]
     choice = choose(groups, METRIC)
     assert (choice.nearby, choice.edges) == ((), ())
 
 
-def test_intervals_of_a_table_cover_the_truth_as_often_as_they_say():
+def test_the_95_percent_intervals_of_a_table_cover_the_truth_in_95_percent():
     rng, covered = np.random.default_rng(2), []
     for table in rng.normal(0.5, 0.1, (1500, 3, 5)) + rng.normal(0, 0.1, (1500, 1, 5)):
         for entry in column([dict(enumerate(row)) for row in table], "higher"):
@@ -146,17 +146,17 @@ def test_intervals_of_a_table_cover_the_truth_as_often_as_they_say():
     assert 0.93 < np.mean(covered) < 0.97
 
 
-def test_methods_that_no_test_finds_worse_are_marked_in_at_least_95_of_100_columns():
+def test_clearly_worse_methods_are_marked_in_less_than_5_percent_of_columns():
     rng, false = np.random.default_rng(3), []
     for table in rng.normal(0, 1, (500, 4, 8)) + rng.normal(0, 5, (500, 1, 8)):
-        table[0] += 2 * np.sort(np.abs(table)).max()  # the best by far: every other is worse
+        table[0] += 2 * np.sort(np.abs(table)).max()  # the best by far, so all others are worse
         marks = [entry.is_marked for entry in column([dict(enumerate(row)) for row in table], "higher")]
         assert marks[0]
         false.append(any(marks[1:]))
     assert np.mean(false) < 0.05
 
 
-def test_a_column_marks_nothing_without_a_test_and_passes_over_missing_values():
+def test_a_column_without_tests_marks_nothing_and_missing_values_are_skipped():
     single = column([{0: 1.0}, {0: 2.0}], "higher")
     assert [(entry.is_best, entry.is_marked) for entry in single] == [(False, False), (True, False)]
     entries = column([{0: 1.0, 1: 1.1, 2: 0.9}, {}, {0: 5.0, 1: 5.2, 2: 4.7}, {0: 5.1, 1: 4.9, 2: 4.8}], "lower")
@@ -167,7 +167,7 @@ def test_a_column_marks_nothing_without_a_test_and_passes_over_missing_values():
 
 
 def simulated_power(num_pairs, difference, studies, rng):
-    """How often the paired t-test finds `difference` in units of the standard deviation."""
+    """Return the share of studies in which the paired t-test detects `difference`, in standard deviations."""
     from scipy.special import stdtrit
 
     values = rng.normal(difference, 1, (studies, num_pairs))
@@ -176,17 +176,18 @@ def simulated_power(num_pairs, difference, studies, rng):
 
 
 @pytest.mark.parametrize(("difference", "textbook"), [(0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10)])
-def test_the_pairs_needed_are_the_textbook_s_and_have_that_power(difference, textbook):
+def test_pairs_needed_agrees_with_the_textbook_and_has_80_percent_power(difference, textbook):
     assert pairs_needed(difference, np.ones(1)) == textbook
     rng = np.random.default_rng(4)
     assert simulated_power(textbook, difference, 20_000, rng) > 0.79
-    if textbook > 30:  # with few pairs one more adds much
+    if textbook > 30:  # with few pairs, one more pair changes the power a lot
         assert abs(simulated_power(textbook, difference, 20_000, rng) - 0.8) < 0.02
 
 
 @pytest.mark.parametrize("pilot", [4, 6, 10, 30])
-def test_a_plan_from_a_few_pairs_keeps_its_power(pilot):
-    """Over many pilots the studies they plan find the difference in 80 of 100; plans that trust a pilot do not."""
+def test_a_plan_from_a_small_pilot_has_80_percent_power(pilot):
+    """Averaged over pilots, planned studies detect the difference in 80 %; plans that use a pilot's own spread detect
+    it less often."""
     from scipy.special import chdtri
 
     difference, quantiles = 0.25, (np.arange(400) + 0.5) / 400
@@ -202,7 +203,7 @@ def test_a_plan_from_a_few_pairs_keeps_its_power(pilot):
         assert power_of(lambda one: pairs_needed(difference, np.array([one]))) < 0.78
 
 
-def test_a_plan_says_what_the_pairs_so_far_could_show():
+def test_a_plan_has_the_power_and_the_detectable_difference_of_the_present_pairs():
     rng = np.random.default_rng(5)
     plan_of_pairs = plan(estimate(rng.normal(0.02, 0.03, 12)), difference=0.01)
     scales = deviations(estimate(rng.normal(0, 1, 12)).deviation, 12)

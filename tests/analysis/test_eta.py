@@ -1,4 +1,4 @@
-"""The time until all runs are done, against studies that are simulated with known speeds."""
+"""The estimated time until all runs are done, in simulated studies with known speeds."""
 
 import heapq
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ EPOCHS = 5
 
 @dataclass
 class Kind:
-    """Runs of one experiment: `num_runs` of `num_tasks`, each task of which takes `task_s` in its stack."""
+    """`num_runs` runs of one experiment with `num_tasks` tasks, each of which takes `task_s` seconds in its stack."""
 
     method: str
     task_s: float
@@ -32,7 +32,7 @@ class Kind:
 
 @dataclass
 class Study:
-    """A study that is trained by `num_workers`, one stack after another; a worker takes `start_s` to start."""
+    """A study trained by `num_workers` workers, one stack after another; a worker takes `start_s` seconds to start."""
 
     kinds: list[Kind]
     num_workers: int = 2
@@ -127,14 +127,14 @@ def test_at_half_time_the_estimate_is_within_30_percent(name, share):
     assert estimate_s == pytest.approx(study.total_s - now, rel=0.3)
 
 
-def test_a_method_that_has_not_begun_is_estimated_from_the_others_of_its_problem():
+def test_a_method_that_has_not_started_is_estimated_from_others_of_its_problem():
     study = Study([Kind("bp", 2.0, 4), Kind("cbp", 2.0, 4)])
     views = [view for view in study.views(60.0) if view.method == "bp"]
     later = [view for view in study.views(0.0) if view.method == "cbp" and view.state == "queued"]
     assert study_eta_s([*views, *later]) > study_eta_s(views)
 
 
-def test_without_a_speed_or_without_runs_to_train_nothing_is_said():
+def test_there_is_no_estimate_without_a_speed_or_without_unfinished_runs():
     study = Study([Kind("bp", 2.0)])
     assert study_eta_s(study.views(1.0)) is None
     assert study_eta_s(study.views(study.total_s + 1)) is None
@@ -148,7 +148,7 @@ def test_the_number_of_workers_can_be_given():
 
 
 @pytest.mark.parametrize("name", ["methods of different speed", "stacks"])
-def test_a_worker_that_has_ended_and_one_that_starts_change_little(name):
+def test_a_replaced_worker_changes_the_estimate_little(name):
     study = STUDIES[name]
     begun = sorted(began for began in study.began if began)
     next_start = begun[len(begun) // 2]

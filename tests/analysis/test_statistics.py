@@ -1,4 +1,4 @@
-"""Intervals and tests of paired differences, against scipy, by hand and by simulation."""
+"""Intervals and tests of paired differences, checked with scipy, by hand and by simulation."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ METRIC = "test_accuracy"
 
 
 @pytest.mark.parametrize("num_pairs", [2, 5, 30])
-def test_the_test_is_scipy_s_paired_t_test(num_pairs):
+def test_paired_test_agrees_with_scipy(num_pairs):
     rng = np.random.default_rng(num_pairs)
     for _ in range(20):
         a, b = rng.normal(size=num_pairs), rng.normal(0.3, 2, num_pairs)
@@ -27,7 +27,7 @@ def test_the_test_is_scipy_s_paired_t_test(num_pairs):
         assert result.num_agree == sum((b - a > 0) == ((b - a).mean() > 0))
 
 
-def test_the_bootstrap_is_scipy_s_and_the_same_each_time():
+def test_the_bootstrap_agrees_with_scipy_and_is_deterministic():
     values = np.random.default_rng(3).exponential(size=12)
     options = {"n_resamples": 9999, "method": "BCa", "random_state": np.random.default_rng(0)}
     expected = bootstrap((values,), np.mean, **options).confidence_interval
@@ -42,13 +42,13 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def test_what_was_no_test_makes_no_family_larger():
+def test_holm_ignores_undefined_p_values():
     first, none, second = holm([0.01, math.nan, 0.04])
     assert (first, second) == (0.02, 0.04)
     assert math.isnan(none)
 
 
-def test_one_pair_has_a_mean_and_nothing_else():
+def test_one_pair_has_a_mean_but_no_interval_or_test():
     result = paired_test(np.array([0.3]))
     assert (result.difference.mean, result.difference.num_values, result.num_agree) == (0.3, 1, 1)
     undefined = (result.difference.low, *result.bootstrap, result.p_value, result.effect_size)
@@ -57,23 +57,23 @@ def test_one_pair_has_a_mean_and_nothing_else():
 
 
 @pytest.mark.parametrize(("value", "p_value", "agree"), [(0.0, 1, 0), (0.5, 0, 4)])
-def test_pairs_that_all_differ_alike_need_no_spread(value, p_value, agree):
+def test_equal_differences_have_a_p_value_and_a_bootstrap_interval(value, p_value, agree):
     result = paired_test(np.full(4, value))
     assert (result.p_value, result.num_agree, result.bootstrap) == (p_value, agree, (value, value))
     assert math.isnan(result.effect_size)
 
 
 @pytest.mark.parametrize("num_pairs", [5, 30])
-def test_the_interval_covers_the_truth_as_often_as_it_says(num_pairs):
+def test_the_95_percent_interval_covers_the_truth_in_95_percent(num_pairs):
     rng = np.random.default_rng(0)
-    seeds = rng.normal(0, 3, (num_pairs, 4000))  # what both methods share of a seed
+    seeds = rng.normal(0, 3, (num_pairs, 4000))  # the effect of a seed on both methods
     a, b = (seeds + rng.normal(shift, 1, seeds.shape) for shift in (0, 0.2))
     difference = compare(group(a), group(b), METRIC, bin_size=1)
     covered = (difference.low <= 0.2) & (difference.high >= 0.2)
     assert 0.94 < covered.mean() < 0.96
 
 
-def test_the_bootstrap_covers_the_truth_less_often_the_fewer_the_pairs(monkeypatch):
+def test_the_bootstrap_interval_covers_less_often_with_fewer_pairs(monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 999)
 
     def coverage(num_pairs):
@@ -81,10 +81,10 @@ def test_the_bootstrap_covers_the_truth_less_often_the_fewer_the_pairs(monkeypat
         return ((low <= 0) & (high >= 0)).mean()
 
     assert 0.92 < coverage(30) < 0.96
-    assert 0.8 < coverage(5) < 0.88  # docs/statistics.md says so
+    assert 0.8 < coverage(5) < 0.88  # the figure in docs/statistics.md
 
 
-def test_the_end_the_last_bins_and_the_whole_run():
+def test_groups_are_compared_at_the_end_over_the_last_bins_and_over_the_whole_run():
     a, b = np.zeros((3, 6)), np.array([[0, 0, 0, 0, 2, 4]] * 3) + np.array([[-1], [0], [1]])
     (comparison,) = compare_to_first([group(a), group(b, name="cbp")], METRIC, num_last=2, bin_size=1)
     by_name = {stretch.name: stretch for stretch in comparison.stretches}
@@ -96,10 +96,10 @@ def test_the_end_the_last_bins_and_the_whole_run():
     assert [stretch.num_bins for stretch in comparison.stretches] == [1, 2, None, 2]  # the last bin is short
     assert (comparison.last_task, comparison.last_bin) == (6, 2)
     means = [stretch.test.difference.mean for stretch in comparison.stretches]
-    assert means == pytest.approx([3, 1, 4, 1])  # by tasks: the whole run's is what it was with bins of one
+    assert means == pytest.approx([3, 1, 4, 1])  # weighted by tasks, so the area is unchanged
 
 
-def test_pairs_that_lack_a_bin_are_left_out_and_named():
+def test_pairs_that_lack_bins_are_left_out_and_named():
     a = group([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1], [1, math.nan, 1, 1], []], num_tasks=4)
     b = group([[2, 2, 2, 2]] * 5, name="cbp")
     (comparison,) = compare_to_first([a, b], METRIC, bin_size=1)
@@ -107,13 +107,13 @@ def test_pairs_that_lack_a_bin_are_left_out_and_named():
     assert comparison.stretches[0].test.difference.num_values == 2
 
 
-def test_runs_under_way_are_compared_as_far_as_half_of_the_begun_pairs_have_come():
+def test_unfinished_runs_are_compared_up_to_the_task_that_half_of_the_started_pairs_reached():
     a = group([[1, 1, 1, 1], [1, 1], [1, 1], [], []], num_tasks=4)
     (comparison,) = compare_to_first([a, group([[2, 2, 2, 2]] * 5, name="cbp")], METRIC, bin_size=1)
     assert (comparison.pairs, comparison.left_out, comparison.last_task) == ((0, 1, 2), (3, 4), 2)
 
 
-def test_a_seed_that_diverged_or_failed_is_left_out_and_holds_up_no_other():
+def test_a_diverged_or_failed_seed_is_left_out_and_does_not_shorten_the_comparison():
     for state in ("diverged", "failed"):
         a = group([[1, 1, 1, 1], [1, 1], [1, 1]], num_tasks=4)
         a = replace(a, runs=(a.runs[0], *(replace(run, state=state) for run in a.runs[1:])))
@@ -128,7 +128,7 @@ def test_groups_of_different_length_are_compared_over_the_common_tasks():
     assert comparison.stretches[-1].test.difference.mean == 1
 
 
-def test_several_groups_against_the_first_are_one_family():
+def test_comparisons_with_the_first_group_are_corrected_as_one_family():
     rng = np.random.default_rng(5)
     groups = [group(rng.normal(shift, 1, (8, 4)), name=f"m{shift}") for shift in (0, 1, 2)]
     apart = group([[1.0]], seeds=[99], name="apart")
@@ -145,7 +145,7 @@ def with_spec(name, **spec):
     return made
 
 
-def test_a_protocol_is_what_a_method_does_not_own():
+def test_protocol_differences_ignore_the_keys_of_methods():
     a = with_spec("bp", agent="bp", step_size=0.01, num_showings=250, num_tasks=1)
     b = with_spec("cbp", agent="cbp", step_size=0.1, momentum=0.9, replacement_rate=0.1, num_showings=6, num_tasks=9)
     b.runs[0].spec.update(num_runs=3, width=1.0, metrics_every=0)

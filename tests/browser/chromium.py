@@ -20,7 +20,7 @@ FLAGS = (
 PATIENCE_S = 60
 POLL_S = 0.1
 
-#: Textual's page keeps its xterm.js terminal in a closure, as `this.terminal`; this catches it there.
+#: Textual's page stores its xterm.js terminal as `this.terminal` in a closure; this script intercepts the assignment.
 CATCH_TERMINAL = """
 Object.defineProperty(Object.prototype, "terminal", {configurable: true, set(value) {
     Object.defineProperty(this, "terminal", {value, writable: true, configurable: true});
@@ -36,7 +36,7 @@ READ_TERMINAL = """
 
 
 class Page:
-    """The page of a browser."""
+    """A page of the browser."""
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         self._connection, self._num_sent = connection, 0
@@ -59,9 +59,9 @@ class Page:
         return answer["result"].get("value")
 
     async def open(self, url: str) -> None:
-        """Go to `url` and wait until it is loaded."""
+        """Open `url` and wait until it is loaded."""
         await self.call("Page.enable")
-        await self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as of a window in front
+        await self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as if its window had the focus
         await self.call("Page.addScriptToEvaluateOnNewDocument", source=CATCH_TERMINAL)
         await self.call("Page.navigate", url=url)
         async with asyncio.timeout(PATIENCE_S):
@@ -69,17 +69,17 @@ class Page:
                 await asyncio.sleep(POLL_S)
 
     async def press(self, keys: str) -> None:
-        """Type characters as a keyboard does, wherever the focus is."""
+        """Type characters into the focused element."""
         for key in keys:
             await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
             await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     async def screen(self) -> str:
-        """The terminal's rows of text."""
+        """Return the terminal's rows of text."""
         return await self.evaluate(READ_TERMINAL)
 
     async def until(self, text: str) -> str:
-        """Wait until the terminal shows a text; return all it shows."""
+        """Wait until the terminal shows `text`; return all its text."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while text not in (shown := await self.screen()):
             assert asyncio.get_running_loop().time() < deadline, f"no {text!r} in:\n{shown}"
@@ -87,16 +87,16 @@ class Page:
         return shown
 
     async def screenshot(self) -> bytes:
-        """What is drawn, as a PNG."""
+        """Return a screenshot as PNG."""
         return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
 
 
 @asynccontextmanager
 async def page_of_chromium(profile: Path) -> AsyncIterator[Page]:
-    """A page of a Chromium that ends with the context.
+    """Start Chromium and return its page; end it with the context.
 
     Args:
-        profile: a new directory for what the browser keeps.
+        profile: a new directory for the browser's files.
     """
     assert PROGRAM, INSTALL
     command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]

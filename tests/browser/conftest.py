@@ -1,4 +1,4 @@
-"""These tests need Chromium, which `make test-web` asks for; other targets do not collect them."""
+"""These tests need Chromium. `make test-web` runs them; other targets do not collect them."""
 
 import os
 

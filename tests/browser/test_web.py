@@ -1,4 +1,4 @@
-"""`lop watch --web` in a real browser: what is drawn, the keys, and who may connect."""
+"""`lop watch --web` in a real browser: the drawn page, its keys, and refused connections."""
 
 import asyncio
 import io
@@ -49,9 +49,9 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         yield page
 
 
-async def test_the_page_draws_the_dashboard_and_takes_keys_without_a_click(page: Page, server: Served) -> None:
+async def test_the_page_draws_the_dashboard_and_accepts_keys_without_a_click(page: Page, server: Served) -> None:
     await page.open(server.address)
-    shown = await page.until("Quit")  # the line of keys
+    shown = await page.until("Quit")  # the footer with the keys
     assert "test accuracy" in shown
     assert re.search(r"cbp +2 running", shown)
     await asyncio.wait_for(_drawn(page), PATIENCE_S)
@@ -61,12 +61,12 @@ async def test_the_page_draws_the_dashboard_and_takes_keys_without_a_click(page:
     await page.until("Everywhere")
 
 
-async def test_keys_that_write_do_nothing_in_a_read_only_page(page: Page, server: Served, runs_dir: Path) -> None:
+async def test_writing_keys_do_nothing_in_a_read_only_page(page: Page, server: Served, runs_dir: Path) -> None:
     before = sorted(runs_dir.rglob("*"))
     await page.open(server.address)
     await page.until("Quit")
     await page.press("SRpPe")
-    shown = await page.until("seed 1")  # the last of the keys has come, so the others have
+    shown = await page.until("seed 1")  # the last key was handled, so the others were too
     assert not re.search("Stop|stop|Resume|figure|picture", shown)
     await page.press("?")
     assert "Stop the runs" not in await page.until("Everywhere")
@@ -74,7 +74,7 @@ async def test_keys_that_write_do_nothing_in_a_read_only_page(page: Page, server
 
 
 @pytest.mark.parametrize("server", [("--web-write",)], indirect=True, ids=["writing"])
-async def test_a_page_that_may_write_has_these_keys(page: Page, server: Served) -> None:
+async def test_a_writable_page_has_the_writing_keys(page: Page, server: Served) -> None:
     await page.open(server.address)
     await page.until("Quit")
     await page.press("S")
@@ -90,7 +90,7 @@ async def test_pages_of_other_sites_cannot_connect_even_with_the_token(page: Pag
         assert await page.evaluate(CONNECT % url) == "open"
 
 
-async def test_without_the_token_there_is_no_page_and_no_connection(page: Page, server: Served) -> None:
+async def test_the_server_refuses_pages_and_connections_without_the_token(page: Page, server: Served) -> None:
     await page.open(f"{server.origin}/")
     assert "wrong or missing token" in await page.evaluate("document.body.innerText")
     assert await page.evaluate(CONNECT % f"ws://127.0.0.1:{server.port}/ws?width=80&height=24") == "refused"
@@ -103,12 +103,12 @@ async def test_the_process_of_a_page_ends_with_it(page: Page, server: Served) ->
     assert psutil.Process(server.pid).children()
     await page.open("about:blank")
     await _until(lambda: not psutil.Process(server.pid).children(recursive=True))
-    await page.open(server.address)  # and the server has a place for the next one
+    await page.open(server.address)  # and the server accepts the next page
     await page.until("Quit")
 
 
 async def _drawn(page: Page) -> None:
-    """Wait until there is a line in the colour of cbp."""
+    """Wait until a line in the colour of cbp is drawn."""
     while True:
         image = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
         colours = [colour for _, colour in image.getcolors(image.width * image.height) or []]
