@@ -1,4 +1,4 @@
-"""A working directory of its own for each test."""
+"""A separate working directory for each test."""
 
 import pytest
 

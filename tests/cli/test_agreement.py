@@ -1,4 +1,4 @@
-"""Whichever way one looks at runs, the numbers are the same to the last digit: all come from one aggregation."""
+"""All views of runs show the same numbers to the last digit, because they share one aggregation."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def test_watch_shows_the_points_that_plot_draws(runs_dir, groups, metric):
         curve, values = group.curve(metric), shown["metrics"][metric]
         assert values["mean"] == curve.mean.tolist()
         assert values["standard_error"] == curve.standard_error.tolist()
-        whole = curve.num_seeds == curve.num_seeds.max()  # another line where seeds drop out
+        whole = curve.num_seeds == curve.num_seeds.max()  # a new line where the number of seeds changes
         assert tuple(curve.mean[whole] * factor) in drawn | {line[: whole.sum()] for line in drawn}
 
 
@@ -54,7 +54,7 @@ def test_status_shows_the_values_that_export_writes(runs_dir, tmp_path):
         assert {metric: float(row[metric]) for metric in CONTINUAL_IMAGENET.metrics} == last[name]
 
 
-def test_what_is_exported_averages_to_what_is_watched(runs_dir, groups, tmp_path):
+def test_averages_of_exported_values_equal_those_in_watch(runs_dir, groups, tmp_path):
     lop("export", "--format", "npz", "-o", tmp_path / "all.npz", "--runs-dir", runs_dir)
     with np.load(tmp_path / "all.npz") as file:
         arrays = dict(file)
@@ -65,7 +65,7 @@ def test_what_is_exported_averages_to_what_is_watched(runs_dir, groups, tmp_path
         assert again.mean.tolist() == curve.mean.tolist()
 
 
-def test_compare_shows_the_difference_that_watch_draws(runs_dir, groups):
+def test_compare_prints_the_difference_that_watch_draws(runs_dir, groups):
     output = json.loads(lop("compare", "bp", "cbp", "--json", "--where", "seed:0-2", "--runs-dir", runs_dir))
     whole = group_runs(run for group in groups for run in group.runs if run.seed < 3)
     [end] = [stretch for stretch in output["comparisons"][0]["stretches"] if stretch["over"] == "end"]
@@ -74,8 +74,8 @@ def test_compare_shows_the_difference_that_watch_draws(runs_dir, groups):
 
 @pytest.mark.parametrize("done", [130, 60, 9])
 @pytest.mark.long
-def test_every_view_shows_one_final_accuracy(tmp_path, done):
-    """The last tenth of the tasks; of runs under way the last tenth that is whole, or what is done so far."""
+def test_every_view_shows_the_same_final_accuracy(tmp_path, done):
+    """It averages the last tenth of the tasks; for unfinished runs the last complete tenth, or all tasks done."""
     state = "finished" if done == 130 else "stopped"
     for method in ("bp", "cbp"):
         for seed in range(3):

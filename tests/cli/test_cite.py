@@ -1,4 +1,4 @@
-"""`lop cite`: the papers of what runs used."""
+"""`lop cite`: the papers behind the components of runs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def cite(*arguments):
     return result
 
 
-def test_every_paper_stands_once_under_what_it_is_cited_for(tmp_path):
+def test_every_paper_is_listed_once_below_the_components_that_cite_it(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "cbp", seed)
     make_run(tmp_path, "bp", spec={"metrics": ["test_accuracy", "srank"]})
@@ -32,7 +32,7 @@ def test_every_paper_stands_once_under_what_it_is_cited_for(tmp_path):
     assert "metric srank" in output
 
 
-def test_named_runs_only_and_into_a_file(tmp_path):
+def test_cite_takes_names_of_runs_and_writes_a_file(tmp_path):
     make_run(tmp_path / "runs", "cbp")
     make_run(tmp_path / "runs", "l2")
     file = tmp_path / "study.bib"
@@ -41,7 +41,7 @@ def test_named_runs_only_and_into_a_file(tmp_path):
     assert "method cbp" not in file.read_text()
 
 
-def test_components_that_are_not_known_here_are_named(tmp_path):
+def test_unknown_components_are_named(tmp_path):
     run_dir = make_run(tmp_path, "cbp")
     config = json.loads(run_dir.run_json.read_text())
     config["spec"]["agent"] = "somebody_s"

@@ -1,4 +1,4 @@
-"""`lop compare` and `lop check` over runs made for them."""
+"""`lop compare` and `lop check` on generated runs."""
 
 import json
 
@@ -22,7 +22,7 @@ def runs_dir(tmp_path):
     return tmp_path / "runs"
 
 
-def test_compare_prints_the_analysis_s_numbers(runs_dir):
+def test_compare_prints_the_numbers_of_the_analysis(runs_dir):
     answer = json.loads(lop("compare", "bp", "cbp", "--json", "--runs-dir", runs_dir))
     bp, cbp, _ = group_runs(RunsReader(runs_dir).read().runs)
     (expected,) = compare_to_first([bp, cbp], "test_accuracy")
@@ -35,7 +35,7 @@ def test_compare_prints_the_analysis_s_numbers(runs_dir):
     assert answer["correction"] is None
 
 
-def test_compare_says_where_the_curves_part_and_how_sure_it_is(runs_dir):
+def test_compare_prints_where_the_curves_separate_and_the_pairs_behind_it(runs_dir):
     shown = lop("compare", "bp", "cbp", "--runs-dir", runs_dir)
     assert "cbp - bp: test accuracy, percentage points" in shown
     assert "3 pairs of seeds, bins of 2 tasks, tasks 1-60" in shown
@@ -45,14 +45,14 @@ def test_compare_says_where_the_curves_part_and_how_sure_it_is(runs_dir):
     assert "p (Holm)" not in shown
 
 
-def test_compare_as_markdown_is_a_table_a_comparison(runs_dir):
+def test_compare_as_markdown_prints_a_table_for_each_comparison(runs_dir):
     shown = lop("compare", "bp", "cbp", "l2", "--markdown", "--last", 5, "--bin", 6, "--runs-dir", runs_dir)
     assert shown.count("| over | mean | 95 % by t | 95 % by bootstrap | p | p (Holm) | d_z | agree |") == 2
     assert shown.count("| last 5 bins | ") == 2
     assert "corrected for the 2 groups compared with bp" in shown
 
 
-def test_compare_names_what_did_not_enter(runs_dir):
+def test_compare_names_runs_and_bins_that_it_left_out(runs_dir):
     make_run(runs_dir, "bp", 7, num_tasks=60)
     make_run(runs_dir, "cbp", 9, num_tasks=60, tasks_done=20, state="stopped")
     make_run(runs_dir, "bp", 9, num_tasks=60)
@@ -67,7 +67,7 @@ def test_compare_names_what_did_not_enter(runs_dir):
     assert "a single pair of seeds: no interval and no test" in shown
 
 
-def test_compare_takes_any_metric_and_some_runs_only(runs_dir):
+def test_compare_accepts_any_metric_and_a_selection_of_runs(runs_dir):
     words = ["compare", "bp/default", "cbp", "--metric", "curvature", "--metric", "dormant_proportion"]
     answer = json.loads(lop(*words, "--where", "seed:0-1", "--json", "--runs-dir", runs_dir))
     assert [one["metric"] for one in answer["comparisons"]] == ["curvature", "dormant_proportion"]
@@ -90,7 +90,7 @@ def test_compare_takes_any_metric_and_some_runs_only(runs_dir):
         (["bp", "cbp", "--where", "state:failed"], "matches none of the 9 runs"),
     ],
 )
-def test_compare_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, arguments, message):
+def test_compare_refuses_invalid_arguments_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     error = refused(monkeypatch, capsys, "compare", *arguments)
     assert message in error
@@ -103,7 +103,7 @@ def test_seeds_of_different_experiments_under_one_name_are_refused(runs_dir, mon
     assert "step_size: 0.5" in refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir)
 
 
-def test_runs_that_have_no_whole_bin_yet_cannot_be_compared(tmp_path, monkeypatch, capsys):
+def test_runs_without_a_complete_bin_cannot_be_compared(tmp_path, monkeypatch, capsys):
     for method in ("bp", "cbp"):
         make_run(tmp_path, method, 0, num_tasks=90, tasks_done=2, state="stopped")
     error = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", tmp_path)
@@ -136,12 +136,12 @@ def test_many_settings_without_a_claim_share_a_line(tmp_path):
 
 
 def make_demo(runs_dir, method, courses):
-    """Demo runs whose curves are those that `courses` makes, a seed each."""
+    """Make demo runs, one seed for each of `courses`, the methods whose generated curves they have."""
     for seed, course in enumerate(courses):
         make_run(runs_dir, course, seed, num_tasks=150, spec=spec_of(method, CFG / "demo"), setting=method)
 
 
-def test_check_holds_the_demo_s_runs_against_its_claims(tmp_path):
+def test_check_compares_demo_runs_with_the_claims_of_the_demo(tmp_path):
     make_demo(tmp_path, "bp", ["bp", "bp"])
     assert checked("--runs-dir", tmp_path)[0] == 0
     make_demo(tmp_path, "cbp", ["cbp", "cbp"])
@@ -150,7 +150,7 @@ def test_check_holds_the_demo_s_runs_against_its_claims(tmp_path):
     assert "3 reproduced, 0 not reproduced, 0 not enough data" in shown
 
 
-def test_check_says_what_is_not_reproduced_with_status_one(tmp_path):
+def test_check_names_claims_that_are_not_reproduced_and_exits_1(tmp_path):
     make_demo(tmp_path, "cbp", ["bp", "bp"])
     status, shown = checked("--runs-dir", tmp_path)
     assert status == 1
@@ -158,14 +158,14 @@ def test_check_says_what_is_not_reproduced_with_status_one(tmp_path):
     assert "2 claims not shown: there are no runs of bp" in shown
 
 
-def test_check_of_runs_of_no_protocol_names_the_keys_and_judges_nothing(runs_dir):
+def test_check_of_runs_outside_any_protocol_names_the_keys_that_differ(runs_dir):
     status, shown = checked("--runs-dir", runs_dir)
     assert status == 3
     assert "no runs of a published protocol" in shown
     assert "bp: not the protocol of Dohare et al. 2024: momentum is 0.0, not 0.9; num_showings is 10, not 250" in shown
 
 
-def test_check_as_json_is_json_alone_with_every_claim(tmp_path):
+def test_check_as_json_prints_only_json_with_every_claim(tmp_path):
     for seed in range(5):
         make_run(tmp_path, "linear", seed, num_tasks=60, spec=spec_of("linear") | {"num_tasks": 60})
     status, shown = checked("--json", "--runs-dir", tmp_path)
@@ -179,7 +179,7 @@ def test_check_as_json_is_json_alone_with_every_claim(tmp_path):
 
 
 def make_regression_demo(runs_dir, errors_of):
-    """Demo runs of Slowly-Changing Regression, by method with errors that go from the first value to the second."""
+    """Make demo runs of Slowly-Changing Regression. `errors_of` gives the first and the last error of each method."""
     for method, errors in errors_of.items():
         for seed in range(6):
             course = np.linspace(*errors, 40) + 0.01 * seed
@@ -189,7 +189,7 @@ def make_regression_demo(runs_dir, errors_of):
             )
 
 
-def test_check_judges_each_problem_by_its_own_claims_in_its_own_unit(tmp_path):
+def test_check_tests_each_problem_against_its_own_claims_in_its_own_unit(tmp_path):
     make_demo(tmp_path, "bp", ["bp", "bp"])
     make_regression_demo(tmp_path, {"bp": (0.6, 0.9), "cbp": (0.55, 0.6)})
     status, shown = checked("--runs-dir", tmp_path)
@@ -201,7 +201,7 @@ def test_check_judges_each_problem_by_its_own_claims_in_its_own_unit(tmp_path):
     assert "+0.277   +0.277 to +0.277       6   reproduced" in rises
 
 
-def test_check_says_which_regression_does_not_show_what_is_claimed(tmp_path):
+def test_check_reports_regression_runs_that_do_not_reproduce_the_claims(tmp_path):
     make_regression_demo(tmp_path, {"bp": (0.9, 0.6), "cbp": (0.55, 0.9)})
     status, shown = checked("--runs-dir", tmp_path)
     assert status == 1
@@ -219,7 +219,7 @@ def test_a_report_has_the_claims_of_its_problem(tmp_path):
     assert "squared error; means over seeds (n), 95 % intervals by Student" in page
 
 
-def test_check_refuses_where_there_is_nothing(tmp_path, runs_dir, monkeypatch, capsys):
+def test_check_refuses_an_empty_selection_of_runs(tmp_path, runs_dir, monkeypatch, capsys):
     assert "check: no runs in" in refused(monkeypatch, capsys, "check", "--runs-dir", tmp_path / "none")
     error = refused(monkeypatch, capsys, "check", "--where", "state:failed", "--runs-dir", runs_dir)
     assert "matches none of the 9 runs" in error

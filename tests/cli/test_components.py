@@ -13,12 +13,12 @@ from tests.cli.test_views import lop, refused
 REGISTRIES = {"methods": METHODS, "problems": PROBLEMS, "networks": NETWORKS, "metrics": METRICS}
 EVERY = [one for registry in (*REGISTRIES.values(), OPTIMIZERS) for one in map(registry.get, registry.built_in)]
 
-#: Those that no paper introduced.
+#: Components that no paper introduced.
 WITHOUT_SOURCE = {"sgd", "train_loss"}
 
 
 @pytest.mark.parametrize("command", REGISTRIES)
-def test_a_list_names_every_component_with_what_it_is_and_its_source(command):
+def test_a_list_names_every_component_with_its_title_and_source(command):
     shown = " ".join(lop(command).split())
     for one in REGISTRIES[command].values():
         assert one.name in shown
@@ -35,7 +35,7 @@ def test_json_is_a_list_of_objects(command):
         assert json.loads(lop(command, one["name"], "--json")) == [one]
 
 
-def test_json_tells_types_bounds_and_defaults():
+def test_json_has_types_bounds_and_defaults():
     [cbp] = json.loads(lop("methods", "cbp", "--json"))
     fields = {one.pop("name"): one for one in cbp["fields"]}
     assert fields["decay_rate"] == {
@@ -43,7 +43,7 @@ def test_json_tells_types_bounds_and_defaults():
         "exclusive_minimum": None, "exclusive_maximum": 1, "required": False, "default": 0.99,
     }  # fmt: skip
     assert fields["net_type"]["choices"] == [1, 2]
-    assert fields["maturity_threshold"]["maximum"] is None  # what is too large is a typing error, no bound
+    assert fields["maturity_threshold"]["maximum"] is None  # its limit only catches typing errors
     assert cbp["file"].endswith("lop_engine/methods/continual_backprop.py")
     [problem] = json.loads(lop("problems", "continual_imagenet", "--json"))
     assert (problem["headline"], problem["network"]) == ("test_accuracy", "conv_net")
@@ -68,7 +68,7 @@ def test_a_page_has_keys_with_bounds_and_defaults_and_the_whole_source():
 @pytest.mark.parametrize(
     ("command", "name", "near"), [("methods", "cpb", "cbp"), ("metrics", "effective_rnk", "effective_rank")]
 )
-def test_a_wrong_name_is_told_the_nearest(command, name, near, monkeypatch, capsys):
+def test_an_unknown_name_is_answered_with_the_nearest(command, name, near, monkeypatch, capsys):
     output = refused(monkeypatch, capsys, command, name)
     assert output.startswith(f'lop: lop {command}: no {command[:-1]} "{name}"; did you mean "{near}"? (there are ')
     assert output.count("\n") == 1
@@ -88,7 +88,7 @@ def test_the_keys_of_every_experiment_have_help():
     assert all(key.help.endswith(".") for key in keys_of(Experiment))
 
 
-def test_a_source_may_be_an_entry_of_its_own():
+def test_a_source_may_be_a_bibtex_entry():
     entry = "@misc{me2026,\n  title = {A {New} Method},\n  author = {Me, Mary and You, Yves},\n  year = {2026}\n}"
     assert bibtex(entry) == entry
     assert citation(entry) == "Me & You 2026"

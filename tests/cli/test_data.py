@@ -47,7 +47,7 @@ def lop(monkeypatch, capsys):
 
 
 @pytest.mark.long
-def test_a_run_trains_on_a_set_imported_from_every_form(here, lop):
+def test_a_run_trains_on_a_data_set_imported_from_every_format(here, lop):
     for form in FORMATS:
         status, out, _ = lop("data", "import", make_source(here, form, make_images()), "--to", here / "sets" / form)
         assert status == 0
@@ -65,12 +65,12 @@ def test_a_run_trains_on_a_set_imported_from_every_form(here, lop):
         spec = run.read_config()["spec"]
         assert (spec["train_images"], spec["test_images"], spec["normalisation"]) == (8, 1, "scaled")
         assert spec["dataset_sha256"] == ClassFolder.open(here / "sets" / "npy").sha256
-    # Every form with names puts its classes in the same order, so the same seed saw the same tasks.
+    # Every format with names orders its classes alike, so the same seed trained on the same tasks.
     courses = {json.dumps([(t["classes"], t["test_accuracy"]) for t in read_table(run.tasks_json)]) for run in runs}
     assert len(courses) == 1
 
 
-def test_images_that_changed_under_a_run_are_noticed(here, lop):
+def test_resume_refuses_images_that_have_changed(here, lop):
     source = make_source(here, "npy", make_images())
     lop("data", "import", source, "--to", "set")
     (here / "tiny.json").write_text(
@@ -84,7 +84,7 @@ def test_images_that_changed_under_a_run_are_noticed(here, lop):
     assert "begun with another configuration (dataset_sha256" in error
 
 
-def test_verify_says_what_is_wrong_and_by_its_exit_status(here, lop):
+def test_verify_names_the_problem_and_exits_with_1(here, lop):
     lop("data", "import", make_source(here, "folder", make_images()), "--to", "set")
     status, out, _ = lop("data", "verify", "set")
     assert (status, out) == (0, "set: sound: 4 classes, 36 images, values 0 to 255\n")
@@ -105,7 +105,7 @@ def test_verify_says_what_is_wrong_and_by_its_exit_status(here, lop):
     assert lop("data", "verify", "nowhere")[0] == 1
 
 
-def test_verify_without_a_manifest(here, lop):
+def test_verify_checks_images_without_a_manifest(here, lop):
     floats = make_images().astype(np.float32)
     source = make_source(here, "npy", floats)
     status, out, _ = lop("data", "verify", source)
@@ -117,7 +117,7 @@ def test_verify_without_a_manifest(here, lop):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lop images 9"}', '{"format": 3, "x": 1}'])
-def test_a_manifest_that_is_none(here, lop, content):
+def test_an_invalid_manifest_is_refused(here, lop, content):
     lop("data", "import", make_source(here, "npy", make_images()), "--to", "set")
     (here / "set" / "dataset.json").write_text(content)
     status, _, error = lop("data", "info", "set")
@@ -126,7 +126,7 @@ def test_a_manifest_that_is_none(here, lop, content):
     assert error.count("\n") == 1
 
 
-def test_info_as_a_table_as_json_and_as_a_picture(here, lop):
+def test_info_prints_a_table_json_or_sample_images(here, lop):
     images = make_images()
     lop("data", "import", make_source(here, "folder", images), "--to", "set")
     status, out, _ = lop("data", "info", "set")
@@ -145,13 +145,13 @@ def test_info_as_a_table_as_json_and_as_a_picture(here, lop):
         assert (status, message in error) == (2, True)
 
 
-def test_info_of_a_folder_that_nobody_imported(here, lop):
+def test_info_describes_a_folder_that_was_not_imported(here, lop):
     source = make_source(here, "npy", make_images().astype(np.float32) / 255)
     facts = json.loads(lop("data", "info", source, "--json")[1])
     assert (facts["normalisation"], facts["maximum"], facts["sha256"]) == ("none", 1, "")
 
 
-def test_half_block_art_shows_two_pixels_a_character(here, lop):
+def test_half_block_art_draws_two_pixels_in_each_character(here, lop):
     images = np.zeros((4, 3, 3, 32, 32), np.uint8)
     images[:, :, 0, :2] = 200
     lop("data", "import", make_source(here, "folder", images), "--to", "set")
@@ -163,7 +163,7 @@ def test_half_block_art_shows_two_pixels_a_character(here, lop):
     assert str(art.spans[0].style) == "rgb(200,0,0) on rgb(0,0,0)"
 
 
-def test_art_is_for_terminals(here, monkeypatch):
+def test_images_are_drawn_only_on_terminals_with_colour(here, monkeypatch):
     source = make_source(here, "npy", make_images())
     for terminal, no_color in [(True, False), (True, True), (False, False)]:
         shown = io.StringIO()
@@ -183,7 +183,7 @@ def test_synth_writes_the_images_of_data_synthetic(here, lop):
 
 
 @pytest.mark.long
-def test_a_class_order_is_checked_and_kept(here, lop):
+def test_a_class_order_is_imported_checked_and_trained_on(here, lop):
     (here / "class_order").write_bytes(pickle.dumps([np.random.default_rng(s).permutation(1000) for s in range(3)]))
     status, out, _ = lop("data", "import-order", "class_order")
     assert status == 0
@@ -214,7 +214,7 @@ def test_a_class_order_is_checked_and_kept(here, lop):
         (["info"], "data/imagenet32"),
     ],
 )
-def test_a_mistake_is_one_line(here, lop, arguments, message):
+def test_invalid_arguments_are_refused_in_one_line(here, lop, arguments, message):
     status, out, error = lop("data", *arguments)
     assert (status, out) == (2, "")
     assert message in error
@@ -223,7 +223,7 @@ def test_a_mistake_is_one_line(here, lop, arguments, message):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.long
-def test_an_import_that_is_stopped_leaves_nothing_that_looks_complete(here, number):
+def test_an_interrupted_import_leaves_no_data_set(here, number):
     command = [sys.executable, "-m", "lop_tui", "data", "synth", "--to", "set", "--classes", "2000"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""`lop diff`, and how views name settings and count."""
+"""`lop diff`, and how views name and count settings, seeds and runs."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_only_keys_that_differ_are_shown(runs_dir):
     assert "-: the key has no effect there" in shown
 
 
-def test_all_settings_fit_80_columns_and_extent_counts(runs_dir):
+def test_the_diff_of_all_settings_fits_80_columns_and_includes_the_number_of_tasks(runs_dir):
     make_run(runs_dir, "long", 0, num_tasks=400, spec={"agent": "bp"})
     shown = lop("diff", "--runs-dir", runs_dir)
     assert max(map(len, shown.splitlines())) <= 80
@@ -51,12 +51,12 @@ def test_all_settings_fit_80_columns_and_extent_counts(runs_dir):
     assert "2 settings: 1 key in which they differ" in same
 
 
-def test_one_setting_is_nothing_to_compare(runs_dir, monkeypatch, capsys):
+def test_a_single_setting_cannot_be_compared(runs_dir, monkeypatch, capsys):
     output = refused(monkeypatch, capsys, "diff", "cbp", "--runs-dir", runs_dir)
     assert "diff: 1 setting to compare; name two or more" in output
 
 
-def test_settings_are_named_by_what_varies_and_stay_apart(runs_dir):
+def test_settings_are_named_by_the_keys_that_vary_and_names_are_distinct(runs_dir):
     def shorts(where):
         groups = [group for group in group_runs(RunsReader(runs_dir).read().runs) if where(group)]
         return [short_labels(groups)[group.label] for group in groups]
@@ -79,7 +79,7 @@ def test_settings_are_distinct_in_a_frame_of_80_columns(tmp_path):
     assert len(names) == 2
 
 
-def test_unfinished_seeds_are_ranges(tmp_path):
+def test_unfinished_seeds_are_named_as_ranges(tmp_path):
     make_setting(tmp_path, "bp", seeds=range(6))
     make_setting(tmp_path, "cbp", seeds=range(5), state="stopped", agent="cbp")
     make_run(tmp_path, "cbp", 5, setting="agent=cbp", spec={"agent": "cbp"}, num_tasks=40)
@@ -87,7 +87,7 @@ def test_unfinished_seeds_are_ranges(tmp_path):
     assert "seeds 0-4 (stopped, 12 of 40 tasks)" in output
 
 
-def test_a_single_run_is_a_run(tmp_path, monkeypatch, capsys):
+def test_messages_say_1_run_in_the_singular(tmp_path, monkeypatch, capsys):
     make_run(tmp_path, "bp", 0)
     for command in (("list",), ("plot",), ("table",), ("diff",)):
         assert "none of the 1 run in" in refused(

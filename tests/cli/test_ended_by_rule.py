@@ -1,4 +1,4 @@
-"""Runs that a rule ended: in every view counted and named, and in means as the reader chooses."""
+"""Runs that a rule ended: every view counts and names them, and an option decides how means count them."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ NUM_TASKS, ENDED_AFTER = 40, 13
 
 @pytest.fixture
 def lop(monkeypatch):
-    """`lop` with lines wide enough for every notice."""
+    """Run `lop` in a terminal wide enough for every notice."""
     monkeypatch.setenv("COLUMNS", "250")
     return lop_at_any_width
 
@@ -64,7 +64,7 @@ def test_means_count_the_last_value_of_an_ended_seed_to_the_end(runs_dir):
     assert set(group_of(runs_dir).curve(METRIC).num_seeds) == {3}
 
 
-def test_left_out_it_counts_up_to_its_end_alone(runs_dir):
+def test_an_ended_seed_that_is_left_out_counts_only_up_to_its_end(runs_dir):
     left_out = group_of(runs_dir, carries=False)
     summary = summarise(left_out, METRIC)
     assert summary.num_seeds_last == 2
@@ -72,14 +72,14 @@ def test_left_out_it_counts_up_to_its_end_alone(runs_dir):
     assert left_out.curve(METRIC, 1).num_seeds.tolist() == [3] * ENDED_AFTER + [2] * (NUM_TASKS - ENDED_AFTER)
 
 
-def test_a_pair_with_an_ended_seed_counts_or_is_left_out(runs_dir):
+def test_a_pair_with_an_ended_seed_counts_or_is_left_out_by_choice(runs_dir):
     for carries, pairs, left_out in ((True, (0, 1, 2), ()), (False, (0, 1), (2,))):
         groups = [group_of(runs_dir, method, carries) for method in ("bp", "cbp")]
         [comparison] = compare_to_first(groups, METRIC)
         assert (comparison.pairs, comparison.left_out, comparison.last_task) == (pairs, left_out, NUM_TASKS)
 
 
-def test_while_others_train_the_last_value_reaches_only_as_far_as_they_have_got(tmp_path):
+def test_the_last_value_of_an_ended_seed_is_carried_only_as_far_as_other_seeds_have_trained(tmp_path):
     make_ended(tmp_path)
     make_run(tmp_path, "bp", 0, num_tasks=NUM_TASKS, tasks_done=20, state="running")
     make_run(tmp_path, "bp", 1, num_tasks=NUM_TASKS, tasks_done=0, state="queued")
@@ -115,12 +115,12 @@ def test_every_view_counts_and_names_the_seeds_that_a_rule_ended(lop, runs_dir, 
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
-def test_every_view_can_leave_them_out_and_says_so(lop, runs_dir, command):
+def test_every_view_can_leave_ended_seeds_out_and_says_so(lop, runs_dir, command):
     output = " ".join(lop(*command, "--runs-dir", runs_dir, "--ended-by-rule", "leave-out").split())
     assert "later means leave them out" in output
 
 
-def test_a_report_names_them(lop, runs_dir, tmp_path):
+def test_a_report_names_ended_seeds(lop, runs_dir, tmp_path):
     lop("report", "--runs-dir", runs_dir, "-o", tmp_path / "report.html")
     assert f"1 of 3 seeds ended by rule ({RULE}".replace("<", "&lt;") in (tmp_path / "report.html").read_text()
 
@@ -133,19 +133,19 @@ def test_json_has_state_rule_and_task(lop, runs_dir):
     assert bp["states"] == {"finished": 2, "ended-by-rule": 1}
 
 
-def test_show_says_the_rule_and_when_it_held(lop, runs_dir):
+def test_show_prints_the_rule_and_the_task_at_which_it_held(lop, runs_dir):
     assert f"ended-by-rule, 13 of 40 tasks, after task 13: {RULE}" in lop(
         "show", "bp/default/2", "--runs-dir", runs_dir
     )
 
 
-def test_an_unknown_choice_is_refused(runs_dir, monkeypatch, capsys):
+def test_an_unknown_way_of_counting_ended_seeds_is_refused(runs_dir, monkeypatch, capsys):
     assert "choose carry or leave-out" in refused(
         monkeypatch, capsys, "list", "--runs-dir", runs_dir, "--ended-by-rule", "drop"
     )
 
 
-def test_resume_leaves_them_and_says_how_to_train_on(lop, runs_dir):
+def test_resume_skips_ended_runs_and_says_how_to_continue_them(lop, runs_dir):
     output = lop("resume", "--runs-dir", runs_dir)
     assert "1 of 6 runs is ended by a rule already (lop resume RUN --stop-when none continues without it)" in output
     assert "nothing to resume" in output

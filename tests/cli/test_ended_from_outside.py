@@ -1,4 +1,4 @@
-"""Runs whose terminal, pipe, directory or worker goes away while they train, and runs in the background."""
+"""Runs whose pipe, directory or worker disappears during training, and runs in the background."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from lop_engine.runs.directory import find_runs
 from tests.cli.test_run import is_training, lop, start, wait_for, write_config
 
 
-def test_detach_returns_at_once_and_trains_on(here):
+def test_detach_returns_at_once_and_training_continues(here):
     write_config(here / "cbp.json")
-    begun = lop("run", "cbp.json", "--detach")
-    assert begun.returncode == 0
-    assert "training in the background" in begun.stdout
+    launched = lop("run", "cbp.json", "--detach")
+    assert launched.returncode == 0
+    assert "training in the background" in launched.stdout
     wait_for(lambda: all(run.read_status().state == "finished" for run in find_runs(here / "runs")))
-    pid = int(re.search(r"process (\d+)", begun.stdout)[1])
+    pid = int(re.search(r"process (\d+)", launched.stdout)[1])
 
     def is_gone() -> bool:
         try:
@@ -41,7 +41,7 @@ def test_a_closed_pipe_stops_the_training_without_a_traceback(here):
 
 
 @pytest.mark.long
-def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here):
+def test_a_run_directory_removed_during_training_is_an_error_and_other_runs_continue(here):
     write_config(here / "cbp.json", num_tasks=10)
     process = start("run", "cbp.json", "--seeds", "3", "--workers", "1", "--runs-per-worker", "1")
     wait_for(lambda: is_training(here))
@@ -54,7 +54,7 @@ def test_a_directory_removed_in_the_middle_is_an_error_and_the_others_go_on(here
 
 
 @pytest.mark.long
-def test_a_worker_stopped_from_outside_is_not_success(here):
+def test_a_worker_stopped_by_a_signal_fails_the_command(here):
     write_config(here / "cbp.json", num_tasks=4000)
     process = start("run", "cbp.json")
     wait_for(lambda: is_training(here))

@@ -1,4 +1,4 @@
-"""`--notify` and `lop wait`: what they are told, when, and that they delay nothing."""
+"""`--notify` and `lop wait`: which events they report, when, and that a slow command delays nothing."""
 
 import os
 import threading
@@ -15,15 +15,15 @@ from tests.cli.test_run import here as here
 from tests.cli.test_run import lop, write_config
 from tests.helpers import make_run
 
-TELL = 'env | grep "^LOP_" | sort > "told-$LOP_EVENT-$(date +%s%N)"'
+RECORD_CALL = 'env | grep "^LOP_" | sort > "call-$LOP_EVENT-$(date +%s%N)"'
 
 
 @pytest.fixture
 def notified(here):
-    """The variables of each call so far, in order of time, for commands that are `TELL`."""
+    """Return a function that reads the variables of each call of RECORD_CALL so far, in order of time."""
 
     def read() -> list[dict[str, str]]:
-        files = sorted(here.glob("told-*"), key=lambda path: path.name.rsplit("-", 1)[1])
+        files = sorted(here.glob("call-*"), key=lambda path: path.name.rsplit("-", 1)[1])
         return [dict(line.split("=", 1) for line in path.read_text().splitlines()) for path in files]
 
     return read
@@ -37,9 +37,9 @@ def make_study(here, *states) -> list:
     return [make_run(here / "runs", "bp", seed, state=state, tasks_done=3) for seed, state in enumerate(states)]
 
 
-def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, notified):
+def test_a_failure_a_rule_and_the_end_are_each_notified_once_with_counts(here, notified):
     runs = make_study(here, "running", "running", "running", "queued")
-    notifier = Notifier(TELL, here / "runs")
+    notifier = Notifier(RECORD_CALL, here / "runs")
 
     def look(times: int = 1) -> None:
         for _ in range(times):
@@ -65,9 +65,9 @@ def test_a_failure_a_rule_and_the_end_are_told_once_each_with_counts(here, notif
     assert end["LOP_RUNS_DIR"] == str(here / "runs")
 
 
-def test_a_run_that_is_tried_again_at_once_has_not_failed(here, notified):
+def test_a_run_that_is_retried_at_once_is_not_notified_as_failed(here, notified):
     [run] = make_study(here, "failed")
-    notifier = Notifier(TELL, here / "runs")
+    notifier = Notifier(RECORD_CALL, here / "runs")
     notifier.look(read_statuses([run]))
     set_status(run, state="queued")
     notifier.look(read_statuses([run]))
@@ -76,15 +76,15 @@ def test_a_run_that_is_tried_again_at_once_has_not_failed(here, notified):
     assert [call["LOP_EVENT"] for call in notified()] == ["end"]
 
 
-def test_each_rule_is_told_once(here, notified):
+def test_each_rule_is_notified_once(here, notified):
     runs = make_study(here, *["ended-by-rule"] * 3)
     for run, rule in zip(runs, ("nan", "nan", "diverged"), strict=True):
         set_status(run, rule=rule, rule_task=1)
-    Notifier(TELL, here / "runs").end(read_statuses(runs), 0)
+    Notifier(RECORD_CALL, here / "runs").end(read_statuses(runs), 0)
     assert sorted(call.get("LOP_RULE", "") for call in notified()) == ["", "diverged", "nan"]
 
 
-def test_a_slow_notification_delays_no_look_and_is_killed_with_its_children(here, monkeypatch):
+def test_a_slow_notification_does_not_delay_the_launcher_and_is_killed_with_its_children(here, monkeypatch):
     monkeypatch.setattr(events, "LIMIT_S", 0.5)
     runs = make_study(here, "ended-by-rule")
     notifier = Notifier("sleep 77.5 & echo $! > child; wait", here / "runs")
@@ -106,10 +106,10 @@ def test_a_notification_that_fails_is_a_warning(here):
     ]
 
 
-def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, notified):
+def test_any_error_is_notified_as_one_line_that_fits_in_an_environment_variable(here, notified):
     [run] = make_study(here, "failed")
     set_status(run, error="Traceback (most recent call last):\nRuntimeError: a\x00b\x1b[31m" + "x" * 300_000)
-    assert Notifier(TELL, here / "runs").end(read_statuses([run]), 1) == []
+    assert Notifier(RECORD_CALL, here / "runs").end(read_statuses([run]), 1) == []
     failure, _ = sorted(notified(), key=lambda call: call["LOP_EVENT"], reverse=True)
     assert failure["LOP_ERROR"].startswith("RuntimeError: abxxx")
     assert len(failure["LOP_ERROR"]) < 10_000
@@ -119,9 +119,9 @@ def test_any_error_is_told_as_one_line_that_a_variable_can_hold(here, notified):
 
 
 @pytest.mark.long
-def test_lop_run_tells_a_rule_and_the_end_with_its_exit_status(here, notified):
+def test_lop_run_notifies_a_rule_and_the_end_with_its_exit_status(here, notified):
     write_config(here / "cbp.json", stop_when="test_accuracy>=0 for 2 tasks")
-    done = lop("run", "cbp.json", "--seeds", "2", "--notify", TELL)
+    done = lop("run", "cbp.json", "--seeds", "2", "--notify", RECORD_CALL)
     assert done.returncode == 0, done.stderr
     rule, end = sorted(notified(), key=lambda call: call["LOP_EVENT"], reverse=True)
     assert (rule["LOP_EVENT"], rule["LOP_RULE"]) == ("rule", "test_accuracy>=0 for 2 tasks")
@@ -151,7 +151,7 @@ def test_wait_returns_when_runs_of_another_process_have_ended(here):
         ("queued", 1, "queued, and the process that queued it is gone; lop resume trains it"),
     ],
 )
-def test_wait_says_by_its_exit_status_whether_all_have_ended(here, state, status, message):
+def test_the_exit_status_of_wait_tells_whether_all_runs_ended(here, state, status, message):
     [run] = make_study(here, state)
     if state == "failed":
         set_status(run, error="out of memory")
@@ -160,7 +160,7 @@ def test_wait_says_by_its_exit_status_whether_all_have_ended(here, state, status
     assert message in done.stdout
 
 
-def test_wait_gives_up_after_its_time(here):
+def test_wait_gives_up_after_its_timeout(here):
     [run] = make_study(here, "queued")
     set_status(run, launcher=this_process())
     began = time.monotonic()
@@ -176,14 +176,14 @@ def test_wait_without_any_run_is_an_error(here):
     assert "wait: no runs in rusn; start some with lop run CFG, or name another --runs-dir" in done.stderr
 
 
-def test_wait_refuses_a_name_of_no_run(here):
+def test_wait_refuses_a_name_that_matches_no_run(here):
     make_study(here, "finished")
     done = lop("wait", "cbp")
     assert done.returncode == 2
     assert '"cbp" names no run' in done.stderr
 
 
-def test_wait_calls_the_command_too(here, notified):
+def test_wait_runs_the_notification_command_too(here, notified):
     make_study(here, "failed", "finished")
-    assert lop("wait", "--notify", TELL, env=os.environ).returncode == 1
+    assert lop("wait", "--notify", RECORD_CALL, env=os.environ).returncode == 1
     assert {call["LOP_EVENT"]: call.get("LOP_EXIT_STATUS") for call in notified()} == {"failure": None, "end": "1"}

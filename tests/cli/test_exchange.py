@@ -1,4 +1,4 @@
-"""`lop export` and `lop import-results` as they are typed."""
+"""`lop export` and `lop import-results` from the command line."""
 
 import builtins
 import json
@@ -26,7 +26,7 @@ def export(runs_dir, form, path, *more):
     return "export", "--runs-dir", runs_dir, "--format", form, "-o", path, *more
 
 
-def test_export_says_what_is_written_and_what_is_not_whole(runs_dir, tmp_path):
+def test_export_names_its_file_and_incomplete_runs(runs_dir, tmp_path):
     output = lop(*export(runs_dir, "csv", tmp_path / "x.csv"))
     assert f"csv: {tmp_path / 'x.csv'} (3 runs)" in output
     assert "not all tasks done, only recorded rows are written: 1 run (bp/default/seed_000)" in output
@@ -34,38 +34,38 @@ def test_export_says_what_is_written_and_what_is_not_whole(runs_dir, tmp_path):
     assert len((tmp_path / "y.csv").read_text().splitlines()) == 1 + 2 * 4
 
 
-def test_mistakes_are_one_line(runs_dir, tmp_path, monkeypatch, capsys):
-    def said(*arguments):
+def test_invalid_arguments_are_refused_in_one_line(runs_dir, tmp_path, monkeypatch, capsys):
+    def error_of(*arguments):
         line = refused(monkeypatch, capsys, *arguments)
         assert line.count("\n") == 1
         return line
 
     target = tmp_path / "x.csv"
     lop(*export(runs_dir, "csv", target))
-    assert "exists; replace it with --force" in said(*export(runs_dir, "csv", target))
+    assert "exists; replace it with --force" in error_of(*export(runs_dir, "csv", target))
     lop(*export(runs_dir, "csv", target, "--force"))
-    assert 'did you mean "csv"' in said(*export(runs_dir, "cvs", tmp_path / "z"))
-    assert "matches none of the 3 runs" in said(*export(runs_dir, "csv", tmp_path / "z", "--where", "l2"))
-    assert "no runs in" in said(*export(tmp_path / "none", "csv", tmp_path / "z"))
+    assert 'did you mean "csv"' in error_of(*export(runs_dir, "cvs", tmp_path / "z"))
+    assert "matches none of the 3 runs" in error_of(*export(runs_dir, "csv", tmp_path / "z", "--where", "l2"))
+    assert "no runs in" in error_of(*export(tmp_path / "none", "csv", tmp_path / "z"))
     make_run(tmp_path / "new", "bp", tasks_done=0, state="queued")
-    assert "nothing to export" in said(*export(tmp_path / "new", "csv", tmp_path / "z"))
-    assert str(target) in said(*export(runs_dir, "csv", target / "below"))
-    assert "no such file or directory" in said("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
-    assert "no results there" in said("import-results", runs_dir, "--runs-dir", runs_dir)
+    assert "nothing to export" in error_of(*export(tmp_path / "new", "csv", tmp_path / "z"))
+    assert str(target) in error_of(*export(runs_dir, "csv", target / "below"))
+    assert "no such file or directory" in error_of("import-results", tmp_path / "nowhere", "--runs-dir", runs_dir)
+    assert "no results there" in error_of("import-results", runs_dir, "--runs-dir", runs_dir)
     assert not (tmp_path / "z").exists()
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
 def number(request):
-    """A signal that nobody handles, whatever was set up for this process."""
+    """Return a signal with its default handler, whatever this process had set."""
     before = signal.signal(request.param, signal.SIG_DFL)
     yield request.param
     signal.signal(request.param, before)
 
 
-def test_an_export_that_is_ended_leaves_nothing(runs_dir, tmp_path, monkeypatch, number):
+def test_an_export_ended_by_a_signal_leaves_no_file(runs_dir, tmp_path, monkeypatch, number):
     def ended(*_):
-        assert len(list(tmp_path.iterdir())) == 2  # half of it is there
+        assert len(list(tmp_path.iterdir())) == 2  # the export is half written
         signal.raise_signal(number)
 
     monkeypatch.setattr("lop_engine.exchange.files.table_on_disk", ended)
@@ -76,7 +76,7 @@ def test_an_export_that_is_ended_leaves_nothing(runs_dir, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("form", "package"), [("parquet", "pyarrow"), ("tensorboard", "tensorboardX")])
-def test_a_missing_package_is_named_with_what_installs_it(runs_dir, tmp_path, monkeypatch, capsys, form, package):
+def test_a_missing_package_is_named_with_its_install_command(runs_dir, tmp_path, monkeypatch, capsys, form, package):
     find = builtins.__import__
 
     def without(name, *rest):

@@ -1,4 +1,4 @@
-"""Every view flags records that can be read but are incomplete or not finite."""
+"""Every view flags readable records that are incomplete or not finite."""
 
 import json
 
@@ -25,14 +25,14 @@ def runs_dir(tmp_path):
 
 
 def lose_tasks(runs_dir):
-    """A finished run that lacks a quarter of its records."""
+    """Make a finished run that lacks a quarter of its records."""
     run = make_run(runs_dir, "cbp", 0)
     TableWriter(run.tasks_json, "tasks", keep=30).close()
     return run
 
 
 def spoil(runs_dir, method="cbp", seed=0, state="finished", metrics=("curvature",), tasks=range(40), absent=()):
-    """A run whose `metrics` are null in `tasks`, and not recorded in `absent`."""
+    """Make a run whose `metrics` are null in `tasks`, and not recorded in `absent`."""
     run = make_run(runs_dir, method, seed, state=state, tasks_done=0)
     append_tasks(run, make_metrics(method, 40, seed), 0, 40)
     documents = read_table(run.tasks_json)
@@ -48,7 +48,7 @@ def spoil(runs_dir, method="cbp", seed=0, state="finished", metrics=("curvature"
 
 
 def views(runs_dir, tmp_path, names=("bp", "cbp")):
-    """The text of each view, by its name."""
+    """Return the text of each view, by name."""
     here = "--runs-dir", runs_dir
     report = tmp_path / "report.html"
     lop("report", *here, "-o", report)
@@ -73,28 +73,28 @@ def views(runs_dir, tmp_path, names=("bp", "cbp")):
     return {name: " ".join(text.split()) for name, text in texts.items()}
 
 
-def test_every_view_names_an_ended_run_with_fewer_tasks_than_its_status_says(runs_dir, tmp_path):
+def test_every_view_flags_a_finished_run_with_fewer_tasks_than_in_its_status(runs_dir, tmp_path):
     lose_tasks(runs_dir)
     for name, text in views(runs_dir, tmp_path).items():
         assert "tasks.json holds 30 of 40 finished tasks" in text, name
         assert "--fresh" not in text, name
 
 
-def test_a_run_in_progress_or_one_ahead_of_its_status_is_not_flagged(runs_dir):
+def test_a_running_run_or_one_ahead_of_its_status_is_not_flagged(runs_dir):
     make_run(runs_dir, "l2", 0, state="stopped", tasks_done=12)
     ahead = make_run(runs_dir, "snp", 0, num_tasks=40, tasks_done=39)
     append_tasks(ahead, make_metrics("snp", 40, 0), 39, 40)
     assert [run.flags for run in RunsReader(runs_dir).read().runs] == [()] * 4
 
 
-def test_every_view_says_that_a_metric_was_never_finite(runs_dir, tmp_path):
+def test_every_view_flags_a_metric_that_was_never_finite(runs_dir, tmp_path):
     spoil(runs_dir)
     for name, text in views(runs_dir, tmp_path).items():
         assert "curvature not finite from task 1" in text, name
         assert "not recorded" not in text, name
 
 
-def test_a_closing_table_says_so_too(runs_dir, capsys):
+def test_the_closing_table_of_lop_run_flags_it_too(runs_dir, capsys):
     run = spoil(runs_dir)
     assert conclude(Console(width=200), runs_dir, identities([run])) == 0
     assert "cbp/default/seed_000: curvature not finite from task 1" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_a_run_that_diverged_is_not_flagged_twice(runs_dir):
     assert RunsReader(runs_dir).read().runs[-1].flags == ()
 
 
-def test_a_null_is_not_finite_and_what_is_not_there_was_not_recorded(runs_dir):
+def test_nulls_are_flagged_as_not_finite_and_missing_keys_are_not_flagged(runs_dir):
     spoil(runs_dir, "cbp", 0, tasks=range(30, 40))
     spoil(runs_dir, "cbp", 1, tasks=[1, 4, 5], absent=range(10, 40))
     spoil(runs_dir, "cbp", 2, tasks=[], absent=range(0, 40, 2))
@@ -119,7 +119,7 @@ def test_a_null_is_not_finite_and_what_is_not_there_was_not_recorded(runs_dir):
     ]
 
 
-def test_flags_of_a_run_that_grows(runs_dir):
+def test_flags_follow_the_records_of_a_growing_run(runs_dir):
     run = make_run(runs_dir, "cbp", 0, state="stopped", tasks_done=2)
     reader = RunsReader(runs_dir)
     flags = []
@@ -136,14 +136,14 @@ def test_flags_of_a_run_that_grows(runs_dir):
     assert not_finite({"srank": np.array([1.0, np.nan])}, {}) == []
 
 
-def test_many_runs_of_one_flag_are_one_line(runs_dir):
+def test_many_runs_with_one_flag_share_a_line(runs_dir):
     for seed in range(5):
         spoil(runs_dir, "cbp", seed)
     notices = json.loads(lop("watch", runs_dir, "--json"))["notices"]
     assert notices == [{"run": "cbp/default/seed_000", "text": "curvature not finite from task 1 (and in 4 more runs)"}]
 
 
-def test_a_panel_of_what_was_never_finite_is_there_and_says_so(runs_dir, tmp_path):
+def test_a_panel_of_a_metric_that_was_never_finite_says_so(runs_dir, tmp_path):
     for path in list(runs_dir.glob("bp/*/*")):
         lop("rm", f"bp/default/{int(path.name[-3:])}", "--yes", "--runs-dir", runs_dir)
     spoil(runs_dir)

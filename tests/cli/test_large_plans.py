@@ -19,7 +19,7 @@ MEMORY_BYTES = 2 * 2**30
 
 @pytest.fixture
 def runs_dir(tmp_path):
-    """One finished task each of runs that are planned for a thousand million."""
+    """Make runs with one finished task out of 10^9 planned ones."""
     for method in ("bp", "cbp"):
         for seed in range(2):
             run = make_run(tmp_path / "runs", method, seed, num_tasks=20, tasks_done=1, state="stopped")
@@ -46,7 +46,7 @@ for line in sys.stdin:
 """
 
 
-def test_every_command_takes_memory_by_what_is_recorded(runs_dir, tmp_path):
+def test_the_memory_of_every_command_depends_on_the_recorded_tasks(runs_dir, tmp_path):
     commands = [
         f"status --json --runs-dir {runs_dir}",
         f"list --runs-dir {runs_dir}",
@@ -75,7 +75,7 @@ def test_every_command_takes_memory_by_what_is_recorded(runs_dir, tmp_path):
     assert (run["tasks_done"], run["num_tasks"]) == (1, HUGE)
 
 
-def test_running_out_of_memory_is_one_line(runs_dir, monkeypatch, capsys):
+def test_running_out_of_memory_is_an_error_in_one_line(runs_dir, monkeypatch, capsys):
     def allocate(*_):
         np.empty(2**55)
 
@@ -91,7 +91,7 @@ def test_a_hundred_thousand_seeds_are_planned_in_seconds_and_shown_as_a_range(tm
     config.write_text(json.dumps(TINY))
     began = time.process_time()
     output = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0-99999", "--runs-dir", tmp_path / "runs")
-    assert time.process_time() - began < 6  # of this process alone; 2.5 s on a machine that does nothing else
+    assert time.process_time() - began < 6  # processor time of this process; 2.5 s on an idle machine
     assert "0-99999" in output
     assert len(output.splitlines()) < 12
     output = lop("run", config, "--dry-run", "--no-estimate", "--seeds", "0,3,5-9", "--runs-dir", tmp_path / "runs")

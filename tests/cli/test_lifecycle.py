@@ -25,7 +25,7 @@ from tests.helpers import make_run
 
 @pytest.fixture
 def start(here):
-    """Start `lop run` and wait until a run has recorded a task; kill what is left at the end."""
+    """Start `lop run` and wait until a run has recorded a task; kill remaining processes at the end."""
     started: list[subprocess.Popen] = []
 
     def run(*arguments: str) -> subprocess.Popen:
@@ -50,7 +50,7 @@ def start(here):
 def wait_for(condition, limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.05)
 
 
@@ -64,7 +64,7 @@ def without_times(path) -> list[dict]:
 
 @pytest.mark.long
 def test_stop_and_resume_lose_nothing(here, start):
-    write_config(here / "cbp.json", num_tasks=60)  # none ends before the stop, however busy the machine
+    write_config(here / "cbp.json", num_tasks=60)  # no run ends before the stop
     process = start("cbp.json", "--seeds", "3", "--workers", "2", "--runs-per-worker", "1")
     stopped = lop("stop")
     assert stopped.returncode == 0, stopped.stderr
@@ -180,7 +180,7 @@ def test_a_worker_that_dies_is_reported_and_its_seeds_are_tried_again(here, star
     assert all(len(read_table(run.tasks_json)) == 20 for run in find_runs(here / "runs"))
 
 
-def test_retries_end(here, start):
+def test_without_retries_a_killed_worker_fails_its_run(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     process = start("cbp.json", "--seeds", "1", "--retries", "0")
     [run] = find_runs(here / "runs")
@@ -191,7 +191,7 @@ def test_retries_end(here, start):
     assert states(here) == {"cbp/default/seed_000": "failed"}
 
 
-def test_selectors_that_name_nothing(here):
+def test_names_that_match_no_run_are_refused(here):
     make_run(here / "runs", "cbp")
     for command in (["stop", "cpb"], ["resume", "cpb"], ["rm", "cpb"]):
         refused = lop(*command)
@@ -200,7 +200,7 @@ def test_selectors_that_name_nothing(here):
     assert "no runs in nowhere" in lop("stop", "cbp", "--runs-dir", "nowhere").stderr
 
 
-def test_resume_of_what_cannot_be_read(here):
+def test_resume_refuses_an_invalid_run_json(here):
     run = make_run(here / "runs", "bp", state="stopped")
     config = json.loads(run.run_json.read_text())
     config["spec"]["step_szie"] = 1
@@ -212,7 +212,7 @@ def test_resume_of_what_cannot_be_read(here):
 
 
 @pytest.mark.long
-def test_a_path_and_a_name_mean_their_own_experiment_and_no_other_of_the_same_method(here):
+def test_a_path_or_experiment_name_does_not_select_other_experiments_of_the_same_method(here):
     write_config(here / "cbp.json", num_tasks=1)
     write_config(here / "cbp_slow.json", num_tasks=1)
     assert lop("run", "cbp.json", "cbp_slow.json", "--seeds", "1").returncode == 0
@@ -220,10 +220,10 @@ def test_a_path_and_a_name_mean_their_own_experiment_and_no_other_of_the_same_me
     assert list(states(here)) == ["cbp_slow/default/seed_000"]
     refused = lop("rm", "", "--yes")
     assert refused.returncode == 2
-    assert lop("rm", "cbp", "--yes").stdout == "1 run removed\n"  # no experiment is called so: the method
+    assert lop("rm", "cbp", "--yes").stdout == "1 run removed\n"  # no experiment has this name, so it means the method
 
 
-def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
+def test_a_stop_while_a_detached_launcher_starts_is_obeyed(here):
     write_config(here / "cbp.json", num_tasks=4000)
     for pause_s in (0, 0.6):
         assert (
@@ -251,7 +251,7 @@ def test_a_stop_while_a_detached_launcher_begins_is_kept(here):
 
 
 @pytest.mark.long
-def test_resume_in_the_background_queues_what_it_names_and_returns(here):
+def test_resume_in_the_background_queues_the_named_runs_and_returns(here):
     write_config(here / "cbp.json", num_tasks=3)
     assert lop("run", "cbp.json", "--seeds", "3").returncode == 0
     for run in find_runs(here / "runs"):
@@ -270,7 +270,7 @@ def test_resume_in_the_background_queues_what_it_names_and_returns(here):
 
 
 def workers_of(here) -> list[int]:
-    """Processes of lop that stand in this directory: launchers and workers."""
+    """Return lop's processes whose working directory is this one: launchers and workers."""
     pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -280,7 +280,7 @@ def workers_of(here) -> list[int]:
     return pids
 
 
-def test_a_second_signal_does_not_break_the_ending(here, start):
+def test_a_second_signal_does_not_interrupt_a_clean_end(here, start):
     write_config(here / "cbp.json", num_tasks=2000)
     process = start("cbp.json", "--seeds", "2", "--workers", "1", "--runs-per-worker", "2")
     [pid] = {run.read_status().pid for run in find_runs(here / "runs")}
@@ -308,7 +308,7 @@ def test_a_running_run_with_damaged_records_can_be_stopped(here, start):
 
 
 @pytest.mark.long
-def test_one_unreadable_run_does_not_hold_up_the_others(here):
+def test_an_unreadable_run_does_not_block_the_others(here):
     write_config(here / "cbp.json", num_tasks=2)
     assert lop("run", "cbp.json", "--seeds", "2").returncode == 0
     first, second = find_runs(here / "runs")
@@ -322,7 +322,7 @@ def test_one_unreadable_run_does_not_hold_up_the_others(here):
 
 
 @pytest.mark.long
-def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
+def test_resume_refuses_missing_records_and_missing_checkpoints(here):
     write_config(here / "cbp.json", num_tasks=2)
     assert lop("run", "cbp.json", "--seeds", "1").returncode == 0
     [run] = find_runs(here / "runs")
@@ -341,7 +341,7 @@ def test_records_that_are_gone_or_have_no_checkpoint_are_noticed(here):
     assert run.tasks_json.read_bytes() == records
 
 
-def test_a_run_that_was_started_over_meanwhile_is_not_counted_as_one_s_own(here, capsys):
+def test_a_run_started_over_by_another_command_is_not_counted_as_trained(here, capsys):
     same, replaced, gone = (make_run(here / "runs", "bp", seed) for seed in range(3))
     planned = identities([same, replaced, gone])
     config = json.loads(replaced.run_json.read_text())

@@ -1,4 +1,4 @@
-"""Settings whose names are long are told apart in 80 columns."""
+"""Settings with long names stay distinct in 80 columns."""
 
 import json
 

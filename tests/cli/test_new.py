@@ -1,4 +1,4 @@
-"""`lop new`: what it writes passes its test and trains, with nothing of the checkout but what is installed."""
+"""`lop new`: the written files pass their test and train, using only the installed packages."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def new(monkeypatch, capsys):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.long
-def test_what_is_written_passes_its_test_trains_and_is_seen(kind, new):
+def test_written_files_pass_their_test_train_and_appear_in_views(kind, new):
     name = f"fancy_{kind}2"
     status, output = new(kind, name)
     assert status == 0
@@ -89,7 +89,7 @@ def test_nothing_is_overwritten(file, new):
         (["methods", "mine"], 'new: no kind of component "methods"; did you mean "method"?'),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_in_one_line(arguments, message, new):
+def test_an_invalid_name_is_refused_in_one_line(arguments, message, new):
     status, output = new(*arguments)
     assert status == 2
     assert message in output
@@ -98,13 +98,13 @@ def test_a_name_that_cannot_be_is_refused_in_one_line(arguments, message, new):
 
 
 @pytest.mark.parametrize(("name", "class_name"), [("a_b", "AB"), ("Mine", "MineMethod"), ("x1", "X1"), ("_a", "A")])
-def test_names_of_any_kind_become_a_class(name, class_name, new):
+def test_names_in_any_style_become_a_class_name(name, class_name, new):
     assert new("method", name)[0] == 0
     assert f"class {class_name}(Method):" in Path(f"{name}.py").read_text()
     compile(Path(f"{name}.py").read_text(), name, "exec")
 
 
-def test_without_pytest_the_test_is_run_as_a_script(new, monkeypatch):
+def test_the_written_test_runs_as_a_script_without_pytest(new, monkeypatch):
     monkeypatch.setattr("lop_tui.commands.new.find_spec", lambda name: None)
     status, output = new("metric", "mine")
     assert status == 0

@@ -1,4 +1,4 @@
-"""Arguments: those that look like options, and options given more than once."""
+"""Arguments that look like options, options given more than once, and the options that commands share."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.cli.test_views import refused
 
 
 @pytest.mark.long
-def test_a_runs_directory_that_looks_like_an_option_trains_and_is_drawn(tmp_path):
+def test_a_runs_directory_that_looks_like_an_option_can_be_trained_in_and_plotted(tmp_path):
     write_config(tmp_path / "cbp.json")
     done = lop("run", "cbp.json", "--runs-dir=-x", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -29,7 +29,7 @@ def test_a_runs_directory_that_looks_like_an_option_trains_and_is_drawn(tmp_path
     assert again.returncode == 0, again.stderr
 
 
-def test_a_command_that_is_advised_can_be_pasted_into_a_shell(tmp_path):
+def test_advised_commands_can_be_pasted_into_a_shell(tmp_path):
     script = "import sys; print(sys.argv[1:])"
     for runs_dir, selectors in ((tmp_path / "my runs", ["b*", "-x/default"]), (tmp_path / "-x", ["a b"])):
         command = resume_command(runs_dir.relative_to(tmp_path), selectors).removeprefix("lop ")
@@ -42,7 +42,7 @@ def test_a_command_that_is_advised_can_be_pasted_into_a_shell(tmp_path):
         assert all(words.index("--") < words.index(word) for word in selectors if word.startswith("-"))
 
 
-def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
+def test_only_job_numbers_are_passed_to_scancel(tmp_path, monkeypatch):
     scancel = tmp_path / "scancel"
     scancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
     scancel.chmod(0o755)
@@ -67,21 +67,21 @@ def test_only_job_numbers_are_given_to_scancel(tmp_path, monkeypatch):
         (["run", "x.json", "--launcher", "slurm", "--slurm", "time=1", "--slurm", "time=2"], "time"),
     ],
 )
-def test_an_option_for_once_given_twice_is_refused_by_name(tmp_path, monkeypatch, capsys, arguments, option):
+def test_a_single_valued_option_given_twice_is_refused_by_name(tmp_path, monkeypatch, capsys, arguments, option):
     monkeypatch.chdir(tmp_path)
     output = refused(monkeypatch, capsys, *arguments)
     assert option in output
     assert "give it once" in output
 
 
-def test_repeatable_options_and_repeated_flags_are_taken(tmp_path):
+def test_repeatable_options_and_repeated_flags_are_accepted(tmp_path):
     write_config(tmp_path / "cbp.json")
     more = ["--set", "num_tasks=2", "--set", "width=0.25", "--yes", "--yes", "--dry-run", "--no-estimate"]
     done = lop("run", "cbp.json", *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
+def test_run_notes_how_a_file_of_the_reference_s_generator_is_trained(tmp_path):
     (tmp_path / "temp_cfg").mkdir()
     generated = {"index": 0, "run_idx": "3", "num_runs": 30, "opt": "adam", "momentum": 0.9, "data_dir": "data/bp/0/"}
     write_config(tmp_path / "temp_cfg" / "0.json", **generated)
@@ -94,7 +94,7 @@ def test_run_says_what_a_file_of_the_reference_s_generator_trains(tmp_path):
 
 
 def options_of_commands():
-    """By command, its options."""
+    """Return the options of each command, by its name."""
     group = get_command(cli.app)
     commands = {}
     for name, command in group.commands.items():
@@ -105,7 +105,7 @@ def options_of_commands():
     }
 
 
-def test_o_and_output_are_the_file_that_a_command_writes_and_nothing_else():
+def test_o_and_output_always_name_the_file_that_a_command_writes():
     with_output = {}
     for name, options in options_of_commands().items():
         for option in options:
@@ -119,7 +119,7 @@ def test_o_and_output_are_the_file_that_a_command_writes_and_nothing_else():
     assert writing == with_output.keys() - took_to
 
 
-def test_synth_takes_o_and_to_alike(tmp_path):
+def test_synth_accepts_o_output_and_to(tmp_path):
     for option in ("-o", "--output", "--to"):
         small = ["--classes", "2", "--train-images", "2", "--test-images", "1", "--replace"]
         checked("data", "synth", option, tmp_path / "set", *small)
@@ -127,6 +127,6 @@ def test_synth_takes_o_and_to_alike(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["lop_tui", "lop_tui.cli"])
-def test_python_runs_lop_as_a_module(module):
+def test_python_m_runs_lop(module):
     output = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
     assert output.stdout.startswith("lop 0.")

@@ -1,4 +1,4 @@
-"""`lop best`, `lop table` and `lop power`: what they print, and that their numbers are those of other commands."""
+"""`lop best`, `lop table` and `lop power`: their output, and its agreement with other commands."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ OF_STEP_SIZE = {0.1: "bp", 0.01: "snp", 0.001: "l2"}
 
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory):
-    """bp with three step sizes, cbp and l2, six seeds each."""
+    """Make runs of bp with three step sizes, cbp and l2, six seeds each."""
     directory = tmp_path_factory.mktemp("paper") / "runs"
     for seed in range(6):
         for step_size, curves in OF_STEP_SIZE.items():
@@ -42,12 +42,12 @@ def make_sweep_run(directory, step_size, seed, curves, num_tasks=50):
 
 
 def last_tenth(runs_dir, label):
-    """By seed, the mean of the last five tasks."""
+    """Return the mean of the last five tasks of each seed."""
     (group,) = (one for one in group_runs(RunsReader(runs_dir).read().runs) if one.label == label)
     return {run.seed: float(run.series["test_accuracy"][-5:].mean()) for run in group.runs}
 
 
-def test_best_chooses_on_some_seeds_and_reports_the_others(runs_dir):
+def test_best_selects_on_some_seeds_and_reports_the_others(runs_dir):
     choices = json.loads(lop("best", "--json", "--select-seeds", "0-1", "--runs-dir", runs_dir))["choices"]
     bp, cbp, _ = choices
     assert (bp["setting"], bp["num_settings"], bp["n"], bp["select_seeds"]) == ("step_size=0.01", 3, 4, [0, 1])
@@ -60,7 +60,7 @@ def test_best_chooses_on_some_seeds_and_reports_the_others(runs_dir):
     assert (cbp["n"], cbp["select_seeds"], cbp["num_settings"]) == (6, [], 1)
 
 
-def test_an_optimum_at_the_edge_and_a_reported_selection_seed_are_said(tmp_path):
+def test_best_warns_of_an_optimum_at_the_edge_and_of_reported_selection_seeds(tmp_path):
     for step_size, curves in ((0.1, "cbp"), (0.01, "bp")):
         make_sweep_run(tmp_path, step_size, 0, curves)
     shown = " ".join(lop("best", "--runs-dir", tmp_path).split())
@@ -98,7 +98,7 @@ def test_best_table_compare_list_and_report_agree_to_the_last_digit(runs_dir):
     assert f"{100 * last['bp']['mean']:.1f} ± {100 * (last['bp']['high'] - last['bp']['mean']):.1f}" in shown
 
 
-def test_power_of_a_sweep_takes_the_best_setting_on_the_seeds_that_did_not_choose_it(runs_dir):
+def test_power_of_a_sweep_uses_the_best_setting_and_the_seeds_that_did_not_select_it(runs_dir):
     of = "--runs-dir", runs_dir
     [best] = [one for one in json.loads(lop("best", "--json", *of))["choices"] if one["experiment"] == "bp"]
     of_sweep = json.loads(lop("power", "bp", "cbp", "--json", *of))
@@ -109,7 +109,7 @@ def test_power_of_a_sweep_takes_the_best_setting_on_the_seeds_that_did_not_choos
     assert json.loads(lop("power", "bp", "cbp", "--select-seeds", "4-5", "--json", *of))["plans"][0]["num_pairs"] == 4
 
 
-def test_compare_with_best_takes_the_settings_that_power_takes(runs_dir):
+def test_compare_with_best_uses_the_same_settings_as_power(runs_dir):
     of = "--runs-dir", runs_dir
     [best] = [one for one in json.loads(lop("best", "--json", *of))["choices"] if one["experiment"] == "bp"]
     chosen = json.loads(lop("compare", "bp", "cbp", "--best", "--json", *of))
@@ -120,23 +120,23 @@ def test_compare_with_best_takes_the_settings_that_power_takes(runs_dir):
 
 
 @pytest.mark.parametrize("command", [["power"], ["compare", "--best"]])
-def test_by_says_which_tasks_choose_the_setting(runs_dir, command):
+def test_by_chooses_the_tasks_that_select_the_setting(runs_dir, command):
     output = json.loads(lop(*command, "bp", "cbp", "--by", "whole", "--json", "--runs-dir", runs_dir))
     assert "(test accuracy, whole run) on seeds 0-2" in output["notes"][0]
 
 
-def test_compare_on_the_seeds_that_chose_says_so(runs_dir):
+def test_compare_on_the_selection_seeds_warns(runs_dir):
     words = "--best", "--select-seeds", "0-5", "--json", "--runs-dir", runs_dir
     output = json.loads(lop("compare", "bp", "cbp", *words))
     assert [note for note in output["notes"] if "on its own selection seeds" in note] == output["notes"][:1]
 
 
-def test_compare_of_a_sweep_without_best_says_how_to_choose(runs_dir, monkeypatch, capsys):
+def test_compare_of_a_sweep_without_best_advises_best(runs_dir, monkeypatch, capsys):
     output = refused(monkeypatch, capsys, "compare", "bp", "cbp", "--runs-dir", runs_dir)
     assert output.rstrip().endswith("or let --best choose")
 
 
-def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir):
+def test_the_columns_first_best_and_whole_agree_between_tables(runs_dir):
     cells = json.loads(lop("table", "--json", "--settings", "--runs-dir", runs_dir))["cells"]
     for group in group_runs(RunsReader(runs_dir).read().runs):
         columns = {
@@ -158,13 +158,13 @@ def test_the_first_best_and_whole_columns_are_the_tenths_of_every_table(runs_dir
 
 @pytest.mark.parametrize("command", [("best",), ("table",), ("table", "--settings"), ("power", "cbp", "l2")])
 @pytest.mark.parametrize("metrics", [(), ("--metric", "effective_rank")])
-def test_text_fits_80_columns(runs_dir, command, metrics):
+def test_tables_as_text_fit_80_columns(runs_dir, command, metrics):
     result = CliRunner(env={"COLUMNS": "80"}).invoke(cli.app, [*command, *metrics, "--runs-dir", str(runs_dir)])
     assert result.exit_code == 0, result.output
     assert max(map(len, result.output.splitlines())) <= 80
 
 
-def test_wide_tables_are_split_and_keep_long_names_apart(tmp_path):
+def test_wide_tables_are_split_and_long_names_stay_distinct(tmp_path):
     name = "step_size=0.01,weight_decay=0.0001,momentum=0.9,width=0.125,activation=leaky_relu,precision="
     for precision in ("32", "64"):
         make_run(tmp_path, "bp", 0, setting=name + precision, spec={"step_size": float(precision)})
@@ -175,7 +175,7 @@ def test_wide_tables_are_split_and_keep_long_names_apart(tmp_path):
     assert sum(line.startswith("setting") for line in lines) > 1
 
 
-def test_csv_has_all_digits_and_markdown_marks_what_is_not_worse(runs_dir, tmp_path):
+def test_csv_has_all_digits_and_markdown_marks_methods_that_are_not_worse(runs_dir, tmp_path):
     lop("table", "-o", tmp_path / "table.csv", "--runs-dir", runs_dir)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
     cells = json.loads(lop("table", "--json", "--runs-dir", runs_dir))["cells"]
@@ -189,7 +189,7 @@ def test_csv_has_all_digits_and_markdown_marks_what_is_not_worse(runs_dir, tmp_p
 
 
 class Latex:
-    """Reads a document as TeX does, as far as tables go: groups, environments, and what a cell may hold."""
+    """Parse the parts of LaTeX that tables use: groups, environments, and the characters of cells."""
 
     def __init__(self, text):
         assert text.isascii() or text.encode("latin-1")
@@ -224,7 +224,7 @@ HOSTILE = r"a_b%c&d#e$f{g}h^i~j"
 
 @pytest.mark.parametrize("command", ["best", "table", "power"])
 @pytest.mark.parametrize("name", ["tenth", HOSTILE])
-def test_latex_is_well_formed_and_escaped(tmp_path, command, name):
+def test_latex_output_is_well_formed_and_escaped(tmp_path, command, name):
     for seed in range(3):
         for method in (name, "cbp"):
             make_run(tmp_path / "runs", method, seed, num_tasks=20, spec={"agent": "bp" if method == name else "cbp"})
@@ -241,7 +241,7 @@ def test_latex_is_well_formed_and_escaped(tmp_path, command, name):
     assert alone.strip() in text
 
 
-def test_a_metric_for_which_no_value_is_better_has_no_marks(runs_dir):
+def test_a_metric_without_a_better_direction_has_no_marks(runs_dir):
     cells = json.loads(lop("table", "--metric", "dormant_proportion", "--json", "--runs-dir", runs_dir))["cells"]
     assert not any(cell["is_marked"] for cell in cells)
     assert "highest tenth" in lop("table", "--metric", "dormant_proportion", "--runs-dir", runs_dir)
@@ -249,7 +249,7 @@ def test_a_metric_for_which_no_value_is_better_has_no_marks(runs_dir):
     assert lowest["choices"][0]["setting"] == "step_size=0.01"
 
 
-def test_several_problems_stand_side_by_side(tmp_path):
+def test_a_table_has_columns_for_each_of_several_problems(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "bp", seed, num_tasks=20)
         make_run(tmp_path, "cbp", seed, num_tasks=20)
@@ -283,6 +283,6 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("words", REFUSALS, ids=" ".join)
-def test_what_cannot_be_done_is_refused_with_advice(runs_dir, monkeypatch, capsys, words):
+def test_impossible_requests_are_refused_with_advice(runs_dir, monkeypatch, capsys, words):
     output = " ".join(refused(monkeypatch, capsys, *words, "--runs-dir", runs_dir).split())
     assert REFUSALS[words] in output

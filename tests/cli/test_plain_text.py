@@ -1,4 +1,4 @@
-"""The contents of names, errors and logs never act on a terminal or a spreadsheet."""
+"""Control characters and formulas in names, errors and logs never reach a terminal or a spreadsheet."""
 
 import csv
 import io
@@ -69,17 +69,17 @@ def test_no_command_lets_a_control_character_through(runs_dir, monkeypatch, caps
     assert is_plain(output.err)
 
 
-def test_a_report_holds_no_control_character(runs_dir, tmp_path):
+def test_a_report_contains_no_control_characters(runs_dir, tmp_path):
     lop("report", "--runs-dir", runs_dir, "-o", tmp_path / "report.html")
     assert is_plain((tmp_path / "report.html").read_text())
 
 
-def test_names_are_no_markup(runs_dir):
+def test_markup_in_names_is_printed_literally(runs_dir):
     for command in ("status", "list"):
         assert "[red]b" in lop(command, "--runs-dir", runs_dir)
 
 
-def test_an_error_shows_what_a_name_holds(monkeypatch, capsys, tmp_path):
+def test_an_error_shows_control_characters_of_a_name_escaped(monkeypatch, capsys, tmp_path):
     output = refused(monkeypatch, capsys, "run", tmp_path / "x\x1b[31m\n.json")
     assert is_plain(output)
     assert output.count("\n") == 1
@@ -87,14 +87,14 @@ def test_an_error_shows_what_a_name_holds(monkeypatch, capsys, tmp_path):
 
 
 def texts_in(value) -> list[str]:
-    """Every string in a JSON value."""
+    """Yield every string in a JSON value."""
     if isinstance(value, dict):
         return texts_in(list(value.values()))
     return [text for one in value for text in texts_in(one)] if isinstance(value, list) else [str(value)]
 
 
 @pytest.mark.parametrize("command", [["status"], ["list"], ["show", "a*/*/0"], ["watch"]])
-def test_json_is_valid_and_has_names_exactly(runs_dir, command):
+def test_json_is_valid_and_contains_names_unchanged(runs_dir, command):
     made = make_run(runs_dir, "caf\udce9", num_tasks=60, spec={"agent": "bp"})
     for name in (f"a{EVIL}", made.experiment):
         selected = [*command[:1], f"{name}/*/0"] if command[0] == "show" else command
@@ -119,7 +119,7 @@ def test_json_is_valid_and_has_names_exactly(runs_dir, command):
         ("a=1,b=-2", "a=1,b=-2"),
     ],
 )
-def test_a_name_is_no_formula_in_a_spreadsheet_and_a_number_stays_a_number(tmp_path, name, cell, epochs):
+def test_names_cannot_become_spreadsheet_formulas_and_numbers_stay_numbers(tmp_path, name, cell, epochs):
     make_run(tmp_path / "runs", name, 3, setting=name, num_tasks=2, spec={"agent": "bp"})
     export_runs(RunsReader(tmp_path / "runs").read().runs, "csv", tmp_path / "a.csv", epochs=epochs)
     with open(tmp_path / "a.csv", newline="") as file:
@@ -131,7 +131,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet_and_a_number_stays_a_number(tmp_p
     assert float(row["test_accuracy"]) > 0
 
 
-def test_tables_stay_in_line_whatever_a_name_holds():
+def test_table_columns_stay_aligned_with_any_characters_in_names():
     console = Console(file=io.StringIO(), width=60)
     table = Table("name", "state")
     for name in ("plain", f"evil{EVIL}", "中文", "[bold]x", ":warning:"):
@@ -153,11 +153,11 @@ def test_tables_stay_in_line_whatever_a_name_holds():
         ("é±", "é±"),
     ],
 )
-def test_plain_text_of_a_line(text, shown):
+def test_control_characters_are_removed_or_escaped_in_a_line(text, shown):
     assert plain(text) == shown
 
 
-def test_what_an_encoding_does_not_have_is_written_with_what_it_has():
+def test_characters_that_an_encoding_lacks_are_replaced():
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii", errors="replace"), width=60)
     say(console, "88.9 ± 1.8 …")
@@ -165,5 +165,5 @@ def test_what_an_encoding_does_not_have_is_written_with_what_it_has():
     assert raw.getvalue() == b"88.9 +- 1.8 ~\n"
 
 
-def test_a_run_s_name_can_hold_anything_and_be_a_directory(tmp_path):
+def test_a_run_name_may_contain_any_characters_of_a_directory_name(tmp_path):
     assert RunDir(make_run(tmp_path, f"a{EVIL}", num_tasks=1).path).experiment == f"a{EVIL}"

@@ -26,19 +26,19 @@ NETWORK = {"num_features": 6, "num_hidden_layers": 1}
 REGRESSION = {"problem": "toy_regression", "agent": ["bp", "toy_decay"], "step_size": 0.01, "num_tasks": 30} | NETWORK
 STREAM = {"problem": "toy_stream", "agent": "cbp", "step_size": 0.05, "num_tasks": 30} | NETWORK
 
-#: What no view may say of these problems.
+#: Words that must not appear in views of these problems.
 NOT_OF_REGRESSION = re.compile(r"accuracy|test %|train %|curvature(?!_)|cross.entropy|32x32|Dohare", re.IGNORECASE)
 NOT_OF_STREAM = re.compile(r"test accuracy|test %|curvature(?!_)|online error|32x32|Dohare", re.IGNORECASE)
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(monkeypatch):
-    """Every test learns the components of others from run.json anew."""
+def _forget_components(monkeypatch):
+    """Forget other packages' components, so that each test reads them from run.json again."""
     monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
 def train(directory: Path, *arguments: object, wait: bool = True) -> subprocess.Popen[str]:
-    """`lop ARGUMENT...` in `directory`, with the package installed."""
+    """Run `lop ARGUMENT...` in `directory` with the package installed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "lop_tui", *map(str, arguments)],
         cwd=directory,
@@ -56,7 +56,7 @@ def train(directory: Path, *arguments: object, wait: bool = True) -> subprocess.
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Runs of both toys, and of Continual ImageNet, in one directory."""
+    """Make runs of both toy problems and of Continual ImageNet in one directory."""
     directory = tmp_path_factory.mktemp("problems")
     (directory / "fit.json").write_text(json.dumps(REGRESSION))
     (directory / "stream.json").write_text(json.dumps(STREAM))
@@ -117,7 +117,7 @@ def test_a_view_of_a_problem_shows_its_headline_and_nothing_of_another_problem(
         ["--reference", "--tasks", "5-20"],
     ],
 )
-def test_every_kind_of_figure_is_of_one_problem(runs_dir, problem, headline, unwanted, arguments):
+def test_every_kind_of_figure_shows_one_problem(runs_dir, problem, headline, unwanted, arguments):
     lop("plot", *arguments, "--runs-dir", runs_dir, "--where", f"problem:{problem}", "-o", "figure.svg")
     figure = Path("figure.svg").read_text()
     assert headline in figure
@@ -133,7 +133,7 @@ def test_the_x_axis_counts_in_the_problem_s_unit(runs_dir):
     assert ">task<" in Path("figure.svg").read_text()
 
 
-def test_a_method_of_the_package_has_its_colour_and_its_name_in_figures_and_tables(runs_dir):
+def test_a_method_of_the_package_keeps_its_colour_and_name_in_figures_and_tables(runs_dir):
     where = ["--where", "problem:toy_regression"]
     lop("plot", "--runs-dir", runs_dir, *where, "-o", "figure.svg")
     assert "#aa3377" in Path("figure.svg").read_text()
@@ -145,7 +145,7 @@ def test_a_method_of_the_package_has_its_colour_and_its_name_in_figures_and_tabl
     ] * 2
 
 
-def test_listings_have_a_table_for_each_problem_and_no_column_of_two(runs_dir):
+def test_lists_have_a_separate_table_for_each_problem(runs_dir):
     for command in ("status", "list"):
         tables = re.split(
             r"^ *(Continual ImageNet|toy regression|toy stream)\s*$", lop(command, "--runs-dir", runs_dir), flags=re.M
@@ -165,7 +165,7 @@ def test_listings_have_a_table_for_each_problem_and_no_column_of_two(runs_dir):
     assert of_toy["headline_last_tenth"] == of_toy["toy_rmse_last_tenth"] > 0
 
 
-def test_what_draws_or_averages_shows_one_problem_and_says_how_to_switch(runs_dir):
+def test_views_that_draw_or_average_show_one_problem_and_say_how_to_switch(runs_dir):
     output = lop("plot", "--runs-dir", runs_dir, "-o", "figure.svg")
     assert "showing Continual ImageNet alone (6 runs)" in output
     assert '--where "problem:toy_regression" for toy regression (4 runs)' in output
@@ -178,7 +178,7 @@ def test_what_draws_or_averages_shows_one_problem_and_says_how_to_switch(runs_di
     assert "fit agent" not in page
 
 
-def test_a_report_compares_with_backprop_or_with_the_method_that_is_named(runs_dir):
+def test_a_report_compares_with_backprop_or_the_named_baseline(runs_dir):
     where = ["--where", "problem:toy_regression", "--runs-dir", runs_dir]
     lop("report", "-o", "page.html", *where)
     assert "Against fit agent=bp, seed by seed" in Path("page.html").read_text()
@@ -188,7 +188,7 @@ def test_a_report_compares_with_backprop_or_with_the_method_that_is_named(runs_d
     assert "Online error minus that of fit agent=toy_decay: mean over pairs" in page
 
 
-def test_compare_takes_the_headline_of_its_groups_problem_and_refuses_two_problems(runs_dir, monkeypatch, capsys):
+def test_compare_uses_the_headline_metric_of_the_problem_and_refuses_two_problems(runs_dir, monkeypatch, capsys):
     shown = lop("compare", "fit/agent=bp", "fit/agent=toy_decay", "--runs-dir", runs_dir)
     assert "fit agent=toy_decay - fit agent=bp: online error" in shown
     assert NOT_OF_REGRESSION.search(shown) is None
@@ -197,7 +197,7 @@ def test_compare_takes_the_headline_of_its_groups_problem_and_refuses_two_proble
     assert error.count("\n") == 1
 
 
-def test_a_method_s_own_keys_are_no_other_protocol(runs_dir):
+def test_keys_of_a_method_do_not_change_the_protocol(runs_dir):
     for names in (["fit/agent=bp", "fit/agent=toy_decay"], ["bp", "cbp"]):
         (comparison,) = json.loads(lop("compare", *names, "--json", "--runs-dir", runs_dir))["comparisons"]
         assert comparison["protocol_differences"] == {}
@@ -205,7 +205,7 @@ def test_a_method_s_own_keys_are_no_other_protocol(runs_dir):
 
 
 @pytest.mark.parametrize("epochs", [[], ["--epochs"]])
-def test_an_export_says_method_and_problem_and_counts_examples(runs_dir, epochs):
+def test_an_export_has_columns_for_method_problem_and_examples(runs_dir, epochs):
     lop("export", "--format", "csv", "-o", "all.csv", *epochs, "--runs-dir", runs_dir)
     with open("all_epochs.csv" if epochs else "all.csv") as file:
         rows = list(csv.DictReader(file))
@@ -219,7 +219,7 @@ def test_an_export_says_method_and_problem_and_counts_examples(runs_dir, epochs)
     assert {row["examples"] for row in rows if row["problem"] != "toy_regression"} <= {"NaN"}
 
 
-def test_other_exports(runs_dir, monkeypatch, capsys):
+def test_parquet_has_the_columns_of_the_problem_and_pickle_is_refused(runs_dir, monkeypatch, capsys):
     where = ["--where", "problem:toy_regression", "--runs-dir", runs_dir]
     lop("export", "--format", "parquet", "-o", "all.parquet", *where)
     table = parquet.read_table("all.parquet")
@@ -230,7 +230,7 @@ def test_other_exports(runs_dir, monkeypatch, capsys):
     assert "pickle is the form of Continual ImageNet, not of problem toy_regression" in error
 
 
-def test_check_and_doctor_say_what_they_cannot_tell(runs_dir):
+def test_check_and_doctor_name_what_they_cannot_check(runs_dir):
     result = CliRunner().invoke(cli.app, ["check", "--runs-dir", str(runs_dir), "--where", "problem:toy_stream"])
     assert result.exit_code == 3
     assert "stream: no results are published for problem toy_stream" in result.stdout
@@ -239,7 +239,7 @@ def test_check_and_doctor_say_what_they_cannot_tell(runs_dir):
     assert "wrong stream" not in result.stdout
 
 
-def test_show_leaves_out_the_defaults_of_a_package(runs_dir):
+def test_show_omits_the_default_values_of_a_package(runs_dir):
     shown = " ".join(lop("show", "fit/agent=toy_decay/0", "--runs-dir", runs_dir).split())
     assert "num_features 6" in shown
     assert "toy_examples" not in shown
@@ -247,7 +247,7 @@ def test_show_leaves_out_the_defaults_of_a_package(runs_dir):
     assert "online error" in shown
 
 
-def test_viewers_never_load_the_package(runs_dir, monkeypatch):
+def test_views_never_import_the_package(runs_dir, monkeypatch):
     monkeypatch.syspath_prepend(PACKAGE)
     for module in [name for name in sys.modules if name.partition(".")[0] == "toys"]:
         monkeypatch.delitem(sys.modules, module)

@@ -1,4 +1,4 @@
-"""The lines that `lop run` prints while it trains where there is no terminal."""
+"""The lines that `lop run` prints during training without a terminal."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from tests.helpers import append_tasks, make_metrics, make_run
 @pytest.mark.parametrize(
     ("done", "expected"), [((150, 150), "bp  150/150 tasks  "), ((90, 120), "bp  90-120/150 tasks  ")]
 )
-def test_tasks_are_those_of_each_seed_and_not_their_sum(tmp_path, done, expected):
+def test_progress_counts_tasks_of_each_seed_and_not_their_sum(tmp_path, done, expected):
     for seed, tasks_done in enumerate(done):
         make_run(tmp_path, "bp", seed=seed, num_tasks=150, tasks_done=tasks_done)
     printed = io.StringIO()
@@ -29,7 +29,7 @@ def test_tasks_are_those_of_each_seed_and_not_their_sum(tmp_path, done, expected
 
 
 def shown_again(tmp_path, monkeypatch, change) -> tuple[str, str]:
-    """What a display prints of the runs in `tmp_path`, and what it adds once `change` has been called."""
+    """Return what a display prints of the runs in `tmp_path`, and what it adds after `change` was called."""
     monkeypatch.setattr(supervise, "PLAIN_EVERY_S", 0.0)
     printed = io.StringIO()
     display, reader = LineDisplay(Console(file=printed, width=200)), RunsReader(tmp_path)
@@ -47,7 +47,7 @@ def make_study(tmp_path):
     return make_run(tmp_path, "l2", 0, state="running", tasks_done=10, heartbeat_at=time.time())
 
 
-def test_settings_that_wait_share_a_line(tmp_path, monkeypatch):
+def test_queued_settings_share_a_line(tmp_path, monkeypatch):
     make_study(tmp_path)
     first, more = shown_again(tmp_path, monkeypatch, lambda: None)
     assert "50 settings queued (50 runs)" in first.splitlines()
@@ -65,7 +65,7 @@ def test_only_what_has_changed_is_printed_again(tmp_path, monkeypatch):
     assert lines[1].startswith("all runs done in about ")
 
 
-def test_a_setting_that_begins_leaves_the_line_of_those_that_wait(tmp_path, monkeypatch):
+def test_a_setting_that_starts_leaves_the_line_of_queued_settings(tmp_path, monkeypatch):
     make_study(tmp_path)
     begun = RunDir(tmp_path / "bp" / "step_size=7" / "seed_000")
     change = partial(begun.write_status, replace(begun.read_status(), state="running", heartbeat_at=time.time()))
@@ -75,7 +75,7 @@ def test_a_setting_that_begins_leaves_the_line_of_those_that_wait(tmp_path, monk
     assert "cbp" not in more
 
 
-def test_status_and_watch_say_when_all_runs_are_done(tmp_path):
+def test_status_and_watch_estimate_when_all_runs_will_be_done(tmp_path):
     for seed in range(4):
         state = "running" if seed < 2 else "queued"
         done = 20 if seed < 2 else 0

@@ -1,4 +1,4 @@
-"""Conditions in every command that takes runs: as arguments and after ``--where``."""
+"""Conditions as arguments and after ``--where`` in every command that takes runs."""
 
 import json
 
@@ -28,7 +28,7 @@ def runs_dir(tmp_path):
     return tmp_path / "runs"
 
 
-def found(runs_dir, *selectors):
+def names_of_selected(runs_dir, *selectors):
     return [view.dir.name.replace("/default/seed_00", " ") for view in select(RunsReader(runs_dir).read(), selectors)]
 
 
@@ -39,7 +39,7 @@ def found(runs_dir, *selectors):
         (["method:cbp seed:0-1"], ["cbp 0", "cbp 1"]),
         (["bp", "cbp", "seed:0"], ["bp 0", "cbp 0"]),
         (["bp cbp seed:0"], ["bp 0", "cbp 0"]),
-        (["bp", "method:bp,cbp"], ["bp 0", "bp 1", "bp 2"]),  # a name is meant as a whole: bp is not cbp
+        (["bp", "method:bp,cbp"], ["bp 0", "bp 1", "bp 2"]),  # a name matches as a whole: bp does not match cbp
         ([LOW], ["bp 0", "bp 1", "bp 2"]),
         ([LOW, "seed>0"], ["bp 1", "bp 2"]),
         (
@@ -51,7 +51,7 @@ def found(runs_dir, *selectors):
     ],
 )
 def test_names_are_alternatives_and_conditions_must_all_hold(runs_dir, selectors, names):
-    assert found(runs_dir, *selectors) == names
+    assert names_of_selected(runs_dir, *selectors) == names
 
 
 def test_every_command_that_takes_runs_takes_conditions(runs_dir, tmp_path):
@@ -74,7 +74,7 @@ def test_every_command_that_takes_runs_takes_conditions(runs_dir, tmp_path):
     assert "cbp" not in render_once(runs_dir, 100, 40, coloured=False, query=LOW)
 
 
-def test_commands_say_which_runs_have_no_value(runs_dir):
+def test_commands_name_the_runs_that_lack_the_value_of_a_condition(runs_dir):
     note = "1 run has no value of test_accuracy and cannot match"
     for command in (["status", "--json", "--where", LOW], ["show", LOW, "seed:0"], ["list", "--where", LOW]):
         done = CliRunner().invoke(cli.app, [*command, "--runs-dir", str(runs_dir)])
@@ -86,7 +86,7 @@ def test_commands_say_which_runs_have_no_value(runs_dir):
         load(runs_dir, where=LOW)
 
 
-def test_rm_says_what_matched_and_removes_nothing_else(runs_dir, monkeypatch, capsys):
+def test_rm_lists_the_matching_runs_and_removes_only_those(runs_dir, monkeypatch, capsys):
     assert "Remove? Confirm with --yes" in refused(monkeypatch, capsys, "rm", LOW, "seed>0", "--runs-dir", runs_dir)
     shown = lop("rm", LOW, "seed>0", "--yes", "--runs-dir", runs_dir)
     assert shown.startswith("2 of 10 runs match: bp/default/seed_001, bp/default/seed_002\n")
@@ -109,12 +109,12 @@ def test_rm_says_what_matched_and_removes_nothing_else(runs_dir, monkeypatch, ca
         ([], "rm: name runs"),
     ],
 )
-def test_nothing_is_done_on_a_word_that_means_no_run(runs_dir, monkeypatch, capsys, arguments, message):
+def test_nothing_is_done_if_a_word_matches_no_run(runs_dir, monkeypatch, capsys, arguments, message):
     assert message in refused(monkeypatch, capsys, "rm", *arguments, "--yes", "--runs-dir", runs_dir)
     assert len(list(find_runs(runs_dir))) == 10
 
 
-def test_after_stopping_by_state_the_advice_names_the_runs(runs_dir):
+def test_the_advice_after_a_stop_by_state_names_the_runs(runs_dir):
     make_run(runs_dir, "snp", 1, state="queued", num_tasks=20, tasks_done=0)
     shown = lop("stop", "state:queued", "--runs-dir", runs_dir)
     assert shown.startswith("2 of 11 runs match: snp/default/seed_000, snp/default/seed_001\n")
@@ -130,7 +130,7 @@ def test_names_of_runs_select_these_runs(tmp_path):
     assert [run.dir for run in select(RunsReader(tmp_path).read(), names)] == [run.dir for run in runs]
 
 
-def test_own_metrics_and_keys_are_known_from_the_runs(tmp_path, monkeypatch):
+def test_conditions_accept_the_metrics_and_keys_of_other_packages(tmp_path, monkeypatch):
     monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     run_dir = make_run(tmp_path, "mine", 0, num_tasks=1)
     described = {"name": "my_own_metric", "title": "mine", "from_zero": True, "least_span": 0}

@@ -1,4 +1,4 @@
-"""`lop report`: one page that needs nothing else, and from which the runs can be made again."""
+"""`lop report`: a page that needs no other file, and from which the runs can be repeated."""
 
 import html
 import json
@@ -27,7 +27,7 @@ def groups_in(runs_dir):
     return group_runs(RunsReader(runs_dir).read().runs)
 
 
-def told(run) -> tuple:
+def identity(run) -> tuple:
     return run.experiment, run.setting, run.seed, run.spec.to_dict()
 
 
@@ -43,7 +43,7 @@ def test_the_page_needs_no_other_file_and_no_network(runs_dir):
     assert re.search(r"@import|url\(|<script|<link", text) is None
 
 
-def test_its_numbers_are_those_of_every_other_view(runs_dir):
+def test_the_numbers_of_the_page_agree_with_other_views(runs_dir):
     words = re.sub(r"<[^>]*>", " ", page(runs_dir))
     for group in groups_in(runs_dir):
         summary = summarise(group)
@@ -54,7 +54,7 @@ def test_the_same_runs_give_the_same_page(runs_dir):
     assert page(runs_dir) == page(runs_dir)
 
 
-def test_what_sets_methods_apart_stands_first_and_what_they_share_once(runs_dir):
+def test_configuration_keys_are_divided_into_differing_and_common_ones(runs_dir):
     configuration = configuration_of(groups_in(runs_dir))
     assert configuration.differing["agent"] == ["bp", "cbp"]
     assert configuration.common["num_tasks"] == "60"
@@ -65,7 +65,7 @@ def test_what_sets_methods_apart_stands_first_and_what_they_share_once(runs_dir)
     "settings",
     [{}, {"step_size": [0.1, 0.01]}, {"width": [0.5, 1.0], "step_size": [0.1, 0.01], "metrics": ["test_accuracy"]}],
 )
-def test_the_files_of_the_page_make_the_same_settings_and_seeds_again(tmp_path, settings):
+def test_the_experiment_files_in_the_page_reproduce_its_settings_and_seeds(tmp_path, settings):
     source = tmp_path / "bp.json"
     of_cbp = {"replacement_rate", "maturity_threshold"}
     shared = {key: value for key, value in TINY.items() if key not in of_cbp}
@@ -79,10 +79,10 @@ def test_the_files_of_the_page_make_the_same_settings_and_seeds_again(tmp_path, 
     again = tmp_path / "again" / recipe.file_name
     again.write_text(recipe.content)
     seeds = parse_seeds(recipe.command.split()[-1])
-    assert sorted(map(told, load_runs(again, seeds))) == sorted(map(told, before))
+    assert sorted(map(identity, load_runs(again, seeds))) == sorted(map(identity, before))
 
 
-def test_an_error_is_shown_as_it_is_and_no_part_of_the_page(runs_dir):
+def test_markup_in_an_error_is_shown_as_text(runs_dir):
     error = 'RuntimeError: <script>alert("&")</script>'
     make_run(runs_dir, "l2", 0, state="failed", tasks_done=0, error=error)
     text = page(runs_dir)
@@ -94,7 +94,7 @@ def test_one_method_has_a_page_without_a_comparison(runs_dir):
     assert "seed by seed" not in page(runs_dir, "--where", "method:bp")
 
 
-def test_the_baseline_is_whom_the_others_stand_against(runs_dir):
+def test_the_other_methods_are_compared_with_the_baseline(runs_dir):
     assert "Against bp, seed by seed" in page(runs_dir)
     assert "Against cbp, seed by seed" in page(runs_dir, "--baseline", "cbp")
 
@@ -107,7 +107,7 @@ def test_the_baseline_is_whom_the_others_stand_against(runs_dir):
         (["--baseline", "cpb"], 'did you mean "cbp"?'),
     ],
 )
-def test_what_cannot_be_made_is_said_in_a_line(runs_dir, monkeypatch, capsys, options, message):
+def test_impossible_reports_are_refused_in_one_line(runs_dir, monkeypatch, capsys, options, message):
     error = refused(monkeypatch, capsys, "report", "--runs-dir", runs_dir, *options)
     assert message in error
     assert error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`lop rm` and `lop logs`: what they show, ask for and leave alone."""
+"""`lop rm` and `lop logs`: their output, questions and effects."""
 
 import subprocess
 
@@ -13,7 +13,7 @@ from tests.helpers import make_run
 
 
 @pytest.mark.long
-def test_logs_shows_the_end_and_follows_until_the_run_ends(here):
+def test_logs_prints_the_end_and_follows_until_the_run_ends(here):
     write_config(here / "cbp.json", num_tasks=30)
     assert lop("run", "cbp.json", "--seeds", "1").returncode == 0
     [run] = find_runs(here / "runs")
@@ -25,7 +25,7 @@ def test_logs_shows_the_end_and_follows_until_the_run_ends(here):
     assert 'did you mean "cbp"' in lop("logs", "cpb").stderr
 
 
-def test_logs_of_several_runs(here):
+def test_logs_of_several_runs_have_headings(here):
     for seed in range(2):
         make_run(here / "runs", "bp", seed)
     refused = lop("logs", "bp")
@@ -34,7 +34,7 @@ def test_logs_of_several_runs(here):
     assert "no log yet" in lop("logs", "bp/default/1").stderr
 
 
-def test_rm_asks(here):
+def test_rm_needs_a_confirmation(here):
     make_run(here / "runs", "bp")
     refused = lop("rm", "bp", stdin=subprocess.DEVNULL)
     assert refused.returncode == 2
@@ -60,7 +60,7 @@ def test_rm_asks(here):
         (["*bp"], ["a0", "a1", "a10", "b0", "c0"]),
     ],
 )
-def test_selectors(here, selectors, chosen):
+def test_selectors_match_names_settings_and_seeds(here, selectors, chosen):
     names = {"a": ("bp", "step_size=0.1"), "b": ("bp", "step_size=0.01"), "c": ("cbp", "default")}
     by_dir: dict[RunDir, str] = {}
     for name in ["a0", "a1", "a10", "b0", "c0"]:
@@ -70,7 +70,7 @@ def test_selectors(here, selectors, chosen):
     assert sorted(by_dir[RunDir(view.dir.path)] for view in views) == sorted(chosen)
 
 
-def test_rm_follows_no_links_out_of_the_runs_directory(here):
+def test_rm_does_not_follow_links_out_of_the_runs_directory(here):
     outside = make_run(here / "elsewhere", "bp")
     (here / "runs").mkdir()
     (here / "runs" / "bp").symlink_to(here / "elsewhere" / "bp")

@@ -43,7 +43,7 @@ def write_config(path, **changes) -> str:
 
 
 def lop(*arguments: str, timeout_s: float = 90, **options) -> subprocess.CompletedProcess:
-    """Run a command without a terminal: one that trains in a process of its own, another in this one, in less time."""
+    """Run a command without a terminal: in a child process if it trains, else in this process, which is faster."""
     if arguments[0] in ("run", "resume") or options:
         command = [sys.executable, "-m", "lop_tui", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
@@ -79,7 +79,7 @@ def test_two_files_two_seeds_and_a_sweep_train_to_the_end(here):
 
 
 @pytest.mark.long
-def test_a_seed_sees_the_same_classes_under_every_method(here):
+def test_a_seed_trains_on_the_same_classes_with_every_method(here):
     write_config(here / "bp.json", agent="bp")
     write_config(here / "cbp.json")
     assert lop("run", "bp.json", "cbp.json", "--seeds", "1").returncode == 0
@@ -87,7 +87,7 @@ def test_a_seed_sees_the_same_classes_under_every_method(here):
     assert bp == cbp
 
 
-def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
+def test_missing_images_are_reported_with_both_remedies_and_nothing_is_written(here):
     write_config(here / "snp.json", agent="bp", dataset="imagenet32")
     refused = lop("run", "snp.json", "--seeds", "30")
     assert refused.returncode == 2
@@ -120,7 +120,7 @@ def test_without_images_both_ways_on_are_named_and_nothing_is_made(here):
         (["tiny.json", "tiny.json"], "would both keep their runs"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, arguments, message):
+def test_invalid_arguments_are_refused_in_one_line_with_exit_status_2(here, monkeypatch, capsys, arguments, message):
     write_config(here / "tiny.json")
     write_config(here / "linear.json", agent="linear")
     monkeypatch.setattr(sys, "argv", ["lop", "run", *arguments])
@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(here, monkeypatch, capsys, argu
     assert not (here / "runs").exists()
 
 
-def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_nothing(here, monkeypatch):
+def test_dry_run_prints_the_plan_and_its_duration_and_changes_nothing(here, monkeypatch):
     write_config(here / "cbp.json", step_size=[0.02, 0.01])
     arguments = ["run", "cbp.json", "--seeds", "4", "--dry-run", "--workers", "3"]
     result = CliRunner().invoke(cli.app, [*arguments, "--no-estimate"])
@@ -146,16 +146,15 @@ def test_dry_run_says_what_would_run_and_how_long_it_would_take_and_changes_noth
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
     result = CliRunner().invoke(cli.app, arguments)
     assert "about 15 min on this machine" in result.stdout
-    assert (
-        "metrics take 67 % of the time\n" in result.stdout
-    )  # and no advice to measure less: the file asks for no more
+    # The line ends here, without advice to measure less, since the file measures once a task.
+    assert "metrics take 67 % of the time\n" in result.stdout
     longer = CliRunner().invoke(cli.app, [*arguments, "--set", "num_showings=9", "--set", "metrics_every=1"])
     assert "metrics_every=0" in longer.stdout
-    assert "curvature_every" not in longer.stdout  # which these costs have none of
+    assert "curvature_every" not in longer.stdout  # these costs contain none
     assert list(here.iterdir()) == [here / "cbp.json"]
 
 
-def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeypatch):
+def test_dry_run_warns_when_a_worker_needs_more_memory_than_is_free(here, monkeypatch):
     write_config(here / "cbp.json")
     monkeypatch.setattr("lop_tui.words.plan.psutil.virtual_memory", lambda: SimpleNamespace(available=2**30))
     arguments = ["run", "cbp.json", "--dry-run", "--no-estimate", "--workers", "1", "--seeds", "1000"]
@@ -172,7 +171,7 @@ def test_dry_run_says_when_a_worker_takes_more_memory_than_is_free(here, monkeyp
         (0, "3.4 h", "--set curvature_every=1 (curvature after each recorded epoch): about 2.2 days"),
     ],
 )
-def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, named):
+def test_dry_run_names_the_cost_of_the_curvature(here, monkeypatch, every, about, named):
     write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1, curvature_every=every)
     known = Costs(start_s=0, task_s=0, epoch_s=1, metrics_s=0.05, curvature_s=18)
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
@@ -181,7 +180,7 @@ def test_dry_run_says_what_the_curvature_costs(here, monkeypatch, every, about, 
     assert named in re.sub(r"\s+", " ", output)
 
 
-def test_dry_run_on_a_gpu_says_what_another_precision_would_save(here, monkeypatch):
+def test_dry_run_on_a_gpu_names_the_time_that_another_precision_would_save(here, monkeypatch):
     write_config(here / "cbp.json", num_tasks=100, num_showings=100, metrics_every=1)
     known = Costs(start_s=0, task_s=0, epoch_s=3, metrics_s=0.5, rounded_epoch_s={"tf32": 2.9, "bf16": 1})
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
@@ -201,14 +200,14 @@ def test_a_gpu_that_torch_cannot_use_is_named_before_training_on_the_cpu(here, m
 
 
 @pytest.mark.long
-def test_runs_keep_the_curvature_every_that_they_began_with(here):
-    """This also holds next to new seeds of the same setting: they share no worker, and all finish."""
+def test_runs_keep_their_curvature_every_when_they_resume(here):
+    """New seeds of the same setting use another worker, and all runs finish."""
     write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=1)
     prepare_run_dirs(here / "runs", resolve_runs(load_runs(here / "cbp.json")).runs)
     [old] = find_runs(here / "runs")
-    old.write_status(replace(old.read_status(), launcher=None))  # this process trains nothing
+    old.write_status(replace(old.read_status(), launcher=None))  # nothing trains in this process
     config = old.read_config()
-    del config["spec"]["curvature_every"]  # as before there was such a key
+    del config["spec"]["curvature_every"]  # as written by versions without this key
     old.run_json.write_text(json.dumps(config))
     write_config(here / "cbp.json", num_tasks=2, num_showings=2, metrics_every=1, num_runs=2, curvature_every=0)
     dry = lop("run", "cbp.json", "--dry-run", "--no-estimate", "--runs-per-worker", "2")
@@ -236,7 +235,7 @@ def test_fresh_asks_before_it_removes(here, finished):
 
 
 @pytest.mark.parametrize("name", [".json", "..json", ".hidden.json", "[red]x.json", "a$b$.json", "a;b.json", "-x.json"])
-def test_a_name_that_could_hide_or_lead_astray_is_refused(here, monkeypatch, capsys, name):
+def test_a_file_name_that_is_unsafe_as_an_experiment_name_is_refused(here, monkeypatch, capsys, name):
     write_config(here / name)
     monkeypatch.setattr(sys, "argv", ["lop", "run", "--", name])
     with pytest.raises(SystemExit) as ended:
@@ -258,7 +257,7 @@ def test_modules_of_the_working_directory_stay_out_of_the_workers(here):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A directory with cbp.json and its one finished run."""
+    """Make a directory with cbp.json and its one finished run."""
     path = tmp_path_factory.mktemp("finished")
     write_config(path / "cbp.json", num_tasks=2)
     assert lop("run", "cbp.json", cwd=path).returncode == 0
@@ -267,9 +266,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("file", ["run.json", "status.json", "tasks.json", "epochs.json", "checkpoint.pt"])
 @pytest.mark.long
-def test_a_damaged_file_is_named_with_what_to_do_about_it_which_is_not_fresh_while_there_are_records(
-    here, finished, file
-):
+def test_a_damaged_file_is_named_and_fresh_is_not_advised_while_records_exist(here, finished, file):
     shutil.copytree(finished, here, dirs_exist_ok=True)
     [run] = find_runs(here / "runs")
     run.write_status(replace(run.read_status(), state="stopped"))
@@ -309,7 +306,7 @@ def start(*arguments: str) -> subprocess.Popen:
 def wait_for(condition, limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -318,7 +315,7 @@ def is_training(here) -> bool:
 
 
 @pytest.mark.long
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(here):
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(here):
     write_config(here / "cbp.json", num_tasks=40)
     process = start("run", "cbp.json", "--seeds", "3", "--workers", "1")
     wait_for(lambda: is_training(here))
@@ -353,7 +350,7 @@ def test_a_closed_terminal_stops_the_training_and_leaves_nothing_behind(here, op
 
     def is_training_and_read() -> bool:
         with contextlib.suppress(BlockingIOError):
-            os.read(ours, 1 << 20)  # a terminal that nobody reads would hold the screen up
+            os.read(ours, 1 << 20)  # lop would block on output to a terminal that is not read
         return is_training(here)
 
     wait_for(is_training_and_read)

@@ -1,4 +1,4 @@
-"""Several `--runs-dir` of one command: read as if the runs lay in one directory; what is there twice is refused."""
+"""Commands with several `--runs-dir` read them like one directory, and refuse different runs with the same name."""
 
 import json
 import re
@@ -18,7 +18,8 @@ from tests.helpers import append_tasks, make_metrics, make_run
 
 @pytest.fixture
 def two(tmp_path, monkeypatch):
-    """Seeds 0-3 of bp and cbp: of each method two on a laptop and two on a cluster; and all in one directory."""
+    """Make seeds 0-3 of bp and cbp, two of each in `laptop` and two in `cluster`, and copies of all in one
+    directory."""
     monkeypatch.chdir(tmp_path)
     for method in ("bp", "cbp"):
         for seed in range(4):
@@ -47,7 +48,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_two_directories_read_together_say_what_one_directory_says(two, words):
+def test_two_directories_read_together_give_the_output_of_one(two, words):
     together, in_one = lop(*words, *BOTH), lop(*words, *ALL)
     together = together.replace("laptop, cluster", "all")
     for place in ("laptop", "cluster"):
@@ -57,11 +58,11 @@ def test_two_directories_read_together_say_what_one_directory_says(two, words):
 
 
 def without_ages(shown: str) -> str:
-    """What `lop list` shows but for how long ago files changed, which may differ by a second."""
+    """Return the output of `lop list` without the ages of files, which may differ by a second."""
     return re.sub(r"\d+s ago", "ago", shown)
 
 
-def test_files_made_of_two_directories_have_all_seeds(two):
+def test_exports_of_two_directories_have_all_seeds(two):
     lop("export", "--format", "csv", "-o", "both.csv", *BOTH)
     lop("export", "--format", "csv", "-o", "one.csv", *ALL)
     assert (two / "both.csv").read_text() == (two / "one.csv").read_text()
@@ -70,31 +71,31 @@ def test_files_made_of_two_directories_have_all_seeds(two):
     assert "<title>lop: laptop, cluster</title>" in (two / "report.html").read_text()
 
 
-def test_without_a_name_a_figure_and_a_report_lie_in_the_first_directory(two):
+def test_figures_and_reports_are_written_to_the_first_directory_by_default(two):
     assert "report: laptop/report.html" in lop("report", *BOTH)
     assert "figure: laptop/" in lop("plot", *BOTH)
 
 
-def test_check_reads_both(two):
+def test_check_reads_both_directories(two):
     done = CliRunner().invoke(cli.app, ["check", "--json", *BOTH])
     assert done.exit_code == NOTHING_JUDGED
     in_one = json.loads(CliRunner().invoke(cli.app, ["check", "--json", *ALL]).stdout)
     assert json.loads(done.stdout) == in_one | {"runs_dir": "laptop, cluster"}
 
 
-def test_different_runs_of_one_seed_are_refused_and_both_are_named(two, monkeypatch, capsys):
+def test_different_runs_with_the_same_seed_are_refused_by_name(two, monkeypatch, capsys):
     make_run(two / "laptop", "bp", 2)
     output = refused(monkeypatch, capsys, "list", *BOTH)
     assert "laptop/bp/default/seed_002 and cluster/bp/default/seed_002 are different runs" in output
 
 
-def test_runs_without_an_id_are_not_taken_for_the_same(two, monkeypatch, capsys):
+def test_runs_without_an_id_do_not_count_as_copies(two, monkeypatch, capsys):
     for place in ("laptop", "cluster"):
         make_run(two / place, "l2", 0)
     assert "l2/default/seed_000" in refused(monkeypatch, capsys, "compare", "bp", "cbp", *BOTH)
 
 
-def test_a_copy_of_a_run_counts_once_and_the_further_one_is_shown(two):
+def test_of_two_copies_of_a_run_only_the_more_advanced_is_shown(two):
     behind = two / "laptop" / "cbp" / "default" / "seed_002"
     shutil.copytree(two / "cluster" / "cbp" / "default" / "seed_002", behind)
     (behind / "tasks.json").unlink()
@@ -113,7 +114,7 @@ def test_a_directory_without_runs_is_named(two, monkeypatch, capsys):
     assert "no runs in clutser" in output
 
 
-def test_a_path_names_runs_of_its_own_directory(two, monkeypatch, capsys):
+def test_a_path_only_matches_runs_of_its_directory(two, monkeypatch, capsys):
     assert lop("show", "cluster/bp/default/seed_002", *BOTH) == lop("show", "bp/default/2", *BOTH)
     assert "names no run" in refused(monkeypatch, capsys, "show", "laptop/bp/default/seed_002", *BOTH)
 
@@ -142,7 +143,7 @@ def test_load_reads_several_directories(tmp_path):
     assert sorted(set(table["seed"])) == [0, 1]
 
 
-def test_load_refuses_different_runs_of_one_seed(tmp_path):
+def test_load_refuses_different_runs_with_the_same_seed(tmp_path):
     for place in ("a", "b"):
         make_run(tmp_path / place, "bp", 0)
     with pytest.raises(UserError, match="different runs of the same setting and seed"):

@@ -1,4 +1,4 @@
-"""`lop list` and `lop show` over runs made for them."""
+"""`lop list` and `lop show` on generated runs."""
 
 import io
 import json
@@ -30,14 +30,14 @@ def runs_dir(tmp_path):
     return tmp_path
 
 
-def test_list_has_a_line_a_setting(runs_dir):
+def test_list_has_a_line_for_each_setting(runs_dir):
     shown = lop("list", "--runs-dir", runs_dir)
     assert "3 finished" in shown
     assert "0-7/40" in shown
     assert "seed_000" not in shown
 
 
-def test_list_as_json_is_json_alone(runs_dir):
+def test_list_as_json_prints_only_json(runs_dir):
     bp, cbp = json.loads(lop("list", "--json", "--runs-dir", runs_dir))["settings"]
     assert (bp["states"], bp["tasks_done"]) == ({"failed": 1, "queued": 1}, [0, 7])
     assert (cbp["seeds"], cbp["num_tasks"]) == (3, 60)
@@ -45,7 +45,7 @@ def test_list_as_json_is_json_alone(runs_dir):
     assert cbp["bytes"] == sum(path.stat().st_size for path in (runs_dir / "cbp").rglob("*") if path.is_file())
 
 
-def test_list_says_of_how_many_seeds_a_mean_is(runs_dir):
+def test_list_shows_the_number_of_seeds_in_each_mean(runs_dir):
     make_run(runs_dir, "cbp", 3, num_tasks=60, tasks_done=30, state="stopped")
     assert " n=3/4 " in lop("list", "--runs-dir", runs_dir)
     bp, cbp = json.loads(lop("list", "--json", "--runs-dir", runs_dir))["settings"]
@@ -59,7 +59,7 @@ def test_list_names_the_runs_that_cannot_be_read(runs_dir):
     assert "cannot be read: cbp/default/seed_001: " in lop("list", "--runs-dir", runs_dir)
 
 
-def test_names_of_directories_are_plain_text_in_a_list(tmp_path):
+def test_markup_in_directory_names_is_printed_literally_by_list(tmp_path):
     make_run(tmp_path, "a\x1b[31m\n[red]b")
     shown = lop("list", "--runs-dir", tmp_path)
     assert "a[red]b" in shown
@@ -82,7 +82,7 @@ def test_names_of_directories_are_plain_text_in_a_list(tmp_path):
         (5000 * 2**40, "5000 TiB"),
     ],
 )
-def test_sizes_have_a_unit_that_suits_them(num_bytes, text):
+def test_sizes_have_a_suitable_unit(num_bytes, text):
     assert byte_size(num_bytes) == text
 
 
@@ -93,7 +93,7 @@ def test_a_small_run_has_a_size(tmp_path):
     assert f" {byte_size(size)} " in lop("list", "--runs-dir", tmp_path)
 
 
-def test_long_names_leave_room_for_the_numbers(tmp_path):
+def test_long_names_leave_room_for_numbers_in_list(tmp_path):
     make_run(tmp_path, "x" * 100)
     console = Console(width=80, record=True, file=io.StringIO())
     [problem] = by_problem(RunsReader(tmp_path).read().runs)
@@ -103,7 +103,7 @@ def test_long_names_leave_room_for_the_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])
-def test_list_refuses_when_there_is_nothing(runs_dir, monkeypatch, capsys, more):
+def test_list_refuses_an_empty_selection_of_runs(runs_dir, monkeypatch, capsys, more):
     assert "list: no runs in" in refused(monkeypatch, capsys, "list", "--runs-dir", runs_dir / "none", *more)
     output = refused(monkeypatch, capsys, "list", "--where", "zzz", "--runs-dir", runs_dir, *more)
     assert "matches none of the 5 runs" in output
@@ -119,7 +119,7 @@ def test_names_and_values_are_shown_in_a_narrow_terminal(runs_dir, monkeypatch, 
         assert f" {formats.short_value(values[-1], lookup.metric(metric).scale)} " in shown
 
 
-def test_show_tells_configuration_progress_last_tasks_and_the_error(runs_dir):
+def test_show_prints_configuration_progress_last_tasks_and_the_error(runs_dir):
     run_dir = next((runs_dir / "bp").rglob("seed_000")) / "run.json"
     write_json(run_dir, json.loads(run_dir.read_text()) | {"versions": {"lop": "0.1.0", "torch": "2.5"}})
     shown = lop("show", "bp/step_size=0.1/0", "--runs-dir", runs_dir)
@@ -127,30 +127,30 @@ def test_show_tells_configuration_progress_last_tasks_and_the_error(runs_dir):
         assert part in shown
 
 
-def test_show_as_json_holds_config_status_and_last_tasks(runs_dir):
+def test_show_as_json_has_config_status_and_last_tasks(runs_dir):
     shown = json.loads(lop("show", "cbp/0", "--json", "--runs-dir", runs_dir))
     assert (shown["run"], shown["tasks_done"]) == ("cbp/default/seed_000", 60)
     assert shown["config"]["spec"]["agent"] == "cbp"
     assert shown["last"][-1]["task"] == 59
 
 
-def test_show_wants_one_run(runs_dir, monkeypatch, capsys):
+def test_show_refuses_several_runs(runs_dir, monkeypatch, capsys):
     assert "names 3 runs; choose one of" in refused(monkeypatch, capsys, "show", "cbp", "--runs-dir", runs_dir)
 
 
-def test_show_speaks_of_a_run_that_cannot_be_read(runs_dir):
+def test_show_prints_the_error_of_an_unreadable_run(runs_dir):
     path = runs_dir / "cbp/default/seed_001/run.json"
     path.write_text("{")
     assert "error: " in lop("show", "cbp/1", "--runs-dir", runs_dir)
 
 
-def test_a_stream_without_bars_gets_plain_characters(runs_dir):
+def test_sparklines_are_ascii_in_an_ascii_terminal(runs_dir):
     result = CliRunner(charset="ascii").invoke(cli.app, ["show", "cbp/0", "--runs-dir", str(runs_dir)])
     assert result.exit_code == 0
     assert result.stdout.isascii()
 
 
-def test_a_sparkline_rises_with_its_values_and_leaves_gaps():
+def test_a_sparkline_rises_with_its_values_and_has_gaps_for_missing_ones():
     assert sparkline(np.array([0, 1, np.nan, 7])) == "▁▂ █"
     assert sparkline(np.array([2.0, 2.0])) == "▅▅"
     assert sparkline(np.array([np.nan])) == " "

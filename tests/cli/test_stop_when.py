@@ -1,4 +1,4 @@
-"""`--stop-when` of `lop run` and `lop resume`, from the command line to the end of the runs."""
+"""`--stop-when` of `lop run` and `lop resume`."""
 
 import json
 
@@ -20,7 +20,7 @@ def statuses(here) -> list[tuple]:
 
 
 @pytest.mark.long
-def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
+def test_a_run_ended_by_a_rule_resumes_only_on_request(here):
     write_config(here / "cbp.json")
     done = lop("run", "cbp.json", "--seeds", "2", "--stop-when", RULE)
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def test_a_run_that_a_rule_ended_has_ended_and_trains_on_only_on_purpose(here):
     ],
 )
 @pytest.mark.parametrize("command", ["run", "resume"])
-def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, capsys, command, rules, message):
+def test_an_invalid_rule_is_refused_before_anything_changes(here, monkeypatch, capsys, command, rules, message):
     write_config(here / "cbp.json")
     if command == "resume":
         make_run(here / "runs", "cbp", state="stopped", tasks_done=1, spec=tiny())
@@ -62,7 +62,7 @@ def test_a_wrong_rule_is_refused_before_anything_changes(here, monkeypatch, caps
     assert statuses(here) == before
 
 
-def test_a_wrong_rule_of_a_file_is_refused_with_the_file_s_name(here, monkeypatch, capsys):
+def test_an_invalid_rule_in_a_file_is_refused_with_the_name_of_the_file(here, monkeypatch, capsys):
     write_config(here / "cbp.json", stop_when="test_accuracy<0.5 for 3 epochs")
     assert 'cbp.json: key "stop_when"' in refused(monkeypatch, capsys, "run", "cbp.json", "--dry-run")
 
@@ -71,7 +71,7 @@ def test_a_wrong_rule_of_a_file_is_refused_with_the_file_s_name(here, monkeypatc
     ("rule", "is_idle"),
     [("seed:7", True), ("seed:1", False), ("-method:cbp", True), ("step_size:5", True), ("progress:>50%", False)],
 )
-def test_a_rule_about_none_of_the_runs_is_noted(here, rule, is_idle):
+def test_a_rule_that_matches_no_run_is_noted(here, rule, is_idle):
     write_config(here / "cbp.json")
     rule = f"test_accuracy<0.5 {rule}"
     result = CliRunner().invoke(

@@ -18,7 +18,7 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_sweep_over_methods_trains_each_with_its_keys_and_every_view_tells_them_apart(here):
+def test_a_sweep_over_methods_trains_each_with_its_keys_and_views_distinguish_them(here):
     plan = lop("run", "all.json", "--dry-run", "--no-estimate").stdout
     assert [method for method in ("bp", "cbp", "linear") if plan.count(f"│ {method} ") != 2] == []
     done = lop("run", "all.json")
@@ -50,7 +50,7 @@ def test_a_sweep_over_methods_trains_each_with_its_keys_and_every_view_tells_the
 
 
 @pytest.mark.long
-def test_tables_have_a_column_of_methods_where_the_experiment_s_name_does_not_tell_it(tmp_path):
+def test_tables_have_a_method_column_if_the_experiment_name_is_not_the_method(tmp_path):
     make_run(tmp_path, "cbp", num_tasks=2)
     for command in ("list", "status"):
         assert "method" not in lop(command, "--runs-dir", str(tmp_path)).stdout

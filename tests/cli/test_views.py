@@ -1,4 +1,4 @@
-"""`lop status`, `lop plot` and `lop watch --once` over runs made for them."""
+"""`lop status`, `lop plot` and `lop watch --once` on generated runs."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def test_status_lists_every_run_with_its_state(runs_dir):
     assert "snp/default/seed_004: out of luck" in shown
 
 
-def test_status_as_json_is_json_alone_with_the_last_values(runs_dir):
+def test_status_as_json_prints_only_json_with_the_last_values(runs_dir):
     rows = json.loads(lop("status", "--json", "--runs-dir", runs_dir))["runs"]
     assert rows[0]["run"] == "bp/default/seed_000"
     assert {row["state"] for row in rows} == {"finished"}
@@ -61,12 +61,12 @@ def test_status_as_json_is_json_alone_with_the_last_values(runs_dir):
     assert rows[0]["tasks_done"] == rows[0]["num_tasks"] == 90
 
 
-def test_status_of_an_empty_directory_says_what_to_do(tmp_path):
+def test_status_of_an_empty_directory_advises_lop_run(tmp_path):
     assert "start some with lop run" in lop("status", "--runs-dir", tmp_path)
     assert json.loads(lop("status", "--json", "--runs-dir", tmp_path))["runs"] == []
 
 
-def test_status_of_some_runs_only(runs_dir):
+def test_status_accepts_a_selection_of_runs(runs_dir):
     rows = json.loads(lop("status", "--json", "--where", "method:cbp -seed:<2", "--runs-dir", runs_dir))["runs"]
     assert [row["run"] for row in rows] == ["cbp/default/seed_002"]
     shown = lop("status", "--where", "-cbp", "--runs-dir", runs_dir)
@@ -76,7 +76,7 @@ def test_status_of_some_runs_only(runs_dir):
     assert json.loads(lop("status", "--json", "--where", "snp", "--runs-dir", runs_dir))["runs"] == []
 
 
-def test_status_explains_a_filter_it_cannot_read(runs_dir, monkeypatch, capsys):
+def test_status_refuses_an_invalid_filter_with_a_suggestion(runs_dir, monkeypatch, capsys):
     error = refused(monkeypatch, capsys, "status", "--where", "sed:3", "--runs-dir", runs_dir)
     assert 'unknown key "sed"; did you mean "seed"?' in error
     assert error.count("\n") == 1
@@ -84,7 +84,7 @@ def test_status_explains_a_filter_it_cannot_read(runs_dir, monkeypatch, capsys):
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 @pytest.mark.long
-def test_plot_writes_each_format_the_same_each_time(runs_dir, tmp_path, suffix):
+def test_plot_writes_each_format_deterministically(runs_dir, tmp_path, suffix):
     digests = set()
     for name in ("one", "two"):
         path = tmp_path / f"{name}.{suffix}"
@@ -102,7 +102,7 @@ def test_plot_draws_each_method_in_its_colour(runs_dir, tmp_path):
         assert (abs(pixels - rgb).max(1) < 3).sum() > 300, method
 
 
-def test_a_figure_holds_the_analysis_s_numbers(runs_dir):
+def test_a_figure_contains_the_numbers_of_the_analysis(runs_dir):
     groups = group_runs(RunsReader(runs_dir).read().runs)
     panel = figures.draw(groups, ["test_accuracy"]).axes[0]
     for group, line in zip(groups, panel.lines, strict=True):
@@ -126,14 +126,14 @@ def test_a_figure_of_some_tasks_shows_the_same_bins(runs_dir, tasks, limits):
 @pytest.mark.parametrize(
     ("log", "scales"), [(None, ["log", "linear"]), (True, ["log", "log"]), (False, ["linear"] * 2)]
 )
-def test_a_figure_has_the_scale_asked_for(runs_dir, log, scales):
+def test_a_figure_has_the_requested_scale(runs_dir, log, scales):
     groups = group_runs(RunsReader(runs_dir).read().runs)
     panels = figures.draw(groups, ["curvature", "test_accuracy"], figures.Look(log=log)).axes
     assert [panel.get_yscale() for panel in panels] == scales
     assert panels[1].get_ylim()[1] <= 100
 
 
-def test_plot_of_some_runs_and_tasks(runs_dir, tmp_path):
+def test_plot_accepts_a_selection_of_runs_and_tasks(runs_dir, tmp_path):
     figure = tmp_path / "figure.svg"
     chosen = ["--where", "method:cbp seed:0-1", "--tasks", "-60", "--log"]
     lop("plot", *chosen, "--runs-dir", runs_dir, "-o", figure)
@@ -144,7 +144,7 @@ def test_plot_of_some_runs_and_tasks(runs_dir, tmp_path):
     assert "left out: snp, which has no complete bin among these tasks" in output
 
 
-def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_path):
+def test_plot_names_runs_that_it_left_out_and_counts_seeds(runs_dir, tmp_path):
     make_run(runs_dir, "snp", 0, num_tasks=90, tasks_done=1, state="stopped")
     assert "left out: snp" in lop("plot", "--runs-dir", runs_dir, "-o", tmp_path / "figure.svg")
     assert "cbp (n=3/3)" in (tmp_path / "figure.svg").read_text()
@@ -166,9 +166,9 @@ def test_plot_says_what_it_left_out_and_how_many_seeds_there_are(runs_dir, tmp_p
         (["--bin", "500"], None),
     ],
 )
-def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, arguments, message):
+def test_plot_refuses_invalid_arguments_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    if message is None:  # one bin longer than the run is the run's whole mean
+    if message is None:  # a bin longer than the run is the mean of the whole run
         lop("plot", *arguments)
         return
     error = refused(monkeypatch, capsys, "plot", *arguments)
@@ -176,7 +176,7 @@ def test_plot_refuses_in_one_line(runs_dir, monkeypatch, capsys, tmp_path, argum
     assert error.count("\n") == 1
 
 
-def test_every_metric_has_a_measure_in_the_order_of_the_records():
+def test_every_metric_is_described_in_the_order_of_the_records():
     assert tuple(lookup.metric_names()) == tuple(ALL_METRICS)
     assert set(CONTINUAL_IMAGENET.charts) <= set(CONTINUAL_IMAGENET.metrics)
     accuracy, curvature, rank = (lookup.metric(name) for name in ("test_accuracy", "curvature", "effective_rank"))
@@ -192,21 +192,21 @@ def test_watch_once_prints_a_frame_without_a_terminal(runs_dir):
     assert "\x1b" not in frame
 
 
-def test_a_frame_says_how_many_runs_are_where(tmp_path, monkeypatch):
+def test_a_frame_counts_the_runs_and_names_their_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for seed in range(2):
         make_run(tmp_path / "runs", "cbp", seed)
     assert lop("watch", "--once").startswith("2 runs in runs: 2 finished\n")
 
 
-def test_watch_takes_a_filter_and_says_what_is_wrong_with_it(runs_dir, monkeypatch, capsys):
+def test_watch_accepts_a_filter_and_refuses_an_invalid_one(runs_dir, monkeypatch, capsys):
     frame = lop("watch", runs_dir, "--once", "--where", "method:cbp")
     assert "cbp" in frame
     assert "bp " not in frame.replace("cbp", "")
     assert 'did you mean "method"?' in refused(monkeypatch, capsys, "watch", runs_dir, "--json", "--where", "methd:cbp")
 
 
-def test_watch_prints_the_numbers_that_it_shows(runs_dir):
+def test_watch_as_json_has_the_numbers_of_the_frame(runs_dir):
     numbers = json.loads(lop("watch", runs_dir, "--json"))
     by_label = {setting["label"]: setting for setting in numbers["settings"]}
     groups = {group.label: group for group in group_runs(RunsReader(runs_dir).read().runs)}
@@ -217,11 +217,11 @@ def test_watch_prints_the_numbers_that_it_shows(runs_dir):
         assert (curve["task"], curve["mean"]) == (expected.task.tolist(), expected.mean.tolist())
 
 
-def test_watch_needs_a_terminal_and_says_so(runs_dir, monkeypatch, capsys):
+def test_watch_without_a_terminal_is_refused(runs_dir, monkeypatch, capsys):
     assert "--once" in refused(monkeypatch, capsys, "watch", runs_dir)
 
 
-def test_methods_keep_their_colours_whatever_else_ran():
+def test_the_colour_of_a_method_does_not_depend_on_other_runs():
     own = {name: lookup.method(name).colour for name in ("bp", "cbp")}
     assert assign_colours([("bp", "bp"), ("cbp", "cbp")]) == own
     many = [(f"bp step_size={10.0**-i:g}", "bp") for i in range(3)] + [("mine", "unknown"), ("cbp", "cbp")]
@@ -231,14 +231,14 @@ def test_methods_keep_their_colours_whatever_else_ran():
     assert len(set(colours.values())) == len(many)
 
 
-def test_a_colour_goes_by_the_method_and_not_by_the_experiment_s_name():
+def test_colours_depend_on_the_method_and_not_on_the_experiment_name():
     own = {name: lookup.method(name).colour for name in ("bp", "cbp", "snp")}
     colours = assign_colours([("bp", "cbp"), ("cbp", "snp"), ("tuned", "bp"), ("tuned again", "bp")])
     assert (colours["bp"], colours["cbp"], colours["tuned"]) == (own["cbp"], own["snp"], own["bp"])
     assert colours["tuned again"] not in own.values()
 
 
-def test_the_spec_s_method_gives_the_colour_in_every_view(tmp_path):
+def test_every_view_colours_by_the_method_of_the_spec(tmp_path):
     make_run(tmp_path / "runs", "slow", num_tasks=90, spec={"agent": "bp", "weight_decay": 1e-4})
     lop("plot", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
     assert lookup.method("l2").colour.lower() in (tmp_path / "figure.svg").read_text()
@@ -260,7 +260,7 @@ def test_watch_once_shows_accuracy_curvature_dormancy_and_ranks(runs_dir):
     ]
 
 
-def test_watch_once_shows_the_metrics_that_are_asked_for(runs_dir, monkeypatch, capsys):
+def test_watch_once_shows_the_requested_metrics(runs_dir, monkeypatch, capsys):
     options = ["--metric", "weight_magnitude", "--metric", "train_accuracy", "--metric", "srank"]
     frame = lop("watch", runs_dir, "--once", *options)
     assert headings(frame) == ["weight magnitude", "train accuracy, %"]
@@ -271,7 +271,7 @@ def test_watch_once_shows_the_metrics_that_are_asked_for(runs_dir, monkeypatch, 
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_watch_once_in_an_encoding_that_cannot_draw_is_ascii(runs_dir, monkeypatch, encoding):
+def test_watch_once_in_an_encoding_without_drawing_characters_is_ascii(runs_dir, monkeypatch, encoding):
     make_run(runs_dir, "b" * 100, num_tasks=90)
     monkeypatch.setenv("COLUMNS", "80")
     frame = CliRunner(charset=encoding).invoke(cli.app, ["watch", str(runs_dir), "--once"]).stdout

@@ -1,4 +1,4 @@
-"""These tests want a Slurm, which `make test-cluster` starts; where there is none nobody is told of them."""
+"""These tests need a Slurm, which `make test-cluster` starts; without one they are not collected."""
 
 import os
 

@@ -1,35 +1,35 @@
-"""Jobs of the Slurm that `slurm.sh` starts: hand them in, ask for their state, wait for it."""
+"""Submit jobs to the Slurm that `slurm.sh` starts, query their states and wait for them."""
 
 import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-#: States of a job that Slurm is not done with.
+#: States of a job that has not ended.
 UNFINISHED = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"}
 
 
 def slurm(*command: object) -> str:
-    """What a command of Slurm prints; fails with what it says if it fails."""
+    """Run a command of Slurm and return its output; if it fails, fail with its error message."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, f"{command[0]}: {done.stderr}"
     return done.stdout
 
 
 def submit(command: Sequence[object], *options: object) -> str:
-    """Hand in a job that runs `command`; return its number."""
+    """Submit a job that runs `command`; return its number."""
     return slurm("sbatch", "--parsable", *options, "--wrap", shlex.join(map(str, command))).strip()
 
 
 def state_of(job: str) -> str:
-    """As Slurm calls it: PENDING, RUNNING, COMPLETED, ..."""
+    """Return the state in Slurm's words: PENDING, RUNNING, COMPLETED, ..."""
     return slurm("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.1)
 
 

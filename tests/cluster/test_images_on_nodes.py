@@ -1,4 +1,4 @@
-"""The images of jobs of a real Slurm: copied to a node once, and missed there before a worker starts."""
+"""The images of jobs on a real Slurm: copied to a node once, and missing ones reported before a worker starts."""
 
 import json
 import re
@@ -25,9 +25,9 @@ def logs() -> str:
     return "".join(path.read_text() for path in sorted(Path("runs").glob(".slurm/*_log.out")))
 
 
-def test_a_node_gets_one_copy_and_trains_on_it_and_runs_without_images_fail_with_a_line(here, monkeypatch):  # noqa: F811
+def test_a_node_trains_on_its_single_copy_and_runs_without_images_fail_with_one_line(here, monkeypatch):  # noqa: F811
     images = make_set(here)
-    monkeypatch.setenv("NODE_DISK", str(here / "disk"))  # reaches the jobs with the environment of sbatch
+    monkeypatch.setenv("NODE_DISK", str(here / "disk"))  # sbatch passes its environment to the jobs
     (here / "lop.toml").write_text('[slurm]\nstage = "/nowhere"\n')
     output = on_cluster("run", "tiny.json", "--seeds", "2", "--stage", "$NODE_DISK").stdout
     assert "images staged on their nodes" in output
@@ -42,7 +42,7 @@ def test_a_node_gets_one_copy_and_trains_on_it_and_runs_without_images_fail_with
     for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
         assert documents(ours) == documents(theirs), ours.name
 
-    # Images that are there where the command is typed, and not where the job starts.
+    # Images that exist where the command is typed but not where the job starts.
     in_the_way = submit(["sleep", "300"], "--partition=high", "--cpus-per-task=4")
     wait_for(lambda: state_of(in_the_way) == "RUNNING")
     on_cluster("run", "tiny.json", "--seeds", "2", "--runs-dir", "missed")

@@ -1,4 +1,4 @@
-"""`lop run --launcher slurm` on a real Slurm: what a cluster does to jobs, and what becomes of the runs."""
+"""`lop run --launcher slurm` on a real Slurm, whose jobs are preempted, killed, requeued and cancelled."""
 
 import json
 import os
@@ -67,8 +67,8 @@ def tasks_of(run_dir: RunDir) -> int:
     return len(read_table(run_dir.tasks_json)) if run_dir.tasks_json.exists() else 0
 
 
-def one_at_work(but_not: set[str]) -> RunDir:
-    """A run that has done some tasks and is at the next, of a job that was left alone so far."""
+def a_run_in_progress(but_not: set[str]) -> RunDir:
+    """Return a run that has finished some tasks and trains the next, whose job was not yet disturbed."""
     run_dirs: list[RunDir] = []
 
     def look() -> bool:
@@ -83,25 +83,25 @@ def one_at_work(but_not: set[str]) -> RunDir:
 
 
 @pytest.mark.timeout(600)
-def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
-    """Six seeds of two methods: preempted, killed, requeued by hand and told that their time is over."""
+def test_preempted_killed_and_requeued_jobs_record_the_same_as_local_runs(here):
+    """The jobs of six seeds of two methods are preempted, killed, requeued by hand and warned of their time limit."""
     output = on_cluster("run", "bp.json", "cbp.json", "--seeds", "6").stdout
-    assert "12 tasks of 2 job arrays" in output  # this cluster allows 8 tasks an array
+    assert "12 tasks of 2 job arrays" in output  # this cluster allows 8 tasks in an array
     touched: set[str] = set()
 
-    killed = one_at_work(touched)
+    killed = a_run_in_progress(touched)
     os.kill(killed.read_status().pid, signal.SIGKILL)
     touched.add(killed.read_status().job)
 
-    requeued = one_at_work(touched).read_status().job
+    requeued = a_run_in_progress(touched).read_status().job
     slurm("scontrol", "requeue", requeued)
     touched.add(requeued)
 
-    warned = one_at_work(touched).read_status()
+    warned = a_run_in_progress(touched).read_status()
     psutil.Process(warned.pid).parent().send_signal(signal.SIGUSR2)  # as Slurm warns the batch process
     touched.add(warned.job)
 
-    one_at_work(touched)
+    a_run_in_progress(touched)
     urgent = submit(["sleep", "3"], "--partition=high", "--cpus-per-task=3")
     assert wait_until_ended(urgent, 90) == "COMPLETED"
 
@@ -111,9 +111,9 @@ def test_whatever_happens_to_jobs_the_records_are_those_of_a_run_here(here):
     assert "FAILED" not in restarts
 
 
-def test_runs_of_a_node_that_fails_go_on_where_slurm_starts_them_again(here):
+def test_runs_of_a_failed_node_resume_where_slurm_restarts_their_job(here):
     on_cluster("run", "bp.json", "--seeds", "2", "--slurm", "cpus=2")
-    one_at_work(set())
+    a_run_in_progress(set())
     assert len({view.status.job for view in views()}) == 1
     assert len({view.status.pid for view in views()}) == 2
     slurm("scontrol", "update", "nodename=localhost", "state=down", "reason=tried")
@@ -124,7 +124,7 @@ def test_runs_of_a_node_that_fails_go_on_where_slurm_starts_them_again(here):
 
 
 def assert_as_here(*words: str) -> None:
-    """Hold the records of all runs against those of the same runs on this machine."""
+    """Compare the records of all runs with those of the same runs trained locally."""
     lop("run", *words, "--runs-dir", "here")
     for ours, theirs in zip(find_runs(Path("runs")), find_runs(Path("here")), strict=True):
         assert documents(ours) == documents(theirs), ours.name
@@ -146,7 +146,7 @@ def assert_as_here(*words: str) -> None:
         (["--slurm", "cpus=5"], "node configuration is not available"),
     ],
 )
-def test_what_the_cluster_would_not_take_is_said_in_a_line_before_anything_is_made(here, words, message):
+def test_options_that_the_cluster_refuses_are_reported_in_one_line_before_anything_is_written(here, words, message):
     refused = on_cluster("run", "bp.json", "--seeds", "2", *words, status=2)
     assert message in refused.stderr
     assert refused.stderr.count("\n") == 1
@@ -162,8 +162,8 @@ def test_a_dry_run_shows_the_script_and_submits_nothing(here):
     assert not slurm("squeue", "-h")
 
 
-def test_without_a_time_a_job_takes_the_limit_of_its_partition_and_starts(here):
-    """And it trains, though its script has changed what tells a job from an interactive shell."""
+def test_a_job_without_a_time_gets_the_limit_of_its_partition_and_starts(here):
+    """It also trains when its setup script unsets the variables that distinguish a job from an interactive shell."""
     setup = "unset SLURM_LOCALID SLURM_PROCID SLURM_NODEID SLURM_NTASKS ENVIRONMENT"
     (here / "tiny.json").write_text(json.dumps(TINY))
     for partition, limit in {"low": "1:00:00", "short": "0:10:00", "short,low": "0:10:00"}.items():
@@ -177,7 +177,7 @@ def test_without_a_time_a_job_takes_the_limit_of_its_partition_and_starts(here):
     assert views()[0].status.job == job
 
 
-def test_what_keeps_jobs_waiting_is_said_and_they_are_submitted(here):
+def test_the_reason_why_jobs_will_wait_is_printed_and_they_are_submitted(here):
     (here / "tiny.json").write_text(json.dumps(TINY))
     assert (
         "partition closed is DOWN" in on_cluster("run", "tiny.json", "--slurm", "partition=closed", "--dry-run").stdout
@@ -201,7 +201,7 @@ def test_a_run_in_an_interactive_allocation_is_a_local_run(here):
         assert (run_dir.read_status().state, run_dir.read_status().job) == ("finished", None)
 
 
-def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_again(here):
+def test_stop_ends_running_and_pending_jobs_and_resume_submits_them_again(here):
     (here / "lop.toml").write_text('[slurm]\npartition = "low"\narray_parallelism = 1\n')
     on_cluster("run", "bp.json", "--seeds", "2")
     wait_for_runs(lambda now: sorted(now) == ["queued", "running"])
@@ -214,7 +214,7 @@ def test_stop_reaches_jobs_that_run_and_jobs_that_wait_and_resume_submits_them_a
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
     refused = lop("run", "bp.json", "--seeds", "2", status=2).stderr
     assert "was submitted to Slurm: resume there with --launcher slurm, or on this machine with" in refused
-    lop("resume")  # where they were, with the options that were typed then
+    lop("resume")  # in the same partition, with the same options
     assert {view.status.job_options[0] for view in views()} == {"time=30"}
     assert "TimeLimit=00:30:00" in slurm("scontrol", "show", "job", views()[0].status.job)
     wait_for_runs(lambda now: sorted(now) == ["queued", "running"])
@@ -236,7 +236,7 @@ def test_a_worker_on_another_node_is_stopped_through_its_status(here, monkeypatc
     wait_for(lambda: not slurm("squeue", "-h", "-t", "pending,running"), 30)
 
 
-def test_a_job_that_was_cancelled_or_killed_is_named_as_that(here):
+def test_the_status_of_a_run_names_a_cancelled_or_killed_job(here):
     on_cluster("run", "bp.json", "cbp.json", "--seeds", "1")
     wait_for_runs(lambda states: set(states) == {"running"})
     cancelled, killed = find_runs(Path("runs"))

@@ -1,4 +1,4 @@
-"""Our worker as a job of a real Slurm."""
+"""A worker of lop as a job of a real Slurm."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ def prepare(runs_dir: Path) -> RunDir:
 
 
 def documents(run_dir: RunDir) -> dict[str, list[dict]]:
-    """All records of a run, without the times."""
+    """Return all records of a run, without the times."""
     return {
         path.name: [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(path)]
         for path in run_dir.records
@@ -35,7 +35,7 @@ def train_here(run_dir: RunDir) -> None:
     wait_for(has_ended)
 
 
-def test_a_job_records_what_a_worker_here_does(tmp_path):
+def test_a_worker_in_a_job_records_the_same_as_a_local_worker(tmp_path):
     of_job, here = prepare(tmp_path / "job"), prepare(tmp_path / "here")
     worker = [sys.executable, "-P", "-m", "lop_engine.worker", of_job.path]
     job = submit(worker, "--partition=low", f"--output={of_job.log}")
