@@ -1,4 +1,4 @@
-"""Where an import is to put its data set."""
+"""The target of an import."""
 
 import pytest
 

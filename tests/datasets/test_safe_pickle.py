@@ -1,4 +1,4 @@
-"""A stranger's pickle is read as data or not at all."""
+"""Untrusted pickles are read as data or refused."""
 
 import builtins
 import os
@@ -46,7 +46,7 @@ def test_plain_data_and_arrays_of_numbers_are_read(tmp_path, protocol):
 
 
 class Calls:
-    """A pickle that calls."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, function, *arguments):
         self.answer = function, arguments
@@ -85,7 +85,7 @@ PAYLOADS = {
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_what_wants_more_than_data_is_refused_and_never_run(tmp_path, name, protocol):
+def test_pickles_that_call_functions_are_refused_and_never_executed(tmp_path, name, protocol):
     mark = tmp_path / "mark"
     path = tmp_path / "stranger"
     path.write_bytes(pickle.dumps(PAYLOADS[name](mark), protocol))
@@ -96,7 +96,7 @@ def test_what_wants_more_than_data_is_refused_and_never_run(tmp_path, name, prot
     assert not mark.exists()
 
 
-def test_a_name_alone_is_no_function(tmp_path):
+def test_a_pickled_name_is_not_resolved_to_a_function(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(pickle.dumps(os.system))
     assert not callable(safe_pickle.load(path))
@@ -138,7 +138,7 @@ ARRAY = (
         (ARRAY % (b"(" + b"I1\n" * 40 + b"t", b"u1"), "damaged array"),
     ],
 )
-def test_damaged_and_malicious_files(tmp_path, content, message):
+def test_damaged_and_malicious_files_are_refused(tmp_path, content, message):
     path = tmp_path / "x"
     path.write_bytes(content)
     if message is None:
@@ -150,7 +150,7 @@ def test_damaged_and_malicious_files(tmp_path, content, message):
 
 
 def doubled(times: int) -> bytes:
-    """A list that holds itself-before twice, again and again: 2 ** times pieces for whoever walks through it."""
+    """Return a pickle of nested lists that each contain the previous one twice: 2 ** times elements when traversed."""
     return b"]\x94" + b"".join(b"]\x94(h%ch%ce" % (n, n) for n in range(times))
 
 
@@ -173,7 +173,7 @@ def doubled(times: int) -> bytes:
     ],
     ids=["doubled", "nested", "encoded", "dicts", "bytes"],
 )
-def test_small_files_that_would_fill_the_memory_or_never_end(tmp_path, monkeypatch, content, message):
+def test_small_files_that_would_fill_the_memory_or_never_end_are_refused(tmp_path, monkeypatch, content, message):
     monkeypatch.setattr(safe_pickle, "_BUDGET", safe_pickle._BUDGET // 8)
     path = tmp_path / "x"
     path.write_bytes(content)
@@ -184,14 +184,14 @@ def test_small_files_that_would_fill_the_memory_or_never_end(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04" + doubled(60) + b".", b"\x80\x04]\x94(h\x00h\x00e."])
-def test_a_class_order_that_never_ends(tmp_path, content):
+def test_a_class_order_that_would_never_end_is_refused(tmp_path, content):
     path = tmp_path / "class_order"
     path.write_bytes(content)
     with pytest.raises(DataError, match="expected whole numbers"):
         read_class_order(path)
 
 
-def test_a_deep_nest_does_no_harm(tmp_path):
+def test_a_deeply_nested_pickle_is_read(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"N" + b"\x85" * 200_000 + b".")
     assert isinstance(safe_pickle.load(path), tuple)

@@ -1,4 +1,4 @@
-"""Images of other sizes, and labels to choose from: CIFAR-100, 64 x 64 batches, columns of parquet."""
+"""Images of other sizes, and sources with several kinds of labels: CIFAR-100, 64 x 64 batches, columns of parquet."""
 
 import pickle
 import shutil
@@ -15,7 +15,7 @@ from tests.datasets.makers import bring_in, make_images, make_source, png, refus
 
 
 def write_cifar_100(folder: Path, coarse: int = 1) -> np.ndarray:
-    """CIFAR-100 as Python reads it, small: two classes, five images of each to train and two to test."""
+    """Write a small CIFAR-100 in its Python format: two classes, five training and two test images each."""
     folder.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (14, 3072), dtype=np.uint8)
     for name, rows in (("train", images[:10]), ("test", images[10:])):
@@ -43,7 +43,7 @@ def test_cifar_100_is_imported_by_its_fine_labels(tmp_path, target, part):
     assert [one.images for one in manifest.classes] == [7, 7]
 
 
-def test_what_is_found_but_cannot_be_imported_is_named(tmp_path, target):
+def test_sources_that_cannot_be_imported_are_named_with_the_remedy(tmp_path, target):
     (tmp_path / "outer").mkdir()
     inner = make_source(tmp_path / "outer", "batches", make_images())
     assert f"its images are in a folder inside; did you mean {inner}?" in refusal(tmp_path / "outer", target)
@@ -62,7 +62,7 @@ def test_what_is_found_but_cannot_be_imported_is_named(tmp_path, target):
 
 @pytest.mark.parametrize("form", ["pickle", "npz"])
 @pytest.mark.parametrize("side", [8, 64])
-def test_batches_of_another_size_are_resized_on_request_and_a_note_says_so(tmp_path, target, form, side):
+def test_batches_of_another_size_are_resized_on_request_with_a_note(tmp_path, target, form, side):
     images = np.random.default_rng(0).integers(0, 256, (20, 3, side, side), dtype=np.uint8)
     batch = {"data": images.reshape(20, -1), "labels": [1 + place % 2 for place in range(20)]}
     (tmp_path / "batches").mkdir()
@@ -100,7 +100,7 @@ def test_cifar_100_by_its_coarse_labels(tmp_path, target):
     assert 'train: --labels "coarse": the batch has no such labels (there are fine_labels, coarse_labels' in output
 
 
-def test_columns_of_parquet_are_chosen_by_name_where_several_could_be_meant(tmp_path, target):
+def test_parquet_columns_are_chosen_by_name_if_ambiguous(tmp_path, target):
     images = make_images(2)
     cells = [{"bytes": png(one), "path": None} for one in images.reshape(-1, 3, 32, 32)]
     other = cells[::-1]
@@ -124,7 +124,7 @@ def test_shards_of_other_splits_that_are_left_out_are_named(tmp_path, target):
 
 
 @pytest.mark.parametrize("form", ["npy", "folder"])
-def test_forms_without_columns_refuse_names_of_columns(tmp_path, target, form):
+def test_formats_without_columns_refuse_column_names(tmp_path, target, form):
     source = make_source(tmp_path, form, make_images())
     assert "leave out --labels" in refusal(source, target, labels_from="label")
     assert "leave out --images" in refusal(source, target, images_from="image")
