@@ -14,7 +14,7 @@ from tests.filled import run_tests
 CHOSEN = (
     "tests/test_isolation.py",
     "--deselect=tests/test_isolation.py::test_tests_pass_in_a_filled_checkout_with_a_filled_home",
-    "tests/dashboard/test_app.py::test_no_runs",
+    "tests/dashboard/test_app.py::test_a_directory_without_runs_shows_advice",
     "tests/dashboard/test_pictures.py::test_no_runs",
     "tests/launch/slurm/test_options.py",
     "tests/launch/slurm/test_submission.py",

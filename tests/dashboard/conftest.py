@@ -1,4 +1,4 @@
-"""Frames to show, and an app that shows them without a disk or a clock."""
+"""Snapshots of runs, and an app that shows them without reading a disk or waiting for a clock."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ FAR_FUTURE = 4e9
 
 
 class Idle:
-    """A machine that is always as busy."""
+    """A machine with constant load."""
 
     def read(self, pids: object) -> Usage:
         return Usage(0.5, 3 * 2**30, 16 * 2**30, 2, 1.9, 700 * 2**20)
@@ -41,7 +41,7 @@ def _idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def eleven_runs(tmp_path: Path) -> Snapshot:
-    """Four settings: bp has two finished seeds, l2 a failed one."""
+    """Four settings with eleven runs; bp has two finished seeds, l2 a failed one."""
     for method, num_seeds in (("bp", 3), ("cbp", 3), ("l2", 3)):
         for seed in range(num_seeds):
             finished = method == "bp" and seed < 2
@@ -61,18 +61,18 @@ def eleven_runs(tmp_path: Path) -> Snapshot:
 
 
 def read(path: Path) -> Snapshot:
-    """The runs under `path`, which calls itself ``runs``."""
+    """Read the runs under `path`, as if the directory was called ``runs``."""
     return replace(RunsReader(path).read(), runs_dir=Path("runs"))
 
 
 def unreadable(snapshot: Snapshot) -> Snapshot:
-    """The same with the first run damaged."""
+    """Return the snapshot with its first run damaged."""
     first = replace(snapshot.runs[0], state="failed", series={}, problem="tasks.json: document 3 is damaged")
     return replace(snapshot, runs=(first, *snapshot.runs[1:]))
 
 
 def waiting(num_seeds: int = 2) -> Snapshot:
-    """Runs that have not finished a task."""
+    """Return runs that have not finished a task."""
     status = RunStatus(state="running", num_tasks=50, num_epochs=10, epochs_done=3)
     spec = {"num_tasks": 50}
     dirs = [RunDir(Path(f"runs/cbp/default/seed_{seed:03d}")) for seed in range(num_seeds)]
@@ -80,18 +80,18 @@ def waiting(num_seeds: int = 2) -> Snapshot:
 
 
 def ended(snapshot: Snapshot) -> Snapshot:
-    """The same, all finished."""
+    """Return the snapshot with all runs finished."""
     runs = tuple(replace(run, state="finished", status=replace(run.status, error=None)) for run in snapshot.runs)
     return replace(snapshot, runs=runs)
 
 
 def app_showing(snapshot: Snapshot, **options: Any) -> Dashboard:
-    """An app that reads `snapshot` once; further frames are posted by hand."""
+    """Return an app that reads `snapshot` once; tests post further frames."""
     return Dashboard(lambda: snapshot, refresh_s=NEVER_S, **options)
 
 
 async def until(pilot: Pilot[bool], condition: Callable[[], bool]) -> None:
-    """Wait for what a thread or a timer brings about."""
+    """Wait for a condition that a thread or a timer fulfils."""
     patience = time.monotonic() + 30
     while time.monotonic() < patience:
         if condition():
@@ -110,23 +110,23 @@ async def first_frame(pilot: Pilot[bool]) -> Dashboard:
 
 
 async def settled(pilot: Pilot[bool]) -> None:
-    """Wait for the frame that was asked for last, and for its charts."""
+    """Wait for the frame that was requested last, and for its charts."""
     app = await first_frame(pilot)
     await until(pilot, lambda: app.view is not None and app.view.request == app.wants)
     for line in app.screen.query(Input):
         line.cursor_blink = False
-    for grid in (grid for screen in app.screen_stack for grid in screen.query(ChartGrid)):  # a dialog lies over charts
+    for grid in (grid for screen in app.screen_stack for grid in screen.query(ChartGrid)):  # a dialog covers the charts
         await until(pilot, lambda grid=grid: not grid.waiting)  # type: ignore[misc]
     await pilot.pause()
 
 
 def screen_text(app: Dashboard) -> str:
-    """The characters on the screen, line by line."""
+    """Return the text of the screen, line by line."""
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
 def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
-    """For `snap_compare`: wait for the first frame, then press keys."""
+    """Return a function for `snap_compare` that waits for the first frame, then presses keys."""
 
     async def run(pilot: Pilot[bool]) -> None:
         await settled(pilot)
@@ -138,13 +138,13 @@ def pressing(*keys: str) -> Callable[[Pilot[bool]], Awaitable[None]]:
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
 @pytest.fixture
 def three_problems(tmp_path: Path) -> Snapshot:
-    """Four runs of Continual ImageNet, three of a regression, one of a stream."""
+    """Make four runs of Continual ImageNet, three of a regression, and one of a stream."""
     for seed in range(2):
         make_run(tmp_path, "bp", seed)
         make_run(tmp_path, "cbp", seed)

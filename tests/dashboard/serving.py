@@ -1,4 +1,4 @@
-"""A real `lop watch --web`, for tests of its pages."""
+"""Start a real `lop watch --web` for tests of its pages."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ PATIENCE_S = 60
 
 @dataclass(frozen=True)
 class Served:
-    """Where a server is."""
+    """The process and the address of a server."""
 
     address: str
     """The address that it printed, with its token."""
@@ -41,7 +41,8 @@ class Served:
 
 @contextmanager
 def serving(runs_dir: Path, *options: str) -> Iterator[Served]:
-    """Serve the dashboard of `runs_dir` on a free port; unless the test ends it, check that Ctrl-C does so quietly."""
+    """Serve the dashboard of `runs_dir` on a free port. If it still runs at the end, check that Ctrl-C ends it without
+    output."""
     command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir), "--web", "--web-port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:

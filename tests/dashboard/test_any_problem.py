@@ -1,4 +1,4 @@
-"""Any keys, and any description of a problem, make a frame."""
+"""Random keys, and any description of a problem in run.json, give a frame."""
 
 import random
 from dataclasses import replace
@@ -16,7 +16,7 @@ from lop_tui.dashboard import read_numbers, render_once
 from lop_tui.dashboard.model import build_view
 from lop_tui.dashboard.table import fit_table
 from tests.dashboard.conftest import app_showing, first_frame, read, settled
-from tests.dashboard.test_problems import shown_by
+from tests.dashboard.test_problems import request_for
 from tests.experiment.test_lookup import anything, malformed
 from tests.helpers import make_run
 from tests.toys import make_toy
@@ -24,7 +24,7 @@ from tests.toys import make_toy
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.long
-async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tmp_path: Path, seed: int) -> None:
+async def test_random_keys_give_a_frame_on_any_problem(three_problems: Snapshot, tmp_path: Path, seed: int) -> None:
     make_toy(tmp_path, "another", components={"problem": [], "method": {"name": "?"}}, metrics=["a", "b"])
     make_toy(tmp_path, "nameless", components={}, metrics=[], problem="nameless")
     rng = random.Random(seed)
@@ -40,9 +40,7 @@ async def test_any_keys_on_any_problem_show_a_frame(three_problems: Snapshot, tm
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(components=malformed() | anything)
-def test_whatever_run_json_says_of_components_makes_a_frame(
-    tmp_path_factory: pytest.TempPathFactory, components: Any
-) -> None:
+def test_any_components_in_run_json_give_a_frame(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
     path = tmp_path_factory.mktemp("runs")
     for known in lookup.from_run_json.values():
         known.clear()
@@ -51,7 +49,7 @@ def test_whatever_run_json_says_of_components_makes_a_frame(
     write_json(run.run_json, {"spec": {"agent": "x", "num_tasks": 40}, "seed": 0, "components": components})
     snapshot = RunsReader(path).read()
     for name in {run.problem_name for run in snapshot.runs}:
-        request = replace(shown_by(name), heat_of="toy", compare=("toy", "bp"))
+        request = replace(request_for(name), heat_of="toy", compare=("toy", "bp"))
         view = build_view(snapshot, request)
         assert view.shown.problem.name == name
         fit_table(view.rows, 80)

@@ -1,4 +1,4 @@
-"""Every binding and every designed state, with frames posted by hand."""
+"""Every key binding and every state of the app, with frames posted by the test."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +51,7 @@ def labels(table: RunsTable) -> list[str | None]:
     return [row.key.value for row in table.ordered_rows]
 
 
-async def test_a_small_terminal_shows_two_charts_and_turns_pages(eleven_runs: Snapshot) -> None:
+async def test_a_small_terminal_shows_pages_of_two_charts(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         assert visible(app) == [1, 2]
@@ -72,14 +72,14 @@ async def test_a_large_terminal_shows_the_usual_charts_at_once(eleven_runs: Snap
         assert visible(app) == [7]
 
 
-async def test_where_all_charts_fit_no_pages_are_offered(eleven_runs: Snapshot) -> None:
+async def test_there_are_no_pages_if_all_charts_fit(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs, settings=Settings(show_setting=False)).run_test(size=(250, 70)) as pilot:
         app = await first_frame(pilot)
         assert visible(app) == [1, 2, 3, 4, 5, 6, 7]
         assert app.screen.check_action("turn", (1,)) is False
 
 
-async def test_resizing_arranges_anew(eleven_runs: Snapshot) -> None:
+async def test_resizing_rearranges_the_charts(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
         await pilot.resize_terminal(80, 24)
@@ -89,7 +89,7 @@ async def test_resizing_arranges_anew(eleven_runs: Snapshot) -> None:
 
 
 @pytest.mark.parametrize(("size", "shape"), [((80, 15), (2, 1)), ((100, 22), (2, 2)), ((160, 40), (3, 2))])
-def test_grid_shape(size: tuple[int, int], shape: tuple[int, int]) -> None:
+def test_the_shape_of_the_chart_grid_depends_on_the_size(size: tuple[int, int], shape: tuple[int, int]) -> None:
     assert grid_shape(*size) == shape
 
 
@@ -107,7 +107,7 @@ async def test_enter_enlarges_the_focused_chart_and_escape_returns(eleven_runs: 
         assert app.query_one(RunsTable).display
 
 
-async def test_a_click_and_a_digit_enlarge(eleven_runs: Snapshot) -> None:
+async def test_a_click_and_a_digit_enlarge_a_chart(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.click(ChartView)
@@ -129,7 +129,7 @@ async def test_s_toggles_band_and_seeds(eleven_runs: Snapshot) -> None:
         assert chart.render().plain == band
 
 
-async def test_space_pauses_and_goes_on(eleven_runs: Snapshot) -> None:
+async def test_space_pauses_and_resumes(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test() as pilot:
         app = await first_frame(pilot)
         before = app.view
@@ -143,7 +143,7 @@ async def test_space_pauses_and_goes_on(eleven_runs: Snapshot) -> None:
         await until(pilot, lambda: app.view is not before)
 
 
-async def test_question_mark_lists_every_binding_and_frames_go_on_behind_it(eleven_runs: Snapshot) -> None:
+async def test_help_lists_every_binding_and_frames_continue_behind_it(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 30)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("question_mark")
@@ -161,7 +161,7 @@ async def test_question_mark_lists_every_binding_and_frames_go_on_behind_it(elev
 
 
 @pytest.mark.parametrize("all_ended", [False, True])
-async def test_q_quits_and_tells_whether_all_had_ended(eleven_runs: Snapshot, all_ended: bool) -> None:
+async def test_q_quits_and_returns_whether_all_runs_had_ended(eleven_runs: Snapshot, all_ended: bool) -> None:
     app = app_showing(ended(eleven_runs) if all_ended else eleven_runs)
     async with app.run_test() as pilot:
         await first_frame(pilot)
@@ -169,7 +169,9 @@ async def test_q_quits_and_tells_whether_all_had_ended(eleven_runs: Snapshot, al
     assert app.return_value is all_ended
 
 
-async def test_it_leaves_by_itself_when_all_is_done(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_app_quits_when_all_runs_have_ended_if_requested(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app_module, "FINAL_FRAME_S", 0.01)
     app = app_showing(eleven_runs, until=lambda view: view.all_ended)
     async with app.run_test() as pilot:
@@ -180,7 +182,7 @@ async def test_it_leaves_by_itself_when_all_is_done(eleven_runs: Snapshot, monke
     assert app.return_value is True
 
 
-async def test_without_that_wish_it_stays_and_says_what_to_do(eleven_runs: Snapshot) -> None:
+async def test_the_app_stays_open_when_all_runs_have_ended_and_gives_advice(eleven_runs: Snapshot) -> None:
     async with app_showing(ended(eleven_runs)).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.pause()
@@ -189,7 +191,7 @@ async def test_without_that_wish_it_stays_and_says_what_to_do(eleven_runs: Snaps
         assert "lop plot" in text_of(app, StatusLine)
 
 
-async def test_no_directory() -> None:
+async def test_a_missing_directory_shows_advice() -> None:
     async with app_showing(Snapshot(Path("nowhere"), directory_exists=False)).run_test() as pilot:
         app = await first_frame(pilot)
         assert "There is no directory nowhere/ yet" in text_of(app, "#advice Static")
@@ -197,13 +199,13 @@ async def test_no_directory() -> None:
         assert not app.query_one(ChartGrid).display
 
 
-async def test_no_runs() -> None:
+async def test_a_directory_without_runs_shows_advice() -> None:
     async with app_showing(Snapshot(Path("runs"))).run_test() as pilot:
         app = await first_frame(pilot)
         assert "lop run cfg/demo/bp.json cfg/demo/cbp.json --seeds 2\n" in text_of(app, "#advice Static")
 
 
-async def test_a_directory_that_disappears_and_comes_back(eleven_runs: Snapshot) -> None:
+async def test_a_directory_that_disappears_and_comes_back_is_shown_again(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test() as pilot:
         app = await first_frame(pilot)
         gone = build_view(Snapshot(Path("runs"), directory_exists=False))
@@ -213,7 +215,7 @@ async def test_a_directory_that_disappears_and_comes_back(eleven_runs: Snapshot)
             assert app.query_one(ChartGrid).display is app.query_one("#parts").display is has_charts
 
 
-async def test_runs_lie_one_level_deeper(tmp_path: Path, eleven_runs: Snapshot) -> None:
+async def test_runs_one_level_deeper_are_found_for_the_advice(tmp_path: Path, eleven_runs: Snapshot) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "bp").rename(tmp_path / "tree" / "bp")
     for other in ("cbp", "l2", "snp"):
@@ -223,7 +225,7 @@ async def test_runs_lie_one_level_deeper(tmp_path: Path, eleven_runs: Snapshot) 
         assert f"lop watch {tmp_path / 'tree'}" in text_of(app, "#advice Static")
 
 
-async def test_no_finished_task_yet_and_then_the_first() -> None:
+async def test_charts_appear_with_the_first_finished_task() -> None:
     first = waiting()
     async with app_showing(first).run_test() as pilot:
         app = await first_frame(pilot)
@@ -231,7 +233,7 @@ async def test_no_finished_task_yet_and_then_the_first() -> None:
         assert labels(app.query_one(RunsTable)) == ["cbp"]
 
 
-async def test_a_metric_without_values_has_no_chart_and_once_says_why(tmp_path: Path) -> None:
+async def test_a_metric_without_values_has_no_chart_and_watch_once_says_why(tmp_path: Path) -> None:
     run = make_run(tmp_path, "linear", num_tasks=0)
     with TableWriter(run.tasks_json, "tasks") as table:
         for task in range(4):
@@ -258,7 +260,7 @@ async def test_an_unreadable_run_shows_its_problem(eleven_runs: Snapshot) -> Non
         assert "bp/default/seed_000  tasks.json: document 3 is damaged" in text_of(app, Notices)
 
 
-async def test_a_reader_that_raises_is_shown_and_tried_again(eleven_runs: Snapshot) -> None:
+async def test_an_error_of_the_reader_is_shown_and_reading_is_tried_again(eleven_runs: Snapshot) -> None:
     answers: list[Snapshot | Exception] = [OSError("stale file handle"), eleven_runs]
 
     def read() -> Snapshot:
@@ -287,7 +289,7 @@ async def test_rows_change_in_place(eleven_runs: Snapshot) -> None:
         assert all(one is other for one, other in zip(keys, (row.key for row in table.ordered_rows), strict=True))
 
 
-async def test_rows_come_and_go_in_order(eleven_runs: Snapshot) -> None:
+async def test_rows_are_added_and_removed_in_order(eleven_runs: Snapshot) -> None:
     without_cbp = replace(eleven_runs, runs=tuple(run for run in eleven_runs.runs if run.experiment != "cbp"))
     async with app_showing(without_cbp).run_test(size=(120, 40)) as pilot:
         app = await first_frame(pilot)
@@ -310,7 +312,9 @@ async def test_only_changed_and_visible_charts_are_drawn(eleven_runs: Snapshot) 
         assert [chart.num_drawn for chart in app.query(ChartView)] == drawn
 
 
-async def test_no_color_tells_lines_apart_by_markers(eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lines_have_different_markers_without_colours(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
@@ -340,7 +344,7 @@ async def test_a_notice_takes_one_line_however_long_the_error_is(tmp_path: Path)
         assert app.screen.query_one(Notices).size.height == 1
 
 
-async def test_while_one_types_the_footer_offers_what_ends_that(eleven_runs: Snapshot) -> None:
+async def test_the_footer_of_an_open_prompt_offers_keep_and_cancel(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("slash")
@@ -351,13 +355,13 @@ async def test_while_one_types_the_footer_offers_what_ends_that(eleven_runs: Sna
         assert app.settings.query == "/"
 
 
-async def test_a_status_line_without_room_for_the_states_tells_them_in_short(eleven_runs: Snapshot) -> None:
+async def test_a_narrow_status_line_abbreviates_the_states(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(50, 24)) as pilot:
         app = await first_frame(pilot)
         assert "1 fail 6 run 2 wait 2 done" in text_of(app, StatusLine)
 
 
-async def test_in_ascii_a_method_stands_beside_its_marker(eleven_runs: Snapshot) -> None:
+async def test_the_table_shows_the_marker_of_each_method_in_ascii(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs, settings=Settings(markers="ascii")).run_test(size=(120, 40)) as pilot:
         app = await first_frame(pilot)
         table = app.query_one(RunsTable)

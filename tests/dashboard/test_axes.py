@@ -1,4 +1,4 @@
-"""Limits and ticks."""
+"""Limits and ticks of axes."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_axes_have_round_limits() -> None:
     "values", [[], [np.nan], [0.0], [0.0, 0.0], [1e-12, np.inf], [0.3, 0.3], [1e300, -1e300], [1e40, 1e40], [5e-324]]
 )
 @pytest.mark.parametrize("least_span", [0.0, 1e-3])
-def test_every_axis_has_room(scale: Scale, values: list[float], least_span: float) -> None:
+def test_every_axis_contains_its_values(scale: Scale, values: list[float], least_span: float) -> None:
     for from_zero in (False, True):
         axis = value_axis([np.array(values)], scale, from_zero, least_span)
         assert axis.low < axis.high
@@ -44,7 +44,7 @@ def test_every_axis_has_room(scale: Scale, values: list[float], least_span: floa
         assert np.isfinite(axis.place(np.array([0.0, 1.0]))).all()
 
 
-def test_percent_lie_within_0_and_100_but_those_of_differences_need_not() -> None:
+def test_percentages_stay_within_0_and_100_except_for_differences() -> None:
     values = [np.array([-0.031, 0.004])]
     assert value_axis(values, "percent", False, 1).low == 0
     difference = value_axis(values, "percent", False, 1, bounded=False)
@@ -63,7 +63,7 @@ def test_labels_are_short_and_exact() -> None:
     assert labels(3, 5, most=9, scale="log") == ["1000", "2000", "5000", "10000", "20000", "50000", "1e5"]
 
 
-def test_tasks_are_not_cut_into_pieces() -> None:
+def test_ticks_of_tasks_are_whole_numbers() -> None:
     assert labels(10, 12, most=6, least_step=1) == ["10", "11", "12"]
 
 
@@ -107,13 +107,13 @@ def test_a_share_on_a_log_scale_stays_in_percent(metric: str) -> None:
     np.testing.assert_allclose(10 ** axis.place(values), [2, 50, 95])
 
 
-def test_a_log_axis_of_a_share_never_passes_100_percent() -> None:
+def test_a_log_axis_of_a_share_never_exceeds_100_percent() -> None:
     axis = value_axis([np.array([0.88, 0.93])], "log percent", False, 10)
     assert axis.high == 2
     assert axis.low <= 1.5
 
 
-def test_a_chart_of_a_share_on_a_log_scale_has_percent_at_its_axis(eleven_runs: Snapshot) -> None:
+def test_a_chart_of_a_share_on_a_log_scale_has_percent_ticks(eleven_runs: Snapshot) -> None:
     request = Request(Settings(other_scale=("test_accuracy",)))
     (chart, *_) = ViewBuilder().build(eleven_runs, request).charts
     labels = [line.split("┤")[0].strip() for line in draw(chart, 80, 20, Ink()).plain.split("\n") if "┤" in line]

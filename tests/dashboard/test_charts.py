@@ -1,4 +1,4 @@
-"""Range, cursor, filter, bins and the other habits of the first screen, by key and by mouse."""
+"""Range, cursor, filter, bins and other settings of the first screen, by key and by mouse."""
 
 import gc
 import os
@@ -49,12 +49,12 @@ def drawn(app: Dashboard, place: int = 0) -> str:
 
 
 async def frame_for(pilot: Pilot[bool], app: Dashboard, **settings: Any) -> None:
-    """Wait for the frame that was made for these settings."""
+    """Wait for the frame of the present settings."""
     changed = replace(app.settings, **settings)
     await until(pilot, lambda: app.view is not None and app.view.request.settings == changed)
 
 
-def test_zooming_keeps_what_is_pointed_at_in_its_place() -> None:
+def test_zooming_keeps_the_position_of_the_cursor() -> None:
     near = Viewport().zoomed(0.5, 80.0, WHOLE)
     assert near.window == (40, 90)
     assert near.zoomed(2, 80.0, WHOLE).window is None
@@ -70,7 +70,7 @@ def test_a_range_stays_within_the_axis() -> None:
     assert Viewport().panned(30, WHOLE).window is None
 
 
-def test_the_cursor_begins_at_the_end_and_takes_the_range_along() -> None:
+def test_the_cursor_starts_at_the_end_and_moves_the_range_along() -> None:
     assert Viewport().with_cursor_moved(-0.1, WHOLE).cursor == 90
     assert Viewport((40, 60), 41).with_cursor_moved(-0.1, WHOLE) == Viewport((39, 59), 39)
     assert Viewport(None, 2.0).with_cursor_moved(-0.5, WHOLE).cursor == 0
@@ -79,12 +79,12 @@ def test_the_cursor_begins_at_the_end_and_takes_the_range_along() -> None:
 @pytest.mark.parametrize(
     ("text", "window"), [("20-40", (20, 40)), ("20-", (20, 100)), ("-40", (0, 40)), (" ", None), ("90-999", (90, 100))]
 )
-def test_a_typed_range(text: str, window: tuple[float, float] | None) -> None:
+def test_a_typed_range_is_read(text: str, window: tuple[float, float] | None) -> None:
     assert parse_range(text, WHOLE) == window
 
 
 @pytest.mark.parametrize("text", ["x", "40", "40-20", "300-400", "1-2-3", "nan-nan", "-"])
-def test_a_range_that_makes_no_sense_says_so(text: str) -> None:
+def test_an_invalid_range_is_refused(text: str) -> None:
     if text == "-":
         assert parse_range(text, WHOLE) == (0, 100)
     else:
@@ -92,7 +92,7 @@ def test_a_range_that_makes_no_sense_says_so(text: str) -> None:
             parse_range(text, WHOLE)
 
 
-async def test_zoom_pan_cursor_and_back_are_those_of_all_charts(eleven_runs: Snapshot) -> None:
+async def test_zoom_pan_and_cursor_apply_to_all_charts(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         before = drawn(app), drawn(app, 1)
@@ -112,7 +112,7 @@ async def test_zoom_pan_cursor_and_back_are_those_of_all_charts(eleven_runs: Sna
         assert overview(app).viewport == Viewport()
 
 
-async def test_the_mouse_points_zooms_drags_and_enlarges(eleven_runs: Snapshot) -> None:
+async def test_the_mouse_sets_the_cursor_zooms_pans_and_enlarges(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.hover(ChartView, offset=(20, 3))
@@ -139,7 +139,7 @@ def _wheel() -> Any:
     return MouseScrollUp
 
 
-async def test_the_enlarged_chart_tells_every_method_s_value_at_the_cursor(eleven_runs: Snapshot) -> None:
+async def test_the_enlarged_chart_shows_the_value_of_every_method_at_the_cursor(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(100, 30)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("enter", *["left"] * 20)
@@ -152,7 +152,7 @@ async def test_the_enlarged_chart_tells_every_method_s_value_at_the_cursor(eleve
         assert "snp step_size=0.001 -" in legend
 
 
-async def test_bins_smoothing_scale_axis_and_levels(eleven_runs: Snapshot) -> None:
+async def test_keys_set_bins_smoothing_scale_axis_and_levels(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("b", "b")
@@ -172,7 +172,7 @@ async def test_bins_smoothing_scale_axis_and_levels(eleven_runs: Snapshot) -> No
         await frame_for(pilot, app, show_published=False)
 
 
-async def test_a_filter_is_tried_while_it_is_typed_and_says_what_is_wrong(eleven_runs: Snapshot) -> None:
+async def test_a_filter_is_applied_while_it_is_typed_and_its_mistakes_are_shown(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("slash", *"cb")
@@ -194,7 +194,7 @@ async def test_a_filter_is_tried_while_it_is_typed_and_says_what_is_wrong(eleven
         await until(pilot, lambda: app.view is not None and app.view.num_runs == 3)
 
 
-async def test_a_filter_that_lets_nothing_through_says_so(eleven_runs: Snapshot) -> None:
+async def test_a_filter_that_matches_no_run_says_so(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs, settings=Settings(query="seed:77")).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         assert "None of the 11 runs matches the filter: seed:77" in str(app.screen.query_one("#advice Static").render())
@@ -202,14 +202,14 @@ async def test_a_filter_that_lets_nothing_through_says_so(eleven_runs: Snapshot)
         assert app.screen.query_one(Input).value == "seed:77"
 
 
-async def test_a_range_is_typed(eleven_runs: Snapshot) -> None:
+async def test_a_range_can_be_typed(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("t", *"20-60", "enter")
         assert overview(app).viewport.window == (20, 60)
 
 
-async def test_themes_and_markers(eleven_runs: Snapshot) -> None:
+async def test_keys_change_theme_and_markers(eleven_runs: Snapshot) -> None:
     saved: list[Settings] = []
     app = app_showing(eleven_runs, settings=Settings(markers="braille"), keep=saved.append)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -221,7 +221,7 @@ async def test_themes_and_markers(eleven_runs: Snapshot) -> None:
         assert drawn(app).isascii()
 
 
-async def test_a_replay_runs_to_the_end_and_can_be_held(eleven_runs: Snapshot) -> None:
+async def test_a_replay_runs_to_the_end_and_can_be_paused(eleven_runs: Snapshot) -> None:
     async with app_showing(ended(eleven_runs)).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("y", *["greater_than_sign"] * 2)
@@ -239,9 +239,7 @@ async def test_a_replay_runs_to_the_end_and_can_be_held(eleven_runs: Snapshot) -
         assert "REPLAY" not in str(app.screen.query_one(StatusLine).render())
 
 
-async def test_a_picture_of_the_screen_is_saved(
-    eleven_runs: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_screenshot_is_saved(eleven_runs: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         await first_frame(pilot)
@@ -257,7 +255,7 @@ async def test_every_command_of_the_palette_can_be_found(eleven_runs: Snapshot) 
         assert titles >= {"Filter", "Stop runs", "Resume runs", "Smoothing", "Compare", "Theme"}
 
 
-async def test_the_row_under_the_cursor_is_what_keys_are_about(eleven_runs: Snapshot) -> None:
+async def test_keys_apply_to_the_row_under_the_cursor(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         assert {run.experiment for run in overview(app).selected()} == {"bp"}
@@ -274,7 +272,7 @@ async def test_the_row_under_the_cursor_is_what_keys_are_about(eleven_runs: Snap
         assert {run.experiment for run in overview(app).selected()} == {"l2"}
 
 
-async def test_many_settings_stand_beside_the_charts_of_a_wide_terminal(tmp_path: Path) -> None:
+async def test_a_wide_terminal_shows_many_settings_beside_the_charts(tmp_path: Path) -> None:
     for setting in range(12):
         make_run(tmp_path, "bp", setting=f"step_size=0.{setting:02d}", num_tasks=20)
     async with app_showing(RunsReader(tmp_path).read()).run_test(size=(220, 50)) as pilot:
@@ -285,7 +283,7 @@ async def test_many_settings_stand_beside_the_charts_of_a_wide_terminal(tmp_path
         await until(pilot, lambda: screen.table.region.bottom <= screen.grid.region.y)
 
 
-def test_settings_are_kept_for_each_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_saved_for_each_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     one, other = tmp_path / "one" / "runs", tmp_path / "other" / "runs"
     chosen = Settings(show_seeds=True, bin_size=10, x_unit="hours", query="method:cbp", other_scale=("curvature",))
@@ -295,9 +293,7 @@ def test_settings_are_kept_for_each_directory(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"bin_size": "ten"}', '{"query": "sed:3"}', '{"metric": 7}', "\0"])
-def test_settings_that_make_no_sense_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
-) -> None:
+def test_invalid_saved_settings_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     path = settings_path(tmp_path)
     path.parent.mkdir(parents=True)
@@ -305,14 +301,14 @@ def test_settings_that_make_no_sense_are_forgotten(
     assert load_settings(tmp_path) == Settings()
 
 
-def test_a_place_that_cannot_be_written_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_cannot_be_saved_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     save_settings(tmp_path, Settings())
     assert load_settings(tmp_path) == Settings()
 
 
-async def test_what_cannot_be_shown_is_told_and_ends_nothing(
+async def test_an_error_in_drawing_is_shown_and_the_app_continues(
     eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
@@ -325,7 +321,7 @@ async def test_what_cannot_be_shown_is_told_and_ends_nothing(
         await until(pilot, lambda: "division by zero" not in str(app.screen.query_one(StatusLine).render()))
 
 
-async def test_keys_typed_at_once_after_the_slash_are_the_filter_s(eleven_runs: Snapshot) -> None:
+async def test_keys_typed_right_after_the_slash_go_to_the_filter(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
         app = await first_frame(pilot)
         for key in ("slash", "s", "q", "b", "p", "enter"):
@@ -334,7 +330,7 @@ async def test_keys_typed_at_once_after_the_slash_are_the_filter_s(eleven_runs: 
         assert not app.settings.show_seeds
 
 
-def test_signals_that_somebody_handles_are_left_to_him() -> None:
+def test_signals_with_a_handler_are_left_alone() -> None:
     before = signal.signal(signal.SIGHUP, handler := lambda *_: None)
     try:
         with leaving_on_signals(lambda: None):
@@ -344,7 +340,7 @@ def test_signals_that_somebody_handles_are_left_to_him() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_closed_terminal_ends_it_though_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_terminal_ends_the_app_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     left = threading.Event()
     with os.fdopen(theirs) as terminal:
@@ -355,7 +351,7 @@ def test_a_closed_terminal_ends_it_though_nobody_is_told(monkeypatch: pytest.Mon
             assert left.wait(10)
 
 
-async def test_keys_of_views_that_are_gone_are_let_go(eleven_runs: Snapshot) -> None:
+async def test_footer_keys_of_closed_screens_are_freed(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
         app = await first_frame(pilot)
         for _ in range(3):
@@ -366,7 +362,7 @@ async def test_keys_of_views_that_are_gone_are_let_go(eleven_runs: Snapshot) -> 
         assert len(held) <= len(app.screen.query(FooterKey))
 
 
-async def test_a_prompt_that_is_closed_takes_no_keys_where_nothing_else_does(tmp_path: Path) -> None:
+async def test_a_closed_prompt_does_not_keep_the_focus(tmp_path: Path) -> None:
     app = Dashboard(RunsReader(tmp_path).read, refresh_s=100)
     async with app.run_test(size=(80, 24)) as pilot:
         await first_frame(pilot)
@@ -377,7 +373,7 @@ async def test_a_prompt_that_is_closed_takes_no_keys_where_nothing_else_does(tmp
         assert isinstance(app.screen, HelpScreen)
 
 
-async def test_commands_closed_while_they_are_looked_for_do_not_end_it(eleven_runs: Snapshot) -> None:
+async def test_closing_the_command_palette_during_a_search_does_not_end_the_app(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
         app = await first_frame(pilot)
         for _ in range(3):

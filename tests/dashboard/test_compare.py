@@ -1,4 +1,4 @@
-"""The comparison of two settings: which, in words, in the chart, and every state."""
+"""The comparison of two settings: choosing them, the text, the chart, and every state of the screen."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def difference_of(snapshot: Snapshot, seeds_a: str = "012", seeds_b: str = "012"
 
 
 async def open_comparison(pilot: Pilot[bool], label: str | None = "bp") -> CompareScreen:
-    """The comparison with its first frame."""
+    """Open the comparison and wait for its first frame."""
     app = await first_frame(pilot)
     screen = CompareScreen(label)
     app.push_screen(screen)
@@ -36,7 +36,7 @@ async def open_comparison(pilot: Pilot[bool], label: str | None = "bp") -> Compa
     return screen
 
 
-def said(screen: CompareScreen) -> str:
+def text_of(screen: CompareScreen) -> str:
     return str(screen.words.render())
 
 
@@ -44,7 +44,7 @@ def names(screen: CompareScreen) -> list[str]:
     return [str(name.render()).split()[-1] for name in screen.query("#names > Name").results(Static)]
 
 
-def test_the_verdict_tells_difference_interval_and_parting(eleven_runs: Snapshot) -> None:
+def test_the_text_names_the_difference_its_interval_and_where_the_curves_separate(eleven_runs: Snapshot) -> None:
     reading, parting = verdict(difference_of(eleven_runs), PAIR)
     assert reading.startswith("tasks 81-84: +")
     assert "percentage points, 95 % interval +" in reading
@@ -53,7 +53,7 @@ def test_the_verdict_tells_difference_interval_and_parting(eleven_runs: Snapshot
     assert verdict(difference_of(eleven_runs), PAIR, cursor=3)[0].startswith("tasks 1-4: ")
 
 
-def test_few_pairs_are_told_honestly(eleven_runs: Snapshot) -> None:
+def test_the_text_says_what_few_pairs_cannot_show(eleven_runs: Snapshot) -> None:
     reading, parting, *left_over = verdict(difference_of(eleven_runs, "01", "12"), PAIR)
     assert reading.endswith("a single pair of seeds, so no interval")
     assert parting == "whether they differ takes two pairs at least"
@@ -64,7 +64,7 @@ def test_few_pairs_are_told_honestly(eleven_runs: Snapshot) -> None:
     assert verdict(difference_of(eleven_runs, bin_size=100), PAIR)[0].startswith("no bin of 100 tasks")
 
 
-def test_the_chart_shows_zero_and_marks_where_they_part(eleven_runs: Snapshot) -> None:
+def test_the_chart_shows_zero_and_marks_where_the_curves_separate(eleven_runs: Snapshot) -> None:
     difference = difference_of(eleven_runs)
     chart = difference_chart(difference, PAIR, Style("#0072B2", "x"), 120)
     assert chart.lines[0].marks == ((difference.parts_at, 0.0),)
@@ -85,7 +85,7 @@ def test_a_difference_has_no_log_scale(eleven_runs: Snapshot, metric: str) -> No
     assert ("percentage points" in pair.title) == (metric == "dormant_proportion")
 
 
-async def test_keys_and_clicks_choose_the_two(eleven_runs: Snapshot) -> None:
+async def test_keys_and_clicks_choose_the_two_settings(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot)
         assert names(screen) == ["cbp", "bp"]
@@ -103,13 +103,13 @@ async def test_keys_and_clicks_choose_the_two(eleven_runs: Snapshot) -> None:
         assert {run.dir.experiment for run in screen.selected()} == {"bp", "cbp"}
 
 
-async def test_a_cursor_reads_the_difference_and_a_range_zooms(eleven_runs: Snapshot) -> None:
+async def test_the_cursor_shows_the_difference_at_a_task_and_a_range_zooms(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot)
-        assert said(screen).startswith("tasks 83-84")
+        assert text_of(screen).startswith("tasks 83-84")
         await pilot.press("shift+left", "shift+left", "left", "right")
         assert screen.viewport.cursor is not None
-        assert not said(screen).startswith("tasks 83-84")
+        assert not text_of(screen).startswith("tasks 83-84")
         await pilot.press("+", "comma", "full_stop", "minus", "+")
         assert screen.viewport.window is not None
         await pilot.press("escape")
@@ -120,7 +120,7 @@ async def test_a_cursor_reads_the_difference_and_a_range_zooms(eleven_runs: Snap
         assert not screen.is_current
 
 
-async def test_another_metric_is_compared_and_an_equal_frame_draws_nothing(eleven_runs: Snapshot) -> None:
+async def test_a_key_chooses_another_metric_and_an_equal_frame_draws_nothing(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot)
         await pilot.press("]", "b")
@@ -134,33 +134,33 @@ async def test_another_metric_is_compared_and_an_equal_frame_draws_nothing(eleve
         assert screen.chart_view.num_drawn == drawn
 
 
-async def test_a_setting_that_vanishes_says_so_and_comes_back(eleven_runs: Snapshot) -> None:
+async def test_a_compared_setting_that_vanishes_is_named_and_can_come_back(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot)
         screen.dashboard.change(query="method:bp,l2")
-        await until(pilot, lambda: said(screen) == "cbp is hidden by the filter; n and a choose others")
+        await until(pilot, lambda: text_of(screen) == "cbp is hidden by the filter; n and a choose others")
         assert not screen.chart_view.display
         await pilot.press("n")
         await until(pilot, lambda: bool(screen.chart_view.display))
         screen.dashboard.change(query="nothing")
-        await until(pilot, lambda: said(screen) == "no run matches the filter")
+        await until(pilot, lambda: text_of(screen) == "no run matches the filter")
         screen.dashboard.change(query="")
         await until(pilot, lambda: bool(screen.chart_view.display))
 
 
-async def test_before_the_first_bin_it_says_so() -> None:
+async def test_the_comparison_before_the_first_bin_says_so() -> None:
     waiting_runs = waiting(1)
     (run,) = waiting_runs.runs
     other = replace(run, dir=type(run.dir)(run.dir.path.parents[2] / "bp" / "default" / "seed_000"))
     async with app_showing(replace(waiting_runs, runs=(other, run))).run_test(size=(80, 24)) as pilot:
         screen = await open_comparison(pilot, None)
-        assert said(screen) == "no task with test accuracy is finished in both yet"
+        assert text_of(screen) == "no task with test accuracy is finished in both yet"
         assert not screen.chart_view.display
         await pilot.press("left", "+", "0", "]")
 
 
-async def test_the_view_says_in_which_keys_they_differ(eleven_runs: Snapshot) -> None:
+async def test_the_view_names_the_keys_that_differ(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(160, 40)) as pilot:
         screen = await open_comparison(pilot)
-        assert "they differ in agent (bp, cbp)" in said(screen)
-        assert "momentum" not in said(screen)
+        assert "they differ in agent (bp, cbp)" in text_of(screen)
+        assert "momentum" not in text_of(screen)

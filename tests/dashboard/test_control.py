@@ -1,4 +1,4 @@
-"""Stop, resume and plot: what is asked, what is done, what is said."""
+"""Stop, resume and plot: their questions, actions and messages."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ from tests.helpers import make_run
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[RunDir]:
-    """Seeds 0, 1 queued, 2 stopped, 3 finished, 4 running on another host, 5 failed with a checkpoint."""
+    """Make runs: seeds 0 and 1 queued, 2 stopped, 3 finished, 4 running on another host, 5 failed with a checkpoint."""
     states: tuple[Any, ...] = ("queued", "queued", "stopped", "finished", "running", "failed")
     made = [make_run(tmp_path, "cbp", seed, state=state, heartbeat_at=FAR_FUTURE) for seed, state in enumerate(states)]
     made[5].checkpoint.write_bytes(b"")
@@ -32,7 +32,7 @@ def runs(tmp_path: Path) -> list[RunDir]:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The commands that were run instead of running them."""
+    """Return a list that collects commands instead of running them."""
     called: list[tuple[str, ...]] = []
 
     async def pretend(*arguments: str) -> tuple[int, str]:
@@ -44,7 +44,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def here(run_dir: RunDir, pid: int = 0) -> None:
-    """Let a run be trained on this host by process `pid`, this one by default."""
+    """Mark a run as trained on this host by process `pid`, by default this process."""
     pid = pid or os.getpid()
     status = run_dir.read_status()
     started_at = psutil.Process(pid).create_time()
@@ -53,8 +53,8 @@ def here(run_dir: RunDir, pid: int = 0) -> None:
     )
 
 
-async def asked(pilot: Pilot[bool], key: str) -> str:
-    """Press `key` and wait for the question; what it says."""
+async def question_after(pilot: Pilot[bool], key: str) -> str:
+    """Press `key`, wait for the question and return its text."""
     await first_frame(pilot)
     await pilot.press(key)
     await until(pilot, lambda: isinstance(pilot.app.screen, Question))
@@ -63,34 +63,34 @@ async def asked(pilot: Pilot[bool], key: str) -> str:
     return question.text
 
 
-def told(pilot: Pilot[bool]) -> str:
+def notifications_of(pilot: Pilot[bool]) -> str:
     app = pilot.app
     return "\n".join(notification.message for notification in app._notifications)
 
 
-async def test_stop_asks_by_name_and_no_changes_nothing(runs: list[RunDir], tmp_path: Path) -> None:
+async def test_stop_asks_with_the_names_of_runs_and_no_changes_nothing(runs: list[RunDir], tmp_path: Path) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
-        text = await asked(pilot, "S")
+        text = await question_after(pilot, "S")
         assert "removed from the queue:\n  cbp: seeds 0-1" in text
         assert "they train on elsewhere; stop them there:\n  cbp: seed 4" in text
         for key in ("n", "escape", "enter"):
             await pilot.press(key)
             await until(pilot, lambda: not isinstance(pilot.app.screen, Question))
-            await asked(pilot, "S")
+            await question_after(pilot, "S")
         await pilot.click("#no")
         assert runs[0].read_status().state == "queued"
 
 
 @pytest.mark.parametrize("answer", [("y",), ("left", "enter"), ("down", "pagedown", "up", "pageup", "tab", "enter")])
-async def test_yes_stops(runs: list[RunDir], tmp_path: Path, answer: tuple[str, ...]) -> None:
+async def test_yes_stops_the_runs(runs: list[RunDir], tmp_path: Path, answer: tuple[str, ...]) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
-        await asked(pilot, "S")
+        await question_after(pilot, "S")
         await pilot.press(*answer)
-        await until(pilot, lambda: "stopped (R resumes):\n  cbp: seeds 0-1" in told(pilot))
+        await until(pilot, lambda: "stopped (R resumes):\n  cbp: seeds 0-1" in notifications_of(pilot))
         assert [run.read_status().state for run in runs[:3]] == ["stopped"] * 3
 
 
-async def test_a_worker_is_asked_to_end_only_if_all_of_its_runs_are_to_stop(
+async def test_a_worker_is_signalled_only_if_all_of_its_runs_are_to_stop(
     runs: list[RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_run(tmp_path, "cbp", 9, setting="width=2", state="stopped", heartbeat_at=FAR_FUTURE)
@@ -100,7 +100,7 @@ async def test_a_worker_is_asked_to_end_only_if_all_of_its_runs_are_to_stop(
     monkeypatch.setattr(stop_module.os, "kill", lambda pid, number: killed.append((pid, number)))
     monkeypatch.setattr(stop_module, "PATIENCE_ELSEWHERE_S", 0.2)
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
-        text = await asked(pilot, "S")
+        text = await question_after(pilot, "S")
         assert "while other runs of the same worker continue:\n  cbp: seed 2" in text
         await pilot.press("y")
         await until(pilot, lambda: runs[2].read_status().state == "stopped")
@@ -108,30 +108,30 @@ async def test_a_worker_is_asked_to_end_only_if_all_of_its_runs_are_to_stop(
         assert other.read_status().state == "running"
 
 
-async def test_nothing_to_stop_is_said_with_the_reason(tmp_path: Path) -> None:
+async def test_stopping_without_stoppable_runs_shows_the_reason(tmp_path: Path) -> None:
     for seed in range(3):
         make_run(tmp_path, "bp", seed)
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         await first_frame(pilot)
         await pilot.press("S")
-        await until(pilot, lambda: "nothing to stop:\n  finished: bp: seeds 0-2" in told(pilot))
+        await until(pilot, lambda: "nothing to stop:\n  finished: bp: seeds 0-2" in notifications_of(pilot))
         await pilot.press("R")
-        await until(pilot, lambda: "nothing to resume:\n  finished: bp: seeds 0-2" in told(pilot))
+        await until(pilot, lambda: "nothing to resume:\n  finished: bp: seeds 0-2" in notifications_of(pilot))
 
 
-async def test_runs_on_another_host_are_left_to_it(tmp_path: Path) -> None:
+async def test_runs_on_another_host_are_stopped_through_their_status(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", state="running", heartbeat_at=FAR_FUTURE)
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         await first_frame(pilot)
         await pilot.press("S")
-        await until(pilot, lambda: "these train on elsewhere" in told(pilot))
+        await until(pilot, lambda: "these train on elsewhere" in notifications_of(pilot))
 
 
-async def test_resume_asks_and_starts_a_detached_child(
+async def test_resume_asks_and_starts_a_detached_command(
     runs: list[RunDir], tmp_path: Path, commands: list[tuple[str, ...]]
 ) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
-        text = await asked(pilot, "R")
+        text = await question_after(pilot, "R")
         assert "1 to resume from a checkpoint:\n  cbp: seed 5" in text
         assert "3 to start over, without a checkpoint:\n  cbp: seeds 0-2" in text
         assert "Left as they are:\n  finished: cbp: seed 3\n  running: cbp: seed 4" in text
@@ -141,16 +141,16 @@ async def test_resume_asks_and_starts_a_detached_child(
         assert commands == [("resume", *names, "--runs-dir", str(tmp_path), "--detach")]
 
 
-async def test_plot_says_where_the_figure_is_or_what_is_wrong(
+async def test_plot_shows_the_path_of_the_figure_or_the_error(
     runs: list[RunDir], tmp_path: Path, commands: list[tuple[str, ...]]
 ) -> None:
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("p")
-        await until(pilot, lambda: "figure: runs/a.png" in told(pilot))
+        await until(pilot, lambda: "figure: runs/a.png" in notifications_of(pilot))
         assert commands[0][:2] == ("plot", "test_accuracy")
         await control.plot(app, ["nonsense"])
-        await until(pilot, lambda: "lop: [no] such metric" in told(pilot))
+        await until(pilot, lambda: "lop: [no] such metric" in notifications_of(pilot))
 
 
 async def test_a_child_says_its_last_lines_and_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ async def test_a_child_says_its_last_lines_and_its_exit_status(monkeypatch: pyte
         await control.run_lop("--version")
 
 
-def test_runs_are_named_by_setting_and_range() -> None:
+def test_runs_are_named_by_setting_and_range_of_seeds() -> None:
     dirs = [RunDir(Path(f"runs/cbp/default/seed_{seed:03d}")) for seed in (7, 0, 1, 2, 4)]
     dirs.append(RunDir(Path("runs/bp/step_size=0.01/seed_003")))
     assert control.name_runs(dirs) == ["bp step_size=0.01: seed 3", "cbp: seeds 0-2, 4, 7"]

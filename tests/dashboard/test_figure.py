@@ -1,4 +1,4 @@
-"""`p`: the figure that `lop plot` draws of what is on the screen."""
+"""`p`: the figure that `lop plot` draws of the screen."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SIX = ["test_accuracy", "curvature", "dormant_proportion", "effective_rank", "st
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Snapshot:
-    """Names that contain each other, settings with a comma and a space, and runs of another problem."""
+    """Make runs with names that contain each other, settings with a comma and a space, and another problem."""
     for experiment, setting in (
         ("bp", "default"),
         ("cbp", "default"),
@@ -40,7 +40,7 @@ def runs(tmp_path: Path) -> Snapshot:
 
 
 class Drawn:
-    """What `lop plot` was made to draw."""
+    """The plan that `lop plot` drew."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[Plan, Look, bool]] = []
@@ -58,7 +58,7 @@ class Drawn:
         monkeypatch.setattr(control, "run_lop", run_lop)
 
     async def after(self, pilot: Pilot[bool], *keys: str) -> tuple[Plan, Look, bool]:
-        """What is drawn for `p` after some keys."""
+        """Press some keys, then `p`; return the drawn plan."""
         num_before = len(self.calls)
         for key in keys:
             await pilot.press(key)
@@ -81,7 +81,7 @@ def showing(runs: Snapshot, **settings: object) -> Dashboard:
     return app_showing(runs, settings=Settings(problem="continual_imagenet", **settings))  # type: ignore[arg-type]
 
 
-async def test_a_figure_has_the_charts_on_the_page_or_the_enlarged_one(runs: Snapshot, drawn: Drawn) -> None:
+async def test_the_figure_has_the_charts_of_the_page_or_the_enlarged_one(runs: Snapshot, drawn: Drawn) -> None:
     async with showing(runs).run_test(size=(160, 48)) as pilot:
         await settled(pilot)
         plan, _, _ = await drawn.after(pilot)
@@ -93,7 +93,7 @@ async def test_a_figure_has_the_charts_on_the_page_or_the_enlarged_one(runs: Sna
         assert plan.metrics == ["train_accuracy"]
 
 
-async def test_a_figure_has_the_chosen_charts_and_the_methods_with_lines(runs: Snapshot, drawn: Drawn) -> None:
+async def test_the_figure_has_the_chosen_charts_and_the_visible_methods(runs: Snapshot, drawn: Drawn) -> None:
     charts = (("continual_imagenet", ("stable_rank", "test_accuracy")),)
     async with showing(runs, charts=charts, hidden=("cbp",)).run_test(size=(160, 48)) as pilot:
         await settled(pilot)
@@ -117,7 +117,7 @@ async def test_with_every_method_hidden_there_is_no_figure(runs: Snapshot, drawn
     assert not drawn.calls
 
 
-async def test_a_figure_has_range_bins_and_scale_of_the_screen(runs: Snapshot, drawn: Drawn) -> None:
+async def test_the_figure_has_the_range_bins_and_scale_of_the_screen(runs: Snapshot, drawn: Drawn) -> None:
     async with showing(runs, bin_size=5).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
         await settled(pilot)
@@ -127,7 +127,9 @@ async def test_a_figure_has_range_bins_and_scale_of_the_screen(runs: Snapshot, d
         assert (look.bin_size, look.tasks, look.log) == (5, (1, 30), True)
 
 
-async def test_a_figure_of_a_task_that_counts_in_examples(runs: Snapshot, drawn: Drawn, tmp_path: Path) -> None:
+async def test_the_figure_of_a_problem_counted_in_examples_has_its_range(
+    runs: Snapshot, drawn: Drawn, tmp_path: Path
+) -> None:
     app = app_showing(runs, settings=Settings(problem="toy_stream"))
     async with app.run_test(size=(160, 48)) as pilot:
         await settled(pilot)
@@ -135,7 +137,7 @@ async def test_a_figure_of_a_task_that_counts_in_examples(runs: Snapshot, drawn:
         assert labels(plan) == ["stream"]
 
 
-async def test_the_views_of_seeds_and_of_two_methods_are_pictured_too(runs: Snapshot, drawn: Drawn) -> None:
+async def test_the_views_of_seeds_and_of_two_methods_have_figures(runs: Snapshot, drawn: Drawn) -> None:
     async with showing(runs).run_test(size=(160, 48)) as pilot:
         await settled(pilot)
         plan, _, heatmap = await drawn.after(pilot, "down", "e")

@@ -44,7 +44,7 @@ numbers = st.one_of(st.floats(), st.sampled_from([0.0, 0.5, np.nan, np.nan, 1e30
     st.integers(-1, 12),
     st.one_of(st.none(), st.floats(-5, 200)),
 )
-def test_any_heat_map_has_the_size_it_is_given(
+def test_any_heat_map_has_the_requested_size(
     values: np.ndarray, metric: str, width: int, height: int, ink: Ink, selected: int, cursor: float | None
 ) -> None:
     heat = make_heat(values, num_tasks=100, metric=metric)
@@ -54,7 +54,7 @@ def test_any_heat_map_has_the_size_it_is_given(
     assert ink.coloured or not text.spans
 
 
-def test_a_row_leads_to_its_seed_and_back() -> None:
+def test_rows_map_to_seeds_and_back() -> None:
     for num_seeds, height in ((3, 20), (10, 14), (20, 14), (60, 14)):
         heat = make_heat(np.zeros((num_seeds, 5)))
         where = heat_area(heat, 60, height, Ink(), selected=num_seeds - 1)
@@ -67,7 +67,7 @@ def test_a_row_leads_to_its_seed_and_back() -> None:
         assert where.seed_at(height) is None
 
 
-def test_many_seeds_take_half_rows_and_more_are_shown_around_the_selected_one() -> None:
+def test_many_seeds_have_half_rows_and_too_many_are_cut_around_the_selected_one() -> None:
     heat = make_heat(np.random.default_rng(0).random((60, 5)))
     where = heat_area(heat, 60, 13, Ink(), selected=40)
     assert (where.halves, len(where.seeds)) == (1, 20)
@@ -76,7 +76,7 @@ def test_many_seeds_take_half_rows_and_more_are_shown_around_the_selected_one() 
     assert len(heat_area(heat, 60, 13, ASCII).seeds) == 10
 
 
-def test_the_ramp_darkens_with_the_value_and_blanks_what_is_not_there() -> None:
+def test_the_ramp_darkens_with_the_value_and_is_blank_for_missing_ones() -> None:
     rows = rows_of(make_heat([[0, 1, np.nan], [1, 0, 0.5]]), 40, 5, ASCII)
     left = heat_area(make_heat(np.zeros((2, 3))), 40, 5, ASCII).area.left
     first, second = (row[left:] for row in rows[1:3])
@@ -89,7 +89,7 @@ def test_bins_of_a_column_are_averaged() -> None:
     assert [set(row[left + 1 : -1]) <= set(chars) for row, chars in zip(rows[1:4], ("-=+", ".", "@"), strict=True)]
 
 
-def test_what_is_not_trained_yet_is_not_there() -> None:
+def test_untrained_tasks_are_blank() -> None:
     row = rows_of(make_heat(np.ones((1, 5)), num_tasks=100), 48, 4, ASCII)[1]
     assert row.rstrip().count("+") in range(18, 24)
     assert row.endswith(" " * 15)
@@ -104,7 +104,7 @@ def test_the_selected_seed_and_the_cursor_are_marked() -> None:
     assert rows[6].index("▲") == area.column_of(25, (0, 50))
 
 
-def test_the_legend_tells_the_least_and_the_greatest_value() -> None:
+def test_the_legend_shows_the_least_and_the_greatest_value() -> None:
     legend = rows_of(make_heat([[0.5, 0.25]], metric="test_accuracy"), 80, 8, Ink())[0]
     assert "test accuracy, %  25.0 " in legend
     assert legend.rstrip().endswith(" 50.0")

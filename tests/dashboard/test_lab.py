@@ -1,4 +1,4 @@
-"""The dashboard of a lab: a setting described beside the charts, chosen charts, many methods kept apart."""
+"""The setting described beside the charts, chosen charts, many methods, and first frames of long records."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def titles(app: Dashboard) -> list[str]:
 
 
 def drawn(snapshot: Snapshot, **settings: object) -> list[str]:
-    """The lines of the first chart."""
+    """Return the lines of the first chart."""
     view = build_view(snapshot, Request(Settings(**settings)))  # type: ignore[arg-type]
     return [line.label for line in view.charts[0].lines]
 
@@ -55,7 +55,7 @@ async def test_the_setting_under_the_cursor_is_described(tmp_path: Path) -> None
     async with app_showing(read(tmp_path)).run_test(size=(140, 50)) as pilot:
         app = await first_frame(pilot)
         panel = app.screen.query_one(SettingPanel)
-        assert not panel.display, "140 columns are for the charts"
+        assert not panel.display, "at 140 columns only the charts are shown"
         await pilot.press("i")
         await settled(pilot)
         await pilot.press("down")
@@ -78,7 +78,7 @@ async def test_the_setting_under_the_cursor_is_described(tmp_path: Path) -> None
         assert not panel.display
 
 
-async def test_a_wide_screen_describes_the_setting_unless_that_is_unwanted(eleven_runs: Snapshot) -> None:
+async def test_a_wide_screen_describes_the_setting_unless_switched_off(eleven_runs: Snapshot) -> None:
     for show_setting, expected in ((None, True), (False, False)):
         app = app_showing(eleven_runs, settings=Settings(show_setting=show_setting))
         async with app.run_test(size=(200, 50)) as pilot:
@@ -95,7 +95,7 @@ def test_only_keys_with_an_effect_are_compared(many: Snapshot) -> None:
     assert "-" not in differing.values()
 
 
-async def test_charts_are_chosen_ordered_and_kept(eleven_runs: Snapshot, tmp_path: Path) -> None:
+async def test_charts_are_chosen_ordered_and_saved(eleven_runs: Snapshot, tmp_path: Path) -> None:
     runs_dir = tmp_path / "kept"
     app = app_showing(eleven_runs, keep=lambda settings: save_settings(runs_dir, settings))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -143,14 +143,14 @@ def test_methods_are_hidden_shown_alone_and_pinned(many: Snapshot) -> None:
     assert alone.colour == everything["l2"]
 
 
-def test_the_best_come_first(many: Snapshot) -> None:
+def test_the_table_can_be_sorted_by_the_best_value(many: Snapshot) -> None:
     rows = build_view(many, Request(Settings(order="value", pinned=("bp",)))).rows
     assert rows[0].label == "bp"
     values = [float(row.value.split()[0]) for row in rows[1:]]
     assert values == sorted(values, reverse=True)
 
 
-async def test_keys_hide_solo_pin_order_and_find(many: Snapshot) -> None:
+async def test_keys_hide_solo_pin_sort_and_find_methods(many: Snapshot) -> None:
     app = app_showing(many)
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
@@ -174,7 +174,7 @@ async def test_keys_hide_solo_pin_order_and_find(many: Snapshot) -> None:
         assert "no method is called xyz" in screen_text(app)
 
 
-async def test_all_hidden_says_what_shows_them(tmp_path: Path) -> None:
+async def test_charts_without_visible_methods_name_the_key_that_shows_them(tmp_path: Path) -> None:
     make_run(tmp_path, "bp")
     app = app_showing(read(tmp_path), settings=Settings(hidden=("bp",)))
     async with app.run_test(size=(100, 30)) as pilot:
@@ -184,14 +184,14 @@ async def test_all_hidden_says_what_shows_them(tmp_path: Path) -> None:
         assert "hidden" not in screen_text(app)
 
 
-def test_more_than_eight_methods_have_markers_of_their_own_in_colour(many: Snapshot) -> None:
+def test_more_than_eight_methods_have_different_markers_in_colour(many: Snapshot) -> None:
     view = build_view(many)
     markers = {line.marker for line in view.charts[0].lines}
     assert len(markers) == len(METHODS)
     text = draw(view.charts[0], 100, 30, Ink())
     assert markers <= set(text.plain)
     few = build_view(many, Request(Settings(query="method:bp,cbp")))
-    assert few.charts[0].lines[0].is_marked, "a filter changes no look"
+    assert few.charts[0].lines[0].is_marked, "a filter does not change markers"
 
 
 def test_eight_methods_need_no_markers(eleven_runs: Snapshot) -> None:
@@ -199,7 +199,7 @@ def test_eight_methods_need_no_markers(eleven_runs: Snapshot) -> None:
     assert not any(line.is_marked for line in lines)
 
 
-def test_the_names_above_the_charts_say_how_many_do_not_fit(many: Snapshot) -> None:
+def test_the_names_above_the_charts_count_those_that_do_not_fit(many: Snapshot) -> None:
     rows = build_view(many).rows
     assert all(f" {method}" in names(rows, 200).plain for method in METHODS)
     narrow = names(rows, 40).plain
@@ -210,14 +210,14 @@ def test_the_names_above_the_charts_say_how_many_do_not_fit(many: Snapshot) -> N
     assert left + narrow.count("━") == len(METHODS)
 
 
-async def test_names_stand_above_the_charts_where_the_table_is_cut(many: Snapshot) -> None:
+async def test_names_are_shown_above_the_charts_if_the_table_is_cut(many: Snapshot) -> None:
     async with app_showing(many).run_test(size=(80, 24)) as pilot:
         await settled(pilot)
         text = screen_text(pilot.app)  # type: ignore[arg-type]
         assert all(f" {method} " in text for method in METHODS)
 
 
-def test_the_edge_of_a_band_is_half_a_cell_fine(eleven_runs: Snapshot) -> None:
+def test_the_edge_of_a_band_uses_half_cells(eleven_runs: Snapshot) -> None:
     view = build_view(eleven_runs)
     chart = view.charts[0]
     assert isinstance(chart.x, Axis)
@@ -228,7 +228,7 @@ def test_the_edge_of_a_band_is_half_a_cell_fine(eleven_runs: Snapshot) -> None:
 
 @pytest.fixture
 def _long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any record counts as long."""
+    """Let any record count as long."""
     monkeypatch.setattr(reading, "MANY_BYTES", 0)
 
 
@@ -252,11 +252,11 @@ def test_the_ends_of_records_give_the_same_final_values(tmp_path: Path, done: in
     rows, same = build_view(ends).rows, build_view(whole).rows
     assert [row.value for row in rows] == [row.value for row in same]
     if done == 387:
-        assert np.isnan(ends.runs[0].series["test_accuracy"][0]), "the beginning is not read"
+        assert np.isnan(ends.runs[0].series["test_accuracy"][0]), "the beginning must not be read"
 
 
 @pytest.mark.usefixtures("_long")
-def test_the_ends_of_records_say_where_values_are_not_finite(tmp_path: Path) -> None:
+def test_the_ends_of_records_mark_values_that_are_not_finite(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, "bp", num_tasks=400, tasks_done=390, state="running", heartbeat_at=FAR_FUTURE)
     lines = run_dir.tasks_json.read_text().split("\n")
     for task in (3, 330, 389):
@@ -270,7 +270,7 @@ def test_the_ends_of_records_say_where_values_are_not_finite(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("_long")
-def test_records_whose_ends_cannot_be_read_are_read_whole(tmp_path: Path) -> None:
+def test_records_whose_ends_cannot_be_read_are_read_completely(tmp_path: Path) -> None:
     torn, saved, damaged = (make_run(tmp_path, method, num_tasks=300) for method in ("bp", "cbp", "l2"))
     text = torn.tasks_json.read_text()
     torn.tasks_json.write_text(text[: text.rindex("task") - 20])
@@ -284,12 +284,12 @@ def test_records_whose_ends_cannot_be_read_are_read_whole(tmp_path: Path) -> Non
         assert (one.state, one.problem, one.tasks_recorded) == (other.state, other.problem, other.tasks_recorded)
 
 
-def test_short_records_have_no_ends_of_their_own(many: Snapshot, tmp_path: Path) -> None:
+def test_read_ends_skips_short_records(many: Snapshot, tmp_path: Path) -> None:
     assert RunsReader(tmp_path).read_ends() is None
 
 
 @pytest.mark.usefixtures("_long")
-async def test_the_first_frame_has_the_latest_values_before_all_is_read(tmp_path: Path) -> None:
+async def test_the_first_frame_has_the_latest_values_before_the_records_are_read(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", num_tasks=300)
     reader, go = RunsReader(tmp_path), threading.Event()
 
@@ -306,7 +306,7 @@ async def test_the_first_frame_has_the_latest_values_before_all_is_read(tmp_path
         value = app.view.rows[0].value
         assert value
         await settled(pilot)
-        assert {chart.num_drawn for chart in app.query(ChartView) if chart.display} == {1}, "no chart is drawn twice"
+        assert {chart.num_drawn for chart in app.query(ChartView) if chart.display} == {1}, "a chart was drawn twice"
         go.set()
         await until(pilot, lambda: app.view is not None and not app.view.has_ends_only)
         assert "reading the curves" not in screen_text(app)

@@ -1,4 +1,4 @@
-"""The frame, without a screen."""
+"""The contents of frames, without a screen."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.dashboard.conftest import FAR_FUTURE, ended, read, unreadable, waitin
 from tests.helpers import append_tasks, make_metrics, make_run
 
 
-def test_rows_tell_states_progress_and_speed(eleven_runs: Snapshot) -> None:
+def test_rows_have_states_progress_and_speed(eleven_runs: Snapshot) -> None:
     bp, cbp, l2, snp = build_view(eleven_runs).rows
     assert [row.label for row in (bp, cbp, l2, snp)] == ["bp", "cbp", "l2", "snp step_size=0.001"]
     assert bp.states == (("running", 1), ("finished", 2))
@@ -34,7 +34,7 @@ def test_rows_tell_states_progress_and_speed(eleven_runs: Snapshot) -> None:
     assert (snp.value, snp.tasks_per_min, snp.eta_s, snp.short_label) == ("", None, None, "snp 0.001")
 
 
-def test_the_accuracy_is_that_of_the_analysis(eleven_runs: Snapshot) -> None:
+def test_the_accuracy_equals_that_of_the_analysis(eleven_runs: Snapshot) -> None:
     summary = summarise(group_runs(eleven_runs.runs)[1])
     row = build_view(eleven_runs).rows[1]
     assert row.value == f"{100 * summary.last:.1f} ± {100 * summary.last_standard_error:.1f}"
@@ -42,13 +42,13 @@ def test_the_accuracy_is_that_of_the_analysis(eleven_runs: Snapshot) -> None:
     assert build_view(eleven_runs).rows[2].value_seeds == "n=2/3"
 
 
-def test_a_queued_seed_waits_for_the_same_workers(eleven_runs: Snapshot) -> None:
+def test_the_eta_of_a_queued_seed_assumes_the_present_workers(eleven_runs: Snapshot) -> None:
     runs = [replace(run, state="queued") if run.seed == 2 else run for run in eleven_runs.runs]
     (row,) = build_view(replace(eleven_runs, runs=tuple(run for run in runs if run.experiment == "cbp"))).rows
     assert row.eta_s == pytest.approx(3 * 36 / (2 * 60 * 2.5 / 10) * 60)
 
 
-def test_charts_share_axis_and_bin_and_are_kept_when_nothing_is_new(eleven_runs: Snapshot) -> None:
+def test_charts_share_axis_and_bin_and_are_reused_without_new_tasks(eleven_runs: Snapshot) -> None:
     builder = ViewBuilder()
     view = builder.build(eleven_runs)
     assert {(chart.x.low, chart.x.high, chart.bin_size) for chart in view.charts} == {(0, 120, default_bin(120))}
@@ -58,7 +58,7 @@ def test_charts_share_axis_and_bin_and_are_kept_when_nothing_is_new(eleven_runs:
     assert all(one is not other for one, other in zip(fewer.charts, view.charts, strict=True))
 
 
-def test_a_new_task_makes_new_charts_of_the_lines_that_it_is_in(tmp_path: Path) -> None:
+def test_a_new_task_rebuilds_only_the_charts_and_lines_that_it_changes(tmp_path: Path) -> None:
     run = make_run(tmp_path, "bp", num_tasks=40, tasks_done=10, state="running", heartbeat_at=FAR_FUTURE)
     make_run(tmp_path, "cbp", num_tasks=40, tasks_done=10, state="running", heartbeat_at=FAR_FUTURE)
     reader, builder = RunsReader(tmp_path), ViewBuilder()
@@ -86,7 +86,7 @@ def test_a_filter_hides_runs_and_changes_no_colour(eleven_runs: Snapshot) -> Non
     assert build_view(eleven_runs, Request(Settings(query="seed:77"))).phase == "none match"
 
 
-def test_the_x_axis_in_tasks_steps_and_hours(tmp_path: Path) -> None:
+def test_the_x_axis_counts_tasks_steps_or_hours(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", num_tasks=40, spec={"train_images": 600, "mini_batch_size": 100})
     snapshot = RunsReader(tmp_path).read()
     x = {
@@ -95,11 +95,11 @@ def test_the_x_axis_in_tasks_steps_and_hours(tmp_path: Path) -> None:
     }
     assert x["tasks"].tolist() == [5.5, 15.5, 25.5, 35.5]
     assert x["steps"].tolist() == (x["tasks"] * 10 * 12).tolist()  # 10 epochs of 1,200 images
-    assert x["hours"] == pytest.approx(x["tasks"] * 1.5 / 60), "in minutes, as they are less than an hour"
+    assert x["hours"] == pytest.approx(x["tasks"] * 1.5 / 60), "less than an hour is shown in minutes"
 
 
 @pytest.mark.parametrize(("task_s", "unit", "high"), [(1.5, "minutes", 1), (80, "minutes", 100), (100, "hours", 2)])
-def test_less_than_an_hour_is_in_minutes(tmp_path: Path, task_s: float, unit: str, high: float) -> None:
+def test_less_than_an_hour_is_shown_in_minutes(tmp_path: Path, task_s: float, unit: str, high: float) -> None:
     make_run(tmp_path, "bp", num_tasks=40)
     snapshot = RunsReader(tmp_path).read()
     runs = tuple(replace(run, seconds=np.full(40, task_s)) for run in snapshot.runs)
@@ -108,7 +108,7 @@ def test_less_than_an_hour_is_in_minutes(tmp_path: Path, task_s: float, unit: st
     assert chart.lines[0].x[-1] == pytest.approx(40 * task_s / (60 if unit == "minutes" else 3600))
 
 
-def test_bins_suit_the_range_that_is_shown(tmp_path: Path) -> None:
+def test_bins_depend_on_the_range_that_is_shown(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", num_tasks=2000)
     snapshot = RunsReader(tmp_path).read()
     assert build_view(snapshot).charts[0].bin_size == 50
@@ -116,7 +116,7 @@ def test_bins_suit_the_range_that_is_shown(tmp_path: Path) -> None:
     assert build_view(snapshot, Request(Settings(bin_size=25), (100.0, 200.0))).charts[0].bin_size == 25
 
 
-def test_smoothing_leaves_the_raw_line(eleven_runs: Snapshot) -> None:
+def test_smoothing_keeps_the_raw_line_too(eleven_runs: Snapshot) -> None:
     plain = build_view(eleven_runs).charts[0].lines[0]
     smoothed = build_view(eleven_runs, Request(Settings(smoothing=5))).charts[0].lines[0]
     assert plain.smooth is None
@@ -125,7 +125,7 @@ def test_smoothing_leaves_the_raw_line(eleven_runs: Snapshot) -> None:
     assert smoothed.smooth.std() < plain.curve.mean.std()
 
 
-def test_published_levels_stand_where_the_protocol_is_the_paper_s(tmp_path: Path) -> None:
+def test_published_levels_are_shown_only_for_the_protocol_of_the_paper(tmp_path: Path) -> None:
     paper = {"momentum": 0.9, "num_showings": 250, "mini_batch_size": 100, "dataset": "imagenet32"}
     make_run(tmp_path, "bp", num_tasks=2000, num_epochs=250, spec=paper)
     make_run(tmp_path, "cbp", num_tasks=2000)
@@ -137,7 +137,7 @@ def test_published_levels_stand_where_the_protocol_is_the_paper_s(tmp_path: Path
     assert build_view(snapshot, Request(Settings(show_published=False))).charts[0].lines[0].marks == ()
 
 
-def test_a_replay_shows_the_runs_as_they_stood(eleven_runs: Snapshot) -> None:
+def test_a_replay_shows_the_runs_at_an_earlier_task(eleven_runs: Snapshot) -> None:
     view = build_view(ended(eleven_runs), Request(replay_at=30))
     assert max(int(line.curve.task[-1]) for line in view.charts[0].lines if len(line.x)) <= 30
     assert view.rows[0].states == (("running", 3),)
@@ -145,7 +145,7 @@ def test_a_replay_shows_the_runs_as_they_stood(eleven_runs: Snapshot) -> None:
     assert view.last_task == 120
 
 
-def test_the_numbers_are_the_charts_to_the_last_digit(eleven_runs: Snapshot) -> None:
+def test_json_numbers_equal_those_of_the_charts(eleven_runs: Snapshot) -> None:
     view = build_view(eleven_runs)
     numbers = orjson.loads(orjson.dumps(as_dict(view)))["settings"]
     assert numbers[1]["metrics"]["test_accuracy"]["mean"] == view.charts[0].lines[1].curve.mean.tolist()
@@ -153,13 +153,13 @@ def test_the_numbers_are_the_charts_to_the_last_digit(eleven_runs: Snapshot) -> 
     assert numbers[3]["metrics"] == {}
 
 
-def test_notices_are_short_and_the_unreadable_come_first(eleven_runs: Snapshot) -> None:
+def test_notices_are_short_and_unreadable_runs_come_first(eleven_runs: Snapshot) -> None:
     notices = build_view(unreadable(eleven_runs)).notices
     assert [notice.run for notice in notices] == ["bp/default/seed_000", "l2/default/seed_002"]
     assert notices[1].text == "failed: RuntimeError: out of memory"
 
 
-def test_phases(eleven_runs: Snapshot) -> None:
+def test_the_phase_of_a_frame_follows_the_states_of_its_runs(eleven_runs: Snapshot) -> None:
     assert build_view(Snapshot(Path("x"), directory_exists=False)).phase == "no directory"
     assert build_view(Snapshot(Path("x"))).phase == "no runs"
     assert build_view(waiting()).phase == "no tasks"
@@ -168,7 +168,7 @@ def test_phases(eleven_runs: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_the_table_fits(eleven_runs: Snapshot, width: int) -> None:
+def test_the_table_fits_its_width(eleven_runs: Snapshot, width: int) -> None:
     table = fit_table(build_view(eleven_runs).rows, width)
     widths = [max(len(c), *(cells[i].cell_len for cells in table.rows.values())) for i, c in enumerate(table.columns)]
     assert sum(widths) + 2 * len(widths) <= width
@@ -176,14 +176,14 @@ def test_the_table_fits(eleven_runs: Snapshot, width: int) -> None:
     assert ("progress" in table.columns) == (width >= 100)
 
 
-def test_states_in_words() -> None:
+def test_states_are_counted_in_words() -> None:
     assert str(describe_states((("running", 2),))) == "2 running"
     assert str(describe_states((("running", 1), ("finished", 1)))) == "1 running, 1 finished"
     assert str(describe_states((("failed", 1), ("finished", 3)))) == "1 failed, 3 finished"
     assert str(describe_states((("diverged", 1), ("running", 3)), full=False)) == "1 div 3 run"
 
 
-def test_numbers_in_words() -> None:
+def test_numbers_and_durations_are_formatted() -> None:
     assert [duration(s) for s in (4, 59.9, 240, 3900, 86399, 180000)] == ["4s", "1m", "4m", "1h05m", "1d00h", "2d02h"]
     assert [count(n) for n in (950, 99_999, 150_000, 2_400_000)] == ["950", "99999", "150k", "2.4M"]
     assert [rate(r) for r in (12, 3.42, 0.135)] == ["12/min", "3.4/min", "8.1/h"]
@@ -198,7 +198,7 @@ def test_numbers_in_words() -> None:
 
 
 @pytest.mark.parametrize("size", [(20, 6), (36, 9), (66, 26), (200, 55)])
-def test_a_chart_has_the_size_it_is_given(eleven_runs: Snapshot, size: tuple[int, int]) -> None:
+def test_a_chart_has_the_requested_size(eleven_runs: Snapshot, size: tuple[int, int]) -> None:
     width, height = size
     for chart in build_view(eleven_runs).charts:
         for show_seeds in (False, True):
@@ -207,7 +207,7 @@ def test_a_chart_has_the_size_it_is_given(eleven_runs: Snapshot, size: tuple[int
             assert {len(line) for line in lines} == {width}
 
 
-def test_once_is_plain_text_of_that_width(tmp_path: Path, eleven_runs: Snapshot) -> None:
+def test_watch_once_is_plain_text_of_the_requested_width(tmp_path: Path, eleven_runs: Snapshot) -> None:
     text = render_once(tmp_path, 80, 24, coloured=False)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
@@ -217,7 +217,7 @@ def test_once_is_plain_text_of_that_width(tmp_path: Path, eleven_runs: Snapshot)
     assert "\x1b[" in render_once(tmp_path, 80, 24, coloured=True)
 
 
-def test_once_has_advice_for_an_empty_directory(tmp_path: Path) -> None:
+def test_watch_once_gives_advice_for_an_empty_directory(tmp_path: Path) -> None:
     assert "lop run cfg/demo/bp.json" in render_once(tmp_path, 200, 24)
     assert "There is no directory" in render_once(tmp_path / "missing", 80, 24)
 
@@ -231,14 +231,14 @@ def test_a_single_seed_has_no_standard_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("background", ["#121212", "#E0E0E0", "#242F38", "#D0D0D0"])
-def test_states_can_be_read_on_dark_and_on_light(background: str) -> None:
+def test_colours_of_states_are_readable_on_dark_and_light(background: str) -> None:
     for colour in filter(None, STATE_COLOURS.values()):
         low, high = sorted((luminance(colour), luminance(background)))
         assert (high + 0.05) / (low + 0.05) > 2.6
 
 
 def luminance(colour: str) -> float:
-    """Relative, as the contrast of the web guidelines (WCAG) takes it."""
+    """Return the relative luminance, as defined by the web guidelines (WCAG)."""
     parts = [
         value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
         for value in Color.parse(colour).normalized
@@ -246,7 +246,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
-def test_records_that_hold_anything_make_a_frame_all_the_same(tmp_path: Path) -> None:
+def test_records_with_unexpected_contents_still_give_a_frame(tmp_path: Path) -> None:
     run = make_run(tmp_path, "bp", num_tasks=40)
     lines = (
         run.tasks_json.read_text()
@@ -263,7 +263,7 @@ def test_records_that_hold_anything_make_a_frame_all_the_same(tmp_path: Path) ->
         assert fit_table(view.rows, 160).rows.keys() == {"bp"}
 
 
-def test_long_names_lose_their_middle(tmp_path: Path) -> None:
+def test_long_names_are_shortened_in_the_middle(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", setting="step_size=0.01," + "x" * 100 + "=7")
     table = fit_table(build_view(RunsReader(tmp_path).read()).rows, 100)
     assert "test acc. %" in table.columns

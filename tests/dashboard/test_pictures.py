@@ -1,4 +1,5 @@
-"""How it looks, kept as pictures. After a wanted change: pytest tests/dashboard --snapshot-update, and look at them."""
+"""Pictures of the dashboard's screens. After an intended change run pytest tests/dashboard --snapshot-update, and
+review the pictures."""
 
 import re
 from pathlib import Path
@@ -70,23 +71,23 @@ def test_no_runs(snap_compare: Any) -> None:
     assert snap_compare(app, terminal_size=(80, 24), run_before=pressing())
 
 
-async def test_a_screenshot_places_every_letter_by_itself(eleven_runs: Snapshot) -> None:
-    """So no renderer can shift a tick label: by its font, by the length of a text, or by spaces at its ends."""
+async def test_a_screenshot_places_every_letter_separately(eleven_runs: Snapshot) -> None:
+    """No renderer can then shift a tick label because of its font, the length of a text, or spaces at its ends."""
     app = app_showing(eleven_runs, settings=Settings(markers="braille"))
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         svg, lines = app.export_screenshot(), screen_text(app).split("\n")
     assert "textLength" not in svg
     assert 'url("http' not in svg
-    seen_words = 0
+    drawn_words = 0
     for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):
         word, row = text.text or "", round((float(text.get("y", "")) - 20) / HEIGHT)
         if "title" in text.get("class", ""):
             continue
         columns = [round(float(x) / WIDTH) for x in text.get("x", "").split()]
         assert [lines[row][column] for column in columns] == list(word)
-        seen_words += 1
-    assert seen_words > 100
+        drawn_words += 1
+    assert drawn_words > 100
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ async def test_a_screenshot_places_every_letter_by_itself(eleven_runs: Snapshot)
         "⢀": [(7.6, 19.8, 3.0, 3.0)],
     }.items(),
 )
-def test_lines_blocks_and_dots_are_shapes_in_their_cell(char: str, boxes: list[tuple[float, ...]]) -> None:
+def test_lines_blocks_and_dots_are_drawn_as_shapes_in_their_cell(char: str, boxes: list[tuple[float, ...]]) -> None:
     text = f'<text class="terminal-r1" x="24.4" y="18.5" textLength="24.4" clip-path="url(#a)">&#160;{char}</text>'
     drawn = portable(text)
     assert drawn.startswith('<path class="terminal-r1"')
@@ -111,7 +112,7 @@ def test_lines_blocks_and_dots_are_shapes_in_their_cell(char: str, boxes: list[t
         assert shape == pytest.approx(box, abs=0.2 if not tall else 0.3)
 
 
-async def test_a_run_without_a_metric_is_left_out_of_its_chart_and_n_says_so(tmp_path: Path) -> None:
+async def test_runs_without_a_metric_are_left_out_of_its_chart_and_counted(tmp_path: Path) -> None:
     for seed in range(2):
         make_run(tmp_path, "bp", seed)
         run_dir = make_run(tmp_path, "cbp", seed)

@@ -1,4 +1,4 @@
-"""How seeds look that a rule ended, that diverged, or whose loss is too large, kept as pictures."""
+"""Pictures of seeds that a rule ended, that diverged, or whose loss is too large."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ TASKS = 120
 
 
 def make_ending(runs_dir: Path, method: str, seed: int, done: int, state: Any, not_finite_from: int = TASKS) -> None:
-    """A run of `TASKS` tasks that ended after `done`; its test accuracy is not finite from a task on."""
+    """Make a run of `TASKS` tasks that ended after `done`. Its test accuracy is not finite from task `not_finite_from`
+    on."""
     run_dir = make_run(runs_dir, method, seed, num_tasks=TASKS, tasks_done=0, state=state, heartbeat_at=FAR_FUTURE)
     metrics = make_metrics(method, TASKS, seed)
     metrics["test_accuracy"] = np.where(np.arange(TASKS) < not_finite_from, metrics["test_accuracy"], np.nan)

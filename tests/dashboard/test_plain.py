@@ -1,4 +1,4 @@
-"""The contents of names, errors and logs never act on the dashboard's terminal."""
+"""Control characters in names, errors and logs never reach the dashboard's terminal."""
 
 from dataclasses import replace
 from pathlib import Path

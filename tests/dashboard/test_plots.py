@@ -1,4 +1,4 @@
-"""Charts as text: size, what is visible, and what lies over what."""
+"""Charts as text: their size, what is visible, and which layers hide others."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,13 +38,13 @@ def rows_of(text: Text) -> list[str]:
 
 
 def data_of(text: Text, width: int, height: int) -> list[str]:
-    """The rows of the data area."""
+    """Return the rows of the data area."""
     area = plot_area(width, height)
     return [row[area.left :] for row in rows_of(text)[: area.rows]]
 
 
 def backgrounds(text: Text) -> set[int]:
-    """The cells, by their place in the text, that have a background of their own."""
+    """Return the backgrounds of cells, by their position in the text."""
     return {at for span in text.spans if getattr(span.style, "bgcolor", None) for at in range(span.start, span.end)}
 
 
@@ -84,7 +84,7 @@ def charts(draw: st.DrawFn) -> Chart:
     windows,
     st.one_of(st.none(), st.floats(-5, 40)),
 )
-def test_any_chart_has_the_size_it_is_given(
+def test_any_chart_has_the_requested_size(
     chart: Chart,
     width: int,
     height: int,
@@ -101,7 +101,7 @@ def test_any_chart_has_the_size_it_is_given(
     assert coloured or not text.spans
 
 
-def test_the_data_area_is_the_same_in_every_chart_of_a_size() -> None:
+def test_charts_of_equal_size_have_equal_data_areas() -> None:
     area = plot_area(50, 12)
     for measure in map(lookup.metric, lookup.metric_names()):
         for values in ([], [1e-5, 3e-5], [0.2, 0.9], [1e4, 3e6]):
@@ -112,7 +112,7 @@ def test_the_data_area_is_the_same_in_every_chart_of_a_size() -> None:
 
 
 @pytest.mark.parametrize("window", [(0.0, 5000.0), (83.7, 121.4), (-0.01, 0.013)])
-def test_columns_and_x_are_each_other_s_inverse(window: tuple[float, float]) -> None:
+def test_columns_map_to_x_and_back(window: tuple[float, float]) -> None:
     area = plot_area(53, 20)
     columns = range(area.left, area.left + area.columns)
     assert [area.column_of(area.x_at(column, window), window) for column in columns] == list(columns)
@@ -120,7 +120,7 @@ def test_columns_and_x_are_each_other_s_inverse(window: tuple[float, float]) -> 
     assert area.column_of(window[1] + 1, window) is None
 
 
-def test_a_line_is_drawn_where_the_area_says() -> None:
+def test_a_line_is_drawn_in_the_columns_of_its_x_values() -> None:
     chart = make_chart(make_line([0, 10], [0, 1]))
     data = data_of(draw(chart, 50, 12, Ink(coloured=False)), 50, 12)
     assert (data[-1][0], data[0][-1]) == ("o", "o")
@@ -141,19 +141,19 @@ def test_points_on_the_edge_of_a_window_are_shown() -> None:
     assert cut(np.array([3.0]), np.array([2.0]), (4.0, 9.0)).size == 0
 
 
-def test_lines_are_joined_over_what_is_missing_but_not_to_each_other() -> None:
+def test_lines_are_joined_across_missing_values_but_not_to_each_other() -> None:
     x, values = np.array([0.0, 1, 2, 0, 2]), np.array([5.0, np.nan, 6, 7, 8])
     assert cut(x, values, (0, 9), np.array([0, 0, 0, 1, 1])).T.tolist() == [[0, 5, 2, 6], [0, 7, 2, 8]]
 
 
-def test_zero_stands_at_the_bottom_of_a_log_scale() -> None:
+def test_zero_is_drawn_at_the_bottom_of_a_log_scale() -> None:
     measure = replace(LINEAR, scale="log")
     data = data_of(draw(make_chart(make_line([0, 5, 10], [1, 0, 1]), measure=measure), 50, 12, ASCII), 50, 12)
     assert "o" in data[-1]
 
 
 @pytest.mark.parametrize(("markers", "dots"), [("braille", BRAILLE), ("blocks", QUADRANTS)])
-def test_seeds_are_dots_in_the_cells_that_the_means_left_blank(markers: Any, dots: Any) -> None:
+def test_seeds_are_dots_in_cells_without_a_mean(markers: Any, dots: Any) -> None:
     line = make_line([0, 10], [0.5, 0.5], 0.2, seeds=(([0, 10], [0, 1]), ([0, 10], [1, 0])))
     line = replace(line, seeds=tuple((np.array(x, dtype=float), np.array(y, dtype=float)) for x, y in line.seeds))
     without = draw(make_chart(line), 50, 12, Ink(markers=markers), show_seeds=False)
@@ -168,7 +168,7 @@ def test_seeds_are_dots_in_the_cells_that_the_means_left_blank(markers: Any, dot
     assert len(colours) == 2
 
 
-def test_a_dot_for_each_corner_of_a_cell() -> None:
+def test_a_cell_has_a_dot_for_each_corner() -> None:
     corners = np.zeros((4, 4, 2), dtype=bool)
     corners[[0, 1, 2, 3], [0, 0, 3, 3], [0, 1, 0, 1]] = True
     assert "".join(characters(corners, BRAILLE)) == "⠁⠈⡀⢀"
@@ -176,7 +176,7 @@ def test_a_dot_for_each_corner_of_a_cell() -> None:
     assert "".join(characters(corners, QUADRANTS)) == "▘▝▖▗"
 
 
-def test_smoothing_leaves_the_raw_mean_behind() -> None:
+def test_the_raw_mean_is_drawn_behind_the_smoothed_one() -> None:
     line = make_line([0, 5, 10], [0, 1, 0], smooth=np.array([0.3, 0.4, 0.3]))
     data = "".join(data_of(draw(make_chart(line), 50, 12, ASCII), 50, 12))
     assert "o" in data
@@ -217,7 +217,7 @@ def test_a_canvas_has_few_spans() -> None:
     assert [(span.start, span.end) for span in canvas.to_text(Ink()).spans] == [(2, 9), (10, 12)]
 
 
-def test_thinning_leaves_the_picture_as_it_is() -> None:
+def test_thinning_points_does_not_change_the_picture() -> None:
     rng = np.random.default_rng(3)
     x, values = np.sort(rng.uniform(0, 100, 3000)), rng.normal(0, 1, 3000).cumsum()
     values[rng.integers(0, 3000, 50)] = np.nan

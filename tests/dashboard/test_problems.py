@@ -32,18 +32,18 @@ BY_BACKPROP = {**REGRESSION, "method": {"name": "bp"}}
 
 @pytest.fixture
 def regression(tmp_path: Path) -> Snapshot:
-    """Two methods, two seeds each."""
+    """Make runs of two methods with two seeds each."""
     for seed in range(2):
         make_toy(tmp_path, "fast", seed)
         make_toy(tmp_path, "slow", seed, tasks_done=20, state="stopped", components=BY_BACKPROP)
     return read(tmp_path)
 
 
-def shown_by(name: str, **changes: Any) -> Request:
+def request_for(name: str, **changes: Any) -> Request:
     return Request(Settings(problem=name, **changes))
 
 
-def test_charts_are_the_headline_and_what_was_recorded(regression: Snapshot) -> None:
+def test_charts_are_the_headline_and_other_recorded_metrics(regression: Snapshot) -> None:
     view = build_view(regression)
     assert [chart.measure.heading for chart in view.charts] == ["squared error, log scale", "drift of the weights"]
     assert view.metric == "toy_error"
@@ -59,7 +59,7 @@ def test_the_axis_is_in_the_problem_s_unit(regression: Snapshot) -> None:
     assert hours.x_unit == "minutes"
 
 
-def test_colours_and_names_are_the_method_s(regression: Snapshot) -> None:
+def test_colours_and_names_come_from_the_method(regression: Snapshot) -> None:
     fast, slow = build_view(regression).rows
     assert (fast.method, fast.style.colour) == ("dropout", "#AA3377")
     assert (slow.method, slow.style.colour) == ("bp", lookup.method("bp").colour)
@@ -84,17 +84,17 @@ def test_a_metric_s_title_is_never_another_column(tmp_path: Path, title: str) ->
         assert len(set(table.columns)) == len(table.columns)
 
 
-def test_experiments_with_the_names_of_their_methods_need_no_second_column(eleven_runs: Snapshot) -> None:
+def test_there_is_no_method_column_if_experiments_are_named_after_their_methods(eleven_runs: Snapshot) -> None:
     assert "experiment" not in fit_table(build_view(eleven_runs).rows, 160).columns
 
 
-def test_an_empty_chart_says_what_the_network_lacks(tmp_path: Path) -> None:
+def test_an_empty_chart_says_why_the_network_lacks_the_metric(tmp_path: Path) -> None:
     components = {**STREAM, "problem": {**STREAM["problem"], "charts": ["online_accuracy", "stable_rank"]}}
     make_toy(tmp_path, components=components, metrics=["online_accuracy"])
     assert [chart.remark for chart in build_view(read(tmp_path)).charts] == ["", "a flat network has no hidden units"]
 
 
-def test_a_metric_that_nothing_describes_is_shown_by_its_name(tmp_path: Path) -> None:
+def test_an_undescribed_metric_is_shown_by_its_name(tmp_path: Path) -> None:
     make_toy(tmp_path, components={}, metrics=["some_new_number"], problem="another")
     view = build_view(read(tmp_path))
     assert [chart.measure.title for chart in view.charts] == ["some new number"]
@@ -102,36 +102,36 @@ def test_a_metric_that_nothing_describes_is_shown_by_its_name(tmp_path: Path) ->
     assert "some new number" in render_once(tmp_path, 80, 24, coloured=False)
 
 
-def test_a_choice_of_another_problem_s_metric_is_the_headline_here(regression: Snapshot) -> None:
+def test_a_chosen_metric_of_another_problem_falls_back_to_the_headline(regression: Snapshot) -> None:
     for metric in ("test_accuracy", "gone", None):
         view = build_view(regression, Request(Settings(metric=metric), heat_of="fast", compare=("fast", "slow")))
         assert view.metric == "toy_error"
         assert view.seeds
         assert view.seeds.heat.measure.name == "toy_error"
-        assert np_last(view.difference) != 0
+        assert last_difference(view.difference) != 0
     assert build_view(regression, Request(Settings(metric="drift"))).metric == "drift"
 
 
-def np_last(difference: Any) -> float:
+def last_difference(difference: Any) -> float:
     return float(difference.mean[-1])
 
 
-def test_settings_of_another_problem_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_settings_may_name_another_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     chosen = Settings(problem="toy_regression", metric="not_yet_read", bin_size=5)
     save_settings(tmp_path, chosen)
     assert load_settings(tmp_path) == chosen
 
 
-def test_one_problem_at_a_time_and_nothing_averages_across(three_problems: Snapshot) -> None:
+def test_a_frame_shows_and_averages_one_problem(three_problems: Snapshot) -> None:
     view = build_view(three_problems)
     assert (view.shown.problem.name, [row.label for row in view.rows]) == ("continual_imagenet", ["bp", "cbp"])
     assert view.shown.others == (("toy_regression", 3), ("toy_stream", 1))
-    toy = build_view(three_problems, shown_by("toy_regression"))
+    toy = build_view(three_problems, request_for("toy_regression"))
     assert [row.label for row in toy.rows] == ["fast"]
     assert {run.problem_name for run in toy.runs} == {"toy_regression"}
     assert toy.shown.others == (("toy_stream", 1), ("continual_imagenet", 4))
-    assert build_view(three_problems, shown_by("gone")).shown.problem.name == "continual_imagenet"
+    assert build_view(three_problems, request_for("gone")).shown.problem.name == "continual_imagenet"
 
 
 def test_a_filter_chooses_the_problem_too(three_problems: Snapshot) -> None:
@@ -141,7 +141,7 @@ def test_a_filter_chooses_the_problem_too(three_problems: Snapshot) -> None:
     assert (none.phase, none.runs, none.shown.others) == ("none match", (), ())
 
 
-def test_all_have_ended_only_if_those_of_other_problems_have(tmp_path: Path) -> None:
+def test_all_ended_includes_the_runs_of_other_problems(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", 0)
     make_run(tmp_path, "bp", 1)
     make_toy(tmp_path, state="queued", tasks_done=0)
@@ -150,7 +150,7 @@ def test_all_have_ended_only_if_those_of_other_problems_have(tmp_path: Path) -> 
     assert build_view(read(tmp_path), Request(Settings(query="method:bp"))).all_ended
 
 
-def test_progress_has_rows_of_every_problem(three_problems: Snapshot) -> None:
+def test_the_progress_of_lop_run_has_rows_of_every_problem(three_problems: Snapshot) -> None:
     rows = {row.label: row.measure.name for row in build_rows(three_problems.runs)}
     assert rows == {
         "bp": "test_accuracy",
@@ -160,7 +160,7 @@ def test_progress_has_rows_of_every_problem(three_problems: Snapshot) -> None:
     }
 
 
-def test_text_shows_one_problem_and_how_to_see_the_others(tmp_path: Path, three_problems: Snapshot) -> None:
+def test_watch_once_shows_one_problem_and_says_how_to_see_others(tmp_path: Path, three_problems: Snapshot) -> None:
     text = render_once(tmp_path, 200, 60, coloured=False)
     assert 'showing Continual ImageNet alone (4 runs); --where "problem:toy_regression" for Toy regression' in text
     assert "fast" not in text
@@ -172,7 +172,9 @@ def test_text_shows_one_problem_and_how_to_see_the_others(tmp_path: Path, three_
     assert " ".join(narrow[1:4]).count("--where") == 2
 
 
-def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, three_problems: Snapshot) -> None:
+def test_json_has_the_settings_of_every_problem_with_their_own_metrics(
+    tmp_path: Path, three_problems: Snapshot
+) -> None:
     settings = {one["label"]: one for one in read_numbers(tmp_path)["settings"]}
     assert {label: one["problem"] for label, one in settings.items()} == {
         "bp": "continual_imagenet",
@@ -184,7 +186,7 @@ def test_numbers_are_of_every_problem_each_setting_with_its_own(tmp_path: Path, 
     assert settings["fast"]["method"] == "dropout"
 
 
-def test_a_setting_with_seeds_of_two_problems_is_two(tmp_path: Path) -> None:
+def test_a_setting_with_seeds_of_two_problems_is_shown_as_two(tmp_path: Path) -> None:
     make_toy(tmp_path, "mixed", 0)
     make_toy(tmp_path, "mixed", 1, components=STREAM)
     make_toy(tmp_path, "mixed", 2, components=STREAM)
@@ -203,7 +205,7 @@ def test_runs_that_cannot_be_read_are_counted_once(tmp_path: Path, three_problem
     assert [notice["run"] for notice in numbers["notices"]] == ["broken/default/seed_000"]
 
 
-def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
+def test_control_characters_in_a_component_name_are_removed(tmp_path: Path) -> None:
     make_run(tmp_path, "bp", 0)
     make_run(tmp_path, "bp", 1)
     make_toy(tmp_path, components={**REGRESSION, "problem": {**REGRESSION["problem"], "name": "a b\x1b[31m"}})
@@ -213,7 +215,7 @@ def test_a_name_that_would_act_on_the_terminal_does_not(tmp_path: Path) -> None:
     assert render_once(tmp_path, 160, 40, coloured=False, query="problem:a?b??31m").startswith(f"1 run in {tmp_path}:")
 
 
-async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: Snapshot) -> None:
+async def test_a_key_shows_the_next_problem_in_all_later_frames(three_problems: Snapshot) -> None:
     saved: list[Settings] = []
     async with app_showing(three_problems, keep=saved.append).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
@@ -240,7 +242,7 @@ async def test_a_key_shows_the_next_problem_and_frames_keep_it(three_problems: S
 
 
 def marked(tabs: ProblemTabs) -> str:
-    """The tab in front."""
+    """Return the active tab."""
     shown = tabs.render()
     assert isinstance(shown, Content)
     return "".join(
@@ -258,7 +260,7 @@ async def test_a_click_on_a_tab_shows_its_problem(three_problems: Snapshot) -> N
         await until(pilot, lambda: marked(tabs) == "Toy stream (1 run)")
 
 
-async def test_where_tabs_do_not_fit_the_problem_shown_comes_first(three_problems: Snapshot) -> None:
+async def test_tabs_that_do_not_fit_begin_with_the_shown_problem(three_problems: Snapshot) -> None:
     for width in (20, 40, 60, 80):
         async with app_showing(three_problems).run_test(size=(width, 24)) as pilot:
             app = await first_frame(pilot)
@@ -269,7 +271,7 @@ async def test_where_tabs_do_not_fit_the_problem_shown_comes_first(three_problem
             assert len(str(tabs.render())) <= width
 
 
-async def test_a_single_problem_offers_no_other(regression: Snapshot) -> None:
+async def test_a_single_problem_has_no_tabs_or_key(regression: Snapshot) -> None:
     async with app_showing(regression).run_test(size=(120, 40)) as pilot:
         app = await first_frame(pilot)
         await settled(pilot)
@@ -280,7 +282,7 @@ async def test_a_single_problem_offers_no_other(regression: Snapshot) -> None:
         assert app.screen.check_action("published", ()) is False
 
 
-async def test_seeds_and_comparison_go_to_the_next_problem(three_problems: Snapshot) -> None:
+async def test_a_key_changes_the_problem_in_the_views_of_seeds_and_comparison(three_problems: Snapshot) -> None:
     async with app_showing(three_problems).run_test(size=(160, 48)) as pilot:
         app = await first_frame(pilot)
         await pilot.press("e")
@@ -312,7 +314,7 @@ async def test_the_comparison_is_in_the_problem_s_unit(regression: Snapshot) -> 
         assert app.screen.query_one(ChartView).border_subtitle == "examples"
 
 
-async def test_seeds_say_what_is_better(regression: Snapshot) -> None:
+async def test_the_seed_table_names_the_rise_of_a_metric_that_should_be_low(regression: Snapshot) -> None:
     async with app_showing(regression).run_test(size=(160, 48)) as pilot:
         await first_frame(pilot)
         await pilot.press("e", "left")
@@ -323,7 +325,7 @@ async def test_seeds_say_what_is_better(regression: Snapshot) -> None:
         assert "examples 19" in str(pilot.app.screen.query_one(HeatMap).border_subtitle)
 
 
-async def test_charts_grow_in_number_with_what_is_recorded(tmp_path: Path) -> None:
+async def test_charts_are_added_when_more_metrics_are_recorded(tmp_path: Path) -> None:
     names = [f"metric_{i}" for i in range(40)]
     make_toy(tmp_path, "few", metrics=names[:2], components={}, problem="another")
     few = read(tmp_path)
@@ -343,7 +345,7 @@ async def test_charts_grow_in_number_with_what_is_recorded(tmp_path: Path) -> No
         await until(pilot, lambda: "3" in last[-1].render().plain)
 
 
-async def test_runs_without_any_metric_are_a_frame(tmp_path: Path) -> None:
+async def test_runs_without_any_metric_give_a_frame_in_every_view(tmp_path: Path) -> None:
     make_toy(tmp_path, components={}, metrics=[], problem="another", state="running")
     async with app_showing(read(tmp_path)).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
@@ -352,11 +354,11 @@ async def test_runs_without_any_metric_are_a_frame(tmp_path: Path) -> None:
         assert app.error is None
 
 
-async def test_new_columns_are_as_wide_as_their_cells_at_once(three_problems: Snapshot) -> None:
+async def test_new_columns_are_as_wide_as_their_cells_immediately(three_problems: Snapshot) -> None:
     async with app_showing(three_problems).run_test(size=(120, 40)) as pilot:
         app = await first_frame(pilot)
         table = app.screen.query_one(RunsTable)
-        table.show(build_view(three_problems, shown_by("toy_regression")).rows)
+        table.show(build_view(three_problems, request_for("toy_regression")).rows)
         assert [column.content_width for column in table.ordered_columns][1:3] == [7, 10]  # dropout, 3 finished
 
 

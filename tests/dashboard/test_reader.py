@@ -14,7 +14,7 @@ from lop_tui.dashboard.reader import SnapshotReader
 
 
 def _number_of_reads(cpu_s: float, for_s: float) -> int:
-    """How often the thread reads if each reading takes `cpu_s` of a core."""
+    """Return how often the thread reads if each reading takes `cpu_s` seconds of processor time."""
     reads: list[float] = []
 
     def read() -> Snapshot:
@@ -61,7 +61,7 @@ def test_many_runs_are_read_less_often() -> None:
     assert _number_of_reads(cpu_s=0.05, for_s=1.5) <= 3
 
 
-def test_the_pause_keeps_reading_to_its_share_but_has_an_end() -> None:
+def test_the_pause_limits_the_share_of_reading_up_to_a_maximum() -> None:
     assert pause_after(0.001, least_s=0.5) == 0.5
     assert pause_after(0.1, least_s=0.5) == 0.1 / WATCHING_SHARE
     assert pause_after(60.0, least_s=0.5) == 5.0

@@ -1,4 +1,4 @@
-"""The view of single seeds: order, selection, cursor, epochs, and every state."""
+"""The view of single seeds: order, selection, cursor, epochs, and every state of the screen."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ def seeds_of(snapshot: Snapshot, label: str = "l2", **settings: Any) -> Seeds:
 
 
 async def open_seeds(pilot: Pilot[bool], label: str = "cbp") -> SeedsScreen:
-    """The view of one setting's seeds, with its first frame."""
+    """Open the view of one setting's seeds and wait for its first frame."""
     app = await first_frame(pilot)
     screen = SeedsScreen(label)
     app.push_screen(screen)
@@ -56,8 +56,8 @@ def shown_seeds(screen: SeedsScreen) -> list[str | None]:
     return [row.key.value for row in screen.table.ordered_rows]
 
 
-def task_wanted(app: Dashboard) -> int | None:
-    """Of the frame that is shown, counted from 1."""
+def task_of_epochs(app: Dashboard) -> int | None:
+    """Return the task whose epochs the shown frame has, counted from 1."""
     assert app.view
     assert app.view.request.epochs_of
     task = app.view.request.epochs_of[1]
@@ -77,7 +77,7 @@ def test_rows_and_heat_map_follow_the_order_and_missing_values_come_last(eleven_
             assert gone == 2
 
 
-def test_columns_without_room_are_left_out_and_no_number_is_cut(eleven_runs: Snapshot) -> None:
+def test_columns_that_do_not_fit_are_left_out_and_no_number_is_cut(eleven_runs: Snapshot) -> None:
     seeds = seeds_of(eleven_runs)
     widths = []
     for width in range(20, 90, 5):
@@ -90,13 +90,13 @@ def test_columns_without_room_are_left_out_and_no_number_is_cut(eleven_runs: Sna
     assert widths[-1] == 7
 
 
-def test_where_more_is_not_better_the_best_bin_is_called_the_highest(eleven_runs: Snapshot) -> None:
+def test_the_best_bin_is_called_highest_for_a_metric_without_direction(eleven_runs: Snapshot) -> None:
     seeds = seeds_of(eleven_runs, metric="dormant_proportion")
     assert "highest" in fit_seeds(seeds, ("best", True), 90, ascii_only=True).headers[4]
     assert all(header.isascii() for header in fit_seeds(seeds, ("best", True), 90, ascii_only=True).headers)
 
 
-def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
+def test_epochs_are_counted_from_one_and_nulls_are_gaps() -> None:
     documents: list[dict[str, object]] = [
         {"task": 3, "epoch": epoch, "test_accuracy": value, "gradient_norm": 0.1}
         for epoch, value in enumerate([0.5, None, 0.7])
@@ -107,7 +107,7 @@ def test_epochs_are_counted_from_one_and_null_is_a_gap() -> None:
     assert (accuracy.x.high, other.measure) == (5, lookup.metric("gradient_norm"))
 
 
-def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> None:
+def test_a_metric_measured_in_some_epochs_is_a_line_through_those() -> None:
     documents: list[dict[str, object]] = [
         {"task": 0, "epoch": epoch, "test_accuracy": 0.5} | ({"curvature": 0.1} if epoch % 2 else {})
         for epoch in range(5)
@@ -119,14 +119,14 @@ def test_a_metric_that_is_measured_in_some_epochs_is_a_line_through_those() -> N
     assert len(epoch_charts(documents[:1], Style("#0072B2", "o"), "curvature", 5, one_problem(()))) == 1
 
 
-def test_the_reading_names_the_bin(eleven_runs: Snapshot) -> None:
+def test_the_cursor_text_names_the_bin(eleven_runs: Snapshot) -> None:
     heat = in_order(seeds_of(eleven_runs, bin_size=50), ("seed", False)).heat
     assert reading(heat, 0, 51) == "seed 0, tasks 51-100: -"
     assert reading(heat, 0, 50).startswith("seed 0, tasks 1-50: 8")
     assert reading(heat, 0, None) == "seed 0"
 
 
-async def test_keys_order_the_rows_and_the_cursor_stays_on_its_seed(eleven_runs: Snapshot) -> None:
+async def test_keys_sort_the_rows_and_the_cursor_stays_on_its_seed(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot, "l2")
         await pilot.press("down")
@@ -163,7 +163,7 @@ async def test_new_values_change_cells_and_order_in_place(eleven_runs: Snapshot)
         assert screen.table.seed == 1
 
 
-async def test_a_cursor_goes_over_the_tasks_and_the_epochs_follow(eleven_runs: Snapshot) -> None:
+async def test_the_cursor_moves_over_tasks_and_the_epochs_follow(eleven_runs: Snapshot) -> None:
     runs = {run.dir.name: run.dir for run in eleven_runs.runs}
     write_epochs(runs["cbp/default/seed_000"], range(80, TASKS_DONE))
     async with app_showing(eleven_runs).run_test(size=(130, 40)) as pilot:
@@ -175,20 +175,20 @@ async def test_a_cursor_goes_over_the_tasks_and_the_epochs_follow(eleven_runs: S
         await pilot.press("comma")
         await until(pilot, lambda: charts.first().border_title == "seed 0, task 83: accuracy, %")
         await pilot.press("left", "full_stop")
-        await until(pilot, lambda: task_wanted(app) == 82)
+        await until(pilot, lambda: task_of_epochs(app) == 82)
         assert "tasks 81-82" in str(screen.heat.border_subtitle)
         await pilot.press("shift+left", "right")
-        await until(pilot, lambda: task_wanted(app) == 70)
+        await until(pilot, lambda: task_of_epochs(app) == 70)
         remark = screen.epochs.query_one("#remark")
         await until(pilot, lambda: remark.display)
         assert "no epochs are recorded" in str(remark.render())
         await pilot.press("escape")
-        await until(pilot, lambda: task_wanted(app) is None)
+        await until(pilot, lambda: task_of_epochs(app) is None)
         assert screen.is_current
         assert screen.check_action("turn_over", ()) is False
 
 
-async def test_epochs_that_cannot_be_read_say_why(eleven_runs: Snapshot) -> None:
+async def test_unreadable_epochs_show_the_reason(eleven_runs: Snapshot) -> None:
     eleven_runs.runs[3].dir.epochs_json.write_text("nonsense\n")
     async with app_showing(eleven_runs).run_test(size=(130, 40)) as pilot:
         screen = await open_seeds(pilot)
@@ -196,13 +196,13 @@ async def test_epochs_that_cannot_be_read_say_why(eleven_runs: Snapshot) -> None
         await until(pilot, lambda: "epochs.json" in str(remark.render()))
 
 
-async def test_in_a_narrow_terminal_enter_turns_the_table_over(eleven_runs: Snapshot) -> None:
+async def test_enter_switches_between_table_and_heat_map_in_a_narrow_terminal(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot)
         assert screen.table.display
         await pilot.press("enter")
         assert not screen.table.display
-        await until(pilot, lambda: task_wanted(screen.dashboard) is None)
+        await until(pilot, lambda: task_of_epochs(screen.dashboard) is None)
         await pilot.press("escape")
         assert screen.table.display
         await pilot.press("escape")
@@ -216,12 +216,12 @@ async def test_a_click_selects_seed_and_task(eleven_runs: Snapshot) -> None:
         assert (screen.table.seed, screen.cursor) == (1, 43)
         await pilot.click(HeatMap, offset=(3, 2))
         assert (screen.table.seed, screen.cursor) == (0, 43)
-        await until(pilot, lambda: task_wanted(screen.dashboard) == 43)
+        await until(pilot, lambda: task_of_epochs(screen.dashboard) == 43)
         await pilot.press("0")
         assert screen.cursor is None
 
 
-async def test_keys_choose_method_metric_bins_and_scale(eleven_runs: Snapshot) -> None:
+async def test_keys_choose_setting_metric_bins_and_scale(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot)
         app = screen.dashboard
@@ -238,7 +238,7 @@ async def test_keys_choose_method_metric_bins_and_scale(eleven_runs: Snapshot) -
         assert (app.settings.metric, app.settings.other_scale) == ("train_accuracy", ())
 
 
-async def test_a_setting_that_vanishes_says_so_and_comes_back(eleven_runs: Snapshot) -> None:
+async def test_a_setting_that_vanishes_is_named_and_can_come_back(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot)
         remark = screen.query_one("#remark")
@@ -251,7 +251,7 @@ async def test_a_setting_that_vanishes_says_so_and_comes_back(eleven_runs: Snaps
         await until(pilot, lambda: bool(screen.heat.display))
 
 
-async def test_before_the_first_bin_the_rows_are_there_without_values() -> None:
+async def test_rows_are_shown_without_values_before_the_first_bin() -> None:
     async with app_showing(waiting(1)).run_test(size=(80, 24)) as pilot:
         screen = await open_seeds(pilot)
         assert "no task is finished yet" in str(screen.heat.render())

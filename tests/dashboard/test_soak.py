@@ -1,4 +1,5 @@
-"""A dashboard left on for long while runs come, train, fail and go: `make soak` takes 10 minutes, the suite seconds."""
+"""A dashboard that runs while runs appear, train, fail and vanish: for 10 minutes in `make soak`, for seconds in the
+suite."""
 
 import asyncio
 import gc
@@ -48,13 +49,13 @@ SECONDS = 600 if IS_LONG else 6
 SEED = int(os.environ.get("LOP_SOAK_SEED", "0"))
 MOST_RUNS = 24
 NUM_EPOCHS = 5
-NOT_PRESSED = {"q", "p", "P"}
-"""Quit, figure and picture: they end it, or leave files."""
+EXCLUDED_KEYS = {"q", "p", "P"}
+"""Quit, figure and picture: they end the app or write files."""
 
 
 @dataclass
-class Made:
-    """A run as the world left it, and how it is to be shown."""
+class ShownRun:
+    """A run as `World` left it, and the state that the dashboard must show."""
 
     dir: RunDir
     num_tasks: int
@@ -63,11 +64,11 @@ class Made:
 
 
 class World(threading.Thread):
-    """Does to a runs directory all that workers, people and disks do, one thing after the other."""
+    """A thread that changes a runs directory at random, as workers, users and failing disks do."""
 
-    #: What happens, and how often beside the others.
-    DEEDS: ClassVar[dict[str, int]] = dict(
-        appear=4, record=20, say=4, end=2, lose=1, cut_back=2, tear=1, damage=1, vanish=3, go_away=1
+    #: The actions and their relative frequencies.
+    ACTIONS: ClassVar[dict[str, int]] = dict(
+        appear=4, record=20, log_lines=4, end=2, lose=1, cut_back=2, tear=1, damage=1, vanish=3, move_directory=1
     )
 
     def __init__(self, runs_dir: Path, seed: int) -> None:
@@ -75,28 +76,28 @@ class World(threading.Thread):
         self._runs_dir = runs_dir
         self._rng = random.Random(seed)
         self._process = psutil.Process()
-        self.runs: dict[RunDir, Made] = {}
-        self.deeds: Counter[str] = Counter()
+        self.runs: dict[RunDir, ShownRun] = {}
+        self.actions: Counter[str] = Counter()
         self.error: BaseException | None = None
         self.stopping = threading.Event()
 
     def run(self) -> None:
         try:
             while not self.stopping.wait(self._rng.uniform(0, 0.05)):
-                self.do(*self._rng.choices(list(self.DEEDS), list(self.DEEDS.values())))
+                self.do(*self._rng.choices(list(self.ACTIONS), list(self.ACTIONS.values())))
             self.runs or self.do("appear")
         except BaseException as error:
             self.error = error
 
-    def do(self, deed: str) -> None:
-        self.deeds[deed] += 1
+    def do(self, action: str) -> None:
+        self.actions[action] += 1
         whole = [run for run in self.runs.values() if not run.is_damaged]
-        if deed in ("appear", "go_away"):
-            getattr(self, deed)()
-        elif deed == "vanish" and self.runs:
+        if action in ("appear", "move_directory"):
+            getattr(self, action)()
+        elif action == "vanish" and self.runs:
             self.vanish(self._rng.choice(list(self.runs.values())))
-        elif deed != "vanish" and whole:
-            getattr(self, deed)(self._rng.choice(whole))
+        elif action != "vanish" and whole:
+            getattr(self, action)(self._rng.choice(whole))
 
     def appear(self) -> None:
         method, setting = self._rng.choice(["bp", "cbp", "l2", "snp"]), self._rng.choice(["default", "step_size=0.1"])
@@ -105,10 +106,10 @@ class World(threading.Thread):
             return
         num_tasks = self._rng.choice([1, 3, 40, 120])
         make_run(self._runs_dir, method, run_dir.seed, setting=setting, num_tasks=num_tasks, tasks_done=0)
-        self.runs[run_dir] = Made(run_dir, num_tasks)
-        self._say_where_it_stands(self.runs[run_dir], "queued")
+        self.runs[run_dir] = ShownRun(run_dir, num_tasks)
+        self._write_status(self.runs[run_dir], "queued")
 
-    def record(self, run: Made, most: int = 8) -> None:
+    def record(self, run: ShownRun, most: int = 8) -> None:
         metrics = make_metrics(run.dir.experiment, run.num_tasks, self._rng.randrange(1000))
         with TableWriter(run.dir.tasks_json, "tasks") as tasks, TableWriter(run.dir.epochs_json, "epochs") as epochs:
             done = tasks.num_documents
@@ -118,35 +119,35 @@ class World(threading.Thread):
                 epochs.extend(epoch_document(task, epoch, values) for epoch in range(NUM_EPOCHS))
                 tasks.append(task_document(task, {"classes": [2 * task, 2 * task + 1]}, 1.5, values))
             done = tasks.num_documents
-        self._say_where_it_stands(run, "finished" if done == run.num_tasks else "running", done)
+        self._write_status(run, "finished" if done == run.num_tasks else "running", done)
 
-    def cut_back(self, run: Made) -> None:
-        """It is resumed from an older checkpoint, and gets on further or less far than before."""
+    def cut_back(self, run: ShownRun) -> None:
+        """Resume the run from an older checkpoint; it then has more or fewer records than before."""
         with TableWriter(run.dir.tasks_json, "tasks") as tasks:
             keep = self._rng.randint(0, tasks.num_documents)
         TableWriter(run.dir.tasks_json, "tasks", keep=keep).close()
         self.record(run, most=self._rng.choice([1, 30]))
 
-    def end(self, run: Made) -> None:
+    def end(self, run: ShownRun) -> None:
         states: list[State] = ["failed", "diverged", "stopped", "queued"]
         error = 'Traceback (most recent call last):\n  File "a.py"\nRuntimeError: out of [memory]\x1b[31m'
         state = self._rng.choice(states)
-        self._say_where_it_stands(run, state, 1, error=error if state == "failed" else None)
+        self._write_status(run, state, 1, error=error if state == "failed" else None)
 
-    def lose(self, run: Made) -> None:
-        """Its worker is gone without a word."""
-        self._say_where_it_stands(run, "running", 1, pid_started_at=1.0)
+    def lose(self, run: ShownRun) -> None:
+        """Let its worker disappear without a final status."""
+        self._write_status(run, "running", 1, pid_started_at=1.0)
         run.state = "lost"
 
-    def say(self, run: Made) -> None:
+    def log_lines(self, run: ShownRun) -> None:
         with run.dir.log.open("a") as log:
             log.write("".join(f"from task {self._rng.random()} [bold]\x1b[1m\t\u4e2d\u6587\n" for _ in range(20)))
 
-    def tear(self, run: Made) -> None:
-        """The power fails in the middle of an append."""
+    def tear(self, run: ShownRun) -> None:
+        """Truncate the record file as a power failure during an append would."""
         os.truncate(run.dir.tasks_json, max(0, run.dir.tasks_json.stat().st_size - self._rng.randint(1, 40)))
 
-    def damage(self, run: Made) -> None:
+    def damage(self, run: ShownRun) -> None:
         path = self._rng.choice([run.dir.tasks_json, run.dir.status_json, run.dir.run_json])
         if path == run.dir.tasks_json:
             with path.open("ab") as file:
@@ -157,15 +158,15 @@ class World(threading.Thread):
         if path == run.dir.status_json or run.state != "running":
             run.state = "failed"
 
-    def vanish(self, run: Made) -> None:
+    def vanish(self, run: ShownRun) -> None:
         if self._rng.random() < 0.5:
             run.dir.clear()
         else:
             shutil.rmtree(run.dir.path)
         del self.runs[run.dir]
 
-    def go_away(self) -> None:
-        """The whole directory goes, and comes back: as it was, or a new one."""
+    def move_directory(self) -> None:
+        """Rename the runs directory away, then restore it or make a new one."""
         away = self._runs_dir.with_name("away")
         self._runs_dir.rename(away)
         self.stopping.wait(self._rng.uniform(0, 0.3))
@@ -176,7 +177,7 @@ class World(threading.Thread):
             self._runs_dir.mkdir()
             self.runs.clear()
 
-    def _say_where_it_stands(self, run: Made, state: State, tasks_done: int = 0, **fields: Any) -> None:
+    def _write_status(self, run: ShownRun, state: State, tasks_done: int = 0, **fields: Any) -> None:
         here = self._rng.random() < 0.5 or "pid_started_at" in fields
         status = RunStatus(
             state=state,
@@ -196,8 +197,8 @@ class World(threading.Thread):
         run.state = state
 
 
-class Soaked(Dashboard):
-    """Does not leave, nor leave files, whatever is chosen from the list of all commands."""
+class DashboardUnderTest(Dashboard):
+    """A dashboard whose commands neither quit nor write files."""
 
     def __init__(self, runs_dir: Path) -> None:
         super().__init__(RunsReader(runs_dir).read, refresh_s=0.05)
@@ -212,41 +213,43 @@ class Soaked(Dashboard):
     def deliver_screenshot(self, *_: Any, **__: Any) -> None: ...
 
     def on_snapshot_failed(self, message: SnapshotFailed) -> None:
-        if not isinstance(message.error, OSError):  # a disk may be slow to make up its mind, the code may not
+        if not isinstance(message.error, OSError):  # only the disk may fail
             self.failures.append(message.error)
         super().on_snapshot_failed(message)
 
 
 def all_keys() -> list[str]:
-    """Every key that is bound anywhere; those that open and leave views more often than the others."""
+    """Return every bound key; keys that open and leave views occur more often."""
     screens = (OverviewScreen, SeedsScreen, CompareScreen, LogScreen, FrameScreen, HelpScreen, Question)
     bindings = [binding for owner in (*screens, Prompt, Dashboard) for binding in owner.BINDINGS]
-    keys = {binding.key for binding in Binding.make_bindings(bindings)} - NOT_PRESSED
+    keys = {binding.key for binding in Binding.make_bindings(bindings)} - EXCLUDED_KEYS
     return [*sorted(keys), *["escape", "e", "c", "l"] * 4, *["enter", "S", "R"] * 2]
 
 
-def is_typing_unseen(app: Dashboard) -> bool:
-    """Whether a closed prompt has the focus: all keys then go to what nobody can see."""
+def closed_prompt_has_focus(app: Dashboard) -> bool:
+    """Return whether a closed prompt has the focus, so that keys would have no visible effect."""
     return isinstance(app.focused, PromptInput) and not app.screen.query_one(Prompt).is_open
 
 
-async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, pressed: list[str]) -> list[float]:
-    """Press and resize until the time is over; return what memory (MiB) was used every sixtieth of it."""
+async def press_at_random(
+    pilot: Pilot[bool], app: DashboardUnderTest, rng: random.Random, pressed: list[str]
+) -> list[float]:
+    """Press keys and resize until the time is over; return 60 samples of the used memory (MiB)."""
     keys, process, screens = all_keys(), psutil.Process(), Counter[str]()
     began, used = time.monotonic(), []
     while (passed_s := time.monotonic() - began) < SECONDS:
         pressed.append(rng.choice(keys))
         if isinstance(app.screen, CommandPalette) and "page" in pressed[-1]:
-            pressed[-1] = "escape"  # Textual's own palette cannot be paged before it is laid out
+            pressed[-1] = "escape"  # Textual's palette cannot be paged before its first layout
         await pilot.press(pressed[-1])
         if rng.random() < 0.01:
-            app.change(query="")  # else a filter that lets nothing through would keep it on the first screen
+            app.change(query="")  # a filter that matches nothing would keep the app on the first screen
         if rng.random() < 0.05:
             pressed.append(f"{rng.randint(1, 250)} x {rng.randint(1, 80)}")
             width, _, height = pressed[-1].split()
             await pilot.resize_terminal(int(width), int(height))
         assert app.is_running
-        assert not is_typing_unseen(app)
+        assert not closed_prompt_has_focus(app)
         if app.failures:
             raise app.failures[0]
         if (error := app.status().error) and not isinstance(error, OSError):
@@ -259,8 +262,8 @@ async def press_at_random(pilot: Pilot[bool], app: Soaked, rng: random.Random, p
     return used
 
 
-async def to_the_whole_overview(pilot: Pilot[bool], app: Soaked) -> None:
-    """Undo all that was pressed."""
+async def reset_to_the_overview(pilot: Pilot[bool], app: DashboardUnderTest) -> None:
+    """Return to the overview with default settings."""
     await pilot.resize_terminal(160, 48)
     while len(app.screen_stack) > 1:
         await pilot.press("escape")
@@ -272,8 +275,8 @@ async def to_the_whole_overview(pilot: Pilot[bool], app: Soaked) -> None:
     app.change(query="")
 
 
-def shows_the_truth(app: Soaked, world: World) -> bool:
-    """Whether each run is shown in its state, and with all that a reader who comes now reads of it."""
+def shows_all_runs_correctly(app: DashboardUnderTest, world: World) -> bool:
+    """Return whether each run is shown in its state, and with the same records as a new reader gives."""
     view = app.view
     if view is None or {run.dir: run.state for run in view.runs} != {run.dir: run.state for run in world.runs.values()}:
         return False
@@ -291,13 +294,15 @@ def shows_the_truth(app: Soaked, world: World) -> bool:
 
 @pytest.mark.timeout(SECONDS + 200)
 @pytest.mark.long
-async def test_whatever_happens_it_lives_and_shows_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_dashboard_survives_random_keys_and_changes_and_shows_the_runs_correctly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for module in ("app", "pilot"):  # no key waits until the processor is idle: it never is
+    for module in ("app", "pilot"):  # do not wait for an idle processor, which never occurs here
         monkeypatch.setattr(f"textual.{module}.wait_for_idle", lambda _: asyncio.sleep(0.005))
-    monkeypatch.setattr(Question, "dismiss", lambda self, _: ModalScreen.dismiss(self, False))  # always no
+    monkeypatch.setattr(Question, "dismiss", lambda self, _: ModalScreen.dismiss(self, False))  # always answer no
     Path("runs").mkdir()
-    world, app, pressed = World(Path("runs"), SEED), Soaked(Path("runs")), list[str]()
+    world, app, pressed = World(Path("runs"), SEED), DashboardUnderTest(Path("runs")), list[str]()
     try:
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
             await first_frame(pilot)
@@ -306,14 +311,14 @@ async def test_whatever_happens_it_lives_and_shows_the_truth(tmp_path: Path, mon
             world.stopping.set()
             world.join()
             assert world.error is None
-            await to_the_whole_overview(pilot, app)
-            await until(pilot, lambda: shows_the_truth(app, world))
+            await reset_to_the_overview(pilot, app)
+            await until(pilot, lambda: shows_all_runs_correctly(app, world))
             assert not app.failures
     except BaseException:
-        print(f"LOP_SOAK_SEED={SEED}, {len(pressed)} keys, the last of them:", *pressed[-200:])
+        print(f"LOP_SOAK_SEED={SEED}, {len(pressed)} keys, the last ones:", *pressed[-200:])
         raise
     finally:
         world.stopping.set()
-    print(f"the world: {dict(world.deeds)}; memory, MiB:", *(f"{one:.1f}" for one in used))
+    print(f"the world: {dict(world.actions)}; memory, MiB:", *(f"{one:.1f}" for one in used))
     if IS_LONG:
         assert median(used[-6:]) < 1.1 * median(used[12:18]) + 10

@@ -1,4 +1,4 @@
-"""Views declare themselves: what they want of a frame, their part of it, their screen and the key that opens it."""
+"""Each view declares what it needs in a frame, its part of the frame, its screen and its key."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.helpers import ROOT
 DASHBOARD = ROOT / "lop_tui/dashboard"
 
 
-def test_a_frame_holds_the_parts_that_are_wanted_and_no_others(eleven_runs):
+def test_a_frame_contains_only_the_requested_parts(eleven_runs):
     for wants, names in (({}, set()), ({"heat_of": "bp"}, {"seeds"}), ({"compare": ("bp", "cbp")}, {"difference"})):
         view = build_view(eleven_runs, Request(**wants))
         assert view.parts.keys() == names
@@ -22,8 +22,8 @@ def test_a_frame_holds_the_parts_that_are_wanted_and_no_others(eleven_runs):
             assert (getattr(view, part.name) is not None) == (part.name in names)
 
 
-def test_only_a_view_s_folder_names_what_it_wants():
-    """And the registry, which names the view itself."""
+def test_only_the_folder_of_a_view_names_its_part_of_a_request():
+    """The registry is excepted, because it lists the views."""
     modules = [path for path in DASHBOARD.rglob("*.py") if path.name != "registry.py"]
     for part in registry.parts():
         naming = {path.relative_to(DASHBOARD).parts[:2] for path in modules if _names(path, part.argument)}

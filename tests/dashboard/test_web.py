@@ -1,4 +1,4 @@
-"""`lop watch --web`: a real server, its pages and its websockets, asked from the right and from the wrong places."""
+"""`lop watch --web`: a real server, its pages and websockets, with valid and invalid requests."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ def server(runs_dir: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 class Page:
-    """What a browser does with the websocket."""
+    """A client that uses the websocket as a browser does."""
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
         self.connection, self.seen = connection, ""
@@ -69,13 +69,13 @@ async def opened(server: Served, origin: str | None) -> AsyncIterator[Page]:
         yield page
 
 
-async def test_pages_come_from_the_loopback_interface_and_name_it(server: Served) -> None:
+async def test_the_server_answers_only_requests_for_the_loopback_interface(server: Served) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.get(server.address) as answer:
             page = await answer.text()
             assert answer.status == 200
             assert f'"ws://127.0.0.1:{server.port}/ws/{server.token}"' in page
-            assert "https://" not in page, "nothing from other servers"
+            assert "https://" not in page, "loads from other servers"
             assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
         async with session.get(server.address, headers={"Host": "localhost:9000"}) as answer:  # through an SSH tunnel
             assert "ws://localhost:9000/ws/" in await answer.text()
@@ -100,8 +100,8 @@ async def test_pages_come_from_the_loopback_interface_and_name_it(server: Served
 
 
 @pytest.mark.parametrize("server", [(), ("--web-write",)], indirect=True, ids=["read-only", "writing"])
-async def test_without_the_token_nothing_answers(server: Served) -> None:
-    """Every user of the machine reaches the port; only who was told the address has the token."""
+async def test_requests_without_the_token_are_refused(server: Served) -> None:
+    """Every user of the machine can reach the port, but only those with the printed address have the token."""
     origin, token = server.origin, server.token
     paths = [
         "/",
@@ -126,7 +126,7 @@ async def test_without_the_token_nothing_answers(server: Served) -> None:
             assert "open the address that lop watch --web printed" in await answer.text()
 
 
-def test_each_server_has_a_token_of_its_own() -> None:
+def test_each_server_has_its_own_token() -> None:
     first, second = (web.DashboardServer("true", web.HOST, 1, title="lop watch") for _ in range(2))
     assert first.address != second.address
 
@@ -147,7 +147,7 @@ async def test_a_page_shows_the_dashboard_and_cannot_write(server: Served, runs_
 
 
 @pytest.mark.parametrize("server", [("--web-write",)], indirect=True, ids=["writing"])
-async def test_a_page_that_may_write_asks_before_it_stops(server: Served) -> None:
+async def test_a_writable_page_asks_before_it_stops_runs(server: Served) -> None:
     async with opened(server, server.origin) as page:
         await page.until("Quit")
         await page.press("S")
@@ -164,12 +164,12 @@ MESSAGES = {
 }
 
 
-async def test_an_invalid_message_closes_its_page_alone_with_one_line(server: Served) -> None:
+async def test_an_invalid_message_closes_only_its_page_and_logs_one_line(server: Served) -> None:
     url = f"{server.origin}/ws/{server.token}?width=80&height=24"
     async with opened(server, server.origin) as page, aiohttp.ClientSession() as session:
         for what, message in MESSAGES.items():
             async with session.ws_connect(url, headers={"Origin": server.origin}) as connection:
-                with suppress(ConnectionError):  # it may be closed before all is sent
+                with suppress(ConnectionError):  # the server may close it before everything is sent
                     await (connection.send_bytes if isinstance(message, bytes) else connection.send_str)(message)
                 async with asyncio.timeout(PATIENCE_S):
                     while not connection.closed:
@@ -183,8 +183,8 @@ async def test_an_invalid_message_closes_its_page_alone_with_one_line(server: Se
         await page.until("Everywhere")
 
 
-async def test_a_page_that_ends_before_its_dashboard_has_begun_leaves_no_process() -> None:
-    """A message that comes with the connection may be invalid."""
+async def test_a_page_closed_before_its_dashboard_started_leaves_no_process() -> None:
+    """This happens if the first message of a connection is invalid."""
 
     async def ignore(*_: object) -> None:
         pass
@@ -195,7 +195,7 @@ async def test_a_page_that_ends_before_its_dashboard_has_begun_leaves_no_process
     await service.start(80, 24)
     async with asyncio.timeout(PATIENCE_S):
         await web.end_dashboard(service)
-        await service.stop()  # as the server does again
+        await service.stop()  # the server stops it a second time
     assert service._process is not None
     assert service._process.returncode is not None
 
@@ -233,12 +233,12 @@ async def test_a_page_without_a_possible_size_is_refused(server: Served, size: s
         (f'["resize", {{"width": {"9" * 5000}, "height": 60}}]', False),
     ],
 )
-def test_messages_of_pages(text: str, is_valid: bool) -> None:
+def test_messages_of_pages_are_validated(text: str, is_valid: bool) -> None:
     message = aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, text, None)
     assert (web.read_message(message) is not None) is is_valid
 
 
-async def test_a_page_s_process_ends_if_the_server_is_killed(runs_dir: Path) -> None:
+async def test_the_process_of_a_page_ends_if_the_server_is_killed(runs_dir: Path) -> None:
     with serving(runs_dir) as server:
         async with opened(server, server.origin):
             children = psutil.Process(server.pid).children(recursive=True)
@@ -271,7 +271,7 @@ async def test_other_sites_cannot_open_the_websocket(server: Served) -> None:
         pass
 
 
-async def test_read_only_keys_are_off_and_not_shown(runs_dir: Path) -> None:
+async def test_writing_keys_are_disabled_and_hidden_in_a_read_only_page(runs_dir: Path) -> None:
     app = app_showing(read(runs_dir), writes=False)
     async with app.run_test(size=(120, 40)) as pilot:
         await first_frame(pilot)
@@ -290,7 +290,7 @@ async def test_read_only_keys_are_off_and_not_shown(runs_dir: Path) -> None:
     assert "Stop the runs" in writing
 
 
-def test_a_port_in_use_and_a_missing_extra_are_said(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_and_a_missing_extra_are_reported(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with web.listen(0) as taken:
         taken.listen()
         port = taken.getsockname()[1]
@@ -302,7 +302,7 @@ def test_a_port_in_use_and_a_missing_extra_are_said(runs_dir: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("more", [["--once"], ["--json"], ["--once", "--metric", "test_accuracy"]])
-def test_options_that_do_not_go_together(runs_dir: Path, more: list[str]) -> None:
+def test_options_that_exclude_each_other_are_refused(runs_dir: Path, more: list[str]) -> None:
     answer = CliRunner().invoke(cli.app, ["watch", str(runs_dir), "--web", *more])
     assert "leave out --once, --json and --metric" in str(answer.exception)
     answer = CliRunner().invoke(cli.app, ["watch", str(runs_dir), "--web-write"])
