@@ -1,4 +1,4 @@
-"""Results as the reference writes them, and their import."""
+"""Results in the reference's format, and their import."""
 
 from pathlib import Path
 

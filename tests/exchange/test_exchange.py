@@ -1,4 +1,4 @@
-"""Records in other programs' forms, and the reference's results as runs."""
+"""Exporting records in other formats, and importing them again."""
 
 import csv
 import pickle
@@ -26,7 +26,7 @@ KEYS_OF_A_ROW = ["experiment", "setting", "seed", "task", "method", "problem"]
 
 
 def add_epochs(run_dir: RunDir, tasks: int) -> None:
-    """Record every epoch: the task's values, and less before its last epoch."""
+    """Record every epoch, with the task's values in its last epoch and smaller ones before."""
     series = make_metrics(run_dir.experiment, TASKS, run_dir.seed)
     with TableWriter(run_dir.epochs_json, "epochs") as table:
         for task in range(tasks):
@@ -37,7 +37,7 @@ def add_epochs(run_dir: RunDir, tasks: int) -> None:
 
 @pytest.fixture
 def runs(tmp_path) -> tuple[RunView, ...]:
-    """Two seeds of cbp, one of them stopped after five tasks, and one of bp."""
+    """Make two seeds of cbp, one of them stopped after five tasks, and one of bp."""
     for method, seed, done in (("cbp", 0, TASKS), ("cbp", 3, 5), ("bp", 0, TASKS)):
         state = "finished" if done == TASKS else "stopped"
         made = make_run(
@@ -52,7 +52,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_csv_has_a_row_a_task_and_one_an_epoch(runs, tmp_path):
+def test_csv_files_have_a_row_for_each_task_and_each_epoch(runs, tmp_path):
     path = tmp_path / "all.csv"
     done = export_runs(runs, "csv", path, epochs=True)
     assert done.paths == (path, tmp_path / "all_epochs.csv")
@@ -68,7 +68,7 @@ def test_a_csv_has_a_row_a_task_and_one_an_epoch(runs, tmp_path):
     assert float(epochs[-1]["curvature"]) == runs[2].series["curvature"][4]
 
 
-def test_what_is_not_finite_is_nan_in_a_csv(tmp_path):
+def test_values_that_are_not_finite_are_nan_in_a_csv(tmp_path):
     run_dir = make_run(tmp_path / "runs", "bp", tasks_done=0)
     with TableWriter(run_dir.tasks_json, "tasks") as table:
         table.append({"task": 0, "classes": [0, 1], "seconds": 1.0, "test_accuracy": 0.5, "curvature": None})
@@ -77,7 +77,7 @@ def test_what_is_not_finite_is_nan_in_a_csv(tmp_path):
     assert [row["curvature"] for row in rows_of(tmp_path / "x.csv")] == ["NaN", "2.0"]
 
 
-def test_parquet_holds_what_the_csv_does(runs, tmp_path):
+def test_parquet_has_the_same_rows_as_csv(runs, tmp_path):
     export_runs(runs, "csv", tmp_path / "x.csv", epochs=True)
     export_runs(runs, "parquet", tmp_path / "x.parquet", epochs=True)
     for name in ("x", "x_epochs"):
@@ -86,7 +86,7 @@ def test_parquet_holds_what_the_csv_does(runs, tmp_path):
         assert cells == rows_of(tmp_path / f"{name}.csv")
 
 
-def test_npz_arrays_are_seeds_by_tasks_by_epochs(runs, tmp_path):
+def test_npz_arrays_have_axes_for_seeds_tasks_and_epochs(runs, tmp_path):
     export_runs(runs, "npz", tmp_path / "x.npz", epochs=True)
     with np.load(tmp_path / "x.npz") as arrays:
         assert arrays["cbp/default/seeds"].tolist() == [0, 3]
@@ -99,7 +99,7 @@ def test_npz_arrays_are_seeds_by_tasks_by_epochs(runs, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["x.npz"]
 
 
-def test_events_are_scalars_by_task(runs, tmp_path):
+def test_event_files_have_scalars_by_task(runs, tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
     export_runs(runs, "tensorboard", tmp_path / "events", epochs=True)
@@ -115,21 +115,21 @@ def test_events_are_scalars_by_task(runs, tmp_path):
     assert ("test_accuracy", 5) not in shown
 
 
-def test_the_reference_s_way_of_plotting_reads_exported_pickles(runs, tmp_path):
+def test_the_reference_s_plotting_code_reads_exported_pickles(runs, tmp_path):
     export_runs(runs, "pickle", tmp_path / "results")
     with open(tmp_path / "results/cbp/0/0", "rb") as file:
         data = pickle.load(file)
     assert {key: (table.dtype, tuple(table.shape)) for key, table in data.items()} == {
         key: (torch.float32, (TASKS, EPOCHS)) for key in KEYS.values()
     }
-    # What its scripts do: lengthen by rows of zeros, take the last epoch in percent, average bins of tasks.
+    # The reference's scripts pad with rows of zeros, take the last epoch in percent, and average bins of tasks.
     longer = torch.cat((data["test_accuracies"], torch.zeros((3, EPOCHS))))
     bins = (longer[:, -1].flatten() * 100).reshape(-1, 3).mean(dim=1)
     expected = 100 * runs[1].series["test_accuracy"].reshape(-1, 3).mean(1)
     assert np.allclose(bins[:-1], expected, rtol=1e-5)
 
 
-def test_settings_are_numbered_in_the_order_in_which_they_were_begun(tmp_path):
+def test_settings_are_numbered_in_order_of_creation(tmp_path):
     for begun, setting in enumerate(("step_size=0.01", "step_size=0.001")):
         run_dir = make_run(tmp_path / "runs", "bp", setting=setting, num_tasks=3, num_epochs=1)
         write_json(run_dir.run_json, run_dir.read_config() | {"created_at": 100.0 + begun})
@@ -138,7 +138,7 @@ def test_settings_are_numbered_in_the_order_in_which_they_were_begun(tmp_path):
     assert [one["setting"] for one in listed] == ["step_size=0.01", "step_size=0.001"]
 
 
-def test_exported_and_imported_the_numbers_are_the_same(runs, tmp_path):
+def test_exporting_and_importing_keeps_all_numbers(runs, tmp_path):
     export_runs(runs, "pickle", tmp_path / "results")
     bring_in(tmp_path / "results", tmp_path / "again")
     again = RunsReader(tmp_path / "again").read().runs
@@ -151,7 +151,7 @@ def test_exported_and_imported_the_numbers_are_the_same(runs, tmp_path):
         assert read_table(new.dir.epochs_json) == read_table(old.dir.epochs_json)
 
 
-def test_epochs_without_a_metric_lack_it_in_every_form(tmp_path):
+def test_epochs_without_a_metric_lack_it_in_every_format(tmp_path):
     from tensorboardX.proto.event_pb2 import Event
 
     run_dir = make_run(tmp_path / "runs", "bp", num_tasks=2, num_epochs=EPOCHS, spec={"curvature_every": 0})
@@ -181,7 +181,7 @@ def test_epochs_without_a_metric_lack_it_in_every_form(tmp_path):
     assert ["curvature" in one for one in read_table(again.dir.epochs_json)] == [False, False, True] * 2
 
 
-def test_an_export_that_fails_leaves_the_old_one_and_nothing_else(runs, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_only_the_old_one(runs, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     export_runs(runs, "pickle", out / "results")
@@ -208,7 +208,7 @@ def test_a_damaged_record_is_named(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_force_replaces_exports_and_never_another_directory(runs, tmp_path):
+def test_force_replaces_only_directories_that_an_export_wrote(runs, tmp_path):
     export_runs(runs, "pickle", tmp_path / "results")
     export_runs(runs[:1], "pickle", tmp_path / "results", force=True)
     assert [path.name for path in (tmp_path / "results").iterdir() if path.is_dir()] == ["bp"]
@@ -221,7 +221,7 @@ def test_force_replaces_exports_and_never_another_directory(runs, tmp_path):
     assert (tmp_path / "mine/thesis.tex").exists()
 
 
-def test_force_replaces_no_file_that_no_export_wrote(runs, tmp_path):
+def test_force_replaces_only_files_that_an_export_wrote(runs, tmp_path):
     for form in ("csv", "npz", "parquet"):
         path = tmp_path / f"x.{form}"
         export_runs(runs, form, path)
@@ -237,14 +237,14 @@ def test_force_replaces_no_file_that_no_export_wrote(runs, tmp_path):
             export_runs(runs, form, tmp_path / f"x.{form}", force=True)
 
 
-def test_force_replaces_no_foreign_table_of_epochs(runs, tmp_path):
+def test_force_does_not_replace_another_file_at_the_path_of_the_epochs(runs, tmp_path):
     (tmp_path / "x_epochs.csv").write_text("epoch,loss\n0,1\n")
     with pytest.raises(UserError, match=r"x_epochs\.csv: not an earlier export"):
         export_runs(runs, "csv", tmp_path / "x.csv", epochs=True, force=True)
     assert not (tmp_path / "x.csv").exists()
 
 
-def test_records_are_no_place_for_an_export(runs, tmp_path):
+def test_exports_into_the_records_of_runs_are_refused(runs, tmp_path):
     record = runs[0].dir.tasks_json
     before = record.read_bytes()
     for path in (record, record.with_name("new.csv"), runs[0].dir.path.parent / "new.csv"):
@@ -257,12 +257,12 @@ def test_records_are_no_place_for_an_export(runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", [".", "..", "/"])
-def test_an_export_needs_a_name(runs, name):
+def test_invalid_file_names_of_exports_are_refused(runs, name):
     with pytest.raises(UserError, match="not a valid file name"):
         export_runs(runs, "csv", Path(name), epochs=True)
 
 
-def test_an_export_that_is_interrupted_between_its_renames_puts_the_old_one_back(runs, tmp_path, monkeypatch):
+def test_an_export_interrupted_between_its_renames_restores_the_old_one(runs, tmp_path, monkeypatch):
     export_runs(runs, "pickle", tmp_path / "out")
     before = sorted((tmp_path / "out").rglob("*"))
 
@@ -277,7 +277,7 @@ def test_an_export_that_is_interrupted_between_its_renames_puts_the_old_one_back
 
 
 @pytest.mark.parametrize("form", ["csv", "npz", "parquet", "pickle", "tensorboard"])
-def test_a_full_disk_is_an_error_of_the_place_a_person_named(runs, tmp_path, monkeypatch, form):
+def test_an_error_of_a_full_disk_names_the_path_of_the_user(runs, tmp_path, monkeypatch, form):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -289,7 +289,7 @@ def test_a_full_disk_is_an_error_of_the_place_a_person_named(runs, tmp_path, mon
     assert not (tmp_path / "new").exists()
 
 
-def test_events_end_with_the_error_of_a_disk_that_fills_up(runs, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_ends_an_export_of_events_with_its_error(runs, tmp_path, monkeypatch):
     from tensorboardX.record_writer import RecordWriter
 
     written = []
@@ -305,7 +305,7 @@ def test_events_end_with_the_error_of_a_disk_that_fills_up(runs, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_a_place_that_cannot_be_made_is_named_as_it_was_given(runs, tmp_path):
+def test_a_path_that_cannot_be_created_is_named_as_typed(runs, tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file/below/x.csv", tmp_path / ("x" * 300)):
         with pytest.raises(OSError, match=r"Not a directory|too long") as error:

@@ -1,4 +1,4 @@
-"""Exports of runs of several problems in one directory: each run has its own numbers and no others."""
+"""Exports of runs of several problems: each run has only its own metrics."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.toys import REGRESSION, STREAM, described, make_toy
 
 __all__ = ["own_registries"]
 
-#: Counts in frames, and has names that mean something in a filter and in a table.
+#: A problem counted in frames, with names that have a meaning in filters and tables.
 GAMES = REGRESSION | {
     "problem": {"name": "my games,*", "title": "Games", "headline": "score", "x_unit": "frames"},
     "metrics": [described("score", "score")],
@@ -42,7 +42,7 @@ def rows(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_table_has_the_numbers_of_every_problem(runs):
+def test_a_table_has_the_metrics_of_every_problem(runs):
     export_runs(runs, "csv", Path("all.csv"), epochs=True)
     export_runs(runs, "parquet", Path("all.parquet"))
     table = rows("all.csv")
@@ -63,10 +63,10 @@ def test_a_table_has_the_numbers_of_every_problem(runs):
     of_epochs = {row["problem"] for row in rows("all_epochs.csv")}
     assert of_epochs == {run.problem_name for run in runs} - {
         "continual_imagenet"
-    }  # which has no record of epochs here
+    }  # this problem has no records of epochs
 
 
-def test_arrays_and_event_files_hold_each_setting_s_own_metrics(runs):
+def test_arrays_and_event_files_have_only_the_metrics_of_their_setting(runs):
     export_runs(runs, "npz", Path("all.npz"))
     with np.load("all.npz") as arrays:
         for run in runs:
@@ -83,7 +83,7 @@ def test_arrays_and_event_files_hold_each_setting_s_own_metrics(runs):
     }
 
 
-def test_the_reference_s_form_is_refused_with_a_filter_that_works(runs):
+def test_the_reference_s_format_is_refused_with_a_filter_that_works(runs):
     with pytest.raises(UserError) as refused:
         export_runs(runs, "pickle", Path("pickles"))
     where = str(refused.value).partition('--where "')[2].partition('"')[0]

@@ -1,4 +1,4 @@
-"""The reference's results become runs; files that are not results are refused, and their code never runs."""
+"""The reference's results become runs; other files are refused, and code in pickles is never executed."""
 
 import contextlib
 import json
@@ -21,13 +21,13 @@ from tests.exchange.makers import EPOCHS, TASKS, bring_in
 
 
 def reference_result(tables: dict[str, np.ndarray], path: Path, protocol: int = pickle.DEFAULT_PROTOCOL) -> None:
-    """A result file as the reference writes it."""
+    """Write a result file in the reference's format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps({key: torch.tensor(table) for key, table in tables.items()}, protocol))
 
 
 def random_tables(seed: int, num_tasks: int = TASKS, done: int = TASKS) -> dict[str, np.ndarray]:
-    """The seven tables of the reference, rows of zeros from task `done` on."""
+    """Return the seven tables of the reference, with rows of zeros from task `done` on."""
     rng = np.random.default_rng(seed)
     tables = {key: rng.uniform(0.1, 1, (num_tasks, EPOCHS)).astype(np.float32) for key in KEYS.values()}
     for table in tables.values():
@@ -40,7 +40,7 @@ def config_file(path: Path, **keys) -> Path:
     return path
 
 
-def test_a_result_of_the_reference_becomes_a_run_that_has_ended(tmp_path):
+def test_a_result_of_the_reference_becomes_an_ended_run(tmp_path):
     path = tmp_path / "old/cbp/0/7"
     tables = random_tables(0, done=5)
     reference_result(tables, path)
@@ -63,7 +63,7 @@ def test_tensors_of_every_protocol_are_read(tmp_path, protocol):
     assert (tensors.load(tmp_path / "x")["test_accuracies"] == tables["test_accuracies"]).all()
 
 
-def test_an_experiment_file_names_the_settings(tmp_path):
+def test_an_experiment_file_gives_imported_settings_their_names(tmp_path):
     for index in range(2):
         reference_result(random_tables(index), tmp_path / "old/results" / str(index) / "0")
     config = config_file(tmp_path / "bp.json", step_size=[0.1, 0.01])
@@ -73,7 +73,7 @@ def test_an_experiment_file_names_the_settings(tmp_path):
     assert made[1].read_spec() == json.loads(json.dumps(load_runs(config)[1].spec.to_dict()))
 
 
-def test_an_experiment_file_that_does_not_fit_is_refused_and_nothing_is_left(tmp_path):
+def test_an_experiment_file_that_does_not_match_is_refused_and_nothing_is_left(tmp_path):
     reference_result(random_tables(0), tmp_path / "old/bp/0/0")
     reference_result(random_tables(0, num_tasks=4), tmp_path / "old/bp/0/1")
     with pytest.raises(UserError, match="holds 4 tasks of 3 epochs, its experiment file says 12 of 3"):
@@ -83,7 +83,7 @@ def test_an_experiment_file_that_does_not_fit_is_refused_and_nothing_is_left(tmp
         bring_in(tmp_path / "old", tmp_path / "runs", *(config_file(tmp_path / f"{name}.json") for name in ("bp", "l")))
 
 
-def test_results_do_not_cover_runs_that_are_there(tmp_path):
+def test_imported_results_do_not_overwrite_existing_runs(tmp_path):
     reference_result(random_tables(0), tmp_path / "old/bp/0/0")
     bring_in(tmp_path / "old", tmp_path / "runs")
     with pytest.raises(UserError, match="exists already"):
@@ -99,7 +99,7 @@ class Calls:
         return self.answer
 
 
-def test_a_hostile_result_is_refused_and_nothing_in_it_is_run(tmp_path):
+def test_a_hostile_result_is_refused_and_not_executed(tmp_path):
     mark = tmp_path / "mark"
     storage = pickle.dumps(Calls(os.mkdir, str(mark)))
     for number, hostile in enumerate(
@@ -147,7 +147,7 @@ def test_tensors_with_any_byte_changed_are_read_or_refused(tmp_path):
         ({"test_accuracies": torch.ones(4, 3).T}, "a view with gaps"),
     ],
 )
-def test_what_is_no_result_is_said(tmp_path, content, message):
+def test_files_that_are_not_results_are_refused_with_the_reason(tmp_path, content, message):
     path = tmp_path / "old/bp/0/0"
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(content))
@@ -155,7 +155,7 @@ def test_what_is_no_result_is_said(tmp_path, content, message):
         bring_in(tmp_path / "old", tmp_path / "runs")
 
 
-def test_a_file_of_torch_save_is_named_as_such(tmp_path):
+def test_a_file_of_torch_save_is_recognised_and_refused(tmp_path):
     torch.save({"test_accuracies": torch.ones(3, 2)}, tmp_path / "x")
     with pytest.raises(DataError, match=r"written by torch\.save"):
         tensors.load(tmp_path / "x")
@@ -167,7 +167,7 @@ def test_nan_stays_nan_in_a_pickle(tmp_path):
     assert np.array_equal(loaded.numpy(), array, equal_nan=True)
 
 
-def test_a_result_may_have_the_suffix_of_a_pickle(tmp_path):
+def test_result_files_may_have_the_suffix_pkl(tmp_path):
     reference_result(random_tables(0), tmp_path / "results/bp/0/0.pkl")
     reference_result(random_tables(1), tmp_path / "results/bp/0/1")
     assert [run.name for run in bring_in(tmp_path / "results", tmp_path / "runs")] == [
@@ -187,7 +187,7 @@ def test_one_result_file_is_imported_by_its_path(tmp_path):
         bring_in(tmp_path / "results/nothing.pkl", tmp_path / "runs")
 
 
-def test_one_file_of_a_directory_becomes_the_run_that_the_directory_makes_of_it(tmp_path):
+def test_importing_one_file_gives_the_same_name_as_importing_its_directory(tmp_path):
     for setting in range(2):
         reference_result(random_tables(setting), tmp_path / f"results/cbp/{setting}/3.pkl")
     whole = bring_in(tmp_path / "results/cbp", tmp_path / "runs")
@@ -204,7 +204,7 @@ def test_tensors_of_every_float_type_and_parameters_are_read(tmp_path, dtype, ki
     assert np.array_equal(read.astype(float), values.double().numpy(), equal_nan=True)
 
 
-def test_a_parameter_of_something_else_is_refused(tmp_path):
+def test_a_parameter_that_is_not_a_tensor_is_refused(tmp_path):
     content = pickle.dumps({"test_accuracies": Calls(torch._utils._rebuild_parameter, 3, True, {})})
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(DataError, match="damaged tensor"):
@@ -212,7 +212,7 @@ def test_a_parameter_of_something_else_is_refused(tmp_path):
 
 
 def test_a_result_of_another_problem_is_refused_by_its_keys(tmp_path):
-    """The keys of the reference's permuted MNIST, which has effective ranks too."""
+    """The file has the keys of the reference's permuted MNIST, which also has effective ranks."""
     keys = ("accuracies", "weight_mag_sum", "ranks", "effective_ranks", "approximate_ranks", "dead_neurons")
     path = tmp_path / "results/bp/0/0"
     reference_result({key: np.random.default_rng(0).random((6, 3)) for key in keys}, path)

@@ -1,4 +1,4 @@
-"""`lop merge`: all runs of several directories in one, or none; what does not fit is named."""
+"""`lop merge`: copies all runs of several directories into one, or none; conflicts are named."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from tests.helpers import make_run
 
 
 def content(directory):
-    """Every file below, and its bytes."""
+    """Return the bytes of every file below `directory`, by path."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture
 def two(tmp_path):
-    """Seeds 0-1 of two methods on one machine, seeds 2-3 of one of them on another."""
+    """Make seeds 0-1 of two methods in `a`, and seeds 2-3 of one of them in `b`."""
     for seed in range(2):
         make_run(tmp_path / "a", "bp", seed)
         make_run(tmp_path / "a", "cbp", seed)
@@ -34,7 +34,7 @@ def two(tmp_path):
     return tmp_path
 
 
-def test_every_run_is_copied_as_it_is_and_the_sources_stay(two):
+def test_every_run_is_copied_unchanged_and_the_sources_stay(two):
     before = content(two / "a"), content(two / "b")
     output = lop("merge", two / "a", two / "b", "--to", two / "c")
     assert "6 runs of" in output
@@ -43,14 +43,14 @@ def test_every_run_is_copied_as_it_is_and_the_sources_stay(two):
     assert len(json.loads(lop("list", "--json", "--runs-dir", two / "c"))["settings"]) == 2
 
 
-def test_a_directory_that_holds_runs_gets_more(two):
+def test_runs_can_be_merged_into_a_directory_with_runs(two):
     merge_runs([two / "a"], two / "c")
     assert [run_dir.seed for run_dir in merge_runs([two / "b"], two / "c")] == [2, 3]
     assert len(list(find_runs(two / "c"))) == 6
 
 
 def refused(two, *words, sources=("a", "b"), target="c", error=UserError):
-    """The message names all of `words`, and nothing has changed."""
+    """Check that a merge is refused with a message that contains all of `words`, and changes nothing."""
     before = content(two)
     with pytest.raises(error) as caught:
         merge_runs([two / source for source in sources], two / target)
@@ -69,7 +69,7 @@ def test_a_run_with_fewer_records_than_its_status_says_is_copied_and_named(two):
     assert "tasks" in line
 
 
-def test_a_seed_that_is_there_twice_is_refused_and_both_are_named(two):
+def test_a_seed_that_exists_twice_is_refused_and_both_are_named(two):
     make_run(two / "b", "cbp", 1)
     refused(two, "a/cbp/default/seed_001", "b/cbp/default/seed_001", "same seed")
 
@@ -101,20 +101,20 @@ def test_a_run_that_cannot_be_read_is_refused(two):
     refused(two, "b/bp/default/seed_002", "cannot be read")
 
 
-def test_directories_that_make_no_sense_are_refused(two):
+def test_invalid_combinations_of_directories_are_refused(two):
     refused(two, "the target itself", sources=("a", "b"), target="a")
     refused(two, "same directory", sources=("a", "a"))
     refused(two, "no runs in", sources=("a", "nothing"))
 
 
-def test_a_run_that_another_command_holds_is_refused(two, monkeypatch):
+def test_a_run_locked_by_another_command_is_refused(two, monkeypatch):
     monkeypatch.setattr("lop_engine.runs.locks.PATIENCE_S", 0)
     monkeypatch.setattr(merging, "hold", lambda run_dir: hold(run_dir, patience_s=0))
     with hold(RunDir(two / "b/bp/default/seed_002")):
         refused(two, "b/bp/default/seed_002".rpartition("/")[2], error=LaunchError)
 
 
-def test_several_directories_for_one_command_are_refused_with_the_way_to_merge(two, monkeypatch, capsys):
+def test_commands_for_one_directory_refuse_several_and_advise_merge(two, monkeypatch, capsys):
     output = refused_command(monkeypatch, capsys, "stop", "--runs-dir", two / "a", "--runs-dir", two / "b")
     assert "--runs-dir is given 2 times; give it once; lop merge copies" in output
 

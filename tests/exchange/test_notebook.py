@@ -1,4 +1,4 @@
-"""`lop_engine.load`: records as one tidy table; the same columns as csv and parquet; the notebook of the docs."""
+"""`lop_engine.load`: records as a tidy table with the columns of csv and parquet; the notebook of the docs."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from tests.helpers import ROOT, make_run
 
 @pytest.fixture
 def runs_dir(tmp_path, monkeypatch):
-    """Without pandas, wherever the tests run."""
+    """Make runs, and hide pandas if it is installed."""
     monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: None)
     for seed in range(2):
         for step_size in (0.1, 0.01):
@@ -31,7 +31,7 @@ def runs_dir(tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-def test_a_row_is_a_task_with_its_configuration(runs_dir):
+def test_a_row_has_a_task_and_its_configuration(runs_dir):
     table = lop_engine.load(runs_dir)
     assert {len(column) for column in table.values()} == {2 * 2 * 20 + 20 + 15}
     rows = (table["method"] == "bp") & (table["step_size"] == 0.01) & (table["seed"] == 1)
@@ -45,7 +45,7 @@ def test_a_row_is_a_task_with_its_configuration(runs_dir):
     assert table["num_tasks"].dtype.kind == "i"
 
 
-def test_a_filter_takes_some_runs_and_mistakes_are_errors_for_people(runs_dir):
+def test_a_filter_selects_runs_and_mistakes_have_clear_messages(runs_dir):
     assert set(lop_engine.load(runs_dir, where="method:cbp seed:1")["seed"]) == {1}
     with pytest.raises(UserError, match='where "method:l2": matches none of the 6 runs'):
         lop_engine.load(runs_dir, where="method:l2")
@@ -73,13 +73,13 @@ def test_csv_and_parquet_have_the_same_columns_and_values(runs_dir, tmp_path):
             assert columns[name] == values.tolist(), name
 
 
-def test_pandas_gets_a_data_frame_if_it_is_there(runs_dir, monkeypatch):
+def test_load_returns_a_data_frame_if_pandas_is_installed(runs_dir, monkeypatch):
     monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=lambda table: ("frame", list(table))))
     assert lop_engine.load(runs_dir)[0] == "frame"
 
 
-def test_epochs_count_from_1_too(tmp_path, monkeypatch):
+def test_epochs_count_from_1(tmp_path, monkeypatch):
     monkeypatch.setattr("lop_engine.exchange.tables.find_spec", lambda name: None)
     from lop_engine.runs.records import epoch_document
     from lop_engine.runs.store import TableWriter

@@ -1,4 +1,4 @@
-"""Experiment files, and the messages about their mistakes."""
+"""Fixtures that write experiment files and read the messages about their mistakes."""
 
 import json
 
@@ -26,7 +26,7 @@ def load(path):
 
 @pytest.fixture
 def mistake(load, path):
-    """The message for a file's content, without the path that it must begin with."""
+    """Return the message for a file's content, without the path that it begins with."""
 
     def mistake(content, **kwargs):
         with pytest.raises(ConfigError) as error:

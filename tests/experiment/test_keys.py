@@ -1,4 +1,4 @@
-"""Keys of an experiment file: to whom each belongs, which have an effect, and what a sweep over components makes."""
+"""Keys of an experiment file: which component owns each, which have an effect, and sweeps over components."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ REFERENCE_FILES = json.loads((Path(__file__).parent / "reference_files.json").re
 
 @pytest.fixture
 def load(tmp_path):
-    """Returns a function that writes an experiment file and reads it; `load.notes` holds the notes of the last."""
+    """Return a function that writes an experiment file and reads it; `load.notes` has the notes of the last file."""
 
     def load(content, name="x.json", **overrides):
         path = tmp_path / name
@@ -55,8 +55,8 @@ class Activation(Fields):
 
 
 @pytest.fixture
-def thrown_away(monkeypatch):
-    """A method with a field of its own, one with the ConvNet's, one with its own update, and a network."""
+def temporary_components(monkeypatch):
+    """Register a method with its own field, one with a field of the ConvNet, one with its own update, and a network."""
     code = "lop_engine.methods.method:Method"
     for one in (
         Method(name="damped", title="damped", fields=Damping, code=code),
@@ -75,7 +75,7 @@ def thrown_away(monkeypatch):
     monkeypatch.setitem(NETWORKS.by_name, net.name, net)
 
 
-def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
+def test_two_components_with_the_same_key_are_both_named(temporary_components, mistake):
     assert mistake(SMALL | {"agent": "clashing", "activation": "tanh"}) == (
         'x.json: key "activation" belongs to both network conv_net and agent clashing; one must rename it'
     )
@@ -83,7 +83,7 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
     assert "network damped_net and agent damped" in message
     with pytest.raises(ConfigError, match="both network conv_net and agent clashing"):
         Spec(**SMALL | {"agent": "clashing"})
-    # One is chosen at a time: methods may share a key's name.
+    # Methods may share the name of a key, because only one method is chosen.
     assert Spec(**SMALL | {"agent": "damped", "damping": 2.0}).damping == 2
     assert Spec(**SMALL | {"agent": "own", "damping": 3.0}).damping == 3
 
@@ -113,18 +113,18 @@ def test_two_parts_with_one_key_are_both_named(thrown_away, mistake):
         ),
     ],
 )  # fmt: skip
-def test_foreign_keys_come_in_one_message_with_their_owners(thrown_away, mistake, keys, message):
+def test_keys_of_other_components_are_refused_with_their_owners(temporary_components, mistake, keys, message):
     assert mistake(SMALL | keys) == f"x.json: {message}"
 
 
-def test_keys_of_the_file_and_of_set_are_told_apart(mistake):
+def test_messages_distinguish_keys_of_the_file_and_of_set(mistake):
     assert mistake(SMALL | {"decay_rate": 0.5}, num_features=3) == (
         "x.json: decay_rate belongs to agent cbp; this file's agent is bp; "
         "--set: num_features belongs to network mlp; this file's network is conv_net"
     )
 
 
-def test_a_key_of_another_option_is_told_as_that_option(monkeypatch, load, tmp_path):
+def test_a_message_about_an_option_s_key_names_the_option(monkeypatch, load, tmp_path):
     plain = replace(CONTINUAL_IMAGENET, name="plain", fields=Fields, claims="")
     monkeypatch.setitem(PROBLEMS.by_name, "plain", plain)
     load(SMALL | {"problem": "plain"})
@@ -135,14 +135,14 @@ def test_a_key_of_another_option_is_told_as_that_option(monkeypatch, load, tmp_p
     )
 
 
-def test_a_key_of_the_reference_without_effect_is_dropped_from_a_file_like_the_reference_s_with_a_note(load, mistake):
+def test_keys_without_effect_are_dropped_with_a_note_from_files_of_the_reference(load, mistake):
     marked = SMALL | {"num_runs": 2, "replacement_rate": 1e-4, "perturb_scale": 0, "net_type": 1}
     assert {run.spec for run in load(marked)} == {Spec(**SMALL, num_runs=2)}
     assert load.notes == [
         "left out: replacement_rate belongs to agent cbp and agent cbp2; net_type belongs to agent cbp and agent cbp2; "
         "this file's agent is bp"
     ]
-    # A value that says nothing needs no note; ours and --set's are refused wherever they stand.
+    # A value that switches nothing on needs no note; lop's own keys and those of --set are always refused.
     assert load(SMALL | {"perturb_scale": 0, "replacement_rate": 0})
     assert not load.notes
     assert "redo_scores belongs to agent redo" in mistake(marked | {"redo_scores": "train"})
@@ -152,7 +152,7 @@ def test_a_key_of_the_reference_without_effect_is_dropped_from_a_file_like_the_r
     assert mistake(SMALL, replacement_rate=0).startswith("--set: replacement_rate belongs to")
 
 
-def test_a_hint_is_of_this_file_s_keys_first_and_then_names_the_owner(mistake):
+def test_a_hint_prefers_keys_of_the_file_and_else_names_the_owner(mistake):
     assert mistake(SMALL | {"momentun": 0.9}).endswith('; did you mean "momentum"?')
     assert mistake(SMALL | {"replacment_rate": 0.1}).endswith(
         '; did you mean "replacement_rate" of agent cbp and agent cbp2?'
@@ -209,19 +209,19 @@ def test_keys_of_several_problems_are_refused(mistake, keys, problems):
     assert "unknown key" in refused or "belongs to problem" in refused
 
 
-def test_a_file_of_ours_with_keys_that_other_problems_share_is_still_continual_imagenet(load, mistake):
+def test_keys_that_problems_share_do_not_change_the_default_problem(load, mistake):
     mlp = {"network": "mlp", "num_features": 5, "num_hidden_layers": 2, "num_runs": 2}
     assert {run.spec.problem for run in load(SMALL | mlp)} == {"continual_imagenet"}
     assert mistake(SMALL | {"num_features": 5}) == (
         "x.json: num_features belongs to network mlp; this file's network is conv_net"
     )
-    # A key of --set says nothing of the file.
+    # A key of --set does not decide the kind of file.
     with pytest.raises(ConfigError, match=r"^here: is a file of the reference's Class-Incremental CIFAR-100"):
         validate({"agent": "bp", "step_size": 0.01, "use_cbp": True}, "here")
     assert mistake(SMALL, change_after=5).startswith("--set: change_after belongs to problem permuted_mnist")
 
 
-def test_the_problem_is_one_of_those_there_are_and_cannot_be_swept(load, mistake):
+def test_an_unknown_problem_and_a_sweep_over_problems_are_refused(load, mistake):
     assert load(SMALL | {"problem": "continual_imagenet"})[0].spec == load(SMALL)[0].spec == Spec(**SMALL)
     assert mistake(SMALL | {"problem": "continual_imagenett"}) == (
         'x.json: key "problem": "continual_imagenett": should be one of continual_imagenet, '
@@ -263,7 +263,7 @@ def test_a_sweep_over_agents_with_set(load, mistake):
     assert mistake(SMALL, agent=["bp", "l2"], decay_rate=0.5).startswith("--set: decay_rate belongs to agent cbp")
 
 
-def test_a_method_that_another_key_chooses_has_only_its_own_keys_too(load, mistake):
+def test_a_method_chosen_by_another_key_has_only_its_own_keys(load, mistake):
     layered = SMALL | {"agent": "cbp", "net_type": 2, "decay_rate": 0.9}
     assert mistake(layered) == 'x.json: key "decay_rate": 0.9: has no effect with method cbp2; leave it out'
     assert mistake(SMALL | {"agent": "cbp"}, net_type=2, util_type="weight").startswith(
@@ -280,7 +280,7 @@ def test_a_method_that_another_key_chooses_has_only_its_own_keys_too(load, mista
     ]
 
 
-def test_networks_and_optimisers_are_swept_alike(load):
+def test_sweeps_over_networks_and_optimisers_give_each_its_own_keys(load):
     runs = load(SMALL | {"network": ["conv_net", "mlp"], "width": [0.5, 1], "num_features": 7, "opt": ["sgd", "adam"],
                          "momentum": 0.9})  # fmt: skip
     assert settings(runs) == [
@@ -294,7 +294,7 @@ def test_networks_and_optimisers_are_swept_alike(load):
     assert (runs[0].spec.momentum, runs[4].spec.num_features) == (0.9, 7)
 
 
-def test_methods_with_their_own_update_have_no_optimiser(thrown_away, load):
+def test_methods_with_their_own_update_have_no_optimiser(temporary_components, load):
     runs = load(SMALL | {"agent": ["own", "bp"], "opt": ["sgd", "adam"], "momentum": 0.9, "damping": [1.0, 2.0]})
     assert settings(runs) == ["agent=own,damping=1", "agent=own,damping=2", "agent=bp,opt=sgd", "agent=bp,opt=adam"]
     assert "opt" not in runs[0].spec.to_dict()
@@ -304,7 +304,7 @@ def test_methods_with_their_own_update_have_no_optimiser(thrown_away, load):
     assert "own, which has its own update" in load.notes[0]
 
 
-def test_a_key_whose_value_is_a_list_is_swept_by_a_list_of_lists(monkeypatch, load, mistake):
+def test_a_key_with_list_values_is_swept_by_a_list_of_lists(monkeypatch, load, mistake):
     class Sizes(Fields):
         sizes: list[int] = Field([100])
 
@@ -318,7 +318,7 @@ def test_a_key_whose_value_is_a_list_is_swept_by_a_list_of_lists(monkeypatch, lo
     assert "sweeps over" in mistake(SMALL | {"network": "sized", "sizes": [[5], [5]]})
 
 
-def test_two_spellings_of_one_method_are_not_trained_twice(load, mistake):
+def test_a_sweep_over_two_spellings_of_one_method_is_refused(load, mistake):
     assert mistake(SMALL | {"agent": ["bp", "l2"], "weight_decay": 0.1}) == (
         'x.json: key "agent" sweeps over "bp" and "l2", which mean the same: ["bp", "l2"]'
     )
@@ -329,7 +329,7 @@ def test_two_spellings_of_one_method_are_not_trained_twice(load, mistake):
     assert mistake(SMALL | {"agent": ["cbp", "cbp"]}).endswith('key "agent" sweeps over cbp twice: ["cbp", "cbp"]')
 
 
-def test_values_that_name_no_component_are_refused(mistake):
+def test_names_of_unknown_components_are_refused(mistake):
     assert mistake(SMALL | {"agent": []}) == ('x.json: key "agent" sweeps over an empty list; give at least one value')
     assert mistake(SMALL | {"network": None}) == 'x.json: key "network": null: should be one of conv_net, mlp, linear'
     assert mistake(SMALL | {"agent": [["bp"]]}) == (
@@ -340,7 +340,7 @@ def test_values_that_name_no_component_are_refused(mistake):
     )
 
 
-def test_a_linear_network_is_its_agent_s(load, mistake):
+def test_agent_linear_implies_a_linear_network(load, mistake):
     assert load(SMALL | {"agent": "linear"})[0].spec.network == "linear"
     assert load(SMALL | {"agent": "linear", "network": "linear"})[0].spec == load(SMALL | {"agent": "linear"})[0].spec
     assert mistake(SMALL | {"agent": "linear", "network": "mlp"}) == (

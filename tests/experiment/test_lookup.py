@@ -1,4 +1,4 @@
-"""What viewers learn from run.json of components that are not installed, however it is written."""
+"""What views read from run.json about components that are not installed, also if it is malformed."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from tests.toys import REGRESSION, STREAM, described, make_toy
 
 
 @pytest.fixture(autouse=True)
-def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
 
 
-def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Path) -> None:
+def test_run_json_describes_the_components_of_other_packages(tmp_path: Path) -> None:
     make_toy(tmp_path)
     (group,) = group_runs(RunsReader(tmp_path).read().runs)
     assert (group.method, group.problem.title, group.problem.x_unit) == ("dropout", "Toy regression", "examples")
@@ -41,19 +41,19 @@ def test_run_json_says_all_that_viewers_need_of_foreign_components(tmp_path: Pat
         ("dormant_proportion", {"network": 7, "problem": []}, ""),
     ],
 )
-def test_why_a_metric_cannot_be_measured(metric: str, components: Any, expected: str) -> None:
+def test_the_reason_why_a_metric_is_missing_is_given(metric: str, components: Any, expected: str) -> None:
     if components.get("network") == {"name": "linear"}:
         expected = "a linear network has no hidden units"
     assert lookup.why_unmeasured(metric, {"agent": "dropout"}, components) == expected
 
 
-def test_a_linear_network_is_known_from_the_spec_alone() -> None:
+def test_a_linear_network_is_recognised_from_the_spec() -> None:
     spec = {"agent": "linear", "step_size": 0.01, "num_tasks": 2, "num_showings": 1}
     assert lookup.why_unmeasured("stable_rank", spec, {}) == "a linear network has no hidden units"
     assert lookup.why_unmeasured("stable_rank", spec | {"agent": "bp"}, {}) == ""
 
 
-def test_a_run_that_cannot_be_read_counts_to_the_problem_of_its_setting(tmp_path: Path) -> None:
+def test_an_unreadable_run_belongs_to_the_problem_of_its_setting(tmp_path: Path) -> None:
     broken = make_toy(tmp_path, "toy", 0)
     make_toy(tmp_path, "toy", 1)
     lost = make_run(tmp_path, "another")
@@ -66,7 +66,7 @@ def test_a_run_that_cannot_be_read_counts_to_the_problem_of_its_setting(tmp_path
     assert (toy.method, toy.problem.name, toy.x_per_task) == ("dropout", "toy_regression", 500)
 
 
-def test_the_others_follow_in_their_order(tmp_path: Path) -> None:
+def test_other_problems_are_listed_in_order(tmp_path: Path) -> None:
     make_run(tmp_path, "bp")
     make_toy(tmp_path, "regression")
     make_toy(tmp_path, "stream", components=STREAM)
@@ -76,7 +76,7 @@ def test_the_others_follow_in_their_order(tmp_path: Path) -> None:
     assert one_problem(runs, "gone").problem.name == "continual_imagenet"
 
 
-def test_an_unknown_problem_shows_what_was_recorded(tmp_path: Path) -> None:
+def test_an_undescribed_problem_shows_its_recorded_metrics(tmp_path: Path) -> None:
     make_toy(tmp_path, components={"problem": {"name": "secret"}}, metrics=["b_loss", "train_loss"])
     problem = one_problem(RunsReader(tmp_path).read().runs)
     assert (problem.problem.title, problem.headline, problem.charts) == (
@@ -95,7 +95,7 @@ anything = st.recursive(
 
 @st.composite
 def malformed(draw: st.DrawFn) -> Any:
-    """Components of a regression of which some parts are something else."""
+    """Draw the components of a regression, with some parts replaced by other values."""
     content: dict[str, Any] = {
         **REGRESSION,
         "metrics": [described("toy_error", "[bold]error[/"), draw(anything)],
@@ -111,7 +111,7 @@ def malformed(draw: st.DrawFn) -> Any:
 
 @settings(max_examples=150, deadline=None)
 @given(components=malformed() | anything)
-def test_malformed_descriptions_are_passed_over(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
+def test_malformed_descriptions_are_ignored(tmp_path_factory: pytest.TempPathFactory, components: Any) -> None:
     tmp_path = tmp_path_factory.mktemp("runs")
     for known in lookup.from_run_json.values():
         known.clear()

@@ -1,4 +1,4 @@
-"""A user's own components: files beside the experiment file, the source of lop untouched."""
+"""A user's own components: files beside the experiment file, without changes to lop's source."""
 
 import html
 import json
@@ -57,7 +57,7 @@ VIEWS = (
 
 @pytest.fixture(autouse=True)
 def own_registries(monkeypatch):
-    """Components registered or read by a test are forgotten after it."""
+    """Remove the components that a test registered or read."""
     monkeypatch.setattr(lookup, "from_run_json", {kind: {} for kind in lookup.from_run_json})
     before = {key: dict(registry.by_name) for key, registry in REGISTRIES.items()}
     yield
@@ -77,7 +77,7 @@ def lop(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def look(monkeypatch, capsys):
-    """Run a viewing command in this process, which has loaded none of the files; return what it prints."""
+    """Run a viewing command in this process, which has not loaded the files; return its output."""
 
     def look_at(command) -> str:
         monkeypatch.setattr(sys, "argv", ["lop", *command])
@@ -103,7 +103,7 @@ def records(run_dir: RunDir) -> list[dict]:
 
 
 @pytest.mark.long
-def test_five_files_train_and_are_seen_everywhere_also_without_the_files(look):
+def test_components_of_five_files_train_and_appear_in_all_views_also_after_their_removal(look):
     assert all(len(path.read_text().splitlines()) <= 60 for path in OWN.glob("my_*.py"))
     write()
     lop("run", "mine.json", "--seeds", "2")
@@ -122,7 +122,7 @@ def test_five_files_train_and_are_seen_everywhere_also_without_the_files(look):
     shutil.copytree("runs", there / "runs")
     os.chdir(there)
     for command in VIEWS[:-1]:
-        if command[0] not in ("show", "report", "list"):  # which show paths and times
+        if command[0] not in ("show", "report", "list"):  # these show paths and times
             assert look(command) == views[command[0]], command
     assert Path("all.csv").read_bytes() == pictures[1]
 
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(content, value, messa
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_never_ends_its_import_is_given_up(monkeypatch):
+def test_a_file_whose_import_never_ends_is_given_up(monkeypatch):
     Path("mine.py").write_text("while True: pass")
     Path("mine.json").write_text(json.dumps({"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1}))
     monkeypatch.setattr(child, "LIMIT_S", 1.0)
@@ -181,7 +181,7 @@ def test_a_file_that_never_ends_its_import_is_given_up(monkeypatch):
         load_runs(Path("mine.json"), seeds=[0])
 
 
-def test_a_path_is_relative_to_the_experiment_file_and_may_choose_by_name():
+def test_a_component_path_is_relative_to_the_experiment_file_and_may_name_a_component():
     Path("there").mkdir()
     redo = (OWN / "my_redo.py").read_text()
     Path("there/two.py").write_text(f"{redo}\nB = describe.Method(name='b', title='B', fields=Keys, code=MyReDo)\n")
@@ -190,7 +190,7 @@ def test_a_path_is_relative_to_the_experiment_file_and_may_choose_by_name():
     assert [run.spec.method for run in load_runs(Path("there/mine.json"), seeds=[0])] == ["b", "my_redo"]
 
 
-def test_two_files_of_one_name_are_refused():
+def test_two_files_with_the_same_name_are_refused():
     redo = (OWN / "my_redo.py").read_text()
     for name in ("one", "two"):
         Path(f"{name}.py").write_text(redo)
@@ -201,7 +201,7 @@ def test_two_files_of_one_name_are_refused():
 
 
 def described(*names: str, directory: str = ".") -> list[Component]:
-    """The first component of each file."""
+    """Return the first component of each file."""
     paths = [Path(directory, name).resolve() for name in names]
     component_files.describe_files(paths)
     return [component_files.register(path, source_checksum(path.read_bytes()))[0] for path in paths]
@@ -211,7 +211,7 @@ def files_of(component: Component) -> list[str]:
     return [os.path.relpath(module.path) for module in component.modules]
 
 
-def test_the_files_of_a_component_are_those_that_it_imports_also_later_and_no_others():
+def test_the_files_of_a_component_include_late_imports_and_no_unrelated_files():
     lines = "import helper\ndef later():\n    from parts.deep import thing\n    import importlib\n"
     Path("a.py").write_text(f"{lines}{describing('a')}")
     Path("b.py").write_text(f"import helper\n{describing('b')}")
@@ -228,7 +228,7 @@ def test_the_files_of_a_component_are_those_that_it_imports_also_later_and_no_ot
     assert files_of(b) == ["b.py", "helper.py"]
 
 
-def test_files_in_two_directories_import_their_own_modules_of_one_name():
+def test_files_in_two_directories_import_their_own_modules_of_the_same_name():
     for name in ("one", "two"):
         Path(name).mkdir()
         Path(name, "mine.py").write_text(f"from helper import NAME\n{describing('NAME', quoted=False)}")
@@ -238,7 +238,7 @@ def test_files_in_two_directories_import_their_own_modules_of_one_name():
     assert files_of(two) == ["two/mine.py", "two/helper.py"]
 
 
-def test_a_file_beside_lops_own_source_does_not_count_that_as_its_own(tmp_path):
+def test_the_files_of_a_component_exclude_lop_s_source_beside_it(tmp_path):
     (tmp_path / "lop_engine").symlink_to(ROOT / "lop_engine")
     (tmp_path / "mine.py").write_text(describing("mine"))
     command = [
@@ -253,12 +253,12 @@ def test_a_file_beside_lops_own_source_does_not_count_that_as_its_own(tmp_path):
 
 
 def describing(name: str, quoted: bool = True) -> str:
-    """Lines of a file that describe a method."""
+    """Return the lines of a file that describe a method."""
     call = f"Method(name={repr(name) if quoted else name}, title='x', code=object)"
     return f"from lop_engine.experiment.components import Method\nMETHOD = {call}\n"
 
 
-def test_functions_in_a_description_are_called_where_the_file_is_executed():
+def test_functions_in_a_description_are_called_in_the_child_process():
     content = (OWN / "my_problem.py").read_text()
     assert 'examples_per_task="examples"' in content
     changed = content.replace(
@@ -294,24 +294,24 @@ def look(spec, seeds):
         ("title='x'", "title='x', needs='labels'"),
     ],
 )
-def test_a_description_of_wrong_types_is_one_line(change, message):
+def test_a_description_with_wrong_types_is_refused_in_one_line(change, message):
     Path("mine.py").write_text(describing("mine").replace(change, message))
     with pytest.raises(ConfigError, match=r"mine\.py: ") as refused:
         described("mine.py")
     assert "\n" not in str(refused.value)
 
 
-def test_own_keys_cross_processes_with_their_bounds_defaults_and_choices():
+def test_own_keys_keep_bounds_defaults_and_choices_across_processes():
     described = [one for registry in (PROBLEMS, NETWORKS, METHODS, OPTIMIZERS, METRICS) for one in registry.values()]
     for fields in {one.fields for one in described}:
         if fields.__pydantic_decorators__.field_validators:
-            continue  # validators of its own, which are the worker's to run
+            continue  # its own validators, which only workers run
         rebuilt = fields_of("rebuilt", json.loads(json.dumps(schema_of(fields))))
         assert list(rebuilt.model_fields) == list(fields.model_fields)
         for key, field in fields.model_fields.items():
             assert rebuilt.model_fields[key].description == field.description
             if any(isinstance(one, BeforeValidator) and one.func.__name__ == "_layered" for one in field.metadata):
-                continue  # a validator of its own, which is the worker's to run
+                continue  # its own validator, which only workers run
             for value in (field.default, -1, 0, 0.5, 1, 2, 5e3, 1e10, "x", True, None, [1], "relu", "contribution"):
                 assert accepts(rebuilt, key, value) == accepts(fields, key, value), (fields, key, value)
 
@@ -324,8 +324,8 @@ def accepts(fields: type[Fields], key: str, value: object) -> bool:
     return True
 
 
-def test_a_file_changed_within_a_second_is_executed_as_it_is_now():
-    """Also the modules beside it. Python's byte code knows a file only by its size and the second of its change."""
+def test_a_file_changed_within_a_second_is_executed_in_its_new_form():
+    """This also holds for modules beside it. Python's byte code cache compares only size and modification second."""
     code = (
         "from pathlib import Path; from lop_engine.experiment.code import import_file; "
         "mine = import_file(Path('mine.py').resolve()); print(mine.OWN, mine.beside.TOO)"
@@ -340,8 +340,8 @@ def test_a_file_changed_within_a_second_is_executed_as_it_is_now():
         assert answer.stdout == f"{value} {value}\n"
 
 
-def test_the_files_in_a_report_run_again():
-    """Also where neither the files nor the runs are, and with a package beside the file."""
+def test_the_files_in_a_report_reproduce_the_runs():
+    """This works without the original files and runs, and with a package beside the file."""
     write(agent=["./my_redo.py", "bp"], tau=None, period=None, num_tasks=1)
     Path("parts").mkdir()
     Path("parts/more.py").write_text("NAME = 'more & <more>'\n")

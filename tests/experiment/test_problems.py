@@ -1,4 +1,4 @@
-"""Problems, metrics and methods that an installed package brings, before and after they train."""
+"""Problems, metrics and methods of an installed package, before and after training."""
 
 import sys
 from dataclasses import replace
@@ -29,7 +29,7 @@ SIZES = {"step_size": 0.01, "num_tasks": 40, "toy_examples": 50}
 
 @pytest.fixture
 def toys(monkeypatch):
-    """The descriptions of tests/toy_package, registered."""
+    """Register the descriptions of tests/toy_package."""
     monkeypatch.syspath_prepend(ROOT / "tests/toy_package")
     for name in [name for name in sys.modules if name.partition(".")[0] == "toys"]:
         monkeypatch.delitem(sys.modules, name)
@@ -61,18 +61,18 @@ def groups_in(runs_dir):
     return {group.label: group for group in group_runs(RunsReader(runs_dir).read().runs)}
 
 
-def test_a_problem_that_reads_no_files_has_nothing_to_look_at(toys):
+def test_a_problem_without_files_is_resolved_without_images(toys):
     runs = [Run("fit", "default", seed, toy_spec()) for seed in range(2)]
     resolved = resolve_runs(runs)
     assert (resolved.runs, resolved.images, resolved.notes) == (runs, [], [])
 
 
-def test_a_job_looks_for_images_only_where_a_problem_has_some(toys):
+def test_a_job_checks_images_only_for_problems_that_have_some(toys):
     assert not has_images(toy_spec())
     assert has_images(Spec(agent="bp", step_size=0.01, num_tasks=2, num_showings=3))
 
 
-def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):
+def test_the_lowest_value_is_best_for_a_metric_that_should_be_low(toys, tmp_path):
     falling, rising = np.linspace(2, 1, 40), np.linspace(1, 2, 40)
     make_toy_run(tmp_path, "falls", toy_spec(), toy_rmse=falling)
     make_toy_run(tmp_path, "rises", toy_spec(), toy_rmse=rising)
@@ -87,7 +87,7 @@ def test_of_a_metric_that_should_be_low_the_lowest_is_best(toys, tmp_path):
     assert lookup.metric("test_accuracy").better == "higher"
 
 
-def test_runs_are_listed_problem_by_problem(toys, tmp_path):
+def test_runs_are_grouped_by_problem(toys, tmp_path):
     make_toy_run(tmp_path, "a", toy_spec(), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "b", toy_spec("toy_stream"), train_accuracy=np.ones(40))
     make_run(tmp_path, "c", 0)
@@ -103,11 +103,11 @@ def test_runs_are_listed_problem_by_problem(toys, tmp_path):
     assert [one.metrics[:1] for one in problems] == [["train_accuracy"], ["toy_rmse"], ["train_accuracy"]]
 
 
-def test_examples_and_steps_of_a_task_are_in_run_json(toys, tmp_path):
+def test_run_json_has_the_examples_and_steps_of_a_task(toys, tmp_path):
     make_toy_run(tmp_path, "fit", toy_spec(num_showings=2, mini_batch_size=4), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "stream", toy_spec("toy_stream"), train_accuracy=np.ones(40))
     for one in (toys.TOY_REGRESSION, toys.TOY_STREAM):
-        del PROBLEMS.by_name[one.name]  # a viewer elsewhere
+        del PROBLEMS.by_name[one.name]  # as in a view without the package
     groups = groups_in(tmp_path)
     assert (groups["fit"].x_per_task, groups["fit"].steps_per_task) == (100, 26)
     assert (groups["stream"].x_per_task, groups["stream"].steps_per_task) == (1, 13)
@@ -118,7 +118,7 @@ def spec_of(method: str, **changes) -> dict:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_keys_of_a_method_are_no_other_protocol(tmp_path, method):
+def test_keys_of_a_method_do_not_change_the_protocol(tmp_path, method):
     make_run(tmp_path, "a", spec=spec_of("bp"))
     make_run(tmp_path, "b", spec=spec_of(method))
     make_run(tmp_path, "c", spec=spec_of(method, num_showings=4))
@@ -128,7 +128,7 @@ def test_keys_of_a_method_are_no_other_protocol(tmp_path, method):
     assert protocol_differences(groups["a"], groups["c"]) == {"num_showings": (3, 4)}
 
 
-def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_path):
+def test_keys_of_a_method_that_is_not_installed_do_not_change_the_protocol(toys, tmp_path):
     make_toy_run(tmp_path, "a", toy_spec(), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "b", toy_spec(agent="toy_decay", toy_rate=0.5), toy_rmse=np.ones(40))
     make_toy_run(tmp_path, "c", toy_spec(num_features=7), toy_rmse=np.ones(40))
@@ -139,16 +139,16 @@ def test_keys_of_a_method_that_is_not_installed_are_no_other_protocol(toys, tmp_
     assert protocol_differences(groups["a"], groups["c"]) == {"num_features": (100, 7)}
 
 
-def test_a_gpu_s_memory_is_planned_by_the_sizes_that_descriptions_say(toys, monkeypatch):
+def test_the_memory_of_a_gpu_is_planned_with_the_sizes_in_descriptions(toys, monkeypatch):
     assert run_bytes_on_gpu(toy_spec()) == 0
     shaped = replace(toys.TOY_STREAM, shapes=lambda spec: ((spec.toy_inputs,), 2))
     monkeypatch.setitem(PROBLEMS.by_name, "toy_stream", shaped)
     small, wide = (run_bytes_on_gpu(toy_spec("toy_stream", num_features=units)) for units in (10, 1000))
     assert 0 < small < 2**20 < wide
-    assert wide > 4 * 2 * 1000 * 1000  # its weights alone
+    assert wide > 4 * 2 * 1000 * 1000  # only its weights
 
 
-def test_a_plan_says_that_it_does_not_know_the_memory_of_a_run(toys, monkeypatch):
+def test_a_plan_notes_that_the_memory_of_a_run_is_unknown(toys, monkeypatch):
     monkeypatch.setattr(plan, "find_gpus", lambda: Gpus({"cuda:0": 2**36}))
     resources = decide_resources([toy_spec()] * 100, "auto", None, None)
     assert resources.runs_per_worker == 100
@@ -158,11 +158,11 @@ def test_a_plan_says_that_it_does_not_know_the_memory_of_a_run(toys, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["TOY_REGRESSION", "TOY_STREAM", "TOY_LONG", "TOY_RMSE", "TOY_DECAY"])
-def test_components_of_a_package_keep_the_rules(toys, name):
+def test_components_of_a_package_pass_the_rules(toys, name):
     settings = {"network": "mlp"} if name == "TOY_DECAY" else {"toy_examples": 20}
     check_component(getattr(toys, name), **({"problem": "toy_regression"} if name == "TOY_RMSE" else {}) | settings)
 
 
-def test_a_run_of_a_package_s_components_passes_the_check_at_its_start(toys):
+def test_runs_with_components_of_a_package_pass_the_check_at_start(toys):
     check_own_components(toy_spec(agent="toy_decay"))
     check_own_components(toy_spec("toy_stream", agent="cbp"))

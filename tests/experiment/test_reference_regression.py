@@ -1,4 +1,4 @@
-"""Files of the reference for Slowly-Changing Regression train what its code makes of them, and notes say so."""
+"""Files of the reference for Slowly-Changing Regression are trained as its code trains them, with notes that say so."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def load(tmp_path, content, **overrides):
     return runs, [note.removeprefix(f"{path}: ") for note in notes]
 
 
-def test_its_cbp_replaces_by_chance_after_ten_steps(tmp_path):
+def test_a_cbp_file_of_the_reference_has_maturity_10_and_random_replacement(tmp_path):
     runs, notes = load(tmp_path, CBP)
     spec = runs[0].spec
     assert len(runs) == 5
@@ -35,13 +35,13 @@ def test_its_cbp_replaces_by_chance_after_ten_steps(tmp_path):
 
 
 @pytest.mark.parametrize(("accumulate", "accrual"), [(True, "eligible"), (False, "bernoulli")])
-def test_mt_and_accumulate_are_read(tmp_path, accumulate, accrual):
+def test_the_keys_mt_and_accumulate_are_read(tmp_path, accumulate, accrual):
     runs, notes = load(tmp_path, CBP | {"mt": 50, "maturity_threshold": 50, "accumulate": accumulate})
     assert (runs[0].spec.maturity_threshold, runs[0].spec.accrual) == (50, accrual)
     assert not any("runs as" in note for note in notes)
 
 
-def test_adam_under_cbp_is_the_reference_s_own(tmp_path):
+def test_adam_with_cbp_runs_as_the_adam_of_the_reference(tmp_path):
     runs, notes = load(tmp_path, CBP | {"opt": "adam", "weight_decay": 0.1})
     assert runs[0].spec.opt == "adam_gnt"
     assert any(note.startswith("opt adam runs as adam_gnt") for note in notes)
@@ -49,25 +49,25 @@ def test_adam_under_cbp_is_the_reference_s_own(tmp_path):
     assert load(tmp_path, FILES["adam/bp/linear.json"])[0][0].spec.opt == "adam"
 
 
-def test_what_is_typed_wins_over_a_trap(tmp_path):
+def test_overrides_win_over_the_reference_s_behaviour(tmp_path):
     runs, _ = load(tmp_path, CBP, maturity_threshold=100, budget_accrual="eligible", flip_one=True)
     assert {(run.spec.maturity_threshold, run.spec.accrual, run.spec.flip_one) for run in runs} == {
         (100, "eligible", True)
     }
 
 
-def test_the_number_of_tasks_is_that_of_blocks(tmp_path):
+def test_the_number_of_tasks_is_the_number_of_blocks(tmp_path):
     assert load(tmp_path, FILES["flip_one/relu.json"])[0][0].spec.num_tasks == 300
     assert load(tmp_path, CBP | {"num_data_points": 25_000})[0][0].spec.num_tasks == 3
     with pytest.raises(ConfigError, match='"num_data_points" and "flip_after": should be numbers above 0'):
         load(tmp_path, CBP | {"num_data_points": "many"})
 
 
-def test_a_file_of_ours_follows_the_paper():
+def test_a_file_of_lop_follows_the_paper():
     spec = load_runs(Path("scr/cbp"))[0].spec
     assert (spec.maturity_threshold, spec.accrual, spec.flip_one) == (100, "eligible", True)
 
 
-def test_an_initialisation_that_lop_does_not_have_is_refused(tmp_path):
+def test_an_unsupported_initialisation_is_refused(tmp_path):
     with pytest.raises(ConfigError, match='key "init": lecun: lop only has kaiming'):
         load(tmp_path, CBP | {"init": "lecun"})

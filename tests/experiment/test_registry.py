@@ -1,4 +1,4 @@
-"""Every registered component is described, and its code is there."""
+"""Every registered component has a complete description and existing code."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ from lop_engine.metrics.inputs import MetricInputs
 from tests.helpers import ROOT
 
 SOURCES = re.findall(r"^@\w+\{(\w+),$", (ROOT / "lop_engine/experiment/sources.bib").read_text(), re.MULTILINE)
-#: Textbook knowledge.
+#: Components from textbooks, without a source.
 WITHOUT_SOURCE = {"sgd", "train_loss"}
 
 COMPONENTS = [one for registry in REGISTRIES.values() for one in registry.values()]
@@ -23,7 +23,7 @@ def label(component: Component) -> str:
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=label)
-def test_a_component_says_what_it_is(component):
+def test_a_component_has_title_sentence_source_and_described_keys(component):
     assert component.title
     assert "\n" not in component.title
     assert component.sentence.endswith(".")
@@ -35,21 +35,21 @@ def test_a_component_says_what_it_is(component):
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=label)
-def test_a_component_has_its_code(component):
+def test_the_code_of_a_component_can_be_loaded(component):
     code = load(component)
     assert callable(code)
     assert inspect.getmodule(code).__doc__
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=label)
-def test_a_method_has_a_colour_of_its_own(method: Method):
+def test_a_method_has_a_unique_colour(method: Method):
     assert re.fullmatch("#[0-9A-F]{6}", method.colour)
     assert [one.name for one in METHODS.values() if one.colour == method.colour] == [method.name]
     assert method.network in ("", *NETWORKS)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=label)
-def test_a_method_has_its_equation_on_the_page_of_methods(method: Method):
+def test_methods_md_has_the_equations_of_a_method(method: Method):
     page = (ROOT / "docs/methods.md").read_text()
     section = page.partition(f"### {method.name}: ")[2].partition("\n#")[0]
     assert method.equation
@@ -58,7 +58,7 @@ def test_a_method_has_its_equation_on_the_page_of_methods(method: Method):
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=label)
-def test_a_metric_takes_what_there_is(metric: Metric):
+def test_a_metric_takes_existing_metric_inputs(metric: Metric):
     known = {*MetricInputs.__dataclass_fields__, *vars(MetricInputs)}
     assert metric.takes
     assert set(metric.takes) <= known

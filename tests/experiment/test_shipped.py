@@ -1,4 +1,5 @@
-"""The experiments that come with lop, by name; the wheel that holds them."""
+"""The experiments that come with lop: loading them by name, listing and copying them, and the wheel that contains
+them."""
 
 import json
 import subprocess
@@ -23,7 +24,7 @@ def lop(monkeypatch, *arguments: str) -> int | str | None:
     return ended.value.code
 
 
-def test_every_file_of_cfg_comes_with_lop_and_loads_by_name():
+def test_every_file_of_cfg_ships_with_lop_and_loads_by_name():
     names = {path.relative_to(ROOT / "cfg").with_suffix("").as_posix() for path in (ROOT / "cfg").rglob("*.json")}
     assert set(shipped()) == names
     for name in names:
@@ -32,7 +33,7 @@ def test_every_file_of_cfg_comes_with_lop_and_loads_by_name():
         assert comment(shipped()[name])
 
 
-def test_a_file_here_wins_over_the_one_that_comes_with_lop_and_a_note_says_so():
+def test_a_file_in_the_working_directory_wins_over_a_shipped_one_with_a_note():
     content = json.loads(shipped()["demo/bp"].read_text()) | {"num_tasks": 7}
     Path("snp.json").write_text(json.dumps(content))
     notes: list[str] = []
@@ -40,23 +41,23 @@ def test_a_file_here_wins_over_the_one_that_comes_with_lop_and_a_note_says_so():
     assert (first.experiment, first.spec.num_tasks) == ("snp", 7)
     assert notes == ["snp.json: this file is used, not the experiment snp that comes with lop"]
     notes.clear()
-    load_runs(Path("snp.json"), seeds=[0], notes=notes)  # a path was typed: nothing to say
+    load_runs(Path("snp.json"), seeds=[0], notes=notes)  # a path is unambiguous, so there is no note
     assert not notes
 
 
-def test_a_file_without_its_suffix_is_found():
+def test_the_suffix_of_an_experiment_file_may_be_omitted():
     Path("mine.json").write_text(shipped()["demo/bp"].read_text())
     assert load_runs(Path("mine"), seeds=[0])[0].experiment == "mine"
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("snpp", "snp"), ("demo/bq", "demo/bp"), ("mime", "mine")])
-def test_a_name_that_nothing_has_is_refused_with_the_nearest(typed, meant):
+def test_an_unknown_experiment_is_refused_with_the_nearest_name(typed, meant):
     Path("mine.json").write_text("{}")
     with pytest.raises(ConfigError, match=f'no such file; did you mean "{meant}"'):
         load_runs(Path(typed))
 
 
-def test_configs_lists_and_copies(monkeypatch, capsys):
+def test_lop_configs_lists_and_copies_the_shipped_files(monkeypatch, capsys):
     assert lop(monkeypatch, "configs") == 0
     listed = capsys.readouterr().out
     assert all(any(line.startswith(f"{name} ") for line in listed.splitlines()) for name in shipped())
@@ -74,14 +75,14 @@ def test_configs_lists_and_copies(monkeypatch, capsys):
         ("/home/me/env", True, "-m pip install 'pyarrow>=15'"),
     ],
 )
-def test_the_hint_for_an_optional_package_fits_the_installation(monkeypatch, prefix, has_pip, command):
+def test_the_install_hint_for_an_optional_package_fits_the_installation(monkeypatch, prefix, has_pip, command):
     monkeypatch.setattr(sys, "prefix", prefix)
     monkeypatch.setattr("lop_engine.extras.find_spec", lambda name: object() if has_pip else None)
     assert command in install_hint("parquet")
     assert "lop[" not in install_hint("parquet")
 
 
-def test_the_wheel_holds_the_experiments_and_all_other_data(tmp_path):
+def test_the_wheel_contains_the_experiments_and_all_other_data(tmp_path):
     source = tmp_path / "source"
     for name in ("lop_engine", "lop_tui", "cfg"):
         copytree(ROOT / name, source / name, symlinks=True, ignore=ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""Experiment files: what is read, how a sweep expands, and what every mistake says."""
+"""Experiment files: valid contents, defaults, and the message for every mistake."""
 
 import json
 import tempfile
@@ -44,7 +44,7 @@ REFERENCE = {
 }
 
 
-def test_a_file_of_the_reference_is_read_as_it_is(load):
+def test_a_file_of_the_reference_is_read_unchanged(load):
     runs = load(REFERENCE)
     assert len(runs) == 3 * 30
     assert [run.setting for run in runs[::30]] == ["step_size=0.01", "step_size=0.001", "step_size=0.0001"]
@@ -85,7 +85,7 @@ def test_the_defaults_are_those_of_the_reference(load):
         ({"agent": "linear"}, "linear"),
     ],
 )
-def test_the_method_has_two_spellings(keys, method):
+def test_the_method_follows_from_agent_or_other_keys(keys, method):
     assert validate(SMALL | keys, "here").method == method
 
 
@@ -134,7 +134,7 @@ def test_the_method_has_two_spellings(keys, method):
         ({"num_tasks": 0, "momentum": -1, "width": 0}, 'key "num_tasks": 0: should be at least 1 (and 2 more)'),
     ],
 )  # fmt: skip
-def test_a_mistake_names_key_value_and_what_it_should_be(mistake, keys, message):
+def test_a_message_names_the_key_the_value_and_what_is_valid(mistake, keys, message):
     assert mistake(SMALL | keys) == message
 
 
@@ -161,27 +161,27 @@ def test_a_mistake_names_key_value_and_what_it_should_be(mistake, keys, message)
     ],
     ids=lambda text: text[:20],
 )
-def test_a_file_that_is_no_json_object(mistake, text, message):
+def test_a_file_that_is_not_a_json_object_is_refused(mistake, text, message):
     assert mistake(text) == message
 
 
-def test_a_comment_may_stand_there_twice_and_hold_anything(load):
+def test_comments_may_be_duplicated_and_contain_anything(load):
     text = '{"_comment": 1, "_comment": NaN, "_comment2": {"a": [[]]}, ' + json.dumps(SMALL)[1:]
     assert load(text)[0].spec == Spec(**SMALL)
 
 
-def test_a_byte_order_mark_is_passed_over(load):
+def test_a_byte_order_mark_is_ignored(load):
     assert len(load("\ufeff" + json.dumps(SMALL))) == 1
 
 
-def test_a_misspelt_key_is_named_before_the_one_that_is_missing(mistake):
+def test_a_misspelt_key_is_named_before_a_missing_one(mistake):
     content = {key: value for key, value in SMALL.items() if key != "num_showings"} | {"num_showing": 2}
     assert mistake(content) == 'unknown key "num_showing" (value 2); did you mean "num_showings"?'
     with pytest.raises(ConfigError, match=r'^here: unknown key "num_showing"'):
         validate(content, "here")
 
 
-def test_files_that_cannot_be_read(path, tmp_path):
+def test_unreadable_files_are_refused(path, tmp_path):
     path.write_text("{}")
     for name, message in [
         ("pb.json", 'no such file; did you mean "bp.json"?'),
@@ -220,7 +220,7 @@ def test_any_json_is_read_or_refused(content):
 
 
 @pytest.mark.parametrize("depth", range(50, 1000, 50))
-def test_any_depth_is_refused(mistake, depth):
+def test_nested_lists_of_any_depth_are_refused(mistake, depth):
     for key in ["step_size", "stepsize"]:
         text = json.dumps(SMALL | {"step_size": 1, key: "HERE"}).replace('"HERE"', "[" * depth + "]" * depth)
         assert mistake(text)
@@ -243,7 +243,7 @@ def read_or_refused(content):
             assert message.startswith(f"{path}: ")
             assert message.isprintable()
             return
-        # What is accepted can be written and read again.
+        # An accepted spec can be written and read again.
         for run in runs[:3]:
             again = json.loads(json.dumps(run.spec.to_dict()))
             assert validate(again, "again") == run.spec
@@ -267,7 +267,7 @@ def test_read_config_drops_comments_and_keeps_the_order(path):
         ("1000000,", [1_000_000]),
     ],
 )
-def test_seeds(text, seeds):
+def test_seeds_are_parsed_from_numbers_ranges_and_counts(text, seeds):
     assert parse_seeds(text) == seeds
     assert parse_seeds("100000") == list(range(100_000))
 
@@ -294,12 +294,12 @@ def test_a_file_of_the_reference_s_generator_trains_its_own_seed(load, tmp_path)
     assert [run.seed for run in load(SMALL | {"num_runs": 3, "run_idx": 0})] == [0, 1, 2]
 
 
-def test_adamw_in_any_case_is_adamw(load):
+def test_adamw_may_be_written_in_any_case(load):
     assert {load(SMALL | {"opt": word})[0].spec.opt for word in ("adamw", "AdamW", "ADAMW", "adamW")} == {"adamW"}
     assert load(SMALL | {"opt": "adamw"})[0].spec.to_dict()["opt"] == "adamW"
 
 
-def test_momentum_applies_to_the_optimiser_that_has_it(load):
+def test_momentum_is_refused_for_optimisers_without_it(load):
     notes: list[str] = []
     runs = load(SMALL | {"opt": ["adam", "adamw", "sgd"], "momentum": [0, 0.9]}, notes=notes)
     assert [run.setting for run in runs] == ["opt=adam", "opt=adamw", "opt=sgd,momentum=0", "opt=sgd,momentum=0.9"]
@@ -323,14 +323,14 @@ def test_every_key_that_begins_with_an_underscore_is_a_comment(load):
         ("features", None), ("hidden", None), ("type", None), ("scale", None), ("decay", None),
     ],
 )  # fmt: skip
-def test_an_unknown_key_has_a_hint_only_where_it_is_near_or_known_elsewhere(mistake, key, ours):
+def test_an_unknown_key_has_a_hint_only_if_it_resembles_a_key_or_is_known_elsewhere(mistake, key, ours):
     hint = f'; did you mean "{ours}"?' if ours else ""
     message = mistake(SMALL | {key: 3})
     assert message.startswith(f'unknown key "{key}" (value 3){hint}')
     assert ours or "did you mean" not in message
 
 
-def test_unknown_keys_come_in_one_message(load, tmp_path):
+def test_unknown_keys_are_named_in_one_message(load, tmp_path):
     with pytest.raises(ConfigError) as error:
         load(SMALL | {"lr": 0.1, "zzz": [1, 2], "momentun": 0.5}, overrides={"epochs": 3})
     assert str(error.value) == (

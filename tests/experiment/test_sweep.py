@@ -1,4 +1,4 @@
-"""Sweeps, names of settings, seeds and overrides: what is read, and what is refused."""
+"""Sweeps, names of settings, seeds and overrides: valid and refused input."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def test_without_a_list_the_setting_is_default(load):
     assert [run.name for run in load(SMALL)] == ["bp/default/0"]
 
 
-def test_settings_that_differ_have_names_that_differ(load, mistake):
+def test_different_settings_have_different_names(load, mistake):
     runs = load(SMALL | {"step_size": [0.1, 0.10000001]})
     assert [run.setting for run in runs] == ["step_size=0.1", "step_size=0.10000001"]
     message = mistake(SMALL | {"step_size": [0.5, 1, 1.0]})
@@ -48,7 +48,7 @@ def test_an_override_replaces_and_sweeps(load):
     assert [(run.setting, run.spec.step_size) for run in runs] == [("num_tasks=3", 0.5), ("num_tasks=4", 0.5)]
 
 
-def test_a_mistake_in_an_override_does_not_blame_the_file(load):
+def test_a_mistake_in_an_override_is_not_reported_as_one_of_the_file(load):
     for overrides, message in [
         ({"num_task": 3}, '--set: unknown key "num_task" (value 3); did you mean "num_tasks"?'),
         ({"num_tasks": "x"}, '--set: key "num_tasks": "x": should be a whole number'),
@@ -59,7 +59,7 @@ def test_a_mistake_in_an_override_does_not_blame_the_file(load):
         assert str(error.value) == message
 
 
-def test_a_sweep_that_never_ends_is_refused_at_once(mistake):
+def test_a_sweep_that_is_too_large_is_refused_at_once(mistake):
     values = [n / 1000 + 0.001 for n in range(50)]
     keys = ["step_size", "momentum", "weight_decay", "perturb_scale", "replacement_rate", "decay_rate"]
     assert "makes more than 100000 settings" in mistake(SMALL | {"agent": ["snp", "cbp"]} | dict.fromkeys(keys, values))
@@ -68,7 +68,7 @@ def test_a_sweep_that_never_ends_is_refused_at_once(mistake):
     assert "too long for a directory" in mistake(SMALL | {"data_dir": ["x" * 300]})
 
 
-def test_expand_sweep_leaves_its_argument_alone():
+def test_expand_sweep_does_not_change_its_argument():
     raw = {"a": [1, 2], "b": "x"}
     settings = expand_sweep(raw, "here", {}, takes_list=lambda key: False)
     assert [setting.name({"a"}, "here") for setting in settings] == ["a=1", "a=2"]
@@ -79,7 +79,7 @@ def test_expand_sweep_leaves_its_argument_alone():
 @pytest.mark.parametrize(
     "text", ["", "0", "a", "-1", "1-", "5-3", ",", "1,,2", "1.5", "3 ", "1-2-3", "1e3", "٣", "0-9999999", "9999999"]
 )  # fmt: skip
-def test_seeds_that_are_refused(text):
+def test_invalid_seeds_are_refused(text):
     with pytest.raises(ConfigError) as error:
         parse_seeds(text)
     assert str(error.value).startswith(f'--seeds "{text}": ')
@@ -87,7 +87,7 @@ def test_seeds_that_are_refused(text):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.sets(st.integers(0, 40), min_size=1))
-def test_seeds_are_written_as_they_are_read(seeds):
+def test_formatted_seeds_parse_to_the_same_seeds(seeds):
     assert parse_seeds(describe_seeds(seeds)) == sorted(seeds)
 
 
@@ -102,7 +102,7 @@ def test_any_seeds_are_read_or_refused(text):
     assert seeds
 
 
-def test_overrides():
+def test_overrides_are_parsed_as_json_or_text():
     assert parse_overrides(
         ["num_tasks=50", "step_size=[0.1, 0.2]", "agent=cbp", " data_dir =a=b", "new_heads=false", "dataset="]
     ) == {
@@ -118,7 +118,7 @@ def test_overrides():
 
 
 @pytest.mark.parametrize("assignment", ["num_tasks", "=5", " =5", ""])
-def test_overrides_that_are_refused(assignment):
+def test_invalid_overrides_are_refused(assignment):
     with pytest.raises(ConfigError) as error:
         parse_overrides([assignment])
     assert str(error.value) == f'--set "{assignment}": write key=value, for example --set num_tasks=50'
@@ -136,7 +136,7 @@ def test_overrides_that_are_refused(assignment):
         ("new_heads", [True, 0]),
     ],
 )
-def test_values_that_differ_have_names_that_differ_whatever_their_order(load, key, values):
+def test_different_values_have_different_names_in_any_order(load, key, values):
     names = {}
     for order in (values, values[::-1]):
         runs = load(SMALL | {key: order})
@@ -149,7 +149,7 @@ def test_values_that_differ_have_names_that_differ_whatever_their_order(load, ke
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.floats(0, 1e300, exclude_min=True) | st.integers(1, 10**12), min_size=1, max_size=6))
-def test_a_sweep_has_a_name_for_each_number_or_is_refused_for_two_that_are_equal(values):
+def test_a_sweep_has_a_name_for_each_number_or_is_refused_for_equal_ones(values):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "x.json"
         path.write_text(json.dumps(SMALL | {"step_size": values}))
@@ -160,7 +160,7 @@ def test_a_sweep_has_a_name_for_each_number_or_is_refused_for_two_that_are_equal
             assert len({run.setting for run in load_runs(path)}) == len(values)
 
 
-def test_names_of_ordinary_values_are_what_they_were(load):
+def test_names_of_ordinary_values_are_unchanged(load):
     swept = {
         "step_size": ([0.01, 1, 2.0, 1e-05, 1e16], ["0.01", "1", "2", "1e-05", "1e+16"]),
         "new_heads": ([True, False], ["True", "False"]),
@@ -187,7 +187,7 @@ def test_names_of_ordinary_values_are_what_they_were(load):
         ("num_tasks", [3, 1000000000, 1e9], "1000000000 and 1000000000.0"),
     ],
 )
-def test_values_that_mean_the_same_are_refused_and_both_are_shown(mistake, key, values, error):
+def test_equal_values_are_refused_and_both_are_shown(mistake, key, values, error):
     message = mistake(SMALL | {"mini_batch_size": [10, 20], key: values})
     assert message.startswith(f'key "{key}" sweeps over ')
     assert error in message

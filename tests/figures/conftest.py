@@ -1,4 +1,4 @@
-"""Records of several methods and a sweep, and `lop plot` on them."""
+"""Generated records of several methods and a sweep, and `lop plot` on them."""
 
 import sys
 
@@ -51,14 +51,14 @@ def record_epochs(run, tasks, num_epochs=8):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Three methods of three seeds, one of them behind; a sweep of three step sizes; the linear baseline."""
+    """Make three methods of three seeds, one unfinished; a sweep of three step sizes; and the linear baseline."""
     runs_dir = tmp_path_factory.mktemp("made") / "runs"
     for method in ("l2", "cbp"):
         for seed in range(3):
             behind = (method, seed) == ("l2", 2)
             run = make_run(runs_dir, method, seed, num_tasks=60, tasks_done=30 if behind else 60)
             record_epochs(run, (0, 29) if behind else (0, 29, 59))
-    for step_size, method in ((0.01, "bp"), (0.001, "l2"), (0.0001, "snp")):  # the methods lend their courses
+    for step_size, method in ((0.01, "bp"), (0.001, "l2"), (0.0001, "snp")):  # generated curves of other methods
         for seed in range(3):
             spec = {"step_size": step_size, "agent": "bp"}
             setting = f"step_size={step_size}"
@@ -70,7 +70,7 @@ def made(tmp_path_factory):
 
 
 def paper_runs(runs_dir, *names):
-    """The first 100 tasks of two seeds of the paper's files."""
+    """Make the first 100 tasks of two seeds of the paper's files."""
     for run in (run for name in names for run in load_runs(CFG / f"{name}.json", seeds=[0, 1])):
         spec = run.spec.to_dict()
         made = make_run(runs_dir, run.experiment, run.seed, setting=run.setting, tasks_done=0, spec=spec)

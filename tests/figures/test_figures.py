@@ -1,6 +1,6 @@
-"""`lop plot`: a picture a kind, held against the one of before; what it says and what it refuses.
+"""`lop plot`: a picture of each kind, compared with the stored one.
 
-``LOP_DRAW=1 pytest tests/figures/test_figures.py`` draws the pictures of `tests/figures` anew: look at each.
+``LOP_DRAW=1 pytest tests/figures/test_figures.py`` draws the stored pictures in `tests/figures` again; review each.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ PICTURES = Path(__file__).parent
 IS_DRAWING = bool(os.environ.get("LOP_DRAW"))
 
 
-#: Another one sets type a little differently.
+#: Other versions render text slightly differently.
 drawn_with_this_matplotlib = pytest.mark.skipif(
     not matplotlib.__version__.startswith("3.11."), reason="the pictures were drawn with matplotlib 3.11"
 )
@@ -46,14 +46,14 @@ drawn_with_this_matplotlib = pytest.mark.skipif(
         ("within-task", ["--kind", "within-task", "--where", "method:cbp,l2", "--size", "6x2.6"]),
     ],
 )
-def test_each_kind_looks_as_it_did(made, tmp_path, name, arguments):
+def test_each_kind_matches_its_stored_picture(made, tmp_path, name, arguments):
     size = SMALL[2:] if "--size" in arguments else SMALL
     lop("plot", *size, "--runs-dir", made, "-o", tmp_path / f"{name}.png", *arguments)
     assert_looks_as_before(tmp_path, name)
 
 
 @drawn_with_this_matplotlib
-def test_the_paper_s_levels_look_as_they_did(tmp_path):
+def test_the_levels_of_the_paper_match_their_stored_picture(tmp_path):
     paper_runs(tmp_path / "runs", "bp", "cbp")
     arguments = ["--reference", "--bin", 10, "--runs-dir", tmp_path / "runs", "--tasks", "-200"]
     lop("plot", *SMALL, *arguments, "-o", tmp_path / "reference.png")
@@ -62,7 +62,7 @@ def test_the_paper_s_levels_look_as_they_did(tmp_path):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Two methods over step size; l2 also over weight decay, of which one setting did not run."""
+    """Make runs of two methods over step sizes, l2 also over weight decay with one setting missing."""
     runs_dir = tmp_path_factory.mktemp("swept") / "runs"
     rng = np.random.default_rng(0)
     for step_size in (0.1, 0.01, 0.001):
@@ -90,19 +90,19 @@ def swept(tmp_path_factory):
         ("panels", ["--kind", "panels", "--over", "weight_decay", "--where", "method:l2", "--size", "6x4"]),
     ],
 )
-def test_settings_look_as_they_did(swept, tmp_path, name, arguments):
+def test_figures_of_settings_match_their_stored_pictures(swept, tmp_path, name, arguments):
     size = SMALL[2:] if "--size" in arguments else SMALL
     lop("plot", *size, *arguments, "--runs-dir", swept, "-o", tmp_path / f"{name}.png")
     assert_looks_as_before(tmp_path, name)
 
 
-def test_panels_of_a_key_have_one_scale_and_a_colour_for_each_of_the_other_values(swept):
+def test_panels_of_a_key_share_their_scale_and_have_a_colour_for_each_other_value(swept):
     groups = [group for group in groups_in(swept) if group.experiment == "l2"]
     by_key = by_value(groups, "weight_decay")
     names = [[name.removeprefix("step size ") for name, _ in lines] for lines in by_key.values()]
     assert names == [["0.001", "0.01", "0.1"], ["0.001", "0.01", "0.1"], ["0.001", "0.01"]]
     assert list(by_key) == ["weight decay 0.0", "weight decay 0.0001", "weight decay 0.001"]
-    by_key["weight decay 0.0"] = by_key["weight decay 0.0"][1:]  # a setting that did not run moves no colour
+    by_key["weight decay 0.0"] = by_key["weight decay 0.0"][1:]  # a missing setting does not change the colours
     shown = [figures.Panel(value, lines, (0.5, "linear")) for value, lines in by_key.items()]
     panels = figures.draw_panels(shown, "test_accuracy").axes[: len(shown)]
     assert [panel.get_title(loc="left") for panel in panels] == list(by_key)
@@ -116,7 +116,7 @@ def test_panels_of_a_key_have_one_scale_and_a_colour_for_each_of_the_other_value
     assert all("linear" in [text.get_text() for text in panel.texts] for panel in panels)
 
 
-def test_panels_of_methods_name_what_each_sweeps(swept):
+def test_panels_of_methods_name_the_keys_that_each_sweeps(swept):
     by_key = by_value(groups_in(swept), "agent")
     assert {method: len(lines) for method, lines in by_key.items()} == {
         method: sum(group.method == method for group in groups_in(swept)) for method in by_key
@@ -124,7 +124,7 @@ def test_panels_of_methods_name_what_each_sweeps(swept):
     assert all("step size" in name for lines in by_key.values() for name, _ in lines)
 
 
-def test_the_figure_of_methods_uses_the_choice_of_best(swept, tmp_path):
+def test_the_figure_of_methods_uses_the_settings_chosen_by_lop_best(swept, tmp_path):
     for select in ("0-1", "2-3", "3,"):
         of = "--select-seeds", select, "--runs-dir", swept
         output = lop("plot", "--kind", "methods", *SMALL, *of, "-o", tmp_path / "figure.svg")
@@ -151,7 +151,7 @@ def test_sensitivity_draws_the_last_tenth_through_the_best_setting(swept):
     assert "l2 (n=4)" in [text.get_text() for text in panel.texts]
 
 
-def test_zero_and_words_have_their_places_on_the_axis(swept):
+def test_zero_has_a_place_on_a_log_axis_of_settings(swept):
     groups = [group for group in groups_in(swept) if group.setting.startswith("step_size=0.01")]
     lines, _ = settings_along(groups, ["weight_decay"], "test_accuracy", None)
     panel = figures.draw_sensitivity(lines, "weight_decay", ["test_accuracy"]).axes[0]
@@ -198,7 +198,7 @@ def assert_looks_as_before(tmp_path, name):
     baseline = PICTURES / f"{name}.png"
     if IS_DRAWING:
         shutil.copy(tmp_path / f"{name}.png", baseline)
-    shutil.copy(baseline, tmp_path / "expected.png")  # matplotlib writes the difference beside it
+    shutil.copy(baseline, tmp_path / "expected.png")  # matplotlib writes the difference into the same folder
     assert compare_images(str(tmp_path / "expected.png"), str(tmp_path / f"{name}.png"), tol=2) is None
 
 

@@ -1,4 +1,4 @@
-"""What `lop plot` draws and says beside the curves: labels, remarks, refusals, colours, room for names."""
+"""`lop plot` beside the curves: labels, notes, refusals, colours and room for names."""
 
 import re
 
@@ -24,26 +24,26 @@ from tests.figures.conftest import SMALL, groups_in, lop, paper_runs, record_epo
 from tests.helpers import make_run
 
 
-def test_a_figure_does_not_heed_a_person_s_own_matplotlib(made, tmp_path):
+def test_figures_ignore_the_user_s_matplotlib_settings(made, tmp_path):
     lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "one.png")
     with matplotlib.rc_context({"axes.facecolor": "black", "lines.dash_capstyle": "round", "font.size": 30}):
         lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_a_line_whose_seeds_become_fewer_is_told_and_dotted(made, tmp_path):
+def test_a_line_with_fewer_seeds_than_before_is_dotted_and_noted(made, tmp_path):
     output = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "l2")
     assert "l2: 3 seeds up to task 30, then fewer, 2 at the end (dotted)" in output
     assert "l2 (n=2/3)" in (tmp_path / "figure.svg").read_text()
 
 
-def test_a_single_seed_has_no_band_and_says_so(made, tmp_path):
+def test_a_single_seed_has_no_band_and_a_note(made, tmp_path):
     output = lop("plot", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg", "--where", "method:cbp seed:1")
     assert "one seed: cbp has no band" in output
     assert "PolyCollection" not in (tmp_path / "figure.svg").read_text()
 
 
-def test_a_single_task_is_a_point(tmp_path):
+def test_a_single_task_is_drawn_as_a_point(tmp_path):
     for seed in range(2):
         make_run(tmp_path / "runs", "bp", seed, num_tasks=1)
     for kind in ("tasks", "methods", "seeds"):
@@ -54,7 +54,7 @@ def test_a_single_task_is_a_point(tmp_path):
     assert all(float(tick).is_integer() for tick in panel.get_xticks())
 
 
-def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made, tmp_path):
+def test_the_figure_of_methods_shows_and_names_the_best_setting_of_each(made, tmp_path):
     output = lop("plot", "--kind", "methods", *SMALL, "--runs-dir", made, "-o", tmp_path / "figure.svg")
     assert "bp: step_size=0.0001 is the best of 3 settings" in output
     drawn = (tmp_path / "figure.svg").read_text()
@@ -64,7 +64,7 @@ def test_the_figure_of_methods_takes_each_one_s_best_setting_and_says_which(made
     assert lookup.method("bp").colour.lower() in drawn
 
 
-def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):
+def test_a_sweep_is_drawn_with_the_linear_baseline(made, tmp_path):
     figure = tmp_path / "figure.svg"
     for words in ([], ["bp"], ["cfg/bp.json", "test_accuracy"]):
         lop("plot", "--kind", "sweep", *words, *SMALL, "--runs-dir", made, "-o", figure)
@@ -72,7 +72,7 @@ def test_a_sweep_stands_before_the_linear_baseline(made, tmp_path):
         assert "linear (n=2/2)" in figure.read_text()
 
 
-def test_the_paper_s_levels_stand_beside_the_paper_s_protocol_if_they_are_asked_for(tmp_path):
+def test_the_levels_of_the_paper_are_drawn_on_request_for_its_protocol(tmp_path):
     paper_runs(tmp_path / "runs", "bp")
     figure = tmp_path / "figure.svg"
     for kind, output in (("tasks", "Dohare et al. 2024"), ("sweep", "linear, published")):
@@ -82,7 +82,7 @@ def test_the_paper_s_levels_stand_beside_the_paper_s_protocol_if_they_are_asked_
         assert output not in figure.read_text()
 
 
-def test_the_epochs_of_named_tasks(made, tmp_path):
+def test_the_figure_of_epochs_shows_the_named_tasks(made, tmp_path):
     figure = tmp_path / "figure.svg"
     output = lop("plot", "--kind", "within-task", "--at", "30,60", "--runs-dir", made, "-o", figure, "--where", "cbp")
     assert "task 30 (n=3/3)" in figure.read_text()
@@ -116,13 +116,13 @@ def test_the_epochs_of_named_tasks(made, tmp_path):
         (["-o", "."], "choose one of .png, .svg, .pdf"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(made, monkeypatch, capsys, tmp_path, arguments, message):
+def test_impossible_figures_are_refused_in_one_line(made, monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in refused(monkeypatch, capsys, "plot", "--runs-dir", made, *arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_names_are_shortened_in_the_middle_and_stay_apart():
+def test_names_are_shortened_in_the_middle_and_stay_distinct():
     assert short("bp step_size=0.001") == "bp step_size=0.001"
     assert short("a" * 30 + "b" * 30) == "a" * 12 + "…" + "b" * 11
     alike = {f"{'a' * 20}{middle}{'b' * 20}": f"{'a' * 20}{middle}{'b' * 20}" for middle in "12"}
@@ -131,13 +131,13 @@ def test_names_are_shortened_in_the_middle_and_stay_apart():
 
 @pytest.fixture
 def badly_named(tmp_path):
-    """Twenty settings, with names too long, in another script and in mathematics."""
+    """Make twenty settings with names that are too long, in another script, or look like mathematics."""
     for name in ("日本語", "$x_1$", "x" * 100, "new\nline", *(f"method{number}" for number in range(16))):
         make_run(tmp_path / "runs", name, 0, num_tasks=4)
     return tmp_path / "runs"
 
 
-def test_a_figure_grows_with_the_names_in_it_and_the_size_it_asks_for_is_enough(badly_named, tmp_path):
+def test_a_figure_grows_with_its_names_and_the_advised_size_is_enough(badly_named, tmp_path):
     groups, metrics = groups_in(badly_named), ["test_accuracy", "curvature"]
     assert b"xxxx\xe2\x80\xa6xxxx" in figures.as_svg(figures.draw(groups, metrics))
     for style in figures.STYLES:
@@ -149,7 +149,7 @@ def test_a_figure_grows_with_the_names_in_it_and_the_size_it_asks_for_is_enough(
         figures.save(figures.draw(groups, metrics, look), tmp_path / "figure.png", look)
 
 
-def test_letters_that_the_font_lacks_are_one_remark(badly_named, tmp_path):
+def test_letters_that_the_font_lacks_give_one_note(badly_named, tmp_path):
     arguments = ["plot", "--kind", "seeds", "--runs-dir", str(badly_named), "--where", "日本語", "--dpi", "60", "-o"]
     result = CliRunner().invoke(cli.app, [*arguments, str(tmp_path / "figure.png")])
     assert result.stderr.startswith("not in the figure's font, so drawn as boxes: 日本語 (")
@@ -158,7 +158,7 @@ def test_letters_that_the_font_lacks_are_one_remark(badly_named, tmp_path):
 
 
 @pytest.mark.parametrize(("command", "suffix"), [("plot", "svg"), ("report", "html")])
-def test_a_link_stays_a_link_and_its_target_is_written(tmp_path, command, suffix):
+def test_writing_to_a_link_writes_its_target(tmp_path, command, suffix):
     for seed in range(2):
         make_run(tmp_path / "runs", "bp", seed, num_tasks=4)
     target, link = tmp_path / f"target.{suffix}", tmp_path / f"link.{suffix}"
@@ -173,7 +173,7 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path, command, suffix
     assert "tasks.json, which is no" in str(result.exception)
 
 
-def test_a_setting_has_one_colour_in_every_kind(made, tmp_path):
+def test_a_setting_has_the_same_colour_in_every_kind(made, tmp_path):
     colour = colours_of(groups_in(made))["bp step_size=0.001"].lower()
     for kind in ("tasks", "sweep", "methods", "seeds"):
         arguments = ["--kind", kind, "--where", "setting:step_size=0.001", *SMALL, "--runs-dir", made]
@@ -181,13 +181,13 @@ def test_a_setting_has_one_colour_in_every_kind(made, tmp_path):
         assert colour in (tmp_path / "figure.svg").read_text()
 
 
-def test_a_panel_above_an_empty_place_has_its_tasks_below_it(made):
+def test_a_panel_above_an_empty_place_has_tick_labels(made):
     panels = figures.draw_seeds(groups_in(made)[:3], "test_accuracy").axes
     named = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels[:3]]
     assert named == [False, True, True]
 
 
-def test_the_default_of_a_sweep_is_called_by_its_value(tmp_path):
+def test_the_default_of_a_sweep_is_named_by_its_value(tmp_path):
     for setting, step_size in (("default", 0.01), ("step_size=0.1", 0.1), ("step_size=0.001", 0.001)):
         make_run(tmp_path / "runs", "bp", 0, setting=setting, num_tasks=4, spec={"step_size": step_size})
     lop("plot", "--kind", "sweep", "--runs-dir", tmp_path / "runs", "-o", tmp_path / "figure.svg")
@@ -205,7 +205,7 @@ def test_a_finished_seed_without_values_is_named(tmp_path):
 def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkeypatch, capsys):
     make_run(tmp_path / "runs", "bp", 0)
     make_run(tmp_path / "runs", "bp", 1, num_tasks=50, spec={"use_gpu": False, "momentum": 0.0, "curvature_every": 0})
-    refuse_mixed(groups_in(tmp_path / "runs"))  # a longer run, another machine, a default that is spelled out
+    refuse_mixed(groups_in(tmp_path / "runs"))  # a longer run, another device, a default written out
     make_run(tmp_path / "runs", "bp", 2, spec={"step_size": 0.1})
     with pytest.raises(UserError, match=r"step_size: 0\.1 and 0\.01"):
         refuse_mixed(groups_in(tmp_path / "runs"))
@@ -214,7 +214,7 @@ def test_seeds_of_different_protocol_under_one_name_are_refused(tmp_path, monkey
     lop("plot", "--runs-dir", tmp_path / "runs", "--where", "-seed:2")
 
 
-def test_within_a_task_a_seldom_metric_is_drawn_where_it_was_measured(tmp_path):
+def test_a_metric_measured_in_some_epochs_is_drawn_at_those_epochs(tmp_path):
     for seed, every in ((0, 4), (1, 2)):
         run = make_run(tmp_path / "runs", "cbp", seed, num_tasks=2, num_epochs=8, spec={"curvature_every": every})
         with TableWriter(run.epochs_json, "epochs") as table:
@@ -231,7 +231,7 @@ def test_within_a_task_a_seldom_metric_is_drawn_where_it_was_measured(tmp_path):
     assert "no curvature recorded within task 2" in output
 
 
-def test_bands_are_what_they_are_called():
+def test_bands_have_the_width_that_their_name_says():
     values = np.array([[1.0, 5.0], [2.0, 5.0], [4.0, np.nan]])
     count = np.array([3, 1])
     error = np.array([values[:, 0].std() / 3**0.5, 0.0])
@@ -243,7 +243,7 @@ def test_bands_are_what_they_are_called():
     assert np.isnan([bands["none"][0], *(band[1] for band in bands.values())]).all()
 
 
-def test_a_level_is_the_mean_of_the_seeds_means(made):
+def test_a_level_is_the_mean_over_the_means_of_seeds(made):
     linear = next(group for group in groups_in(made) if group.experiment == "linear")
     means = [run.series["test_accuracy"].mean() for run in linear.runs]
     assert mean_level(linear, "test_accuracy") == pytest.approx(np.mean(means))
@@ -263,7 +263,7 @@ def test_epochs_are_averaged_over_the_seeds_that_recorded_them(tmp_path):
     assert not len(epoch_curves(group, 9, ["train_accuracy"])[0].task)
 
 
-def test_names_at_the_ends_never_overlap_and_stay_near():
+def test_names_at_line_ends_never_overlap_and_stay_near():
     assert spread([0.2, 0.5, 0.8], 0.1) == [0.2, 0.5, 0.8]
     assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
     assert spread([0.0, 0.0, 1.0, 1.0], 0.1) == pytest.approx([0.0, 0.1, 0.9, 1.0])
@@ -272,7 +272,7 @@ def test_names_at_the_ends_never_overlap_and_stay_near():
     assert 0 <= many[0] < many[-1] <= 1
 
 
-def test_words_in_every_colour_can_be_read_on_paper():
+def test_text_in_every_colour_is_readable_on_white():
     def contrast(colour: str) -> float:
         channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
