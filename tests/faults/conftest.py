@@ -1,4 +1,4 @@
-"""Faults produced for real. `make test-faults` runs the long form, with FAULTS=short a short one."""
+"""Tests with real faults. `make test-faults` runs the long form, with FAULTS=short the short one."""
 
 import os
 

@@ -27,7 +27,7 @@ with TableWriter(Path(sys.argv[1]), "epochs") as writer:
 """
 
 
-def test_readers_beside_a_busy_writer(tmp_path, is_long):
+def test_readers_beside_a_busy_writer_never_fail(tmp_path, is_long):
     path = tmp_path / "epochs.json"
     seconds = 60 if is_long else 2
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(seconds)])
@@ -41,7 +41,7 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
                 try:
                     with TinyDB(path, access_mode="r") as db:
                         whole_reads += len(db.table("epochs")) > 0
-                except json.JSONDecodeError:  # stock TinyDB may look in the middle of a write; ours may not
+                except json.JSONDecodeError:  # stock TinyDB may fail in the middle of a write
                     torn_reads += 1
     finally:
         writer.kill()
@@ -55,7 +55,7 @@ def test_readers_beside_a_busy_writer(tmp_path, is_long):
     print(f"{num_read} documents; stock TinyDB read {whole_reads} times, {torn_reads} of them torn")
 
 
-def test_a_worker_s_memory_is_flat(tmp_path, is_long):
+def test_the_memory_of_a_worker_does_not_grow(tmp_path, is_long):
     num_tasks, most = (1000, 1.02) if is_long else (60, 1.05)
     [run_dir] = prepare_run_dirs(tmp_path, make_runs("cbp", [0], num_tasks=num_tasks, num_showings=2)).to_train
     launcher = LocalLauncher(plan_runs([run_dir], Resources(["cpu"], 1, 1)))

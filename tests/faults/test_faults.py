@@ -1,4 +1,4 @@
-"""Each fault for real: what state it leads to, what is said, and that the run resumes once it is corrected."""
+"""Real faults: the state and message they lead to, and that runs resume once the fault is corrected."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MiB."""
+    """Mount a file system of 1 MiB."""
     path = tmp_path / "small"
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], capture_output=True, check=False)
@@ -35,7 +35,7 @@ def small_disk(tmp_path):
 
 
 def fill(disk: Path, leave_bytes: int) -> Path:
-    """Leave so much room and no more."""
+    """Fill `disk` until only `leave_bytes` are free."""
     ballast = disk / "ballast"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     ballast.write_bytes(bytes(max(0, free - leave_bytes)))
@@ -43,7 +43,7 @@ def fill(disk: Path, leave_bytes: int) -> Path:
 
 
 @pytest.mark.parametrize("leave_bytes", [30_000, 8_192] if IS_LONG else [8_192])
-def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tmp_path, small_disk, leave_bytes):
+def test_a_full_disk_is_named_and_the_run_resumes_when_there_is_room(tmp_path, small_disk, leave_bytes):
     runs = make_runs("cbp", [0], num_tasks=20, num_showings=4, checkpoint_every_s=0.3)
     [whole] = train(tmp_path / "whole", runs)
     [run_dir] = prepare_run_dirs(small_disk / "runs", runs).to_train
@@ -59,7 +59,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(tmp_path, s
     assert documents(run_dir) == documents(whole)
 
 
-def test_a_full_disk_before_a_run_begins_is_one_line(here, small_disk):
+def test_a_full_disk_at_the_start_of_a_run_is_reported_in_one_line(here, small_disk):
     write_config(here / "cbp.json")
     fill(small_disk, 0)
     refused = lop("run", "cbp.json", "--seeds", "1", "--runs-dir", str(small_disk / "runs"))
@@ -68,7 +68,7 @@ def test_a_full_disk_before_a_run_begins_is_one_line(here, small_disk):
     assert "Traceback" not in refused.stderr
 
 
-def test_a_runs_directory_that_cannot_be_written(here, small_disk):
+def test_a_read_only_runs_directory_is_refused(here, small_disk):
     write_config(here / "cbp.json")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused = lop("run", "cbp.json", "--seeds", "1", "--runs-dir", str(small_disk / "runs"))
@@ -78,7 +78,7 @@ def test_a_runs_directory_that_cannot_be_written(here, small_disk):
 
 
 def half_done(here) -> tuple[RunDir, RunDir]:
-    """A run that stopped on its way, with two checkpoints; and the same run uninterrupted."""
+    """Make a run that stopped half way, with two checkpoints, and the same run without interruption."""
     write_config(here / "cbp.json", num_tasks=6, checkpoint_every_s=0)
     assert lop("run", "cbp.json", "--seeds", "1", "--runs-dir", "whole").returncode == 0
     shutil.copytree(here / "whole", here / "runs")
@@ -88,7 +88,7 @@ def half_done(here) -> tuple[RunDir, RunDir]:
     return run, whole
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(here):
+def test_a_run_with_a_damaged_checkpoint_resumes_from_the_previous_one(here):
     run, whole = half_done(here)
     content = bytearray(run.checkpoint.read_bytes())
     content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(here):
     assert "resumed from the one before it" in lop("status").stdout
 
 
-def test_two_damaged_checkpoints_fail_the_run_and_its_records_stay(here):
+def test_two_damaged_checkpoints_fail_the_run_and_keep_its_records(here):
     run, _ = half_done(here)
     before = run.tasks_json.read_bytes()
     for path in (run.checkpoint, run.previous_checkpoint):
@@ -135,14 +135,14 @@ def test_damage_in_the_middle_of_a_record_file_is_named_and_repaired(here):
     assert "kept" not in again.stdout
 
 
-def test_doctor_on_a_sound_machine(here):
+def test_doctor_finds_no_problem_on_a_sound_machine(here):
     doctor = lop("doctor")
     assert doctor.returncode == 0, doctor.stdout
     for subject in ("installation: Python", "devices: ", "disk: ", "images: no data/imagenet32"):
         assert subject in doctor.stdout
 
 
-def test_doctor_on_broken_images_and_runs(here):
+def test_doctor_names_broken_images_and_runs(here):
     (here / "data" / "imagenet32" / "classes").mkdir(parents=True)
     (here / "data" / "imagenet32" / "classes" / "0.npy").write_bytes(b"x")
     run, _ = half_done(here)

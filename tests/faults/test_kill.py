@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing is lost, doubled or different."""
+"""kill -9 at random moments: no record is lost, duplicated or different."""
 
 import os
 import random
@@ -30,7 +30,7 @@ def make_runs(method: str, seeds, **changes) -> list[Run]:
 
 
 def documents(run_dir: RunDir) -> dict[str, list[dict]]:
-    """All records of a run, without the times."""
+    """Return all records of a run, without the times."""
     return {
         path.name: [{key: value for key, value in one.items() if key != "seconds"} for one in read_table(path)]
         for path in (run_dir.tasks_json, run_dir.epochs_json)
@@ -52,7 +52,7 @@ def train(runs_dir, runs) -> list[RunDir]:
 
 
 @pytest.mark.parametrize("method", METHODS if IS_LONG else ["cbp"])
-def test_what_is_killed_and_goes_on_records_what_an_uninterrupted_run_does(tmp_path, method, is_long):
+def test_a_killed_and_resumed_run_has_the_records_of_an_uninterrupted_one(tmp_path, method, is_long):
     rng = random.Random(method)
     runs = make_runs(method, range(3), num_tasks=40 if is_long else 10)
     whole = train(tmp_path / "whole", runs)
@@ -62,12 +62,12 @@ def test_what_is_killed_and_goes_on_records_what_an_uninterrupted_run_does(tmp_p
         attempt += 1
         assert attempt < 10 * num_kills
         runs_dir = tmp_path / f"broken_{attempt}"
-        kills += killed_now_and_then(runs_dir, runs, rng, num_kills - kills)
+        kills += train_with_kills(runs_dir, runs, rng, num_kills - kills)
         for mine, other in zip(runs, whole, strict=True):
             assert documents(RunDir.of(runs_dir, mine)) == documents(other)
 
 
-def killed_now_and_then(runs_dir, runs, rng: random.Random, most: int) -> int:
+def train_with_kills(runs_dir, runs, rng: random.Random, most: int) -> int:
     """Train `runs` to their end, killing their worker at random moments; return how often it was killed."""
     kills = 0
     while True:
@@ -84,7 +84,7 @@ def killed_now_and_then(runs_dir, runs, rng: random.Random, most: int) -> int:
 
 
 def kill_in_training(run_dir: RunDir, launcher: LocalLauncher, after_s: float) -> bool:
-    """Kill the worker `after_s` seconds after it began to train; False if it was done before."""
+    """Kill the worker `after_s` seconds after it began to train; return False if it finished before."""
     size = run_dir.log.stat().st_size if run_dir.log.exists() else 0
     deadline = time.monotonic() + 60
     while launcher.active and b"from task" not in run_dir.log.read_bytes()[size - 200 if size > 200 else 0 :][-4000:]:
@@ -102,7 +102,7 @@ def kill_in_training(run_dir: RunDir, launcher: LocalLauncher, after_s: float) -
     return True
 
 
-def test_thirty_seeds_of_two_methods_whose_workers_are_killed_finish_complete(tmp_path, is_long):
+def test_thirty_seeds_whose_workers_are_killed_finish_with_complete_records(tmp_path, is_long):
     rng = random.Random(0)
     seeds = range(30 if is_long else 4)
     runs = [run for method in ("bp", "cbp") for run in make_runs(method, seeds, num_tasks=12, num_showings=2)]
@@ -127,7 +127,7 @@ def test_thirty_seeds_of_two_methods_whose_workers_are_killed_finish_complete(tm
         assert places == [(task, epoch) for task in range(12) for epoch in range(2)]
 
 
-def test_seeds_begun_in_one_worker_go_on_in_others(tmp_path):
+def test_seeds_started_in_one_worker_resume_in_others(tmp_path):
     runs = make_runs("cbp", range(4), num_tasks=30, num_showings=2)
     prepared = prepare_run_dirs(tmp_path, runs)
     launcher = LocalLauncher(plan_runs(prepared.to_train, Resources(["cpu"], 1, 4)))

@@ -1,4 +1,4 @@
-"""A thousand runs in one worker: the worker and each command open fewer files than there are runs."""
+"""A thousand runs in one worker; the worker and each command may open fewer files than that."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Runs of a user's own component that are killed, and whose code changes before they resume."""
+"""Runs of a user's own component that are killed and whose code changes before they resume."""
 
 import os
 import signal
@@ -20,14 +20,15 @@ __all__ = ["look", "own_registries"]
 
 @cache
 def uninterrupted() -> list[dict]:
-    """The records of a whole run of my_redo."""
+    """Return the records of an uninterrupted run of my_redo."""
     lop("run", "mine.json", "--seeds", "1", "--runs-dir", "whole")
     return records(RunDir(Path("whole/mine/default/seed_000")))
 
 
 @pytest.fixture
 def half_a_run():
-    """A run of my_redo that was killed after its first tasks, and the records of one that was not."""
+    """Make a run of my_redo that was killed after its first tasks; return it and the records of an uninterrupted
+    one."""
     write(agent="./my_redo.py", num_tasks=150, examples=20)
     whole = uninterrupted()
     lop("run", "mine.json", "--seeds", "1", "--detach")
@@ -42,7 +43,7 @@ def half_a_run():
     return run_dir, whole
 
 
-def test_changed_code_is_refused_and_the_copy_resumes_bit_exactly(half_a_run):
+def test_changed_code_is_refused_and_the_stored_copy_resumes_bit_exactly(half_a_run):
     run_dir, whole = half_a_run
     path = Path("my_redo.py")
     path.write_text(path.read_text().replace("score <= self", "score > self"))
@@ -85,7 +86,7 @@ def test_new_seeds_beside_finished_ones_of_other_code_are_refused_unless_accepte
     assert second.read_config()["files"] != before["files"]
 
 
-def test_a_run_of_other_numerics_is_refused_unless_accepted(half_a_run):
+def test_a_run_of_other_numerics_of_lop_is_refused_unless_accepted(half_a_run):
     run_dir, whole = half_a_run
     config = run_dir.read_config()
     assert config["code"]["numerics"] == NUMERICS
@@ -111,7 +112,7 @@ def test_seeds_of_different_code_are_not_averaged(half_a_run, look, monkeypatch,
     look(["plot", "-o", "x.png", "--where", "-seed:1"])
 
 
-def test_a_run_whose_file_is_gone_resumes_with_its_copy(half_a_run):
+def test_a_run_whose_file_is_missing_resumes_with_its_stored_copy(half_a_run):
     run_dir, whole = half_a_run
     for path in Path().glob("my_*.py"):
         path.unlink()
@@ -119,7 +120,7 @@ def test_a_run_whose_file_is_gone_resumes_with_its_copy(half_a_run):
     assert records(run_dir) == whole
 
 
-def test_accepting_can_be_repeated_after_a_kill_and_needs_the_file(half_a_run):
+def test_accepting_changed_code_needs_the_file_and_can_be_repeated_after_a_kill(half_a_run):
     run_dir, whole = half_a_run
     path = Path("my_redo.py")
     content = path.read_text()
@@ -131,6 +132,6 @@ def test_accepting_can_be_repeated_after_a_kill_and_needs_the_file(half_a_run):
     assert "my_redo.py is gone; choose --use-stored-code, or put it back" in answer.stderr
     assert run_dir.read_config() == before
     path.write_text(content)
-    (run_dir.path / "code").rename(run_dir.path / "code.earlier-1")  # killed before run.json was written
+    (run_dir.path / "code").rename(run_dir.path / "code.earlier-1")  # as after a kill before run.json was written
     lop("resume", "--accept-code-change")
     assert records(run_dir) == whole

@@ -1,4 +1,4 @@
-"""Two commands at once over one runs directory, as real processes: no document is lost, doubled or mixed."""
+"""Pairs of real commands on one runs directory at the same time: no document is lost, duplicated or mixed up."""
 
 import os
 import random
@@ -55,8 +55,8 @@ def start(*arguments: str) -> subprocess.Popen:
     )
 
 
-def begun_runs(rng: random.Random) -> list[RunDir]:
-    """Some of seeds 0 to 3, each with records and a checkpoint that covers most of them."""
+def make_started_runs(rng: random.Random) -> list[RunDir]:
+    """Make some of seeds 0 to 3, each with records and a checkpoint that covers most of them."""
     runs: list[Run] = load_runs(Path("cbp.json"), seeds=[seed for seed in range(4) if rng.random() < 0.7])
     for run_dir in prepare_run_dirs(Path("runs"), resolve_runs(runs).runs).to_train:
         state = rng.choice(STATES)
@@ -75,7 +75,7 @@ def find_all() -> list[RunDir]:
 
 
 def documents(run_dir: RunDir) -> list[int]:
-    """The tasks that both record files hold, all of them of this run."""
+    """Return the tasks in both record files, and check that all documents are of this run."""
     tasks, epochs = read_table(run_dir.tasks_json), read_table(run_dir.epochs_json)
     assert [one["task"] for one in tasks] == list(range(len(tasks))), run_dir
     assert [one["task"] for one in epochs] == list(range(len(epochs))), run_dir
@@ -88,14 +88,14 @@ def wait_for_quiet() -> None:
     """Wait until no worker runs and no launcher has a queue."""
     deadline = time.monotonic() + 60
     while any(view.state == "running" or other_launcher(view.status) for view in RunsReader(Path("runs")).read().runs):
-        assert time.monotonic() < deadline, "it does not end"
+        assert time.monotonic() < deadline, "workers or queued runs remain"
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", range(200 if IS_LONG else 20))
-def test_two_commands_at_once(here, number):
+def test_two_commands_at_once_leave_consistent_runs(here, number):
     rng = random.Random(number)
-    before = {run_dir: (run_dir.read_id(), len(documents(run_dir))) for run_dir in begun_runs(rng)}
+    before = {run_dir: (run_dir.read_id(), len(documents(run_dir))) for run_dir in make_started_runs(rng)}
     names = rng.choices(list(COMMANDS), k=2)
     first = start(*COMMANDS[names[0]])
     time.sleep(rng.choice([0, 0, 0.2, 0.5, 0.8]))

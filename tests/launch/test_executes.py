@@ -1,4 +1,4 @@
-"""Who executes other people's code: workers and the process that describes it, and no command itself."""
+"""Only workers and the describing child process execute code of users and packages; commands do not."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.helpers import ROOT
 
 __all__ = ["look", "own_registries"]
 
-#: At the top of a file: notes which process executes it.
+#: Lines for the top of a file that record which process executes it.
 NOTES = "import sys\nopen({!r}, 'a').write(' '.join(sys.orig_argv) + '\\n')\n"
 RUN = {"problem": "toy_regression", "agent": "toy_decay", "step_size": 0.01, "num_tasks": 1} | {
     "num_features": 6,
@@ -28,7 +28,7 @@ RUN = {"problem": "toy_regression", "agent": "toy_decay", "step_size": 0.01, "nu
 
 @pytest.fixture
 def package(monkeypatch):
-    """The toy package, installed here, whose every module notes who executes it; the place of these notes."""
+    """Install the toy package here with modules that record who executes them; return the folder of these records."""
     place = Path("package").absolute()
     shutil.copytree(ROOT / "tests/toy_package", place, ignore=shutil.ignore_patterns("__pycache__"))
     notes = Path("executed").absolute()
@@ -49,7 +49,7 @@ def lop(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def executed_by() -> set[str]:
-    """The modules of the processes that executed the package since this was asked last."""
+    """Return the main modules of the processes that executed the package since the last call."""
     notes = Path("executed")
     lines = notes.read_text().splitlines() if notes.exists() else []
     notes.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def test_only_workers_and_the_describing_process_execute_an_installed_package(pa
         assert executed_by() == set(), command
 
 
-def test_a_name_of_lops_own_executes_no_package(package):
+def test_built_in_components_execute_no_package(package):
     Path("bp.json").write_text(json.dumps({"agent": "bp", "step_size": 0.1, "num_tasks": 1, "dataset": "synthetic"}))
     lop("run", "bp.json", "--seeds", "1", "--dry-run", "--no-estimate")
     lop("run", "bp.json", "--set", "agent=bq", "--dry-run")
@@ -95,7 +95,7 @@ def test_a_name_of_lops_own_executes_no_package(package):
     ],
 )
 @pytest.mark.long
-def test_a_broken_package_is_one_line_that_names_it(package, top, message, monkeypatch):
+def test_a_broken_package_is_named_in_one_line(package, top, message, monkeypatch):
     monkeypatch.setattr(child, "LIMIT_S", 2.0)
     path = package / "toys/descriptions.py"
     path.write_text(f"{top}\n{path.read_text()}")
@@ -111,7 +111,7 @@ def test_a_broken_package_is_one_line_that_names_it(package, top, message, monke
     assert len(problems) == 1
 
 
-MANNERS = """
+SIDE_EFFECTS = """
 import os, subprocess, sys, threading, time
 print('x' * 10**7)
 print('y' * 10**7, file=sys.stderr)
@@ -126,9 +126,11 @@ os.close(1)
 """
 
 
-@pytest.mark.parametrize("top", [MANNERS, "import os\nif os.fork() == 0: print('I am the copy')"], ids=["all", "fork"])
+@pytest.mark.parametrize(
+    "top", [SIDE_EFFECTS, "import os\nif os.fork() == 0: print('I am the copy')"], ids=["all", "fork"]
+)
 @pytest.mark.long
-def test_a_file_with_bad_manners_is_described_and_trained(top):
+def test_a_file_with_side_effects_is_described_and_trained(top):
     docstring, _, rest = (OWN / "my_redo.py").read_text().partition("\n")
     Path("my_redo.py").write_text(f"{docstring}\n{top}\n{rest}")
     content = {"agent": "./my_redo.py", "step_size": 0.1, "num_tasks": 1, "num_showings": 1, "mini_batch_size": 600}
@@ -140,7 +142,7 @@ def test_a_file_with_bad_manners_is_described_and_trained(top):
     assert document["task"] == 0
 
 
-def test_a_file_that_runs_lop_while_it_is_imported_is_refused():
+def test_a_file_that_runs_lop_during_its_import_is_refused():
     Path("mine.json").write_text(json.dumps({"agent": "./mine.py", "step_size": 0.1, "num_tasks": 1}))
     Path("mine.py").write_text(
         "from pathlib import Path\nfrom lop_engine.experiment.run import load_runs\n"

@@ -1,4 +1,4 @@
-"""Who trains what where."""
+"""Plans: which worker trains which runs on which device."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def specs(num_runs: int, **changes) -> list[Spec]:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine of four cores; returns a function that gives it GPUs with so many free bytes."""
+    """Make a machine of four cores; return a function that gives it GPUs with the given free bytes."""
     monkeypatch.setattr(plan, "num_cores", lambda: 4)
 
     def give(*free: int, problem: str = "") -> None:
@@ -55,7 +55,7 @@ def machine(monkeypatch):
         (30, 9, None, (9, 1, 1)),
     ],
 )
-def test_a_cpu_has_a_worker_a_core_and_no_more_threads_than_cores(
+def test_a_cpu_has_a_worker_for_each_core_and_no_more_threads_than_cores(
     machine, num_runs, workers, runs_per_worker, expected
 ):
     resources = decide_resources(specs(num_runs), "auto", workers, runs_per_worker)
@@ -99,17 +99,17 @@ def test_a_device_that_does_not_exist_is_refused(machine, device):
 
 
 def several(num_settings: int, seeds_each: int) -> list[Spec]:
-    """Specs of settings that cannot share a stack."""
+    """Return specs of settings that cannot share a stack."""
     return [spec for index in range(num_settings) for spec in specs(seeds_each, mini_batch_size=90 + index)]
 
 
 @pytest.mark.parametrize(
     ("gpus_gib", "settings", "seeds", "cores", "expected"),
     [
-        ((80,), 4, 30, 16, (["cuda:0"] * 4, 30, 2)),  # all advance, each in one stack
+        ((80,), 4, 30, 16, (["cuda:0"] * 4, 30, 2)),  # all settings advance, each in one stack
         ((80,), 1, 30, 16, (["cuda:0"], 30, 2)),
         ((80,), 4, 3, 16, (["cuda:0"] * 4, 3, 2)),
-        ((80,), 20, 30, 64, (["cuda:0"] * 8, 30, 2)),  # more than eight follow one another
+        ((80,), 20, 30, 64, (["cuda:0"] * 8, 30, 2)),  # more than eight settings take turns
         ((80,), 4, 30, 2, (["cuda:0"] * 2, 30, 1)),  # a worker needs a core
         ((80, 80), 4, 30, 16, (["cuda:0", "cuda:1"] * 2, 30, 2)),
         ((80, 80), 3, 30, 16, (["cuda:0", "cuda:1"] * 3, 15, 2)),  # stacks of 30 would load one GPU twice as much
@@ -117,7 +117,7 @@ def several(num_settings: int, seeds_each: int) -> list[Spec]:
         ((80,) * 4, 3, 12, 16, ([f"cuda:{n}" for n in range(4)] + ["cuda:0", "cuda:1"], 6, 2)),
     ],
 )
-def test_settings_share_a_gpu_so_that_all_advance(machine, monkeypatch, gpus_gib, settings, seeds, cores, expected):
+def test_settings_share_gpus_so_that_all_advance(machine, monkeypatch, gpus_gib, settings, seeds, cores, expected):
     monkeypatch.setattr(plan, "num_cores", lambda: cores)
     machine(*(size * GIB for size in gpus_gib))
     resources = decide_resources(several(settings, seeds), "auto", None, None)
@@ -140,7 +140,7 @@ def test_workers_that_share_a_gpu_fit_into_its_memory(machine, gib, typed):
     assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.runs_per_worker in (1, 5))
 
 
-def test_a_small_gpu_has_fewer_workers_rather_than_small_stacks(machine):
+def test_a_small_gpu_has_fewer_workers_instead_of_small_stacks(machine):
     machine(16 * GIB)
     resources = decide_resources(several(4, 30), "auto", None, None)
     assert (resources.workers, resources.runs_per_worker >= plan.EFFICIENT_STACK) == (3, True)
@@ -201,8 +201,8 @@ def ones(size, device):
 
 
 @pytest.fixture
-def torch_says(monkeypatch, tmp_path):
-    """Puts a torch in place that finds these GPUs; returns what `find_gpus` makes of it."""
+def find_gpus_with(monkeypatch, tmp_path):
+    """Return a function that replaces torch by one that finds the given GPUs, and returns the result of `find_gpus`."""
     monkeypatch.setattr(devices, "has_driver", lambda: True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -217,24 +217,24 @@ def torch_says(monkeypatch, tmp_path):
     find_gpus.cache_clear()
 
 
-def test_torch_says_why_a_gpu_cannot_be_used(torch_says, monkeypatch):
-    assert torch_says(count=2) == Gpus({"cuda:0": 1000, "cuda:1": 1001})
-    assert "torch 2.11 is a CPU build" in torch_says(cuda=None).problem
+def test_the_reason_why_torch_cannot_use_a_gpu_is_returned(find_gpus_with, monkeypatch):
+    assert find_gpus_with(count=2) == Gpus({"cuda:0": 1000, "cuda:1": 1001})
+    assert "torch 2.11 is a CPU build" in find_gpus_with(cuda=None).problem
     old = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver."
-    assert torch_says(warning=old).problem == "The NVIDIA driver on your system is too old (found version 11040)"
+    assert find_gpus_with(warning=old).problem == "The NVIDIA driver on your system is too old (found version 11040)"
     no_kernel = {"cuda:0": "CUDA error: no kernel image is available for execution on the device\nCompile with"}
-    half = torch_says(count=2, broken=no_kernel)
+    half = find_gpus_with(count=2, broken=no_kernel)
     assert list(half.free_bytes) == ["cuda:1"]
     assert half.problem == "cuda:0: torch 2.11 has no kernels for its compute capability 5.0"
-    busy = torch_says(count=1, broken={"cuda:0": "CUDA error: all CUDA-capable devices are busy\nmore"})
+    busy = find_gpus_with(count=1, broken={"cuda:0": "CUDA error: all CUDA-capable devices are busy\nmore"})
     assert busy == Gpus({}, "cuda:0: CUDA error: all CUDA-capable devices are busy")
-    assert "libcudart" in torch_says(code="raise ImportError('libcudart.so.12: cannot open')").problem
+    assert "libcudart" in find_gpus_with(code="raise ImportError('libcudart.so.12: cannot open')").problem
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert torch_says().problem == f"CUDA_VISIBLE_DEVICES={hidden!r} names no GPU"
+        assert find_gpus_with().problem == f"CUDA_VISIBLE_DEVICES={hidden!r} names no GPU"
 
 
-def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
+def test_doctor_names_the_reason_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "look_at_installation", lambda: [])
     monkeypatch.setattr(doctor, "find_gpus", lambda: Gpus({"cuda:1": 8 * GIB}, "cuda:0: too old"))
     findings = [(one.level, one.what) for one in doctor.examine_machine(tmp_path) if one.subject == "devices"]
@@ -242,15 +242,15 @@ def test_doctor_says_why_a_gpu_cannot_be_used(monkeypatch, tmp_path):
     assert findings[1] == ("note", "torch cannot use a GPU that is present: cuda:0: too old")
 
 
-def test_without_a_driver_torch_is_not_asked(torch_says, monkeypatch):
+def test_torch_is_not_imported_without_a_driver(find_gpus_with, monkeypatch):
     monkeypatch.setattr(devices, "has_driver", lambda: False)
-    assert torch_says(count=1) == Gpus()
+    assert find_gpus_with(count=1) == Gpus()
 
 
-def test_each_worker_gets_a_mig_slice_of_its_own(torch_says, monkeypatch):
-    """CUDA gives a process one slice, however many CUDA_VISIBLE_DEVICES names."""
+def test_each_worker_gets_its_own_mig_slice(find_gpus_with, monkeypatch):
+    """CUDA gives a process only one slice, even if CUDA_VISIBLE_DEVICES names several."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a, MIG-bcd")
-    assert torch_says(count=9) == Gpus({"cuda:0": 1050, "cuda:1": 1070})
+    assert find_gpus_with(count=9) == Gpus({"cuda:0": 1050, "cuda:1": 1070})
     assert devices.place("cuda:1") == ("cuda:0", {"CUDA_VISIBLE_DEVICES": "MIG-bcd"})
     assert devices.place("cuda:2") == ("cuda:2", {})
     assert devices.place("cpu") == ("cpu", {})
@@ -282,7 +282,7 @@ def test_settings_take_turns_and_stacks_never_mix_them(tmp_path):
 
 
 def sweep(dirs_in: Path, method: str = "bp", steps: int = 3, seeds: int = 4, **changes) -> dict[RunDir, Spec]:
-    """The runs of an experiment over step sizes, on a small network."""
+    """Return the runs of an experiment over step sizes, on a small network."""
     small = {"agent": method, "network": "mlp", "num_hidden_layers": 1, "num_features": 2, "mini_batch_size": 1}
     return {
         RunDir(dirs_in / "sweep" / f"{method} {step}" / f"seed_{seed:03d}"): specs(
@@ -298,7 +298,7 @@ def cut_of(runs: dict[RunDir, Spec], *options) -> list[list[str]]:
     return [[f"{one.setting}/{one.seed}" for one in stack] for stack in plan_runs(list(runs), resources, runs).stacks]
 
 
-def test_a_sweep_of_a_small_network_is_one_stack_a_core(machine, tmp_path, monkeypatch):
+def test_a_sweep_of_a_small_network_has_one_stack_for_each_core(machine, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "num_cores", lambda: 2)
     monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 500)
     stacks = cut_of(sweep(tmp_path))
@@ -308,7 +308,7 @@ def test_a_sweep_of_a_small_network_is_one_stack_a_core(machine, tmp_path, monke
     assert [len(stack) for stack in cut_of(sweep(tmp_path))] == [12]
 
 
-def test_a_stack_is_no_larger_than_memory_holds(machine, tmp_path, monkeypatch):
+def test_the_size_of_a_stack_is_limited_by_memory(machine, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "num_cores", lambda: 1)
     monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 500)
     [spec] = dict.fromkeys(sweep(tmp_path, steps=1).values())
@@ -317,7 +317,7 @@ def test_a_stack_is_no_larger_than_memory_holds(machine, tmp_path, monkeypatch):
     assert [len(stack) for stack in cut_of(sweep(tmp_path))] == [4, 4, 4]
 
 
-def test_settings_of_a_large_network_keep_to_themselves(machine, tmp_path, monkeypatch):
+def test_settings_of_a_large_network_do_not_share_stacks(machine, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "num_cores", lambda: 2)
     monkeypatch.setattr(plan, "runs_that_pay", lambda spec: 1)
     stacks = cut_of(sweep(tmp_path, seeds=2))
@@ -334,7 +334,7 @@ def test_methods_take_turns_and_never_share_a_stack(machine, tmp_path, monkeypat
     assert [len(stack) for stack in cut_of(sweep(tmp_path) | sweep(tmp_path, "cbp"), None, 5)] == [5, 5, 5, 5, 2, 2]
 
 
-def test_what_is_measured_decides_the_size_of_a_stack(tmp_path):
+def test_the_measured_size_is_used_for_a_stack(tmp_path):
     [spec] = specs(1, network="linear")
     assert best_size({1: 1.0, 10: 1.2, 100: 3.0, 1000: 28.0}) == 100
     assert best_size({1: 1.0, 2: 2.0, 4: 4.1}) == 1
@@ -346,14 +346,14 @@ def test_what_is_measured_decides_the_size_of_a_stack(tmp_path):
     assert runs_that_pay(spec, tmp_path) == before
 
 
-def test_sizes_that_ship_are_of_experiments_that_ship():
-    """They are found by a description, which a key of a network may change."""
+def test_shipped_stack_sizes_belong_to_shipped_experiments():
+    """Sizes are looked up by a description of the network, which a new key of the network may change."""
     shipped = {described(run.spec) for name in ("bp", "linear", "demo/bp") for run in load_runs(Path(name))}
     assert shipped == json.loads((Path(plan.__file__).with_name("stack_sizes.json")).read_text()).keys()
     assert runs_that_pay(load_runs(Path("demo/bp"))[0].spec) == 4
 
 
-def test_an_unmeasured_network_is_judged_by_its_weights():
+def test_the_stack_size_of_an_unmeasured_network_follows_from_its_weights():
     def pays(**changes) -> int:
         values = {"agent": "bp", "network": "mlp", "num_hidden_layers": 1, "mini_batch_size": 7} | changes
         return runs_that_pay(specs(1, **values)[0])
@@ -363,7 +363,7 @@ def test_an_unmeasured_network_is_judged_by_its_weights():
     assert runs_that_pay(specs(1, width=0.125)[0]) == 1
 
 
-def test_a_file_of_the_same_name_and_another_problem_is_refused_by_its_problem_alone(tmp_path):
+def test_a_file_of_the_same_name_for_another_problem_is_refused_by_its_problem(tmp_path):
     make_run(tmp_path, "bp", state="finished")
     with pytest.raises(LaunchError) as refused:
         prepare_run_dirs(tmp_path, load_runs(shipped()["scr/demo/bp"], [0]))

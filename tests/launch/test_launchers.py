@@ -1,4 +1,4 @@
-"""Launchers behind their protocol: a cluster that lop does not know by name, and this machine."""
+"""The protocol of launchers: a cluster that is not part of lop, and this machine."""
 
 import sys
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.helpers import ROOT, make_run
 
 
 class ToyScheduler:
-    """Has one job, which waits."""
+    """A scheduler with one job, which waits."""
 
     title = "Toy"
     answer_age_s = 0.0
@@ -38,7 +38,7 @@ class ToyScheduler:
 
 @pytest.fixture
 def cancelled(monkeypatch) -> list[str]:
-    """A cluster of another name in place of lop's own; the jobs that it was told to cancel."""
+    """Replace lop's clusters by another one; return the list of jobs that it was asked to cancel."""
     names: list[str] = []
     package, of_jobs, launcher = (ModuleType(name) for name in ("toy", "toy.jobs", "toy.launcher"))
     package.__path__ = []
@@ -63,7 +63,7 @@ def queued_run(runs_dir: Path, job: str):
         ("toy-2", ("lost", "job toy-2 is gone from the queue")),
     ],
 )
-def test_any_scheduler_says_what_becomes_of_a_run(cancelled, tmp_path, job, expected):
+def test_the_state_of_a_run_follows_from_any_scheduler(cancelled, tmp_path, job, expected):
     queued_run(tmp_path, job)
     [view] = RunsReader(tmp_path).read().runs
     assert (view.state, view.job_note) == expected
@@ -83,12 +83,12 @@ def test_stopping_a_run_cancels_its_job_on_any_cluster(cancelled, tmp_path):
     assert cancelled == ["toy-1"]
 
 
-def test_without_jobs_no_cluster_is_asked(monkeypatch):
+def test_no_cluster_is_loaded_for_runs_without_jobs(monkeypatch):
     monkeypatch.setattr(jobs, "CLUSTERS", {})
     cancel_jobs([])
 
 
-def test_this_machine_describes_its_workers():
+def test_the_local_launcher_describes_its_workers():
     launcher = LocalLauncher(Plan([], Resources(["cuda:0"] * 2, 4, 10)))
     assert launcher.describe() == "2 workers (2 sharing cuda:0, 4 threads each)"
     launcher.check()
@@ -97,7 +97,7 @@ def test_this_machine_describes_its_workers():
 
 
 @pytest.mark.parametrize("name", jobs.CLUSTERS)
-def test_the_engine_names_a_cluster_in_its_own_folder_alone(name):
+def test_a_cluster_is_named_only_in_its_own_folder_of_the_engine(name):
     folder = ROOT / jobs.CLUSTERS[name].replace(".", "/")
     naming = [
         path.relative_to(ROOT).as_posix()

@@ -1,4 +1,4 @@
-"""Workers of all launchers of one runs directory are counted together."""
+"""The limit on workers is shared by all launchers of one runs directory."""
 
 import os
 import subprocess
@@ -23,7 +23,8 @@ from tests.helpers import TINY
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Makes places over one runs directory, on a machine of two cores; closes what was taken."""
+    """Return a function that makes places for a runs directory on a machine of two cores; close taken places
+    afterwards."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setattr(places, "cores", lambda: [0, 1])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -45,7 +46,7 @@ def test_two_launchers_have_no_more_workers_than_cores(make):
     assert two.take("cpu") is not None
 
 
-def test_a_worker_keeps_its_place_when_its_launcher_is_gone(make):
+def test_a_worker_keeps_its_place_after_its_launcher_ended(make):
     one, two = make("cpu"), make("cpu")
     place = one.take("cpu")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[place]) as worker:
@@ -57,7 +58,7 @@ def test_a_worker_keeps_its_place_when_its_launcher_is_gone(make):
     os.close(other)
 
 
-def test_a_number_of_workers_that_a_person_asked_for_does_not_wait(make):
+def test_an_explicit_number_of_workers_does_not_wait_for_places(make):
     taken = [make("cpu").take("cpu") for _ in range(2)]
     unlimited = make(*["cpu"] * 4, is_limited=False)
     more = [unlimited.take("cpu") for _ in range(4)]
@@ -82,7 +83,7 @@ def test_a_launcher_that_waits_for_a_place_ends_when_all_its_runs_are_stopped(ma
         os.close(fd)
 
 
-def test_another_runs_directory_has_places_of_its_own(make):
+def test_another_runs_directory_has_its_own_places(make):
     for _ in range(2):
         assert make("cpu").take("cpu") is not None
     assert make("cpu", runs_dir="others").take("cpu") is not None
@@ -105,7 +106,7 @@ def test_a_gpu_has_as_many_places_as_the_plan_has_workers_there(make):
     assert one.take("cuda:1") is not None
 
 
-def test_a_card_is_told_by_the_name_that_all_processes_have_for_it(make, monkeypatch):
+def test_a_gpu_is_identified_by_its_uuid_in_all_processes(make, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaaa,MIG-bbbb/1/0")
     first, second = make("cuda:0"), make("cuda:1")
     assert first.take("cuda:0") is not None
@@ -116,13 +117,13 @@ def test_a_card_is_told_by_the_name_that_all_processes_have_for_it(make, monkeyp
     assert make("cuda:0").take("cuda:0") is not None
 
 
-def test_where_nothing_can_be_locked_nobody_waits(make, tmp_path):
+def test_launchers_do_not_wait_if_places_cannot_be_locked(make, tmp_path):
     (tmp_path / "runtime").write_text("not a directory")
     for _ in range(5):
         assert make("cpu").take("cpu") is not None
 
 
-def test_cleaning_leaves_what_a_worker_still_holds_and_else_nothing(make, tmp_path):
+def test_cleaning_removes_all_places_but_those_that_workers_hold(make, tmp_path):
     one, two = make("cpu"), make("cpu")
     first, second = one.take("cpu"), two.take("cpu")
     os.close(first)

@@ -1,4 +1,4 @@
-"""What a launcher does with runs whose worker failed: with real workers that fail on purpose."""
+"""How a launcher retries runs whose worker failed, with real workers that fail on purpose."""
 
 import time
 from itertools import chain
@@ -27,7 +27,7 @@ def queue(runs_dir: Path, num_seeds: int, **changes) -> list[RunDir]:
 
 
 def train(run_dirs: list[RunDir], runs_per_worker: int, retries: int = 0) -> list[str]:
-    """Train with one worker at a time; return what the launcher reported."""
+    """Train with one worker at a time; return the launcher's reports."""
     launcher = LocalLauncher(plan_runs(run_dirs, Resources(["cpu"], 1, runs_per_worker)), retries)
     deadline, reports = time.monotonic() + 280, []
     while launcher.active:
@@ -41,7 +41,7 @@ def train(run_dirs: list[RunDir], runs_per_worker: int, retries: int = 0) -> lis
 
 
 @pytest.mark.long
-def test_where_no_graph_can_be_captured_runs_train_without_and_say_so(workers, tmp_path):
+def test_runs_train_without_cuda_graphs_and_note_it_if_none_can_be_created(workers, tmp_path):
     workers(capture=True)
     dirs = queue(tmp_path / "runs", 2)
     [report] = train(dirs, 2)
@@ -69,12 +69,12 @@ def test_seeds_that_do_not_fit_together_train_in_smaller_stacks(workers, tmp_pat
     assert [status.log_of for status in statuses] == ["default/seed_000"] * 2 + ["default/seed_002"]
     for run_dir, status in zip(dirs, statuses, strict=True):
         assert (status.state, status.error) == ("finished", None)
-        assert "without CUDA graphs" in status.note  # of the first stack: those it was cut into need not ask again
+        assert "without CUDA graphs" in status.note  # of the first stack; its halves start with this knowledge
         assert len(read_table(run_dir.tasks_json)) == 2
     assert statuses[0].started_at < statuses[2].started_at
 
 
-def test_a_single_seed_that_does_not_fit_fails_at_once_with_what_to_do(workers, tmp_path):
+def test_a_single_seed_that_does_not_fit_fails_at_once_with_advice(workers, tmp_path):
     workers(fits=0)
     [run_dir] = queue(tmp_path / "runs", 1)
     [report] = train([run_dir], 1, retries=3)
@@ -88,16 +88,16 @@ def dirs_of(*seeds: int) -> list[RunDir]:
     return [RunDir(Path(f"runs/cbp/default/seed_{seed:03d}")) for seed in seeds]
 
 
-def test_halves_are_queued_first_and_need_no_retries():
+def test_halves_of_a_stack_are_queued_first_and_use_no_retries():
     retries, stack = Retries(0), dirs_of(0, 1, 2, 3)
     decision = retries.decide(OUT_OF_MEMORY, stack, dict.fromkeys(stack, "out of memory"))
     assert (decision.first, decision.last) == ([stack[:2], stack[2:]], [])
-    # Of a stack some seeds may have ended before: the rest is smaller, if it is one.
+    # Seeds that ended before are left out; a single remaining seed is tried alone.
     decision = retries.decide(OUT_OF_MEMORY, stack, {stack[3]: "out of memory"})
     assert decision.first == [stack[3:]]
 
 
-def test_halving_and_training_without_graphs_come_to_an_end():
+def test_halving_and_training_without_graphs_terminate():
     retries, waiting, tried = Retries(2), [dirs_of(*range(30))], 0
     while waiting:
         stack, *waiting = waiting
@@ -109,7 +109,7 @@ def test_halving_and_training_without_graphs_come_to_an_end():
     assert tried == 1 + 59  # a tree of 30 leaves
 
 
-def test_a_worker_that_died_leaves_the_options_of_its_stack():
+def test_runs_of_a_killed_worker_keep_the_options_of_its_stack():
     retries, stack = Retries(1), dirs_of(0, 1)
     retries.decide(NO_CUDA_GRAPH, stack, dict.fromkeys(stack, "why"))
     decision = retries.decide(FAILED, stack, {stack[1]: "killed"})

@@ -1,4 +1,4 @@
-"""Processes are identified by number and start, independently of the clock."""
+"""Processes are identified by number and start time, independently of the clock."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from lop_engine.runs.records import RunStatus
 from lop_tui.commands.list import list_settings
 from tests.helpers import make_run
 
-NOBODY = 2**22 + 1
+UNUSED_PID = 2**22 + 1
 """Above every process number of Linux."""
 
 
@@ -42,23 +42,24 @@ def state_of(tmp_path, status: RunStatus) -> str:
 def test_a_live_worker_is_running_after_the_clock_was_set(tmp_path, monkeypatch, step_s):
     status = running_here()
     create_time = psutil.Process.create_time
-    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + step_s)  # as psutil then says
+    # psutil's start times move with the clock.
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: create_time(self) + step_s)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + step_s)
     assert state_of(tmp_path, status) == "running"
 
 
-def test_another_process_of_the_same_number_is_not_the_worker(tmp_path):
+def test_another_process_with_the_same_number_is_not_the_worker(tmp_path):
     assert state_of(tmp_path, running_here(pid_start="another boot/1")) == "lost"
 
 
-def test_a_status_from_before_start_ticks_is_still_understood(tmp_path):
+def test_a_status_without_start_ticks_is_understood(tmp_path):
     assert state_of(tmp_path / "alive", running_here(pid_start=None)) == "running"
     assert state_of(tmp_path / "gone", running_here(pid_start=None, pid_started_at=1.0)) == "lost"
-    assert state_of(tmp_path / "none", running_here(pid_start=None, pid=NOBODY)) == "lost"
+    assert state_of(tmp_path / "none", running_here(pid_start=None, pid=UNUSED_PID)) == "lost"
 
 
-def test_a_process_that_has_ended_is_not_alive_while_it_waits_to_be_reaped():
+def test_a_zombie_process_is_not_alive():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     known = Process(child.pid, socket.gethostname(), start_of(child.pid), time.time())
     assert known.may_be_alive
@@ -72,18 +73,18 @@ def test_a_process_that_has_ended_is_not_alive_while_it_waits_to_be_reaped():
     assert start_of(child.pid) is None
 
 
-def test_this_process_is_the_same_whoever_asks():
+def test_this_process_is_identified_by_host_number_and_start():
     assert this_process() == this_process()
     assert this_process().token == f"{socket.gethostname()}:{os.getpid()}:{start_of(os.getpid())}"
     assert this_process().may_be_alive
 
 
-def test_of_a_process_on_another_host_nobody_can_tell_that_it_has_ended():
-    assert Process(NOBODY, "elsewhere", "boot/1", 0.0).may_be_alive
-    assert not Process(NOBODY, socket.gethostname(), "boot/1", 0.0).may_be_alive
+def test_a_process_on_another_host_counts_as_possibly_alive():
+    assert Process(UNUSED_PID, "elsewhere", "boot/1", 0.0).may_be_alive
+    assert not Process(UNUSED_PID, socket.gethostname(), "boot/1", 0.0).may_be_alive
 
 
-def test_the_age_of_records_does_not_depend_on_this_host_s_clock(tmp_path, monkeypatch, capsys):
+def test_the_age_of_records_uses_the_clock_of_the_file_system(tmp_path, monkeypatch, capsys):
     make_run(tmp_path, "bp")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 86_400)

@@ -1,4 +1,4 @@
-"""What the machine and the workers use, and that nothing there is in the way of a dashboard."""
+"""The load of the machine, its workers and GPUs, also where it cannot be read."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def worker():
-    """A process that waits, and its child that computes: their pids."""
+    """Start a process that waits and its child that computes; return their pids."""
     process = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     child = int(process.stdout.readline())
     yield process, child
@@ -33,10 +33,10 @@ def worker():
 
 
 class FakeNvml:
-    """NVIDIA's library on a machine with these GPUs.
+    """A stand-in for NVIDIA's library on a machine with these GPUs.
 
     Args:
-        gpus: uuid by index; None is a card that does not answer. Those in `slices` are in MIG mode.
+        gpus: uuid by index; None is a GPU that does not answer. GPUs in `slices` are in MIG mode.
     """
 
     class NVMLError(Exception):
@@ -103,7 +103,7 @@ class FakeNvml:
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """Returns a function that makes the machine one with these GPUs."""
+    """Return a function that gives the machine these GPUs."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def give(*gpus, slices=None) -> FakeNvml:
@@ -119,7 +119,7 @@ def no_nvml(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
 
 
-def test_the_machine_without_workers(no_nvml):
+def test_the_usage_of_a_machine_without_workers_is_read(no_nvml):
     used = UsageReader().read([])
     assert 0 <= used.cpu <= 1
     assert 0 < used.memory_used_bytes < used.memory_total_bytes
@@ -127,7 +127,7 @@ def test_the_machine_without_workers(no_nvml):
     assert (used.gpus, used.gpu_memory_of_workers_bytes) == ((), 0)
 
 
-def test_a_worker_counts_with_its_children_and_until_it_is_gone(no_nvml, worker):
+def test_a_worker_counts_with_its_children_until_it_has_ended(no_nvml, worker):
     process, child = worker
     reader = UsageReader()
     first = reader.read([process.pid])
@@ -136,7 +136,7 @@ def test_a_worker_counts_with_its_children_and_until_it_is_gone(no_nvml, worker)
     before = psutil.Process(child).cpu_times().user
     while psutil.Process(child).cpu_times().user < before + 0.1:
         pass
-    assert 0 < reader.read([process.pid]).workers_cpu < 2  # little, where the machine is busy
+    assert 0 < reader.read([process.pid]).workers_cpu < 2  # can be little on a busy machine
     for pid in (child, process.pid):
         os.kill(pid, 9)
     process.wait()
@@ -144,31 +144,31 @@ def test_a_worker_counts_with_its_children_and_until_it_is_gone(no_nvml, worker)
     assert gone.num_workers == 0
 
 
-def test_pids_of_nobody(no_nvml):
+def test_pids_without_a_process_are_ignored(no_nvml):
     assert UsageReader().read([-1, 2**22 + 1, 2**70]).num_workers == 0
 
 
-def test_a_worker_that_comes_later(no_nvml):
+def test_a_worker_that_starts_later_is_counted(no_nvml):
     reader = UsageReader()
     assert reader.read([]).num_workers == 0
     assert reader.read({os.getpid()}).num_workers == 1
     assert reader.read(iter([os.getpid(), os.getppid()])).num_workers == 2
 
 
-def test_gpus(nvml):
+def test_gpus_have_names_utilisation_and_memory(nvml):
     fake = nvml("GPU-a", None)
     reader = UsageReader()
     used = reader.read([os.getpid()])
     assert used.gpus == (Gpu("H200 GPU-a", 0.85, 30, 140),)
     assert used.gpu_memory_of_workers_bytes == 20
     assert reader.read([]).gpu_memory_of_workers_bytes == 0
-    fake.gpus = [None, None]  # the driver has gone
+    fake.gpus = [None, None]  # the driver failed
     assert reader.read([os.getpid()]).gpus == ()
     fake._GetCount = None
     assert reader.read([os.getpid()]).num_workers == 1
 
 
-def test_a_driver_that_does_not_begin(nvml):
+def test_a_driver_that_does_not_start_gives_no_gpus(nvml):
     fake = nvml("GPU-a")
 
     def fail():
@@ -193,7 +193,7 @@ def test_a_driver_that_does_not_begin(nvml):
         ("0,0", []),
         ("3,0", []),
         ("GPU-c,GPU-ab1", ["GPU-c", "GPU-ab1"]),
-        ("GPU-c,GPU-ab,GPU-ab1", ["GPU-c"]),  # the second might be either of two
+        ("GPU-c,GPU-ab,GPU-ab1", ["GPU-c"]),  # the second is ambiguous
         ("gpu-c", []),
         ("GPU-c,GPU-d,GPU-ab1", ["GPU-c"]),
         ("NoDevFiles", []),
@@ -236,12 +236,12 @@ def test_a_mig_slice_has_memory_and_no_utilisation(nvml, monkeypatch, visible, e
     assert used.gpu_memory_of_workers_bytes == 20 * len(expected)
 
 
-def test_utilisation_that_is_not_known_is_no_number_on_the_screen():
+def test_unknown_utilisation_is_not_shown_as_a_number():
     usage = Usage(0.5, 1, 2, 0, 0, 0, (Gpu("H200 MIG 1g.18gb", None, 2**30, 2**34), Gpu("H200", 0.0, 2**30, 2**34)))
     assert describe_usage(usage)[:2] == ["H200 MIG 1g.18gb ?, 1.0 GiB of 16 GiB", "H200 0%, 1.0 GiB of 16 GiB"]
 
 
-def test_a_system_that_says_nothing(no_nvml, monkeypatch):
+def test_a_system_that_denies_access_gives_zeros(no_nvml, monkeypatch):
     def refuse(*_, **__):
         raise psutil.AccessDenied
 

@@ -1,7 +1,7 @@
-"""Records without training, in place of `lop_engine.worker.stack`.
+"""A replacement for `lop_engine.worker.stack` that records without training.
 
-A document says which run it is of (`mark`). Everything around the training is real: locks, status, heartbeat, signals,
-record files, and a checkpoint that notes how many documents it covers.
+The values of a document identify its run (`mark`). Locks, status, heartbeat, signals and record files are real, as is a
+checkpoint that notes how many documents it covers.
 """
 
 import time
@@ -12,12 +12,12 @@ TASKS_A_CHECKPOINT = 3
 
 
 def mark(identity: str) -> float:
-    """A number between 0 and 1 that tells a run from others; six digits, as metrics are recorded."""
+    """Return a number between 0 and 1 that identifies a run, with six digits as in recorded metrics."""
     return round(int(identity[:8], 16) / 2**32, 5)
 
 
 def write_checkpoint(file, tasks: int) -> None:
-    """A zip file, as torch's are."""
+    """Write a zip file, the format of torch's checkpoints."""
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("tasks", str(tasks))
 
@@ -28,7 +28,7 @@ def read_checkpoint(path) -> int:
 
 
 def train_runs(specs, runs, device, stop_requested, *others, **more):
-    """In place of `lop_engine.worker.stack.train_runs`."""
+    """Record tasks as `lop_engine.worker.stack.train_runs` does, without training."""
     from lop_engine.errors import StoreError
     from lop_engine.files import replacing
     from lop_engine.runs.files import StopRequested

@@ -1,4 +1,4 @@
-"""On PYTHONPATH this lets workers record without training, and start without torch."""
+"""If on PYTHONPATH, lets workers record without training and start without torch."""
 
 import sys
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""A directory, images on a "file server", a process that is a job's, and a scheduler that says what it is told."""
+"""Fixtures: a directory, images on a "file server", this process as a job, and a scheduler with given answers."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def in_job(monkeypatch):
-    """This process as a task of an array on node7, with signals of its own."""
+    """Run this process as a task of an array on node7; restore its signal handlers afterwards."""
     for name, value in {"ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "3", "JOB_ID": "7"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
@@ -34,7 +34,7 @@ def in_job(monkeypatch):
 
 @pytest.fixture
 def squeue(tmp_path, monkeypatch):
-    """A scheduler whose squeue answers what it is told to; it counts how often it is asked."""
+    """Return a function that makes a scheduler whose squeue prints `text`. The calls of squeue are counted."""
     answer, calls = tmp_path / "answer", tmp_path / "calls"
     program = tmp_path / "squeue"
     program.write_text(f"#!/bin/sh\necho asked >> {calls}\ncat {answer}\n")
@@ -55,7 +55,7 @@ def squeue(tmp_path, monkeypatch):
 
 @pytest.fixture
 def images(tmp_path) -> ClassFolder:
-    """A data set on the "file server"."""
+    """Make a data set on the "file server"."""
     source = make_source(tmp_path, "npy", make_images())
     import_images(source, tmp_path / "server" / "set", ImportOptions(), lambda what, done, total: None)
     return ClassFolder.open(tmp_path / "server" / "set")

@@ -1,4 +1,4 @@
-"""Runs that were submitted as a job, the task that trains them, and the disk of its node."""
+"""Runs submitted as a job, the task that trains them, and the disk of its node."""
 
 import time
 from collections.abc import Callable
@@ -29,14 +29,14 @@ def task_of(dirs: list[RunDir], stage: object = None, retries: int = 1) -> Array
 
 
 def stand_in(directory: Path, name: str, script: str) -> None:
-    """A command of Slurm that does what it is told; `directory` is to come first in PATH."""
+    """Write a command of Slurm that runs `script`. `directory` must come first in PATH."""
     directory.mkdir(exist_ok=True)
     (directory / name).write_text(f"#!/bin/sh\n{script}\n")
     (directory / name).chmod(0o755)
 
 
 def documents(run_dir: RunDir) -> list[dict]:
-    """Of its tasks, without the times."""
+    """Return the records of its tasks, without the times."""
     return [{**document, "seconds": 0} for document in read_table(run_dir.tasks_json)]
 
 
@@ -47,12 +47,12 @@ def wait_for_tasks(run_dir: RunDir, number: int) -> None:
 def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.01)
 
 
-def left(disk: Path) -> list[str]:
-    """What is on a node's disk besides locks."""
+def names_on(disk: Path) -> list[str]:
+    """Return the names of files on a node's disk, without locks."""
     return [path.name for path in disk.glob("lop-*/*") if path.suffix != ".lock"]
 
 

@@ -1,4 +1,4 @@
-"""What a cluster allows, from recorded answers of several Slurm versions; what lop asks for, and what it refuses."""
+"""Limits of a cluster, from recorded answers of several Slurm versions: what lop requests and what it refuses."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from lop_tui import cli
 from tests.helpers import TINY
 from tests.launch.slurm.tasks import stand_in
 
-#: ``scontrol show partition``. 17.11 wraps its lines where it is not asked for one line.
+#: ``scontrol show partition``. 17.11 wraps its lines without --oneliner.
 V17 = """PartitionName=batch
    AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL
    AllocNodes=ALL Default=YES QoS=N/A
@@ -74,7 +74,7 @@ QOS = "normal||\ngpu-part|12:00:00|DenyOnLimit\nlong|14-00:00:00|DenyOnLimit,Par
 
 @pytest.fixture
 def cluster(here, monkeypatch):
-    """A cluster that gives the answers it is given, and no others."""
+    """Return a function that sets the answers of a cluster's commands."""
     monkeypatch.setenv("PATH", str(here / "bin"), prepend=os.pathsep)
 
     def say(partitions: str = "", config: str = "", nodes: str = "", qos: str = "") -> None:
@@ -107,7 +107,7 @@ def fit(*typed: str) -> SlurmRequest:
             10,
             "no time given; asking for time=10 (0:10:00), the limit of partition short",
         ),
-        ("22.05", ["partition=nowhere"], 24 * 60, None),  # sbatch says so
+        ("22.05", ["partition=nowhere"], 24 * 60, None),  # sbatch refuses it
         ("22.05", ["partition=low", "time=60"], 60, None),
         ("17.11", ["time=1-12"], 36 * 60, None),
         (
@@ -120,7 +120,7 @@ def fit(*typed: str) -> SlurmRequest:
         ("noise", ["time=9000"], 9000, None),
     ],
 )
-def test_a_job_asks_for_no_more_time_than_its_partitions_allow(cluster, version, typed, minutes, note):
+def test_a_job_requests_at_most_the_time_that_its_partitions_allow(cluster, version, typed, minutes, note):
     cluster(ANSWERS[version])
     request = fit(*typed)
     assert request.options.time == minutes
@@ -144,28 +144,28 @@ def test_a_job_asks_for_no_more_time_than_its_partitions_allow(cluster, version,
         ("17.11", ["time=1-12:01"], r"\(1-12:01:00\) is too long: partition batch allows 1-12:00:00"),
     ],
 )
-def test_a_time_that_no_partition_allows_is_refused_with_partition_and_limit(cluster, version, typed, message):
+def test_a_time_above_the_limit_of_all_partitions_is_refused_with_partition_and_limit(cluster, version, typed, message):
     cluster(ANSWERS[version])
     with pytest.raises(LaunchError, match=message) as refused:
         fit(*typed)
     assert "\n" not in str(refused.value)
 
 
-def test_a_time_from_a_file_counts_as_given(cluster, here):
+def test_a_time_from_a_file_counts_like_a_typed_one(cluster, here):
     cluster(V22)
     (here / "lop.toml").write_text('[slurm]\ntime = "12:00:00"\n')
     with pytest.raises(LaunchError, match=r"time=720 \(12:00:00\) is too long: partition low allows 1:00:00"):
         fit()
 
 
-def test_the_partition_that_sbatch_takes_from_the_environment_counts(cluster, monkeypatch):
+def test_the_partition_in_sbatch_s_environment_variable_is_used(cluster, monkeypatch):
     cluster(V22)
     monkeypatch.setenv("SBATCH_PARTITION", "short")
     assert fit().options.time == 10
     assert fit("partition=low").options.time == 60
 
 
-def test_a_time_in_which_a_job_would_be_warned_before_it_trains_is_refused(cluster):
+def test_a_time_too_short_for_the_warning_signal_is_refused(cluster):
     cluster(V22)
     needs = "is too short: a job needs 90 seconds to start, and is warned grace=90 seconds before"
     with pytest.raises(LaunchError, match=rf"time=2 \(0:02:00\) {needs} .* ask for --slurm time=3 or more"):
@@ -180,10 +180,11 @@ def test_a_time_in_which_a_job_would_be_warned_before_it_trains_is_refused(clust
     [
         ([], 12 * 60, "no time given; asking for time=720 (12:00:00), the limit of qos gpu-part"),
         (["time=1-0"], 24 * 60, "qos gpu-part allows 12:00:00: a job of time=1440 may never start"),
-        (["time=4-0", "qos=long"], 4 * 24 * 60, "qos gpu-part allows 12:00:00"),  # long is for more than a partition's
+        # The qos allows more than the partition.
+        (["time=4-0", "qos=long"], 4 * 24 * 60, "qos gpu-part allows 12:00:00"),
     ],
 )
-def test_the_limits_of_a_qos_are_taken_and_warned_of(cluster, typed, minutes, note):
+def test_the_limits_of_a_qos_are_used_or_noted(cluster, typed, minutes, note):
     cluster(V24, qos=QOS)
     request = fit(*typed)
     assert request.options.time == minutes
@@ -191,7 +192,7 @@ def test_the_limits_of_a_qos_are_taken_and_warned_of(cluster, typed, minutes, no
     assert output.startswith(note)
 
 
-def test_a_partition_that_is_down_is_said(cluster):
+def test_a_partition_that_is_down_is_noted(cluster):
     cluster(V22)
     assert "partition broken is DOWN and starts no job now" in fit("partition=broken").notes
 
@@ -204,12 +205,12 @@ def test_a_partition_that_is_down_is_said(cluster):
         ("draining|4|16000|(null)|n1\nidle|4|8000|(null)|n2\n", ["memory=12G"], "(n1 draining)"),
         ("maint|8|9000|gpu:a100:4(S:0-1)|n1\nidle|8|9000|(null)|n2\n", ["gpus=4"], "(n1 maint)"),
         ("drained|4|16000|(null)|n1\nallocated|4|16000|(null)|n2\n", ["cpus=4"], None),
-        ("idle~|4|16000|(null)|n1\n", [], None),  # powered down until a job wants it
-        ("idle|4|16000|(null)|n1\n", ["cpus=5"], None),  # none ever could: sbatch says so
+        ("idle~|4|16000|(null)|n1\n", [], None),  # powered down until a job needs it
+        ("idle|4|16000|(null)|n1\n", ["cpus=5"], None),  # no node can ever run it: sbatch refuses it
         ("drained|4|16000|(null)|n1\n", ["constraint=skylake"], None),
     ],
 )
-def test_jobs_whose_nodes_are_all_away_are_said_to_wait(cluster, nodes, typed, expected):
+def test_a_note_says_that_jobs_wait_while_all_their_nodes_are_unavailable(cluster, nodes, typed, expected):
     cluster(V22, nodes=nodes)
     request = fit("time=30", *typed)
     output = [f"no node can start a task now {expected}: the jobs wait until one is back"] if expected else []
@@ -228,7 +229,7 @@ def submission(request: SlurmRequest, number: int) -> Submission:
         (5, "bf_interval=1", 12, [5, 5, 2]),
         (100001, "sched_interval=1,max_array_tasks=4", 9, [4, 4, 1]),
         (3, "max_array_tasks=1000", 4, [3, 1]),
-        (0, "", 3, [1, 1, 1]),  # there are no arrays
+        (0, "", 3, [1, 1, 1]),  # this cluster has no arrays
     ],
 )
 def test_arrays_have_as_many_tasks_as_the_cluster_allows(cluster, size, parameters, number, arrays):
@@ -236,11 +237,11 @@ def test_arrays_have_as_many_tasks_as_the_cluster_allows(cluster, size, paramete
     assert [len(array) for array in submission(fit(), number).arrays] == arrays
 
 
-def test_arrays_of_a_cluster_that_does_not_say_have_at_most_1000_tasks(cluster):
+def test_arrays_of_a_cluster_without_a_known_limit_have_at_most_1000_tasks(cluster):
     assert [len(array) for array in submission(fit(), 2001).arrays] == [1000, 1000, 1]
 
 
-def test_several_arrays_keep_together_to_the_tasks_that_may_run_at_once(cluster):
+def test_several_arrays_share_the_limit_of_concurrent_tasks(cluster):
     cluster(config=CONFIG.format(size=10, parameters=""))
     scripts = submission(fit("array_parallelism=8"), 24)
     assert [line for i in range(3) for line in scripts.script(i).splitlines() if "--array" in line] == [
@@ -251,8 +252,8 @@ def test_several_arrays_keep_together_to_the_tasks_that_may_run_at_once(cluster)
 
 
 @pytest.mark.parametrize("away", [True, False])
-def test_nodes_that_are_away_for_now_are_waited_for(cluster, here, away):
-    """`sbatch --test-only` refuses what nodes that are drained could run; sbatch itself queues it."""
+def test_jobs_for_temporarily_unavailable_nodes_are_submitted(cluster, here, away):
+    """`sbatch --test-only` refuses jobs whose nodes are drained, but sbatch itself queues them."""
     cluster(V22, nodes=f"{'drained' if away else 'idle'}|4|16000|(null)|n1\n")
     refusal = "echo allocation failure: Requested node configuration is not available >&2; exit 1"
     stand_in(here / "bin", "sbatch", refusal)
@@ -263,8 +264,8 @@ def test_nodes_that_are_away_for_now_are_waited_for(cluster, here, away):
         submission(fit("cpus=2"), 1).check()
 
 
-def test_a_user_s_defaults_for_sbatch_do_not_replace_what_was_asked_for(cluster, here, monkeypatch):
-    """sbatch prefers its environment to its script."""
+def test_sbatch_environment_variables_do_not_replace_the_options_of_lop(cluster, here, monkeypatch):
+    """For sbatch, environment variables take precedence over options in the script."""
     stand_in(here / "bin", "sbatch", f"env > {here}/environment")
     for name in ("TIMELIMIT", "PARTITION", "ACCOUNT"):
         monkeypatch.setenv(f"SBATCH_{name}", "7")
@@ -281,7 +282,7 @@ def lop(monkeypatch, *words: str) -> None:
     assert not ended.value.code
 
 
-def test_what_was_taken_is_said_by_a_dry_run_a_submission_and_a_resume(cluster, here, monkeypatch, capsys):
+def test_dry_run_submission_and_resume_print_the_options_that_lop_filled_in(cluster, here, monkeypatch, capsys):
     cluster(V22, CONFIG.format(size=2, parameters=""))
     for name in ("srun", "squeue", "sbatch"):
         stand_in(here / "bin", name, "echo Submitted batch job 17")

@@ -1,4 +1,4 @@
-"""Images on a node: looked at before a worker starts; staging stops no experiment."""
+"""Images on a node are checked before a worker starts; failures of staging do not stop runs."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from lop_engine.launch.slurm import task as node_images
 from lop_engine.runs.directory import RunDir
 from tests.datasets.makers import make_images, make_source
 from tests.helpers import TINY
-from tests.launch.slurm.tasks import documents, fail_at_the_second_file, left, prepare, task_of, wait_for
+from tests.launch.slurm.tasks import documents, fail_at_the_second_file, names_on, prepare, task_of, wait_for
 
 
 @pytest.fixture
@@ -43,16 +43,14 @@ def test_a_node_without_the_images_ends_its_runs_and_starts_no_worker(tmp_path, 
     assert capsys.readouterr().out.startswith(line)
 
 
-def test_a_relative_path_is_looked_for_from_the_job_s_directory(tmp_path, in_job, no_worker, monkeypatch):
+def test_a_relative_path_is_resolved_from_the_job_s_directory(tmp_path, in_job, no_worker, monkeypatch):
     monkeypatch.chdir(tmp_path)
     [run_dir] = prepare(tmp_path / "runs", "imagenet32")
     task_of([run_dir])()
     assert f"node7: {tmp_path}/data/imagenet32: no images there" in run_dir.read_status().error
 
 
-def test_images_that_are_others_or_cannot_be_read_are_named_with_the_node(
-    images, tmp_path, in_job, no_worker, monkeypatch
-):
+def test_different_or_unreadable_images_are_named_with_the_node(images, tmp_path, in_job, no_worker, monkeypatch):
     [run_dir] = prepare(tmp_path / "runs", images.name)
     (images.path / "1.npy").unlink()
     task_of([run_dir])()
@@ -66,9 +64,7 @@ def test_images_that_are_others_or_cannot_be_read_are_named_with_the_node(
     assert run_dir.read_status().error.startswith(f"node7: {images.name}: Permission denied; the images must lie")
 
 
-def test_a_file_server_that_does_not_answer_is_not_waited_for_without_end(
-    images, tmp_path, in_job, no_worker, monkeypatch
-):
+def test_waiting_for_an_unresponsive_file_server_has_a_time_limit(images, tmp_path, in_job, no_worker, monkeypatch):
     [run_dir] = prepare(tmp_path / "runs", images.name)
     dead = threading.Event()
     monkeypatch.setattr(node_images, "open_images", lambda *_, **__: dead.wait(60))
@@ -78,13 +74,13 @@ def test_a_file_server_that_does_not_answer_is_not_waited_for_without_end(
     assert f"node7: {images.name}: no answer" in run_dir.read_status().error
 
 
-def test_runs_that_the_node_does_not_see_are_named_in_the_job_s_log(tmp_path, in_job, no_worker, capsys):
+def test_runs_missing_on_the_node_are_named_in_the_job_s_log(tmp_path, in_job, no_worker, capsys):
     task_of([RunDir(tmp_path / "runs" / "cbp" / "default" / "seed_000")])()
     assert f"node7: {tmp_path}/runs/cbp/default/seed_000: no run there" in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_a_staged_run_is_the_run_and_reads_the_copy(images, tmp_path, in_job, capsys):
+def test_a_run_with_staged_images_has_the_same_records_and_reads_the_copy(images, tmp_path, in_job, capsys):
     [staged] = prepare(tmp_path / "staged", images.name)
     [shared] = prepare(tmp_path / "shared", images.name)
     task_of([shared])()
@@ -96,7 +92,7 @@ def test_a_staged_run_is_the_run_and_reads_the_copy(images, tmp_path, in_job, ca
     assert f"iB to {tmp_path}/disk/lop-" in capsys.readouterr().out
 
 
-def test_what_cannot_be_staged_is_trained_from_where_it_is_and_noted(images, tmp_path, in_job, capsys, monkeypatch):
+def test_images_that_cannot_be_staged_are_read_from_the_original(images, tmp_path, in_job, capsys, monkeypatch):
     monkeypatch.delenv("NO_SUCH_DISK", raising=False)
     [run_dir] = prepare(tmp_path / "runs", images.name)
     task_of([run_dir], "$NO_SUCH_DISK")()
@@ -105,7 +101,7 @@ def test_what_cannot_be_staged_is_trained_from_where_it_is_and_noted(images, tmp
     assert line in capsys.readouterr().out
 
 
-def test_there_is_nothing_to_stage_of_synthetic_images(tmp_path, in_job, capsys):
+def test_synthetic_images_are_not_staged(tmp_path, in_job, capsys):
     [run_dir] = prepare(tmp_path / "runs", "synthetic", num_tasks=1)
     task_of([run_dir], tmp_path / "disk")()
     assert (run_dir.read_status().state, run_dir.read_status().note) == ("finished", None)
@@ -113,13 +109,11 @@ def test_there_is_nothing_to_stage_of_synthetic_images(tmp_path, in_job, capsys)
     assert not (tmp_path / "disk").exists()
 
 
-def test_a_warning_in_the_middle_of_copying_queues_the_runs_and_leaves_nothing(
-    images, tmp_path, in_job, no_worker, monkeypatch
-):
+def test_a_warning_during_copying_queues_the_runs_and_leaves_no_copy(images, tmp_path, in_job, no_worker, monkeypatch):
     [run_dir] = prepare(tmp_path / "runs", images.name)
     task, handed_on = task_of([run_dir], tmp_path / "disk"), []
 
-    def warned(number, frame):  # as submitit does it
+    def warned(number, frame):  # like submitit's handler
         handed_on.append(task.checkpoint())
         sys.exit(-1)
 
@@ -129,11 +123,11 @@ def test_a_warning_in_the_middle_of_copying_queues_the_runs_and_leaves_nothing(
         task()
     assert run_dir.read_status().state == "queued"
     assert handed_on[0].function.stage == str(tmp_path / "disk")
-    assert left(tmp_path / "disk") == []
+    assert names_on(tmp_path / "disk") == []
 
 
 @pytest.mark.parametrize(("restarts", "state"), [(1, "queued"), (0, "stopped")])
-def test_a_job_that_ends_in_the_middle_of_copying_starts_no_worker(
+def test_a_job_that_ends_during_copying_starts_no_worker(
     images, tmp_path, in_job, no_worker, monkeypatch, restarts, state
 ):
     (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho JobId=7 Restarts={restarts}\n")
@@ -143,11 +137,11 @@ def test_a_job_that_ends_in_the_middle_of_copying_starts_no_worker(
     fail_at_the_second_file(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
     task_of([run_dir], tmp_path / "disk")()
     assert run_dir.read_status().state == state
-    assert left(tmp_path / "disk") == []
+    assert names_on(tmp_path / "disk") == []
 
 
 def train(run_dir: RunDir, copy: Path, meanwhile: Callable[[], object]) -> list[str]:
-    """Train from a copy; return what happened to workers."""
+    """Train from a copy; return the reports about workers."""
     launcher = LocalLauncher(Plan([[run_dir]], Resources(["cpu"], 1, 1)), 1, ["--images", str(copy)])
     reports = []
 
@@ -162,7 +156,7 @@ def train(run_dir: RunDir, copy: Path, meanwhile: Callable[[], object]) -> list[
 
 
 @pytest.mark.long
-def test_a_copy_that_vanishes_while_it_is_trained_on_costs_a_retry_and_changes_no_number(images, tmp_path):
+def test_a_copy_that_vanishes_during_training_costs_a_retry_and_changes_no_record(images, tmp_path):
     [ours] = prepare(tmp_path / "ours", images.name, num_tasks=20)
     [theirs] = prepare(tmp_path / "theirs", images.name, num_tasks=20)
     copy = stage(images, tmp_path / "disk")
@@ -192,7 +186,7 @@ def test_a_copy_of_other_images_is_not_trained_on(images, tmp_path):
     assert "not the images that dataset_sha256 asks for" in status.note
 
 
-def test_a_copy_without_a_checksum_that_lost_its_last_class_is_not_taken_for_whole(tmp_path):
+def test_an_incomplete_copy_without_a_checksum_is_detected(tmp_path):
     source = make_source(tmp_path, "npy", make_images())
     copy = stage(ClassFolder.open(source), tmp_path / "disk")
     spec = validate(TINY | {"dataset": str(source), "train_images": 8, "test_images": 1}, "tiny")

@@ -1,4 +1,4 @@
-"""What is asked of a cluster: options from files and the command line, and what one line refuses."""
+"""Options for Slurm, from files and the command line, and the refusal of invalid ones."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from tests.helpers import TINY
     ("text", "minutes"),
     [("90", 90), ("1:30", 2), ("2:00:00", 120), ("1-0", 1440), ("1-12", 2160), ("1-12:30", 2190), ("0:00:30", 1)],
 )
-def test_times_are_read_as_slurm_reads_them(here, text, minutes):
+def test_times_are_parsed_as_slurm_parses_them(here, text, minutes):
     assert read_options([f"time={text}"]).time == minutes
 
 
-def test_the_command_line_goes_before_this_directory_s_file_and_that_before_the_user_s(here):
+def test_options_of_the_command_line_win_over_the_directory_s_file_and_that_over_the_user_s(here):
     (here / "config" / "lop").mkdir(parents=True)
     (here / "config" / "lop" / "lop.toml").write_text('[slurm]\naccount = "mine"\npartition = "old"\ngpus = 1\n')
     (here / "lop.toml").write_text('[slurm]\npartition = "new"\nsetup = ["module load python", "true"]\n')
@@ -46,7 +46,7 @@ def test_the_command_line_goes_before_this_directory_s_file_and_that_before_the_
         ("cpus=0", "cpus .*greater"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused_by_name(here, typed, message):
+def test_an_invalid_option_is_refused_by_name(here, typed, message):
     with pytest.raises(ConfigError, match=message):
         read_options([typed])
 
@@ -59,13 +59,13 @@ def test_an_option_that_cannot_be_meant_is_refused_by_name(here, typed, message)
         ("[slurm]\ncolour = 1", r"\[slurm\]: unknown option"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(here, text, message):
+def test_an_invalid_options_file_is_named(here, text, message):
     (here / "lop.toml").write_text(text)
     with pytest.raises(ConfigError, match=f"lop.toml.*{message}"):
         read_options([])
 
 
-def test_where_there_is_no_slurm_a_line_says_so_and_nothing_is_made(here, monkeypatch, capsys):
+def test_a_missing_slurm_is_reported_in_one_line_and_nothing_is_written(here, monkeypatch, capsys):
     (here / "cbp.json").write_text(json.dumps(TINY))
     monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", "--seeds", "1", "--launcher", "slurm"])
     monkeypatch.setenv("PATH", str(here))
@@ -76,7 +76,7 @@ def test_where_there_is_no_slurm_a_line_says_so_and_nothing_is_made(here, monkey
     assert not (here / "runs").exists()
 
 
-def test_what_only_a_cluster_with_accounting_refuses_is_said_in_its_words(here, monkeypatch, capsys):
+def test_a_refusal_by_sbatch_is_reported_in_its_words(here, monkeypatch, capsys):
     (here / "cbp.json").write_text(json.dumps(TINY))
     sbatch = here / "sbatch"
     sbatch.write_text(
@@ -98,7 +98,7 @@ def test_what_only_a_cluster_with_accounting_refuses_is_said_in_its_words(here, 
     ("words", "message"),
     [(["--launcher", "slrum"], "choose local or slurm"), (["--slurm", "gpus=1"], "--slurm is for --launcher slurm")],
 )
-def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, message):
+def test_an_unknown_launcher_is_refused(here, monkeypatch, capsys, words, message):
     (here / "cbp.json").write_text(json.dumps(TINY))
     monkeypatch.setattr(sys, "argv", ["lop", "run", "cbp.json", *words])
     with pytest.raises(SystemExit):
@@ -116,28 +116,28 @@ def test_a_launcher_that_is_none_is_refused(here, monkeypatch, capsys, words, me
         (["gpus=4"], None, [25], ["cuda:0", "cuda:1", "cuda:2", "cuda:3"], 1),
     ],
 )
-def test_a_task_has_a_worker_for_each_gpu_or_else_cpu(here, typed, runs_per_worker, seeds, devices, threads):
+def test_a_task_has_a_worker_for_each_gpu_or_cpu(here, typed, runs_per_worker, seeds, devices, threads):
     dirs = [RunDir(here / "bp" / "default" / f"seed_{seed:03d}") for seed in range(25)]
     plan = plan_tasks(dirs, read_options(typed), runs_per_worker)
     assert [len(stack) for stack in plan.stacks] == seeds
     assert (plan.resources.devices, plan.resources.threads) == (devices, threads)
 
 
-def test_options_typed_before_hold_until_others_are_typed(here):
+def test_earlier_options_hold_until_others_are_typed(here):
     (here / "lop.toml").write_text('[slurm]\npartition = "new"\ntime = 60\n')
     request = SlurmRequest.of(["gpus=2"], before=["gpus=1", "time=30"])
     assert (request.options.gpus, request.options.time, request.options.partition) == (2, 30, "new")
     assert request.typed == ("time=30", "gpus=2")
 
 
-def test_lines_of_set_up_are_typed_one_after_another(here):
+def test_several_setup_lines_can_be_typed(here):
     (here / "lop.toml").write_text('[slurm]\nsetup = ["module load old"]\n')
     request = SlurmRequest.of(["setup=module load new", "setup=export A=b"], before=["setup=false"])
     assert request.options.setup == ("module load new", "export A=b")
     assert SlurmRequest.of([], before=request.typed) == request
 
 
-def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
+def test_runs_resume_with_their_launcher_unless_another_is_typed(here):
     job, local = RunStatus("stopped", job="12_3", job_options=["cpus=4"]), RunStatus("stopped")
     assert LauncherOptions().request(job).options.cpus == 4
     assert LauncherOptions().request(local) is None
@@ -153,14 +153,14 @@ def test_runs_go_on_where_they_were_unless_something_else_is_typed(here):
         ("$(mktemp -d)", r"only \$NAME and \$\{NAME\} are expanded on the node"),
     ],
 )
-def test_a_directory_that_cannot_be_meant_is_refused(tmp_path, monkeypatch, typed, message):
+def test_an_invalid_staging_directory_is_refused(tmp_path, monkeypatch, typed, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f'--slurm: stage ".*": {message}'):
         read_options([f"stage={typed}"])
 
 
 def lop(monkeypatch, capsys, *words: str) -> str:
-    """Run a command that is refused; return what it says."""
+    """Run a command that is refused; return its message."""
     monkeypatch.setattr(sys, "argv", ["lop", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -170,7 +170,7 @@ def lop(monkeypatch, capsys, *words: str) -> str:
     return output
 
 
-def test_a_variable_of_which_the_shell_made_nothing_is_noticed(tmp_path, monkeypatch, capsys):
+def test_an_option_left_empty_by_an_unset_shell_variable_is_detected(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("tiny.json").write_text(json.dumps(TINY))
     quote_it = "the shell here expands it: '$TMPDIR'"

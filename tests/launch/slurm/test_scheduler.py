@@ -1,4 +1,4 @@
-"""What is made of what the scheduler says."""
+"""How answers of the scheduler affect the state of runs."""
 
 import os
 import subprocess
@@ -40,12 +40,12 @@ from tests.launch.slurm.tasks import prepare
         ("finished", "12_3|COMPLETED|None|node7\n", ("finished", None)),
     ],
 )
-def test_what_slurm_knows_is_added_to_what_the_run_directory_says(squeue, state, answer, expected):
+def test_slurm_s_answer_completes_the_state_in_the_run_directory(squeue, state, answer, expected):
     status = RunStatus(state, job="12_3", heartbeat_at=time.time() - 60)
     assert judge(state, status, squeue(answer)) == expected
 
 
-def test_a_run_of_somebody_else_is_not_judged_by_our_own_jobs(squeue, tmp_path, monkeypatch):
+def test_a_run_of_another_user_is_not_judged_by_our_jobs(squeue, tmp_path, monkeypatch):
     run_dir = make_run(tmp_path / "runs", "bp", state="queued")
     run_dir.write_status(replace(run_dir.read_status(), job="12_3"))
     squeue("")
@@ -54,7 +54,7 @@ def test_a_run_of_somebody_else_is_not_judged_by_our_own_jobs(squeue, tmp_path, 
     assert RunsReader(tmp_path / "runs").read().runs[0].state == "queued"
 
 
-def test_runs_of_jobs_are_looked_at_no_more_often_than_they_beat(squeue, tmp_path, monkeypatch):
+def test_runs_of_jobs_are_read_at_most_once_per_heartbeat(squeue, tmp_path, monkeypatch):
     squeue("12_0|RUNNING|None|node7\n")
     reader = RunsReader(tmp_path / "runs")
     job, local = (
@@ -76,7 +76,7 @@ def test_runs_of_jobs_are_looked_at_no_more_often_than_they_beat(squeue, tmp_pat
     assert grow() == [8, 8, 40]
 
 
-def test_status_says_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsys):
+def test_status_shows_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsys):
     squeue("12_0|PENDING|Priority|\n12_1|RUNNING|None|node7\n")
     for seed, state in enumerate(("queued", "running")):
         run_dir = make_run(tmp_path / "runs", "bp", seed, state=state, tasks_done=0)
@@ -88,20 +88,20 @@ def test_status_says_why_a_job_waits_and_where_it_trains(squeue, tmp_path, capsy
     assert "bp/default/seed_000: job 12_0 waits: Priority\n" in output
 
 
-def test_a_heartbeat_is_newer_than_what_squeue_said_before_it(squeue):
+def test_a_heartbeat_overrides_an_older_answer_of_squeue(squeue):
     scheduler = squeue("12_3|PENDING|BeginTime|\n")
-    running = RunStatus("running", job="12_3", heartbeat_at=0)  # what the clock of its host says does not matter
+    running = RunStatus("running", job="12_3", heartbeat_at=0)  # the clock of its host does not matter
     assert judge("running", running, scheduler, status_age_s=1)[0] == "running"
     assert judge("running", running, scheduler, status_age_s=60)[0] == "queued"
 
 
-def test_a_scheduler_that_does_not_answer_hides_nothing(tmp_path, monkeypatch):
+def test_a_scheduler_without_answer_hides_no_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     for state in ("queued", "running", "lost"):
         assert judge(state, RunStatus(state, job="1"), Scheduler()) == (state, None)
 
 
-def test_of_jobs_that_squeue_has_forgotten_sacct_is_asked_once_for_all(squeue):
+def test_sacct_is_called_once_for_all_jobs_that_squeue_no_longer_lists(squeue):
     scheduler, log = squeue(""), squeue.books.with_name("asked")
     squeue.books.write_text(f"#!/bin/sh\necho asked >> {log}\necho '12_0|TIMEOUT|node7\n12_1|CANCELLED by 7|node8'\n")
     assert judge("lost", RunStatus("lost", job="12_0"), scheduler) == ("lost", "job 12_0 ended: TIMEOUT")
@@ -112,13 +112,13 @@ def test_of_jobs_that_squeue_has_forgotten_sacct_is_asked_once_for_all(squeue):
 
 
 @pytest.mark.parametrize("answer", ["squeue: error: slurmctld is away\\n", "\\374\\n"], ids=["noise", "no text"])
-def test_an_answer_to_something_else_is_none(squeue, answer):
+def test_an_unexpected_answer_is_ignored(squeue, answer):
     scheduler = squeue("")
     squeue.program.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
     assert judge("queued", RunStatus(job="12_0"), scheduler) == ("queued", None)
 
 
-def test_a_scheduler_that_hangs_is_not_waited_for_again_and_again(squeue, monkeypatch):
+def test_a_hanging_scheduler_is_not_called_again_soon(squeue, monkeypatch):
     monkeypatch.setattr(scheduler_module, "PATIENCE_S", 0.2)
     scheduler = squeue("")
     squeue.program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -134,10 +134,10 @@ def test_a_scheduler_that_hangs_is_not_waited_for_again_and_again(squeue, monkey
     ("state", "of_the_job", "expected"),
     [
         ("queued", "PENDING", True),
-        ("running", "RUNNING", True),  # though its heartbeat is overdue
+        ("running", "RUNNING", True),  # although its heartbeat is overdue
         ("running", "SUSPENDED", True),
-        ("stopped", "PENDING", True),  # in a job that was started again
-        ("failed", "RUNNING", False),  # beside others that it trains
+        ("stopped", "PENDING", True),  # in a job that was restarted
+        ("failed", "RUNNING", False),  # with other runs in the same job
         ("lost", "CANCELLED", False),
         ("finished", "RUNNING", False),
     ],
@@ -146,7 +146,7 @@ def test_whether_a_job_will_train_a_run(squeue, state, of_the_job, expected):
     assert has_job(RunStatus(state, job="12_0"), squeue(f"12_0|{of_the_job}|None|\n")) == expected
 
 
-def test_squeue_is_asked_once_for_all_runs_and_no_sooner_than_after_15_seconds(squeue, monkeypatch):
+def test_squeue_is_called_for_all_runs_at_most_every_15_seconds(squeue, monkeypatch):
     scheduler = squeue("".join(f"12_{i}|PENDING|Priority|\n" for i in range(1500)))
     now = time.monotonic()
     monkeypatch.setattr(scheduler_module.time, "monotonic", lambda: now)
@@ -159,7 +159,7 @@ def test_squeue_is_asked_once_for_all_runs_and_no_sooner_than_after_15_seconds(s
     assert squeue.calls() == 2
 
 
-def test_runs_without_a_job_ask_nobody(squeue):
+def test_squeue_is_not_called_for_runs_without_a_job(squeue):
     judge("lost", RunStatus("lost"), squeue(""))
     assert squeue.calls() == 0
 
@@ -180,14 +180,14 @@ STEP = {"SLURM_JOB_ID": "15", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "0", "SLURM
         (
             {"SLURM_JOB_ID": "15", "ENVIRONMENT": "staging", "LOP_JOB": "15"},
             "15",
-        ),  # a task of ours, after a module load
+        ),  # a task of lop, after a module load
         ({"SLURM_JOB_ID": "15", "SLURM_JOB_NODELIST": "node7"}, None),  # salloc
         (STEP, None),  # srun --pty, or salloc where that starts a step
         (ARRAY | STEP, None),  # srun --pty --overlap --jobid
-        ({"SLURM_JOB_ID": "16", "LOP_JOB": "15"}, None),  # salloc in a task of ours
+        ({"SLURM_JOB_ID": "16", "LOP_JOB": "15"}, None),  # salloc in a task of lop
     ],
 )
-def test_a_batch_job_knows_its_own_name_and_an_interactive_shell_has_none(environment, name):
+def test_own_job_is_known_in_a_batch_job_and_none_in_an_interactive_shell(environment, name):
     assert own_job(environment) == name
 
 
@@ -198,14 +198,14 @@ def test_a_run_in_an_interactive_allocation_is_a_local_run(tmp_path, monkeypatch
     assert (run_dir.read_status().state, run_dir.read_status().job) == ("finished", None)
 
 
-def test_a_script_that_slurm_starts_again_does_not_wait_for_itself(squeue, monkeypatch):
+def test_a_restarted_script_does_not_count_its_own_job(squeue, monkeypatch):
     for name, value in {"SLURM_JOB_ID": "15", "ENVIRONMENT": "BATCH"}.items():
         monkeypatch.setenv(name, value)
     assert not has_job(RunStatus("running", job="15"), squeue("15|RUNNING|None|node7\n"))
     assert has_job(RunStatus("running", job="16"), squeue("16|RUNNING|None|node7\n"))
 
 
-def test_a_run_with_a_job_in_the_queue_is_not_submitted_again_and_not_started_over(squeue, tmp_path):
+def test_a_run_with_a_queued_job_is_neither_submitted_again_nor_started_over(squeue, tmp_path):
     [run_dir] = prepare(tmp_path)
     spec = validate(run_dir.read_spec(), "tiny")
     squeue("12_3|PENDING|Priority|\n")

@@ -1,4 +1,4 @@
-"""A copy of the images on a node: made once, whole or not at all."""
+"""Copies of images on a node: made once, completely or not at all."""
 
 import errno
 import os
@@ -16,14 +16,14 @@ from lop_engine.datasets import ClassFolder, staging
 from lop_engine.datasets.staging import expand, stage
 from lop_engine.errors import DataError
 from tests.datasets.makers import make_images, make_source
-from tests.launch.slurm.tasks import fail_at_the_second_file, left, wait_for
+from tests.launch.slurm.tasks import fail_at_the_second_file, names_on, wait_for
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_copy_is_the_data_set_and_is_made_once(images, tmp_path):
+def test_a_copy_equals_the_data_set_and_is_made_once(images, tmp_path):
     (tmp_path / "server" / "set" / "notes.txt").write_text("not of the data set")
     output: list[str] = []
     copy = stage(images, tmp_path / "disk", report=output.append)
@@ -39,7 +39,7 @@ def test_a_copy_is_the_data_set_and_is_made_once(images, tmp_path):
     assert [line.split()[1] for line in output] == ["copied", "those"]
 
 
-def test_images_without_a_checksum_are_told_apart_by_place_sizes_and_times(tmp_path):
+def test_images_without_a_checksum_are_identified_by_path_sizes_and_times(tmp_path):
     source = make_source(tmp_path, "npy", make_images())
     copy = stage(ClassFolder.open(source), tmp_path / "disk")
     assert copy == stage(ClassFolder.open(source / "classes"), tmp_path / "disk").with_name(copy.name)
@@ -52,7 +52,7 @@ def test_images_without_a_checksum_are_told_apart_by_place_sizes_and_times(tmp_p
 
 
 def run_script(images: ClassFolder, disk: Path, before: str = "") -> subprocess.Popen[str]:
-    """Another process that stages."""
+    """Start another process that stages."""
     script = f"""
 import os, sys, time
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_tasks_that_start_together_on_a_node_copy_once(images, tmp_path):
     assert ClassFolder.open(copy).sha256 == images.sha256
 
 
-def test_a_copier_that_was_killed_leaves_nothing_that_looks_whole_and_the_next_clears_it_away(images, tmp_path):
+def test_a_killed_copier_leaves_no_complete_copy_and_the_next_removes_the_rest(images, tmp_path):
     hang = """
 copy_file = staging.copy_file
 staging.copy_file = lambda file, copy: copy_file(file, copy) if "/0.npy" in file.place else time.sleep(60)
@@ -87,10 +87,10 @@ staging.copy_file = lambda file, copy: copy_file(file, copy) if "/0.npy" in file
     wait_for(lambda: list(tmp_path.glob("disk/lop-*/.*/classes/0.npy")))
     copier.kill()
     copier.communicate()
-    [half] = left(tmp_path / "disk")
+    [half] = names_on(tmp_path / "disk")
     assert half.startswith(".")
     copy = stage(images, tmp_path / "disk")
-    assert left(tmp_path / "disk") == [copy.name]
+    assert names_on(tmp_path / "disk") == [copy.name]
 
 
 def test_a_copy_that_lost_files_is_made_again(images, tmp_path):
@@ -100,21 +100,21 @@ def test_a_copy_that_lost_files_is_made_again(images, tmp_path):
     assert len(content(copy)) == 5
 
 
-def test_a_disk_without_room_is_not_begun_to_be_filled(images, tmp_path, monkeypatch):
+def test_a_disk_without_room_is_detected_before_copying(images, tmp_path, monkeypatch):
     monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**30))
     with pytest.raises(DataError, match=r"disk/lop-.*: 1\.0 GiB free, \d+ KiB of images and a reserve of 1\.0 GiB"):
         stage(images, tmp_path / "disk")
-    assert left(tmp_path / "disk") == []
+    assert names_on(tmp_path / "disk") == []
 
 
-def test_a_disk_that_is_full_in_the_middle_is_left_as_it_was(images, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_during_copying_is_left_as_it_was(images, tmp_path, monkeypatch):
     def fail():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     fail_at_the_second_file(monkeypatch, fail)
     with pytest.raises(DataError, match="disk: No space left on device"):
         stage(images, tmp_path / "disk")
-    assert left(tmp_path / "disk") == []
+    assert names_on(tmp_path / "disk") == []
 
 
 def test_a_folder_of_another_user_is_not_trusted(images, tmp_path):
@@ -125,14 +125,14 @@ def test_a_folder_of_another_user_is_not_trusted(images, tmp_path):
         stage(images, tmp_path / "disk")
 
 
-def test_another_copier_is_not_waited_for_without_end(images, tmp_path, monkeypatch):
+def test_waiting_for_another_copier_has_a_time_limit(images, tmp_path, monkeypatch):
     copy = stage(images, tmp_path / "disk")
     monkeypatch.setattr(staging, "PATIENCE_S", 0)
     with FileLock(copy.with_name(f"{copy.name}.lock")), pytest.raises(DataError, match="another task has been copying"):
         stage(images, tmp_path / "disk")
 
 
-def test_a_directory_is_expanded_where_it_is(monkeypatch):
+def test_a_staging_directory_is_expanded_with_the_node_s_environment(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/scratch/job7")
     monkeypatch.setenv("HOME", "/home/me")
     assert expand("$TMPDIR/images") == expand("${TMPDIR}/images") == Path("/scratch/job7/images")
@@ -146,7 +146,7 @@ def test_a_directory_is_expanded_where_it_is(monkeypatch):
             expand("$TMPDIR")
 
 
-def test_a_file_that_nobody_looked_at_is_refused_when_its_class_is_due(images):
+def test_an_unchecked_file_is_refused_when_its_class_is_read(images):
     quick = ClassFolder.open(images.path, every_file=False)
     assert quick == images
     images.file(1).write_bytes(images.file(1).read_bytes()[:-1])

@@ -1,4 +1,4 @@
-"""What a task of the array does with its runs: warned, ended, killed, started again."""
+"""What a task of the array does with its runs when it is warned, ended, killed or restarted."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ __all__ = ["workers"]
 
 
 class RequeuedError(Exception):
-    """In place of submitit's exit."""
+    """Raised in place of submitit's exit."""
 
 
 @pytest.fixture
 def requeued(in_job):
-    """Every call of submitit's handler, which ends the job."""
+    """Record every call of submitit's handler, which ends the job."""
     calls = []
 
     def requeue(number, frame):
@@ -38,13 +38,14 @@ def requeued(in_job):
     return calls
 
 
-def signal_when_at_work(run_dir: RunDir, number: int, *more: tuple[int, float]) -> None:
-    """Send this process a signal when a run has done some tasks, and `more` so many seconds after each other."""
+def signal_during_training(run_dir: RunDir, number: int, *more: tuple[int, float]) -> None:
+    """Send this process a signal when a run has done some tasks, then the signals in `more` after their delays in
+    seconds."""
 
     def send() -> None:
         wait_for_tasks(run_dir, 2)
         os.kill(os.getpid(), number)
-        if number == signal.SIGTERM:  # Slurm sends that to all
+        if number == signal.SIGTERM:  # Slurm sends it to all processes
             os.kill(run_dir.read_status().pid, number)
         for another, after_s in more:
             time.sleep(after_s)
@@ -54,9 +55,9 @@ def signal_when_at_work(run_dir: RunDir, number: int, *more: tuple[int, float]) 
 
 
 @pytest.mark.long
-def test_a_task_that_is_warned_again_and_again_is_requeued_once_and_the_next_turn_goes_on(tmp_path, requeued):
+def test_a_task_that_is_warned_repeatedly_is_requeued_once_and_resumes(tmp_path, requeued):
     dirs, whole = (prepare(tmp_path / name, num_tasks=15, seeds=(0, 1)) for name in ("warned", "whole"))
-    signal_when_at_work(dirs[0], signal.SIGUSR2, (signal.SIGUSR2, 0.1), (signal.SIGUSR2, 0.1))
+    signal_during_training(dirs[0], signal.SIGUSR2, (signal.SIGUSR2, 0.1), (signal.SIGUSR2, 0.1))
     task = task_of(dirs)
     with pytest.raises(RequeuedError):
         task()
@@ -69,9 +70,9 @@ def test_a_task_that_is_warned_again_and_again_is_requeued_once_and_the_next_tur
         assert documents(ours) == documents(theirs)
 
 
-def test_what_a_task_has_queued_again_can_be_resumed_elsewhere_when_its_job_is_gone(tmp_path, requeued, monkeypatch):
+def test_runs_requeued_by_a_task_can_be_resumed_elsewhere_after_its_job_ended(tmp_path, requeued, monkeypatch):
     [run_dir] = prepare(tmp_path, num_tasks=1000)
-    signal_when_at_work(run_dir, signal.SIGUSR2)
+    signal_during_training(run_dir, signal.SIGUSR2)
     with pytest.raises(RequeuedError):
         task_of([run_dir])()
     monkeypatch.setattr(socket, "gethostname", lambda: "login")
@@ -79,7 +80,7 @@ def test_what_a_task_has_queued_again_can_be_resumed_elsewhere_when_its_job_is_g
     assert take_up([run_dir]).to_train == [run_dir]
 
 
-def test_a_task_that_starts_again_takes_up_what_was_killed_and_leaves_what_was_stopped(tmp_path, in_job):
+def test_a_restarted_task_resumes_killed_runs_and_leaves_stopped_ones(tmp_path, in_job):
     killed, stopped = prepare(tmp_path, seeds=(0, 1))
     killed.write_status(RunStatus("running", num_tasks=3, pid=2**22 + 1, host="node7", job="12_3"))
     stopped.write_status(RunStatus("stopped", num_tasks=3, job="12_3"))
@@ -89,7 +90,7 @@ def test_a_task_that_starts_again_takes_up_what_was_killed_and_leaves_what_was_s
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "failed"])
-def test_a_task_leaves_alone_what_was_submitted_again_or_trains_elsewhere_by_now(tmp_path, in_job, state):
+def test_a_task_skips_runs_that_were_resubmitted_or_train_elsewhere(tmp_path, in_job, state):
     for job in ("13_0", None):
         [run_dir] = prepare(tmp_path / str(job))
         other = RunStatus(state, num_tasks=3, pid=2**22 + 1, host="node7", job=job)
@@ -108,34 +109,33 @@ def test_a_task_leaves_alone_what_was_submitted_again_or_trains_elsewhere_by_now
     ids=["pre-empted", "cancelled", "no answer"],
 )
 @pytest.mark.long
-def test_a_job_that_is_ended_queues_its_runs_only_if_slurm_starts_it_again(
-    tmp_path, requeued, monkeypatch, answer, state, note
-):
-    """A pre-emption without a warning against a cancellation: both are SIGTERM for all. A warning comes too late."""
+def test_an_ended_job_queues_its_runs_only_if_slurm_restarts_it(tmp_path, requeued, monkeypatch, answer, state, note):
+    """Pre-emption without a warning and cancellation both send SIGTERM to all processes; a later warning changes
+    nothing."""
     stand_in(tmp_path / "bin", "scontrol", answer)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
     monkeypatch.setattr(task_module, "ASK_AGAIN_S", 0.05)
     [run_dir] = prepare(tmp_path / "runs", num_tasks=1000)
-    signal_when_at_work(run_dir, signal.SIGTERM, (signal.SIGUSR2, 0.1))
+    signal_during_training(run_dir, signal.SIGTERM, (signal.SIGUSR2, 0.1))
     task_of([run_dir])()
     assert not requeued
     assert (run_dir.read_status().state, run_dir.read_status().note) == (state, note)
 
 
-def test_a_turn_takes_up_what_the_one_before_left_as_stopped_but_not_what_a_person_stopped(
+def test_a_restarted_task_resumes_runs_that_its_last_turn_stopped_but_not_those_stopped_by_the_user(
     tmp_path, in_job, monkeypatch
 ):
-    left, by_a_person = prepare(tmp_path, num_tasks=1, seeds=(0, 1))
+    left, stopped_by_user = prepare(tmp_path, num_tasks=1, seeds=(0, 1))
     left.write_status(RunStatus("stopped", num_tasks=1, job="12_3"))
-    by_a_person.write_status(RunStatus("queued", num_tasks=1, job="12_3"))
+    stopped_by_user.write_status(RunStatus("queued", num_tasks=1, job="12_3"))
     monkeypatch.setenv("PATH", str(tmp_path))  # no scancel here
     views = [view for view in RunsReader(tmp_path).read().runs if view.seed == 1]
     stop_runs(views, views)
-    task_of([left, by_a_person])()
-    assert [run_dir.read_status().state for run_dir in (left, by_a_person)] == ["stopped", "stopped"]
+    task_of([left, stopped_by_user])()
+    assert [run_dir.read_status().state for run_dir in (left, stopped_by_user)] == ["stopped", "stopped"]
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    task_of([left, by_a_person])()
-    assert [run_dir.read_status().state for run_dir in (left, by_a_person)] == ["finished", "stopped"]
+    task_of([left, stopped_by_user])()
+    assert [run_dir.read_status().state for run_dir in (left, stopped_by_user)] == ["finished", "stopped"]
 
 
 @pytest.mark.long
