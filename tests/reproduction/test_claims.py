@@ -1,4 +1,4 @@
-"""What the paper and the demo claim, held against runs made for it."""
+"""The claims of the paper and the demo, tested on generated runs."""
 
 import math
 from collections import Counter
@@ -22,14 +22,14 @@ CFG = ROOT / "cfg"
 
 
 def spec_of(setting, folder=CFG):
-    """The spec of ``bp 0.001``, as a file of `cfg` has it."""
+    """Return the spec of a setting like ``bp 0.001`` from the files of `cfg`."""
     method, _, step_size = setting.partition(" ")
     overrides = {"step_size": float(step_size)} if step_size else {}
     return load_runs(folder / f"{method}.json", seeds=[0], overrides=overrides)[0].spec.to_dict()
 
 
 def seeds(name, spec, rows):
-    """A group whose seeds have these test accuracies, a row each."""
+    """Return a group whose seeds have these test accuracies, one row for each seed."""
     runs = [
         RunView(RunDir(Path("runs") / name / "default" / f"seed_{seed:03d}"), spec, RunStatus(), "finished", series)
         for seed, series in enumerate({"test_accuracy": np.array(row, dtype=float)} for row in rows)
@@ -38,13 +38,13 @@ def seeds(name, spec, rows):
 
 
 def course(setting, num_seeds=6, shift=0.0, spread=0.002, **changes):
-    """Seeds of a published setting that have the published levels, all `shift` away from them."""
+    """Return seeds of a published setting whose accuracies are the published levels plus `shift`."""
     spec = spec_of(setting) | changes
     accuracies = next(one.accuracies for one in PUBLISHED if one.name == setting)
     known = [(task, level / 100) for task, level in zip(BINS.values(), accuracies, strict=True) if level]
     known = [(25.5, 0.65), *known] if setting == "bp 0.0001" else known
     tasks = np.arange(1, spec["num_tasks"] + 1)
-    # Flat within a bin, so that a bin's mean is its level.
+    # Constant within a bin, so that a bin's mean is its level.
     nearest = np.abs(tasks[:, None] - np.array([task for task, _ in known])).argmin(1)
     level = np.array([level for _, level in known])[nearest] + shift
     return seeds(setting, spec, level + spread * np.linspace(-1, 1, num_seeds)[:, None])
@@ -84,8 +84,8 @@ def test_claims_are_about_settings_of_their_protocol(protocol):
     [
         (0.004, 0.001, 30, "reproduced"),  # within half a point
         (0.008, 0.001, 30, "not reproduced"),
-        (0.008, 0.02, 6, "reproduced"),  # six seeds that vary so much may lie there
-        (0, 0.05, 6, "not enough data"),  # they say little, wherever they lie
+        (0.008, 0.02, 6, "reproduced"),  # possible for six seeds with this spread
+        (0, 0.05, 6, "not enough data"),  # too much spread for a decision, at any level
         (0.2, 0.05, 6, "not reproduced"),
         (0, 0.001, 4, "not enough data"),
     ],
@@ -95,18 +95,18 @@ def test_a_level_is_reproduced_within_its_margin(shift, spread, num_seeds, expec
     assert verdict_of["linear has 77.1 %, about task 2000"].outcome == expected
 
 
-def test_equal_truths_agree_nineteen_times_of_twenty():
+def test_equal_true_levels_agree_in_95_percent():
     rng = np.random.default_rng(0)
     spread, agreed = 0.04, 0
     for _ in range(300):
-        truth = 0.771 - rng.normal(0, spread, 30).mean()  # the paper's seeds are a sample too
+        truth = 0.771 - rng.normal(0, spread, 30).mean()  # the seeds of the paper are a sample too
         rows = truth + rng.normal(0, spread, (30, 1)) + np.zeros((30, 50))
         verdict_of, _ = outcomes(seeds("linear", spec_of("linear") | {"num_tasks": 50}, rows))
         agreed += verdict_of["linear has 77.1 %, tasks 1-50"].outcome != "not reproduced"
     assert 0.93 < agreed / 300 <= 1
 
 
-def test_what_a_claim_lacks_is_said():
+def test_a_claim_without_enough_data_says_what_it_lacks():
     short = seeds("bp", spec_of("bp 0.01"), [[0.843] * 60] * 7)
     verdict_of, _ = outcomes(short, course("linear", 3))
     assert verdict_of["bp 0.01 has 84.3 %, tasks 1-50"].outcome == "reproduced"
@@ -115,7 +115,7 @@ def test_what_a_claim_lacks_is_said():
     assert verdict_of["cbp is above bp 0.001 at task 2000"].missing == ("cbp", "bp 0.001")
 
 
-def test_an_order_is_not_reproduced_where_the_interval_says_the_opposite():
+def test_an_order_is_not_reproduced_if_the_interval_shows_the_opposite():
     above = seeds("bp", spec_of("bp 0.01"), np.full((6, 2000), 0.8) + 0.001 * np.arange(6)[:, None] ** 2)
     verdict_of, _ = outcomes(above, course("linear"))
     assert verdict_of["linear is above bp 0.01 at task 2000"].outcome == "not reproduced"
@@ -124,11 +124,11 @@ def test_an_order_is_not_reproduced_where_the_interval_says_the_opposite():
     assert verdict_of["linear is above bp 0.01 at task 2000"].outcome == "not enough data"
 
 
-def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
+def test_the_protocol_is_recognised_by_the_spec_and_not_by_the_name():
     misnamed = course("cbp")
     findings, notes = judge([Group("mine", "default", misnamed.runs)])
     assert findings[0].protocol is PAPER
-    assert Counter(one.outcome for one in findings[0].verdicts)["reproduced"] == 5  # three levels, kept twice
+    assert Counter(one.outcome for one in findings[0].verdicts)["reproduced"] == 5  # three levels, each twice
     assert notes == ()
 
 
@@ -144,13 +144,13 @@ def test_the_protocol_is_told_by_the_spec_and_not_by_the_name():
     ],
     ids=str,
 )
-def test_other_runs_are_told_which_key_differs(change, message):
+def test_runs_outside_the_protocol_get_a_note_with_the_key_that_differs(change, message):
     findings, notes = judge([seeds("cbp", spec_of("cbp") | change, [[0.8]])])
     assert message in str(notes[0])
     assert not any(one.outcome != "not enough data" for finding in findings for one in finding.verdicts)
 
 
-def test_of_two_groups_of_one_setting_the_larger_is_judged():
+def test_the_larger_of_two_groups_of_a_setting_is_judged():
     small, large = course("linear", 2), course("linear", 8)
     verdict_of, notes = outcomes(Group("few", "default", small.runs), Group("many", "default", large.runs))
     assert verdict_of["linear has 77.1 %, tasks 1-50"].measured.num_values == 8
@@ -162,7 +162,7 @@ def demo(name, first, last):
     return seeds(name, spec_of(name, CFG / "demo"), rows)
 
 
-def test_the_demo_s_claims_hold_of_each_seed():
+def test_the_claims_of_the_demo_must_hold_for_each_seed():
     verdict_of, _ = outcomes(demo("bp", (0.83, 0.8), (0.5, 0.6)), demo("cbp", (0.8, 0.8), (0.81, 0.76)))
     assert {one.outcome for one in verdict_of.values()} == {"reproduced"}
     assert len(verdict_of) == len(DEMO.claims)
@@ -180,7 +180,7 @@ def test_a_seed_that_diverged_is_not_counted():
     assert verdict_of["cbp keeps: no 10 points lost from the first tenth to the last"].measured.num_values == 2
 
 
-def test_runs_of_a_problem_are_held_only_against_its_own_claims():
+def test_runs_of_a_problem_are_tested_only_against_its_own_claims():
     spec = spec_of("cbp") | {"problem": "toy"}
     findings, notes = judge([seeds("cbp", spec, [[0.9] * 50] * 6), course("linear")])
     assert [finding.protocol for finding in findings] == [PAPER]

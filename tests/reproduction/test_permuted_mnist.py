@@ -1,4 +1,4 @@
-"""What is published of Online Permuted MNIST, held against runs made for it."""
+"""The published results of Online Permuted MNIST, tested on generated runs."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lop_engine.runs.views import RunView
 
 
 def group(name: str, shift: float = 0.0, **changes) -> Group:
-    """Five seeds of a published setting with the published accuracies, all `shift` away from them."""
+    """Return five seeds of a published setting whose accuracies are the published ones plus `shift`."""
     step_size, width, by_task = LEVELS[name]
     own = {"step_size": step_size, "num_features": width, "dataset": "/mnist"} | changes
     spec = load_runs(Path("mnist/bp"), seeds=[0], overrides=own)[0].spec.to_dict()

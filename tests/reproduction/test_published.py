@@ -1,4 +1,4 @@
-"""Published levels stand beside published settings only."""
+"""Published levels are shown only for published settings."""
 
 from pathlib import Path
 
@@ -26,17 +26,17 @@ def levels(spec):
         ("l2", [[(25.5, 85.2), (1975.5, 88), (4975.5, 89.15)]]),
         ("snp", [[(25.5, 84.4), (1975.5, 87.9), (4975.5, 89.2)]]),
         ("cbp", [[(25.5, 84.5), (1975.5, 88.8), (4975.5, 90.45)]]),
-        ("cbp2", [[]]),  # the paper's figures show continual backprop as layers nowhere
+        ("cbp2", [[]]),  # the paper has no figure of cbp2
     ],
 )
-def test_the_paper_s_files_have_the_paper_s_levels(name, expected):
+def test_the_files_of_the_paper_have_its_levels(name, expected):
     assert [levels(spec) for spec in specs(CFG / f"{name}.json")] == expected
     resolved = {"train_images": 600, "test_images": 100, "normalisation": "scaled", "dataset_sha256": "0" * 64}
     assert [levels(spec | resolved) for spec in specs(CFG / f"{name}.json")] == expected
 
 
 @pytest.mark.parametrize("path", sorted((CFG / "demo").glob("*.json")), ids=lambda path: path.stem)
-def test_the_compressed_protocol_has_none(path):
+def test_the_compressed_protocol_has_no_levels(path):
     assert not any(map(levels, specs(path)))
 
 
@@ -66,29 +66,29 @@ def test_the_compressed_protocol_has_none(path):
     ],
     ids=str,
 )
-def test_another_setting_has_none(change):
+def test_another_setting_has_no_levels(change):
     (spec,) = specs(CFG / "cbp.json")
     assert levels(spec)
     assert not levels(spec | change)
 
 
-def test_another_strength_of_the_noise_has_none():
+def test_another_strength_of_the_noise_has_no_levels():
     (spec,) = specs(CFG / "snp.json")
     assert levels(spec)
     assert not levels(spec | {"perturb_scale": 1e-4})
 
 
-def test_what_decides_no_number_matters_not():
+def test_keys_without_effect_on_results_do_not_matter():
     (spec,) = specs(CFG / "cbp.json")
     change = {"metrics_every": 0, "num_runs": 3, "metrics": ("test_accuracy",), "dataset": "/data/imagenet32"}
     assert levels(spec | change) == levels(spec)
-    assert levels(spec | {"perturb_scale": 1e-5}) == levels(spec)  # a key of another method: run.json files hold all
+    assert levels(spec | {"perturb_scale": 1e-5}) == levels(spec)  # a key of another method, as in old run.json files
 
 
-def test_levels_end_with_the_run_s_tasks():
+def test_levels_end_at_the_last_task_of_the_run():
     (spec,) = specs(CFG / "cbp.json")
     assert levels(spec | {"num_tasks": 2000}) == levels(spec)[:2]
 
 
-def test_a_spec_of_no_version_has_none():
+def test_an_unreadable_spec_has_no_levels():
     assert published_levels({}) == ()

@@ -1,4 +1,4 @@
-"""What is claimed of Slowly-Changing Regression, held against runs made for it."""
+"""The claims about Slowly-Changing Regression, tested on generated runs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ OF_FIGURE = {"flip_one": False}
 
 
 def group(cfg: str, errors, spread: float = 0.02, num_seeds: int = 10, name: str = "", **changes) -> Group:
-    """Seeds of a shipped file whose errors by task are `errors`, apart by `spread`."""
+    """Return seeds of a shipped file whose errors by task are `errors`, with `spread` between seeds."""
     spec = load_runs(Path(cfg), seeds=[0], overrides=changes)[0].spec.to_dict()
     rows = np.asarray(errors, dtype=float) + spread * np.linspace(-1, 1, num_seeds)[:, None]
     name = name or cfg
@@ -36,7 +36,7 @@ def group(cfg: str, errors, spread: float = 0.02, num_seeds: int = 10, name: str
 
 
 def published(name: str, shift: float = 0.0, **options) -> Group:
-    """A setting of the figure with its published errors, all `shift` away from them."""
+    """Return a setting of the figure whose errors are the published ones plus `shift`."""
     # Both tasks of a bin have its level.
     errors = np.repeat(np.interp(range(0, 1000, 20), BINS, LEVELS[name]), 2) + shift
     if name == "linear":
@@ -83,7 +83,7 @@ def test_a_level_is_reproduced_within_the_margin_of_errors(shift, spread, num_se
     assert (verdict.outcome, verdict.why) == (expected, why)
 
 
-def test_an_error_that_falls_is_no_loss():
+def test_a_falling_error_does_not_count_as_a_loss():
     verdict_of, _ = outcomes(published("bp 0.01, relu"), group("scr/bp", np.linspace(1, 0.5, 100), name="one"))
     assert verdict_of["bp 0.01, relu loses: more error in examples 980k-1000k than in 40k-60k"].outcome == "reproduced"
     falls = verdict_of["bp 0.01, relu loses: more error in the last tenth than in the first"]
@@ -91,14 +91,14 @@ def test_an_error_that_falls_is_no_loss():
     assert falls.measured.mean < 0
 
 
-def test_smaller_errors_are_the_better_ones():
+def test_smaller_errors_count_as_better():
     verdict_of, _ = outcomes(published("linear", 0.5), published("bp 0.01, relu"))
     below = "linear is below bp 0.01, relu in examples 980k-1000k"
     assert verdict_of[below].outcome == "not reproduced"
     assert verdict_of["bp 0.01, relu is below linear in examples 40k-60k"].outcome == "reproduced"
 
 
-def test_how_the_slow_bits_change_tells_the_protocol():
+def test_the_protocol_is_recognised_by_how_the_slow_bits_change():
     errors = np.linspace(0.6, 1.2, 100)
     for flip_one, protocol in ((True, PAPER), (False, FIGURE)):
         findings, notes = judge([group("scr/bp", errors, flip_one=flip_one)])
@@ -106,7 +106,7 @@ def test_how_the_slow_bits_change_tells_the_protocol():
         assert notes == ()
 
 
-def test_the_demo_has_claims_of_its_own():
+def test_the_demo_has_its_own_claims():
     rising, flat = np.linspace(0.6, 0.9, 40), np.full(40, 0.6)
     findings, notes = judge([group("scr/demo/bp", rising), group("scr/demo/cbp", flat)])
     assert [finding.protocol for finding in findings] == [DEMO]
@@ -127,7 +127,7 @@ def test_the_demo_has_claims_of_its_own():
         ("scr/demo/bp", {"num_tasks": 30, "num_inputs": 19, "num_flipping_bits": 14}, "num_inputs is 19, not 20"),
     ],
 )
-def test_other_runs_are_told_which_key_differs(cfg, changes, note):
+def test_runs_outside_the_protocol_get_a_note_with_the_key_that_differs(cfg, changes, note):
     findings, notes = judge([group(cfg, np.full(40, 0.5), **changes)])
     assert note in str(notes[0])
     assert not any(one.outcome != "not enough data" for finding in findings for one in finding.verdicts)

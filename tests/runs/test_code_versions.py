@@ -1,4 +1,4 @@
-"""Code as part of a run's identity: seeds of one setting that were trained by different code are named everywhere."""
+"""Code versions of runs: every view names seeds of a setting that were trained by different code."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ BEFORE, AFTER = "recycle(score <= tau)\n", "recycle(score > tau)\n"
 
 
 def give_code(run_dir: RunDir, *versions: str, numerics: tuple[int, ...] = (1,)) -> None:
-    """Say in a run's run.json that `versions` of my_redo.py trained it, one after another."""
+    """Record in a run's run.json that `versions` of my_redo.py trained it, one after another."""
     config = run_dir.read_config()
     files = [[[{"path": "/gone/my_redo.py", "sha256": version}]] for version in versions]
     code = {"numerics": numerics[-1], "earlier_numerics": list(numerics[:-1])}
@@ -40,7 +40,7 @@ def give_code(run_dir: RunDir, *versions: str, numerics: tuple[int, ...] = (1,))
 
 @pytest.fixture
 def mixed():
-    """Seeds 0 and 1 of one code, seeds 2 and 3 of another."""
+    """Make seeds 0 and 1 of one version of the code, seeds 2 and 3 of another."""
     for seed in range(4):
         give_code(make_toy(Path("runs"), "mine", seed), BEFORE if seed < 2 else AFTER)
     make_toy(Path("runs"), "other", 0)
@@ -49,7 +49,7 @@ def mixed():
 
 @pytest.fixture
 def lop(monkeypatch, capsys):
-    """Run a command in this process; return its exit status and what it prints, on one line."""
+    """Run a command in this process; return its exit status and its output on one line."""
 
     def run(*command: str) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["lop", *command])
@@ -97,12 +97,12 @@ def test_seeds_of_one_code_are_averaged(mixed, lop, command):
 
 
 @pytest.mark.parametrize("command", [["list"], ["status"], ["watch"]])
-def test_json_names_them_too(mixed, lop, command):
+def test_json_names_seeds_of_different_code(mixed, lop, command):
     shown = json.loads(lop(*command, "--json")[1])
     assert "seeds 0-1 and seeds 2-3 were trained by different code" in json.dumps(shown)
 
 
-def test_other_numerics_are_other_code_and_those_of_older_runs_are_the_first(lop):
+def test_a_different_numerics_version_counts_as_different_code_and_older_runs_have_version_1(lop):
     for seed in range(3):
         run_dir = make_toy(Path("runs"), "mine", seed)
         if seed:
@@ -111,14 +111,14 @@ def test_other_numerics_are_other_code_and_those_of_older_runs_are_the_first(lop
     assert "seeds 0-1 and seed 2 were trained by different code (lop's own numerics 1 and 2)" in shown
 
 
-def test_a_seed_whose_code_was_changed_midway_is_not_one_with_the_others(lop):
+def test_a_seed_whose_code_changed_midway_counts_as_different_code(lop):
     give_code(make_toy(Path("runs"), "mine", 0), "4f5e")
     give_code(make_toy(Path("runs"), "mine", 1), "1a2b", "4f5e")
     assert "my_redo.py, which was changed while one of them was trained" in lop("list")[1]
     assert "numerics 1, my_redo.py 4f5e (1a2b when it began)" in lop("show", "mine/default/1")[1]
 
 
-def test_a_comparison_names_files_of_which_the_settings_have_different_versions(lop):
+def test_a_comparison_names_files_whose_versions_differ_between_settings(lop):
     for setting, version in (("tau=1", BEFORE), ("tau=2", AFTER)):
         for seed in range(2):
             give_code(make_toy(Path("runs"), "mine", seed, setting=setting), version)
@@ -136,8 +136,8 @@ def test_a_malformed_run_json_is_named_without_a_traceback(mixed, lop, files):
 
 
 @pytest.fixture
-def begun():
-    """A run of my_redo.py that is queued, and the file."""
+def queued_run():
+    """Make a queued run of my_redo.py; return it and the file."""
     shutil.copy(OWN / "my_redo.py", "my_redo.py")
     Path("mine.json").write_text(json.dumps({"agent": "./my_redo.py", "step_size": 0.1, "num_tasks": 1} | SHORT))
     [run_dir] = prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0])).to_train
@@ -145,7 +145,7 @@ def begun():
 
 
 def forget() -> None:
-    """Know no component of a file any more, as a new process."""
+    """Forget the components of files, as in a new process."""
     component_files.answers.clear()
     for registry in REGISTRIES.values():
         registry.by_name = {name: registry[name] for name in registry.built_in}
@@ -163,15 +163,15 @@ def change(path: Path, remark: str) -> str:
     return path.read_text()
 
 
-def test_code_can_be_accepted_after_the_copy_was_chosen(begun):
-    run_dir, path = begun
+def test_code_can_be_accepted_after_the_copy_was_chosen(queued_run):
+    run_dir, path = queued_run
     original = path.read_text()
     change(path, "second")
     settle_code([run_dir], "stored")
     [copy] = executed(run_dir)
     assert copy.read_text() == original
     third = change(path, "third")
-    assert executed(run_dir) == [copy]  # the choice holds
+    assert executed(run_dir) == [copy]  # the choice is still valid
     settle_code([run_dir], "accept")
     assert executed(run_dir) == [path]
     assert copy.read_text() == third
@@ -180,8 +180,8 @@ def test_code_can_be_accepted_after_the_copy_was_chosen(begun):
         executed(run_dir)
 
 
-def test_the_copy_can_be_chosen_after_code_was_accepted(begun):
-    run_dir, path = begun
+def test_the_copy_can_be_chosen_after_code_was_accepted(queued_run):
+    run_dir, path = queued_run
     second = change(path, "second")
     settle_code([run_dir], "accept")
     change(path, "third")
@@ -191,8 +191,8 @@ def test_the_copy_can_be_chosen_after_code_was_accepted(begun):
     assert len(run_dir.read_config()["earlier_files"]) == 1
 
 
-def test_accepting_a_file_that_is_as_it_was_ends_the_use_of_the_copy(begun):
-    run_dir, path = begun
+def test_accepting_the_unchanged_file_ends_the_use_of_the_copy(queued_run):
+    run_dir, path = queued_run
     original = path.read_text()
     change(path, "second")
     settle_code([run_dir], "stored")
@@ -206,8 +206,8 @@ def test_accepting_a_file_that_is_as_it_was_ends_the_use_of_the_copy(begun):
 
 @pytest.mark.parametrize("choice", ["stored", "accept"])
 @pytest.mark.long
-def test_an_acceptance_that_was_killed_before_it_was_recorded_is_undone(begun, choice):
-    run_dir, path = begun
+def test_an_acceptance_killed_before_it_was_recorded_is_undone(queued_run, choice):
+    run_dir, path = queued_run
     original = path.read_text()
     new = change(path, "second")
     (run_dir.path / "code").rename(run_dir.path / "code.earlier-1")
@@ -218,8 +218,8 @@ def test_an_acceptance_that_was_killed_before_it_was_recorded_is_undone(begun, c
     assert file.read_text() == (original if choice == "stored" else new)
 
 
-def test_a_run_that_does_not_say_its_code_continues_and_is_named(begun):
-    run_dir, _ = begun
+def test_a_run_without_recorded_code_resumes_and_is_named(queued_run):
+    run_dir, _ = queued_run
     config = run_dir.read_config()
     assert settle_code([run_dir], "refuse") == []
     for choice in ("refuse", "accept", "stored"):
@@ -227,8 +227,8 @@ def test_a_run_that_does_not_say_its_code_continues_and_is_named(begun):
         assert settle_code([run_dir], choice) == [run_dir]
 
 
-def test_new_seeds_beside_seeds_of_different_code_are_refused_also_if_those_are_not_named(begun):
-    run_dir, path = begun
+def test_new_seeds_are_refused_beside_existing_seeds_of_different_code_even_if_those_are_not_selected(queued_run):
+    run_dir, path = queued_run
     new = load_runs(Path("mine.json"), seeds=[1])
     refuse_beside_other_code(Path("runs"), new)
     config = run_dir.read_config()
@@ -241,24 +241,24 @@ def test_new_seeds_beside_seeds_of_different_code_are_refused_also_if_those_are_
         refuse_beside_other_code(Path("runs"), load_runs(Path("mine.json"), seeds=[1]))
 
 
-def test_line_ends_of_windows_are_the_same_code(begun):
-    run_dir, path = begun
+def test_windows_line_ends_do_not_change_the_code_version(queued_run):
+    run_dir, path = queued_run
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert executed(run_dir) == [path]
     refuse_beside_other_code(Path("runs"), load_runs(Path("mine.json"), seeds=[1]))
 
 
 @pytest.fixture
-def copies_of_two_versions(begun):
-    """Two queued seeds that keep copies of different versions of a file, which is gone."""
-    first, path = begun
+def copies_of_two_versions(queued_run):
+    """Make two queued seeds with copies of different versions of a file that no longer exists."""
+    first, path = queued_run
     change(path, "second")
     [second] = prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[1])).to_train
     path.unlink()
     return first, second
 
 
-def test_seeds_that_keep_different_copies_never_share_a_worker(copies_of_two_versions):
+def test_seeds_with_different_copies_never_share_a_worker(copies_of_two_versions):
     specs = {run_dir: spec_to_train(run_dir) for run_dir in copies_of_two_versions}
     resources = decide_resources(list(specs.values()), "cpu", 1, 2)
     assert plan_runs(list(specs), resources, specs).stacks == [[one] for one in copies_of_two_versions]
@@ -269,8 +269,8 @@ def test_seeds_that_keep_different_copies_never_share_a_worker(copies_of_two_ver
 
 
 @pytest.mark.long
-def test_a_file_that_was_renamed_is_the_same_code_and_an_edited_one_is_not(begun, lop):
-    _, path = begun
+def test_a_file_that_was_renamed_is_the_same_code_and_an_edited_one_is_not(queued_run, lop):
+    _, path = queued_run
     other = path.with_name("renamed.py")
     path.rename(other)
     Path("mine.json").write_text(Path("mine.json").read_text().replace("my_redo.py", "renamed.py"))
@@ -284,8 +284,8 @@ def test_a_file_that_was_renamed_is_the_same_code_and_an_edited_one_is_not(begun
         prepare_run_dirs(Path("runs"), load_runs(Path("mine.json"), seeds=[0]))
 
 
-def test_a_link_that_now_leads_to_another_file_is_other_code(begun):
-    _, path = begun
+def test_a_link_that_now_leads_to_another_file_is_different_code(queued_run):
+    _, path = queued_run
     other = path.with_name("other.py")
     change(other, "second")
     Path("link.py").symlink_to(other)
@@ -296,8 +296,8 @@ def test_a_link_that_now_leads_to_another_file_is_other_code(begun):
 
 
 @pytest.mark.long
-def test_doctor_finds_damaged_copies_and_nothing_else_to_say_of_own_components(begun, lop):
-    run_dir, _ = begun
+def test_doctor_reports_damaged_copies_and_no_other_problem_of_own_components(queued_run, lop):
+    run_dir, _ = queued_run
     forget()
     assert "not part of lop" not in lop("doctor")[1]
     assert "seed_000" not in lop("doctor")[1]
@@ -311,6 +311,6 @@ def test_doctor_finds_damaged_copies_and_nothing_else_to_say_of_own_components(b
     assert 'files" is not what it should be' in lop("resume")[1]
 
 
-def test_check_says_that_an_own_component_is_of_no_published_protocol(begun, lop):
+def test_check_says_that_own_components_have_no_published_protocol(queued_run, lop):
     forget()
     assert "mine: follows no published protocol: agent my_redo not part of lop" in lop("check")[1]

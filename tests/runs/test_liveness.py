@@ -1,4 +1,4 @@
-"""Whether a run's worker is alive: by its process on this host, elsewhere by the age of its status file."""
+"""Whether a run's worker is alive: decided by its process on this host, elsewhere by the age of its status file."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tests.helpers import running
 
 @pytest.fixture
 def observed(tmp_path):
-    """What a reader takes a status for."""
+    """Return a function that gives the state that a reader infers from a status."""
     run_dir = RunDir(tmp_path / "bp" / "default" / "seed_000")
     run_dir.path.mkdir(parents=True)
 
@@ -36,7 +36,7 @@ def dead_pid():
     return process.pid
 
 
-def test_a_worker_on_this_host_is_looked_up(dead_pid, observed):
+def test_a_worker_on_this_host_is_found_by_its_process(dead_pid, observed):
     started_at = psutil.Process().create_time()
     assert observed(running(pid=os.getpid(), pid_started_at=started_at)) == "running"
     assert observed(running(pid=os.getpid(), pid_started_at=started_at), age_s=1e6) == "running"
@@ -45,11 +45,11 @@ def test_a_worker_on_this_host_is_looked_up(dead_pid, observed):
 
 
 @pytest.mark.parametrize("pid", [None, -1, 2**22 + 1, 2**70])
-def test_a_pid_that_is_none(pid):
+def test_an_invalid_pid_is_not_alive(pid):
     assert not is_alive(running(pid=pid))
 
 
-def test_a_worker_nobody_waited_for_is_lost(observed):
+def test_a_zombie_worker_is_lost(observed):
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     started_at = psutil.Process(process.pid).create_time()
     process.stdout.read()
@@ -74,19 +74,19 @@ def test_a_worker_nobody_waited_for_is_lost(observed):
     ],
 )
 @pytest.mark.parametrize("skew_s", [0, -86_400, 86_400])
-def test_elsewhere_the_age_of_the_status_file_tells_whatever_the_clocks_say(observed, age_s, every_s, state, skew_s):
+def test_the_age_of_the_status_file_decides_for_other_hosts(observed, age_s, every_s, state, skew_s):
     status = running(
         pid=os.getpid(), host="elsewhere", heartbeat_at=time.time() - age_s + skew_s, heartbeat_every_s=every_s
     )
     assert observed(status, age_s) == state
 
 
-def test_the_file_clock_where_nothing_can_be_written(tmp_path):
+def test_the_file_clock_falls_back_to_the_local_clock_and_leaves_no_file(tmp_path):
     assert abs(FileClock(tmp_path / "nowhere").now() - time.time()) < 2
     assert abs(FileClock(tmp_path).now() - time.time()) < 2
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("state", ["queued", "finished", "stopped", "failed", "diverged"])
-def test_other_states_are_as_they_are_written(observed, state):
+def test_other_states_are_not_changed(observed, state):
     assert observed(RunStatus(state, pid=1, host="elsewhere"), age_s=1e6) == state

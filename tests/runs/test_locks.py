@@ -1,4 +1,4 @@
-"""One writer a run: by a lock where the file system has them, by the status everywhere."""
+"""Each run has one writer, ensured by a lock if the file system has locks, and by the status."""
 
 import errno
 import fcntl
@@ -29,7 +29,7 @@ from tests.helpers import make_run
 
 @pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
 def no_locks(request, monkeypatch):
-    """A file system as Lustre and NFS can be mounted."""
+    """Make locks fail as on Lustre and NFS mounted without them."""
 
     def refuse(*_):
         raise OSError(request.param, "no locks here")
@@ -37,20 +37,20 @@ def no_locks(request, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_without_locks_a_run_can_be_held_and_nothing_stays_that_would_bar_the_next(tmp_path, no_locks):
+def test_without_locks_a_run_can_be_held_and_released(tmp_path, no_locks):
     run_dir = make_run(tmp_path, "bp", state="queued")
     for _ in range(2):
         with hold(run_dir):
             pass
 
 
-def test_without_locks_a_run_that_is_trained_elsewhere_is_held(tmp_path, no_locks):
+def test_without_locks_a_run_trained_elsewhere_counts_as_held(tmp_path, no_locks):
     run_dir = make_run(tmp_path, "bp", state="running", heartbeat_at=time.time())
     with pytest.raises(LockedError, match="is being trained now by process"), hold(run_dir):
         pass
 
 
-def test_a_job_that_is_started_again_may_take_up_its_own_run(tmp_path, monkeypatch):
+def test_a_restarted_job_may_resume_its_own_run(tmp_path, monkeypatch):
     run_dir = make_run(tmp_path, "bp", state="running")
     run_dir.write_status(replace(run_dir.read_status(), job="12_3"))
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
@@ -77,7 +77,7 @@ def test_without_locks_two_commands_in_one_job_do_not_train_the_same_run(tmp_pat
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
 @pytest.mark.parametrize("call", ["flock", "open"])
-def test_a_lock_that_cannot_be_had_is_not_taken_for_one_that_is_held(tmp_path, monkeypatch, call, number):
+def test_a_failure_to_lock_is_not_reported_as_a_held_lock(tmp_path, monkeypatch, call, number):
     run_dir = make_run(tmp_path, "bp")
 
     def fail(*_):
@@ -97,13 +97,13 @@ def ours(tmp_path) -> RunFiles:
 
 
 def take_over(run: RunFiles) -> RunStatus:
-    """What the worker writes that took the run for lost."""
+    """Write the status of a worker that took over a run that it considered lost."""
     theirs = replace(run.status, host="node2", pid=8, pid_started_at=2.0, tasks_done=3)
     run.dir.write_status(theirs)
     return theirs
 
 
-def test_a_heartbeat_finds_that_another_worker_has_the_run_and_writes_nothing(ours):
+def test_a_heartbeat_of_a_run_that_another_worker_took_over_writes_nothing(ours):
     assert not ours.beat()
     theirs = take_over(ours)
     with pytest.raises(LockedError, match="taken over by process 8 on node2"):
@@ -111,11 +111,11 @@ def test_a_heartbeat_finds_that_another_worker_has_the_run_and_writes_nothing(ou
     assert ours.dir.read_status() == theirs
 
 
-def test_a_worker_that_stood_still_asks_before_it_records(ours, monkeypatch):
+def test_a_worker_that_was_suspended_checks_its_run_before_it_records(ours, monkeypatch):
     ours.open_records(0, 0)
     ours.record_epoch(0, 0, {"test_accuracy": 0.5})
     take_over(ours)
-    ours.record_epoch(0, 1, {"test_accuracy": 0.5})  # within a heartbeat nobody can have taken it for lost
+    ours.record_epoch(0, 1, {"test_accuracy": 0.5})  # within a heartbeat no other worker can consider it lost
     later = time.monotonic() + 100
     monkeypatch.setattr(run_files.time, "monotonic", lambda: later)
     with pytest.raises(LockedError, match="taken over"):
@@ -125,7 +125,7 @@ def test_a_worker_that_stood_still_asks_before_it_records(ours, monkeypatch):
 
 @pytest.mark.parametrize("lost", [None, (0, 1), (1, 0)])
 def test_a_run_does_not_resume_from_epochs_that_lack_one_which_its_checkpoint_covers(ours, lost):
-    """The file has documents behind the checkpoint, so that their number alone does not tell."""
+    """The file also has documents after the checkpoint, so counting documents does not detect the gap."""
     places = [(task, epoch) for task in range(3) for epoch in range(2)]
     with TableWriter(ours.dir.epochs_json, "epochs") as table:
         table.extend({"task": task, "epoch": epoch} for task, epoch in places if (task, epoch) != lost)
@@ -140,34 +140,34 @@ def test_a_run_does_not_resume_from_epochs_that_lack_one_which_its_checkpoint_co
 
 
 @pytest.mark.parametrize("spoilt", [{}, {"task": None, "epoch": 0}, {"task": 0, "epoch": "1"}])
-def test_a_run_does_not_resume_from_an_epoch_without_its_place(ours, spoilt):
+def test_a_run_does_not_resume_from_an_epoch_without_task_and_number(ours, spoilt):
     with TableWriter(ours.dir.epochs_json, "epochs") as table:
         table.append(spoilt)
     with pytest.raises(StoreError, match=r"epochs\.json: an epoch is missing"):
         ours.open_records(0, 1, (1, 0))
 
 
-def test_a_wish_to_stop_is_heard_and_the_heartbeat_goes_on(ours):
+def test_a_request_to_stop_is_read_by_the_heartbeat_which_continues(ours):
     ours.dir.write_status(replace(ours.dir.read_status(), state="stopped"))
     assert ours.beat()
     assert ours.dir.read_status().state == "running"
 
 
-def test_a_mark_that_was_written_over_a_run_s_last_status_counts_as_its_end(tmp_path):
+def test_a_stop_request_written_over_the_last_status_counts_as_an_end(tmp_path):
     run_dir = make_run(tmp_path, "bp", state="stopped")
     run_dir.write_status(replace(run_dir.read_status(), note=stop._ASKED))
-    with hold(run_dir):  # its worker is at it
+    with hold(run_dir):  # its worker still runs
         assert stop.wait_for_status([run_dir], -1.9) == [run_dir]
     assert stop.wait_for_status([run_dir]) == []
 
 
-def test_the_holder_is_named(tmp_path):
+def test_a_refused_lock_names_its_holder(tmp_path):
     run_dir = make_run(tmp_path, "bp", state="queued")
     with hold(run_dir), pytest.raises(LockedError, match=f"process {os.getpid()} on .* since "), hold(run_dir, 0.1):
         pass
 
 
-def test_a_command_that_holds_a_run_for_a_moment_is_waited_for(tmp_path):
+def test_a_briefly_held_lock_is_waited_for(tmp_path):
     run_dir = make_run(tmp_path, "bp")
     with hold(run_dir):
         waiting = threading.Thread(target=lambda: hold(run_dir).__enter__())
@@ -178,19 +178,19 @@ def test_a_command_that_holds_a_run_for_a_moment_is_waited_for(tmp_path):
     assert not waiting.is_alive()
 
 
-def test_the_lock_goes_with_the_run_and_leaves_no_empty_directory(tmp_path):
+def test_the_lock_file_is_removed_with_its_run_and_leaves_no_empty_directory(tmp_path):
     run_dir = make_run(tmp_path, "bp")
     with hold(run_dir):
         run_dir.clear()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whoever_waited_for_a_run_that_is_removed_has_the_lock_of_the_next_of_its_name(tmp_path):
+def test_the_lock_of_a_removed_run_does_not_block_a_new_run_of_its_name(tmp_path):
     run_dir = make_run(tmp_path, "bp")
     with hold(run_dir):
         old = os.open(run_dir.lock, os.O_RDWR)
         run_dir.clear()
-    fcntl.flock(old, fcntl.LOCK_EX)  # of a file that is gone: it keeps nobody out
+    fcntl.flock(old, fcntl.LOCK_EX)  # the lock of a removed file blocks no one
     with hold(run_dir), pytest.raises(LockedError), hold(run_dir, 0.1):
         pass
     os.close(old)
@@ -198,7 +198,7 @@ def test_whoever_waited_for_a_run_that_is_removed_has_the_lock_of_the_next_of_it
 
 @pytest.fixture
 def stack(tmp_path) -> list[RunDir]:
-    """Runs of two settings."""
+    """Make runs of two settings."""
     settings = ("step_size=0.1", "step_size=0.2")
     return [make_run(tmp_path, "bp", seed, setting=one, state="queued") for one in settings for seed in range(10)]
 
@@ -214,13 +214,13 @@ def refuse_all(stack: list[RunDir]) -> None:
 
 
 def hold_each(stack: list[RunDir]) -> None:
-    """Hold all of them at once, each with its own lock."""
+    """Hold all runs at once, each with its own lock."""
     with ExitStack() as locks:
         for run_dir in stack:
             locks.enter_context(hold(run_dir, 0))
 
 
-def test_a_stack_is_held_with_one_open_file_and_given_back_run_by_run(stack):
+def test_a_stack_is_held_with_one_open_file_and_released_run_by_run(stack):
     before = num_open_files()
     with hold_together(stack):
         assert num_open_files() == before + 1
@@ -230,7 +230,7 @@ def test_a_stack_is_held_with_one_open_file_and_given_back_run_by_run(stack):
     assert [path for path in stack[0].path.parents[2].rglob(".*") if path.suffix != ".lock"] == []
 
 
-def test_a_stack_takes_over_the_locks_of_one_that_was_divided_otherwise(stack):
+def test_a_stack_can_lock_runs_that_were_divided_into_other_stacks_before(stack):
     with hold_together(stack):
         pass
     with hold_together(stack[5:15]):
@@ -238,7 +238,7 @@ def test_a_stack_takes_over_the_locks_of_one_that_was_divided_otherwise(stack):
         hold_each(stack[:5] + stack[15:])
 
 
-def test_a_stack_without_all_of_its_runs_holds_none(stack):
+def test_a_stack_that_cannot_lock_all_its_runs_holds_none(stack):
     with hold(stack[12]), pytest.MonkeyPatch.context() as patch:
         patch.setattr(locks, "PATIENCE_S", 0)
         with pytest.raises(LockedError, match=stack[12].name), hold_together(stack):
@@ -246,7 +246,7 @@ def test_a_stack_without_all_of_its_runs_holds_none(stack):
     hold_each(stack)
 
 
-def test_the_system_drops_the_locks_of_a_stack_with_its_killed_process(stack):
+def test_the_locks_of_a_stack_are_released_when_its_process_is_killed(stack):
     script = """import sys; from pathlib import Path
 from lop_engine.runs.locks import hold_together
 from lop_engine.runs.directory import RunDir
@@ -264,7 +264,7 @@ with hold_together([RunDir(Path(path)) for path in sys.argv[1:]]):
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSPC])
-def test_where_locks_cannot_be_joined_each_is_held_by_itself(stack, monkeypatch, number):
+def test_locks_that_cannot_be_joined_are_held_separately(stack, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, "no hard links here")
 
@@ -288,7 +288,7 @@ def test_a_lock_file_that_was_removed_by_hand_is_not_joined(stack):
             refuse_all(stack[1:])
 
 
-def test_whoever_waited_for_a_run_that_joined_a_stack_waits_for_the_stack(stack):
+def test_a_process_waiting_for_a_run_that_joined_a_stack_waits_for_the_stack(stack):
     with hold(stack[1]):
         waiting = os.open(stack[1].lock, os.O_RDWR)
     opened = os.open
@@ -300,7 +300,7 @@ def test_whoever_waited_for_a_run_that_joined_a_stack_waits_for_the_stack(stack)
         assert not first
 
 
-def test_the_locks_of_a_stack_go_with_its_runs(tmp_path, stack):
+def test_the_lock_files_of_a_stack_are_removed_with_its_runs(tmp_path, stack):
     with hold_together(stack):
         for run_dir in stack:
             run_dir.clear()

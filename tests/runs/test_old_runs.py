@@ -1,7 +1,7 @@
-"""Runs that a version before components began: their run.json holds every key there was.
+"""Runs started by a version without components, whose run.json contains every key of that time.
 
-tests/old_runs/runs has two such runs, halted, and tests/old_runs/whole their documents when that version trained them
-without a halt.
+tests/old_runs/runs has two such runs that were stopped, tests/old_runs/whole the records of that version without a
+stop.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.helpers import ROOT
 
 OLD = ROOT / "tests/old_runs"
 
-#: The keys of an old run.json that have a default, with it.
+#: Keys of an old run.json that have a default value.
 DEFAULTS = {
     "opt": "sgd", "momentum": 0.0, "weight_decay": 0.0, "perturb_scale": 0.0, "replacement_rate": 1e-4,
     "decay_rate": 0.99, "util_type": "contribution", "maturity_threshold": 100, "net_type": 1, "num_classes": 2,
@@ -92,7 +92,7 @@ def test_every_view_shows_old_runs(here):
 
 @pytest.mark.timeout(300)
 @pytest.mark.long
-def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_new_ones(here):
+def test_old_runs_resume_to_the_records_of_the_old_version_and_are_averaged_with_new_ones(here):
     done = lop("run", "cfg/cbp.json", "cfg/cbp2.json", "--device", "cpu", "--runs-per-worker", "1", timeout_s=240)
     assert done.returncode == 0, done.stderr
     assert "2 of 4 runs resume where they stopped" in done.stdout
@@ -104,7 +104,7 @@ def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_ne
             for one, other in zip(ours, theirs, strict=True):
                 assert one.keys() == other.keys()
                 differing = [key for key in one if key != "seconds" and one[key] != other[key]]
-                # Equal on the machine that made them; others may round differently.
+                # Records are equal on the machine that made them; other machines may round differently.
                 assert [one[key] for key in differing] == pytest.approx([other[key] for key in differing], rel=1e-3)
     groups = group_runs(RunsReader(here / "runs").read().runs)
     refuse_mixed(groups)
@@ -115,23 +115,23 @@ def test_old_runs_resume_to_the_documents_of_the_old_version_and_average_with_ne
 
 @pytest.mark.parametrize("name", ["lop_engine.worker", "lop_engine.training.worker"])
 @pytest.mark.long
-def test_a_launcher_of_an_older_version_finds_its_worker(here, name):
+def test_a_launcher_of_an_older_version_can_start_workers(here, name):
     run_dir = RunDir(here / "runs/cbp2/default/seed_000")
     run_dir.write_status(replace(run_dir.read_status(), state="queued"))
     command = [sys.executable, "-m", name, "--device", "cpu", "--threads", "1", str(run_dir.path)]
     subprocess.run(command, check=True, timeout=120)
     assert run_dir.read_status().state == "finished"
-    assert json.loads(run_dir.run_json.read_text())["spec"]["net_type"] == 1  # is not written again
+    assert json.loads(run_dir.run_json.read_text())["spec"]["net_type"] == 1  # it must not be rewritten
 
 
 def contents(folder):
-    """Every file under a directory, by name."""
+    """Return the contents of every file below a directory, by name."""
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
 def newer(here):
-    """The old run of cbp as a version after this one would have left it: another schema, layout and state."""
+    """Return the old run of cbp as a newer version might leave it: with another schema, layout and state."""
     run_dir = RunDir(here / "runs/cbp/default/seed_000")
     config = json.loads(run_dir.run_json.read_text())
     config |= {"schema": SCHEMA + 1, "versions": {"lop": "9.1.0"}}
@@ -155,7 +155,7 @@ NEWER = f"written by lop 9.1.0 (schema {SCHEMA + 1}); lop {__version__} reads sc
     ids=" ".join,
 )
 @pytest.mark.long
-def test_a_run_of_a_newer_version_is_refused_and_stays_as_it_is(newer, command):
+def test_a_run_of_a_newer_version_is_refused_and_not_changed(newer, command):
     before = contents(newer.path)
     done = lop(*command)
     assert done.returncode == 2, done.stdout
@@ -170,7 +170,7 @@ def test_a_run_of_a_newer_version_is_refused_and_stays_as_it_is(newer, command):
     ids=" ".join,
 )
 @pytest.mark.long
-def test_a_look_at_a_run_of_a_newer_version_says_why_it_is_not_shown(newer, command):
+def test_views_say_why_a_run_of_a_newer_version_is_not_shown(newer, command):
     before = contents(newer.path)
     done = lop(*command)
     assert "9.1.0" in done.stdout + done.stderr
@@ -178,7 +178,7 @@ def test_a_look_at_a_run_of_a_newer_version_says_why_it_is_not_shown(newer, comm
     assert contents(newer.path) == before
 
 
-def test_a_checkpoint_of_a_newer_version_is_refused_and_not_replaced_by_the_one_before_it(here):
+def test_a_checkpoint_of_a_newer_version_is_refused_without_falling_back_to_the_previous_one(here):
     run_dir = RunDir(here / "runs/cbp/default/seed_000")
     content = torch.load(run_dir.checkpoint, weights_only=True)
     torch.save(content, run_dir.previous_checkpoint)
@@ -193,14 +193,14 @@ def test_a_checkpoint_of_a_newer_version_is_refused_and_not_replaced_by_the_one_
 
 
 @pytest.mark.parametrize("schema", ["2", 1.5, None, 0])
-def test_a_schema_that_is_no_version_is_refused(here, schema):
+def test_an_invalid_schema_version_is_refused(here, schema):
     run_dir = RunDir(here / "runs/cbp/default/seed_000")
     run_dir.run_json.write_text(json.dumps(json.loads(run_dir.run_json.read_text()) | {"schema": schema}))
     with pytest.raises(StoreError, match=r"run.json: schema is not a version \(.*\); restore run.json from a backup"):
         run_dir.read_config()
 
 
-def test_the_page_of_files_names_the_versions_that_there_are():
+def test_files_md_names_the_current_schema_versions():
     page = (ROOT / "docs/files.md").read_text()
     assert f"| `run.json` and the record files | `schema` in `run.json`; 1 if it is missing | {SCHEMA} |" in page
     assert f"| `checkpoint.pt` | `format` | {FORMAT} |" in page

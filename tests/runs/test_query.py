@@ -1,4 +1,4 @@
-"""The filter language, over runs made for it."""
+"""The query language, applied to generated runs."""
 
 import string
 from dataclasses import replace
@@ -36,7 +36,7 @@ VIEWS = [
 ]
 
 
-def test_brackets_in_names_stand_for_themselves():
+def test_brackets_in_names_match_literally():
     views = [view("layers/sizes=[50,2]/0"), view("layers/sizes=5/0"), view("a[b]/default/0")]
     for text in ("setting:sizes=?50?2?", "layers/sizes=[50,", "layers/sizes=[50", "setting:layers/sizes=[50*"):
         assert filter_runs(views, text) == (views[0],)
@@ -45,7 +45,7 @@ def test_brackets_in_names_stand_for_themselves():
     assert [select(Snapshot(Path("runs"), tuple(views)), [name]) for name in names] == [[views[2]]] * 4
 
 
-def found(text):
+def names_matching(text):
     return [run.dir.name.replace("seed_", "") for run in filter_runs(VIEWS, text)]
 
 
@@ -86,13 +86,13 @@ CBP, BP = ["cbp/default/000", "cbp/default/003"], ["bp/step_size=0.01,width=2/00
         ("no such run", []),
     ],
 )
-def test_a_filter_finds(text, names):
-    assert found(text) == names
+def test_a_filter_selects_the_matching_runs(text, names):
+    assert names_matching(text) == names
 
 
-def test_an_empty_filter_finds_everything():
+def test_an_empty_filter_matches_all_runs():
     assert parse_query("  \t").is_empty
-    assert len(found("")) == len(VIEWS)
+    assert len(names_matching("")) == len(VIEWS)
     assert not parse_query("cbp").is_empty
 
 
@@ -115,13 +115,13 @@ def test_an_empty_filter_finds_everything():
         ("progress:half", 'progress "half": write a limit in percent'),
     ],
 )
-def test_a_mistake_is_explained(text, message):
+def test_an_invalid_filter_is_refused_with_an_explanation(text, message):
     with pytest.raises(QueryError) as caught:
         parse_query(text)
     assert message in str(caught.value)
 
 
-def test_every_state_and_key_can_be_asked_for():
+def test_every_state_and_key_can_be_queried():
     assert sorted(
         run.state for run in VIEWS for state in STATES if parse_query(f"state:{state}").matches(run)
     ) == sorted(run.state for run in VIEWS)
@@ -140,7 +140,7 @@ words = st.builds(
 @given(st.text(max_size=40) | st.lists(words, max_size=3).map(" ".join))
 @example("[!")
 @example("[z-a]*,[]-\\")
-def test_any_text_is_a_filter_or_a_query_error(text):
+def test_any_text_is_parsed_or_a_query_error(text):
     try:
         query = parse_query(text)
     except QueryError:
@@ -151,16 +151,16 @@ def test_any_text_is_a_filter_or_a_query_error(text):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(words)
-def test_a_word_and_its_negation_divide_the_runs(word):
+def test_a_word_and_its_negation_partition_the_runs(word):
     try:
-        plain, negated = found(word), found(f"-{word}")
+        plain, negated = names_matching(word), names_matching(f"-{word}")
     except QueryError:
         return
     if not word.startswith("-"):
-        assert sorted(plain + negated) == sorted(found(""))
+        assert sorted(plain + negated) == sorted(names_matching(""))
 
 
-def test_a_method_is_what_the_spec_says_and_an_experiment_what_its_file_is_called():
+def test_method_comes_from_the_spec_and_experiment_from_the_file_name():
     runs = [view("l2/default/0", agent="bp"), view("wd/default/0", agent="bp", weight_decay=1e-5), view("bp/default/0")]
 
     def experiments(text):
@@ -174,7 +174,7 @@ def test_a_method_is_what_the_spec_says_and_an_experiment_what_its_file_is_calle
 
 
 def measured(name, nulls=None, **series):
-    """A run with the values of metrics by task; `nulls` are tasks in which the test accuracy was not finite."""
+    """Return a run with the values of metrics by task. The test accuracy was not finite in the tasks `nulls`."""
     arrays = {metric: np.array(values, dtype=float) for metric, values in series.items()}
     mask = {"test_accuracy": np.isin(np.arange(len(arrays["test_accuracy"])), nulls)} if nulls else {}
     spec = {"replacement_rate": 1e-4, "metrics": ["curvature"]} if name.startswith("cbp") else {}
@@ -190,7 +190,7 @@ MEASURED = [
 NAMES = ["cbp 0", "cbp 1", "bp 0", "bp 1"]
 
 
-def met(text):
+def names_meeting(text):
     names = dict(zip(MEASURED, NAMES, strict=True))
     return [names[run] for run in filter_runs(MEASURED, text)]
 
@@ -208,7 +208,7 @@ def met(text):
         ("test_accuracy:0.4-0.6", ["cbp 1"]),
         ("test_accuracy<0.2,>0.8", ["cbp 0"]),
         ("-test_accuracy<0.55", ["cbp 0"]),  # runs without a value match neither way
-        ("curvature:3", ["cbp 0"]),  # the last value recorded, whatever the last task is
+        ("curvature:3", ["cbp 0"]),  # the last recorded value, also of an earlier task
         ("train_loss<-0.2", ["bp 1"]),
         ("step_size:0.01", NAMES),
         ("step_size:1e-2", NAMES),
@@ -224,10 +224,10 @@ def met(text):
     ],
 )
 def test_conditions_compare_the_last_recorded_value_of_a_metric_and_the_keys_of_a_run(text, names):
-    assert met(text) == names
+    assert names_meeting(text) == names
 
 
-def test_a_spec_s_values_of_every_kind_can_be_asked_for():
+def test_spec_values_of_every_type_can_be_queried():
     run = view("bp/default/0", redo_optimizer_state=True, class_order=None, dataset="Synthetic", momentum=0)
     for text in ("redo_optimizer_state:true", "dataset:synth*", "momentum:0", "-momentum>0"):
         assert filter_runs([run], text), text
@@ -235,7 +235,7 @@ def test_a_spec_s_values_of_every_kind_can_be_asked_for():
         assert not filter_runs([run], text), text
 
 
-def test_runs_without_a_value_are_counted_if_all_else_matches():
+def test_runs_that_only_lack_a_value_are_counted():
     assert parse_query("test_accuracy<0.95").notes(MEASURED) == [
         "2 runs have no value of test_accuracy and cannot match"
     ]
@@ -265,7 +265,7 @@ def test_runs_without_a_value_are_counted_if_all_else_matches():
         ("state<running", '"state<running": state has no order; write state:running,queued'),
     ],
 )
-def test_a_mistake_in_a_condition_is_explained(text, message):
+def test_an_invalid_condition_is_refused_with_an_explanation(text, message):
     with pytest.raises(QueryError) as caught:
         parse_query(text)
     assert message in str(caught.value)
@@ -287,12 +287,12 @@ def test_a_mistake_in_a_condition_is_explained(text, message):
         ("cbp/default/seed_000 seed:1", ""),
     ],
 )
-def test_a_filter_that_finds_nothing_says_what_to_write(text, message):
-    assert not met(text)
+def test_a_filter_without_matches_gives_advice(text, message):
+    assert not names_meeting(text)
     assert hint(MEASURED, text) == message
 
 
-def test_a_name_of_a_metric_and_a_key_is_refused_with_both_spellings(monkeypatch):
+def test_a_name_of_both_a_metric_and_a_key_is_refused_with_both_spellings(monkeypatch):
     run = replace(view("bp/default/0", twice=0.5), series={"twice": np.array([0.1])})
     monkeypatch.setattr(lookup, "metric_names", lambda: ["twice"])
     monkeypatch.setattr(lookup, "key_names", lambda: ["twice"])

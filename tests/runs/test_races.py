@@ -29,14 +29,14 @@ from lop_tui.commands.rm import rm
 from tests.helpers import TINY
 
 SEEDS = (0, 1, 2, 3)
-#: By seed: its state, and how many documents it has; the last seed is not there yet.
+#: State and number of documents of each seed; the last seed does not exist yet.
 START = {0: ("finished", 3), 1: ("stopped", 2), 2: ("queued", 1)}
 SPEC = Spec(**TINY)
 
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Process]:
-    """Another live process of this machine."""
+    """Start another live process on this machine."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         yield Process(child.pid, socket.gethostname(), start_of(child.pid), time.time())
         child.kill()
@@ -51,7 +51,7 @@ def acting_as(process: Process) -> Iterator[None]:
 
 @contextmanager
 def before_lock(number: int, intrude: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `intrude` before the `number`-th lock is taken; yields the numbers of the locks taken so far."""
+    """Call `intrude` before the `number`-th lock is taken; yield the numbers of the locks taken so far."""
     acquire, numbers, taken = locks.acquire, count(), []
 
     def wrapped(run_dir: RunDir, deadline: float) -> int | None:
@@ -68,7 +68,7 @@ def before_lock(number: int, intrude: Callable[[], None]) -> Iterator[list[int]]
 
 @dataclass
 class Scene:
-    """Runs as in `START`, and what can be done to them."""
+    """Runs as in `START`, and the commands that act on them."""
 
     runs_dir: Path
     other: Process
@@ -99,7 +99,7 @@ class Scene:
         return set()
 
     def train(self) -> set[RunDir]:
-        """The other process takes all runs, its worker begins with the first, and records a task."""
+        """Let the other process take all runs, start a worker with the first, and record a task."""
         taken = self.run()
         run_dir = min(taken)
         with hold(run_dir), TableWriter(run_dir.tasks_json, "tasks") as table:
@@ -122,7 +122,7 @@ def set_up(runs_dir: Path, other: Process) -> Scene:
 
 
 def attempt(command: Callable[[], set[RunDir]]) -> tuple[set[RunDir], str | None]:
-    """The runs that a command has in its queue in the end, and how it was refused."""
+    """Return the runs that a command has in its queue at the end, and its refusal."""
     try:
         return command(), None
     except LaunchError as error:
@@ -134,7 +134,7 @@ COMMANDS = ("run", "run_fresh", "resume", "stop", "rm")
 
 @pytest.mark.parametrize("second", [*COMMANDS, "train"])
 @pytest.mark.parametrize("first", COMMANDS)
-def test_one_command_between_any_look_and_act_of_another(tmp_path, other, first, second):
+def test_one_command_may_run_between_any_read_and_change_of_another(tmp_path, other, first, second):
     for number in count():
         scene = set_up(tmp_path / str(number), other)
         outcomes: dict[str, tuple[set[RunDir], str | None]] = {}
@@ -146,12 +146,12 @@ def test_one_command_between_any_look_and_act_of_another(tmp_path, other, first,
         with before_lock(number, intrude) as taken:
             outcomes["first"] = attempt(getattr(scene, first))
         if number not in taken:
-            assert number > 0, "no lock was taken: nothing was tested"
+            assert number > 0, "no lock was taken, so nothing was tested"
             return
         check(scene, {first: outcomes["first"], f"{second} of the other": outcomes["second"]})
 
 
-def test_a_run_that_was_stopped_while_its_launcher_in_the_background_began_stays_stopped(tmp_path, other):
+def test_a_run_stopped_while_its_background_launcher_starts_stays_stopped(tmp_path, other):
     scene = set_up(tmp_path, other)
     with acting_as(other):
         handed_over = scene.resume()
@@ -176,7 +176,7 @@ def check(scene: Scene, outcomes: dict[str, tuple[set[RunDir], str | None]]) -> 
         assert run_dir.tasks_json.stat().st_ino == inode, f"records of a run that is trained were replaced: {outcomes}"
     if my_refusal:
         mine_left = [one.name for one, status in queued.items() if status.launcher == processes.this_process()]
-        assert not mine_left, f"refused, and yet queued: {outcomes}"
+        assert not mine_left, f"refused but queued: {outcomes}"
     for seed, (_, tasks) in START.items():
         [run_dir] = [RunDir.of(scene.runs_dir, run) for run in scene.runs if run.seed == seed]
         documents = len(read_table(run_dir.tasks_json)) if run_dir.path.exists() else 0

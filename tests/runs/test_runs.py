@@ -1,4 +1,4 @@
-"""What a reader of a runs directory sees while runs come, grow, start over, go and break."""
+"""Reading a runs directory while runs appear, grow, start over, vanish and break."""
 
 import gc
 import json
@@ -47,11 +47,11 @@ def accuracy(view):
     return view.series.get("test_accuracy", np.array([])).tolist()
 
 
-def expected(*tasks):
+def accuracies_of(*tasks):
     return [task / 1000 for task in tasks]
 
 
-def test_the_layout_of_a_run(runs_dir):
+def test_a_run_directory_has_the_documented_layout(runs_dir):
     run_dir = start(runs_dir, "cbp", "step_size=0.1", 7)
     assert run_dir.path == runs_dir / "cbp" / "step_size=0.1" / "seed_007"
     assert (run_dir.experiment, run_dir.setting, run_dir.seed) == ("cbp", "step_size=0.1", 7)
@@ -60,7 +60,7 @@ def test_the_layout_of_a_run(runs_dir):
     assert list(find_runs(runs_dir)) == []
 
 
-def test_runs_come_in_the_order_of_experiment_setting_and_seed(runs_dir):
+def test_runs_are_ordered_by_experiment_setting_and_seed(runs_dir):
     names = [("bp", "default", seed) for seed in (0, 999, 1000)] + [("bp", "x=1", 0), ("cbp", "default", 2)]
     for name in reversed(names):
         start(runs_dir, *name)
@@ -73,7 +73,7 @@ def test_runs_come_in_the_order_of_experiment_setting_and_seed(runs_dir):
     assert [one.path for one in run_dirs] == [RunDir.of(runs_dir, Run(*name, SPEC)).path for name in names]
 
 
-def test_a_directory_that_is_not_there_yet(runs_dir):
+def test_a_missing_directory_is_read_when_it_appears(runs_dir):
     reader = RunsReader(runs_dir)
     snapshot = reader.read()
     assert (snapshot.runs, snapshot.directory_exists) == ((), False)
@@ -82,18 +82,18 @@ def test_a_directory_that_is_not_there_yet(runs_dir):
     assert (len(snapshot.runs), snapshot.directory_exists) == (1, True)
 
 
-def test_a_tree_that_grows(runs_dir):
+def test_new_runs_are_found_in_a_growing_tree(runs_dir):
     one = start(runs_dir, num_tasks=1)
     reader = RunsReader(runs_dir)
     (view,) = reader.read().runs
     assert (view.experiment, view.setting, view.seed) == ("bp", "default", 0)
     assert (view.num_tasks, view.state, view.problem) == (200, "stopped", None)
-    assert accuracy(view) == expected(0)
+    assert accuracy(view) == accuracies_of(0)
     assert np.isnan(view.series["curvature"]).all()
     grow(one, 1, 150)
     start(runs_dir, "cbp", num_tasks=2)
     views = reader.read().runs
-    assert [accuracy(view) for view in views] == [expected(*range(151)), expected(0, 1)]
+    assert [accuracy(view) for view in views] == [accuracies_of(*range(151)), accuracies_of(0, 1)]
     assert reader.read().runs[0].series is views[0].series
 
 
@@ -103,13 +103,13 @@ def test_a_snapshot_never_changes(runs_dir):
     (old,) = reader.read().runs
     grow(run_dir, 3, 100)
     (new,) = reader.read().runs
-    assert accuracy(old) == expected(0, 1, 2)
+    assert accuracy(old) == accuracies_of(0, 1, 2)
     assert len(accuracy(new)) == 103
     with pytest.raises(ValueError, match="read-only"):
         new.series["test_accuracy"][0] = 1
 
 
-def test_a_metric_that_is_null_is_nan_and_comes_late(runs_dir):
+def test_nulls_and_tasks_before_the_first_value_of_a_metric_are_nan(runs_dir):
     run_dir = start(runs_dir, num_tasks=70)
     reader = RunsReader(runs_dir)
     reader.read()
@@ -122,7 +122,7 @@ def test_a_metric_that_is_null_is_nan_and_comes_late(runs_dir):
     assert np.isnan(series["test_accuracy"][70])
 
 
-def test_the_seconds_of_each_task(runs_dir):
+def test_the_seconds_of_each_task_are_read(runs_dir):
     run_dir = start(runs_dir, num_tasks=2)
     reader = RunsReader(runs_dir)
     (old,) = reader.read().runs
@@ -138,7 +138,7 @@ def test_the_seconds_of_each_task(runs_dir):
         view.seconds[0] = 2
 
 
-def test_records_that_know_no_seconds(runs_dir):
+def test_records_without_seconds_have_nan(runs_dir):
     run_dir = start(runs_dir)
     with TableWriter(run_dir.tasks_json, "tasks") as writer:
         writer.extend({"task": task, "test_accuracy": 0.5, "curvature": None} for task in range(3))
@@ -146,7 +146,7 @@ def test_records_that_know_no_seconds(runs_dir):
     assert np.isnan(view.seconds).tolist() == [True] * 3
 
 
-def test_metrics_that_come_and_go(runs_dir):
+def test_metrics_may_be_missing_or_null_in_some_tasks(runs_dir):
     run_dir = start(runs_dir)
     reader = RunsReader(runs_dir)
     values = {"test_accuracy": [0.5, None, None, 0.6], "srank": [None, 3, 4, None], "curvature": [None] * 4}
@@ -164,7 +164,7 @@ def test_metrics_that_come_and_go(runs_dir):
         assert np.array_equal(series, np.tile(np.array(values[name], dtype=float), 40), equal_nan=True)
 
 
-def test_a_run_without_news_hands_out_the_very_same_arrays(runs_dir):
+def test_an_unchanged_run_returns_the_same_arrays(runs_dir):
     start(runs_dir, "bp", num_tasks=3)
     growing = start(runs_dir, "cbp", num_tasks=3)
     start(runs_dir, "l2")
@@ -176,7 +176,7 @@ def test_a_run_without_news_hands_out_the_very_same_arrays(runs_dir):
     assert [now.seconds is before.seconds for before, now in zip(old, new, strict=True)] == [True, False, True]
 
 
-def test_one_worker_of_many_runs_is_looked_up_once_a_read(runs_dir, monkeypatch):
+def test_the_worker_of_many_runs_is_looked_up_once_per_read(runs_dir, monkeypatch):
     here = running(pid=os.getpid(), pid_started_at=psutil.Process().create_time())
     for seed in range(5):
         start(runs_dir, seed=seed, status=here)
@@ -208,7 +208,7 @@ def test_a_status_is_read_again_when_it_changes(runs_dir, monkeypatch):
     assert reader.read().runs[0].state == "queued"
 
 
-def test_reading_leaves_the_garbage_collector_as_it_was(runs_dir):
+def test_reading_restores_the_garbage_collector(runs_dir):
     start(runs_dir, num_tasks=1)
     for switch in (gc.disable, gc.enable):
         switch()
@@ -217,15 +217,15 @@ def test_reading_leaves_the_garbage_collector_as_it_was(runs_dir):
         assert gc.isenabled() == was_enabled
 
 
-def test_a_run_that_is_resumed_from_its_checkpoint(runs_dir):
+def test_a_run_resumed_from_its_checkpoint_is_read_again(runs_dir):
     run_dir = start(runs_dir, num_tasks=9)
     reader = RunsReader(runs_dir)
     reader.read()
     grow(run_dir, 100, 20, keep=4)
-    assert accuracy(reader.read().runs[0]) == expected(0, 1, 2, 3, *range(100, 120))
+    assert accuracy(reader.read().runs[0]) == accuracies_of(0, 1, 2, 3, *range(100, 120))
 
 
-def test_a_run_that_is_started_afresh(runs_dir):
+def test_a_run_that_is_started_over_is_read_again(runs_dir):
     run_dir = start(runs_dir, num_tasks=9)
     reader = RunsReader(runs_dir)
     (old,) = reader.read().runs
@@ -234,12 +234,12 @@ def test_a_run_that_is_started_afresh(runs_dir):
     write_json(run_dir.run_json, {"spec": SPEC.to_dict() | {"num_tasks": 77}})
     grow(run_dir, 50, 2)
     (view,) = reader.read().runs
-    assert accuracy(view) == expected(50, 51)
+    assert accuracy(view) == accuracies_of(50, 51)
     assert view.num_tasks == 77
-    assert accuracy(old) == expected(*range(9))
+    assert accuracy(old) == accuracies_of(*range(9))
 
 
-def test_run_json_written_anew_in_its_place(runs_dir):
+def test_a_rewritten_run_json_is_read_again(runs_dir):
     run_dir = start(runs_dir)
     reader = RunsReader(runs_dir)
     reader.read()
@@ -247,17 +247,17 @@ def test_run_json_written_anew_in_its_place(runs_dir):
     assert reader.read().runs[0].num_tasks == 31
 
 
-def test_runs_that_vanish(runs_dir):
+def test_vanished_runs_are_dropped(runs_dir):
     one, _ = start(runs_dir, "bp", num_tasks=2), start(runs_dir, "cbp", num_tasks=1)
     reader = RunsReader(runs_dir)
     assert len(reader.read().runs) == 2
     one.clear()
     assert [view.experiment for view in reader.read().runs] == ["cbp"]
     start(runs_dir, "bp", num_tasks=1)
-    assert accuracy(reader.read().runs[0]) == expected(0)
+    assert accuracy(reader.read().runs[0]) == accuracies_of(0)
 
 
-def test_a_run_that_vanishes_while_it_is_read(runs_dir, monkeypatch):
+def test_a_run_that_vanishes_during_reading_is_dropped(runs_dir, monkeypatch):
     run_dir = start(runs_dir, num_tasks=2)
     reader = RunsReader(runs_dir)
     reader.read()
@@ -265,10 +265,10 @@ def test_a_run_that_vanishes_while_it_is_read(runs_dir, monkeypatch):
     run_dir.clear()
     (view,) = reader.read().runs
     assert (view.state, view.problem) == ("lost", "the run directory is going away")
-    assert accuracy(view) == expected(0, 1)
+    assert accuracy(view) == accuracies_of(0, 1)
 
 
-def test_a_search_goes_on_where_a_directory_vanishes(runs_dir, monkeypatch):
+def test_a_search_continues_when_a_directory_vanishes(runs_dir, monkeypatch):
     start(runs_dir, "bp")
     start(runs_dir, "cbp")
     scandir = os.scandir
@@ -305,7 +305,7 @@ def test_a_search_goes_on_where_a_directory_vanishes(runs_dir, monkeypatch):
         ("run.json", None),
     ],
 )
-def test_a_file_that_cannot_be_read_is_that_run_s_problem_until_it_is_mended(runs_dir, name, content):
+def test_an_unreadable_file_is_the_problem_of_its_run_until_it_is_repaired(runs_dir, name, content):
     start(runs_dir, "aaa", num_tasks=1)
     run_dir = start(runs_dir, "bp", num_tasks=2)
     reader = RunsReader(runs_dir)
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_read_is_that_run_s_problem_until_it_is_mended(run
     path.mkdir() if content is None else path.write_bytes(content)
     for _ in range(2):
         healthy, broken = reader.read().runs
-        assert (healthy.problem, accuracy(healthy)) == (None, expected(0))
+        assert (healthy.problem, accuracy(healthy)) == (None, accuracies_of(0))
         assert broken.state == "failed"
         assert broken.problem.startswith(f"{path}: ")
         assert "\n" not in broken.problem
@@ -323,10 +323,10 @@ def test_a_file_that_cannot_be_read_is_that_run_s_problem_until_it_is_mended(run
     path.rmdir() if content is None else path.unlink()
     path.write_bytes(good)
     mended = reader.read().runs[1]
-    assert (mended.state, mended.problem, accuracy(mended)) == ("stopped", None, expected(0, 1))
+    assert (mended.state, mended.problem, accuracy(mended)) == ("stopped", None, accuracies_of(0, 1))
 
 
-def test_a_status_of_another_version(runs_dir):
+def test_a_status_of_another_version_is_read(runs_dir):
     run_dir = start(runs_dir)
     write_json(run_dir.status_json, {"state": "finished", "colour": "red", "tasks_done": 3})
     assert run_dir.read_status() == RunStatus("finished", tasks_done=3)
@@ -339,7 +339,7 @@ def test_a_run_without_status_is_queued(runs_dir):
     assert RunsReader(runs_dir).read().runs[0].state == "queued"
 
 
-def test_a_status_comes_back_as_it_was_written(runs_dir):
+def test_a_status_is_read_as_it_was_written(runs_dir):
     run_dir = start(runs_dir)
     status = RunStatus("running", 9, 8, 7, 6, 5, 4.5, "host", "cpu", 1.0, 2.0, 3.0, None, [1, 2], "error")
     for durable in (False, True):
@@ -347,7 +347,7 @@ def test_a_status_comes_back_as_it_was_written(runs_dir):
         assert run_dir.read_status() == status
 
 
-def test_json_that_cannot_be_written_leaves_the_old_file_alone(tmp_path):
+def test_a_failed_write_of_json_keeps_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):

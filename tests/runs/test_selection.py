@@ -1,4 +1,4 @@
-"""Names of runs: the meaning of each form, and ambiguous names."""
+"""Selecting runs by name: the meaning of each form, and ambiguous names."""
 
 import re
 import shlex
@@ -13,23 +13,23 @@ from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
 
-def found(runs_dir, *selectors) -> set[str]:
+def names_selected(runs_dir, *selectors) -> set[str]:
     return {view.dir.name.replace("seed_", "") for view in select(RunsReader(runs_dir).read(), selectors)}
 
 
 def spellings(runs_dir, selector) -> list[set[str]]:
-    """The runs that the spellings advised in the refusal of `selector` select."""
+    """Return the runs selected by each spelling that the refusal of `selector` advises."""
     with pytest.raises(LaunchError) as refused:
         select(RunsReader(runs_dir).read(), [selector])
     message = str(refused.value)
     assert message.startswith(f'"{selector}" names a')
     (advised,) = re.findall(r"write (\S+) for the \w+ \(\d+ runs?\) or (\S+) for the", message)
-    return [found(runs_dir, *shlex.split(one)) for one in advised]
+    return [names_selected(runs_dir, *shlex.split(one)) for one in advised]
 
 
 @pytest.fixture
 def runs_dir(tmp_path):
-    """The reference's file 0.json with two seeds, an experiment of a range's name, and bp with a setting called 1."""
+    """Make two seeds of experiment `0`, an experiment named like a range of seeds, and bp with a setting named 1."""
     for name in (
         "0/default/0",
         "0/default/1",
@@ -56,11 +56,11 @@ ZEROS = {"0/default/000", "3-7/default/000", "bp/default/000", "snp/default/000"
         ("[0]", {"0/default/000", "0/default/001"}, ZEROS),
     ],
 )
-def test_a_name_of_two_things_is_refused_and_both_advised_spellings_work(runs_dir, selector, first, second):
+def test_an_ambiguous_name_is_refused_and_both_advised_spellings_work(runs_dir, selector, first, second):
     assert spellings(runs_dir, selector) == [first, second]
 
 
-def test_a_pattern_that_begins_like_every_seed_is_no_seed_in_silence(runs_dir):
+def test_a_pattern_that_matches_all_seeds_and_an_experiment_is_refused_as_ambiguous(runs_dir):
     assert spellings(runs_dir, "s*")[0] == {"snp/default/000"}
 
 
@@ -81,41 +81,41 @@ def test_a_pattern_that_begins_like_every_seed_is_no_seed_in_silence(runs_dir):
         ("method:snp,bp", {"snp/default/000", "bp/default/000", "bp/default/001", "bp/1/005"}),
     ],
 )
-def test_unambiguous_spellings(runs_dir, selector, names):
-    assert found(runs_dir, selector) == names
+def test_unambiguous_names_select_their_runs(runs_dir, selector, names):
+    assert names_selected(runs_dir, selector) == names
 
 
-def test_a_path_means_the_experiment_also_where_a_seed_has_its_name(runs_dir, monkeypatch):
-    assert found(runs_dir, str(runs_dir / "0")) == {"0/default/000", "0/default/001"}
+def test_a_path_selects_the_experiment_even_if_a_seed_has_its_name(runs_dir, monkeypatch):
+    assert names_selected(runs_dir, str(runs_dir / "0")) == {"0/default/000", "0/default/001"}
     monkeypatch.chdir(runs_dir)
-    assert found(runs_dir, "./0") == {"0/default/000", "0/default/001"}
+    assert names_selected(runs_dir, "./0") == {"0/default/000", "0/default/001"}
     assert spellings(runs_dir, "0")[1] == ZEROS
-    assert found(runs_dir, "bp/default/") == {"bp/default/000", "bp/default/001"}
-    assert found(runs_dir, "5") == {"bp/1/005"}
+    assert names_selected(runs_dir, "bp/default/") == {"bp/default/000", "bp/default/001"}
+    assert names_selected(runs_dir, "5") == {"bp/1/005"}
     monkeypatch.chdir(runs_dir / "bp")
-    assert found(runs_dir, "default") == {"bp/default/000", "bp/default/001"}
+    assert names_selected(runs_dir, "default") == {"bp/default/000", "bp/default/001"}
 
 
-def test_what_all_readings_agree_on_is_taken(tmp_path):
+def test_a_name_whose_meanings_select_the_same_runs_is_accepted(tmp_path):
     make_run(tmp_path, "0", 0, num_tasks=1)
-    assert found(tmp_path, "0") == {"0/default/000"}
-    assert found(tmp_path, "*") == {"0/default/000"}
+    assert names_selected(tmp_path, "0") == {"0/default/000"}
+    assert names_selected(tmp_path, "*") == {"0/default/000"}
 
 
-def test_an_experiment_that_trains_another_method_than_its_name_is_not_confused_with_the_method(tmp_path):
+def test_an_experiment_named_like_a_method_it_does_not_train_is_distinguished_from_the_method(tmp_path):
     make_run(tmp_path, "l2", 0, num_tasks=1, spec={"agent": "bp"})
     make_run(tmp_path, "decay", 0, num_tasks=1, spec={"agent": "bp", "weight_decay": 1e-5})
     assert spellings(tmp_path, "l2") == [{"l2/default/000"}, {"decay/default/000"}]
     make_run(tmp_path, "cbp", 0, num_tasks=1)
     make_run(tmp_path, "slow", 0, num_tasks=1, spec={"agent": "cbp"})
-    assert found(tmp_path, "cbp") == {"cbp/default/000"}  # an experiment's own name goes before the method's
-    assert found(tmp_path, "method:cbp") == {"cbp/default/000", "slow/default/000"}
+    assert names_selected(tmp_path, "cbp") == {"cbp/default/000"}  # experiments win over methods
+    assert names_selected(tmp_path, "method:cbp") == {"cbp/default/000", "slow/default/000"}
 
 
 @pytest.mark.parametrize(
     "command", [["rm", "0", "--yes"], ["stop", "0"], ["show", "0"], ["logs", "0"], ["compare", "0", "bp"]]
 )
-def test_no_command_acts_on_a_name_of_two_things(runs_dir, monkeypatch, capsys, command):
+def test_no_command_acts_on_an_ambiguous_name(runs_dir, monkeypatch, capsys, command):
     before = sorted(runs_dir.rglob("*"))
     output = refused(monkeypatch, capsys, *command, "--runs-dir", runs_dir)
     assert "write '0/*' for the experiment (2 runs) or '*/*/0' for the seed (4 runs)" in output

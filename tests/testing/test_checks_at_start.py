@@ -1,4 +1,4 @@
-"""Components that keep the rules, and the check that a worker makes before it trains a user's component."""
+"""The check that a worker makes before it trains a user's component."""
 
 import json
 import random
@@ -25,11 +25,11 @@ __all__ = ["own_registries"]
 
 
 @pytest.mark.parametrize("path", sorted(OWN.glob("my_*.py")), ids=lambda path: path.stem)
-def test_the_example_files_keep_the_rules(path):
+def test_the_example_files_pass_the_rules(path):
     check_file(path, **{"my_redo": {"tau": 0.5, "period": 2, "network": "mlp"}}.get(path.stem, {}))
 
 
-def test_a_file_without_a_component_or_of_a_built_in_s_name_is_refused():
+def test_a_file_without_a_component_or_with_a_built_in_name_is_refused():
     Path("mine.py").write_text("x = 1")
     with pytest.raises(ConfigError, match=r"mine\.py: describes no component"):
         check_file("mine.py")
@@ -39,7 +39,7 @@ def test_a_file_without_a_component_or_of_a_built_in_s_name_is_refused():
 
 
 @pytest.mark.long
-def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_and_says_so_in_one_line():
+def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_with_one_line():
     content = HEAD + METHOD.format(hooks=f"{UPDATE}hidden[0].activation.mean().item()")
     Path("mine.py").write_text(content)
     Path("my_problem.py").write_text((OWN / "my_problem.py").read_text())
@@ -61,7 +61,7 @@ def test_a_run_whose_component_breaks_a_rule_fails_at_its_start_and_says_so_in_o
 
 
 @pytest.mark.parametrize("kind", ["file", "installed package"])
-def test_the_check_at_the_start_is_for_components_that_are_not_lop_s_own(kind, monkeypatch):
+def test_the_check_at_start_is_made_only_for_components_outside_lop(kind, monkeypatch):
     broken = METHOD.format(hooks=f"{UPDATE}hidden[0].activation.mean().item()")
     method = describe.Method(name="mine", title="mine", code="mine:Mine")
     if kind == "file":
@@ -81,7 +81,7 @@ def spec_of(agent: str) -> Spec:
     return Spec(agent=agent, step_size=0.01, num_tasks=2, num_showings=2, train_images=10, test_images=5)
 
 
-def test_the_check_at_the_start_leaves_all_random_numbers_as_they_are(monkeypatch):
+def test_the_check_at_start_does_not_change_random_numbers(monkeypatch):
     drawing = f"{UPDATE}torch.rand(1), numpy.random.rand(), random.random()"
     module = types.ModuleType("mine")
     exec(HEAD + "import random, numpy\n" + METHOD.format(hooks=drawing), module.__dict__)

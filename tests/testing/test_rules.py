@@ -1,4 +1,5 @@
-"""The rules of `lop_engine.testing`: lop's own example files keep them, and a component that breaks one is named."""
+"""The rules of `lop_engine.testing`: valid components pass them, and a component that breaks one is named with the
+rule."""
 
 from pathlib import Path
 
@@ -45,7 +46,7 @@ UPDATE = "def after_update(self, params, hidden, grads, batch, forward):\n      
 STATE = "def state(self):\n        return {'count': self.count_S}\n\n    "
 
 
-#: By what is wrong: the hooks of a method, and what the error says.
+#: Hooks of invalid methods, and the text of the error, by what is wrong.
 METHODS = {
     "state without a seed axis": (
         "def state(self):\n        return {'count': torch.zeros(5)}",
@@ -138,7 +139,7 @@ METHODS = {
 
 
 def refused(text: str, **settings) -> str:
-    """What is said of a file of that text."""
+    """Return the error message for a file with this text."""
     Path("mine.py").write_text(HEAD + text)
     with pytest.raises(RuleError) as error:
         check_file("mine.py", **settings)
@@ -155,7 +156,7 @@ def test_a_method_that_breaks_a_rule_is_named_with_the_rule(wrong):
     message = refused(METHOD.format(hooks=hooks), network="mlp")
     assert "mine.py: Mine: " in message
     assert expected in message
-    assert "; " in message.partition(expected)[2], "says what to do"
+    assert "; " in message.partition(expected)[2], "the message gives no advice"
 
 
 MIXING = """
@@ -193,7 +194,7 @@ OF_EACH = "like(self.setup.own(Keys).pull, penalty_S)"
     ],
 )
 @pytest.mark.long
-def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull, expected):
+def test_a_method_that_uses_one_run_s_number_for_all_runs_is_named_with_the_key(pull, expected):
     message = refused(MIXING.format(pull=pull, mixes=True), network="mlp")
     assert "mine.py: Mine: " in message
     assert expected in message
@@ -201,7 +202,7 @@ def test_a_method_that_takes_one_run_s_number_for_all_is_named_with_the_key(pull
 
 @pytest.mark.parametrize(("pull", "mixes"), [(OF_EACH, True), (OF_FIRST, False), ("self.setup.spec.pull", False)])
 @pytest.mark.long
-def test_a_method_mixes_settings_only_if_it_says_so(pull, mixes):
+def test_a_method_mixes_settings_only_if_it_declares_it(pull, mixes):
     Path("mine.py").write_text(HEAD + MIXING.format(pull=pull, mixes=mixes))
     check_file("mine.py", network="mlp")
 
@@ -349,6 +350,6 @@ def test_a_metric_that_breaks_a_rule_is_named_with_the_rule(wrong):
     "text", [METHOD.format(hooks="pass"), NETWORK.format(body="", more="", hidden="1"), PROBLEM.format(**RIGHT)]
 )
 @pytest.mark.long
-def test_right_components_keep_the_rules(text):
+def test_valid_components_pass_the_rules(text):
     Path("mine.py").write_text(HEAD + text)
     check_file("mine.py") if "Method" not in text else check_file("mine.py", network="mlp")

@@ -1,4 +1,4 @@
-"""Whatever happens to a record file, a reader sees its whole documents, each once and in order."""
+"""After any history of a record file, a reader sees its complete documents, each once and in order."""
 
 import json
 import tempfile
@@ -34,7 +34,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=12))
 @example([("append", {}), ("tear", 4)])
 @example([("extend", [{}, {}]), ("tear", 12)])
-def test_a_reader_sees_exactly_the_whole_documents(history):
+def test_a_reader_sees_exactly_the_complete_documents(history):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "tasks.json"
         writer = TableWriter(path, "tasks")
@@ -64,7 +64,7 @@ def test_a_reader_sees_exactly_the_whole_documents(history):
                     assert follower.read() == held
                 before = len(held)
                 writer = TableWriter(path, "tasks", keep)
-                # A document that lost no more than its newline is whole to the writer.
+                # For the writer, a document that lost only its newline is complete.
                 assert before <= writer.num_documents <= before + (step == "tear")
                 held = read_table(path)
                 assert len(held) == writer.num_documents
@@ -76,7 +76,7 @@ def test_a_reader_sees_exactly_the_whole_documents(history):
 
 
 class Follower:
-    """What a caller of `TableTail` holds who does as its docstring says."""
+    """A caller of `TableTail` that follows its docstring; `documents` are those it has."""
 
     def __init__(self, path):
         self.tail, self.restarts, self.held = TableTail(path), 0, []
@@ -90,13 +90,13 @@ class Follower:
 
 
 def spoil(content, garbage):
-    """Write garbage over the last bytes, as far back as the first line."""
+    """Write garbage over the last bytes, at most back to the first line."""
     start = max(content.index(b"\n") + 1, len(content) - len(garbage))
     return content[:start] + garbage[: len(content) - start]
 
 
 def num_whole_lines(content):
-    """Documents from the first on whose line is all there, newline included."""
+    """Return the number of leading documents whose lines are complete, newlines included."""
     lines = content.split(b"\n")[1:-1]
     for index, line in enumerate(lines):
         try:

@@ -1,4 +1,4 @@
-"""Valid TinyDB JSON in another layout: read by every reader, rewritten by a writer; a torn file of ours is neither."""
+"""Valid TinyDB JSON in another layout is read by every reader and rewritten by a writer; a torn file of lop is not."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def resaved(path, request):
     return path
 
 
-def test_every_reader_reads_it(resaved):
+def test_every_reader_reads_another_layout(resaved):
     assert read_table(resaved) == HELD
     assert tail_task(resaved) == 3
     assert [read_task(resaved, task) for task in range(5)] == [[one] for one in HELD] + [[]]
@@ -95,7 +95,7 @@ def test_every_reader_reads_it(resaved):
     assert num_whole_documents(resaved) == 4
 
 
-def test_a_writer_rewrites_it_and_keeps_the_file(resaved):
+def test_a_writer_rewrites_another_layout_and_keeps_the_old_file(resaved):
     before = resaved.read_bytes()
     with TableWriter(resaved, "tasks", keep=3) as writer:
         assert writer.resaved is None or writer.resaved.read_bytes() == before
@@ -106,7 +106,7 @@ def test_a_writer_rewrites_it_and_keeps_the_file(resaved):
     assert not tail.is_resaved
 
 
-def test_repair_keeps_all_of_it(resaved):
+def test_repair_keeps_all_documents_of_another_layout(resaved):
     before = resaved.read_bytes()
     done = repair_table(resaved, "tasks")
     assert (done.num_documents, done.dropped, done.backup.read_bytes()) == (4, [], before)
@@ -114,7 +114,7 @@ def test_repair_keeps_all_of_it(resaved):
     assert resaved.read_bytes().startswith(b'{"tasks": {\n"1": {"task":0,')
 
 
-def test_a_follower_sees_a_file_saved_again_as_a_restart(resaved):
+def test_a_follower_restarts_when_another_program_saved_the_file(resaved):
     path = resaved.with_name("followed") / "tasks.json"
     path.parent.mkdir()
     with TableWriter(path, "tasks") as writer:
@@ -140,7 +140,7 @@ def counted_reads(monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [0, 1000])
-def test_a_large_file_is_parsed_once_as_long_as_it_does_not_change(tmp_path, monkeypatch, cut):
+def test_a_large_file_is_parsed_only_once_until_it_changes(tmp_path, monkeypatch, cut):
     path = tmp_path / "epochs.json"
     documents = {str(number): {"task": number // 10, "epoch": number % 10} for number in range(20_000)}
     path.write_text(json.dumps({"epochs": documents})[: -cut or None])
@@ -160,7 +160,7 @@ def test_a_large_file_is_parsed_once_as_long_as_it_does_not_change(tmp_path, mon
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_a_file_that_is_neither_is_damage_and_its_whole_documents_are_saved(path, indent):
+def test_a_file_in_no_valid_layout_is_damage_and_its_complete_documents_are_kept(path, indent):
     text = json.dumps(json.loads(path.read_text()), indent=indent)
     torn = text[: text.index('"4"') + 20]
     path.write_text(torn)
@@ -177,7 +177,7 @@ def test_a_file_that_is_neither_is_damage_and_its_whole_documents_are_saved(path
     assert read_table(path) == HELD[:3]
 
 
-def test_a_file_half_written_over_by_tinydb_loses_and_doubles_nothing(path):
+def test_a_file_half_overwritten_by_tinydb_loses_and_duplicates_nothing(path):
     old = json.dumps({"tasks": {str(task + 1): {"task": task, "x": 1.5} for task in range(6)}})
     new = json.dumps({"tasks": {str(task + 1): {"task": task, "x": 0.25} for task in range(6)}})
     path.write_text(new[:100] + old[100:])
@@ -186,7 +186,7 @@ def test_a_file_half_written_over_by_tinydb_loses_and_doubles_nothing(path):
     assert len(read_table(path)) >= 5
 
 
-def test_a_torn_document_does_not_swallow_those_behind_it(path):
+def test_a_torn_document_does_not_hide_those_after_it(path):
     content = path.read_bytes().split(b"\n")
     content[2] = content[2][: content[2].index(b"null") + 4] + b","
     path.write_bytes(b"\n".join(content))
@@ -195,13 +195,13 @@ def test_a_torn_document_does_not_swallow_those_behind_it(path):
     assert read_table(path) == [HELD[0], *HELD[2:]]
 
 
-def test_documents_missing_between_lines_of_ours_are_damage(path):
+def test_documents_missing_between_lines_are_damage(path):
     lines(path, lambda all: [*all[:2], *all[3:]])
     with pytest.raises(StoreError, match="line 3: document 3 where 2 is due"):
         read_table(path)
 
 
-def test_where_links_cannot_be_made_the_old_file_is_copied(path, monkeypatch):
+def test_the_old_file_is_copied_if_links_are_not_possible(path, monkeypatch):
     def refuse(*paths):
         raise OSError(1, "Operation not permitted")
 
@@ -229,8 +229,8 @@ def places(documents):
 @given(st.lists(steps, max_size=10))
 @example([("append", 3), ("resave", "CRLF"), ("append", 1), ("tear", 3), ("append", 2)])
 @example([("append", 3), ("resave", "tinydb"), ("cut back", 0.5), ("resave", "last line CRLF"), ("append", 1)])
-def test_any_history_of_ours_torn_and_saved_again(history):
-    """Every whole document is seen, and appended behind, whatever the layout and wherever an append was torn."""
+def test_every_document_survives_any_history_of_appends_tears_and_resaves(history):
+    """Complete documents are read, and appends continue after them, in any layout and after any torn append."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "tasks.json"
         held, follower = [], Follower(path)
@@ -246,7 +246,7 @@ def test_any_history_of_ours_torn_and_saved_again(history):
             else:
                 keep = int(argument * len(held)) if step == "cut back" else None
                 if step == "tear":
-                    with TableWriter(path, "tasks") as writer:  # a torn file is one that we wrote
+                    with TableWriter(path, "tasks") as writer:  # only files in lop's layout are torn
                         writer.extend({"task": len(held) + one} for one in range(3))
                     content = path.read_bytes()[:-argument]
                     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Reading a block in one go gives what reading it line by line gives, or leaves it to that."""
+"""Parsing a block at once gives the same as parsing it line by line, or falls back to that."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ ODD_BLOCKS = [
 
 
 def outcome(parse, block, number):
-    """What comes of a block: documents and bytes, or the complaint."""
+    """Return the documents and bytes of a block, or the error message."""
     try:
         return parse(block, number)
     except reader.OutOfStepError as problem:
@@ -56,7 +56,7 @@ def line_by_line(block, number, at_once=reader.parse_at_once):
         reader.parse_at_once = at_once
 
 
-def test_what_a_worker_writes_is_read_at_once(tmp_path):
+def test_blocks_written_by_a_worker_are_parsed_at_once(tmp_path):
     path = tmp_path / "tasks.json"
     written = [{"task": task, "classes": [3, 4], "curvature": None} for task in range(9)]
     with TableWriter(path, "tasks") as writer:
@@ -65,14 +65,14 @@ def test_what_a_worker_writes_is_read_at_once(tmp_path):
     assert reader.parse_at_once(block, 0) == written
 
 
-def test_blocks_that_only_look_whole():
+def test_blocks_that_only_look_complete_are_parsed_line_by_line():
     for block in ODD_BLOCKS:
         assert outcome(reader.parse, block, 0) == outcome(line_by_line, block, 0), block
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(flat | documents, max_size=6), st.integers(0, 12), st.integers(-1, 1), damages, st.integers(0, 9))
-def test_blocks_whole_torn_damaged_and_renumbered(written, number, shift, damage, torn):
+def test_both_ways_agree_on_complete_torn_damaged_and_renumbered_blocks(written, number, shift, damage, torn):
     lines = [document_line(number + shift + index, one) for index, one in enumerate(written, start=1)]
     block = (b"," * (number > 0 and bool(lines)) + b"\n" + b",\n".join(lines)).rstrip(b"\n") + b"\n}}\n"
     for share, num_bytes, odd in damage:

@@ -1,4 +1,4 @@
-"""The epochs of one task, out of a file too long to be read."""
+"""Reading the epochs of one task from a long file."""
 
 import os
 
@@ -24,7 +24,7 @@ def epochs(path, task):
     return [one["epoch"] for one in read_task(path, task)]
 
 
-def test_a_file_that_is_not_there_or_has_no_documents(path):
+def test_a_missing_or_empty_file_has_no_epochs(path):
     for content in (None, b"", b'{"epo', b'{"epochs": {', b'{"epochs": {\n', b'{"epochs": {\n}}\n'):
         if content is not None:
             path.write_bytes(content)
@@ -33,7 +33,7 @@ def test_a_file_that_is_not_there_or_has_no_documents(path):
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400), st.integers(0, 3000)), max_size=30))
-def test_the_same_as_reading_all(tmp_path_factory, steps):
+def test_reading_one_task_gives_the_same_as_reading_all(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("table") / "epochs.json"
     last = 0
     with TableWriter(path, "epochs") as writer:
@@ -46,7 +46,7 @@ def test_the_same_as_reading_all(tmp_path_factory, steps):
     assert tail_task(path) == (everything[-1]["task"] if everything else None)
 
 
-def test_a_long_file_is_read_in_few_places(path, monkeypatch):
+def test_a_long_file_is_read_with_few_small_reads(path, monkeypatch):
     write(path, range(2000), num_epochs=10, text="x" * 150)
     read, pread = [], os.pread
 
@@ -63,7 +63,7 @@ def test_a_long_file_is_read_in_few_places(path, monkeypatch):
     assert sum(read) < 70_000
 
 
-def test_a_torn_last_line_is_not_there_yet(path):
+def test_a_torn_last_line_is_ignored(path):
     write(path, range(3))
     whole = path.read_bytes()
     for length in range(len(whole) - 60, len(whole)):
@@ -73,7 +73,7 @@ def test_a_torn_last_line_is_not_there_yet(path):
         assert tail_task(path) == (2 if num_whole > 6 else 1)
 
 
-def test_a_file_cut_back_is_what_is_left_of_it(path):
+def test_only_the_remaining_epochs_of_a_file_cut_back_are_read(path):
     write(path, range(1000))
     write(path, [200, 201], keep=600)
     assert epochs(path, 199) == [0, 1, 2]
@@ -108,7 +108,7 @@ def test_a_file_that_shrinks_while_it_is_read(path, monkeypatch):
         (None, "cannot be read: Is a directory"),
     ],
 )
-def test_what_is_no_record_file_is_named(path, content, complaint):
+def test_a_file_that_is_not_a_record_file_is_named(path, content, complaint):
     path.mkdir() if content is None else path.write_bytes(content)
     for read in (tail_task, lambda path: read_task(path, 0)):
         with pytest.raises(StoreError, match=complaint) as error:

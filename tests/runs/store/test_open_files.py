@@ -1,4 +1,4 @@
-"""Record files of many runs, of which few are open at once."""
+"""Record files of many runs, of which only a few are open at once."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from lop_engine.runs.store import writer as open_files
 
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
-    """Ten record files, three of which may be open."""
+    """Make ten record files, three of which may be open."""
     monkeypatch.setattr(open_files, "MOST_OPEN", 3)
     before = num_open()
     tables = [TableWriter(tmp_path / f"{number}.json", "tasks") for number in range(10)]
@@ -38,7 +38,7 @@ def test_few_files_are_open_and_each_gets_its_own_documents(tables):
         table.sync()
 
 
-def test_the_limit_of_the_system_counts(tables, monkeypatch):
+def test_the_limit_of_the_system_is_respected(tables, monkeypatch):
     monkeypatch.setattr(open_files, "open_files_limit", lambda: 8)
     before = num_open()
     for table in tables:
@@ -59,7 +59,7 @@ def test_a_file_that_another_program_replaced_is_not_written(tables):
     assert tables[0].path.read_bytes() == content
 
 
-def test_what_a_file_server_says_on_closing_is_said_of_that_file(tables, monkeypatch):
+def test_an_error_on_closing_a_file_is_raised_with_that_file_s_name(tables, monkeypatch):
     tables[0].append({"task": 0})
     closed = os.close
 

@@ -1,4 +1,4 @@
-"""Reading some documents of a record file, and its last one, gives what reading all of it gives there, or nothing."""
+"""Reading some documents of a record file and its last one gives the same as reading all, or nothing."""
 
 from pathlib import Path
 
@@ -18,45 +18,45 @@ def path(tmp_path: Path) -> Path:
 
 
 def replace_in(path: Path, task: int, new: str) -> None:
-    """Write over the document of a task, which keeps its length."""
+    """Overwrite the document of a task with one of equal length."""
     lines = path.read_text().split("\n")
     lines[task + 1] = new.ljust(len(lines[task + 1]))
     path.write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("wanted", [range(360, 400), range(320, 360), range(40), range(399), range(398, 399)])
-def test_the_wanted_documents_and_the_last_one(path: Path, wanted: range) -> None:
+@pytest.mark.parametrize("chosen_tasks", [range(360, 400), range(320, 360), range(40), range(399), range(398, 399)])
+def test_chosen_documents_and_the_last_one_are_read(path: Path, chosen_tasks: range) -> None:
     documents = read_table(path)
-    some, last = read_some(path, wanted)
-    stop = min(wanted.stop, NUM_TASKS - 1)
-    assert some == (wanted.start, documents[wanted.start : stop])
+    some, last = read_some(path, chosen_tasks)
+    stop = min(chosen_tasks.stop, NUM_TASKS - 1)
+    assert some == (chosen_tasks.start, documents[chosen_tasks.start : stop])
     assert last == (NUM_TASKS - 1, documents[-1:])
 
 
-@pytest.mark.parametrize("wanted", [range(400, 440), range(399, 400), range(0), range(5, 5)])
-def test_nothing_of_documents_that_are_not_there(path: Path, wanted: range) -> None:
-    assert read_some(path, wanted) == []
+@pytest.mark.parametrize("chosen_tasks", [range(400, 440), range(399, 400), range(0), range(5, 5)])
+def test_missing_documents_give_nothing(path: Path, chosen_tasks: range) -> None:
+    assert read_some(path, chosen_tasks) == []
 
 
 @pytest.mark.parametrize("task", [320, 340, 359])
 @pytest.mark.parametrize("damage", ["###", '"9": {"task":8},', ""])
-def test_nothing_of_a_file_that_is_damaged_there(path: Path, task: int, damage: str) -> None:
+def test_damage_at_a_chosen_document_gives_nothing(path: Path, task: int, damage: str) -> None:
     replace_in(path, task, damage)
     assert read_some(path, range(320, 360)) == []
 
 
-def test_nothing_of_a_file_in_the_middle_of_an_append(path: Path) -> None:
+def test_a_file_in_the_middle_of_an_append_gives_nothing(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4] + b',\n"401": {"task":400,"sec')
     assert read_some(path, range(320, 360)) == []
 
 
-def test_nothing_of_a_file_that_lacks_lines(path: Path) -> None:
+def test_a_file_with_missing_lines_gives_nothing(path: Path) -> None:
     lines = path.read_text().split("\n")
     path.write_text("\n".join([*lines[:331], *lines[332:]]))
     assert read_some(path, range(320, 360)) == []
 
 
-def test_nothing_of_another_layout(path: Path) -> None:
+def test_another_layout_gives_nothing(path: Path) -> None:
     path.write_text(path.read_text().replace("\n", ""))
     assert read_some(path, range(320, 360)) == []
     assert read_some(path.with_name("missing.json"), range(1)) == []

@@ -1,4 +1,4 @@
-"""The record files: appending, following, querying, and what is refused."""
+"""The record files: appending, following, querying, and refused files."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def write(path, num, start=0, **kwargs):
         writer.extend({"task": task} for task in range(start, start + num))
 
 
-def test_the_layout_is_one_document_a_line(path):
+def test_the_layout_has_one_document_on_each_line(path):
     write(path, 2)
     assert path.read_text() == '{"tasks": {\n"1": {"task":0},\n"2": {"task":1}\n}}\n'
     assert [p.name for p in path.parent.iterdir()] == ["tasks.json"]
@@ -33,7 +33,7 @@ def test_a_number_that_is_not_finite_is_null(path):
     assert read_table(path) == [{"accuracy": None, "curvature": None}]
 
 
-def test_an_append_costs_the_same_however_long_the_file(path, monkeypatch):
+def test_the_cost_of_an_append_does_not_depend_on_the_length_of_the_file(path, monkeypatch):
     written, read = [], []
     pwrite, pread = os.pwrite, os.pread
 
@@ -102,7 +102,7 @@ def test_a_reader_beside_a_busy_writer_sees_every_document_once_and_in_order(pat
         assert len(db.table("tasks")) == len(tasks)
 
 
-def test_a_file_that_comes_late_goes_and_comes_again(path):
+def test_a_follower_accepts_a_file_that_appears_vanishes_and_appears_again(path):
     tail = TableTail(path)
     assert tail.read_new() == []
     write(path, 2)
@@ -115,7 +115,7 @@ def test_a_file_that_comes_late_goes_and_comes_again(path):
     assert tail.restarts == 1
 
 
-def test_a_file_replaced_by_one_that_is_longer_is_read_from_its_start(path):
+def test_a_file_replaced_by_a_longer_one_is_read_from_its_start(path):
     write(path, 3)
     tail = TableTail(path)
     tail.read_new()
@@ -126,7 +126,7 @@ def test_a_file_replaced_by_one_that_is_longer_is_read_from_its_start(path):
     assert tail.restarts == 1
 
 
-def test_a_file_cut_back_and_grown_past_the_old_end_is_read_from_its_start(path):
+def test_a_file_cut_back_and_extended_past_its_old_end_is_read_from_its_start(path):
     write(path, 6)
     tail = TableTail(path)
     tail.read_new()
@@ -135,7 +135,7 @@ def test_a_file_cut_back_and_grown_past_the_old_end_is_read_from_its_start(path)
     assert tail.restarts == 1
 
 
-def test_a_table_seen_empty_may_be_torn_down_to_nothing(path):
+def test_a_follower_of_an_empty_table_accepts_a_truncated_file(path):
     write(path, 0)
     tail = TableTail(path)
     assert tail.read_new() == []
@@ -154,7 +154,7 @@ def test_queries_follow_a_growing_file(path):
     assert table.all() == [{"task": 0}]
 
 
-def test_queries_change_nothing(path):
+def test_queries_cannot_change_records(path):
     write(path, 1)
     content = path.read_bytes()
     with pytest.raises(StoreError, match=r"tasks\.json: records are read here, never changed"):
@@ -162,7 +162,7 @@ def test_queries_change_nothing(path):
     assert path.read_bytes() == content
 
 
-def test_queries_of_a_file_that_is_not_there_find_nothing(path):
+def test_queries_of_a_missing_file_find_nothing(path):
     database = open_readonly(path)
     assert database.tables() == set()
     assert database.table("tasks").all() == []
@@ -170,7 +170,7 @@ def test_queries_of_a_file_that_is_not_there_find_nothing(path):
 
 
 @pytest.mark.parametrize("size", [65_535, 65_536, 200_000, 3_000_000])
-def test_documents_longer_than_a_block(path, size):
+def test_documents_longer_than_a_block_are_read(path, size):
     documents = [{"task": 0}, {"text": "x" * size}, {"text": "\n" * (size // 2)}]
     with TableWriter(path, "tasks") as writer:
         writer.extend(documents)
@@ -182,7 +182,7 @@ def test_documents_longer_than_a_block(path, size):
         assert read_table(path) == [{"task": 0}]
 
 
-def test_what_is_no_record_file_of_this_table_is_left_alone(path):
+def test_a_file_that_is_not_a_record_file_of_the_table_is_refused_unchanged(path):
     path.write_bytes(b'{"tasks": {"1": {"task": 0}, "2": {"task"')
     content = path.read_bytes()
     with pytest.raises(
@@ -208,7 +208,7 @@ def test_fewer_documents_than_the_checkpoint_covers_is_an_error(path):
     assert len(read_table(path)) == 3
 
 
-def test_a_directory_in_the_place_of_the_file_is_an_error_that_names_it(path):
+def test_a_directory_in_place_of_the_file_is_an_error_that_names_it(path):
     path.mkdir()
     with pytest.raises(StoreError, match=r"tasks\.json: cannot be read: Is a directory"):
         TableTail(path).read_new()

@@ -1,4 +1,4 @@
-"""An append caught, or cut off by a dead machine, at any byte."""
+"""Appends that are read half way, or cut off at any byte by a crash."""
 
 import errno
 import os
@@ -9,13 +9,13 @@ from tinydb import TinyDB
 from lop_engine.errors import StoreError
 from lop_engine.runs.store import TableTail, TableWriter, read_table
 
-HELD = [{"task": 0, "classes": [3, 4]}, {"task": 1, "nested": {"a": {"b": {}}}}]
+FIRST_DOCUMENTS = [{"task": 0, "classes": [3, 4]}, {"task": 1, "nested": {"a": {"b": {}}}}]
 NEW = [{"task": 2, "text": 'a "quote",\n}}\n'}, {"task": 3, "nested": {"a": {}}}, {"task": 4}]
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["first", "second", "third"])
 def held(request):
-    return HELD[: request.param]
+    return FIRST_DOCUMENTS[: request.param]
 
 
 @pytest.fixture(params=[1, 3], ids=["append", "extend"])
@@ -45,7 +45,7 @@ def after(path, before, new):
     return content
 
 
-def test_new_bytes_up_to_any_point_and_old_ones_behind(path, held, new, before, after):
+def test_a_reader_during_an_append_sees_the_old_documents_or_complete_new_ones(path, held, new, before, after):
     start = len(before) - len(b"\n}}\n")
     for split in range(start, len(after) + 1):
         path.write_bytes(before)
@@ -62,7 +62,7 @@ def test_new_bytes_up_to_any_point_and_old_ones_behind(path, held, new, before, 
         assert follower.restarts == 0
 
 
-def test_a_writer_carries_on_behind_any_torn_append(path, held, new, before, after):
+def test_a_writer_continues_after_any_torn_append(path, held, new, before, after):
     start = len(before) - len(b"\n}}\n")
     for split in range(start, len(after) + 1):
         path.write_bytes(after[:split] + before[split:])
@@ -75,16 +75,14 @@ def test_a_writer_carries_on_behind_any_torn_append(path, held, new, before, aft
             assert db.table("tasks").all() == documents
 
 
-def test_a_checkpoint_is_found_again_when_the_end_of_an_append_reached_the_disk_before_its_start(
-    path, held, before, after
-):
+def test_the_documents_of_a_checkpoint_survive_an_append_whose_end_reached_the_disk_first(path, held, before, after):
     for split in range(len(before) - len(b"\n}}\n"), len(after)):
         path.write_bytes(before[:split].ljust(split, b"\0") + after[split:])
         with TableWriter(path, "tasks", keep=len(held)):
             assert read_table(path) == held
 
 
-def test_a_file_cut_anywhere_in_its_first_line_is_an_empty_table(tmp_path):
+def test_a_file_truncated_in_its_first_line_is_an_empty_table(tmp_path):
     path = tmp_path / "tasks.json"
     follower = TableTail(path)
     for length in range(len(b'{"tasks": {\n')):
@@ -99,7 +97,7 @@ def test_a_file_cut_anywhere_in_its_first_line_is_an_empty_table(tmp_path):
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1, 3, 20, 49])
-def test_an_append_that_fails_leaves_the_file_as_it_was(path, before, held, monkeypatch, num_bytes):
+def test_a_failed_append_leaves_the_file_unchanged(path, before, held, monkeypatch, num_bytes):
     pwrite = os.pwrite
 
     def full_disk(fd, content, offset):
@@ -119,14 +117,14 @@ def test_an_append_that_fails_leaves_the_file_as_it_was(path, before, held, monk
     assert read_table(path) == [*held, {"task": "next"}]
 
 
-def test_a_document_that_json_cannot_hold_leaves_the_file_as_it_was(path, before):
+def test_a_document_that_is_not_valid_json_leaves_the_file_unchanged(path, before):
     with TableWriter(path, "tasks") as writer:
         with pytest.raises(TypeError):
             writer.extend([{"task": 5}, {"task": object()}])
         assert path.read_bytes() == before
 
 
-def test_a_death_while_cutting_back_leaves_the_documents_kept(tmp_path, monkeypatch):
+def test_a_crash_while_cutting_back_keeps_the_remaining_documents(tmp_path, monkeypatch):
     path = tmp_path / "tasks.json"
     with TableWriter(path, "tasks") as writer:
         writer.extend({"task": task} for task in range(9))
