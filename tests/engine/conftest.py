@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The reference's figures were made on one thread, and small networks are fastest so."""
+    """Use one thread, as for the reference's figures; small networks are also fastest with one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

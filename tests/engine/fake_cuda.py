@@ -1,6 +1,6 @@
 """A stand-in for CUDA streams and graphs on a machine without a GPU.
 
-A capture records the operations that torch runs within it, with their tensors. A replay runs them again on the same
+A capture records the operations that torch runs during it, with their tensors. A replay runs them again on the same
 tensors, without the Python code between them. As on a GPU, only work on the current device is captured.
 """
 
@@ -14,7 +14,7 @@ from lop_engine.testing.steps import Recorder, replay
 
 
 class Graph:
-    """In place of torch.cuda.CUDAGraph."""
+    """Replaces torch.cuda.CUDAGraph."""
 
     def __init__(self):
         self.calls, self.replays = [], 0
@@ -25,7 +25,7 @@ class Graph:
 
 
 class Stream:
-    """In place of torch.cuda.Stream."""
+    """Replaces torch.cuda.Stream."""
 
     def wait_stream(self, stream):
         pass
@@ -33,7 +33,7 @@ class Stream:
 
 @dataclass
 class FakeCuda:
-    """A record of the calls, and the failures to simulate."""
+    """Records calls, and simulates failures."""
 
     device: int = 0
     """Where the tensors are."""

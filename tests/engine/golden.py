@@ -1,4 +1,4 @@
-"""Access to the reference's figures in tests/golden."""
+"""Load the reference's figures in tests/golden, and train with the same inputs."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 @cache
 def training_batches() -> tuple[np.ndarray, np.ndarray]:
-    """Images (20, 100, 3, 32, 32) and labels (20, 100) of the training runs."""
+    """Return images (20, 100, 3, 32, 32) and labels (20, 100) of the training runs."""
     rng = np.random.default_rng(2024)
     images = rng.standard_normal((20, 100, 3, 32, 32), dtype=np.float32)
     labels = rng.integers(0, 2, (20, 100))
@@ -37,21 +37,22 @@ def training_batches() -> tuple[np.ndarray, np.ndarray]:
 
 
 def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
-    """Weights of a golden file behind a seed axis, contiguous as the reference holds them."""
+    """Return the weights of a golden file with a leading seed axis, contiguous as in the reference."""
     stored = load(name)
     names = [key for key in stored if key.endswith((".weight", ".bias"))]
     return {key: torch.from_numpy(stored[key])[None].repeat(num_seeds, *[1] * stored[key].ndim) for key in names}
 
 
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
-    """A learner at the golden start; what that does not hold, such as layer normalisation, starts as in training."""
+    """Return a learner with the golden initial weights. Tensors missing there, such as layer normalisation, start as in
+    training."""
     net = build_network(spec, (3, 32, 32), 2)
     own = net.init(range(num_seeds), torch.device("cpu"))
     return Learner(spec, list(range(num_seeds)), torch.device("cpu"), own | params("init", num_seeds))
 
 
 def weight_difference(learner: Learner, stored: dict[str, np.ndarray], prefix: str = "") -> float:
-    """Largest difference between the first seed's weights and those of a golden file.
+    """Return the largest difference between the first seed's weights and those of a golden file.
 
     Args:
         prefix: of the file's keys, such as ``f64.``. Where a key ends in ``[::8]`` it holds every 8th entry.
@@ -65,14 +66,14 @@ def weight_difference(learner: Learner, stored: dict[str, np.ndarray], prefix: s
 
 
 def fresh_layer(rng: np.random.Generator, layer: Layer) -> torch.Tensor:
-    """A layer's weight as the makers of the methods' figures drew it, (1, O, I, ...)."""
+    """Return a layer's weight as drawn for the figures of methods, (1, O, I, ...)."""
     bound = 1 / np.sqrt(layer.fan_in)
     return torch.from_numpy(rng.uniform(-bound, bound, layer.weight_shape).astype(np.float32))[None]
 
 
 @cache
 def plain_20_steps(name: str) -> dict[str, np.ndarray]:
-    """The same run by plain PyTorch on this machine: losses (20,), and the final weights by name."""
+    """Return the same run by plain PyTorch on this machine: losses (20,), and the final weights by name."""
     net = PlainConvNet()
     net.load_state_dict({key: weight[0] for key, weight in params("init").items()})
     options = {"lr": EXPECTED[name]["step_size"], "weight_decay": EXPECTED[name].get("weight_decay", 0)}

@@ -1,6 +1,6 @@
-"""A method written a second time, plainly: one run, no axis of runs, torch's own optimisers, a loop.
+"""Plain second implementations of methods: one run without an axis of runs, torch's own optimisers, a loop.
 
-What a method draws at random is the one thing that is taken from it: its step comes first.
+Only random draws are taken from the tested method, which therefore steps first.
 
 Dimensions: S seeds, N examples of a task, B batch.
 """
@@ -23,7 +23,7 @@ class Plain:
     """Backprop on a small convolutional network. Subclasses override what their method adds.
 
     Args:
-        learner: whose run number `run` is followed; its initial weights are copied.
+        learner: its run number `run` is followed, and its initial weights are copied.
     """
 
     def __init__(self, learner: Learner, run: int) -> None:
@@ -35,7 +35,7 @@ class Plain:
         self.new_optimizer()
 
     def row(self, tensor: Tensor) -> Tensor:
-        """This run's part of a tensor, copied, in the usual memory layout."""
+        """Return a copy of this run's part of a tensor, in the usual memory layout."""
         return tensor.detach()[self.run].clone(memory_format=torch.contiguous_format)
 
     def new_optimizer(self) -> None:
@@ -52,15 +52,15 @@ class Plain:
         return 0.0
 
     def gradient(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Of the loss without the penalty."""
+        """Return the gradient of the loss without the penalty."""
         loss = F.cross_entropy(self.outputs(images), labels)
         return dict(zip(self.params, torch.autograd.grad(loss, list(self.params.values())), strict=True))
 
     def start_task(self, index: int, images: Tensor, labels: Tensor) -> None:
-        """After the outputs were reset; without gradients."""
+        """Called without gradients after the outputs were reset."""
 
     def after_update(self) -> None:
-        """Without gradients; `done` counts the step already."""
+        """Called without gradients; `done` already counts the step."""
 
     def measured(self) -> dict[str, Tensor]:
         return self.params
@@ -82,7 +82,7 @@ class Plain:
 
 
 def forward(params: dict[str, Tensor], images: Tensor) -> Tensor:
-    """Outputs of the small convolutional network."""
+    """Return the outputs of the small convolutional network."""
     x = images
     for name in ("conv1", "conv2", "conv3"):
         x = F.max_pool2d(F.relu(F.conv2d(x, params[f"{name}.weight"], params[f"{name}.bias"])), 2)
@@ -93,7 +93,8 @@ def forward(params: dict[str, Tensor], images: Tensor) -> Tensor:
 
 
 def assert_same(plain: type[Plain], settings: dict, tolerance: float = 1e-10) -> Learner:
-    """Train a stack of two runs over three tasks, in double precision, and each run plainly; compare all weights."""
+    """Train a stack of two runs over three tasks in double precision, and each run with `plain`; compare all
+    weights."""
     settings = {"network": "conv_net", "precision": "fp64", "momentum": 0.9} | settings
     if settings.get("opt") == "adam" or METHODS[settings["agent"]].has_own_update:
         del settings["momentum"]

@@ -1,4 +1,4 @@
-"""One run in plain torch: its weights without a seed axis, torch's own optimiser, and resets unit by unit."""
+"""One run in plain torch: weights without a seed axis, torch's own optimiser, and resets unit by unit."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from lop_engine.training.learner import Learner
 
 
 class Plain:
-    """A copy of one run of a learner, to be trained beside it.
+    """A copy of one run of a learner, trained in parallel with it.
 
     Args:
-        run: its place in the stack.
-        optimizer: of torch, given the weights.
+        run: its index in the stack.
+        optimizer: makes torch's optimiser for the weights.
     """
 
     def __init__(self, learner: Learner, run: int, optimizer=None) -> None:
@@ -24,7 +24,7 @@ class Plain:
         self.optimizer = optimizer(list(self.weights.values())) if optimizer else None
 
     def forward(self, inputs: Tensor) -> Activations:
-        """Of inputs (B, ...); activations keep a leading axis of 1."""
+        """Return the result for inputs (B, ...); activations keep a leading axis of 1."""
         return self.net({name: weight[None] for name, weight in self.weights.items()}, inputs[None])
 
     def learn(self, inputs: Tensor, labels: Tensor, penalty=None) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The reference's runs of Slowly-Changing Regression in tests/golden, and ours with the same numbers."""
+"""The reference's runs of Slowly-Changing Regression in tests/golden, and learners with the same random numbers."""
 
 from functools import cache
 
@@ -43,14 +43,14 @@ def spec_of(run: str) -> Spec:
 
 
 def examples(run: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs (1, N, 20) and targets (1, N, 1) of a run."""
+    """Return inputs (1, N, 20) and targets (1, N, 1) of a run."""
     env = run.partition("_")[0]
     x = np.unpackbits(golden()[f"{env}.X"], axis=1)[:, :20].astype(np.float32)
     return torch.from_numpy(x)[None], torch.from_numpy(golden()[f"{env}.Y"].astype(np.float32))[None, :, None]
 
 
 def learner_of(run: str) -> Learner:
-    """A learner with the reference's initial weights."""
+    """Return a learner with the reference's initial weights."""
     names = ("fc.weight", "fc.bias") if run.endswith("linear") else ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
     learner = Learner(spec_of(run), [0], CPU)
     sizes = [learner.params[name].numel() for name in names]
@@ -62,20 +62,21 @@ def learner_of(run: str) -> Learner:
 
 
 def noise(run: str, num_steps: int) -> torch.Tensor:
-    """The standard normal numbers of a run of snp, (steps, 111), in the order of our weights."""
+    """Return the standard normal numbers of a run of snp, (steps, 111), in the order of lop's weights."""
     drawn = np.random.default_rng(SEEDS[run]).standard_normal((num_steps, 111), dtype=np.float32)
     in_bias, in_weight, out_bias, out_weight = np.split(drawn, [5, 105, 106], axis=1)
     return torch.from_numpy(np.concatenate([in_weight, in_bias, out_weight, out_bias], axis=1))
 
 
 def chances(run: str, num_steps: int) -> torch.Tensor:
-    """The numbers that decide on a replacement, (steps,): drawn from the first step with an eligible unit on."""
+    """Return the random numbers that decide on replacements, (steps,), drawn from the first step with an eligible unit
+    on."""
     generator = np.random.default_rng(SEEDS[run])
     drawn = np.array([generator.random(dtype=np.float32) for _ in range(num_steps - 10)])
     return torch.from_numpy(np.concatenate([np.ones(10, np.float32), drawn]))
 
 
 def candidates(run: str, learner: Learner) -> torch.Tensor:
-    """The drawn incoming weights of each event as numbers in [0, 1), (events, 20)."""
+    """Return the drawn incoming weights of each event as numbers in [0, 1), (events, 20)."""
     bound = learner.net.weight_bounds["fc1"]
     return (torch.from_numpy(golden()[f"{run}.event_incoming"]) + bound) / (2 * bound)

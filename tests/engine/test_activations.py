@@ -1,4 +1,4 @@
-"""Networks with each activation, against the same network of torch's modules.
+"""Compare networks with each activation with the same network of torch's modules.
 
 Dimensions: S seeds, B batch.
 """
@@ -37,7 +37,7 @@ def plain_activation(name: str, params: dict[str, Tensor], index: int):
 
 
 def plain_outputs(network: str, activation: str, params: dict[str, Tensor], images: Tensor) -> Tensor:
-    """Of one run."""
+    """Return the outputs of one run."""
     x, index = images, 0
     for name in ("conv1", "conv2", "conv3") if network == "conv_net" else ():
         index += 1
@@ -52,7 +52,7 @@ def plain_outputs(network: str, activation: str, params: dict[str, Tensor], imag
 
 
 @pytest.mark.parametrize(("network", "activation"), itertools.product(("conv_net", "mlp"), [*PLAIN, "prelu"]))
-def test_outputs_and_gradients_are_those_of_torch_s_modules(network, activation):
+def test_outputs_and_gradients_equal_those_of_torch_modules(network, activation):
     spec = make_spec({"agent": "bp", "network": network, "activation": activation})
     net = build_network(spec, (3, 32, 32), 2)
     params = net.init(SEEDS, CPU, torch.float64)
@@ -74,7 +74,7 @@ def test_outputs_and_gradients_are_those_of_torch_s_modules(network, activation)
             torch.testing.assert_close(grads[name][run], grad, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def test_prelu_learns_one_slope_a_layer_from_a_quarter():
+def test_prelu_learns_one_slope_for_each_layer_starting_at_a_quarter():
     for network, count in (("conv_net", 5), ("mlp", 2)):
         net = build_network(make_spec({"agent": "bp", "network": network, "activation": "prelu"}), (3, 32, 32), 2)
         params = net.init(SEEDS, CPU)
@@ -86,7 +86,7 @@ def test_prelu_learns_one_slope_a_layer_from_a_quarter():
 
 
 @pytest.mark.parametrize("activation", [*PLAIN, "prelu"])
-def test_activations_before_pooling_are_those_that_are_pooled(activation):
+def test_activations_before_pooling_are_consistent_with_the_pooled_ones(activation):
     spec = make_spec({"agent": "bp", "network": "conv_net", "activation": activation})
     net = build_network(spec, (3, 32, 32), 2)
     params = net.init(SEEDS, CPU)
@@ -97,7 +97,7 @@ def test_activations_before_pooling_are_those_that_are_pooled(activation):
 
 
 @pytest.mark.parametrize("activation", ["relu", "crelu", "prelu", "fourier"])
-def test_every_way_to_convolve_agrees(activation):
+def test_every_way_to_convolve_gives_the_same_outputs(activation):
     spec = make_spec({"agent": "bp", "network": "conv_net", "activation": activation})
     net = build_network(spec, (3, 32, 32), 2)
     params = net.init(SEEDS, CPU)
@@ -121,7 +121,7 @@ def num_weights(spec) -> int:
     [("conv_net", {"width": 1.0}), ("conv_net", {"width": 0.5}), ("conv_net", {"width": 2.0})]
     + [("mlp", {"num_features": n, "num_hidden_layers": k}) for n, k in ((100, 3), (2000, 1), (30, 6))],
 )
-def test_narrow_keeps_the_number_of_weights(network, size, activation):
+def test_narrow_networks_have_about_the_original_number_of_weights(network, size, activation):
     base = {"agent": "bp", "network": network} | size
     relu = num_weights(make_spec(base, activation="relu"))
     narrow = num_weights(make_spec(base, activation=activation, narrow=True))
@@ -133,14 +133,14 @@ def test_narrow_keeps_the_number_of_weights(network, size, activation):
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "crelu", "prelu"])
 @pytest.mark.parametrize("network", ["conv_net", "mlp"])
-def test_a_network_s_size_is_its_number_of_weights(network, activation, narrow):
+def test_the_described_size_of_a_network_is_its_number_of_weights(network, activation, narrow):
     spec = make_spec({"agent": "bp", "network": network, "activation": activation, "narrow": narrow}, width=0.3)
     described = NETWORKS[network]
     size = described.size(spec.own(described.fields), (3, 32, 32), 2)
     assert size.num_parameters == num_weights(spec)
 
 
-def test_a_network_too_small_to_be_narrower_has_one_unit_a_layer():
+def test_a_network_too_small_to_be_narrower_has_one_unit_in_each_layer():
     conv_net = make_spec({"agent": "bp", "network": "conv_net", "activation": "crelu", "narrow": True}, width=1e-3)
     mlp = make_spec({"agent": "bp", "network": "mlp", "activation": "crelu", "narrow": True}, num_features=1)
     assert units_of_conv_net(conv_net.own(NETWORKS["conv_net"].fields), (3, 32, 32), 2) == (1, 1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Threads that work while a GPU trains, tested on a CPU: same records, same order, same errors."""
+"""Threads that work while a GPU trains, tested on a CPU: they give the same records, order and errors."""
 
 import errno
 import threading
@@ -25,8 +25,8 @@ LIMIT_S = 20
 
 
 @pytest.fixture
-def beside(monkeypatch):
-    """Let threads work beside the CPU as they do beside a GPU."""
+def threads_on_cpu(monkeypatch):
+    """Let threads work in parallel to training on a CPU, as they do on a GPU."""
     monkeypatch.setattr(background, "works_beside", lambda device: True)
     monkeypatch.setattr(loop, "works_beside", lambda device: True)
 
@@ -59,11 +59,11 @@ def slowly(monkeypatch, method: str, seconds: float = 0.02) -> None:
     monkeypatch.setattr(RunFiles, method, lambda *args: (time.sleep(seconds), whole(*args))[1])
 
 
-def test_calls_are_made_in_order_one_behind_the_caller(beside):
+def test_calls_run_in_order_with_at_most_one_pending(threads_on_cpu):
     may_end, done = threading.Event(), []
     with Background(CPU, "test") as calls:
         calls.submit(lambda: (may_end.wait(LIMIT_S), done.append(1)))
-        assert done == []  # the caller was not held up
+        assert done == []  # the caller did not wait
         threading.Timer(0.05, may_end.set).start()
         calls.submit(done.append, 2)
         assert done[0] == 1
@@ -78,7 +78,7 @@ def fail():
 
 
 @pytest.mark.parametrize("then", ["submit", "wait", "leave", "leave by another error"])
-def test_an_error_reaches_the_caller_once_and_no_later_call_is_made(beside, then):
+def test_an_error_reaches_the_caller_once_and_no_later_call_is_made(threads_on_cpu, then):
     done = []
     with pytest.raises(OSError, match="No space"), Background(CPU, "test") as calls:  # noqa: PT012
         calls.submit(fail)
@@ -91,7 +91,7 @@ def test_an_error_reaches_the_caller_once_and_no_later_call_is_made(beside, then
     assert done == []
 
 
-def test_beside_a_cpu_calls_are_made_at_once_in_the_caller_s_thread():
+def test_on_a_cpu_calls_are_made_at_once_in_the_caller_s_thread():
     made_in = []
     with Background(CPU, "test") as calls:
         calls.submit(lambda: made_in.append(threading.get_ident()))
@@ -100,7 +100,7 @@ def test_beside_a_cpu_calls_are_made_at_once_in_the_caller_s_thread():
             calls.submit(fail)
 
 
-def test_the_next_item_is_made_while_the_present_one_is_used():
+def test_the_next_item_is_made_while_the_current_one_is_used():
     begun = {item: threading.Event() for item in range(4)}
 
     def make(item):
@@ -115,14 +115,14 @@ def test_the_next_item_is_made_while_the_present_one_is_used():
     assert made == [0, 1, 4, 9]
 
 
-def test_an_item_that_cannot_be_made_is_an_error_in_its_turn():
+def test_the_error_of_an_item_is_raised_when_its_turn_comes():
     made = made_ahead(lambda item: 6 // item, (1, 2, 0, 3), CPU, "test")
     assert [next(made), next(made)] == [6, 3]
     with pytest.raises(ZeroDivisionError):
         next(made)
 
 
-def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatch):
+def test_the_order_of_the_next_epoch_is_made_while_an_epoch_trains(threads_on_cpu, monkeypatch):
     spec = make_runs()[0].spec
     begun = {place: threading.Event() for place in loop.places(spec, loop.Position(0, 1))}
     coming = dict(zip(begun, [*begun][1:], strict=False))
@@ -146,7 +146,7 @@ def test_the_next_epoch_s_order_is_made_while_an_epoch_trains(beside, monkeypatc
 
 
 @pytest.mark.parametrize("metrics_every", [0, 1, 2])
-def test_records_written_beside_the_training_are_the_same(beside, tmp_path, monkeypatch, metrics_every):
+def test_records_written_in_a_thread_are_the_same(threads_on_cpu, tmp_path, monkeypatch, metrics_every):
     runs = make_runs(metrics_every=metrics_every)
     with monkeypatch.context() as here:
         here.setattr(background, "works_beside", lambda device: False)
@@ -161,14 +161,14 @@ def test_records_written_beside_the_training_are_the_same(beside, tmp_path, monk
         assert checkpoint.load(mine.checkpoint).epoch_documents == len(records(mine)[1])
 
 
-def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside, tmp_path, monkeypatch):
+def test_training_does_not_wait_for_its_records_but_a_checkpoint_does(threads_on_cpu, tmp_path, monkeypatch):
     written, trained = threading.Event(), threading.Event()
     record, train_epoch, save = RunFiles.record_epoch, loop.train_epoch, checkpoint.save
     epochs, covered = [], []
 
     def record_epoch(run, task, epoch, metrics):
         if (task, epoch, run.seed) == (0, 0, 0):
-            assert trained.wait(LIMIT_S)  # the second epoch, meanwhile
+            assert trained.wait(LIMIT_S)  # the second epoch trains meanwhile
         record(run, task, epoch, metrics)
         written.set()
 
@@ -191,7 +191,7 @@ def test_the_training_does_not_wait_for_its_records_and_a_checkpoint_does(beside
     assert [(counted, on_disk) for counted, on_disk, _ in covered] == [(0, 0)] * 2 + [(9, 9)] * 2
 
 
-def test_every_checkpoint_counts_the_documents_of_its_epoch(beside, tmp_path, monkeypatch):
+def test_every_checkpoint_covers_the_documents_of_its_epoch(threads_on_cpu, tmp_path, monkeypatch):
     slowly(monkeypatch, "record_epoch", 0.01)
     save, covered = checkpoint.save, []
 
@@ -206,7 +206,9 @@ def test_every_checkpoint_counts_the_documents_of_its_epoch(beside, tmp_path, mo
     assert all(position.task * 3 + position.epoch == documents for position, documents in covered)
 
 
-def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_the_rest_is_the_same(beside, tmp_path, monkeypatch):
+def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_resuming_gives_the_same(
+    threads_on_cpu, tmp_path, monkeypatch
+):
     slowly(monkeypatch, "record_epoch")
     runs = make_runs(checkpoint_every_s=3600)
     whole = train(tmp_path / "whole", runs)
@@ -223,7 +225,7 @@ def test_a_stop_leaves_a_checkpoint_that_covers_all_records_and_the_rest_is_the_
         assert records(mine) == records(theirs)
 
 
-def test_a_disk_that_is_full_ends_the_training_and_no_document_follows(beside, tmp_path, monkeypatch):
+def test_a_full_disk_ends_training_without_further_documents(threads_on_cpu, tmp_path, monkeypatch):
     record = RunFiles.record_epoch
 
     def record_epoch(run, task, epoch, metrics):
@@ -244,8 +246,8 @@ def test_a_disk_that_is_full_ends_the_training_and_no_document_follows(beside, t
 @pytest.mark.parametrize("checkpoint_every_s", [0, 3600])
 @pytest.mark.parametrize("diverging", [[0], [0, 1]])
 @pytest.mark.long
-def test_a_seed_that_diverges_has_the_records_that_it_would_have(
-    beside, tmp_path, monkeypatch, diverging, checkpoint_every_s
+def test_a_diverging_seed_has_the_same_records_as_without_threads(
+    threads_on_cpu, tmp_path, monkeypatch, diverging, checkpoint_every_s
 ):
     slowly(monkeypatch, "record_epoch")
     runs, step, steps = make_runs(checkpoint_every_s=checkpoint_every_s), Learner.step, []

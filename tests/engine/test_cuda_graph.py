@@ -21,7 +21,7 @@ GPU = torch.device("cuda", 1)
 
 
 def stacked_batches(num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of two seeds; the last one is short."""
+    """Return batches of two seeds; the last batch is short."""
     one, other = batches(0, num), batches(1, num)
     both = [(torch.stack([a, b]), torch.stack([c, d])) for (a, c), (b, d) in zip(one, other, strict=True)]
     return [*both[:-1], (both[-1][0][:, :7], both[-1][1][:, :7])]
@@ -46,7 +46,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.long
-def test_replayed_steps_train_as_eager_steps_do(method, mixed, fake_cuda):
+def test_replayed_steps_equal_eager_steps(method, mixed, fake_cuda):
     eager, graphed = a_learner(method, mixed), a_learner(method, mixed)
     step, kinds = fast_step(graphed, torch.device("cuda", 0)), []
     for images, labels in stacked_batches(8):
@@ -55,12 +55,12 @@ def test_replayed_steps_train_as_eager_steps_do(method, mixed, fake_cuda):
         assert torch.equal(result.loss_S, expected.loss_S)
         assert torch.equal(result.score_S, expected.score_S)
     assert same(eager.state(), graphed.state())
-    # A graph for each batch size and each kind of step.
+    # One graph for each batch size and each kind of step.
     assert [graph.replays for graph in fake_cuda.graphs] == list(Counter(kinds).values())
     assert len(fake_cuda.graphs) == len(set(kinds)) >= 2
 
 
-def test_steps_in_which_a_method_acts_have_a_graph_of_their_own(fake_cuda):
+def test_steps_in_which_a_method_acts_have_their_own_graph(fake_cuda):
     learner = a_learner("redo")
     step, batch = CudaGraphStep(learner), stacked_batches(2)[0]
     replays = []
@@ -72,13 +72,13 @@ def test_steps_in_which_a_method_acts_have_a_graph_of_their_own(fake_cuda):
     assert replays[-1] == [10, 2]
 
 
-def test_without_graphs_a_step_is_eager(fake_cuda):
+def test_steps_are_eager_without_graphs(fake_cuda):
     learner = a_learner()
     assert fast_step(learner, CPU) == learner.step
     assert fast_step(learner, GPU, cuda_graphs=False) == learner.step
 
 
-def test_warm_up_and_capture_share_one_stream_of_their_own(fake_cuda, monkeypatch):
+def test_warm_up_and_capture_use_the_same_side_stream(fake_cuda, monkeypatch):
     learner, learn, learned_on = a_learner(), Learner.learn, []
 
     def watched(learner, images, labels):
@@ -91,11 +91,11 @@ def test_warm_up_and_capture_share_one_stream_of_their_own(fake_cuda, monkeypatc
         step(images, labels)
     [side] = set(fake_cuda.captured_on)
     assert side is not fake_cuda.streams[0]
-    each = [side] * (cuda_graph.WARM_UP_STEPS + 1) + [fake_cuda.streams[0]]  # the last is the one compared with
+    each = [side] * (cuda_graph.WARM_UP_STEPS + 1) + [fake_cuda.streams[0]]  # the last step is for the comparison
     assert learned_on == each * 2
 
 
-def test_on_another_gpu_than_the_current_one_the_empty_graph_is_refused(fake_cuda):
+def test_the_empty_graph_of_a_gpu_that_is_not_current_is_refused(fake_cuda):
     """As in pytorch#87894: nothing is captured, without a warning, and a replay changes nothing."""
     fake_cuda.device = 1
     with pytest.raises(ReplayError, match="graph of the training step is empty or incomplete"):
@@ -104,7 +104,7 @@ def test_on_another_gpu_than_the_current_one_the_empty_graph_is_refused(fake_cud
     CudaGraphStep(a_learner())(*stacked_batches(2)[0])
 
 
-def test_an_empty_graph_is_refused_even_if_every_seed_has_diverged(fake_cuda):
+def test_an_empty_graph_is_refused_if_every_seed_has_diverged(fake_cuda):
     fake_cuda.device = 1
     learner = a_learner()
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_an_empty_graph_is_refused_even_if_every_seed_has_diverged(fake_cuda):
         CudaGraphStep(learner)(*stacked_batches(2)[0])
 
 
-def test_a_diverged_seed_is_no_reason_to_refuse_the_graph(fake_cuda):
+def test_a_graph_is_accepted_with_a_diverged_seed(fake_cuda):
     eager, graphed = a_learner("cbp"), a_learner("cbp")
     for learner in (eager, graphed):
         with torch.no_grad():
@@ -126,7 +126,7 @@ def test_a_diverged_seed_is_no_reason_to_refuse_the_graph(fake_cuda):
 
 
 class CountingInPython(Method):
-    """Adds another number in each step; a graph repeats the one of its capture."""
+    """Adds a different number in each step, while a graph repeats the number of its capture."""
 
     steps = 0
 
@@ -135,8 +135,8 @@ class CountingInPython(Method):
         params["fc3.bias"].add_(self.steps)
 
 
-class DrawingAnew(Method):
-    """Draws into a new tensor each time; a graph reads the one that it was captured with."""
+class DrawingIntoNewTensors(Method):
+    """Draws into a new tensor each time, while a graph reads the tensor of its capture."""
 
     drawn = torch.zeros(())
 
@@ -147,7 +147,9 @@ class DrawingAnew(Method):
         params["fc1.bias"].add_(self.drawn)
 
 
-@pytest.mark.parametrize(("method", "name"), [(CountingInPython, "params.fc3.bias"), (DrawingAnew, "params.fc1.bias")])
+@pytest.mark.parametrize(
+    ("method", "name"), [(CountingInPython, "params.fc3.bias"), (DrawingIntoNewTensors, "params.fc1.bias")]
+)
 def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(method, name, fake_cuda):
     learner = a_learner()
     learner.method = method(learner.method.setup)
@@ -159,8 +161,8 @@ def test_a_step_that_a_graph_cannot_repeat_is_refused_by_name(method, name, fake
     ("method", "share"),
     [*((name, 0.5) for name in METHODS), *((name, 0.9) for name in ("bp", "snp", "cbp", "cbp adam", "upgd", "linear"))],
 )
-def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, share, fake_cuda, monkeypatch):
-    """The kernels that are lost must have an effect in the step that is compared: cbp replaces units in its first."""
+def test_a_graph_that_lacks_some_of_its_kernels_is_refused(method, share, fake_cuda, monkeypatch):
+    """The missing kernels must have an effect in the compared step; cbp replaces units in its first step."""
     at_once = {"replacement_rate": 0.3, "maturity_threshold": 0} if "cbp" in method else {}
     captured = CudaGraphStep.capture
 
@@ -174,7 +176,7 @@ def test_a_graph_that_lost_a_part_of_its_kernels_is_refused(method, share, fake_
         CudaGraphStep(a_learner(method, **at_once))(*stacked_batches(2)[0])
 
 
-def test_a_graph_that_lost_the_score_is_refused(fake_cuda, monkeypatch):
+def test_a_graph_that_lacks_the_score_is_refused(fake_cuda, monkeypatch):
     replay = Graph.replay
 
     def without_score(graph):
@@ -190,8 +192,8 @@ def test_a_graph_that_lost_the_score_is_refused(fake_cuda, monkeypatch):
         step(*batch)
 
 
-def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_cuda, monkeypatch):
-    """With a step size of 1e-5 weights that were not updated are right to five digits."""
+def test_updates_much_smaller_than_the_weights_are_compared(fake_cuda, monkeypatch):
+    """With a step size of 1e-5, weights without the update still agree to five digits."""
     replay = Graph.replay
 
     def without_updates(graph):
@@ -211,8 +213,9 @@ def test_a_change_smaller_than_the_weights_by_far_is_compared_all_the_same(fake_
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.long
-def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fake_cuda, monkeypatch):
-    """A library may choose another algorithm in a capture. Here its images differ in the last digits."""
+def test_a_graph_with_different_rounding_is_accepted(method, precision, fake_cuda, monkeypatch):
+    """A library may choose another algorithm in a capture. Here the images of the capture differ in their last
+    digits."""
     captured, noise = CudaGraphStep.capture, torch.Generator().manual_seed(0)
 
     def rounding_differently(step, images, labels):
@@ -233,13 +236,13 @@ def test_another_rounding_is_no_reason_to_refuse_the_graph(method, precision, fa
         assert not same(before, copied(learner))
 
 
-def test_a_step_that_cannot_be_captured_ends_training_with_the_reason(fake_cuda):
+def test_a_failed_capture_ends_training_with_the_reason(fake_cuda):
     fake_cuda.fail = RuntimeError("operation not permitted when stream is capturing")
     with pytest.raises(CaptureError, match="as a CUDA graph: operation not permitted when stream is capturing"):
         CudaGraphStep(a_learner())(*stacked_batches(2)[0])
 
 
-def test_memory_that_runs_out_in_a_capture_is_not_taken_for_a_failed_capture(fake_cuda):
+def test_running_out_of_memory_in_a_capture_is_not_reported_as_a_failed_capture(fake_cuda):
     """Ending the capture raises a second error, which hides that of the allocator."""
     fake_cuda.fail = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
     with pytest.raises(RuntimeError, match="previous error during capture") as caught:

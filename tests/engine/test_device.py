@@ -1,4 +1,4 @@
-"""A process and its threads compute on the device they were given. Uses a stand-in for torch.cuda."""
+"""A process and its threads use the device that they were given. Uses a stand-in for torch.cuda."""
 
 import io
 import os
@@ -25,7 +25,7 @@ GPU = torch.device("cuda", 1)
 
 @pytest.fixture
 def current(monkeypatch):
-    """The current CUDA device of each thread that has set one, by the thread's number."""
+    """Return a dict with the current CUDA device of each thread that set one, by thread number."""
     devices: dict[int, int] = {}
     monkeypatch.setattr(torch.cuda, "set_device", lambda d: devices.update({threading.get_ident(): d.index}))
     return devices
@@ -67,14 +67,14 @@ def test_a_worker_trains_with_its_gpu_current(current, tmp_path, monkeypatch):
 def test_the_child_that_times_jobs_has_its_gpu_current(current, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["child", "--device", "cuda:1", "--threads", str(torch.get_num_threads())])
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.setattr(os, "dup2", lambda *numbers: None)  # what this process prints stays where it goes
+    monkeypatch.setattr(os, "dup2", lambda *numbers: None)  # keep this process's stdout
     child.main()
     assert current == {threading.get_ident(): 1}
 
 
 @pytest.fixture
 def pinned(current, monkeypatch):
-    """The thread and its current device of each tensor that was pinned; copies to the GPU stay where they are."""
+    """Return a list with thread and current device for each pinned tensor; copies to the GPU do nothing."""
     calls = []
 
     def pin(tensor):
@@ -88,8 +88,8 @@ def pinned(current, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["task", "order"])
-def test_the_thread_that_makes_what_comes_next_has_its_gpu_current(pinned, what):
-    """Pinning memory opens a context on the current GPU; on GPU 0 this would use memory of a card not asked for."""
+def test_the_thread_that_prepares_data_has_its_gpu_current(pinned, what):
+    """Pinning memory opens a context on the current GPU; on GPU 0 it would use memory of a GPU that was not chosen."""
     spec = Spec(**TINY)
     if what == "task":
         next(build_problem(spec).tasks([0], GPU))

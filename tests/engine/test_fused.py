@@ -1,4 +1,4 @@
-"""The compiled kernel computes what the general training step does, to rounding."""
+"""The compiled kernels agree with the general training step up to rounding."""
 
 import pytest
 import torch
@@ -68,17 +68,17 @@ OF_DIGITS = {
 
 @pytest.fixture
 def _lowest_index_first(monkeypatch):
-    """Among units that never fired, the general step replaces the one that the kernels replace."""
+    """Let the general step replace the same unit as the kernels among units that never fired."""
     monkeypatch.setattr(continual_backprop, "least_useful", lowest_first)
 
 
 @pytest.mark.usefixtures("_lowest_index_first")
 @pytest.mark.parametrize("name", OF_DIGITS)
-def test_digits_train_as_with_the_general_step(name, monkeypatch):
+def test_runs_on_digits_agree_with_the_general_step(name, monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     spec = Spec(**{"agent": "bp"} | DIGITS | OF_DIGITS[name])
     assert fused.kernel_for(Learner(spec, [0], CPU), CPU) is ClassifierPart
-    seeds = [1, 5, 9]  # with some others a unit is so near 0 that rounding decides whether its ReLU passes it
+    seeds = [1, 5, 9]  # with some other seeds rounding decides the sign of a ReLU's input
     fast = trained(spec, seeds, monkeypatch, is_fused=True)
     assert_same(fast, trained(spec, seeds, monkeypatch, is_fused=False))
     if name.startswith("cbp"):
@@ -86,7 +86,7 @@ def test_digits_train_as_with_the_general_step(name, monkeypatch):
 
 
 @pytest.mark.usefixtures("_lowest_index_first")
-def test_digits_of_a_stack_may_have_their_own_numbers(monkeypatch):
+def test_runs_on_digits_in_a_stack_may_have_different_values(monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     values = DIGITS | CBP
     numbers = ({"step_size": 0.01, "replacement_rate": 1e-2}, {"step_size": 0.003, "weight_decay": 1e-3})
@@ -94,7 +94,7 @@ def test_digits_of_a_stack_may_have_their_own_numbers(monkeypatch):
     assert_same(*(trained(specs, [3, 4], monkeypatch, is_fused) for is_fused in (True, False)))
 
 
-def test_a_diverging_run_of_digits_shows_it(monkeypatch):
+def test_a_diverging_run_on_digits_has_non_finite_values(monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     learner, metrics = trained(Spec(agent="bp", **DIGITS | {"step_size": 1e20}), [0], monkeypatch, is_fused=True)
     assert not all(weight.isfinite().all() for weight in learner.params.values())
@@ -115,16 +115,16 @@ def test_a_diverging_run_of_digits_shows_it(monkeypatch):
         {"precision": "fp64"},
     ],
 )
-def test_other_runs_of_digits_are_left_to_the_general_step(changes):
+def test_runs_on_digits_that_the_kernel_does_not_support_use_the_general_step(changes):
     assert fused.kernel_for(Learner(Spec(**{"agent": "bp"} | DIGITS | changes), [0], CPU), CPU) is None
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.long
-def test_it_trains_as_the_general_step(name, monkeypatch):
+def test_regression_runs_agree_with_the_general_step(name, monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     spec = Spec(**{"agent": "bp"} | SMALL | SETTINGS[name])
-    seeds = list(range(35))  # more than the lanes of the kernel
+    seeds = list(range(35))  # more seeds than the kernel has lanes
     assert fused.kernel_for(Learner(spec, seeds, CPU), CPU) is RegressionPart
     fast = trained(spec, seeds, monkeypatch, is_fused=True)
     assert_same(fast, trained(spec, seeds, monkeypatch, is_fused=False))
@@ -132,7 +132,7 @@ def test_it_trains_as_the_general_step(name, monkeypatch):
         assert (fast[0].method.layer_states[0].age_SF < 600).any()
 
 
-def test_runs_of_a_stack_may_have_their_own_numbers(monkeypatch):
+def test_regression_runs_in_a_stack_may_have_different_values(monkeypatch):
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     values = SMALL | CBP | {"activation": "tanh"}
     specs = [
@@ -158,5 +158,5 @@ def test_runs_of_a_stack_may_have_their_own_numbers(monkeypatch):
         {"precision": "fp64"},
     ],
 )
-def test_what_it_does_not_compute_is_left_to_the_general_step(changes):
+def test_regression_runs_that_the_kernel_does_not_support_use_the_general_step(changes):
     assert fused.kernel_for(Learner(Spec(**{"agent": "bp"} | SMALL | changes), [0], CPU), CPU) is None

@@ -1,4 +1,4 @@
-"""The Triton kernels of a pooled convolution, in Triton's interpreter; `python -m bench.gpu` tries them on a card."""
+"""The Triton kernels of a pooled convolution, in Triton's interpreter; `python -m bench.gpu` runs them on a GPU."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def values_and_gradients(compute, given: list[Tensor]) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.long
-def test_values_and_gradients_are_torch_s(name):
+def test_values_and_gradients_equal_those_of_torch(name):
     given = tensors(*LAYERS[name])
     for mine, torch_s in zip(
         values_and_gradients(pooled_convolution, given), values_and_gradients(by_torch, given), strict=True
@@ -58,7 +58,7 @@ def test_values_and_gradients_are_torch_s(name):
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
 
 
-def test_without_relu_values_below_0_stay_and_have_gradients():
+def test_negative_values_are_kept_and_have_gradients_without_relu():
     given = tensors(*LAYERS["images"])
     given[2] -= 2  # most maxima lie below 0
 
@@ -76,8 +76,8 @@ def test_without_relu_values_below_0_stay_and_have_gradients():
 
 
 @pytest.mark.parametrize("name", ["images", "many channels"])
-def test_the_kernels_of_tf32_compute_the_same(name):
-    """The interpreter rounds only where the kernel itself does, the factors of the weights' gradient."""
+def test_the_tf32_kernels_agree_within_rounding(name):
+    """The interpreter rounds only where the kernel itself does: the factors of the weights' gradient."""
     given = tensors(*LAYERS[name])
     expected = values_and_gradients(by_torch, given)
     with training_precision("tf32", "cpu"):
@@ -87,8 +87,8 @@ def test_the_kernels_of_tf32_compute_the_same(name):
 
 
 @pytest.mark.parametrize("name", ["images", "many channels"])
-def test_bf16_rounds_the_factors_only(name):
-    """Whole numbers, which bfloat16 holds exactly: products and sums must then be exact, but for the rounded result."""
+def test_bf16_rounds_only_the_factors(name):
+    """bfloat16 represents whole numbers exactly, so products and sums must be exact except for the rounded result."""
     given = [tensor.mul(20).round().clamp(-8, 8) for tensor in tensors(*LAYERS[name])]
     expected = values_and_gradients(by_torch, given)
     with training_precision("bf16", "cpu"):
@@ -99,7 +99,7 @@ def test_bf16_rounds_the_factors_only(name):
         torch.testing.assert_close(one, other, rtol=0.02, atol=0.02 * float(other.abs().max()))
 
 
-def test_the_first_of_equals_wins_and_nan_goes_where_torch_s_goes():
+def test_pooling_takes_the_first_of_equal_values_and_propagates_nan_like_torch():
     images, weight, bias = (tensor.round() for tensor in tensors(*LAYERS["images"]))
     images[0, 0] = 1.0  # every window of this image has four equal members
     images[1, 1, 4, 5, 0] = torch.nan
@@ -110,7 +110,7 @@ def test_the_first_of_equals_wins_and_nan_goes_where_torch_s_goes():
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
-def test_what_the_kernels_cannot_compute_is_refused():
+def test_unsupported_convolutions_are_refused():
     images, weight, bias = (torch.empty(shape, device="meta") for shape in ((1, 10**6, 32, 32, 4), (1, 8, 5, 5, 3), 8))
     with pytest.raises(ValueError, match="a batch of 1,000,000 images is too large"):
         FusedLayer(32, 32, 3, 8, 5, "fp32").forward(images, weight, bias)
@@ -120,14 +120,14 @@ def test_what_the_kernels_cannot_compute_is_refused():
         gradient.sum().backward()
 
 
-def test_a_seed_alone_gives_the_bits_it_gives_in_a_stack():
+def test_a_single_seed_gives_the_same_bits_as_in_a_stack():
     given = tensors(*LAYERS["many channels"], seeds=3)
     whole = values_and_gradients(lambda *args: pooled_convolution(*args) * 1.0, given)
     maps_of_last = pooled_convolution(*(tensor[2:] for tensor in given))
     assert torch.equal(maps_of_last[0], whole[0][2])
 
 
-def test_no_gradient_of_the_images_is_computed_unless_it_is_asked_for(monkeypatch):
+def test_the_gradient_of_the_images_is_computed_only_if_required(monkeypatch):
     calls: list[str] = []
     layer = fused_convolution.FusedLayer
     for name in ("image_gradient", "weight_gradient"):
@@ -144,8 +144,8 @@ def test_no_gradient_of_the_images_is_computed_unless_it_is_asked_for(monkeypatc
     ("agent", "precision", "activation"), [("bp", "fp32", "relu"), ("cbp", "bf16", "relu"), ("bp", "fp32", "tanh")]
 )
 @pytest.mark.long
-def test_a_network_trains_the_same(monkeypatch, agent, precision, activation):
-    """A step of a small network, from the same state, by the kernels and by torch."""
+def test_a_training_step_with_the_kernels_equals_one_with_torch(monkeypatch, agent, precision, activation):
+    """Both train a step of a small network from the same state."""
     spec = make_spec(agent, width=0.1, precision=precision, activation=activation)
     ends = {}
     for name in ("cpu", "cuda"):
@@ -160,8 +160,8 @@ def test_a_network_trains_the_same(monkeypatch, agent, precision, activation):
         torch.testing.assert_close(end, ends["cpu"][name], rtol=tolerance, atol=tolerance, msg=name)
 
 
-def test_activations_before_pooling_are_those_of_the_step_s_weights(monkeypatch):
-    """A method looks at them after the update has changed the weights."""
+def test_activations_before_pooling_belong_to_the_weights_of_the_step(monkeypatch):
+    """Methods read them after the update has changed the weights."""
     images = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     activations = {}
     for name in ("cpu", "cuda"):
@@ -176,7 +176,7 @@ def test_activations_before_pooling_are_those_of_the_step_s_weights(monkeypatch)
         torch.testing.assert_close(mine, torch_s, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_working_triton_cudnn_is_used_and_it_is_said(monkeypatch):
+def test_without_a_working_triton_cudnn_is_used_with_a_warning(monkeypatch):
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(fused_convolution, "problem", lambda device: "")
@@ -186,7 +186,7 @@ def test_without_a_working_triton_cudnn_is_used_and_it_is_said(monkeypatch):
         assert not way_of(gpu).fused
 
 
-def test_why_a_gpu_cannot_use_the_kernels(monkeypatch):
+def test_the_reason_why_a_gpu_cannot_use_the_kernels_is_given(monkeypatch):
     find = fused_convolution.problem.__wrapped__
     assert find(torch.device("cuda")) == "they need a GPU"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -1,4 +1,4 @@
-"""The learners against the reference implementation, number by number."""
+"""Compare learners with the reference implementation, number by number."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def largest_weight_difference(learner, stored) -> float:
 
 @pytest.mark.parametrize("name", ["bp", "l2", "adam"])
 def test_twenty_steps_give_the_reference_losses_and_weights(name):
-    """The stored figures, which another CPU computed, or those of plain PyTorch if it differs from them on this CPU.
+    """Compare with the stored figures of another CPU, or with plain PyTorch if it differs from them on this CPU.
 
     Pooling two nearly equal values, and Adam's first steps, depend on the last bit. On some CPUs plain PyTorch is
     6e-5 from the stored weights after 20 steps of bp, and 5e-5 from the losses of adam.
@@ -32,10 +32,10 @@ def test_twenty_steps_give_the_reference_losses_and_weights(name):
 
     stored, here = load(f"{name}_20_steps"), plain_20_steps(name)
     assert agrees_with(stored) or agrees_with(here)
-    assert np.abs(here["losses"] - stored["losses"]).max() < 1e-3, "plain PyTorch is not the reference"
+    assert np.abs(here["losses"] - stored["losses"]).max() < 1e-3, "plain PyTorch differs from the reference"
 
 
-def test_a_seed_in_a_stack_follows_the_reference_too():
+def test_a_seed_in_a_stack_gives_the_reference_losses_and_weights():
     learner = golden_learner(make_spec(**EXPECTED["bp"]), num_seeds=3)
     losses = train_20_steps(learner)
     stored = load("bp_20_steps")
@@ -43,7 +43,7 @@ def test_a_seed_in_a_stack_follows_the_reference_too():
 
 
 class WithReferenceDraws:
-    """Feeds the reference's draws to a learner, and notes every replacement."""
+    """Feeds the reference's random draws to a learner and records every replacement."""
 
     def __init__(self, learner, stored):
         self.method, self.stored = learner.method, stored
@@ -52,10 +52,10 @@ class WithReferenceDraws:
         self.offsets = np.cumsum([0, *sizes])
         self.step, self.events = 0, []
         self.replace = self.method.replace
-        self.method.replace = self.noted_replace
+        self.method.replace = self.recording_replace
         self.method.drawn_incoming = self.drawn_incoming
 
-    def noted_replace(self, layer, weights, units_SR, replaced_SR):
+    def recording_replace(self, layer, weights, units_SR, replaced_SR):
         self.events += [(self.step, layer, unit) for unit in units_SR[replaced_SR].tolist()]
         self.replace(layer, weights, units_SR, replaced_SR)
 
@@ -108,7 +108,8 @@ def test_continual_backprop_replaces_the_reference_units(utility, decay):
 
 
 def test_continual_backprop_as_layers_replaces_the_reference_units_of_the_first_due_step():
-    """Later steps may differ: the reference replaces within the backward pass, whose lower gradients then see it."""
+    """Later steps may differ, because the reference replaces units during the backward pass, which changes gradients
+    below."""
     stored = load("cbp2_20_steps")
     first = int(stored["event_step"].min())
     learner = golden_learner(

@@ -1,4 +1,4 @@
-"""Methods that act at task boundaries against public implementations, number by number."""
+"""Compare methods that act at task boundaries with public implementations, number by number."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ BOUNDARY = 10
 
 
 def with_boundary(learner: Learner) -> dict[str, np.ndarray]:
-    """Let a task end after ten steps. Returns a dict that will hold the weights right after the boundary."""
+    """Let a task end after ten steps. Return a dict that will contain the weights right after the boundary."""
     images, labels = (torch.from_numpy(part[BOUNDARY:]).flatten(0, 1)[None] for part in training_batches())
     step, after = learner.step, {}
     learner.start_task(0, Task([{}], images, labels))  # changes nothing
@@ -46,7 +46,7 @@ def with_boundary(learner: Learner) -> dict[str, np.ndarray]:
     ],
 )
 @pytest.mark.long
-def test_a_method_does_at_a_boundary_what_its_public_implementation_does(name, agent, settings, weights):
+def test_a_method_agrees_with_its_public_implementation_at_a_boundary(name, agent, settings, weights):
     learner, stored = golden_learner(make_spec(agent, new_heads=False, **SGD | settings)), load(f"methods/{name}")
     after = with_boundary(learner)
     assert_trains_as(name, learner, weights=weights)

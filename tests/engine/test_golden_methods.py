@@ -1,6 +1,6 @@
-"""Methods and network options against public implementations, number by number.
+"""Compare methods and network options with public implementations, number by number.
 
-Tolerances are those to which a second implementation, or the same one with other memory layouts, agrees.
+Tolerances are the differences of a second implementation, or of the same one with other memory layouts.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def make_spec(agent="bp", **settings) -> Spec:
 
 
 def assert_trains_as(name: str, learner: Learner, losses: float = 2e-6, weights: float = 1e-4) -> None:
-    """Train the 20 steps and compare them with a figure; in double precision with its float64 run."""
+    """Train the 20 steps and compare them with a golden figure; in double precision with its float64 run."""
     stored, in_double = load(f"methods/{name}"), learner.dtype == torch.float64
     expected = stored["losses_f64" if in_double else "losses"]
     if in_double:
@@ -33,11 +33,11 @@ def assert_trains_as(name: str, learner: Learner, losses: float = 2e-6, weights:
     assert weight_difference(learner, stored, "f64." if in_double else "") < weights
 
 
-def test_layer_normalisation_follows_torch():
+def test_layer_normalisation_agrees_with_torch():
     assert_trains_as("layernorm_sgd", golden_learner(make_spec(layer_norm=True, **SGD)), losses=1e-5)
 
 
-def test_crelu_follows_kumar_s():
+def test_crelu_agrees_with_kumar_et_al():
     spec = make_spec(width=0.75, activation="crelu", **SGD)
     rng, params = np.random.default_rng(77), {}
     for layer in build_network(spec, (3, 32, 32), 2).layers:
@@ -50,7 +50,7 @@ def test_crelu_follows_kumar_s():
 
 
 class Recycling:
-    """Feeds ReDo the draws of a figure, and notes every recycled unit."""
+    """Feeds ReDo the random draws of a golden figure and records every recycled unit."""
 
     def __init__(self, learner: Learner, seed: int) -> None:
         self.method, self.layers, self.rng = learner.method, learner.net.hidden_layers, np.random.default_rng(seed)
@@ -85,7 +85,7 @@ class Recycling:
     ],
 )
 @pytest.mark.long
-def test_redo_recycles_dopamine_s_units(name, seed, settings):
+def test_redo_recycles_the_same_units_as_dopamine(name, seed, settings):
     learner, stored = (
         golden_learner(make_spec("redo", redo_threshold=0.3, redo_period=5, **settings)),
         load(f"methods/{name}"),
@@ -100,7 +100,7 @@ def test_redo_recycles_dopamine_s_units(name, seed, settings):
 
 @pytest.mark.parametrize(("name", "settings"), [("l2init_sgd", SGD), ("l2init_adam", ADAM)])
 @pytest.mark.long
-def test_l2_init_follows_kumar_s(name, settings):
+def test_l2_init_agrees_with_kumar_et_al(name, settings):
     assert_trains_as(name, golden_learner(make_spec("l2_init", l2_init=0.05, **settings)))
 
 
@@ -109,7 +109,8 @@ UNPROTECTED = {"upgd_protecting": False}
 
 
 def feed_noise(learner: Learner, seed: int) -> list[float]:
-    """Feed UPGD the noise of a figure; returns a list that receives the largest utility of each step but the last."""
+    """Feed UPGD the noise of a golden figure; return a list that receives the largest utility of each step but the
+    last."""
     method, rng, largest = learner.method, np.random.default_rng(seed), []
 
     def draw() -> None:
@@ -123,7 +124,7 @@ def feed_noise(learner: Learner, seed: int) -> list[float]:
 
 
 def assert_near(tensors: dict[str, torch.Tensor], name: str, prefix: str, layers: list[str], tolerance: float) -> None:
-    """Compare running means of weights with a figure's, each to a fraction of its largest entry."""
+    """Compare running means of weights with a golden figure's, each to a fraction of its largest entry."""
     stored = load(f"methods/{name}")
     for name in (f"{layer}.weight" for layer in layers):
         ours, key = tensors[name][0].numpy(), f"{prefix}.{name}"
@@ -144,22 +145,22 @@ def assert_near(tensors: dict[str, torch.Tensor], name: str, prefix: str, layers
     ],
 )
 @pytest.mark.long
-def test_upgd_follows_elsayed_s(name, seed, settings, weights):
+def test_upgd_agrees_with_elsayed_et_al(name, seed, settings, weights):
     settings = {"step_size": 0.01, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1} | settings
     learner, stored = golden_learner(make_spec("upgd", **settings)), load(f"methods/{name}")
     largest = feed_noise(learner, seed)
     assert_trains_as(name, learner, weights=weights)
-    state = 1e-3 if weights == 1e-4 else 0.05  # local utilities are ill-conditioned where they are near 0
+    state = 1e-3 if weights == 1e-4 else 0.05  # local utilities near 0 are ill-conditioned
     np.testing.assert_allclose(largest, stored["global_max_utility"][:19], rtol=state / 10 if state == 1e-3 else state)
     assert_near(learner.method.utilities, name, "utility", ["conv1", "fc3"], state)
 
 
-def test_adaupgd_follows_elsayed_s():
+def test_adaupgd_agrees_with_elsayed_et_al():
     settings = {"step_size": 1e-3, "weight_decay": 0.01, "upgd_utility_decay": 0.9, "upgd_sigma": 0.1}
     learner = golden_learner(make_spec("adaupgd", epsilon=1e-3, precision="fp64", **settings))
     largest = feed_noise(learner, 506)
     assert_trains_as("adaupgd", learner)
-    # That of the figure is of its float32 run, which differs more and more.
+    # The figure's value is from its float32 run, which drifts away.
     np.testing.assert_allclose(largest[:10], load("methods/adaupgd")["global_max_utility"][:10], rtol=1e-3)
 
 
@@ -170,7 +171,7 @@ def test_adaupgd_follows_elsayed_s():
         ("l2init_resampled_sgd", {"l2_init": 0.05, "l2_init_target": "resampled"}),
     ],
 )
-def test_variants_of_l2_init_follow_kumar_s(name, settings):
+def test_variants_of_l2_init_agree_with_kumar_et_al(name, settings):
     learner = golden_learner(make_spec("l2_init", **settings, **SGD))
     method, rng = learner.method, np.random.default_rng(301)
 
@@ -187,7 +188,7 @@ KINDS = ("weight", "bias")
 
 
 def fresh(rng: np.random.Generator, layer, kind: str) -> torch.Tensor:
-    """Initial weights or biases of a layer as the makers of the figures drew them, (1, ...)."""
+    """Return initial weights or biases of a layer as drawn for the figures, (1, ...)."""
     if kind == "weight":
         return fresh_layer(rng, layer)
     bound = 1 / np.sqrt(layer.fan_in)
@@ -196,7 +197,7 @@ def fresh(rng: np.random.Generator, layer, kind: str) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "settings"), [("weight_clipping_sgd", SGD), ("weight_clipping_adam", ADAM)])
 @pytest.mark.long
-def test_weight_clipping_follows_elsayed_s(name, settings):
+def test_weight_clipping_agrees_with_elsayed_et_al(name, settings):
     learner, shares = golden_learner(make_spec("weight_clipping", clip_kappa=1.0, **settings)), []
     clip = learner.method.after_update
 
@@ -208,12 +209,12 @@ def test_weight_clipping_follows_elsayed_s(name, settings):
 
     learner.method.after_update = noted
     assert_trains_as(name, learner)
-    # The figure's is of its float32 run.
+    # The figure's value is from its float32 run.
     np.testing.assert_allclose(shares, load(f"methods/{name}")["clipped_proportion"], atol=3e-5, rtol=0.01)
     assert min(shares) > 0
 
 
-def test_shrink_and_perturb_follows_that_of_elsayed():
+def test_shrink_and_perturb_agrees_with_elsayed_et_al():
     """Its noise is multiplied by the step size."""
     spec = make_spec("snp", step_size=0.01, weight_decay=0.1, perturb_scale=0.01 * 0.05)
     learner, rng = golden_learner(spec), np.random.default_rng(507)

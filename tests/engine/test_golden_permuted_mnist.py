@@ -1,4 +1,4 @@
-"""Online permuted MNIST against the reference implementation, example by example: tests/golden/README.md."""
+"""Compare online permuted MNIST with the reference implementation, example by example (tests/golden/README.md)."""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def spec_of(**settings) -> Spec:
 
 
 class GivenOrders(PermutedMnist):
-    """With the reference's permutations, each of what the one before has permuted."""
+    """The orders of pixels of the reference; each permutes the previous one."""
 
     def orders(self, seed, task, num_images):
         given = stored("permutations")
@@ -71,7 +71,7 @@ class GivenOrders(PermutedMnist):
 
 
 def the_reference_noise() -> Iterator[dict[str, np.ndarray]]:
-    """The noise of each step by weight; of each layer the bias's is drawn first."""
+    """Yield the noise of each step, by weight; a layer's bias is drawn first."""
     rng, scale = np.random.default_rng(EXPECTED["runs"]["snp"]["noise_seed"]), np.float32(1e-4)
     shapes = {key: stored("init")[key].shape for layer in LAYERS for key in (f"{layer}.bias", f"{layer}.weight")}
     while True:
@@ -90,7 +90,7 @@ def feed_noise(learner: Learner) -> None:
 
 
 class GivenDraws:
-    """Feeds the reference's incoming weights to generate-and-test, and notes every replacement."""
+    """Feeds the reference's incoming weights to generate-and-test and records every replacement."""
 
     def __init__(self, learner: Learner) -> None:
         self.method, self.learner = learner.method, learner
@@ -98,10 +98,10 @@ class GivenDraws:
         self.events: list[tuple[int, int, int]] = []
         self.sums: list[float] = []
         self.replace = self.method.replace
-        self.method.replace = self.noted_replace
+        self.method.replace = self.recording_replace
         self.method.drawn_incoming = lambda layer: self.drawn
 
-    def noted_replace(self, layer, weights, units_SR, replaced_SR):
+    def recording_replace(self, layer, weights, units_SR, replaced_SR):
         units = units_SR[replaced_SR].tolist()
         fan_in, bound = self.method.hidden_layers[layer].fan_in, stored("cbp")["bounds"][layer]
         self.drawn = torch.zeros(1, self.method.max_replaced[layer], fan_in)
@@ -114,7 +114,7 @@ class GivenDraws:
 
 
 class Followed:
-    """A run of 6,000 examples, with what the reference has stored of its own."""
+    """A run of 6,000 examples with the reference's random numbers."""
 
     def __init__(self, name: str, images: ClassFolder) -> None:
         spec = spec_of(**SETTINGS[name])
@@ -137,7 +137,7 @@ class Followed:
 
 
 def plain_run(name: str, images: ClassFolder) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The same run by plain PyTorch on this machine: losses (6000,), and the final weights by name."""
+    """Return the same run by plain PyTorch on this machine: losses (6000,), and the final weights by name."""
     settings, net = SETTINGS[name], nn.Sequential()
     for layer in LAYERS:
         weight = torch.from_numpy(stored("init")[f"{layer}.weight"])
@@ -166,10 +166,10 @@ def plain_run(name: str, images: ClassFolder) -> tuple[np.ndarray, dict[str, np.
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.timeout(900)
 @pytest.mark.long
-def test_six_thousand_examples_follow_the_reference(name, digits):
-    """The stored figures, which another CPU computed, or those of plain PyTorch if it leaves them on this CPU.
+def test_six_thousand_examples_agree_with_the_reference(name, digits):
+    """Compare with the stored figures of another CPU, or with plain PyTorch if it differs from them on this CPU.
 
-    A unit's input may be zero to the last bit, and rounding then decides whether the unit learns from that example.
+    A unit's input may be zero up to rounding, which then decides whether the unit learns from that example.
     """
     run, theirs = Followed(name, digits), stored(name)
     weights = {key: weight[0].detach().numpy().ravel() for key, weight in run.learner.params.items()}
@@ -178,8 +178,8 @@ def test_six_thousand_examples_follow_the_reference(name, digits):
     if outside.any():
         losses, plain_weights = plain_run(name, digits)
         first = int(outside.argmax())
-        assert np.abs(losses[:first] - theirs["losses"][:first]).max() < 1e-4, "plain PyTorch is not the reference"
-        assert abs(losses[first] - theirs["losses"][first]) > 1e-4, "only ours leaves the stored figures"
+        assert np.abs(losses[:first] - theirs["losses"][:first]).max() < 1e-4, "plain PyTorch is off"
+        assert abs(losses[first] - theirs["losses"][first]) > 1e-4, "only lop is off"
         assert np.abs(run.losses - losses).max() < 1e-3
         assert all(np.abs(weights[key] - plain_weights[key].ravel()).max() < allowed for key in weights)
         return
@@ -235,7 +235,7 @@ STATISTICAL = {
 @pytest.mark.timeout(900)
 @pytest.mark.long
 def test_accuracies_agree_with_those_of_the_reference_over_seeds(name, digits):
-    """20 tasks in the compiled kernel, with random numbers of our own.
+    """Train 20 tasks in the compiled kernel with lop's own random numbers.
 
     |difference of means| < 3 sqrt(se1^2 + se2^2) in all but one task of twenty.
     """

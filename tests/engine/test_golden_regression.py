@@ -1,4 +1,4 @@
-"""Slowly-Changing Regression held against figures of the reference (tests/golden/README.md)."""
+"""Compare Slowly-Changing Regression with figures of the reference (tests/golden/README.md)."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ WITHIN_1000, LATER, WEIGHTS = 5e-5, 1e-3, 3e-4
 
 
 @pytest.mark.parametrize("env", ["all", "one"])
-def test_targets_are_the_reference_s(env):
+def test_targets_equal_those_of_the_reference(env):
     of = {key: golden()[f"{env}.target_{key}"] for key in ("w1", "b1", "w2", "b2")}
     w1, b1, w2, b2 = (torch.from_numpy(one.astype(np.float32)) for one in of.values())
     target = TargetNetwork(w1[None], b1[None], w2, b2, beta=0.7)
@@ -39,7 +39,7 @@ def test_targets_are_the_reference_s(env):
 
 
 def train(run, num_steps):
-    """Errors of the first steps, and the (step, unit) of each replacement."""
+    """Train; return the errors of the first steps, and the (step, unit) of each replacement."""
     learner, (inputs, targets) = learner_of(run), examples(run)
     learner.start_epoch(0, 0)
     errors, events = [], []
@@ -66,7 +66,7 @@ def assert_errors_agree(run, errors):
     shown = np.extract(len(errors) > SHOWN, SHOWN)
     expected, computed = golden()[f"{run}.errors"][: len(shown)], errors[shown]
     tolerance = np.where(shown < 1000, WITHIN_1000, LATER)
-    if run == "all_adam.relu":  # a unit comes to its kink
+    if run == "all_adam.relu":  # a unit's input reaches the kink of its activation
         assert errors.mean() == pytest.approx(
             expected.mean() if len(errors) <= 5000 else golden()[f"{run}.mean_error"], abs=1e-4
         )
@@ -84,7 +84,7 @@ def assert_events_agree(run, events, num_steps):
 
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.long
-def test_errors_are_the_reference_s(run):
+def test_errors_equal_those_of_the_reference(run):
     num_steps = 3000 if run.endswith("cbp") else 1000
     errors, events, _ = train(run, num_steps)
     assert_errors_agree(run, errors)
@@ -93,12 +93,13 @@ def test_errors_are_the_reference_s(run):
 
 
 @pytest.mark.parametrize("run", [run for run in RUNS if not run.endswith("linear")])
-def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
-    """30,000 examples; continual backprop to its first tie, because the kernel replaces the unit of lowest index."""
+def test_all_errors_of_the_compiled_kernel_equal_those_of_the_reference(run):
+    """Train 30,000 examples; continual backprop up to its first tie, where the kernel replaces the unit of lowest
+    index."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     learner, (inputs, targets) = learner_of(run), examples(run)
     part, losses = RegressionPart(learner), []
-    part.kernel = kept_losses(part.kernel, losses)
+    part.kernel = recording_losses(part.kernel, losses)
     if run.endswith("snp"):
         part.number_blocks = lambda count: [(0, noise(run, count)[None].numpy())]
     if run.endswith("cbp"):
@@ -111,7 +112,7 @@ def test_all_errors_of_the_compiled_kernel_are_the_reference_s(run):
     assert_errors_agree(run, np.concatenate(losses)[:, 0])
 
 
-def kept_losses(kernel, losses):
+def recording_losses(kernel, losses):
     def run(*arguments):
         kernel(*arguments)
         losses.append(arguments[-1])
@@ -121,8 +122,9 @@ def kept_losses(kernel, losses):
 
 @pytest.mark.parametrize("name", ["bp_all", "cbp_all", "bp_one", "cbp_one"])
 @pytest.mark.long
-def test_the_mean_over_30_seeds_is_the_reference_s(name):
-    """Bins of 20,000 examples, 200,000 in all: within 3 standard errors of the difference in all but one."""
+def test_the_mean_over_30_seeds_agrees_with_the_reference(name):
+    """In bins of 20,000 examples, 200,000 in all, means agree within 3 standard errors of the difference in all but
+    one."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     values = CBP | {"replacement_rate": 1e-3} if name.startswith("cbp") else {"agent": "bp"}
     values |= {"step_size": 0.01, "num_tasks": 20, "flip_one": name.endswith("one"), "metrics": ["squared_error"]}

@@ -1,4 +1,4 @@
-"""Methods that start hidden units over, against public implementations and against plain second computations.
+"""Compare methods that reset hidden units with public implementations.
 
 Dimensions: F units of a layer, B batch.
 """
@@ -14,12 +14,12 @@ from tests.engine.test_golden_methods import ADAM, SGD, assert_trains_as, make_s
 
 
 class Resets:
-    """Feeds a method the draws of a figure, and notes every unit that starts over.
+    """Feeds a method the random draws of a golden figure and records every reset unit.
 
     Args:
-        mask: name of the method's function that says which units of a layer start over.
+        mask: name of the method's function that returns the units of a layer to reset.
         seed: of the draws.
-        seldom: draw for layers that reset a unit, as SNR's figures do; else for all layers of a step with resets.
+        seldom: draw only for layers that reset a unit, as in SNR's figures; else for all layers of a step with resets.
     """
 
     def __init__(self, learner: Learner, mask: str, seed: int, seldom: bool = False) -> None:
@@ -42,7 +42,7 @@ class Resets:
 
 
 def events_of(name: str) -> list[tuple[int, ...]]:
-    """Step, layer and unit of each reset of a figure."""
+    """Return step, layer and unit of each reset of a figure."""
     stored = load(f"methods/{name}")
     prefix = "f64." if "f64.event_step" in stored else ""
     return list(zip(*(stored[f"{prefix}event_{what}"].tolist() for what in ("step", "layer", "unit")), strict=True))

@@ -1,4 +1,4 @@
-"""Methods that act in every step against public implementations, number by number."""
+"""Compare methods that act in every step with public implementations, number by number."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.engine.test_golden_methods import ADAM, SGD, assert_trains_as, make_s
 
 @pytest.mark.parametrize(("name", "settings"), [("hare_tortoise_sgd", SGD), ("hare_tortoise_adam", ADAM)])
 @pytest.mark.long
-def test_hare_and_tortoise_follow_the_paper(name, settings):
+def test_hare_and_tortoise_agrees_with_the_paper(name, settings):
     spec = make_spec("hare_tortoise", hare_tortoise_decay=0.9, hare_tortoise_period=5, **settings)
     learner, stored = golden_learner(spec), load(f"methods/{name}")
     assert_trains_as(name, learner)
@@ -21,7 +21,7 @@ def test_hare_and_tortoise_follow_the_paper(name, settings):
         assert weight_difference(learner, stored, "slow.") < 1e-4
 
 
-def test_shrink_and_perturb_in_every_step_follows_kumar_s():
+def test_shrink_and_perturb_in_every_step_agrees_with_kumar_et_al():
     spec = make_spec("snp_kumar", snp_kumar_shrink=0.01, snp_kumar_perturb=0.01, **SGD)
     learner, rng = golden_learner(spec), np.random.default_rng(401)
     method, layers = learner.method, {layer.name: layer for layer in learner.net.layers}
@@ -45,17 +45,17 @@ def test_shrink_and_perturb_in_every_step_follows_kumar_s():
     ],
 )
 @pytest.mark.long
-def test_a_penalty_follows_its_public_implementation(name, agent, settings, losses):
+def test_a_penalty_agrees_with_its_public_implementation(name, agent, settings, losses):
     learner, stored = golden_learner(make_spec(agent, **SGD | settings)), load(f"methods/{name}")
     step, totals = learner.step, []
 
-    def noting(inputs, targets):
+    def recording_step(inputs, targets):
         penalty_S = learner.method.penalty(learner.params)
         result = step(inputs, targets)
         totals.append(float((result.loss_S + penalty_S)[0].detach()))
         return result
 
-    learner.step = noting
+    learner.step = recording_step
     assert_trains_as(name, learner, losses=losses)
     np.testing.assert_allclose(totals, stored["total_losses"], rtol=1e-5, atol=2e-6)
     if "sigma_max" in stored:

@@ -1,4 +1,4 @@
-"""The hooks of a method in time order, and the buffers of a network, with a method and a network of the test's own."""
+"""The order of a method's hooks and the buffers of a network, tested with a method and a network made for it."""
 
 import pytest
 import torch
@@ -23,8 +23,8 @@ __all__ = ["fake_cuda"]
 CPU = torch.device("cpu")
 
 
-class Noting(Method):
-    """Notes each hook with what it is about, and behaves as backprop."""
+class Recording(Method):
+    """Records each hook with its arguments, and behaves like backprop."""
 
     looks_before_pooling = True
 
@@ -78,17 +78,17 @@ class Noting(Method):
 
 
 @pytest.fixture
-def noting(monkeypatch):
-    method = MethodDescription(name="noting", title="noting", code=f"{__name__}:Noting")
-    monkeypatch.setitem(METHODS.by_name, "noting", method)
+def recording(monkeypatch):
+    method = MethodDescription(name="recording", title="recording", code=f"{__name__}:Recording")
+    monkeypatch.setitem(METHODS.by_name, "recording", method)
 
 
 def learner_of(spec: Spec) -> Learner:
     return Learner(spec, [0, 3], CPU)
 
 
-def test_hooks_come_in_their_order(noting):
-    spec = make_spec({"agent": "noting"}, mini_batch_size=20, metrics=["train_loss"])  # two steps an epoch
+def test_hooks_are_called_in_order(recording):
+    spec = make_spec({"agent": "recording"}, mini_batch_size=20, metrics=["train_loss"])  # two steps in each epoch
     learner = learner_of(spec)
     run(spec, learner)
     steps = [("draw", 0), ("start_step",), ("penalty",), ("update",), ("after_update",)]
@@ -108,23 +108,23 @@ def test_hooks_come_in_their_order(noting):
     assert learner.method.notes == expected
 
 
-def test_a_resumed_run_has_the_same_step_numbers_and_does_not_start_its_task_again(noting):
-    spec = make_spec({"agent": "noting"}, mini_batch_size=20, metrics=["train_loss"])
+def test_a_resumed_run_has_the_same_step_numbers_without_a_second_start_task(recording):
+    spec = make_spec({"agent": "recording"}, mini_batch_size=20, metrics=["train_loss"])
     learner = learner_of(spec)
     run(spec, learner, start=Position(1, 1))
     assert learner.method.notes[:3] == [("init",), ("start_epoch", 1, 1, 6), ("draw", 6)]
     assert "start_task" not in {name for name, *_ in learner.method.notes}
 
 
-def test_each_hook_gets_what_it_is_promised(noting):
-    spec = make_spec({"agent": "noting"})
+def test_each_hook_gets_the_documented_arguments(recording):
+    spec = make_spec({"agent": "recording"})
     learner, task = learner_of(spec), task_of([0, 3], 0, 12)
-    method: Noting = learner.method
+    method: Recording = learner.method
     assert all(torch.equal(method.initial[name], weight) for name, weight in learner.params.items())
     with torch.no_grad():
         learner.params["fc3.weight"].fill_(1.0)
     learner.start_task(0, task)
-    assert not method.start["fc3.weight"].any(), "a hook sees the task's new output layer"
+    assert not method.start["fc3.weight"].any(), "hooks get the task's new output layer"
     assert torch.equal(method.task.inputs, task.train_inputs)
     images, labels = task.train_inputs[:, :4], task.train_targets[:, :4]
     weights = {name: weight.detach().requires_grad_() for name, weight in learner.params.items()}
@@ -142,15 +142,17 @@ def test_each_hook_gets_what_it_is_promised(noting):
     assert method.hidden[0].before_pooling.shape[3:] == (28, 28)
     assert method.hidden[0].activation.shape[3:] == (14, 14)
     bias = method.before["fc3.bias"]
-    assert torch.equal(method.grads["conv1.weight"], 2 * method.before["conv1.weight"]), "gradients hold the penalty"
+    assert torch.equal(method.grads["conv1.weight"], 2 * method.before["conv1.weight"]), "gradients include the penalty"
     assert bias.requires_grad is False
     after = learner.net(learner.params, images)
     torch.testing.assert_close(method.fresh.outputs_SBO, after.outputs_SBO.detach())
     assert torch.equal(method.batch.inputs, images)
 
 
-def test_metrics_are_those_of_the_evaluated_weights(noting):
-    spec = make_spec({"agent": "noting"}, metrics=["weight_magnitude", "dormant_proportion", "train_loss"], num_tasks=1)
+def test_metrics_use_the_weights_of_evaluated(recording):
+    spec = make_spec(
+        {"agent": "recording"}, metrics=["weight_magnitude", "dormant_proportion", "train_loss"], num_tasks=1
+    )
     reports, _ = run(spec, learner_of(spec))
     for report in reports:
         assert report.metrics["weight_magnitude"] == [0.0, 0.0]
@@ -182,7 +184,7 @@ def build(spec, input_shape, num_outputs):
 
 @pytest.fixture(params=["bp", "cbp", "redo", "l2_init", "upgd"])
 def centred(request, monkeypatch) -> Spec:
-    """A spec of each method with that network."""
+    """Return a spec of each method with that network."""
     network = NetworkDescription(
         name="centred",
         title="centred",
@@ -195,8 +197,8 @@ def centred(request, monkeypatch) -> Spec:
     return make_spec({"agent": request.param, "network": "centred", **own}, metrics=list(METRICS))
 
 
-def test_buffers_change_in_training_steps_alone(centred):
-    """Once a step, also if the method computes fresh activations."""
+def test_buffers_change_only_in_training_steps(centred):
+    """They change once in each step, also if the method computes activations again."""
     if centred.agent == "redo":
         centred = centred.with_changes(redo_period=1, redo_scores="fresh")
     learner, task = Learner(centred, [0, 3], CPU), task_of([0, 3], 0, 20)
@@ -212,8 +214,8 @@ def test_buffers_change_in_training_steps_alone(centred):
     assert torch.equal(learner.buffers["mean"], mean)
 
 
-def test_metrics_use_buffers_and_leave_them_alone(centred):
-    """All metrics, the curvature and a gradient norm among them: the run is the same as one that measures nothing."""
+def test_metrics_use_buffers_without_changing_them(centred):
+    """With all metrics, also the curvature and a gradient norm, a run is the same as one that measures nothing."""
     learner = run(centred)[1]
     unmeasured = run(centred.with_changes(metrics=["train_loss"], metrics_every=0))[1]
     assert all(torch.equal(tensor, unmeasured.state()[name]) for name, tensor in learner.state().items())
@@ -224,12 +226,12 @@ def test_metrics_use_buffers_and_leave_them_alone(centred):
 
 
 @pytest.mark.parametrize("rule", RULES["network"])
-def test_a_network_with_buffers_keeps_the_rules(centred, rule):
+def test_a_network_with_buffers_passes_the_rules(centred, rule):
     quick = {"metrics": ["train_loss", "weight_magnitude"]} if rule is not resumes else {}
     apply(rule, Subject(NETWORKS["centred"], centred.with_changes(**quick)))
 
 
-def test_a_graph_s_warm_up_leaves_no_trace_in_buffers(centred, fake_cuda):
+def test_the_warm_up_of_a_cuda_graph_does_not_change_buffers(centred, fake_cuda):
     eager, graphed = (Learner(centred, [0, 3], CPU) for _ in range(2))
     step, task = CudaGraphStep(graphed), task_of([0, 3], 0, 40)
     for learner in (eager, graphed):

@@ -1,4 +1,4 @@
-"""What each method does to the weights, and that seeds never mix."""
+"""The effect of each method on the weights, and the independence of seeds."""
 
 from typing import get_args
 
@@ -30,7 +30,7 @@ def make_spec(method="bp", **changes) -> Spec:
 
 
 def batches(seed: int, num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Mini-batches of one seed: images (20, 3, 32, 32) and labels (20,)."""
+    """Return mini-batches of one seed: images (20, 3, 32, 32) and labels (20,)."""
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for _ in range(num):
@@ -42,7 +42,7 @@ def batches(seed: int, num: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def train(learner, num_steps: int) -> torch.Tensor:
-    """Each seed on batches of its own; return the losses, (steps, S)."""
+    """Train each seed on its own batches; return the losses, (steps, S)."""
     streams = [batches(seed, num_steps) for seed in learner.seeds]
     losses = []
     for step in zip(*streams, strict=True):
@@ -58,7 +58,7 @@ def test_a_seed_has_the_same_batches_alone_and_in_a_stack():
 
 
 def numbers_of(learner: Learner) -> StepNumbers | None:
-    """The random numbers that a method draws in its steps; None if it draws none."""
+    """Return the random numbers that a method draws in its steps, or None if it draws none."""
     return next((one for one in vars(learner.method).values() if isinstance(one, StepNumbers)), None)
 
 
@@ -77,12 +77,12 @@ def test_a_seed_draws_the_same_numbers_in_any_stack(method):
     assert len(torch.unique(drawn[0])) > 1
 
 
-def test_different_seeds_differ_from_the_first_weight_on():
+def test_different_seeds_have_different_initial_weights():
     params = Learner(make_spec(), [0, 1], CPU).params
     assert all(not torch.equal(weight[0], weight[1]) for weight in params.values())
 
 
-def test_a_new_head_is_zero_and_nothing_else_is_touched():
+def test_a_new_head_is_zero_and_nothing_else_changes():
     learner = Learner(make_spec("cbp"), [0], CPU)
     train(learner, 5)
     before = {name: tensor.clone() for name, tensor in learner.state().items()}
@@ -95,7 +95,7 @@ def test_a_new_head_is_zero_and_nothing_else_is_touched():
 
 
 def look(method: Method, params: Params, hidden: list[Hidden]) -> None:
-    """Let continual backprop look at activations, which are all that it takes after an update."""
+    """Run continual backprop after an update, for which it needs only activations."""
     nothing = torch.empty(0)
     method.after_update(params, hidden, {}, Batch(nothing, nothing), lambda inputs: Activations(nothing, []))
 
@@ -108,7 +108,7 @@ def look(method: Method, params: Params, hidden: list[Hidden]) -> None:
 )
 @settings(max_examples=15, deadline=None)
 def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
-    """No immature unit is replaced, budgets balance, and a replaced unit starts anew while all else stays."""
+    """Immature units are not replaced, budgets balance, and replaced units are re-initialised while all else stays."""
     spec = make_spec(
         "cbp", replacement_rate=rate, maturity_threshold=maturity, budget_accrual=accrual, util_type=utility
     )
@@ -142,7 +142,7 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
             outgoing = params[f"{following.name}.weight"]
             columns = replaced_SF.repeat_interleave(following.positions, 1)
             into_old = torch.ones(outgoing.shape[:2], dtype=torch.bool)
-            if i + 1 < len(layers):  # a unit made new in the same step draws all its incoming weights
+            if i + 1 < len(layers):  # a unit replaced in the same step draws all its incoming weights
                 into_old = mechanism.layer_states[i + 1].age_SF != 0
             silenced = columns[:, None, :] & into_old[:, :, None]
             assert not outgoing[silenced].any()
@@ -154,7 +154,7 @@ def test_generate_and_test_keeps_its_rules(rate, maturity, accrual, utility):
 
 
 def plain_utility(util_type, hidden, weight, following, mean, above):
-    """The protocol's formula for each unit of one seed's layer, unit by unit in double precision.
+    """Compute the protocol's formula for each unit of one seed's layer, in double precision.
 
     hidden: activations (batch, outputs, ...); weight: (units, inputs, ...); following: the weight of the layer `above`,
     in whose columns each output has `positions` places; mean: the corrected running mean, (outputs,).
@@ -163,7 +163,7 @@ def plain_utility(util_type, hidden, weight, following, mean, above):
     for unit in range(len(weight)):
         incoming = np.abs(weight[unit]).mean()
         columns, places, means = [], [], []
-        for output in range(unit, above.copies * len(weight), len(weight)):  # with crelu two outputs a unit
+        for output in range(unit, above.copies * len(weight), len(weight)):  # with crelu a unit has two outputs
             for place in range(above.positions):
                 columns.append(following[:, output * above.positions + place])
                 flat = hidden[:, output].reshape(len(hidden), -1)
@@ -199,7 +199,7 @@ NETWORK_OPTIONS = [
     "options", NETWORK_OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default"
 )
 @pytest.mark.parametrize("util_type", [one for one in get_args(Utility) if one != "random"])
-def test_each_utility_is_its_formula_unit_by_unit(util_type, options):
+def test_each_utility_equals_its_formula_for_every_unit(util_type, options):
     decay = 0.8
     spec = make_spec("cbp", util_type=util_type, decay_rate=decay, maturity_threshold=1000, **options)
     learner = Learner(spec, [3, 8], CPU)
@@ -223,7 +223,7 @@ def test_each_utility_is_its_formula_unit_by_unit(util_type, options):
 
 
 @pytest.mark.parametrize("method", ["cbp", "cbp2"])
-def test_one_seed_s_replacements_never_touch_another_seed(method):
+def test_replacements_of_one_seed_do_not_change_another(method):
     spec = make_spec(method, replacement_rate=0.3, maturity_threshold=0)
     stack, alone = Learner(spec, [4, 9], CPU), Learner(spec, [9], CPU)
     generator = torch.Generator().manual_seed(1)
@@ -246,7 +246,7 @@ def test_one_seed_s_replacements_never_touch_another_seed(method):
         torch.testing.assert_close(together[name][1], tensor[0], rtol=1e-6, atol=0, msg=name)
 
 
-def test_replaced_units_start_over_under_adam():
+def test_replaced_units_lose_their_adam_state():
     learner = Learner(make_spec("cbp adam", replacement_rate=0.3, maturity_threshold=0), [0], CPU)
     optimizer = learner.optimizer
     assert isinstance(optimizer, Adam)
@@ -261,7 +261,7 @@ def test_replaced_units_start_over_under_adam():
 
 
 @pytest.mark.parametrize(("opt", "torch_optimizer"), [("adam", torch.optim.Adam), ("adamW", torch.optim.AdamW)])
-def test_adam_is_torch_s(opt, torch_optimizer):
+def test_adam_agrees_with_torch(opt, torch_optimizer):
     learner = Learner(make_spec(opt=opt, weight_decay=1e-2, momentum=0.0), [0], CPU)
     theirs = {name: weight.detach().clone().requires_grad_() for name, weight in learner.params.items()}
     reference = torch_optimizer(theirs.values(), lr=0.01, weight_decay=1e-2)
@@ -285,7 +285,8 @@ def test_a_state_of_another_method_is_refused():
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
-    """On the CPU, where ties go as in the reference, and by the rule of other devices, where the lowest index wins."""
+    """This holds on the CPU, where ties are decided as in the reference, and on other devices, where the lowest index
+    wins."""
     num_units = data.draw(st.integers(1, 40))
     utility_SF = torch.tensor(
         [data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.5]), min_size=num_units, max_size=num_units))]
@@ -308,7 +309,7 @@ def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
 
 
 def test_snp_is_l2_and_noise():
-    """Over many draws: the difference of a step has mean 0 and the stated deviation on every tensor, head included."""
+    """Over many draws the difference of a step has mean 0 and the stated deviation on every tensor, head included."""
     snp = make_spec("snp", perturb_scale=0.01)
     l2 = snp.with_changes(**{"perturb_scale": 0.0})
     images, labels = batches(0, 1)[0]

@@ -1,4 +1,4 @@
-"""Many runs in one worker: tests/faults has the same with a thousand."""
+"""Many runs in one worker; tests/faults has the same test with a thousand runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every registered method is held to beside the rules: it acts, and it trains every registered network.
+"""Every registered method has an effect, and trains every registered network with every option.
 
 Dimensions: S seeds, B batch.
 """
@@ -41,7 +41,7 @@ def make_spec(settings: dict[str, Any], **changes: Any) -> Spec:
 
 
 def task_of(seeds: list[int], index: int, num_examples: int) -> Task:
-    """Random images and labels of each seed."""
+    """Return random images and labels of each seed."""
     generators = [torch.Generator().manual_seed(100 * seed + index) for seed in seeds]
     images = torch.stack([torch.randn(num_examples, 3, 32, 32, generator=g) for g in generators])
     labels = torch.stack([torch.randint(0, 2, (num_examples,), generator=g) for g in generators])
@@ -49,7 +49,7 @@ def task_of(seeds: list[int], index: int, num_examples: int) -> Task:
 
 
 def go_through(learner: Learner, tasks: range, num_steps: int = 6, batch: int = 4) -> Tensor:
-    """Train tasks of one epoch with all hooks; return the losses, (steps, S)."""
+    """Train tasks of one epoch, calling all hooks; return the losses, (steps, S)."""
     losses = []
     for index in tasks:
         task = task_of(learner.seeds, index, num_steps * batch)
@@ -63,8 +63,8 @@ def go_through(learner: Learner, tasks: range, num_steps: int = 6, batch: int = 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_acts_within_a_few_steps(name):
-    """One that seems to do nothing needs an entry in tests/methods.py."""
+def test_every_method_has_an_effect_within_a_few_steps(name):
+    """A method without an effect here needs an entry in tests/methods.py."""
     is_backprop = name in ("bp", "linear")
     learner = Learner(make_spec(settings_of(name)), [0], CPU)
     plain = Learner(make_spec({"agent": "bp", "network": learner.spec.network}), [0], CPU)
@@ -74,12 +74,12 @@ def test_every_method_acts_within_a_few_steps(name):
     assert same == is_backprop, f"after 24 steps {name} is backprop; add settings to tests/methods.py"
 
 
-def test_no_settings_are_of_a_method_that_is_gone():
+def test_all_settings_belong_to_registered_methods():
     assert ACTING.keys() <= METHODS.keys()
 
 
 def run(spec: Spec, learner: Learner | None = None, start=START, stop_at=None) -> tuple[list[EpochReport], Learner]:
-    """Train with the loop, up to the end of an epoch."""
+    """Train with the training loop, up to the end of an epoch."""
     learner, reports = learner or Learner(spec, [0, 3], CPU), []
 
     def report(epoch: EpochReport) -> None:
@@ -93,7 +93,7 @@ def run(spec: Spec, learner: Learner | None = None, start=START, stop_at=None) -
 
 
 def options(network: Network) -> Iterator[dict[str, Any]]:
-    """Every combination of the keys of a network that take one of a few values."""
+    """Return every combination of the keys of a network that take one of a few values."""
     choices = {}
     for key, field in network.fields.model_fields.items():
         if get_origin(field.annotation) is Literal:
@@ -102,18 +102,18 @@ def options(network: Network) -> Iterator[dict[str, Any]]:
             choices[key] = (False, True)
     for values in itertools.product(*choices.values()):
         chosen = dict(zip(choices, values, strict=True))
-        if not chosen.get("narrow") or chosen["activation"] in WITH_TWO_OUTPUTS:  # else it changes nothing
+        if not chosen.get("narrow") or chosen["activation"] in WITH_TWO_OUTPUTS:  # else the key has no effect
             yield chosen
 
 
 def each_option(network: Network) -> Iterator[dict[str, Any]]:
-    """Combinations in which every value comes up: each activation, narrow or not, with or without layer_norm."""
+    """Return combinations that contain every value: each activation, narrow or not, with or without layer_norm."""
     for index, chosen in enumerate(options(network)):
         if chosen.get("layer_norm", False) == (index // 2 % 2 == 1):
             yield chosen
 
 
-def test_the_options_are_those_of_the_issue():
+def test_the_combinations_of_options_contain_every_value():
     assert {"activation": "crelu", "narrow": True, "layer_norm": True} in options(NETWORKS["conv_net"])
     assert {"activation": "tanh", "narrow": False, "layer_norm": False} in options(NETWORKS["mlp"])
     for network in NETWORKS.values():
@@ -123,7 +123,7 @@ def test_the_options_are_those_of_the_issue():
 
 
 def fits(method: str, network: str) -> bool:
-    """Whether a method can train a network."""
+    """Return whether a method can train a network."""
     only, needs = METHODS[method].network, METHODS[method].needs & OF_NETWORKS
     return only in ("", network) and needs <= NETWORKS[network].provides
 
@@ -145,7 +145,7 @@ def test_every_method_trains_every_network_with_every_option(method, network):
 
 @pytest.mark.parametrize(("method", "network"), itertools.product(METHODS, NETWORKS))
 @pytest.mark.long
-def test_no_option_makes_a_step_wait_or_its_shapes_depend_on_data(method, network):
+def test_no_option_makes_a_step_wait_for_the_device_or_use_data_dependent_shapes(method, network):
     if not fits(method, network):
         return
     some = [one for one in each_option(NETWORKS[network]) if one.get("activation") in ("crelu", "prelu")]

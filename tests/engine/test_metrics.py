@@ -1,4 +1,4 @@
-"""The metrics against the reference, and at their edges."""
+"""Compare metrics with the reference, and test limiting cases."""
 
 import hashlib
 import math
@@ -43,7 +43,7 @@ def images_and_labels():
 
 
 @pytest.mark.parametrize("state", ["init", "metrics_state"])
-def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
+def test_metrics_of_one_batch_equal_those_of_the_reference(state, images_and_labels):
     expected, weights = EXPECTED["expected_metrics"][state], params(state)
     hidden = [layer.activation for layer in NET(weights, images_and_labels[0][:, :100]).hidden]
     spectrum = singular_values(hidden[-1])
@@ -58,7 +58,7 @@ def test_metrics_of_one_batch_are_the_reference_s(state, images_and_labels):
 
 @pytest.mark.parametrize("state", ["init", "metrics_state"])
 @pytest.mark.long
-def test_curvature_is_the_reference_s_along_the_same_directions(state, images_and_labels):
+def test_curvature_along_the_same_directions_equals_that_of_the_reference(state, images_and_labels):
     images, labels = images_and_labels
     directions = np.random.default_rng(11).integers(0, 2, size=(12, 10, 100, 3, 32, 32), dtype=np.int8) * 2 - 1
     assert hashlib.sha256(directions.astype(np.int8).tobytes()).hexdigest() == EXPECTED["direction_sha256"]
@@ -68,7 +68,7 @@ def test_curvature_is_the_reference_s_along_the_same_directions(state, images_an
 
 
 @pytest.mark.long
-def test_curvature_along_random_directions_lies_in_the_reference_s_spread(images_and_labels):
+def test_curvature_along_random_directions_is_within_the_spread_of_the_reference(images_and_labels):
     images, labels = images_and_labels
     directions = random_directions(images, [torch.Generator().manual_seed(3)])
     value = curvature(NET, params("metrics_state"), cross_entropy, images, labels, directions).item()
@@ -90,7 +90,7 @@ def test_curvature_weighs_a_short_last_batch_by_its_images():
     assert whole == pytest.approx((100 * first + 30 * rest) / 130, rel=1e-5)
 
 
-def test_directions_are_signs_and_depend_on_the_seed_s_generator_alone():
+def test_directions_are_signs_and_depend_only_on_the_generator_of_the_seed():
     images = torch.zeros(2, 4, 3, 32, 32)
     stack = next(iter(random_directions(images, [torch.Generator().manual_seed(s) for s in (1, 2)])))
     alone = next(iter(random_directions(images[:1], [torch.Generator().manual_seed(2)])))
@@ -100,7 +100,7 @@ def test_directions_are_signs_and_depend_on_the_seed_s_generator_alone():
     assert torch.equal(stack[:, 1], alone[:, 0])
 
 
-def test_ranks_of_matrices_whose_ranks_are_known():
+def test_ranks_of_identity_and_rank_one_matrices_are_right():
     flat, single = torch.eye(20)[None], torch.ones(1, 20, 20)
     assert effective_rank(singular_values(flat)).item() == pytest.approx(20, rel=1e-5)
     assert stable_rank(singular_values(flat)).item() == 20
@@ -108,7 +108,7 @@ def test_ranks_of_matrices_whose_ranks_are_known():
     assert stable_rank(singular_values(single)).item() == 1
 
 
-def test_a_dead_layer_has_rank_zero_and_a_diverged_seed_has_none():
+def test_a_dead_layer_has_rank_zero_and_a_diverged_seed_has_nan():
     activations = torch.stack([torch.zeros(10, 5), torch.full((10, 5), torch.nan), torch.ones(10, 5)])
     spectrum = singular_values(activations)
     for rank in (effective_rank, stable_rank, srank, nuclear_frobenius_ratio, frobenius_spectral_ratio):
@@ -125,18 +125,18 @@ def test_dormant_units_are_counted_over_all_layers_and_by_seed():
     assert dormant_proportion([convolution, linear]).tolist() == pytest.approx([2 / 5, 3 / 5])
 
 
-def test_dead_and_tau_dormant_units():
+def test_dead_and_tau_dormant_units_are_counted():
     activations = torch.zeros(1, 4, 5)
     activations[0, :, 1] = 1e-9
     activations[0, :, 2:] = 0.01
-    # mean over the layer 0.006: a unit is tau-dormant up to 0.025 of it
+    # the layer's mean is 0.006; a unit is tau-dormant up to 0.025 of it
     assert dead_proportion([activations]).item() == pytest.approx(1 / 5)
     assert tau_dormant_proportion([activations]).item() == pytest.approx(2 / 5)
     assert dormant_proportion([activations * 0.99]).item() == 1
     assert tau_dormant_proportion([torch.zeros(1, 4, 5)]).item() == 1
 
 
-def test_gradient_norm_is_that_of_the_batch_mean_loss():
+def test_gradient_norm_uses_the_mean_loss_of_the_batch():
     torch.manual_seed(1)
     weights, images, labels = params("metrics_state"), torch.randn(1, 30, 3, 32, 32), torch.randint(0, 2, (1, 30))
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
@@ -172,7 +172,7 @@ def test_every_metric_can_be_recorded():
     assert all(value.shape == (2,) and value.isfinite().all() for value in measured.values())
 
 
-def test_accuracies_weigh_every_batch_alike_also_a_short_last_one():
+def test_accuracies_weigh_all_batches_equally_even_a_short_last_one():
     torch.manual_seed(3)
     weights, images = params("metrics_state"), torch.randn(1, 130, 3, 32, 32)
     answers = NET(weights, images).outputs_SBO.argmax(2)

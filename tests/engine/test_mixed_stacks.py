@@ -1,4 +1,4 @@
-"""Runs of different settings in one stack: each is what it is alone, for every registered method.
+"""Runs of different settings in one stack give the same results as alone, for every registered method.
 
 Dimensions: S runs.
 """
@@ -37,13 +37,13 @@ def may_be(spec: Spec, key: str, value: float) -> bool:
 
 
 def varied(settings: dict, key: str, **changes) -> list[Spec]:
-    """A spec for each of three values of a key, of which the third adds nothing where 0 means that."""
+    """Return a spec for each of three values of a key; the third is 0 if that switches the key off."""
     spec = make_spec(settings, **changes)
     value = getattr(spec, key) or USED.get(key, 0)
     by_limit = DEFAULT if may_be(spec, key, 4 * value) else NEAR_ITS_LIMIT
     factors = (1, 0.5, 0) if key in USED else FACTORS.get(key, by_limit)
     if key == "weight_decay" and spec.method in ("l2", "snp"):
-        factors = DEFAULT  # with 0 they would be another method
+        factors = DEFAULT  # 0 would make it another method
     values = [value * factor for factor in factors]
     return [spec.with_changes(**{key: round(one) if isinstance(value, int) else one}) for one in values]
 
@@ -53,32 +53,33 @@ def cases() -> list[tuple[str, str]]:
         (name, key)
         for name, settings in with_optimizers().items()
         for key in sorted(per_run_keys(make_spec(settings)))
-        if not (name == "bp" and key == "weight_decay")  # that is l2
+        if not (name == "bp" and key == "weight_decay")  # this is l2
     ]
 
 
 def columns(learner: Learner, run: int) -> dict[str, torch.Tensor]:
-    """The state of one run, in double precision."""
+    """Return the state of one run, in double precision."""
     return {name: tensor.double() for name, tensor in learner.state_of(run).items()}
 
 
 @lru_cache(maxsize=8)
 def trained_alone(spec: Spec, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The losses and the state of a run after two tasks; of a method's first setting, once for all its keys."""
+    """Return the losses and the state of a run after two tasks. Cached, because all keys of a method share its first
+    setting."""
     alone = Learner(spec, [seed], CPU)
     return go_through(alone, range(2))[:, 0], columns(alone, 0)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_of_lop_may_mix_settings(name):
+def test_every_built_in_method_supports_mixed_settings(name):
     assert METHODS[name].mixes_settings
     assert "step_size" in per_run_keys(make_spec(settings_of(name)))
 
 
 @pytest.mark.parametrize(("name", "key"), cases())
 @pytest.mark.long
-def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
-    """Same seed or another; in double precision to 1e-9, with the tensors that it has alone and no others."""
+def test_a_run_among_other_settings_equals_the_same_run_alone(name, key):
+    """With equal or different seeds, in double precision to 1e-9, and with exactly the same tensors."""
     specs = varied(with_optimizers()[name], key, precision="fp64")
     assert len({stack_key(spec) for spec in specs}) == 1
     seeds = [3, 3, 8]
@@ -95,8 +96,8 @@ def test_a_run_among_other_settings_is_what_it_is_alone(name, key):
 
 @pytest.mark.parametrize("name", with_optimizers())
 @pytest.mark.long
-def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
-    """With the loop, in single precision to 1e-4, all numbers that may differ differing."""
+def test_first_metrics_of_mixed_runs_equal_those_of_single_runs(name):
+    """With the training loop, in single precision to 1e-4, with different values of all keys that may differ."""
     settings = with_optimizers()[name]
     base = make_spec(settings, metrics_every=1)
     changes = [
@@ -121,8 +122,8 @@ def test_first_metrics_of_mixed_runs_are_those_of_single_runs(name):
 
 @pytest.mark.parametrize("name", with_optimizers())
 @pytest.mark.long
-def test_a_run_goes_on_in_another_stack(name):
-    """Its state, taken out of a mixed stack, continues alone as if it had been alone before."""
+def test_a_run_continues_in_another_stack(name):
+    """Its state is taken out of a mixed stack and continues alone, with the results of a run that was always alone."""
     settings = with_optimizers()[name]
     key = "momentum" if "momentum" in settings else "step_size"
     specs, seeds = varied(settings, key, precision="fp64"), [3, 3, 8]
@@ -140,8 +141,8 @@ def test_a_run_goes_on_in_another_stack(name):
     torch.testing.assert_close(*again, rtol=1e-9, atol=1e-9)
 
 
-def test_runs_that_agree_compute_with_python_numbers():
-    """So that nothing changes in their last digits."""
+def test_a_value_that_all_runs_share_is_a_python_number():
+    """Results then do not change in their last digits."""
     spec = make_spec(settings_of("cbp") | {"momentum": 0.9})
     same, mixed = Learner([spec, spec], [0, 1], CPU), Learner([spec, spec.with_changes(step_size=0.5)], [0, 1], CPU)
     assert isinstance(same.optimizer.step_size, float)
@@ -149,7 +150,7 @@ def test_runs_that_agree_compute_with_python_numbers():
     assert isinstance(mixed.optimizer.momentum, float)
 
 
-def test_each_run_draws_the_candidates_that_it_draws_alone():
+def test_each_run_draws_the_same_candidates_as_alone():
     """A rate of 0.6 replaces up to five of eight units of a layer, one of 0.01 one."""
     spec = make_spec(settings_of("cbp") | {"util_type": "random"})
     specs, seeds = [spec.with_changes(replacement_rate=rate) for rate in (0.01, 0.6, 0.01)], [4, 4, 5]
@@ -169,14 +170,14 @@ def test_each_run_draws_the_candidates_that_it_draws_alone():
 @pytest.mark.parametrize(
     ("key", "values"), [("mini_batch_size", (5, 3)), ("opt", ("sgd", "adam")), ("num_tasks", (1, 2))]
 )
-def test_what_is_no_number_of_a_run_is_part_of_the_key(key, values):
+def test_keys_that_may_not_differ_in_a_stack_are_part_of_stack_key(key, values):
     specs = [make_spec({"agent": "bp"}, **{key: value}) for value in values]
     assert len(set(map(stack_key, specs))) == 2
     with pytest.raises(ValueError, match=key):
         Learner(specs, [0, 1], CPU)
 
 
-def test_a_value_that_differs_cannot_be_read_as_if_all_had_it():
+def test_a_value_that_differs_between_runs_cannot_be_read_from_the_shared_spec():
     specs = [make_spec({"agent": "l2", "weight_decay": 1e-3}, step_size=one) for one in (0.1, 0.2)]
     shared = common(specs)
     assert (shared.num_tasks, shared.weight_decay) == (2, 1e-3)
@@ -184,6 +185,6 @@ def test_a_value_that_differs_cannot_be_read_as_if_all_had_it():
         _ = shared.step_size
 
 
-def test_methods_and_networks_of_settings_that_mix_are_one():
+def test_each_method_has_its_own_stack_key():
     names = {stack_key(make_spec(settings_of(name))) for name, _ in itertools.groupby(METHODS)}
     assert len(names) == len(METHODS)

@@ -1,4 +1,4 @@
-"""Optimisers against torch's and public implementations, and what of their state a reset of units touches.
+"""Compare optimisers with torch's and public implementations, and test which of their state a unit reset changes.
 
 Dimensions: S seeds, F units of a layer.
 """
@@ -35,12 +35,12 @@ MUON = {"opt": "muon", "precision": "fp64", "adamw_step_size": 1e-3, "epsilon": 
     ],
 )
 @pytest.mark.long
-def test_twenty_steps_follow_the_public_implementation(name, settings):
+def test_twenty_steps_agree_with_the_public_implementation(name, settings):
     assert_trains_as(name, golden_learner(golden_spec(**settings)))
 
 
-def test_muon_in_bfloat16_follows_the_authors_at_first():
-    """To 1e-3: rounding to bfloat16 depends on the order of additions."""
+def test_first_steps_of_muon_in_bfloat16_agree_with_the_authors():
+    """They agree to 1e-3, because rounding to bfloat16 depends on the order of additions."""
     learner = golden_learner(golden_spec(**MUON | {"step_size": 0.01, "precision": "fp32", "muon_precision": "bf16"}))
     np.testing.assert_allclose(train_20_steps(learner)[:4, 0], load("methods/muon_bf16")["losses"][:4], atol=1e-3)
 
@@ -63,7 +63,7 @@ def test_muon_in_bfloat16_follows_the_authors_at_first():
     ],
 )
 @pytest.mark.parametrize("step_size", [1e-3, 0.02])
-def test_a_step_is_torchs(settings, torchs, options, step_size):
+def test_a_step_equals_that_of_torch(settings, torchs, options, step_size):
     spec = make_spec(
         {"agent": "bp", "precision": "fp64", "epsilon": 1e-3, "network": "mlp", **settings}, step_size=step_size
     )
@@ -82,7 +82,7 @@ def test_a_step_is_torchs(settings, torchs, options, step_size):
 
 
 @pytest.mark.parametrize(("decay", "wd", "rest"), [(0.9, 0.2, 1e-2), (0.5, 0.0, 1e-4)])
-def test_muon_is_the_authors_with_other_settings(decay, wd, rest):
+def test_muon_with_other_settings_agrees_with_the_authors(decay, wd, rest):
     own = {"muon_momentum": decay, "weight_decay": wd, "adamw_step_size": rest, "epsilon": 1e-3, "beta_1": 0.8}
     spec = make_spec({"agent": "bp", "opt": "muon", "precision": "fp64", "network": "conv_net", **own}, step_size=0.03)
     learner, task = Learner(spec, [3], CPU), task_of([3], 0, 20)
@@ -116,7 +116,7 @@ def test_muon_is_the_authors_with_other_settings(decay, wd, rest):
             torch.testing.assert_close(learner.params[name][0], weight, rtol=1e-9, atol=1e-9)
 
 
-#: By optimiser: the kinds of its state that are running means, and those that count steps.
+#: The kinds of state that are running means, and those that count steps, by optimiser.
 STATE = {
     "sgd": ({"momentum"}, set()),
     "rmsprop": ({"second", "momentum"}, set()),
@@ -128,7 +128,7 @@ STATE = {
 
 
 def filled(opt: str, **settings) -> Learner:
-    """A learner of two seeds whose optimiser's state is nowhere 0."""
+    """Return a learner of two seeds whose optimiser state has no zeros."""
     momentum = {"momentum": 0.9} if "momentum" in OPTIMIZERS[opt].fields.model_fields else {}
     spec = make_spec({"agent": "bp", "opt": opt, "network": "mlp", **momentum, **settings}, num_hidden_layers=3)
     learner = Learner(spec, [0, 3], CPU)
@@ -138,7 +138,8 @@ def filled(opt: str, **settings) -> Learner:
 
 
 def zeroed(learner: Learner) -> dict[str, set[str]]:
-    """By part of unit 1 of layer 2, seed 0, the kinds of state whose entries of it are 0; all else must stay."""
+    """Return the kinds of state that are 0 for each part of unit 1 of layer 2, seed 0; check that all else is
+    unchanged."""
     kinds_of_part: dict[str, set[str]] = {"incoming": set(), "bias": set(), "outgoing": set()}
     for name, tensor in learner.optimizer.state().items():
         kind, _, weight = name.partition(".")
@@ -174,10 +175,10 @@ def test_forgetting_a_unit_zeroes_its_part_of_the_state(opt, bias, counts):
     for part, name in {"incoming": "fc2.weight", "bias": "fc2.bias", "outgoing": "fc3.weight"}.items():
         num_tensors = len(optimizer.moments(name)) + len(optimizer.counts(name)) * counts
         assert len(zeros[part]) == (num_tensors if part != "bias" or bias else 0)
-        assert num_tensors, "every optimiser keeps something of every weight"
+        assert num_tensors, "every optimiser has state for every weight"
 
 
-#: By method: which parts of a unit lose their running means, by default; with SGD, if that differs.
+#: The parts of a unit that lose their running means, by method; by default, and with SGD if that differs.
 RESETS: dict[str, tuple[set[str], set[str]]] = {
     "redo": ({"incoming", "outgoing"}, {"incoming", "outgoing"}),
     "redo_kumar": (set(), set()),
@@ -190,8 +191,8 @@ MASKS = {"redo": "dormant", "redo_kumar": "dormant", "regrama": "inactive", "snr
 
 
 @pytest.mark.parametrize(("method", "opt"), itertools.product(RESETS, STATE))
-def test_a_reset_touches_the_state_that_the_documents_say(method, opt):
-    """The page of methods has this table."""
+def test_a_reset_changes_the_state_documented_in_methods_md(method, opt):
+    """docs/methods.md has this table."""
     learner = filled(opt, agent=method, **ALWAYS[method])
 
     def one_unit(index: int, *about) -> Tensor:

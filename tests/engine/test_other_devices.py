@@ -1,4 +1,4 @@
-"""Requirements of a GPU, checked on a CPU: tensors stay on one device, nothing waits, memory is as planned."""
+"""Requirements of a GPU, checked on a CPU: tensors stay on one device, nothing waits for it, memory is as planned."""
 
 import sys
 
@@ -30,14 +30,14 @@ OF_NO_LAYER = tuple(name for name in MEASURED if not METRICS[name].layer)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.long
 def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(method, monkeypatch):
-    """The meta device has shapes and no values: what waits for one, or mixes in a tensor of the CPU, raises."""
+    """The meta device has shapes but no values, so waiting for a value or using a tensor of the CPU raises an error."""
 
     def on_cpu(seeds, stream, *counters, device):
         return [torch.Generator().manual_seed(torch_seed(seed, stream, *counters)) for seed in seeds]
 
     for module in [m for name, m in sys.modules.items() if name.startswith("lop_engine") and m]:
         if hasattr(module, "seed_generators"):
-            monkeypatch.setattr(module, "seed_generators", on_cpu)  # a generator needs a device that draws
+            monkeypatch.setattr(module, "seed_generators", on_cpu)  # the meta device has no generators
     meta = torch.device("meta")
     sizes = {"mini_batch_size": 20, "train_images": 55, "test_images": 20, "normalisation": "scaled"}
     spec = make_spec(method, metrics=OF_NO_LAYER, **sizes)
@@ -54,12 +54,13 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
     measurement = loop.start_measuring(spec, learner, task, order, (0, 0), steps)
     assert sum(tensor.numel() for tensor in transfers) <= 2 * (len(OF_NO_LAYER) + 1 + 20 * 128)
     monkeypatch.undo()
-    values = measurement.result()  # from here on, nothing of the device
+    values = measurement.result()  # from here on, nothing may use the device
     assert set(values) <= set(OF_NO_LAYER)
 
 
 def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-    """Each step's random numbers over two epochs (steps, S, N), `at_once` steps drawn together; shapes drawn into."""
+    """Return the random numbers of each step over two epochs (steps, S, N), drawn for `at_once` steps together, and the
+    shapes of the draws."""
     monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every, is_uniform: at_once)
     learner = Learner(make_spec(method), seeds, CPU)
     numbers, drawn = numbers_of(learner), []
@@ -71,23 +72,23 @@ def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor,
         for _ in range(num_steps):
             numbers.draw()
             steps.append(numbers.of_step_SN.clone())
-    assert numbers.of_step_SN is tensor  # a CUDA graph reads this one
+    assert numbers.of_step_SN is tensor  # a CUDA graph reads this tensor
     return torch.stack(steps), drawn
 
 
 @pytest.mark.parametrize("method", DRAWING)
-def test_an_epoch_s_random_numbers_are_drawn_at_once_and_each_seed_s_are_its_own(method, monkeypatch):
+def test_the_random_numbers_of_an_epoch_are_drawn_at_once_and_depend_only_on_the_seed(method, monkeypatch):
     alone, _ = draws(method, [7], 4, 4, monkeypatch)
     stack, drawn = draws(method, [2, 7, 5], 4, 4, monkeypatch)
     assert torch.equal(stack[:, 1], alone[:, 0])
-    assert [shape[0] for shape in drawn] == [4] * 3 * 2  # one draw a seed and epoch
+    assert [shape[0] for shape in drawn] == [4] * 3 * 2  # one draw for each seed and epoch
     assert len(torch.unique(stack[:, :, 0])) == stack[:, :, 0].numel()
-    longer, _ = draws(method, [7], 7, 4, monkeypatch)  # more steps than were drawn at once
+    longer, _ = draws(method, [7], 7, 4, monkeypatch)  # more steps than are drawn at once
     assert torch.equal(longer[:4], alone[:4])
     assert len(torch.unique(longer[:, 0, 0])) == 14
 
 
-def test_a_method_that_seldom_draws_holds_few_numbers():
+def test_a_method_that_draws_rarely_stores_few_numbers():
     gpu, spec = torch.device("cuda"), make_spec("bp", train_images=600, test_images=100, mini_batch_size=100)
     assert [step_numbers.steps_at_once(spec, 1000, gpu, every) for every in (1, 5, 12, 1000)] == [12, 3, 1, 1]
     learner = Learner(make_spec("redo", redo_period=4), [7], CPU)
@@ -109,7 +110,7 @@ def test_on_a_cpu_numbers_are_drawn_step_by_step(monkeypatch):
         assert torch.equal(snp.method.noise_SN[0], expected)
 
 
-def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
+def test_a_gpu_draws_the_numbers_of_an_epoch_at_once_if_memory_allows():
     paper = make_spec("snp", width=1.0, train_images=600, test_images=100, mini_batch_size=100)
     numbers = sum(weight[0].numel() for weight in Learner(paper, [0], CPU).params.values())
     gpu = torch.device("cuda")
@@ -126,7 +127,7 @@ def test_a_gpu_draws_an_epoch_s_numbers_at_once_as_far_as_memory_allows():
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2, 3])
-def test_the_first_convolution_s_image_gradient_is_torch_s(num_seeds):
+def test_the_image_gradient_of_the_first_convolution_equals_that_of_torch(num_seeds):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3 * num_seeds, 32, 30, generator=generator).to(memory_format=torch.channels_last)
     weight = torch.randn(8 * num_seeds, 3, 5, 5, generator=generator)
@@ -162,8 +163,8 @@ def test_every_way_to_convolve_gives_the_same_values_and_gradients(bias_after_po
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_each_device_convolves_in_its_own_way(monkeypatch):
-    """A network computes as the table says for its device; a device missing from the table is treated as a GPU."""
+def test_each_device_convolves_as_listed_in_ways(monkeypatch):
+    """A device that is missing from the table is treated as a GPU."""
     biases = []
     convolve = torch.nn.functional.conv2d
     monkeypatch.setattr(
@@ -177,17 +178,17 @@ def test_each_device_convolves_in_its_own_way(monkeypatch):
 
 
 class OnGpu(torch.Tensor):
-    """A tensor that says that it is on a GPU."""
+    """A tensor that claims to be on a GPU."""
 
     device = torch.device("cuda", 0)
 
 
-def test_copies_from_a_gpu_are_queued_and_only_the_result_is_waited_for(monkeypatch):
+def test_copies_from_a_gpu_are_queued_and_only_the_result_waits(monkeypatch):
     events = []
 
     class Event:
         def __init__(self, blocking=False):
-            assert blocking  # a thread that waits must not take a core
+            assert blocking  # a waiting thread must not occupy a core
 
         def record(self):
             events.append("record")
@@ -217,7 +218,7 @@ def test_copies_from_a_gpu_are_queued_and_only_the_result_is_waited_for(monkeypa
     assert not any(isinstance(tensor, OnGpu) for tensor in here)
 
 
-def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkeypatch):
+def test_a_state_is_copied_to_the_host_with_one_copy_for_each_tensor(monkeypatch):
     copies = []
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor) or torch.zeros(tensor.shape))
     state = Learner(make_spec("bp"), [0, 1, 2], torch.device("meta")).state()
@@ -226,7 +227,7 @@ def test_a_state_reaches_the_host_by_one_copy_a_tensor_however_many_seeds(monkey
     assert {name: tensor.shape for name, tensor in on_host.items()} == {n: t.shape for n, t in state.items()}
 
 
-def test_metrics_are_of_their_epoch_although_training_continues():
+def test_metrics_belong_to_their_epoch_while_training_continues():
     spec = make_spec("cbp", metrics=MEASURED, mini_batch_size=10, train_images=20, test_images=10)
     spec = spec.with_changes(**{"normalisation": "scaled"})
     stored = torch.randint(0, 256, (2, 2, 30, 3, 32, 32), dtype=torch.uint8)
@@ -245,7 +246,7 @@ def test_metrics_are_of_their_epoch_although_training_continues():
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3, 4, 30])
-def test_a_gpu_s_spectra_are_found_in_threads_and_are_the_same(num_seeds):
+def test_singular_values_computed_in_threads_are_the_same(num_seeds):
     activations = torch.randn(num_seeds, 20, 16, generator=torch.Generator().manual_seed(0)).relu()
     activations[0] = 0
     activations[-1, 3, 3] = torch.nan
@@ -255,7 +256,7 @@ def test_a_gpu_s_spectra_are_found_in_threads_and_are_the_same(num_seeds):
     )
 
 
-def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkeypatch):
+def test_curvature_does_not_depend_on_the_number_of_directions_computed_at_once(monkeypatch):
     learner = Learner(make_spec(), [0, 1], CPU)
     images = torch.randn(2, 130, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(2, 130, dtype=torch.long)
@@ -272,7 +273,7 @@ def test_curvature_is_the_same_however_many_directions_go_through_at_once(monkey
 
 
 @pytest.mark.parametrize("sizes", [(1.0, 100, 100, 60), (0.5, 20, 100, 50), (0.25, 200, 200, 100)])
-def test_the_memory_planned_for_a_seed_covers_what_it_takes(sizes):
+def test_the_planned_memory_of_a_seed_covers_its_use(sizes):
     width, batch, train, test = sizes
     spec = make_spec("cbp", width=width, mini_batch_size=batch, train_images=train, test_images=test)
     spec = spec.with_changes(**{"normalisation": "scaled"})

@@ -1,4 +1,4 @@
-"""Tasks in parts: a long online task stops and resumes within, and its record is of the whole task."""
+"""Tasks in parts: a long online task stops and resumes within the task, and its record covers the whole task."""
 
 import sys
 
@@ -36,7 +36,7 @@ METHODS = pytest.mark.parametrize(
 
 
 class KilledError(Exception):
-    """Stands for a kill: nothing is written after it."""
+    """Simulates a kill, after which nothing is written."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def prepared(directory, values, seeds):
 
 
 def train_dirs(spec, run_dirs, kill_after=None):
-    """Train runs; `kill_after` parts the process dies before it writes that part's checkpoint."""
+    """Train runs; after `kill_after` parts the process dies before it writes that part's checkpoint."""
     parts = iter(range(1, 1000))
 
     def stop_requested():
@@ -77,7 +77,7 @@ def records(run_dir):
 
 @METHODS
 @pytest.mark.parametrize("seeds", [(3,), (3, 4, 5)])
-def test_a_run_that_is_killed_within_a_task_and_resumes_is_the_same(tmp_path, method, seeds):
+def test_a_run_killed_within_a_task_resumes_to_the_same_records(tmp_path, method, seeds):
     spec, whole = prepared(tmp_path / "whole", method, seeds)
     train_dirs(spec, whole)
     for kill_after in (1, 3, 7):
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_within_a_task_and_resumes_is_the_same(tmp_path, me
             assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
-def test_a_seed_records_in_a_stack_what_it_records_alone(tmp_path):
+def test_a_seed_records_the_same_in_a_stack_as_alone(tmp_path):
     spec, alone = prepared(tmp_path / "alone", CBP, (4,))
     train_dirs(spec, alone)
     spec, stack = prepared(tmp_path / "stack", CBP, (3, 4, 5))
@@ -103,7 +103,7 @@ def test_a_seed_records_in_a_stack_what_it_records_alone(tmp_path):
         assert mine == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_task_s_record_is_of_all_its_steps_and_of_its_start(toys):
+def test_the_record_of_a_task_covers_all_its_steps_and_its_start(toys):
     spec = Spec(**SMALL | CBP)
     learner = Learner(spec, [0, 1], CPU)
     step, start, tasks = learner.step, learner.start_task, []
@@ -144,7 +144,7 @@ def test_a_run_that_diverges_within_a_task_has_no_metrics(toys):
 @pytest.mark.parametrize(
     ("batch", "part", "parts", "steps"), [(4, 24, 5, 6), (5, 24, 5, 4), (30, 24, 4, 1), (4, 500, 1, 25)]
 )
-def test_parts_are_whole_batches(batch, part, parts, steps):
+def test_parts_consist_of_complete_batches(batch, part, parts, steps):
     spec = Spec(**SMALL | CBP | {"mini_batch_size": batch, "toy_part": part})
     assert (spec.num_parts, spec.steps_per_part) == (parts, steps)
     losses = []
@@ -162,18 +162,18 @@ def test_steps_are_counted_through_parts_and_tasks():
     assert learner.method.step == 25 + 12
 
 
-def test_a_task_in_parts_is_shown_once():
+def test_several_showings_of_a_task_in_parts_are_refused():
     with pytest.raises(ConfigError, match='key "num_showings": 2: should be 1, because problem toy_long shows each'):
         validate(SMALL | CBP | {"num_showings": 2}, "toy.json")
 
 
-def test_problems_of_lop_measure_at_a_start_only_what_does_not_depend_on_steps():
+def test_start_metrics_of_built_in_problems_do_not_depend_on_steps():
     for problem in PROBLEMS.values():
         for name in problem.start_metrics:
             assert set(METRICS[name].takes) <= {"hidden", "spectrum", "params"}, name
 
 
-def test_a_part_depends_on_its_number_alone():
+def test_a_part_depends_only_on_its_number():
     problem = build_problem(Spec(**SMALL | CBP))
     first = next(problem.tasks([0, 1], CPU))
     again = next(problem.tasks([1], CPU))

@@ -37,7 +37,7 @@ def spec_of(**settings) -> Spec:
 
 
 def whole(problem: PermutedMnist, seeds: list[int], start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs (S, N, 784) and labels (S, N) of every task from `start` on."""
+    """Return inputs (S, N, 784) and labels (S, N) of every task from `start` on."""
     tasks = []
     for task in problem.tasks(seeds, CPU, start):
         parts = [task.part(part) for part in range(problem.spec.num_parts)]
@@ -46,16 +46,16 @@ def whole(problem: PermutedMnist, seeds: list[int], start: int = 0) -> list[tupl
     return tasks
 
 
-def test_a_task_is_the_images_in_a_new_order_with_their_pixels_in_another():
+def test_a_task_has_all_images_in_a_new_order_with_permuted_pixels():
     pixels, labels = few()
     [(first, first_labels), (second, _), _] = whole(PermutedMnist(spec_of(change_after=300)), [4])
     assert not (first == second).all()
     for inputs in (first, second):
         assert np.sort(inputs[0].sum(1)) == pytest.approx(np.sort(pixels.sum(1) / 255), abs=1e-3)
     assert np.bincount(first_labels[0]).tolist() == [30] * 10
-    # One order of pixels for all images: each pixel's mean over the images is that of some pixel before.
+    # All images share an order of pixels, so the means of pixels over images are permuted.
     assert np.sort(first[0].mean(0)) == pytest.approx(np.sort(pixels.mean(0) / 255), abs=1e-4)
-    # An image keeps its label: its brightness tells which it was.
+    # An image keeps its label; its brightness identifies it.
     known = {round(float(total), 2): label for total, label in zip(pixels.sum(1) / 255, labels, strict=True)}
     by_sum = [
         (round(float(image.sum()), 2), int(label)) for image, label in zip(first[0], first_labels[0], strict=True)
@@ -63,14 +63,14 @@ def test_a_task_is_the_images_in_a_new_order_with_their_pixels_in_another():
     assert np.mean([known.get(total) == label for total, label in by_sum if total in known]) > 0.95
 
 
-def test_images_come_again_in_the_same_order_if_a_task_is_longer():
+def test_images_repeat_in_the_same_order_in_longer_tasks():
     [(inputs, labels), *_] = whole(PermutedMnist(spec_of(change_after=450)), [1])
     assert inputs.shape == (1, 450, 784)
     assert (inputs[:, 300:] == inputs[:, :150]).all()
     assert (labels[:, 300:] == labels[:, :150]).all()
 
 
-def test_a_task_depends_on_seed_and_task_alone():
+def test_a_task_depends_only_on_its_seed_and_number():
     all_tasks = whole(PermutedMnist(spec_of()), [1, 2])
     [(inputs, labels)] = whole(PermutedMnist(spec_of()), [2], start=2)
     assert (inputs[0] == all_tasks[2][0][1]).all()
@@ -84,7 +84,7 @@ def test_a_part_of_a_thousand_runs_takes_less_than_a_gib():
     assert inputs_as_bytes_and_as_floats < 2**30
 
 
-def test_num_examples_stands_for_the_number_of_tasks():
+def test_num_examples_sets_the_number_of_tasks():
     spec = Spec(
         **{"problem": "permuted_mnist", "agent": "bp", "step_size": 0.01, "num_examples": 48e6, "change_after": 1e5}
     )
@@ -101,7 +101,7 @@ def test_defaults_are_those_of_the_paper():
     assert {"effective_rank_3", "dead_proportion", "rank_1"} <= set(spec.start_metrics)
 
 
-def test_generated_digits_are_always_the_same_and_ten_different_classes():
+def test_generated_digits_are_deterministic_and_have_ten_different_classes():
     images = SyntheticDigits()
     assert images.sha256 == SyntheticDigits().sha256 != SyntheticDigits(1).sha256
     assert (images.images(3, 700)[:600] == images.images(3, 600)).all()
@@ -118,7 +118,7 @@ def test_there_are_as_many_generated_digits_as_in_mnist():
     assert 0.10 < pixels.mean() / 255 < 0.16
 
 
-def test_the_stand_in_is_named_and_missing_or_other_images_are_refused(tmp_path, monkeypatch):
+def test_generated_digits_are_noted_and_missing_or_unsuitable_images_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = look_at_digits(spec_of(), [0])
     assert data.spec.dataset_sha256
@@ -139,7 +139,7 @@ def test_the_stand_in_is_named_and_missing_or_other_images_are_refused(tmp_path,
 
 
 def load(tmp_path, **changes):
-    """The reference's cfg/cbp.json with other values; a key that is None is left out."""
+    """Load the reference's cfg/cbp.json with other values, without keys that are None."""
     values = {
         "model_version": "CBP", "num_runs": 1, "num_tasks": 5, "use_gpu": 1, "data_dir": "data/", "to_log": True,
         "agent": "cbp", "opt": "sgd", "num_features": 8, "num_hidden_layers": 3, "step_size": 0.003,
@@ -180,7 +180,7 @@ NOT_CBP = dict.fromkeys(("accumulate", "util_type", "replacement_rate", "decay_r
         (NOT_CBP | {"num_examples": 900, "change_after": 100, "num_tasks": None}, "num_tasks", 9, ""),
     ],
 )
-def test_a_reference_file_trains_what_the_reference_makes_of_it(tmp_path, changes, key, value, note):
+def test_a_reference_file_is_converted_to_what_the_reference_trains(tmp_path, changes, key, value, note):
     spec, notes = load(tmp_path, **changes)
     converted = spec.parts.method.name if key == "method" else getattr(spec, key)
     assert converted == value

@@ -1,4 +1,5 @@
-"""Methods that act at task boundaries, written a second time, with other numbers than the public figures."""
+"""Compare methods that act at task boundaries with plain second implementations, with other values than in the public
+figures."""
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ ADAM = {"opt": "adam", "step_size": 1e-3, "epsilon": 1e-4}
 
 
 class AtBoundary(Plain):
-    """What the problem has just set to zero stays zero."""
+    """Changes all weights but those that the problem has just set to zero."""
 
     def start_task(self, index, images, labels):
         if index == 0:
@@ -24,7 +25,7 @@ class AtBoundary(Plain):
             self.params["fc3.bias"].zero_()
 
     def others(self, kind, index):
-        """Initial weights, or the fresh ones that the method draws for this task."""
+        """Return initial weights, or the fresh ones that the method draws for this task."""
         if kind == "initial":
             return self.initial
         return {name: self.row(one) for name, one in self.learner.method.fresh(index).items()}
@@ -49,7 +50,7 @@ class ShrinkAndPerturb(AtBoundary):
         {"snp_task_shrink": 0.5, "snp_task_perturb": 0.0, "snp_task_optimizer_state": "keep"},
     ],
 )
-def test_shrink_and_perturb(own, more):
+def test_shrink_and_perturb_agrees_with_a_plain_implementation(own, more):
     assert_same(ShrinkAndPerturb, {"agent": "snp_task"} | own | more)
 
 
@@ -79,7 +80,7 @@ class Dash(AtBoundary):
         {"dash_alpha": 0.1, "dash_lambda": 0.6, "dash_optimizer_state": "reset"},
     ],
 )
-def test_dash(own, more):
+def test_dash_agrees_with_a_plain_implementation(own, more):
     assert_same(Dash, {"agent": "dash"} | own | more)
 
 
@@ -109,7 +110,7 @@ class Fire(AtBoundary):
 
 @pytest.mark.parametrize("more", [{}, {"new_heads": False}, ADAM])
 @pytest.mark.parametrize("own", [{"fire_iterations": 3}, {"fire_iterations": 25, "fire_optimizer_state": "keep"}])
-def test_fire(own, more):
+def test_fire_agrees_with_a_plain_implementation(own, more):
     assert_same(Fire, {"agent": "fire"} | own | more)
 
 
@@ -121,7 +122,7 @@ def test_enough_iterations_of_fire_make_rows_or_columns_orthogonal():
         small = result @ result.mT if shape[1] <= shape[2] else result.mT @ result
         torch.testing.assert_close(small, torch.eye(small.shape[1], dtype=torch.float64).expand_as(small))
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        torch.testing.assert_close(result, u @ v)  # the nearest one
+        torch.testing.assert_close(result, u @ v)  # the nearest orthogonal matrix
     assert not orthogonal(torch.zeros(1, 3, 4), 5).any()
 
 
@@ -148,7 +149,7 @@ class HeadReset(AtBoundary):
         {"head_reset_layers": 9},
     ],
 )
-def test_head_reset(own, more):
+def test_head_reset_agrees_with_a_plain_implementation(own, more):
     assert_same(HeadReset, {"agent": "head_reset"} | own | more)
 
 
@@ -162,12 +163,12 @@ class FullReset(AtBoundary):
 
 @pytest.mark.parametrize("more", [{}, {"new_heads": False}, ADAM])
 @pytest.mark.parametrize("weights", ["fresh", "initial"])
-def test_full_reset(weights, more):
+def test_full_reset_agrees_with_a_plain_implementation(weights, more):
     assert_same(FullReset, {"agent": "full_reset", "full_reset_weights": weights} | more)
 
 
 @pytest.mark.parametrize("network", ["conv_net", "mlp"])
-def test_fresh_weights_are_those_of_a_new_network_of_each_seed_and_task(network):
+def test_fresh_weights_equal_those_of_a_new_network_for_each_seed_and_task(network):
     spec = make_spec({"agent": "full_reset", "network": network, "layer_norm": True})
     stack, alone = Learner(spec, [3, 8], CPU), Learner(spec, [8], CPU)
     first, second = (stack.method.fresh(task) for task in (1, 2))
@@ -185,7 +186,7 @@ def test_fresh_weights_are_those_of_a_new_network_of_each_seed_and_task(network)
             assert not torch.equal(weight, stack.params[name])
 
 
-def test_a_network_that_starts_over_for_each_task_learns_it_as_a_run_of_that_task_alone():
+def test_a_network_reset_for_each_task_learns_like_a_run_of_that_task_alone():
     spec = make_spec({"agent": "full_reset", "full_reset_weights": "initial", "precision": "fp64"})
     long, single = Learner(spec, [3], CPU), Learner(spec.with_changes(agent="bp"), [3], CPU)
     for learner, tasks in ((long, range(3)), (single, [2])):
@@ -229,12 +230,12 @@ class PlasticityInjection(Plain):
 
 @pytest.mark.parametrize("more", [{}, {"new_heads": False}, {"new_heads": False} | ADAM])
 @pytest.mark.parametrize("own", [{}, {"injection_layers": 5, "injection_after": 2}])
-def test_plasticity_injection(own, more):
+def test_plasticity_injection_agrees_with_a_plain_implementation(own, more):
     assert_same(PlasticityInjection, {"agent": "plasticity_injection"} | own | more)
 
 
 @pytest.mark.parametrize("network", ["conv_net", "mlp"])
-def test_an_injection_does_not_change_the_outputs_and_lets_other_weights_learn(network):
+def test_an_injection_keeps_the_outputs_and_trains_other_weights(network):
     settings = {"agent": "plasticity_injection", "new_heads": False, "precision": "fp64", "network": network}
     learner = Learner(make_spec(settings, injection_layers=3), [3, 8], CPU)
     task = task_of([3, 8], 0, 12)

@@ -1,6 +1,6 @@
-"""Methods that start hidden units over, with many settings, against plain computations unit by unit.
+"""Compare methods that reset hidden units with plain computations unit by unit, with many settings.
 
-The runs of a stack differ in their settings. All is in double precision.
+The runs of a stack differ in their settings. All computations are in double precision.
 """
 
 from collections import Counter
@@ -35,7 +35,8 @@ def optimizer(settings: dict):
 
 
 def batches(epochs: int):
-    """Inputs (2, B, 3, 32, 32) and labels (2, B), of each run its own; a unit is silent on many of them."""
+    """Return inputs (2, B, 3, 32, 32) and labels (2, B), different for each run, with units that are silent on many
+    inputs."""
     generator = torch.Generator().manual_seed(5)
     for _ in range(epochs):
         for size in BATCHES:
@@ -43,13 +44,13 @@ def batches(epochs: int):
             yield x, torch.randint(0, 2, (2, size), generator=generator)
 
 
-def train(learner: Learner, epochs: int, beside):
-    """Train, calling `beside` with each batch after the learner's step; the number of the step, from 1, is given."""
+def train(learner: Learner, epochs: int, compare_step):
+    """Train; after each step call `compare_step` with the number of the step, from 1, and its batch."""
     for number, (x, y) in enumerate(batches(epochs)):
         if number % len(BATCHES) == 0:
             learner.start_epoch(0, number // len(BATCHES))
         learner.step(x, y)
-        beside(number + 1, x, y)
+        compare_step(number + 1, x, y)
 
 
 def low(scores: Tensor, threshold: float) -> list[int]:
@@ -58,13 +59,13 @@ def low(scores: Tensor, threshold: float) -> list[int]:
 
 @pytest.mark.parametrize("network", ["mlp", "conv_net"])
 @pytest.mark.parametrize(("settings", "keep"), [(SGD, True), (SGD, False), (ADAM, False)], ids=["keep", "sgd", "adam"])
-def test_regrama(network, settings, keep):
+def test_regrama_agrees_with_a_plain_implementation(network, settings, keep):
     thresholds, period = (0.3, 0.8), 3
     own = {"agent": "regrama", "regrama_period": period, "regrama_optimizer_state": "keep" if keep else "reset"}
     learner = stack(own | settings, {"regrama_threshold": thresholds}, network)
     plain, num_resets = [Plain(learner, run, optimizer(settings)) for run in range(2)], [0, 0]
 
-    def beside(number, x, y):
+    def compare_step(number, x, y):
         for run, one in enumerate(plain):
             one.learn(x[run], y[run])
             if number % period == 0:
@@ -78,21 +79,21 @@ def test_regrama(network, settings, keep):
                             one.forget(index, unit)
             one.assert_is(learner)
 
-    train(learner, 2, beside)
+    train(learner, 2, compare_step)
     assert min(num_resets) > 3
 
 
 @pytest.mark.parametrize("network", ["mlp", "conv_net"])
 @pytest.mark.parametrize("settings", [SGD, ADAM], ids=["sgd", "adam"])
 @pytest.mark.parametrize("period", [1, 5])
-def test_redo_of_kumar(network, settings, period):
+def test_redo_of_kumar_et_al_agrees_with_a_plain_implementation(network, settings, period):
     thresholds = (0.2, 0.7)
     own = {"agent": "redo_kumar", "redo_period": period}
     learner = stack(own | settings, {"redo_threshold": thresholds}, network)
     plain, num_resets = [Plain(learner, run, optimizer(settings)) for run in range(2)], [0, 0]
     last: list[list[Tensor]] = [[], []]
 
-    def beside(number, x, y):
+    def compare_step(number, x, y):
         for run, one in enumerate(plain):
             if number > 1 and (number - 1) % period == 0:
                 for index, layer in enumerate(one.net.hidden_layers):
@@ -105,12 +106,12 @@ def test_redo_of_kumar(network, settings, period):
             last[run] = one.learn(x[run], y[run])
             one.assert_is(learner)
 
-    train(learner, 2, beside)
+    train(learner, 2, compare_step)
     assert min(num_resets) > 3
 
 
 class PlainSNR:
-    """Ages, thresholds and histograms of one layer's units, in examples."""
+    """Ages, thresholds and histograms of the units of a layer, in examples."""
 
     def __init__(self, num_units: int, threshold: float) -> None:
         self.ages, self.thresholds = [0] * num_units, [threshold] * num_units
@@ -146,18 +147,18 @@ class PlainSNR:
     [((10, 6), 200, (0.5, 0.9), (1.5, 3.0), 1), ((14, 9), 16, (0.98, 0.3), (2.0, 1.0), 2)],
 )
 @pytest.mark.long
-def test_snr(network, settings, state, threshold, most, quantile, factor, tasks):
+def test_snr_agrees_with_a_plain_implementation(network, settings, state, threshold, most, quantile, factor, tasks):
     own = {"agent": "snr", "snr_max_threshold": most, "snr_threshold_tasks": tasks, "snr_optimizer_state": state}
     varied = {"snr_threshold": threshold, "snr_quantile": quantile, "snr_factor": factor}
     learner = stack(own | settings, varied, network)
     with torch.no_grad():
-        for layer in learner.net.hidden_layers:  # so that some units are silent
+        for layer in learner.net.hidden_layers:  # makes some units silent
             learner.params[f"{layer.name}.bias"] -= 0.1 * torch.rand(layer.outputs, dtype=torch.float64)
     plain, num_resets = [Plain(learner, run, optimizer(settings)) for run in range(2)], [0, 0]
     counted = [[PlainSNR(layer.outputs, threshold[run]) for layer in learner.net.hidden_layers] for run in range(2)]
     forgets = state == "reset" or (state is None and settings["opt"] == "adam")
 
-    def beside(number, x, y):
+    def compare_step(number, x, y):
         if number % 4 == 0:
             learner.end_task(number // 4 - 1)
         for run, one in enumerate(plain):
@@ -178,7 +179,7 @@ def test_snr(network, settings, state, threshold, most, quantile, factor, tasks)
                 assert ours.threshold_SF[run].tolist() == layer.thresholds
             one.assert_is(learner)
 
-    train(learner, 3, beside)
+    train(learner, 3, compare_step)
     assert min(num_resets) > 3
 
 
@@ -186,8 +187,8 @@ FIRING = {"crelu": [True, False, True], "fourier": [True, True, True], "sigmoid"
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_what_fires_with_each_activation(activation):
-    """Units of inputs -0.5, 0 and 0.5; all but those above by the sign of their input."""
+def test_snr_decides_with_each_activation_which_units_fire(activation):
+    """The units have inputs -0.5, 0 and 0.5. With activations missing in FIRING, positive inputs fire."""
     learner = Learner(make_spec({"agent": "snr", "network": "mlp", "activation": activation}, num_features=3), [3], CPU)
     for name, weight in learner.params.items():
         if name.startswith("fc1"):

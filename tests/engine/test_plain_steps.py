@@ -1,4 +1,5 @@
-"""Methods that act in every step, written a second time, with other numbers than the public figures."""
+"""Compare methods that act in every step with plain second implementations, with other values than in the public
+figures."""
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ class HareAndTortoise(Plain):
 @pytest.mark.parametrize(
     ("decay", "period", "more"), [(0.8, 3, {}), (0.0, 4, {"new_heads": False}), (0.99, 7, ADAM), (0.5, 1, {})]
 )
-def test_hare_and_tortoise(decay, period, more):
+def test_hare_and_tortoise_agrees_with_a_plain_implementation(decay, period, more):
     assert_same(
         HareAndTortoise, {"agent": "hare_tortoise", "hare_tortoise_decay": decay, "hare_tortoise_period": period} | more
     )
@@ -52,7 +53,7 @@ class ShrinkAndPerturb(Plain):
 
 
 @pytest.mark.parametrize(("shrink", "perturb", "more"), [(0.1, 0.02, {}), (0.0, 0.3, ADAM), (0.7, 0.7, {})])
-def test_shrink_and_perturb_in_every_step(shrink, perturb, more):
+def test_shrink_and_perturb_in_every_step_agrees_with_a_plain_implementation(shrink, perturb, more):
     settings = {"agent": "snp_kumar", "snp_kumar_shrink": shrink, "snp_kumar_perturb": perturb}
     assert_same(ShrinkAndPerturb, settings | more)
 
@@ -78,7 +79,7 @@ def test_the_fresh_network_of_a_step_has_the_initial_distribution():
         drawn = one["fc1.weight"]
         assert float(drawn.abs().max()) <= bound
         assert float(drawn.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
-        assert not one["fc1.bias"].any()  # which starts from zero in this network
+        assert not one["fc1.bias"].any()  # biases start from zero in this network
         assert (one["layer_norm1.weight"] == 1).all()
         assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(first["fc1.weight"], second["fc1.weight"])
@@ -97,12 +98,12 @@ class Parseval(Plain):
 @pytest.mark.parametrize(
     "own", [{"parseval_strength": 0.02, "parseval_scale": 0.5}, {"parseval_strength": 0.3, "parseval_head": False}]
 )
-def test_parseval(own, more):
+def test_parseval_agrees_with_a_plain_implementation(own, more):
     assert_same(Parseval, {"agent": "parseval"} | own | more)
 
 
 class Spectral(Plain):
-    """With singular value decompositions."""
+    """Computed with singular value decompositions."""
 
     def penalty(self):
         total, power = 0, self.spec.spectral_power
@@ -124,13 +125,13 @@ class Spectral(Plain):
         {"spectral_strength": 0.5, "spectral_head": False},
     ],
 )
-def test_spectral(own, more):
+def test_spectral_agrees_with_a_plain_implementation(own, more):
     assert_same(Spectral, {"agent": "spectral"} | own | more, tolerance=1e-8)
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (1, 7), (128, 576)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_largest_singular_value_and_its_gradient_are_those_of_a_decomposition(shape, dtype):
+def test_the_largest_singular_value_and_its_gradient_agree_with_a_decomposition(shape, dtype):
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(3, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
     other = weight.detach().double().requires_grad_()
@@ -162,7 +163,7 @@ def test_a_weight_of_zeros_or_of_equal_singular_values_has_a_finite_gradient(pow
 
 
 @pytest.mark.parametrize("agent", ["parseval", "spectral"])
-def test_a_penalty_is_not_rounded_in_a_rounded_step(agent):
+def test_a_penalty_is_not_rounded_in_a_bf16_step(agent):
     learner = Learner(make_spec({"agent": agent}), [3, 8], CPU)
     expected = learner.method.penalty(learner.params)
     with training_precision("bf16", "cpu"):

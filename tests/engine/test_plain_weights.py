@@ -1,4 +1,4 @@
-"""Penalties, utilities and clipping, with many settings, against plain second computations in double precision."""
+"""Compare penalties, utilities and clipping with plain computations in double precision, with many settings."""
 
 import math
 
@@ -34,17 +34,17 @@ class L2Init(Plain):
 
 @pytest.mark.parametrize(
     ("penalty", "opt", "strength"),
-    # Not l1 with Adam: near 0 the sign of a distance, and so a whole step, is a matter of rounding.
+    # l1 with Adam is left out: near 0, rounding decides the sign of a distance and thus a whole step.
     [("l2", "sgd", 0.03), ("l2", "adam", 0.7), ("l1", "sgd", 0.03), ("huber", "sgd", 0.3), ("huber", "adam", 0.7)],
 )
 @pytest.mark.parametrize("target", ["initial", "resampled"])
-def test_l2_init(penalty, target, opt, strength):
+def test_l2_init_agrees_with_a_plain_implementation(penalty, target, opt, strength):
     settings = settings_of(l2_init=strength, l2_init_penalty=penalty, l2_init_target=target)
     more = {"opt": "adam", "epsilon": 1e-3} if opt == "adam" else {}
     assert_same(L2Init, settings | {"agent": "l2_init"} | more)
 
 
-def test_resampled_targets_are_new_in_every_step_and_within_the_initial_bounds():
+def test_resampled_targets_change_in_every_step_within_the_initial_bounds():
     learner = Learner(make_spec({"agent": "l2_init", "l2_init_target": "resampled"}), [0, 3], CPU)
     learner.start_epoch(0, 0)
     drawn = []
@@ -72,13 +72,13 @@ class WeightClipping(Plain):
 
 @pytest.mark.parametrize(("kappa", "last"), [(0.5, True), (0.99, False), (3.0, True)])
 @pytest.mark.parametrize("more", [{}, {"opt": "adam", "epsilon": 1e-3}], ids=["sgd", "adam"])
-def test_weight_clipping(kappa, last, more):
+def test_weight_clipping_agrees_with_a_plain_implementation(kappa, last, more):
     settings = settings_of(agent="weight_clipping", clip_kappa=kappa, clip_last_layer=last)
     assert_same(WeightClipping, settings | more)
 
 
 class UPGD(Plain):
-    """Weight by weight in the order of the authors' equations."""
+    """Computes each weight in the order of the authors' equations."""
 
     def __init__(self, learner, run):
         super().__init__(learner, run)
@@ -125,10 +125,10 @@ class UPGD(Plain):
 @pytest.mark.parametrize(
     ("decay", "sigma", "wd", "kappa"), [(0.9, 0.3, 0.02, 0.0), (0.5, 0.05, 0.0, 0.8), (0.999, 0.0, 0.4, 0.0)]
 )
-def test_upgd(utility, protecting, decay, sigma, wd, kappa):
+def test_upgd_agrees_with_a_plain_implementation(utility, protecting, decay, sigma, wd, kappa):
     own = {"upgd_utility": utility, "upgd_protecting": protecting, "upgd_clip_kappa": kappa}
     common = {"agent": "upgd", "upgd_utility_decay": decay, "upgd_sigma": sigma, "weight_decay": wd}
-    # The noise is multiplied in float32; local utilities are ill-conditioned where they are near 0.
+    # The noise is multiplied in float32; local utilities near 0 are ill-conditioned.
     tolerance = 1e-8 if utility == "global" else 1e-7
     assert_same(UPGD, settings_of(new_heads=False, **own, **common), tolerance)
 
@@ -146,7 +146,7 @@ class AdaUPGD(UPGD):
 
 
 @pytest.mark.parametrize(("beta_1", "beta_2", "epsilon", "wd"), [(0.9, 0.999, 1e-3, 0.0), (0.5, 0.9, 1e-2, 0.1)])
-def test_adaupgd(beta_1, beta_2, epsilon, wd):
+def test_adaupgd_agrees_with_a_plain_implementation(beta_1, beta_2, epsilon, wd):
     own = {"agent": "adaupgd", "beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": wd}
     common = {"upgd_utility_decay": 0.8, "upgd_sigma": 0.1, "step_size": 5e-3, "new_heads": False}
     assert_same(AdaUPGD, common | own, tolerance=1e-8)

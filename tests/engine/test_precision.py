@@ -1,4 +1,4 @@
-"""Rounded training: asked for by name, and of the training step alone."""
+"""Reduced precision: chosen by name, and used only in the training step."""
 
 import pytest
 import torch
@@ -35,11 +35,11 @@ def test_bf16_rounds_the_step_and_keeps_weights_and_states_in_float32(method):
     assert {name: tensor.dtype for name, tensor in rounded.state().items()} == {n: t.dtype for n, t in state.items()}
 
 
-def test_on_a_cpu_tf32_is_float32():
+def test_tf32_on_a_cpu_is_float32():
     assert torch.equal(trained("cbp", "tf32")[1], trained("cbp", "fp32")[1])
 
 
-def test_tf32_is_allowed_within_the_step_and_nowhere_else():
+def test_tf32_is_allowed_only_within_the_step():
     def allowed():
         return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
 
@@ -59,13 +59,13 @@ def test_tf32_is_allowed_within_the_step_and_nowhere_else():
     assert allowed() == ("ieee", "ieee")
 
 
-def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypatch):
+def test_reduced_precision_covers_the_backward_pass_and_not_the_hooks_after_it(monkeypatch):
     precisions = []
 
     def note(hidden):
         precisions.append((torch.backends.cudnn.conv.fp32_precision, hidden[0].activation.dtype))
 
-    class Looking(Method):
+    class Recording(Method):
         def update(self, params, grads, hidden):
             note(hidden)
 
@@ -74,7 +74,7 @@ def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypat
             note(forward(batch.inputs).hidden)
 
     learner = Learner(make_spec(precision="tf32"), [0], CPU)
-    learner.method = Looking(learner.method.setup)
+    learner.method = Recording(learner.method.setup)
     backward = torch.autograd.grad
     during = []
 
@@ -90,8 +90,8 @@ def test_the_backward_pass_is_within_it_and_the_hooks_after_it_are_not(monkeypat
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.long
-def test_in_fp64_the_whole_step_is_in_double_precision(method):
-    """Step for step as in float32 but for its rounding, and every real tensor that is kept is in double precision."""
+def test_fp64_computes_the_whole_step_in_double_precision(method):
+    """Steps equal those in float32 except for rounding, and every stored real tensor is in double precision."""
     learner, losses = trained(method, "fp64")
     exact, exact_losses = trained(method, "fp32")
     assert losses.dtype == torch.float64

@@ -1,4 +1,4 @@
-"""Every registered component keeps the rules of `lop_engine.testing`, to which users hold their own.
+"""Every registered component passes the rules of `lop_engine.testing`, which users apply to their own components.
 
 A method is checked on the paper's network; `make test-long` adds every optimiser, and `tests/engine/test_methods.py`
 every network with every option.
@@ -27,7 +27,8 @@ def name_of(value: object) -> str:
 
 
 def pairs(components: Iterable[str], key: str) -> pytest.MarkDecorator:
-    """Every component of a kind with every rule; of methods with an optimiser, only bp's are not long."""
+    """Parametrize with every component of a kind and every rule. Methods with another optimiser than SGD are long
+    tests, except bp."""
     cases = [
         pytest.param(name, rule, marks=pytest.mark.long if " " in name and not name.startswith("bp ") else ())
         for name, rule in itertools.product(components, RULES[key])
@@ -41,7 +42,7 @@ def check(component: Component, rule, **settings) -> None:
 
 
 @pairs(with_optimizers(), "agent")
-def test_every_method_keeps_every_rule(name, rule):
+def test_every_method_passes_every_rule(name, rule):
     settings = with_optimizers()[name]
     method = METHODS[name.partition(" ")[0]]
     changes = {"metrics": ["train_loss", "test_accuracy", "weight_magnitude"]}
@@ -51,15 +52,15 @@ def test_every_method_keeps_every_rule(name, rule):
 
 
 @pairs(NETWORKS, "network")
-def test_every_network_keeps_every_rule(name, rule):
+def test_every_network_passes_every_rule(name, rule):
     check(NETWORKS[name], rule, **({"agent": "linear"} if name == "linear" else {}))
 
 
 @pairs(PROBLEMS, "problem")
-def test_every_problem_keeps_every_rule(name, rule):
+def test_every_problem_passes_every_rule(name, rule):
     check(PROBLEMS[name], rule, **SMALL_PROBLEMS.get(name, {}))
 
 
 @pairs(METRICS, "metrics")
-def test_every_metric_keeps_every_rule(name, rule):
+def test_every_metric_passes_every_rule(name, rule):
     check(METRICS[name], rule)

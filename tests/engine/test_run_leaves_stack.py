@@ -39,7 +39,7 @@ class Training:
             run.set_status(state="running", num_tasks=3, num_epochs=2)
 
     def train(self, at_epoch=None, act=lambda: None) -> list[RunDir]:
-        """Train to the end; call `act` before the stack looks whether to stop after epoch `at_epoch` (from 1)."""
+        """Train to the end; call `act` before the stack checks for a stop after epoch `at_epoch` (from 1)."""
         epochs = iter(range(1, 100))
 
         def look() -> bool:
@@ -70,7 +70,7 @@ def records(run_dir: RunDir) -> list[list[dict]]:
 
 
 def refusing(monkeypatch, owner, method: str, seed: int, error: Exception, after: int = 0) -> None:
-    """Let a method fail for one run, after some calls that succeed."""
+    """Let a method fail for one run after some successful calls."""
     real, calls = getattr(owner, method), []
 
     def fail(run, *args, **more):
@@ -82,7 +82,7 @@ def refusing(monkeypatch, owner, method: str, seed: int, error: Exception, after
     monkeypatch.setattr(owner, method, fail)
 
 
-def test_a_run_whose_directory_is_removed_ends_alone(broken, whole):
+def test_a_run_whose_directory_is_removed_ends_without_the_others(broken, whole):
     with pytest.raises(FileNotFoundError):
         broken.train(2, lambda: shutil.rmtree(broken.run_dirs[1].path))
     assert not broken.run_dirs[1].path.exists()
@@ -94,7 +94,7 @@ def test_a_run_whose_directory_is_removed_ends_alone(broken, whole):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("method", ["record_epoch", "record_task", "sync"])
 @pytest.mark.long
-def test_a_run_that_cannot_be_written_fails_alone_and_resumes(broken, whole, monkeypatch, method, number):
+def test_a_run_that_cannot_be_written_fails_without_the_others_and_resumes(broken, whole, monkeypatch, method, number):
     with monkeypatch.context() as patch:
         refusing(patch, RunFiles, method, 1, OSError(number, "the reason", "epochs.json"), after=1)
         with pytest.raises(OSError, match="the reason"):
@@ -111,14 +111,14 @@ def test_a_run_that_cannot_be_written_fails_alone_and_resumes(broken, whole, mon
     assert [one["task"] for one in read_table(again.run_dirs[0].tasks_json)] == [0, 1, 2]
 
 
-def test_a_run_whose_last_status_cannot_be_written_fails_alone(broken, monkeypatch):
+def test_a_run_whose_last_status_cannot_be_written_fails_without_the_others(broken, monkeypatch):
     refusing(monkeypatch, RunDir, "write_status", 1, OSError(errno.EACCES, "the reason"))
     with pytest.raises(OSError, match="the reason"):
         broken.train()
     assert broken.states == ["finished", "running", "finished"]
 
 
-def test_a_run_whose_checkpoints_are_damaged_fails_alone(broken, whole, monkeypatch):
+def test_a_run_whose_checkpoints_are_damaged_fails_without_the_others(broken, whole, monkeypatch):
     with monkeypatch.context() as patch:
         refusing(patch, RunFiles, "record_epoch", 0, OSError(errno.EIO, "the reason"), after=2)
         refusing(patch, RunFiles, "record_epoch", 1, OSError(errno.EIO, "the reason"), after=2)
@@ -133,7 +133,7 @@ def test_a_run_whose_checkpoints_are_damaged_fails_alone(broken, whole, monkeypa
     assert "its records are kept" in broken.run_dirs[1].read_status().error
 
 
-def test_an_error_that_may_pass_goes_before_one_that_stays(broken, monkeypatch):
+def test_a_temporary_error_is_raised_before_a_permanent_one(broken, monkeypatch):
     refusing(monkeypatch, RunFiles, "record_epoch", 0, StoreError("it stays"))
     refusing(monkeypatch, RunFiles, "record_epoch", 1, OSError(errno.EIO, "it may pass"))
     with pytest.raises(OSError, match="it may pass"):
@@ -141,7 +141,7 @@ def test_an_error_that_may_pass_goes_before_one_that_stays(broken, monkeypatch):
     assert broken.states == ["failed", "failed", "finished"]
 
 
-def test_a_run_that_is_asked_to_stop_leaves_with_a_checkpoint_of_its_last_epoch(broken, whole):
+def test_a_run_that_is_stopped_leaves_with_a_checkpoint_of_its_last_epoch(broken, whole):
     def ask() -> None:
         broken.run_dirs[1].write_status(broken.files[1].status.__class__(state="stopped"))
         assert broken.files[1].beat()
@@ -157,7 +157,7 @@ def test_a_run_that_is_asked_to_stop_leaves_with_a_checkpoint_of_its_last_epoch(
         assert records(broken.run_dirs[seed]) == records(whole[seed])
 
 
-def test_a_run_whose_first_status_cannot_be_written_fails_alone(tmp_path, monkeypatch):
+def test_a_run_whose_first_status_cannot_be_written_fails_without_the_others(tmp_path, monkeypatch):
     run_dirs = prepare_run_dirs(tmp_path, make_runs()).to_train
     worker = Worker(run_dirs, "cpu", 1)
     refusing(monkeypatch, RunDir, "write_status", 1, OSError(errno.EACCES, "the reason"))
@@ -167,7 +167,7 @@ def test_a_run_whose_first_status_cannot_be_written_fails_alone(tmp_path, monkey
     assert [run_dir.read_status().state for run_dir in run_dirs] == ["finished", "queued", "finished"]
 
 
-def test_a_worker_ends_when_all_of_its_runs_are_asked_to_stop(tmp_path, monkeypatch):
+def test_a_worker_ends_when_all_of_its_runs_are_stopped(tmp_path, monkeypatch):
     run_dirs = prepare_run_dirs(tmp_path, make_runs()).to_train
     worker, signals = Worker(run_dirs, "cpu", 1), []
     monkeypatch.setattr("os.kill", lambda pid, number: (signals.append(number), worker.ended.set()))

@@ -1,4 +1,4 @@
-"""Rules that end runs: when they hold, what they leave behind, and that a resumed run ends at the same task."""
+"""Rules that end runs: when they hold, what they leave on disk, and that a resumed run ends at the same task."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def spec_with(*rules: str, **changes) -> Spec:
 
 
 def ended_after(spec: Spec, values: list[float | None], metric: str = "test_accuracy") -> int | None:
-    """The task, from 1, after which a run with these values ends; None if it does not."""
+    """Return the task, from 1, after which a run with these values ends, or None if it does not."""
     watch = Watch(spec, RunDir(Path("runs/cbp/default/seed_003")))
     for task, value in enumerate(values):
         if watch.after_task({"task": task, metric: value}):
@@ -56,7 +56,7 @@ def ended_after(spec: Spec, values: list[float | None], metric: str = "test_accu
         ("diverged", [0.5, None], 2),
     ],
 )
-def test_a_rule_ends_a_run_once_it_has_held_for_its_tasks_in_a_row(rule, values, expected):
+def test_a_rule_ends_a_run_after_it_held_for_enough_tasks_in_a_row(rule, values, expected):
     assert ended_after(spec_with(rule), values) == expected
 
 
@@ -131,14 +131,14 @@ def test_a_rule_that_may_hold_is_accepted(rule):
         ("scr/demo/bp", "squared_error<-1", "it is never below 0"),
     ],
 )
-def test_rules_of_problems_whose_tasks_come_in_parts(cfg, rule, why):
+def test_rules_on_metrics_of_tasks_in_parts_are_checked(cfg, rule, why):
     spec = load_runs(Path(cfg), seeds=[0])[0].spec.with_changes(stop_when=[rule])
     with pytest.raises(ConfigError, match=why) if why else nullcontext():
         check_rules(spec, "--stop-when")
 
 
 @pytest.mark.parametrize("value", ["", 5, [1], [""]])
-def test_a_key_that_holds_no_rules_is_refused(value):
+def test_an_invalid_value_of_stop_when_is_refused(value):
     with pytest.raises(ConfigError, match="should be a list of rules"):
         spec_with().with_changes(stop_when=value)
 
@@ -148,7 +148,7 @@ def test_runs_with_different_rules_share_a_stack():
 
 
 class Study:
-    """Three seeds in one stack, trained in this process; `rules` are those of each seed."""
+    """Three seeds in one stack, trained in this process, with the rules `rules` of each seed."""
 
     def __init__(self, runs_dir, *rules: list[str]) -> None:
         self.specs = [spec_with(*one) for one in rules]
@@ -157,7 +157,7 @@ class Study:
         prepare_run_dirs(runs_dir, runs)
 
     def train(self, at_epoch: int | None = None, act=lambda: None) -> None:
-        """Train what is queued; call `act` when the stack looks whether to stop after epoch `at_epoch`, from 1."""
+        """Train queued runs; call `act` when the stack checks for a stop after epoch `at_epoch`, from 1."""
         pairs = [(run_dir, spec) for run_dir, spec in zip(self.dirs, self.specs, strict=True)]
         pairs = [(run_dir, spec) for run_dir, spec in pairs if run_dir.read_status().state == "queued"]
         files = [RunFiles(run_dir) for run_dir, _ in pairs]
@@ -196,7 +196,7 @@ def test_a_run_that_a_rule_ends_leaves_its_stack_and_the_others_train_as_before(
     assert [{**one, "seconds": 0} for one in tasks] == whole[1][:3]
 
 
-def test_a_rule_that_holds_after_the_last_task_ends_nothing(tmp_path):
+def test_a_rule_that_holds_after_the_last_task_does_not_end_the_run(tmp_path):
     study = Study(tmp_path, [f"test_accuracy>=0 for {NUM_TASKS} tasks"])
     study.train()
     assert study.statuses()[0][:2] == ("finished", None)
@@ -210,7 +210,7 @@ def test_a_run_killed_and_resumed_ends_by_the_same_rule_at_the_same_task(tmp_pat
     whole.train()
 
     class KilledError(BaseException):
-        """The process ends here without writing anything."""
+        """Simulates a kill: the process writes nothing more."""
 
     def kill():
         raise KilledError
@@ -226,7 +226,7 @@ def test_a_run_killed_and_resumed_ends_by_the_same_rule_at_the_same_task(tmp_pat
     assert killed.records() == whole.records()
 
 
-def test_a_run_that_a_rule_ended_is_taken_up_only_with_other_rules(tmp_path):
+def test_a_run_that_a_rule_ended_resumes_only_with_other_rules(tmp_path):
     study, whole = Study(tmp_path / "a", [ALWAYS]), Study(tmp_path / "whole", [])
     study.train()
     whole.train()

@@ -1,4 +1,4 @@
-"""A sweep in one worker is what its runs are one by one: on disk, stopped, and grouped anew when it resumes."""
+"""A sweep in one worker has the same records as its runs one by one, also when it is stopped and regrouped."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,8 @@ SEEDS = (0, 1, 2, 3)
 
 
 def sweep(method: str, **changes) -> list[Run]:
-    """Three step sizes with four seeds each; the method's own settings act within its few steps."""
+    """Return specs of three step sizes with four seeds each, with settings of the method that have an effect within a
+    few steps."""
     lengths = {"num_tasks": 2, "num_showings": 2, "metrics_every": 1}
     spec = Spec(**(TINY | settings_of(method) | lengths | changes))
     return [
@@ -32,7 +33,7 @@ def sweep(method: str, **changes) -> list[Run]:
 
 
 def train(dirs: list[RunDir], runs: list[Run], stop_after: int = -1) -> None:
-    """Train runs in one stack, and stop after an epoch if that is asked for."""
+    """Train runs in one stack; stop after `stop_after` epochs if given."""
     specs = {(run.setting, run.seed): run.spec for run in runs}
     files = [RunFiles(run_dir) for run_dir in dirs]
     for run in files:
@@ -60,7 +61,7 @@ def about_equal(documents: list[dict], others: list[dict]) -> bool:
 
 @pytest.mark.parametrize("method", ["bp", "cbp", "snp"])
 @pytest.mark.long
-def test_the_first_epoch_of_a_sweep_in_one_stack_is_that_of_single_runs(tmp_path, method):
+def test_the_first_epoch_of_a_sweep_in_one_stack_equals_that_of_single_runs(tmp_path, method):
     runs = sweep(method)
     stacked = prepare_run_dirs(tmp_path / "stacked", runs).to_train
     train(stacked, runs)
@@ -76,8 +77,8 @@ def test_the_first_epoch_of_a_sweep_in_one_stack_is_that_of_single_runs(tmp_path
         ]
 
 
-def test_runs_of_a_sweep_that_was_stopped_go_on_in_other_stacks(tmp_path):
-    """In double precision, with momentum 0 in one setting: whatever the stacks, the records are the same."""
+def test_runs_of_a_stopped_sweep_resume_in_other_stacks(tmp_path):
+    """In double precision, with momentum 0 in one setting, the records are the same for any division into stacks."""
     spec = sweep("cbp", precision="fp64")[0].spec
     runs = [
         Run("cbp", f"momentum={momentum}", seed, spec.with_changes(momentum=momentum))

@@ -1,4 +1,4 @@
-"""The loop: what it reports, and that stopping and going on changes nothing."""
+"""The training loop: its reports, and that stopping and resuming changes no result."""
 
 import contextlib
 import math
@@ -50,7 +50,7 @@ def run(spec: Spec, seeds=(0, 1), start=START, learner=None, stop_at=None) -> tu
     return reports, learner
 
 
-def test_every_epoch_is_reported_in_order_with_the_task_s_end():
+def test_every_epoch_is_reported_in_order_and_marks_the_end_of_a_task():
     reports, _ = run(make_spec())
     assert [(r.task, r.epoch) for r in reports] == [(t, e) for t in range(3) for e in range(2)]
     places = [(0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
@@ -60,7 +60,7 @@ def test_every_epoch_is_reported_in_order_with_the_task_s_end():
 
 
 @pytest.mark.parametrize(("every", "recorded"), [(0, [4]), (1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
-def test_metrics_every_so_many_epochs_and_after_the_last(every, recorded):
+def test_metrics_are_recorded_every_few_epochs_and_after_the_last(every, recorded):
     reports, _ = run(make_spec(num_tasks=1, num_showings=5, metrics_every=every))
     assert [r.epoch for r in reports if r.metrics is not None] == recorded
 
@@ -72,7 +72,7 @@ def test_metrics_every_so_many_epochs_and_after_the_last(every, recorded):
         (1, 0, {0: False, 1: False, 2: False, 3: False, 4: True}),
         (1, 2, {0: False, 1: True, 2: False, 3: True, 4: True}),
         (2, 1, {1: True, 3: True, 4: True}),
-        (2, 3, {1: False, 3: False, 4: True}),  # epoch 3 is due, and not recorded
+        (2, 3, {1: False, 3: False, 4: True}),  # epoch 3 is due but not recorded
         (0, 1, {4: True}),
         (0, 0, {4: True}),
     ],
@@ -83,7 +83,7 @@ def test_the_curvature_is_measured_in_recorded_epochs_in_which_it_is_due(metrics
     assert {r.epoch: "curvature" in r.metrics for r in reports if r.metrics is not None} == expected
 
 
-def test_how_often_the_curvature_is_measured_changes_nothing_else():
+def test_measuring_the_curvature_less_often_changes_nothing_else():
     every_epoch, learner = run(make_spec(num_showings=3))
     seldom, other = run(make_spec(num_showings=3, curvature_every=2))
     assert all(torch.equal(learner.params[name], weight) for name, weight in other.params.items())
@@ -92,14 +92,14 @@ def test_how_often_the_curvature_is_measured_changes_nothing_else():
         assert set(theirs.metrics) - set(ours.metrics) <= {"curvature"}
 
 
-def test_an_epoch_in_which_no_metric_is_due_is_not_recorded():
+def test_an_epoch_without_a_due_metric_is_not_recorded():
     for agent, metrics in (("bp", ["curvature"]), ("linear", ["curvature", "effective_rank"])):
         spec = make_spec(agent=agent, num_tasks=1, num_showings=3, metrics=metrics, curvature_every=0)
         reports, _ = run(spec)
         assert [r.metrics and list(r.metrics) for r in reports] == [None, None, ["curvature"]]
 
 
-def test_all_seven_metrics_are_measured_and_a_linear_net_has_four():
+def test_all_seven_metrics_are_measured_and_four_for_a_linear_network():
     reports, _ = run(make_spec(num_tasks=1))
     assert list(reports[0].metrics) == [
         "train_accuracy",
@@ -118,7 +118,7 @@ def test_all_seven_metrics_are_measured_and_a_linear_net_has_four():
 @pytest.mark.parametrize("agent", ["bp", "snp", "cbp"])
 @pytest.mark.parametrize("stop", [Position(0, 1), Position(1, 0), Position(2, 1)])
 @pytest.mark.long
-def test_going_on_from_a_state_gives_the_same_numbers(agent, stop):
+def test_continuing_from_a_state_gives_the_same_numbers(agent, stop):
     extra = {"perturb_scale": 1e-3} if agent == "snp" else {}
     spec = make_spec(agent=agent, **extra)
     whole, _ = run(spec)
@@ -129,7 +129,7 @@ def test_going_on_from_a_state_gives_the_same_numbers(agent, stop):
     assert [r.metrics for r in begun + rest] == [r.metrics for r in whole]
 
 
-def test_weights_carry_over_from_task_to_task_but_for_the_head():
+def test_weights_carry_over_between_tasks_except_for_the_head():
     spec = make_spec(agent="bp", num_tasks=2, num_showings=1)
     _, stopped = run(spec, stop_at=Position(1, 0))
     carried = stopped.params["conv1.weight"].clone()
@@ -146,7 +146,7 @@ def test_weights_carry_over_from_task_to_task_but_for_the_head():
     assert not params[0]["fc3.weight"].any()
 
 
-def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():
+def test_a_diverged_seed_has_no_metrics_and_does_not_change_those_of_other_seeds():
     spec = make_spec(agent="bp", num_tasks=1)
     learner = Learner(spec, [0, 1], CPU)
     with torch.no_grad():
@@ -158,13 +158,13 @@ def test_a_diverged_seed_has_no_metrics_and_its_neighbour_s_are_untouched():
         assert [values[1] for values in report.metrics.values()] == [values[1] for values in sound.metrics.values()]
 
 
-def test_train_accuracy_is_that_before_each_update():
-    """At a new head all answers are the first class: the first batch's accuracy is its share of that class."""
+def test_train_accuracy_is_measured_before_each_update():
+    """A new head predicts the first class, so the accuracy of the first batch is its share of that class."""
     whole = make_spec(agent="bp", num_tasks=1, num_showings=1, mini_batch_size=30)
     assert run(whole)[0][0].metrics["train_accuracy"] == [0.5, 0.5]
 
 
-def test_a_task_holds_each_class_s_images_in_their_split():
+def test_a_task_has_the_images_of_each_class_in_their_split():
     spec = make_spec()
     images = SyntheticImages(6)
     task = next(build_problem(spec).tasks([0], CPU))

@@ -1,4 +1,4 @@
-"""What a hidden unit is in each network and with each option: for re-initialising it, and for metrics.
+"""Hidden units in each network with each option: re-initialising them, and metrics of them.
 
 Dimensions: S seeds, B batch, F units of a layer.
 """
@@ -37,7 +37,7 @@ def spec_of(case: dict[str, object], **changes) -> Spec:
 
 @pytest.fixture(params=CASES, ids=name_of)
 def learner(request) -> Learner:
-    """Weights, norms and all that the optimiser keeps are random."""
+    """Return a learner with random weights, norms and optimiser state."""
     learner = Learner(spec_of(request.param), [0, 3], CPU)
     generator = torch.Generator().manual_seed(0)
     for tensor in learner.state().values():
@@ -48,7 +48,7 @@ def learner(request) -> Learner:
 
 
 def masks(learner: Learner) -> dict[int, Tensor]:
-    """Units of every hidden layer, others for each seed; the second seed has none in layer 1."""
+    """Return masks of units of every hidden layer, different for each seed; the second seed has none in layer 1."""
     generator = torch.Generator().manual_seed(1)
     chosen = [torch.rand(2, layer.outputs, generator=generator) < 0.4 for layer in learner.net.hidden_layers]
     chosen[1][1] = False
@@ -56,12 +56,13 @@ def masks(learner: Learner) -> dict[int, Tensor]:
 
 
 def fresh(learner: Learner, index: int) -> Tensor:
-    """New incoming weights of a layer, all -1."""
+    """Return new incoming weights of a layer, all -1."""
     return torch.full((2, *learner.net.layers[index].weight_shape), -1.0)
 
 
 def columns_of(learner: Learner, index: int, mask_SF: Tensor) -> Tensor:
-    """Which columns of the layer above the units of a layer feed, (S, I): output by output, position by position."""
+    """Return the columns of the layer above that the units of a layer feed, (S, I), output by output and position by
+    position."""
     layer, above = learner.net.layers[index], learner.net.layers[index + 1]
     columns = torch.zeros(2, above.inputs * above.positions, dtype=torch.bool)
     for seed, unit in mask_SF.nonzero().tolist():
@@ -72,7 +73,7 @@ def columns_of(learner: Learner, index: int, mask_SF: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("winner", ["incoming", "outgoing"])
-def test_new_units_start_over_and_all_else_stays(learner, winner):
+def test_reset_units_start_over_and_all_else_stays(learner, winner):
     chosen, net, params = masks(learner), learner.net, learner.params
     before = {name: weight.clone() for name, weight in params.items()}
     new = {index: NewUnits(mask, fresh(learner, index)) for index, mask in chosen.items()}
@@ -97,8 +98,8 @@ def test_new_units_start_over_and_all_else_stays(learner, winner):
             assert torch.equal(scale[~rows], old[~rows])
 
 
-def test_some_of_the_units_can_be_given_in_any_order(learner):
-    """As continual backprop does: candidates by rising utility, and a mask of those that are replaced."""
+def test_a_subset_of_units_can_be_given_in_any_order(learner):
+    """Continual backprop passes candidates by rising utility, and a mask of those to replace."""
     index, layer = 1, learner.net.layers[1]
     units_SR = torch.stack([torch.randperm(layer.outputs, generator=torch.Generator().manual_seed(s)) for s in (0, 1)])
     units_SR, mask_SF = units_SR[:, :2], torch.zeros(2, layer.outputs, dtype=torch.bool)
@@ -112,7 +113,7 @@ def test_some_of_the_units_can_be_given_in_any_order(learner):
 
 
 def test_a_new_unit_has_no_effect_until_it_learns(learner):
-    """Without normalisation, which mixes units, the outputs do not depend on its incoming weights."""
+    """Without normalisation, which mixes units, the outputs do not depend on the new incoming weights."""
     if learner.net.norms:
         return
     chosen, net, inputs = masks(learner), learner.net, torch.rand(2, 3, 3, 32, 32)
@@ -149,10 +150,10 @@ def test_the_optimiser_forgets_the_weights_of_a_unit(learner, bias, counts):
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_metrics_count_units_and_not_their_outputs(case):
-    """A unit of crelu passes on relu(x) and relu(-x): together |x|, so that it is dormant only if x is near 0.
+    """A unit of crelu outputs relu(x) and relu(-x), together |x|, so it is dormant only if x is near 0.
 
-    One of fourier passes on sin(x) and cos(x), of which one is always far from 0: it is never dormant. Ranks are those
-    of all outputs.
+    A unit of fourier outputs sin(x) and cos(x), of which one is always far from 0, so it is never dormant. Ranks use
+    all outputs.
     """
     learner = Learner(spec_of(case), [0, 3], CPU)
     generator = torch.Generator().manual_seed(0)
@@ -160,7 +161,7 @@ def test_metrics_count_units_and_not_their_outputs(case):
     layer = learner.net.hidden_layers[-1]
     norm = learner.net.norm_of(len(learner.net.hidden_layers) - 1)
     for name in [f"{layer.name}.weight", f"{layer.name}.bias", *([f"{norm}.weight", f"{norm}.bias"] if norm else [])]:
-        params[name][0, 2] = 0  # unit 2 of the first seed is 0 whatever its input
+        params[name][0, 2] = 0  # unit 2 of the first seed is 0 for any input
     inputs = torch.randn(2, 5, 3, 32, 32, generator=generator)
     hidden = [one.activation for one in learner.net(params, inputs).hidden]
     given = MetricInputs(

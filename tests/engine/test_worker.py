@@ -1,4 +1,4 @@
-"""Real worker processes, driven as `lop run` drives them."""
+"""Real worker processes, started as by `lop run`."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def finish(launcher: LocalLauncher, limit_s: float = 60) -> None:
 def wait_for(condition, limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -95,7 +95,7 @@ def test_two_methods_train_side_by_side_into_tinydb_files(tmp_path):
 
 
 @pytest.mark.long
-def test_a_stack_records_what_each_seed_records_alone(tmp_path):
+def test_a_stack_records_the_same_as_each_seed_alone(tmp_path):
     alone = prepare_run_dirs(tmp_path / "alone", make_runs(seeds=(1,))).to_train
     together = prepare_run_dirs(tmp_path / "together", make_runs(seeds=(0, 1))).to_train
     finish(launch(alone))
@@ -115,7 +115,7 @@ def test_a_queued_run_whose_run_json_was_removed_is_left_out(tmp_path):
 
 
 @pytest.mark.long
-def test_a_stopped_run_goes_on_without_a_gap(tmp_path):
+def test_a_stopped_run_resumes_without_a_gap(tmp_path):
     changes = {"num_tasks": 60, "num_showings": 1}
     [whole] = prepare_run_dirs(tmp_path / "whole", make_runs(**changes)).to_train
     [broken] = prepare_run_dirs(tmp_path / "broken", make_runs(**changes)).to_train
@@ -135,7 +135,7 @@ def test_a_stopped_run_goes_on_without_a_gap(tmp_path):
         assert without_times(read_table(broken.path / path)) == without_times(read_table(whole.path / path))
 
 
-def test_a_killed_worker_is_a_failed_run_that_says_why_and_can_go_on(tmp_path):
+def test_the_run_of_a_killed_worker_fails_with_the_reason_and_can_resume(tmp_path):
     runs = make_runs(num_tasks=400)
     [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
     launcher = launch([run_dir])
@@ -149,7 +149,7 @@ def test_a_killed_worker_is_a_failed_run_that_says_why_and_can_go_on(tmp_path):
     assert prepare_run_dirs(tmp_path, runs).to_train == [run_dir]
 
 
-def test_a_stop_before_the_worker_can_handle_it_is_a_stop(tmp_path):
+def test_a_stop_before_the_worker_handles_signals_stops_the_run(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
     launcher = launch([run_dir])
     launcher.poll()
@@ -158,8 +158,8 @@ def test_a_stop_before_the_worker_can_handle_it_is_a_stop(tmp_path):
     assert run_dir.read_status().state == "stopped"
 
 
-def test_a_worker_that_cannot_end_its_epoch_gives_it_up(tmp_path, monkeypatch):
-    """The grace of three seconds ends in the middle of what the worker does, torch's import included."""
+def test_a_worker_that_cannot_finish_its_epoch_in_time_abandons_it(tmp_path, monkeypatch):
+    """The three seconds may end at any point, also during the import of torch."""
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=2, num_showings=10_000_000, metrics_every=0)).to_train
     launcher = launch([run_dir])
     launcher.poll()
@@ -169,7 +169,7 @@ def test_a_worker_that_cannot_end_its_epoch_gives_it_up(tmp_path, monkeypatch):
     assert run_dir.read_status().state == "stopped"
 
 
-def test_records_without_run_json_are_neither_taken_up_nor_removed_unasked(tmp_path):
+def test_records_without_run_json_are_neither_resumed_nor_removed_without_fresh(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
     finish(launch([run_dir]))
     run_dir.run_json.unlink()
@@ -182,7 +182,7 @@ def test_records_without_run_json_are_neither_taken_up_nor_removed_unasked(tmp_p
     assert sorted(path.name for path in run_dir.path.iterdir()) == ["run.json", "status.json"]
 
 
-def test_chosen_metrics_are_recorded_and_no_others(tmp_path):
+def test_only_the_chosen_metrics_are_recorded(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(metrics=["dead_proportion", "curvature"])).to_train
     finish(launch([run_dir]))
     assert run_dir.read_status().error is None
@@ -191,7 +191,7 @@ def test_chosen_metrics_are_recorded_and_no_others(tmp_path):
     assert set(RunsReader(tmp_path).read().runs[0].series) == {"dead_proportion", "curvature"}
 
 
-def test_epochs_without_the_curvature_have_no_such_entry(tmp_path):
+def test_epochs_without_the_curvature_have_no_entry_for_it(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_showings=3, num_tasks=1, curvature_every=0)).to_train
     finish(launch([run_dir]))
     assert ["curvature" in document for document in read_table(run_dir.epochs_json)] == [False, False, True]
@@ -223,14 +223,14 @@ def test_a_run_is_not_trained_twice_at_once(tmp_path):
     assert run_dir.read_status().state == "stopped"
 
 
-def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
+def test_a_worker_whose_run_was_taken_over_ends_at_once(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs(num_tasks=4000)).to_train
     run_dir.write_status(replace(run_dir.read_status(), heartbeat_every_s=0.1))
     command = [sys.executable, "-m", "lop_engine.worker", str(run_dir.path)]
     with subprocess.Popen(command) as worker:
         wait_for(lambda: run_dir.read_status().state == "running")
         theirs = replace(run_dir.read_status(), host="node2")
-        while worker.poll() is None:  # a heartbeat on its way may write over it
+        while worker.poll() is None:  # a concurrent heartbeat may overwrite it
             run_dir.write_status(theirs)
             time.sleep(0.2)
     assert worker.returncode == LOCKED
@@ -238,12 +238,12 @@ def test_a_worker_whose_run_another_has_taken_over_ends_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(("cost_s", "every_s"), [(0, 2), (0.015, 2), (0.2, 20), (5, 60)])
-def test_heartbeats_cost_one_percent_of_the_time_at_most_and_come_every_minute_at_least(cost_s, every_s):
+def test_heartbeats_cost_at_most_one_percent_of_the_time_and_come_at_least_every_minute(cost_s, every_s):
     assert beat_every_s(2, cost_s) == every_s
     assert beat_every_s(15, cost_s) == max(15, every_s)
 
 
-def test_a_worker_of_many_runs_says_in_their_status_how_often_it_writes_them(tmp_path, monkeypatch):
+def test_the_status_of_many_runs_says_how_often_their_worker_writes_it(tmp_path, monkeypatch):
     run_dirs = prepare_run_dirs(tmp_path, make_runs(seeds=range(3))).to_train
     monkeypatch.setattr("lop_engine.worker.process.beat_every_s", lambda least_s, cost_s: 0.05)
     worker = Worker(run_dirs, "cpu", 1)
@@ -267,13 +267,13 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
     prepare_run_dirs(tmp_path, make_runs())
     with pytest.raises(LaunchError, match=r"step_size 0\.02 -> 0\.5"):
         prepare_run_dirs(tmp_path, make_runs(step_size=0.5))
-    prepare_run_dirs(tmp_path, make_runs(num_runs=30))  # bookkeeping may differ
+    prepare_run_dirs(tmp_path, make_runs(num_runs=30))  # keys that do not affect results may differ
     fresh = prepare_run_dirs(tmp_path, make_runs(step_size=0.5), fresh=True)
     assert fresh.resumed == []
     assert RunDir.of(tmp_path, make_runs()[0]).read_config()["spec"]["step_size"] == 0.5
 
 
-def test_a_worker_s_own_error_is_in_the_status(tmp_path):
+def test_an_error_of_the_worker_is_in_the_status(tmp_path):
     [run_dir] = prepare_run_dirs(tmp_path, make_runs()).to_train
     run_dir.checkpoint.write_bytes(b"not a checkpoint")
     finish(launch([run_dir]))
@@ -283,7 +283,7 @@ def test_a_worker_s_own_error_is_in_the_status(tmp_path):
     assert str(run_dir.checkpoint) in status.error
 
 
-def test_a_diverging_run_ends_as_diverged_with_null_in_its_records(tmp_path):
+def test_a_diverging_run_ends_as_diverged_with_nulls_in_its_records(tmp_path):
     runs = make_runs("bp", agent="bp", step_size=1e3, num_tasks=50)
     [run_dir] = prepare_run_dirs(tmp_path, runs).to_train
     finish(launch([run_dir]))
@@ -296,7 +296,7 @@ def test_a_diverging_run_ends_as_diverged_with_null_in_its_records(tmp_path):
     assert prepare_run_dirs(tmp_path, runs).done == [run_dir]
 
 
-def test_a_diverged_seed_stops_recording_and_its_neighbour_goes_on_untouched(tmp_path, monkeypatch):
+def test_a_diverged_seed_stops_recording_and_the_other_seed_is_unchanged(tmp_path, monkeypatch):
     runs = make_runs(seeds=(0, 1), mini_batch_size=7, checkpoint_every_s=0)
     whole = prepare_run_dirs(tmp_path / "whole", runs).to_train
     broken = prepare_run_dirs(tmp_path / "broken", runs).to_train
@@ -312,7 +312,7 @@ def test_a_diverged_seed_stops_recording_and_its_neighbour_goes_on_untouched(tmp
 
     def step_and_spoil(learner, images, labels):
         result = step(learner, images, labels)
-        if images.shape[1] < 7:  # an epoch's last and shorter batch
+        if images.shape[1] < 7:  # the last, shorter batch of an epoch
             with torch.no_grad():
                 learner.params["conv1.weight"][0].fill_(torch.inf)
         return result
@@ -342,5 +342,5 @@ def test_a_worker_trains_no_run_that_another_live_process_has_queued(tmp_path):
         assert f"{run_dir.name}: is queued by process {other.pid} on" in refused.stderr
         other.communicate()
     assert run_dir.read_status().state == "queued"
-    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0  # its launcher is gone
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0  # its launcher has ended
     assert run_dir.read_status().state == "finished"

@@ -1,4 +1,4 @@
-"""How a worker ends when training fails: its exit status, and the error in the runs' status."""
+"""Failing workers: their exit status, and the error in the status of their runs."""
 
 import signal
 
@@ -30,14 +30,14 @@ CPU = RuntimeError(
 
 @pytest.fixture(autouse=True)
 def signals_stay_ours(monkeypatch):
-    """The worker runs in this process."""
+    """Restore signal handlers, because the worker runs in this process."""
     monkeypatch.setattr(signal, "signal", lambda *args: None)
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
 
 
 @pytest.fixture
 def train(tmp_path):
-    """Returns a function that trains seeds in a worker, and returns its exit status and a run's status."""
+    """Return a function that trains seeds in a worker and returns its exit status and a run's status."""
 
     def run(num_seeds: int = 1, **options) -> tuple[int, RunStatus]:
         runs = [Run("cbp", "default", seed, Spec(**TINY | {"metrics_every": 1})) for seed in range(num_seeds)]
@@ -66,8 +66,8 @@ PLACES = {
 
 @pytest.mark.parametrize("in_threads", [False, True])
 @pytest.mark.parametrize("place", PLACES)
-def test_memory_may_run_out_anywhere_in_training(place, in_threads, train, monkeypatch):
-    """A GPU's epoch ends in another thread, while the next one trains."""
+def test_running_out_of_memory_anywhere_in_training_has_its_own_exit_status(place, in_threads, train, monkeypatch):
+    """On a GPU an epoch ends in another thread, while the next one trains."""
     monkeypatch.setattr(background, "works_beside", lambda device: in_threads)
     monkeypatch.setattr(*PLACES[place], failing(CUDA))
     code, status = train(2)
@@ -89,7 +89,7 @@ def test_memory_may_run_out_anywhere_in_training(place, in_threads, train, monke
         (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), ""),
     ],
 )
-def test_every_kind_of_lack_of_memory_is_told_with_what_to_do(error, tried, train, monkeypatch):
+def test_every_out_of_memory_error_is_reported_with_advice(error, tried, train, monkeypatch):
     monkeypatch.setattr(Learner, "step", failing(error))
     code, status = train()
     assert code == OUT_OF_MEMORY
@@ -99,8 +99,8 @@ def test_every_kind_of_lack_of_memory_is_told_with_what_to_do(error, tried, trai
     )
 
 
-def test_lack_of_memory_behind_another_error_is_found(train, monkeypatch):
-    """The end of a capture that failed raises another error; a file that cannot be read into memory seems damaged."""
+def test_an_out_of_memory_error_behind_another_error_is_found(train, monkeypatch):
+    """Ending a failed capture raises another error, and a file too large for memory is reported as damaged."""
 
     def fail(*args):
         try:
@@ -130,7 +130,7 @@ def test_lack_of_memory_behind_another_error_is_found(train, monkeypatch):
         (OSError(28, "No space left on device"), FAILED),
     ],
 )
-def test_other_failures_have_a_status_of_their_own(error, code, train, monkeypatch):
+def test_other_failures_have_their_own_exit_status(error, code, train, monkeypatch):
     monkeypatch.setattr(Learner, "step", failing(error))
     ended, status = train()
     assert ended == code
@@ -138,7 +138,7 @@ def test_other_failures_have_a_status_of_their_own(error, code, train, monkeypat
     assert status.error
 
 
-def test_a_worker_is_told_to_train_without_graphs_and_why(train, monkeypatch):
+def test_a_worker_can_be_started_without_cuda_graphs_with_a_note(train, monkeypatch):
     used_graphs, fast_step = [], loop.fast_step
 
     def watched(learner, device, cuda_graphs):
