@@ -1,6 +1,6 @@
 """``python -m bench.coverage``: how often 95 % intervals cover the truth, Student's t and the bootstrap.
 
-The table of docs/statistics.md, from simulated differences of pairs; half a minute.
+Prints the table of docs/statistics.md from simulated differences of pairs. Takes half a minute.
 """
 
 import argparse
@@ -20,12 +20,12 @@ BATCH = 1000
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 SHAPES: dict[str, Draw] = {
     "normal": lambda rng, shape: rng.normal(size=shape),
-    "skewed": lambda rng, shape: rng.exponential(size=shape) - 1,  # of mean 0, as the other
+    "skewed": lambda rng, shape: rng.exponential(size=shape) - 1,  # with mean 0, like the others
 }
 
 
 def coverage(draw: Draw, num_pairs: int, experiments: int) -> tuple[float, float]:
-    """Share of experiments whose interval by t, and by the bootstrap, holds the true mean, 0."""
+    """Return the shares of experiments whose interval by t, and by the bootstrap, contains the true mean, 0."""
     rng = np.random.default_rng(num_pairs)
     by_t, by_bootstrap = [], []
     for _ in range(max(1, experiments // BATCH)):

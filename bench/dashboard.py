@@ -1,7 +1,8 @@
 """``python -m bench.dashboard``: what the dashboard costs on a runs directory as large as the paper's.
 
-A real `lop watch` in a pseudo-terminal of 160 x 48, on 4 methods x 30 seeds x 5,000 tasks. Each figure is a median over
-rounds; a key's time runs from the key to the last byte of the screen that it brings. ``--start`` measures only the time
+Runs a real `lop watch` in a pseudo-terminal of 160 x 48, on 4 methods x 30 seeds x 5,000 tasks. Each figure is a median
+over
+rounds; a key's time is from the key to the last byte of the new screen. ``--start`` measures only the time
 from the start of the process to the first frame and to all curves: ``python -m bench.dashboard --start --methods 20``.
 """
 
@@ -26,7 +27,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.make_runs import METHODS, append_tasks, made_up, names, write_tree
+from bench.make_runs import METHODS, append_tasks, invented_metrics, names, write_tree
 from lop_engine.runs.directory import RunDir
 from lop_engine.runs.store import TableWriter
 
@@ -54,7 +55,7 @@ class Terminal:
 
     @property
     def elapsed(self) -> tuple[float, float]:
-        """Wall time since the start, and processor time of the program, in seconds."""
+        """Return wall time since the start, and processor time of the program, in seconds."""
         times = psutil.Process(self.pid).cpu_times()
         return time.perf_counter() - self.started_at, times.user + times.system
 
@@ -68,7 +69,7 @@ class Terminal:
         os.write(self._fd, key)
 
     def read(self, timeout_s: float) -> bytes:
-        """Return its next output; empty after a while without any, or if it has ended."""
+        """Return the next output; empty if there is none within `timeout_s` or the program has ended."""
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         try:
             return os.read(self._fd, 1 << 20) if ready else b""
@@ -85,13 +86,13 @@ class Terminal:
         raise TimeoutError(f"{what!r} never came")
 
     def drain(self, for_s: float) -> None:
-        """Read its output for a while."""
+        """Read the output for `for_s` seconds."""
         until = time.perf_counter() + for_s
         while (left := until - time.perf_counter()) > 0:
             self.read(left)
 
     def times_after(self, key: bytes) -> tuple[float, float]:
-        """Return seconds from a key to the end of the first picture that follows, and to that of the last."""
+        """Return seconds from a key to the end of the first picture after it, and to the end of the last."""
         began = time.perf_counter()
         self.press(key)
         received, first = self.read(2), 0.0
@@ -104,7 +105,7 @@ class Terminal:
 
 
 class Trainer(threading.Thread):
-    """Records a task in every run each second, as that many workers would."""
+    """A thread that records a task in every run each second, like workers."""
 
     def __init__(self, runs_dir: Path, num_methods: int, num_seeds: int, first_task: int) -> None:
         super().__init__(daemon=True)
@@ -112,7 +113,7 @@ class Trainer(threading.Thread):
             (TableWriter(RunDir(runs_dir / method / "default" / f"seed_{seed:03d}").tasks_json, "tasks"), metrics)
             for method in names(num_methods)
             for seed in range(num_seeds)
-            if (metrics := made_up(method, seed, NUM_TASKS))
+            if (metrics := invented_metrics(method, seed, NUM_TASKS))
         ]
         self._task = first_task
         self.stopping = threading.Event()
@@ -154,7 +155,7 @@ def _start(runs_dir: Path) -> tuple[float, ...]:
 
 
 def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict[str, float]:
-    """All figures: seconds, bytes, shares of a core."""
+    """Measure all figures: seconds, bytes, shares of a core."""
     blocks_path = runs_dir.parent / "blocks.json"
     figures = measure_start(runs_dir, rounds=3)
     terminal = Terminal(
@@ -205,7 +206,8 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
 
 
 def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
-    """Run the dashboard with a clock: for each second, the longest time in which nothing else could run."""
+    """Run the dashboard with a timer that records, for each second, the longest time in which nothing else could
+    run."""
     from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
 

@@ -13,7 +13,7 @@ from rich.table import Table
 CFG = Path(__file__).parents[1] / "cfg"
 UNITS = {"s": 1, "min": 60, "h": 3600, "days": 86400}
 
-#: Short runs, from the compressed protocol to the paper's with its metrics after every epoch.
+#: Short runs, from the compressed protocol to the paper's protocol with metrics after every epoch.
 SHORT = {
     "demo, bp and cbp": "demo/bp.json demo/cbp.json --seeds 1 --set num_tasks=40",
     "demo, snp, four seeds": "demo/snp.json --seeds 4 --set num_tasks=20",
@@ -31,7 +31,7 @@ def lop(arguments: list[str], directory: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def foretold_seconds(arguments: list[str], directory: str) -> float:
+def estimated_seconds(arguments: list[str], directory: str) -> float:
     """Return the estimate, in seconds."""
     output = lop([*arguments, "--dry-run"], directory)
     match = re.search(r"about ([\d.]+) (s|min|h|days) on", output)
@@ -41,16 +41,16 @@ def foretold_seconds(arguments: list[str], directory: str) -> float:
 
 def main() -> None:
     table = Table(title="lop run --dry-run, and then the run")
-    for heading in ("", "foretold, s", "taken, s", "taken / foretold"):
+    for heading in ("", "estimated, s", "taken, s", "taken / estimated"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, typed in SHORT.items():
         arguments = typed.split()
         with tempfile.TemporaryDirectory() as directory:
-            foretold = foretold_seconds(arguments, directory)
+            estimated = estimated_seconds(arguments, directory)
             began = time.perf_counter()
             lop(arguments, directory)
             taken = time.perf_counter() - began
-        table.add_row(name, f"{foretold:.0f}", f"{taken:.0f}", f"{taken / foretold:.2f}")
+        table.add_row(name, f"{estimated:.0f}", f"{taken:.0f}", f"{taken / estimated:.2f}")
     Console().print(table)
 
 

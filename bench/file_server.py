@@ -1,11 +1,12 @@
 """``python -m bench.file_server``: the load of 150 and 1,500 seeds on a file server that a cluster's nodes share.
 
-Counted, not timed: one seed is submitted, trained as a job's task trains it, and watched, all under strace. Five short
-runs differ in how many heartbeats, checkpoints, epochs and tasks they have; what each of these asks for is solved from
-their counts, and multiplied by how often it happens in an hour of the paper's protocol. With --check a run of the
-paper's sizes, some minutes long, is counted and held against that.
+Calls are counted, not timed: one seed is submitted, trained as by a job's task, and watched, all under strace. Five
+short
+runs differ in how many heartbeats, checkpoints, epochs and tasks they have; the calls of each of these events are
+solved from their counts, and multiplied by how often it happens in an hour of the paper's protocol. With --check a run
+of the paper's sizes, some minutes long, is counted and compared with the prediction.
 
-A system call is not yet a request: a client's cache answers some look-ups, and an open may take several requests.
+System calls are not requests: a client's cache answers some look-ups, and an open may take several requests.
 Submission and training happen on this machine, with stand-ins for sbatch and scontrol.
 """
 
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from bench import job
 from bench.job import EVENTS, SCENARIOS, SMALL, Cluster, Scenario
-from bench.make_runs import made_up
+from bench.make_runs import invented_metrics
 from bench.system_calls import METADATA, metadata
 from lop_engine.experiment.spec import validate
 from lop_engine.launch.slurm.task import HEARTBEAT_EVERY_S
@@ -66,8 +67,8 @@ class Pace:
     epochs_recorded: int = EPOCHS
     """Recorded epochs per task."""
 
-    def happenings(self, seconds: float) -> dict[str, float]:
-        """Return how often each event happens in some time without start and end."""
+    def event_counts(self, seconds: float) -> dict[str, float]:
+        """Return how often each event happens in `seconds`, without start and end."""
         tasks = seconds / self.task_s
         every = HEARTBEAT_EVERY_S, CHECKPOINT_OF_A_JOB_AT_MOST_EVERY_S
         return dict(zip(EVENTS[1:], (*(seconds / s for s in every), tasks * self.epochs_recorded, tasks), strict=True))
@@ -82,10 +83,10 @@ PACES = (
 )
 
 
-def foretold(events: Events, happenings: Mapping[str, float]) -> dict[str, float]:
+def predicted(events: Events, event_counts: Mapping[str, float]) -> dict[str, float]:
     """Return calls by kind, for these numbers of events."""
     kinds = {kind for counts in events.values() for kind in counts}
-    return {kind: sum(events[name][kind] * number for name, number in happenings.items()) for kind in kinds}
+    return {kind: sum(events[name][kind] * number for name, number in event_counts.items()) for kind in kinds}
 
 
 def summed(counts: Mapping[str, float]) -> dict[str, float]:
@@ -106,7 +107,7 @@ def number(value: float) -> str:
 
 
 def table_of_calls(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return calls by kind, a column each, without columns of zeros."""
+    """Return calls with a column for each kind, without columns of zeros."""
     kinds = [kind for kind in METADATA if any(counts.get(kind) for counts in rows.values())]
     others = ("fsync", "write", "read")
     table = table_of(title, *kinds, "metadata, sum", *others)
@@ -120,7 +121,7 @@ def hour_of(places: Mapping[str, Events]) -> dict[str, float]:
     """Return calls of one run in an hour of training, by cause and kind."""
     rows = {}
     for event in EVENTS[1:]:
-        rates = {pace.name: pace.happenings(3600)[event] for pace in PACES}
+        rates = {pace.name: pace.event_counts(3600)[event] for pace in PACES}
         for name, often in rates.items():
             at = f", {name}" if len(set(rates.values())) > 1 else ""
             for place, events in places.items():
@@ -164,9 +165,9 @@ def checkpoint_bytes(agent: dict[str, Any]) -> int:
 
 
 def document_bytes(num_tasks: int) -> tuple[int, int]:
-    """Of a document of tasks.json and of epochs.json in the middle of a run."""
+    """Return the bytes of a document of tasks.json and of epochs.json in the middle of a run."""
     task = num_tasks // 2
-    values = {name: float(column[task]) for name, column in made_up("bp", 0, num_tasks).items()}
+    values = {name: float(column[task]) for name, column in invented_metrics("bp", 0, num_tasks).items()}
     of_task = document_line(
         task, task_document(task, {"classes": [2 * task % 1000, (2 * task + 1) % 1000]}, PACES[0].task_s, values)
     )
@@ -175,7 +176,8 @@ def document_bytes(num_tasks: int) -> tuple[int, int]:
 
 
 def table_of_room(run_dir: RunDir, num_tasks: int) -> Table:
-    """Return files and bytes; files and log are those of a run of `num_tasks` tasks that was trained here."""
+    """Return numbers of files and bytes; files and log are those of a run of `num_tasks` tasks trained on this
+    machine."""
     table = table_of("files and MB", "one run", *(f"{n:,} runs" for n in NUM_SEEDS))
     files = len(list(run_dir.path.iterdir()))
     of_submitit = [path for path in (run_dir.path.parents[2] / ".slurm").glob("12_*") if path.suffix != ".sh"]
@@ -199,7 +201,7 @@ def table_of_room(run_dir: RunDir, num_tasks: int) -> Table:
 
 
 def submission(cluster: Cluster) -> dict[str, Counter[str]]:
-    """Return the calls of `lop run --launcher slurm` on the login node: per seed, and fixed."""
+    """Return the calls of `lop run --launcher slurm` on the login node, for each seed and fixed ones."""
     plan = SMALL | {"num_tasks": NUM_TASKS[-1], "num_showings": EPOCHS}
     few, many = (cluster.submit(cluster.directory / f"submitted{n}", n, plan).counts for n in (2, 2 + NUM_CHANGED))
     rows: dict[str, Counter[str]] = {}
@@ -211,7 +213,7 @@ def submission(cluster: Cluster) -> dict[str, Counter[str]]:
 
 
 def reading(directory: Path, num_runs: int) -> dict[str, Mapping[str, float]]:
-    """Return the calls of one `lop status`, and of repeated refreshes of `lop watch`."""
+    """Return the calls of one `lop status`, and of one refresh of `lop watch`."""
     runs_dir = directory / f"watched{num_runs}"
     changed = job.make_running(runs_dir, num_runs)[:NUM_CHANGED]
     first, several = job.refreshes(runs_dir, 1), job.refreshes(runs_dir, 4)
@@ -237,14 +239,18 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
     run_dir, counted = cluster.run(CHECKED, "checked", PAPER)
     status = run_dir.read_status()
     seconds = (status.heartbeat_at or 0) - (status.started_at or 0)
-    expected = Pace("", seconds / CHECKED.tasks, CHECKED.epochs).happenings(seconds) | {EVENTS[0]: 1}
-    happened = dict(zip(EVENTS, job.happened(CHECKED, counted, first), strict=True))
+    expected = Pace("", seconds / CHECKED.tasks, CHECKED.epochs).event_counts(seconds) | {EVENTS[0]: 1}
+    happened = dict(zip(EVENTS, job.count_events(CHECKED, counted, first), strict=True))
     table = table_of(
-        f"a run of the paper's sizes, {seconds:.0f} s", "foretold of its seconds", "of its events", "counted"
+        f"a run of the paper's sizes, {seconds:.0f} s", "predicted from its time", "from its events", "counted"
     )
     table.caption = f"{happened['heartbeat']} heartbeats, {happened['checkpoint']} checkpoints between start and end"
     for place, events in places.items():
-        columns = summed(foretold(events, expected)), summed(foretold(events, happened)), summed(counted.counts[place])
+        columns = (
+            summed(predicted(events, expected)),
+            summed(predicted(events, happened)),
+            summed(counted.counts[place]),
+        )
         for kind, amount in columns[0].items():
             if amount:
                 table.add_row(f"{place}: {kind}", *(number(column[kind]) for column in columns))
@@ -252,7 +258,8 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
 
 
 def print_tables(cluster: Cluster, console: Console) -> tuple[Mapping[str, Events], Counter[str]]:
-    """Print all tables except the check's; return the solution by place, and what the first run replaced."""
+    """Print all tables except that of the check; return the solution by place, and the files that the first run
+    replaced."""
     trained = [cluster.run(scenario, f"runs{index}") for index, scenario in enumerate(SCENARIOS)]
     counted = [one for _, one in trained]
     places = {place: job.by_event(SCENARIOS, counted, place) for place in ("runs", "images")}

@@ -1,4 +1,4 @@
-"""Real workers, measured while they train on the smallest tasks, for `bench.growth`."""
+"""Measure real workers that train on the smallest tasks, for `bench.growth`."""
 
 import statistics
 import tempfile
@@ -45,13 +45,13 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Trained:
-    """A stack of seeds that was trained, with measurements; T tasks, L measurements of the worker."""
+    """Measurements of a trained stack of seeds. T: tasks, L: measurements of the worker."""
 
     num_seeds: int
     seconds_T: np.ndarray
     """Seconds in the records: training and measuring."""
     turns: np.ndarray
-    """Milliseconds per task, (rounds, first and last tenth, processor and clock), measured in turn."""
+    """Milliseconds per task, (rounds, first and last tenth, processor and clock), measured alternately."""
     tasks_L: np.ndarray
     """Finished tasks."""
     cpu_s_L: np.ndarray
@@ -69,7 +69,7 @@ class Trained:
         return (edges[1:] + edges[:-1]) / 2, 1000 * spent_s / np.diff(edges)
 
     def at(self, share: float, values_L: np.ndarray) -> float:
-        """Return a value when `share` of the tasks were done."""
+        """Return a value at the time when `share` of the tasks were done."""
         return float(np.interp(share * len(self.seconds_T), self.tasks_L, values_L))
 
     def bytes_a_task(self, file: str, start: float, end: float) -> float:
@@ -79,7 +79,7 @@ class Trained:
 
 
 def clock_ms(seconds: np.ndarray) -> float:
-    """Return the median; records have whole milliseconds, so interpolate within them."""
+    """Return the median in milliseconds. Records have whole milliseconds, so it interpolates within them."""
     return statistics.median_grouped(1000 * seconds)
 
 
@@ -102,7 +102,7 @@ class Worker:
     def train_until(self, task: int, look_every_s: float = LOOK_EVERY_S) -> None:
         """Wait for a task, or the end, and measure the worker meanwhile."""
         while self.launcher.active and self.count() < task:
-            # Not before the first task, nor while the worker ends: no task costs as much as start and end.
+            # Start and end are left out, because they cost more than tasks.
             if 0 < self.tail.num_documents < self.num_tasks and (usage := look_at(self.run_dirs)):
                 self.looks.append((self.tail.num_documents, *usage))
             time.sleep(look_every_s)
@@ -124,7 +124,7 @@ class Worker:
         return 1000 * np.array(spent_s) / (self.count() - done)
 
     def end(self) -> None:
-        """Kill it unless it has ended."""
+        """Kill the worker unless it has ended."""
         self.launcher.stop(at_once=True)
         while self.launcher.active:
             self.launcher.poll()
@@ -174,7 +174,7 @@ def look_at(run_dirs: Sequence[RunDir]) -> tuple[float, ...] | None:
         return None
     paths = [[run_dir.path / file for run_dir in run_dirs] for file in FILES]
     sizes = [sum(path.stat().st_size for path in of_file if path.exists()) for of_file in paths]
-    return (cpu_s, rss, *sizes) if rss else None  # it has ended and waits to be reaped
+    return (cpu_s, rss, *sizes) if rss else None  # a zombie process
 
 
 def tenths(trained: Trained) -> dict[str, tuple[float, float]]:

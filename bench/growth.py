@@ -1,10 +1,10 @@
 """``python -m bench.growth``: how time, memory and files grow with the tasks of a run, and with the seeds of a worker.
 
-Real workers, one at a time, on tasks as small as they get, for what grows with the number of tasks shows on small ones
-first. All metrics but the curvature, which would take two thirds of the time. Some five minutes.
+Real workers train one at a time on the smallest tasks, where costs that grow with the number of tasks are easiest to
+see. They record all metrics except the curvature, which would take two thirds of the time. Takes some five minutes.
 
-Machines are shared and noisy: the time a task in the last tenth of a run is measured in turn with that in the first
-tenth of another, one of the two workers suspended while the other trains.
+Because machines are shared and noisy, tasks in the last tenth of a run are timed alternately with those in the first
+tenth of another run; one of the two workers is suspended while the other trains.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def number(value: float) -> str:
 
 
 def draw(runs: dict[str, Trained], stacks: dict[str, list[Trained]], look: Look) -> Figure:
-    """Draw time, memory and files: above against tasks, below against seeds."""
+    """Draw time, memory and files, above over tasks, below over seeds."""
     with drawing(look):
         figure = Figure(figsize=look.size, layout="constrained")
         above, below = figure.subplots(2, 3)
@@ -122,7 +122,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def finish(panel: Axes, x: str, y: str, title: str) -> None:
-    """Label the axes; they start at zero, so that a flat curve looks flat."""
+    """Label the axes, and start them at zero so that constant curves look flat."""
     panel.set_title(title, fontweight="bold")
     panel.set_xlabel(x)
     panel.set_ylabel(y)

@@ -1,4 +1,4 @@
-"""Runs of a cluster's job, without a cluster: submitted, trained and read under strace."""
+"""Submit, train and read runs of a cluster's job under strace, without a cluster."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import lop_engine
-from bench.make_runs import append_tasks, made_up, write_run
-from bench.system_calls import Seen, traced, tracing
+from bench.make_runs import append_tasks, invented_metrics, write_run
+from bench.system_calls import CallCounts, traced, tracing
 from lop_engine.datasets.class_folder import ClassEntry, Manifest, combined_sha256
 from lop_engine.runs.directory import RunDir, find_runs
 from lop_engine.runs.store import TableWriter
@@ -35,7 +35,7 @@ SELDOM_S = 3600.0
 
 #: Slurm's answers about a job.
 _JOB = {"SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1", "SUBMITIT_EXECUTOR": "slurm"}
-#: The task as the job runs it, with another heartbeat interval.
+#: The command of a task in the job, with another heartbeat interval.
 _TASK = """import sys
 from lop_engine.launch.slurm import task
 task.HEARTBEAT_EVERY_S = float(sys.argv.pop(1))
@@ -55,7 +55,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run that differs from others in how often one event happens."""
+    """A run in which one event happens more or less often than in the other scenarios."""
 
     tasks: int = 2
     epochs: int = 1
@@ -63,7 +63,7 @@ class Scenario:
     heartbeat_every_s: float = SELDOM_S
 
 
-#: As many as there are events, so that the calls of each event can be solved for.
+#: There are as many scenarios as events, so that the calls of each event can be solved for.
 SCENARIOS = (
     Scenario(),
     Scenario(heartbeat_every_s=0.1),
@@ -74,7 +74,7 @@ SCENARIOS = (
 
 
 def make_images(directory: Path) -> Path:
-    """Write a data set like `lop data import`, all of whose classes are links to one file, which saves space."""
+    """Write a data set like `lop data import`. All classes are links to one file, which saves space."""
     classes = directory / "images" / "classes"
     classes.mkdir(parents=True)
     images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 3, 32, 32), np.uint8)
@@ -114,7 +114,7 @@ class Cluster:
             (programs / name).write_text(f"#!/bin/sh\necho {says}\n")
             (programs / name).chmod(0o755)
         self.environment = {
-            # An unbuffered Python writes a line of the log in pieces.
+            # Unbuffered output would be written to the log in pieces.
             **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PYTHON"))},
             "PATH": f"{programs}:{os.environ['PATH']}",
             "XDG_CONFIG_HOME": str(self.directory),  # without the user's lop.toml
@@ -123,7 +123,7 @@ class Cluster:
     def places(self, runs_dir: Path) -> dict[Path, str]:
         return {runs_dir / ".slurm": "submitit", runs_dir: "runs", self.images: "images"} | self.installation
 
-    def submit(self, runs_dir: Path, num_seeds: int, spec: Mapping[str, Any]) -> Seen:
+    def submit(self, runs_dir: Path, num_seeds: int, spec: Mapping[str, Any]) -> CallCounts:
         """Run `lop run --launcher slurm`, with a task per seed."""
         path = self.directory / "bp.json"
         path.write_text(json.dumps({**spec, "dataset": str(self.images)}))
@@ -132,7 +132,7 @@ class Cluster:
         with open(self.directory / "submission.log", "w") as log:
             return self._traced(command, runs_dir, env=self.environment, stdout=log)
 
-    def train(self, runs_dir: Path, heartbeat_every_s: float) -> Seen:
+    def train(self, runs_dir: Path, heartbeat_every_s: float) -> CallCounts:
         """Run the job of a single seed to its end, like a node."""
         command = [sys.executable, "-u", "-c", _TASK, str(heartbeat_every_s), str(runs_dir / ".slurm")]
         with open(runs_dir / ".slurm" / "12_0_log.out", "w") as log:
@@ -142,27 +142,28 @@ class Cluster:
             raise SystemExit(f"{run_dir.path}: {status.state}: {status.error or ''}")
         return counted
 
-    def run(self, scenario: Scenario, name: str, spec: Mapping[str, Any] = SMALL) -> tuple[RunDir, Seen]:
+    def run(self, scenario: Scenario, name: str, spec: Mapping[str, Any] = SMALL) -> tuple[RunDir, CallCounts]:
         """Submit one seed and train it."""
         runs_dir = self.directory / name
         more = {"num_tasks": scenario.tasks, "num_showings": scenario.epochs}
         self.submit(runs_dir, 1, {**spec, **more, "checkpoint_every_s": scenario.checkpoint_every_s})
         return next(find_runs(runs_dir)), self.train(runs_dir, scenario.heartbeat_every_s)
 
-    def _traced(self, command: Sequence[str], runs_dir: Path, **options: Any) -> Seen:
+    def _traced(self, command: Sequence[str], runs_dir: Path, **options: Any) -> CallCounts:
         return traced(command, self.places(runs_dir), cwd=self.directory, **options)
 
 
-def happened(scenario: Scenario, counted: Seen, first: Counter[str]) -> tuple[int, ...]:
-    """Return how often each of EVENTS happened in a run; `first` is what start and end replace."""
+def count_events(scenario: Scenario, counted: CallCounts, first: Counter[str]) -> tuple[int, ...]:
+    """Return how often each of EVENTS happened in a run; `first` has the files replaced at start and end."""
     beats, checkpoints = (counted.replaced[name] - first[name] for name in ("status.json", "checkpoint.pt"))
     return 1, beats, checkpoints, scenario.tasks * scenario.epochs, scenario.tasks
 
 
-def by_event(scenarios: Sequence[Scenario], counted_runs: Sequence[Seen], place: str) -> dict[str, Counter[str]]:
-    """Return the calls of each of EVENTS at a place, by kind. Raises SystemExit if they differ between runs."""
+def by_event(scenarios: Sequence[Scenario], counted_runs: Sequence[CallCounts], place: str) -> dict[str, Counter[str]]:
+    """Return the calls of each of EVENTS at a place, by kind. Raises SystemExit if the runs do not agree."""
     often = [
-        happened(scenario, one, counted_runs[0].replaced) for scenario, one in zip(scenarios, counted_runs, strict=True)
+        count_events(scenario, one, counted_runs[0].replaced)
+        for scenario, one in zip(scenarios, counted_runs, strict=True)
     ]
     kinds = sorted({kind for one in counted_runs for kind in one.counts[place]})
     counted = np.array([[one.counts[place][kind] for kind in kinds] for one in counted_runs])
@@ -194,11 +195,13 @@ def beat(runs: Sequence[RunDir]) -> None:
 def end_task(runs: Sequence[RunDir]) -> None:
     for run_dir in runs:
         with TableWriter(run_dir.tasks_json, "tasks") as table:
-            append_tasks(table, made_up("bp", run_dir.seed, 5000), range(table.num_documents, table.num_documents + 1))
+            append_tasks(
+                table, invented_metrics("bp", run_dir.seed, 5000), range(table.num_documents, table.num_documents + 1)
+            )
 
 
 def refreshes(runs_dir: Path, number: int, between: Callable[[], None] = lambda: None) -> Counter[str]:
-    """Count the calls of this many refreshes of a new dashboard; `between` is called before each but the first."""
+    """Count the calls of `number` refreshes of a new dashboard; call `between` before each except the first."""
     command = [sys.executable, "-c", _READER, str(runs_dir)]
     with tracing(command, {runs_dir: "runs"}, stdin=-1, stdout=-1, text=True) as (reader, counted):
         for turn in range(number):

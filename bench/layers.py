@@ -1,6 +1,6 @@
 """``python -m bench.layers``: times a training step of the paper's network, layer by layer.
 
-The operations of one seed's step, in the order and with the memory they have in it, one thread; medians of the rounds.
+Times the operations of one seed's step in their order and with their memory, on one thread; prints medians of rounds.
 """
 
 import os
@@ -28,7 +28,7 @@ aten = torch.ops.aten
 
 
 class Step:
-    """One step, timed operation by operation."""
+    """A training step that times each operation."""
 
     def __init__(self) -> None:
         self.images = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=CHANNELS_LAST)
@@ -89,7 +89,7 @@ class Step:
 
 
 def gflop(name: str) -> float:
-    """Return the arithmetic of an operation; 0 if memory limits it."""
+    """Return the arithmetic of an operation in GFLOP; 0 if memory limits it."""
     if name == "linear":
         return 3 * 2 * BATCH * sum(i * o for i, o in LINEAR) / 1e9
     if name.startswith("("):
@@ -102,7 +102,7 @@ def gflop(name: str) -> float:
 
 
 def main() -> None:
-    if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator's settings count from a process's start
+    if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator reads its settings when a process starts
         os.execve(sys.executable, [sys.executable, "-m", "bench.layers"], worker_environment(threads=1))
     torch.set_num_threads(1)
     step, a, b = Step(), torch.randn(1024, 1024), torch.randn(1024, 1024)

@@ -1,8 +1,8 @@
 """``python -m bench.leaderboard``: search and compare every method on a compressed protocol; write docs/leaderboard.md.
 
 Settings are chosen on seeds that are not reported. The command first estimates how long training takes and searches as
-many settings of each method as fit into ``--minutes``. Everything is kept in the runs directory: run the command again
-to resume it. It trains on the CPU.
+many settings of each method as fit into ``--minutes``. All results are in the runs directory; run the command again to
+resume it. It trains on the CPU.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.leaderboard_page import Made, page
+from bench.leaderboard_page import PageInput, page
 from bench.leaderboard_plan import FIRST_REPORTED, FULL, SMALL, Board, Form, add_time, planned, read_json, time_taken
 from lop_engine.analysis import group_runs
 from lop_engine.analysis.choice import Choice, choose, families
@@ -45,10 +45,10 @@ def train(runs: Sequence[Run], options: TrainingOptions, console: Console) -> in
 
 
 def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> dict[str, Choice]:
-    """Return each method's best setting on the selection seeds; methods without a possible choice are missing.
+    """Return each method's best setting on the selection seeds, without methods that have no valid choice.
 
     Args:
-        runs: those to choose among, and to report.
+        runs: the runs of the selection and of the reported seeds.
     """
     ours = {RunDir.of(options.runs_dir, run) for run in runs}
     groups = group_runs(view for view in RunsReader(options.runs_dir).read().runs if view.dir in ours)
@@ -59,7 +59,8 @@ def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> d
 
 
 def step_costs(form: Form, runs_dir: Path, console: Console) -> Mapping[str, float]:
-    """By method, the time of a step over bp's, as `lop bench --methods` measures it; kept in the runs directory."""
+    """Return the time of a step relative to bp's by method, measured by `lop bench --methods` and cached in the runs
+    directory."""
     path = runs_dir / "bench.json"
     report = read_json(path)
     if report is None:
@@ -111,7 +112,7 @@ def make(args: argparse.Namespace, command: str) -> int:
         raise UserError(f"{args.runs_dir}: no setting of any method has a value of every selection seed")
     searched = {method: (len(runs), board.num_in_files[method]) for method, runs in board.settings.items()}
     spec, taken = board.settings["bp"][0].spec, time_taken(args.runs_dir)
-    made = Made(choices, searched, costs, board.select, board.report, spec, command, taken, seconds)
+    made = PageInput(choices, searched, costs, board.select, board.report, spec, command, taken, seconds)
     with writing(args.output) as file:
         file.write(page(made).encode())
     say(console, f"page: {args.output}")

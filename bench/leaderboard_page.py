@@ -31,7 +31,7 @@ RIVALS = ("bp", "cbp")
 
 
 @dataclass(frozen=True)
-class Made:
+class PageInput:
     """Input of the page."""
 
     choices: Mapping[str, Choice]
@@ -50,7 +50,7 @@ class Made:
     estimated_s: float
 
 
-def page(made: Made) -> str:
+def page(made: PageInput) -> str:
     """Return the page in Markdown."""
     parts = [_HEAD, as_markdown(_sheet(made)), _search(made), _protocol(made), _LIMITS, _origin(made)]
     return "\n".join(part for part in parts if part)
@@ -80,7 +80,7 @@ _LIMITS = """## What these figures cannot show
 """
 
 
-def _sheet(made: Made) -> Sheet:
+def _sheet(made: PageInput) -> Sheet:
     """Return a row per method, the best last tenth first; methods without a value come last."""
     metric = lookup.metric(_headline(made))
     last = {name: seed_values(choice.shown, metric.name, "last") for name, choice in made.choices.items()}
@@ -116,7 +116,7 @@ _READING = (
 )
 
 
-def _row(made: Made, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
+def _row(made: PageInput, name: str, metric: Metric, is_bold: bool) -> list[Cell]:
     choice = made.choices[name]
     parts = [_mean(choice, metric, over) for over in ("first", "best", "last", "whole")]
     numbers = [text for _, text in parts]
@@ -141,7 +141,7 @@ def _mean(choice: Choice, metric: Metric, over: Over) -> tuple[Estimate, str]:
     return mean, mean_with_error(mean.mean, None if math.isnan(reach) else reach, metric)
 
 
-def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
+def _difference(made: PageInput, rival: str, name: str, metric: Metric) -> str:
     """Return ``+3.41 (+1.20 to +5.62)``; a dash for the method itself and without common seeds."""
     if rival == name or rival not in made.choices:
         return "-"
@@ -153,12 +153,12 @@ def _difference(made: Made, rival: str, name: str, metric: Metric) -> str:
     return f"{value_with_sign(difference.mean, metric)} ({interval((difference.low, difference.high), metric)})"
 
 
-def _searched(made: Made, name: str) -> str:
+def _searched(made: PageInput, name: str) -> str:
     done, there = made.searched[name]
     return f"{done} of {there}"
 
 
-def _search(made: Made) -> str:
+def _search(made: PageInput) -> str:
     """Return the settings that were compared, by method; empty if there was only one."""
     chosen = [one for one in made.choices.values() if one.select_seeds]
     if not chosen:
@@ -186,11 +186,11 @@ def _left_out(choices: Sequence[Choice]) -> list[str]:
     ]
 
 
-def _headline(made: Made) -> str:
+def _headline(made: PageInput) -> str:
     return next(iter(made.choices.values())).metric
 
 
-def _protocol(made: Made) -> str:
+def _protocol(made: PageInput) -> str:
     spec = made.spec
     steps = -(-spec.parts.problem.num_examples(spec) // spec.mini_batch_size) * spec.num_showings
     tasks, epochs = plural(spec.num_tasks, "task"), plural(spec.num_showings, "epoch")
@@ -211,7 +211,7 @@ def _protocol(made: Made) -> str:
 """
 
 
-def _origin(made: Made) -> str:
+def _origin(made: PageInput) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy"))
     return f"""## Where and when
 

@@ -25,7 +25,7 @@ from lop_tui.words.plan import duration
 FIRST_REPORTED = 100
 """Reported seeds are counted from here and selection seeds from 0. The values in cfg/demo were chosen on low seeds."""
 
-#: Grids for methods whose file in cfg/demo has one setting; the first value of each is the file's.
+#: Grids for methods whose file in cfg/demo has one setting. The first value of each key is that of the file.
 GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "l2": {"weight_decay": [1e-3, 1e-4]},
     "snp": {"perturb_scale": [1e-4, 1e-3]},
@@ -39,7 +39,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[float]]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """The protocol, without the numbers of seeds."""
+    """A protocol, without the numbers of seeds."""
 
     methods: Sequence[str]
     changes: Mapping[str, Any]
@@ -54,7 +54,7 @@ TASKS = 100
 FULL = Form(
     METHODS.built_in,
     {"num_tasks": TASKS, "num_showings": 4, "width": 0.25, "metrics": METRICS},
-    {"plasticity_injection": {"injection_after": TASKS // 4}},  # as in its file
+    {"plasticity_injection": {"injection_after": TASKS // 4}},  # as in the method's file
 )
 SMALL = Form(
     ("bp", "cbp"),
@@ -74,7 +74,7 @@ SMALL = Form(
 
 
 def grid(method: str, form: Form) -> list[Run]:
-    """Return every setting of a method's file, in a fixed random order; each as a run of seed 0."""
+    """Return every setting of a method's file in a fixed random order, each as a run of seed 0."""
     path = shipped().get(f"demo/{method}") or shipped().get(f"demo/methods/{method}")
     if path is None:
         raise UserError(f"cfg/demo: no file for the method {method}; add cfg/demo/methods/{method}.json")
@@ -139,7 +139,8 @@ class Price:
     """Runs in the stack of `costs`."""
 
     def seconds(self, spec: Spec, num_runs: int) -> float:
-        """Return seconds of a stack of `num_runs` from its worker's start, in proportion to the measured stack."""
+        """Return the seconds of a stack of `num_runs`, its worker's start included, in proportion to the measured
+        stack."""
         return self.costs.start_s + self.costs.of_run(spec) * num_runs / self.size
 
 
@@ -209,7 +210,7 @@ def planned(form: Form, args: argparse.Namespace, options: TrainingOptions, cons
 
 
 def add_time(runs_dir: Path, seconds: float) -> None:
-    """Add to the time that training has taken in all calls, which the plan keeps."""
+    """Add to the training time of all calls, which is stored in the plan."""
     path = runs_dir / PLAN
     known = read_json(path) or {}
     with replacing(path) as file:

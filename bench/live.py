@@ -1,7 +1,7 @@
 """``python -m bench.live``: measures a dashboard during training, 4 methods x 3 seeds of the demo's protocol.
 
-Measures the delay between a task's record and its display; and how much two dashboards slow the training down, with
-and without them in turn. Some five minutes; nothing else should run on the machine.
+Measures the delay between a task's record and its display, and how much two dashboards slow training down, alternating
+with and without them. Takes some five minutes; nothing else should run on the machine.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def dashboards(runs_dir: Path, number: int) -> Iterator[None]:
 
 
 class Timed(Dashboard):
-    """Notes when it has shown how many tasks of which run."""
+    """A dashboard that records when it showed each number of tasks of a run."""
 
     def __init__(self, runs_dir: Path) -> None:
         super().__init__(RunsReader(runs_dir).read)

@@ -1,6 +1,6 @@
-"""A runs directory as large as the paper's, without training: ``python -m bench.make_runs DIR``.
+"""``python -m bench.make_runs DIR``: write a runs directory as large as the paper's, without training.
 
-The files are written by the worker's code (`RunDir`, `TableWriter`), the numbers are invented.
+The files are written with the worker's code (`RunDir`, `TableWriter`); the values are invented.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from lop_engine.runs.directory import RunDir, write_json
 from lop_engine.runs.records import RunStatus, epoch_document, task_document
 from lop_engine.runs.store import TableWriter
 
-#: Test accuracy at the first task and after many, and how much of the units is dormant in the end.
+#: Test accuracy at the first task and after many tasks, and the final proportion of dormant units.
 METHODS = {"bp": (0.84, 0.74, 0.55), "l2": (0.85, 0.89, 0.12), "snp": (0.84, 0.89, 0.03), "cbp": (0.84, 0.905, 0.01)}
 OTHERS = tuple(name for name in registry.METHODS.built_in if name not in METHODS)
 NUM_EPOCHS = 250
 STEPS_PER_EPOCH = 12
 
 
-def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
+def invented_metrics(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
     """Return each metric over tasks, shape (num_tasks,)."""
     rng = np.random.default_rng([seed, *method.encode()])
     first, last, dormant = METHODS.get(method) or (0.84, *rng.uniform((0.7, 0.01), (0.9, 0.5)))
@@ -45,7 +45,7 @@ def made_up(method: str, seed: int, num_tasks: int) -> dict[str, np.ndarray]:
 
 
 def names(num_methods: int) -> list[str]:
-    """Return the first methods: those of the figures, then lop's others."""
+    """Return the names of the first methods: those of the paper's figures, then others of lop."""
     return [*METHODS, *OTHERS][:num_methods]
 
 
@@ -57,7 +57,7 @@ def write_run(
     run_dir.path.mkdir(parents=True)
     spec = {"agent": method, "step_size": 0.01, "momentum": 0.9, "num_tasks": num_tasks, "num_showings": NUM_EPOCHS}
     write_json(run_dir.run_json, {"spec": spec | {"num_classes": 2, "mini_batch_size": 100}, "seed": seed})
-    metrics = made_up(method, seed, num_tasks)
+    metrics = invented_metrics(method, seed, num_tasks)
     with TableWriter(run_dir.tasks_json, "tasks") as table:
         append_tasks(table, metrics, range(tasks_done))
     with TableWriter(run_dir.epochs_json, "epochs") as table:
@@ -101,7 +101,8 @@ def write_tree(
     num_recorded_epochs: int = 0,
     num_methods: int = len(METHODS),
 ) -> None:
-    """Write `num_methods` methods of `num_seeds` seeds; `running` ones pretend that this process trains them."""
+    """Write `num_methods` methods of `num_seeds` seeds. The statuses of `running` runs name this process as their
+    worker."""
     for method in names(num_methods):
         for seed in range(num_seeds):
             done = num_tasks if tasks_done is None else tasks_done

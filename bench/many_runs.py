@@ -1,8 +1,8 @@
 """``python -m bench.many_runs``: cost of records, statuses and checkpoints for a worker of many small runs.
 
-A real worker, in this process, trains runs of the smallest MLP with all metrics but the curvature. What it spends on
-each kind of file is timed while it trains, and given as a share of its time: such ratios hold on a busy machine, where
-single times do not.
+A real worker in this process trains runs of the smallest MLP with all metrics except the curvature. Its time for each
+kind of file is measured during training and given as a share of the whole time, because ratios are reliable on a busy
+machine and single times are not.
 """
 
 import argparse
@@ -43,7 +43,7 @@ KINDS = ("records", "heartbeats", "checkpoints", "start and end")
 
 
 class Stopwatch:
-    """Seconds that a worker spends in each kind of call."""
+    """The seconds that a worker spends in each kind of call."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -62,7 +62,7 @@ class Stopwatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Time a worker's files. Heartbeats run beside the training: their processor time is what they take from it."""
+        """Time a worker's files. Heartbeats run in parallel to training, so their cost is their processor time."""
         wall, thread = time.perf_counter, time.thread_time
         watched: Sequence[tuple[type, str, str, Callable[[], float]]] = (
             (stack._Stack, "_record", "records", wall),
@@ -79,7 +79,7 @@ class Stopwatch:
 
 
 def train(runs_dir: Path, num_runs: int, num_tasks: int) -> tuple[Stopwatch, float, int]:
-    """Train `num_runs` in one worker; return what was timed, the seconds in all, and the most files open at once."""
+    """Train `num_runs` in one worker; return the stopwatch, the total seconds, and the maximum number of open files."""
     spec = validate(SMALLEST | {"num_tasks": num_tasks}, "many runs")
     run_dirs = prepare_run_dirs(runs_dir, [Run("bp", "default", seed, spec) for seed in range(num_runs)]).to_train
     watch, began = Stopwatch(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Counts the system calls of a command, as strace writes them, by kind and by place."""
+"""Count the system calls of a command with strace, by kind and by place."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class Call:
 
 
 @dataclass
-class Seen:
+class CallCounts:
     """The calls of a command and its children."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Seen:
 
 
 def parse(line: str, directory: str = "/") -> Call | None:
-    """Return the call in a line of ``strace -y -s 0``, None if it is of no kind or touches no file.
+    """Return the call in a line of ``strace -y -s 0``, or None if it is of no listed kind or names no file.
 
     Args:
         directory: base of relative names.
@@ -66,9 +66,9 @@ def parse(line: str, directory: str = "/") -> Call | None:
         return None
     arguments, result = match[2], int(match[3])
     if kind == "look-up" and "AT_EMPTY_PATH" in arguments:
-        return None  # of an open file: the opening was counted
+        return None  # a call on an open file, whose opening was counted
     if kind == "readdir" and result == 0:
-        return None  # end of the directory, already known from the previous answer
+        return None  # the end of a directory, known from the previous answer
     if kind == "open" and "O_CREAT" in arguments:
         kind = "create"
     paths = tuple(
@@ -78,9 +78,9 @@ def parse(line: str, directory: str = "/") -> Call | None:
     return Call(kind, paths) if paths else None
 
 
-def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/") -> Seen:
-    """Count the calls of `lines` below `places` (the first that fits), by the place's name."""
-    calls = Seen({name: Counter() for name in places.values()})
+def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/") -> CallCounts:
+    """Count the calls of `lines` by the name of the first of `places` that contains their path."""
+    calls = CallCounts({name: Counter() for name in places.values()})
     for line in lines:
         call = parse(line, directory)
         if call is None:
@@ -94,16 +94,16 @@ def count(lines: Iterable[str], places: Mapping[Path, str], directory: str = "/"
 
 
 @contextmanager
-def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Iterator[tuple[Any, Seen]]:
-    """Run a command under strace: yields its process, and the counts, complete after the block.
+def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Iterator[tuple[Any, CallCounts]]:
+    """Run a command under strace; yield its process, and its counts, which are complete after the block.
 
     Args:
-        places: directories by absolute path without links, and their names; of nested ones the inner first.
+        places: names of directories, by absolute path without links; of nested directories the inner first.
         options: of subprocess.Popen.
     """
     if shutil.which("strace") is None:
         raise SystemExit("there is no strace here; on Debian and Ubuntu: apt-get install strace")
-    calls = Seen()
+    calls = CallCounts()
     with tempfile.TemporaryDirectory() as directory:
         # A file a thread: in one for all, calls of several threads would be torn apart. --seccomp-bpf stops the
         # command at these calls alone.
@@ -119,7 +119,7 @@ def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) 
         calls.counts, calls.replaced = counted.counts, counted.replaced
 
 
-def traced(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> Seen:
+def traced(command: Sequence[str], places: Mapping[Path, str], **options: Any) -> CallCounts:
     """Run a command to its end."""
     with tracing(command, places, **options) as (process, calls):
         process.wait()

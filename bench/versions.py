@@ -1,7 +1,7 @@
-"""``python -m bench.versions CHECKOUT``: the training step of this checkout against that of another one.
+"""``python -m bench.versions CHECKOUT``: compare the training step of this checkout with that of another one.
 
-Processes of both take turns of two steps, each with its own process time, so that what disturbs the machine disturbs
-both. Three pairs of processes, because where a process lies in memory changes its speed by a percent or two.
+Processes of both alternate after every two steps and measure processor time, so that disturbances of the machine affect
+both. Three pairs of processes are used, because the memory layout of a process changes its speed by a percent or two.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Child:
         self._answer()
 
     def seconds(self) -> float:
-        """Processor time of a turn."""
+        """Return the processor time of a turn in seconds."""
         assert self._process.stdin
         self._process.stdin.write(f"{STEPS}\n")
         self._process.stdin.flush()
@@ -77,7 +77,7 @@ class Child:
 
 
 def compare(other: Path, method: str, runs: int, turns: int) -> tuple[float, float, list[float]]:
-    """How much faster this checkout is: the median ratio, its lower 95 % limit, and the median of each pair."""
+    """Return how much faster this checkout is: the median ratio, its lower 95 % limit, and the median of each pair."""
     ratios: list[list[float]] = []
     with ExitStack() as ends:
         for _ in range(PAIRS):

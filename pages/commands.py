@@ -1,4 +1,4 @@
-"""Every command with its options and defaults, from the command line itself: the end of the site's page of commands."""
+"""The options and defaults of every command, generated for the end of the site's command page."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lop_tui.cli import app
 
 
 def all_commands() -> dict[str, Any]:
-    """Every command by the words that call it: ``run``, ``data import``."""
+    """Return every command by the words that call it: ``run``, ``data import``."""
     commands: dict[str, Any] = {}
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         commands |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
@@ -16,7 +16,7 @@ def all_commands() -> dict[str, Any]:
 
 
 def build() -> str:
-    """A section of Markdown for each command."""
+    """Return a section of Markdown for each command."""
     return "\n".join(_describe(name, command) for name, command in all_commands().items())
 
 

@@ -11,7 +11,7 @@ HEADING = "## Keys\n"
 
 
 def build() -> str:
-    """The whole page, with the present keys."""
+    """Return the whole page, with the current keys."""
     parts = [PAGE.read_text().partition(HEADING)[0] + HEADING]
     parts.append("`?` shows these, those of the present view first; ctrl+p finds each by name.\n")
     for part, keys in Dashboard(lambda: Snapshot(Path("runs"))).key_table():

@@ -110,7 +110,7 @@ METRICS = {
 
 
 def block(latex: str) -> str:
-    """A block that forges render and the site turns into MathML; several lines become one aligned display."""
+    """Return a block that forges render and the site turns into MathML. Several lines become one aligned display."""
     end = "\\\\\n"
     if end in latex:
         rows = f" {end}".join(f"& {row.strip()}" for row in latex.split(end))

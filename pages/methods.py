@@ -105,12 +105,12 @@ Running means are: `sgd` the momentum; `rmsprop` the mean square and the momentu
 `muon` its momentum for hidden weights, and both of AdamW's moments for biases and the output layer.
 """
 
-#: By key that every experiment has: the default that depends on its other parts.
+#: Defaults of common keys that depend on the chosen components.
 DEFAULTS = {"problem": "continual_imagenet", "network": "the problem's", "metrics": "the problem's"}
 
 
 def build() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [
         INTRODUCTION,
         "## Keys of every experiment\n",

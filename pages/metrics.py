@@ -43,7 +43,7 @@ Cost: as much as {} training epochs, with all training images. `curvature_every`
 
 
 def build() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [INTRODUCTION]
     for name, metric in METRICS.items():
         definition = inspect.getdoc(_defined_by(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
@@ -58,7 +58,8 @@ def build() -> str:
 
 
 def _defined_by(metric: Metric) -> Any:
-    """The function of the metric's name beside its code, which may only prepare that function's arguments."""
+    """Return the function with the metric's name in the module of its code, which may only prepare that function's
+    arguments."""
     module = import_module(metric.code.partition(":")[0])
     return getattr(module, metric.name, None) or load(metric)
 

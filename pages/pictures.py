@@ -1,9 +1,9 @@
-"""Pictures of the dashboard, from real runs: text of a terminal as SVG, still or animated.
+"""Pictures of the dashboard from real runs: the text of a terminal as SVG, still or animated.
 
 ``python -m pages.pictures watch RUNS_DIR`` records `lop watch` until the runs of a directory end, and writes
 docs/watch.svg. ``python -m pages.pictures views RUNS_DIR`` writes the pictures of docs/dashboard.md.
 
-A picture holds neither scripts nor fonts. Each text is stretched to its columns, and braille, block and box
+A picture contains neither scripts nor fonts. Each text is stretched to its columns, and braille, block and box
 characters are drawn as shapes, so that it looks the same with any monospaced font. Rows that repeat are stored once.
 """
 
@@ -39,7 +39,7 @@ Frame = Sequence[Sequence[Span]]
 
 
 def rows_of(app: Dashboard) -> Frame:
-    """The text on the screen with its colours, as `svg.draw` takes it."""
+    """Return the text on the screen with its colours, as `draw` takes it."""
     rows = []
     for strip in app.screen._compositor.render_strips():
         row: list[list[Any]] = []
@@ -63,7 +63,8 @@ def _dashboard(runs_dir: Path) -> Dashboard:
 
 
 async def record(runs_dir: Path) -> tuple[list[tuple[int, Frame]], list[Frame]]:
-    """Frames of the training, each with the number of tasks that the runs have done in all, and one after each key."""
+    """Return frames of the training, each with the number of tasks that all runs have finished, and a frame after each
+    key."""
     app = _dashboard(runs_dir)
     training: list[tuple[int, Frame]] = []
     async with app.run_test(size=WATCH_SIZE) as pilot:
@@ -81,7 +82,7 @@ async def record(runs_dir: Path) -> tuple[list[tuple[int, Frame]], list[Frame]]:
 
 
 def animate(training: list[tuple[int, Frame]], after: list[Frame]) -> str:
-    """The animation: `STEPS` frames of the training, then those after keys."""
+    """Return the animation: `STEPS` frames of the training, then the frames after keys."""
     last = training[-1][0]
     steps = [
         next(at for at, one in enumerate(training) if one[0] >= last * step / STEPS) for step in range(1, STEPS + 1)
@@ -106,11 +107,11 @@ async def take_views(runs_dir: Path) -> None:
 
 
 def draw(frames: Sequence[Frame], seconds: Sequence[float] = (1.0,), still: int = 0, title: str = "lop watch") -> str:
-    """The SVG of one frame, or of several one after another.
+    """Return the SVG of one frame, or of several in turn.
 
     Args:
         seconds: how long each frame stays.
-        still: the frame that is shown where nothing may move.
+        still: the frame shown if animations are disabled.
     """
     columns, lines = max(sum(len(span[0]) for span in row) for row in frames[0]), len(frames[0])
     rows: dict[str, int] = {}
@@ -133,7 +134,7 @@ def draw(frames: Sequence[Frame], seconds: Sequence[float] = (1.0,), still: int 
 
 
 def _style(classes: dict[str, str], seconds: Sequence[float], still: int) -> str:
-    """Colours, and which frame is shown when."""
+    """Return the style: colours, and when each frame is shown."""
     fonts = "ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
     rules = [f"text{{font:12.5px {fonts}}}.b{{font-weight:bold}}"]
     rules += [f".{name}{{fill:{colour}}}" for colour, name in classes.items()]
@@ -154,7 +155,7 @@ def _style(classes: dict[str, str], seconds: Sequence[float], still: int) -> str
 
 
 def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
-    """The shapes of a row: a background that is not the usual one, characters that are drawn, and text."""
+    """Return the shapes of a row: unusual backgrounds, drawn characters, and text."""
     parts, column = [], 0
     for text, colour, background, bold in row:
         name = classes.setdefault(colour, f"c{len(classes)}")
@@ -172,7 +173,8 @@ def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
 
 
 def _texts(text: str, column: int, name: str) -> Iterable[str]:
-    """The words of a text that are not shapes, each stretched to its columns; single spaces stay within."""
+    """Return the words of a text that are not drawn as shapes, each stretched to its columns; single spaces do not
+    split words."""
     plain = "".join(" " if character in SHAPES else character for character in text)
     at = 0
     for piece in plain.split("  "):
@@ -186,7 +188,7 @@ def _texts(text: str, column: int, name: str) -> Iterable[str]:
 
 
 def _shape(character: str, x: float) -> str:
-    """The path of a character that is drawn, `x` from the left; empty for letters."""
+    """Return the path of a drawn character at `x` from the left; empty for letters."""
     wide, high = CELL_W / WIDTH, CELL_H / HEIGHT
     boxes = [(x + a * wide, b * high, c * wide, d * high) for a, b, c, d in SHAPES.get(character, ())]
     return "".join(f"M{a:.4g} {b:.3g}h{c:.2g}v{d:.2g}h-{c:.2g}z" for a, b, c, d in boxes)

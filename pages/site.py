@@ -1,4 +1,4 @@
-"""What `make docs` does beside MkDocs (mkdocs.yml names this file as a hook).
+"""The hooks of `make docs` in MkDocs (mkdocs.yml names this file).
 
 It adds the options of all commands, CONTRIBUTING.md and CHANGELOG.md, typesets equations as MathML, and refuses pages
 that would load anything from another host.
@@ -50,12 +50,12 @@ def on_page_markdown(markdown: str, page: Any, **options: Any) -> str:
 
 
 def on_post_build(config: Any, **options: Any) -> None:
-    """Fail if a page loads something from another host: the site has to work without a network."""
+    """Fail if a page loads something from another host, because the site must work without a network."""
     for page in sorted(Path(config.site_dir).rglob("*.html")):
         if addresses := loaded_from_elsewhere(page.read_text()):
             raise SystemExit(f"{page}: loads {', '.join(addresses)}; ship it with the docs instead")
 
 
 def loaded_from_elsewhere(html: str) -> list[str]:
-    """The addresses on other hosts from which a browser that shows this page would load something."""
+    """Return the addresses on other hosts from which a browser would load parts of this page."""
     return [script or link for script, link in LOADED.findall(html)]

@@ -7,7 +7,7 @@ import pytest
 
 from bench import system_calls
 from bench.job import EVENTS, SCENARIOS, by_event
-from bench.system_calls import Call, Seen, count, metadata, parse, traced
+from bench.system_calls import Call, CallCounts, count, metadata, parse, traced
 
 #: Output of strace 6.1 with -y -s 0.
 LINES = r"""
@@ -80,7 +80,9 @@ def test_the_calls_of_each_event_are_solved_from_different_scenarios():
         counts: Counter[str] = Counter()
         for event, times in zip(EVENTS, often, strict=True):
             counts.update({kind: times * number for kind, number in expected[event].items()})
-        calls.append(Seen({"runs": counts}, Counter({"status.json": 3 + beats, "checkpoint.pt": 2 + checkpoints})))
+        calls.append(
+            CallCounts({"runs": counts}, Counter({"status.json": 3 + beats, "checkpoint.pt": 2 + checkpoints}))
+        )
     assert by_event(SCENARIOS, calls, "runs") == expected
     calls[2].counts["runs"]["open"] += 1
     with pytest.raises(SystemExit, match="runs: the counts do not add up"):

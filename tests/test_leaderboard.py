@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import leaderboard, leaderboard_plan
-from bench.leaderboard_page import Made, page
+from bench.leaderboard_page import PageInput, page
 from bench.leaderboard_plan import FULL, SMALL, Board, Price, fit, seconds_of, whole_board
 from lop_engine.bench import measure
 from lop_engine.bench.costs import Costs
@@ -124,7 +124,7 @@ def board_of_records() -> str:
     runs = [*board.search, *board.reported({"bp": "default", "cbp": "rate=2"})]
     choices = leaderboard.choices_of(board, runs, means(Path("board")))
     searched = {"bp": (1, 1), "cbp": (2, 5), "snr": (2, 2)}
-    return page(Made(choices, searched, {"bp": 1}, board.select, board.report, spec, "the command", 60, 90))
+    return page(PageInput(choices, searched, {"bp": 1}, board.select, board.report, spec, "the command", 60, 90))
 
 
 def test_the_page_reports_the_setting_that_the_selection_seeds_chose():
