@@ -247,7 +247,7 @@ def test_show_omits_the_default_values_of_a_package(runs_dir):
     assert "online error" in shown
 
 
-def test_views_never_import_the_package(runs_dir, monkeypatch):
+def test_views_never_load_the_package(runs_dir, monkeypatch):
     monkeypatch.syspath_prepend(PACKAGE)
     for module in [name for name in sys.modules if name.partition(".")[0] == "toys"]:
         monkeypatch.delitem(sys.modules, module)
