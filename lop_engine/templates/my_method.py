@@ -1,8 +1,8 @@
 """my_method, a method of your own: pull the weights towards their running mean, and add a little noise.
 
-It is an example to change. A worker trains several seeds at once: the first axis S of every tensor is the seed, and
-nothing may mix seeds. A training step may be repeated as a CUDA graph, so it changes tensors in place, keeps their
-shapes, and never asks a tensor for its value (no .item(), no `if tensor`): choose with masks (torch.where).
+It is an example to change. A worker trains several seeds at once: the first axis S of every tensor is the seed; do not
+mix seeds. A GPU records a training step as a CUDA graph and replays it, so a step changes tensors in place, keeps their
+shapes, and never reads a tensor's value (no .item(), no `if tensor`): use masks (torch.where).
 """
 
 from pydantic import Field

@@ -1,7 +1,7 @@
 """my_network, a network of your own: a multi-layer perceptron with a linear path beside its hidden layers.
 
-It is an example to change. A worker trains several seeds at once: every tensor begins with the axis S of seeds, and
-nothing may mix seeds. Weights are not attributes: they come as `params`, by name.
+It is an example to change. A worker trains several seeds at once: the first axis S of every tensor is the seed; do not
+mix seeds. Weights are not attributes: they come as `params`, by name.
 """
 
 from math import prod, sqrt

@@ -1,8 +1,8 @@
 """my_problem, a problem of your own: predict the sign of a linear function that changes with every task.
 
-It is an example to change. A worker trains several seeds at once: every tensor begins with the axis S of seeds. Each
-seed has tasks of its own, and every number of a task is a function of the seed and the task's number alone, because a
-resumed run begins at any task.
+It is an example to change. A worker trains several seeds at once: the first axis S of every tensor is the seed. Each
+seed has its own tasks. Every number of a task must depend only on the seed and the task's number, because a resumed run
+can begin at any task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ from lop_engine.streams import Stream, name_counter
 class Keys(Fields):
     """The problem's own keys in an experiment file, with bounds, default and help."""
 
-    inputs: Int = Field(8, ge=1, description="Numbers of an example.")
-    examples: Int = Field(200, ge=1, description="Examples of a task.")
+    inputs: Int = Field(8, ge=1, description="Numbers per example.")
+    examples: Int = Field(200, ge=1, description="Examples per task.")
 
 
 class MyProblem(Problem):
@@ -51,7 +51,7 @@ class MyProblem(Problem):
             x = torch.stack([torch.randn(self.num_examples, *self.input_shape, generator=one) for one in generators])
             rules = torch.stack([torch.randn(*self.input_shape, 1, generator=one) for one in generators])
             targets = torch.where(x @ rules > 0, 1.0, -1.0)
-            # The first argument holds facts for the records, for each seed. A test set may follow the targets.
+            # The first argument is a dict for each seed, with what to record. A test set may follow the targets.
             yield Task([{} for _ in seeds], x.to(device, dtype), targets.to(device, dtype))
 
 
@@ -60,7 +60,7 @@ def online_error(batch_losses: list[Tensor]) -> Tensor:
     return torch.stack(batch_losses).mean(0)
 
 
-#: What tables and charts show first. A problem with a score has train_accuracy, and needs no metric of its own.
+#: What tables and charts show first. A problem with a score and labels can use train_accuracy instead.
 HEADLINE = describe.Metric(
     name="my_problem_error",
     title="squared error",

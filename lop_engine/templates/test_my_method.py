@@ -10,8 +10,8 @@ FILE = Path(__file__).with_name("my_method.py")
 def test_it_keeps_the_rules() -> None:
     """Check the rules of lop's own methods: a RuleError says which one is broken, where, and what to do.
 
-    The state is whole, a run resumes to the same bits, seeds never mix, shapes are static, the loss falls. Give the
-    keys values under which the method acts within a few steps.
+    The state is complete, a run resumes to the same bits, seeds do not mix, shapes are static, the loss falls. Give the
+    keys values with which the method acts within a few steps.
     """
     check_file(FILE, pull=0.1, noise=0.001)
 

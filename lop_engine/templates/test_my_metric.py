@@ -12,7 +12,7 @@ FILE = Path(__file__).with_name("my_metric.py")
 def test_it_keeps_the_rules() -> None:
     """Check the rules of lop's own metrics: a RuleError says which one is broken, where, and what to do.
 
-    There is one number for each seed, which depends on that seed alone, and measuring changes nothing.
+    It returns one number for each seed, which depends on that seed alone, and it does not change its arguments.
     """
     check_file(FILE)
 

@@ -12,7 +12,7 @@ FILE = Path(__file__).with_name("my_network.py")
 def test_it_keeps_the_rules() -> None:
     """Check the rules of lop's own networks, with several methods: a RuleError says which is broken, and what to do.
 
-    Weights, outputs and activations have their shapes, seeds never mix, a run resumes to the same bits, the loss falls.
+    Shapes are as described, seeds do not mix, a run resumes to the same bits, the loss falls.
     """
     check_file(FILE, units=6)
 

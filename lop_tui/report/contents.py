@@ -126,7 +126,7 @@ def _comparisons(groups: Sequence[Group], baseline: Group, measure: Metric) -> S
         "all tasks",
         "p",
         "d_z",
-        "part at task",
+        "differ from task",
     ]
     points = ", in points" if measure.unit == "%" else ""
     return Section(

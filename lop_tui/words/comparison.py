@@ -62,10 +62,10 @@ def planning(comparison: Comparison) -> list[str]:
     if tenth is None or planned is None:
         return []
     measure = lookup.metric(comparison.metric)
-    can_show = f"{plural(len(comparison.pairs), 'pair')} can show {size_of(planned.detectable, measure)}"
+    detects = f"{plural(len(comparison.pairs), 'pair')} can detect {size_of(planned.detectable, measure)}"
     needed = f"more than {MOST} pairs" if planned.needed is None else plural(planned.needed, "pair")
-    seen_here = value_with_sign(tenth.test.difference.mean, measure)
-    return [f"last tenth, power {planned.power:g}: {can_show}; the {seen_here} seen takes {needed} (lop power)"]
+    observed = value_with_sign(tenth.test.difference.mean, measure)
+    return [f"last tenth, power {planned.power:g}: {detects}; the observed {observed} needs {needed} (lop power)"]
 
 
 def p_value(p: float) -> str:
@@ -76,7 +76,7 @@ def p_value(p: float) -> str:
 
 
 def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
-    """Return remarks: how much was compared, where the curves part, and which seeds are left out.
+    """Return remarks: how much was compared, from which task on the curves differ, and which seeds are left out.
 
     Args:
         has_bootstrap: the bootstrap interval is shown too; adds a warning if there are few pairs.
@@ -106,8 +106,8 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
 
 def _parting(parts_at: float | None) -> str:
     if parts_at is None:
-        return "the curves do not part: the last interval contains zero"
-    return f"the curves part at task {parts_at:.0f}: from there on all intervals exclude zero"
+        return "the curves do not differ at the end: the last interval contains zero"
+    return f"the curves differ from task {parts_at:.0f} on: all later intervals exclude zero"
 
 
 def _alone(comparison: Comparison) -> list[str]:

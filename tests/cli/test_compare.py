@@ -39,7 +39,7 @@ def test_compare_prints_where_the_curves_separate_and_the_pairs_behind_it(runs_d
     shown = lop("compare", "bp", "cbp", "--runs-dir", runs_dir)
     assert "cbp - bp: test accuracy, percentage points" in shown
     assert "3 pairs of seeds, bins of 2 tasks, tasks 1-60" in shown
-    assert "the curves part at task" in shown
+    assert "the curves differ from task" in shown
     assert "fewer than 20 pairs: the bootstrap interval is too narrow" in shown
     assert "last tenth" in shown
     assert "p (Holm)" not in shown

@@ -56,7 +56,7 @@ def test_the_text_names_the_difference_its_interval_and_where_the_curves_separat
 def test_the_text_says_what_few_pairs_cannot_show(eleven_runs: Snapshot) -> None:
     reading, parting, *left_over = verdict(difference_of(eleven_runs, "01", "12"), PAIR)
     assert reading.endswith("a single pair of seeds, so no interval")
-    assert parting == "whether they differ takes two pairs at least"
+    assert parting == "at least two pairs of seeds are needed to see whether they differ"
     assert left_over == ["only in bp: seed 0", "only in cbp: seed 2"]
     assert verdict(difference_of(eleven_runs, "0", "12"), PAIR) == [
         "bp and cbp have no seed in common: nothing to compare"

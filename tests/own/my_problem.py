@@ -12,7 +12,7 @@ from lop_engine.streams import Stream, name_counter
 
 
 class Keys(Fields):
-    examples: int = Field(40, ge=1, description="Examples of a task.")
+    examples: int = Field(40, ge=1, description="Examples per task.")
 
 
 class Signs(Problem):

@@ -9,8 +9,8 @@ from lop_engine.experiment.fields import Fields, Int, Proportion
 
 
 class Toy(Fields):
-    toy_inputs: Int = Field(5, ge=1, description="Numbers of an example.")
-    toy_examples: Int = Field(60, ge=1, description="Examples of a task.")
+    toy_inputs: Int = Field(5, ge=1, description="Numbers per example.")
+    toy_examples: Int = Field(60, ge=1, description="Examples per task.")
 
 
 TOY_REGRESSION = Problem(

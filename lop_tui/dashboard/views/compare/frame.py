@@ -105,7 +105,7 @@ def _reading(difference: Difference, pair: Pair, point: int) -> str:
 
 def _parting(difference: Difference, pair: Pair) -> str:
     if not (difference.num_pairs > 1).any():
-        return "whether they differ takes two pairs at least"
+        return "at least two pairs of seeds are needed to see whether they differ"
     if difference.parts_at is None:
         return "not apart: the last interval contains zero"
     return f"apart since {place(difference.parts_at * pair.x_per_task, pair.x_unit)}"
