@@ -15,31 +15,35 @@ from pages.equations import block
 INTRODUCTION = """\
 # Metrics
 
-Each metric is one number per seed, after each recorded epoch of each task. S is the seed axis, B a batch, F units.
-Ranks, dormancy and gradient norm look at the first mini-batch of the epoch's order. Those marked (default) are recorded
-by default on Continual ImageNet; `"metrics": [...]` in an experiment file chooses others. A network without hidden
-layers (`linear`) has no ranks and no dormancy. The metrics of a diverged seed are null.
+A metric is one number for each seed, measured after each recorded epoch of each task. `lop metrics` lists all metrics,
+and `lop metrics effective_rank` describes one. Those marked (default) are recorded by default on Continual ImageNet;
+`"metrics": [...]` in an experiment file chooses others. On this page, S is the axis of seeds, B a batch and F the units
+of a layer; proportions have values from 0 to 1 and are shown in percent.
+
+Ranks, dormant units and the gradient norm are measured on the first mini-batch in the epoch's order. Names of ranks
+without a number (`rank`, `effective_rank`, `approximate_rank`, `stable_rank`) mean the last hidden layer, and
+`dormant_proportion` and `dead_proportion` mean all hidden layers together. Names that end in `_1`, `_2`, ... mean one
+hidden layer. A network without hidden layers (`linear`) has none of these metrics. The metrics of a diverged seed are
+null.
 
 Online Permuted MNIST measures ranks and dead units at the start of each task instead, before its first step, on the
-first 2,000 images of the new task. Names without a number are those of the last hidden layer (`rank`,
-`effective_rank`, `approximate_rank`, `stable_rank`) or of all hidden layers together (`dead_proportion`); names that
-end in `_1`, `_2`, `_3` are those of one hidden layer. All of them are keys of the task's record, so exports, notebooks
-and figures have them; the dashboard's first charts are the ones without a number.
+first 2,000 images of the new task. By default it records them for all three hidden layers too. All are keys of the
+task's record, so exports, notebooks and figures have them; the dashboard first shows those without a number.
 
-`"metrics_every": N` records every Nth epoch and each task's last. The default, 1, records every epoch, 0 only
-the last. `"curvature_every": N` does the same for the curvature alone, which takes far longer than training an
-epoch. It is measured after recorded epochs that are a multiple of N, and after each task's last epoch; the documents of
-other epochs have no `curvature` key. The default is 1, as in the reference; 0 measures it after each task's last epoch
-only, by the same definition. The key changes neither the training nor any other metric. A run keeps the value that it
+`"metrics_every": N` records every Nth epoch and the last epoch of each task. The default, 1, records every epoch; 0
+records only the last. `"curvature_every": N` does the same for the curvature alone, which takes far longer than
+training an epoch: it is measured after recorded epochs that are a multiple of N, and after each task's last epoch. The
+documents of other epochs have no `curvature` key. The default is 1, as in the reference; 0 measures the curvature only
+after each task's last epoch. The key changes neither the training nor any other metric. A run keeps the value that it
 began with, and seeds with different values may be averaged. `lop run --dry-run` says how long each choice takes.
 
-`lop metrics` lists them, `lop metrics effective_rank` describes one. This page is made from the descriptions in
-`lop_engine/experiment/metrics.py` and the docstrings in `lop_engine/metrics/`; a test compares them.
+This page is generated from the descriptions in `lop_engine/experiment/metrics.py` and the docstrings in
+`lop_engine/metrics/`; a test compares them.
 """
 
 COST = """\
-Cost: as much as {} training epochs, with all training images. `curvature_every` sets how often it is measured,
-`curvature_images` on how many images."""
+It takes as long as {} training epochs if it is measured on all training images. `curvature_every` sets how often it is
+measured, and `curvature_images` on how many images."""
 
 
 def build() -> str:

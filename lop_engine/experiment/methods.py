@@ -24,7 +24,7 @@ def _perturbs(values: Mapping[str, Any]) -> bool:
 BP = Method(
     name="bp",
     title="backprop",
-    sentence="Backpropagation and nothing else.",
+    sentence="Backpropagation without additions.",
     source="rumelhart1986learning",
     equation="w <- w - step_size g",
     colour="#D55E00",

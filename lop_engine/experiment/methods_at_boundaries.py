@@ -14,7 +14,7 @@ OptimizerState = Literal["reset", "keep"]
 class SnpTask(Fields):
     snp_task_shrink: Annotated[Proportion, PER_RUN] = Field(0.8, description="Share by which the weights shrink.")
     snp_task_perturb: Annotated[float | None, PER_RUN] = Field(
-        None, ge=0, description="Factor on the weights that are added; by default snp_task_shrink."
+        None, ge=0, description="Factor of the weights that are added; by default snp_task_shrink."
     )
     snp_task_weights: NewWeights = Field(
         "fresh", description="Weights to add: of a new random network (fresh), or the run's initial ones (initial)."
@@ -67,7 +67,7 @@ class Fire(Fields):
 FIRE = Method(
     name="fire",
     title="FIRE",
-    sentence="At the start of a task, make the weights orthogonal, near to their old values.",
+    sentence="At the start of a task, replace the weights with nearby orthogonal ones.",
     source="han2026fire",
     fields=Fire,
     equation="""\
@@ -117,7 +117,7 @@ class HeadReset(Fields):
 HEAD_RESET = Method(
     name="head_reset",
     title="head reset",
-    sentence="At the start of a task, the last layers start over.",
+    sentence="At the start of a task, re-initialise the last layers.",
     source="nikishin2022primacy",
     fields=HeadReset,
     equation="at a task's start, in the last head_reset_layers layers: w <- w0,    w0: weights of a fresh network",

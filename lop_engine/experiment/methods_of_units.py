@@ -34,11 +34,11 @@ class Replacement(Fields):
 class ContinualBackprop(Replacement):
     decay_rate: Decay = Field(0.99, description="Decay of a unit's mean utility.")
     util_type: Utility = Field("contribution", description="How a unit's utility is measured.")
-    net_type: NetType = Field(1, description="2 means agent cbp2.")
+    net_type: NetType = Field(1, description="1; 2 selects the method cbp2.")
     budget_accrual: Accrual | None = Field(
         None,
-        description="Units on which the number to replace accrues: all of the layer, or the eligible ones. bernoulli "
-        "does not accrue: one unit with probability replacement_rate x eligible units.",
+        description="Units that count for the number to replace: all units of the layer, or the eligible ones. "
+        "bernoulli replaces one unit with probability replacement_rate x eligible units.",
     )
 
     @property
@@ -58,8 +58,8 @@ class LayeredContinualBackprop(Replacement):
     )
     budget_accrual: Accrual | None = Field(
         None,
-        description="Units on which the number to replace accrues: the eligible ones, or all of the layer. bernoulli "
-        "does not accrue: one unit with probability replacement_rate x eligible units.",
+        description="Units that count for the number to replace: the eligible ones, or all units of the layer. "
+        "bernoulli replaces one unit with probability replacement_rate x eligible units.",
     )
 
     @property
@@ -80,7 +80,7 @@ class LayeredContinualBackprop(Replacement):
 CBP = Method(
     name="cbp",
     title="continual backprop",
-    sentence="Replace a few units of lowest utility by new ones in every step.",
+    sentence="In every step, replace a few hidden units of lowest utility with new ones.",
     source="dohare2024loss",
     fields=ContinualBackprop,
     needs=HIDDEN_UNITS,
@@ -133,7 +133,7 @@ class ReDoKeys(RecyclingKeys):
 REDO = Method(
     name="redo",
     title="ReDo",
-    sentence="Recycle dormant hidden units every few steps: new incoming weights, zero outgoing weights.",
+    sentence="Every few steps, give dormant hidden units new incoming weights and zero outgoing weights.",
     source="sokar2023dormant",
     fields=ReDoKeys,
     needs=HIDDEN_UNITS,
@@ -148,7 +148,7 @@ every redo_period steps, score <= redo_threshold: incoming weights as initially,
 REDO_KUMAR = Method(
     name="redo_kumar",
     title="ReDo of Kumar et al.",
-    sentence="Set dormant hidden units back to their initial weights every few steps, with zero outgoing weights.",
+    sentence="Every few steps, give dormant hidden units their initial incoming weights and zero outgoing weights.",
     source="kumar2025maintaining",
     fields=RecyclingKeys,
     needs=HIDDEN_UNITS,
@@ -173,7 +173,7 @@ class ReGraMaKeys(Fields):
 REGRAMA = Method(
     name="regrama",
     title="ReGraMa",
-    sentence="Start hidden units over whose weights have small gradients, every few steps.",
+    sentence="Every few steps, re-initialise hidden units whose weights have small gradients.",
     source="liu2025measure",
     fields=ReGraMaKeys,
     needs=HIDDEN_UNITS,
@@ -188,15 +188,15 @@ every regrama_period steps, score <= regrama_threshold: incoming weights as init
 
 class SNRKeys(Fields):
     snr_quantile: Annotated[Proportion, PER_RUN] = Field(
-        0.9, description="Share of a unit's silent periods that are not longer than its threshold."
+        0.9, description="Quantile of a unit's silent periods that its threshold follows."
     )
     snr_threshold: Annotated[Int, PER_RUN] = Field(
-        1000, ge=1, description="Examples for which a unit must be silent before it is reset; for the first tasks."
+        1000, ge=1, description="First threshold: examples for which a unit must be silent before it is reset."
     )
     snr_factor: PerRun = Field(
         2.0,
         ge=1,
-        description="Factor on a unit's threshold after a task in which the unit was seldom silent for that long.",
+        description="Multiplies a unit's threshold after a task in which the unit was seldom silent for that long.",
     )
     snr_max_threshold: Int = Field(20000, ge=1, description="Upper limit of the threshold, in examples.")
     snr_threshold_tasks: Int = Field(1, ge=1, description="Tasks from one update of the thresholds to the next.")
@@ -210,7 +210,7 @@ class SNRKeys(Fields):
 SNR = Method(
     name="snr",
     title="Self-Normalized Resets",
-    sentence="Start hidden units over that are silent for longer than is usual for them.",
+    sentence="Re-initialise hidden units that are silent for longer than they usually are.",
     source="farias2025self",
     fields=SNRKeys,
     needs=HIDDEN_UNITS,

@@ -48,17 +48,17 @@ class UPGDKeys(UtilityKeys):
         description="Scale utilities by the run's largest one, or by their norm along the last axis of each weight.",
     )
     upgd_protecting: Flag = Field(
-        True, description="Let the utility gate gradient and noise, instead of the noise only."
+        True, description="Scale gradient and noise by the utility (true), or only the noise (false)."
     )
     upgd_clip_kappa: PerRun = Field(
-        0.0, ge=0, description="Then clip all weights, as weight_clipping does with this clip_kappa; 0 for no clipping."
+        0.0, ge=0, description="Also clip all weights, as weight_clipping does with this clip_kappa; 0: no clipping."
     )
 
 
 UPGD = Method(
     name="upgd",
     title="UPGD",
-    sentence="Perturbed gradient descent that changes a weight the less, the more useful it is.",
+    sentence="Perturbed gradient descent that changes useful weights less.",
     source="elsayed2024addressing",
     fields=UPGDKeys,
     equation="""\
@@ -97,7 +97,7 @@ w <- (1 - step_size weight_decay) w - 2 step_size (1 - s) (corrected m / (sqrt(c
 
 class WeightClippingKeys(Fields):
     clip_kappa: PerRun = Field(2.0, gt=0, description="Bound of a weight, in units of 1 / sqrt(fan_in) of its layer.")
-    clip_last_layer: Flag = Field(True, description="Clip the output layer, too.")
+    clip_last_layer: Flag = Field(True, description="Also clip the output layer.")
 
 
 WEIGHT_CLIPPING = Method(
@@ -115,13 +115,15 @@ WEIGHT_CLIPPING = Method(
 
 class HareAndTortoise(Fields):
     hare_tortoise_decay: Decay = Field(0.999, description="Decay of the slow copy, the tortoise.")
-    hare_tortoise_period: Int = Field(120, ge=1, description="Steps from one return to the slow copy to the next.")
+    hare_tortoise_period: Int = Field(
+        120, ge=1, description="Steps between two resets of the weights to the slow copy."
+    )
 
 
 HARE_TORTOISE = Method(
     name="hare_tortoise",
     title="Hare & Tortoise",
-    sentence="Measure a slow copy of the network, and let the weights go back to it every few steps.",
+    sentence="Keep a slow running mean of the weights. Measure it, and set the weights to it every few steps.",
     source="lee2024slow",
     fields=HareAndTortoise,
     equation="""\
@@ -137,7 +139,7 @@ class SnpKumar(Fields):
     snp_kumar_shrink: Annotated[Proportion, PER_RUN] = Field(
         1e-4, description="Share by which weights shrink in each step."
     )
-    snp_kumar_perturb: PerRun = Field(1e-4, ge=0, description="Factor on the weights of a fresh network.")
+    snp_kumar_perturb: PerRun = Field(1e-4, ge=0, description="Factor of the weights of a new network.")
 
 
 SNP_KUMAR = Method(
@@ -155,15 +157,15 @@ after every update: w <- (1 - snp_kumar_shrink) w + snp_kumar_perturb w0,    w0:
 
 
 class Parseval(Fields):
-    parseval_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
-    parseval_scale: PerRun = Field(1.0, gt=0, description="Squared norm that rows are pulled to.")
+    parseval_strength: PerRun = Field(1e-4, ge=0, description="Factor of the penalty.")
+    parseval_scale: PerRun = Field(1.0, gt=0, description="Squared norm that the penalty favours for every row.")
     parseval_head: Flag = Field(True, description="Also penalise the output layer.")
 
 
 PARSEVAL = Method(
     name="parseval",
     title="Parseval regularisation",
-    sentence="Penalise weights whose rows are not orthogonal to each other and of one length.",
+    sentence="Penalise weight matrices whose rows are not orthogonal or do not have a given norm.",
     source="chung2024parseval",
     fields=Parseval,
     equation="""\
@@ -175,7 +177,7 @@ loss + parseval_strength sum ||W W^T - parseval_scale I||^2,    W: a layer's wei
 
 
 class Spectral(Fields):
-    spectral_strength: PerRun = Field(1e-4, ge=0, description="Factor on the penalty.")
+    spectral_strength: PerRun = Field(1e-4, ge=0, description="Factor of the penalty.")
     spectral_power: Int = Field(2, ge=1, description="Power k of the largest singular values.")
     spectral_biases: Flag = Field(True, description="Also penalise biases.")
     spectral_head: Flag = Field(True, description="Also penalise the output layer.")

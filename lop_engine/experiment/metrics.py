@@ -58,14 +58,18 @@ def _rank(
 
 
 _RANKS = {
-    "rank": ("rank", "Singular values that are not zero to rounding", "dohare2024loss"),
-    "effective_rank": ("effective rank", "exp of the entropy of the singular values", "roy2007effective"),
+    "rank": ("rank", "Number of singular values above the rounding error", "dohare2024loss"),
+    "effective_rank": (
+        "effective rank",
+        "Exponential of the entropy of the normalised singular values",
+        "roy2007effective",
+    ),
     "approximate_rank": (
         "approximate rank",
-        "Singular values that make up 99 % of their squared sum",
+        "Number of singular values whose squares make up 99 % of the sum of squares",
         "dohare2024loss",
     ),
-    "stable_rank": ("stable rank", "Singular values that make up 99 % of their sum", "dohare2024loss"),
+    "stable_rank": ("stable rank", "Number of singular values that make up 99 % of their sum", "dohare2024loss"),
 }
 """By name: title, definition and source."""
 
@@ -95,7 +99,7 @@ METRICS = (
     Metric(
         name="curvature",
         title="curvature",
-        sentence="Change of the loss gradient in the input over a small step in a random direction.",
+        sentence="Change of the loss's gradient in the input after a small step of the input in a random direction.",
         source="dohare2024loss",
         code=f"{_CODE}.curvature:on_inputs",
         takes=("itself",),
@@ -106,7 +110,7 @@ METRICS = (
     Metric(
         name="weight_magnitude",
         title="weight magnitude",
-        sentence="Mean absolute weight.",
+        sentence="Mean absolute value of the weights and biases.",
         source="dohare2024loss",
         code=f"{_CODE}.weights:weight_magnitude",
         takes=("params",),
@@ -118,40 +122,40 @@ METRICS = (
         "dormant units",
         "units:dormant_proportion",
         ("hidden",),
-        sentence="Hidden units whose mean activation is below 0.01.",
+        sentence="Share of hidden units whose mean absolute activation is below 0.01.",
         source="dohare2024loss",
         needs=HIDDEN_UNITS,
     ),
     _rank(
         "effective_rank",
         "effective rank",
-        sentence="exp of the entropy of the singular values of the last hidden layer's activations.",
+        sentence="Exponential of the entropy of the normalised singular values (last hidden layer).",
         source="roy2007effective",
     ),
     _rank(
         "stable_rank",
         "stable rank",
-        sentence="Singular values that make up 99 % of their sum.",
+        sentence="Number of singular values that make up 99 % of their sum (last hidden layer).",
         source="dohare2024loss",
     ),
     _rank(
         "nuclear_frobenius_ratio",
         "nuclear / Frobenius norm",
-        sentence="Nuclear norm over Frobenius norm of the last hidden layer's activations.",
+        sentence="Nuclear norm of the last hidden layer's activations over their Frobenius norm.",
         source="dohare2024loss",
         least_span=1,
     ),
     _rank(
         "frobenius_spectral_ratio",
         "squared Frobenius / spectral norm",
-        sentence="Squared Frobenius norm over squared spectral norm of the last hidden layer's activations.",
+        sentence="Squared Frobenius norm of the last hidden layer's activations over their squared spectral norm.",
         source="rudelson2007sampling",
         least_span=1,
     ),
     _rank(
         "srank",
         "srank",
-        sentence="Feature rank: equal to stable_rank by definition.",
+        sentence="Feature rank of Kumar et al.; always equal to stable_rank.",
         source="kumar2021implicit",
     ),
     _percent(
@@ -159,7 +163,7 @@ METRICS = (
         "tau-dormant units",
         "units:tau_dormant_proportion",
         ("hidden",),
-        sentence="Hidden units whose mean activation is at most 0.025 of their layer's mean.",
+        sentence="Share of hidden units whose mean absolute activation is at most 0.025 of their layer's mean.",
         source="sokar2023dormant",
         needs=HIDDEN_UNITS,
     ),
@@ -168,14 +172,14 @@ METRICS = (
         "dead units",
         "units:dead_proportion",
         ("hidden",),
-        sentence="Hidden units that are zero on the whole batch.",
+        sentence="Share of hidden units that are zero on the whole batch.",
         source="lyle2023understanding",
         needs=HIDDEN_UNITS,
     ),
     Metric(
         name="gradient_norm",
         title="gradient norm",
-        sentence="Norm of the loss gradient in the weights.",
+        sentence="Norm of the gradient of the loss with respect to the weights.",
         source="abbas2023loss",
         code=f"{_CODE}.weights:gradient_norm",
         takes=("forward", "params", "loss", "first_inputs", "first_targets"),
@@ -188,7 +192,7 @@ METRICS = (
             f"dormant units, layer {layer}",
             "units:layer_dormant_proportion",
             ("hidden",),
-            sentence=f"Dormant units of hidden layer {layer}.",
+            sentence=f"Share of dormant units in hidden layer {layer}.",
             source="dohare2024loss",
             needs=HIDDEN_UNITS,
             layer=layer,
@@ -196,12 +200,12 @@ METRICS = (
         for layer in range(1, 6)
     ),
     *(
-        _rank(name, title, sentence=f"{what} of the last hidden layer's activations.", source=source)
+        _rank(name, title, sentence=f"{what} (last hidden layer).", source=source)
         for name, (title, what, source) in _RANKS.items()
         if name in ("rank", "approximate_rank")
     ),
     *(
-        _rank(name, f"{title}, layer {layer}", sentence=f"{what}, of hidden layer {layer}.", source=source, layer=layer)
+        _rank(name, f"{title}, layer {layer}", sentence=f"{what} (hidden layer {layer}).", source=source, layer=layer)
         for name, (title, what, source) in _RANKS.items()
         for layer in range(1, 4)
     ),
@@ -211,7 +215,7 @@ METRICS = (
             f"dead units, layer {layer}",
             "units:layer_dead_proportion",
             ("hidden",),
-            sentence=f"Units of hidden layer {layer} that are zero on the whole batch.",
+            sentence=f"Share of units in hidden layer {layer} that are zero on the whole batch.",
             source="lyle2023understanding",
             needs=HIDDEN_UNITS,
             layer=layer,

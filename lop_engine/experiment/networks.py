@@ -29,12 +29,12 @@ class HiddenUnits(Fields):
 
 
 class ConvNet(HiddenUnits):
-    width: float = Field(1.0, gt=0, le=8, description="Factor on the number of units of every hidden layer.")
+    width: float = Field(1.0, gt=0, le=8, description="Multiplies the number of units of every hidden layer.")
 
 
 class MLP(HiddenUnits):
-    num_features: Int = Field(100, ge=1, description="Units of a hidden layer.")
-    num_hidden_layers: Int = Field(3, ge=1, le=100, description="Hidden layers.")
+    num_features: Int = Field(100, ge=1, description="Units of each hidden layer.")
+    num_hidden_layers: Int = Field(3, ge=1, le=100, description="Number of hidden layers.")
 
 
 def _copies(own: HiddenUnits) -> int:

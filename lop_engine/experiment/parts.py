@@ -62,7 +62,9 @@ class Experiment(Fields):
     precision: Precision = Field("fp32", description="Precision of the training step.")
     metrics: Annotated[tuple[str, ...], BeforeValidator(_metrics)] = Field(description="Metrics to record.")
     metrics_every: Int = Field(1, ge=0, description="Record every Nth epoch and each task's last; 0: only the last.")
-    curvature_every: Int = Field(1, ge=0, description="The same for the curvature and other slow metrics.")
+    curvature_every: Int = Field(
+        1, ge=0, description="The same as metrics_every, for the curvature and other slow metrics."
+    )
     curvature_images: Int = Field(0, ge=0, description="Examples for the curvature; 0 means all.")
     stop_when: Annotated[tuple[str, ...], BeforeValidator(_rules)] = Field(
         (), description="Rules that end a run early (docs/queries.md)."

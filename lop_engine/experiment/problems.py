@@ -35,7 +35,7 @@ class ContinualImageNet(Fields):
 CONTINUAL_IMAGENET = Problem(
     name="continual_imagenet",
     title="Continual ImageNet",
-    sentence="Tell two classes of ImageNet (32 x 32 pixels) apart, then the next two, thousands of times.",
+    sentence="Tell two classes of ImageNet (32 x 32 pixels) apart; every task has another two.",
     source="dohare2024loss",
     fields=ContinualImageNet,
     provides=frozenset({"labels", "images", "test set"}),
@@ -132,7 +132,7 @@ PERMUTED_MNIST = Problem(
 class SlowlyChangingRegression(Fields):
     num_inputs: Int = Field(20, ge=1, le=1000, description="Bits per example.")
     num_flipping_bits: Int = Field(
-        15, ge=0, validate_default=True, description="Of these, bits that only change between tasks."
+        15, ge=0, validate_default=True, description="Number of these bits that change only between tasks."
     )
     flip_after: Int = Field(10_000, ge=1, description="Examples per task, between two changes of those bits.")
     flip_one: Flag = Field(True, description="Invert one of those bits after a task, instead of redrawing all of them.")
@@ -158,7 +158,7 @@ MOST_RANDOM_BITS = 12
 SLOWLY_CHANGING_REGRESSION = Problem(
     name="slowly_changing_regression",
     title="Slowly-Changing Regression",
-    sentence="Fit a random network of threshold units on 20 bits, 15 of which change once in 10,000 examples.",
+    sentence="Fit a random network of threshold units on 20 bits, 15 of which change only after each 10,000 examples.",
     source="dohare2024loss",
     fields=SlowlyChangingRegression,
     provides=frozenset({"squared error"}),

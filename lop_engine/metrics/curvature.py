@@ -25,11 +25,11 @@ def curvature(
     directions: Iterable[Tensor],
     step: float = STEP,
 ) -> Tensor:
-    """How much the loss gradient in the input changes over a small step in a random direction, shape (S,).
+    """Change of the loss's gradient in the input after a small step of the input in a random direction, shape (S,).
 
-    Mean over examples and 10 directions v in {-1, +1}^n (an image has n = 3072) of || g(x + h v) - g(x) ||_2, h = 1e-3,
-    g the gradient of the *batch-mean* loss in the input, batches of 100; not divided by h. Source: the reference's
-    recording variant.
+    Mean over examples and 10 directions v in {-1, +1}^n (an image has n = 3072) of || g(x + h v) - g(x) ||_2, with
+    h = 1e-3 and g the gradient of the *batch-mean* loss in the input, in batches of 100; not divided by h. Source: the
+    reference's recording variant.
 
     Args:
         inputs_SN: the inputs (S, N, ...), in the order in which they are batched.

@@ -1,6 +1,6 @@
 """Ranks of the last hidden layer's activations on one batch, from their singular values s_1 >= s_2 >= ...
 
-An all-zero matrix has rank 0 by every measure; a seed that has diverged has none (NaN).
+All ranks of an all-zero matrix are 0; those of a diverged seed are NaN.
 """
 
 import torch
@@ -10,14 +10,14 @@ STABLE_RANK_SHARE = 0.99
 
 
 def singular_values(activations_SBF: Tensor) -> Tensor:
-    """Singular values of each seed's B x F activations, falling, (S, min(B, F)); NaN for a diverged seed."""
+    """Return singular values of each seed's B x F activations, descending, (S, min(B, F)); NaN for a diverged seed."""
     finite_S = activations_SBF.isfinite().flatten(1).all(1)
     usable_SBF = torch.where(finite_S[:, None, None], activations_SBF, 0.0)
     return torch.where(finite_S[:, None], torch.linalg.svdvals(usable_SBF), torch.nan)
 
 
 def effective_rank(singular_values_SF: Tensor) -> Tensor:
-    """exp of the entropy of the normalised singular values, shape (S,), 1 .. min(B, F).
+    """Exponential of the entropy of the normalised singular values, shape (S,), 1 .. min(B, F).
 
     exp(-sum_i p_i log p_i), p = s / sum(s). Source: Roy & Vetterli (2007).
     """
@@ -26,10 +26,10 @@ def effective_rank(singular_values_SF: Tensor) -> Tensor:
 
 
 def stable_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) -> Tensor:
-    """How many singular values make up 99 % of their sum, shape (S,), a whole number.
+    """Number of singular values that make up 99 % of their sum, shape (S,), a whole number.
 
-    The least k with (s_1 + ... + s_k) / sum(s) >= 0.99. Source: Dohare et al. (Nature 2024); other work calls other
-    things stable rank, see frobenius_spectral_ratio.
+    The smallest k with (s_1 + ... + s_k) / sum(s) >= 0.99. Source: Dohare et al. (Nature 2024). Other papers use the
+    name stable rank for other ratios, see frobenius_spectral_ratio.
     """
     total_S1 = singular_values_SF.sum(1, keepdim=True)
     reached_SF = singular_values_SF.cumsum(1) / total_S1 >= share
@@ -38,19 +38,20 @@ def stable_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) ->
 
 
 def approximate_rank(singular_values_SF: Tensor, share: float = STABLE_RANK_SHARE) -> Tensor:
-    """How many singular values make up 99 % of their squared sum, shape (S,), a whole number.
+    """Number of singular values whose squares make up 99 % of the sum of squares, shape (S,), a whole number.
 
-    The least k with (s_1^2 + ... + s_k^2) / sum(s^2) >= 0.99. Source: the reference's code for Online Permuted MNIST.
+    The smallest k with (s_1^2 + ... + s_k^2) / sum(s^2) >= 0.99. Source: the reference's code for Online Permuted
+    MNIST.
     """
     return stable_rank(singular_values_SF.square(), share)
 
 
 def rank(singular_values_SF: Tensor, num_rows: int = 2000) -> Tensor:
-    """How many singular values are not zero to rounding, shape (S,), a whole number.
+    """Number of singular values above the rounding error, shape (S,), a whole number.
 
-    |{i : s_i > n eps s_1}|, n = 2000 or the number of singular values if that is more, eps of the numbers' type: the
-    usual limit of rounding errors, as in numpy.linalg.matrix_rank. The reference counts those that are not exactly 0.
-    Source: the reference's code for Online Permuted MNIST.
+    |{i : s_i > n eps s_1}|, where n is 2000, or the number of singular values if that is larger, and eps that of the
+    floating-point type: the usual bound on rounding errors, as in numpy.linalg.matrix_rank. The reference counts
+    singular values that are not exactly 0. Source: the reference's code for Online Permuted MNIST.
     """
     eps = torch.finfo(singular_values_SF.dtype).eps
     limit_S1 = singular_values_SF[:, :1] * max(num_rows, singular_values_SF.shape[1]) * eps
@@ -59,16 +60,16 @@ def rank(singular_values_SF: Tensor, num_rows: int = 2000) -> Tensor:
 
 
 def srank(singular_values_SF: Tensor) -> Tensor:
-    """The feature rank of Kumar et al., shape (S,), a whole number: equal to stable_rank by definition.
+    """Feature rank of Kumar et al., shape (S,), a whole number; always equal to stable_rank.
 
-    The least k with (s_1 + ... + s_k) / sum(s) >= 1 - delta, delta = 0.01.
+    The smallest k with (s_1 + ... + s_k) / sum(s) >= 1 - delta, delta = 0.01.
     Source: Kumar et al., "Implicit under-parameterization inhibits data-efficient deep RL" (ICLR 2021).
     """
     return stable_rank(singular_values_SF, share=1 - 0.01)
 
 
 def nuclear_frobenius_ratio(singular_values_SF: Tensor) -> Tensor:
-    """Nuclear norm over Frobenius norm, shape (S,), 1 .. sqrt(min(B, F)).
+    """Nuclear norm divided by Frobenius norm, shape (S,), 1 .. sqrt(min(B, F)).
 
     sum(s) / sqrt(sum(s^2)). Source: the description of the reference's recording variant, which calls it stable rank.
     """
@@ -77,7 +78,7 @@ def nuclear_frobenius_ratio(singular_values_SF: Tensor) -> Tensor:
 
 
 def frobenius_spectral_ratio(singular_values_SF: Tensor) -> Tensor:
-    """Squared Frobenius norm over squared spectral norm, shape (S,), 1 .. min(B, F).
+    """Squared Frobenius norm divided by squared spectral norm, shape (S,), 1 .. min(B, F).
 
     ||A||_F^2 / ||A||_2^2 = sum(s^2) / s_1^2, the stable rank of numerical linear algebra.
     Source: Rudelson & Vershynin (2007).

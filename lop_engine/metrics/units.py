@@ -1,4 +1,4 @@
-"""Units that have gone quiet.
+"""Shares of hidden units that are dormant or dead.
 
 Activations are those of each hidden layer on one batch, after pooling and ReLU: (S, B, F) or (S, B, F, H, W).
 """
@@ -11,9 +11,9 @@ TAU = 0.025
 
 
 def dormant_proportion(hidden: list[Tensor], threshold: float = DORMANCY_THRESHOLD) -> Tensor:
-    """Share of hidden units whose mean activation is below a threshold, shape (S,), 0 .. 1.
+    """Share of hidden units whose mean absolute activation is below a threshold, shape (S,), 0 .. 1.
 
-    |{units : mean |h| < 0.01}| / |units|, the mean over the batch (and space), the units of all layers together.
+    |{units : mean |h| < 0.01}| / |units|, with means over the batch (and positions) and the units of all hidden layers.
     Source: the reference's recording variant, after Sokar et al. (2023), who compare with the layer's mean instead.
     """
     return (torch.cat([_mean_activation(h) for h in hidden], dim=1) < threshold).float().mean(1)
@@ -32,28 +32,28 @@ def tau_dormant_proportion(hidden: list[Tensor], tau: float = TAU) -> Tensor:
 def dead_proportion(hidden: list[Tensor]) -> Tensor:
     """Share of hidden units that are zero on every image of the batch, at every position, shape (S,), 0 .. 1.
 
-    |{units : max |h| = 0}| / |units|, the units of all layers together.
-    Source: the usual definition of a dead ReLU; Lyle et al. (ICML 2023) among many.
+    |{units : max |h| = 0}| / |units|, with the units of all hidden layers.
+    Source: the usual definition of a dead ReLU, for example in Lyle et al. (ICML 2023).
     """
     return torch.cat([_mean_activation(h) == 0 for h in hidden], dim=1).float().mean(1)
 
 
 def layer_dormant_proportion(hidden: list[Tensor], layer: int) -> Tensor:
-    """dormant_proportion of one hidden layer alone, shape (S,), 0 .. 1.
+    """dormant_proportion of a single hidden layer, shape (S,), 0 .. 1.
 
-    Layers 1 to 3 are the convolutions' pooled maps, 4 and 5 the linear layers. Source: as dormant_proportion.
+    Layers 1 to 3 are the convolutions after pooling, 4 and 5 the linear layers. Source: that of dormant_proportion.
     """
     return dormant_proportion([hidden[layer - 1]])
 
 
 def layer_dead_proportion(hidden: list[Tensor], layer: int) -> Tensor:
-    """dead_proportion of one hidden layer alone, shape (S,), 0 .. 1.
+    """dead_proportion of a single hidden layer, shape (S,), 0 .. 1.
 
-    Layers count from 1. Source: as dead_proportion.
+    Layers count from 1. Source: that of dead_proportion.
     """
     return dead_proportion([hidden[layer - 1]])
 
 
 def _mean_activation(activation: Tensor) -> Tensor:
-    """Mean |h| over the batch, and over space for a convolution, (S, F)."""
+    """Return the mean |h| over the batch, and over positions for a convolution, (S, F)."""
     return activation.abs().mean((1, *range(3, activation.dim())))

@@ -17,10 +17,10 @@ def weight_magnitude(params: Params) -> Tensor:
 
 
 def gradient_norm(forward: Forward, params: Params, loss: Loss, inputs_SB: Tensor, targets_SB: Tensor) -> Tensor:
-    """Norm of the loss gradient in the weights, on one batch, shape (S,).
+    """Norm of the gradient of the loss with respect to the weights, on one batch, shape (S,).
 
     || d L / d theta ||_2 over all weights and biases, L the batch-mean loss. Source: common in the field,
-    for example Abbas et al. (CoLLAs 2023), who tie vanishing gradients to loss of plasticity.
+    for example Abbas et al. (CoLLAs 2023), who relate vanishing gradients to loss of plasticity.
     """
     leaves = {name: weight.detach().requires_grad_(True) for name, weight in params.items()}
     loss_S = loss(forward(leaves, inputs_SB).outputs_SBO, targets_SB)
