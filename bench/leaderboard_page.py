@@ -58,25 +58,25 @@ def page(made: PageInput) -> str:
 
 _HEAD = """# Leaderboard
 
-Every method that comes with lop, trained by the same code on one compressed problem. `make leaderboard` makes this
-page. [methods.md](methods.md) describes the methods.
+This page compares all [methods](methods.md) that come with lop on one small problem, trained by the same code.
+`make leaderboard` writes it. [Below](#what-these-figures-cannot-show) it says what these figures cannot show.
 """
 
 _LIMITS = """## What these figures cannot show
 
 - The images are the built-in [synthetic images](data.md#synthetic-images), not ImageNet, and the tasks are shorter
   and fewer than the paper's. The best method here may not be the best on ImageNet.
-- The seeds are few, so the intervals are wide. They are not corrected for the number of methods: with this many
-  comparisons, some intervals exclude zero by chance.
+- There are few seeds, so the intervals are wide. The intervals are not corrected for the number of methods: with this
+  many comparisons, some exclude zero by chance.
 - The grids are small, and methods with one setting were not searched. Step size and momentum are searched only where a
   method's grid contains them. A larger search may change the order.
 - The grids of `dash` and `upgd` were replaced after a first search, in which all settings tried ended at chance, on the
-  reported seeds too. Those seeds are therefore not quite new to the choice of these two methods.
+  reported seeds too. For these two methods, the choice was therefore not fully independent of the reported seeds.
 - If the chosen value is the smallest or the largest that was tried (see the search), the method may do better with
   values outside the grid.
-- In a task of so few steps a network with new weights learns little: `full_reset` stays near chance, while in the
-  literature it is the level that is to be reached. Methods that change all weights between tasks lose more here than
-  in longer tasks, and features that last over tasks gain.
+- In so few steps per task, a network with new weights learns little: `full_reset` stays near chance, although papers
+  use it as the level without loss of plasticity. Methods that change all weights between tasks do worse here than with
+  longer tasks, and methods that keep features of earlier tasks do better.
 """
 
 
@@ -107,11 +107,11 @@ def _sheet(made: PageInput) -> Sheet:
 
 
 _READING = (
-    "first, best, last tenth: mean over these tasks; the best is that of the mean over seeds",
-    "area: mean over all tasks; rank: effective rank, last tenth",
+    "first, best, last tenth: mean over these tasks; in the best tenth the mean over seeds is best",
+    "area: mean over all tasks; rank: effective rank in the last tenth",
     "minus bp, minus cbp: paired difference in the last tenth in percentage points, with its 95 % interval",
-    "step / bp: time of a training step over bp's at the paper's sizes (`lop bench --methods`)",
-    "searched: settings that were compared, of those in the method's grid",
+    "step / bp: time of a training step divided by that of bp, at the paper's sizes (`lop bench --methods`)",
+    "searched: number of settings that were compared, of those in the method's grid",
     "bold: the best last tenth, and those that the paired t-test does not find worse (Holm, 5 %)",
 )
 
@@ -198,16 +198,16 @@ def _protocol(made: PageInput) -> str:
     return f"""## Protocol
 
 - Continual ImageNet with {spec.dataset_classes} classes of synthetic images, {images} per class.
-- {tasks} of two classes, {epochs} a task, batches of {spec.mini_batch_size}: {steps} steps a task. Each task has a new
-  head. Accuracy is measured after each task's last epoch.
+- {tasks} of two classes, {epochs} per task, batches of {spec.mini_batch_size}: {steps} steps per task. Each task has a
+  new head. Accuracy is measured after each task's last epoch.
 - The convolutional network at width {spec.width:g}; `linear` is a linear model.
 - The keys are those of [the demo](demo.md) (`cfg/demo/` and `cfg/demo/methods/`), with the grids and changes in
   `bench/leaderboard_plan.py`. `bp` trains with {spec.opt}, step size {spec.step_size:g}, momentum {spec.momentum:g}.
 - The setting of each method is the one with the best mean over the last tenth on {name_seeds(made.select)}. These
   seeds are not reported.
-- The figures are of the chosen settings on {name_seeds(made.report)}. A seed has the same tasks with every method, so
+- The table shows the chosen settings on {name_seeds(made.report)}. A seed has the same tasks with every method, so
   differences are paired.
-- Where only a part of a grid was searched, that part was drawn at random before training.
+- If only a part of a grid was searched, this part was drawn at random before training.
 """
 
 
@@ -219,8 +219,8 @@ def _origin(made: PageInput) -> str:
 - Date: {datetime.now(UTC):%d %B %Y}
 - Machine: {plural(num_cores(), "core")}, {_processor()}
 - Versions: lop {lop_engine.__version__}, {versions}, Python {platform.python_version()}
-- Training, search included: {duration(made.taken_s)} by the clock, other work on the machine included (estimated for a
-  machine without other work: {duration(made.estimated_s)})
+- Training, search included: {duration(made.taken_s)} of wall time, including other load on the machine (estimated
+  without other load: {duration(made.estimated_s)})
 """
 
 

@@ -179,6 +179,18 @@ def test_help_names_the_value_of_each_option_and_shows_no_default_for_flags():
     assert "[default: True]" not in text
 
 
+@pytest.mark.parametrize("words", [[], ["data"]], ids=" ".join)
+def test_help_of_a_command_with_subcommands_names_no_python_type(words):
+    text = CliRunner().invoke(app, [*words, "--help"], prog_name="lop", env={"COLUMNS": "200"}).output
+    assert "Usage: lop" in text
+    assert "<" not in text
+
+
+def test_the_usage_of_configs_shows_that_its_name_may_be_left_out():
+    text = CliRunner().invoke(app, ["configs", "--help"], prog_name="lop", env={"COLUMNS": "200"}).output
+    assert "configs [OPTIONS] [NAME]" in text
+
+
 @pytest.mark.parametrize(
     ("html", "addresses"),
     [

@@ -155,18 +155,18 @@ def test_the_page_states_its_protocol_its_machine_and_its_limits():
     ]
     for fact in (
         "6 classes of synthetic images, 12 training and 6 test images per class",
-        "3 tasks of two classes, 1 epoch a task, batches of 8: 3 steps a task",
+        "3 tasks of two classes, 1 epoch per task, batches of 8: 3 steps per task",
         "on seeds 0-1. These\n  seeds are not reported",
         "chosen settings on seeds 100-101",
         "not ImageNet",
-        "seeds are few",
+        "few seeds",
         "grids are small",
         "Command: `the command`",
         "Versions: lop ",
         "torch ",
         "cores, ",
-        "included: 60 s by the clock",
-        "without other work: 90 s)",
+        "included: 60 s of wall time",
+        "without other load: 90 s)",
     ):
         assert fact in text
 

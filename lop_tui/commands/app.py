@@ -70,7 +70,14 @@ class Commands(typer.Typer):
         return super().command(name, cls=_Command, **settings)
 
 
-class _Lop(TyperGroup):
+class Group(TyperGroup):
+    """A command with subcommands. Its help names the values of options, like that of a command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_say_what_it_takes(one) for one in super().get_params(ctx)]
+
+
+class _Lop(Group):
     """The command `lop` itself.
 
     It skips its own options if the first word is a command: typer would import pydantic to check their defaults.
@@ -83,14 +90,14 @@ class _Lop(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         if ctx.meta.get("lop.has_command") and ctx.parent is None:
             return []
-        return [_say_what_it_takes(one) for one in super().get_params(ctx)]
+        return super().get_params(ctx)
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = Commands(
     cls=_Lop,
-    help="Train neural networks on streams of tasks, and watch them lose the ability to learn, or keep it.",
+    help="Run experiments on loss of plasticity: train networks on streams of tasks, watch them, and compare methods.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -100,7 +107,7 @@ app = Commands(
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and return.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         from lop_engine import __version__

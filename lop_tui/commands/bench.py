@@ -35,12 +35,12 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    methods: Annotated[bool, typer.Option("--methods", help="Time only every method's step.")] = False,
+    methods: Annotated[bool, typer.Option("--methods", help="Time only the training step of every method.")] = False,
     problem: Annotated[
         str | None,
         typer.Option(
             metavar="scr|mnist",
-            help="Time only this online problem, against plain PyTorch.",
+            help="Time only this online problem, compared with plain PyTorch.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def bench(
     precision: Annotated[str, typer.Option(help="Precision of the training step: fp32, tf32 or bf16.")] = "fp32",
     as_json: Json = False,
 ) -> int:
-    """Time training, metrics and files on this machine, against plain PyTorch, and measure memory; 3 minutes."""
+    """Measure how fast this machine trains, compared with plain PyTorch, and how much memory it takes (3 minutes)."""
     import lop_engine
     from lop_engine.bench import measure
     from lop_engine.experiment.parts import Precision

@@ -23,7 +23,7 @@ from lop_tui.commands.options import (
 @app.command(epilog="Example: [b]lop best --runs-dir runs/demo --select-seeds 0-4[/b]", rich_help_panel="Results")
 def best(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
-    metric: Annotated[str, typer.Option(help="Metric to judge by; by default the problem's headline.")] = "",
+    metric: Annotated[str, typer.Option(help="Metric to choose by; by default the problem's headline.")] = "",
     by: By = "last",
     lowest: Annotated[
         bool, typer.Option("--lowest", help="Choose the lowest value; by default the metric decides.")
@@ -35,7 +35,7 @@ def best(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Choose the best setting of each method of a sweep on some seeds, and report it on the others."""
+    """Choose each method's best setting on some seeds, and report its mean on the others."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.choice import choose, families
     from lop_engine.analysis.comparison import refuse_mixed

@@ -14,7 +14,7 @@ def check(
     ended_by_rule: EndedByRule = CARRY,
     as_json: Json = False,
 ) -> int:
-    """Check runs of the paper's or the demo's protocol against the published claims.
+    """Compare runs with the published results of their problem, or with the claims of the demo.
 
     Exit status 0: all judged claims are reproduced; 1: one is not; 3: none could be judged.
     """

@@ -50,7 +50,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Compare groups of runs with the first, seed by seed, with intervals and tests."""
+    """Compare groups of runs with the first group, seed by seed, with intervals and tests."""
     from lop_engine.analysis import compare_to_first, group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.runs.several import read_together

@@ -17,7 +17,7 @@ KEYS = {"methods": "agent", "problems": "problem", "networks": "network", "metri
 _WIDTH_IN_PIPES = 160
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Describe this one; without it list all.", show_default=False)
+    str | None, typer.Argument(metavar="[NAME]", help="Component to describe; by default list all.", show_default=False)
 ]
 JsonList = Annotated[bool, typer.Option("--json", help="Print only JSON: a list of objects.")]
 PANEL = "Components"

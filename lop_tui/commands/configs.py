@@ -11,7 +11,9 @@ from lop_tui.commands.app import app
 
 @app.command(epilog="Example: [b]lop configs snp > my.json[/b]", rich_help_panel="Set up")
 def configs(
-    name: Annotated[str | None, typer.Argument(help="Print the file of this experiment.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Print the file of this experiment.", show_default=False)
+    ] = None,
 ) -> int:
     """List the experiments that come with lop, or print one."""
     from lop_engine.experiment.run import comment, shipped

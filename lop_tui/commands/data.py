@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from lop_tui.commands.app import CONTEXT, Commands, app
+from lop_tui.commands.app import CONTEXT, Commands, Group, app
 from lop_tui.commands.options import Json, output
 
 data = Commands(
+    cls=Group,
     help="Import, view and check images.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -55,7 +56,7 @@ def import_(
     test_images: TestImages = None,
     names: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Names of the labels: lines WNID LABEL, or one name per line."),
+        typer.Option(metavar="FILE", help="Names of the labels: each line is WNID LABEL, or one name per line."),
     ] = None,
     with_val: Annotated[
         bool, typer.Option("--with-val", help="Append validation images to the training images of their class.")
@@ -64,7 +65,7 @@ def import_(
         str | None,
         typer.Option(
             metavar="FILTER",
-            help="box, hamming, bilinear, bicubic or lanczos, for images that are not 32x32; box by default for "
+            help="Filter for images that are not 32x32: box, hamming, bilinear, bicubic or lanczos; box by default for "
             "image files, while batches of another size are refused without it.",
             show_default=False,
         ),
@@ -107,7 +108,9 @@ def import_order(
     to: Annotated[Path, output("The new table.", "--to", show_default=True)] = Path("data/class_order.npy"),
     images: Annotated[
         Path | None,
-        typer.Option("--data", metavar="PATH", help="Images of the table; by default 1000 classes."),
+        typer.Option(
+            "--data", metavar="PATH", help="Data set whose classes the table orders; by default 1000 classes."
+        ),
     ] = None,
     num_classes: Annotated[int, typer.Option(min=2, help="Classes per task.")] = 2,
     num_tasks: Annotated[int, typer.Option(min=1, help="Number of tasks of the runs that use it.")] = 5000,

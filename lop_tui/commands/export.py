@@ -33,7 +33,7 @@ def export(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> int:
-    """Write the records in a format of other programs."""
+    """Write the records of runs in a format for other programs."""
     from lop_engine.exchange import export_runs
     from lop_tui.commands.reading import read_runs
     from lop_tui.words.console import Console, plural, say

@@ -17,16 +17,16 @@ def import_results(
     results: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="The reference's results: PATH/SETTING/SEED, PATH/NAME/SETTING/SEED, or one file."
+            metavar="PATH", help="Results of the paper's code: PATH/SETTING/SEED, PATH/NAME/SETTING/SEED, or one file."
         ),
     ],
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     configs: Annotated[
         list[Path] | None,
-        typer.Option("--cfg", metavar="CFG", help="The experiment file that produced them; repeatable."),
+        typer.Option("--cfg", metavar="CFG", help="The experiment file that produced the results; repeatable."),
     ] = None,
 ) -> int:
-    """Import the reference's results (pickles) as runs, to view beside new ones."""
+    """Import results of the paper's code (pickles) as runs, to view beside new ones."""
     from lop_engine.exchange import Imported, find_results
     from lop_engine.exchange import import_results as import_files
     from lop_tui.words.console import Console, in_runs_dir, plural, say

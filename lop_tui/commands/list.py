@@ -11,7 +11,7 @@ def list_settings(
     ended_by_rule: EndedByRule = CARRY,
     as_json: Json = False,
 ) -> int:
-    """List experiments and settings, one line each; lop status lists single runs."""
+    """List experiments and settings, a line for each setting; lop status lists single runs."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.groups import by_problem
     from lop_engine.runs.views import place_of

@@ -28,7 +28,7 @@ RunsDirs = Annotated[
     typer.Option(
         "--runs-dir",
         metavar="DIR",
-        help="Directory of the runs; repeatable, to read several.",
+        help="Directory of the runs; repeat the option to read several.",
         callback=as_runs_dirs,
     ),
 ]
@@ -51,7 +51,7 @@ Launcher = Annotated[
     str | None,
     typer.Option(
         metavar="local|slurm",
-        help="local: this machine, the default; slurm: a job array (docs/cluster.md).",
+        help="local: train on this machine (the default); slurm: submit a job array (docs/cluster.md).",
         show_default=False,
     ),
 ]
@@ -68,7 +68,7 @@ Stage = Annotated[
     typer.Option(
         metavar="DIR",
         help="With --launcher slurm: copy the images to this directory of each node first, and read them there. "
-        "Quote a variable of the node: '$TMPDIR'.",
+        "Quote variables of the node: '$TMPDIR'.",
         show_default=False,
     ),
 ]
@@ -78,16 +78,16 @@ Notify = Annotated[
     str,
     typer.Option(
         metavar="CMD",
-        help="Call this shell command at the first failure, when a rule ends a run, and at the end (docs/running.md).",
+        help="Run this shell command at the first failure, when a rule ends a run, and at the end (docs/running.md).",
         show_default=False,
     ),
 ]
-Retries = Annotated[int, typer.Option(min=0, help="How often to retry a run whose worker died.")]
+Retries = Annotated[int, typer.Option(min=0, help="Number of retries of a run whose worker died.")]
 StopWhen = Annotated[
     list[str] | None,
     typer.Option(
         metavar="RULE",
-        help='End a run early: "test_accuracy<0.55 for 100 tasks", diverged, nan; none for no rule; repeatable '
+        help='End runs early: "test_accuracy<0.55 for 100 tasks", diverged, nan; none removes all rules; repeatable '
         "(docs/queries.md).",
         show_default=False,
     ),
@@ -96,26 +96,26 @@ Selectors = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN]...",
-        help="An experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed or a pattern (cbp*); "
-        "conditions as in --where narrow these down: cbp l2 seed:0-9. A name that is both an experiment's and a "
-        "seed's is refused.",
+        help="Names of runs: an experiment, experiment/setting, seed (3, 0-9), experiment/setting/seed or a pattern "
+        "(cbp*). Conditions as in --where select among them: cbp l2 seed:0-9. A name that can mean an experiment "
+        "and a seed is refused.",
     ),
 ]
 OneRun = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN...",
-        help="A run: experiment/setting/seed, or a part that names one run; also conditions, as in --where.",
+        help="A run: experiment/setting/seed, or a part of its name that only it has; also conditions, as in --where.",
         show_default=False,
     ),
 ]
 WHERE = typer.Option(
     "--where",
     metavar="QUERY",
-    help="Only runs that match all words: part of the name; method, experiment, problem, setting, "
-    "seed, state, device, progress, a metric (its last recorded value) or a key of the configuration with a value; "
-    "commas mean or, a leading - not: "
-    '"method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01" (docs/queries.md).',
+    help="Only runs that match all words (docs/queries.md). A word is a part of the name, or compares method, "
+    "experiment, problem, setting, seed, state, device, progress, a metric (its last recorded value) or a key of the "
+    "configuration. Commas mean or, a leading - means not: "
+    '"method:cbp,l2 seed:0-9 -state:failed test_accuracy<0.55 step_size:0.01".',
     show_default=False,
 )
 Where = Annotated[str, WHERE]
@@ -145,13 +145,15 @@ EndedByRule = Annotated[
     typer.Option(
         "--ended-by-rule",
         metavar="carry|leave-out",
-        help="For runs that a rule ended: count their last value to the end, or leave them out of later means.",
+        help="Runs that a rule ended: use their last value for later tasks (carry), or leave them out of later means.",
     ),
 ]
 By = Annotated[
     str,
     typer.Option(
-        "--by", metavar="TASKS", help="Mean over these tasks: last (tenth), whole (run), end (last bin), first or best."
+        "--by",
+        metavar="TASKS",
+        help="Tasks to average over: last, first or best (a tenth of the tasks), whole (run) or end (last bin).",
     ),
 ]
 SelectSeeds = Annotated[
@@ -159,7 +161,7 @@ SelectSeeds = Annotated[
     typer.Option(
         "--select-seeds",
         metavar="SEEDS",
-        help="Seeds that choose the best setting of a sweep (0-4); the lower half by default.",
+        help="Seeds on which the best setting of a sweep is chosen (0-4); the lower half by default.",
         show_default=False,
     ),
 ]
@@ -168,7 +170,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="text, markdown, csv, json, latex (compiles alone) or tabular (for \\input); by default as -o's suffix.",
+        help="text, markdown, csv, json, latex (document) or tabular (table for \\input); by default that of -o.",
         show_default=False,
     ),
 ]

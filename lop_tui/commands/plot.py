@@ -47,10 +47,12 @@ def plot(
     where: Where = "",
     ended_by_rule: EndedByRule = CARRY,
     tasks: Annotated[
-        str, typer.Option(metavar="A-B", help="Draw these tasks only; A- or -B leave one end open.", show_default=False)
+        str,
+        typer.Option(metavar="A-B", help="Draw only these tasks; A- and -B leave one end open.", show_default=False),
     ] = "",
     band: Annotated[
-        str, typer.Option(metavar="BAND", help="se (standard error), sd (deviation), ci95 (Student's t) or none.")
+        str,
+        typer.Option(metavar="BAND", help="se (standard error), sd (standard deviation), ci95 (Student's t) or none."),
     ] = "se",
     heatmap: Annotated[
         bool, typer.Option("--heatmap", help="With --kind seeds: one row per seed instead of lines.")
@@ -59,7 +61,7 @@ def plot(
         str,
         typer.Option(
             metavar="TASK,...",
-            help="With --kind within-task: these tasks; the first, middle and last by default.",
+            help="With --kind within-task: tasks to draw; an early, a middle and a late one by default.",
             show_default=False,
         ),
     ] = "",

@@ -25,7 +25,7 @@ def power(
     groups: Annotated[
         list[str],
         typer.Argument(
-            metavar="A B", help="Two experiments or settings; the best setting of a sweep.", show_default=False
+            metavar="A B", help="Two experiments or settings; a sweep means its best setting.", show_default=False
         ),
     ],
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,

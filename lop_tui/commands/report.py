@@ -29,7 +29,7 @@ def report(
     ] = "",
     select_seeds: SelectSeeds = "",
 ) -> int:
-    """Write one web page with what ran, figures, comparisons, and how to run it again."""
+    """Write one web page with the configuration, figures and comparisons of runs, and how to repeat them."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.choice import own_selections
     from lop_engine.analysis.comparison import refuse_mixed

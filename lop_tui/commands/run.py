@@ -42,7 +42,9 @@ def run(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|synthetic", help="Images to train on, instead of the file's (lop data).", show_default=False
+            metavar="PATH|synthetic",
+            help="Images to train on, instead of those that the file names (lop data).",
+            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
@@ -60,12 +62,14 @@ def run(
     notify: Notify = "",
     watch: Watch = False,
     detach: Detach = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs and start over.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove existing records of these runs and start over.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions.")] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print what would run, how long it would take and how much memory; change nothing."
+            "--dry-run", help="Print what would run, how long it would take and how much memory; do not train."
         ),
     ] = False,
     estimate: Annotated[bool, typer.Option(" /--no-estimate", help="With --dry-run: skip the time estimate.")] = True,

@@ -14,10 +14,10 @@ def stop(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     where: Where = "",
     now: Annotated[
-        bool, typer.Option("--now", help="Stop at once, without finishing the epoch; lop resume repeats it.")
+        bool, typer.Option("--now", help="Stop at once, without finishing the epoch; lop resume repeats the epoch.")
     ] = False,
 ) -> int:
-    """Stop running runs, with a checkpoint, and queued runs; by default all."""
+    """Stop running runs, which write a checkpoint first, and queued runs; by default all."""
     from lop_engine.launch import stop_runs, wait_for_status, wait_until_stopped
     from lop_engine.runs.reading import RunsReader
     from lop_engine.runs.selection import names_of

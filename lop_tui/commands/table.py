@@ -49,7 +49,7 @@ def table(
     output: TableFile = None,
     as_json: Json = False,
 ) -> int:
-    """Make a table of methods: mean, 95 % interval, number of seeds, and which are as good as the best."""
+    """Make a table of methods: mean, 95 % interval and number of seeds; mark the best and those not found worse."""
     from lop_engine.analysis import group_runs
     from lop_engine.analysis.comparison import refuse_mixed
     from lop_engine.analysis.groups import by_problem

@@ -23,12 +23,12 @@ def watch(
     runs_dirs: RunsDirs = DEFAULT_RUNS_DIRS,
     where: Annotated[str | None, WHERE] = None,
     ended_by_rule: EndedByRule = CARRY,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame as text and return.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one frame as numbers (JSON) and return.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame as text and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers of one frame as JSON and exit.")] = False,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --once: a chart of this metric; repeatable. By default the first five of the problem.",
+            help="With --once: draw this metric; repeatable. By default the first five charts of the problem.",
             show_default=False,
         ),
     ] = None,
@@ -43,7 +43,7 @@ def watch(
         bool, typer.Option("--web-write", help="With --web: allow the keys that stop and resume runs and write files.")
     ] = False,
 ) -> int:
-    """Show the metrics of all runs, live."""
+    """Show all runs and their metrics live, in a dashboard."""
     from lop_tui.commands.reading import carries
 
     is_typed = getattr(context.get_parameter_source("runs_dirs"), "name", "") == "COMMANDLINE"
