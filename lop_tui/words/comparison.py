@@ -106,7 +106,7 @@ def remarks(comparison: Comparison, has_bootstrap: bool = True) -> list[str]:
 
 def _parting(parts_at: float | None) -> str:
     if parts_at is None:
-        return "the curves do not differ at the end: the last interval contains zero"
+        return "no difference is visible at the end: the last interval contains zero"
     return f"the curves differ from task {parts_at:.0f} on: all later intervals exclude zero"
 
 
