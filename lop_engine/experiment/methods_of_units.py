@@ -196,7 +196,7 @@ class SNRKeys(Fields):
     snr_factor: PerRun = Field(
         2.0,
         ge=1,
-        description="Multiplies a unit's threshold after a task in which the unit was seldom silent for that long.",
+        description="Multiplies a unit's threshold after a task in which the unit was rarely silent for that long.",
     )
     snr_max_threshold: Int = Field(20000, ge=1, description="Upper limit of the threshold, in examples.")
     snr_threshold_tasks: Int = Field(1, ge=1, description="Tasks from one update of the thresholds to the next.")

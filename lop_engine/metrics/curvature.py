@@ -13,7 +13,7 @@ STEP = 1e-3
 BATCH = 100
 
 GPU_IMAGES = 3000
-"""So many images of all seeds go through a GPU at once. A CPU takes one direction at a time: more leave its cache."""
+"""Images, of all seeds, that a GPU computes at once. A CPU computes one direction at a time: more exceed its cache."""
 
 
 def curvature(

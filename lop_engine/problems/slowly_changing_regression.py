@@ -1,4 +1,4 @@
-"""Slowly-Changing Regression: fit a network of threshold units on bits, most of which change seldom.
+"""Slowly-Changing Regression: fit a network of threshold units on bits, most of which change only between tasks.
 
 A task is the block of examples between two changes of the slow bits. The rest of an example is fresh random bits, so
 a task has few different inputs, and its targets are looked up in a table of them. Streams of a seed: the target network

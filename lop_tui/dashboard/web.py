@@ -250,7 +250,7 @@ def read_message(message: WSMessage) -> list[Any] | None:
         content = json.loads(message.data)
         match content:
             case ["stdin" | "ping", str(text)]:
-                text.encode()  # lone surrogates are no text
+                text.encode()  # lone surrogates cannot be encoded
                 return content
             case ["resize", {"width": int(width), "height": int(height)}]:
                 return content if _is_size(width, height) else None

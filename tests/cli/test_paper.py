@@ -65,7 +65,7 @@ def test_best_warns_of_an_optimum_at_the_edge_and_of_reported_selection_seeds(tm
         make_sweep_run(tmp_path, step_size, 0, curves)
     shown = " ".join(lop("best", "--runs-dir", tmp_path).split())
     assert "step_size=0.1 is the largest value tried; try larger ones" in shown
-    assert "of the seed 0 that chose the setting, so it is too good" in shown
+    assert "over seed 0, on which the setting was chosen, so it is too good" in shown
     assert "on seed 0; shown on its own selection seeds, so its values are too good" in " ".join(
         lop("table", "--runs-dir", tmp_path).split()
     )
