@@ -195,7 +195,7 @@ def settings_along(
         others = {key: value for key, value in _point_of(choice.group, family).items() if key not in keys}
         if others:
             fixed = ", ".join(f"{key}={value}" for key, value in others.items())
-            notes.append(f"{name}: drawn at {fixed}, the value of its best setting")
+            notes.append(f"{name}: drawn at {fixed}, as in its best setting")
         settings.append(Settings(name, family[0], choice.group, along(family, keys, choice.group)))
     if not settings:
         raise UserError(f"plot: {'; '.join(notes)}")

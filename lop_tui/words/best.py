@@ -102,8 +102,8 @@ def remarks(choice: Choice) -> list[str]:
     name, measure, lines = family_name(choice.group), lookup.metric(choice.metric), []
     if choice.is_biased:
         lines.append(
-            f"{name}: the mean is over {name_seeds(choice.select_seeds)}, on which the setting was chosen, so it is too good; "
-            "train more seeds"
+            f"{name}: the mean is over {name_seeds(choice.select_seeds)}, on which the setting was chosen, so it is "
+            "too good; train more seeds"
         )
     if choice.missing:
         lines.append(f"{name}: no value of {name_seeds(choice.missing)}, so the mean may be too good")

@@ -138,7 +138,7 @@ def test_the_figure_of_methods_uses_the_settings_chosen_by_lop_best(swept, tmp_p
 def test_sensitivity_draws_the_last_tenth_through_the_best_setting(swept):
     groups = [group for group in groups_in(swept) if group.experiment == "l2"]
     lines, notes = settings_along(groups, ["step_size"], "test_accuracy", None)
-    assert notes == ["l2: drawn at weight_decay=0.0001, the value of its best setting"]
+    assert notes == ["l2: drawn at weight_decay=0.0001, as in its best setting"]
     panel = figures.draw_sensitivity(lines, "step_size", ["test_accuracy"]).axes[0]
     expected = [
         100 * np.mean([run.series["test_accuracy"][-1] for run in group.runs])
