@@ -89,7 +89,7 @@ def test_best_table_compare_list_and_report_agree_to_the_last_digit(runs_dir):
     assert tenth["mean"] == pytest.approx(means["cbp/default"] - means["bp/step_size=0.01"], rel=1e-12)
     planned = json.loads(lop("power", "bp/step_size=0.01", "cbp", "--json", *held_back, *of))["plans"][0]
     assert planned["mean"] == tenth["mean"]
-    assert f"takes {planned['pairs_needed']} pairs" in compared["remarks"][-1]
+    assert f"needs {planned['pairs_needed']} pairs" in compared["remarks"][-1]
     shown = lop("table", "--format", "markdown", *of)
     lop("report", *held_back, *of)
     page = (runs_dir / "report.html").read_text()
