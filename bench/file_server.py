@@ -132,7 +132,7 @@ def hour_of(places: Mapping[str, Events]) -> dict[str, float]:
 
 
 def table_of_hours(places: Mapping[str, Events], watching: Sequence[float]) -> Table:
-    """`watching` is what a dashboard does in a second, by number of runs."""
+    """`watching` has the calls of a dashboard in a second, by number of runs."""
     table = table_of("an hour", "one run", *(f"{n:,} runs" for n in NUM_SEEDS), f"a second, {NUM_SEEDS[-1]:,} runs")
     for name, amount in hour_of(places).items():
         scaled = (amount, *(n * amount for n in NUM_SEEDS), NUM_SEEDS[-1] * amount / 3600)

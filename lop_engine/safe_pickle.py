@@ -27,7 +27,7 @@ _LARGE = 64 * 2**10
 _MAX_TEXT = 64 * 2**20
 _MAX_IN_MEMORY = 256 * 2**20
 #: Limit on everything that is read: each instruction makes an object, text may take four bytes per character.
-_BUDGET = 512 * 2**20
+BUDGET = 512 * 2**20
 _OBJECT_BYTES = 80
 
 
@@ -207,7 +207,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.left = _BUDGET
+        self.left = BUDGET
 
     def run(self) -> Any:
         while True:

@@ -25,10 +25,11 @@ GIVE_UP = signal.SIGALRM
 #: A worker may finish its epoch for three seconds, and then writes its checkpoints.
 PATIENCE_S = 10.0
 
-_ASKED = "its worker has been asked to stop"
-
 #: On another host it first has to notice, at its next heartbeat.
 PATIENCE_ELSEWHERE_S = 30.0
+
+#: The note in the status of a run that its worker is to stop at its next heartbeat.
+STOP_REQUEST = "its worker has been asked to stop"
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ def _mark(run_dir: RunDir) -> bool:
     with suppress(OSError, StoreError):
         status = run_dir.read_status()
         if status.state == "running":
-            run_dir.write_status(replace(status, state="stopped", note=_ASKED))
+            run_dir.write_status(replace(status, state="stopped", note=STOP_REQUEST))
         # A worker that ended the run just before the mark was written has released its lock.
-        return status.state == "running" or (status.note == _ASKED and not is_free(run_dir))
+        return status.state == "running" or (status.note == STOP_REQUEST and not is_free(run_dir))
     return True
 
 

@@ -94,7 +94,7 @@ def test_every_view_flags_a_metric_that_was_never_finite(runs_dir, tmp_path):
         assert "not recorded" not in text, name
 
 
-def test_the_closing_table_of_lop_run_flags_it_too(runs_dir, capsys):
+def test_the_closing_table_of_lop_run_flags_a_metric_that_was_never_finite(runs_dir, capsys):
     run = spoil(runs_dir)
     assert conclude(Console(width=200), runs_dir, identities([run])) == 0
     assert "cbp/default/seed_000: curvature not finite from task 1" in capsys.readouterr().out

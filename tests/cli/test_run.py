@@ -141,7 +141,7 @@ def test_dry_run_prints_the_plan_and_its_duration_and_changes_nothing(here, monk
     assert "8 runs in 8 stacks on 3 workers" in re.sub(r"\s+", " ", result.stdout)
     assert "about" not in result.stdout
     assert "memory: roughly 282 MiB for a worker of 1 run; 847 MiB for 3 workers" in result.stdout
-    # Three tasks of one epoch a run: 300 s with its start; the 8 runs take a worker 3 turns.
+    # A run has three tasks of one epoch and takes 300 s with its start; a worker needs 3 turns for the 8 runs.
     known = Costs(start_s=30, task_s=10, epoch_s=20, metrics_s=60)
     monkeypatch.setattr("lop_tui.words.plan.measure_costs", lambda specs, *_: dict.fromkeys(specs, known))
     result = CliRunner().invoke(cli.app, arguments)

@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button
 
+from lop_engine import __version__
 from lop_engine.launch import ending as stop_module
 from lop_engine.runs.directory import RunDir
 from lop_tui.dashboard import control
@@ -153,8 +154,15 @@ async def test_plot_shows_the_path_of_the_figure_or_the_error(
         await until(pilot, lambda: "lop: [no] such metric" in notifications_of(pilot))
 
 
-async def test_a_child_says_its_last_lines_and_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (await control.run_lop("--version"))[0] == 0
+async def test_run_lop_returns_the_exit_status_and_the_last_lines_of_the_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await control.run_lop("--version") == (0, f"lop {__version__}")
+    assert await control.run_lop("run", "nowhere.json") == (2, "lop: nowhere.json: no such file")
+    status, output = await control.run_lop("--help")
+    assert status == 0
+    assert "Usage" not in output
+    assert 1 < len(output.split("\n")) < 20
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(OSError, match="No such file"):
         await control.run_lop("--version")

@@ -154,6 +154,7 @@ def test_metrics_use_the_weights_of_evaluated(recording):
         {"agent": "recording"}, metrics=["weight_magnitude", "dormant_proportion", "train_loss"], num_tasks=1
     )
     reports, _ = run(spec, learner_of(spec))
+    assert reports
     for report in reports:
         assert report.metrics["weight_magnitude"] == [0.0, 0.0]
         assert report.metrics["dormant_proportion"] == [1.0, 1.0]

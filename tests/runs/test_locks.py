@@ -155,7 +155,7 @@ def test_a_request_to_stop_is_read_by_the_heartbeat_which_continues(ours):
 
 def test_a_stop_request_written_over_the_last_status_counts_as_an_end(tmp_path):
     run_dir = make_run(tmp_path, "bp", state="stopped")
-    run_dir.write_status(replace(run_dir.read_status(), note=stop._ASKED))
+    run_dir.write_status(replace(run_dir.read_status(), note=stop.STOP_REQUEST))
     with hold(run_dir):  # its worker still runs
         assert stop.wait_for_status([run_dir], -1.9) == [run_dir]
     assert stop.wait_for_status([run_dir]) == []

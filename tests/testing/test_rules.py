@@ -202,7 +202,7 @@ def test_a_method_that_uses_one_run_s_number_for_all_runs_is_named_with_the_key(
 
 @pytest.mark.parametrize(("pull", "mixes"), [(OF_EACH, True), (OF_FIRST, False), ("self.setup.spec.pull", False)])
 @pytest.mark.long
-def test_a_method_mixes_settings_only_if_it_declares_it(pull, mixes):
+def test_mixing_methods_must_read_each_run_s_number_and_others_need_not(pull, mixes):
     Path("mine.py").write_text(HEAD + MIXING.format(pull=pull, mixes=mixes))
     check_file("mine.py", network="mlp")
 

@@ -82,7 +82,7 @@ def test_only_the_remaining_epochs_of_a_file_cut_back_are_read(path):
     assert tail_task(path) == 201
 
 
-def test_a_file_that_shrinks_while_it_is_read(path, monkeypatch):
+def test_a_file_that_shrinks_during_reading_gives_its_remaining_epochs(path, monkeypatch):
     write(path, range(1000), text="x" * 100)
     size = path.stat().st_size
     fstat = os.fstat

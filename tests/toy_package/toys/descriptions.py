@@ -1,4 +1,4 @@
-"""What lop says of the toys: without torch."""
+"""Descriptions of the toys, without torch."""
 
 from dataclasses import replace
 
