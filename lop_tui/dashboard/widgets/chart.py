@@ -6,6 +6,7 @@ from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -67,22 +68,39 @@ class ChartView(Widget, can_focus=True):
         self._strips: list[Strip] | None = None
         """The drawing, by line."""
         self._painting: Painting | None = None
+        self._titles = Text(), Text()
         self._of: tuple[object, ...] = ()
         """The state that the painting shows."""
         self._held_at: int | None = None
         self._dragged = False
 
     def show(self, chart: Chart, viewport: Viewport, show_seeds: bool) -> bool:
-        """Show `chart`; return False if it is already shown."""
+        """Show `chart`; return False if it is already shown. A visible chart is drawn at once."""
         shown = (chart, viewport, show_seeds)
         if shown == (self._chart, self._viewport, self._show_seeds):
             return False
         self._chart, self._viewport, self._show_seeds = shown
         self._drawn = None
-        self.border_title = Text(f"{self.place + 1} {chart.measure.heading}")
-        self.border_subtitle = self._subtitle()
-        self.refresh()
+        self._put_titles(self._heading(chart), self._subtitle())
+        self._refresh_changed_lines()
         return True
+
+    def _heading(self, chart: Chart) -> Text:
+        return Text(f"{self.place + 1} {chart.measure.heading}")
+
+    def _put_titles(self, title: Text, subtitle: Text) -> None:
+        """Change the text in the borders; Textual draws the whole widget again for a title, even for the same one."""
+        if (title, subtitle) != self._titles:
+            self.border_title, self.border_subtitle = self._titles = title, subtitle
+
+    def _refresh_changed_lines(self) -> None:
+        """Draw the chart, and refresh the lines that differ from those on the screen: most news changes few."""
+        before, width = self._strips, self.content_size.width
+        after = self._lines() if before and self.display and width else None
+        if not before or not after or len(after) != len(before):
+            self.refresh()
+        elif changed := [Region(0, y, width, 1) for y, line in enumerate(after) if line != before[y]]:
+            self.refresh(*changed)
 
     def render(self) -> Text:
         width, height = self.content_size
@@ -102,12 +120,20 @@ class ChartView(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return a line of the drawing as it is: Textual's handling of text takes as long as drawing it."""
-        if (text := self.render()) is not self._drawn:
+        lines = self._lines()
+        if lines is None:
             return super().render_line(y)
-        if self._strips is None:
+        return lines[y] if y < len(lines) else Strip.blank(self.content_size.width, self.rich_style)
+
+    def _lines(self) -> list[Strip] | None:
+        """Return the lines of the drawing; None if there is only a remark, or nothing."""
+        text = self.render()
+        if text is not self._drawn:
+            self._strips = None
+        elif self._strips is None:
             lines, style = Segment.split_lines(text.render(self.app.console)), self.rich_style
             self._strips = [Strip(line, self.content_size.width).apply_style(style) for line in lines]
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.content_size.width, self.rich_style)
+        return self._strips
 
     def action_enlarge(self) -> None:
         self.post_message(self.Chosen(self.place))
@@ -121,7 +147,7 @@ class ChartView(Widget, can_focus=True):
 
     def on_resize(self) -> None:
         if self._chart:
-            self.border_subtitle = self._subtitle()
+            self._put_titles(self._titles[0], self._subtitle())
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         x = self._x_at(event)
@@ -194,8 +220,13 @@ class TitledChart(ChartView, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__(place=0)
+        self._title = ""
+
+    def _heading(self, chart: Chart) -> Text:
+        return Text(self._title)
 
     def show_titled(self, chart: Chart, viewport: Viewport, title: str) -> None:
         """Show `chart` under `title`, which is plain text."""
+        self._title = title
         self.show(chart, viewport, show_seeds=False)
-        self.border_title = Text(title)
+        self._put_titles(Text(title), self._titles[1])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
+from textual.geometry import Region
 from textual.visual import VisualType
 from textual.widgets import DataTable, Static
 
@@ -11,18 +12,31 @@ class FittedText(Static):
     """A text as wide or as high as its content wherever its style says auto."""
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
-        """Replace the content.
+        """Replace the content; the screen is laid out again if its size changes.
 
         Textual 8 keeps the measured size until a layout that this widget asked for has been done: if another layout
         comes between two updates, the second content gets the size of the first. New styles, even empty ones, make
         it measure again.
         """
+        before = self._extent()
         self.styles.merge_rules({})
-        super().update(content, layout=layout)
+        super().update(content, layout=False)
+        if layout and (before is None or self._extent() != before):
+            self.refresh(layout=True)
+
+    def _extent(self) -> tuple[int, int] | None:
+        """Return width and height of the content if it may use the current width; None before the first layout."""
+        width = self.content_size.width
+        if not width:
+            return None
+        rules = self.styles.get_rules()
+        return self.visual.get_optimal_width(rules, width), self.visual.get_height(rules, width)
 
 
 class FittedTable(DataTable[Text], can_focus=False):
     """Rows have keys; the cursor follows its row when rows move."""
+
+    _is_updating = False
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cursor_foreground_priority="renderable")
@@ -53,10 +67,8 @@ class FittedTable(DataTable[Text], can_focus=False):
         for key, cells in rows.items():
             if key not in known:
                 self.add_row(*cells, key=key)
-                continue
-            for column, cell, old in zip(columns, cells, self._cells[key], strict=True):
-                if cell != old:
-                    self.update_cell(key, column, cell, update_width=cell.cell_len != old.cell_len)
+            else:
+                self._update_row(key, columns, cells)
         for column, *beneath in zip(self.ordered_columns, *rows.values(), strict=True):
             # Textual measures new rows when it is idle, and caches what it drew of them before.
             column.content_width = max([column.content_width, *(cell.cell_len for cell in beneath)])
@@ -64,6 +76,24 @@ class FittedTable(DataTable[Text], can_focus=False):
             self._put_in_order(list(rows))
         self._headers, self._cells = tuple(headers), dict(rows)
         self.select(selected)
+
+    def _update_row(self, key: str, columns: Sequence[str], cells: tuple[Text, ...]) -> None:
+        """Update the cells that have changed, and draw only their row: Textual draws the whole table for each."""
+        changed = [pair for pair in zip(columns, cells, self._cells[key], strict=True) if pair[1] != pair[2]]
+        self._is_updating = True
+        for column, cell, old in changed:
+            self.update_cell(key, column, cell, update_width=cell.cell_len != old.cell_len)
+        self._is_updating = False
+        if changed:
+            self.refresh_row(self.get_row_index(key))
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> "FittedTable":
+        """Draw the table again, except for single cells, see `_update_row`."""
+        if not self._is_updating:
+            super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        return self
 
     def _put_in_order(self, keys: list[str]) -> None:
         place = {id(self.get_row(key)[0]): i for i, key in enumerate(keys)}

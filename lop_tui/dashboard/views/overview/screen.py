@@ -121,6 +121,7 @@ class OverviewScreen(Ranged, FrameScreen):
         self._setting.display = (self.size.width >= WITH_SETTING if choice is None else choice) and self.grid.display
         if view:
             self._lay_out(view)
+        if view and self._setting.display:
             self._setting.show(view, self.table.selected)
 
     def on_data_table_row_highlighted(self) -> None:

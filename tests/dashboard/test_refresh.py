@@ -1,0 +1,98 @@
+"""What a refresh draws: only what has changed."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from textual.screen import Screen
+from textual.widget import Widget
+
+from lop_engine.runs.views import Snapshot
+from lop_tui.dashboard.app import Dashboard
+from lop_tui.dashboard.model import build_view
+from lop_tui.dashboard.reader import SnapshotFetched
+from lop_tui.dashboard.viewport import Viewport
+from lop_tui.dashboard.views.overview.panels import RunsTable, SettingPanel
+from lop_tui.dashboard.widgets.chart import ChartView
+from tests.dashboard.conftest import app_showing, first_frame, screen_text, settled, until
+
+
+def with_progress(snapshot: Snapshot, experiment: str) -> Snapshot:
+    """The same after some more epochs of the first run of an experiment."""
+    number = next(number for number, run in enumerate(snapshot.runs) if run.experiment == experiment)
+    run = snapshot.runs[number]
+    moved = replace(run, status=replace(run.status, tasks_done=run.status.tasks_done + 1))
+    return replace(snapshot, runs=(*snapshot.runs[:number], moved, *snapshot.runs[number + 1 :]))
+
+
+def lines_drawn(monkeypatch: pytest.MonkeyPatch, kind: type[Widget]) -> list[int]:
+    """Note the lines of these widgets that are drawn from now on."""
+    lines: list[int] = []
+    draw = kind.render_line
+    monkeypatch.setattr(kind, "render_line", lambda self, y: lines.append(y) or draw(self, y))
+    return lines
+
+
+async def show(pilot: Any, app: Dashboard, snapshot: Snapshot) -> None:
+    frame = app.reader.builder.build(snapshot, app.wants, usage=app.view.usage if app.view else None)
+    app.post_message(SnapshotFetched(frame))
+    await until(pilot, lambda: app.view is frame)
+    await pilot.pause(0.1)
+
+
+async def test_a_row_that_changes_is_drawn_without_the_others(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        await settled(pilot)
+        app = await first_frame(pilot)
+        await show(pilot, app, with_progress(eleven_runs, "cbp"))
+        lines = lines_drawn(monkeypatch, RunsTable)
+        further = with_progress(with_progress(eleven_runs, "cbp"), "cbp")
+        await show(pilot, app, further)
+        assert {*lines} == {2}, "the second row, below the header and bp"
+        lines.clear()
+        await show(pilot, app, replace(further))
+        assert not lines
+
+
+@pytest.mark.parametrize("size", [(160, 48), (200, 60)], ids=["in the table", "in the table and the panel"])
+async def test_news_of_the_same_size_lays_nothing_out(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=size) as pilot:
+        await settled(pilot)
+        app = await first_frame(pilot)
+        await pilot.press("down")
+        await show(pilot, app, eleven_runs)
+        layouts: list[int] = []
+        lay_out = Screen._refresh_layout
+        monkeypatch.setattr(
+            Screen, "_refresh_layout", lambda self, *a, **k: layouts.append(1) or lay_out(self, *a, **k)
+        )
+        num_places = 2 if app.screen.query_one(SettingPanel).display else 1
+        await show(pilot, app, with_progress(eleven_runs, "cbp"))
+        assert not layouts
+        assert screen_text(app).count("84-85/120") == num_places
+
+
+async def test_a_chart_draws_only_the_lines_that_news_changes(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        await settled(pilot)
+        app = await first_frame(pilot)
+        widget, chart = app.query(ChartView).first(), build_view(eleven_runs).panels[0]
+        lines = lines_drawn(monkeypatch, ChartView)
+        assert widget.show(chart, Viewport(), False)
+        await pilot.pause(0.1)
+        assert not lines, "the new chart looks the same"
+        line = chart.lines[0]
+        lower = replace(line.curve, mean=np.append(line.curve.mean[:-1], line.curve.mean[-1] - 0.01))
+        assert widget.show(replace(chart, lines=(replace(line, curve=lower), *chart.lines[1:])), Viewport(), False)
+        await pilot.pause(0.1)
+        assert 0 < len(lines) < widget.content_size.height
+        drawn = "\n".join(strip.text for strip in widget.render_lines(widget.size.region))
+        widget.refresh()
+        assert drawn == "\n".join(strip.text for strip in widget.render_lines(widget.size.region))
