@@ -13,7 +13,7 @@ HEADING = "## Keys\n"
 def build() -> str:
     """Return the whole page, with the current keys."""
     parts = [PAGE.read_text().partition(HEADING)[0] + HEADING]
-    parts.append("`?` shows these, those of the present view first; ctrl+p finds each by name.\n")
+    parts.append("`?` shows this list, with the keys of the current view first. ctrl+p finds an action by its name.\n")
     for part, keys in Dashboard(lambda: Snapshot(Path("runs"))).key_table():
         rows = [f"| {_code(key)} | {description} |" for key, description in keys.items()]
         parts.append("\n".join([f"### {part}\n", "| key | does |", "|---|---|", *rows]) + "\n")

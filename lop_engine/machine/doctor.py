@@ -66,7 +66,7 @@ def examine_runs(runs_dir: Path, repair: bool) -> Iterator[Finding]:
     clock, readable = FileClock(runs_dir), []
     for run_dir in find_runs(runs_dir):
         findings = list(_examine_run(run_dir, clock, repair))
-        yield from findings or [Finding("ok", run_dir.name, "sound")]
+        yield from findings or [Finding("ok", run_dir.name, "no errors found")]
         with suppress(StoreError, OSError):
             readable.append(read_without_records(run_dir))
     for mixed in mixed_code(readable):

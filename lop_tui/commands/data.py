@@ -163,7 +163,7 @@ def verify(path: DataPath = DEFAULT_DATA) -> int:
     if checked.folder and not checked.problems:
         images = sum(checked.folder.counts)
         values = f"values {checked.minimum:.4g} to {checked.maximum:.4g}"
-        say(console, f"{path}: sound: {checked.folder.num_classes} classes, {images} images, {values}")
+        say(console, f"{path}: valid: {checked.folder.num_classes} classes, {images} images, {values}")
     return 1 if checked.problems else 0
 
 

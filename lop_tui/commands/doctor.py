@@ -41,5 +41,5 @@ def doctor(
         if finding.level != "ok":
             tell(finding)
     if sound:
-        tell(Finding("ok", "runs", f"{plural(sound, 'run')} in {runs_dir} sound"))
+        tell(Finding("ok", "runs", f"{plural(sound, 'run')} in {runs_dir}: no errors found"))
     return 1 if wrong else 0

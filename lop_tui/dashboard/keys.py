@@ -19,9 +19,9 @@ EVERYWHERE: list[BindingType] = [
     Binding("space", "pause", "Pause", show=False),
     Binding("slash", "filter", "Filter", key_display="/", priority=True),  # before the keys that follow it
     Binding(PROBLEM_KEY, "problem", "Next problem", show=False, tooltip="Runs of the next problem"),
-    Binding("l", "open_view('log')", "Log of its worker", show=False),
+    Binding("l", "open_view('log')", "Log of the run's worker", show=False),
     Binding("S", "stop", "Stop runs", show=False, tooltip="Stop the runs under the cursor, after asking"),
-    Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry them, after asking"),
+    Binding("R", "resume", "Resume runs", show=False, tooltip="Resume or retry these runs, after asking"),
     Binding("p", "plot", "Figure to a file (lop plot)", show=False),
     Binding("P", "picture", "Screenshot to a file (SVG)", show=False),
     Binding("y", "replay", "Replay from the first task", show=False),
@@ -33,7 +33,7 @@ EVERYWHERE: list[BindingType] = [
     ),
     Binding("m", "markers", "Braille, blocks or ASCII", show=False),
     Binding("d", "dark", "Dark or light", show=False),
-    Binding("ctrl+z", "suspend_process", "To the shell", show=False, tooltip="To the shell; fg comes back"),
+    Binding("ctrl+z", "suspend_process", "To the shell", show=False, tooltip="Suspend to the shell; fg returns"),
     Binding("ctrl+p", "command_palette", "All commands, themes", show=False),
     Binding("question_mark", "help", "Help", key_display="?"),
 ]

@@ -60,8 +60,8 @@ class Entry:
 #: In the order of the help; the dashboard starts with the first one.
 VIEWS = (
     Entry("overview"),
-    Entry("seeds", "e", "Each seed", "View of each seed (click on the selected row)", least=1),
-    Entry("compare", "c", "Compare", "View of two methods' difference", least=2),
+    Entry("seeds", "e", "Each seed", "Each seed of the setting (click on the selected row)", least=1),
+    Entry("compare", "c", "Compare", "Difference of two methods", least=2),
     Entry("log"),
 )
 

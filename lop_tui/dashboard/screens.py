@@ -34,10 +34,10 @@ STEP_SHARE, LEAP_SHARE = 1 / 60, 1 / 6
 """How far the cursor moves, as a share of the visible range."""
 
 RANGE_KEYS = [
-    Binding("left", f"cursor({-STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
-    Binding("right", f"cursor({STEP_SHARE})", "Cursor", show=False, tooltip="Cursor: every value at a task (mouse)"),
-    Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
-    Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor, far", show=False, tooltip="Cursor, far"),
+    Binding("left", f"cursor({-STEP_SHARE})", "Cursor", show=False, tooltip="Cursor (mouse): the values at a task"),
+    Binding("right", f"cursor({STEP_SHARE})", "Cursor", show=False, tooltip="Cursor (mouse): the values at a task"),
+    Binding("shift+left", f"cursor({-LEAP_SHARE})", "Cursor", show=False, tooltip="Move the cursor by a larger step"),
+    Binding("shift+right", f"cursor({LEAP_SHARE})", "Cursor", show=False, tooltip="Move the cursor by a larger step"),
     Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+", show=False, tooltip="Zoom (wheel)"),
     Binding("minus", "zoom(2)", "Zoom out", key_display="-", show=False, tooltip="Zoom (wheel)"),
     Binding("comma", "pan(-1)", "Range to the left", key_display=",", show=False, tooltip="Move the range (drag)"),

@@ -87,7 +87,7 @@ def test_resume_refuses_images_that_have_changed(here, lop):
 def test_verify_names_the_problem_and_exits_with_1(here, lop):
     lop("data", "import", make_source(here, "folder", make_images()), "--to", "set")
     status, out, _ = lop("data", "verify", "set")
-    assert (status, out) == (0, "set: sound: 4 classes, 36 images, values 0 to 255\n")
+    assert (status, out) == (0, "set: valid: 4 classes, 36 images, values 0 to 255\n")
     files = [here / "set" / "classes" / f"{index}.npy" for index in range(4)]
     content = bytearray(files[0].read_bytes())
     content[-1] ^= 1
@@ -109,7 +109,7 @@ def test_verify_checks_images_without_a_manifest(here, lop):
     floats = make_images().astype(np.float32)
     source = make_source(here, "npy", floats)
     status, out, _ = lop("data", "verify", source)
-    assert (status, "no dataset.json" in out, "sound" in out) == (0, True, True)
+    assert (status, "no dataset.json" in out, "valid" in out) == (0, True, True)
     floats[1, 4, 0, 0, 0] = np.nan
     np.save(source / "classes" / "1.npy", floats[1])
     status, out, _ = lop("data", "verify", source)

@@ -22,8 +22,8 @@ class ChartView(Widget, can_focus=True):
     """Draws its chart again only if the chart, its size, the viewport, the theme or the markers have changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "enlarge", "Enlarge", tooltip="One chart alone, and back"),
-        Binding("enter", "shrink", "All charts", tooltip="One chart alone, and back"),
+        Binding("enter", "enlarge", "Enlarge", tooltip="Enlarge the chart, and back"),
+        Binding("enter", "shrink", "All charts", tooltip="Enlarge the chart, and back"),
     ]
 
     class Chosen(Message):

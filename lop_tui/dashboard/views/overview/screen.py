@@ -39,7 +39,7 @@ class OverviewScreen(Ranged, FrameScreen):
     NAME = "Charts"
     KEYS_OF_PARTS = ChartView.BINDINGS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "seeds", "Seeds", tooltip="Every seed as a line of its own, or the band"),
+        Binding("s", "seeds", "Seeds", tooltip="A line for each seed, or the band"),
         *(Binding(v.key, f"app.open_view('{v.name}')", v.description, tooltip=v.tooltip) for v in VIEWS if v.key),
         Binding("right_square_bracket", "turn(1)", "More", key_display="]", tooltip=PAGES),
         Binding("left_square_bracket", "turn(-1)", "Charts before", key_display="[", show=False, tooltip=PAGES),
@@ -57,7 +57,7 @@ class OverviewScreen(Ranged, FrameScreen):
         Binding("o", "order", "Order of methods", show=False, tooltip="Order of methods: by name, best first"),
         Binding("n", "find", "Find a method", show=False, tooltip="Find a method by a part of its name"),
         Binding("h", "hide", "Hide or show a method", show=False, tooltip="Hide the method, or show it again"),
-        Binding("f", "solo", "Only this method", show=False, tooltip="Only this method and the pinned ones, and back"),
+        Binding("f", "solo", "Only this method", show=False, tooltip="Show only this method and pinned ones, or all"),
         Binding("k", "pin", "Pin a method", show=False, tooltip="Pin the method on top, or unpin it"),
         Binding("H", "show_all", "Show all methods", show=False),
     ]
