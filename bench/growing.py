@@ -109,7 +109,7 @@ class Worker:
             self.launcher.poll()
 
     def count(self) -> int:
-        """Return the finished tasks."""
+        """Return the number of finished tasks."""
         self.tail.read_new()
         return self.tail.num_documents
 

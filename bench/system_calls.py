@@ -105,8 +105,8 @@ def tracing(command: Sequence[str], places: Mapping[Path, str], **options: Any) 
         raise SystemExit("there is no strace here; on Debian and Ubuntu: apt-get install strace")
     calls = CallCounts()
     with tempfile.TemporaryDirectory() as directory:
-        # A file a thread: in one for all, calls of several threads would be torn apart. --seccomp-bpf stops the
-        # command at these calls alone.
+        # Each thread has its own file, because threads would mix their lines in a common one. --seccomp-bpf stops
+        # the command only at these calls.
         strace = ["strace", "-ff", "-qq", "-y", "-s", "0", "--seccomp-bpf", "-o", f"{directory}/trace"]
         strace += ["-e", "trace=" + ",".join(f"?{call}" for call in _KINDS)]
         with subprocess.Popen([*strace, *command], **options) as process:

@@ -24,7 +24,7 @@ from lop_tui.words.console import Console, confirm
 from tests.cli.test_views import lop, refused
 from tests.helpers import make_run
 
-pytestmark = pytest.mark.timeout(20)  # these tests look for hangs
+pytestmark = pytest.mark.timeout(20)  # a hang fails these tests soon
 
 
 @pytest.mark.parametrize(

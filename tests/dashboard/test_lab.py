@@ -30,7 +30,7 @@ METHODS = ["bp", "cbp", "dash", "fire", "l2", "l2_init", "parseval", "redo", "sn
 
 @pytest.fixture
 def many(tmp_path: Path) -> Snapshot:
-    """Twelve methods."""
+    """Make runs of twelve methods."""
     for method in METHODS:
         make_run(tmp_path, method, num_tasks=60)
     return read(tmp_path)
