@@ -33,8 +33,10 @@ from lop_tui.words.plan import duration
 
 def train(runs: Sequence[Run], options: TrainingOptions, console: Console) -> int:
     """Train unfinished runs, like `lop run`; return its exit status."""
-    begun = as_begun(options.runs_dir, runs)
-    requested = starting.RequestedRuns(begun, {RunDir.of(options.runs_dir, run): run.spec for run in begun}, [])
+    runs_as_stored = as_begun(options.runs_dir, runs)
+    requested = starting.RequestedRuns(
+        runs_as_stored, {RunDir.of(options.runs_dir, run): run.spec for run in runs_as_stored}, []
+    )
     prepared = starting.queue(console, requested, options, None, False, "refuse")
     began = time.monotonic()
     try:

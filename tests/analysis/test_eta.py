@@ -150,8 +150,8 @@ def test_the_number_of_workers_can_be_given():
 @pytest.mark.parametrize("name", ["methods of different speed", "stacks"])
 def test_a_replaced_worker_changes_the_estimate_little(name):
     study = STUDIES[name]
-    begun = sorted(began for began in study.began if began)
-    next_start = begun[len(begun) // 2]
+    starts = sorted(began for began in study.began if began)
+    next_start = starts[len(starts) // 2]
     before = study_eta_s(study.views(next_start - 1e-6))
     views = study.views(next_start + 0.1)
     starting = [

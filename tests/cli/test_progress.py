@@ -67,8 +67,8 @@ def test_only_what_has_changed_is_printed_again(tmp_path, monkeypatch):
 
 def test_a_setting_that_starts_leaves_the_line_of_queued_settings(tmp_path, monkeypatch):
     make_study(tmp_path)
-    begun = RunDir(tmp_path / "bp" / "step_size=7" / "seed_000")
-    change = partial(begun.write_status, replace(begun.read_status(), state="running", heartbeat_at=time.time()))
+    run_dir = RunDir(tmp_path / "bp" / "step_size=7" / "seed_000")
+    change = partial(run_dir.write_status, replace(run_dir.read_status(), state="running", heartbeat_at=time.time()))
     _, more = shown_again(tmp_path, monkeypatch, change)
     assert "49 settings queued (49 runs)" in more
     assert more.splitlines()[0].startswith("bp step_size=7")

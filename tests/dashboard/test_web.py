@@ -45,14 +45,14 @@ class Page:
     """A client that uses the websocket as a browser does."""
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse) -> None:
-        self.connection, self.seen = connection, ""
+        self.connection, self.output = connection, ""
 
     async def until(self, text: str) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while text not in ESCAPE.sub("", self.seen):
+            while text not in ESCAPE.sub("", self.output):
                 message = await self.connection.receive()
                 assert message.type is aiohttp.WSMsgType.BINARY, message
-                self.seen += message.data.decode("utf-8", "replace")
+                self.output += message.data.decode("utf-8", "replace")
 
     async def press(self, keys: str) -> None:
         await self.connection.send_json(["stdin", keys])
@@ -135,10 +135,10 @@ async def test_a_page_shows_the_dashboard_and_cannot_write(server: Served, runs_
     before = sorted(runs_dir.rglob("*"))
     async with opened(server, server.origin) as page:
         await page.until("Quit")
-        page.seen = ""
+        page.output = ""
         await page.press("SRpP?")
         await page.until("Everywhere")
-        shown = ESCAPE.sub("", page.seen)
+        shown = ESCAPE.sub("", page.output)
         assert "Every seed as a line" in shown
         assert "Stop the runs" not in shown
         assert "Resume or retry" not in shown
@@ -178,7 +178,7 @@ async def test_an_invalid_message_closes_only_its_page_and_logs_one_line(server:
             line = await asyncio.to_thread(server.process.stdout.readline)
             assert line == "lop watch: closed a page that sent an invalid message\n", what
         await page.connection.send_json(["of a later version"])
-        page.seen = ""
+        page.output = ""
         await page.press("?")
         await page.until("Everywhere")
 

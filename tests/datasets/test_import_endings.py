@@ -61,11 +61,11 @@ def test_an_import_interrupted_at_any_step_leaves_nothing(tmp_path, target):
     shutil.rmtree(target)
 
     for stop_at in range(len(steps)):
-        seen = []
+        reports = []
 
-        def report(what, done, total, seen=seen, stop_at=stop_at):
-            seen.append(what)
-            if len(seen) > stop_at:
+        def report(what, done, total, reports=reports, stop_at=stop_at):
+            reports.append(what)
+            if len(reports) > stop_at:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

@@ -101,17 +101,17 @@ def test_on_a_cpu_calls_are_made_at_once_in_the_caller_s_thread():
 
 
 def test_the_next_item_is_made_while_the_current_one_is_used():
-    begun = {item: threading.Event() for item in range(4)}
+    was_started = {item: threading.Event() for item in range(4)}
 
     def make(item):
-        begun[item].set()
+        was_started[item].set()
         return item * item
 
     made = []
     for result in made_ahead(make, range(4), CPU, "test"):
         made.append(result)
         if len(made) < 4:
-            assert begun[len(made)].wait(LIMIT_S)
+            assert was_started[len(made)].wait(LIMIT_S)
     assert made == [0, 1, 4, 9]
 
 
@@ -124,16 +124,18 @@ def test_the_error_of_an_item_is_raised_when_its_turn_comes():
 
 def test_the_order_of_the_next_epoch_is_made_while_an_epoch_trains(threads_on_cpu, monkeypatch):
     spec = make_runs()[0].spec
-    begun = {place: threading.Event() for place in loop.places(spec, loop.Position(0, 1))}
-    coming = dict(zip(begun, [*begun][1:], strict=False))
-    make, whole, waited = loop.host_batch_order, loop.train_epoch, iter(begun)
+    was_started = {place: threading.Event() for place in loop.places(spec, loop.Position(0, 1))}
+    coming = dict(zip(was_started, [*was_started][1:], strict=False))
+    make, whole, waited = loop.host_batch_order, loop.train_epoch, iter(was_started)
     monkeypatch.setattr(
-        loop, "host_batch_order", lambda seeds, images, *place: (begun[place].set(), make(seeds, images, *place))[1]
+        loop,
+        "host_batch_order",
+        lambda seeds, images, *place: (was_started[place].set(), make(seeds, images, *place))[1],
     )
 
     def train_epoch(*args):
         place = next(waited)
-        assert place not in coming or begun[coming[place]].wait(LIMIT_S)
+        assert place not in coming or was_started[coming[place]].wait(LIMIT_S)
         return whole(*args)
 
     monkeypatch.setattr(loop, "train_epoch", train_epoch)

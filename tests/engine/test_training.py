@@ -122,11 +122,11 @@ def test_continuing_from_a_state_gives_the_same_numbers(agent, stop):
     extra = {"perturb_scale": 1e-3} if agent == "snp" else {}
     spec = make_spec(agent=agent, **extra)
     whole, _ = run(spec)
-    begun, learner = run(spec, stop_at=stop)
+    before_stop, learner = run(spec, stop_at=stop)
     fresh = Learner(spec, [0, 1], CPU)
     fresh.load_state({name: tensor.clone() for name, tensor in learner.state().items()})
     rest, _ = run(spec, start=stop, learner=fresh)
-    assert [r.metrics for r in begun + rest] == [r.metrics for r in whole]
+    assert [r.metrics for r in before_stop + rest] == [r.metrics for r in whole]
 
 
 def test_weights_carry_over_between_tasks_except_for_the_head():

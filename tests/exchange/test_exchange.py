@@ -130,9 +130,9 @@ def test_the_reference_s_plotting_code_reads_exported_pickles(runs, tmp_path):
 
 
 def test_settings_are_numbered_in_order_of_creation(tmp_path):
-    for begun, setting in enumerate(("step_size=0.01", "step_size=0.001")):
+    for position, setting in enumerate(("step_size=0.01", "step_size=0.001")):
         run_dir = make_run(tmp_path / "runs", "bp", setting=setting, num_tasks=3, num_epochs=1)
-        write_json(run_dir.run_json, run_dir.read_config() | {"created_at": 100.0 + begun})
+        write_json(run_dir.run_json, run_dir.read_config() | {"created_at": 100.0 + position})
     export_runs(RunsReader(tmp_path / "runs").read().runs, "pickle", tmp_path / "out")
     listed = read_json(tmp_path / "out/bp/settings.json")["settings"]
     assert [one["setting"] for one in listed] == ["step_size=0.01", "step_size=0.001"]

@@ -136,8 +136,8 @@ def test_workers_that_share_a_gpu_fit_into_its_memory(machine, gib, typed):
     taken = resources.workers * (
         memory.WORKER_BYTES_ON_GPU + resources.runs_per_worker * memory.run_bytes_on_gpu(runs[0])
     )
-    was_asked_for = workers is not None
-    assert taken <= gib * GIB or was_asked_for or (resources.workers == 1 and resources.runs_per_worker in (1, 5))
+    was_typed = workers is not None
+    assert taken <= gib * GIB or was_typed or (resources.workers == 1 and resources.runs_per_worker in (1, 5))
 
 
 def test_a_small_gpu_has_fewer_workers_instead_of_small_stacks(machine):
