@@ -1,7 +1,9 @@
 """docs/metrics.md, from descriptions and docstrings: ``python -m pages.metrics`` writes it."""
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
+from itertools import groupby
 from typing import Any
 
 from lop_engine.experiment.code import load
@@ -47,18 +49,24 @@ measured, and `curvature_images` on how many images."""
 
 
 def build() -> str:
-    """Return the whole page."""
-    parts = [INTRODUCTION]
-    for name, metric in METRICS.items():
-        definition = inspect.getdoc(_defined_by(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
-        needs = f" Needs {' and '.join(sorted(metric.needs))}." if metric.needs else ""
-        default = " (default)" if name in CONTINUAL_IMAGENET.metrics else ""
-        cost = f"\n\n{COST.format(f'{metric.cost_in_epochs:g}')}" if metric.cost_in_epochs else ""
-        summary, _, rest = definition.partition("\n\n")
-        math = block(METRIC_EQUATIONS[name]) + "\n" if name in METRIC_EQUATIONS else ""
-        text = f"Shown as *{metric.heading}*.{needs}\n\n{summary}\n\n{math}{rest}{cost}"
-        parts.append(f"## {name}{default}\n\n{text}\n")
-    return "\n".join(parts)
+    """The whole page: a section for each metric, and one for those that only differ in the layer."""
+    groups = groupby(
+        METRICS.values(), key=lambda metric: (metric.name.removesuffix(f"_{metric.layer}"), not metric.layer)
+    )
+    return "\n".join([INTRODUCTION, *(_section(list(several)) for _, several in groups)])
+
+
+def _section(several: Sequence[Metric]) -> str:
+    metric = several[0]
+    definition = inspect.getdoc(_defined_by(metric)).partition("\n\nArgs:")[0]  # type: ignore[union-attr]
+    needs = f" Needs {' and '.join(sorted(metric.needs))}." if metric.needs else ""
+    default = " (default)" if metric.name in CONTINUAL_IMAGENET.metrics else ""
+    cost = f"\n\n{COST.format(f'{metric.cost_in_epochs:g}')}" if metric.cost_in_epochs else ""
+    summary, _, rest = definition.partition("\n\n")
+    math = block(METRIC_EQUATIONS[metric.name]) + "\n" if metric.name in METRIC_EQUATIONS else ""
+    heading = metric.heading if len(several) == 1 else metric.heading.replace(f"layer {metric.layer}", "layer N")
+    text = f"Shown as *{heading}*.{needs}\n\n{summary}\n\n{math}{rest}{cost}"
+    return f"## {', '.join(one.name for one in several)}{default}\n\n{text}\n"
 
 
 def _defined_by(metric: Metric) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from lop_engine.experiment.components import Metric as DescribedMetric
 from lop_engine.experiment.components import Problem as DescribedProblem
 from lop_engine.experiment.methods_at_boundaries import METHODS_AT_BOUNDARIES
 from lop_engine.experiment.methods_of_weights import HARE_TORTOISE, PARSEVAL, SNP_KUMAR, SPECTRAL
-from lop_engine.experiment.registry import METHODS
+from lop_engine.experiment.registry import METHODS, METRICS
 from lop_engine.experiment.run import load_runs
 from lop_engine.methods.method import Method
 from lop_engine.metrics import MetricInputs
@@ -333,6 +334,12 @@ def test_methods_md_is_generated_from_the_descriptions():
 def test_metrics_md_is_generated_from_the_docstrings():
     page = (ROOT / "docs/metrics.md").read_text()
     assert page == metrics_page(), "run: make pages"
+
+
+def test_metrics_md_has_each_metric_in_one_heading():
+    headings = re.findall(r"^## (.+?)(?: \(default\))?$", metrics_page(), re.MULTILINE)
+    assert "rank_1, rank_2, rank_3" in headings
+    assert Counter(name for heading in headings for name in heading.split(", ")) == Counter(list(METRICS))
 
 
 def test_dashboard_md_lists_every_key():
