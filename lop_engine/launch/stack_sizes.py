@@ -21,7 +21,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from lop_engine.experiment.components import Size
+from lop_engine.experiment.components import Size, count_of
 from lop_engine.experiment.spec import Spec
 from lop_engine.files import read_small, replacing
 from lop_engine.runs.directory import RunDir
@@ -34,6 +34,8 @@ WORKER_BYTES_ON_GPU = 3 * 2**30
 CURVATURE_BATCH = 100
 COPIES_OF_WEIGHTS = 14
 """Weights, gradients, the state of optimiser and method, and temporaries of an update."""
+COPIES_OF_ACTIVATIONS = 8
+"""Those of an example in training (`Size.example_bytes`), for its gradient and its curvature."""
 WEIGHTS_ON_GPU = 8
 """The same on a GPU, which frees an update's temporaries weight by weight."""
 
@@ -53,11 +55,11 @@ def run_bytes(spec: Spec) -> int:
     if described is None:
         return 0
     example, size = described
-    num_train, num_test = spec.parts.problem.num_examples(spec), spec.parts.problem.num_test_examples(spec)
+    num_train, num_test = _examples(spec)
     of_curvature = min(CURVATURE_BATCH, spec.curvature_images or num_train) if "curvature" in spec.metrics else 0
     task = (num_train + num_test) * example * 5 // 4  # including stored examples of the next task
     directions = 25 * of_curvature * example  # ten, and temporaries
-    activations = max(min(spec.mini_batch_size, num_train), of_curvature) * size.example_bytes
+    activations = max(min(spec.mini_batch_size, num_train), of_curvature) * size.example_bytes + _start_bytes(spec, size)
     return task + directions + activations + 4 * COPIES_OF_WEIGHTS * size.num_parameters
 
 
@@ -75,15 +77,28 @@ def run_bytes_on_gpu(spec: Spec) -> int:
     if described is None:
         return 0
     example, size = described
-    num_train, num_test = spec.parts.problem.num_examples(spec), spec.parts.problem.num_test_examples(spec)
+    num_train, num_test = _examples(spec)
     # As stored (a byte per value), as converted, and in the epoch's order.
     task = (num_train + num_test) * example * 9 // 4
     directions = 25 * min(CURVATURE_BATCH, num_train) * example  # ten, and temporaries
-    activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes
+    activations = max(spec.mini_batch_size, CURVATURE_BATCH) * size.example_bytes + _start_bytes(spec, size)
     numbers = size.num_parameters
     random_numbers = 4 * numbers * (1 + steps_drawn_at_once(spec.steps_per_part, numbers))
     weights = 4 * WEIGHTS_ON_GPU * numbers
     return 3 * (task + directions + activations + random_numbers + weights) // 2
+
+
+def _examples(spec: Spec) -> tuple[int, int]:
+    """Return the training examples that are in memory together, those of a part or a task, and the test examples."""
+    problem = spec.parts.problem
+    return spec.examples_per_part or problem.num_examples(spec), problem.num_test_examples(spec)
+
+
+def _start_bytes(spec: Spec, size: Size) -> int:
+    """Return the bytes of the activations that the metrics at a task's start look at, without gradients."""
+    if not spec.start_metrics:
+        return 0
+    return count_of(spec.parts.problem.start_examples, spec) * size.example_bytes // COPIES_OF_ACTIVATIONS
 
 
 def worker_bytes(specs: Iterable[Spec], device: str) -> int | None:

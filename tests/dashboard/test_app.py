@@ -96,8 +96,9 @@ def test_the_shape_of_the_chart_grid_depends_on_the_size(size: tuple[int, int], 
 async def test_enter_enlarges_the_focused_chart_and_escape_returns(eleven_runs: Snapshot) -> None:
     async with app_showing(eleven_runs).run_test(size=(80, 24)) as pilot:
         app = await first_frame(pilot)
+        await settled(pilot)
         await pilot.press("tab", "enter")
-        assert visible(app) == [2]
+        await until(pilot, lambda: visible(app) == [2])
         assert not app.query_one(RunsTable).display
         assert "cbp" in text_of(app, "#legend")
         await pilot.press("]")

@@ -1,6 +1,7 @@
 """Requirements of a GPU, checked on a CPU: tensors stay on one device, nothing waits for it, memory is as planned."""
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from torch.profiler import ProfilerActivity, profile
 from lop_engine import metrics
 from lop_engine.device.transfers import HostCopies
 from lop_engine.experiment.registry import METRICS
+from lop_engine.experiment.spec import Spec
 from lop_engine.launch.stack_sizes import run_bytes_on_gpu
 from lop_engine.methods import step_numbers
 from lop_engine.metrics.curvature import curvature, random_directions
 from lop_engine.metrics.ranks import singular_values
 from lop_engine.networks.convolution import WAYS, ImageConvolution, Way, hidden_maps, way_of
-from lop_engine.problems import continual_imagenet
+from lop_engine.problems import Task, continual_imagenet
 from lop_engine.streams import DRAWN_AT_ONCE_BYTES, Stream, torch_seed
 from lop_engine.training import loop
 from lop_engine.training.learner import Learner
@@ -286,11 +288,37 @@ def test_the_planned_memory_of_a_seed_covers_its_use(sizes):
         order = loop.batch_order([0], 2 * train, 0, 0, CPU)[:, :100]
         loop.measure_epoch(spec, learner, task, order, (0, 0), loop.train_epoch(learner.step, task, order, batch))
 
+    peak = peak_bytes(one_epoch)
+    assert 0.9 * peak < run_bytes_on_gpu(spec) / 1.5 < 2.5 * peak
+
+
+@pytest.mark.parametrize("agent", ["bp", "cbp"])
+def test_the_memory_planned_for_a_task_in_parts_is_that_of_a_part_and_of_the_task_s_start(agent):
+    sizes = {"num_features": 1000, "num_hidden_layers": 2, "change_after": 60_000}
+    spec = Spec(problem="permuted_mnist", agent=agent, step_size=0.01, num_tasks=1, **sizes)
+    pixels_MP = torch.randint(0, 256, (2000, 784), dtype=torch.uint8)
+
+    def start_and_part() -> None:
+        learner = Learner(spec, [0], CPU)
+        parts = [
+            (pixels_MP[None, at : at + 200] / 255, torch.zeros(1, 200, dtype=torch.long)) for at in range(0, 2000, 200)
+        ]
+        task = Task([{}], *parts[0], make_part=lambda part: parts[part])
+        learner.start_epoch(0, 0)
+        loop.measure_start(spec, learner, task, 0)
+        loop.train_epoch(learner.step, task, None, 1)
+
+    peak = peak_bytes(start_and_part)
+    assert 0.9 * peak < run_bytes_on_gpu(spec) / 1.5 < 2.5 * peak
+
+
+def peak_bytes(call: Callable[[], None]) -> int:
+    """The most memory that torch holds at a time during a call."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        one_epoch()
+        call()
     held, peak = 0, 0
     for event in profiled.profiler.kineto_results.events():
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    assert 0.9 * peak < run_bytes_on_gpu(spec) / 1.5 < 2.5 * peak
+    return peak
