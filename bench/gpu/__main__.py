@@ -1,6 +1,6 @@
 """``python -m bench.gpu`` (``make gpu-check``): check a GPU, and time it.
 
-Correctness first, then timings; each set has a time limit, and each stage leaves its result when it ends. The output
+Checks run before timings. Both sets have a time limit, and each stage writes its result when it ends. The output
 folder then holds correctness.json, timings.json, summary.md, profile.txt and log.txt. Exit status 1 if a check failed.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m bench.gpu.child --device DEVICE STAGE...``: run stages here and print an event a line."""
+"""``python -m bench.gpu.child --device DEVICE STAGE...``: run stages in this process and print one event per line."""
 
 import argparse
 import json

@@ -86,7 +86,7 @@ def _places(tables: list[list[dict[str, Any]]]) -> list[list[tuple[Any, ...]]]:
 
 
 def mean_difference(one: list[list[dict[str, Any]]], other: list[list[dict[str, Any]]]) -> float:
-    """Return the mean of |a - b| over all records, relative to a metric's mean size; infinite if keys differ."""
+    """Return the mean of |a - b| over all records, relative to the metric's mean magnitude; infinite if keys differ."""
     differences: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
     for mine, theirs in zip(one, other, strict=True):

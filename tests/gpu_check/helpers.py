@@ -1,4 +1,4 @@
-"""What the tests of the check share."""
+"""A helper shared by the tests of the check."""
 
 import torch
 

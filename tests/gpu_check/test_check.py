@@ -24,7 +24,7 @@ from tests.gpu_check.helpers import SMALL, verdicts
 
 @pytest.fixture
 def one_case(monkeypatch):
-    """One method in one precision stands for all."""
+    """Restrict the check to one method in one precision."""
     monkeypatch.setattr(engine, "setting_names", lambda: ["cbp"])
     monkeypatch.setattr(engine, "PRECISIONS", ("fp32",))
 
@@ -37,13 +37,13 @@ def run_here(*names: str) -> Results:
 
 
 def idle(learner):
-    """An empty graph: it trains nothing."""
+    """Simulates an empty graph, which trains nothing."""
     zeros_S = torch.zeros(len(learner.seeds))
     return lambda images, labels: StepResult(zeros_S, zeros_S)
 
 
 def stale(learner):
-    """A graph that reads the first batch again and again."""
+    """Simulates a graph that reads the first batch in every step."""
     first: list = []
 
     def step(*batch):
@@ -54,7 +54,7 @@ def stale(learner):
 
 
 def mixing(learner):
-    """A step after which every seed has moved towards its neighbours."""
+    """A step that moves every seed towards its neighbours."""
 
     def step(*batch):
         result = learner.step(*batch)
@@ -175,21 +175,21 @@ def test_online_problems_are_timed_beside_a_plain_loop():
     assert all(row["step_us"] > 0 for row in rows)
 
 
-def test_what_agrees_on_a_cpu_needs_a_gpu_and_does_not_pass(one_case):
+def test_agreement_on_a_cpu_has_the_verdict_needs_a_gpu(one_case):
     results = run_here("graphs")
     assert [line.check for line in results.lines] == ["cbp, fp32"]
     assert verdicts(results) == {"needs a GPU"}
     assert not results.failed
 
 
-def test_on_a_gpu_the_same_agreement_passes():
+def test_the_same_agreement_on_a_gpu_passes():
     results = Results()
     Report("graphs", True, results.take).check("cbp, fp32", True, "0", "<= 0.01")
     assert verdicts(results) == {"PASS"}
 
 
 @pytest.mark.long
-def test_the_small_form_runs_on_a_cpu_and_leaves_its_results(tmp_path):
+def test_the_small_form_runs_on_a_cpu_and_writes_its_results(tmp_path):
     typed = ["--device", "cpu", "--small", "--only", "stack", "--only", "diverged", "--only", "waiting"]
     done = subprocess.run(
         [sys.executable, "-m", "bench.gpu", *typed, "-o", str(tmp_path)],
@@ -210,7 +210,7 @@ def test_the_small_form_runs_on_a_cpu_and_leaves_its_results(tmp_path):
     assert "--device cpu --small" in summary.splitlines()[0]
 
 
-def test_a_device_that_is_not_there_is_refused_with_what_to_do(tmp_path, monkeypatch, capsys):
+def test_a_missing_device_is_refused_with_advice(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cuda:97", "--only", "golden", "-o", str(tmp_path)])
     assert command.main() == 2
     assert "cuda:97" in capsys.readouterr().err
@@ -223,7 +223,7 @@ def test_an_unknown_stage_is_refused_before_anything_runs(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_every_stage_can_be_found(stage):
+def test_every_stage_has_a_function(stage):
     assert callable(getattr(importlib.import_module(f"bench.gpu.{stage.module}"), stage.function))
 
 
@@ -243,7 +243,7 @@ def test_a_check_after_a_failed_capture_runs_in_a_new_process(one_case, monkeypa
     assert events[-1]["broken"]
 
 
-def test_wheels_are_installed_into_a_folder_of_their_own(tmp_path, monkeypatch):
+def test_wheels_are_installed_into_their_own_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels, "FOLDER", tmp_path / "wheels")
     assert "pip install" in wheels.install(tmp_path / "site")
     (tmp_path / "wheels").mkdir()

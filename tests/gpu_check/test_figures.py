@@ -16,7 +16,7 @@ def test_every_way_to_convolve_computes_the_convolution(way):
     assert max(error_of(way, layer, SMALL) for layer in LAYERS) < 1e-5
 
 
-def test_a_way_that_computes_something_else_is_seen():
+def test_a_way_that_computes_wrongly_is_detected():
     class Mirrored(Grouped):
         def run(self, which):
             return super().run(which).flip(-1)
@@ -32,7 +32,7 @@ def test_a_step_s_convolutions_leave_out_the_gradient_of_the_images():
     assert convolution_table(rows)[1] == ("30", "fp32", "a", "", "101", "", "111")
 
 
-def test_hours_of_the_figure():
+def test_hours_of_the_paper_s_figure_are_summed_by_precision():
     one = {"seeds": 30, "precision": "fp32", "epoch_ms": 20.0}
     rows = [one | {"method": method} for method in ("bp", "l2", "snp", "cbp")]
     rows[0] |= {"metrics_ms": 4.0, "curvature_ms": 100.0}
@@ -61,12 +61,12 @@ def records(*values: float | None):
     [
         (records(1.0, 2.0, None), records(1.0, 2.0, None), []),
         (records(1.0, 2.5, None), records(1.0, 2.0, None), ["values after resume"]),
-        (records(1.0, 2.5, None), records(1.0, 2.4, None), []),  # no further apart than two uninterrupted runs
+        (records(1.0, 2.5, None), records(1.0, 2.4, None), []),  # as close as two uninterrupted runs
         (records(1.0, 2.0), records(1.0, 2.0, None), ["records after resume"]),
         (records(1.0, 2.0, 3.0), records(1.0, 2.0, None), ["values after resume"]),
     ],
 )
-def test_records_of_a_resumed_run_are_held_against_uninterrupted_ones(resumed, again, failing):
+def test_records_of_a_resumed_run_are_compared_with_uninterrupted_ones(resumed, again, failing):
     results = Results()
     whole = records(1.0, 2.0, None)
     runs.compare(Report("runs", True, results.take), *map(Recorded, (whole, again, resumed)))
@@ -78,14 +78,14 @@ def test_the_busy_share_counts_time_in_which_kernels_overlap_once():
     assert timing.busy_share([]) == 0
 
 
-def test_trainings_apart_by_a_nan_are_infinitely_far_apart():
+def test_trainings_that_differ_by_a_nan_are_infinitely_far_apart():
     trained = engine.train(engine.spec_of("bp", SMALL), [0], 1, SMALL, graphs=False)
     broken = engine.Trained(trained.start, {n: t * math.nan for n, t in trained.end.items()}, trained.losses)
     assert apart(trained, trained) == 0
     assert apart(broken, trained) == math.inf
 
 
-def test_the_table_of_the_summary_survives_any_text():
+def test_the_table_of_the_summary_is_valid_with_any_text():
     results = Results(about={"device": "CPU", "command": "x", "date": "today"})
     Report("golden", True, results.take).check("bp", False, "a | b", "<= 1")
     assert "| FAIL | golden | bp | a / b | <= 1 |" in markdown(results)

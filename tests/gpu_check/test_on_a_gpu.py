@@ -1,4 +1,4 @@
-"""The branches that only a GPU takes, on a fake one."""
+"""Code that only runs on a GPU, tested on a fake one."""
 
 import contextlib
 import warnings
@@ -15,7 +15,7 @@ from tests.gpu_check.helpers import verdicts
 
 
 class Gpu(Setup):
-    """A CPU that passes for a GPU: the code around the device runs, its calls are `fake_cuda`'s."""
+    """A CPU device that claims to be a GPU; its CUDA calls go to `fake_cuda`."""
 
     on_gpu = True
 
@@ -25,7 +25,7 @@ GPU = Gpu(torch.device("cpu"), small=True)
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """torch.cuda without a GPU; the mode of its detector of waits stands in ["mode"]."""
+    """Replace torch.cuda; ["mode"] is the mode of the detector of synchronising calls."""
     state = {"mode": "default", "allocated": 0, "reserved": 0}
 
     class Stream:
@@ -79,7 +79,7 @@ def run_on_gpu(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("waits_a_step", "of_epoch"), [(0, "PASS"), (1, "FAIL")])
-def test_a_step_that_waits_for_the_device_fails(waits_a_step, of_epoch, fake_cuda, monkeypatch):
+def test_a_step_that_waits_for_the_device_fails_the_check(waits_a_step, of_epoch, fake_cuda, monkeypatch):
     def wait() -> None:
         if fake_cuda["mode"] == "error":
             raise RuntimeError("called a synchronizing CUDA operation")
@@ -99,7 +99,7 @@ def test_a_step_that_waits_for_the_device_fails(waits_a_step, of_epoch, fake_cud
     assert fake_cuda["mode"] == "default"
 
 
-def test_metrics_that_wait_fail(fake_cuda, monkeypatch):
+def test_metrics_that_wait_for_the_device_fail_the_check(fake_cuda, monkeypatch):
     def start_measuring(stack):
         if fake_cuda["mode"] == "warn":
             warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
@@ -111,7 +111,7 @@ def test_metrics_that_wait_fail(fake_cuda, monkeypatch):
 @pytest.mark.parametrize(
     ("reserved", "grows_by", "verdicts"), [(2**30, 0, ("PASS", "PASS")), (2**34, 2**21, ("FAIL", "FAIL"))]
 )
-def test_memory_beyond_the_plan_or_left_behind_fails(reserved, grows_by, verdicts, fake_cuda, monkeypatch):
+def test_memory_above_the_plan_or_not_freed_fails_the_check(reserved, grows_by, verdicts, fake_cuda, monkeypatch):
     def train_and_measure(stack):
         fake_cuda["allocated"] += grows_by
 
@@ -121,7 +121,7 @@ def test_memory_beyond_the_plan_or_left_behind_fails(reserved, grows_by, verdict
     assert (verdict_of["2 seeds"], verdict_of["2 seeds, growth"]) == verdicts
 
 
-def test_convolutions_are_timed_as_graphs_and_a_way_that_cannot_run_leaves_a_note(fake_cuda, monkeypatch):
+def test_convolutions_are_timed_as_graphs_and_unsupported_ways_get_a_note(fake_cuda, monkeypatch):
     class Unable(Grouped):
         def run(self, which):
             if which == "data" and self.images.dtype == torch.float32 and fake_cuda["timing"]:

@@ -25,7 +25,7 @@ for stage in sys.argv[1 + len(done):]:
 
 
 def run_fake(tmp_path, trouble: str, names=("golden", "graphs", "stack"), limit_s=60.0, stage_limit_s=60.0) -> Results:
-    """Run stages in a child that gets into trouble in the stage "graphs"."""
+    """Run stages in a child that fails in the stage "graphs"."""
     stages = [Stage(name, GROUP_OF[name], "", stage_limit_s, name) for name in names]
     results = Results(tmp_path)
     command = [sys.executable, "-c", FAKE_CHILD.format(trouble=trouble)]
@@ -37,7 +37,7 @@ def by_stage(results: Results) -> dict[str, list[str]]:
     return {stage.name: [line.verdict for line in results.lines if line.stage == stage.name] for stage in STAGES}
 
 
-def test_a_stage_that_hangs_costs_no_other(tmp_path):
+def test_a_stage_that_hangs_does_not_stop_the_others(tmp_path):
     results = run_fake(tmp_path, "time.sleep(60)", stage_limit_s=1.0)
     verdicts = by_stage(results)
     assert (verdicts["golden"], verdicts["graphs"], verdicts["stack"]) == (
@@ -50,7 +50,7 @@ def test_a_stage_that_hangs_costs_no_other(tmp_path):
     assert [line["verdict"] for line in saved["lines"]] == ["PASS", "PASS", "out of time", "PASS"]
 
 
-def test_a_stage_that_kills_its_process_fails_and_costs_no_other(tmp_path):
+def test_a_stage_that_kills_its_process_fails_and_does_not_stop_the_others(tmp_path):
     verdicts = by_stage(run_fake(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
     assert (verdicts["golden"], verdicts["graphs"], verdicts["stack"]) == (["PASS"], ["PASS", "FAIL"], ["PASS"])
 
@@ -72,7 +72,7 @@ def test_a_check_that_breaks_cuda_is_followed_by_the_rest_in_a_new_process(tmp_p
     assert results.checks_of("graphs") == ["first", "second", "third", "fourth"]
 
 
-def test_a_stage_that_breaks_every_process_at_the_same_place_is_not_tried_for_ever(tmp_path):
+def test_a_stage_that_breaks_every_process_is_not_retried_forever(tmp_path):
     again = BREAKS.replace("not in done", "in ('second',)").format(condition="True")
     results = run_fake(tmp_path, again)
     assert by_stage(results)["graphs"] == ["PASS", "FAIL"]
