@@ -59,7 +59,8 @@ def run_bytes(spec: Spec) -> int:
     of_curvature = min(CURVATURE_BATCH, spec.curvature_images or num_train) if "curvature" in spec.metrics else 0
     task = (num_train + num_test) * example * 5 // 4  # including stored examples of the next task
     directions = 25 * of_curvature * example  # ten, and temporaries
-    activations = max(min(spec.mini_batch_size, num_train), of_curvature) * size.example_bytes + _start_bytes(spec, size)
+    batch = max(min(spec.mini_batch_size, num_train), of_curvature)
+    activations = batch * size.example_bytes + _start_bytes(spec, size)
     return task + directions + activations + 4 * COPIES_OF_WEIGHTS * size.num_parameters
 
 
