@@ -12,7 +12,7 @@ from tests.cli.test_run import write_config
 from tests.launch.slurm.tasks import prepare
 from tests.launch.slurm.test_submission import slurm as slurm
 
-RECORD_CALL = 'echo "$LOP_EVENT $LOP_TOTAL" >> calls'
+RECORD_CALL = 'echo "$LOP_EVENT $LOP_TOTAL" >> notifications'
 
 
 def test_run_and_resume_refuse_notify_on_a_cluster_before_they_change_anything(here: Path, slurm: Path):
@@ -37,4 +37,4 @@ def test_wait_notifies_once_for_all_tasks_of_an_array(here: Path, slurm: Path, m
         run_dir.write_status(replace(run_dir.read_status(), state=state, job=f"17_{number}"))
     answer = CliRunner().invoke(cli.app, ["wait", "--notify", RECORD_CALL], standalone_mode=False)
     assert answer.return_value == 1, answer.output
-    assert sorted((here / "calls").read_text().splitlines()) == ["end 4", "failure 4"]
+    assert sorted((here / "notifications").read_text().splitlines()) == ["end 4", "failure 4"]
