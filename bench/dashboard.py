@@ -206,8 +206,7 @@ def measure(runs_dir: Path, num_methods: int, num_seeds: int, done: int) -> dict
 
 
 def watch_and_time(runs_dir: Path, blocks_path: Path) -> None:
-    """Run the dashboard with a timer that records, for each second, the longest time in which nothing else could
-    run."""
+    """Run the dashboard with a timer that records the longest block of its event loop in each second."""
     from lop_engine.runs.reading import RunsReader
     from lop_tui.dashboard.app import Dashboard
 

@@ -176,8 +176,7 @@ def document_bytes(num_tasks: int) -> tuple[int, int]:
 
 
 def table_of_room(run_dir: RunDir, num_tasks: int) -> Table:
-    """Return numbers of files and bytes; files and log are those of a run of `num_tasks` tasks trained on this
-    machine."""
+    """Return the numbers of files and bytes of a run of `num_tasks` tasks trained on this machine."""
     table = table_of("files and MB", "one run", *(f"{n:,} runs" for n in NUM_SEEDS))
     files = len(list(run_dir.path.iterdir()))
     of_submitit = [path for path in (run_dir.path.parents[2] / ".slurm").glob("12_*") if path.suffix != ".sh"]
@@ -258,8 +257,7 @@ def table_of_check(cluster: Cluster, places: Mapping[str, Events], first: Counte
 
 
 def print_tables(cluster: Cluster, console: Console) -> tuple[Mapping[str, Events], Counter[str]]:
-    """Print all tables except that of the check; return the solution by place, and the files that the first run
-    replaced."""
+    """Print all tables but that of the check; return the solution by place, and the files replaced by the first run."""
     trained = [cluster.run(scenario, f"runs{index}") for index, scenario in enumerate(SCENARIOS)]
     counted = [one for _, one in trained]
     places = {place: job.by_event(SCENARIOS, counted, place) for place in ("runs", "images")}

@@ -61,8 +61,7 @@ def choices_of(board: Board, runs: Sequence[Run], options: TrainingOptions) -> d
 
 
 def step_costs(form: Form, runs_dir: Path, console: Console) -> Mapping[str, float]:
-    """Return the time of a step relative to bp's by method, measured by `lop bench --methods` and cached in the runs
-    directory."""
+    """Return the time of each method's step over bp's from `lop bench --methods`, cached in the runs directory."""
     path = runs_dir / "bench.json"
     report = read_json(path)
     if report is None:

@@ -139,8 +139,7 @@ class Price:
     """Runs in the stack of `costs`."""
 
     def seconds(self, spec: Spec, num_runs: int) -> float:
-        """Return the seconds of a stack of `num_runs`, its worker's start included, in proportion to the measured
-        stack."""
+        """Return the seconds of a stack of `num_runs` with its worker's start, in proportion to the measured stack."""
         return self.costs.start_s + self.costs.of_run(spec) * num_runs / self.size
 
 

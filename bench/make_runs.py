@@ -101,8 +101,10 @@ def write_tree(
     num_recorded_epochs: int = 0,
     num_methods: int = len(METHODS),
 ) -> None:
-    """Write `num_methods` methods of `num_seeds` seeds. The statuses of `running` runs name this process as their
-    worker."""
+    """Write `num_methods` methods of `num_seeds` seeds.
+
+    The statuses of `running` runs name this process as their worker.
+    """
     for method in names(num_methods):
         for seed in range(num_seeds):
             done = num_tasks if tasks_done is None else tasks_done

@@ -70,8 +70,7 @@ def _section(several: Sequence[Metric]) -> str:
 
 
 def _defined_by(metric: Metric) -> Any:
-    """Return the function with the metric's name in the module of its code, which may only prepare that function's
-    arguments."""
+    """Return the function with the metric's name beside its code, which may only prepare that function's arguments."""
     module = import_module(metric.code.partition(":")[0])
     return getattr(module, metric.name, None) or load(metric)
 

@@ -63,8 +63,7 @@ def _dashboard(runs_dir: Path) -> Dashboard:
 
 
 async def record(runs_dir: Path) -> tuple[list[tuple[int, Frame]], list[Frame]]:
-    """Return frames of the training, each with the number of tasks that all runs have finished, and a frame after each
-    key."""
+    """Return frames of the training, each with the number of finished tasks of all runs, and a frame after each key."""
     app = _dashboard(runs_dir)
     training: list[tuple[int, Frame]] = []
     async with app.run_test(size=WATCH_SIZE) as pilot:
@@ -173,8 +172,7 @@ def _row(row: Iterable[Span], classes: dict[str, str], usual: str) -> str:
 
 
 def _texts(text: str, column: int, name: str) -> Iterable[str]:
-    """Return the words of a text that are not drawn as shapes, each stretched to its columns; single spaces do not
-    split words."""
+    """Return the words of a text that are not drawn as shapes, each stretched to its columns."""
     plain = "".join(" " if character in SHAPES else character for character in text)
     at = 0
     for piece in plain.split("  "):

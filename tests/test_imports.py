@@ -1,5 +1,4 @@
-"""Modules that must start fast import no slow packages: checked in a fresh interpreter, which also sees imports that
-the import contracts cannot."""
+"""Modules that must start fast import no slow packages, checked in a fresh interpreter."""
 
 import subprocess
 import sys

@@ -98,8 +98,10 @@ def test_a_small_leaderboard_trains_writes_its_page_and_then_trains_only_missing
 
 
 def record(name: str, seeds: tuple[int, ...], accuracy: float | None, rank: float = 3.0, slope: float = 0.0) -> None:
-    """Write runs of 20 tasks, without recorded tasks if `accuracy` is None. With a slope, odd seeds are a point
-    better."""
+    """Write runs of 20 tasks, without recorded tasks if `accuracy` is None.
+
+    With a slope, odd seeds are a point better.
+    """
     method, setting = name.split("/")
     for seed in seeds:
         run_dir = make_run(Path("board"), method, seed, setting=setting, tasks_done=0, num_tasks=20)

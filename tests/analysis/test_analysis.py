@@ -32,8 +32,10 @@ values = st.floats(-100, 100) | st.just(math.nan)
 
 @st.composite
 def experiments(draw):
-    """Draw (series of some seeds, bin size, num_tasks). A seed may have fewer tasks than the others, or have
-    diverged."""
+    """Draw (series of some seeds, bin size, num_tasks).
+
+    A seed may have fewer tasks than the others, or have diverged.
+    """
     num_tasks = draw(st.integers(1, 30))
     bin_size = draw(st.integers(1, 12))
     series = draw(st.lists(st.lists(values, max_size=num_tasks), max_size=5))

@@ -186,8 +186,7 @@ def test_pairs_needed_agrees_with_the_textbook_and_has_80_percent_power(differen
 
 @pytest.mark.parametrize("pilot", [4, 6, 10, 30])
 def test_a_plan_from_a_small_pilot_has_80_percent_power(pilot):
-    """Averaged over pilots, planned studies detect the difference in 80 %; plans that use a pilot's own spread detect
-    it less often."""
+    """Averaged over pilots, planned studies detect the difference in 80 %; a pilot's own spread would give less."""
     from scipy.special import chdtri
 
     difference, quantiles = 0.25, (np.arange(400) + 0.5) / 400

@@ -18,8 +18,7 @@ from tests.helpers import append_tasks, make_metrics, make_run
 
 @pytest.fixture
 def two(tmp_path, monkeypatch):
-    """Make seeds 0-3 of bp and cbp, two of each in `laptop` and two in `cluster`, and copies of all in one
-    directory."""
+    """Make seeds 0-3 of bp and cbp, two of each in `laptop`, two in `cluster`, and all of them in `all`."""
     monkeypatch.chdir(tmp_path)
     for method in ("bp", "cbp"):
         for seed in range(4):

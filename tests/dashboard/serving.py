@@ -41,8 +41,10 @@ class Served:
 
 @contextmanager
 def serving(runs_dir: Path, *options: str) -> Iterator[Served]:
-    """Serve the dashboard of `runs_dir` on a free port. If it still runs at the end, check that Ctrl-C ends it without
-    output."""
+    """Serve the dashboard of `runs_dir` on a free port.
+
+    If it still runs at the end, check that Ctrl-C ends it without output.
+    """
     command = [sys.executable, "-m", "lop_tui", "watch", str(runs_dir), "--web", "--web-port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:

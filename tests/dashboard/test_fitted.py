@@ -19,8 +19,10 @@ class Showing(App[None]):
 
 @pytest.mark.parametrize(("kind", "height"), [(FittedText, 3), (Static, 1)], ids=["ours", "Textual's"])
 async def test_the_second_of_two_updates_is_measured_after_a_layout_between_them(kind: type[Static], height: int):
-    """The second case shows the fault of Textual that FittedText works around. When it fails, FittedText can be
-    removed."""
+    """The second case shows the fault of Textual that FittedText works around.
+
+    When it fails, FittedText can be removed.
+    """
     text = kind()
     app = Showing(text)
     async with app.run_test() as pilot:

@@ -1,5 +1,7 @@
-"""Pictures of the dashboard's screens. After an intended change run pytest tests/dashboard --snapshot-update, and
-review the pictures."""
+"""Pictures of the dashboard's screens.
+
+After an intended change run pytest tests/dashboard --snapshot-update, and review the pictures.
+"""
 
 import re
 from pathlib import Path

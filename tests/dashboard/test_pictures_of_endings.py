@@ -17,8 +17,10 @@ TASKS = 120
 
 
 def make_ending(runs_dir: Path, method: str, seed: int, done: int, state: Any, not_finite_from: int = TASKS) -> None:
-    """Make a run of `TASKS` tasks that ended after `done`. Its test accuracy is not finite from task `not_finite_from`
-    on."""
+    """Make a run of `TASKS` tasks that ended after `done`.
+
+    Its test accuracy is not finite from task `not_finite_from` on.
+    """
     run_dir = make_run(runs_dir, method, seed, num_tasks=TASKS, tasks_done=0, state=state, heartbeat_at=FAR_FUTURE)
     metrics = make_metrics(method, TASKS, seed)
     metrics["test_accuracy"] = np.where(np.arange(TASKS) < not_finite_from, metrics["test_accuracy"], np.nan)

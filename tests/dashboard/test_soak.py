@@ -1,5 +1,4 @@
-"""A dashboard that runs while runs appear, train, fail and vanish: for 10 minutes in `make soak`, for seconds in the
-suite."""
+"""A dashboard while runs appear, train, fail and vanish: for 10 minutes in `make soak`, for seconds in the suite."""
 
 import asyncio
 import gc

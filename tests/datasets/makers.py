@@ -36,8 +36,10 @@ def make_source(folder: Path, form: str, images: np.ndarray, **options) -> Path:
 
 
 def shuffled(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Return (labels, images) with mixed classes, each class's images in order. Labels count from 1, in another
-    order."""
+    """Return (labels, images) with mixed classes, each class's images in order.
+
+    Labels count from 1, in another order.
+    """
     rng = np.random.default_rng(2)
     classes = rng.permutation(np.repeat(np.arange(len(images)), images.shape[1]))
     counts = [0] * len(images)

@@ -19,8 +19,7 @@ KINDS = {".zip": "zip", ".tar": "tar", ".tar.gz": "gztar", ".tar.xz": "xztar", "
 
 
 def pack(source, suffix=".zip", inside=True):
-    """Write the folder `source` as an archive beside it; with `inside` as a folder in the archive, else only its
-    content."""
+    """Write the folder `source` (with `inside`) or its content (without) as an archive beside it."""
     where = (source.parent, source.name) if inside else (source, None)
     made = shutil.make_archive(str(source.parent / f"packed {source.name}"), KINDS[suffix], *where)
     assert made.endswith(suffix)

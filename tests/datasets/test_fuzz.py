@@ -18,8 +18,7 @@ INTERESTING = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Flip, set, cut, repeat or insert bytes, mostly near the beginning and the end, where formats store their
-    structure."""
+    """Flip, set, cut, repeat or insert bytes, mostly near both ends, where formats store their structure."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 8))):
         size = max(1, len(data))

@@ -44,8 +44,10 @@ def params(name: str, num_seeds: int = 1) -> dict[str, torch.Tensor]:
 
 
 def golden_learner(spec: Spec, num_seeds: int = 1) -> Learner:
-    """Return a learner with the golden initial weights. Tensors missing there, such as layer normalisation, start as in
-    training."""
+    """Return a learner with the golden initial weights.
+
+    Tensors missing there, such as layer normalisation, start as in training.
+    """
     net = build_network(spec, (3, 32, 32), 2)
     own = net.init(range(num_seeds), torch.device("cpu"))
     return Learner(spec, list(range(num_seeds)), torch.device("cpu"), own | params("init", num_seeds))

@@ -93,8 +93,7 @@ def forward(params: dict[str, Tensor], images: Tensor) -> Tensor:
 
 
 def assert_same(plain: type[Plain], settings: dict, tolerance: float = 1e-10) -> Learner:
-    """Train a stack of two runs over three tasks in double precision, and each run with `plain`; compare all
-    weights."""
+    """Train two runs over three tasks in double precision, as a stack and with `plain`; compare all weights."""
     settings = {"network": "conv_net", "precision": "fp64", "momentum": 0.9} | settings
     if settings.get("opt") == "adam" or METHODS[settings["agent"]].has_own_update:
         del settings["momentum"]

@@ -69,8 +69,7 @@ def noise(run: str, num_steps: int) -> torch.Tensor:
 
 
 def chances(run: str, num_steps: int) -> torch.Tensor:
-    """Return the random numbers that decide on replacements, (steps,), drawn from the first step with an eligible unit
-    on."""
+    """Return the random numbers that decide on replacements, (steps,), from the first step with an eligible unit on."""
     generator = np.random.default_rng(SEEDS[run])
     drawn = np.array([generator.random(dtype=np.float32) for _ in range(num_steps - 10)])
     return torch.from_numpy(np.concatenate([np.ones(10, np.float32), drawn]))

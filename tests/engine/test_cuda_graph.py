@@ -214,8 +214,10 @@ def test_updates_much_smaller_than_the_weights_are_compared(fake_cuda, monkeypat
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.long
 def test_a_graph_with_different_rounding_is_accepted(method, precision, fake_cuda, monkeypatch):
-    """A library may choose another algorithm in a capture. Here the images of the capture differ in their last
-    digits."""
+    """A library may choose another algorithm in a capture.
+
+    Here the images of the capture differ in their last digits.
+    """
     captured, noise = CudaGraphStep.capture, torch.Generator().manual_seed(0)
 
     def rounding_differently(step, images, labels):

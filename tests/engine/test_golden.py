@@ -108,8 +108,7 @@ def test_continual_backprop_replaces_the_reference_units(utility, decay):
 
 
 def test_continual_backprop_as_layers_replaces_the_reference_units_of_the_first_due_step():
-    """Later steps may differ, because the reference replaces units during the backward pass, which changes gradients
-    below."""
+    """Later steps may differ: the reference replaces units during the backward pass, which changes gradients below."""
     stored = load("cbp2_20_steps")
     first = int(stored["event_step"].min())
     learner = golden_learner(

@@ -109,8 +109,7 @@ UNPROTECTED = {"upgd_protecting": False}
 
 
 def feed_noise(learner: Learner, seed: int) -> list[float]:
-    """Feed UPGD the noise of a golden figure; return a list that receives the largest utility of each step but the
-    last."""
+    """Feed UPGD the noise of a golden figure; return a list of the largest utility of each step but the last."""
     method, rng, largest = learner.method, np.random.default_rng(seed), []
 
     def draw() -> None:

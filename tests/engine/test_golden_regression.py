@@ -94,8 +94,7 @@ def test_errors_equal_those_of_the_reference(run):
 
 @pytest.mark.parametrize("run", [run for run in RUNS if not run.endswith("linear")])
 def test_all_errors_of_the_compiled_kernel_equal_those_of_the_reference(run):
-    """Train 30,000 examples; continual backprop up to its first tie, where the kernel replaces the unit of lowest
-    index."""
+    """Train 30,000 examples; continual backprop up to its first tie, which the kernel decides by the lowest index."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     learner, (inputs, targets) = learner_of(run), examples(run)
     part, losses = RegressionPart(learner), []
@@ -123,8 +122,7 @@ def recording_losses(kernel, losses):
 @pytest.mark.parametrize("name", ["bp_all", "cbp_all", "bp_one", "cbp_one"])
 @pytest.mark.long
 def test_the_mean_over_30_seeds_agrees_with_the_reference(name):
-    """In bins of 20,000 examples, 200,000 in all, means agree within 3 standard errors of the difference in all but
-    one."""
+    """In all but one of 10 bins of 20,000 examples, means agree within 3 standard errors of their difference."""
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     values = CBP | {"replacement_rate": 1e-3} if name.startswith("cbp") else {"agent": "bp"}
     values |= {"step_size": 0.01, "num_tasks": 20, "flip_one": name.endswith("one"), "metrics": ["squared_error"]}

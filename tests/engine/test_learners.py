@@ -285,8 +285,7 @@ def test_a_state_of_another_method_is_refused():
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_least_useful_units_are_eligible_and_no_other_is_less_useful(data):
-    """This holds on the CPU, where ties are decided as in the reference, and on other devices, where the lowest index
-    wins."""
+    """This holds on CPUs, with ties as in the reference, and on other devices, where the lowest index wins."""
     num_units = data.draw(st.integers(1, 40))
     utility_SF = torch.tensor(
         [data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.5]), min_size=num_units, max_size=num_units))]

@@ -64,8 +64,10 @@ def columns(learner: Learner, run: int) -> dict[str, torch.Tensor]:
 
 @lru_cache(maxsize=8)
 def trained_alone(spec: Spec, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the losses and the state of a run after two tasks. Cached, because all keys of a method share its first
-    setting."""
+    """Return the losses and the state of a run after two tasks.
+
+    Cached, because all keys of a method share its first setting.
+    """
     alone = Learner(spec, [seed], CPU)
     return go_through(alone, range(2))[:, 0], columns(alone, 0)
 

@@ -138,8 +138,7 @@ def filled(opt: str, **settings) -> Learner:
 
 
 def zeroed(learner: Learner) -> dict[str, set[str]]:
-    """Return the kinds of state that are 0 for each part of unit 1 of layer 2, seed 0; check that all else is
-    unchanged."""
+    """Return the kinds of state that are 0 for each part of unit 1 of layer 2, seed 0; check that no other is."""
     kinds_of_part: dict[str, set[str]] = {"incoming": set(), "bias": set(), "outgoing": set()}
     for name, tensor in learner.optimizer.state().items():
         kind, _, weight = name.partition(".")

@@ -61,8 +61,7 @@ def test_an_epoch_and_all_its_metrics_stay_on_their_device_until_their_transfer(
 
 
 def draws(method, seeds, num_steps, at_once, monkeypatch) -> tuple[torch.Tensor, list[tuple[int, ...]]]:
-    """Return the random numbers of each step over two epochs (steps, S, N), drawn for `at_once` steps together, and the
-    shapes of the draws."""
+    """Return the random numbers of the steps of two epochs (steps, S, N), and shapes of draws for `at_once` steps."""
     monkeypatch.setattr(step_numbers, "steps_at_once", lambda spec, count, device, every, is_uniform: at_once)
     learner = Learner(make_spec(method), seeds, CPU)
     numbers, drawn = numbers_of(learner), []

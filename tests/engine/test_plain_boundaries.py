@@ -1,5 +1,4 @@
-"""Compare methods that act at task boundaries with plain second implementations, with other values than in the public
-figures."""
+"""Compare methods that act at task boundaries with plain implementations, for other values than the golden figures."""
 
 import pytest
 import torch

@@ -35,8 +35,7 @@ def optimizer(settings: dict):
 
 
 def batches(epochs: int):
-    """Return inputs (2, B, 3, 32, 32) and labels (2, B), different for each run, with units that are silent on many
-    inputs."""
+    """Yield inputs (2, B, 3, 32, 32) and labels (2, B), different for each run; a unit is silent on many inputs."""
     generator = torch.Generator().manual_seed(5)
     for _ in range(epochs):
         for size in BATCHES:

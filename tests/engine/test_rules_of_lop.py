@@ -27,8 +27,10 @@ def name_of(value: object) -> str:
 
 
 def pairs(components: Iterable[str], key: str) -> pytest.MarkDecorator:
-    """Parametrize with every component of a kind and every rule. Methods with another optimiser than SGD are long
-    tests, except bp."""
+    """Parametrize with every component of a kind and every rule.
+
+    All optimisers but SGD are long tests, except for bp.
+    """
     cases = [
         pytest.param(name, rule, marks=pytest.mark.long if " " in name and not name.startswith("bp ") else ())
         for name, rule in itertools.product(components, RULES[key])

@@ -21,8 +21,7 @@ SEEDS = (0, 1, 2, 3)
 
 
 def sweep(method: str, **changes) -> list[Run]:
-    """Return specs of three step sizes with four seeds each, with settings of the method that have an effect within a
-    few steps."""
+    """Return specs of three step sizes with four seeds each; the method has an effect within a few steps."""
     lengths = {"num_tasks": 2, "num_showings": 2, "metrics_every": 1}
     spec = Spec(**(TINY | settings_of(method) | lengths | changes))
     return [

@@ -61,8 +61,7 @@ def fresh(learner: Learner, index: int) -> Tensor:
 
 
 def columns_of(learner: Learner, index: int, mask_SF: Tensor) -> Tensor:
-    """Return the columns of the layer above that the units of a layer feed, (S, I), output by output and position by
-    position."""
+    """Return a mask of the columns of the layer above that the units of a layer feed, (S, I)."""
     layer, above = learner.net.layers[index], learner.net.layers[index + 1]
     columns = torch.zeros(2, above.inputs * above.positions, dtype=torch.bool)
     for seed, unit in mask_SF.nonzero().tolist():

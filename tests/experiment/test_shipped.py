@@ -1,5 +1,4 @@
-"""The experiments that come with lop: loading them by name, listing and copying them, and the wheel that contains
-them."""
+"""The experiments that come with lop: loading by name, listing, copying, and the wheel that contains them."""
 
 import json
 import subprocess

@@ -27,8 +27,7 @@ def uninterrupted() -> list[dict]:
 
 @pytest.fixture
 def half_a_run():
-    """Make a run of my_redo that was killed after its first tasks; return it and the records of an uninterrupted
-    one."""
+    """Make a run of my_redo that was killed after its first tasks; return it and uninterrupted records."""
     write(agent="./my_redo.py", num_tasks=150, examples=20)
     whole = uninterrupted()
     lop("run", "mine.json", "--seeds", "1", "--detach")

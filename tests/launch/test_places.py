@@ -23,8 +23,7 @@ from tests.helpers import TINY
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Return a function that makes places for a runs directory on a machine of two cores; close taken places
-    afterwards."""
+    """Return a function that makes places for a runs directory on two cores; close taken places afterwards."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setattr(places, "cores", lambda: [0, 1])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -1,5 +1,4 @@
-"""The rules of `lop_engine.testing`: valid components pass them, and a component that breaks one is named with the
-rule."""
+"""The rules of `lop_engine.testing`: valid components pass, and a component that breaks one is named with it."""
 
 from pathlib import Path
 

@@ -39,8 +39,7 @@ def requeued(in_job):
 
 
 def signal_during_training(run_dir: RunDir, number: int, *more: tuple[int, float]) -> None:
-    """Send this process a signal when a run has done some tasks, then the signals in `more` after their delays in
-    seconds."""
+    """Send this process a signal when a run has done some tasks, then those in `more` after their delays in seconds."""
 
     def send() -> None:
         wait_for_tasks(run_dir, 2)
@@ -110,8 +109,7 @@ def test_a_task_skips_runs_that_were_resubmitted_or_train_elsewhere(tmp_path, in
 )
 @pytest.mark.long
 def test_an_ended_job_queues_its_runs_only_if_slurm_restarts_it(tmp_path, requeued, monkeypatch, answer, state, note):
-    """Pre-emption without a warning and cancellation both send SIGTERM to all processes; a later warning changes
-    nothing."""
+    """Pre-emption without a warning and cancellation both send SIGTERM to all processes. A later warning is ignored."""
     stand_in(tmp_path / "bin", "scontrol", answer)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
     monkeypatch.setattr(task_module, "ASK_AGAIN_S", 0.05)
