@@ -108,6 +108,8 @@ def text(value: str | bytes) -> str:
 
 #: Seconds between searches for children of workers, which read every process of the machine.
 _LOOK_FOR_CHILDREN_EVERY_S = 10.0
+_LOOKING_SHARE = 0.001
+"""Share of a core for this: on a machine with thousands of processes it happens less often."""
 
 _T = TypeVar("_T")
 
@@ -145,7 +147,7 @@ class UsageReader:
     def __init__(self) -> None:
         self._workers: frozenset[int] = frozenset()
         self._processes: dict[int, psutil.Process] = {}
-        self._looked_at = 0.0
+        self._look_again_at = 0.0
         self._gpus = _Gpus()
 
     def read(self, pids: Iterable[int]) -> Usage:
@@ -174,12 +176,14 @@ class UsageReader:
 
     def _follow(self, workers: frozenset[int]) -> None:
         """Update `_processes`: the workers, their children, and grandchildren."""
-        if workers == self._workers and time.monotonic() - self._looked_at < _LOOK_FOR_CHILDREN_EVERY_S:
+        if workers == self._workers and time.monotonic() < self._look_again_at:
             return
-        self._workers, self._looked_at = workers, time.monotonic()
+        began = time.thread_time()
         family: dict[int, psutil.Process] = _ask({}, _with_children, workers) if workers else {}
         # Known processes keep their object, which remembers the processor time of the previous call.
         self._processes = {pid: self._processes.get(pid, process) for pid, process in family.items()}
+        pause_s = max(_LOOK_FOR_CHILDREN_EVERY_S, (time.thread_time() - began) / _LOOKING_SHARE)
+        self._workers, self._look_again_at = workers, time.monotonic() + pause_s
 
 
 def _with_children(workers: frozenset[int]) -> dict[int, psutil.Process]:

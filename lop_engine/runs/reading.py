@@ -8,10 +8,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +136,12 @@ class _RunReader:
         return self._status.is_submitted
 
     def read(self, look: "_Look") -> RunView:
-        """Return the current run, or the last one if that is recent enough."""
+        """Return the current run; the same object as before if nothing has changed, or if that is recent enough."""
         now = time.monotonic()
         if self._last is None or not self.is_of_a_job or now - self._looked_at > LOOK_AT_JOBS_EVERY_S:
-            self._last, self._looked_at = self._read(look), now
+            view, self._looked_at = self._read(look), now
+            if self._last is None or not _is_same(view, self._last):
+                self._last = view
         return self._last
 
     @property
@@ -234,6 +236,15 @@ class _RunReader:
         if stamps[1] != self._stamps[1]:
             self._status, self._stamps[1] = self.dir.read_status(), stamps[1]
             self._is_ours = stamps[1][-1:] == (os.getuid(),)
+
+
+_PARTS_OF_A_VIEW = attrgetter(*(field.name for field in fields(RunView)))
+
+
+def _is_same(one: RunView, other: RunView) -> bool:
+    """Whether nothing has changed: files that have not changed leave the objects read from them as they are."""
+    pairs = zip(_PARTS_OF_A_VIEW(one), _PARTS_OF_A_VIEW(other), strict=True)
+    return all(a is b or (isinstance(a, str | RunStatus) and a == b) for a, b in pairs)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

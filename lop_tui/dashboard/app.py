@@ -25,7 +25,7 @@ from lop_tui.dashboard.drawing.canvas import Markers
 from lop_tui.dashboard.figure import plot_arguments
 from lop_tui.dashboard.keys import EVERYWHERE, WRITING, describe_keys, worth_a_command
 from lop_tui.dashboard.model import View
-from lop_tui.dashboard.reader import SnapshotFailed, SnapshotFetched, SnapshotReader
+from lop_tui.dashboard.reader import NothingNew, SnapshotFailed, SnapshotFetched, SnapshotReader
 from lop_tui.dashboard.registry import VIEWS
 from lop_tui.dashboard.replay import Replay
 from lop_tui.dashboard.screens import FrameScreen
@@ -152,17 +152,32 @@ class Dashboard(App[bool]):
     def on_snapshot_fetched(self, message: SnapshotFetched) -> None:
         if self.paused and self.view and message.view.request == self.view.request:
             return
-        self.view, self.error = message.view, None
+        self._show(message.view)
+
+    def on_nothing_new(self, message: NothingNew) -> None:
+        if self.paused or not self.view:
+            return
+        view = replace(self.view, usage=message.usage)
+        if self.error:  # a screen could not show the frame
+            self._show(view)
+            return
+        self.view = view
+        for screen in self._visible():
+            screen.system.show(view.usage)
+        self._exit_if_done()
+
+    def _show(self, view: View) -> None:
+        """Show a frame on the visible screens."""
+        self.view, self.error = view, None
         for screen in self._visible():
             try:
-                screen.show(self.view)
+                screen.show(view)
             except Exception as error:  # records may contain anything; an error in them must not end the dashboard
                 self.error = error
                 screen.show_status()
-        if self.view.has_ends_only:
+        if view.has_ends_only:
             self.call_after_refresh(self.read_soon)
-        if self._until and self._until(self.view):
-            self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
+        self._exit_if_done()
 
     def on_snapshot_failed(self, message: SnapshotFailed) -> None:
         self.error = message.error
@@ -357,6 +372,10 @@ class Dashboard(App[bool]):
     def _show_status(self) -> None:
         for screen in self._visible():
             screen.show_status()
+
+    def _exit_if_done(self) -> None:
+        if self.view and self._until and self._until(self.view):
+            self.set_timer(FINAL_FRAME_S, self._exit_if_still_done)
 
     def _exit_if_still_done(self) -> None:
         if self.view and self._until and self._until(self.view) and not self.paused:

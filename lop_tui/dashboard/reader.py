@@ -1,5 +1,6 @@
 """Reads runs and computes frames in a thread, so that the screen never waits for a disk."""
 
+import math
 import socket
 import threading
 import time
@@ -17,6 +18,8 @@ from lop_tui.dashboard.settings import Request
 
 FIRST_FRAME_S = 1.0
 """How long the first frame may take to be drawn."""
+USAGE_EVERY_S = 2.0
+"""Seconds between two measurements of the machine's usage."""
 
 
 class SnapshotFetched(Message):
@@ -25,6 +28,14 @@ class SnapshotFetched(Message):
     def __init__(self, view: View) -> None:
         super().__init__()
         self.view = view
+
+
+class NothingNew(Message):
+    """The runs have been read, and the last frame still shows them; only the machine's usage may have changed."""
+
+    def __init__(self, usage: Usage | None) -> None:
+        super().__init__()
+        self.usage = usage
 
 
 class SnapshotFailed(Message):
@@ -42,7 +53,7 @@ class SnapshotReader(threading.Thread):
 
     Args:
         read: returns the current state of all runs.
-        deliver: called from this thread with a SnapshotFetched or a SnapshotFailed.
+        deliver: called from this thread with a SnapshotFetched, a NothingNew or a SnapshotFailed.
         request: content of the first frame.
         read_ends: returns the ends of all runs if that is much faster, else None; called once, before `read`.
     """
@@ -68,7 +79,11 @@ class SnapshotReader(threading.Thread):
         self.builder = ViewBuilder()
         self._usage = UsageReader()
         self._snapshot: Snapshot | None = None
-        self._last: tuple[Usage | None, list[Path]] = (None, [])
+        self._nested: list[Path] = []
+        self._usage_of_machine: Usage | None = None
+        self._measured_at = -math.inf
+        self._shown: tuple[Snapshot, list[Path], Request] | None = None
+        """The content of the last frame."""
 
     def run(self) -> None:
         due_at = 0.0
@@ -97,6 +112,7 @@ class SnapshotReader(threading.Thread):
         """Pause reading, or continue and read at once."""
         self._paused = paused
         self._read_now |= not paused
+        self._shown = None  # the app ignores frames that come during a pause
         self._wake.set()
 
     def read_soon(self) -> None:
@@ -123,14 +139,24 @@ class SnapshotReader(threading.Thread):
     def _fetch(self, fresh: bool) -> Message:
         try:
             if fresh or self._snapshot is None:
-                snapshot = self._read()
-                nested = [] if snapshot.runs else find_nested(snapshot.runs_dir)
-                self._snapshot, self._last = snapshot, (self._usage.read(_workers(snapshot)), nested)
-            usage, nested = self._last
-            return SnapshotFetched(self.builder.build(self._snapshot, self._request, nested, usage))
+                self._snapshot = self._read()
+                self._nested = [] if self._snapshot.runs else find_nested(self._snapshot.runs_dir)
+                self._measure(self._snapshot)
+            content = self._snapshot, self._nested, self._request
+            # The parts of other views follow more files than a snapshot.
+            if content == self._shown and not self._request.wants:
+                return NothingNew(self._usage_of_machine)
+            frame = self.builder.build(self._snapshot, self._request, self._nested, self._usage_of_machine)
+            self._shown = content
+            return SnapshotFetched(frame)
         except Exception as error:
             # Whatever the error, a dashboard left open overnight must show it and continue.
+            self._shown = None
             return SnapshotFailed(error)
+
+    def _measure(self, snapshot: Snapshot) -> None:
+        if time.monotonic() - self._measured_at >= USAGE_EVERY_S:
+            self._usage_of_machine, self._measured_at = self._usage.read(_workers(snapshot)), time.monotonic()
 
 
 def _workers(snapshot: Snapshot) -> set[int]:

@@ -2,7 +2,11 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
 
 import pytest
 from textual.message import Message
@@ -10,7 +14,8 @@ from textual.message import Message
 from lop_engine.runs.reading import WATCHING_SHARE, pause_after
 from lop_engine.runs.views import Snapshot
 from lop_tui.dashboard import reader
-from lop_tui.dashboard.reader import SnapshotReader
+from lop_tui.dashboard.reader import NothingNew, SnapshotFailed, SnapshotFetched, SnapshotReader
+from lop_tui.dashboard.settings import Request
 
 
 def _number_of_reads(cpu_s: float, for_s: float) -> int:
@@ -66,3 +71,79 @@ def test_the_pause_limits_the_share_of_reading_up_to_a_maximum() -> None:
     assert pause_after(0.1, least_s=0.5) == 0.1 / WATCHING_SHARE
     assert pause_after(60.0, least_s=0.5) == 5.0
     assert pause_after(60.0, least_s=30.0) == 30.0
+
+
+class Watched:
+    """A reader thread and the messages it delivers; `snapshot` is what it reads."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.messages: Queue[Message] = Queue()
+        self.thread = SnapshotReader(self._read, self.messages.put, refresh_s=3600.0)
+
+    def _read(self) -> Snapshot:
+        if not self.snapshot.runs:
+            raise OSError("gone")
+        return self.snapshot
+
+    def next(self) -> Message:
+        return self.messages.get(timeout=20)
+
+    def after_reading(self, snapshot: Snapshot | None = None) -> Message:
+        self.snapshot = snapshot or self.snapshot
+        self.thread.read_soon()
+        return self.next()
+
+
+@pytest.fixture
+def watched(eleven_runs: Snapshot) -> Iterator[Watched]:
+    one = Watched(eleven_runs)
+    one.thread.start()
+    yield one
+    one.thread.stop()
+    one.thread.join()
+
+
+def test_a_frame_is_made_only_if_there_is_something_new(watched: Watched, eleven_runs: Snapshot) -> None:
+    assert isinstance(watched.next(), SnapshotFetched)
+    assert isinstance(watched.after_reading(), NothingNew)
+    assert isinstance(watched.after_reading(replace(eleven_runs)), NothingNew)
+    first, *others = eleven_runs.runs
+    assert isinstance(watched.after_reading(replace(eleven_runs, runs=(replace(first), *others))), SnapshotFetched)
+    watched.thread.ask(Request(window=(1.0, 5.0)))
+    assert isinstance(watched.next(), SnapshotFetched)
+    assert isinstance(watched.after_reading(), NothingNew)
+
+
+def test_a_frame_is_made_again_after_a_failure_a_pause_and_for_views_that_follow_other_files(
+    watched: Watched, eleven_runs: Snapshot
+) -> None:
+    assert isinstance(watched.next(), SnapshotFetched)
+    assert isinstance(watched.after_reading(replace(eleven_runs, runs=())), SnapshotFailed)
+    assert isinstance(watched.after_reading(eleven_runs), SnapshotFetched)
+    watched.thread.pause(True)
+    watched.thread.pause(False)
+    messages = [watched.next()]
+    while isinstance(messages[-1], NothingNew):
+        messages.append(watched.next())
+    assert isinstance(messages[-1], SnapshotFetched)
+    watched.thread.ask(Request(heat_of="bp"))
+    assert isinstance(watched.next(), SnapshotFetched)
+    assert isinstance(watched.after_reading(), SnapshotFetched)
+
+
+def test_the_usage_of_the_machine_is_measured_every_two_seconds(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(reader.UsageReader, "read", lambda self, pids: measured.append(pids))
+    clock = [100.0]
+    monkeypatch.setattr(reader, "time", SimpleNamespace(monotonic=lambda: clock[0], thread_time=time.thread_time))
+    watched = Watched(eleven_runs)
+    watched.thread.start()
+    watched.next()
+    for clock[0] in (101.0, 102.0, 103.0, 104.0):
+        watched.after_reading()
+    watched.thread.stop()
+    watched.thread.join()
+    assert len(measured) == 3

@@ -8,13 +8,16 @@ import pytest
 from textual.screen import Screen
 from textual.widget import Widget
 
+from lop_engine.machine.usage import Usage
 from lop_engine.runs.views import Snapshot
+from lop_tui.dashboard import app as app_module
 from lop_tui.dashboard.app import Dashboard
 from lop_tui.dashboard.model import build_view
-from lop_tui.dashboard.reader import SnapshotFetched
+from lop_tui.dashboard.reader import NothingNew, SnapshotFetched
 from lop_tui.dashboard.viewport import Viewport
 from lop_tui.dashboard.views.overview.panels import RunsTable, SettingPanel
 from lop_tui.dashboard.widgets.chart import ChartView
+from lop_tui.dashboard.widgets.lines import StatusLine
 from tests.dashboard.conftest import app_showing, first_frame, screen_text, settled, until
 
 
@@ -96,3 +99,41 @@ async def test_a_chart_draws_only_the_lines_that_news_changes(
         drawn = "\n".join(strip.text for strip in widget.render_lines(widget.size.region))
         widget.refresh()
         assert drawn == "\n".join(strip.text for strip in widget.render_lines(widget.size.region))
+
+
+async def test_a_reading_without_news_draws_only_the_usage_of_the_machine(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(160, 48)) as pilot:
+        await settled(pilot)
+        app = await first_frame(pilot)
+        lines = [lines_drawn(monkeypatch, kind) for kind in (RunsTable, ChartView, StatusLine)]
+        app.post_message(NothingNew(Usage(0.25, 3 * 2**30, 16 * 2**30, 2, 1.9, 700 * 2**20)))
+        await until(pilot, lambda: "machine: CPU 25%" in screen_text(app))
+        assert not any(lines)
+
+
+async def test_a_reading_without_news_shows_the_frame_again_after_an_error(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_showing(eleven_runs).run_test(size=(120, 30)) as pilot:
+        app = await first_frame(pilot)
+        monkeypatch.setattr(app.screen.query_one(RunsTable), "show", lambda rows: 1 / 0)
+        app.post_message(SnapshotFetched(build_view(eleven_runs)))
+        await until(pilot, lambda: "division by zero" in screen_text(app))
+        monkeypatch.undo()
+        app.post_message(NothingNew(None))
+        await until(pilot, lambda: "division by zero" not in screen_text(app))
+
+
+async def test_a_reading_without_news_ends_the_app_if_requested(
+    eleven_runs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "FINAL_FRAME_S", 0.01)
+    is_over: list[bool] = []
+    app = app_showing(eleven_runs, until=lambda view: bool(is_over))
+    async with app.run_test() as pilot:
+        await first_frame(pilot)
+        is_over.append(True)
+        app.post_message(NothingNew(None))
+        await until(pilot, lambda: app.return_value is not None)

@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,7 +18,7 @@ from lop_engine.runs.liveness import is_alive
 from lop_engine.runs.reading import RunsReader
 from lop_engine.runs.records import RunStatus, task_document
 from lop_engine.runs.store import TableWriter
-from tests.helpers import running
+from tests.helpers import make_run, running
 
 SPEC = Spec(agent="bp", step_size=0.1, num_tasks=200, num_showings=1)
 
@@ -356,3 +358,19 @@ def test_a_failed_write_of_json_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(StoreError, match="cannot be read: Is a directory"):
         read_json(tmp_path)
+
+
+def test_a_run_without_news_is_the_same_object_in_the_next_snapshot(tmp_path: Path) -> None:
+    changed, quiet = (make_run(tmp_path, "bp", seed, num_tasks=5, state="finished") for seed in range(2))
+    broken = make_run(tmp_path, "bp", 2, num_tasks=5, state="finished")
+    broken.tasks_json.write_text("no record\n")
+    reader = RunsReader(tmp_path)
+    before = reader.read().runs
+    assert all(one is other for one, other in zip(reader.read().runs, before, strict=True))
+    with TableWriter(changed.tasks_json, "tasks") as table:
+        table.append(task_document(5, {"classes": [0, 1]}, 1.0, {"test_accuracy": 0.5}))
+    now = reader.read().runs
+    assert [one is other for one, other in zip(now, before, strict=True)] == [False, True, True]
+    assert now[0].tasks_recorded == 6
+    quiet.write_status(replace(quiet.read_status(), note="seen"))
+    assert [one is other for one, other in zip(reader.read().runs, now, strict=True)] == [True, False, True]

@@ -214,6 +214,8 @@ def parse(block: bytes, number: int) -> tuple[Documents, int]:
 
     Return the complete documents and their number of bytes; a last line without its newline is ignored.
     """
+    if block == TAIL:
+        return [], 0
     first = block.find(b"\n")
     if first < 0 or without_separator(block[:first]):
         raise OutOfStepError(f"line {number + 1}: does not end where it did")
