@@ -122,6 +122,23 @@ def test_every_link_in_the_docs_has_a_target():
             assert (path.parent / target).exists(), f"{path.name} -> {target}"
 
 
+def commands_of_pytest() -> list[str]:
+    """Return the arguments of every `pytest ...` in the docs."""
+    return [words for path in DOCUMENTS for words in re.findall(r"`pytest ([^`]+)`", path.read_text())]
+
+
+def test_every_pytest_command_in_the_docs_names_tests_that_exist():
+    assert len(commands_of_pytest()) > 40
+    for command in commands_of_pytest():
+        paths, _, chosen = command.partition(" -k ")
+        names = []
+        for path in map(ROOT.joinpath, paths.split()):
+            assert path.exists(), command
+            for file in [path] if path.is_file() else path.rglob("test_*.py"):
+                names += [file.name, *re.findall(r"def (test_\w+)", file.read_text())]
+        assert any(chosen.strip('"') in name for name in names), command
+
+
 def slugs(path: Path) -> set[str]:
     """Return the anchors that a forge generates from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
