@@ -64,7 +64,7 @@ def depends_on_one_seed(subject: Subject) -> None:
             beside = "that has diverged" if diverged else "that is another"
             raise subject.broken(f"seeds mix: the value of a seed depends on a neighbour {beside}", ADVICE)
     if not any(_is_the_same_alone(subject, (seed, *OTHERS)) for seed in ATTEMPTS):
-        raise subject.broken("seeds mix: the value of a seed is another one in a stack than alone", ADVICE)
+        raise subject.broken("seeds mix: the value of a seed differs between a stack and alone", ADVICE)
 
 
 def _is_the_same_alone(subject: Subject, seeds: tuple[int, ...]) -> bool:

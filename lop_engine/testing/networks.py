@@ -48,7 +48,7 @@ def seeds_start_apart(subject: Subject) -> None:
     stack, alone = learner_of(subject.spec, SEEDS).params, learner_of(subject.spec, SEEDS[1:2]).params
     for name, weight in stack.items():
         if not same(weight[1:2], alone[name]):
-            raise subject.broken(f'seeds mix: the initial "{name}" of a seed is another one in a stack', ADVICE)
+            raise subject.broken(f'seeds mix: the initial "{name}" of a seed differs in a stack', ADVICE)
     if all(same(weight[0], weight[1]) for weight in stack.values()):
         raise subject.broken("all seeds start from the same weights", ADVICE)
 

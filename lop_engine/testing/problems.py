@@ -68,9 +68,9 @@ def tasks_are_functions_of_seed_and_task(subject: Subject) -> None:
         if not _alike(of_seeds(task, [1]), alone, SHARE):
             if not _alike(task, next(islice(_tasks(subject, SEEDS), index, None))):
                 raise subject.broken(f"task {index} has other numbers when it is made again", ADVICE)
-            raise subject.broken(f"seeds mix: task {index} of a seed is another one in a stack than alone", ADVICE)
+            raise subject.broken(f"seeds mix: task {index} of a seed differs between a stack and alone", ADVICE)
         if index == 1 and not _alike(task, next(later)):
-            raise subject.broken("task 1 is another one in a run that begins at it", ADVICE)
+            raise subject.broken("task 1 differs in a run that begins at it", ADVICE)
 
 
 def there_are_as_many_tasks_as_asked_for(subject: Subject) -> None:

@@ -77,7 +77,7 @@ def _compare(subject: Subject, first: Learner, second: Learner, by_clock: frozen
     if lost or name:
         what = f"self.{lost[0]}" if lost else f'"{name}"'
         raise subject.broken(
-            f"the state is not whole: {what} differs after a resume",
+            f"the state is incomplete: {what} differs after a resume",
             "return every tensor that outlives a step in state() (of a network: in buffers()); a counter is such a "
             "tensor, or follows from self.step",
         )
@@ -151,7 +151,7 @@ def resumes(subject: Subject) -> None:
         if name or not _same_records(whole, begun + rest):
             what = f'"{name}" differs' if name else "the metrics differ"
             raise subject.broken(
-                f"a run that resumes after task {stop.task}, epoch {stop.epoch} is another one: {what}",
+                f"a run that resumes after task {stop.task}, epoch {stop.epoch} differs from an uninterrupted one: {what}",
                 "return every tensor that outlives a step in state(); tasks and random numbers are functions of seed, "
                 "task and epoch",
             )

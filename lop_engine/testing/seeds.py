@@ -44,7 +44,7 @@ def a_seed_is_the_same_alone(subject: Subject) -> None:
         wrong = _first_apart(_alone_and_stacked(subject, tasks, seeds))
         if wrong is None:
             return
-    raise subject.broken(f'seeds mix: "{_own(wrong or "")}" of a seed is another one in a stack than alone', ADVICE)
+    raise subject.broken(f'seeds mix: "{_own(wrong or "")}" of a seed differs between a stack and alone', ADVICE)
 
 
 def _in_stack(

@@ -60,7 +60,7 @@ def test_the_written_test_fails_if_the_component_breaks_a_rule(new):
     path.write_text(path.read_text().replace("return self.means", "return {}"))
     check = subprocess.run([sys.executable, "test_leaky.py"], capture_output=True, text=True, check=False)
     assert check.returncode == 1
-    assert "leaky.py: Leaky: the state is not whole: self.means['fc1." in check.stderr.splitlines()[-1]
+    assert "leaky.py: Leaky: the state is incomplete: self.means['fc1." in check.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("file", ["mine.py", "test_mine.py", "mine.json"])

@@ -85,20 +85,20 @@ METHODS = {
         f"{STATE}{UPDATE}self.count_S = torch.stack([self.count_S] * 2, 1)",
         'changes the shape of "count" from (3,) to (3, 2',
     ),
-    "a lost mean": (f"{UPDATE}self.count_S.add_(1)", "the state is not whole: self.count_S differs after a resume"),
+    "a lost mean": (f"{UPDATE}self.count_S.add_(1)", "the state is incomplete: self.count_S differs after a resume"),
     "a lost counter": (
         "steps = 0\n\n    " + UPDATE + "self.steps += 1",
-        "the state is not whole: self.steps differs after a resume",
+        "the state is incomplete: self.steps differs after a resume",
     ),
     "a lost start": (
         "def init(self, params):\n        self.params = params\n\n    def start_task(self, task):\n        "
         "self.start = {name: weight.clone() for name, weight in self.params.items()}",
-        "the state is not whole: self.start",
+        "the state is incomplete: self.start",
     ),
     "a generator that goes on": (
         "def init(self, params):\n        self.generator = torch.Generator().manual_seed(1)\n\n    def draw(self):\n"
         "        torch.rand(1, generator=self.generator)",
-        "the state is not whole: self.generator",
+        "the state is incomplete: self.generator",
     ),
     "torch's own numbers": (
         f"{UPDATE}params['fc1.bias'].add_(torch.randn_like(params['fc1.bias']))",
@@ -115,7 +115,7 @@ METHODS = {
     "numbers by place": (
         "def start_epoch(self, task, epoch):\n        self.numbers = torch.rand(3, generator=torch.Generator()"
         ".manual_seed(epoch))\n\n    " + UPDATE + "params['fc1.bias'].add_(self.numbers[: len(self.count_S), None])",
-        "of a seed is another one in a stack than alone",
+        "of a seed differs between a stack and alone",
     ),
     "a Python number that changes": (
         f"{UPDATE}params['fc1.bias'].add_(0.1 * self.step)",
@@ -247,7 +247,7 @@ NETWORKS = {
             "        return {f'{one.name}.{kind}': torch.randn(len(seeds), *shape, generator=g) for one in self.layers "
             "for kind, shape in (('weight', one.weight_shape), ('bias', (one.outputs,)))}"
         },
-        'seeds mix: the initial "fc1.weight" of a seed is another one in a stack',
+        'seeds mix: the initial "fc1.weight" of a seed differs in a stack',
     ),
     "outputs of another shape": (
         {"body": "return Activations(h, [Hidden(h)])"},
@@ -295,9 +295,12 @@ RIGHT |= {"counter": "index", "count": "20"}
 PROBLEMS = {
     "a loss of all seeds": ({"loss": "((outputs_SBO - targets_SB) ** 2).mean()"}, "loss returns () with 2 seeds"),
     "examples that it did not promise": ({"count": "19"}, "the inputs of task 0 have shape (2, 19, 6), not (2, 20, 6)"),
-    "tasks from the first on": ({"first": "0"}, "task 1 is another one in a run that begins at it"),
+    "tasks from the first on": ({"first": "0"}, "task 1 differs in a run that begins at it"),
     "one task too few": ({"last": " - 1"}, "there are fewer tasks than num_tasks (3)"),
-    "numbers by place": ({"seeds": "range(len(seeds))"}, "seeds mix: task 0 of a seed is another one in a stack"),
+    "numbers by place": (
+        {"seeds": "range(len(seeds))"},
+        "seeds mix: task 0 of a seed differs between a stack and alone",
+    ),
     "numbers of the clock": ({"counter": "index, time.time_ns()"}, "task 0 has other numbers when it is made again"),
     "a mean over seeds": ({"more": "\n            x = x - x.mean(0)"}, "seeds mix: task 0"),
     "no task": ({"last": " - 3"}, "there are no tasks"),
