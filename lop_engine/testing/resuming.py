@@ -151,7 +151,7 @@ def resumes(subject: Subject) -> None:
         if name or not _same_records(whole, begun + rest):
             what = f'"{name}" differs' if name else "the metrics differ"
             raise subject.broken(
-                f"a run that resumes after task {stop.task}, epoch {stop.epoch} differs from an uninterrupted one: {what}",
+                f"a resume after task {stop.task}, epoch {stop.epoch} changes the run: {what}",
                 "return every tensor that outlives a step in state(); tasks and random numbers are functions of seed, "
                 "task and epoch",
             )
